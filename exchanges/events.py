@@ -1,0 +1,96 @@
+"""What both packages speak: one venue's data in unified types, and the listener that receives it.
+
+Prices are in the quote currency, quantities in the base currency, ``timestamp`` is the venue's time in Unix ms and
+``received_at`` the local Unix time in ns at which the frame was read. Events are plain and mutable: nobody keeps one
+after handing it over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(slots=True)
+class TradeEvent:
+    """One public trade, as the venue reported it.
+
+    ``is_buyer_maker`` is True when the taker sold. ``backfilled`` marks a trade fetched by REST after an outage.
+    """
+
+    coin: str
+    price: float
+    quantity: float
+    is_buyer_maker: bool
+    timestamp: int
+    exchange: str = ""
+    trade_id: str = ""
+    received_at: int = 0
+    backfilled: bool = False
+
+
+@dataclass(slots=True)
+class Candle:
+    """One bar, or its state so far; ``timestamp`` is its open time. ``closed`` is True exactly once per bar."""
+
+    coin: str
+    timeframe: str
+    timestamp: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    closed: bool
+    exchange: str = ""
+    received_at: int = 0
+
+
+@dataclass(slots=True)
+class Quote:
+    """The best bid and ask with their sizes (base currency)."""
+
+    coin: str
+    bid: float
+    bid_size: float
+    ask: float
+    ask_size: float
+    timestamp: int
+    exchange: str = ""
+    received_at: int = 0
+
+
+@dataclass(slots=True)
+class Ticker:
+    """A venue's own 24 h summary of one market.
+
+    ``volume_24h`` is the turnover in quote currency, ``change_24h`` a percentage; None where the venue does not say.
+    ``timestamp`` is 0 where the venue's message carries none.
+    """
+
+    coin: str
+    last: float
+    timestamp: int
+    volume_24h: float | None = None
+    change_24h: float | None = None
+    bid: float | None = None
+    bid_size: float | None = None
+    ask: float | None = None
+    ask_size: float | None = None
+    exchange: str = ""
+    received_at: int = 0
+
+
+class Listener(Protocol):
+    """Receives one venue's events synchronously, in the order of the wire. Its methods must not raise."""
+
+    def on_trade(self, trade: TradeEvent) -> None: ...
+
+    def on_ticker(self, ticker: Ticker) -> None: ...
+
+    def on_candle(self, candle: Candle) -> None: ...
+
+    def on_quote(self, quote: Quote) -> None: ...
+
+    def on_bad_frame(self, sample: str) -> None:
+        """A frame or a row that could not be read; ``sample`` is its beginning."""

@@ -1,0 +1,19 @@
+"""Time as a seam: the feed asks this clock, and tests own another."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+
+class Clock:
+    """The system's clocks. ``now`` is Unix seconds and may step; ``monotonic`` never does, and durations use it."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)

@@ -1,0 +1,53 @@
+"""The errors a program that uses the feed may see, under one root."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class FeedError(Exception):
+    """Root of every error the feed raises."""
+
+
+class SettingsError(FeedError, ValueError):
+    """Settings or arguments that can't work: one line per problem in ``problems``, each with its place and what is allowed."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(list(problems))
+        self.problems = list(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+class NoExchangeAvailable(FeedError, ConnectionError):
+    """No venue delivered data within ``timeout`` seconds; ``reasons`` maps each venue to why."""
+
+    def __init__(self, reasons: Mapping[str, str], timeout: float | None) -> None:
+        super().__init__(dict(reasons), timeout)
+        self.reasons = dict(reasons)
+        self.timeout = timeout
+
+    def __str__(self) -> str:
+        within = "" if self.timeout is None else f" within {self.timeout:g} s"
+        lines = [f"no exchange delivered data{within}:"]
+        lines += [f"  {name}: {reason}" for name, reason in self.reasons.items()]
+        return "\n".join(lines)
+
+
+class StaleDataError(FeedError):
+    """The price is too old, or was never seen (``age`` None), or the circuit breaker is open (``reason`` says so)."""
+
+    def __init__(self, coin: str, age: float | None, limit: float, reason: str = "") -> None:
+        super().__init__(coin, age, limit, reason)
+        self.coin = coin
+        self.age = age
+        self.limit = limit
+        self.reason = reason
+
+    def __str__(self) -> str:
+        if self.reason:
+            return f"{self.coin}: {self.reason}"
+        if self.age is None:
+            return f"{self.coin}: no price yet (allowed age {self.limit:g} s)"
+        return f"{self.coin}: price is {self.age:.3f} s old, allowed are {self.limit:g} s"

@@ -1,0 +1,64 @@
+"""What the feed tells its user: the venues' events, the price tick made of them, and the feed's own state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from exchanges.events import Candle, Quote, Ticker, TradeEvent
+
+__all__ = ["Candle", "CoinConfig", "FeedState", "FeedStatus", "PriceTick", "Quote", "Ticker", "TradeEvent"]
+
+
+@dataclass(slots=True)
+class PriceTick:
+    """A coin's latest price.
+
+    ``price`` in quote currency, ``timestamp`` the venue's time in Unix ms, ``volume_24h`` the 24 h turnover in quote
+    currency, ``change_24h`` in percent; ``received_at`` the local Unix time in ns at which the frame was read.
+    """
+
+    coin: str
+    price: float
+    timestamp: int
+    volume_24h: float
+    change_24h: float
+    exchange: str = ""
+    received_at: int = 0
+
+
+@dataclass(slots=True)
+class CoinConfig:
+    """A coin to watch; ``markets`` names its market symbol on venues where it differs, e.g. ``{"kraken": "BTC/USD"}``."""
+
+    symbol: str
+    tier: int = 3
+    name: str = ""
+    markets: dict[str, str] = field(default_factory=dict)
+
+
+class FeedState(StrEnum):
+    """Where the feed stands."""
+
+    IDLE = "idle"  # not connected yet
+    CONNECTING = "connecting"  # dialling, loading markets, subscribing; no data yet
+    LIVE = "live"  # data is flowing
+    STALE = "stale"  # connected, but nothing has come for a while
+    RECONNECTING = "reconnecting"  # data has flowed, the connection is lost, the next attempt is due
+    CLOSED = "closed"  # disconnect() was called
+
+
+@dataclass(slots=True)
+class FeedStatus:
+    """A snapshot of the feed. ``last_message_time`` in Unix seconds, None before the first message."""
+
+    connected: bool
+    exchange: str
+    state: FeedState
+    last_message_time: float | None
+    reconnect_count: int
+    failover_count: int
+    messages_received: int
+    errors: int
+    bad_frames: int = 0
+    tradable: bool = True
