@@ -1,0 +1,47 @@
+"""The venues' names, without the second that importing ccxt takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+ALIASES = {
+    "bybit": "bybit",
+    "binance": "binance",
+    "binance_us": "binanceus",
+    "binance_testnet": "binance",
+    "bybit_testnet": "bybit",
+}
+"""Our names for a venue, and the ccxt id behind each."""
+
+
+@cache
+def exchange_names() -> list[str]:
+    """Return every name that can be asked for: our own first, then each id of ccxt.pro in alphabetical order."""
+    return [*ALIASES, *sorted(_pro_ids() - set(ALIASES))]
+
+
+def canonical(name: str) -> str:
+    """Return the one name of a venue that has two: ``binanceus`` is ``binance_us``. Others stay as they are."""
+    return "binance_us" if name == "binanceus" else name
+
+
+def nearest(name: str, allowed: Iterable[str], n: int = 3) -> list[str]:
+    """Return up to ``n`` of ``allowed`` that ``name`` may have meant, likeliest first; case and hyphens don't count."""
+    by_plain = {_plain(candidate): candidate for candidate in allowed}
+    return [by_plain[match] for match in get_close_matches(_plain(name), by_plain, n, cutoff=0.5)]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_").replace(" ", "_")
+
+
+def _pro_ids() -> set[str]:
+    """The module names in ccxt's ``pro`` folder: each is an exchange with WebSocket support."""
+    spec = find_spec("ccxt")
+    folders = (spec.submodule_search_locations if spec else None) or ()
+    modules = (module for folder in folders for module in (Path(folder) / "pro").glob("[!_]*.py"))
+    return {module.stem for module in modules}
