@@ -1,0 +1,250 @@
+"""One venue over the real ccxt.pro class: its markets, its REST answers, its streams. The only importer of ccxt.
+
+ccxt's errors end here: what leaves is Disconnected, Refused or Blocked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
+
+import ccxt.pro
+
+from . import normalize
+from .errors import Blocked, Disconnected, Refused, VenueError
+from .events import Listener, Ticker, TradeEvent
+from .fence import abort, redirect
+from .profiles import RENAMES, Profile
+from .stream import Stream, Subscription, contract_size
+
+BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
+CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
+REASON = 200  # characters of a reason
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach a venue: ``timeout`` in seconds per REST request and per dial, ``options`` handed to ccxt as they are.
+
+    ``rest_url`` and ``ws_url`` replace the scheme and host of every address; the option ``sandbox: true`` asks for the
+    venue's testnet.
+    """
+
+    market_type: str = "spot"
+    quote: Sequence[str] = ("USDT", "USDC", "USD")
+    rest_url: str | None = None
+    ws_url: str | None = None
+    proxy: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float = 10.0
+
+
+class Venue:
+    """A venue as the feed sees it. Markets are loaded once and shared by every stream that is opened on it."""
+
+    def __init__(self, profile: Profile, access: Access) -> None:
+        self.name = profile.name
+        self.profile = profile
+        self.access = access
+        self._api = _session(profile, access)
+
+    def __repr__(self) -> str:
+        return f"<Venue {self.name} {self.access.market_type}, {len(self._api.markets or ())} markets>"
+
+    @property
+    def loaded(self) -> bool:
+        return bool(self._api.markets)
+
+    async def load(self) -> None:
+        """Load the markets of the wanted type unless they are there. Raises VenueError."""
+        if not self.loaded:
+            async with self._translated():
+                await self._api.load_markets()
+            if not self.loaded:
+                raise Disconnected(self.name, f"answered with no {self.access.market_type} market at all")
+
+    def market(self, coin: str, override: str | None = None) -> str:
+        """The market symbol of ``coin``: ``override``, or with the first quote currency in which the venue trades it.
+
+        Raises Refused, saying what was looked for. Markets must be loaded.
+        """
+        codes = (coin, *RENAMES.get(coin, ()))
+        asked = [override] if override else [self._symbol(code, quote) for code in codes for quote in self.access.quote]
+        for symbol in asked:
+            market = self._api.markets.get(symbol)
+            if market is not None and market.get("active") is not False:
+                return symbol
+        raise Refused(self.name, f"does not list {coin} (looked for {', '.join(asked)})")
+
+    def _symbol(self, base: str, quote: str) -> str:
+        return f"{base}/{quote}:{quote}" if self.access.market_type == "swap" else f"{base}/{quote}"
+
+    async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
+        """The 24 h summary of each coin in ``markets`` (coin -> symbol), over REST. Raises VenueError."""
+        async with self._translated():
+            if self._api.has.get("fetchTickers"):
+                rows = await self._api.fetch_tickers(list(markets.values()))
+            else:
+                rows = {symbol: await self._api.fetch_ticker(symbol) for symbol in markets.values()}
+        now = time.time_ns()
+        tickers = (normalize.ticker(rows.get(symbol), coin, self.name, now) for coin, symbol in markets.items())
+        return [ticker for ticker in tickers if ticker is not None]
+
+    async def fetch_trades(
+        self, coin: str, symbol: str, from_id: int | None = None, limit: int = 1000
+    ) -> list[TradeEvent]:
+        """Recent public trades with the stream's own ids over REST, oldest first; from ``from_id`` on where it can.
+
+        Raises VenueError.
+        """
+        params = dict(self.profile.recent_trades)
+        if from_id is not None and params:
+            params["fromId"] = from_id
+        async with self._translated():
+            rows = await self._api.fetch_trades(symbol, limit=limit, params=params)
+        now = time.time_ns()
+        scale = contract_size(self._api.markets[symbol])
+        trades = (normalize.trade(row, coin, self.name, now, scale) for row in rows)
+        return [trade for trade in trades if trade is not None]
+
+    def stream(self, wanted: Subscription, listener: Listener) -> Stream:
+        """A new connection, not dialled yet. Markets must be loaded."""
+        exchange = _session(self.profile, self.access)
+        exchange.set_markets_from_exchange(self._api)
+        return Stream(
+            self.profile,
+            exchange,
+            wanted,
+            listener,
+            ws_url=self.access.ws_url,
+            timeout=self.access.timeout,
+            translate=partial(_translate, self.name),
+            release=partial(_close, exchange),
+        )
+
+    async def close(self) -> None:
+        """Release the REST session; streams are closed one by one."""
+        await _close(self._api)
+
+    @contextlib.asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue answers; anything may come out
+            raise _translate(self.name, error) from error
+
+
+class _Hooks:
+    """What is added to a ccxt.pro class: addresses redirected, HTTP statuses kept, new clients shown."""
+
+    rest_url: str | None = None
+    on_new_client: Any = None
+    answered: tuple[int, Any] = (0, {})
+
+    def client(self, url: str) -> Any:
+        known = url in (self.clients or ())  # type: ignore[attr-defined] # ccxt's own
+        client = super().client(url)  # type: ignore[misc] # ccxt's own
+        if not known and self.on_new_client is not None:
+            self.on_new_client(client)
+        return client
+
+    async def fetch(self, url: str, *args: Any, **kwargs: Any) -> Any:
+        self.answered = (0, {})
+        try:
+            return await super().fetch(redirect(url, self.rest_url), *args, **kwargs)  # type: ignore[misc] # ccxt's own
+        except ccxt.pro.BaseError as error:
+            error.status, error.headers = self.answered
+            raise
+
+    def on_rest_response(self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *rest: Any) -> str:
+        self.answered = (code, headers)
+        return body.strip()
+
+
+@cache
+def _class(ccxt_id: str) -> Any:
+    return type(ccxt_id, (_Hooks, getattr(ccxt.pro, ccxt_id)), {})
+
+
+def _session(profile: Profile, access: Access) -> Any:
+    """A ccxt.pro instance set up for one venue; it opens nothing until it is asked for something."""
+    options = dict(access.options)
+    sandbox = profile.sandbox or bool(options.pop("sandbox", False))
+    exchange = _class(profile.ccxt_id)({"enableRateLimit": True, "timeout": int(access.timeout * 1000)})
+    if sandbox:
+        if not profile.testnet or "test" not in exchange.urls:
+            raise Refused(profile.name, "has no testnet; binance_testnet and bybit_testnet are the ones known to work")
+        exchange.set_sandbox_mode(True)
+    exchange.options = exchange.deep_extend(exchange.options, profile.options)
+    exchange.options["defaultType"] = access.market_type
+    exchange.has["fetchCurrencies"] = False  # a second request at every start, for names that nothing here reads
+    _only(exchange, access.market_type)
+    exchange.options = exchange.deep_extend(exchange.options, options)
+    exchange.rest_url = access.rest_url
+    if access.proxy is not None:
+        kinds = ("socksProxy", "wsSocksProxy") if access.proxy.startswith("socks") else ("httpsProxy", "wssProxy")
+        for kind in kinds:
+            setattr(exchange, kind, access.proxy)
+    return exchange
+
+
+def _only(exchange: Any, market_type: str) -> None:
+    """Have ccxt load one market type: its modules take the types as a list or as a dict of switches."""
+    fetch = exchange.options.get("fetchMarkets")
+    types = fetch.get("types") if isinstance(fetch, dict) else None
+    wanted = {"spot": ("spot",), "swap": ("swap", "linear")}[market_type]
+    if isinstance(types, list):
+        kept: Any = [kind for kind in types if kind in wanted]
+    elif isinstance(types, dict):
+        kept = {kind: switch if kind in wanted else False for kind, switch in types.items()}
+    else:
+        return
+    fetch["types"] = kept or types
+
+
+def _translate(name: str, error: Exception) -> VenueError:
+    """The one of our errors that says what the caller can do about ccxt's ``error``."""
+    if isinstance(error, VenueError):
+        return error
+    cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error.__cause__ or error
+    status = getattr(cause, "status", 0) or getattr(error, "status", 0)
+    headers = getattr(cause, "headers", None) or getattr(error, "headers", None) or {}
+    reason = _reason(error, cause, status)
+    if status in BLOCKED:
+        return Blocked(name, reason, status)
+    if isinstance(error, ccxt.pro.ExchangeError) and not isinstance(error, ccxt.pro.BadResponse):
+        return Refused(name, reason)
+    return Disconnected(name, reason, _seconds(headers.get("Retry-After")))
+
+
+def _reason(error: Exception, cause: BaseException, status: int) -> str:
+    """One line that says what happened, without ccxt's wrapping."""
+    text = " ".join(str(cause).split()) or type(cause).__name__
+    if status and str(status) not in text:
+        text = f"HTTP {status}: {text}"
+    return text[:REASON]
+
+
+def _seconds(retry_after: Any) -> float | None:
+    """Retry-After as seconds; the header's other form, a date, no venue here sends."""
+    try:
+        return max(0.0, float(retry_after))
+    except (TypeError, ValueError):
+        return None
+
+
+async def _close(exchange: Any) -> None:
+    """Close a ccxt instance within about CLOSE_GRACE seconds: a dead peer never answers the closing handshake."""
+    clients = list((exchange.clients or {}).values())
+    try:
+        async with asyncio.timeout(CLOSE_GRACE):
+            await exchange.close()
+    except TimeoutError:
+        for client in clients:
+            abort(client)
+        await exchange.close()

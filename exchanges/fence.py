@@ -1,0 +1,120 @@
+"""The fence around one ccxt WebSocket client: a bad frame costs itself and nothing else.
+
+An exception in ccxt's message handler leaves ``Client.receive_loop`` through a done-callback, nothing re-arms it, and
+the stream ends with the socket open and the caller none the wiser (measured on ccxt 4.5.90). So the client's own
+handler is guarded here, its dial is pointed where the settings say, and its futures are not woken for rows that the
+stores have delivered already.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from .push import Latest, in_rows, pushed
+
+SAMPLE = 200  # characters of a bad frame that are reported
+
+
+class Reading:
+    """What a connection is reading at this moment; the stores stamp their events from it."""
+
+    __slots__ = ("delivered", "frame", "received_at")
+
+    def __init__(self) -> None:
+        self.received_at = 0  # local Unix ns at which the frame was taken from the socket
+        self.frame: Any = None  # the frame as decoded, None while it is not
+        self.delivered = 0  # rows that the frame has delivered so far
+
+
+def arm(
+    client: Any,
+    reading: Reading,
+    latest: Sequence[Latest],
+    on_bad_frame: Callable[[str], None],
+    ws_url: str | None,
+    timeout: float,
+) -> None:
+    """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
+
+    ``timeout``: seconds a dial may take; ccxt counts whole ones.
+    """
+    handle, dispatch, resolve, dial = (
+        client.handle_message,
+        client.on_message_callback,
+        client.resolve,
+        client.create_connection,
+    )
+
+    def guarded(message: Any) -> None:
+        reading.received_at = time.time_ns()
+        reading.frame = None
+        reading.delivered = 0
+        try:
+            handle(message)
+        except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue sends; anything may come out
+            _salvage(message, error)
+
+    def _salvage(message: Any, error: Exception) -> None:
+        rows = list(in_rows(reading.frame))[reading.delivered :]  # before them all is delivered
+        if not rows:
+            on_bad_frame(_sample(message.data, error))
+        for row in rows:
+            try:
+                dispatch(client, row)
+            except Exception as row_error:  # noqa: BLE001 - as above
+                on_bad_frame(_sample(row["data"], row_error))
+
+    def noted(client: Any, frame: Any) -> None:
+        reading.frame = frame
+        dispatch(client, frame)
+
+    def quiet(result: Any, message_hash: Any) -> Any:
+        return result if pushed(result, latest) else resolve(result, message_hash)
+
+    client.handle_message = guarded
+    client.on_message_callback = noted
+    client.resolve = quiet
+    client.connectionTimeout = math.ceil(timeout) * 1000
+    if ws_url is not None:
+        client.create_connection = lambda session: dial(_Redirected(session, ws_url))
+
+
+class _Redirected:
+    """An aiohttp session whose WebSocket dials go to another scheme and host; the path and the rest stay.
+
+    The client keeps its own address: ccxt's handlers tell spot from swap by it.
+    """
+
+    def __init__(self, session: Any, target: str) -> None:
+        self._session = session
+        self._target = target
+        self.cookie_jar = session.cookie_jar
+
+    def ws_connect(self, url: str, **options: Any) -> Any:
+        return self._session.ws_connect(redirect(url, self._target), **options)
+
+
+def redirect(url: str, target: str | None) -> str:
+    """``url`` with the scheme and host of ``target``; unchanged where there is none."""
+    if target is None:
+        return url
+    to = urlsplit(target)
+    return urlunsplit(urlsplit(url)._replace(scheme=to.scheme, netloc=to.netloc))
+
+
+def _sample(data: Any, error: Exception) -> str:
+    """The beginning of what could not be read, and why, in one line."""
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else str(data)
+    return f"{type(error).__name__}: {' '.join(text[:SAMPLE].split())}"
+
+
+def abort(client: Any) -> None:
+    """Drop the client's TCP connection at once, without a close handshake that a dead peer would never answer."""
+    connection = getattr(client.connection, "_conn", None)
+    transport = getattr(connection, "transport", None)
+    if transport is not None:
+        transport.abort()

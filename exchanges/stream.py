@@ -1,0 +1,203 @@
+"""One connection to a venue: what it subscribes to, and how what comes in reaches the listener."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import normalize
+from .candles import CandleTracker
+from .errors import Refused, VenueError
+from .events import Listener
+from .fence import SAMPLE, Reading, arm
+from .profiles import Profile
+from .push import Latest, Stores, Timeframes
+
+Watch = Callable[[Sequence[str]], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a stream carries.
+
+    ``markets`` maps each coin to its market symbol, ``channels`` are among trades, ticker, candles and quotes.
+    """
+
+    markets: Mapping[str, str]
+    channels: Sequence[str]
+    timeframe: str = "1m"
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One standing watch call."""
+
+    channel: str
+    symbols: tuple[str, ...]
+    watch: Watch
+
+
+class Stream:
+    """One connection's life, from the dial to the error that ends it, over a ccxt.pro instance of its own.
+
+    A fresh instance carries no dial backoff, subscription or future of an earlier connection, and an old one can be
+    closed behind the new one's back. ``translate`` makes a VenueError of whatever ccxt raised, ``release`` closes the
+    instance within a bound.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        exchange: Any,
+        wanted: Subscription,
+        listener: Listener,
+        *,
+        ws_url: str | None,
+        timeout: float,
+        translate: Callable[[Exception], VenueError],
+        release: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.name = profile.name
+        self._profile = profile
+        self._exchange = exchange
+        self._wanted = wanted
+        self._listener = listener
+        self._translate = translate
+        self.close = release
+        self._reading = Reading()
+        self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
+        self._install(ws_url, timeout)
+
+    def __repr__(self) -> str:
+        dialled = ", ".join(self._exchange.clients or ()) or "not dialled"
+        return f"<Stream {self.name}, {len(self._coins)} coins, {dialled}>"
+
+    async def run(self) -> None:
+        """Dial, subscribe and deliver to the listener until the connection ends, which raises Disconnected or Blocked.
+
+        A channel or coin that the venue refuses is told to the listener and the rest goes on; Refused is raised when
+        nothing is left.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for channel in self._wanted.channels:
+                    for call in self._calls(channel):
+                        group.create_task(self._keep(call, group))
+        except* VenueError as errors:
+            raise errors.exceptions[0] from None
+        raise Refused(self.name, "refused every subscription")
+
+    def _install(self, ws_url: str | None, timeout: float) -> None:
+        """Put stores of our own into ccxt's tables and arm the client that it will dial with."""
+        exchange, name, reading, listener, coins = self._exchange, self.name, self._reading, self._listener, self._coins
+        scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in coins}
+        timeframe = self._wanted.timeframe
+        trackers = {symbol: CandleTracker(coin, timeframe, name) for symbol, coin in coins.items()}
+        flag = self._profile.candle_closed
+
+        def bad_row(kind: str, row: Any) -> None:
+            listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")
+
+        def on_trade(symbol: str, row: Any) -> None:
+            reading.delivered += 1
+            trade = normalize.trade(row, coins[symbol], name, reading.received_at, scales[symbol])
+            if trade is None:
+                bad_row("trade", row)
+            else:
+                listener.on_trade(trade)
+
+        def on_ticker(symbol: str, row: Any) -> None:
+            reading.delivered += 1
+            ticker = normalize.ticker(row, coins[symbol], name, reading.received_at)
+            if ticker is None:
+                bad_row("ticker", row)
+            else:
+                listener.on_ticker(ticker)
+
+        def on_quote(symbol: str, row: Any) -> None:
+            reading.delivered += 1
+            quote = normalize.quote(row, coins[symbol], name, reading.received_at)
+            if quote is None:
+                bad_row("quote", row)
+            else:
+                listener.on_quote(quote)
+
+        def on_candle(symbol: str, row: Any) -> None:
+            reading.delivered += 1
+            closed = flag(reading.frame, row) if flag is not None else None
+            for candle in trackers[symbol].update(row, reading.received_at, closed):
+                listener.on_candle(candle)
+
+        exchange.trades = Stores(coins, on_trade)
+        exchange.ohlcvs = Timeframes(coins, timeframe, on_candle)
+        exchange.tickers = Latest(coins, exchange.markets, on_ticker)
+        exchange.bidsasks = Latest(coins, exchange.markets, on_quote)
+        latest = (exchange.tickers, exchange.bidsasks)
+        exchange.on_new_client = lambda client: arm(client, reading, latest, listener.on_bad_frame, ws_url, timeout)
+
+    def _calls(self, channel: str) -> Iterable[_Call]:
+        """The watch calls of one channel: multi-symbol ones in chunks the venue allows, else one per symbol."""
+        exchange, symbols = self._exchange, list(self._coins)
+        method, make = _MANY[channel]
+        if exchange.has.get(method) is True:
+            watch = make(exchange, self._wanted.timeframe)
+            size = self._profile.chunk
+            for start in range(0, len(symbols), size):
+                yield _Call(channel, tuple(symbols[start : start + size]), watch)
+            return
+        method, make = _ONE[channel]
+        if exchange.has.get(method) is True:
+            watch = make(exchange, self._wanted.timeframe)
+            for symbol in symbols:
+                yield _Call(channel, (symbol,), watch)
+            return
+        self._unavailable(channel, symbols, f"{self.name} has no {channel} channel")
+
+    async def _keep(self, call: _Call, group: asyncio.TaskGroup) -> None:
+        """Keep one watch call standing: it subscribes and carries errors, the data comes through the stores."""
+        try:
+            while True:
+                await call.watch(call.symbols)
+                await asyncio.sleep(0)  # a venue whose futures do wake must not starve the loop
+        except Exception as error:  # noqa: BLE001 - ccxt's modules raise whatever their parsers meet
+            failure = self._translate(error)
+        if not isinstance(failure, Refused):
+            raise failure
+        if len(call.symbols) == 1:
+            self._unavailable(call.channel, call.symbols, failure.reason)
+            return
+        for symbol in call.symbols:  # one bad market in a request has the whole request refused
+            group.create_task(self._keep(_Call(call.channel, (symbol,), call.watch), group))
+
+    def _unavailable(self, channel: str, symbols: Iterable[str], reason: str) -> None:
+        self._listener.on_unavailable(channel, [self._coins[symbol] for symbol in symbols], reason)
+
+
+def contract_size(market: Mapping[str, Any]) -> float:
+    """What one unit of a market's amount is in the base currency: 1 on spot, ccxt's contractSize elsewhere."""
+    size = market.get("contractSize")
+    return float(size) if market.get("contract") and size else 1.0
+
+
+# channel -> the entry of ccxt's `has`, and how its watch call is made for some symbols
+_Make = Callable[[Any, str], Watch]
+_MANY: Mapping[str, tuple[str, _Make]] = {
+    "trades": ("watchTradesForSymbols", lambda exchange, _: exchange.watch_trades_for_symbols),
+    "ticker": ("watchTickers", lambda exchange, _: exchange.watch_tickers),
+    "candles": (
+        "watchOHLCVForSymbols",
+        lambda exchange, timeframe: lambda symbols: exchange.watch_ohlcv_for_symbols([[s, timeframe] for s in symbols]),
+    ),
+    "quotes": ("watchBidsAsks", lambda exchange, _: exchange.watch_bids_asks),
+}
+_ONE: Mapping[str, tuple[str, _Make]] = {
+    "trades": ("watchTrades", lambda exchange, _: lambda symbols: exchange.watch_trades(symbols[0])),
+    "ticker": ("watchTicker", lambda exchange, _: lambda symbols: exchange.watch_ticker(symbols[0])),
+    "candles": (
+        "watchOHLCV",
+        lambda exchange, timeframe: lambda symbols: exchange.watch_ohlcv(symbols[0], timeframe),
+    ),
+    "quotes": ("watchBidsAsks", lambda exchange, _: lambda symbols: exchange.watch_bids_asks(symbols)),
+}
