@@ -1,0 +1,235 @@
+"""ccxt's unified rows to events: pure, and silent about rows that can't be what they claim to be.
+
+Every function takes whatever came and returns an event, or None for a row that is not one: a value missing, NaN,
+infinite, zero or negative where that can't be, absurd, or of the wrong type. None of them raises, so that one bad row
+never ends a stream; the caller counts the Nones. A row made of ordinary values takes a fast path; a row with integers
+or numeric strings in place of floats, seconds in place of milliseconds or a missing key takes the slow one to the same
+result.
+
+``received_at`` is the local Unix time in ns at which the frame was read, 0 when unknown; it bounds how far in the
+future a row may claim to be. ``scale`` turns the venue's sizes into base units (the contract size of a swap market).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from exchanges.events import Candle, Quote, Ticker, TradeEvent
+
+__all__ = ["candle", "milliseconds", "quote", "ticker", "trade"]
+
+_ABSURD = 1e15  # no price or quantity of a listed market comes near it; an id in the wrong place does
+_ABSURD_VOLUME = 1e21  # turnovers in weak currencies and volumes of dust coins are far larger than prices
+_EARLIEST_S, _LATEST_S = 1_230_768_000, 4_102_444_800  # 2009, the year of the first coin, to 2100
+_EARLIEST, _LATEST = _EARLIEST_S * 1000, _LATEST_S * 1000
+_AHEAD = 86_400_000  # ms: clocks are skewed by seconds and time zones are mixed up by hours; more is not a time
+_EXACT_INTEGER = 2**53  # floats are exact up to here
+_LONGEST_ID = 10**100  # Python refuses to print integers of more than 4,300 digits
+_ROUNDED_ID = re.compile(r"\d(\.\d+)?e\+\d+\Z")
+_SIDES = {"sell": True, "buy": False}
+
+
+def trade(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1.0) -> TradeEvent | None:
+    """The trade in a ccxt trade row, or None.
+
+    A row whose side is missing or unknown is no trade here: ``is_buyer_maker`` must be one of two things, and a guess
+    would be wrong for half of them without anybody noticing. A row without a timestamp gets the time at which it was
+    read; a timestamp that is there but can't be one makes the row none. An id that is missing, or that some JSON
+    parser has rounded to a float, becomes "" rather than an id that other trades share.
+    """
+    if type(row) is dict:
+        try:
+            price = row["price"]
+            amount = row["amount"]
+            timestamp = row["timestamp"]
+            trade_id = row["id"]
+            is_buyer_maker = _SIDES[row["side"]]
+        except (KeyError, TypeError):  # TypeError: a side that can't be hashed
+            return _any_trade(row, coin, exchange, received_at, scale)
+        if (
+            type(price) is float
+            and type(amount) is float
+            and type(timestamp) is int
+            and type(trade_id) is str
+            and 0.0 < price < _ABSURD
+            and 0.0 < (quantity := amount * scale) < _ABSURD
+            and _EARLIEST <= timestamp <= received_at // 1_000_000 + _AHEAD
+            and "e+" not in trade_id
+        ):
+            return TradeEvent(coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id, received_at)
+    return _any_trade(row, coin, exchange, received_at, scale)
+
+
+def ticker(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1.0) -> Ticker | None:
+    """The ticker in a ccxt ticker row, or None without a last price (some venues' rows carry bid and ask only).
+
+    ``volume_24h`` is ``quoteVolume``, else ``baseVolume`` times the average price, else times the last price;
+    ``change_24h`` is ``percentage``, else follows from ``open``. What is not there or can't be true becomes None, and
+    a missing timestamp 0; a timestamp that can't be one makes the row none. ``scale`` applies to bid and ask sizes.
+    """
+    if not isinstance(row, dict):
+        return None
+    get = row.get
+    last = _positive(get("last")) or _positive(get("close"))
+    if last is None:
+        return None
+    timestamp = _time(get("timestamp"), received_at, missing=0)
+    if timestamp is None:
+        return None
+    volume = _volume(get("quoteVolume"))
+    if volume is None and (base := _volume(get("baseVolume"))) is not None:
+        volume = _volume(base * (_positive(get("vwap")) or last))
+    change = _number(get("percentage"))
+    if change is None or not -100.0 <= change < _ABSURD:
+        opened = _positive(get("open"))
+        change = None if opened is None else _number((last - opened) / opened * 100.0)
+    return Ticker(
+        coin,
+        last,
+        timestamp,
+        volume,
+        change,
+        _positive(get("bid")),
+        _size(get("bidVolume"), scale),
+        _positive(get("ask")),
+        _size(get("askVolume"), scale),
+        exchange,
+        received_at,
+    )
+
+
+def quote(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1.0) -> Quote | None:
+    """The best bid and ask in a ccxt ticker or bid/ask row, or None unless both are there and not crossed.
+
+    A size that the venue does not send is 0.0, a timestamp that it does not send 0 (Binance's book ticker has none); a
+    bid above the ask means that the two are not of the same moment, and the next row is milliseconds away.
+    """
+    if not isinstance(row, dict):
+        return None
+    get = row.get
+    bid, ask = _positive(get("bid")), _positive(get("ask"))
+    if bid is None or ask is None or bid > ask:
+        return None
+    bid_size = 0.0 if (size := get("bidVolume")) is None else _size(size, scale)
+    ask_size = 0.0 if (size := get("askVolume")) is None else _size(size, scale)
+    timestamp = _time(get("timestamp"), received_at, missing=0)
+    if bid_size is None or ask_size is None or timestamp is None:
+        return None
+    return Quote(coin, bid, bid_size, ask, ask_size, timestamp, exchange, received_at)
+
+
+def candle(
+    row: Any, coin: str, timeframe: str, exchange: str, received_at: int, closed: bool, scale: float = 1.0
+) -> Candle | None:
+    """The bar in a ccxt OHLCV row ``[open time, open, high, low, close, volume]``, or None.
+
+    The prices must fit each other (the low lowest, the high highest); the volume may be zero but must be there.
+    """
+    if not isinstance(row, (list, tuple)) or len(row) < 6:
+        return None
+    timestamp = _time(row[0], received_at, missing=None)
+    opened, high, low, last = _positive(row[1]), _positive(row[2]), _positive(row[3]), _positive(row[4])
+    volume = _size(row[5], scale)
+    if timestamp is None or opened is None or high is None or low is None or last is None or volume is None:
+        return None
+    if not (low <= opened <= high and low <= last <= high):
+        return None
+    return Candle(coin, timeframe, timestamp, opened, high, low, last, volume, closed, exchange, received_at)
+
+
+def milliseconds(value: Any) -> int | None:
+    """``value``, a Unix time in s, ms, µs or ns as a number or a numeric string, in ms; None outside 2009 to 2100.
+
+    The unit is told by the size: the four ranges are far apart. Fractions of a ms are cut off,
+    of seconds in fractions rounded.
+    """
+    if type(value) is int:
+        number: int | float = value
+    elif type(value) is str and value.isascii() and value.isdigit() and len(value) < 25:
+        number = int(value)  # exact, where a float would round nanoseconds
+    else:
+        parsed = _number(value)
+        if parsed is None:
+            return None
+        number = parsed
+    if _EARLIEST <= number < _LATEST:
+        return int(number)
+    if _EARLIEST_S <= number < _LATEST_S:
+        return round(number * 1000)
+    for unit in (1_000, 1_000_000):
+        if _EARLIEST <= number // unit < _LATEST:
+            return int(number // unit)
+    return None
+
+
+def _any_trade(row: Any, coin: str, exchange: str, received_at: int, scale: float) -> TradeEvent | None:
+    """:func:`trade` for a row of any shape."""
+    if not isinstance(row, dict):
+        return None
+    get = row.get
+    price, amount, side = _positive(get("price")), _number(get("amount")), get("side")
+    if price is None or amount is None or type(side) is not str:
+        return None
+    is_buyer_maker = _SIDES.get(side.strip().lower())
+    timestamp = _time(get("timestamp"), received_at, missing=received_at // 1_000_000)
+    quantity = amount * scale
+    if is_buyer_maker is None or timestamp is None or timestamp < _EARLIEST or not 0.0 < quantity < _ABSURD:
+        return None
+    return TradeEvent(coin, price, quantity, is_buyer_maker, timestamp, exchange, _id(get("id")), received_at)
+
+
+def _number(value: Any) -> float | None:
+    """``value`` as a finite float; None for everything that is not exactly a float, an int or a numeric string."""
+    kind = type(value)
+    if kind is float:
+        number: float = value
+    elif kind is int or (kind is str and value.isascii() and "_" not in value):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            return None
+    else:
+        return None
+    return number if -1e308 < number < 1e308 else None  # false for NaN too
+
+
+def _positive(value: Any) -> float | None:
+    """``value`` as a price."""
+    number = value if type(value) is float else _number(value)
+    return number if number is not None and 0.0 < number < _ABSURD else None
+
+
+def _size(value: Any, scale: float) -> float | None:
+    """``value`` as a size in base units; zero is one."""
+    number = _number(value)
+    return scaled if number is not None and 0.0 <= (scaled := number * scale) < _ABSURD_VOLUME else None
+
+
+def _volume(value: Any) -> float | None:
+    """``value`` as a day's volume; zero is one."""
+    number = _number(value)
+    return number if number is not None and 0.0 <= number < _ABSURD_VOLUME else None
+
+
+def _time(value: Any, received_at: int, missing: int | None) -> int | None:
+    """``value`` in Unix ms, ``missing`` for None; None when nothing read at ``received_at`` can be of that time."""
+    if value is None:
+        return missing
+    timestamp = value if type(value) is int and _EARLIEST <= value < _LATEST else milliseconds(value)
+    if timestamp is None or (received_at > 0 and timestamp > received_at // 1_000_000 + _AHEAD):
+        return None
+    return timestamp
+
+
+def _id(value: Any) -> str:
+    """A trade id exactly as the venue meant it, "" where that can't be known any more."""
+    kind = type(value)
+    if kind is str:
+        # htx's ids of 24 digits come out of ccxt as "1.0234567890123457e+26": a rounded number, shared by neighbours
+        return "" if "e+" in value and _ROUNDED_ID.match(value) else str(value)
+    if kind is int:
+        return str(value) if -_LONGEST_ID < value < _LONGEST_ID else ""
+    if kind is float and value.is_integer() and -_EXACT_INTEGER < value < _EXACT_INTEGER:
+        return str(int(value))
+    return ""
