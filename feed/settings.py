@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -385,7 +385,8 @@ class _Reader:
             total += sum(self.survey(item, f"{path}[{i}]", above, sizes) for i, item in enumerate(node.value))
         else:
             try:
-                yaml.constructor.SafeConstructor().construct_object(node)
+                with suppress(yaml.YAMLError):  # an unknown tag, which safe_load reports, or <<, which it merges
+                    yaml.constructor.SafeConstructor().construct_object(node)
             except (
                 ValueError,
                 LookupError,
