@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .names import exchange_names
-from .profiles import profile_of
+from exchanges.names import exchange_names
+from exchanges.profiles import profile_of
 
 if TYPE_CHECKING:
-    from .adapter import Access, Venue
+    from exchanges.adapter import Access, Venue
 
 __all__ = ["exchange_names", "open_exchange", "profile_of"]
 
@@ -19,6 +19,6 @@ def open_exchange(name: str, access: Access | None = None) -> Venue:
     Imports ccxt, which takes about a second the first time. Raises ValueError for an unknown name and Refused for a
     testnet that does not exist.
     """
-    from .adapter import Access, Venue
+    from exchanges.adapter import Access, Venue
 
     return Venue(profile_of(name), access or Access())

@@ -15,12 +15,12 @@ from typing import Any
 
 import ccxt.pro
 
-from . import normalize
-from .errors import Blocked, Disconnected, Refused, VenueError
-from .events import Listener, Ticker, TradeEvent
-from .fence import abort, redirect
-from .profiles import RENAMES, Profile
-from .stream import Stream, Subscription, contract_size
+from exchanges import normalize
+from exchanges.errors import Blocked, Disconnected, Refused, VenueError
+from exchanges.events import Listener, Ticker, TradeEvent
+from exchanges.fence import abort, redirect
+from exchanges.profiles import RENAMES, Profile
+from exchanges.stream import Stream, Subscription, Trackers, contract_size
 
 BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
@@ -29,10 +29,10 @@ REASON = 200  # characters of a reason
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach a venue: ``timeout`` in seconds per REST request and per dial, ``options`` handed to ccxt as they are.
+    """How to reach a venue. ``timeout`` in seconds, per REST request and per dial.
 
-    ``rest_url`` and ``ws_url`` replace the scheme and host of every address; the option ``sandbox: true`` asks for the
-    venue's testnet.
+    ``rest_url`` and ``ws_url`` replace the scheme and host of every address. ``options`` are handed to ccxt as they
+    are, but for ``sandbox: true``, which asks for the venue's testnet.
     """
 
     market_type: str = "spot"
@@ -51,6 +51,7 @@ class Venue:
         self.name = profile.name
         self.profile = profile
         self.access = access
+        self.trackers: Trackers = {}
         self._api = _session(profile, access)
 
     def __repr__(self) -> str:
@@ -121,6 +122,7 @@ class Venue:
             exchange,
             wanted,
             listener,
+            self.trackers,
             ws_url=self.access.ws_url,
             timeout=self.access.timeout,
             translate=partial(_translate, self.name),
@@ -135,7 +137,7 @@ class Venue:
     async def _translated(self) -> AsyncIterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue answers; anything may come out
+        except Exception as error:  # ccxt's parsers on whatever a venue answers: anything may come out
             raise _translate(self.name, error) from error
 
 
@@ -161,7 +163,9 @@ class _Hooks:
             error.status, error.headers = self.answered
             raise
 
-    def on_rest_response(self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *rest: Any) -> str:
+    def on_rest_response(
+        self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *request: Any
+    ) -> str:
         self.answered = (code, headers)
         return body.strip()
 

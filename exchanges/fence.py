@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from .push import Latest, in_rows, pushed
+from exchanges.push import Latest, in_rows, pushed
 
 SAMPLE = 200  # characters of a bad frame that are reported
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .names import ALIASES, canonical, exchange_names, nearest
+from exchanges.names import ALIASES, canonical, exchange_names, nearest
 
 CandleFlag = Callable[[Any, Any], bool | None]
 """(frame, ccxt row) -> the venue's own word on whether that bar is closed; None where the frame does not say."""

@@ -8,7 +8,8 @@ too late (ccxt issues 28089, 22125). The stores keep nothing that grows with tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 Row = Any
@@ -29,7 +30,7 @@ class Store(list[Any]):
         self[:] = (row,)
         self._deliver(row)
 
-    def getLimit(self, symbol: str | None, limit: int | None) -> int | None:  # noqa: N802 - ccxt's name
+    def getLimit(self, symbol: str | None, limit: int | None) -> int | None:
         return limit
 
     get_limit = getLimit
@@ -42,7 +43,7 @@ class Stores(dict[str, Any]):
     """
 
     def __init__(self, symbols: Iterable[str], deliver: Deliver) -> None:
-        super().__init__({symbol: Store(_bind(deliver, symbol)) for symbol in symbols})
+        super().__init__({symbol: Store(partial(deliver, symbol)) for symbol in symbols})
         self._unwanted = Store(lambda row: None)
 
     def __missing__(self, symbol: str) -> Store:
@@ -81,9 +82,11 @@ class Latest(dict[str, Any]):
 class Timeframes(dict[str, Any]):
     """``exchange.ohlcvs``: per symbol a fixed dict of one store per wanted timeframe."""
 
-    def __init__(self, symbols: Iterable[str], timeframe: str, deliver: Deliver) -> None:
-        super().__init__({symbol: Stores((timeframe,), _second(deliver, symbol)) for symbol in symbols})
-        self._unwanted = Stores((), deliver)
+    def __init__(
+        self, symbols: Iterable[str], timeframes: Sequence[str], deliver: Callable[[str, str, Row], None]
+    ) -> None:
+        super().__init__({symbol: Stores(timeframes, partial(deliver, symbol)) for symbol in symbols})
+        self._unwanted = Stores((), lambda timeframe, row: None)
 
     def __missing__(self, symbol: str) -> Stores:
         return self._unwanted
@@ -93,14 +96,6 @@ class Timeframes(dict[str, Any]):
 
     def __delitem__(self, symbol: str) -> None:
         pass
-
-
-def _bind(deliver: Deliver, symbol: str) -> Callable[[Row], None]:
-    return lambda row: deliver(symbol, row)
-
-
-def _second(deliver: Deliver, symbol: str) -> Deliver:
-    return lambda timeframe, row: deliver(symbol, row)
 
 
 def pushed(result: Any, latest: Iterable[Latest]) -> bool:

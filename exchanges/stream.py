@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import normalize
-from .candles import CandleTracker
-from .errors import Refused, VenueError
-from .events import Listener
-from .fence import SAMPLE, Reading, arm
-from .profiles import Profile
-from .push import Latest, Stores, Timeframes
+from exchanges import normalize
+from exchanges.candles import CandleTracker
+from exchanges.errors import Refused, VenueError
+from exchanges.events import Listener
+from exchanges.fence import SAMPLE, Reading, arm
+from exchanges.profiles import Profile
+from exchanges.push import Latest, Stores, Timeframes
 
 Watch = Callable[[Sequence[str]], Awaitable[Any]]
+Trackers = dict[tuple[str, str], CandleTracker]
+"""The bars of each (market symbol, timeframe)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """What a stream carries.
 
-    ``markets`` maps each coin to its market symbol, ``channels`` are among trades, ticker, candles and quotes.
+    ``markets`` maps each coin to its market symbol, ``channels`` are among trades, ticker, candles and quotes,
+    ``timeframes`` are the candles' (1m, 5m, ...).
     """
 
     markets: Mapping[str, str]
     channels: Sequence[str]
-    timeframe: str = "1m"
+    timeframes: Sequence[str] = ("1m",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,8 @@ class Stream:
     """One connection's life, from the dial to the error that ends it, over a ccxt.pro instance of its own.
 
     A fresh instance carries no dial backoff, subscription or future of an earlier connection, and an old one can be
-    closed behind the new one's back. ``translate`` makes a VenueError of whatever ccxt raised, ``release`` closes the
-    instance within a bound.
+    closed behind the new one's back. ``trackers`` outlive it: a bar is closed once, over all connections. ``translate``
+    makes a VenueError of whatever ccxt raised, ``release`` closes the instance within a bound.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Stream:
         exchange: Any,
         wanted: Subscription,
         listener: Listener,
+        trackers: Trackers,
         *,
         ws_url: str | None,
         timeout: float,
@@ -64,6 +68,7 @@ class Stream:
         self._exchange = exchange
         self._wanted = wanted
         self._listener = listener
+        self._trackers = trackers
         self._translate = translate
         self.close = release
         self._reading = Reading()
@@ -93,8 +98,12 @@ class Stream:
         """Put stores of our own into ccxt's tables and arm the client that it will dial with."""
         exchange, name, reading, listener, coins = self._exchange, self.name, self._reading, self._listener, self._coins
         scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in coins}
-        timeframe = self._wanted.timeframe
-        trackers = {symbol: CandleTracker(coin, timeframe, name) for symbol, coin in coins.items()}
+        timeframes, trackers = self._wanted.timeframes, self._trackers
+        for key in ((symbol, each) for symbol in coins for each in timeframes):
+            if key in trackers:
+                trackers[key].interrupted()
+            else:
+                trackers[key] = CandleTracker(coins[key[0]], key[1], name)
         flag = self._profile.candle_closed
 
         def bad_row(kind: str, row: Any) -> None:
@@ -124,35 +133,33 @@ class Stream:
             else:
                 listener.on_quote(quote)
 
-        def on_candle(symbol: str, row: Any) -> None:
+        def on_candle(symbol: str, timeframe: str, row: Any) -> None:
             reading.delivered += 1
             closed = flag(reading.frame, row) if flag is not None else None
-            for candle in trackers[symbol].update(row, reading.received_at, closed):
+            tracker = trackers[symbol, timeframe]
+            bad = tracker.bad
+            for candle in tracker.update(row, reading.received_at, closed):
                 listener.on_candle(candle)
+            if tracker.bad != bad:
+                bad_row("candle", row)
 
         exchange.trades = Stores(coins, on_trade)
-        exchange.ohlcvs = Timeframes(coins, timeframe, on_candle)
+        exchange.ohlcvs = Timeframes(coins, timeframes, on_candle)
         exchange.tickers = Latest(coins, exchange.markets, on_ticker)
         exchange.bidsasks = Latest(coins, exchange.markets, on_quote)
         latest = (exchange.tickers, exchange.bidsasks)
         exchange.on_new_client = lambda client: arm(client, reading, latest, listener.on_bad_frame, ws_url, timeout)
 
-    def _calls(self, channel: str) -> Iterable[_Call]:
+    def _calls(self, channel: str) -> Iterator[_Call]:
         """The watch calls of one channel: multi-symbol ones in chunks the venue allows, else one per symbol."""
-        exchange, symbols = self._exchange, list(self._coins)
-        method, make = _MANY[channel]
-        if exchange.has.get(method) is True:
-            watch = make(exchange, self._wanted.timeframe)
-            size = self._profile.chunk
-            for start in range(0, len(symbols), size):
-                yield _Call(channel, tuple(symbols[start : start + size]), watch)
-            return
-        method, make = _ONE[channel]
-        if exchange.has.get(method) is True:
-            watch = make(exchange, self._wanted.timeframe)
-            for symbol in symbols:
-                yield _Call(channel, (symbol,), watch)
-            return
+        has, symbols = self._exchange.has, list(self._coins)
+        for (method, make), size in ((_MANY[channel], self._profile.chunk), (_ONE[channel], 1)):
+            if has.get(method) is True:
+                for timeframe in self._wanted.timeframes if channel == "candles" else ("",):
+                    watch = make(self._exchange, timeframe)
+                    for start in range(0, len(symbols), size):
+                        yield _Call(channel, tuple(symbols[start : start + size]), watch)
+                return
         self._unavailable(channel, symbols, f"{self.name} has no {channel} channel")
 
     async def _keep(self, call: _Call, group: asyncio.TaskGroup) -> None:
@@ -181,7 +188,7 @@ def contract_size(market: Mapping[str, Any]) -> float:
     return float(size) if market.get("contract") and size else 1.0
 
 
-# channel -> the entry of ccxt's `has`, and how its watch call is made for some symbols
+# channel -> the entry of ccxt's `has`, and how the watch call for some symbols is made from an instance and a timeframe
 _Make = Callable[[Any, str], Watch]
 _MANY: Mapping[str, tuple[str, _Make]] = {
     "trades": ("watchTradesForSymbols", lambda exchange, _: exchange.watch_trades_for_symbols),
@@ -195,9 +202,6 @@ _MANY: Mapping[str, tuple[str, _Make]] = {
 _ONE: Mapping[str, tuple[str, _Make]] = {
     "trades": ("watchTrades", lambda exchange, _: lambda symbols: exchange.watch_trades(symbols[0])),
     "ticker": ("watchTicker", lambda exchange, _: lambda symbols: exchange.watch_ticker(symbols[0])),
-    "candles": (
-        "watchOHLCV",
-        lambda exchange, timeframe: lambda symbols: exchange.watch_ohlcv(symbols[0], timeframe),
-    ),
-    "quotes": ("watchBidsAsks", lambda exchange, _: lambda symbols: exchange.watch_bids_asks(symbols)),
+    "candles": ("watchOHLCV", lambda exchange, timeframe: lambda symbols: exchange.watch_ohlcv(symbols[0], timeframe)),
+    "quotes": ("watchBidsAsks", lambda exchange, _: exchange.watch_bids_asks),
 }
