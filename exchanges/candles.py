@@ -1,0 +1,264 @@
+"""Bars: each closed exactly once, and none closed with values that nobody vouches for.
+
+Pure: time is what the rows and trades say. A bar is named by its open time in Unix ms. Bars that were missed while a
+connection was down are holes: they are asked for over REST and filled, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from exchanges import normalize
+from exchanges.events import Candle, TradeEvent
+
+__all__ = ["TIMEFRAMES", "CandleBuilder", "CandleTracker", "bar_open", "next_open", "timeframe_ms"]
+
+_SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
+_MONDAY = 4 * _DAY  # the first Monday after the epoch, which was a Thursday
+
+TIMEFRAMES: Mapping[str, int] = {
+    "1s": _SECOND,
+    **{f"{count}m": count * _MINUTE for count in (1, 3, 5, 15, 30)},
+    **{f"{count}h": count * _HOUR for count in (1, 2, 4, 6, 8, 12)},
+    **{"1d": _DAY, "3d": 3 * _DAY, "1w": 7 * _DAY, "1M": 30 * _DAY},
+}
+"""The known timeframes with their length in ms; "1M" is a calendar month and its length nominal."""
+
+MAX_HOLES = 1_000  # what one REST request brings; older bars are history, not a hole in the stream
+
+
+def timeframe_ms(timeframe: str) -> int:
+    """The length of a bar in ms; of "1M", a calendar month, the nominal 30 days. ValueError names the known ones."""
+    try:
+        return TIMEFRAMES[timeframe]
+    except (KeyError, TypeError):
+        raise ValueError(f"unknown timeframe {timeframe!r}; known are {', '.join(TIMEFRAMES)}") from None
+
+
+def bar_open(timestamp: int, timeframe: str) -> int:
+    """The open time (ms) of the bar that ``timestamp`` (ms) falls into.
+
+    UTC throughout: weeks start on Monday, months on their first, "3d" counts from the epoch.
+    """
+    length = timeframe_ms(timeframe)
+    if timeframe == "1M":
+        return _month(_month_index(timestamp))
+    origin = _MONDAY if timeframe == "1w" else 0
+    return timestamp - (timestamp - origin) % length
+
+
+def next_open(opened: int, timeframe: str) -> int:
+    """The open time (ms) of the bar after the one that opened at ``opened``."""
+    length = timeframe_ms(timeframe)
+    return _month(_month_index(opened) + 1) if timeframe == "1M" else opened + length
+
+
+def _month_index(timestamp: int) -> int:
+    moment = datetime.fromtimestamp(timestamp / 1000, UTC)
+    return moment.year * 12 + moment.month - 1
+
+
+def _month(index: int) -> int:
+    return int(datetime(index // 12, index % 12 + 1, 1, tzinfo=UTC).timestamp()) * 1000
+
+
+def _between(earlier: int, later: int, timeframe: str) -> Iterator[int]:
+    """The bars after ``earlier`` and before ``later``, at most the MAX_HOLES last of them."""
+    if timeframe != "1M":
+        length = timeframe_ms(timeframe)
+        # counted from the known bar, not from the epoch: some venues' days and weeks start elsewhere
+        behind = earlier + max(0, (later - earlier - 1) // length - MAX_HOLES) * length
+    else:
+        behind = earlier
+    while (behind := next_open(behind, timeframe)) < later:
+        yield behind
+
+
+class _Holes:
+    """The bars that were missed and are to be fetched, the newest MAX_HOLES of them."""
+
+    def __init__(self) -> None:
+        self._missed: set[int] = set()
+        self.lost = 0
+        """Bars given up: too many at once, or forgotten."""
+
+    def holes(self) -> list[int]:
+        """The open times (ms) of the bars that were missed, oldest first: fetch them over REST and call ``fill``."""
+        return sorted(self._missed)
+
+    def forget(self) -> list[int]:
+        """Give the holes up, for instance when the venue does not answer; returns and counts them."""
+        given_up = self.holes()
+        self.lost += len(given_up)
+        self._missed.clear()
+        return given_up
+
+    def _miss(self, opened: Iterable[int]) -> None:
+        self._missed.update(opened)
+        excess = self.holes()[:-MAX_HOLES]
+        self.lost += len(excess)
+        self._missed.difference_update(excess)
+
+    def _found(self, rows: Iterable[Any], read: Callable[[Any], Candle | None]) -> list[Candle]:
+        candles = [candle for candle in map(read, rows) if candle is not None]
+        if not candles:
+            return []
+        found = {candle.timestamp: candle for candle in candles if candle.timestamp in self._missed}
+        first, last = min(c.timestamp for c in candles), max(c.timestamp for c in candles)
+        self._missed = {opened for opened in self._missed if not first <= opened <= last}
+        return [found[opened] for opened in sorted(found)]
+
+
+class CandleTracker(_Holes):
+    """One coin's bars of one timeframe as a venue streams them: passes updates on and closes each bar exactly once.
+
+    A bar is closed by the venue's own flag, or by the first row of a later bar where the venue sends no flags; then
+    the last row seen stands. Rows of bars that are closed already are dropped and counted in ``late``, rows that are
+    no candle in ``bad``. It outlives connections: tell it of each loss with ``interrupted``.
+    """
+
+    def __init__(self, coin: str, timeframe: str, exchange: str = "") -> None:
+        super().__init__()
+        timeframe_ms(timeframe)  # an unknown one fails here, not at the first row
+        self.coin, self.timeframe, self.exchange = coin, timeframe, exchange
+        self.late = 0
+        self.bad = 0
+        self._open: Candle | None = None  # the newest bar, while nothing has closed it
+        self._newest: int | None = None  # its open time, or of the bar closed last
+        self._interrupted = False
+
+    def update(self, row: Any, received_at: int = 0, closed: bool | None = None) -> list[Candle]:
+        """The candles to deliver for one ccxt OHLCV row: the bar before, when this row ends it, then the row itself.
+
+        ``closed`` is the venue's own word on the row's bar, None where it has none. ``received_at`` in Unix ns.
+        """
+        candle = self._read(row, received_at, closed is True)
+        if candle is None:
+            self.bad += 1
+            return []
+        opened, newest, before = candle.timestamp, self._newest, self._open
+        if newest is not None and (opened < newest or (opened == newest and before is None)):
+            if closed is True and opened in self._missed:  # the venue itself fills the hole
+                self._missed.discard(opened)
+                return [candle]
+            self.late += 1
+            return []
+        ended: list[Candle] = []
+        if newest is not None and opened > newest:
+            if self._interrupted:
+                self._miss([newest] if before is not None else [])
+                self._miss(_between(newest, opened, self.timeframe))
+            elif before is not None:
+                ended.append(self._end(before, received_at))
+        # a row of the same bar after an interruption is as good as before: venues send the whole bar each time
+        self._interrupted = False
+        self._newest = opened
+        self._open = None if candle.closed else candle
+        return [*ended, candle]
+
+    def interrupted(self) -> None:
+        """The connection was lost: an open bar that the venue does not continue becomes a hole, and so do bars skipped.
+
+        Bars that a venue skips while connected are no holes: it has none where nothing was traded.
+        """
+        self._interrupted = True
+
+    def fill(self, rows: Iterable[Any], received_at: int = 0) -> list[Candle]:
+        """The closed candles, oldest first, for the holes that REST ``rows`` (ccxt OHLCV) answer.
+
+        Rows of other bars are ignored. A hole between the first and the last row that has no row itself is a bar in
+        which nothing was traded, and no hole any more.
+        """
+        return self._found(rows, lambda row: self._read(row, received_at, True))
+
+    def _read(self, row: Any, received_at: int, closed: bool) -> Candle | None:
+        return normalize.candle(row, self.coin, self.timeframe, self.exchange, received_at, closed)
+
+    def _end(self, bar: Candle, received_at: int) -> Candle:
+        """A closed copy: the update that was delivered belongs to its receivers."""
+        return Candle(
+            bar.coin, bar.timeframe, bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume,
+            True, bar.exchange, received_at,
+        )  # fmt: skip
+
+
+class CandleBuilder(_Holes):
+    """The same from trades, for venues that stream no candles.
+
+    A bar is closed by the first trade of a later one. A bar of which trades may be missing is delivered as updates
+    but never as closed: it becomes a hole. That is the bar of the first trade seen, and after ``interrupted`` the one
+    that was open, those in between and the one of the next trade. Bars without trades between two that were seen are
+    closed flat at the last price with volume 0, as venues do. Trades of bars that are over are dropped and counted in
+    ``late``.
+    """
+
+    def __init__(self, coin: str, timeframe: str, exchange: str = "") -> None:
+        super().__init__()
+        timeframe_ms(timeframe)
+        self.coin, self.timeframe, self.exchange = coin, timeframe, exchange
+        self.late = 0
+        self._open: Candle | None = None
+        self._ends = 0  # when the open bar does
+        self._complete = False  # every trade of the open bar was seen
+        self._interrupted = False
+
+    def add(self, trade: TradeEvent) -> list[Candle]:
+        """The candles to deliver for one trade: the bars that it ends, then an update of its own bar."""
+        bar = self._open
+        if bar is not None and trade.timestamp < bar.timestamp:
+            self.late += 1
+            return []
+        if bar is None or trade.timestamp >= self._ends:
+            return self._turn(bar, trade)
+        self._complete = self._complete and not self._interrupted
+        self._interrupted = False
+        price = trade.price
+        bar.high, bar.low, bar.close = max(bar.high, price), min(bar.low, price), price
+        bar.volume += trade.quantity
+        bar.received_at = trade.received_at
+        return [self._copy(bar)]
+
+    def interrupted(self) -> None:
+        """Trades were missed and will not be delivered: the bars concerned are holes. Not after a complete backfill."""
+        self._interrupted = True
+
+    def fill(self, rows: Iterable[Any], received_at: int = 0) -> list[Candle]:
+        """As :meth:`CandleTracker.fill`."""
+
+        def read(row: Any) -> Candle | None:
+            return normalize.candle(row, self.coin, self.timeframe, self.exchange, received_at, True)
+
+        return self._found(rows, read)
+
+    def _turn(self, bar: Candle | None, trade: TradeEvent) -> list[Candle]:
+        """Leave ``bar`` for the bar of ``trade``."""
+        opened = bar_open(trade.timestamp, self.timeframe)
+        ended: list[Candle] = []
+        whole = bar is not None and not self._interrupted
+        if bar is not None:
+            between = _between(bar.timestamp, opened, self.timeframe)
+            if self._complete and whole:
+                ended.append(self._copy(bar, closed=True, received_at=trade.received_at))
+            else:
+                self._miss([bar.timestamp])
+            if whole:
+                ended += [self._bar(moment, bar.close, 0.0, trade.received_at, closed=True) for moment in between]
+            else:
+                self._miss(between)
+        self._complete, self._interrupted = whole, False
+        self._open = self._bar(opened, trade.price, trade.quantity, trade.received_at)
+        self._ends = next_open(opened, self.timeframe)
+        return [*ended, self._copy(self._open)]
+
+    def _bar(self, opened: int, price: float, volume: float, received_at: int, closed: bool = False) -> Candle:
+        return Candle(
+            self.coin, self.timeframe, opened, price, price, price, price, volume, closed, self.exchange, received_at
+        )
+
+    def _copy(self, bar: Candle, closed: bool = False, received_at: int | None = None) -> Candle:
+        return Candle(
+            bar.coin, bar.timeframe, bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume,
+            closed, bar.exchange, bar.received_at if received_at is None else received_at,
+        )  # fmt: skip
