@@ -1,0 +1,336 @@
+"""Every trade of a coin once and in the venue's order: duplicates out, gaps found, held open for the fetch, and filled.
+
+A gap opens a segment: the hole, what has been found for it, and the trades that came after it and wait. Segments are
+released from the oldest on, each when its hole is full, given up by the fetch, or over its time. No segment, nothing
+held: that is the ordinary path, and it runs for each trade, so it is one comparison.
+
+Once the trades behind a hole are out, what belonged into it can't be delivered in order any more: it is LATE, to be
+counted, not delivered. The gap has been reported incomplete by then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from exchanges.events import TradeEvent
+
+HOLD_FOR = 2.0  # seconds that trades wait for a fetch at most
+HOLD_LIMIT = 10_000  # trades that wait at most, per coin
+MAX_OPEN = 64  # holes in line, per coin; one more, and the oldest is given up
+MAX_MISSING = 50_000  # trades to wait for at a time, per coin: more would neither come in time nor fit in memory
+RECENT = 1024  # ids remembered where they are not consecutive, per coin
+RESTART_MS = 1000  # a lower id stamped this much after the newest trade is the venue counting anew, not a duplicate
+
+
+class Verdict(Enum):
+    """What became of a trade."""
+
+    DELIVER = "deliver"  # now, as it is
+    DUPLICATE = "duplicate"  # seen before: drop
+    LATE = "late"  # missed before, but its place in the order is past: count and drop
+    HELD = "held"  # waits behind a gap
+    RELEASE = "release"  # see the outcome's fields
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Missing trades: by ids, both included, where the venue counts; else by the venue's time, Unix ms.
+
+    The times are those of the trades around the hole. ``missing`` is None where nobody can know. ``fetch`` is False
+    when nobody waits for it: the outage was too long, the hole too big, or fetching is off.
+    """
+
+    from_id: int | None
+    to_id: int | None
+    from_ts: int
+    to_ts: int
+    missing: int | None
+    fetch: bool
+
+    @property
+    def details(self) -> dict[str, int | None]:
+        """The status event's details without the coin, as the contract has them."""
+        if self.from_id is None:
+            return {"from_ts": self.from_ts, "to_ts": self.to_ts, "missing": self.missing}
+        return {"from_id": self.from_id, "to_id": self.to_id, "missing": self.missing}
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """How a gap that was waited for ended: ``trades`` fetched for it, and whether none is missing now."""
+
+    gap: Gap
+    trades: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What to do, in this order: report (and fetch) ``gap``, deliver ``deliver``, report ``filled``."""
+
+    verdict: Verdict
+    deliver: Sequence[TradeEvent] = ()
+    gap: Gap | None = None
+    filled: Sequence[Filled] = ()
+
+
+DELIVER = Outcome(Verdict.DELIVER)
+DUPLICATE = Outcome(Verdict.DUPLICATE)
+LATE = Outcome(Verdict.LATE)
+HELD = Outcome(Verdict.HELD)
+
+
+@dataclass(slots=True)
+class _Segment:
+    """A hole, what was found for it (by id, or by arrival where ids don't count), and the trades that wait for it."""
+
+    gap: Gap
+    found_at: float | None
+    held: list[TradeEvent]
+    fill: dict[int, TradeEvent] = field(default_factory=dict)
+    open: bool = True
+    complete: bool = False  # the fetch's own word, for holes that can't be counted
+
+    @property
+    def full(self) -> bool:
+        return len(self.fill) == self.gap.missing
+
+    def has_place_for(self, number: int, timestamp: int) -> bool:
+        """Whether this trade belongs into the hole, be it filled or not."""
+        if self.gap.from_id is not None and self.gap.to_id is not None:
+            return self.gap.from_id <= number <= self.gap.to_id
+        return number < int(self.held[0].trade_id) and self.gap.from_ts <= timestamp <= self.gap.to_ts
+
+
+class Continuity:
+    """One coin's trades on one venue; ``now`` is monotonic seconds.
+
+    ``consecutive_ids``: the venue counts this market's trades one by one, so ids alone show what is missing. Elsewhere
+    duplicates are found among the last ids, and a gap is the time between the trades on both sides of an outage.
+    ``max_gap``: outages of more seconds than this are reported and not fetched. ``fetch``: False reports all gaps and
+    waits for none. ``since_ts``: the last trade's time on the venue that was left (or later, while nothing can have
+    been missed), Unix ms; what happened since then is a gap by time on this one.
+    """
+
+    def __init__(
+        self, consecutive_ids: bool, max_gap: float, *, fetch: bool = True, since_ts: int | None = None
+    ) -> None:
+        self._numbered = consecutive_ids
+        self._max_gap = max_gap
+        self._fetch = fetch
+        self._segments: deque[_Segment] = deque()
+        self._stamp = since_ts  # of the newest trade, Unix ms
+        self._next: int | None = None  # the id after the highest one seen
+        self._given_up: deque[tuple[int, int]] = deque(maxlen=MAX_OPEN)  # holes whose time is past
+        self._recent: deque[str] = deque()
+        self._known: set[str] = set()  # the same ids
+        self._lost_at: float | None = None
+        self._outage: float | None = None  # seconds, of the last one
+        self._resumed_at_id: int | None = None  # equal to _next until the first trade after an outage
+        self._resumed = since_ts is not None  # the same, where ids don't count
+
+    def __repr__(self) -> str:
+        return f"<Continuity next {self._next}, {len(self._segments)} gaps, {self._holding()} held>"
+
+    @property
+    def last_timestamp(self) -> int | None:
+        """The newest trade's time, Unix ms: ``since_ts`` for the venue that comes next."""
+        return self._stamp
+
+    @property
+    def deadline(self) -> float | None:
+        """When expire() has something to do at the latest; None when nothing waits."""
+        return min((at + HOLD_FOR for s in self._segments if s.open and (at := s.found_at) is not None), default=None)
+
+    def accept(self, trade: TradeEvent, now: float | None = None) -> Outcome:
+        """A trade came over the wire. Without ``now`` a gap's time runs from the first expire() on."""
+        if not self._numbered:
+            return self._accept_named(trade, now)
+        try:
+            number = int(trade.trade_id)
+        except ValueError:  # the venue's slip: there is nothing to compare, so it goes through in the order it came
+            return self._append(trade, None, now)
+        if number == self._next and not self._segments:
+            self._next = number + 1
+            self._stamp = trade.timestamp
+            return DELIVER
+        return self._accept_numbered(trade, number, now)
+
+    def lost(self, now: float) -> None:
+        """The connection is gone: an outage begins. What is held stays held."""
+        self._lost_at = now
+
+    def resumed(self, now: float) -> None:
+        """The stream is back: the first trade decides what is missing."""
+        self._outage = None if self._lost_at is None else now - self._lost_at
+        self._lost_at = None
+        self._resumed_at_id = self._next
+        self._resumed = self._stamp is not None
+
+    def add(self, trades: Iterable[TradeEvent], gap: Gap | None = None) -> None:
+        """A page of the fetch for ``gap`` (the oldest one waited for if None), oldest first; more is to come."""
+        if (asked := self._find(gap)) is None:
+            return
+        for trade in trades:
+            if self._numbered:
+                self._place_numbered(trade)
+            else:
+                self._place_named(trade, asked)
+
+    def filled(self, trades: Iterable[TradeEvent], complete: bool, now: float, gap: Gap | None = None) -> Outcome:
+        """The fetch for ``gap`` ends with these ``trades``; ``complete`` is believed where ids can't tell."""
+        if (asked := self._find(gap)) is None:
+            return HELD  # too late: it was given up, or the wire filled it
+        self.add(trades, gap)
+        asked.open = False
+        asked.complete = complete
+        return self._release()
+
+    def expire(self, now: float) -> Outcome:
+        """Give up what has been waited for long enough."""
+        for segment in self._segments:
+            if segment.found_at is None:
+                segment.found_at = now
+            elif now >= segment.found_at + HOLD_FOR:
+                segment.open = False
+        return self._release()
+
+    def flush(self) -> Outcome:
+        """Give up everything that is waited for: this venue is being left."""
+        for segment in self._segments:
+            segment.open = False
+        return self._release()
+
+    def _accept_numbered(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
+        expected = self._next
+        if expected is not None and number < expected:
+            return self._accept_lower(trade, number)
+        gap = None
+        if expected is None:
+            gap = self._gap_by_time(trade)
+        elif number > expected:
+            gap = self._gap_by_id(expected, trade, number - 1)
+        self._next = number + 1
+        self._stamp = trade.timestamp
+        return self._append(trade, gap, now)
+
+    def _accept_lower(self, trade: TradeEvent, number: int) -> Outcome:
+        for segment in self._segments:
+            if segment.has_place_for(number, trade.timestamp):
+                if number in segment.fill:
+                    return DUPLICATE
+                segment.fill[number] = trade
+                return self._release()
+        if any(first <= number <= last for first, last in self._given_up):
+            return LATE
+        if self._stamp is None or trade.timestamp < self._stamp + RESTART_MS:
+            return DUPLICATE
+        gap = Gap(None, None, self._stamp, trade.timestamp, None, fetch=False)
+        released = self.flush()
+        self._next = number + 1
+        self._stamp = trade.timestamp
+        self._given_up.clear()
+        return Outcome(Verdict.RELEASE, (*released.deliver, trade), gap, released.filled)
+
+    def _accept_named(self, trade: TradeEvent, now: float | None) -> Outcome:
+        if not self._remember(trade.trade_id):
+            return DUPLICATE
+        gap = self._gap_by_time(trade) if self._resumed else None
+        self._resumed = False
+        self._stamp = trade.timestamp
+        return self._append(trade, gap, now)
+
+    def _append(self, trade: TradeEvent, gap: Gap | None, now: float | None) -> Outcome:
+        """Put the newest trade in line, behind ``gap`` if there is one."""
+        if gap is None:
+            if not self._segments:
+                return DELIVER
+            self._segments[-1].held.append(trade)
+        else:
+            self._segments.append(_Segment(gap, now, [trade], open=gap.fetch))
+        if len(self._segments) > MAX_OPEN or self._holding() > HOLD_LIMIT:
+            self._segments[0].open = False
+        return self._release(gap)
+
+    def _release(self, gap: Gap | None = None) -> Outcome:
+        """Let go of the oldest segments as far as nothing is waited for."""
+        deliver: list[TradeEvent] = []
+        filled: list[Filled] = []
+        while self._segments and (self._segments[0].full or not self._segments[0].open):
+            segment = self._segments.popleft()
+            hole = segment.gap
+            if hole.fetch:
+                fetched = sum(trade.backfilled for trade in segment.fill.values())
+                complete = segment.complete if hole.missing is None else segment.full
+                filled.append(Filled(hole, fetched, complete))
+            if hole.from_id is not None and hole.to_id is not None and not segment.full:
+                self._given_up.append((hole.from_id, hole.to_id))
+            if self._numbered:
+                deliver += [segment.fill[number] for number in sorted(segment.fill)]
+            else:
+                deliver += sorted(segment.fill.values(), key=lambda trade: trade.timestamp)
+            deliver += segment.held
+        if gap is None and not deliver:
+            return HELD
+        return Outcome(Verdict.RELEASE if deliver else Verdict.HELD, deliver, gap, filled)
+
+    def _gap_by_id(self, first: int, after: TradeEvent, last: int) -> Gap:
+        before = after.timestamp if self._stamp is None else self._stamp
+        missing = last - first + 1
+        in_time = self._resumed_at_id != self._next or self._short_outage(after.timestamp - before)
+        awaited = missing + sum(segment.gap.missing or 0 for segment in self._segments)
+        fetch = self._fetch and in_time and awaited <= MAX_MISSING
+        return Gap(first, last, before, after.timestamp, missing, fetch)
+
+    def _gap_by_time(self, after: TradeEvent) -> Gap | None:
+        before = self._stamp
+        if before is None or after.timestamp < before:
+            return None  # nothing to start from, or the stream goes on before it ended: nothing is missing
+        fetch = self._fetch and self._short_outage(after.timestamp - before)
+        return Gap(None, None, before, after.timestamp, None, fetch)
+
+    def _short_outage(self, span_ms: int) -> bool:
+        """The outage as it was told, for a quiet coin's trades may lie far apart; else the span between its trades."""
+        return (span_ms / 1000 if self._outage is None else self._outage) <= self._max_gap
+
+    def _find(self, gap: Gap | None) -> _Segment | None:
+        return next((s for s in self._segments if s.open and (gap is None or s.gap is gap)), None)
+
+    def _holding(self) -> int:
+        return sum(len(segment.held) for segment in self._segments)
+
+    def _place_numbered(self, trade: TradeEvent) -> None:
+        """A page may reach into any hole that is still in line."""
+        try:
+            number = int(trade.trade_id)
+        except ValueError:
+            return  # without its number it can't be told from those that are here
+        for segment in self._segments:
+            if number not in segment.fill and segment.has_place_for(number, trade.timestamp):
+                trade.backfilled = True
+                segment.fill[number] = trade
+                return
+
+    def _place_named(self, trade: TradeEvent, segment: _Segment) -> None:
+        """Ids tell what is known; without ids only what lies strictly between is certain not to be."""
+        edge = 0 if trade.trade_id else 1
+        if not segment.gap.from_ts + edge <= trade.timestamp <= segment.gap.to_ts - edge:
+            return
+        if self._remember(trade.trade_id):
+            trade.backfilled = True
+            segment.fill[len(segment.fill)] = trade
+
+    def _remember(self, trade_id: str) -> bool:
+        """Whether the id is new. Nothing is forgotten while trades are held: a fetch may bring it again."""
+        if not trade_id:
+            return True
+        if trade_id in self._known:
+            return False
+        self._known.add(trade_id)
+        self._recent.append(trade_id)
+        while len(self._recent) > RECENT and not self._segments:
+            self._known.remove(self._recent.popleft())
+        return True
