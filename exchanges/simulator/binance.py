@@ -1,0 +1,229 @@
+"""Binance spot's WebSocket streams, as documented at
+https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, ClassVar
+
+from aiohttp import web
+
+from .answers import compact
+from .bars import BINANCE_INTERVALS, Bar, fixed
+from .binance_rest import BinanceRest, error, restricted
+from .binance_rows import aggregated, bad_trade, decimal, quote_fields
+from .connection import Connection
+from .frames import text_frame
+from .market import Market, Trade
+from .sessions import Entry
+from .topics import Topic, TopicKind
+
+_STREAM = re.compile(r"(?P<symbol>[a-z0-9_-]+)@(?P<channel>[A-Za-z]+)(?:_(?P<interval>\w+))?(?P<rest>.*)")
+_KINDS: dict[str, TopicKind] = {
+    "trade": "trades",
+    "aggTrade": "trades",
+    "ticker": "ticker",
+    "miniTicker": "ticker",
+    "bookTicker": "quotes",
+    "kline": "candles",
+}
+_METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
+
+
+class Binance(BinanceRest):
+    """The streams @trade, @aggTrade, @ticker, @miniTicker, @bookTicker and @kline_<interval>, raw and combined."""
+
+    TICKERS_EVERY: ClassVar[float] = 1.0
+    CANDLES_EVERY: ClassVar[float] = 2.0
+
+    @staticmethod
+    def owns(path: str) -> bool:
+        return path.startswith("/api/") or path == "/stream" or path == "/ws" or path.startswith("/ws/")
+
+    @staticmethod
+    def is_stream(path: str) -> bool:
+        return not path.startswith("/api/")
+
+    # -- connections and requests -------------------------------------------------------------------------------
+
+    def entry(self, request: web.Request) -> Entry | web.Response:
+        combined = request.path == "/stream"
+        named = request.query.get("streams", "").split("/") if combined else request.path.split("/")[2:]
+        streams = tuple(name for name in named if "@" in name)
+        limit = self.laws.streams
+        if limit is not None and len(streams) > limit:
+            self.violate(f"{len(streams)} streams in the address of one connection")
+            return error(-1100, "Too many streams", status=400)
+        return Entry(streams, combined)
+
+    def topic(self, stream: str) -> Topic | None:
+        match = _STREAM.fullmatch(stream)
+        if match is None:
+            return None
+        market = self.markets.get(match["symbol"].upper())
+        kind = _KINDS.get(match["channel"], "other")
+        interval = 0
+        if kind == "candles":
+            if match["interval"] not in BINANCE_INTERVALS:
+                return None
+            interval = BINANCE_INTERVALS[match["interval"]]
+        # a market that is not listed is accepted and stays silent, as at the venue
+        return Topic(stream, kind, market, match["interval"] if kind == "candles" else match["channel"], interval)
+
+    def receive(self, connection: Connection, text: str) -> None:
+        try:
+            request = json.loads(text)
+        except ValueError as problem:
+            self._refuse(connection, 3, f"Invalid JSON: {problem}", None)
+            return
+        identity = request.get("id") if isinstance(request, dict) else None
+        if not isinstance(request, dict) or request.get("method") not in _METHODS:
+            found = request.get("method") if isinstance(request, dict) else request
+            self._refuse(
+                connection, 2, f"Invalid request: unknown variant {found!r}, expected one of {', '.join(_METHODS)}", identity
+            )
+            return
+        method, params = request["method"], request.get("params", [])
+        if method in ("SUBSCRIBE", "UNSUBSCRIBE"):
+            self._change(connection, method, params, identity)
+        elif method == "LIST_SUBSCRIPTIONS":
+            self._accept(connection, list(connection.subscriptions), identity)
+        elif method == "SET_PROPERTY" and isinstance(params, list) and params[:1] == ["combined"]:
+            connection.combined = bool(params[1:] and params[1])
+            self._accept(connection, None, identity)
+        else:
+            self._accept(connection, connection.combined, identity)
+
+    def _change(self, connection: Connection, method: str, params: Any, identity: Any) -> None:
+        if not isinstance(params, list) or not all(isinstance(name, str) for name in params):
+            self._refuse(connection, 2, "Invalid request: params must be an array of stream names", identity)
+            return
+        if method == "UNSUBSCRIBE":
+            for name in params:
+                self.unsubscribe(connection, name)
+            self._accept(connection, None, identity)
+            return
+        topics = {name: self.topic(name) for name in params}
+        wrong = [name for name, topic in topics.items() if topic is None]
+        if wrong:
+            self._refuse(connection, 2, f"Invalid request: invalid stream {wrong[0]}", identity)
+            return
+        total, limit = len(connection.subscriptions.keys() | topics.keys()), self.laws.streams
+        if limit is not None and total > limit:
+            self.violate(f"{total} streams on connection {connection.id}")
+            self._refuse(connection, 2, f"Invalid request: more than {limit} streams", identity)
+            return
+        self._accept(connection, None, identity)
+        for topic in topics.values():
+            if topic is not None:
+                self.subscribe(connection, topic)
+        self.subscribed(connection)
+
+    def _accept(self, connection: Connection, result: Any, identity: Any) -> None:
+        self.reply(connection, compact({"result": result, "id": identity}))
+
+    def _refuse(self, connection: Connection, code: int, message: str, identity: Any) -> None:
+        self.reply(connection, compact({"error": {"code": code, "msg": message}, "id": identity}))
+
+    def shutdown_notice(self) -> None:
+        """Tell every client that its connection will be closed soon."""
+        for connection in self.connections:
+            self.reply(connection, f'{{"e":"serverShutdown","E":{self.now()}}}')
+        self.flush()
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def send(self, stream: str, payload: str) -> None:
+        topic = self.topics.get(stream)
+        if topic is None:
+            return
+        raw = combined = None
+        for connection in topic.subscribers:
+            if connection.combined:
+                combined = combined or text_frame(f'{{"stream":"{stream}","data":{payload}}}')
+                self.queue(connection, combined)
+            else:
+                raw = raw or text_frame(payload)
+                self.queue(connection, raw)
+
+    def send_trades(self, market: Market, trades: list[Trade]) -> None:
+        if not trades:
+            return
+        key = market.id.lower()
+        stream = f"{key}@trade"
+        if stream in self.topics:
+            self._send_each(stream, market, trades)
+        if f"{key}@aggTrade" in self.topics:
+            self._send_aggregates(f"{key}@aggTrade", market, trades)
+        if f"{key}@bookTicker" in self.topics and not market.recorded:
+            self.send(f"{key}@bookTicker", self._quote(market))
+
+    def _send_each(self, stream: str, market: Market, trades: list[Trade]) -> None:
+        now, digits, lot_digits = self.now(), market.digits, market.lot_digits
+        recorded = market.recorded
+        payload = ""
+        for trade in trades:
+            payload = recorded.get(trade.id, "")
+            if not payload:
+                payload = (
+                    f'{{"e":"trade","E":{now},"s":"{market.id}","t":{trade.id},"p":"{decimal(trade.price, digits)}",'
+                    f'"q":"{decimal(trade.quantity, lot_digits)}","T":{trade.timestamp},'
+                    f'"m":{"true" if trade.buyer_maker else "false"},"M":true}}'
+                )
+            self.send(stream, payload)
+        for number in self.bad_frames(len(trades)):
+            self.send(stream, bad_trade(payload, number))
+
+    def _send_aggregates(self, stream: str, market: Market, trades: list[Trade]) -> None:
+        now = self.now()
+        for first, last, quantity in aggregated(market, trades):
+            self.send(
+                stream,
+                f'{{"e":"aggTrade","E":{now},"s":"{market.id}","a":{first.order},"p":"{first.price:.8f}",'
+                f'"q":"{quantity}","f":{first.id},"l":{last.id},"T":{first.timestamp},'
+                f'"m":{str(first.buyer_maker).lower()},"M":true}}',
+            )
+
+    def _quote(self, market: Market) -> str:
+        quote = quote_fields(market)
+        return (
+            f'{{"u":{market.order},"s":"{market.id}","b":"{quote["bidPrice"]}","B":"{quote["bidQty"]}",'
+            f'"a":"{quote["askPrice"]}","A":"{quote["askQty"]}"}}'
+        )
+
+    def send_ticker(self, topic: Topic, market: Market, now: int) -> None:
+        day = self.day(market, now)
+        last, opened = day["lastPrice"], day["openPrice"]
+        event: dict[str, Any] = {"e": "24hrMiniTicker", "E": now, "s": market.id, "c": last, "o": opened}
+        if topic.variant == "ticker":
+            event = {"e": "24hrTicker", "E": now, "s": market.id, "p": day["priceChange"], "P": day["priceChangePercent"]}
+            event |= {"w": day["weightedAvgPrice"], "x": day["prevClosePrice"], "c": last, "Q": day["lastQty"]}
+            event |= {"b": day["bidPrice"], "B": day["bidQty"], "a": day["askPrice"], "A": day["askQty"], "o": opened}
+        event |= {"h": day["highPrice"], "l": day["lowPrice"], "v": day["volume"], "q": day["quoteVolume"]}
+        if topic.variant == "ticker":
+            event |= {"O": day["openTime"], "C": day["closeTime"], "F": day["firstId"], "L": day["lastId"], "n": day["count"]}
+        self.send(topic.stream, compact(event))
+
+    def send_candle(self, topic: Topic, market: Market, bar: Bar, closed: bool) -> None:
+        price, lots = market.digits, market.lot_digits
+        money = price + lots
+        candle = {
+            "t": bar.start, "T": topic.end - 1, "s": market.id, "i": topic.variant, "f": bar.first_id, "L": bar.last_id,
+            "o": fixed(bar.open, price, 8), "c": fixed(bar.close, price, 8),
+            "h": fixed(bar.high, price, 8), "l": fixed(bar.low, price, 8),
+            "v": fixed(bar.lots, lots, 8), "n": bar.count, "x": closed, "q": fixed(bar.turnover, money, 8),
+            "V": fixed(bar.buy_lots, lots, 8), "Q": fixed(bar.buy_turnover, money, 8), "B": "0",
+        }  # fmt: skip
+        self.send(topic.stream, compact({"e": "kline", "E": self.now(), "s": market.id, "k": candle}))
+
+    # -- answers of the venue's edge ----------------------------------------------------------------------------
+
+    def blocked_response(self, status: int) -> web.Response:
+        return restricted(status)
+
+    def too_many_dials(self, retry_after: float) -> web.Response:
+        response = error(-1003, "Too many connection attempts; please try again later.", status=429)
+        response.headers["Retry-After"] = str(int(retry_after) + 1)
+        return response

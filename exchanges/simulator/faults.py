@@ -1,0 +1,154 @@
+"""What can go wrong at a venue, and how it is written down: ``[venue:]kind[-argument]@start[+duration]``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from .errors import SimulatorError
+
+Argument = Literal["", "status", "code", "seconds", "share", "coin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of fault: what its argument is, whether it lasts, and what it does."""
+
+    argument: Argument
+    lasts: bool
+    meaning: str
+
+
+KINDS: dict[str, Kind] = {
+    "cut": Kind("", False, "every connection gets a TCP reset"),
+    "close": Kind("code", False, "every connection is closed with that code; 1006 = without a close frame"),
+    "shutdown-notice": Kind("", False, "Binance's serverShutdown event"),
+    "stall": Kind("", True, "the wire is up, pings are answered, no data comes"),
+    "mute": Kind("", True, "nothing is answered, not even pings"),
+    "partition": Kind("", True, "every connection is cut and every new one reset"),
+    "blocked": Kind("status", True, "upgrades and REST are answered with that status"),
+    "refuse": Kind("status", True, "upgrades are answered with that status"),
+    "accept-then-drop": Kind("", True, "upgrades are accepted and closed at once"),
+    "rest-down": Kind("status", True, "REST is answered with 503 or that status"),
+    "slow-rest": Kind("seconds", True, "REST answers come that much later"),
+    "malformed": Kind("share", True, "that share of bad frames between the good ones"),
+    "silent": Kind("coin", True, "no data of that coin"),
+    "late": Kind("share", True, "that share of the trades comes 1 s late"),
+    "doubled": Kind("share", True, "that share of the trades comes twice"),
+    "missing": Kind("share", True, "that share of the trades does not come on the stream"),
+}
+_DEFAULTS = {"rest-down": "503"}
+_EXAMPLES = {"status": "451", "code": "1008", "seconds": "2", "share": "0.1", "coin": "DOGE"}
+
+FaultArgument = float | int | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault of a venue. ``argument`` is what its kind says; ``seconds`` is the delay of late trades or of Retry-After."""
+
+    kind: str
+    argument: FaultArgument = None
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.argument is None else f"{self.kind}-{self.argument}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledFault:
+    """A fault at ``start`` seconds from now for ``duration`` seconds (None = for good); ``venue`` None = every venue."""
+
+    fault: Fault
+    start: float = 0.0
+    duration: float | None = None
+    venue: str | None = None
+
+
+_SPEC = re.compile(r"(?:(?P<venue>[a-z_0-9]+):)?(?P<what>[^@+:]+)(?:@(?P<start>[^@+]+))?(?:\+(?P<duration>[^@+]+))?")
+
+
+def allowed() -> str:
+    """All faults as they are written, for messages and help texts."""
+    return ", ".join(_spelled(name, kind) for name, kind in KINDS.items())
+
+
+def _spelled(name: str, kind: Kind) -> str:
+    if not kind.argument:
+        return name
+    return f"{name}[-{_DEFAULTS[name]}]" if name in _DEFAULTS else f"{name}-{_EXAMPLES[kind.argument]}"
+
+
+def parse_fault(spec: str) -> ScheduledFault:
+    """Read ``"stall@20+5"``, ``"bybit:blocked-451@30+10"``, ``"cut@10"``; without ``@start`` it starts now.
+
+    Raises SimulatorError naming what was found and all that is allowed.
+    """
+    match = _SPEC.fullmatch(spec.strip())
+    if match is None:
+        raise SimulatorError(f"fault {spec!r} is not [venue:]kind[-argument]@start[+duration], e.g. stall@20+5")
+    fault = _fault(spec, match["what"])
+    start = _seconds(spec, "start", match["start"]) or 0.0
+    duration = _seconds(spec, "duration", match["duration"])
+    if duration is not None and not KINDS[fault.kind].lasts:
+        raise SimulatorError(f"fault {spec!r}: {fault.kind} happens at once, it takes no duration")
+    return ScheduledFault(fault, start, duration, match["venue"])
+
+
+def _fault(spec: str, what: str) -> Fault:
+    for name in sorted(KINDS, key=len, reverse=True):
+        if what == name or what.startswith(name + "-"):
+            return Fault(name, _argument(spec, name, what[len(name) + 1 :] or _DEFAULTS.get(name, "")))
+    raise SimulatorError(f"fault {spec!r}: unknown kind {what!r}; allowed are {allowed()}")
+
+
+def _argument(spec: str, name: str, text: str) -> FaultArgument:
+    wanted = KINDS[name].argument
+    if not wanted:
+        if text:
+            raise SimulatorError(f"fault {spec!r}: {name} takes no argument, found {text!r}")
+        return None
+    try:
+        return _READERS[wanted](text)
+    except ValueError as error:
+        raise SimulatorError(f"fault {spec!r}: {error}, found {text!r}; write it as {_spelled(name, KINDS[name])}") from None
+
+
+def _seconds(spec: str, name: str, text: str | None) -> float | None:
+    try:
+        return None if text is None else _number(text, 0.0, 1e9, "seconds")
+    except ValueError as error:
+        raise SimulatorError(f"fault {spec!r}: {name}: {error}, found {text!r}") from None
+
+
+def _number(text: str, least: float, most: float, what: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"{what} must be a number from {least:g} to {most:g}") from None
+    if not least <= number <= most:
+        raise ValueError(f"{what} must be a number from {least:g} to {most:g}")
+    return number
+
+
+def _whole(text: str, least: int, most: int, what: str) -> int:
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise ValueError(f"{what} must be a whole number from {least} to {most}")
+    return int(text)
+
+
+def _coin(text: str) -> str:
+    if not text.isalnum():
+        raise ValueError("a coin must be named by letters and digits")
+    return text.upper()
+
+
+_READERS: dict[str, Callable[[str], FaultArgument]] = {
+    "status": lambda text: _whole(text, 400, 599, "the HTTP status"),
+    "code": lambda text: _whole(text, 1000, 4999, "the close code"),
+    "seconds": lambda text: _number(text, 0.0, 3600.0, "seconds"),
+    "share": lambda text: _number(text, 0.0, 1.0, "the share"),
+    "coin": _coin,
+}

@@ -1,0 +1,205 @@
+"""The simulator: one loopback port behind which the venues live, told apart by the path."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
+
+from aiohttp import web
+
+from .binance import Binance
+from .bybit import Bybit
+from .catalog import list_markets
+from .errors import SimulatorError
+from .faults import ScheduledFault, parse_fault
+from .laws import BINANCE_LAWS, BYBIT_LAWS, LAWLESS, Laws, copy_of
+
+AnyVenue = Binance | Bybit
+
+VENUES: dict[str, tuple[type[Binance] | type[Bybit], Laws]] = {
+    "binance": (Binance, BINANCE_LAWS),
+    "binance_us": (Binance, BINANCE_LAWS),
+    "bybit": (Bybit, BYBIT_LAWS),
+}
+HEARTBEAT = 0.01  # seconds between two looks at what is due
+
+
+class Simulator:
+    """Loopback venues that speak Binance spot and Bybit v5 spot, with their laws, and faults on demand.
+
+    ``port`` 0 takes any free one. ``rate`` is the trades per second of each venue (0: only what a test makes).
+    ``markets`` is the number listed, ``coins`` lists exactly these instead. ``laws`` False limits nothing; a mapping
+    of venue name to ``Laws`` sets them. ``faults`` are specs as ``parse_fault`` reads them; one without a venue is
+    for all of them.
+
+    Raises SimulatorError for wrong arguments, and on ``start()`` when the port is taken.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        venues: Sequence[str] = ("binance", "bybit"),
+        rate: float = 50.0,
+        markets: int = 40,
+        seed: int = 1,
+        laws: bool | Mapping[str, Laws] = True,
+        coins: Iterable[str] | None = None,
+        *,
+        host: str = "127.0.0.1",
+        faults: Iterable[str] = (),
+    ) -> None:
+        self._host, self._port = host, port
+        self._check(venues, rate)
+        listings = list_markets(markets, coins)
+        self.venues: dict[str, AnyVenue] = {}
+        for name in venues:
+            kind, statute = VENUES[name]
+            own = LAWLESS if not laws else laws.get(name, statute) if isinstance(laws, Mapping) else statute
+            self.venues[name] = kind(name, listings, seed=seed, rate=rate, laws=copy_of(own))
+        self._faults = [self._known(parse_fault(spec)) for spec in faults]
+        self._runner: web.AppRunner | None = None
+        self._heart: asyncio.Task[None] | None = None
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._running: list[AbstractContextManager[None]] = []
+
+    @staticmethod
+    def _check(venues: Sequence[str], rate: float) -> None:
+        if isinstance(venues, str) or not venues:
+            raise SimulatorError(f"venues must be a sequence of names, found {venues!r}; allowed are {', '.join(VENUES)}")
+        for name in venues:
+            if name not in VENUES:
+                raise SimulatorError(f"unknown venue {name!r}; allowed are {', '.join(VENUES)}")
+        for name in venues:
+            others = [other for other in venues if VENUES[other][0] is VENUES[name][0]]
+            if len(others) > 1:
+                raise SimulatorError(f"{' and '.join(others)} have the same paths and cannot share one port; start one each")
+        if rate < 0:
+            raise SimulatorError(f"rate must be 0 or more trades per second, found {rate:g}")
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Simulator:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Serve; returns once the port is open."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host, self._port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise self._no_port(error) from None
+        self._runner = runner
+        self._port = runner.addresses[0][1]
+        self._heart = asyncio.create_task(self._beat(), name="simulator")
+        for fault in self._faults:
+            self.schedule(fault)
+
+    def _no_port(self, error: OSError) -> SimulatorError:
+        if error.errno == errno.EADDRINUSE:
+            return SimulatorError(
+                f"port {self._port} on {self._host} is already in use; choose another with --port, or 0 for any free one"
+            )
+        return SimulatorError(f"port {self._port} on {self._host} cannot be opened: {error.strerror}")
+
+    async def close(self) -> None:
+        """End every connection and free the port; safe to call again."""
+        if self._heart is not None:
+            self._heart.cancel()
+            await asyncio.gather(self._heart, return_exceptions=True)
+            self._heart = None
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        while self._running:
+            self._running.pop().__exit__(None, None, None)
+        for venue in self.venues.values():
+            venue.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _beat(self) -> None:
+        while True:
+            for venue in self.venues.values():
+                venue.advance()
+            await asyncio.sleep(HEARTBEAT)
+
+    # -- where it is --------------------------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> AnyVenue:
+        if name not in self.venues:
+            raise KeyError(f"no venue {name!r} here; there are {', '.join(self.venues)}")
+        return self.venues[name]
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def rest_url(self) -> str:
+        return f"http://{self._host}:{self._port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://{self._host}:{self._port}"
+
+    def settings_yaml(self) -> str:
+        """The lines of settings.yaml that point at this simulator."""
+        rows = [f'  - {{name: {name}, rest_url: "{self.rest_url}", ws_url: "{self.ws_url}"}}' for name in self.venues]
+        return "\n".join(["exchanges:", *rows, ""])
+
+    # -- requests -----------------------------------------------------------------------------------------------
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        for venue in self.venues.values():
+            if venue.owns(request.path):
+                if venue.is_stream(request.path):
+                    return await venue.upgrade(request)
+                return await venue.answer(request)
+        return web.Response(status=404, text=f"no venue here has the path {request.path}")
+
+    # -- faults -------------------------------------------------------------------------------------------------
+
+    def _known(self, fault: ScheduledFault) -> ScheduledFault:
+        if fault.venue is not None and fault.venue not in self.venues:
+            raise SimulatorError(f"fault for unknown venue {fault.venue!r}; here are {', '.join(self.venues)}")
+        return fault
+
+    def schedule(self, fault: ScheduledFault) -> None:
+        """Have this fault ``start`` seconds from now."""
+        self._known(fault)
+        for venue in [self.venues[fault.venue]] if fault.venue else self.venues.values():
+            self._later(fault.start, lambda venue=venue: self._begin(venue, fault))  # type: ignore[misc]  # lambda default
+
+    def _begin(self, venue: AnyVenue, fault: ScheduledFault) -> None:
+        running = venue.inject(fault.fault)
+        running.__enter__()
+        self._running.append(running)
+        if fault.duration is not None:
+            self._later(fault.duration, lambda: self._end(running))
+
+    def _end(self, running: AbstractContextManager[None]) -> None:
+        self._running.remove(running)
+        running.__exit__(None, None, None)
+
+    def _later(self, seconds: float, act: Callable[[], Any]) -> None:
+        def due() -> None:
+            self._timers.discard(timer)
+            act()
+
+        timer = asyncio.get_running_loop().call_later(seconds, due)
+        self._timers.add(timer)

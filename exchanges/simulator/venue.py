@@ -1,0 +1,248 @@
+"""What all simulated venues share: markets, trades, publishing. A venue's own module is its protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from itertools import count as counted
+from time import monotonic, time_ns
+from typing import ClassVar
+
+from .bars import Bar, bar_start
+from .catalog import DEFAULT_COINS, Listing
+from .errors import SimulatorError
+from .frames import text_frame
+from .history import draw_shape
+from .laws import Laws
+from .market import Market, Trade
+from .model import Flow
+from .sessions import Sessions
+from .topics import Topic
+
+SHAPES = 24
+CHUNK = 512  # trades of a burst that are made between two writes
+
+
+def unix_ms() -> int:
+    return time_ns() // 1_000_000
+
+
+class Venue(Sessions):
+    """One simulated venue: ``markets`` by id, ``tape`` by coin (or "BTC/USDC"), and what tests look at.
+
+    ``rate`` is the number of trades per second that the venue makes by itself; ``paused`` stops them.
+    """
+
+    TICKERS_EVERY: ClassVar[float]  # seconds between two tickers of a market
+    CANDLES_EVERY: ClassVar[float]
+
+    def __init__(self, name: str, listings: Sequence[Listing], *, seed: int, rate: float, laws: Laws) -> None:
+        super().__init__(name, f"{seed} {name} faults", laws)
+        self.rate = rate
+        self.paused = False
+        self.clock: Callable[[], int] = unix_ms  # Unix ms; a replay's own while it plays
+        self.grace = 0  # ms that a quiet market's candle stays open past its end (replay: clocks of several markets)
+        now = self.now()
+        shapes = [draw_shape(f"{seed} {name} shape {i}") for i in range(min(SHAPES, len(listings)))]
+        markets = (Market(item, f"{seed} {name} {item.id}", shapes[i % SHAPES], now) for i, item in enumerate(listings))
+        self.markets: dict[str, Market] = {market.id: market for market in markets}
+        self.tape: Mapping[str, Sequence[Trade]] = self._tapes()
+        self._order = list(self.markets.values())
+        self._flow = Flow(f"{seed} {name} flow", [item.weight for item in listings])
+        self._advanced: float | None = None
+        self._ticker_due = self._candle_due = 0.0
+        self._ticker_news: set[Market] = set()
+        self._candle_news: set[Market] = set()
+
+    def _tapes(self) -> dict[str, Sequence[Trade]]:
+        tapes: dict[str, Sequence[Trade]] = {}
+        for market in self.markets.values():
+            tapes.setdefault(market.coin, market.tape)
+            tapes[f"{market.coin}/{market.quote}"] = market.tape
+        return tapes
+
+    def now(self) -> int:
+        """The venue's time, Unix ms."""
+        return self.clock()
+
+    @property
+    def trades_made(self) -> int:
+        return sum(market.made for market in self._order)
+
+    def market(self, name: str) -> Market:
+        """By coin ("BTC", its first quote), pair ("BTC/USDC") or id ("BTCUSDC")."""
+        wanted = name.upper()
+        for market in self._order:
+            if wanted in (market.coin, f"{market.coin}/{market.quote}", market.id):
+                return market
+        raise SimulatorError(f"{self.name} does not list {name!r}; listed are {self._listed()}")
+
+    def _listed(self) -> str:
+        names = list(dict.fromkeys(market.coin for market in self._order))
+        return ", ".join(names[:25]) + (f" and {len(names) - 25} more" if len(names) > 25 else "")
+
+    # -- trades made by a test ----------------------------------------------------------------------------------
+
+    async def trade(
+        self,
+        coin: str,
+        ids: Iterable[int] | None = None,
+        *,
+        count: int | None = None,
+        price: float | None = None,
+        quantity: float | None = None,
+        buyer_maker: bool | None = None,
+    ) -> list[Trade]:
+        """Make trades on ``coin`` now, one per id or ``count``; what is not given comes from the model.
+
+        They are on the tape, in REST and sent to the subscribers when this returns. Ids must go on increasing.
+        """
+        market = self.market(coin)
+        named: list[int | None] = list(ids) if ids is not None else [None] * (1 if count is None else count)
+        now = self.now()
+        self.roll(now)
+        trades = []
+        for trade_id in named:
+            ticks, lots, sold = market.model.step()
+            if price is not None:
+                ticks = round(price * market.scale)
+                market.model.move_to(ticks)
+            lots = lots if quantity is None else round(quantity * market.lot_scale)
+            if ticks < 1 or lots < 1:
+                raise SimulatorError(
+                    f"{market.id}: price and quantity must be at least {1 / market.scale:g} and {1 / market.lot_scale:g}"
+                )
+            sold = sold if buyer_maker is None else buyer_maker
+            trades.append(market.record(trade_id, ticks, lots, sold, now))
+        self._news(market)
+        self.publish(market, trades)
+        self.flush()
+        return trades
+
+    async def burst(self, count: int, *, coins: Iterable[str] | None = None, malformed: float = 0.0) -> None:
+        """Make ``count`` trades as fast as the sockets take them, taking turns among ``coins`` (default: the twenty).
+
+        Waits for slow readers, so that memory stays bounded; returns when all is written. ``malformed`` is the
+        share of bad frames sent in addition.
+        """
+        names = [market.coin for market in self._order[: len(DEFAULT_COINS)]] if coins is None else list(coins)
+        markets = [self.market(name) for name in dict.fromkeys(names)]
+        turn = counted()
+        with self.malformed(malformed) if malformed else nullcontext():
+            while count > 0:
+                share, extra = divmod(min(CHUNK, count), len(markets))
+                now = self.now()
+                self.roll(now)
+                offset = next(turn)
+                for i in range(len(markets)):
+                    market = markets[(offset + i) % len(markets)]
+                    number = share + (1 if i < extra else 0)
+                    if number:
+                        self._news(market)
+                        self.publish(market, market.make(number, now))
+                count -= min(CHUNK, count)
+                await self.drain()
+
+    async def drain(self) -> None:
+        """Write what is pending and wait until every reader has taken most of it; lets the loop run once at least."""
+        self.flush(patient=True)
+        for connection in self.connections:
+            await connection.drain()
+        await asyncio.sleep(0)
+
+    # -- time goes on -------------------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Do what is due: the venue's own trades, closed candles, tickers, candles, the laws of time."""
+        now, clock = self.now(), monotonic()
+        self.roll(now)
+        if self.rate > 0 and not self.paused:
+            self._make_trades(clock, now)
+        self._advanced = clock
+        if clock >= self._ticker_due:
+            self._ticker_due = clock + self.TICKERS_EVERY
+            self.send_tickers(now)
+        if clock >= self._candle_due:
+            self._candle_due = clock + self.CANDLES_EVERY
+            self.send_candles(now)
+        self.enforce(clock)
+        self.flush()
+
+    def _make_trades(self, clock: float, now: int) -> None:
+        if self._advanced is None:  # everyone's first price
+            orders = [(i, 1) for i, market in enumerate(self._order) if market.coin in DEFAULT_COINS]
+        else:
+            orders = self._flow.orders(self.rate * min(1.0, clock - self._advanced))
+        for index, number in orders:
+            market = self._order[index]
+            self._news(market)
+            self.publish(market, market.make(number, now))
+
+    def _news(self, market: Market) -> None:
+        self._ticker_news.add(market)
+        self._candle_news.add(market)
+
+    def note(self, market: Market) -> None:
+        """A trade came onto this market's tape from elsewhere (a replay)."""
+        self._news(market)
+
+    def roll(self, now: int, only: Market | None = None) -> None:
+        """Send the final state of every candle that is over at ``now``, of all markets or of one."""
+        for topic in self.topics_of("candles"):
+            market = topic.market
+            if market is None or (only is not None and market is not only):
+                continue
+            until = now if only is not None else max(now - self.grace, min(now, market.last_time))
+            while until >= topic.end:
+                if not self.dumb and not self.is_silent(market.coin):
+                    self.send_candle(topic, market, market.candle(topic.start, topic.interval, topic.end - 1), True)
+                topic.start = topic.end
+
+    def send_tickers(self, now: int) -> None:
+        """Tickers of the markets that traded since the last call."""
+        news, self._ticker_news = self._ticker_news, set()
+        if self.dumb:
+            return
+        for topic in self.topics_of("ticker"):
+            if topic.market in news and not self.is_silent(topic.market.coin):
+                self.send_ticker(topic, topic.market, now)
+
+    def send_candles(self, now: int) -> None:
+        """The candles in progress of the markets that traded since the last call."""
+        news, self._candle_news = self._candle_news, set()
+        if self.dumb:
+            return
+        for topic in self.topics_of("candles"):
+            if topic.market in news and not self.is_silent(topic.market.coin):
+                self.send_candle(topic, topic.market, topic.market.candle(topic.start, topic.interval, now), False)
+
+    def topics_of(self, kind: str) -> list[Topic]:
+        return [topic for topic in self.topics.values() if topic.kind == kind]
+
+    def open_topic(self, topic: Topic) -> None:
+        if topic.kind == "candles":
+            topic.start = bar_start(self.now(), topic.interval)
+
+    # -- the venue's own messages -------------------------------------------------------------------------------
+
+    def send(self, stream: str, payload: str) -> None:
+        """Encode an event once and put it into the way of all its subscribers; ``flush`` writes it."""
+        topic = self.topics.get(stream)
+        if topic is not None:
+            frame = text_frame(payload)
+            for connection in topic.subscribers:
+                self.queue(connection, frame)
+
+    @abstractmethod
+    def send_ticker(self, topic: Topic, market: Market, now: int) -> None: ...
+
+    @abstractmethod
+    def send_candle(self, topic: Topic, market: Market, bar: Bar, closed: bool) -> None: ...
+
+    def stop(self) -> None:
+        """End every connection, as a venue going down in order."""
+        self.forget_late()
+        for connection in self.connections:
+            connection.close(1001, "going away")
