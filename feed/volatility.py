@@ -1,0 +1,82 @@
+"""How much a coin's price moves from minute to minute, from closed candles alone. Pure: no clock, no I/O."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from operator import itemgetter
+
+from feed.events import Candle
+
+__all__ = ["LARGEST", "SMALLEST", "TIMEFRAME", "Volatility"]
+
+TIMEFRAME = "1m"
+SMALLEST = 3  # candles: two returns, below which no deviation exists
+LARGEST = 1_500  # candles kept per coin: a day, and the hour before it
+
+_MINUTE = 60_000
+_Close = tuple[int, float, str]  # open time (ms), close, venue
+_opened = itemgetter(0)
+
+
+class Volatility:
+    """The last closes of each coin, and the standard deviation of their returns.
+
+    At most LARGEST closes per coin are kept. ``add`` belongs to one thread, ``volatility`` to any: what it reads is
+    copied in one step.
+    """
+
+    def __init__(self) -> None:
+        self._closes: dict[str, list[_Close]] = {}
+
+    def add(self, candle: Candle) -> None:
+        """Take a closed 1-minute candle; updates and other timeframes are ignored.
+
+        Candles may come late and in any order, as backfill and history bring them; the same bar again replaces the one
+        before.
+        """
+        if not candle.closed or candle.timeframe != TIMEFRAME or not 0.0 < candle.close < math.inf:
+            return
+        entry = (candle.timestamp, candle.close, candle.exchange)
+        closes = self._closes.setdefault(candle.coin, [])
+        if not closes or closes[-1][0] < candle.timestamp:
+            closes.append(entry)
+        else:
+            place = bisect_left(closes, candle.timestamp, key=_opened)
+            if closes[place][0] == candle.timestamp:
+                closes[place] = entry
+            else:
+                closes.insert(place, entry)
+        if len(closes) > LARGEST:
+            del closes[0]
+
+    def forget(self, coin: str) -> None:
+        """Drop a coin's candles."""
+        self._closes.pop(coin, None)
+
+    def volatility(self, coin: str, window: int = 60) -> float | None:
+        """The sample standard deviation (n - 1 in the denominator) of 1-minute log returns, in percent, not annualized.
+
+        It is taken over the last ``window`` closed candles, so over ``window`` - 1 returns at most. A step over a
+        missing minute is not a one-minute return and is left out, and so is a step from one venue's close to another's;
+        minutes are never made up. None while there are fewer than ``window`` candles, or when fewer than half of the
+        ``window`` - 1 returns are left (and always with fewer than two): too little to stand for the window. Raises
+        ValueError for a ``window`` that is no whole number from SMALLEST to LARGEST.
+        """
+        if type(window) is not int or not SMALLEST <= window <= LARGEST:
+            raise ValueError(
+                f"window is {window!r}; allowed is a whole number of 1-minute candles from {SMALLEST} to {LARGEST}"
+            )
+        closes = self._closes.get(coin, [])[-window:]
+        if len(closes) < window:
+            return None
+        returns = [
+            math.log(close / before)
+            for (then, before, venue), (now, close, exchange) in zip(closes, closes[1:], strict=False)
+            if now - then == _MINUTE and exchange == venue
+        ]
+        count = len(returns)
+        if count < 2 or 2 * count < window - 1:
+            return None
+        mean = math.fsum(returns) / count
+        return math.sqrt(math.fsum((each - mean) ** 2 for each in returns) / (count - 1)) * 100.0
