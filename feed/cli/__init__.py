@@ -1,0 +1,41 @@
+"""The ``market-feed`` command: one module per subcommand, each imported only when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from feed.cli.arguments import parser
+from feed.cli.process import CommandError, Exit, complain
+from feed.errors import NoExchangeAvailable, SettingsError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 2 wrong usage or settings, 3 no venue, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")  # a terminal without UTF-8 shows \u... where it can't do better
+    try:
+        args = parser().parse_args(argv)
+        command = import_module(f"feed.cli.{args.command}")
+        code: int = command.run(args)
+        sys.stdout.flush()
+        return code
+    except CommandError as error:
+        complain(error)
+        return error.code
+    except SettingsError as error:
+        complain(error)
+        return Exit.USAGE
+    except NoExchangeAvailable as error:
+        complain(error)
+        return Exit.NO_VENUE
+    except KeyboardInterrupt:  # before the command has its own handler, e.g. while ccxt is imported
+        return Exit.INTERRUPTED
+    except BrokenPipeError:  # the reader has seen enough: `market-feed watch | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush complains
+        return Exit.OK

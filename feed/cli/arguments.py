@@ -1,0 +1,176 @@
+"""The command line's grammar. Nothing here imports more than argparse, so that --help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+PROGRAM = "market-feed"
+LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
+SIMULATED = ("bybit", "binance", "binance_us")
+DEFAULT_PORT = 8765
+
+
+class _Parser(argparse.ArgumentParser):
+    """Answers a mistake with one line instead of the usage."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs |= {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        super().__init__(**kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{PROGRAM}: {message} (see `{self.prog} --help`)\n")
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when asked: importlib.metadata costs as much as all the rest of --help."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("market-feed")
+        except PackageNotFoundError:  # run from a checkout that was never installed
+            number = "(not installed)"
+        print(PROGRAM, number)
+        parser.exit()
+
+
+def number(low: float, high: float, what: str, *, above: bool = False) -> Callable[[str], float]:
+    """Return an argument type: a finite number from ``low`` (or ``above`` it) to ``high``, described as ``what``."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high or (above and value == low):
+            raise argparse.ArgumentTypeError(f"found {text!r}, allowed is {what}")
+        return value
+
+    return read
+
+
+def whole(low: int, high: int, what: str) -> Callable[[str], int]:
+    """Return an argument type: a whole number from ``low`` to ``high``, described as ``what``."""
+
+    def read(text: str) -> int:
+        if not (text.lstrip("-").isdecimal() and len(text) < 20 and low <= int(text) <= high):
+            raise argparse.ArgumentTypeError(f"found {text!r}, allowed is {what}")
+        return int(text)
+
+    return read
+
+
+def names(text: str) -> list[str]:
+    """Read ``A,B``: names without blanks, each once, at least one."""
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed are names with commas between them, such as BTC,ETH")
+    return list(dict.fromkeys(found))
+
+
+def coins(text: str) -> list[str]:
+    """Read ``btc,ETH`` as coin symbols in upper case, each once."""
+    return list(dict.fromkeys(name.upper() for name in names(text)))
+
+
+seconds = number(0, 1e8, "a number of seconds above 0", above=True)
+rate = number(0, 1e6, "a number of trades per second from 0 to 1000000")
+speed = number(0, 1e6, "a factor above 0, up to 1000000", above=True)
+port = whole(0, 65535, "a port from 0 (any free one) to 65535")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; ``command`` in its result names the module that runs it."""
+    root = _Parser(
+        prog=PROGRAM,
+        description="Live prices, trades and candles from any ccxt.pro venue.",
+        epilog="exit codes: 0 done, 2 wrong usage or settings, 3 no venue works, 130 interrupted",
+    )
+    root.add_argument("--version", action=_Version, nargs=0, help="show the version")
+    commands = root.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, about: str, *, examples: str = "") -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".", epilog=examples)
+
+    demo = command("demo", "the whole stack on an exchange inside this machine, no internet needed")
+    demo.add_argument("--coins", type=coins, metavar="A,B", help="only these coins (default: those of the settings)")
+    demo.add_argument(
+        "--faults", action="store_true", help="stall, cut and block the primary, to see failover and back"
+    )
+    demo.add_argument("--rate", type=rate, default=150.0, help="trades per second on each venue (default: %(default)g)")
+    _common(demo)
+
+    watch = command(
+        "watch",
+        "live prices as a table, as plain lines without a terminal, or as JSON lines",
+        examples="examples:\n  market-feed watch BTC ETH\n  market-feed watch --exchange kraken --json | jq .price",
+    )
+    watch.add_argument(
+        "coins", nargs="*", type=coins, metavar="COIN", help="only these (default: those of the settings)"
+    )
+    watch.add_argument(
+        "--exchange", type=names, metavar="NAME", help="start on this venue; A,B: exactly these, in order"
+    )
+    watch.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
+    watch.add_argument("--json", action="store_true", help="every event as one JSON object per line on stdout")
+    _common(watch)
+
+    check = command("check", "validate the settings, then ask every venue by REST and WebSocket")
+    check.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
+    check.add_argument(
+        "--exchange", type=names, metavar="A,B", help="ask these venues instead of those of the settings"
+    )
+    check.add_argument(
+        "--timeout", type=seconds, default=15.0, metavar="N", help="seconds for a venue (default: %(default)g)"
+    )
+    _logging(check)
+
+    exchanges = command("exchanges", "the venues and what each supports")
+    exchanges.add_argument("words", nargs="*", metavar="WORD", help="only venues whose row contains every word")
+
+    simulate = command(
+        "simulate",
+        "the simulated exchange alone, for any client in any language",
+        examples="a fault is NAME or NAME=VALUE, with @START+DURATION in seconds: see the manual for the list",
+    )
+    simulate.add_argument("--port", type=port, default=DEFAULT_PORT, help="(default: %(default)s; 0: any free one)")
+    simulate.add_argument("--venues", type=names, metavar="A,B", help="venues to speak like (default: binance,bybit)")
+    simulate.add_argument(
+        "--markets", type=whole(1, 100_000, "a whole number from 1 to 100000"), help="how many to list"
+    )
+    simulate.add_argument("--rate", type=rate, help="trades per second")
+    simulate.add_argument(
+        "--seed", type=whole(0, 2**63 - 1, "a whole number from 0"), help="the same seed: the same trades"
+    )
+    simulate.add_argument(
+        "--replay", nargs="+", metavar="FILE", default=[], help="send the frames of capture files instead"
+    )
+    simulate.add_argument("--speed", type=speed, default=1.0, help="of the replay (default: %(default)g)")
+    simulate.add_argument(
+        "--fault", action="append", default=[], metavar="SPEC", help="a fault; may be given repeatedly"
+    )
+    simulate.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds")
+    _logging(simulate)
+    return root
+
+
+def _common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds of live data")
+    command.add_argument(
+        "--timeout", type=seconds, default=30.0, help="seconds until some venue must be live (default: 30)"
+    )
+    _logging(command)
+
+
+def _logging(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--log-level",
+        type=str.upper,
+        choices=LEVELS,
+        metavar="LEVEL",
+        help="of the log on stderr (default: WARNING under a table, else INFO)",
+    )

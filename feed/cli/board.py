@@ -1,0 +1,190 @@
+"""What the screen shows, kept up to date by the feed's callbacks; and the words for each status event."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from feed.events import FeedStatus, PriceTick, TradeEvent
+
+RATE_WINDOW = 5.0  # seconds over which trades and messages per second are taken
+NOTES = 100  # events kept
+SKEW = 5.0  # ms that data may seem to arrive before it was sent, before the clocks are blamed
+_NO_WORDS = frozenset({"exchange", "at"})  # details that are shown elsewhere, or not at all
+
+# event -> its words, with its details in braces; an event that is not here is shown with all its details
+WORDS: Mapping[str, str] = {
+    "connecting": "{exchange}: connecting",
+    "connected": "{exchange}: connected",
+    "disconnected": "{exchange}: disconnected ({reason})",
+    "reconnecting": "{exchange}: attempt {attempt} in {delay:.1f} s",
+    "feed_stale": "{exchange}: silent for {seconds:.1f} s",
+    "feed_recovered": "{exchange}: data flows again after {seconds:.1f} s",
+    "coin_stale": "{exchange}: {coin} silent for {seconds:.0f} s",
+    "coin_recovered": "{exchange}: {coin} is back",
+    "coin_unavailable": "{exchange}: {coin} not available ({reason})",
+    "exchange_blocked": "{exchange}: blocks this place, HTTP {status} ({reason})",
+    "failover": "{from} -> {to}: {reason}",
+    "failback": "{from} -> {to}: it works again",
+    "circuit_open": "not tradable: {reason}",
+    "circuit_half_open": "cooldown over, waiting for data",
+    "circuit_closed": "tradable again",
+    "gap": "{exchange}: {coin} missed {missing} trades",
+    "gap_filled": "{exchange}: {coin} got {trades} missed trades",
+    "bad_frame": "{exchange}: {count} frames that could not be read",
+    "callback_error": "{callback} raised {error}",
+    "slow_callback": "{callback} took {ms:.0f} ms",
+    "error": "{exchange}: {error}",
+    "closed": "closed",
+}
+
+
+def describe(event: str, details: Mapping[str, Any]) -> str:
+    """Return the words for a status event, in one line."""
+    try:
+        text = WORDS[event].format_map(details)
+    except (KeyError, ValueError, TypeError):  # an event or a detail that this version has no words for
+        text = ", ".join(f"{name} {value}" for name, value in details.items() if name not in _NO_WORDS)
+    return " ".join(text.split())
+
+
+@dataclass(slots=True)
+class Note:
+    """A line under the table. ``at`` in local Unix seconds; ``event`` is a status event or a word of the program."""
+
+    at: float
+    event: str
+    text: str
+
+
+@dataclass(slots=True)
+class Row:
+    """One coin as shown. ``direction``: 1 up, -1 down, 0 unknown; ``moved``: seconds since; ``latency`` in ms."""
+
+    coin: str
+    price: float | None = None
+    direction: int = 0
+    moved: float = 1e9
+    change_24h: float = 0.0
+    volume_24h: float = 0.0
+    rate: float = 0.0
+    age: float | None = None
+    latency: float | None = None
+    venue: str = ""
+
+
+@dataclass(slots=True)
+class _Move:
+    price: float
+    direction: int
+    at: float
+
+
+@dataclass(slots=True)
+class _Sample:
+    at: float
+    trades: Counter[str]
+    messages: int
+
+
+@dataclass
+class Board:
+    """Counts what the feed delivers. ``rates`` False where the feed carries no trades."""
+
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    notes: deque[Note] = field(default_factory=lambda: deque(maxlen=NOTES))
+    _trades: Counter[str] = field(default_factory=Counter)
+    _moves: dict[str, _Move] = field(default_factory=dict)
+    _samples: deque[_Sample] = field(default_factory=deque)
+    _since: float | None = None  # monotonic: when the present connection came up
+
+    def on_trade(self, trade: TradeEvent) -> None:
+        self._trades[trade.coin] += 1
+
+    def on_price(self, tick: PriceTick) -> None:
+        last = self._moves.get(tick.coin)
+        if last is None:
+            self._moves[tick.coin] = _Move(tick.price, 0, -1e9)
+        elif tick.price != last.price:
+            last.direction = 1 if tick.price > last.price else -1
+            last.price, last.at = tick.price, self.clock()
+
+    def on_status(self, event: str, details: Mapping[str, Any]) -> None:
+        if event == "connected":
+            self._since = self.clock()
+        elif event == "disconnected":
+            self._since = None
+        self.note(event, describe(event, details))
+
+    def note(self, event: str, text: str) -> None:
+        """Add a line; one that only counts on replaces the one before."""
+        if self.notes and event == "bad_frame" == self.notes[-1].event:
+            self.notes.pop()
+        self.notes.append(Note(self.wall(), event, text))
+
+    def take_notes(self) -> list[Note]:
+        """Return the lines added since the last call, and forget them."""
+        taken = list(self.notes)
+        self.notes.clear()
+        return taken
+
+    def sample(self, status: FeedStatus) -> None:
+        """Remember the counters of now, so that rates can be taken; call it at every refresh."""
+        now = self.clock()
+        self._samples.append(_Sample(now, self._trades.copy(), status.messages_received))
+        while now - self._samples[0].at > RATE_WINDOW:
+            self._samples.popleft()
+
+    @property
+    def connected_for(self) -> float | None:
+        """Seconds since the present connection came up."""
+        return None if self._since is None else self.clock() - self._since
+
+    @property
+    def message_rate(self) -> float:
+        """Messages per second."""
+        first, last = self._ends()
+        return max(0, last.messages - first.messages) / max(last.at - first.at, 1e-9) if last is not first else 0.0
+
+    def rows(self, coins: list[str], prices: Mapping[str, PriceTick]) -> list[Row]:
+        """Return one row per coin, in the order given."""
+        return [self._row(coin, prices.get(coin)) for coin in coins]
+
+    def _row(self, coin: str, tick: PriceTick | None) -> Row:
+        if tick is None:
+            return Row(coin)
+        first, last = self._ends()
+        seconds = last.at - first.at
+        move = self._moves.get(coin)
+        received = tick.received_at / 1e9
+        return Row(
+            coin,
+            tick.price,
+            move.direction if move else 0,
+            self.clock() - move.at if move else 1e9,
+            tick.change_24h,
+            tick.volume_24h,
+            (last.trades[coin] - first.trades[coin]) / seconds if seconds > 0 else 0.0,
+            max(0.0, self.wall() - received) if received else None,
+            received * 1000 - tick.timestamp if received and tick.timestamp else None,
+            tick.exchange,
+        )
+
+    def _ends(self) -> tuple[_Sample, _Sample]:
+        nothing = _Sample(self.clock(), Counter(), 0)
+        return (self._samples[0], self._samples[-1]) if self._samples else (nothing, nothing)
+
+
+def skew(rows: list[Row]) -> float | None:
+    """Return by how many ms the venue's clock is at least ahead of ours, or None when nothing speaks for it.
+
+    Data can't arrive before it was sent: half of the coins with a negative latency are the proof.
+    """
+    latencies = [row.latency for row in rows if row.latency is not None]
+    middle = statistics.median(latencies) if latencies else 0.0
+    return -middle if middle < -SKEW else None

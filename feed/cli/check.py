@@ -1,0 +1,128 @@
+"""``market-feed check``: are the settings right, and which of their venues can be used from here?"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from dataclasses import dataclass, replace
+
+from feed.cli.process import Exit, start_log
+from feed.cli.process import run as run_process
+from feed.cli.tables import columns
+from feed.errors import FeedError
+from feed.settings import ExchangeConfig, Settings, check, load_settings
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print one row per venue; 3 when none works by WebSocket."""
+    return run_process(_check(args))
+
+
+@dataclass(slots=True)
+class _Finding:
+    """What one venue answered; times in seconds, None where it did not."""
+
+    name: str
+    rest: float | None = None
+    live: float | None = None
+    coins: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+async def _check(args: argparse.Namespace) -> int:
+    start_log(args.log_level or "ERROR")
+    settings = load_settings(args.settings)
+    if args.exchange:
+        known = {exchange.name: exchange for exchange in settings.exchanges}
+        settings.exchanges = [known.get(name) or ExchangeConfig(name) for name in args.exchange]
+        check(settings)
+    findings = await asyncio.gather(*(_ask(exchange, settings, args.timeout) for exchange in settings.exchanges))
+    rows = [
+        [
+            each.name,
+            _milliseconds(each.rest),
+            _milliseconds(each.live),
+            f"{each.coins}/{len(settings.coins)}",
+            _why(each),
+        ]
+        for each in findings
+    ]
+    print(columns(("exchange", "coins", "REST", "first data", "remark"), rows))
+    return Exit.OK if any(each.live is not None for each in findings) else Exit.NO_VENUE
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "failed" if seconds is None else f"{seconds * 1000:.0f} ms"
+
+
+def _why(finding: _Finding) -> str:
+    return "; ".join(dict.fromkeys(finding.reasons)) or "ok"
+
+
+async def _ask(exchange: ExchangeConfig, settings: Settings, timeout: float) -> _Finding:
+    finding = _Finding(exchange.name)
+    await _ask_rest(exchange, settings, timeout, finding)
+    await _ask_websocket(exchange, settings, timeout, finding)
+    return finding
+
+
+async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float, finding: _Finding) -> None:
+    """Load the markets, look for the coins, and take the time of one small request."""
+    from exchanges import Access, open_exchange
+    from exchanges.errors import Refused, VenueError
+
+    access = Access(
+        exchange.market_type,
+        settings.quote,
+        exchange.rest_url,
+        exchange.ws_url,
+        exchange.proxy,
+        exchange.options,
+        min(timeout, settings.connection.connect_timeout),
+    )
+    missing = []
+    try:
+        venue = open_exchange(exchange.name, access)
+    except VenueError as error:
+        finding.reasons += (error.reason,)
+        return
+    try:
+        async with asyncio.timeout(timeout):
+            await venue.load()
+            symbols = {}
+            for coin in settings.coins:
+                try:
+                    symbols[coin.symbol] = venue.market(coin.symbol, coin.markets.get(exchange.name))
+                except Refused:
+                    missing.append(coin.symbol)
+            finding.coins = len(symbols)
+            if missing:
+                finding.reasons += (f"does not list {', '.join(missing)}",)
+            if symbols:
+                start = time.perf_counter()
+                await venue.fetch_tickers(dict([next(iter(symbols.items()))]))
+                finding.rest = time.perf_counter() - start
+    except VenueError as error:
+        finding.reasons += (f"REST: {error.reason}",)
+    except TimeoutError:
+        finding.reasons += (f"REST: no answer within {timeout:g} s",)
+    finally:
+        await venue.close()
+
+
+async def _ask_websocket(exchange: ExchangeConfig, settings: Settings, timeout: float, finding: _Finding) -> None:
+    """Take the time from the dial to the first data."""
+    from feed import MarketFeed
+
+    dialled: list[float] = []
+    feed = MarketFeed(settings=replace(settings, exchanges=[exchange]))
+    feed.subscribe_status(lambda event, _: dialled.append(time.perf_counter()) if event == "connecting" else None)
+    try:
+        await feed.connect(timeout=timeout)
+        finding.live = time.perf_counter() - dialled[-1]
+    except FeedError as error:
+        reasons = getattr(error, "reasons", {})
+        finding.reasons += tuple(f"WebSocket: {reason}" for reason in reasons.values()) or (str(error),)
+    finally:
+        await feed.disconnect()

@@ -1,0 +1,29 @@
+"""``market-feed exchanges``: the venues and what each supports."""
+
+from __future__ import annotations
+
+import argparse
+
+from feed.cli.process import CommandError
+from feed.cli.tables import columns
+
+_CHANNELS = ("trades", "ticker", "candles", "quotes")
+_MARKS = {True: "yes", False: "-"}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the venues whose row contains every word that was asked for."""
+    from exchanges import supported
+
+    rows = [
+        [row.name, row.title, *(_MARKS[channel in row.channels] for channel in _CHANNELS), row.note]
+        for row in supported()
+    ]
+    words = [word.lower() for word in args.words]
+    found = [row for row in rows if all(any(word in cell.lower() for cell in row) for word in words)]
+    if not found:
+        raise CommandError(
+            f"found no exchange for {' '.join(args.words)!r}, allowed are parts of a name: `market-feed exchanges`"
+        )
+    print(columns(("name", "exchange", *_CHANNELS, "remark"), found))
+    return 0

@@ -1,0 +1,28 @@
+"""``market-feed watch``: a venue's live prices."""
+
+from __future__ import annotations
+
+import argparse
+
+from feed.cli.process import run as run_process
+from feed.cli.process import start_log
+from feed.settings import load_settings
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch until interrupted or for ``--seconds``."""
+    return run_process(_watch(args))
+
+
+async def _watch(args: argparse.Namespace) -> int:
+    from feed import MarketFeed
+    from feed.cli.views import JsonView, screen_view, show
+
+    settings = load_settings(args.settings)
+    coins = list(dict.fromkeys(coin for group in args.coins for coin in group))
+    exchange = args.exchange[0] if args.exchange and len(args.exchange) == 1 else args.exchange
+    feed = MarketFeed(coins or None, exchange, settings=settings)
+    if args.json:
+        start_log(args.log_level or "INFO")
+        return await show(feed, settings, JsonView(), args.seconds, args.timeout)
+    return await show(feed, settings, screen_view(args.log_level), args.seconds, args.timeout)

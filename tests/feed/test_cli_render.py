@@ -1,0 +1,264 @@
+"""What the table and the lines show, from recorded events."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from feed.cli import render
+from feed.cli.board import WORDS, Board, Note, Row, describe, skew
+from feed.events import FeedState, FeedStatus, PriceTick, TradeEvent
+
+
+class Hand:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def status(messages: int) -> FeedStatus:
+    return FeedStatus(True, "bybit", FeedState.LIVE, None, 0, 0, messages, 0)
+
+
+def tick(price: float, coin: str = "BTC", timestamp: int = 999_900, received: float = 1000.0) -> PriceTick:
+    return PriceTick(coin, price, timestamp, 1.5e9, -2.5, "bybit", int(received * 1e9))
+
+
+@pytest.fixture
+def hand() -> Hand:
+    return Hand()
+
+
+@pytest.fixture
+def board(hand: Hand) -> Board:
+    return Board(clock=hand, wall=hand)
+
+
+def drawn(rows: list[Row], notes: list[Note], width: int, height: int | None, caption: str = "") -> list[str]:
+    """The lines of the screen as a terminal of that size shows them."""
+    console = Console(file=io.StringIO(), width=width, height=height or 100, force_terminal=True, color_system=None)
+    head = render.header("live", "bybit", 75.0, 1234.5, 1, 2)
+    with console.capture() as captured:
+        console.print(render.screen(head, rows, notes, caption, console, height))
+    return [line.rstrip() for line in captured.get().rstrip("\n").split("\n")]
+
+
+# --- figures
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (65012.3, "65,012.30"),
+        (1234567.891, "1,234,567.89"),
+        (151.27, "151.27"),
+        (4.6, "4.6000"),
+        (0.4821, "0.48210"),
+        (0.000012345, "0.000012345"),
+        (0.0, "0"),
+    ],
+)
+def test_prices_have_about_six_significant_digits(value: float, text: str) -> None:
+    assert render.price(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (789.4, "789"),
+        (999.9, "1.00K"),
+        (45_600_000, "45.6M"),
+        (1.234e9, "1.23B"),
+        (999_600, "1.00M"),
+        (7.3e14, "730T"),
+    ],
+)
+def test_turnovers_are_short(value: float, text: str) -> None:
+    assert render.amount(value) == text
+
+
+@given(st.floats(0, 9.9e14))
+def test_a_turnover_fits_into_six_characters(value: float) -> None:
+    assert len(render.amount(value)) <= 6
+
+
+@given(st.floats(1e-8, 1e7))
+def test_a_price_keeps_four_digits_and_stays_narrow(value: float) -> None:
+    text = render.price(value)
+    assert float(text.replace(",", "")) == pytest.approx(value, rel=1e-3)
+    assert len(text) <= 14
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"), [(None, "-"), (0.04, "0.0"), (-1.26, "-1.3"), (-1200.4, "-1200"), (85.2, "85")]
+)
+def test_latency_is_shown_as_measured(ms: float | None, text: str) -> None:
+    assert render.latency(ms) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "-"), (0.04, "0.0"), (9.96, "10"), (119.0, "119"), (125.0, "2:05"), (7265.0, "2:01:05")],
+)
+def test_ages(seconds: float | None, text: str) -> None:
+    assert render.age(seconds) == text
+
+
+# --- the board
+
+
+def test_a_row_tells_price_direction_rate_age_and_latency(board: Board, hand: Hand) -> None:
+    board.sample(status(0))
+    board.on_price(tick(100.0))
+    board.on_price(tick(101.0))
+    for _ in range(10):
+        board.on_trade(TradeEvent("BTC", 101.0, 1.0, True, 0))
+    hand.now += 2.0
+    board.sample(status(40))
+    (row,) = board.rows(["BTC"], {"BTC": tick(101.0)})
+    assert row == Row("BTC", 101.0, 1, 2.0, -2.5, 1.5e9, 5.0, 2.0, 100.0, "bybit")
+    assert board.message_rate == 20.0
+
+
+def test_an_unchanged_price_keeps_its_direction(board: Board, hand: Hand) -> None:
+    for price in (100.0, 99.0, 99.0):
+        board.on_price(tick(price))
+        hand.now += 1.0
+    (row,) = board.rows(["BTC"], {"BTC": tick(99.0)})
+    assert (row.direction, row.moved) == (-1, 2.0)
+
+
+def test_rates_forget_what_is_past(board: Board, hand: Hand) -> None:
+    for _ in range(100):
+        board.on_trade(TradeEvent("BTC", 1.0, 1.0, True, 0))
+        hand.now += 0.1
+        board.sample(status(1))
+    hand.now += 60.0
+    board.sample(status(1))
+    hand.now += 1.0
+    board.sample(status(1))
+    assert board.rows(["BTC"], {"BTC": tick(1.0)})[0].rate == 0.0
+
+
+def test_a_coin_without_a_price_has_an_empty_row(board: Board) -> None:
+    assert board.rows(["BTC"], {}) == [Row("BTC")]
+
+
+def test_the_venues_clock_being_ahead_shows_as_negative_latency() -> None:
+    rows = [Row("A", 1.0, latency=-1190.0), Row("B", 1.0, latency=-1200.0), Row("C", 1.0, latency=3.0), Row("D")]
+    assert skew(rows) == 1190.0
+    assert skew([Row("A", 1.0, latency=-1.0)]) is None
+    assert skew([Row("A", 1.0, latency=80.0)]) is None
+    assert skew([]) is None
+
+
+def test_bad_frames_are_counted_in_one_note(board: Board) -> None:
+    for count in (1, 2, 3):
+        board.on_status("bad_frame", {"exchange": "bybit", "count": count, "sample": "{"})
+    assert [note.text for note in board.take_notes()] == ["bybit: 3 frames that could not be read"]
+    assert board.take_notes() == []
+
+
+DETAILS = {
+    "exchange": "bybit",
+    "at": 1,
+    "reason": "HTTP 451",
+    "attempt": 1,
+    "delay": 1.0,
+    "seconds": 5.0,
+    "coin": "BTC",
+    "status": 451,
+    "from": "bybit",
+    "to": "binance",
+    "missing": 3,
+    "trades": 3,
+    "count": 2,
+    "callback": "f",
+    "error": "E",
+    "ms": 120.0,
+    "until": 2,
+}
+
+
+@pytest.mark.parametrize("event", WORDS)
+def test_each_event_of_the_contract_has_words_that_need_only_its_details(event: str) -> None:
+    assert describe(event, DETAILS) == " ".join(WORDS[event].format_map(DETAILS).split())
+
+
+def test_unknown_events_and_missing_details_still_make_a_line() -> None:
+    assert (
+        describe("moon_phase", {"exchange": "bybit", "at": 1, "phase": "full", "note": "a\nb"})
+        == "phase full, note a b"
+    )
+    assert describe("failover", {"exchange": "bybit", "to": "binance"}) == "to binance"
+    assert describe("reconnecting", {"exchange": "x", "attempt": 1, "delay": None}) == "attempt 1, delay None"
+
+
+# --- the screen
+
+ROWS = [
+    Row(f"COIN{n}", 65012.3 + n, (-1) ** n, 0.1, 2.5 - n, 1.5e9, 12.5, 0.2, -1200.0, "binance_us") for n in range(20)
+]
+NOTES = [Note(float(n), "reconnecting", f"number {n} " + "and more " * 20) for n in range(12)]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_nothing_is_wider_than_the_window(width: int) -> None:
+    lines = drawn(ROWS, NOTES, width, None, "a caption " * 20)
+    assert max(map(cell_len, lines)) <= width
+    assert all(any(row.coin in line and "binance_us" in line for line in lines) for row in ROWS)
+
+
+def test_the_longest_figures_fit_into_80_columns() -> None:
+    row = Row("1000000MOG", 0.0000000123456, 1, 0.1, -12.25, 9.99e8, 1234.5, 7199.0, -12345.0, "binance_us")
+    (line,) = drawn([row], [], 80, None)[3:]
+    assert all(
+        text in line
+        for text in ("1000000MOG", "0.000000012346 ▲", "-12.25%", "999M", "1:59:59", "-12345", "binance_us")
+    )
+
+
+@pytest.mark.parametrize("height", range(5, 45))
+@pytest.mark.parametrize("caption", ["", "clocks differ"])
+def test_the_screen_fits_any_window_and_says_what_it_left_out(height: int, caption: str) -> None:
+    lines = drawn(ROWS, NOTES, 80, height, caption)
+    assert len(lines) <= height
+    shown = sum("binance_us" in line for line in lines)
+    assert shown == 20 or any(f"{20 - shown} more" in line for line in lines)
+
+
+def test_a_24_line_window_shows_most_coins_and_the_latest_events() -> None:
+    lines = drawn(ROWS, NOTES, 80, 24)
+    assert sum("binance_us" in line for line in lines) >= 16
+    assert "number 11" in lines[-1]
+
+
+def test_direction_shows_without_colour() -> None:
+    up, down = drawn([Row("A", 1.0, 1), Row("B", 1.0, -1)], [], 80, None)[-2:]
+    assert "▲" in up
+    assert "▼" in down
+
+
+def test_a_terminal_without_unicode_gets_ascii() -> None:
+    class Ascii(io.StringIO):
+        encoding = "ascii"
+
+    console = Console(file=Ascii(), width=80, force_terminal=True, color_system=None)
+    with console.capture() as captured:
+        console.print(render.screen("head", ROWS, NOTES, "", console))
+    assert captured.get().isascii()
+
+
+def test_plain_lines_are_one_line_each() -> None:
+    assert "65,012.30" in render.price_line(ROWS[0], 0.0)
+    assert render.note_line(Note(0.0, "failover", "a -> b: x")).endswith(" failover: a -> b: x")
