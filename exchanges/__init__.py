@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loguru import logger
+
 from exchanges.names import exchange_names
-from exchanges.profiles import profile_of
+from exchanges.profiles import Access, profile_of
+from exchanges.stream import Subscription
 
 if TYPE_CHECKING:
-    from exchanges.adapter import Access, Venue
+    from exchanges.adapter import Venue
 
-__all__ = ["exchange_names", "open_exchange", "profile_of"]
+__all__ = ["Access", "Subscription", "exchange_names", "open_exchange", "profile_of"]
+
+logger.disable("exchanges")  # a library is silent until its user enables it
 
 
 def open_exchange(name: str, access: Access | None = None) -> Venue:
@@ -19,6 +24,6 @@ def open_exchange(name: str, access: Access | None = None) -> Venue:
     Imports ccxt, which takes about a second the first time. Raises ValueError for an unknown name and Refused for a
     testnet that does not exist.
     """
-    from exchanges.adapter import Access, Venue
+    from exchanges.adapter import Venue
 
     return Venue(profile_of(name), access or Access())

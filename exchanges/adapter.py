@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -19,29 +18,12 @@ from exchanges import normalize
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from exchanges.events import Listener, Ticker, TradeEvent
 from exchanges.fence import abort, redirect
-from exchanges.profiles import RENAMES, Profile
+from exchanges.profiles import RENAMES, Access, Profile
 from exchanges.stream import Stream, Subscription, Trackers, contract_size
 
 BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
 REASON = 200  # characters of a reason
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How to reach a venue. ``timeout`` in seconds, per REST request and per dial.
-
-    ``rest_url`` and ``ws_url`` replace the scheme and host of every address. ``options`` are handed to ccxt as they
-    are, but for ``sandbox: true``, which asks for the venue's testnet.
-    """
-
-    market_type: str = "spot"
-    quote: Sequence[str] = ("USDT", "USDC", "USD")
-    rest_url: str | None = None
-    ws_url: str | None = None
-    proxy: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    timeout: float = 10.0
 
 
 class Venue:

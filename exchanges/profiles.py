@@ -1,4 +1,6 @@
-"""What is special about each venue, as a table. Every other ccxt.pro id gets the generic row.
+"""What is special about each venue, as a table, and how a user wants it reached.
+
+Every ccxt.pro id that has no row of its own gets the generic one.
 
 A limit or an option that stands here comes from the venue's documentation or was measured against ccxt's own module;
 the adapter reads the row and knows no venue by name.
@@ -6,7 +8,7 @@ the adapter reads the row and knows no venue by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +44,23 @@ class Profile:
     consecutive_ids: bool = False  # trade ids of a market count up by one
     recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params that give the stream's own ids
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach a venue. ``timeout`` in seconds, per REST request and per dial.
+
+    ``rest_url`` and ``ws_url`` replace the scheme and host of every address. ``options`` are handed to ccxt as they
+    are, but for ``sandbox: true``, which asks for the venue's testnet.
+    """
+
+    market_type: str = "spot"
+    quote: Sequence[str] = ("USDT", "USDC", "USD")
+    rest_url: str | None = None
+    ws_url: str | None = None
+    proxy: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float = 10.0
 
 
 # One connection for all coins and channels: without these limits ccxt opens one per call. The full ticker instead of

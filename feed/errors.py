@@ -10,7 +10,7 @@ class FeedError(Exception):
 
 
 class SettingsError(FeedError, ValueError):
-    """Settings or arguments that can't work: one line per problem in ``problems``, each with its place and what is allowed."""
+    """Settings or arguments that can't work: ``problems`` has one line each, with its place and what is allowed."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(list(problems))

@@ -29,7 +29,7 @@ class PriceTick:
 
 @dataclass(slots=True)
 class CoinConfig:
-    """A coin to watch; ``markets`` names its market symbol on venues where it differs, e.g. ``{"kraken": "BTC/USD"}``."""
+    """A coin to watch; ``markets``: its market symbol on venues where it differs, e.g. ``{"kraken": "BTC/USD"}``."""
 
     symbol: str
     tier: int = 3

@@ -1,0 +1,76 @@
+"""What a program asks for, in the terms of the settings; SettingsError says what is wrong and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from exchanges import exchange_names
+from exchanges.candles import timeframe_ms
+from exchanges.names import canonical, nearest
+from feed.errors import SettingsError
+from feed.events import CoinConfig
+from feed.settings import ExchangeConfig, Settings, check
+
+
+def coins_of(coins: Iterable[str] | None, settings: Settings) -> list[CoinConfig]:
+    """The coins asked for, as the settings describe them; one they don't know is taken as it is."""
+    if coins is None:
+        return list(settings.coins)
+    known: dict[str, Any] = {config.symbol: config for config in settings.coins}
+    asked = [coins] if isinstance(coins, str) else list(coins)
+    chosen = Settings(coins=[known.get(str(coin).upper(), coin) for coin in asked])
+    check(chosen)
+    return chosen.coins
+
+
+def order_of(exchange: str | Iterable[str] | None, settings: Settings) -> list[ExchangeConfig]:
+    """The venues in the order in which they are tried."""
+    configured = {config.name: config for config in settings.exchanges}
+    if exchange is None:
+        return list(configured.values())
+    asked = [exchange] if isinstance(exchange, str) else list(exchange)
+    known = exchange_names()
+    problems = [
+        f"exchange: found {name!r}, allowed is the name of an exchange, nearest: {', '.join(nearest(str(name), known))}"
+        for name in asked
+        if name not in known
+    ]
+    if problems or not asked:
+        raise SettingsError(problems or ["exchange: found an empty list, allowed is at least one exchange"])
+    names = [canonical(name) for name in asked]
+    if isinstance(exchange, str):
+        names += [name for name in configured if name not in names]
+    return [configured.get(name) or ExchangeConfig(name) for name in dict.fromkeys(names)]
+
+
+def watched(coins: Collection[str] | None, configs: Sequence[CoinConfig]) -> list[str] | None:
+    """Some of the feed's coins in upper case; None, for all of them, stays None."""
+    if coins is None:
+        return None
+    known = [config.symbol for config in configs]
+    asked = [str(coin).upper() for coin in ([coins] if isinstance(coins, str) else coins)]
+    unknown = [coin for coin in asked if coin not in known]
+    if unknown or not asked:
+        found = unknown or ["an empty list"]
+        raise SettingsError(
+            [f"coins: found {coin}, allowed are those of the feed: {', '.join(known)}" for coin in found]
+        )
+    return asked
+
+
+def seconds(name: str, value: float | None, otherwise: str) -> float | None:
+    """``value`` where it is a number of seconds above 0, or None, which means ``otherwise``."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf):
+        return value
+    raise SettingsError([f"{name}: found {value!r}, allowed are seconds above 0, or None for {otherwise}"])
+
+
+def known_timeframe(timeframe: str) -> str:
+    """``timeframe`` where it is one."""
+    try:
+        timeframe_ms(timeframe)
+    except ValueError as error:
+        raise SettingsError([f"timeframe: {error}"]) from None
+    return timeframe

@@ -1,0 +1,311 @@
+"""The façade: one dependable feed made of the venues that the settings name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from loguru import logger
+
+from exchanges.events import Candle, Quote, TradeEvent
+from feed.arguments import coins_of, known_timeframe, order_of, seconds, watched
+from feed.clock import Clock
+from feed.desk import Desk, candles
+from feed.dispatch import Subscription
+from feed.errors import NoExchangeAvailable, StaleDataError
+from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
+from feed.journal import Journal
+from feed.prices import Prices
+from feed.settings import Settings, check, load_settings
+from feed.staleness import Kind, Watchdog
+from feed.supervisor import Supervisor
+from feed.volatility import Volatility
+
+Coins = Collection[str] | None
+CLOSE_TIMEOUT = 1.0  # seconds that coroutine callbacks have to finish what is queued for them
+
+_HEALTH: Mapping[FeedState, str] = {
+    FeedState.IDLE: "failed",
+    FeedState.CONNECTING: "degraded",
+    FeedState.LIVE: "healthy",
+    FeedState.STALE: "degraded",
+    FeedState.RECONNECTING: "degraded",
+    FeedState.CLOSED: "failed",
+}
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """What the feed asks of a venue."""
+
+    coins: Sequence[CoinConfig]
+    channels: list[str]
+    timeframes: list[str] = field(default_factory=list)
+
+
+class MarketFeed:
+    """Live prices, trades and candles of some coins, from the first venue of the order that delivers.
+
+    ``coins``: symbols in any case, None for all of the settings; one that the settings don't know counts as tier 3.
+    ``exchange``: a name (that venue first, then the settings' order), a list (exactly that order; a single name means
+    no failover), None for the settings' order. ``settings``: a path, a Settings, or None for ./settings.yaml when it
+    exists, else the packaged defaults. Raises SettingsError, with one line per problem.
+
+    Subscribe, then ``await connect()``; or use it as ``async with MarketFeed(...) as feed:``. Callbacks run in the
+    event loop's thread. A plain function is called inline, at once; a coroutine function gets a queue of its own.
+    """
+
+    def __init__(
+        self,
+        coins: Iterable[str] | None = None,
+        exchange: str | Iterable[str] | None = None,
+        *,
+        settings: str | os.PathLike[str] | Settings | None = None,
+    ) -> None:
+        if isinstance(settings, Settings):
+            check(settings)
+            self._settings = settings
+        else:
+            self._settings = load_settings(settings)
+        self.coin_configs = coins_of(coins, self._settings)
+        self._order = order_of(exchange, self._settings)
+        self._wanted = _Wanted(self.coin_configs, list(self._settings.channels))
+        if "candles" in self._wanted.channels:
+            self._wanted.timeframes.append(self._settings.candle_timeframe)
+        self._clock = Clock()
+        self._journal = Journal(self._clock)
+        self._dispatcher = self._journal.dispatcher
+        self._prices = Prices()
+        self._volatility = Volatility()
+        self._watchdog = Watchdog(self._settings.staleness)
+        self._desk = Desk(self._dispatcher, self._watchdog, self._prices, self._volatility, self._clock)
+        self._supervisor: Supervisor | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        where = self._journal.exchange or "no exchange yet"
+        return f"<MarketFeed {self._journal.state}, {where}, {len(self.coin_configs)} coins>"
+
+    # Subscribing
+
+    def subscribe_price(
+        self, callback: Callable[[PriceTick], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+    ) -> Subscription:
+        """Call ``callback(PriceTick)`` on every trade, and on every ticker that is newer than the coin's last tick.
+
+        ``coins`` narrows it down. Returns a handle with ``cancel()``. ``on_full`` is what happens when a coroutine
+        callback falls 10,000 events behind: "drop_oldest", "latest" (the newest of each coin is kept) or "error".
+        """
+        return self._subscribe("prices", callback, coins, on_full)
+
+    def subscribe_trades(
+        self, callback: Callable[[TradeEvent], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+    ) -> Subscription:
+        """Call ``callback(TradeEvent)`` for every trade, once, in the venue's order per coin."""
+        return self._subscribe("trades", callback, coins, on_full)
+
+    def subscribe_candles(
+        self,
+        callback: Callable[[Candle], Any],
+        coins: Coins = None,
+        timeframe: str = "1m",
+        *,
+        on_full: str = "drop_oldest",
+    ) -> Subscription:
+        """Call ``callback(Candle)`` on every update of a bar; ``closed`` is True exactly once per bar.
+
+        A timeframe other than the settings' is asked of the venue too, from the next connection on.
+        """
+        if known_timeframe(timeframe) not in self._wanted.timeframes:
+            self._wanted.timeframes.append(timeframe)
+        return self._subscribe(candles(timeframe), callback, coins, on_full, "candles")
+
+    def subscribe_quotes(
+        self, callback: Callable[[Quote], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+    ) -> Subscription:
+        """Call ``callback(Quote)`` on every change of the best bid or ask.
+
+        Quotes that are not among the settings' channels are asked of the venue from the next connection on.
+        """
+        return self._subscribe("quotes", callback, coins, on_full, "quotes")
+
+    def subscribe_status(self, callback: Callable[[str, dict[str, Any]], Any]) -> Subscription:
+        """Call ``callback(event, details)`` on everything that happens to the feed; README lists the events."""
+        return self._dispatcher.subscribe("status", callback, unpack=True)
+
+    def _subscribe(
+        self, channel: str, callback: Callable[..., Any], coins: Coins, on_full: str, asked: str = ""
+    ) -> Subscription:
+        keys = watched(coins, self.coin_configs)
+        handle = self._dispatcher.subscribe(channel, callback, keys, on_full=on_full)
+        if asked and asked not in self._wanted.channels:
+            self._wanted.channels.append(asked)
+        return handle
+
+    # Connecting
+
+    async def connect(self, timeout: float | None = 30) -> None:
+        """Return once live data of the first venue that works is flowing.
+
+        NoExchangeAvailable, with one line per venue, when none delivers within ``timeout`` seconds, or when none ever
+        can; ``timeout=None`` retries for ever. The feed is disconnected then. Connecting twice is one connection.
+        """
+        seconds("timeout", timeout, "retrying for ever")
+        if self._supervisor is None:
+            self._dispatcher.reopen()
+            self._supervisor = Supervisor(self._order, self._settings, self._wanted, self._desk, self._journal.note)
+            self._running = asyncio.create_task(self._run(self._supervisor), name="market feed")
+        supervisor = self._supervisor
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(supervisor.ready)
+        except TimeoutError:
+            await self.disconnect()
+            names = [config.name for config in self._order]
+            reasons = {name: supervisor.reasons.get(name, "not reached in time") for name in names}
+            raise NoExchangeAvailable(reasons, timeout) from None
+        except BaseException:
+            await self.disconnect()
+            raise
+
+    async def disconnect(self) -> None:
+        """Close everything within 5 s and leave nothing behind. Idempotent; subscriptions stay for the next connect."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        running.cancel()
+        await asyncio.wait({running})
+        self._supervisor = None
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.disconnect()
+
+    async def _run(self, supervisor: Supervisor) -> None:
+        """The feed's one task: whatever runs for it runs inside, and ends with it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(supervisor.run(), name="market feed supervisor")
+                group.create_task(self._watch(supervisor), name="market feed watchdog")
+        except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
+            logger.opt(exception=errors).critical("the feed ended over an unforeseen error")
+            self._journal.note("error", supervisor.exchange, error=f"unforeseen {errors.exceptions[0]!r}")
+        finally:
+            self._journal.note("closed", supervisor.exchange)
+            supervisor.ready.cancel()
+            await self._dispatcher.close(CLOSE_TIMEOUT)
+
+    async def _watch(self, supervisor: Supervisor) -> None:
+        """Tell silences and their ends, and drop a connection that has gone dead."""
+        watchdog, desk = self._watchdog, self._desk
+        while True:
+            now = self._clock.monotonic()
+            due = watchdog.next_check(now) - now
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if due == math.inf else due):
+                    await desk.stirred.wait()
+            desk.stirred.clear()
+            for finding in watchdog.check(self._clock.monotonic()):
+                if finding.kind is Kind.DEAD:
+                    supervisor.drop(f"no data for {finding.seconds:.1f} s")
+                else:
+                    self._journal.note(finding.kind, supervisor.exchange, **finding.details)
+
+    # Asking
+
+    def get_price(self, coin: str) -> PriceTick | None:
+        """The coin's latest tick, None before the first."""
+        return self._prices.ticks.get(coin.upper())
+
+    def get_all_prices(self) -> dict[str, PriceTick]:
+        """The latest tick of each coin that has one."""
+        return dict(self._prices.ticks)
+
+    @property
+    def current_prices(self) -> dict[str, PriceTick]:
+        """The same as ``get_all_prices()``."""
+        return self.get_all_prices()
+
+    def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
+        """The coin's latest tick, if a bot may act on it now; StaleDataError otherwise.
+
+        ``max_age`` in seconds since the tick was received, by default the settings' ``coin_stale_after``. By default
+        the whole feed must not be stale either.
+        """
+        limit = seconds("max_age", max_age, "coin_stale_after") or self._settings.staleness.coin_stale_after
+        now = self._clock.monotonic()
+        tick, priced = self.get_price(coin), self._prices.priced_at.get(coin.upper())
+        if tick is None or priced is None or now - priced > limit:
+            raise StaleDataError(coin.upper(), None if priced is None else now - priced, limit)
+        if not self.tradable:
+            raise StaleDataError(coin.upper(), now - priced, limit, "the circuit breaker is open")
+        heard, allowed = self._desk.last_message, self._settings.staleness.feed_stale_after
+        if max_age is None and (heard is None or now - heard > allowed):
+            silent = "has delivered nothing yet" if heard is None else f"has been silent for {now - heard:.1f} s"
+            raise StaleDataError(coin.upper(), now - priced, limit, f"the feed {silent}")
+        return tick
+
+    @property
+    def tradable(self) -> bool:
+        """False while the circuit breaker is open."""
+        return True
+
+    def volatility(self, coin: str, window: int = 60) -> float | None:
+        """Standard deviation of the 1-minute log returns over the last ``window`` closed candles, in percent.
+
+        None while there are too few; needs the channel candles with the timeframe 1m.
+        """
+        return self._volatility.volatility(coin.upper(), window)
+
+    @property
+    def status(self) -> FeedStatus:
+        """A snapshot of where the feed stands."""
+        return FeedStatus(
+            connected=self._journal.state in (FeedState.LIVE, FeedState.STALE),
+            exchange=self._journal.exchange,
+            state=self._journal.state,
+            last_message_time=self._last_message_time(),
+            reconnect_count=self._journal.reconnects,
+            failover_count=self._journal.failovers,
+            messages_received=self._desk.messages,
+            errors=self._journal.errors + self._desk.bad_frames,
+            bad_frames=self._desk.bad_frames,
+            tradable=self.tradable,
+        )
+
+    def get_status(self) -> dict[str, Any]:
+        """The status as a dict, with ``coins``, ``prices_cached`` and ``last_message_age`` (seconds or None)."""
+        heard = self._desk.last_message
+        return asdict(self.status) | {
+            "state": str(self._journal.state),
+            "coins": [config.symbol for config in self.coin_configs],
+            "prices_cached": len(self._prices.ticks),
+            "last_message_age": None if heard is None else self._clock.monotonic() - heard,
+        }
+
+    def get_health(self) -> dict[str, Any]:
+        """``status`` ("healthy", "degraded" or "failed"), ``last_activity`` (ISO 8601 or None), counts and metrics."""
+        status = self.status
+        at = status.last_message_time
+        return {
+            "status": _HEALTH[self._journal.state],
+            "last_activity": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(),
+            "error_count": status.errors,
+            "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")},
+        }
+
+    def _last_message_time(self) -> float | None:
+        heard = self._desk.last_message
+        return None if heard is None else self._clock.now() - (self._clock.monotonic() - heard)
