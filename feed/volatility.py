@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from itertools import pairwise
 from operator import itemgetter
 
 from feed.events import Candle
@@ -71,8 +72,8 @@ class Volatility:
         if len(closes) < window:
             return None
         returns = [
-            math.log(close / before)
-            for (then, before, venue), (now, close, exchange) in zip(closes, closes[1:], strict=False)
+            math.log(close) - math.log(before)
+            for (then, before, venue), (now, close, exchange) in pairwise(closes)
             if now - then == _MINUTE and exchange == venue
         ]
         count = len(returns)
