@@ -151,11 +151,11 @@ class CandleTracker(_Holes):
                 self._miss([newest] if before is not None else [])
                 self._miss(_between(newest, opened, self.timeframe))
             elif before is not None:
-                ended.append(self._end(before, received_at))
+                ended.append(_copy(before, True, received_at))
         # a row of the same bar after an interruption is as good as before: venues send the whole bar each time
         self._interrupted = False
         self._newest = opened
-        self._open = None if candle.closed else candle
+        self._open = None if candle.closed else _copy(candle)
         return [*ended, candle]
 
     def interrupted(self) -> None:
@@ -175,13 +175,6 @@ class CandleTracker(_Holes):
 
     def _read(self, row: Any, received_at: int, closed: bool) -> Candle | None:
         return normalize.candle(row, self.coin, self.timeframe, self.exchange, received_at, closed)
-
-    def _end(self, bar: Candle, received_at: int) -> Candle:
-        """A closed copy: the update that was delivered belongs to its receivers."""
-        return Candle(
-            bar.coin, bar.timeframe, bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume,
-            True, bar.exchange, received_at,
-        )  # fmt: skip
 
 
 class CandleBuilder(_Holes):
@@ -218,7 +211,7 @@ class CandleBuilder(_Holes):
         bar.high, bar.low, bar.close = max(bar.high, price), min(bar.low, price), price
         bar.volume += trade.quantity
         bar.received_at = trade.received_at
-        return [self._copy(bar)]
+        return [_copy(bar)]
 
     def interrupted(self) -> None:
         """Trades were missed and will not be delivered: the bars concerned are holes. Not after a complete backfill."""
@@ -240,7 +233,7 @@ class CandleBuilder(_Holes):
         if bar is not None:
             between = _between(bar.timestamp, opened, self.timeframe)
             if self._complete and whole:
-                ended.append(self._copy(bar, closed=True, received_at=trade.received_at))
+                ended.append(_copy(bar, True, trade.received_at))
             else:
                 self._miss([bar.timestamp])
             if whole:
@@ -250,15 +243,17 @@ class CandleBuilder(_Holes):
         self._complete, self._interrupted = whole, False
         self._open = self._bar(opened, trade.price, trade.quantity, trade.received_at)
         self._ends = next_open(opened, self.timeframe)
-        return [*ended, self._copy(self._open)]
+        return [*ended, _copy(self._open)]
 
     def _bar(self, opened: int, price: float, volume: float, received_at: int, closed: bool = False) -> Candle:
         return Candle(
             self.coin, self.timeframe, opened, price, price, price, price, volume, closed, self.exchange, received_at
         )
 
-    def _copy(self, bar: Candle, closed: bool = False, received_at: int | None = None) -> Candle:
-        return Candle(
-            bar.coin, bar.timeframe, bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume,
-            closed, bar.exchange, bar.received_at if received_at is None else received_at,
-        )  # fmt: skip
+
+def _copy(bar: Candle, closed: bool = False, received_at: int | None = None) -> Candle:
+    """A candle of its own: one that was delivered belongs to its receivers, who may change it."""
+    return Candle(
+        bar.coin, bar.timeframe, bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume,
+        closed, bar.exchange, bar.received_at if received_at is None else received_at,
+    )  # fmt: skip

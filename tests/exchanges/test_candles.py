@@ -112,10 +112,12 @@ def test_without_flags_the_next_bar_closes_the_one_before_with_its_last_row() ->
     assert bars.late == 1
 
 
-def test_closing_does_not_change_an_update_that_was_delivered() -> None:
+def test_a_delivered_candle_belongs_to_its_receiver() -> None:
     bars = tracker()
-    [update] = bars.update(row(0))
-    bars.update(row(1))
+    [update] = bars.update(row(0, 11.0))
+    update.close = 99.0  # a user's doing
+    [ended, _] = bars.update(row(1))
+    assert (ended.close, ended.closed) == (11.0, True)
     assert update.closed is False
 
 
