@@ -47,6 +47,17 @@ class Bar:
     first_id: int = -1
     last_id: int = -1
 
+    def trade(self, ticks: int, trade_id: int) -> None:
+        """A trade at a new price; volumes and the count are the caller's."""
+        if self.first_id < 0:
+            self.open = self.high = self.low = ticks
+            self.first_id = trade_id
+        if ticks > self.high:
+            self.high = ticks
+        elif ticks < self.low:
+            self.low = ticks
+        self.close = ticks
+
     def add(self, later: Bar) -> None:
         """Take in the bar that follows this one."""
         if not later.count:
@@ -83,7 +94,7 @@ def copy(bar: Bar) -> Bar:
 
 
 def bar_start(ms: int, interval: int) -> int:
-    """When the bar of length ``interval`` that holds the time ``ms`` opened: weeks on Monday, months on the 1st, UTC."""
+    """When the bar of ``interval`` that holds the time ``ms`` opened: weeks on Monday, months on the 1st, UTC."""
     if interval == MONTH:
         day = datetime.fromtimestamp(ms / 1000, UTC)
         return int(datetime(day.year, day.month, 1, tzinfo=UTC).timestamp()) * 1000

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Sequence, Set
 from typing import Any, ClassVar
 
 from aiohttp import web
@@ -32,11 +33,18 @@ _KINDS: dict[str, TopicKind] = {
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
 
+def wrapped(stream: str, payloads: Iterable[str]) -> list[str]:
+    """Events as the combined endpoint sends them."""
+    head = f'{{"stream":"{stream}","data":'
+    return [f"{head}{payload}}}" for payload in payloads]
+
+
 class Binance(BinanceRest):
     """The streams @trade, @aggTrade, @ticker, @miniTicker, @bookTicker and @kline_<interval>, raw and combined."""
 
     TICKERS_EVERY: ClassVar[float] = 1.0
     CANDLES_EVERY: ClassVar[float] = 2.0
+    recorded_streams: Set[str] = frozenset()  # of a replay: they come from the capture and from nowhere else
 
     @staticmethod
     def owns(path: str) -> bool:
@@ -69,6 +77,8 @@ class Binance(BinanceRest):
             if match["interval"] not in BINANCE_INTERVALS:
                 return None
             interval = BINANCE_INTERVALS[match["interval"]]
+        if stream in self.recorded_streams and kind != "trades":
+            kind = "other"
         # a market that is not listed is accepted and stays silent, as at the venue
         return Topic(stream, kind, market, match["interval"] if kind == "candles" else match["channel"], interval)
 
@@ -80,10 +90,8 @@ class Binance(BinanceRest):
             return
         identity = request.get("id") if isinstance(request, dict) else None
         if not isinstance(request, dict) or request.get("method") not in _METHODS:
-            found = request.get("method") if isinstance(request, dict) else request
-            self._refuse(
-                connection, 2, f"Invalid request: unknown variant {found!r}, expected one of {', '.join(_METHODS)}", identity
-            )
+            expected = f"expected an object with one of the methods {', '.join(_METHODS)}"
+            self._refuse(connection, 2, f"Invalid request: {expected}", identity)
             return
         method, params = request["method"], request.get("params", [])
         if method in ("SUBSCRIBE", "UNSUBSCRIBE"):
@@ -119,7 +127,7 @@ class Binance(BinanceRest):
         for topic in topics.values():
             if topic is not None:
                 self.subscribe(connection, topic)
-        self.subscribed(connection)
+        self.subscribed()
 
     def _accept(self, connection: Connection, result: Any, identity: Any) -> None:
         self.reply(connection, compact({"result": result, "id": identity}))
@@ -136,17 +144,19 @@ class Binance(BinanceRest):
     # -- events -------------------------------------------------------------------------------------------------
 
     def send(self, stream: str, payload: str) -> None:
+        self._send_all(stream, (payload,))
+
+    def _send_all(self, stream: str, payloads: Sequence[str]) -> None:
+        """Events of one stream: as they are on raw connections, wrapped on combined ones, encoded once for each."""
         topic = self.topics.get(stream)
         if topic is None:
             return
-        raw = combined = None
+        frames: dict[bool, list[bytes]] = {}
         for connection in topic.subscribers:
-            if connection.combined:
-                combined = combined or text_frame(f'{{"stream":"{stream}","data":{payload}}}')
-                self.queue(connection, combined)
-            else:
-                raw = raw or text_frame(payload)
-                self.queue(connection, raw)
+            if connection.combined not in frames:
+                texts = wrapped(stream, payloads) if connection.combined else payloads
+                frames[connection.combined] = [text_frame(text) for text in texts]
+            self.queue(connection, frames[connection.combined])
 
     def send_trades(self, market: Market, trades: list[Trade]) -> None:
         if not trades:
@@ -155,26 +165,28 @@ class Binance(BinanceRest):
         stream = f"{key}@trade"
         if stream in self.topics:
             self._send_each(stream, market, trades)
-        if f"{key}@aggTrade" in self.topics:
-            self._send_aggregates(f"{key}@aggTrade", market, trades)
-        if f"{key}@bookTicker" in self.topics and not market.recorded:
-            self.send(f"{key}@bookTicker", self._quote(market))
+        stream = f"{key}@aggTrade"
+        if stream in self.topics and stream not in self.recorded_streams:
+            self._send_aggregates(stream, market, trades)
+        stream = f"{key}@bookTicker"
+        if stream in self.topics and stream not in self.recorded_streams:
+            self.send(stream, self._quote(market))
+
+    def show(self, market: Market, stream: str, payload: str) -> None:
+        """A recorded event of a replay, verbatim."""
+        if not self.dumb and not self.is_silent(market.coin):
+            self.send(stream, payload)
 
     def _send_each(self, stream: str, market: Market, trades: list[Trade]) -> None:
         now, digits, lot_digits = self.now(), market.digits, market.lot_digits
-        recorded = market.recorded
-        payload = ""
-        for trade in trades:
-            payload = recorded.get(trade.id, "")
-            if not payload:
-                payload = (
-                    f'{{"e":"trade","E":{now},"s":"{market.id}","t":{trade.id},"p":"{decimal(trade.price, digits)}",'
-                    f'"q":"{decimal(trade.quantity, lot_digits)}","T":{trade.timestamp},'
-                    f'"m":{"true" if trade.buyer_maker else "false"},"M":true}}'
-                )
-            self.send(stream, payload)
-        for number in self.bad_frames(len(trades)):
-            self.send(stream, bad_trade(payload, number))
+        head, recorded = f'{{"e":"trade","E":{now},"s":"{market.id}","t":', market.recorded
+        payloads = [
+            recorded.get(trade.id, "")
+            or f'{head}{trade.id},"p":"{decimal(trade.price, digits)}","q":"{decimal(trade.quantity, lot_digits)}",'
+            f'"T":{trade.timestamp},"m":{"true" if trade.buyer_maker else "false"},"M":true}}'
+            for trade in trades
+        ]
+        self._send_all(stream, self.mix(payloads, bad_trade))
 
     def _send_aggregates(self, stream: str, market: Market, trades: list[Trade]) -> None:
         now = self.now()
@@ -196,14 +208,16 @@ class Binance(BinanceRest):
     def send_ticker(self, topic: Topic, market: Market, now: int) -> None:
         day = self.day(market, now)
         last, opened = day["lastPrice"], day["openPrice"]
-        event: dict[str, Any] = {"e": "24hrMiniTicker", "E": now, "s": market.id, "c": last, "o": opened}
+        head = {"E": now, "s": market.id}
+        event: dict[str, Any] = {"e": "24hrMiniTicker", **head, "c": last, "o": opened}
         if topic.variant == "ticker":
-            event = {"e": "24hrTicker", "E": now, "s": market.id, "p": day["priceChange"], "P": day["priceChangePercent"]}
+            event = {"e": "24hrTicker", **head, "p": day["priceChange"], "P": day["priceChangePercent"]}
             event |= {"w": day["weightedAvgPrice"], "x": day["prevClosePrice"], "c": last, "Q": day["lastQty"]}
             event |= {"b": day["bidPrice"], "B": day["bidQty"], "a": day["askPrice"], "A": day["askQty"], "o": opened}
         event |= {"h": day["highPrice"], "l": day["lowPrice"], "v": day["volume"], "q": day["quoteVolume"]}
         if topic.variant == "ticker":
-            event |= {"O": day["openTime"], "C": day["closeTime"], "F": day["firstId"], "L": day["lastId"], "n": day["count"]}
+            event |= {"O": day["openTime"], "C": day["closeTime"], "F": day["firstId"], "L": day["lastId"]}
+            event["n"] = day["count"]
         self.send(topic.stream, compact(event))
 
     def send_candle(self, topic: Topic, market: Market, bar: Bar, closed: bool) -> None:

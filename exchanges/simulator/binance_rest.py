@@ -42,10 +42,7 @@ def restricted(status: int) -> web.Response:
     """What Binance answers to restricted places (451), and its edge otherwise."""
     if status != 451:
         return web.Response(status=status, text="<html><body>Request blocked.</body></html>", content_type="text/html")
-    text = (
-        "Service unavailable from a restricted location according to 'b. Eligibility' in "
-        "https://www.binance.com/en/terms. Please contact customer service if you believe you received this message in error."
-    )
+    text = "Service unavailable from a restricted location according to 'b. Eligibility' in the terms of use."
     return error(0, text, status)
 
 
@@ -94,7 +91,8 @@ class BinanceRest(Venue):
         if laws.rest_weight is None:
             return None
         if now < self._banned_until:
-            return self._slow_down(418, f"Way too much request weight used; IP banned for {_BAN_SECONDS} s.", self._banned_until - now)
+            text = f"Way too much request weight used; IP banned for {_BAN_SECONDS} s."
+            return self._slow_down(418, text, self._banned_until - now)
         if self._weights.sum(now, laws.rest_window) + weight <= laws.rest_weight:
             self._weights.add(now, laws.rest_window, weight)
             self._strikes = 0
@@ -148,7 +146,7 @@ class BinanceRest(Venue):
         if text is None:
             return default
         if not text.isdecimal():
-            raise BinanceError(-1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'.")
+            raise BinanceError(-1100, f"Illegal characters found in parameter '{name}'; legal are 1 to 20 digits.")
         return int(text)
 
     def _limit(self, request: web.Request) -> int:

@@ -37,7 +37,8 @@ def symbol_info(market: Market) -> dict[str, Any]:
             {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00000000", "tickSize": tick},
             {"filterType": "LOT_SIZE", "minQty": step, "maxQty": "9000000.00000000", "stepSize": step},
             {"filterType": "ICEBERG_PARTS", "limit": 10},
-            {"filterType": "MARKET_LOT_SIZE", "minQty": "0.00000000", "maxQty": "90000.00000000", "stepSize": "0.00000000"},
+            {"filterType": "MARKET_LOT_SIZE", "minQty": "0.00000000", "maxQty": "90000.00000000",
+             "stepSize": "0.00000000"},
             {"filterType": "TRAILING_DELTA", "minTrailingAboveDelta": 10, "maxTrailingAboveDelta": 2000,
              "minTrailingBelowDelta": 10, "maxTrailingBelowDelta": 2000},
             {"filterType": "PERCENT_PRICE_BY_SIDE", "bidMultiplierUp": "5", "bidMultiplierDown": "0.2",
@@ -54,9 +55,12 @@ def symbol_info(market: Market) -> dict[str, Any]:
     }  # fmt: skip
 
 
+_ZEROS = [".00000000", *("0" * (8 - digits) for digits in range(1, 9))]
+
+
 def decimal(amount: float, digits: int) -> str:
     """A price or quantity of ``digits`` decimals as Binance writes it: with eight."""
-    return f"{amount:.{digits}f}" + ("" if digits else ".") + "0" * (8 - digits)
+    return f"{amount:.{digits}f}{_ZEROS[digits]}"
 
 
 def trade_row(market: Market, trade: Trade) -> dict[str, Any]:

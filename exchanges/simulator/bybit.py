@@ -95,7 +95,7 @@ class Bybit(BybitRest):
             if topic is not None:
                 self.subscribe(connection, topic)
                 self._snapshot(connection, self.topics[name])
-        self.subscribed(connection)
+        self.subscribed()
 
     def _objection(self, connection: Connection, args: list[str]) -> str | None:
         """Why a subscription is refused whole, as the venue does for one wrong topic among good ones."""
@@ -114,7 +114,8 @@ class Bybit(BybitRest):
     def _answer(self, connection: Connection, success: bool, message: str, request: dict[str, Any]) -> None:
         identity = UUID(int=(hash(self.name) << 32 | connection.id) & (1 << 128) - 1)
         answer = {"success": success, "ret_msg": message, "conn_id": str(identity)}
-        self.reply(connection, compact({**answer, "req_id": str(request.get("req_id", "")), "op": request.get("op", "")}))
+        answer |= {"req_id": str(request.get("req_id", "")), "op": request.get("op", "")}
+        self.reply(connection, compact(answer))
 
     def _refuse(self, connection: Connection, message: str, request: dict[str, Any]) -> None:
         self._answer(connection, False, message, request)
@@ -137,6 +138,8 @@ class Bybit(BybitRest):
         if stream not in self.topics or not trades:
             return
         now, digits, lot_digits = self.now(), market.digits, market.lot_digits
+        head = f'{{"topic":"{stream}","ts":{now},"type":"snapshot","data":['
+        payloads = []
         for first in range(0, len(trades), PER_FRAME):
             rows = [
                 f'{{"i":"{trade.id}","T":{trade.timestamp},"p":"{trade.price:.{digits}f}",'
@@ -144,10 +147,9 @@ class Bybit(BybitRest):
                 f'"s":"{market.id}","BT":false,"RPI":false,"seq":{trade.order}}}'
                 for trade in trades[first : first + PER_FRAME]
             ]
-            head = f'{{"topic":"{stream}","ts":{now},"type":"snapshot","data":['
-            self.send(stream, f"{head}{','.join(rows)}]}}")
-            for number in self.bad_frames(1):
-                self.send(stream, bad_trades(head, rows[-1], number))
+            payloads.append(f"{head}{','.join(rows)}]}}")
+        for payload in self.mix(payloads, bad_trades):
+            self.send(stream, payload)
 
     def send_ticker(self, topic: Topic, market: Market, now: int) -> None:
         self.send(topic.stream, self._ticker(topic, market, now))
@@ -178,11 +180,13 @@ class Bybit(BybitRest):
         return self.blocked_response(403)
 
 
-def bad_trades(head: str, row: str, number: int) -> str:
-    """A bad frame, by turns: truncated JSON, a null row, an amount that is no number."""
+def bad_trades(good: str, number: int) -> str:
+    """A bad frame made of a good one, by turns: truncated JSON, a null row, an amount that is no number."""
+    head, _, rows = good.partition('"data":[')
+    row = rows.partition("}")[0]
     if number % 3 == 0:
-        return head + row[: len(row) // 2]
+        return good[: len(head) + 40]
     if number % 3 == 1:
-        return head + "null]}"
+        return f'{head}"data":[null]}}'
     before, _, after = row.partition('"v":"')
-    return f'{head}{before}"v":"many{after[after.index(chr(34)) :]}]}}'
+    return f'{head}"data":[{before}"v":"many"{after.partition(chr(34))[2]}}}]}}'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from random import Random
 
@@ -192,13 +192,17 @@ class Disturbances(ABC):
             handle.cancel()
         self._late.clear()
 
-    def bad_frames(self, good: int) -> range:
-        """The running numbers of the bad frames to send along with ``good`` good ones."""
+    def mix(self, good: list[str], spoil: Callable[[str, int], str]) -> list[str]:
+        """The good frames and between them the share of bad ones, made by ``spoil`` of a good one and a number."""
         share = self._share("malformed")
         if not share:
-            return range(0)
-        self._bad_due += share * good
-        due = int(self._bad_due)
-        self._bad_due -= due
-        self._bad_sent += due
-        return range(self._bad_sent - due, self._bad_sent)
+            return good
+        mixed = []
+        for payload in good:
+            self._bad_due += share
+            while self._bad_due >= 1.0:
+                self._bad_due -= 1.0
+                self._bad_sent += 1
+                mixed.append(spoil(payload, self._bad_sent))
+            mixed.append(payload)
+        return mixed

@@ -47,7 +47,7 @@ FaultArgument = float | int | str | None
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault of a venue. ``argument`` is what its kind says; ``seconds`` is the delay of late trades or of Retry-After."""
+    """A fault of a venue. ``argument`` is what its kind says; ``seconds`` the delay of late trades or Retry-After."""
 
     kind: str
     argument: FaultArgument = None
@@ -59,7 +59,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class ScheduledFault:
-    """A fault at ``start`` seconds from now for ``duration`` seconds (None = for good); ``venue`` None = every venue."""
+    """A fault ``start`` seconds from now for ``duration`` seconds (None: for good), of one venue (None: of all)."""
 
     fault: Fault
     start: float = 0.0
@@ -113,7 +113,8 @@ def _argument(spec: str, name: str, text: str) -> FaultArgument:
     try:
         return _READERS[wanted](text)
     except ValueError as error:
-        raise SimulatorError(f"fault {spec!r}: {error}, found {text!r}; write it as {_spelled(name, KINDS[name])}") from None
+        example = _spelled(name, KINDS[name])
+        raise SimulatorError(f"fault {spec!r}: {error}, found {text!r}; write it like {example}") from None
 
 
 def _seconds(spec: str, name: str, text: str | None) -> float | None:

@@ -19,9 +19,10 @@ UNIT = 1_000_000  # of a price relative to the starting price
 
 @dataclass(slots=True)
 class Shape:
-    """A day in minutes. ``tail[i]`` sums up the minutes from ``i`` to the end: (open, high, low, lots, turnover, count)."""
+    """A day in ``minutes``: (open, high, low, close, lots, count). ``tail[i]`` sums up the minutes from ``i`` to the
+    end: (open, high, low, lots, turnover, count)."""
 
-    minutes: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)  # open high low close lots count
+    minutes: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
     tail: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
 
 

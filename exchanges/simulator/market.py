@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
 from .bars import DAY, MINUTE, Bar, bar_end, bar_start, copy, flat, merged
 from .catalog import Listing
-from .errors import SimulatorError
 from .history import History, Shape
 from .model import PriceModel
 
@@ -59,54 +58,55 @@ class Market:
         self._bar = flat(-1, 0)
         self._past, self._past_minute = flat(0, 0), -1
 
-    def make(self, count: int, now: int, ids: Iterator[int] | None = None) -> list[Trade]:
+    def make(self, count: int, now: int) -> list[Trade]:
         """The model's next ``count`` trades, put on the tape."""
         step = self.model.step
-        self.order += 1
-        trades = []
-        for _ in range(count):
-            ticks, lots, sold = step()
-            trades.append(self.record(None if ids is None else next(ids), ticks, lots, sold, now))
-        return trades
+        first = self.next_id
+        return self.record([(first + i, *step()) for i in range(count)], now)
 
-    def record(self, trade_id: int | None, ticks: int, lots: int, sold: bool, now: int) -> Trade:
-        """Put one trade on the tape: the price in ticks, the quantity in lots, at ``now`` (Unix ms)."""
-        if trade_id is None:
-            trade_id = self.first_id if self.last_id is None else self.last_id + 1
-        elif self.last_id is not None and trade_id <= self.last_id:
-            raise SimulatorError(f"trade id {trade_id} of {self.id} does not follow {self.last_id}: ids must go on increasing")
-        if ticks != self.last_price or sold is not self.last_sold or now != self.last_time:
-            self.order += 1
-        self.last_id, self.last_price, self.last_lots, self.last_sold, self.last_time = trade_id, ticks, lots, sold, now
-        trade = Trade(trade_id, ticks / self.scale, lots / self.lot_scale, sold, now, self.order)
-        self.tape.append(trade)
-        self.made += 1
+    @property
+    def next_id(self) -> int:
+        return self.first_id if self.last_id is None else self.last_id + 1
+
+    def record(self, rows: Iterable[tuple[int, int, int, bool]], now: int) -> list[Trade]:
+        """Put trades on the tape at ``now`` (Unix ms), given as (id, price in ticks, quantity in lots, taker sold).
+
+        The ids must go on increasing; one call is one taker's order or several, never a part of one.
+        """
         bar = self._bar
         start = now - now % MINUTE
         if bar.start != start:
-            bar = self._open_bar(start, ticks, trade_id)
-        if ticks > bar.high:
-            bar.high = ticks
-        elif ticks < bar.low:
-            bar.low = ticks
-        turnover = ticks * lots
-        bar.close = ticks
-        bar.lots += lots
-        bar.turnover += turnover
-        bar.count += 1
-        bar.last_id = trade_id
-        if not sold:
-            bar.buy_lots += lots
-            bar.buy_turnover += turnover
-        return trade
+            bar = self._open_bar(start)
+        scale, lot_scale, order = self.scale, self.lot_scale, self.order + 1
+        last_id, last, lots, seller = self.last_id, 0, 0, False  # a batch begins with a new order
+        trades: list[Trade] = []
+        for trade_id, ticks, lots, sold in rows:
+            if ticks != last or sold is not seller:
+                order, last, seller = order + 1, ticks, sold
+                bar.trade(ticks, trade_id)
+            trades.append(Trade(trade_id, ticks / scale, lots / lot_scale, sold, now, order))
+            turnover = ticks * lots
+            bar.lots += lots
+            bar.turnover += turnover
+            if not sold:
+                bar.buy_lots += lots
+                bar.buy_turnover += turnover
+            last_id = trade_id
+        if trades and last_id is not None:
+            bar.count += len(trades)
+            bar.last_id = last_id
+            self.last_id, self.last_price, self.last_lots, self.last_sold = last_id, last, lots, seller
+            self.last_time, self.order = now, order
+            self.tape += trades
+            self.made += len(trades)
+        return trades
 
-    def _open_bar(self, start: int, ticks: int, trade_id: int) -> Bar:
+    def _open_bar(self, start: int) -> Bar:
         if start < self._past_minute:
             self._past_minute = -1  # a trade for a minute that was summed up already
         bar = self.bars.get(start)
         if bar is None:
-            bar = self.bars[start] = flat(start, ticks)
-            bar.first_id = trade_id
+            bar = self.bars[start] = flat(start, 0)
             if len(self.bars) > BARS_KEPT:
                 del self.bars[next(iter(self.bars))]
         if len(self.tape) > TAPE_LIMIT * 5 // 4:
@@ -195,7 +195,8 @@ class Market:
             if start > until:
                 break
             bought = 0 if trade.buyer_maker else lots
-            one = Bar(start, ticks, ticks, ticks, ticks, lots, ticks * lots, 1, bought, ticks * bought, trade.id, trade.id)
+            one = Bar(start, ticks, ticks, ticks, ticks, lots, ticks * lots, 1, bought, ticks * bought)
+            one.first_id = one.last_id = trade.id
             bars.setdefault(start, flat(start, ticks)).add(one)
         start = bar_start(max(since, self.history.end), interval)
         candles = []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import accumulate
+from math import exp, log
 from random import Random
 
 
@@ -15,32 +15,35 @@ class PriceModel:
     """
 
     SPREAD = 6e-5  # standard deviation of a step, relative to the price, in calm times
+    SPELL = 16  # steps between two changes of the weather
 
     def __init__(self, seed: str, ticks: int, lots: int) -> None:
         """``ticks``: starting price. ``lots``: typical quantity."""
         self._random = Random(seed)
+        self._draw = self._random.random
         self._home = self._price = float(ticks)
         self._lots = lots
-        self._heat = 0.0
-        self._run = 0  # trades left in which one side keeps taking
-        self._run_sells = False
+        self._left = 0  # steps of this spell
+        self._heat = self._drift = self._width = 0.0
 
     def step(self) -> tuple[int, int, bool]:
         """The next trade: price in ticks, quantity in lots, whether the taker sold."""
-        random = self._random
-        draw = random.random
-        self._heat = 0.998 * self._heat + 0.045 * random.gauss(0.0, 1.0)
-        move = random.gauss(0.0, 1.0) * self.SPREAD * math.exp(self._heat)
-        if self._run:
-            self._run -= 1
-            move = -abs(move) if self._run_sells else abs(move)
-        elif draw() < 0.01:
-            self._run = int(draw() * 30)
-            self._run_sells = draw() < 0.5
-        move += (self._home / self._price - 1.0) * 1e-5
-        self._price = min(max(self._price * (1.0 + move), 10.0, self._home / 20), self._home * 20)
-        lots = 1 + int(-self._lots * math.log(1.0 - draw()))
-        return round(self._price), lots, move < 0
+        if not self._left:
+            self._turn()
+        self._left -= 1
+        draw = self._draw
+        move = (draw() + draw() + draw() - 1.5 + self._drift) * self._width  # three draws: nearly normal, and cheap
+        price = self._price = self._price * (1.0 + move)
+        return int(price + 0.5), 1 + int(-self._lots * log(1.0 - draw())), move < 0.0
+
+    def _turn(self) -> None:
+        """A new spell: a little hotter or calmer, now and then with one side on the run; pulled back from extremes."""
+        self._left = self.SPELL
+        self._heat = 0.97 * self._heat + 0.17 * self._random.gauss(0.0, 1.0)
+        self._width = 2.0 * self.SPREAD * exp(self._heat)
+        run = self._draw() < 0.08
+        self._drift = (self._draw() - 0.5) * 2.0 if run else (self._home / self._price - 1.0) * 0.5
+        self._price = min(max(self._price, 10.0, self._home / 20), self._home * 20)
 
     def move_to(self, ticks: int) -> None:
         """Go on from this price."""

@@ -6,17 +6,21 @@ import asyncio
 import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from aiohttp import web
 
+from . import control
 from .binance import Binance
 from .bybit import Bybit
+from .capture import Capture, read_captures
 from .catalog import list_markets
 from .errors import SimulatorError
 from .faults import ScheduledFault, parse_fault
 from .laws import BINANCE_LAWS, BYBIT_LAWS, LAWLESS, Laws, copy_of
+from .replay import Replay, start_of
 
 AnyVenue = Binance | Bybit
 
@@ -25,6 +29,7 @@ VENUES: dict[str, tuple[type[Binance] | type[Bybit], Laws]] = {
     "binance_us": (Binance, BINANCE_LAWS),
     "bybit": (Bybit, BYBIT_LAWS),
 }
+RATE = 50.0  # trades per second of a venue, unless told otherwise
 HEARTBEAT = 0.01  # seconds between two looks at what is due
 
 
@@ -34,7 +39,8 @@ class Simulator:
     ``port`` 0 takes any free one. ``rate`` is the trades per second of each venue (0: only what a test makes).
     ``markets`` is the number listed, ``coins`` lists exactly these instead. ``laws`` False limits nothing; a mapping
     of venue name to ``Laws`` sets them. ``faults`` are specs as ``parse_fault`` reads them; one without a venue is
-    for all of them.
+    for all of them. ``replay`` names capture files to play on Binance instead, at ``speed`` times the recorded pace
+    (0: as fast as the sockets take it) or at about ``rate`` trades per second.
 
     Raises SimulatorError for wrong arguments, and on ``start()`` when the port is taken.
     """
@@ -42,8 +48,8 @@ class Simulator:
     def __init__(
         self,
         port: int = 0,
-        venues: Sequence[str] = ("binance", "bybit"),
-        rate: float = 50.0,
+        venues: Sequence[str] | None = None,
+        rate: float | None = None,
         markets: int = 40,
         seed: int = 1,
         laws: bool | Mapping[str, Laws] = True,
@@ -51,34 +57,62 @@ class Simulator:
         *,
         host: str = "127.0.0.1",
         faults: Iterable[str] = (),
+        replay: Sequence[str | Path] = (),
+        speed: float = 1.0,
     ) -> None:
         self._host, self._port = host, port
-        self._check(venues, rate)
-        listings = list_markets(markets, coins)
+        names = (("binance",) if replay else ("binance", "bybit")) if venues is None else venues
+        self._check(names, rate, speed)
+        capture = read_captures(replay) if replay else None
+        listings = list_markets(markets, coins) if capture is None else capture.listings()
+        pace = (RATE if rate is None else rate) if capture is None else 0.0
+        start = None if capture is None else start_of(capture)
         self.venues: dict[str, AnyVenue] = {}
-        for name in venues:
+        for name in names:
             kind, statute = VENUES[name]
             own = LAWLESS if not laws else laws.get(name, statute) if isinstance(laws, Mapping) else statute
-            self.venues[name] = kind(name, listings, seed=seed, rate=rate, laws=copy_of(own))
+            self.venues[name] = kind(name, listings, seed=seed, rate=pace, laws=copy_of(own), start=start)
+        self.replay = None if capture is None else self._replay(capture, speed, rate)
+        self._player: asyncio.Task[None] | None = None
         self._faults = [self._known(parse_fault(spec)) for spec in faults]
+        self._never = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._heart: asyncio.Task[None] | None = None
         self._timers: set[asyncio.TimerHandle] = set()
         self._running: list[AbstractContextManager[None]] = []
 
     @staticmethod
-    def _check(venues: Sequence[str], rate: float) -> None:
+    def _check(venues: Sequence[str], rate: float | None, speed: float) -> None:
         if isinstance(venues, str) or not venues:
-            raise SimulatorError(f"venues must be a sequence of names, found {venues!r}; allowed are {', '.join(VENUES)}")
+            raise SimulatorError(f"venues must be names out of {', '.join(VENUES)}, found {venues!r}")
         for name in venues:
             if name not in VENUES:
                 raise SimulatorError(f"unknown venue {name!r}; allowed are {', '.join(VENUES)}")
         for name in venues:
             others = [other for other in venues if VENUES[other][0] is VENUES[name][0]]
             if len(others) > 1:
-                raise SimulatorError(f"{' and '.join(others)} have the same paths and cannot share one port; start one each")
-        if rate < 0:
+                raise SimulatorError(f"{' and '.join(others)} have the same paths: each needs a simulator of its own")
+        if rate is not None and rate < 0:
             raise SimulatorError(f"rate must be 0 or more trades per second, found {rate:g}")
+        if speed < 0:
+            raise SimulatorError(f"speed must be 0 (as fast as it goes) or more, found {speed:g}")
+
+    def _replay(self, capture: Capture, speed: float, rate: float | None) -> Replay:
+        for venue in self.venues.values():
+            if not isinstance(venue, Binance):
+                raise SimulatorError(f"a replay is of Binance's frames: {venue.name} cannot play it, only binance can")
+            return Replay(capture, venue, speed, rate)
+        raise SimulatorError("a replay needs a venue")
+
+    @property
+    def replay_done(self) -> asyncio.Event:
+        """Set when the replay has played to its end (never without a replay)."""
+        return self._never if self.replay is None else self.replay.done
+
+    @property
+    def replay_state(self) -> str | None:
+        """How far it is; None without a replay."""
+        return None if self.replay is None else self.replay.state
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -105,22 +139,24 @@ class Simulator:
         self._runner = runner
         self._port = runner.addresses[0][1]
         self._heart = asyncio.create_task(self._beat(), name="simulator")
+        if self.replay is not None:
+            self._player = asyncio.create_task(self.replay.play(), name="simulator replay")
         for fault in self._faults:
             self.schedule(fault)
 
     def _no_port(self, error: OSError) -> SimulatorError:
         if error.errno == errno.EADDRINUSE:
-            return SimulatorError(
-                f"port {self._port} on {self._host} is already in use; choose another with --port, or 0 for any free one"
-            )
+            text = f"port {self._port} on {self._host} is already in use"
+            return SimulatorError(f"{text}; choose another with --port, or 0 for any free one")
         return SimulatorError(f"port {self._port} on {self._host} cannot be opened: {error.strerror}")
 
     async def close(self) -> None:
         """End every connection and free the port; safe to call again."""
-        if self._heart is not None:
-            self._heart.cancel()
-            await asyncio.gather(self._heart, return_exceptions=True)
-            self._heart = None
+        tasks = [task for task in (self._heart, self._player) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._heart = self._player = None
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -165,6 +201,8 @@ class Simulator:
     # -- requests -----------------------------------------------------------------------------------------------
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path.startswith(control.PREFIX):
+            return await control.handle(self, request)
         for venue in self.venues.values():
             if venue.owns(request.path):
                 if venue.is_stream(request.path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic, time_ns
 from typing import TypeVar
@@ -51,6 +52,7 @@ class Sessions(Disturbances):
         self.dials: list[float] = []
         self.rest_calls: list[tuple[str, str]] = []
         self.topics: dict[str, Topic] = {}
+        self.on_subscription: Callable[[], None] | None = None
         self._connections: dict[Connection, None] = {}
         self._waiting: dict[Connection, None] = {}  # those with frames pending
         self._count = 0
@@ -111,13 +113,13 @@ class Sessions(Disturbances):
 
     # -- sending ------------------------------------------------------------------------------------------------
 
-    def queue(self, connection: Connection, frame: bytes) -> None:
-        connection.pending.append(frame)
+    def queue(self, connection: Connection, frames: Iterable[bytes]) -> None:
+        connection.pending += frames
         self._waiting[connection] = None
 
     def reply(self, connection: Connection, text: str) -> None:
         """Answer one connection."""
-        self.queue(connection, text_frame(text))
+        self.queue(connection, [text_frame(text)])
 
     def flush(self, patient: bool = False) -> None:
         """Write what is pending. Readers too slow for the venue's patience are dropped, unless told to be patient."""
@@ -154,7 +156,7 @@ class Sessions(Disturbances):
                 topic = self.topic(stream)
                 if topic is not None:
                     self.subscribe(connection, topic)
-            self.subscribed(connection)
+            self.subscribed()
             async for message in response:
                 if message.type is WSMsgType.ERROR:
                     break
@@ -168,8 +170,10 @@ class Sessions(Disturbances):
             transport.close()
         return response
 
-    def subscribed(self, connection: Connection) -> None:
-        """Subscriptions have changed: a hook for what must follow them."""
+    def subscribed(self) -> None:
+        """Somebody has subscribed."""
+        if self.on_subscription is not None:
+            self.on_subscription()
 
     def _forget(self, connection: Connection) -> None:
         connection.finish()
@@ -206,7 +210,7 @@ class Sessions(Disturbances):
         elif self.active("mute"):
             return
         elif message.type is WSMsgType.PING:
-            self.queue(connection, pong_frame(bytes(message.data)))
+            self.queue(connection, [pong_frame(bytes(message.data))])
         elif message.type is WSMsgType.TEXT:
             self.receive(connection, message.data)
         elif message.type is WSMsgType.BINARY:
@@ -229,7 +233,7 @@ class Sessions(Disturbances):
             elif laws.ping_every is not None and now - connection.last_ping >= laws.ping_every:
                 connection.last_ping = now
                 connection.unanswered = now if connection.unanswered is None else connection.unanswered
-                self.queue(connection, ping_frame(str(time_ns() // 1_000_000).encode()))
+                self.queue(connection, [ping_frame(str(time_ns() // 1_000_000).encode())])
 
     # -- REST ---------------------------------------------------------------------------------------------------
 

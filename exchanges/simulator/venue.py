@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import count as counted
+from itertools import pairwise
 from time import monotonic, time_ns
 from typing import ClassVar
 
@@ -38,12 +39,14 @@ class Venue(Sessions):
     TICKERS_EVERY: ClassVar[float]  # seconds between two tickers of a market
     CANDLES_EVERY: ClassVar[float]
 
-    def __init__(self, name: str, listings: Sequence[Listing], *, seed: int, rate: float, laws: Laws) -> None:
+    def __init__(
+        self, name: str, listings: Sequence[Listing], *, seed: int, rate: float, laws: Laws, start: int | None = None
+    ) -> None:
         super().__init__(name, f"{seed} {name} faults", laws)
         self.rate = rate
         self.paused = False
-        self.clock: Callable[[], int] = unix_ms  # Unix ms; a replay's own while it plays
-        self.grace = 0  # ms that a quiet market's candle stays open past its end (replay: clocks of several markets)
+        self.replay_clock = start  # Unix ms: stands still but for a replay; None = real time
+        self.grace = 0  # ms that a quiet market's candle stays open past its end
         now = self.now()
         shapes = [draw_shape(f"{seed} {name} shape {i}") for i in range(min(SHAPES, len(listings)))]
         markets = (Market(item, f"{seed} {name} {item.id}", shapes[i % SHAPES], now) for i, item in enumerate(listings))
@@ -65,7 +68,7 @@ class Venue(Sessions):
 
     def now(self) -> int:
         """The venue's time, Unix ms."""
-        return self.clock()
+        return unix_ms() if self.replay_clock is None else self.replay_clock
 
     @property
     def trades_made(self) -> int:
@@ -100,22 +103,24 @@ class Venue(Sessions):
         They are on the tape, in REST and sent to the subscribers when this returns. Ids must go on increasing.
         """
         market = self.market(coin)
-        named: list[int | None] = list(ids) if ids is not None else [None] * (1 if count is None else count)
-        now = self.now()
-        self.roll(now)
-        trades = []
-        for trade_id in named:
+        first = market.next_id
+        rows = []
+        for trade_id in range(first, first + (1 if count is None else count)) if ids is None else ids:
             ticks, lots, sold = market.model.step()
             if price is not None:
                 ticks = round(price * market.scale)
                 market.model.move_to(ticks)
             lots = lots if quantity is None else round(quantity * market.lot_scale)
             if ticks < 1 or lots < 1:
-                raise SimulatorError(
-                    f"{market.id}: price and quantity must be at least {1 / market.scale:g} and {1 / market.lot_scale:g}"
-                )
-            sold = sold if buyer_maker is None else buyer_maker
-            trades.append(market.record(trade_id, ticks, lots, sold, now))
+                least = f"{1 / market.scale:g} and {1 / market.lot_scale:g}"
+                raise SimulatorError(f"{market.id}: price and quantity must be at least {least}")
+            rows.append((trade_id, ticks, lots, sold if buyer_maker is None else buyer_maker))
+        for before, after in pairwise([market.last_id or 0, *(row[0] for row in rows)]):
+            if after <= before:
+                raise SimulatorError(f"trade id {after} of {market.id} after {before}: ids must go on increasing")
+        now = self.now()
+        self.roll(now)
+        trades = market.record(rows, now)
         self._news(market)
         self.publish(market, trades)
         self.flush()
@@ -231,7 +236,7 @@ class Venue(Sessions):
         """Encode an event once and put it into the way of all its subscribers; ``flush`` writes it."""
         topic = self.topics.get(stream)
         if topic is not None:
-            frame = text_frame(payload)
+            frame = [text_frame(payload)]
             for connection in topic.subscribers:
                 self.queue(connection, frame)
 
