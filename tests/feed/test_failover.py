@@ -1,0 +1,368 @@
+"""One venue at a time, the best that works, and no flapping: against a model that only keeps the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from math import inf
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from feed.failover import (
+    MOVES,
+    PATIENCE,
+    TRIAL_SILENCE,
+    AbandonTrial,
+    Decision,
+    Event,
+    Exhausted,
+    Failback,
+    Failover,
+    Retry,
+    State,
+    Switch,
+    TryFailback,
+)
+
+NAMES = ["bybit", "binance", "binance_us"]
+ATTEMPTS, FAILBACK, COOLDOWN, STABLE = 3, 300.0, 600.0, 30.0
+
+
+def policy(venues: Sequence[str] = NAMES) -> Failover:
+    return Failover(venues, ATTEMPTS, FAILBACK, COOLDOWN, STABLE)
+
+
+class FailoverRules(RuleBasedStateMachine):
+    """Any venue does anything at any time; the model knows what was said and carried, and judges each decision."""
+
+    @initialize(count=st.integers(1, 3))
+    def begin(self, count: int) -> None:
+        self.venues = NAMES[:count]
+        self.policy = policy(self.venues)
+        self.now = 1000.0
+        self.active, self.exhausted, self.trial = self.venues[0], False, ""
+        self.shut = dict.fromkeys(self.venues, -inf)
+        self.spans: dict[str, list[float]] = {}  # venue -> the data of its connection, active or on trial
+        self.failed = 0
+
+    def carry_out(self, decisions: list[Decision]) -> None:
+        for decision in decisions:
+            match decision:
+                case Retry(venue):
+                    assert venue == self.active
+                    assert self.shut[venue] <= self.now
+                    self.exhausted = False
+                    self.spans.pop(venue, None)
+                case Switch(from_, to, reason):
+                    assert (from_, reason != "") == (self.active, True)
+                    assert to != from_
+                    assert self.shut[to] <= self.now, "a venue that said no is dialled before its cooldown is over"
+                    assert self.trial in ("", to), "a trial is left behind"
+                    self.move_to(to)
+                case TryFailback(to):
+                    assert self.trial == ""
+                    assert self.live(), "a trial while the active venue is down"
+                    assert self.venues.index(to) < self.venues.index(self.active)
+                    assert self.shut[to] <= self.now
+                    self.trial = to
+                case Failback(from_, to):
+                    assert (from_, to) == (self.active, self.trial)
+                    assert self.carried(to) >= FAILBACK
+                    self.move_to(to)
+                case AbandonTrial(venue):
+                    assert venue == self.trial
+                    self.spans.pop(venue, None)
+                    self.trial = ""
+                case Exhausted(until, venue):
+                    assert all(shut > self.now for shut in self.shut.values())
+                    assert until == min(self.shut.values()) == self.shut[venue]
+                    self.exhausted = True
+
+    def move_to(self, venue: str) -> None:
+        self.spans.pop(self.active, None)
+        self.active, self.exhausted, self.failed = venue, False, 0
+        if venue == self.trial:
+            self.trial = ""
+
+    def carried(self, venue: str) -> float:
+        return self.spans[venue][-1] - self.spans[venue][0] if self.spans.get(venue) else 0.0
+
+    def live(self) -> bool:
+        return not self.exhausted and bool(self.spans.get(self.active))
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 29.0, 31.0, 100.0, 700.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(venue=st.sampled_from(NAMES), seconds=st.sampled_from([0.0, 5.0, 20.0]), times=st.sampled_from([1, 1, 20]))
+    def data(self, venue: str, seconds: float, times: int) -> None:
+        for _ in range(times):
+            self.now += seconds
+            if venue in (self.active, self.trial) and not (venue == self.active and self.exhausted):
+                self.spans.setdefault(venue, []).append(self.now)
+            self.carry_out(self.policy.data(venue, self.now))
+
+    @rule(seconds=st.sampled_from([0.0, 5.0, 20.0]), times=st.integers(1, 40))
+    def all_is_well(self, seconds: float, times: int) -> None:
+        """Both connections carry data, and time is told."""
+        for _ in range(times):
+            for venue in filter(None, (self.active, self.trial)):
+                self.data(venue, 0.0, 1)
+            self.now += seconds
+            self.tick()
+
+    @rule()
+    def active_is_disconnected(self) -> None:
+        before, trial, exhausted = self.active, self.trial, self.exhausted
+        self.failed = 0 if self.carried(before) >= STABLE else self.failed + 1
+        failed, others = self.failed, [venue for venue in self.venues if venue != before]
+        carrying, flowing = trial and self.carried(trial) >= STABLE, trial and self.spans.get(trial)
+        self.spans.pop(before, None)
+        decisions = self.policy.disconnected(before, self.now, "reset by peer")
+        self.carry_out(decisions)
+        if exhausted:
+            assert decisions == []
+            self.failed -= 1
+        elif carrying or (flowing and failed >= ATTEMPTS):
+            assert self.active == trial, "data was flowing on trial"
+        elif failed >= ATTEMPTS and any(self.shut[venue] <= self.now for venue in others):
+            assert self.active != before
+        else:
+            assert decisions[-1] == Retry(before)
+
+    @precondition(lambda self: self.trial)
+    @rule()
+    def trial_is_disconnected(self) -> None:
+        self.carry_out(self.policy.disconnected(self.trial, self.now))
+        assert self.trial == ""
+
+    @rule(venue=st.sampled_from(NAMES), status=st.sampled_from([451, 403, None]))
+    def says_no(self, venue: str, status: int | None) -> None:
+        if venue not in self.venues:
+            return
+        was_active = venue == self.active and not self.exhausted
+        self.shut[venue] = self.now + COOLDOWN
+        if status is None:
+            self.carry_out(self.policy.refused(venue, "lists none of the coins", self.now))
+        else:
+            self.carry_out(self.policy.blocked(venue, status, self.now))
+        assert self.trial != venue
+        assert not was_active or self.exhausted or self.active != venue, "a no is not heeded at once"
+
+    @rule()
+    def tick(self) -> None:
+        for _ in range(3):  # each one may bring the next
+            due = self.policy.next_tick(self.now)
+            decisions = self.policy.tick(self.now)
+            assert bool(decisions) == (due <= self.now), "next_tick() tells exactly when tick() acts"
+            self.carry_out(decisions)
+        if any(shut <= self.now for shut in self.shut.values()):
+            assert not self.exhausted, "a venue may be dialled, but is not"
+
+    @rule(venue=st.sampled_from(NAMES))
+    def an_old_connection_ends(self, venue: str) -> None:
+        if venue in self.venues and venue not in (self.active, self.trial):
+            assert self.policy.disconnected(venue, self.now) == []
+
+    @invariant()
+    def there_is_one_active_venue_and_at_most_one_preferred_on_trial(self) -> None:
+        if not hasattr(self, "policy"):
+            return
+        assert self.policy.active == (None if self.exhausted else self.active)
+        assert (self.policy.trial or "") == self.trial
+        assert self.trial != self.active
+        assert (self.policy.state is State.TRIAL) == bool(self.trial)
+
+
+TestFailoverRules = FailoverRules.TestCase
+TestFailoverRules.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_the_table_has_no_dead_ends() -> None:
+    """Every state is reached and left, and every event is used."""
+    assert {state for state, _ in MOVES} == set(State) == set(MOVES.values())
+    assert {event for _, event in MOVES} == set(Event)
+
+
+# What a venue that does not work does when it is dialled.
+FAULTS: dict[str, Callable[[Failover, str, float], list[Decision]]] = {
+    "unreachable": lambda it, venue, now: it.disconnected(venue, now),
+    "accepts and drops": lambda it, venue, now: it.data(venue, now) + it.disconnected(venue, now + 0.5),
+    "blocked": lambda it, venue, now: it.blocked(venue, 451, now),
+    "refuses": lambda it, venue, now: it.refused(venue, "no such market", now),
+}
+
+
+@given(st.lists(st.sampled_from([*FAULTS, "well"]), min_size=1, max_size=6).filter(lambda all_: "well" in all_))
+def test_with_a_healthy_venue_somewhere_the_feed_ends_up_on_it(behaviour: list[str]) -> None:
+    venues = [f"v{n}" for n in range(len(behaviour))]
+    it, dials = policy(venues), 1
+    while (fault := behaviour[venues.index(it.active or "")]) != "well":
+        FAULTS[fault](it, it.active or "", float(dials))
+        dials += 1
+        assert dials <= ATTEMPTS * len(venues)
+    assert it.data(it.active or "", 100.0) == []
+    assert it.state is State.LIVE
+
+
+@given(st.lists(st.sampled_from(["unreachable", "accepts and drops"]), min_size=1, max_size=4))
+def test_when_all_fail_they_are_tried_round_and_round_for_ever(behaviour: list[str]) -> None:
+    venues = [f"v{n}" for n in range(len(behaviour))]
+    it, tried = policy(venues), []
+    for dial in range(30 * ATTEMPTS):
+        assert it.active is not None
+        tried.append(it.active)
+        FAULTS[behaviour[venues.index(it.active)]](it, it.active, float(dial))
+    assert tried == [venue for venue in (venues * 30)[:30] for _ in range(ATTEMPTS)]
+
+
+def test_when_all_say_no_the_first_to_reopen_is_tried_then() -> None:
+    it = policy()
+    assert it.blocked("bybit", 403, 0.0) == [Switch("bybit", "binance", "blocked (HTTP 403)")]
+    assert it.refused("binance", "lists none of BTC", 5.0) == [Switch("binance", "binance_us", "lists none of BTC")]
+    assert it.blocked("binance_us", 451, 9.0) == [Exhausted(600.0, "bybit")]
+    assert it.active is None
+    assert it.tick(599.9) == []
+    assert it.tick(600.0) == [Switch("binance_us", "bybit", "its cooldown is over")]
+
+
+def test_a_single_venue_is_tried_for_ever_and_after_a_no_when_its_cooldown_is_over() -> None:
+    it = policy(["binance"])
+    assert [it.disconnected("binance", float(n)) for n in range(50)] == [[Retry("binance")]] * 50
+    assert it.blocked("binance", 451, 50.0) == [Exhausted(650.0, "binance")]
+    assert it.tick(650.0) == [Retry("binance")]
+
+
+def test_an_outage_of_a_stable_connection_is_not_yet_a_failed_attempt() -> None:
+    it = policy()
+    for second in range(31):
+        it.data("bybit", float(second))
+    assert [it.disconnected("bybit", 31.0 + n)[0] for n in range(4)] == [
+        *[Retry("bybit")] * 3,
+        Switch("bybit", "binance", "3 failed attempts in a row"),
+    ]
+
+
+def on_binance(now: float = 0.0) -> Failover:
+    """Bybit has failed, Binance carries data."""
+    it = policy()
+    for _ in range(ATTEMPTS):
+        it.disconnected("bybit", now)
+    it.data("binance", now)
+    return it
+
+
+def test_failback_comes_after_failback_after_seconds_of_trial_data() -> None:
+    it = on_binance()
+    assert it.tick(29.9) == []
+    assert it.tick(30.0) == [TryFailback("bybit")]
+    assert it.data("bybit", 35.0) == []
+    for second in range(36, 335):
+        assert it.data("bybit", float(second)) == []
+    assert it.data("bybit", 335.0) == [Failback("binance", "bybit")]
+    assert it.state is State.LIVE
+
+
+def test_a_silent_trial_is_abandoned_and_the_wait_for_the_next_doubles_up_to_its_cap() -> None:
+    it, now, waits = on_binance(), 0.0, []
+    for _ in range(8):
+        waits.append(it.next_tick(now) - now)
+        now = it.next_tick(now)
+        assert it.tick(now) == [TryFailback("bybit")]
+        now += TRIAL_SILENCE
+        assert it.tick(now) == [AbandonTrial("bybit")]
+    assert waits == [30, 60, 120, 240, 480, 600, 600, 600]
+
+
+def test_a_trial_with_a_hole_in_its_data_has_failed() -> None:
+    it = on_binance()
+    it.tick(30.0)
+    assert it.data("bybit", 31.0) == []
+    assert it.data("bybit", 31.1 + TRIAL_SILENCE) == [AbandonTrial("bybit")]
+
+
+def test_while_the_first_is_down_the_second_is_returned_to() -> None:
+    it = policy()
+    it.blocked("bybit", 451, 0.0)
+    it.refused("binance", "maintenance", 0.0)
+    it.data("binance_us", 1.0)
+    assert it.tick(600.0) == [TryFailback("bybit")]
+    assert it.blocked("bybit", 451, 601.0) == [AbandonTrial("bybit")]
+    assert it.tick(602.0) == [TryFailback("binance")]
+
+
+def test_when_the_active_venue_fails_a_trial_that_carries_data_takes_over_at_once() -> None:
+    it = on_binance()
+    it.tick(30.0)
+    for second in range(31, 62):
+        it.data("bybit", float(second))
+        it.data("binance", float(second))
+    assert it.disconnected("binance", 62.0) == [Switch("binance", "bybit", "connection lost")]
+    assert it.state is State.LIVE
+    assert it.trial is None
+
+
+def test_a_return_that_fails_soon_doubles_the_trial_and_a_long_one_clears_the_record() -> None:
+    def needed(it: Failover, now: float) -> tuple[float, float]:
+        now = it.next_tick(now)
+        assert it.tick(now) == [TryFailback("bybit")]
+        first = now
+        while it.data("bybit", now) == []:
+            now += 10
+        return now - first, now
+
+    it, spans, now = on_binance(), [], 0.0
+    for _ in range(6):
+        span, now = needed(it, now)
+        spans.append(span)
+        it.blocked("bybit", 403, now + 60)
+        it.data("binance", now + 60)
+        now += 60
+    assert spans == [300, 600, 1200, 2400, 3600, 3600]
+    span, now = needed(it, now)
+    now += PATIENCE * FAILBACK
+    it.blocked("bybit", 403, now)
+    it.data("binance", now)
+    assert needed(it, now)[0] == 300
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.floats(1, 6000), min_size=2, max_size=6),
+    st.sampled_from(["unreachable", "accepts and drops"]),
+    st.booleans(),
+)
+def test_a_flapping_primary_causes_at_most_eight_switches_in_any_hour(
+    periods: list[float], fault: str, starts_up: bool
+) -> None:
+    """Up and down for any periods, for a day; the second venue is well. A dial fails at once, the worst case."""
+    it, now, step, moves = policy(NAMES[:2]), 0.0, 9.0, list[float]()
+    lengths = cycle(periods)
+    up, change = starts_up, next(lengths)
+
+    def happened(decisions: list[Decision]) -> None:
+        moves.extend(now for decision in decisions if isinstance(decision, Switch | Failback))
+
+    while now < 86_400:
+        now += step
+        while change <= now:
+            up, change = not up, change + next(lengths)
+        for venue in filter(None, (it.active, it.trial)):
+            if venue == "binance" or up:
+                happened(it.data(venue, now))
+            else:
+                for _ in range(ATTEMPTS + 1):
+                    if venue in (it.active, it.trial):
+                        happened(FAULTS[fault](it, venue, now))
+        happened(it.tick(now))
+    for first, ninth in zip(moves, moves[8:], strict=False):
+        assert ninth - first > PATIENCE * FAILBACK
+
+
+@pytest.mark.parametrize("venues", [[], ["a", "a"]])
+def test_an_order_that_makes_no_sense_is_refused(venues: list[str]) -> None:
+    with pytest.raises(ValueError, match="allowed is one or more, each once"):
+        policy(venues)
