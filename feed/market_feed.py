@@ -19,7 +19,7 @@ from feed.arguments import coins_of, known_timeframe, order_of, seconds, watched
 from feed.clock import Clock
 from feed.desk import Desk, candles
 from feed.dispatch import Subscription
-from feed.errors import NoExchangeAvailable, StaleDataError
+from feed.errors import FeedError, NoExchangeAvailable, StaleDataError
 from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
 from feed.journal import Journal
 from feed.prices import Prices
@@ -183,6 +183,7 @@ class MarketFeed:
         running.cancel()
         await asyncio.wait({running})
         self._supervisor = None
+        await self._dispatcher.close(CLOSE_TIMEOUT)  # here: a coroutine callback may disconnect, and is not waited for
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -204,8 +205,8 @@ class MarketFeed:
             self._journal.note("error", supervisor.exchange, error=f"unforeseen {errors.exceptions[0]!r}")
         finally:
             self._journal.note("closed", supervisor.exchange)
-            supervisor.ready.cancel()
-            await self._dispatcher.close(CLOSE_TIMEOUT)
+            if not supervisor.ready.done():
+                supervisor.ready.set_exception(FeedError("disconnect() was called before any data came"))
 
     async def _watch(self, supervisor: Supervisor) -> None:
         """Tell silences and their ends, and drop a connection that has gone dead."""
@@ -221,7 +222,7 @@ class MarketFeed:
                 if finding.kind is Kind.DEAD:
                     supervisor.drop(f"no data for {finding.seconds:.1f} s")
                 else:
-                    self._journal.note(finding.kind, supervisor.exchange, **finding.details)
+                    self._journal.note(str(finding.kind), supervisor.exchange, **finding.details)
 
     # Asking
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from importlib import import_module
 from typing import Any
 
 from loguru import logger
@@ -31,32 +32,37 @@ class Supervisor:
         self, order: Sequence[ExchangeConfig], settings: Settings, wanted: Wanted, desk: Desk, report: Report
     ) -> None:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # awaited or not
         self.reasons: dict[str, str] = {}
         self._settings = settings
         self._wanted = wanted
         self._desk = desk
         self._report = report
+        self._order = order
         self._closing: set[asyncio.Task[Any]] = set()
-        self._sessions = [self._session(config) for config in order]
-        self._active = self._sessions[0]
+        self._sessions: list[Session] = []
+        self._active: Session | None = None
         self._due = {config.name: 0.0 for config in order}  # when each may be dialled again, monotonic seconds
         self._final: set[str] = set()  # venues for which trying again can't help
 
     @property
     def exchange(self) -> str:
         """The venue that delivers or is tried."""
-        return self._active.venue.name
+        return self._active.venue.name if self._active else self._order[0].name
 
     def drop(self, reason: str) -> None:
         """End the connection that is carried; the next one follows."""
-        self._active.drop(reason)
+        if self._active:
+            self._active.drop(reason)
 
     async def run(self) -> None:
         """Carry venues one after the other, for ever."""
         try:
-            while True:
+            await asyncio.to_thread(import_module, "exchanges.adapter")  # ccxt takes a second: not the loop's
+            self._open()
+            while self._active:
                 await self._desk.clock.sleep(max(0.0, self._due[self.exchange] - self._desk.clock.monotonic()))
-                self._decide(await self._carried(self._active))
+                self._decide(self._active, await self._carried(self._active))
         finally:
             await self._release()
 
@@ -70,9 +76,22 @@ class Supervisor:
             logger.exception("{}: the connection was given up over an unforeseen error", session.venue.name)
             return Disconnected(session.venue.name, f"unforeseen {error!r}")
 
-    def _decide(self, failure: VenueError) -> None:
+    def _open(self) -> None:
+        """Set up every venue of the order; one that can't be set up is told and left out."""
+        for config in self._order:
+            try:
+                self._sessions.append(self._session(config))
+            except Refused as refusal:
+                self.reasons[config.name] = refusal.reason
+                self._report("error", config.name, error=refusal.reason)
+        if self._sessions:
+            self._active = self._sessions[0]
+        else:
+            self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
+
+    def _decide(self, session: Session, failure: VenueError) -> None:
         """Tell what happened, and say which venue is next and when."""
-        name, session = failure.exchange, self._active
+        name = failure.exchange
         self.reasons[name] = failure.reason
         self._tell(failure, session.connected)
         if isinstance(failure, Refused | Blocked):
@@ -134,6 +153,8 @@ class Supervisor:
     async def _release(self) -> None:
         """Close whatever is open, within RELEASE_TIMEOUT."""
         closing = [*self._closing, *(asyncio.create_task(session.venue.close()) for session in self._sessions)]
+        if not closing:
+            return
         _, late = await asyncio.wait(closing, timeout=RELEASE_TIMEOUT)
         for task in late:
             task.cancel()

@@ -1,0 +1,319 @@
+"""The feed over the real ccxt.pro classes and real sockets, on both venues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from exchanges.simulator import Simulator, Venue
+from feed import FeedState, MarketFeed, NoExchangeAvailable, SettingsError, StaleDataError, TradeEvent
+from feed.settings import Connection, ExchangeConfig, Staleness
+from tests.support import Recorder, settings_for, taped_ids, until
+
+VENUES = ["binance", "bybit"]
+
+
+@pytest.fixture(params=VENUES)
+async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
+    async with Simulator(venues=(request.param,), rate=0) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def venue(simulator: Simulator) -> Venue:
+    return next(iter(simulator.venues.values()))
+
+
+@pytest.fixture
+async def feed(simulator: Simulator) -> AsyncIterator[MarketFeed]:
+    feed = MarketFeed(settings=settings_for(simulator))
+    yield feed
+    await feed.disconnect()
+
+
+@pytest.fixture
+def got(feed: MarketFeed) -> Recorder:
+    return Recorder(feed)
+
+
+async def connected(feed: MarketFeed, venue: Venue) -> None:
+    """Connect, and return when the one trade that it takes for data to flow has arrived."""
+    arrived = asyncio.Event()
+    handle = feed.subscribe_trades(lambda trade: arrived.set())
+    connecting = asyncio.create_task(feed.connect())
+    await subscribed(venue)
+    await venue.trade("BTC")
+    await connecting
+    async with asyncio.timeout(10):
+        await arrived.wait()
+    handle.cancel()
+
+
+async def subscribed(venue: Venue, connections: int = 1) -> None:
+    """Wait until the venue has one connection with all that the feed asks for: 2 coins, 3 channels."""
+    await until(lambda: [len(each.subscriptions) for each in venue.connections] == [6] * connections)
+
+
+async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """Price, quantity, side, time and id are the venue's own."""
+    await connected(feed, venue)
+    await venue.trade("BTC", count=50)
+    await venue.trade("ETH", count=50)
+    await got.until(lambda: len(got.trades) == 101)
+    for coin in ("BTC", "ETH"):
+        mine = [trade for trade in got.trades if trade.coin == coin]
+        assert [
+            (int(t.trade_id), t.price, t.quantity, t.is_buyer_maker, t.timestamp, t.exchange) for t in mine
+        ] == [(t.id, t.price, t.quantity, t.buyer_maker, t.timestamp, venue.name) for t in venue.tape[coin]]
+        assert all(trade.received_at >= trade.timestamp * 1_000_000 for trade in mine)
+
+
+async def test_the_first_tick_of_a_coin_has_its_24_h_figures(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    await connected(feed, venue)
+    first = {tick.coin: tick for tick in reversed(got.prices)}
+    assert set(first) == {"BTC", "ETH"}
+    for tick in first.values():
+        assert tick.volume_24h > 0
+        assert -100 < tick.change_24h < 100
+        assert tick.change_24h == tick.change_24h
+
+
+async def test_one_connection_carries_all_coins_and_channels(simulator: Simulator) -> None:
+    """Twenty coins with trades, tickers and candles: one dial, and no law broken."""
+    venue = next(iter(simulator.venues.values()))
+    venue.rate = 200
+    settings = settings_for(simulator)
+    settings.coins = MarketFeed().coin_configs
+    async with MarketFeed(settings=settings) as feed:
+        await until(lambda: len(feed.get_all_prices()) == 20)
+        await until(lambda: [len(each.subscriptions) for each in venue.connections] == [60])
+        assert len(venue.dials) == 1
+        assert venue.violations == []
+
+
+@pytest.mark.parametrize("coins", [["BTC"], None], ids=["one coin", "two coins"])
+async def test_a_burst_arrives_complete(
+    feed: MarketFeed, venue: Venue, got: Recorder, coins: list[str] | None
+) -> None:
+    """30,000 trades as fast as the socket takes them, and not one is missing, doubled or out of order."""
+    await connected(feed, venue)
+    await venue.burst(30_000, coins=coins or ["BTC", "ETH"])
+    await got.until(lambda: len(got.trades) == 30_001, timeout=60)
+    for coin in ("BTC", "ETH"):
+        assert got.ids(coin) == taped_ids(venue, coin)
+
+
+async def test_bad_frames_cost_no_good_trade(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """Truncated JSON, null rows and amounts that are no numbers are counted and told; the stream goes on."""
+    await connected(feed, venue)
+    await venue.burst(10_000, coins=["BTC", "ETH"], malformed=0.05)
+    await got.until(lambda: len(got.trades) == 10_001, timeout=60)
+    for coin in ("BTC", "ETH"):
+        assert got.ids(coin) == taped_ids(venue, coin)
+    assert feed.status.bad_frames > 0
+    told = await got.until_event("bad_frame")
+    assert told["count"] >= 1
+    assert told["sample"]
+    assert "disconnected" not in got.events
+
+
+async def test_a_cut_wire_costs_one_reconnect(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    await connected(feed, venue)
+    venue.cut()
+    lost = await got.until_event("disconnected")
+    assert lost["exchange"] == venue.name
+    assert lost["reason"]
+    assert feed.status.state is FeedState.RECONNECTING
+    assert not feed.status.connected
+    await subscribed(venue)
+    await venue.trade("BTC", count=3)
+    await got.until_event("connected", 2)
+    await got.until(lambda: got.ids("BTC") == taped_ids(venue, "BTC"))
+    assert feed.status.state is FeedState.LIVE
+    assert feed.status.reconnect_count == 1
+    again = got.details("reconnecting")[0]
+    assert again["attempt"] == 1
+    assert again["delay"] > 0
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1006, 1008, 1012])
+async def test_a_close_is_followed_by_a_reconnect(
+    feed: MarketFeed, venue: Venue, got: Recorder, code: int
+) -> None:
+    await connected(feed, venue)
+    venue.close(code)
+    await got.until_event("disconnected")
+    await subscribed(venue)
+    await venue.trade("ETH")
+    await got.until_event("connected", 2)
+
+
+async def test_a_silent_venue_is_told_and_then_left(simulator: Simulator) -> None:
+    """TCP up and pings answered, but no data: stale first, then the connection is replaced, without waiting for it."""
+    venue = next(iter(simulator.venues.values()))
+    settings = settings_for(simulator, staleness=Staleness(feed_stale_after=0.3, reconnect_after=0.9))
+    feed = MarketFeed(settings=settings)
+    got = Recorder(feed)
+    await connected(feed, venue)
+    with venue.stalled():
+        stale = await got.until_event("feed_stale")
+        assert 0.3 <= stale["seconds"] < 0.9
+        assert feed.status.state is FeedState.STALE
+        with pytest.raises(StaleDataError, match="silent"):
+            feed.require_fresh("BTC")
+        lost = await got.until_event("disconnected")
+        assert "no data" in lost["reason"]
+    await subscribed(venue)
+    await venue.trade("BTC")
+    await got.until_event("feed_recovered")
+    assert feed.require_fresh("btc").coin == "BTC"
+    await feed.disconnect()
+
+
+async def test_a_venue_that_drops_every_connection_is_not_stormed(simulator: Simulator) -> None:
+    """The backoff grows over dials that succeed but bring no stable data."""
+    venue = next(iter(simulator.venues.values()))
+    settings = settings_for(simulator, connection=Connection(backoff_initial=0.1, backoff_max=10, backoff_jitter=0))
+    feed = MarketFeed(settings=settings)
+    got = Recorder(feed)
+    with venue.accept_then_drop():
+        with pytest.raises(NoExchangeAvailable):
+            await feed.connect(timeout=3)
+        delays = [each["delay"] for each in got.details("reconnecting")]
+        assert delays == sorted(delays)
+        assert delays[:4] == [0.1, 0.2, 0.4, 0.8]
+        assert len(venue.dials) <= 6
+
+
+@pytest.mark.parametrize("status", [403, 451])
+async def test_a_venue_that_blocks_this_place_is_named_as_such(
+    feed: MarketFeed, venue: Venue, got: Recorder, status: int
+) -> None:
+    with venue.blocked(status), pytest.raises(NoExchangeAvailable) as caught:
+        await feed.connect(timeout=10)
+    assert str(status) in caught.value.reasons[venue.name]
+    blocked = got.details("exchange_blocked")[0]
+    assert blocked["status"] == status
+    assert blocked["exchange"] == venue.name
+
+
+async def test_no_venue_within_the_timeout_is_one_line_per_venue(unused_tcp_port: int) -> None:
+    where = f"127.0.0.1:{unused_tcp_port}"
+    settings = settings_for()
+    settings.exchanges = [
+        ExchangeConfig(name, rest_url=f"http://{where}", ws_url=f"ws://{where}") for name in ("bybit", "binance")
+    ]
+    with pytest.raises(NoExchangeAvailable) as caught:
+        await MarketFeed(settings=settings).connect(timeout=2)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "no exchange delivered data within 2 s:"
+    assert [line.split(":")[0].strip() for line in lines[1:]] == ["bybit", "binance"]
+    assert all("Cannot connect" in line for line in lines[1:])
+
+
+async def test_a_coin_that_is_not_listed_is_told_and_the_others_go_on(simulator: Simulator) -> None:
+    venue = next(iter(simulator.venues.values()))
+    venue.rate = 100
+    feed = MarketFeed(["BTC", "NOPE"], settings=settings_for(simulator))
+    got = Recorder(feed)
+    async with feed:
+        missing = got.details("coin_unavailable")
+        assert [each["coin"] for each in missing] == ["NOPE"]
+        assert "NOPE/USDT" in missing[0]["reason"]
+
+
+async def test_coins_that_no_venue_lists_fail_at_once(simulator: Simulator) -> None:
+    with pytest.raises(NoExchangeAvailable, match="does not list NOPE"):
+        await MarketFeed(["NOPE"], settings=settings_for(simulator)).connect(timeout=30)
+
+
+async def test_disconnecting_leaves_nothing_behind(simulator: Simulator, venue: Venue) -> None:
+    before = asyncio.all_tasks()
+    feed = MarketFeed(settings=settings_for(simulator))
+    await connected(feed, venue)
+    await feed.disconnect()
+    await feed.disconnect()
+    assert feed.status.state is FeedState.CLOSED
+    await until(lambda: asyncio.all_tasks() <= before and not venue.connections)
+
+
+async def test_a_feed_connects_again_after_it_was_disconnected(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    await connected(feed, venue)
+    await feed.disconnect()
+    await connected(feed, venue)
+    await got.until(lambda: len(got.trades) == 2)
+    assert got.events.count("closed") == 1
+
+
+async def test_coroutine_callbacks_get_every_trade_in_order(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    seen: list[int] = []
+
+    async def slow(trade: TradeEvent) -> None:
+        await asyncio.sleep(0)
+        seen.append(int(trade.trade_id))
+
+    feed.subscribe_trades(slow, coins=["btc"])
+    await connected(feed, venue)
+    await venue.burst(2_000, coins=["BTC"])
+    await until(lambda: len(seen) == 2_001)
+    assert seen == taped_ids(venue, "BTC")
+
+
+async def test_a_raising_callback_disturbs_nobody(feed: MarketFeed, venue: Venue) -> None:
+    def broken(trade: TradeEvent) -> None:
+        raise RuntimeError("mine")
+
+    feed.subscribe_trades(broken)
+    got = Recorder(feed)
+    await connected(feed, venue)
+    await venue.trade("BTC", count=5)
+    await got.until(lambda: len(got.trades) == 6)
+    told = await got.until_event("callback_error")
+    assert told["callback"].endswith("broken")
+    assert "mine" in told["error"]
+    assert told["exchange"] == venue.name
+    assert told["at"] > 0
+
+
+async def test_a_coroutine_callback_may_disconnect(feed: MarketFeed, venue: Venue) -> None:
+    done = asyncio.Event()
+
+    async def enough(trade: TradeEvent) -> None:
+        await feed.disconnect()
+        done.set()
+
+    await connected(feed, venue)
+    feed.subscribe_trades(enough)
+    await venue.trade("BTC")
+    async with asyncio.timeout(5):
+        await done.wait()
+    assert feed.status.state is FeedState.CLOSED
+
+
+async def test_a_cancelled_subscription_hears_nothing_more(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    heard: list[TradeEvent] = []
+    handle = feed.subscribe_trades(heard.append)
+    await connected(feed, venue)
+    handle.cancel()
+    handle.cancel()
+    await venue.trade("BTC", count=3)
+    await got.until(lambda: len(got.trades) == 4)
+    assert len(heard) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"exchange": "binanse"}, "binance"),
+        ({"exchange": []}, "empty list"),
+        ({"coins": []}, "coins"),
+        ({"coins": ["BTC", "btc"]}, "again"),
+        ({"coins": [7]}, "coins"),
+        ({"settings": "/nowhere/settings.yaml"}, "settings.yaml"),
+    ],
+)
+def test_wrong_arguments_raise_at_once(arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        MarketFeed(**arguments)  # type: ignore[arg-type] # wrong on purpose

@@ -1,0 +1,97 @@
+"""What tests of the whole feed share: a feed on loopback venues, and a record of everything it told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from exchanges.simulator import Simulator, Venue
+from feed import Candle, MarketFeed, PriceTick, Settings, TradeEvent
+from feed.events import CoinConfig
+from feed.settings import Connection, ExchangeConfig, Staleness
+
+PATIENCE = 20.0  # seconds that a condition may take on a busy machine
+
+
+def settings_for(*simulators: Simulator, coins: Iterable[str] = ("BTC", "ETH"), **changes: Any) -> Settings:
+    """Settings whose venues are those of the simulators, in their order; quick to reconnect."""
+    exchanges = [
+        ExchangeConfig(venue.name, rest_url=simulator.rest_url, ws_url=simulator.ws_url)
+        for simulator in simulators
+        for venue in simulator.venues.values()
+    ]
+    settings = Settings(
+        coins=[CoinConfig(coin) for coin in coins],
+        exchanges=exchanges,
+        connection=Connection(backoff_initial=0.05, backoff_max=0.5, stable_after=5),
+        staleness=Staleness(),
+    )
+    for name, value in changes.items():
+        setattr(settings, name, value)
+    return settings
+
+
+class Recorder:
+    """Subscribes to everything of a feed and keeps it; ``until`` waits for what it should come to hold."""
+
+    def __init__(self, feed: MarketFeed) -> None:
+        self.prices: list[PriceTick] = []
+        self.trades: list[TradeEvent] = []
+        self.candles: list[Candle] = []
+        self.status: list[tuple[str, dict[str, Any]]] = []
+        self._stirred = asyncio.Event()
+        feed.subscribe_price(self._keep(self.prices))
+        feed.subscribe_trades(self._keep(self.trades))
+        feed.subscribe_candles(self._keep(self.candles))
+        feed.subscribe_status(lambda event, details: self._keep(self.status)((event, details)))
+
+    def _keep(self, kept: list[Any]) -> Callable[[Any], None]:
+        def keep(event: Any) -> None:
+            kept.append(event)
+            self._stirred.set()
+
+        return keep
+
+    @property
+    def events(self) -> list[str]:
+        """The names of the status events, in order."""
+        return [event for event, _ in self.status]
+
+    def details(self, event: str) -> list[dict[str, Any]]:
+        """The details of every status event of that name."""
+        return [details for name, details in self.status if name == event]
+
+    def ids(self, coin: str) -> list[int]:
+        """The ids of the trades received of a coin, in order."""
+        return [int(trade.trade_id) for trade in self.trades if trade.coin == coin]
+
+    async def until(self, condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
+        """Wait until ``condition`` holds; it is asked whenever something came."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    self._stirred.clear()
+                    await self._stirred.wait()
+        except TimeoutError:
+            raise AssertionError(
+                f"not within {timeout:g} s; status {self.status[-5:]}, {len(self.trades)} trades, "
+                f"{len(self.prices)} prices, {len(self.candles)} candles"
+            ) from None
+
+    async def until_event(self, event: str, count: int = 1, timeout: float = PATIENCE) -> dict[str, Any]:
+        """Wait for the ``count``-th status event of that name and return its details."""
+        await self.until(lambda: len(self.details(event)) >= count, timeout)
+        return self.details(event)[count - 1]
+
+
+async def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
+    """Wait until ``condition`` holds where nothing tells of a change: it is asked on every turn of the loop."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def taped_ids(venue: Venue, coin: str) -> list[int]:
+    """The ids of every trade that the venue made on a coin."""
+    return [trade.id for trade in venue.tape[coin]]
