@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 
 from .bars import MINUTE, Bar
@@ -26,6 +27,7 @@ class Shape:
     tail: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
 
 
+@lru_cache(maxsize=32)  # about 0.7 MB each
 def draw_shape(seed: str) -> Shape:
     """A random walk with volatility clusters, drawn backwards so that it ends at the starting price."""
     draw = Random(seed)
@@ -58,27 +60,36 @@ def _tails(minutes: list[tuple[int, int, int, int, int, int]]) -> list[tuple[int
 
 @dataclass(slots=True)
 class History:
-    """One market's day before the start: a shape at ``price`` ticks and ``scale`` times its volume."""
+    """One market's day before the start: a shape at ``price`` ticks, with about ``lots`` as its volume."""
 
-    shape: Shape
+    seed: str  # of the shape, drawn when first needed
     end: int  # Unix ms, a whole minute: where the day ends and the venue's own trades begin
     price: int
-    scale: int
+    lots: float
     _bars: list[Bar] | None = None
 
     @property
     def start(self) -> int:
         return self.end - MINUTES * MINUTE
 
+    @property
+    def shape(self) -> Shape:
+        return draw_shape(self.seed)
+
+    @property
+    def scale(self) -> int:
+        """The lots of this market for one of the shape."""
+        return max(1, round(self.lots / self.shape.tail[0][3]))
+
     def bars(self) -> list[Bar]:
         """All its minutes, drawn up when first asked for."""
         if self._bars is None:
-            self._bars = [self._bar(i) for i in range(MINUTES)]
+            scale, minutes = self.scale, self.shape.minutes
+            self._bars = [self._bar(i, scale, *minute) for i, minute in enumerate(minutes)]
         return self._bars
 
-    def _bar(self, index: int) -> Bar:
-        opened, high, low, close, lots, count = self.shape.minutes[index]
-        lots *= self.scale
+    def _bar(self, index: int, scale: int, opened: int, high: int, low: int, close: int, lots: int, count: int) -> Bar:
+        lots *= scale
         turnover = lots * ((opened + close) // 2) * self.price // UNIT
         ticks = self._ticks
         start = self.start + index * MINUTE
@@ -92,8 +103,9 @@ class History:
         if index >= MINUTES:
             return None
         opened, high, low, lots, turnover, count = self.shape.tail[index]
+        scale = self.scale
         bar = Bar(self.start + index * MINUTE, self._ticks(opened), self._ticks(high), self._ticks(low), self.price)
-        bar.lots, bar.turnover, bar.count = lots * self.scale, turnover * self.scale * self.price // UNIT, count
+        bar.lots, bar.turnover, bar.count = lots * scale, turnover * scale * self.price // UNIT, count
         return bar
 
     def _ticks(self, relative: int) -> int:

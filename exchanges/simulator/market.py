@@ -10,7 +10,7 @@ from random import Random
 
 from .bars import DAY, MINUTE, Bar, bar_end, bar_start, copy, flat, merged
 from .catalog import Listing
-from .history import History, Shape
+from .history import History
 from .model import PriceModel
 
 TAPE_LIMIT = 500_000  # trades kept per market: about 70 MB
@@ -35,7 +35,7 @@ class Trade:
 class Market:
     """Trades, minute bars since the start and the day before it, for one market."""
 
-    def __init__(self, listing: Listing, seed: str, shape: Shape, now: int) -> None:
+    def __init__(self, listing: Listing, seed: str, shape: str, now: int) -> None:
         self.listing = listing
         self.id = listing.id
         self.coin, self.quote = listing.coin, listing.quote
@@ -51,9 +51,8 @@ class Market:
         self.last_id: int | None = None
         self.typical = max(1, round(800 / listing.price * self.lot_scale))
         self.model = PriceModel(seed, self.start_price, self.typical)
-        total = shape.tail[0][3]
-        scale = max(1, round(listing.turnover / listing.price * self.lot_scale / total))
-        self.history = History(shape, now - now % MINUTE, self.start_price, scale)
+        lots = listing.turnover / listing.price * self.lot_scale
+        self.history = History(shape, now - now % MINUTE, self.start_price, lots)
         self.bars: dict[int, Bar] = {}  # since the start, by their opening time; minutes without a trade are missing
         self._bar = flat(-1, 0)
         self._past, self._past_minute = flat(0, 0), -1

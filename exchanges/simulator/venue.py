@@ -15,14 +15,13 @@ from .bars import Bar, bar_start
 from .catalog import DEFAULT_COINS, Listing
 from .errors import SimulatorError
 from .frames import text_frame
-from .history import draw_shape
 from .laws import Laws
 from .market import Market, Trade
 from .model import Flow
 from .sessions import Sessions
 from .topics import Topic
 
-SHAPES = 24
+SHAPES = 8  # of the day before the start, shared by the markets
 CHUNK = 512  # trades of a burst that are made between two writes
 
 
@@ -48,8 +47,9 @@ class Venue(Sessions):
         self.replay_clock = start  # Unix ms: stands still but for a replay; None = real time
         self.grace = 0  # ms that a quiet market's candle stays open past its end
         now = self.now()
-        shapes = [draw_shape(f"{seed} {name} shape {i}") for i in range(min(SHAPES, len(listings)))]
-        markets = (Market(item, f"{seed} {name} {item.id}", shapes[i % SHAPES], now) for i, item in enumerate(listings))
+        names = [f"{seed} {name} {item.id}" for item in listings]
+        shapes = [f"{seed} {name} shape {i % SHAPES}" for i in range(len(listings))]
+        markets = (Market(*own, now) for own in zip(listings, names, shapes, strict=True))
         self.markets: dict[str, Market] = {market.id: market for market in markets}
         self.tape: Mapping[str, Sequence[Trade]] = self._tapes()
         self._order = list(self.markets.values())
