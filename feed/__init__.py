@@ -5,7 +5,7 @@ from __future__ import annotations
 from loguru import logger
 
 from exchanges.events import Candle, Quote, TradeEvent
-from feed.errors import FeedError, NoExchangeAvailable, SettingsError, StaleDataError
+from feed.errors import FeedError, NoExchangeAvailable, SettingsError, SlowConsumerError, StaleDataError
 from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
 from feed.market_feed import MarketFeed
 from feed.settings import Settings, load_settings
@@ -22,6 +22,7 @@ __all__ = [
     "Quote",
     "Settings",
     "SettingsError",
+    "SlowConsumerError",
     "StaleDataError",
     "TradeEvent",
     "load_settings",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 
 class FeedError(Exception):
@@ -51,3 +52,17 @@ class StaleDataError(FeedError):
         if self.age is None:
             return f"{self.coin}: no price yet (allowed age {self.limit:g} s)"
         return f"{self.coin}: price is {self.age:.3f} s old, allowed are {self.limit:g} s"
+
+
+class SlowConsumerError(FeedError):
+    """A consumer with the policy "error" fell behind: ``event`` of ``coin`` found ``size`` others waiting."""
+
+    def __init__(self, channel: str, coin: Hashable, event: Any, size: int) -> None:
+        super().__init__(channel, coin, event, size)
+        self.channel = channel
+        self.coin = coin
+        self.event = event
+        self.size = size
+
+    def __str__(self) -> str:
+        return f"{self.channel}: too slow, {self.size} events were waiting when the next was dropped: {self.event}"

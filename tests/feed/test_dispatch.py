@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feed.dispatch import POLICIES, Dispatcher, SlowConsumerError, Subscription
+from feed.dispatch import Dispatcher, Subscription
+from feed.errors import SlowConsumerError
+from feed.queues import POLICIES
 
 PATIENCE = 10.0  # seconds within which anything that is to happen has happened
 
