@@ -1,0 +1,286 @@
+"""The house's order, read from the source: who imports whom, who knows whom, and who keeps silent."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+
+from exchanges.names import exchange_names
+
+ROOT = Path(__file__).parents[1]
+
+# A module imports only modules above it in its table. If the code wants another shape, the table changes first.
+
+EXCHANGES: Mapping[str, str] = {
+    "errors": "Disconnected (try again), Refused / Blocked (try another venue); ccxt's errors end there",
+    "events": "TradeEvent, Candle, Quote, Ticker and the Listener: what both packages speak",
+    "names": "the venues' names, without importing ccxt",
+    "profiles": "a table: per venue the ccxt id, ccxt options, limits, quirks",
+    "normalize": "pure functions: ccxt rows to events",
+    "candles": "bars, each closed exactly once",
+    "push": "the stores that ccxt fills and that deliver",
+    "fence": "the guard around one ccxt client: bad frames, redirected dials, quiet futures",
+    "stream": "one connection's life: what it subscribes to and how rows reach the listener",
+    "adapter": "one venue's session over its ccxt.pro class; the only importer of ccxt",
+    "__init__": "open_exchange and the names",
+    "simulator": "loopback venues with the venues' laws; imports nothing of the rest",
+}
+SIMULATOR: Mapping[str, str] = {
+    "errors": "SimulatorError",
+    "answers": "REST answers",
+    "frames": "WebSocket frames as a server sends them",
+    "laws": "what a client may do, and the books kept about it",
+    "bars": "candles and their times",
+    "model": "the seeded price model",
+    "catalog": "what a venue lists",
+    "faults": "what can go wrong, as it is written down",
+    "history": "the day before the start",
+    "market": "one market: its trades and the figures that follow from them",
+    "capture": "raw capture files",
+    "connection": "one client's WebSocket",
+    "topics": "what connections subscribed to",
+    "disturbances": "the faults while they last",
+    "sessions": "connections from the upgrade to the end, the laws on the way",
+    "venue": "markets, trades, publishing: what all venues share",
+    "binance_rows": "Binance's rows",
+    "binance_rest": "Binance's REST",
+    "binance": "Binance's streams",
+    "bybit_rest": "Bybit's REST",
+    "bybit": "Bybit's streams",
+    "replay": "plays a capture on a venue",
+    "control": "the simulator's own HTTP interface",
+    "server": "one port behind which the venues live",
+    "__init__": "re-exports",
+}
+FEED: Mapping[str, str] = {
+    "errors": "what a program may see raised, under one root",
+    "events": "the venues' events, the price tick made of them, the feed's state",
+    "settings": "settings.yaml, every problem reported at once",
+    "clock": "time as a seam",
+    "backoff": "how long to wait before the next dial",
+    "budget": "how many dials a venue allows",
+    "staleness": "which silence is worth telling, and which is the end",
+    "breaker": "when not to bet on the feed",
+    "volatility": "over closed minutes",
+    "failover": "which venue now and next",
+    "backfill": "gaps, duplicates, order",
+    "tape": "a venue's trades in order: gaps fetched over REST, what comes behind them held",
+    "queues": "what stands between a channel and a consumer that takes its time",
+    "dispatch": "subscribers, kept apart",
+    "prices": "each coin's latest tick",
+    "desk": "where the events of all connections come together",
+    "journal": "everything that happens, once: logged, counted, told",
+    "session": "one venue carried until it fails",
+    "supervisor": "which venue is carried, and what follows when it ends",
+    "arguments": "what a program asks for, in the terms of the settings",
+    "market_feed": "the façade",
+    "__init__": "re-exports",
+    "cli": "the commands",
+    "__main__": "python -m feed",
+}
+CLI: Mapping[str, str] = {
+    "arguments": "the command line's grammar",
+    "process": "signals, exit codes, the log",
+    "outlet": "writing to a pipe that may be slow or gone",
+    "tables": "plain tables",
+    "board": "what a screen shows, as data",
+    "render": "the board as a table or as lines",
+    "views": "screen, lines or JSON over a feed",
+    "check": "market-feed check",
+    "exchanges": "market-feed exchanges",
+    "simulate": "market-feed simulate",
+    "watch": "market-feed watch",
+    "demo": "market-feed demo",
+    "__init__": "main()",
+}
+TABLES: Mapping[str, Mapping[str, str]] = {
+    "exchanges": EXCHANGES,
+    "exchanges.simulator": SIMULATOR,
+    "feed": FEED,
+    "feed.cli": CLI,
+}
+TYPES_ONLY = {("exchanges.simulator.control", "exchanges.simulator.server")}  # against the order, for annotations
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of the house. A package's own module is ``package.__init__``."""
+
+    name: str
+    tree: ast.Module
+
+    @property
+    def package(self) -> str:
+        return self.name.rpartition(".")[0]
+
+
+@cache
+def modules() -> Mapping[str, Module]:
+    found = {}
+    for package in ("exchanges", "feed"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name] = Module(name, ast.parse(path.read_text(), str(path)))
+    return found
+
+
+def imported(module: Module) -> Iterator[str]:
+    """The full name of everything that the module imports, anywhere in it: of a module, or of something in one."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), module.package)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (str(arg.value) for arg in node.args if isinstance(arg, ast.Constant))
+
+
+def own(module: Module) -> set[str]:
+    """The modules of the house that it imports."""
+    targets = set()
+    for name in imported(module):
+        candidates = (name, f"{name}.__init__", name.rpartition(".")[0], f"{name.rpartition('.')[0]}.__init__")
+        targets |= set([each for each in candidates if each in modules()][:1])
+    return targets
+
+
+def member(name: str, package: str) -> str:
+    """The row of ``package``'s table that a module inside it belongs to."""
+    return name.removeprefix(f"{package}.").partition(".")[0]
+
+
+def at_fault(package: str, rule: str, names: Iterator[str]) -> None:
+    found = sorted(names)
+    assert not found, f"{package}: {rule}: {', '.join(found)}"
+
+
+@pytest.mark.parametrize("package", TABLES)
+def test_every_module_stands_in_its_table(package: str) -> None:
+    there = {member(name, package) for name in modules() if name.startswith(f"{package}.")}
+    assert there == set(TABLES[package])
+
+
+@pytest.mark.parametrize("package", TABLES)
+def test_a_module_imports_only_those_above_it(package: str) -> None:
+    """So the imports are acyclic too."""
+    place = {name: number for number, name in enumerate(TABLES[package])}
+    for name, module in modules().items():
+        if not name.startswith(f"{package}."):
+            continue
+        row = member(name, package)
+        below = (
+            target
+            for target in own(module)
+            if target.startswith(f"{package}.") and place[member(target, package)] >= place[row]
+            if member(target, package) != row or module.package == package
+            if (name, target) not in TYPES_ONLY
+        )
+        at_fault(name, "imports what stands below it", below)
+
+
+def test_exchanges_never_imports_feed() -> None:
+    for name, module in modules().items():
+        if name.startswith("exchanges."):
+            at_fault(name, "imports", (each for each in imported(module) if each.partition(".")[0] == "feed"))
+
+
+def test_the_simulator_stands_alone() -> None:
+    for name, module in modules().items():
+        if name.startswith("exchanges.simulator."):
+            at_fault(name, "imports", (each for each in own(module) if not each.startswith("exchanges.simulator.")))
+
+
+def test_only_the_adapter_imports_ccxt() -> None:
+    importers = {n for n, module in modules().items() if any(e.partition(".")[0] == "ccxt" for e in imported(module))}
+    assert importers == {"exchanges.adapter"}
+
+
+def test_the_cli_is_a_user_like_any_other() -> None:
+    """Nothing of the library imports the commands or the simulator."""
+    for name, module in modules().items():
+        if name.startswith("feed.") and not name.startswith(("feed.cli.", "feed.__main__")):
+            users = (each for each in own(module) if each.startswith(("feed.cli.", "exchanges.simulator.")))
+            at_fault(name, "imports", users)
+
+
+def library() -> Iterator[Module]:
+    """What an importing program gets: everything but the commands and the simulator."""
+    for name, module in modules().items():
+        if not name.startswith(("feed.cli.", "feed.__main__", "exchanges.simulator.")):
+            yield module
+
+
+def literals(tree: ast.Module) -> Iterator[str]:
+    """The strings of a module but for those that stand alone, which are documentation."""
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            yield node.value
+
+
+def test_feed_knows_no_venue_by_name() -> None:
+    """Settings and profiles name venues, code does not."""
+    known = set(exchange_names()) | {"binance", "bybit"}
+    for module in library():
+        if module.name.startswith("feed."):
+            words = {word for text in literals(module.tree) for word in re.findall(r"\w+", text.lower())}
+            at_fault(module.name, "names", iter(words & known))
+
+
+def test_the_library_leaves_the_programs_log_alone() -> None:
+    """Sinks belong to the program: no add, remove or configure of loguru, and no enabling of our own names."""
+    for module in library():
+        calls = (ast.unparse(node.func) for node in ast.walk(module.tree) if isinstance(node, ast.Call))
+        forbidden = {f"logger.{each}" for each in ("add", "remove", "configure", "enable")}
+        at_fault(module.name, "calls", (call for call in calls if call in forbidden))
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+
+def test_importing_feed_imports_nothing_heavy() -> None:
+    """Neither ccxt, which takes a second, nor what belongs to it or to an extra."""
+    told = python("import sys, feed; print(*{name.partition('.')[0] for name in sys.modules})").stdout.split()
+    assert "feed" in told
+    assert not {"ccxt", "aiohttp", "rich", "numpy"} & set(told)
+
+
+SILENCE = """
+import asyncio, sys
+from loguru import logger
+from feed import MarketFeed, Settings
+from feed.settings import ExchangeConfig
+
+async def fail():
+    nowhere = ExchangeConfig("bybit", rest_url="http://127.0.0.1:1", ws_url="ws://127.0.0.1:1")
+    feed = MarketFeed(["BTC"], settings=Settings(exchanges=[nowhere]))
+    failed = asyncio.Event()
+    feed.subscribe_status(lambda event, details: event == "error" and failed.set())
+    connecting = asyncio.create_task(feed.connect())
+    await failed.wait()
+    connecting.cancel()
+    await asyncio.wait({connecting})
+
+asyncio.run(fail())
+print("enabled:", file=sys.stderr)
+logger.enable("feed")
+asyncio.run(fail())
+"""
+
+
+def test_the_feed_is_silent_until_its_user_enables_its_log() -> None:
+    silent, enabled = python(SILENCE).stderr.split("enabled:\n")
+    assert silent == ""
+    assert enabled != ""
