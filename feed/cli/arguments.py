@@ -13,12 +13,16 @@ SIMULATED = ("bybit", "binance", "binance_us")
 DEFAULT_PORT = 8765
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26)
+
+
 class _Parser(argparse.ArgumentParser):
     """Answers a mistake with one line instead of the usage."""
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs |= {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
-        super().__init__(**kwargs)
+        super().__init__(**kwargs, allow_abbrev=False, formatter_class=_Help)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{PROGRAM}: {message} (see `{self.prog} --help`)\n")
@@ -97,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".", epilog=examples)
 
     demo = command("demo", "the whole stack on an exchange inside this machine, no internet needed")
-    demo.add_argument("--coins", type=coins, metavar="A,B", help="only these coins (default: those of the settings)")
+    demo.add_argument("--coins", type=coins, metavar="A,B", help="only these coins (default: all twenty)")
     demo.add_argument(
         "--faults", action="store_true", help="stall, cut and block the primary, to see failover and back"
     )
@@ -135,7 +139,8 @@ def parser() -> argparse.ArgumentParser:
     simulate = command(
         "simulate",
         "the simulated exchange alone, for any client in any language",
-        examples="a fault is NAME or NAME=VALUE, with @START+DURATION in seconds: see the manual for the list",
+        examples="examples:\n  market-feed simulate --rate 500\n"
+        "  market-feed simulate --fault stall@20+5 --fault bybit:blocked-451@30+10 --fault cut@60",
     )
     simulate.add_argument("--port", type=port, default=DEFAULT_PORT, help="(default: %(default)s; 0: any free one)")
     simulate.add_argument("--venues", type=names, metavar="A,B", help="venues to speak like (default: binance,bybit)")
@@ -146,12 +151,10 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument(
         "--seed", type=whole(0, 2**63 - 1, "a whole number from 0"), help="the same seed: the same trades"
     )
+    simulate.add_argument("--replay", nargs="+", metavar="FILE", help="send the frames of capture files instead")
+    simulate.add_argument("--speed", type=speed, help="of the replay (default: 1)")
     simulate.add_argument(
-        "--replay", nargs="+", metavar="FILE", default=[], help="send the frames of capture files instead"
-    )
-    simulate.add_argument("--speed", type=speed, default=1.0, help="of the replay (default: %(default)g)")
-    simulate.add_argument(
-        "--fault", action="append", default=[], metavar="SPEC", help="a fault; may be given repeatedly"
+        "--fault", action="append", default=[], metavar="SPEC", help="[venue:]kind@start+seconds; may be repeated"
     )
     simulate.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds")
     _logging(simulate)
@@ -172,5 +175,5 @@ def _logging(command: argparse.ArgumentParser) -> None:
         type=str.upper,
         choices=LEVELS,
         metavar="LEVEL",
-        help="of the log on stderr (default: WARNING under a table, else INFO)",
+        help="of the log on stderr (default: WARNING; INFO with --json and simulate)",
     )

@@ -18,16 +18,16 @@ _NO_WORDS = frozenset({"exchange", "at"})  # details that are shown elsewhere, o
 
 # event -> its words, with its details in braces; an event that is not here is shown with all its details
 WORDS: Mapping[str, str] = {
-    "connecting": "{exchange}: connecting",
-    "connected": "{exchange}: connected",
-    "disconnected": "{exchange}: disconnected ({reason})",
+    "connecting": "{exchange}",
+    "connected": "{exchange}",
+    "disconnected": "{exchange}: {reason}",
     "reconnecting": "{exchange}: attempt {attempt} in {delay:.1f} s",
     "feed_stale": "{exchange}: silent for {seconds:.1f} s",
     "feed_recovered": "{exchange}: data flows again after {seconds:.1f} s",
     "coin_stale": "{exchange}: {coin} silent for {seconds:.0f} s",
     "coin_recovered": "{exchange}: {coin} is back",
-    "coin_unavailable": "{exchange}: {coin} not available ({reason})",
-    "exchange_blocked": "{exchange}: blocks this place, HTTP {status} ({reason})",
+    "coin_unavailable": "{exchange}: {coin}: {reason}",
+    "exchange_blocked": "{exchange}: {reason}",
     "failover": "{from} -> {to}: {reason}",
     "failback": "{from} -> {to}: it works again",
     "circuit_open": "not tradable: {reason}",
@@ -39,7 +39,7 @@ WORDS: Mapping[str, str] = {
     "callback_error": "{callback} raised {error}",
     "slow_callback": "{callback} took {ms:.0f} ms",
     "error": "{exchange}: {error}",
-    "closed": "closed",
+    "closed": "{exchange}",
 }
 
 

@@ -13,6 +13,8 @@ from feed.cli.tables import columns
 from feed.errors import FeedError
 from feed.settings import ExchangeConfig, Settings, check, load_settings
 
+THROTTLED = 0.5  # seconds after the markets in which ccxt's own rate limit would be part of what is measured
+
 
 def run(args: argparse.Namespace) -> int:
     """Print one row per venue; 3 when none works by WebSocket."""
@@ -21,13 +23,27 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass(slots=True)
 class _Finding:
-    """What one venue answered; times in seconds, None where it did not."""
+    """What one venue answered: times in seconds, None where it failed for the reason given."""
 
     name: str
-    rest: float | None = None
-    live: float | None = None
     coins: int = 0
-    reasons: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    rest: float | None = None
+    rest_reason: str = ""
+    live: float | None = None
+    live_reason: str = ""
+
+    def remark(self) -> str:
+        """Return what is wrong, or ok."""
+        if self.rest_reason == self.live_reason:
+            wrong = [self.rest_reason]
+        else:
+            wrong = [
+                self.rest_reason and f"REST: {self.rest_reason}",
+                self.live_reason and f"WebSocket: {self.live_reason}",
+            ]
+        wrong += [f"does not list {', '.join(self.missing)}"] if self.missing and self.coins else []
+        return "; ".join(filter(None, wrong)) or "ok"
 
 
 async def _check(args: argparse.Namespace) -> int:
@@ -39,13 +55,13 @@ async def _check(args: argparse.Namespace) -> int:
         check(settings)
     findings = await asyncio.gather(*(_ask(exchange, settings, args.timeout) for exchange in settings.exchanges))
     rows = [
-        [
+        (
             each.name,
+            f"{each.coins}/{len(settings.coins)}",
             _milliseconds(each.rest),
             _milliseconds(each.live),
-            f"{each.coins}/{len(settings.coins)}",
-            _why(each),
-        ]
+            each.remark(),
+        )
         for each in findings
     ]
     print(columns(("exchange", "coins", "REST", "first data", "remark"), rows))
@@ -54,10 +70,6 @@ async def _check(args: argparse.Namespace) -> int:
 
 def _milliseconds(seconds: float | None) -> str:
     return "failed" if seconds is None else f"{seconds * 1000:.0f} ms"
-
-
-def _why(finding: _Finding) -> str:
-    return "; ".join(dict.fromkeys(finding.reasons)) or "ok"
 
 
 async def _ask(exchange: ExchangeConfig, settings: Settings, timeout: float) -> _Finding:
@@ -85,7 +97,7 @@ async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float
     try:
         venue = open_exchange(exchange.name, access)
     except VenueError as error:
-        finding.reasons += (error.reason,)
+        finding.rest_reason = error.reason
         return
     try:
         async with asyncio.timeout(timeout):
@@ -97,16 +109,18 @@ async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float
                 except Refused:
                     missing.append(coin.symbol)
             finding.coins = len(symbols)
-            if missing:
-                finding.reasons += (f"does not list {', '.join(missing)}",)
-            if symbols:
+            finding.missing = tuple(missing)
+            if not symbols:
+                finding.rest_reason = f"lists none of {', '.join(missing)}"
+            else:
+                await asyncio.sleep(THROTTLED)
                 start = time.perf_counter()
                 await venue.fetch_tickers(dict([next(iter(symbols.items()))]))
                 finding.rest = time.perf_counter() - start
     except VenueError as error:
-        finding.reasons += (f"REST: {error.reason}",)
+        finding.rest_reason = error.reason
     except TimeoutError:
-        finding.reasons += (f"REST: no answer within {timeout:g} s",)
+        finding.rest_reason = f"no answer within {timeout:g} s"
     finally:
         await venue.close()
 
@@ -122,7 +136,7 @@ async def _ask_websocket(exchange: ExchangeConfig, settings: Settings, timeout: 
         await feed.connect(timeout=timeout)
         finding.live = time.perf_counter() - dialled[-1]
     except FeedError as error:
-        reasons = getattr(error, "reasons", {})
-        finding.reasons += tuple(f"WebSocket: {reason}" for reason in reasons.values()) or (str(error),)
+        reasons: dict[str, str] = getattr(error, "reasons", {})
+        finding.live_reason = "; ".join(reasons.values()) or str(error)
     finally:
         await feed.disconnect()

@@ -75,7 +75,7 @@ def price_line(row: Row, at: float) -> str:
 
 def note_line(note: Note) -> str:
     """Return an event as a line of plain text."""
-    return f"{clock(note.at)} {note.event}: {note.text}"
+    return f"{clock(note.at)} {note.event:<16} {note.text}".rstrip()
 
 
 def header(
@@ -137,7 +137,8 @@ def _fit(rows: int, notes: int, caption: bool, height: int | None) -> tuple[int,
     room = height - _HEAD - caption
     if rows + notes <= room:
         return rows, notes, 0
-    notes = min(notes, max(room - rows, min(3, room // 4)))  # the latest events stay in sight in a low window, too
+    spare = room - rows
+    notes = min(notes, spare if spare > 0 else min(3, room // 4))  # a low window still shows the latest events
     shown = min(rows, room - notes)
     if shown < rows:
         shown = max(0, shown - 1)  # for the line that says so

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 REFRESH = 0.2  # seconds between two pictures of the table
 LINES = 0.25  # seconds between two looks for events, without a table
 PRICES = 1.0  # seconds between two lines about one coin
-HELD_LOG = 1000  # log lines kept while the table owns the terminal
+HELD_LOG = 50  # log lines kept while the table owns the terminal, the last ones
 
 
 class View(Protocol):
@@ -85,7 +85,7 @@ async def _ended(task: asyncio.Task[None]) -> None:
 def screen_view(log_level: str | None) -> View:
     """Return the table when stdout is a terminal and rich is installed, else plain lines; and start the log."""
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        start_log(log_level or "INFO")
+        start_log(log_level or "WARNING")
         return PlainView()
     try:
         from rich.console import Console
@@ -160,9 +160,9 @@ class TableView(_BoardView):
         return render.screen(head, rows, self.board.notes, caption, self._console, height)
 
     def close(self) -> None:
+        sys.stderr.writelines(self._held_log)
         if any(row.price is not None for row in self.rows()):
             self._console.print(self.draw())
-        sys.stderr.writelines(self._held_log)
 
 
 class PlainView(_BoardView):
@@ -179,7 +179,7 @@ class PlainView(_BoardView):
             await asyncio.sleep(LINES)
 
     def close(self) -> None:
-        self._print(prices=True)
+        self._print(prices=False)
 
     def _print(self, *, prices: bool) -> None:
         lines = [render.note_line(note) for note in self.board.take_notes()]
