@@ -16,6 +16,7 @@ from .bars import BINANCE_INTERVALS, Bar, fixed
 from .binance_rest import BinanceRest, error, restricted
 from .binance_rows import aggregated, bad_trade, decimal, quote_fields
 from .connection import Connection
+from .faults import Fault
 from .frames import text_frame
 from .market import Market, Trade
 from .sessions import Entry
@@ -140,6 +141,9 @@ class Binance(BinanceRest):
         for connection in self.connections:
             self.reply(connection, f'{{"e":"serverShutdown","E":{self.now()}}}')
         self.flush()
+
+    def can_have(self, fault: Fault) -> bool:
+        return True
 
     # -- events -------------------------------------------------------------------------------------------------
 

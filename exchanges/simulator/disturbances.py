@@ -88,6 +88,10 @@ class Disturbances(ABC):
     def shutdown_notice(self) -> None:
         raise SimulatorError("this venue sends no notice before it shuts down: shutdown-notice is Binance's")
 
+    def can_have(self, fault: Fault) -> bool:
+        """False for a notice that this venue does not send."""
+        return fault.kind != "shutdown-notice"
+
     # -- while they last ----------------------------------------------------------------------------------------
 
     def stalled(self) -> AbstractContextManager[None]:

@@ -76,7 +76,7 @@ class Market:
         start = now - now % MINUTE
         if bar.start != start:
             bar = self._open_bar(start)
-        scale, lot_scale, order = self.scale, self.lot_scale, self.order + 1
+        scale, lot_scale, order = self.scale, self.lot_scale, self.order
         last_id, last, lots, seller = self.last_id, 0, 0, False  # a batch begins with a new order
         trades: list[Trade] = []
         for trade_id, ticks, lots, sold in rows:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -215,20 +216,26 @@ class Simulator:
     def _known(self, fault: ScheduledFault) -> ScheduledFault:
         if fault.venue is not None and fault.venue not in self.venues:
             raise SimulatorError(f"fault for unknown venue {fault.venue!r}; here are {', '.join(self.venues)}")
+        if not self._targets(fault):
+            raise SimulatorError(f"fault {fault.fault}: {fault.venue or ', '.join(self.venues)} cannot have it")
         return fault
+
+    def _targets(self, fault: ScheduledFault) -> list[AnyVenue]:
+        named = [self.venues[fault.venue]] if fault.venue else self.venues.values()
+        return [venue for venue in named if venue.can_have(fault.fault)]
 
     def schedule(self, fault: ScheduledFault) -> None:
         """Have this fault ``start`` seconds from now."""
         self._known(fault)
-        for venue in [self.venues[fault.venue]] if fault.venue else self.venues.values():
-            self._later(fault.start, lambda venue=venue: self._begin(venue, fault))  # type: ignore[misc]  # lambda default
+        for venue in self._targets(fault):
+            self._later(fault.start, partial(self._begin, venue, fault))
 
     def _begin(self, venue: AnyVenue, fault: ScheduledFault) -> None:
         running = venue.inject(fault.fault)
         running.__enter__()
         self._running.append(running)
         if fault.duration is not None:
-            self._later(fault.duration, lambda: self._end(running))
+            self._later(fault.duration, partial(self._end, running))
 
     def _end(self, running: AbstractContextManager[None]) -> None:
         self._running.remove(running)

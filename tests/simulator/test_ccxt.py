@@ -1,0 +1,129 @@
+"""The real ccxt.pro classes work against the simulator as they do against the venues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import ccxt.pro
+import pytest
+
+from exchanges.simulator import Simulator
+
+VENUES = ["binance", "bybit"]
+
+
+def redirect(addresses: dict[str, Any], sim: Simulator) -> None:
+    """Replace scheme and host of every address, as ``rest_url`` and ``ws_url`` of settings.yaml do."""
+    for key, value in addresses.items():
+        if isinstance(value, dict):
+            redirect(value, sim)
+        elif isinstance(value, str) and "://" in value:
+            scheme, _, rest = value.partition("://")
+            base = sim.ws_url if scheme.startswith("ws") else sim.rest_url
+            addresses[key] = base + "/" + rest.partition("/")[2] if "/" in rest else base
+
+
+@asynccontextmanager
+async def connected(sim: Simulator, name: str) -> AsyncIterator[Any]:
+    options = {
+        "defaultType": "spot",
+        "fetchMarkets": {"types": ["spot"]},
+        "streamLimits": {"spot": 1},
+        "subscriptionLimitByStream": {"spot": 1024},
+    }
+    exchange = getattr(ccxt.pro, name)({"options": options})
+    redirect(exchange.urls["api"], sim)
+    try:
+        yield exchange
+    finally:
+        await exchange.close()
+
+
+@pytest.mark.parametrize("name", VENUES)
+async def test_markets_tickers_and_candles_load(name: str) -> None:
+    async with Simulator(rate=0) as sim, connected(sim, name) as exchange:
+        await sim[name].trade("BTC", count=30)
+        await exchange.load_markets()
+        assert len(exchange.markets) == 40
+        market = exchange.market("BTC/USDT")
+        assert (market["active"], market["spot"], market["precision"]["price"]) == (True, True, 0.01)
+        assert market["precision"]["amount"] == pytest.approx(1e-5)
+        tickers = await exchange.fetch_tickers(["BTC/USDT", "DOGE/USDT"])
+        last = sim[name].tape["BTC"][-1]
+        assert tickers["BTC/USDT"]["last"] == last.price
+        for ticker in tickers.values():
+            assert ticker["low"] <= ticker["last"] <= ticker["high"]
+            assert ticker["quoteVolume"] > 1e7
+            assert abs(ticker["percentage"]) < 30
+        candles = await exchange.fetch_ohlcv("BTC/USDT", "1m", limit=60)
+        assert len(candles) == 60
+        assert candles[-1][4] == last.price
+        assert candles[-1][5] == pytest.approx(sum(trade.quantity for trade in sim[name].tape["BTC"]))
+        assert abs(await exchange.fetch_time() - last.timestamp) < 5000
+
+
+@pytest.mark.parametrize("name", VENUES)
+async def test_old_trades_load_with_the_streams_ids(name: str) -> None:
+    async with Simulator(rate=0) as sim, connected(sim, name) as exchange:
+        made = await sim[name].trade("BTC", ids=range(1, 51))
+        method = {"fetchTradesMethod": "publicGetTrades"} if name == "binance" else {}
+        trades = await exchange.fetch_trades("BTC/USDT", limit=60, params=method)
+        trades.sort(key=lambda trade: int(trade["id"]))  # ccxt sorts trades of one millisecond by their ids as text
+        assert [(t["id"], t["price"], t["amount"], t["timestamp"], t["side"] == "sell") for t in trades] == [
+            (str(m.id), m.price, m.quantity, m.timestamp, m.buyer_maker) for m in made
+        ]
+        old = await exchange.fetch_trades("BTC/USDT", limit=5)
+        assert len(old) == 5
+
+
+@pytest.mark.parametrize("name", VENUES)
+async def test_trades_tickers_and_candles_are_watched_over_one_connection(name: str) -> None:
+    async with Simulator(rate=0) as sim, connected(sim, name) as exchange:
+        await exchange.load_markets()
+        symbols = ["BTC/USDT", "ETH/USDT"]
+        watching = asyncio.gather(
+            exchange.watch_trades_for_symbols(symbols),
+            exchange.watch_tickers(symbols),
+            exchange.watch_ohlcv_for_symbols([[symbol, "1m"] for symbol in symbols]),
+        )
+        async with asyncio.timeout(10):
+            while len(sim[name].topics) < 6:  # noqa: ASYNC110  # subscriptions of a foreign library
+                await asyncio.sleep(0.01)
+            (made,) = await sim[name].trade("BTC", price=60123.45, quantity=0.5, buyer_maker=False)
+            trades, tickers, candles = await watching
+        assert (trades[-1]["id"], trades[-1]["price"], trades[-1]["amount"]) == (str(made.id), 60123.45, 0.5)
+        assert trades[-1]["side"] == "buy"
+        assert trades[-1]["timestamp"] == made.timestamp
+        assert tickers["BTC/USDT"]["last"] == 60123.45 or name == "bybit"
+        assert "BTC/USDT" in candles or "ETH/USDT" in candles
+        assert len(sim[name].dials) == 1
+        assert sim[name].violations == []
+
+
+async def test_binance_us_is_served_too() -> None:
+    async with Simulator(rate=0, venues=("binance_us",)) as sim, connected(sim, "binanceus") as exchange:
+        await exchange.load_markets()
+        watching = asyncio.ensure_future(exchange.watch_trades("BTC/USDT"))
+        async with asyncio.timeout(10):
+            while not sim["binance_us"].topics:  # noqa: ASYNC110  # subscriptions of a foreign library
+                await asyncio.sleep(0.01)
+            (made,) = await sim["binance_us"].trade("BTC")
+            assert (await watching)[-1]["id"] == str(made.id)
+
+
+@pytest.mark.parametrize("name", VENUES)
+async def test_a_market_that_is_not_listed_is_unknown_to_ccxt(name: str) -> None:
+    async with Simulator(rate=0, coins=["BTC"]) as sim, connected(sim, name) as exchange:
+        await exchange.load_markets()
+        assert list(exchange.markets) == ["BTC/USDT"]
+
+
+@pytest.mark.parametrize(("name", "status"), [("binance", 451), ("bybit", 403)])
+async def test_a_block_raises_what_the_venue_makes_ccxt_raise(name: str, status: int) -> None:
+    async with Simulator(rate=0) as sim, connected(sim, name) as exchange:
+        with sim[name].blocked(status), pytest.raises(ccxt.BaseError) as raised:
+            await exchange.load_markets()
+        assert str(status) in str(raised.value)

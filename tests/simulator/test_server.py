@@ -1,0 +1,175 @@
+"""Starting, ending, wrong arguments, faults from outside the process, the control interface."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+
+from exchanges.simulator import Fault, ScheduledFault, Simulator, SimulatorError, parse_fault
+from exchanges.simulator.faults import KINDS, allowed
+
+from .client import dial, get, status_of, until
+
+
+async def test_a_port_in_use_is_one_clear_line() -> None:
+    async with Simulator(rate=0) as sim:
+        with pytest.raises(SimulatorError) as found:
+            await Simulator(port=sim.port).start()
+        assert str(found.value) == (
+            f"port {sim.port} on 127.0.0.1 is already in use; choose another with --port, or 0 for any free one"
+        )
+
+
+async def test_closing_frees_the_port_and_leaves_no_task_even_with_clients() -> None:
+    before = asyncio.all_tasks()
+    sim = Simulator(rate=200)
+    await sim.start()
+    async with dial(sim, "/ws/btcusdt@trade") as client, dial(sim, "/v5/public/spot") as other:
+        await until(lambda: client.frames)
+        own = asyncio.all_tasks() - before
+        await sim.close()
+        assert await client.gone() in (1001, 1006)
+        assert await other.gone() in (1001, 1006)
+        await until(lambda: sum(not task.done() for task in own) <= 2)  # those of the two clients
+    await sim.close()
+    await until(lambda: asyncio.all_tasks() == before)
+    async with Simulator(port=sim.port, rate=0) as again:
+        assert again.port == sim.port
+
+
+async def test_closing_does_not_wait_for_slow_answers() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        with sim["binance"].slow_rest(60):
+            call = asyncio.create_task(status_of(sim, "/api/v3/ping"))
+            await until(lambda: sim["binance"].rest_calls)
+            async with asyncio.timeout(5):
+                await sim.close()
+                with pytest.raises(aiohttp.ClientError):
+                    await call
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"venues": ("nope",)}, "unknown venue 'nope'; allowed are binance, binance_us, bybit"),
+    ({"venues": ("binance", "binance_us")}, "binance and binance_us have the same paths"),
+    ({"venues": ()}, "venues must be names"),
+    ({"venues": "binance"}, "venues must be names"),
+    ({"rate": -1}, "rate must be 0 or more"),
+    ({"coins": []}, "coins is empty"),
+    ({"faults": ["nope@1"]}, "unknown kind 'nope'"),
+    ({"faults": ["okx:cut@1"]}, "unknown venue 'okx'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_wrong_arguments_say_what_is_allowed(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(SimulatorError) as found:
+        Simulator(**arguments)
+    assert message in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+async def test_the_settings_lines_point_at_it() -> None:
+    async with Simulator(venues=("bybit", "binance_us"), rate=0) as sim:
+        assert sim.settings_yaml() == (
+            "exchanges:\n"
+            f'  - {{name: bybit, rest_url: "http://127.0.0.1:{sim.port}", ws_url: "ws://127.0.0.1:{sim.port}"}}\n'
+            f'  - {{name: binance_us, rest_url: "http://127.0.0.1:{sim.port}", ws_url: "ws://127.0.0.1:{sim.port}"}}\n'
+        )
+        assert await status_of(sim, "/api/v3/ping") == 200
+        assert await status_of(sim, "/elsewhere") == 404
+
+
+GOOD = [
+    ("stall@20+5", ScheduledFault(Fault("stall"), 20, 5)),
+    ("bybit:blocked-451@30+10", ScheduledFault(Fault("blocked", 451), 30, 10, "bybit")),
+    ("cut@10", ScheduledFault(Fault("cut"), 10)),
+    ("close-1008@10", ScheduledFault(Fault("close", 1008), 10)),
+    ("mute@1+2", ScheduledFault(Fault("mute"), 1, 2)),
+    ("refuse-429@1+2", ScheduledFault(Fault("refuse", 429), 1, 2)),
+    ("rest-down@1+2", ScheduledFault(Fault("rest-down", 503), 1, 2)),
+    ("slow-rest-2@1+2", ScheduledFault(Fault("slow-rest", 2.0), 1, 2)),
+    ("malformed-0.05@1", ScheduledFault(Fault("malformed", 0.05), 1)),
+    ("silent-doge@1", ScheduledFault(Fault("silent", "DOGE"), 1)),
+    ("late-0.1@0.5+1.5", ScheduledFault(Fault("late", 0.1), 0.5, 1.5)),
+    ("doubled-0.1@1", ScheduledFault(Fault("doubled", 0.1), 1)),
+    ("missing-0.1@1", ScheduledFault(Fault("missing", 0.1), 1)),
+    ("partition@1+2", ScheduledFault(Fault("partition"), 1, 2)),
+    ("binance_us:accept-then-drop@1+2", ScheduledFault(Fault("accept-then-drop"), 1, 2, "binance_us")),
+    ("shutdown-notice@3", ScheduledFault(Fault("shutdown-notice"), 3)),
+    ("stall+5", ScheduledFault(Fault("stall"), 0, 5)),
+]
+
+
+@pytest.mark.parametrize(("spec", "fault"), GOOD)
+def test_faults_are_read_as_written(spec: str, fault: ScheduledFault) -> None:
+    assert parse_fault(spec) == fault
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "", "@1", "nope@1", "stall@", "stall@x", "stall@1+", "stall@1+x", "stall@-1", "cut@1+5", "stall-5@1",
+        "blocked@1", "blocked-99@1", "close-1@1", "malformed@1", "malformed-2@1", "malformed-nan@1", "silent@1", "slow-rest-x@1",
+        "Bybit:stall@1", "stall@nan",
+    ],
+)  # fmt: skip
+def test_bad_faults_are_refused_in_one_line_with_what_was_found(spec: str) -> None:
+    with pytest.raises(SimulatorError) as found:
+        parse_fault(spec)
+    assert repr(spec) in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_an_unknown_kind_is_answered_with_all_kinds() -> None:
+    with pytest.raises(SimulatorError) as found:
+        parse_fault("nope@1")
+    assert allowed() in str(found.value)
+    assert all(kind in allowed() for kind in KINDS)
+
+
+async def test_scheduled_faults_begin_and_end_by_themselves() -> None:
+    async with Simulator(rate=0, faults=["bybit:stall@0.05+0.1", "binance:close-1012@0.1"]) as sim:
+        async with dial(sim) as client:
+            await until(lambda: sim["bybit"].faults == ["stall"])
+            assert sim["binance"].faults == []
+            assert await client.gone() == 1012
+        await until(lambda: sim["bybit"].faults == [])
+
+
+async def test_the_control_interface_starts_faults_and_tells_the_state() -> None:
+    async with Simulator(rate=0) as sim, dial(sim, "/ws/btcusdt@trade") as client, aiohttp.ClientSession() as session:
+        await until(lambda: sim["binance"].connections)
+        await sim["binance"].trade("BTC", count=3)
+        async with session.post(f"{sim.rest_url}/simulator/faults", json={"fault": "bybit:stall+5"}) as response:
+            assert await response.json() == {"started": "stall", "start": 0.0, "duration": 5.0}
+        await until(lambda: sim["bybit"].faults)
+        state = await get(sim, "/simulator")
+        assert state["replay"] is None
+        assert state["venues"]["bybit"]["faults"] == ["stall"]
+        binance = state["venues"]["binance"]
+        assert (binance["trades"], binance["violations"], binance["dials"]) == (3, [], 1)
+        assert binance["connections"] == [{"id": 1, "subscriptions": ["btcusdt@trade"], "waiting": 0}]
+        async with session.post(f"{sim.rest_url}/simulator/faults", json={"fault": "binance:cut"}) as response:
+            assert response.status == 200
+        assert await client.gone() == 1006
+
+
+@pytest.mark.parametrize("body", ["", "{}", "[]", '{"fault": 5}', '{"fault": "nope"}', '{"fault": "okx:cut"}'])
+async def test_the_control_interface_refuses_what_it_cannot_read(body: str) -> None:
+    async with (
+        Simulator(rate=0) as sim,
+        aiohttp.ClientSession() as session,
+        session.post(f"{sim.rest_url}/simulator/faults", data=body) as response,
+    ):
+        assert response.status == 400
+        assert (await response.json())["error"]
+
+
+async def test_a_notice_that_bybit_does_not_know_is_refused_by_the_control_interface() -> None:
+    async with Simulator(rate=0, venues=("bybit",)) as sim, aiohttp.ClientSession() as session:
+        async with session.post(f"{sim.rest_url}/simulator/faults", json={"fault": "shutdown-notice"}) as response:
+            assert response.status == 400
+        assert await status_of(sim, "/simulator/nope") == 404
