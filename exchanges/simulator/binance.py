@@ -31,6 +31,7 @@ _KINDS: dict[str, TopicKind] = {
     "bookTicker": "quotes",
     "kline": "candles",
 }
+_ALL_TICKERS = {"!ticker@arr": "ticker", "!miniTicker@arr": "miniTicker"}
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
 
@@ -68,6 +69,8 @@ class Binance(BinanceRest):
         return Entry(streams, combined)
 
     def topic(self, stream: str) -> Topic | None:
+        if stream in _ALL_TICKERS:
+            return Topic(stream, "ticker", None, _ALL_TICKERS[stream])
         match = _STREAM.fullmatch(stream)
         if match is None:
             return None
@@ -210,19 +213,26 @@ class Binance(BinanceRest):
         )
 
     def send_ticker(self, topic: Topic, market: Market, now: int) -> None:
+        self.send(topic.stream, compact(self._ticker(topic.variant, market, now)))
+
+    def send_all_tickers(self, topic: Topic, markets: list[Market], now: int) -> None:
+        if markets:
+            self.send(topic.stream, compact([self._ticker(topic.variant, market, now) for market in markets]))
+
+    def _ticker(self, variant: str, market: Market, now: int) -> dict[str, Any]:
         day = self.day(market, now)
         last, opened = day["lastPrice"], day["openPrice"]
         head = {"E": now, "s": market.id}
         event: dict[str, Any] = {"e": "24hrMiniTicker", **head, "c": last, "o": opened}
-        if topic.variant == "ticker":
+        if variant == "ticker":
             event = {"e": "24hrTicker", **head, "p": day["priceChange"], "P": day["priceChangePercent"]}
             event |= {"w": day["weightedAvgPrice"], "x": day["prevClosePrice"], "c": last, "Q": day["lastQty"]}
             event |= {"b": day["bidPrice"], "B": day["bidQty"], "a": day["askPrice"], "A": day["askQty"], "o": opened}
         event |= {"h": day["highPrice"], "l": day["lowPrice"], "v": day["volume"], "q": day["quoteVolume"]}
-        if topic.variant == "ticker":
+        if variant == "ticker":
             event |= {"O": day["openTime"], "C": day["closeTime"], "F": day["firstId"], "L": day["lastId"]}
             event["n"] = day["count"]
-        self.send(topic.stream, compact(event))
+        return event
 
     def send_candle(self, topic: Topic, market: Market, bar: Bar, closed: bool) -> None:
         price, lots = market.digits, market.lot_digits

@@ -39,6 +39,7 @@ KINDS: dict[str, Kind] = {
     "doubled": Kind("share", True, "that share of the trades comes twice"),
     "missing": Kind("share", True, "that share of the trades does not come on the stream"),
 }
+RETRY_AFTER = 5.0  # seconds that a refusal with 429 or 418 names, as at the venue
 _DEFAULTS = {"rest-down": "503"}
 _EXAMPLES = {"status": "451", "code": "1008", "seconds": "2", "share": "0.1", "coin": "DOGE"}
 
@@ -100,7 +101,8 @@ def parse_fault(spec: str) -> ScheduledFault:
 def _fault(spec: str, what: str) -> Fault:
     for name in sorted(KINDS, key=len, reverse=True):
         if what == name or what.startswith(name + "-"):
-            return Fault(name, _argument(spec, name, what[len(name) + 1 :] or _DEFAULTS.get(name, "")))
+            argument = _argument(spec, name, what[len(name) + 1 :] or _DEFAULTS.get(name, ""))
+            return Fault(name, argument, RETRY_AFTER if name == "refuse" and argument in (418, 429) else None)
     raise SimulatorError(f"fault {spec!r}: unknown kind {what!r}; allowed are {allowed()}")
 
 

@@ -156,7 +156,7 @@ class Simulator:
         tasks = [task for task in (self._heart, self._player) if task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
         self._heart = self._player = None
         for timer in self._timers:
             timer.cancel()
@@ -168,6 +168,9 @@ class Simulator:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end  # a mistake of the simulator itself must not look like a quiet venue
 
     async def _beat(self) -> None:
         while True:

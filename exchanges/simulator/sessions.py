@@ -183,14 +183,16 @@ class Sessions(Disturbances):
             self.unsubscribe(connection, stream)
 
     def _refusal(self, request: web.Request, now: float) -> web.Response | None:
+        laws = self.laws
+        too_many = self._dial_window.add(now, laws.dial_window) > laws.dials  # those in vain count too
+        if too_many:
+            self.violate(f"more than {laws.dials} dials within {laws.dial_window:g} s")
         if self.active("partition"):
             return cut_off(request)
         blocked, refused = self.active("blocked"), self.active("refuse")
         if blocked is not None:
             return self.blocked_response(int(blocked.argument or 451))
-        laws = self.laws
-        if self._dial_window.add(now, laws.dial_window) > laws.dials:
-            self.violate(f"more than {laws.dials} dials within {laws.dial_window:g} s")
+        if too_many:
             return self.too_many_dials(self._dial_window.free_in(now, laws.dial_window))
         if refused is not None:
             headers = {} if refused.seconds is None else {"Retry-After": f"{refused.seconds:g}"}

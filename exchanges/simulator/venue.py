@@ -44,6 +44,7 @@ class Venue(Sessions):
         super().__init__(name, f"{seed} {name} faults", laws)
         self.rate = rate
         self.paused = False
+        self._ahead = 0  # ms of the venue's clock before ours
         self.replay_clock = start  # Unix ms: stands still but for a replay; None = real time
         self.grace = 0  # ms that a quiet market's candle stays open past its end
         now = self.now()
@@ -68,7 +69,13 @@ class Venue(Sessions):
 
     def now(self) -> int:
         """The venue's time, Unix ms."""
-        return unix_ms() if self.replay_clock is None else self.replay_clock
+        return unix_ms() + self._ahead if self.replay_clock is None else self.replay_clock
+
+    def skip(self, seconds: float) -> None:
+        """Put the venue's clock forward: candles that end meanwhile are closed at once."""
+        self._ahead += round(seconds * 1000)
+        self.roll(self.now())
+        self.flush()
 
     @property
     def trades_made(self) -> int:
@@ -100,7 +107,8 @@ class Venue(Sessions):
     ) -> list[Trade]:
         """Make trades on ``coin`` now, one per id or ``count``; what is not given comes from the model.
 
-        They are on the tape, in REST and sent to the subscribers when this returns. Ids must go on increasing.
+        They are on the tape, in REST and sent to the subscribers when this returns. Ids must go on increasing. For
+        more than some thousands use ``burst``: readers too slow for the venue's patience are dropped here.
         """
         market = self.market(coin)
         first = market.next_id
@@ -211,8 +219,13 @@ class Venue(Sessions):
         if self.dumb:
             return
         for topic in self.topics_of("ticker"):
-            if topic.market in news and not self.is_silent(topic.market.coin):
+            if topic.market is None:
+                self.send_all_tickers(topic, [market for market in news if not self.is_silent(market.coin)], now)
+            elif topic.market in news and not self.is_silent(topic.market.coin):
                 self.send_ticker(topic, topic.market, now)
+
+    def send_all_tickers(self, topic: Topic, markets: list[Market], now: int) -> None:
+        """A topic of all markets: only some venues have one."""
 
     def send_candles(self, now: int) -> None:
         """The candles in progress of the markets that traded since the last call."""

@@ -123,3 +123,24 @@ async def test_a_shutdown_is_announced_to_each_connection() -> None:
         for client in (one, two):
             event = await client.first(lambda e: e.get("e") == "serverShutdown")
             assert isinstance(event["E"], int)
+
+
+async def test_all_tickers_come_in_one_array() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        await client.subscribe("!miniTicker@arr")
+        await sim["binance"].trade("BTC")
+        await sim["binance"].trade("ETH")
+        await until(lambda: len(client.events) > 1)
+        assert {event["s"] for event in client.events[1]} == {"BTCUSDT", "ETHUSDT"}
+
+
+async def test_a_clock_put_forward_closes_the_candles_in_between() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        await client.subscribe("btcusdt@kline_1m")
+        trades = await sim["binance"].trade("BTC", count=3)
+        sim["binance"].skip(120)
+        await until(lambda: sum('"x":true' in frame for frame in client.frames) >= 2)
+    finals = [json.loads(frame)["k"] for frame in client.frames if '"x":true' in frame]
+    assert finals[0]["n"] == 3
+    assert float(finals[0]["c"]) == trades[-1].price
+    assert finals[1]["t"] - finals[0]["t"] == 60_000

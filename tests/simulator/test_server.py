@@ -88,7 +88,7 @@ GOOD = [
     ("cut@10", ScheduledFault(Fault("cut"), 10)),
     ("close-1008@10", ScheduledFault(Fault("close", 1008), 10)),
     ("mute@1+2", ScheduledFault(Fault("mute"), 1, 2)),
-    ("refuse-429@1+2", ScheduledFault(Fault("refuse", 429), 1, 2)),
+    ("refuse-429@1+2", ScheduledFault(Fault("refuse", 429, 5.0), 1, 2)),
     ("rest-down@1+2", ScheduledFault(Fault("rest-down", 503), 1, 2)),
     ("slow-rest-2@1+2", ScheduledFault(Fault("slow-rest", 2.0), 1, 2)),
     ("malformed-0.05@1", ScheduledFault(Fault("malformed", 0.05), 1)),
@@ -112,8 +112,8 @@ def test_faults_are_read_as_written(spec: str, fault: ScheduledFault) -> None:
     "spec",
     [
         "", "@1", "nope@1", "stall@", "stall@x", "stall@1+", "stall@1+x", "stall@-1", "cut@1+5", "stall-5@1",
-        "blocked@1", "blocked-99@1", "close-1@1", "malformed@1", "malformed-2@1", "malformed-nan@1", "silent@1", "slow-rest-x@1",
-        "Bybit:stall@1", "stall@nan",
+        "blocked@1", "blocked-99@1", "close-1@1", "malformed@1", "malformed-2@1", "malformed-nan@1", "silent@1",
+        "slow-rest-x@1", "Bybit:stall@1", "stall@nan",
     ],
 )  # fmt: skip
 def test_bad_faults_are_refused_in_one_line_with_what_was_found(spec: str) -> None:
