@@ -321,6 +321,7 @@ class Terminal:
     def __init__(self, argv: list[str], columns: int, lines: int) -> None:
         self._argv = argv
         self._size = (columns, lines)
+        self._closed = asyncio.Event()
         self.shown = ""
 
     async def __aenter__(self) -> Terminal:
@@ -341,13 +342,14 @@ class Terminal:
             self.process.kill()
         await self.process.wait()
 
-    def _read(self) -> bool:
+    def _read(self) -> None:
         try:
             self.shown += os.read(self._master, 1 << 16).decode(errors="replace")
-        except OSError:  # nothing there, or the other side is closed
+        except BlockingIOError:
+            return
+        except OSError:  # EIO: nobody has the other side open any more
             asyncio.get_running_loop().remove_reader(self._master)
-            return False
-        return True
+            self._closed.set()
 
     def resize(self, columns: int, lines: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
@@ -360,8 +362,7 @@ class Terminal:
     async def end(self) -> int:
         async with asyncio.timeout(TIMEOUT):
             code = await self.process.wait()
-        while self._read():
-            pass
+            await self._closed.wait()
         return code
 
 
@@ -373,12 +374,12 @@ async def test_on_a_terminal_there_is_a_table_and_the_terminal_is_restored(setti
         terminal.resize(100, 12)
         await terminal.until("too low for them")
         terminal.resize(100, 50)
-        await terminal.until("connected")
+        await terminal.until(" LIVE  binance")
         terminal.process.send_signal(signal.SIGINT)
         assert await terminal.end() == 130
     left = terminal.shown.rindex("\x1b[?1049l")
     assert "INJ" in terminal.shown[left:]
-    assert terminal.shown.rindex("\x1b[?25h") > terminal.shown.rindex("\x1b[?25l")
+    assert terminal.shown.rindex("\x1b[?25h") > terminal.shown.rfind("\x1b[?25l")
     assert "Traceback" not in terminal.shown
 
 
