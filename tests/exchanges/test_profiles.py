@@ -1,0 +1,137 @@
+"""The table of venues, and the row that any other ccxt.pro id gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ccxt.pro
+import pytest
+
+from exchanges import Access, open_exchange
+from exchanges.adapter import Venue
+from exchanges.errors import Refused
+from exchanges.names import ALIASES, exchange_names
+from exchanges.profiles import RENAMES, named_profiles, profile_of
+
+
+def test_each_of_our_names_has_a_row_of_its_own() -> None:
+    assert [profile.name for profile in named_profiles()] == list(ALIASES)
+    for name, ccxt_id in ALIASES.items():
+        assert profile_of(name).name == name
+        assert profile_of(name).ccxt_id == ccxt_id
+
+
+def test_ccxts_name_for_binance_us_leads_to_our_row() -> None:
+    assert profile_of("binanceus") is profile_of("binance_us")
+
+
+def test_any_other_ccxt_pro_id_gets_the_generic_row() -> None:
+    profile = profile_of("kraken")
+    assert (profile.name, profile.ccxt_id) == ("kraken", "kraken")
+    assert not profile.sandbox
+    assert not profile.consecutive_ids
+    assert profile.candle_closed is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("binanse", "binance"), ("Bybit", "bybit"), ("binance-us", "binance_us"), ("krakken", "kraken")],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown exchange '{typed}'; did you mean .*\\b{meant}\\b"):
+        profile_of(typed)
+
+
+def test_a_name_that_is_like_no_other_is_answered_with_where_to_look() -> None:
+    with pytest.raises(ValueError, match="market-feed exchanges"):
+        profile_of("!?")
+
+
+@pytest.mark.parametrize("name", ["binance_testnet", "bybit_testnet"])
+async def test_the_testnets_talk_to_testnet_hosts_alone(name: str) -> None:
+    venue = open_exchange(name)
+    urls = [url for url in _strings(venue._api.urls["api"]) if "spot" in url or "api/v3" in url]
+    assert urls
+    assert all("testnet" in url or "demo" in url for url in urls), urls
+    await venue.close()
+
+
+@pytest.mark.parametrize("name", ["binance", "bybit"])
+async def test_the_option_sandbox_asks_for_the_testnet_too(name: str) -> None:
+    venue = open_exchange(name, Access(options={"sandbox": True}))
+    testnet = open_exchange(f"{name}_testnet")
+    assert venue._api.urls["api"] == testnet._api.urls["api"]
+    assert "sandbox" not in venue._api.options
+    await venue.close()
+    await testnet.close()
+
+
+@pytest.mark.parametrize("name", ["binance_us", "binanceus", "kraken", "upbit"])
+def test_a_venue_without_a_testnet_refuses_the_sandbox(name: str) -> None:
+    """ccxt would silently point binance_us at binance.com's testnet."""
+    with pytest.raises(Refused, match="has no testnet; binance_testnet and bybit_testnet") as caught:
+        open_exchange(name, Access(options={"sandbox": True}))
+    assert caught.value.exchange == profile_of(name).name
+
+
+def test_every_venue_either_has_a_testnet_or_says_that_it_has_none() -> None:
+    """Also those whose ``urls`` hold an empty entry for it."""
+    refused = set()
+    for name in exchange_names():
+        try:
+            venue = open_exchange(name, Access(options={"sandbox": True}))
+        except Refused:
+            refused.add(name)
+        else:
+            assert venue._api.isSandboxModeEnabled
+    assert {"binance_us", "kraken", "coinbase", "kucoin"} <= refused
+    assert not {"binance", "bybit", "okx", "deribit"} & refused
+
+
+def test_one_connection_is_wide_enough_on_every_row() -> None:
+    """What the documentation of the venues allows."""
+    for profile in named_profiles():
+        bybit = profile.ccxt_id == "bybit"
+        assert profile.chunk <= (10 if bybit else 1024)
+        assert profile.dials <= (500 if bybit else 300)
+
+
+def test_a_renamed_coin_has_its_older_code() -> None:
+    assert RENAMES["POL"] == ("MATIC",)
+    for coin, olds in RENAMES.items():
+        assert coin not in olds
+        assert all(old.isupper() for old in olds)
+
+
+def test_every_row_is_of_a_class_that_ccxt_has() -> None:
+    for profile in named_profiles():
+        assert hasattr(ccxt.pro, profile.ccxt_id)
+        assert isinstance(open_exchange(profile.name), Venue)
+
+
+@pytest.mark.parametrize(
+    ("frame", "row", "closed"),
+    [
+        ({"k": {"x": True}}, [60_000], True),
+        ({"k": {"x": False}}, [60_000], False),
+    ],
+)
+def test_binance_says_itself_whether_a_bar_is_closed(frame: Any, row: Any, closed: bool) -> None:
+    flag = profile_of("binance").candle_closed
+    assert flag is not None
+    assert flag(frame, row) is closed
+
+
+def test_bybit_says_it_bar_by_bar() -> None:
+    flag = profile_of("bybit").candle_closed
+    assert flag is not None
+    frame = {"data": [{"start": 0, "confirm": True}, {"start": 60_000, "confirm": False}]}
+    assert flag(frame, [0, 1.0]) is True
+    assert flag(frame, [60_000, 1.0]) is False
+    assert flag(frame, [120_000, 1.0]) is None
+
+
+def _strings(tree: Any) -> list[str]:
+    if isinstance(tree, dict):
+        return [text for branch in tree.values() for text in _strings(branch)]
+    return [tree] if isinstance(tree, str) else []
