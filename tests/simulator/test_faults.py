@@ -266,3 +266,24 @@ def good_rows(frames: list[str]) -> list[tuple[str, str]]:
             event = json.loads(frame)
             rows += [(row["s"], str(row.get("i") or row["t"])) for row in event.get("data", [event])]
     return rows
+
+
+async def test_a_burst_waits_for_a_slow_reader_and_ends_when_that_reader_is_cut() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        venue = sim["binance"]
+        async with aiohttp.ClientSession() as session, session.ws_connect(sim.ws_url + "/ws/btcusdt@trade"):
+            await until(lambda: venue.connections)
+            burst = asyncio.create_task(venue.burst(300_000, coins=["BTC"]))  # 50 MB: more than the sockets hold
+            made = -1
+            async with asyncio.timeout(20):
+                while made != len(venue.tape["BTC"]):  # until it stands still
+                    made = len(venue.tape["BTC"])
+                    await asyncio.sleep(0.3)
+            assert made < 300_000
+            assert venue.connections[0].waiting < 1_000_000
+            assert not burst.done()
+            venue.cut()
+            async with asyncio.timeout(20):
+                await burst
+        assert len(venue.tape["BTC"]) == 300_000
+        assert venue.dropped == []
