@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from exchanges.stream import Stream, Subscription, Trackers, contract_size
 BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
 REASON = 200  # characters of a reason
+CANDLES = 1000  # bars of one REST answer: what Binance and Bybit give at most
 
 
 class Venue:
@@ -35,6 +36,8 @@ class Venue:
         self.access = access
         self.trackers: Trackers = {}
         self._api = _session(profile, access)
+        self._fills = _session(profile, access)  # for filling gaps: a burst of requests is lawful, waiting loses trades
+        self._fills.enableRateLimit = False
 
     def __repr__(self) -> str:
         return f"<Venue {self.name} {self.access.market_type}, {len(self._api.markets or ())} markets>"
@@ -43,6 +46,11 @@ class Venue:
     def loaded(self) -> bool:
         return bool(self._api.markets)
 
+    @property
+    def can_fetch_trades(self) -> bool:
+        """Whether public trades can be had over REST."""
+        return bool(self._api.has.get("fetchTrades"))
+
     async def load(self) -> None:
         """Load the markets of the wanted type unless they are there. Raises VenueError."""
         if not self.loaded:
@@ -50,6 +58,7 @@ class Venue:
                 await self._api.load_markets()
             if not self.loaded:
                 raise Disconnected(self.name, f"answered with no {self.access.market_type} market at all")
+            self._fills.set_markets_from_exchange(self._api)
 
     def market(self, coin: str, override: str | None = None) -> str:
         """The market symbol of ``coin``: ``override``, or with the first quote currency in which the venue trades it.
@@ -78,25 +87,23 @@ class Venue:
         tickers = (normalize.ticker(rows.get(symbol), coin, self.name, now) for coin, symbol in markets.items())
         return [ticker for ticker in tickers if ticker is not None]
 
-    async def fetch_trades(
-        self, coin: str, symbol: str, from_id: int | None = None, limit: int = 1000
-    ) -> list[TradeEvent]:
-        """Recent public trades with the stream's own ids over REST, oldest first; from ``from_id`` on where it can.
+    async def fetch_trades(self, coin: str, symbol: str, from_id: int | None = None) -> list[TradeEvent]:
+        """Public trades with the stream's own ids over REST, oldest first: the newest, or from ``from_id`` on.
 
-        Raises VenueError.
+        ``from_id`` only where the profile has ``older_trades``. The newest are at most ``recent_limit``. Raises
+        VenueError.
         """
-        params = dict(self.profile.recent_trades)
-        if from_id is not None and params:
-            params["fromId"] = from_id
+        profile = self.profile
+        params = profile.recent_trades if from_id is None else {**profile.older_trades, "fromId": from_id}
         async with self._translated():
-            rows = await self._api.fetch_trades(symbol, limit=limit, params=params)
+            rows = await self._fills.fetch_trades(symbol, limit=profile.recent_limit, params=dict(params))
         now = time.time_ns()
         scale = contract_size(self._api.markets[symbol])
         trades = (normalize.trade(row, coin, self.name, now, scale) for row in rows)
         return [trade for trade in trades if trade is not None]
 
-    def stream(self, wanted: Subscription, listener: Listener) -> Stream:
-        """A new connection, not dialled yet. Markets must be loaded."""
+    def stream(self, wanted: Subscription, listener: Listener, on_going_down: Callable[[], None]) -> Stream:
+        """A new connection, not dialled yet. Markets must be loaded. ``on_going_down``: the venue will cut it soon."""
         exchange = _session(self.profile, self.access)
         exchange.set_markets_from_exchange(self._api)
         return Stream(
@@ -105,15 +112,23 @@ class Venue:
             wanted,
             listener,
             self.trackers,
+            on_going_down=on_going_down,
             ws_url=self.access.ws_url,
             timeout=self.access.timeout,
+            fetch_candles=self.fetch_candles,
             translate=partial(_translate, self.name),
             release=partial(_close, exchange),
         )
 
     async def close(self) -> None:
         """Release the REST session; streams are closed one by one."""
-        await _close(self._api)
+        await asyncio.gather(_close(self._api), _close(self._fills))
+
+    async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
+        """ccxt's OHLCV rows of a market from the bar that opened at ``since`` (Unix ms) on. Raises VenueError."""
+        async with self._translated():
+            rows: list[Any] = await self._fills.fetch_ohlcv(symbol, timeframe, since=since, limit=CANDLES)
+        return rows
 
     @contextlib.asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
@@ -163,7 +178,7 @@ def _session(profile: Profile, access: Access) -> Any:
     sandbox = profile.sandbox or bool(options.pop("sandbox", False))
     exchange = _class(profile.ccxt_id)({"enableRateLimit": True, "timeout": int(access.timeout * 1000)})
     if sandbox:
-        if not profile.testnet or "test" not in exchange.urls:
+        if not profile.testnet or not exchange.urls.get("test"):
             raise Refused(profile.name, "has no testnet; binance_testnet and bybit_testnet are the ones known to work")
         exchange.set_sandbox_mode(True)
     exchange.options = exchange.deep_extend(exchange.options, profile.options)

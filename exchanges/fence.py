@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from loguru import logger
+
 from exchanges.push import Latest, in_rows, pushed
 
 SAMPLE = 200  # characters of a bad frame that are reported
@@ -35,12 +37,14 @@ def arm(
     reading: Reading,
     latest: Sequence[Latest],
     on_bad_frame: Callable[[str], None],
+    on_other_frame: Callable[[Any], None],
     ws_url: str | None,
     timeout: float,
 ) -> None:
     """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
 
-    ``timeout``: seconds a dial may take; ccxt counts whole ones.
+    ``on_other_frame`` sees each frame that delivered nothing. ``timeout``: seconds a dial may take; ccxt counts whole
+    ones.
     """
     handle, dispatch, resolve, dial = (
         client.handle_message,
@@ -59,6 +63,7 @@ def arm(
             _salvage(message, error)
 
     def _salvage(message: Any, error: Exception) -> None:
+        logger.opt(exception=error).debug("a frame could not be handled")
         rows = list(in_rows(reading.frame))[reading.delivered :]  # before them all is delivered
         if not rows:
             on_bad_frame(_sample(message.data, error))
@@ -71,6 +76,8 @@ def arm(
     def noted(client: Any, frame: Any) -> None:
         reading.frame = frame
         dispatch(client, frame)
+        if not reading.delivered:
+            on_other_frame(frame)
 
     def quiet(result: Any, message_hash: Any) -> Any:
         return result if pushed(result, latest) else resolve(result, message_hash)

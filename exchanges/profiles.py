@@ -25,6 +25,10 @@ def _binance_candle_closed(frame: Any, row: Any) -> bool | None:
     return bool(frame["k"]["x"])
 
 
+def _binance_going_down(frame: Any) -> bool:
+    return isinstance(frame, dict) and frame.get("e") == "serverShutdown"
+
+
 def _bybit_candle_closed(frame: Any, row: Any) -> bool | None:
     return next((bool(bar["confirm"]) for bar in frame["data"] if bar["start"] == row[0]), None)
 
@@ -42,7 +46,11 @@ class Profile:
     dials: int = 100  # connection attempts per 5 minutes that the venue allows
     candle_closed: CandleFlag | None = None
     consecutive_ids: bool = False  # trade ids of a market count up by one
-    recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params that give the stream's own ids
+    recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params: the newest, the stream's ids
+    older_trades: Mapping[str, Any] = field(default_factory=dict)  # the same from an id on, which goes under "fromId"
+    recent_limit: int = 1000  # trades that such a request gives at most
+    session_limit: float | None = None  # seconds after which the venue cuts a connection
+    going_down: Callable[[Any], bool] | None = None  # whether a frame announces that the venue will cut it
     note: str = ""
 
 
@@ -83,7 +91,10 @@ def _binance(name: str, *, sandbox: bool = False, testnet: bool = True, note: st
         dials=300,  # per 5 minutes and IP: Binance, WebSocket streams, limits
         candle_closed=_binance_candle_closed,
         consecutive_ids=True,
-        recent_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # aggTrades have ids of their own
+        recent_trades={"fetchTradesMethod": "publicGetTrades"},  # aggTrades, ccxt's default, have ids of their own
+        older_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # dear: ccxt counts it 40 times the other
+        session_limit=86_400,
+        going_down=_binance_going_down,
         note=note,
     )
 
@@ -95,6 +106,7 @@ def _bybit(name: str, *, sandbox: bool = False, note: str = "") -> Profile:
         sandbox=sandbox,
         chunk=10,  # args per subscribe request on spot: Bybit v5, WebSocket connect
         dials=500,
+        recent_limit=60,  # on spot: Bybit v5, recent public trades
         candle_closed=_bybit_candle_closed,
         note=note,
     )

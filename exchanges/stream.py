@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from loguru import logger
 
 from exchanges import normalize
 from exchanges.candles import CandleTracker
@@ -14,6 +17,8 @@ from exchanges.events import Listener
 from exchanges.fence import SAMPLE, Reading, arm
 from exchanges.profiles import Profile
 from exchanges.push import Latest, Stores, Timeframes
+
+MEND_DELAYS = (1.0, 3.0, 10.0)  # seconds before fetching missed bars again
 
 Watch = Callable[[Sequence[str]], Awaitable[Any]]
 Trackers = dict[tuple[str, str], CandleTracker]
@@ -58,8 +63,10 @@ class Stream:
         listener: Listener,
         trackers: Trackers,
         *,
+        on_going_down: Callable[[], None],
         ws_url: str | None,
         timeout: float,
+        fetch_candles: Callable[[str, str, int], Awaitable[Sequence[Any]]],
         translate: Callable[[Exception], VenueError],
         release: Callable[[], Awaitable[None]],
     ) -> None:
@@ -69,6 +76,9 @@ class Stream:
         self._wanted = wanted
         self._listener = listener
         self._trackers = trackers
+        self._fetch_candles = fetch_candles
+        self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._on_going_down = on_going_down
         self._translate = translate
         self.close = release
         self._reading = Reading()
@@ -92,6 +102,10 @@ class Stream:
                         group.create_task(self._keep(call, group))
         except* VenueError as errors:
             raise errors.exceptions[0] from None
+        finally:
+            for task in self._mending.values():
+                task.cancel()
+            await asyncio.gather(*self._mending.values(), return_exceptions=True)
         raise Refused(self.name, "refused every subscription")
 
     def _install(self, ws_url: str | None, timeout: float) -> None:
@@ -142,13 +156,23 @@ class Stream:
                 listener.on_candle(candle)
             if tracker.bad != bad:
                 bad_row("candle", row)
+            if tracker.holes() and (symbol, timeframe) not in self._mending:
+                self._mending[symbol, timeframe] = asyncio.create_task(self._mend(symbol, timeframe))
 
         exchange.trades = Stores(coins, on_trade)
         exchange.ohlcvs = Timeframes(coins, timeframes, on_candle)
         exchange.tickers = Latest(coins, exchange.markets, on_ticker)
         exchange.bidsasks = Latest(coins, exchange.markets, on_quote)
         latest = (exchange.tickers, exchange.bidsasks)
-        exchange.on_new_client = lambda client: arm(client, reading, latest, listener.on_bad_frame, ws_url, timeout)
+        going_down = self._profile.going_down
+
+        def on_other_frame(frame: Any) -> None:
+            if going_down is not None and going_down(frame):
+                self._on_going_down()
+
+        exchange.on_new_client = lambda client: arm(
+            client, reading, latest, listener.on_bad_frame, on_other_frame, ws_url, timeout
+        )
 
     def _calls(self, channel: str) -> Iterator[_Call]:
         """The watch calls of one channel: multi-symbol ones in chunks the venue allows, else one per symbol."""
@@ -177,6 +201,23 @@ class Stream:
             return
         for symbol in call.symbols:  # one bad market in a request has the whole request refused
             group.create_task(self._keep(_Call(call.channel, (symbol,), call.watch), group))
+
+    async def _mend(self, symbol: str, timeframe: str) -> None:
+        """Fetch the bars that an outage left open or skipped, and close them; given up after a few attempts."""
+        tracker = self._trackers[symbol, timeframe]
+        for delay in (0.0, *MEND_DELAYS):
+            await asyncio.sleep(delay)
+            try:
+                rows = await self._fetch_candles(symbol, timeframe, tracker.holes()[0])
+            except VenueError as error:
+                logger.warning("{}: the {} bars of {} are not mended yet: {}", self.name, timeframe, symbol, error)
+                continue
+            for candle in tracker.fill(rows, time.time_ns()):
+                self._listener.on_candle(candle)
+            break
+        else:
+            logger.warning("{}: bars of {} stay open: {}", self.name, symbol, tracker.forget())
+        del self._mending[symbol, timeframe]
 
     def _unavailable(self, channel: str, symbols: Iterable[str], reason: str) -> None:
         self._listener.on_unavailable(channel, [self._coins[symbol] for symbol in symbols], reason)

@@ -1,8 +1,9 @@
 """When not to trade: after too many failures in too short a time, for a while.
 
 Data flows on whatever the breaker says; what it withholds is trust. It is open for exactly ``cooldown`` seconds, and
-``tradable`` is False for that time and no longer, as the contract says ("False while the breaker is open"). Half-open is
-therefore tradable, and safe: ``require_fresh`` still refuses every price that is too old, and one failure opens again.
+``tradable`` is False for that time and no longer, as the contract says ("False while the breaker is open"). Half-open
+is therefore tradable, and safe: ``require_fresh`` still refuses every price that is too old, and one failure opens it
+again.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class Breaker:
     while it is open change nothing: the cooldown is neither prolonged nor does it start with a debt.
 
     Half-open, the first failure opens it again, and data closes it: ``healthy_for`` seconds from the first piece to the
-    last, a quarter of the window unless told otherwise. That is long enough to outlast a connection that drops after its
-    first words, and a stall in between is a failure of its own.
+    last, a quarter of the window unless told otherwise. That is long enough to outlast a connection that drops after
+    its first words, and a stall in between is a failure of its own.
     """
 
     def __init__(self, failures: int, window: float, cooldown: float, healthy_for: float | None = None) -> None:

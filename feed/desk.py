@@ -3,108 +3,156 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
-from feed.backoff import Backoff
 from feed.clock import Clock
 from feed.dispatch import Dispatcher
+from feed.journal import Report
 from feed.prices import Prices
 from feed.staleness import Watchdog
+from feed.tape import Tape
 from feed.volatility import Volatility
 
-Report = Callable[..., None]
-"""report(event, exchange, **details): tells the log and the status subscribers."""
-
+CLOSED_BARS = 32  # per coin and timeframe: enough for what an outage leaves and another venue repeats
 BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; what comes in between is counted
 
 
 class Desk:
     """What the feed knows across venues and connections; every Intake hands its events in here."""
 
-    def __init__(
-        self, dispatcher: Dispatcher, watchdog: Watchdog, prices: Prices, volatility: Volatility, clock: Clock
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, clock: Clock) -> None:
         self.dispatcher = dispatcher
-        self.watchdog = watchdog
-        self.prices = prices
-        self.volatility = volatility
         self.clock = clock
-        self.messages = 0  # events delivered by all connections
+        self.prices = Prices()
+        self.volatility = Volatility()
+        self.messages = 0  # events of all connections
         self.last_message: float | None = None  # monotonic seconds
         self.bad_frames = 0
-        self.stirred = asyncio.Event()  # the watchdog should look at once: a connection stands, a silence has ended
+        self._closed: dict[tuple[str, str], deque[int]] = {}  # (coin, timeframe) -> the bars closed last
+
+    def on_trade(self, trade: TradeEvent) -> None:
+        """A trade in its place in the order."""
+        self.dispatcher.publish("trades", trade.coin, trade)
+
+    def on_price(self, trade: TradeEvent, now: float) -> None:
+        """A trade that is its coin's newest: its price."""
+        self.dispatcher.publish("prices", trade.coin, self.prices.on_trade(trade, now))
+
+    def on_ticker(self, ticker: Ticker) -> None:
+        tick = self.prices.on_ticker(ticker, self.clock.monotonic())
+        if tick is not None:
+            self.dispatcher.publish("prices", ticker.coin, tick)
+
+    def on_candle(self, candle: Candle) -> None:
+        """A bar or its state so far; a bar that another venue or connection closed already is not closed again."""
+        if candle.closed:
+            closed = self._closed.setdefault((candle.coin, candle.timeframe), deque(maxlen=CLOSED_BARS))
+            if candle.timestamp in closed:
+                return
+            closed.append(candle.timestamp)
+            self.volatility.add(candle)
+        self.dispatcher.publish(candles(candle.timeframe), candle.coin, candle)
+
+    def on_quote(self, quote: Quote) -> None:
+        self.dispatcher.publish("quotes", quote.coin, quote)
 
 
 class Intake:
-    """The listener of one connection. It takes nothing once it is closed: an old connection may still drain."""
+    """The listener of one connection: notes signs of life, and passes on what is to be delivered.
 
-    def __init__(self, desk: Desk, exchange: str, backoff: Backoff, report: Report) -> None:
-        self.exchange = exchange
+    ``delivering`` is False while the connection is on trial; nothing counts any more once ``close`` was called, for an
+    old connection may still drain. ``stir`` is called when data ends a silence that was told.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        watchdog: Watchdog,
+        tape: Tape,
+        exchange: str,
+        report: Report,
+        *,
+        stir: Callable[[], None],
+        delivering: bool,
+    ) -> None:
+        self.delivering = delivering
         self.flowing = asyncio.Event()  # set with the first event
-        self.open = True
+        self.first_data: float | None = None  # monotonic seconds
+        self.last_data: float | None = None
+        self._open = True
         self._desk = desk
-        self._backoff = backoff
+        self._watchdog = watchdog
+        self._tape = tape
+        self._exchange = exchange
         self._report = report
+        self._stir = stir
         self._bad_frames = BadFrames(exchange, report)
+        self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
+
+    def deliver(self) -> None:
+        """The trial is over. Its tickers tell the day's figures; their prices may be old by now."""
+        self.delivering = True
+        for ticker in self._learned.values():
+            self._desk.prices.learn(ticker)
+        self._learned.clear()
 
     def close(self) -> None:
-        self.open = False
+        self._open = self.delivering = False
         self._bad_frames.close()
 
     def on_trade(self, trade: TradeEvent) -> None:
-        if not self._heard(trade.coin):
-            return
-        desk = self._desk
-        tick = desk.prices.on_trade(trade, desk.clock.monotonic())
-        desk.dispatcher.publish("trades", trade.coin, trade)
-        desk.dispatcher.publish("prices", trade.coin, tick)
+        now = self._heard(trade.coin)
+        if self.delivering and self._tape.accept(trade, now):
+            self._desk.on_price(trade, now)
 
     def on_ticker(self, ticker: Ticker) -> None:
-        if self._heard(ticker.coin):
-            self.on_figures(ticker)
+        self._heard(ticker.coin)
+        self.on_figures(ticker)
 
     def on_figures(self, ticker: Ticker) -> None:
-        """A ticker, over REST too: it prices a coin and tells its day, but it is no sign of life of the connection."""
-        tick = self._desk.prices.on_ticker(ticker, self._desk.clock.monotonic())
-        if tick is not None:
-            self._desk.dispatcher.publish("prices", ticker.coin, tick)
+        """A ticker over REST: it prices a coin and tells its day, but is no sign of life of the connection."""
+        if self.delivering:
+            self._desk.on_ticker(ticker)
+        elif self._open:
+            self._learned[ticker.coin] = ticker
 
     def on_candle(self, candle: Candle) -> None:
-        if not self._heard(candle.coin):
-            return
-        if candle.closed:
-            self._desk.volatility.add(candle)
-        self._desk.dispatcher.publish(candles(candle.timeframe), candle.coin, candle)
+        self._heard(candle.coin)
+        if self.delivering:
+            self._desk.on_candle(candle)
 
     def on_quote(self, quote: Quote) -> None:
-        if self._heard(quote.coin):
-            self._desk.dispatcher.publish("quotes", quote.coin, quote)
+        self._heard(quote.coin)
+        if self.delivering:
+            self._desk.on_quote(quote)
 
     def on_bad_frame(self, sample: str) -> None:
-        if self.open:
+        if self._open:
             self._desk.bad_frames += 1
             self._bad_frames.add(sample)
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str) -> None:
-        if self.open:
+        if self._open:
             for coin in coins:
-                self._report("coin_unavailable", self.exchange, coin=coin, channel=channel, reason=reason)
+                self._report("coin_unavailable", self._exchange, coin=coin, channel=channel, reason=reason)
 
-    def _heard(self, coin: str) -> bool:
-        """Note that data of ``coin`` came; False when this connection counts no more."""
-        if not self.open:
-            return False
+    def _heard(self, coin: str) -> float:
+        """Note that data of ``coin`` came; returns when (monotonic seconds)."""
         desk = self._desk
         now = desk.clock.monotonic()
-        desk.messages += 1
-        desk.last_message = now
-        self._backoff.note_data(now)
-        if desk.watchdog.note(coin, now):
-            desk.stirred.set()
-        if not self.flowing.is_set():
-            self.flowing.set()
-        return True
+        if self._open:
+            self.last_data = now
+            if self.first_data is None:
+                self.first_data = now
+                self.flowing.set()
+            if self.delivering:
+                desk.messages += 1
+                desk.last_message = now
+                if self._watchdog.note(coin, now):
+                    self._stir()
+        return now
 
 
 class BadFrames:

@@ -172,7 +172,8 @@ class Failover:
         if not venues or len(set(venues)) != len(venues):
             raise ValueError(f"venues are {list(venues)!r}; allowed is one or more, each once")
         self._venues = tuple(venues)
-        self._attempts = attempts_before_failover
+        self.attempts_before_failover = attempts_before_failover
+        """Failed attempts in a row after which a venue is left; the caller may change it."""
         self._failback_after = failback_after
         self._cooldown = blocked_cooldown
         self._stable_after = stable_after
@@ -222,7 +223,8 @@ class Failover:
         stable = turn.first is not None and turn.flowed >= self._stable_after
         turn.failed = 0 if stable else turn.failed + 1
         turn.first = None
-        if turn.failed >= self._attempts or (trial and trial.first is not None and trial.flowed >= self._stable_after):
+        rescued = trial is not None and trial.first is not None and trial.flowed >= self._stable_after
+        if turn.failed >= self.attempts_before_failover or rescued:
             attempts = (
                 f"{turn.failed} failed attempt{'s' * (turn.failed != 1)} in a row" if turn.failed else "connection lost"
             )

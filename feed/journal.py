@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from loguru import logger
 
+from feed.breaker import Breaker, Transition
 from feed.clock import Clock
 from feed.dispatch import Dispatcher
 from feed.events import FeedState
+
+Report = Callable[..., None]
+"""report(event, exchange, **details), which is Journal.note."""
 
 # state -> the event that moves the feed on -> where to. Journal.note is the one place that applies it.
 _MOVES: Mapping[FeedState, Mapping[str, FeedState]] = {
@@ -35,10 +39,15 @@ _LEVELS: Mapping[str, str] = {  # of the log; what is not here is INFO
     "exchange_blocked": "WARNING",
     "bad_frame": "WARNING",
     "slow_callback": "WARNING",
+    "failover": "WARNING",
+    "circuit_open": "WARNING",
+    "gap": "WARNING",
     "error": "WARNING",
     "callback_error": "DEBUG",  # the dispatcher logs the error itself, with its traceback
 }
-_ERRORS = frozenset({"error", "disconnected", "exchange_blocked", "callback_error"})
+_FAILURES = frozenset({"disconnected", "feed_stale", "failover", "exhausted"})  # what the circuit breaker counts
+FLOWING = 2.0  # seconds since the last data up to which it flows
+_ERRORS = frozenset({"error", "disconnected", "exchange_blocked", "callback_error", "exhausted"})
 
 
 class Journal:
@@ -47,12 +56,13 @@ class Journal:
     ``exchange`` is the venue that the last connection event was about.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, breaker: Breaker) -> None:
         self.state = FeedState.IDLE
         self.exchange = ""
         self.reconnects = 0  # connections that carried data after one was lost
         self.failovers = 0
         self.errors = 0
+        self.breaker = breaker
         self._clock = clock
         self._lost = False
         self.dispatcher = Dispatcher(self._report)
@@ -71,6 +81,23 @@ class Journal:
         logger.log(_LEVELS.get(event, "INFO"), "{} {} {}", event, exchange, told)
         details = {"exchange": exchange, "at": int(self._clock.now() * 1000), **details}
         self.dispatcher.publish("status", "", (event, details))
+        if event in _FAILURES:
+            self._told(self.breaker.failure(event, self._clock.monotonic()))
+
+    def look(self, last_data: float | None) -> None:
+        """Let the breaker see the time, and when data came last (monotonic seconds)."""
+        now = self._clock.monotonic()
+        self._told(self.breaker.tick(now))
+        if last_data is not None and now - last_data < FLOWING and self.state is FeedState.LIVE:
+            self._told(self.breaker.data(now))
+
+    def _told(self, transitions: Iterable[Transition]) -> None:
+        for transition in transitions:
+            details: dict[str, Any] = {}
+            if transition.seconds is not None:
+                until = int((self._clock.now() + transition.seconds) * 1000)
+                details = {"reason": transition.reason, "until": until}
+            self.note(transition.event, self.exchange, **details)
 
     def _report(self, event: str, details: dict[str, Any]) -> None:
         self.note(event, self.exchange, **details)

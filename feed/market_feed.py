@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,19 +14,18 @@ from loguru import logger
 
 from exchanges.events import Candle, Quote, TradeEvent
 from feed.arguments import coins_of, known_timeframe, order_of, seconds, watched
+from feed.breaker import Breaker
 from feed.clock import Clock
 from feed.desk import Desk, candles
 from feed.dispatch import Subscription
 from feed.errors import FeedError, NoExchangeAvailable, StaleDataError
 from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
 from feed.journal import Journal
-from feed.prices import Prices
 from feed.settings import Settings, check, load_settings
-from feed.staleness import Kind, Watchdog
 from feed.supervisor import Supervisor
-from feed.volatility import Volatility
 
 Coins = Collection[str] | None
+LOOK = 0.5  # seconds between two looks of the circuit breaker
 CLOSE_TIMEOUT = 1.0  # seconds that coroutine callbacks have to finish what is queued for them
 
 _HEALTH: Mapping[FeedState, str] = {
@@ -80,12 +77,10 @@ class MarketFeed:
         if "candles" in self._wanted.channels:
             self._wanted.timeframes.append(self._settings.candle_timeframe)
         self._clock = Clock()
-        self._journal = Journal(self._clock)
+        limits = self._settings.circuit_breaker
+        self._journal = Journal(self._clock, Breaker(limits.failures, limits.window, limits.cooldown))
         self._dispatcher = self._journal.dispatcher
-        self._prices = Prices()
-        self._volatility = Volatility()
-        self._watchdog = Watchdog(self._settings.staleness)
-        self._desk = Desk(self._dispatcher, self._watchdog, self._prices, self._volatility, self._clock)
+        self._desk = Desk(self._dispatcher, self._clock)
         self._supervisor: Supervisor | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -160,7 +155,9 @@ class MarketFeed:
         seconds("timeout", timeout, "retrying for ever")
         if self._supervisor is None:
             self._dispatcher.reopen()
-            self._supervisor = Supervisor(self._order, self._settings, self._wanted, self._desk, self._journal.note)
+            self._supervisor = Supervisor(
+                self._order, self._settings, self._wanted, self._desk, self._journal.note, patient=timeout is None
+            )
             self._running = asyncio.create_task(self._run(self._supervisor), name="market feed")
         supervisor = self._supervisor
         try:
@@ -199,7 +196,7 @@ class MarketFeed:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(supervisor.run(), name="market feed supervisor")
-                group.create_task(self._watch(supervisor), name="market feed watchdog")
+                group.create_task(self._guard(), name="market feed breaker")
         except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
             logger.opt(exception=errors).critical("the feed ended over an unforeseen error")
             self._journal.note("error", supervisor.exchange, error=f"unforeseen {errors.exceptions[0]!r}")
@@ -208,31 +205,21 @@ class MarketFeed:
             if not supervisor.ready.done():
                 supervisor.ready.set_exception(FeedError("disconnect() was called before any data came"))
 
-    async def _watch(self, supervisor: Supervisor) -> None:
-        """Tell silences and their ends, and drop a connection that has gone dead."""
-        watchdog, desk = self._watchdog, self._desk
+    async def _guard(self) -> None:
+        """Have the circuit breaker look at the time and at the data."""
         while True:
-            now = self._clock.monotonic()
-            due = watchdog.next_check(now) - now
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if due == math.inf else due):
-                    await desk.stirred.wait()
-            desk.stirred.clear()
-            for finding in watchdog.check(self._clock.monotonic()):
-                if finding.kind is Kind.DEAD:
-                    supervisor.drop(f"no data for {finding.seconds:.1f} s")
-                else:
-                    self._journal.note(str(finding.kind), supervisor.exchange, **finding.details)
+            await self._clock.sleep(LOOK)
+            self._journal.look(self._desk.last_message)
 
     # Asking
 
     def get_price(self, coin: str) -> PriceTick | None:
         """The coin's latest tick, None before the first."""
-        return self._prices.ticks.get(coin.upper())
+        return self._desk.prices.ticks.get(coin.upper())
 
     def get_all_prices(self) -> dict[str, PriceTick]:
         """The latest tick of each coin that has one."""
-        return dict(self._prices.ticks)
+        return dict(self._desk.prices.ticks)
 
     @property
     def current_prices(self) -> dict[str, PriceTick]:
@@ -247,7 +234,7 @@ class MarketFeed:
         """
         limit = seconds("max_age", max_age, "coin_stale_after") or self._settings.staleness.coin_stale_after
         now = self._clock.monotonic()
-        tick, priced = self.get_price(coin), self._prices.priced_at.get(coin.upper())
+        tick, priced = self.get_price(coin), self._desk.prices.priced_at.get(coin.upper())
         if tick is None or priced is None or now - priced > limit:
             raise StaleDataError(coin.upper(), None if priced is None else now - priced, limit)
         if not self.tradable:
@@ -261,14 +248,14 @@ class MarketFeed:
     @property
     def tradable(self) -> bool:
         """False while the circuit breaker is open."""
-        return True
+        return self._journal.breaker.tradable
 
     def volatility(self, coin: str, window: int = 60) -> float | None:
         """Standard deviation of the 1-minute log returns over the last ``window`` closed candles, in percent.
 
         None while there are too few; needs the channel candles with the timeframe 1m.
         """
-        return self._volatility.volatility(coin.upper(), window)
+        return self._desk.volatility.volatility(coin.upper(), window)
 
     @property
     def status(self) -> FeedStatus:
@@ -292,7 +279,7 @@ class MarketFeed:
         return asdict(self.status) | {
             "state": str(self._journal.state),
             "coins": [config.symbol for config in self.coin_configs],
-            "prices_cached": len(self._prices.ticks),
+            "prices_cached": len(self._desk.prices.ticks),
             "last_message_age": None if heard is None else self._clock.monotonic() - heard,
         }
 

@@ -36,12 +36,7 @@ class Prices:
         Its 24 h figures are taken over either way.
         """
         coin = ticker.coin
-        exchange, volume, change = self._day.get(coin, _UNKNOWN)
-        if exchange != ticker.exchange:
-            volume = change = nan
-        volume = volume if ticker.volume_24h is None else ticker.volume_24h
-        change = change if ticker.change_24h is None else ticker.change_24h
-        self._day[coin] = (ticker.exchange, volume, change)
+        volume, change = self.learn(ticker)
         last = self.ticks.get(coin)
         if not ticker.timestamp or (
             last is not None and last.exchange == ticker.exchange and ticker.timestamp <= last.timestamp
@@ -51,6 +46,16 @@ class Prices:
         self.ticks[coin] = tick
         self.priced_at[coin] = now
         return tick
+
+    def learn(self, ticker: Ticker) -> tuple[float, float]:
+        """Take over a ticker's 24 h figures, without its price; returns turnover and change as they are known now."""
+        exchange, volume, change = self._day.get(ticker.coin, _UNKNOWN)
+        if exchange != ticker.exchange:
+            volume = change = nan
+        volume = volume if ticker.volume_24h is None else ticker.volume_24h
+        change = change if ticker.change_24h is None else ticker.change_24h
+        self._day[ticker.coin] = (ticker.exchange, volume, change)
+        return volume, change
 
     def forget(self, coin: str) -> None:
         """Drop a coin that is watched no more."""

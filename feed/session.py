@@ -1,28 +1,36 @@
-"""One venue carried until it fails: its markets, its 24 h figures, its stream."""
+"""One venue carried until it fails: its markets, its 24 h figures, its stream, and the stream's successor in time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from loguru import logger
 
 from exchanges import Subscription
 from exchanges.errors import Disconnected, Refused, VenueError
-from feed.desk import Desk, Intake, Report
+from feed.backoff import Backoff
+from feed.budget import DialBudget
+from feed.desk import Desk, Intake
 from feed.events import CoinConfig
+from feed.journal import Report
+from feed.settings import Settings
+from feed.staleness import Watchdog
+from feed.tape import Tape
 
 if TYPE_CHECKING:
     from exchanges.adapter import Venue
-    from feed.backoff import Backoff
-    from feed.budget import DialBudget
+    from exchanges.stream import Stream
 
 FIGURES_TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the stream
+OVERLAP = 2.0  # seconds that a connection stays beside its successor: until that has subscribed to everything
+EARLY = 600.0  # seconds before the venue cuts a connection that it is replaced
 
 
 class Wanted(Protocol):
-    """What a session subscribes to; the feed may change it while a session runs."""
+    """What a session subscribes to; what is added is asked for from the next connection on."""
 
     @property
     def coins(self) -> Sequence[CoinConfig]: ...
@@ -34,11 +42,21 @@ class Wanted(Protocol):
     def timeframes(self) -> Sequence[str]: ...
 
 
+@dataclass(slots=True)
+class _Link:
+    """One connection."""
+
+    stream: Stream
+    intake: Intake
+    running: asyncio.Task[None]
+    worn: asyncio.Event  # it should be replaced
+
+
 class Session:
     """Carries one venue: ``carry`` runs until the connection is lost and raises why.
 
-    ``connect_timeout``: seconds from the dial to the first data, at which ``on_connected`` is called. ``dismiss`` takes
-    the closing of a stream off our hands: a dead peer may hold it up, the next dial must not wait for it.
+    On trial it delivers nothing until ``promote``. ``dismiss`` takes the closing of a stream off our hands: a dead peer
+    may hold it up, the next dial must not wait for it. ``missing`` are the coins that the venue does not list.
     """
 
     def __init__(
@@ -46,109 +64,191 @@ class Session:
         venue: Venue,
         wanted: Wanted,
         desk: Desk,
-        backoff: Backoff,
-        budget: DialBudget,
+        watchdog: Watchdog,
+        settings: Settings,
         report: Report,
         *,
-        connect_timeout: float,
-        on_connected: Callable[[], None],
+        stir: Callable[[], None],
         dismiss: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
+        connection = settings.connection
         self.venue = venue
-        self.backoff = backoff
+        self.backoff = Backoff(
+            connection.backoff_initial, connection.backoff_max, connection.backoff_jitter, connection.stable_after
+        )
+        self.tape = Tape(venue, settings.backfill, desk.on_trade, report, desk.clock)
         self.connected = False  # whether the connection carried last had delivered anything
+        self.delivering = False  # False while on trial
+        self.missing: list[CoinConfig] = []
         self._wanted = wanted
         self._desk = desk
-        self._budget = budget
+        self._watchdog = watchdog
+        self._budget = DialBudget(venue.profile.dials)
         self._report = report
-        self._connect_timeout = connect_timeout
-        self._on_connected = on_connected
+        self._connect_timeout = connection.connect_timeout
+        self._stir = stir
         self._dismiss = dismiss
         self._dropped: asyncio.Future[NoReturn] | None = None
         self._figured: set[str] = set()  # coins whose 24 h figures were fetched
+        self._told_missing: set[str] = set()
+        self._since: Mapping[str, int] = {}
+        self._link: _Link | None = None
+
+    @property
+    def last_data(self) -> float | None:
+        """When the connection that is carried delivered last, monotonic seconds; None while it has not."""
+        return None if self._link is None else self._link.intake.last_data
 
     def drop(self, reason: str) -> None:
         """End the connection that is carried, if there is one: ``carry`` raises Disconnected."""
         if self._dropped is not None and not self._dropped.done():
             self._dropped.set_exception(Disconnected(self.venue.name, reason))
 
-    async def carry(self) -> NoReturn:
-        """Connect, deliver, and raise VenueError when it is over."""
+    def promote(self, since: Mapping[str, int]) -> None:
+        """The trial is over, the connection delivers from now on. ``since``: see ``carry``."""
+        self.delivering = True
+        if self._link is not None:
+            markets = self._markets()
+            self.tape.resumed(markets, since)
+            self._watchdog.start(markets, self._desk.clock.monotonic())
+            self._link.intake.deliver()
+
+    def demote(self) -> None:
+        """Another venue delivers from now on."""
+        self.delivering = False
+        if self._link is not None:
+            self._link.intake.close()
+
+    async def carry(self, since: Mapping[str, int], *, trial: bool = False) -> NoReturn:
+        """Connect, deliver, and raise VenueError when it is over.
+
+        ``since``: the time (Unix ms) of each coin's last trade on the venue that was left; what came later is fetched.
+        """
         venue, desk = self.venue, self._desk
         self.connected = False
+        self.delivering = not trial
         await desk.clock.sleep(self._budget.wait(desk.clock.monotonic()))
-        self._report("connecting", venue.name)
+        self._tell("connecting")
         await venue.load()
         markets = self._markets()
-        intake = Intake(desk, venue.name, self.backoff, self._report)
-        await self._fetch_figures(markets, intake)
-        self._budget.spend(desk.clock.monotonic())
-        stream = venue.stream(Subscription(markets, self._wanted.channels, self._wanted.timeframes), intake)
+        figures = await self._fetch_figures(markets)
         self._dropped = asyncio.get_running_loop().create_future()
-        self._dropped.add_done_callback(lambda dropped: dropped.cancelled() or dropped.exception())  # told or not
-        running = asyncio.create_task(stream.run(), name=f"stream {venue.name}")
-        flowing = asyncio.create_task(intake.flowing.wait(), name=f"first data {venue.name}")
+        self._dropped.add_done_callback(lambda dropped: dropped.cancelled() or dropped.exception())  # awaited or not
+        if self.delivering:
+            self.tape.resumed(markets, since)
+        self._link = self._dial(markets)
+        for ticker in figures:
+            self._link.intake.on_figures(ticker)
         try:
-            await self._first_of(running, flowing, self._connect_timeout)
+            await self._until_flowing(self._link)
             self.connected = True
-            self._report("connected", venue.name, coins=list(markets))
-            self._on_connected()
-            desk.watchdog.start(markets, desk.clock.monotonic())
-            desk.stirred.set()
-            await self._first_of(running, self._dropped, None)
-            raise AssertionError("a stream ends by raising")
+            if self.delivering:
+                self._watchdog.start(markets, desk.clock.monotonic())
+            self._tell("connected", coins=list(markets))
+            self._stir()
+            while True:
+                await self._until_worn(self._link)
+                self._link = await self._replaced(self._link, markets)
         finally:
-            intake.close()
-            desk.watchdog.lost()
-            self.backoff.note_disconnect(desk.clock.monotonic())
-            flowing.cancel()
-            running.cancel()
             self._dropped.cancel()
-            self._dismiss(_ended(running, flowing, stream.close()))
+            self._hang_up(self._link)
+            self._link = None
+            if self.delivering:
+                self.tape.lost()
+                self._watchdog.lost()
 
-    async def _first_of(self, running: asyncio.Future[Any], other: asyncio.Future[Any], timeout: float | None) -> None:
-        """Return when ``other`` is done; raise what ended the stream, or Disconnected after ``timeout`` seconds."""
-        done, _ = await asyncio.wait({running, other}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if not done:
-            raise Disconnected(self.venue.name, f"no data within {timeout:g} s of the dial")
-        for future in (running, other):
-            if future in done:
-                future.result()
+    def _tell(self, event: str, **details: Any) -> None:
+        """A trial is nobody's business but the log's."""
+        if self.delivering:
+            self._report(event, self.venue.name, **details)
+        else:
+            logger.info("{} {} on trial", event, self.venue.name)
+
+    def _dial(self, markets: Mapping[str, str]) -> _Link:
+        self._budget.spend(self._desk.clock.monotonic())
+        name, wanted, worn = self.venue.name, self._wanted, asyncio.Event()
+        intake = Intake(
+            self._desk, self._watchdog, self.tape, name, self._report, stir=self._stir, delivering=self.delivering
+        )
+        stream = self.venue.stream(Subscription(markets, wanted.channels, wanted.timeframes), intake, worn.set)
+        return _Link(stream, intake, asyncio.create_task(stream.run(), name=f"stream {name}"), worn)
+
+    def _hang_up(self, link: _Link) -> None:
+        link.intake.close()
+        link.running.cancel()
+        self._dismiss(_ended(link.running, link.stream.close()))
+
+    async def _until_flowing(self, link: _Link) -> None:
+        if not await self._wait(link, link.intake.flowing, self._connect_timeout):
+            raise Disconnected(self.venue.name, f"no data within {self._connect_timeout:g} s of the dial")
+
+    async def _until_worn(self, link: _Link) -> None:
+        limit = self.venue.profile.session_limit
+        await self._wait(link, link.worn, None if limit is None else max(limit - EARLY, limit / 2))
+
+    async def _replaced(self, old: _Link, markets: Mapping[str, str]) -> _Link:
+        """The successor of a connection that the venue will cut: it carries data before the old one goes."""
+        logger.info("{}: replacing the connection before the venue cuts it", self.venue.name)
+        new = self._dial(markets)
+        try:
+            await self._until_flowing(new)
+            await self._wait(new, asyncio.Event(), OVERLAP)
+        except BaseException:
+            self._hang_up(new)
+            raise
+        self._hang_up(old)
+        return new
+
+    async def _wait(self, link: _Link, event: asyncio.Event, timeout: float | None) -> bool:
+        """True when ``event`` came, False after ``timeout`` seconds; raises what ended the connection meanwhile."""
+        assert self._dropped is not None
+        waiting = asyncio.create_task(event.wait())
+        try:
+            awaited: set[asyncio.Future[Any]] = {link.running, self._dropped, waiting}
+            done, _ = await asyncio.wait(awaited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        for ended in (link.running, self._dropped):
+            if ended in done:
+                ended.result()
+        return waiting in done
 
     def _markets(self) -> dict[str, str]:
-        """Coin -> market symbol for what the venue lists; the others are told. Refused when there is none."""
+        """Coin -> market symbol for what the venue lists; the others are told, once. Refused when there is none."""
         markets: dict[str, str] = {}
-        missing: list[Refused] = []
+        refusals: dict[str, str] = {}
+        self.missing = []
         for coin in self._wanted.coins:
             try:
                 markets[coin.symbol] = self.venue.market(coin.symbol, coin.markets.get(self.venue.name))
             except Refused as refusal:
-                missing.append(refusal)
-                self._report("coin_unavailable", self.venue.name, coin=coin.symbol, reason=refusal.reason)
+                refusals[coin.symbol] = refusal.reason
+                self.missing.append(coin)
+        for symbol, reason in refusals.items():
+            if symbol not in self._told_missing:
+                self._told_missing.add(symbol)
+                self._report("coin_unavailable", self.venue.name, coin=symbol, reason=reason)
         if not markets:
-            raise (
-                missing[0]
-                if len(missing) == 1
-                else Refused(self.venue.name, f"does not list {', '.join(coin.symbol for coin in self._wanted.coins)}")
-            )
+            reasons = list(refusals.values())
+            reason = reasons[0] if len(reasons) == 1 else f"does not list any of {', '.join(refusals)}"
+            raise Refused(self.venue.name, reason)
         return markets
 
-    async def _fetch_figures(self, markets: Mapping[str, str], intake: Intake) -> None:
-        """Fetch the 24 h figures once per coin, so that its first tick has them; without them the stream goes on."""
+    async def _fetch_figures(self, markets: Mapping[str, str]) -> list[Any]:
+        """The 24 h figures, once per coin, so that its first tick has them; without them the stream goes on."""
         missing = {coin: symbol for coin, symbol in markets.items() if coin not in self._figured}
         if not missing:
-            return
+            return []
         try:
             async with asyncio.timeout(FIGURES_TIMEOUT):
                 tickers = await self.venue.fetch_tickers(missing)
         except (VenueError, TimeoutError) as error:
             logger.warning("{}: no 24 h figures by REST: {}", self.venue.name, error or "no answer in time")
-            return
-        for ticker in tickers:
-            intake.on_figures(ticker)
-            self._figured.add(ticker.coin)
+            return []
+        self._figured.update(ticker.coin for ticker in tickers)
+        return tickers
 
 
-async def _ended(running: asyncio.Future[Any], flowing: asyncio.Future[Any], closing: Awaitable[None]) -> None:
+async def _ended(running: asyncio.Future[Any], closing: Awaitable[None]) -> None:
     """Wait until a stream is gone for good; what it still has to say does not matter any more."""
-    await asyncio.gather(running, flowing, closing, return_exceptions=True)
+    await asyncio.gather(running, closing, return_exceptions=True)

@@ -1,158 +1,246 @@
-"""Keeps one venue of the settings' order delivering: carries it, and decides what follows when it ends."""
+"""Keeps one venue of the settings' order delivering: carries out what the failover policy decides."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import contextlib
+from collections.abc import Coroutine, Mapping, Sequence
 from importlib import import_module
+from math import inf
 from typing import Any
 
 from loguru import logger
 
 from exchanges import Access, open_exchange
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
-from feed.backoff import Backoff
-from feed.budget import DialBudget
-from feed.desk import Desk, Report
+from feed import failover
+from feed.desk import Desk
 from feed.errors import NoExchangeAvailable
+from feed.failover import Failover
+from feed.journal import Report
 from feed.session import Session, Wanted
 from feed.settings import ExchangeConfig, Settings
+from feed.staleness import Kind, Watchdog
 
 RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
+LOOK = 0.5  # seconds between two looks at which connections carry data
+AHEAD = 1.0  # seconds of data after which the next venue's markets are loaded ahead of need
 
 
 class Supervisor:
     """Runs until it is cancelled, and then leaves nothing open.
 
-    ``ready`` is done with the first data, or fails with NoExchangeAvailable when no venue can ever deliver what is
-    asked for; ``reasons`` says for each venue tried why it does not deliver.
+    ``ready`` is done with the first data, or, unless ``patient``, fails with NoExchangeAvailable when every venue has
+    said no; ``reasons`` says for each venue tried why it does not deliver.
     """
 
     def __init__(
-        self, order: Sequence[ExchangeConfig], settings: Settings, wanted: Wanted, desk: Desk, report: Report
+        self,
+        order: Sequence[ExchangeConfig],
+        settings: Settings,
+        wanted: Wanted,
+        desk: Desk,
+        report: Report,
+        *,
+        patient: bool,
     ) -> None:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # awaited or not
         self.reasons: dict[str, str] = {}
+        self._order = order
         self._settings = settings
         self._wanted = wanted
         self._desk = desk
         self._report = report
-        self._order = order
+        self._patient = patient
+        self._watchdog = Watchdog(settings.staleness)
+        self._stirred = asyncio.Event()  # something happened that a decision may follow from
+        self._sessions: dict[str, Session] = {}
+        self._carrying: dict[str, asyncio.Task[VenueError]] = {}
+        self._due: dict[str, float] = {}  # when a venue may be dialled again, monotonic seconds
+        self._since: Mapping[str, int] = {}  # the last trades (Unix ms) of the venue that was left
         self._closing: set[asyncio.Task[Any]] = set()
-        self._sessions: list[Session] = []
-        self._active: Session | None = None
-        self._due = {config.name: 0.0 for config in order}  # when each may be dialled again, monotonic seconds
-        self._final: set[str] = set()  # venues for which trying again can't help
+        self._policy = Failover([config.name for config in order], 1, settings.connection.failback_after)
 
     @property
     def exchange(self) -> str:
         """The venue that delivers or is tried."""
-        return self._active.venue.name if self._active else self._order[0].name
-
-    def drop(self, reason: str) -> None:
-        """End the connection that is carried; the next one follows."""
-        if self._active:
-            self._active.drop(reason)
+        return self._policy.active or self._order[0].name
 
     async def run(self) -> None:
-        """Carry venues one after the other, for ever."""
+        """Carry venues, for ever."""
         try:
             await asyncio.to_thread(import_module, "exchanges.adapter")  # ccxt takes a second: not the loop's
             self._open()
-            while self._active:
-                await self._desk.clock.sleep(max(0.0, self._due[self.exchange] - self._desk.clock.monotonic()))
-                self._decide(self._active, await self._carried(self._active))
+            self._dial(self.exchange)
+            while True:
+                await self._pause()
+                self._look(self._desk.clock.monotonic())
         finally:
             await self._release()
 
-    async def _carried(self, session: Session) -> VenueError:
+    # What happens
+
+    async def _pause(self) -> None:
+        """Wait until something has happened or is due."""
+        now = self._desk.clock.monotonic()
+        due = min(self._policy.next_tick(now), self._watchdog.next_check(now), now + LOOK if self._carrying else inf)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if due == inf else max(0.0, due - now)):
+                await self._stirred.wait()
+        self._stirred.clear()
+
+    def _look(self, now: float) -> None:
+        """Tell the policies what has happened, and do what they decide."""
+        for name in [name for name, task in self._carrying.items() if task.done()]:
+            self._failed(name, self._carrying.pop(name).result(), now)
+        for name in list(self._carrying):
+            session = self._sessions[name]
+            if session.last_data is not None:
+                session.backoff.note_data(session.last_data)
+                if session.connected:
+                    self._carry_out(self._policy.data(name, session.last_data), now)
+        active = self._sessions[self.exchange]
+        if active.connected and not self.ready.done():
+            self.ready.set_result(None)
+            self._policy.attempts_before_failover = self._settings.connection.attempts_before_failover
+        self._carry_out(self._policy.tick(now), now)
+        for finding in self._watchdog.check(now):
+            if finding.kind is Kind.DEAD:
+                self._sessions[self.exchange].drop(f"no data for {finding.seconds:.1f} s")
+            else:
+                self._report(str(finding.kind), self.exchange, **finding.details)
+
+    def _failed(self, name: str, failure: VenueError, now: float) -> None:
+        """A connection ended, or could not be made: tell it, and have the policy decide."""
+        session = self._sessions[name]
+        session.backoff.note_disconnect(now)
+        delay = session.backoff.delay_for(getattr(failure, "retry_after", None))
+        self._due[name] = now + delay
+        if session.delivering:
+            self.reasons[name] = failure.reason
+            if isinstance(failure, Blocked):
+                self._report("exchange_blocked", name, status=failure.status, reason=failure.reason)
+            if session.connected:
+                self._report("disconnected", name, reason=failure.reason)
+            elif not isinstance(failure, Blocked):
+                self._report("error", name, error=failure.reason)
+        session.connected = False
+        match failure:
+            case Blocked():
+                decisions = self._policy.blocked(name, failure.status, now)
+            case Refused():
+                decisions = self._policy.refused(name, failure.reason, now)
+            case _:
+                decisions = self._policy.disconnected(name, now, failure.reason)
+        self._carry_out(decisions, now)
+
+    # What follows
+
+    def _carry_out(self, decisions: Sequence[failover.Decision], now: float) -> None:
+        for decision in decisions:
+            match decision:
+                case failover.Retry(venue):
+                    delay = max(0.0, self._due[venue] - now)
+                    attempt = self._sessions[venue].backoff.attempt
+                    self._report("reconnecting", venue, attempt=attempt, delay=round(delay, 3))
+                    self._dial(venue)
+                case failover.Switch(from_, to, reason):
+                    self._report("failover", to, **{"from": from_, "to": to, "reason": reason})
+                    self._relieve(from_, to)
+                case failover.TryFailback(to):
+                    self._dial(to, trial=True)
+                case failover.Failback(from_, to):
+                    self._report("failback", to, **{"from": from_, "to": to})
+                    self._relieve(from_, to)
+                case failover.AbandonTrial(venue):
+                    self._stop(venue)
+                case failover.Exhausted(until, venue):
+                    wait = f"{venue} is asked again in {until - now:.0f} s"
+                    self._report("exhausted", venue, reason=f"no exchange is left, {wait}")
+                    if not self.ready.done() and not self._patient:
+                        self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
+
+    def _relieve(self, left: str, to: str) -> None:
+        """Leave one venue for another, which may carry data already."""
+        session = self._sessions[to]
+        tape = self._sessions[left].tape
+        self._since = {**self._since, **tape.last_timestamps()}
+        self._sessions[left].demote()
+        tape.flush()
+        if to in self._carrying:
+            session.promote(self._since)
+            self._report("connected", to)
+        else:
+            self._dial(to)
+        self._stop(left)
+
+    def _dial(self, name: str, *, trial: bool = False) -> None:
+        """Start carrying a venue, when its backoff allows."""
+        if name not in self._carrying:
+            task = asyncio.create_task(self._carried(self._sessions[name], trial), name=f"market feed on {name}")
+            task.add_done_callback(lambda task: self._stirred.set())
+            self._carrying[name] = task
+
+    def _stop(self, name: str) -> None:
+        task = self._carrying.pop(name, None)
+        if task is not None:
+            task.cancel()
+            self._dismiss_task(task)
+
+    async def _carried(self, session: Session, trial: bool) -> VenueError:
         """Carry a venue until it ends, and return why."""
+        clock = self._desk.clock
         try:
-            await session.carry()
+            await clock.sleep(max(0.0, self._due.get(session.venue.name, 0.0) - clock.monotonic()))
+            await session.carry(self._since, trial=trial)
         except VenueError as failure:
             return failure
         except Exception as error:  # noqa: BLE001 - a defect of ours must not end the feed in silence
             logger.exception("{}: the connection was given up over an unforeseen error", session.venue.name)
             return Disconnected(session.venue.name, f"unforeseen {error!r}")
 
+    # What is open
+
     def _open(self) -> None:
-        """Set up every venue of the order; one that can't be set up is told and left out."""
+        """Set up every venue of the order."""
         for config in self._order:
-            try:
-                self._sessions.append(self._session(config))
-            except Refused as refusal:
-                self.reasons[config.name] = refusal.reason
-                self._report("error", config.name, error=refusal.reason)
-        if self._sessions:
-            self._active = self._sessions[0]
-        else:
-            self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
-
-    def _decide(self, session: Session, failure: VenueError) -> None:
-        """Tell what happened, and say which venue is next and when."""
-        name = failure.exchange
-        self.reasons[name] = failure.reason
-        self._tell(failure, session.connected)
-        if isinstance(failure, Refused | Blocked):
-            self._final.add(name)
-        else:
-            self._final.discard(name)
-        delay = session.backoff.delay_for(getattr(failure, "retry_after", None))
-        self._due[name] = self._desk.clock.monotonic() + delay
-        if not self.ready.done():
-            if len(self._final) == len(self._sessions):
-                self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
-            self._active = min(self._sessions, key=lambda each: self._due[each.venue.name])
-        if self._active is session:
-            self._report("reconnecting", name, attempt=session.backoff.attempt, delay=round(delay, 3))
-
-    def _tell(self, failure: VenueError, was_connected: bool) -> None:
-        if isinstance(failure, Blocked):
-            self._report("exchange_blocked", failure.exchange, status=failure.status, reason=failure.reason)
-        if was_connected:
-            self._report("disconnected", failure.exchange, reason=failure.reason)
-        elif not isinstance(failure, Blocked):
-            self._report("error", failure.exchange, error=failure.reason)
-
-    def _session(self, config: ExchangeConfig) -> Session:
-        settings, connection = self._settings, self._settings.connection
-        access = Access(
-            market_type=config.market_type,
-            quote=tuple(settings.quote),
-            rest_url=config.rest_url,
-            ws_url=config.ws_url,
-            proxy=config.proxy,
-            options=config.options,
-            timeout=connection.connect_timeout,
-        )
-        venue = open_exchange(config.name, access)
-        return Session(
-            venue,
-            self._wanted,
-            self._desk,
-            Backoff(
-                connection.backoff_initial, connection.backoff_max, connection.backoff_jitter, connection.stable_after
-            ),
-            DialBudget(venue.profile.dials),
-            self._report,
-            connect_timeout=connection.connect_timeout,
-            on_connected=self._connected,
-            dismiss=self._dismiss,
-        )
-
-    def _connected(self) -> None:
-        if not self.ready.done():
-            self.ready.set_result(None)
+            settings = self._settings
+            access = Access(
+                market_type=config.market_type,
+                quote=tuple(settings.quote),
+                rest_url=config.rest_url,
+                ws_url=config.ws_url,
+                proxy=config.proxy,
+                options=config.options,
+                timeout=settings.connection.connect_timeout,
+            )
+            self._sessions[config.name] = Session(
+                open_exchange(config.name, access),
+                self._wanted,
+                self._desk,
+                self._watchdog,
+                settings,
+                self._report,
+                stir=self._stirred.set,
+                dismiss=self._dismiss,
+            )
 
     def _dismiss(self, closing: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(closing, name="closing a stream")
+        self._dismiss_task(asyncio.create_task(closing, name="closing a stream"))
+
+    def _dismiss_task(self, task: asyncio.Task[Any]) -> None:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
     async def _release(self) -> None:
         """Close whatever is open, within RELEASE_TIMEOUT."""
-        closing = [*self._closing, *(asyncio.create_task(session.venue.close()) for session in self._sessions)]
+        for name in list(self._carrying):
+            self._stop(name)
+        for session in self._sessions.values():
+            session.tape.close()
+        await asyncio.sleep(0)  # the sessions hang up, which is something to close
+        closing = [*self._closing, *(asyncio.create_task(each.venue.close()) for each in self._sessions.values())]
         if not closing:
             return
         _, late = await asyncio.wait(closing, timeout=RELEASE_TIMEOUT)

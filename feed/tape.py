@@ -1,0 +1,163 @@
+"""A venue's trades in order: the gaps that the policy finds are fetched over REST while the trades behind them wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from exchanges.errors import VenueError
+from exchanges.events import TradeEvent
+from feed.backfill import DELIVER, HOLD_FOR, Continuity, Gap, Outcome, Verdict
+from feed.clock import Clock
+from feed.journal import Report
+from feed.settings import Backfill
+
+if TYPE_CHECKING:
+    from exchanges.adapter import Venue
+
+MARGIN = 0.01  # seconds after its deadline at which a gap is given up, so that it is never too early
+
+
+class Tape:
+    """The continuity of every coin on one venue, over all its connections.
+
+    ``deliver`` receives each trade once and in order; ``since`` is the time (Unix ms) of each coin's last trade on the
+    venue that was left, from which on this one's trades are fetched.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        settings: Backfill,
+        deliver: Callable[[TradeEvent], None],
+        report: Report,
+        clock: Clock,
+    ) -> None:
+        self._venue = venue
+        self._settings = settings
+        self._deliver = deliver
+        self._report = report
+        self._clock = clock
+        self._coins: dict[str, Continuity] = {}
+        self._symbols: Mapping[str, str] = {}
+        self._fetches: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.late = 0  # trades that came when their place in the order was past
+
+    def accept(self, trade: TradeEvent, now: float) -> bool:
+        """Take a trade from the wire; True when it is the newest of its coin, so that its price is news."""
+        continuity = self._coins[trade.coin]
+        outcome = continuity.accept(trade, now)
+        if outcome is DELIVER:
+            self._deliver(trade)
+            return True
+        self._carry_out(trade.coin, outcome)
+        if outcome.verdict is Verdict.LATE:
+            self.late += 1
+        if outcome.verdict in (Verdict.DUPLICATE, Verdict.LATE):
+            return False
+        return trade.timestamp == continuity.last_timestamp
+
+    def resumed(self, symbols: Mapping[str, str], since: Mapping[str, int]) -> None:
+        """A connection carries data (again); ``symbols`` maps each coin to its market."""
+        self._symbols = symbols
+        now = self._clock.monotonic()
+        for coin in symbols:
+            if coin in self._coins:
+                self._coins[coin].resumed(now)
+            else:
+                self._coins[coin] = Continuity(
+                    self._venue.profile.consecutive_ids,
+                    self._settings.max_gap,
+                    fetch=self._settings.enabled and self._venue.can_fetch_trades,
+                    since_ts=since.get(coin),
+                )
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        now = self._clock.monotonic()
+        for continuity in self._coins.values():
+            continuity.lost(now)
+
+    def last_timestamps(self) -> dict[str, int]:
+        """The time (Unix ms) of each coin's newest trade."""
+        stamps = {coin: continuity.last_timestamp for coin, continuity in self._coins.items()}
+        return {coin: stamp for coin, stamp in stamps.items() if stamp is not None}
+
+    def flush(self) -> None:
+        """This venue is left: what waits goes out, and its sequence ends."""
+        for coin, continuity in self._coins.items():
+            self._carry_out(coin, continuity.flush())
+        self._coins.clear()
+        self.close()
+
+    def close(self) -> None:
+        """Stop fetching."""
+        for task in self._fetches:
+            task.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _carry_out(self, coin: str, outcome: Outcome) -> None:
+        """What a policy's outcome asks for, in its order."""
+        name = self._venue.name
+        if outcome.gap is not None:
+            self._report("gap", name, coin=coin, **outcome.gap.details)
+            if outcome.gap.fetch:
+                task = asyncio.create_task(self._fetch(coin, outcome.gap), name=f"backfill {coin} on {name}")
+                self._fetches.add(task)
+                task.add_done_callback(self._fetches.discard)
+                self._expect(coin)
+        for trade in outcome.deliver:
+            self._deliver(trade)
+        for filled in outcome.filled:
+            self._report("gap_filled", name, coin=coin, trades=filled.trades, complete=filled.complete)
+
+    def _expect(self, coin: str) -> None:
+        """Look again when what waits for a fetch has waited long enough."""
+        deadline = self._coins[coin].deadline
+        if deadline is not None and coin not in self._timers:
+            delay = deadline - self._clock.monotonic() + MARGIN
+            self._timers[coin] = asyncio.get_running_loop().call_later(delay, self._expire, coin)
+
+    def _expire(self, coin: str) -> None:
+        del self._timers[coin]
+        self._carry_out(coin, self._coins[coin].expire(self._clock.monotonic()))
+        self._expect(coin)
+
+    async def _fetch(self, coin: str, gap: Gap) -> None:
+        """Fetch what a gap misses, in the time that its trades may wait."""
+        continuity = self._coins[coin]
+        trades: list[TradeEvent] = []
+        complete = False
+        try:
+            async with asyncio.timeout(HOLD_FOR):
+                trades = await self._venue.fetch_trades(coin, self._symbols[coin])
+                complete = bool(trades) and trades[0].timestamp < gap.from_ts
+                if gap.from_id is not None and gap.to_id is not None and self._venue.profile.older_trades:
+                    await self._fetch_older(coin, gap.from_id, gap.to_id, trades, continuity, gap)
+        except (VenueError, TimeoutError) as error:
+            logger.warning("{}: the gap in {} is not filled: {}", self._venue.name, coin, error or "no answer in time")
+        self._carry_out(coin, continuity.filled(trades, complete, self._clock.monotonic(), gap))
+
+    async def _fetch_older(
+        self, coin: str, first: int, last: int, newest: list[TradeEvent], continuity: Continuity, gap: Gap
+    ) -> None:
+        """Page from the first missing id on, up to what the newest trades brought."""
+        reached = _id(newest[0]) if newest else last + 1
+        while first <= min(last, reached - 1):
+            page = await self._venue.fetch_trades(coin, self._symbols[coin], first)
+            following = _id(page[-1]) + 1 if page else first
+            if following <= first:
+                return  # the venue has nothing more
+            continuity.add(page, gap)
+            first = following
+
+
+def _id(trade: TradeEvent) -> int:
+    """A numbered venue's trade id; one that is no number is before all others."""
+    return int(trade.trade_id) if trade.trade_id.isdecimal() else -1
