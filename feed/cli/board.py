@@ -13,7 +13,8 @@ from feed.events import FeedStatus, PriceTick, TradeEvent
 
 RATE_WINDOW = 5.0  # seconds over which trades and messages per second are taken
 NOTES = 100  # events kept
-SKEW = 5.0  # ms that data may seem to arrive before it was sent, before the clocks are blamed
+AHEAD = 5.0  # ms that data may seem to arrive before it was sent, before the clocks are blamed
+LATE = 10_000.0  # ms after which it is no longer the line that is slow
 _NO_WORDS = frozenset({"exchange", "at"})  # details that are shown elsewhere, or not at all
 
 # event -> its words, with its details in braces; an event that is not here is shown with all its details
@@ -180,11 +181,16 @@ class Board:
         return (self._samples[0], self._samples[-1]) if self._samples else (nothing, nothing)
 
 
-def skew(rows: list[Row]) -> float | None:
-    """Return by how many ms the venue's clock is at least ahead of ours, or None when nothing speaks for it.
+def clock_remark(rows: list[Row]) -> str:
+    """Return what the latencies say about the clocks, "" when nothing is odd.
 
-    Data can't arrive before it was sent: half of the coins with a negative latency are the proof.
+    Data can't arrive before it was sent: latencies below zero prove that the clocks differ. Very late data may be a
+    replay, too.
     """
     latencies = [row.latency for row in rows if row.latency is not None]
     middle = statistics.median(latencies) if latencies else 0.0
-    return -middle if middle < -SKEW else None
+    if middle < -AHEAD:
+        return f"clocks differ: the venue's is at least {-middle:.0f} ms ahead of this machine's"
+    if middle > LATE:
+        return "clocks differ, or this is a replay: the venue's times are long past"
+    return ""

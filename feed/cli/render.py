@@ -55,8 +55,13 @@ def age(seconds: float | None) -> str:
 
 
 def latency(ms: float | None) -> str:
-    """Return a latency as measured; it is negative where the clocks differ."""
-    return "-" if ms is None else f"{ms:.1f}" if -9.95 < ms < 9.95 else f"{ms:.0f}"
+    """Return a latency as measured: 2.1, 85, -1200 (the clocks differ), 41 s or 838 d (a replay)."""
+    if ms is None:
+        return "-"
+    size = abs(ms)
+    if size < 9.95:
+        return f"{ms:.1f}"
+    return f"{ms:.0f}" if size < 20_000 else f"{ms / 1000:.0f} s" if size < 172_800_000 else f"{ms / 86_400_000:.0f} d"
 
 
 def clock(at: float) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from feed.cli import render
 from feed.cli.arguments import PROGRAM
-from feed.cli.board import Board, Row, skew
+from feed.cli.board import Board, Row, clock_remark
 from feed.cli.outlet import Outlet
 from feed.cli.process import Exit, interrupted, start_log
 
@@ -155,9 +155,7 @@ class TableView(_BoardView):
                 status.reconnect_count,
                 status.failover_count,
             )
-        ahead = skew(rows)
-        caption = f"clocks differ: the venue's is at least {ahead:.0f} ms ahead of this machine's" if ahead else ""
-        return render.screen(head, rows, self.board.notes, caption, self._console, height)
+        return render.screen(head, rows, self.board.notes, clock_remark(rows), self._console, height)
 
     def close(self) -> None:
         sys.stderr.writelines(self._held_log)

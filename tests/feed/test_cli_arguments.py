@@ -50,7 +50,7 @@ def test_seconds_must_be_a_number_above_zero(command: str, text: str, capsys: py
         (["simulate", "--port", "1.5"], "port from 0"),
         (["simulate", "--rate", "-3"], "trades per second"),
         (["simulate", "--markets", "0"], "whole number from 1"),
-        (["simulate", "--speed", "0"], "factor above 0"),
+        (["simulate", "--speed", "-1"], "factor from 0"),
         (["simulate", "--replay"], "--replay"),
         (["wach"], "watch"),
         ([], "COMMAND"),

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from feed.cli import render
-from feed.cli.board import WORDS, Board, Note, Row, describe, skew
+from feed.cli.board import WORDS, Board, Note, Row, clock_remark, describe
 from feed.events import FeedState, FeedStatus, PriceTick, TradeEvent
 
 
@@ -100,7 +100,16 @@ def test_a_price_keeps_four_digits_and_stays_narrow(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ms", "text"), [(None, "-"), (0.04, "0.0"), (-1.26, "-1.3"), (-1200.4, "-1200"), (85.2, "85")]
+    ("ms", "text"),
+    [
+        (None, "-"),
+        (0.04, "0.0"),
+        (-1.26, "-1.3"),
+        (-1200.4, "-1200"),
+        (85.2, "85"),
+        (41_300, "41 s"),
+        (7.24e10, "838 d"),
+    ],
 )
 def test_latency_is_shown_as_measured(ms: float | None, text: str) -> None:
     assert render.latency(ms) == text
@@ -154,12 +163,13 @@ def test_a_coin_without_a_price_has_an_empty_row(board: Board) -> None:
     assert board.rows(["BTC"], {}) == [Row("BTC")]
 
 
-def test_the_venues_clock_being_ahead_shows_as_negative_latency() -> None:
+def test_impossible_latencies_are_blamed_on_the_clocks() -> None:
     rows = [Row("A", 1.0, latency=-1190.0), Row("B", 1.0, latency=-1200.0), Row("C", 1.0, latency=3.0), Row("D")]
-    assert skew(rows) == 1190.0
-    assert skew([Row("A", 1.0, latency=-1.0)]) is None
-    assert skew([Row("A", 1.0, latency=80.0)]) is None
-    assert skew([]) is None
+    assert "1190 ms ahead" in clock_remark(rows)
+    assert clock_remark([Row("A", 1.0, latency=-1.0), Row("B", 1.0, latency=-1.0)]) == ""
+    assert clock_remark([Row("A", 1.0, latency=900.0)]) == ""
+    assert "replay" in clock_remark([Row("A", 1.0, latency=7.2e10)])
+    assert clock_remark([]) == ""
 
 
 def test_bad_frames_are_counted_in_one_note(board: Board) -> None:
