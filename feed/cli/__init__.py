@@ -16,6 +16,8 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 wrong usage or settings, 3 no venue, 130 interrupted."""
+    if sys.stdout is None:  # started with `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")  # a terminal without UTF-8 shows \u... where it can't do better
@@ -37,5 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before the command has its own handler, e.g. while ccxt is imported
         return Exit.INTERRUPTED
     except BrokenPipeError:  # the reader has seen enough: `market-feed watch | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush complains
+        _mute()
         return Exit.OK
+    except (
+        OSError
+    ) as error:  # a full disk behind stdout, most likely: venues' and files' errors are caught where they occur
+        _mute()
+        complain(error.strerror or error)
+        return Exit.FAILED
+
+
+def _mute() -> None:
+    """Send stdout nowhere, or the interpreter's last flush complains about what is left in it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,6 +17,7 @@ class Outlet:
 
     When the reader is slow the thread waits for it; when ``waiting`` bytes are due, so does the writer: nothing is
     dropped, unless the reader has gone (``on_broken`` is called in the event loop) or ``give_up`` says that it's over.
+    ``error`` is what writing failed with.
     """
 
     def __init__(
@@ -30,8 +31,8 @@ class Outlet:
         self._lines: list[bytes] = []
         self._due = bytearray()
         self._closing = False
-        self._broken = False
-        self._changed = threading.Condition()  # holds _due, _closing and _broken
+        self.error: OSError | None = None
+        self._changed = threading.Condition()  # holds _due, _closing and error
         self._thread = threading.Thread(target=self._drain, name="market-feed output", daemon=True)
         self._thread.start()
 
@@ -48,7 +49,7 @@ class Outlet:
         self._lines.append(b"")
         chunk, self._lines = b"\n".join(self._lines), []
         with self._changed:
-            while len(self._due) > self._waiting and not self._broken:
+            while len(self._due) > self._waiting and self.error is None:
                 self._changed.wait(_SLICE)
                 if self._give_up():
                     return
@@ -72,18 +73,14 @@ class Outlet:
                 self._changed.notify_all()
             if not chunk:
                 return
-            if not self._written(memoryview(chunk)):
+            try:
+                rest = memoryview(chunk)
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
+            except OSError as error:  # EPIPE: the reader has gone; ENOSPC, EIO: nothing can be written any more, either
                 with self._changed:
-                    self._broken = True
+                    self.error = error
                     self._changed.notify_all()
                 with suppress(RuntimeError):  # the loop is closed: nobody waits for the news
                     self._loop.call_soon_threadsafe(self._on_broken)
                 return
-
-    def _written(self, rest: memoryview) -> bool:
-        try:
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
-        except OSError:  # EPIPE: the reader has gone; ENOSPC, EIO: nothing can be written any more, either
-            return False
-        return True

@@ -21,6 +21,7 @@ class Exit(IntEnum):
     """The exit codes."""
 
     OK = 0
+    FAILED = 1
     USAGE = 2
     NO_VENUE = 3
     INTERRUPTED = 130

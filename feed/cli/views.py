@@ -214,6 +214,8 @@ class JsonView:
 
     def close(self) -> None:
         self._outlet.close()
+        if self._outlet.error is not None:
+            raise self._outlet.error
 
     def _writer(self, kind: str) -> Any:
         encode, write = msgspec.json.Encoder().encode, self._outlet.write

@@ -240,6 +240,24 @@ async def test_a_port_in_use_is_2_and_a_line(venue: Simulator) -> None:
     assert re.fullmatch(f"market-feed: .*{venue.port}.*in use.*\n", err)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("flags", ["--json", ""])
+async def test_a_full_disk_is_one_line(settings: str, flags: str) -> None:
+    command = f"exec {sys.executable} -m feed watch --settings {settings} {flags} --log-level critical >/dev/full"
+    shell = await asyncio.create_subprocess_shell(command, stderr=asyncio.subprocess.PIPE, env=ENVIRONMENT)
+    async with asyncio.timeout(TIMEOUT):
+        _, err = await shell.communicate()
+    assert (shell.returncode, err) == (1, b"market-feed: No space left on device\n")
+
+
+async def test_closed_output_is_no_problem(settings: str) -> None:
+    command = f"exec {sys.executable} -m feed watch --settings {settings} --seconds 0.2 --log-level critical >&-"
+    shell = await asyncio.create_subprocess_shell(command, stderr=asyncio.subprocess.PIPE, env=ENVIRONMENT)
+    async with asyncio.timeout(TIMEOUT):
+        _, err = await shell.communicate()
+    assert (shell.returncode, err) == (0, b"")
+
+
 # --- the other commands
 
 
