@@ -99,8 +99,8 @@ class Venue:
             rows = await self._fills.fetch_trades(symbol, limit=profile.recent_limit, params=dict(params))
         now = time.time_ns()
         scale = contract_size(self._api.markets[symbol])
-        trades = (normalize.trade(row, coin, self.name, now, scale) for row in rows)
-        return [trade for trade in trades if trade is not None]
+        read = (normalize.trade(row, coin, self.name, now, scale) for row in rows)
+        return sorted((trade for trade in read if trade is not None), key=_place)
 
     def stream(self, wanted: Subscription, listener: Listener, on_going_down: Callable[[], None]) -> Stream:
         """A new connection, not dialled yet. Markets must be loaded. ``on_going_down``: the venue will cut it soon."""
@@ -206,6 +206,11 @@ def _only(exchange: Any, market_type: str) -> None:
     else:
         return
     fetch["types"] = kept or types
+
+
+def _place(trade: TradeEvent) -> tuple[int, int]:
+    """Where a trade belongs; ccxt sorts those of one millisecond by their ids as text."""
+    return trade.timestamp, int(trade.trade_id) if trade.trade_id.isdecimal() else 0
 
 
 def _translate(name: str, error: Exception) -> VenueError:

@@ -148,10 +148,10 @@ class Tape:
         self, coin: str, first: int, last: int, newest: list[TradeEvent], continuity: Continuity, gap: Gap
     ) -> None:
         """Page from the first missing id on, up to what the newest trades brought."""
-        reached = _id(newest[0]) if newest else last + 1
+        reached = min(map(_id, newest), default=last + 1)
         while first <= min(last, reached - 1):
             page = await self._venue.fetch_trades(coin, self._symbols[coin], first)
-            following = _id(page[-1]) + 1 if page else first
+            following = max(map(_id, page), default=-1) + 1
             if following <= first:
                 return  # the venue has nothing more
             continuity.add(page, gap)

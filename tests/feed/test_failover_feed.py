@@ -1,0 +1,150 @@
+"""Outages, over real sockets: failover and failback, gaps filled, the breaker, a venue that announces its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from exchanges.simulator import Simulator
+from feed import FeedState, MarketFeed, StaleDataError
+from feed.settings import CircuitBreaker, Connection, Staleness
+from tests.support import Recorder, settings_for, taped_ids, until
+
+QUICK = {
+    "connection": Connection(
+        connect_timeout=2, backoff_initial=0.05, backoff_max=0.5, stable_after=0.5, attempts_before_failover=2,
+        failback_after=1,
+    ),
+    "staleness": Staleness(feed_stale_after=0.5, reconnect_after=1),
+}  # fmt: skip
+
+
+@pytest.fixture
+async def primary() -> AsyncIterator[Simulator]:
+    async with Simulator(venues=("bybit",), rate=100, seed=1) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def secondary() -> AsyncIterator[Simulator]:
+    async with Simulator(venues=("binance",), rate=100, seed=2) as simulator:
+        yield simulator
+
+
+async def test_the_next_venue_takes_over_and_the_first_gets_it_back(primary: Simulator, secondary: Simulator) -> None:
+    """Blocked: at once to the next venue. Well again and on trial for failback_after seconds: back, without a break."""
+    feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
+    got = Recorder(feed)
+    async with feed:
+        assert feed.status.exchange == "bybit"
+        with primary["bybit"].blocked(451):
+            primary["bybit"].cut()
+            moved = await got.until_event("failover")
+            assert (moved["from"], moved["to"]) == ("bybit", "binance")
+            await got.until_event("connected", 2)
+            assert feed.status.exchange == "binance"
+            assert feed.status.failover_count == 1
+            seen = len(got.prices)
+            await got.until(lambda: len(got.prices) > seen + 10)
+            assert {tick.exchange for tick in got.prices[seen:]} == {"binance"}
+
+
+async def test_failback_is_make_before_break(primary: Simulator, secondary: Simulator) -> None:
+    feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
+    got = Recorder(feed)
+    async with feed:
+        with primary["bybit"].partition():
+            await got.until_event("failover")
+            await got.until_event("connected", 2)
+        back = await got.until_event("failback", timeout=30)
+        assert (back["from"], back["to"]) == ("binance", "bybit")
+        assert feed.status.exchange == "bybit"
+        assert feed.status.state is FeedState.LIVE
+        seen = len(got.prices)
+        await got.until(lambda: len(got.prices) > seen + 10)
+        assert {tick.exchange for tick in got.prices[seen:]} == {"bybit"}
+        await until(lambda: not secondary["binance"].connections)
+
+
+async def test_no_trade_is_lost_across_outages_where_ids_are_consecutive(secondary: Simulator) -> None:
+    """Twelve cuts while trades go on: every one arrives, once, in order, those of the outages marked as backfilled."""
+    venue = secondary["binance"]
+    feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: bool(got.trades))
+        for outage in range(1, 13):
+            venue.cut()
+            await venue.trade("BTC", count=20)
+            await got.until_event("connected", outage + 1)
+            seen = len(got.trades)
+            await venue.trade("BTC", count=5)
+            await got.until(lambda seen=seen: len(got.trades) > seen)
+        venue.rate = 0
+        last = venue.tape["BTC"][-1].id
+        await got.until(lambda: got.ids("BTC")[-1] == last)
+    received = got.ids("BTC")
+    assert received == taped_ids(venue, "BTC")[-len(received) :]
+    assert received == list(range(received[0], last + 1))
+    assert sum(trade.backfilled for trade in got.trades) >= 12 * 20 * 0.5
+    assert all(each["complete"] for each in got.details("gap_filled"))
+    assert len(got.details("gap")) == len(got.details("gap_filled"))
+
+
+async def test_too_many_failures_withhold_trust(secondary: Simulator) -> None:
+    """The breaker opens, tradable is False and require_fresh raises, while data flows on; then it closes again."""
+    venue = secondary["binance"]
+    settings = settings_for(secondary, **QUICK, circuit_breaker=CircuitBreaker(failures=3, window=20, cooldown=2))
+    feed = MarketFeed(settings=settings)
+    got = Recorder(feed)
+    async with feed:
+        for count in range(2, 5):
+            venue.cut()
+            await got.until_event("connected", count)
+        opened = await got.until_event("circuit_open")
+        assert "3 failures" in opened["reason"]
+        assert opened["until"] > opened["at"]
+        assert not feed.tradable
+        await got.until(lambda: feed.status.state is FeedState.LIVE)
+        with pytest.raises(StaleDataError, match="circuit breaker"):
+            feed.require_fresh("BTC")
+        seen = len(got.prices)
+        await got.until(lambda: len(got.prices) > seen)
+        await got.until_event("circuit_half_open")
+        assert feed.tradable
+        await got.until_event("circuit_closed")
+        assert feed.require_fresh("BTC").price > 0
+
+
+async def test_a_venue_that_announces_its_end_is_replaced_first(secondary: Simulator) -> None:
+    """Binance's serverShutdown: the new connection carries data before the old one goes; nothing is lost or told twice."""
+    venue = secondary["binance"]
+    feed = MarketFeed(["BTC", "ETH"], settings=settings_for(secondary, **QUICK))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: len(got.trades) > 5)
+        old = venue.connections[0]
+        venue.shutdown_notice()
+        await until(lambda: len(venue.dials) == 2 and old not in venue.connections)
+        await venue.trade("BTC")
+        last = venue.tape["BTC"][-1].id
+        await got.until(lambda: last in got.ids("BTC"))
+        received = got.ids("BTC")
+        assert received == list(range(received[0], received[0] + len(received)))
+        assert "disconnected" not in got.events
+        assert "gap" not in got.events
+
+
+async def test_every_venue_down_and_then_one_back(primary: Simulator, secondary: Simulator) -> None:
+    feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
+    got = Recorder(feed)
+    with primary["bybit"].partition():
+        with secondary["binance"].partition():
+            connecting = asyncio.create_task(feed.connect())
+            await until(lambda: {each["exchange"] for each in got.details("error")} == {"bybit", "binance"})
+            assert not connecting.done()
+        await connecting
+        assert feed.status.exchange == "binance"
+    await feed.disconnect()
