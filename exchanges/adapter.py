@@ -143,6 +143,7 @@ class _Hooks:
 
     rest_url: str | None = None
     on_new_client: Any = None
+    keyless: frozenset[str] = frozenset()
     answered: tuple[int, Any] = (0, {})
 
     def client(self, url: str) -> Any:
@@ -151,6 +152,16 @@ class _Hooks:
         if not known and self.on_new_client is not None:
             self.on_new_client(client)
         return client
+
+    def sign(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        if path not in self.keyless:
+            return super().sign(path, *args, **kwargs)  # type: ignore[misc] # ccxt's own
+        self.apiKey = "none"  # ccxt refuses to ask without one
+        try:
+            signed = super().sign(path, *args, **kwargs)  # type: ignore[misc] # ccxt's own
+        finally:
+            self.apiKey = ""
+        return {**signed, "headers": None}
 
     async def fetch(self, url: str, *args: Any, **kwargs: Any) -> Any:
         self.answered = (0, {})
@@ -181,12 +192,15 @@ def _session(profile: Profile, access: Access) -> Any:
         if not profile.testnet or not exchange.urls.get("test"):
             raise Refused(profile.name, "has no testnet; binance_testnet and bybit_testnet are the ones known to work")
         exchange.set_sandbox_mode(True)
+    if exchange.has.get(access.market_type) is False:
+        raise Refused(profile.name, f"has no {access.market_type} markets")
     exchange.options = exchange.deep_extend(exchange.options, profile.options)
     exchange.options["defaultType"] = access.market_type
     exchange.has["fetchCurrencies"] = False  # a second request at every start, for names that nothing here reads
     _only(exchange, access.market_type)
     exchange.options = exchange.deep_extend(exchange.options, options)
     exchange.rest_url = access.rest_url
+    exchange.keyless = profile.keyless
     if access.proxy is not None:
         kinds = ("socksProxy", "wsSocksProxy") if access.proxy.startswith("socks") else ("httpsProxy", "wssProxy")
         for kind in kinds:
@@ -231,6 +245,8 @@ def _translate(name: str, error: Exception) -> VenueError:
 def _reason(error: Exception, cause: BaseException, status: int) -> str:
     """One line that says what happened, without ccxt's wrapping."""
     text = " ".join(str(cause).split()) or type(cause).__name__
+    if not isinstance(error, ccxt.pro.BaseError | OSError | TimeoutError):  # a parser's: no person understands it alone
+        text = f"sent something that cannot be read ({type(error).__name__}: {text})"
     if status and str(status) not in text:
         text = f"HTTP {status}: {text}"
     return text[:REASON]

@@ -48,6 +48,7 @@ class Profile:
     consecutive_ids: bool = False  # trade ids of a market count up by one
     recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params: the newest, the stream's ids
     older_trades: Mapping[str, Any] = field(default_factory=dict)  # the same from an id on, which goes under "fromId"
+    keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
     recent_limit: int = 1000  # trades that such a request gives at most
     session_limit: float | None = None  # seconds after which the venue cuts a connection
     going_down: Callable[[Any], bool] | None = None  # whether a frame announces that the venue will cut it
@@ -93,6 +94,7 @@ def _binance(name: str, *, sandbox: bool = False, testnet: bool = True, note: st
         consecutive_ids=True,
         recent_trades={"fetchTradesMethod": "publicGetTrades"},  # aggTrades, ccxt's default, have ids of their own
         older_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # dear: ccxt counts it 40 times the other
+        keyless=frozenset({"historicalTrades"}),  # since 2023-08: binance-connector-python 3.2.0, changelog
         session_limit=86_400,
         going_down=_binance_going_down,
         note=note,

@@ -1,0 +1,109 @@
+"""What tests of one venue's session share: a listener that keeps everything, and streams that end with the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from exchanges import Access, Subscription, open_exchange
+from exchanges.adapter import Venue
+from exchanges.events import Candle, Quote, Ticker, TradeEvent
+from exchanges.simulator import Simulator
+from exchanges.stream import Stream
+from tests.support import until
+
+CHANNELS = ("trades", "ticker", "candles")
+
+
+class Heard:
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.trades: list[TradeEvent] = []
+        self.tickers: list[Ticker] = []
+        self.candles: list[Candle] = []
+        self.quotes: list[Quote] = []
+        self.bad: list[str] = []
+        self.unavailable: list[tuple[str, list[str], str]] = []
+        self.on_trade = self.trades.append
+        self.on_ticker = self.tickers.append
+        self.on_candle = self.candles.append
+        self.on_quote = self.quotes.append
+        self.on_bad_frame = self.bad.append
+
+    def on_unavailable(self, channel: str, coins: list[str], reason: str) -> None:
+        self.unavailable.append((channel, coins, reason))
+
+    def ids(self, coin: str) -> list[int]:
+        """The ids of a coin's trades, in the order in which they came."""
+        return [int(trade.trade_id) for trade in self.trades if trade.coin == coin]
+
+
+@asynccontextmanager
+async def opened(name: str, at: Simulator | str, **access: Any) -> AsyncIterator[Venue]:
+    """The venue ``name`` at a simulator or at ``host:port``, closed in the end."""
+    rest_url, ws_url = (at.rest_url, at.ws_url) if isinstance(at, Simulator) else (f"http://{at}", f"ws://{at}")
+    venue = open_exchange(name, Access(**{"rest_url": rest_url, "ws_url": ws_url, "timeout": 5.0, **access}))
+    try:
+        yield venue
+    finally:
+        await venue.close()
+
+
+class Running:
+    """A stream that runs: ``heard`` is what its listener was told, ``ended`` what ended it."""
+
+    def __init__(self, stream: Stream, heard: Heard) -> None:
+        self.stream = stream
+        self.heard = heard
+        self.task = asyncio.create_task(stream.run())
+        self.exchange = stream._exchange
+
+    async def until(self, condition: Callable[[], bool], timeout: float = 20.0) -> None:
+        """Wait until ``condition`` holds; when the stream ends before that, raise what ended it."""
+        await until(lambda: self.task.done() or condition(), timeout)
+        if not condition():
+            self.task.result()
+
+    async def ended(self, timeout: float = 10.0) -> BaseException:
+        """What ended the stream."""
+        await asyncio.wait({self.task}, timeout=timeout)
+        assert self.task.done(), "the stream goes on"
+        error = self.task.exception()
+        assert error is not None
+        return error
+
+
+@asynccontextmanager
+async def streaming(
+    venue: Venue, coins: Iterable[str], channels: Sequence[str] = ("trades",), timeframes: Sequence[str] = ("1m",)
+) -> AsyncIterator[Running]:
+    """A running stream of some coins, whose markets are loaded first."""
+    await venue.load()
+    wanted = Subscription({coin: venue.market(coin) for coin in coins}, channels, timeframes)
+    heard = Heard()
+    running = Running(venue.stream(wanted, heard, lambda: None), heard)
+    try:
+        yield running
+    finally:
+        running.task.cancel()
+        await asyncio.gather(running.task, return_exceptions=True)
+        await running.stream.close()
+
+
+@asynccontextmanager
+async def served(*routes: web.RouteDef) -> AsyncIterator[str]:
+    """A web server of some routes; yields its ``host:port``."""
+    app = web.Application()
+    app.add_routes(routes)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
