@@ -13,6 +13,7 @@ from feed.events import FeedStatus, PriceTick, TradeEvent
 
 RATE_WINDOW = 5.0  # seconds over which trades and messages per second are taken
 NOTES = 100  # events kept
+TOGETHER = 3.0  # seconds within which the same event of several coins is one line
 AHEAD = 5.0  # ms that data may seem to arrive before it was sent, before the clocks are blamed
 LATE = 10_000.0  # ms after which it is no longer the line that is slow
 _NO_WORDS = frozenset({"exchange", "at"})  # details that are shown elsewhere, or not at all
@@ -44,10 +45,20 @@ WORDS: Mapping[str, str] = {
 }
 
 
-def describe(event: str, details: Mapping[str, Any]) -> str:
+# the same for several coins at once; what counts per coin is added up
+WORDS_FOR_MANY: Mapping[str, str] = {
+    "coin_stale": "{exchange}: {coins} coins silent",
+    "coin_recovered": "{exchange}: {coins} coins are back",
+    "coin_unavailable": "{exchange}: {coins} coins not available",
+    "gap": "{exchange}: {coins} coins missed trades",
+    "gap_filled": "{exchange}: {coins} coins got {trades} missed trades",
+}
+
+
+def describe(event: str, details: Mapping[str, Any], words: Mapping[str, str] = WORDS) -> str:
     """Return the words for a status event, in one line."""
     try:
-        text = WORDS[event].format_map(details)
+        text = words[event].format_map({name: "some" if value is None else value for name, value in details.items()})
     except (KeyError, ValueError, TypeError):  # an event or a detail that this version has no words for
         text = ", ".join(f"{name} {value}" for name, value in details.items() if name not in _NO_WORDS)
     return " ".join(text.split())
@@ -60,6 +71,18 @@ class Note:
     at: float
     event: str
     text: str
+    details: dict[str, Any] = field(default_factory=dict)
+    coins: int = 1
+
+    def absorb(self, details: Mapping[str, Any]) -> None:
+        """Tell of another coin too, or of a higher count."""
+        if self.event not in WORDS_FOR_MANY:
+            self.text = describe(self.event, details)
+            return
+        self.coins += 1
+        trades = (self.details.get("trades") or 0) + (details.get("trades") or 0)
+        self.details |= {"coins": self.coins, "trades": trades}
+        self.text = describe(self.event, self.details, WORDS_FOR_MANY)
 
 
 @dataclass(slots=True)
@@ -120,12 +143,23 @@ class Board:
             self._since = self.clock()
         elif event == "disconnected":
             self._since = None
-        self.note(event, describe(event, details))
+        kin = self._kin(event, details)
+        if kin is None:
+            self.notes.append(Note(self.wall(), event, describe(event, details), dict(details)))
+        else:
+            kin.absorb(details)
+
+    def _kin(self, event: str, details: Mapping[str, Any]) -> Note | None:
+        """The recent line that this event belongs to: one outage tells every coin's gap, and nobody reads 20 lines."""
+        for note in reversed(self.notes):
+            if self.wall() - note.at > TOGETHER:
+                return None
+            if note.event == event and note.details.get("exchange") == details.get("exchange"):
+                return note if event in WORDS_FOR_MANY or event == "bad_frame" else None
+        return None
 
     def note(self, event: str, text: str) -> None:
-        """Add a line; one that only counts on replaces the one before."""
-        if self.notes and event == "bad_frame" == self.notes[-1].event:
-            self.notes.pop()
+        """Add a line."""
         self.notes.append(Note(self.wall(), event, text))
 
     def take_notes(self) -> list[Note]:

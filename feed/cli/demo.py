@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 FAULTS: tuple[tuple[float, float, tuple[str, ...], str], ...] = (
     (4.0, 3.5, ("stall",), "{primary} sends nothing for a while, though the connection is up"),
     (5.0, 0.0, ("cut",), "every connection to {primary} gets a TCP reset"),
-    (6.0, 10.0, ("blocked-451", "cut"), "{primary} blocks this place with HTTP 451, and cuts the connection"),
-    (0.0, 0.0, (), "{primary} lets us in again"),
-    (12.0, 0.0, (), "that was all; from here on nothing fails"),
+    (6.0, 7.0, ("partition",), "{primary} is out of reach: every connection is reset, every new one, too"),
+    (0.0, 0.0, (), "{primary} is there again"),
+    (15.0, 5.0, ("blocked-451", "cut"), "{primary} blocks this place with HTTP 451: it is left alone for long"),
+    (0.0, 0.0, (), "that was all; from here on nothing fails"),
 )
 # As the defaults, but in a hurry: all of FAULTS is to be seen within a minute.
 HASTY_CONNECTION = Connection(

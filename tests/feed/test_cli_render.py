@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from feed.cli import render
-from feed.cli.board import WORDS, Board, Note, Row, clock_remark, describe
+from feed.cli.board import WORDS, WORDS_FOR_MANY, Board, Note, Row, clock_remark, describe
 from feed.events import FeedState, FeedStatus, PriceTick, TradeEvent
 
 
@@ -179,6 +179,19 @@ def test_bad_frames_are_counted_in_one_note(board: Board) -> None:
     assert board.take_notes() == []
 
 
+def test_one_outage_is_one_line_for_all_coins(board: Board, hand: Hand) -> None:
+    for coin in ("BTC", "ETH", "SOL"):
+        board.on_status("gap", {"exchange": "binance", "coin": coin, "missing": None})
+        board.on_status("gap_filled", {"exchange": "binance", "coin": coin, "trades": 5, "complete": True})
+    hand.now += 60.0
+    board.on_status("gap", {"exchange": "binance", "coin": "BTC", "missing": None})
+    assert [note.text for note in board.take_notes()] == [
+        "binance: 3 coins missed trades",
+        "binance: 3 coins got 15 missed trades",
+        "binance: BTC missed some trades",
+    ]
+
+
 DETAILS = {
     "exchange": "bybit",
     "at": 1,
@@ -197,12 +210,15 @@ DETAILS = {
     "error": "E",
     "ms": 120.0,
     "until": 2,
+    "coins": 20,
 }
 
 
 @pytest.mark.parametrize("event", WORDS)
 def test_each_event_of_the_contract_has_words_that_need_only_its_details(event: str) -> None:
     assert describe(event, DETAILS) == " ".join(WORDS[event].format_map(DETAILS).split())
+    if event in WORDS_FOR_MANY:
+        assert describe(event, DETAILS, WORDS_FOR_MANY).startswith("bybit: 20 coins")
 
 
 def test_unknown_events_and_missing_details_still_make_a_line() -> None:
