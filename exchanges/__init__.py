@@ -11,9 +11,9 @@ from exchanges.profiles import Access, profile_of
 from exchanges.stream import Subscription
 
 if TYPE_CHECKING:
-    from exchanges.adapter import Venue
+    from exchanges.adapter import Support, Venue
 
-__all__ = ["Access", "Subscription", "exchange_names", "open_exchange", "profile_of"]
+__all__ = ["Access", "Subscription", "exchange_names", "open_exchange", "profile_of", "supported"]
 
 logger.disable("exchanges")  # a library is silent until its user enables it
 
@@ -27,3 +27,10 @@ def open_exchange(name: str, access: Access | None = None) -> Venue:
     from exchanges.adapter import Venue
 
     return Venue(profile_of(name), access or Access())
+
+
+def supported() -> list[Support]:
+    """Every venue that can be asked for, and what each streams. Imports ccxt."""
+    from exchanges import adapter
+
+    return adapter.supported()

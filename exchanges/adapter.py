@@ -9,17 +9,20 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 import ccxt.pro
 
 from exchanges import normalize
+from exchanges.bars import Bars
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from exchanges.events import Listener, Ticker, TradeEvent
 from exchanges.fence import abort, redirect
-from exchanges.profiles import RENAMES, Access, Profile
-from exchanges.stream import Stream, Subscription, Trackers, contract_size
+from exchanges.names import exchange_names
+from exchanges.profiles import RENAMES, Access, Profile, profile_of
+from exchanges.stream import Stream, Subscription, channels_of, contract_size
 
 BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
@@ -34,7 +37,7 @@ class Venue:
         self.name = profile.name
         self.profile = profile
         self.access = access
-        self.trackers: Trackers = {}
+        self._bars = Bars(profile.name, self.fetch_candles)
         self._api = _session(profile, access)
         self._fills = _session(profile, access)  # for filling gaps: a burst of requests is lawful, waiting loses trades
         self._fills.enableRateLimit = False
@@ -111,11 +114,10 @@ class Venue:
             exchange,
             wanted,
             listener,
-            self.trackers,
+            self._bars,
             on_going_down=on_going_down,
             ws_url=self.access.ws_url,
             timeout=self.access.timeout,
-            fetch_candles=self.fetch_candles,
             translate=partial(_translate, self.name),
             release=partial(_close, exchange),
         )
@@ -136,6 +138,31 @@ class Venue:
             yield
         except Exception as error:  # ccxt's parsers on whatever a venue answers: anything may come out
             raise _translate(self.name, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What can be had from a venue: its own name as ``title``, the ``channels`` it streams, a remark."""
+
+    name: str
+    title: str
+    channels: tuple[str, ...]
+    note: str
+
+
+def supported() -> list[Support]:
+    """Every venue that can be asked for, our own rows first; read from the profiles and ccxt's ``has``."""
+    rows = []
+    for name in exchange_names():
+        profile = profile_of(name)
+        exchange = _class(profile.ccxt_id)()
+        channels = channels_of(exchange.has)
+        note = profile.note
+        if "trades" in channels and "candles" not in channels:
+            channels += ("candles",)
+            note = "; ".join(filter(None, (note, "candles are built from trades")))
+        rows.append(Support(name, exchange.name, channels, note))
+    return rows
 
 
 class _Hooks:

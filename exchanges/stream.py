@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loguru import logger
-
 from exchanges import normalize
-from exchanges.candles import CandleTracker
+from exchanges.bars import Bars
 from exchanges.errors import Refused, VenueError
 from exchanges.events import Listener
 from exchanges.fence import SAMPLE, Reading, arm
 from exchanges.profiles import Profile
 from exchanges.push import Latest, Stores, Timeframes
 
-MEND_DELAYS = (1.0, 3.0, 10.0)  # seconds before fetching missed bars again
-
 Watch = Callable[[Sequence[str]], Awaitable[Any]]
-Trackers = dict[tuple[str, str], CandleTracker]
-"""The bars of each (market symbol, timeframe)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +44,7 @@ class Stream:
     """One connection's life, from the dial to the error that ends it, over a ccxt.pro instance of its own.
 
     A fresh instance carries no dial backoff, subscription or future of an earlier connection, and an old one can be
-    closed behind the new one's back. ``trackers`` outlive it: a bar is closed once, over all connections. ``translate``
+    closed behind the new one's back. ``bars`` outlive it: a bar is closed once, over all connections. ``translate``
     makes a VenueError of whatever ccxt raised, ``release`` closes the instance within a bound.
     """
 
@@ -61,12 +54,11 @@ class Stream:
         exchange: Any,
         wanted: Subscription,
         listener: Listener,
-        trackers: Trackers,
+        bars: Bars,
         *,
         on_going_down: Callable[[], None],
         ws_url: str | None,
         timeout: float,
-        fetch_candles: Callable[[str, str, int], Awaitable[Sequence[Any]]],
         translate: Callable[[Exception], VenueError],
         release: Callable[[], Awaitable[None]],
     ) -> None:
@@ -75,14 +67,14 @@ class Stream:
         self._exchange = exchange
         self._wanted = wanted
         self._listener = listener
-        self._trackers = trackers
-        self._fetch_candles = fetch_candles
-        self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._bars = bars
         self._on_going_down = on_going_down
         self._translate = translate
         self.close = release
         self._reading = Reading()
         self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
+        native = "candles" in channels_of(exchange.has)
+        self._builds_candles = "candles" in wanted.channels and "trades" in wanted.channels and not native
         self._install(ws_url, timeout)
 
     def __repr__(self) -> str:
@@ -98,27 +90,24 @@ class Stream:
         try:
             async with asyncio.TaskGroup() as group:
                 for channel in self._wanted.channels:
+                    if channel == "candles" and self._builds_candles:
+                        continue
                     for call in self._calls(channel):
                         group.create_task(self._keep(call, group))
         except* VenueError as errors:
             raise errors.exceptions[0] from None
         finally:
-            for task in self._mending.values():
-                task.cancel()
-            await asyncio.gather(*self._mending.values(), return_exceptions=True)
+            await self._bars.end()
         raise Refused(self.name, "refused every subscription")
 
     def _install(self, ws_url: str | None, timeout: float) -> None:
         """Put stores of our own into ccxt's tables and arm the client that it will dial with."""
         exchange, name, reading, listener, coins = self._exchange, self.name, self._reading, self._listener, self._coins
         scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in coins}
-        timeframes, trackers = self._wanted.timeframes, self._trackers
-        for key in ((symbol, each) for symbol in coins for each in timeframes):
-            if key in trackers:
-                trackers[key].interrupted()
-            else:
-                trackers[key] = CandleTracker(coins[key[0]], key[1], name)
+        timeframes, bars = self._wanted.timeframes, self._bars
+        built = timeframes if self._builds_candles else ()
         flag = self._profile.candle_closed
+        bars.begin(coins, timeframes, listener, native=not built)
 
         def bad_row(kind: str, row: Any) -> None:
             listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")
@@ -130,6 +119,8 @@ class Stream:
                 bad_row("trade", row)
             else:
                 listener.on_trade(trade)
+                if built:
+                    bars.on_trade(symbol, built, trade)
 
         def on_ticker(symbol: str, row: Any) -> None:
             reading.delivered += 1
@@ -150,14 +141,8 @@ class Stream:
         def on_candle(symbol: str, timeframe: str, row: Any) -> None:
             reading.delivered += 1
             closed = flag(reading.frame, row) if flag is not None else None
-            tracker = trackers[symbol, timeframe]
-            bad = tracker.bad
-            for candle in tracker.update(row, reading.received_at, closed):
-                listener.on_candle(candle)
-            if tracker.bad != bad:
+            if not bars.on_row(symbol, timeframe, row, reading.received_at, closed):
                 bad_row("candle", row)
-            if tracker.holes() and (symbol, timeframe) not in self._mending:
-                self._mending[symbol, timeframe] = asyncio.create_task(self._mend(symbol, timeframe))
 
         exchange.trades = Stores(coins, on_trade)
         exchange.ohlcvs = Timeframes(coins, timeframes, on_candle)
@@ -202,23 +187,6 @@ class Stream:
         for symbol in call.symbols:  # one bad market in a request has the whole request refused
             group.create_task(self._keep(_Call(call.channel, (symbol,), call.watch), group))
 
-    async def _mend(self, symbol: str, timeframe: str) -> None:
-        """Fetch the bars that an outage left open or skipped, and close them; given up after a few attempts."""
-        tracker = self._trackers[symbol, timeframe]
-        for delay in (0.0, *MEND_DELAYS):
-            await asyncio.sleep(delay)
-            try:
-                rows = await self._fetch_candles(symbol, timeframe, tracker.holes()[0])
-            except VenueError as error:
-                logger.warning("{}: the {} bars of {} are not mended yet: {}", self.name, timeframe, symbol, error)
-                continue
-            for candle in tracker.fill(rows, time.time_ns()):
-                self._listener.on_candle(candle)
-            break
-        else:
-            logger.warning("{}: bars of {} stay open: {}", self.name, symbol, tracker.forget())
-        del self._mending[symbol, timeframe]
-
     def _unavailable(self, channel: str, symbols: Iterable[str], reason: str) -> None:
         self._listener.on_unavailable(channel, [self._coins[symbol] for symbol in symbols], reason)
 
@@ -246,3 +214,9 @@ _ONE: Mapping[str, tuple[str, _Make]] = {
     "candles": ("watchOHLCV", lambda exchange, timeframe: lambda symbols: exchange.watch_ohlcv(symbols[0], timeframe)),
     "quotes": ("watchBidsAsks", lambda exchange, _: exchange.watch_bids_asks),
 }
+
+
+def channels_of(has: Mapping[str, Any]) -> tuple[str, ...]:
+    """The channels that a venue streams, by ccxt's ``has`` table."""
+    methods = {channel: (_MANY[channel][0], _ONE[channel][0]) for channel in _MANY}
+    return tuple(channel for channel, names in methods.items() if any(has.get(name) is True for name in names))
