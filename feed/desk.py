@@ -28,7 +28,7 @@ class Desk:
         self.prices = Prices()
         self.volatility = Volatility()
         self.messages = 0  # events of all connections
-        self.last_message: float | None = None  # monotonic seconds
+        self.last_message: float | None = None  # of the feed's own venue, monotonic seconds
         self.bad_frames = 0
         self._closed: dict[tuple[str, str], deque[int]] = {}  # (coin, timeframe) -> the bars closed last
 
@@ -63,7 +63,8 @@ class Intake:
     """The listener of one connection: notes signs of life, and passes on what is to be delivered.
 
     ``delivering`` is False while the connection is on trial; nothing counts any more once ``close`` was called, for an
-    old connection may still drain. ``stir`` is called when data ends a silence that was told.
+    old connection may still drain. ``stir`` is called when data ends a silence that was told. ``main`` is False for a
+    connection that carries only coins which the feed's own venue does not list: it is no sign of life of the feed.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Intake:
         *,
         stir: Callable[[], None],
         delivering: bool,
+        main: bool,
     ) -> None:
         self.delivering = delivering
         self.flowing = asyncio.Event()  # set with the first event
@@ -88,6 +90,7 @@ class Intake:
         self._exchange = exchange
         self._report = report
         self._stir = stir
+        self._main = main
         self._bad_frames = BadFrames(exchange, report)
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
 
@@ -149,7 +152,8 @@ class Intake:
                 self.flowing.set()
             if self.delivering:
                 desk.messages += 1
-                desk.last_message = now
+                if self._main:
+                    desk.last_message = now
                 if self._watchdog.note(coin, now):
                     self._stir()
         return now

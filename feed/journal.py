@@ -77,12 +77,16 @@ class Journal:
         self._lost |= event == "disconnected"
         self.failovers += event == "failover"
         self.errors += event in _ERRORS
-        told = " ".join(f"{key}={value}" for key, value in details.items())
-        logger.log(_LEVELS.get(event, "INFO"), "{} {} {}", event, exchange, told)
-        details = {"exchange": exchange, "at": int(self._clock.now() * 1000), **details}
-        self.dispatcher.publish("status", "", (event, details))
+        self._publish(event, exchange, details)
         if event in _FAILURES:
             self._told(self.breaker.failure(event, self._clock.monotonic()))
+
+    def aside(self, event: str, exchange: str, **details: Any) -> None:
+        """Tell what happened to a connection that only carries coins which the feed's venue does not list.
+
+        It is logged and told, but neither moves the state nor counts against the feed.
+        """
+        self._publish(event, exchange, details)
 
     def look(self, last_data: float | None) -> None:
         """Let the breaker see the time, and when data came last (monotonic seconds)."""
@@ -90,6 +94,12 @@ class Journal:
         self._told(self.breaker.tick(now))
         if last_data is not None and now - last_data < FLOWING and self.state is FeedState.LIVE:
             self._told(self.breaker.data(now))
+
+    def _publish(self, event: str, exchange: str, details: Mapping[str, Any]) -> None:
+        told = " ".join(f"{key}={value}" for key, value in details.items())
+        logger.log(_LEVELS.get(event, "INFO"), "{} {} {}", event, exchange, told)
+        details = {"exchange": exchange, "at": int(self._clock.now() * 1000), **details}
+        self.dispatcher.publish("status", "", (event, details))
 
     def _told(self, transitions: Iterable[Transition]) -> None:
         for transition in transitions:

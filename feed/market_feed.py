@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
 from loguru import logger
 
-from exchanges.events import Candle, Quote, TradeEvent
-from feed.arguments import coins_of, known_timeframe, order_of, seconds, watched
+from feed.arguments import coins_of, order_of, seconds
+from feed.background import Background
 from feed.breaker import Breaker
 from feed.clock import Clock
-from feed.desk import Desk, candles
-from feed.dispatch import Subscription
+from feed.desk import Desk
 from feed.errors import FeedError, NoExchangeAvailable, StaleDataError
-from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
+from feed.events import FeedState, FeedStatus, PriceTick
 from feed.journal import Journal
 from feed.settings import Settings, check, load_settings
+from feed.subscribing import Subscribing
 from feed.supervisor import Supervisor
+from feed.wanted import Wanted
 
-Coins = Collection[str] | None
 LOOK = 0.5  # seconds between two looks of the circuit breaker
 CLOSE_TIMEOUT = 1.0  # seconds that coroutine callbacks have to finish what is queued for them
 
@@ -38,16 +38,7 @@ _HEALTH: Mapping[FeedState, str] = {
 }
 
 
-@dataclass(slots=True)
-class _Wanted:
-    """What the feed asks of a venue."""
-
-    coins: Sequence[CoinConfig]
-    channels: list[str]
-    timeframes: list[str] = field(default_factory=list)
-
-
-class MarketFeed:
+class MarketFeed(Subscribing):
     """Live prices, trades and candles of some coins, from the first venue of the order that delivers.
 
     ``coins``: symbols in any case, None for all of the settings; one that the settings don't know counts as tier 3.
@@ -73,76 +64,21 @@ class MarketFeed:
             self._settings = load_settings(settings)
         self.coin_configs = coins_of(coins, self._settings)
         self._order = order_of(exchange, self._settings)
-        self._wanted = _Wanted(self.coin_configs, list(self._settings.channels))
-        if "candles" in self._wanted.channels:
-            self._wanted.timeframes.append(self._settings.candle_timeframe)
+        wanted = Wanted(self.coin_configs, list(self._settings.channels))
+        if "candles" in wanted.channels:
+            wanted.timeframes.append(self._settings.candle_timeframe)
         self._clock = Clock()
         limits = self._settings.circuit_breaker
         self._journal = Journal(self._clock, Breaker(limits.failures, limits.window, limits.cooldown))
-        self._dispatcher = self._journal.dispatcher
+        super().__init__(self._journal.dispatcher, wanted)
         self._desk = Desk(self._dispatcher, self._clock)
         self._supervisor: Supervisor | None = None
         self._running: asyncio.Task[None] | None = None
+        self._background: Background | None = None
 
     def __repr__(self) -> str:
         where = self._journal.exchange or "no exchange yet"
         return f"<MarketFeed {self._journal.state}, {where}, {len(self.coin_configs)} coins>"
-
-    # Subscribing
-
-    def subscribe_price(
-        self, callback: Callable[[PriceTick], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
-    ) -> Subscription:
-        """Call ``callback(PriceTick)`` on every trade, and on every ticker that is newer than the coin's last tick.
-
-        ``coins`` narrows it down. Returns a handle with ``cancel()``. ``on_full`` is what happens when a coroutine
-        callback falls 10,000 events behind: "drop_oldest", "latest" (the newest of each coin is kept) or "error".
-        """
-        return self._subscribe("prices", callback, coins, on_full)
-
-    def subscribe_trades(
-        self, callback: Callable[[TradeEvent], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
-    ) -> Subscription:
-        """Call ``callback(TradeEvent)`` for every trade, once, in the venue's order per coin."""
-        return self._subscribe("trades", callback, coins, on_full)
-
-    def subscribe_candles(
-        self,
-        callback: Callable[[Candle], Any],
-        coins: Coins = None,
-        timeframe: str = "1m",
-        *,
-        on_full: str = "drop_oldest",
-    ) -> Subscription:
-        """Call ``callback(Candle)`` on every update of a bar; ``closed`` is True exactly once per bar.
-
-        A timeframe other than the settings' is asked of the venue too, from the next connection on.
-        """
-        if known_timeframe(timeframe) not in self._wanted.timeframes:
-            self._wanted.timeframes.append(timeframe)
-        return self._subscribe(candles(timeframe), callback, coins, on_full, "candles")
-
-    def subscribe_quotes(
-        self, callback: Callable[[Quote], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
-    ) -> Subscription:
-        """Call ``callback(Quote)`` on every change of the best bid or ask.
-
-        Quotes that are not among the settings' channels are asked of the venue from the next connection on.
-        """
-        return self._subscribe("quotes", callback, coins, on_full, "quotes")
-
-    def subscribe_status(self, callback: Callable[[str, dict[str, Any]], Any]) -> Subscription:
-        """Call ``callback(event, details)`` on everything that happens to the feed; README lists the events."""
-        return self._dispatcher.subscribe("status", callback, unpack=True)
-
-    def _subscribe(
-        self, channel: str, callback: Callable[..., Any], coins: Coins, on_full: str, asked: str = ""
-    ) -> Subscription:
-        keys = watched(coins, self.coin_configs)
-        handle = self._dispatcher.subscribe(channel, callback, keys, on_full=on_full)
-        if asked and asked not in self._wanted.channels:
-            self._wanted.channels.append(asked)
-        return handle
 
     # Connecting
 
@@ -156,7 +92,13 @@ class MarketFeed:
         if self._supervisor is None:
             self._dispatcher.reopen()
             self._supervisor = Supervisor(
-                self._order, self._settings, self._wanted, self._desk, self._journal.note, patient=timeout is None
+                self._order,
+                self._settings,
+                self._wanted,
+                self._desk,
+                self._journal.note,
+                self._journal.aside,
+                patient=timeout is None,
             )
             self._running = asyncio.create_task(self._run(self._supervisor), name="market feed")
         supervisor = self._supervisor
@@ -181,6 +123,26 @@ class MarketFeed:
         await asyncio.wait({running})
         self._supervisor = None
         await self._dispatcher.close(CLOSE_TIMEOUT)  # here: a coroutine callback may disconnect, and is not waited for
+
+    def run(self, timeout: float | None = 30) -> None:
+        """Connect and deliver until ``stop()`` or Ctrl-C, blocking: for programs without asyncio."""
+        self._in_background(timeout).run()
+
+    def start(self, timeout: float | None = 30) -> None:
+        """Connect in a thread of its own and return when data flows; callbacks run in that thread."""
+        self._in_background(timeout).start()
+
+    def stop(self) -> None:
+        """End ``run()`` or ``start()``, from any thread. Idempotent."""
+        if self._background is not None:
+            self._background.stop()
+
+    def _in_background(self, timeout: float | None) -> Background:
+        seconds("timeout", timeout, "retrying for ever")
+        if self._running is not None:
+            raise FeedError("the feed is connected already; stop() or disconnect() it first")
+        self._background = Background(lambda: self.connect(timeout), self.disconnect)
+        return self._background
 
     async def __aenter__(self) -> Self:
         await self.connect()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from loguru import logger
 
@@ -19,6 +19,7 @@ from feed.journal import Report
 from feed.settings import Settings
 from feed.staleness import Watchdog
 from feed.tape import Tape
+from feed.wanted import Wanted
 
 if TYPE_CHECKING:
     from exchanges.adapter import Venue
@@ -27,19 +28,6 @@ if TYPE_CHECKING:
 FIGURES_TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the stream
 OVERLAP = 2.0  # seconds that a connection stays beside its successor: until that has subscribed to everything
 EARLY = 600.0  # seconds before the venue cuts a connection that it is replaced
-
-
-class Wanted(Protocol):
-    """What a session subscribes to; what is added is asked for from the next connection on."""
-
-    @property
-    def coins(self) -> Sequence[CoinConfig]: ...
-
-    @property
-    def channels(self) -> Sequence[str]: ...
-
-    @property
-    def timeframes(self) -> Sequence[str]: ...
 
 
 @dataclass(slots=True)
@@ -62,12 +50,14 @@ class Session:
     def __init__(
         self,
         venue: Venue,
+        budget: DialBudget,
         wanted: Wanted,
         desk: Desk,
         watchdog: Watchdog,
         settings: Settings,
         report: Report,
         *,
+        main: bool,
         stir: Callable[[], None],
         dismiss: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
@@ -83,8 +73,9 @@ class Session:
         self._wanted = wanted
         self._desk = desk
         self._watchdog = watchdog
-        self._budget = DialBudget(venue.profile.dials)
+        self._budget = budget
         self._report = report
+        self._main = main
         self._connect_timeout = connection.connect_timeout
         self._stir = stir
         self._dismiss = dismiss
@@ -98,6 +89,11 @@ class Session:
     def last_data(self) -> float | None:
         """When the connection that is carried delivered last, monotonic seconds; None while it has not."""
         return None if self._link is None else self._link.intake.last_data
+
+    def flowing_for(self, now: float) -> float:
+        """Seconds since the first data of the connection that is carried; 0.0 before."""
+        first = None if self._link is None else self._link.intake.first_data
+        return 0.0 if first is None else now - first
 
     def drop(self, reason: str) -> None:
         """End the connection that is carried, if there is one: ``carry`` raises Disconnected."""
@@ -168,7 +164,14 @@ class Session:
         self._budget.spend(self._desk.clock.monotonic())
         name, wanted, worn = self.venue.name, self._wanted, asyncio.Event()
         intake = Intake(
-            self._desk, self._watchdog, self.tape, name, self._report, stir=self._stir, delivering=self.delivering
+            self._desk,
+            self._watchdog,
+            self.tape,
+            name,
+            self._report,
+            stir=self._stir,
+            delivering=self.delivering,
+            main=self._main,
         )
         stream = self.venue.stream(Subscription(markets, wanted.channels, wanted.timeframes), intake, worn.set)
         return _Link(stream, intake, asyncio.create_task(stream.run(), name=f"stream {name}"), worn)

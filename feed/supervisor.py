@@ -5,33 +5,48 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
 from exchanges import Access, open_exchange
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from feed import failover
+from feed.budget import DialBudget
 from feed.desk import Desk
 from feed.errors import NoExchangeAvailable
 from feed.failover import Failover
 from feed.journal import Report
-from feed.session import Session, Wanted
+from feed.session import Session
 from feed.settings import ExchangeConfig, Settings
 from feed.staleness import Kind, Watchdog
+from feed.wanted import Wanted
+
+if TYPE_CHECKING:
+    from exchanges.adapter import Venue
 
 RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
 LOOK = 0.5  # seconds between two looks at which connections carry data
 AHEAD = 1.0  # seconds of data after which the next venue's markets are loaded ahead of need
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A venue and its dials, shared by all that is connected to it."""
+
+    venue: Venue
+    budget: DialBudget
+
+
 class Supervisor:
     """Runs until it is cancelled, and then leaves nothing open.
 
     ``ready`` is done with the first data, or, unless ``patient``, fails with NoExchangeAvailable when every venue has
-    said no; ``reasons`` says for each venue tried why it does not deliver.
+    said no; ``reasons`` says for each venue tried why it does not deliver. Coins that the active venue does not list
+    come through a supervisor of their own over the other venues, which shares the ``places`` and reports ``aside``.
     """
 
     def __init__(
@@ -41,8 +56,10 @@ class Supervisor:
         wanted: Wanted,
         desk: Desk,
         report: Report,
+        aside: Report,
         *,
         patient: bool,
+        places: dict[str, Place] | None = None,
     ) -> None:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # awaited or not
@@ -52,7 +69,10 @@ class Supervisor:
         self._wanted = wanted
         self._desk = desk
         self._report = report
+        self._aside = aside
         self._patient = patient
+        self._main = places is None
+        self._places: dict[str, Place] = {} if places is None else places
         self._watchdog = Watchdog(settings.staleness)
         self._stirred = asyncio.Event()  # something happened that a decision may follow from
         self._sessions: dict[str, Session] = {}
@@ -60,6 +80,9 @@ class Supervisor:
         self._due: dict[str, float] = {}  # when a venue may be dialled again, monotonic seconds
         self._since: Mapping[str, int] = {}  # the last trades (Unix ms) of the venue that was left
         self._closing: set[asyncio.Task[Any]] = set()
+        self._strays: asyncio.Task[None] | None = None
+        self._stray_coins: list[str] = []
+        self._ahead: set[str] = set()  # venues whose markets were asked for ahead of need
         self._policy = Failover([config.name for config in order], 1, settings.connection.failback_after)
 
     @property
@@ -105,11 +128,40 @@ class Supervisor:
             self.ready.set_result(None)
             self._policy.attempts_before_failover = self._settings.connection.attempts_before_failover
         self._carry_out(self._policy.tick(now), now)
+        if active.connected:
+            self._look_ahead(active, now)
+            self._look_after_strays(active)
         for finding in self._watchdog.check(now):
             if finding.kind is Kind.DEAD:
                 self._sessions[self.exchange].drop(f"no data for {finding.seconds:.1f} s")
-            else:
+            elif self._main or finding.coin:
                 self._report(str(finding.kind), self.exchange, **finding.details)
+
+    def _look_ahead(self, active: Session, now: float) -> None:
+        """Load the next venue's markets while all is well, so that a failover need not wait for them."""
+        names = [config.name for config in self._order]
+        following = names[(names.index(active.venue.name) + 1) % len(names)]
+        if following not in self._ahead and active.flowing_for(now) > AHEAD:
+            self._ahead.add(following)
+            self._dismiss(_loaded(self._sessions[following].venue))
+
+    def _look_after_strays(self, active: Session) -> None:
+        """Have the coins that the active venue does not list come from the next one that does."""
+        missing = [coin.symbol for coin in active.missing]
+        if missing == self._stray_coins:
+            return
+        self._stray_coins = missing
+        if self._strays is not None:
+            self._strays.cancel()
+            self._dismiss_task(self._strays)
+            self._strays = None
+        others = [config for config in self._order if config.name != active.venue.name]
+        if missing and others:
+            wanted = replace(self._wanted, coins=list(active.missing))
+            supervisor = Supervisor(
+                others, self._settings, wanted, self._desk, self._aside, self._aside, patient=True, places=self._places
+            )
+            self._strays = asyncio.create_task(supervisor.run(), name=f"market feed for {', '.join(missing)}")
 
     def _failed(self, name: str, failure: VenueError, now: float) -> None:
         """A connection ended, or could not be made: tell it, and have the policy decide."""
@@ -215,13 +267,19 @@ class Supervisor:
                 options=config.options,
                 timeout=settings.connection.connect_timeout,
             )
+            if config.name not in self._places:
+                venue = open_exchange(config.name, access)
+                self._places[config.name] = Place(venue, DialBudget(venue.profile.dials))
+            place = self._places[config.name]
             self._sessions[config.name] = Session(
-                open_exchange(config.name, access),
+                place.venue,
+                place.budget,
                 self._wanted,
                 self._desk,
                 self._watchdog,
                 settings,
                 self._report,
+                main=self._main,
                 stir=self._stirred.set,
                 dismiss=self._dismiss,
             )
@@ -235,15 +293,28 @@ class Supervisor:
 
     async def _release(self) -> None:
         """Close whatever is open, within RELEASE_TIMEOUT."""
+        if self._strays is not None:
+            self._strays.cancel()
+            self._dismiss_task(self._strays)
         for name in list(self._carrying):
             self._stop(name)
         for session in self._sessions.values():
             session.tape.close()
         await asyncio.sleep(0)  # the sessions hang up, which is something to close
-        closing = [*self._closing, *(asyncio.create_task(each.venue.close()) for each in self._sessions.values())]
+        closing = list(self._closing)
+        if self._main:  # the venues are shared with the supervisor of the strays
+            closing += [asyncio.create_task(place.venue.close()) for place in self._places.values()]
         if not closing:
             return
         _, late = await asyncio.wait(closing, timeout=RELEASE_TIMEOUT)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+
+
+async def _loaded(venue: Venue) -> None:
+    """Load a venue's markets; if that fails now, it is told when the venue is needed."""
+    try:
+        await venue.load()
+    except VenueError as error:
+        logger.info("{}: the markets could not be loaded ahead of need: {}", venue.name, error.reason)

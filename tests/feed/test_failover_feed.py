@@ -148,3 +148,66 @@ async def test_every_venue_down_and_then_one_back(primary: Simulator, secondary:
         await connecting
         assert feed.status.exchange == "binance"
     await feed.disconnect()
+
+
+async def test_a_coin_that_the_venue_does_not_list_comes_from_the_next_one(secondary: Simulator) -> None:
+    """Told once, and then it is data like any other, under the name of the venue that it comes from."""
+    async with Simulator(venues=("bybit",), rate=100, coins=["BTC", "ETH"]) as narrow:
+        feed = MarketFeed(["BTC", "ETH", "SOL"], settings=settings_for(narrow, secondary, **QUICK))
+        got = Recorder(feed)
+        async with feed:
+            await got.until(lambda: {trade.coin for trade in got.trades} == {"BTC", "ETH", "SOL"})
+            assert [each["coin"] for each in got.details("coin_unavailable")] == ["SOL"]
+            assert {(trade.coin, trade.exchange) for trade in got.trades} == {
+                ("BTC", "bybit"),
+                ("ETH", "bybit"),
+                ("SOL", "binance"),
+            }
+            assert feed.status.exchange == "bybit"
+            assert feed.status.failover_count == 0
+            await until(lambda: [len(each.subscriptions) for each in secondary["binance"].connections] == [3])
+
+
+async def test_the_next_venue_is_ready_before_it_is_needed(primary: Simulator, secondary: Simulator) -> None:
+    """Its markets are loaded while all is well, so that a failover does not wait for them."""
+    async with MarketFeed(settings=settings_for(primary, secondary, **QUICK)):
+        await until(lambda: any("exchangeInfo" in path for _, path in secondary["binance"].rest_calls))
+        assert not secondary["binance"].connections
+
+
+async def test_bars_that_an_outage_cut_are_closed_from_the_venues_own_record(secondary: Simulator) -> None:
+    """Every bar is closed once, with the venue's values, also the one that ended while nobody was connected."""
+    venue = secondary["binance"]
+    feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: bool(got.candles))
+        began = got.candles[-1].timestamp
+        with venue.partition():
+            await got.until_event("disconnected")
+            venue.skip(130)
+        await got.until(lambda: any(candle.closed and candle.timestamp == began + 60_000 for candle in got.candles))
+        closed = {candle.timestamp: candle for candle in got.candles if candle.closed}
+        assert set(closed) >= {began, began + 60_000}
+        assert len(closed) == sum(candle.closed for candle in got.candles)
+        trades = [trade for trade in venue.tape["BTC"] if began <= trade.timestamp < began + 60_000]
+        assert closed[began].close == trades[-1].price
+
+
+async def test_a_feed_in_a_thread_serves_a_program_without_asyncio(secondary: Simulator) -> None:
+    feed = MarketFeed(settings=settings_for(secondary, **QUICK))
+    await asyncio.to_thread(feed.start)
+    assert feed.require_fresh("BTC").price > 0
+    await asyncio.to_thread(feed.stop)
+    assert feed.status.state is FeedState.CLOSED
+
+
+async def test_iterators_deliver_what_callbacks_do(secondary: Simulator) -> None:
+    feed = MarketFeed(settings=settings_for(secondary, **QUICK))
+    got = Recorder(feed)
+    trades = feed.trades("btc")
+    async with feed:
+        seen = [int((await anext(trades)).trade_id) for _ in range(20)]
+    assert seen == got.ids("BTC")[:20]
+    events = [event async for event in feed.events()]
+    assert events == []

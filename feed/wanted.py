@@ -1,0 +1,17 @@
+"""What the feed asks of a venue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from feed.events import CoinConfig
+
+
+@dataclass(slots=True)
+class Wanted:
+    """The coins, channels and candle timeframes; what a subscription adds is asked for from the next connection on."""
+
+    coins: Sequence[CoinConfig]
+    channels: list[str]
+    timeframes: list[str] = field(default_factory=list)
