@@ -119,7 +119,7 @@ async def test_too_many_failures_withhold_trust(secondary: Simulator) -> None:
 
 
 async def test_a_venue_that_announces_its_end_is_replaced_first(secondary: Simulator) -> None:
-    """Binance's serverShutdown: the new connection carries data before the old one goes; nothing is lost or told twice."""
+    """Binance's serverShutdown: the new connection carries data before the old one goes; nothing is lost or doubled."""
     venue = secondary["binance"]
     feed = MarketFeed(["BTC", "ETH"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)
