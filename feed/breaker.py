@@ -96,7 +96,6 @@ class Breaker:
         told = self.tick(now)
         if self._state is State.OPEN:
             return told
-        self._healthy_since = None
         self._failed.append(now)
         recent = sum(now - at <= self._window for at in self._failed)
         if recent >= (borne := self._borne[self._state]):

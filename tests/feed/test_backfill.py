@@ -213,6 +213,15 @@ def test_a_hole_that_the_wire_fills_late_needs_no_fetch() -> None:
     assert it.policy.filled(trades(2), True, 0.1, gap) is HELD
 
 
+def test_of_a_late_and_a_fetched_copy_the_first_counts() -> None:
+    it = owner(1)
+    it.stream(trade(4))
+    assert it.stream(trade(2)) is HELD
+    assert it.stream(trade(2)) is DUPLICATE
+    it.carry_out(it.policy.filled(trades(2, 3), True, 0.1))
+    assert [(item.trade_id, item.backfilled) for item in it.delivered[1:]] == [("2", False), ("3", True), ("4", False)]
+
+
 def test_what_comes_after_the_hole_was_given_up_is_late_not_out_of_order() -> None:
     it = owner(1)
     it.stream(trade(3), 10.0)
@@ -375,6 +384,25 @@ def test_a_gap_by_time_runs_from_the_last_trade_to_the_first_new_one() -> None:
     assert it.ids == ["a", "b", "c", "d"]
     assert it.filled == [Filled(outcome.gap, 2, False)]
     assert it.stream(trade("c", 3000)) is DUPLICATE
+
+
+def test_rows_are_delivered_by_time_in_whatever_order_they_are_fetched() -> None:
+    it = owner(numbered=False)
+    it.stream(trade("a", 1000))
+    it.policy.resumed(0.0)
+    it.stream(trade("d", 4000))
+    it.carry_out(it.policy.filled([trade("c", 3000), trade("b", 2000)], True, 0.1))
+    assert it.ids == ["a", "b", "c", "d"]
+
+
+def test_no_id_is_forgotten_while_a_fetch_may_bring_it_again() -> None:
+    it = owner(numbered=False)
+    it.stream(trade("a", 1000))
+    it.policy.resumed(0.0)
+    for number in range(2 * backfill.RECENT):
+        it.stream(trade(number, 4000))
+    it.carry_out(it.policy.filled([trade("a", 1000), trade(0, 4000)], True, 0.1))
+    assert it.ids == ["a", *map(str, range(2 * backfill.RECENT))]
 
 
 def test_trades_without_ids_are_filled_only_where_they_are_certainly_missing() -> None:

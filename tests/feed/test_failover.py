@@ -54,7 +54,8 @@ class FailoverRules(RuleBasedStateMachine):
                 case Retry(venue):
                     assert venue == self.active
                     assert self.shut[venue] <= self.now
-                    self.exhausted = False
+                    if self.exhausted:
+                        self.exhausted, self.failed = False, 0
                     self.spans.pop(venue, None)
                 case Switch(from_, to, reason):
                     assert (from_, reason != "") == (self.active, True)
@@ -314,19 +315,50 @@ def test_a_return_that_fails_soon_doubles_the_trial_and_a_long_one_clears_the_re
             now += 10
         return now - first, now
 
-    it, spans, now = on_binance(), [], 0.0
+    it, spans, waits, now = on_binance(), [], [], 0.0
     for _ in range(6):
+        waits.append(it.next_tick(now) - now)
         span, now = needed(it, now)
         spans.append(span)
-        it.blocked("bybit", 403, now + 60)
-        it.data("binance", now + 60)
         now += 60
+        for _ in range(ATTEMPTS + 1):
+            it.disconnected("bybit", now)
+        it.data("binance", now)
     assert spans == [300, 600, 1200, 2400, 3600, 3600]
+    assert waits == [30, 60, 120, 240, 480, 600]
     span, now = needed(it, now)
     now += PATIENCE * FAILBACK
     it.blocked("bybit", 403, now)
     it.data("binance", now)
     assert needed(it, now)[0] == 300
+
+
+def test_a_relapse_counts_although_a_better_venue_takes_over() -> None:
+    it, now = policy(), 600.0
+    it.blocked("bybit", 451, 0.0)
+    it.refused("binance", "maintenance", 0.0)
+    it.data("binance_us", now)
+    for trial in ("binance", "bybit"):  # the first passes its trial, then fails during that of the second
+        if trial == "binance":
+            it.blocked("bybit", 451, now)
+        now = it.next_tick(now)
+        assert it.tick(now) == [TryFailback(trial)]
+        for _ in range(40 if trial == "binance" else 10):
+            it.data(trial, now)
+            now += 10
+    assert it.disconnected("binance", now) == [Switch("binance", "bybit", "connection lost")]
+    for _ in range(2):  # both fail; the third is on again
+        venue = it.active or ""
+        assert isinstance(it.blocked(venue, 403, now)[0], Switch)
+    assert it.active == "binance_us"
+    it.data("binance_us", now)
+    it.blocked("bybit", 403, now + 1)
+    now = it.next_tick(now + 1)
+    assert it.tick(now) == [TryFailback("binance")]
+    first = now
+    while it.data("binance", now) == []:
+        now += 10
+    assert now - first == 600
 
 
 @settings(max_examples=40, deadline=None)
