@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import WSMsgType, web
 
-from exchanges import Access
+from exchanges import Access, profile_of
 from exchanges.adapter import Venue
 from exchanges.errors import Blocked, Disconnected, Refused
-from exchanges.simulator import Simulator
+from exchanges.simulator import BINANCE_LAWS, Simulator
 from exchanges.simulator import Venue as Simulated
 from exchanges.simulator.catalog import DEFAULT_COINS
 from tests.exchanges.support import CHANNELS, Running, opened, served, streaming
@@ -78,22 +79,28 @@ async def test_a_hundred_coins_and_more_share_one_connection(name: str) -> None:
 
 
 async def test_more_streams_than_binance_allows_cost_the_surplus_only() -> None:
-    """1024 per connection: what is beyond is told as unavailable, the rest goes on, and no law is broken."""
+    """What is beyond is told as unavailable, the rest goes on, and no law is broken. 103 stand for the real 1024."""
+    limit = 103
+    laws = {"binance": replace(BINANCE_LAWS, streams=limit)}
+    options = {"subscriptionLimitByStream": {"spot": limit}}
     async with (
-        Simulator(venues=("binance",), rate=0, markets=1105) as simulator,
-        opened("binance", simulator) as venue,
+        Simulator(venues=("binance",), rate=0, markets=145, laws=laws) as simulator,
+        opened("binance", simulator, options=options) as venue,
     ):
         made = simulator["binance"]
         coins = sorted({market.coin for market in made.markets.values()})
-        assert len(coins) == 1100
         async with streaming(venue, coins) as running:
-            await running.until(lambda: len(running.heard.unavailable) == 1100 - 1024)
-            await running.until(carries(made, 1024))
+            await running.until(lambda: len(running.heard.unavailable) == len(coins) - limit)
+            await running.until(carries(made, limit))
             surplus = {coin for _, (coin,), _ in running.heard.unavailable}
             for coin in coins:
                 await made.trade(coin)
             await running.until(lambda: {trade.coin for trade in running.heard.trades} == set(coins) - surplus)
         assert made.violations == []
+
+
+def test_as_many_streams_are_used_as_binance_allows() -> None:
+    assert profile_of("binance").options["subscriptionLimitByStream"]["spot"] == BINANCE_LAWS.streams == 1024
 
 
 async def test_one_unknown_symbol_does_not_take_its_neighbours_along() -> None:
@@ -252,8 +259,8 @@ async def test_an_upgrade_that_is_refused_for_now_says_for_how_long(
 
 @pytest.mark.parametrize("code", [1000, 1001, 1006, 1008, 1012])
 async def test_a_close_ends_the_stream_at_once(venue: Venue, simulated: Simulated, code: int) -> None:
-    async with streaming(venue, ["BTC", "ETH"], CHANNELS) as running:
-        await running.until(carries(simulated, 6))
+    async with streaming(venue, ["BTC", "ETH"]) as running:
+        await running.until(carries(simulated, 2))
         simulated.close(code)
         error = await running.ended(timeout=3)
     assert isinstance(error, Disconnected)
@@ -261,8 +268,8 @@ async def test_a_close_ends_the_stream_at_once(venue: Venue, simulated: Simulate
 
 
 async def test_a_cut_wire_ends_the_stream_at_once(venue: Venue, simulated: Simulated) -> None:
-    async with streaming(venue, ["BTC", "ETH"], CHANNELS) as running:
-        await running.until(carries(simulated, 6))
+    async with streaming(venue, ["BTC", "ETH"]) as running:
+        await running.until(carries(simulated, 2))
         simulated.cut()
         assert isinstance(await running.ended(timeout=3), Disconnected)
 
@@ -300,8 +307,8 @@ async def test_closing_is_bounded_and_leaves_nothing_behind(venue: Venue, simula
     """Also when the peer answers nothing, not even the closing handshake."""
     await venue.load()
     before = asyncio.all_tasks()
-    async with streaming(venue, ["BTC"], CHANNELS) as running:
-        await running.until(carries(simulated, 3))
+    async with streaming(venue, ["BTC"]) as running:
+        await running.until(carries(simulated, 1))
         with simulated.muted():
             running.task.cancel()
             async with asyncio.timeout(3):
