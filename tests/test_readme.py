@@ -1,0 +1,59 @@
+"""The README says what is so: its commands exist, and every Python block runs as it stands, on simulated venues."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from exchanges.simulator import Simulator
+from feed import Settings
+from feed.cli.arguments import parser
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+HURRY = 4  # seconds that a block may sleep here where the README lets it run for a minute
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=range(len(PYTHON)))
+async def test_a_python_block_runs(block: str, tmp_path: Path) -> None:
+    """Only the length of its sleep is changed: it ends with 0, says something, and leaves no warning behind."""
+    quick = re.sub(r"asyncio\.sleep\(\d+\)", f"asyncio.sleep({HURRY})", block)
+    async with Simulator(venues=("bybit", "binance"), rate=100) as simulator:
+        settings = tmp_path / "settings.yaml"
+        settings.write_text(simulator.settings_yaml())
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-X", "dev", "-W", "error", "-c", quick),
+            cwd=ROOT,
+            env={**os.environ, "MARKET_FEED_SETTINGS": str(settings)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
+    complaints = [line for line in err.decode().splitlines() if not line.startswith("Executing ")]  # a busy machine
+    assert (process.returncode, complaints) == (0, [])
+    assert out.strip()
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"market-feed (\w+)", README))))
+def test_every_command_that_it_names_exists(command: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args([command, "--help"])
+    assert ended.value.code == 0
+
+
+def test_its_settings_are_settings(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    path = tmp_path / "settings.yaml"
+    path.write_text(block)
+    from feed import load_settings
+
+    assert [exchange.name for exchange in load_settings(path).exchanges] == ["kraken", "binance"]
+    assert load_settings(path).staleness == Settings().staleness
