@@ -170,6 +170,12 @@ class Continuity:
         self._resumed_at_id = self._next
         self._resumed = self._stamp is not None
 
+    def doubt(self) -> None:
+        """The connection was silent for longer than it should be: where ids don't count, the next trade decides."""
+        if self._lost_at is None:
+            self._outage = 0.0
+            self._resumed = self._stamp is not None
+
     def add(self, trades: Iterable[TradeEvent], gap: Gap | None = None) -> None:
         """A page of the fetch for ``gap`` (the oldest one waited for if None), oldest first; more is to come."""
         if (asked := self._find(gap)) is None:

@@ -134,7 +134,10 @@ class Supervisor:
         for finding in self._watchdog.check(now):
             if finding.kind is Kind.DEAD:
                 self._sessions[self.exchange].drop(f"no data for {finding.seconds:.1f} s")
-            elif self._main or finding.coin:
+                continue
+            if finding.kind in (Kind.FEED_STALE, Kind.COIN_STALE):
+                self._sessions[self.exchange].tape.doubt(finding.coin)
+            if self._main or finding.coin:
                 self._report(str(finding.kind), self.exchange, **finding.details)
 
     def _look_ahead(self, active: Session, now: float) -> None:

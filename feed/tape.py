@@ -82,6 +82,11 @@ class Tape:
         for continuity in self._coins.values():
             continuity.lost(now)
 
+    def doubt(self, coin: str) -> None:
+        """The connection stands, but was silent on this coin ("": on all) for long: it may have missed something."""
+        for continuity in (self._coins[coin],) if coin in self._coins else () if coin else self._coins.values():
+            continuity.doubt()
+
     def last_timestamps(self) -> dict[str, int]:
         """The time (Unix ms) of each coin's newest trade."""
         stamps = {coin: continuity.last_timestamp for coin, continuity in self._coins.items()}

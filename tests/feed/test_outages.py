@@ -1,0 +1,61 @@
+"""What the soak found: outages that lost something in silence, each with the shortest way to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from exchanges.simulator import Simulator
+from feed import MarketFeed
+from feed.settings import Connection, Staleness
+from tests.support import Recorder, settings_for, taped_ids
+
+QUICK = Connection(
+    connect_timeout=2, backoff_initial=0.05, backoff_max=0.5, stable_after=0.5, attempts_before_failover=2,
+    failback_after=1,
+)  # fmt: skip
+
+
+@pytest.fixture
+async def bybit() -> AsyncIterator[Simulator]:
+    async with Simulator(venues=("bybit",), rate=0, seed=1) as simulator:
+        yield simulator
+
+
+async def test_a_stall_on_a_venue_that_does_not_count_is_an_outage(bybit: Simulator) -> None:
+    """The connection stays up and trades pass it by: once the silence was told, what it hid is fetched."""
+    venue = bybit["bybit"]
+    staleness = Staleness(feed_stale_after=0.3, coin_stale_after=60, reconnect_after=30)
+    feed = MarketFeed(["BTC"], settings=settings_for(bybit, connection=QUICK, staleness=staleness))
+    got = Recorder(feed)
+    async with feed:
+        venue.skip(-1)
+        await venue.trade("BTC")
+        venue.skip(1)
+        await venue.trade("BTC")
+        await got.until(lambda: len(got.trades) == 2)
+        with venue.stalled():
+            await got.until_event("feed_stale")
+            await venue.trade("BTC", count=20)
+        await venue.trade("BTC")
+        await got.until(lambda: got.ids("BTC") == taped_ids(venue, "BTC"))
+        assert sum(trade.backfilled for trade in got.trades) == 20
+        assert got.events.count("connected") == 1
+        assert [each["complete"] for each in got.details("gap_filled")] == [True]
+
+
+async def test_a_coin_that_was_silent_for_long_is_looked_after(bybit: Simulator) -> None:
+    """The others' data flows on, so the feed is not stale; the coin is, and what it missed is fetched."""
+    venue = bybit["bybit"]
+    staleness = Staleness(feed_stale_after=5, coin_stale_after=0.3, reconnect_after=30)
+    feed = MarketFeed(["BTC", "ETH"], settings=settings_for(bybit, connection=QUICK, staleness=staleness))
+    got = Recorder(feed)
+    async with feed:
+        await venue.trade("ETH")
+        await got.until(lambda: len(got.trades) == 1)
+        with venue.silent("ETH"):
+            await got.until(lambda: any(each["coin"] == "ETH" for each in got.details("coin_stale")))
+            await venue.trade("ETH", count=5)
+        await venue.trade("ETH")
+        await got.until(lambda: got.ids("ETH") == taped_ids(venue, "ETH"))
