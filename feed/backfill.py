@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 
 from exchanges.events import TradeEvent
 
@@ -98,6 +99,13 @@ class _Segment:
     def full(self) -> bool:
         return len(self.fill) == self.gap.missing
 
+    def still_missing(self) -> list[tuple[int, int]]:
+        """The ids that the hole lacks, as ranges with both ends included."""
+        if self.gap.from_id is None or self.gap.to_id is None or self.full:
+            return []
+        found = [self.gap.from_id - 1, *sorted(self.fill), self.gap.to_id + 1]
+        return [(before + 1, after - 1) for before, after in pairwise(found) if after - before > 1]
+
     def has_place_for(self, number: int, timestamp: int) -> bool:
         """Whether this trade belongs into the hole, be it filled or not."""
         if self.gap.from_id is not None and self.gap.to_id is not None:
@@ -124,7 +132,7 @@ class Continuity:
         self._segments: deque[_Segment] = deque()
         self._stamp = since_ts  # of the newest trade, Unix ms
         self._next: int | None = None  # the id after the highest one seen
-        self._given_up: deque[tuple[int, int]] = deque(maxlen=MAX_OPEN)  # holes whose time is past
+        self._given_up: deque[tuple[int, int]] = deque(maxlen=MAX_OPEN)  # the newest holes whose time is past
         self._recent: deque[str] = deque()
         self._known: set[str] = set()  # the same ids
         self._lost_at: float | None = None
@@ -272,8 +280,7 @@ class Continuity:
                 fetched = sum(trade.backfilled for trade in segment.fill.values())
                 complete = segment.complete if hole.missing is None else segment.full
                 filled.append(Filled(hole, fetched, complete))
-            if hole.from_id is not None and hole.to_id is not None and not segment.full:
-                self._given_up.append((hole.from_id, hole.to_id))
+            self._given_up.extend(segment.still_missing())
             if self._numbered:
                 deliver += [segment.fill[number] for number in sorted(segment.fill)]
             else:
