@@ -163,22 +163,25 @@ async def sent(simulated: Simulated, data: Any) -> None:
     simulated.flush()
 
 
-@pytest.mark.parametrize("bad", [None, 7, [], {}, {"v": "many"}, {"v": None}, {"p": "-1"}, {"T": 5}, {"S": "?"}])
-async def test_one_bad_row_of_a_frame_costs_none_of_its_neighbours(bad: Any) -> None:
-    """Wherever it stands in the frame, the other rows come once and in order."""
+BAD_ROWS: list[Any] = [None, 7, [], {}, {"v": "many"}, {"v": None}, {"p": "-1"}, {"T": 5}, {"S": "?"}]
+
+
+async def test_one_bad_row_of_a_frame_costs_none_of_its_neighbours() -> None:
+    """Wherever it stands in the frame, and whatever is wrong with it, the other rows come once and in order."""
     async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
         made = simulator["bybit"]
         async with streaming(venue, ["BTC"]) as running:
             await running.until(carries(made, 1))
-            for place in range(4):
-                good = rows(3, first=10 * place)
-                wrong = {**good[0], "i": "999", **bad} if isinstance(bad, dict) and bad else bad
-                await sent(made, [*good[:place], wrong, *good[place:]])
-            await sent(made, rows(1, first=100))
-            await running.until(lambda: 100 in running.heard.ids("BTC"))
-            expected = [10 * place + number for place in range(4) for number in range(3)]
-            assert running.heard.ids("BTC") == [*expected, 100]
-            assert len(running.heard.bad) == 4
+            heard, expected = running.heard, 0
+            for bad in BAD_ROWS:
+                for place in range(4):
+                    good = rows(3, first=expected)
+                    wrong = {**good[0], "i": "999999", **bad} if isinstance(bad, dict) and bad else bad
+                    await sent(made, [*good[:place], wrong, *good[place:]])
+                    expected += 3
+                await running.until(lambda: len(heard.trades) + len(heard.bad) >= expected // 3 * 4)  # noqa: B023 - awaited here
+                assert heard.ids("BTC") == list(range(expected)), bad
+            assert len(heard.bad) == 4 * len(BAD_ROWS)
             assert not running.task.done()
 
 
@@ -215,11 +218,10 @@ def kept(exchange: Any) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("share", [0.05, 0.5])
-async def test_malformed_frames_cost_themselves_alone(venue: Venue, simulated: Simulated, share: float) -> None:
+async def test_malformed_frames_cost_themselves_alone(venue: Venue, simulated: Simulated) -> None:
     async with streaming(venue, ["BTC", "ETH"]) as running:
         await running.until(carries(simulated, 2))
-        await simulated.burst(2_000, coins=["BTC", "ETH"], malformed=share)
+        await simulated.burst(2_000, coins=["BTC", "ETH"], malformed=0.3)
         await running.until(lambda: len(running.heard.trades) == 2_000)
         for coin in ("BTC", "ETH"):
             assert running.heard.ids(coin) == taped_ids(simulated, coin)
@@ -257,7 +259,7 @@ async def test_an_upgrade_that_is_refused_for_now_says_for_how_long(
     assert "\n" not in error.reason
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1006, 1008, 1012])
+@pytest.mark.parametrize("code", [1000, 1006, 1008, 1012])
 async def test_a_close_ends_the_stream_at_once(venue: Venue, simulated: Simulated, code: int) -> None:
     async with streaming(venue, ["BTC", "ETH"]) as running:
         await running.until(carries(simulated, 2))
