@@ -83,7 +83,10 @@ class Supervisor:
         self._strays: asyncio.Task[None] | None = None
         self._stray_coins: list[str] = []
         self._ahead: set[str] = set()  # venues whose markets were asked for ahead of need
-        self._policy = Failover([config.name for config in order], 1, settings.connection.failback_after)
+        connection = settings.connection
+        self._policy = Failover(  # one attempt per venue until the first data, then as many as the settings say
+            [config.name for config in order], 1, connection.failback_after, stable_after=connection.stable_after
+        )
 
     @property
     def exchange(self) -> str:
@@ -172,8 +175,8 @@ class Supervisor:
         session.backoff.note_disconnect(now)
         delay = session.backoff.delay_for(getattr(failure, "retry_after", None))
         self._due[name] = now + delay
-        if session.delivering:
-            self.reasons[name] = failure.reason
+        if session.delivering and (self.ready.done() or self.reasons.get(name) != failure.reason):
+            self.reasons[name] = failure.reason  # before the first data, told once and not in every round
             if isinstance(failure, Blocked):
                 self._report("exchange_blocked", name, status=failure.status, reason=failure.reason)
             if session.connected:
@@ -201,7 +204,8 @@ class Supervisor:
                     self._report("reconnecting", venue, attempt=attempt, delay=round(delay, 3))
                     self._dial(venue)
                 case failover.Switch(from_, to, reason):
-                    self._report("failover", to, **{"from": from_, "to": to, "reason": reason})
+                    if self.ready.done() or to not in self.reasons:
+                        self._report("failover", to, **{"from": from_, "to": to, "reason": reason})
                     self._relieve(from_, to)
                 case failover.TryFailback(to):
                     self._dial(to, trial=True)

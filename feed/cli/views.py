@@ -85,13 +85,13 @@ async def _ended(task: asyncio.Task[None]) -> None:
 def screen_view(log_level: str | None) -> View:
     """Return the table when stdout is a terminal and rich is installed, else plain lines; and start the log."""
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        start_log(log_level or "WARNING")
+        start_log(log_level or "ERROR")  # the lines tell every event already
         return PlainView()
     try:
         from rich.console import Console
     except ImportError:
         print(f"{PROGRAM}: for the live table: pip install 'market-feed[cli]'", file=sys.stderr)
-        start_log(log_level or "WARNING")
+        start_log(log_level or "ERROR")
         return PlainView()
     held: deque[str] = deque(maxlen=HELD_LOG)
     start_log(log_level or "WARNING", held.append if sys.stderr.isatty() else None)
