@@ -88,7 +88,7 @@ class Recorder:
 async def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
     """Wait until ``condition`` holds where nothing tells of a change: it is asked on every turn of the loop."""
     async with asyncio.timeout(timeout):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nothing tells of the change
             await asyncio.sleep(0.005)
 
 

@@ -175,5 +175,5 @@ def _logging(command: argparse.ArgumentParser) -> None:
         type=str.upper,
         choices=LEVELS,
         metavar="LEVEL",
-        help="of the log on stderr (default: WARNING with the table, ERROR with plain lines, INFO with --json and simulate)",
+        help="of the log on stderr (default: WARNING; ERROR with plain lines; INFO with --json and simulate)",
     )

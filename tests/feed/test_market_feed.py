@@ -125,8 +125,8 @@ async def test_a_cut_wire_costs_one_reconnect(feed: MarketFeed, venue: Venue, go
     lost = await got.until_event("disconnected")
     assert lost["exchange"] == venue.name
     assert lost["reason"]
-    assert feed.status.state is FeedState.RECONNECTING
-    assert not feed.status.connected
+    during = feed.status
+    assert (during.state, during.connected) == (FeedState.RECONNECTING, False)
     await subscribed(venue)
     await venue.trade("BTC", count=3)
     await got.until_event("connected", 2)
