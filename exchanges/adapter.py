@@ -90,16 +90,19 @@ class Venue:
         tickers = (normalize.ticker(rows.get(symbol), coin, self.name, now) for coin, symbol in markets.items())
         return [ticker for ticker in tickers if ticker is not None]
 
-    async def fetch_trades(self, coin: str, symbol: str, from_id: int | None = None) -> list[TradeEvent]:
+    async def fetch_trades(
+        self, coin: str, symbol: str, from_id: int | None = None, limit: int | None = None
+    ) -> list[TradeEvent]:
         """Public trades with the stream's own ids over REST, oldest first: the newest, or from ``from_id`` on.
 
-        ``from_id`` only where the profile has ``older_trades``. The newest are at most ``recent_limit``. Raises
-        VenueError.
+        ``from_id`` only where the profile has ``older_trades``. At most ``limit``, and at most ``recent_limit``.
+        Raises VenueError.
         """
         profile = self.profile
         params = profile.recent_trades if from_id is None else {**profile.older_trades, "fromId": from_id}
         async with self._translated():
-            rows = await self._fills.fetch_trades(symbol, limit=profile.recent_limit, params=dict(params))
+            most = min(limit or profile.recent_limit, profile.recent_limit)
+            rows = await self._fills.fetch_trades(symbol, limit=most, params=dict(params))
         now = time.time_ns()
         scale = contract_size(self._api.markets[symbol])
         read = (normalize.trade(row, coin, self.name, now, scale) for row in rows)
@@ -137,7 +140,8 @@ class Venue:
         try:
             yield
         except Exception as error:  # ccxt's parsers on whatever a venue answers: anything may come out
-            raise _translate(self.name, error) from error
+            final = (ccxt.pro.NotSupported, ccxt.pro.BadSymbol, ccxt.pro.AuthenticationError)
+            raise _translate(self.name, error, final) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +258,11 @@ def _place(trade: TradeEvent) -> tuple[int, int]:
     return trade.timestamp, int(trade.trade_id) if trade.trade_id.isdecimal() else 0
 
 
-def _translate(name: str, error: Exception) -> VenueError:
-    """The one of our errors that says what the caller can do about ccxt's ``error``."""
+def _translate(name: str, error: Exception, final: tuple[type[Exception], ...] | None = None) -> VenueError:
+    """The one of our errors that says what the caller can do about ccxt's ``error``.
+
+    ``final`` are ccxt's errors that trying again can't help; by default every answer that is the venue's own refusal.
+    """
     if isinstance(error, VenueError):
         return error
     cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error.__cause__ or error
@@ -264,7 +271,8 @@ def _translate(name: str, error: Exception) -> VenueError:
     reason = _reason(error, cause, status)
     if status in BLOCKED:
         return Blocked(name, reason, status)
-    if isinstance(error, ccxt.pro.ExchangeError) and not isinstance(error, ccxt.pro.BadResponse):
+    refusal = isinstance(error, final or ccxt.pro.ExchangeError) and not isinstance(error, ccxt.pro.BadResponse)
+    if refusal:
         return Refused(name, reason)
     return Disconnected(name, reason, _seconds(headers.get("Retry-After")))
 

@@ -158,7 +158,8 @@ class Failover:
     """The policy; ``now`` is monotonic seconds. Dial ``active`` first, then carry out what the inputs return, in order.
 
     What comes from a venue that is neither active nor on trial changes nothing, save that its no is remembered.
-    ``blocked_cooldown``: how long a no lasts; Bybit's own ban for too frequent access lasts these 10 minutes.
+    ``blocked_cooldown``: how long a block lasts; Bybit's own ban for too frequent access lasts these 10 minutes.
+    ``refused_cooldown``: how long any other no does, by default as long.
     """
 
     def __init__(
@@ -168,6 +169,7 @@ class Failover:
         failback_after: float,
         blocked_cooldown: float = 600.0,
         stable_after: float = 30.0,
+        refused_cooldown: float | None = None,
     ) -> None:
         if not venues or len(set(venues)) != len(venues):
             raise ValueError(f"venues are {list(venues)!r}; allowed is one or more, each once")
@@ -175,7 +177,8 @@ class Failover:
         self.attempts_before_failover = attempts_before_failover
         """Failed attempts in a row after which a venue is left; the caller may change it."""
         self._failback_after = failback_after
-        self._cooldown = blocked_cooldown
+        self._blocked_cooldown = blocked_cooldown
+        self._refused_cooldown = blocked_cooldown if refused_cooldown is None else refused_cooldown
         self._stable_after = stable_after
         self._records = {venue: _Record() for venue in venues}
         self._state = State.CONNECTING
@@ -233,11 +236,11 @@ class Failover:
 
     def blocked(self, venue: str, status: int, now: float) -> list[Decision]:
         """This venue shuts us out (HTTP ``status``)."""
-        return self._said_no(venue, now, f"blocked (HTTP {status})")
+        return self._said_no(venue, now, f"blocked (HTTP {status})", self._blocked_cooldown)
 
     def refused(self, venue: str, reason: str, now: float) -> list[Decision]:
         """This venue does not do what is asked for, e.g. lists none of the coins."""
-        return self._said_no(venue, now, reason)
+        return self._said_no(venue, now, reason, self._refused_cooldown)
 
     def tick(self, now: float) -> list[Decision]:
         """Time has passed; due at next_tick() at the latest."""
@@ -268,9 +271,9 @@ class Failover:
     def _move(self, event: Event) -> None:
         self._state = MOVES[self._state, event]
 
-    def _said_no(self, venue: str, now: float, reason: str) -> list[Decision]:
+    def _said_no(self, venue: str, now: float, reason: str, cooldown: float) -> list[Decision]:
         record = self._records[venue]
-        record.shut_until = max(record.shut_until, now + self._cooldown)
+        record.shut_until = max(record.shut_until, now + cooldown)
         if venue == self.trial:
             return [self._fail_trial(now)]
         return self._leave(now, reason, Event.SHUT) if venue == self.active else []

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
 LOOK = 0.5  # seconds between two looks at which connections carry data
+REFUSED_COOLDOWN = 60.0  # seconds that a venue is left alone which does not do what is asked for
 AHEAD = 1.0  # seconds of data after which the next venue's markets are loaded ahead of need
 
 
@@ -85,7 +86,11 @@ class Supervisor:
         self._ahead: set[str] = set()  # venues whose markets were asked for ahead of need
         connection = settings.connection
         self._policy = Failover(  # one attempt per venue until the first data, then as many as the settings say
-            [config.name for config in order], 1, connection.failback_after, stable_after=connection.stable_after
+            [config.name for config in order],
+            1,
+            connection.failback_after,
+            stable_after=connection.stable_after,
+            refused_cooldown=REFUSED_COOLDOWN,
         )
 
     @property
