@@ -76,6 +76,8 @@ class Bars:
         kept = self._kept[symbol, timeframe]
         for delay in MEND_DELAYS:
             await asyncio.sleep(delay)
+            if not kept.holes():
+                return  # the venue itself has filled them
             try:
                 rows = await self._fetch(symbol, timeframe, kept.holes()[0])
             except VenueError as error:

@@ -64,7 +64,8 @@ def arm(
 
     def _salvage(message: Any, error: Exception) -> None:
         logger.opt(exception=error).debug("a frame could not be handled")
-        rows = list(in_rows(reading.frame))[reading.delivered :]  # before them all is delivered
+        # ccxt's handlers take the rows of a "data" list as they stand (read: Bybit, HashKey): the first ones are out
+        rows = list(in_rows(reading.frame))[reading.delivered :]
         if not rows:
             on_bad_frame(_sample(message.data, error))
         for row in rows:
