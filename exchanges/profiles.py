@@ -50,6 +50,7 @@ class Profile:
     older_trades: Mapping[str, Any] = field(default_factory=dict)  # the same from an id on, which goes under "fromId"
     keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
     recent_limit: int = 1000  # trades that such a request gives at most
+    fetches: int = 60  # such requests per minute that the venue allows
     session_limit: float | None = None  # seconds after which the venue cuts a connection
     going_down: Callable[[Any], bool] | None = None  # whether a frame announces that the venue will cut it
     note: str = ""
@@ -94,6 +95,7 @@ def _binance(name: str, *, sandbox: bool = False, testnet: bool = True, note: st
         consecutive_ids=True,
         recent_trades={"fetchTradesMethod": "publicGetTrades"},  # aggTrades, ccxt's default, have ids of their own
         older_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # dear: ccxt counts it 40 times the other
+        fetches=240,  # of weight 25, out of 6000 per minute and IP: Binance, REST limits
         keyless=frozenset({"historicalTrades"}),  # since 2023-08: binance-connector-python 3.2.0, changelog
         session_limit=86_400,
         going_down=_binance_going_down,
@@ -109,6 +111,7 @@ def _bybit(name: str, *, sandbox: bool = False, note: str = "") -> Profile:
         chunk=10,  # args per subscribe request on spot: Bybit v5, WebSocket connect
         dials=500,
         recent_limit=60,  # on spot: Bybit v5, recent public trades
+        fetches=600,  # 600 within 5 s: Bybit v5, rate limits
         candle_closed=_bybit_candle_closed,
         note=note,
     )

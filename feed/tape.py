@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from exchanges.errors import VenueError
+from exchanges.errors import Disconnected, VenueError
 from exchanges.events import TradeEvent
 from feed.backfill import DELIVER, HOLD_FOR, Continuity, Gap, Outcome, Verdict
+from feed.budget import DialBudget
 from feed.clock import Clock
 from feed.journal import Report
 from feed.settings import Backfill
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from exchanges.adapter import Venue
 
 MARGIN = 0.01  # seconds after its deadline at which a gap is given up, so that it is never too early
+SPACING = 1.0  # seconds between two fetches of a coin: the second one answers for all gaps that came in between
+AROUND = 100  # trades asked for beyond those missing: what comes while the answer is on its way
 
 
 class Tape:
@@ -44,6 +47,8 @@ class Tape:
         self._coins: dict[str, Continuity] = {}
         self._symbols: Mapping[str, str] = {}
         self._fetches: set[asyncio.Task[None]] = set()
+        self._fetched: dict[str, float] = {}  # coin -> when its last fetch was due, monotonic seconds
+        self._requests = DialBudget(venue.profile.fetches, 60.0)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.late = 0  # trades that came when their place in the order was past
 
@@ -141,7 +146,11 @@ class Tape:
         complete = False
         try:
             async with asyncio.timeout(HOLD_FOR):
-                trades = await self._venue.fetch_trades(coin, self._symbols[coin])
+                await self._turn(coin)
+                behind = continuity.behind(gap)
+                if behind == 0:
+                    return  # filled meanwhile, or given up
+                trades = await self._ask(coin, limit=None if behind is None else behind + AROUND)
                 complete = bool(trades) and trades[0].timestamp < gap.from_ts
                 if gap.from_id is not None and gap.to_id is not None and self._venue.profile.older_trades:
                     await self._fetch_older(coin, gap.from_id, gap.to_id, trades, continuity, gap)
@@ -149,13 +158,29 @@ class Tape:
             logger.warning("{}: the gap in {} is not filled: {}", self._venue.name, coin, error or "no answer in time")
         self._carry_out(coin, continuity.filled(trades, complete, self._clock.monotonic(), gap))
 
+    async def _turn(self, coin: str) -> None:
+        """Wait until this coin may be asked for: at once for its first gap, those that follow soon share a fetch."""
+        now = self._clock.monotonic()
+        due = max(now, self._fetched.get(coin, -SPACING) + SPACING)
+        if due > now and due - now <= SPACING:
+            await self._clock.sleep(due - now)
+        self._fetched[coin] = self._clock.monotonic()
+
+    async def _ask(self, coin: str, from_id: int | None = None, limit: int | None = None) -> list[TradeEvent]:
+        """One request, if the venue's limit has room for it before the gap's time is over."""
+        now = self._clock.monotonic()
+        if self._requests.wait(now) > HOLD_FOR:
+            raise Disconnected(self._venue.name, "too many requests for trades within a minute")
+        self._requests.spend(now)
+        return await self._venue.fetch_trades(coin, self._symbols[coin], from_id, limit)
+
     async def _fetch_older(
         self, coin: str, first: int, last: int, newest: list[TradeEvent], continuity: Continuity, gap: Gap
     ) -> None:
         """Page from the first missing id on, up to what the newest trades brought."""
         reached = min(map(_id, newest), default=last + 1)
         while first <= min(last, reached - 1):
-            page = await self._venue.fetch_trades(coin, self._symbols[coin], first)
+            page = await self._ask(coin, first)
             following = max(map(_id, page), default=-1) + 1
             if following <= first:
                 return  # the venue has nothing more

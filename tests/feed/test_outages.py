@@ -23,6 +23,12 @@ async def bybit() -> AsyncIterator[Simulator]:
         yield simulator
 
 
+@pytest.fixture
+async def binance() -> AsyncIterator[Simulator]:
+    async with Simulator(venues=("binance",), rate=100, seed=1) as simulator:
+        yield simulator
+
+
 async def test_a_stall_on_a_venue_that_does_not_count_is_an_outage(bybit: Simulator) -> None:
     """The connection stays up and trades pass it by: once the silence was told, what it hid is fetched."""
     venue = bybit["bybit"]
@@ -59,3 +65,23 @@ async def test_a_coin_that_was_silent_for_long_is_looked_after(bybit: Simulator)
             await venue.trade("ETH", count=5)
         await venue.trade("ETH")
         await got.until(lambda: got.ids("ETH") == taped_ids(venue, "ETH"))
+
+
+async def test_many_small_gaps_share_a_request(binance: Simulator) -> None:
+    """A request weighs 25 of 6000 a minute and brings up to 1000 trades: one per gap is a ban, and a busy loop."""
+    venue = binance["binance"]
+    feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
+    got = Recorder(feed)
+    async with feed:
+        venue.rate = 0
+        await venue.trade("BTC")
+        await got.until(lambda: bool(got.ids("BTC")) and got.ids("BTC")[-1] == taped_ids(venue, "BTC")[-1])
+        first = got.ids("BTC")[0]
+        for _ in range(40):
+            with venue.missing(1.0):
+                await venue.trade("BTC")
+            await venue.trade("BTC")
+        await got.until(lambda: got.ids("BTC") == [each for each in taped_ids(venue, "BTC") if each >= first])
+        assert sum(path.endswith("rades") for _, path in venue.rest_calls) <= 3
+        assert all(each["complete"] for each in got.details("gap_filled"))
+        assert len(got.details("gap")) == len(got.details("gap_filled")) == 40
