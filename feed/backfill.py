@@ -184,11 +184,11 @@ class Continuity:
             self._outage = 0.0
             self._resumed = self._stamp is not None
 
-    def behind(self, gap: Gap) -> int | None:
-        """How many of the newest trades reach back to ``gap``; None where ids don't tell, 0 if nobody waits for it."""
+    def behind(self, gap: Gap) -> int:
+        """How many of the newest trades reach back to ``gap``; MAX_MISSING where ids don't tell, 0 if it is over."""
         if self._find(gap) is None:
             return 0
-        return None if gap.from_id is None or self._next is None else self._next - gap.from_id
+        return MAX_MISSING if gap.from_id is None or self._next is None else self._next - gap.from_id
 
     def add(self, trades: Iterable[TradeEvent], gap: Gap | None = None) -> None:
         """A page of the fetch for ``gap`` (the oldest one waited for if None), oldest first; more is to come."""

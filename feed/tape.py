@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MARGIN = 0.01  # seconds after its deadline at which a gap is given up, so that it is never too early
 SPACING = 1.0  # seconds between two fetches of a coin: the second one answers for all gaps that came in between
+RETRY_AFTER = 0.4  # seconds until a fetch that failed is tried again, as long as the gap may wait
 AROUND = 100  # trades asked for beyond those missing: what comes while the answer is on its way
 
 
@@ -144,19 +145,30 @@ class Tape:
         continuity = self._coins[coin]
         trades: list[TradeEvent] = []
         complete = False
+        reason = "no answer in time"
         try:
             async with asyncio.timeout(HOLD_FOR):
                 await self._turn(coin)
-                behind = continuity.behind(gap)
-                if behind == 0:
-                    return  # filled meanwhile, or given up
-                trades = await self._ask(coin, limit=None if behind is None else behind + AROUND)
-                complete = bool(trades) and trades[0].timestamp < gap.from_ts
-                if gap.from_id is not None and gap.to_id is not None and self._venue.profile.older_trades:
-                    await self._fetch_older(coin, gap.from_id, gap.to_id, trades, continuity, gap)
-        except (VenueError, TimeoutError) as error:
-            logger.warning("{}: the gap in {} is not filled: {}", self._venue.name, coin, error or "no answer in time")
+                while behind := continuity.behind(gap):  # or else it was filled meanwhile
+                    try:
+                        trades = await self._fetched_for(coin, gap, behind, continuity)
+                        complete = bool(trades) and trades[0].timestamp < gap.from_ts
+                        break
+                    except Disconnected as error:
+                        reason = error.reason
+                        await self._clock.sleep(max(RETRY_AFTER, error.retry_after or 0.0))
+        except VenueError as error:
+            logger.warning("{}: the gap in {} is not filled: {}", self._venue.name, coin, error)
+        except TimeoutError:
+            logger.warning("{}: the gap in {} is not filled: {}", self._venue.name, coin, reason)
         self._carry_out(coin, continuity.filled(trades, complete, self._clock.monotonic(), gap))
+
+    async def _fetched_for(self, coin: str, gap: Gap, behind: int, continuity: Continuity) -> list[TradeEvent]:
+        """The newest trades, after all older ones that the gap misses."""
+        trades = await self._ask(coin, limit=behind + AROUND)
+        if gap.from_id is not None and gap.to_id is not None and self._venue.profile.older_trades:
+            await self._fetch_older(coin, gap.from_id, gap.to_id, trades, continuity, gap)
+        return trades
 
     async def _turn(self, coin: str) -> None:
         """Wait until this coin may be asked for: at once for its first gap, those that follow soon share a fetch."""

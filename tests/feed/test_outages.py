@@ -9,7 +9,7 @@ import pytest
 from exchanges.simulator import Simulator
 from feed import MarketFeed
 from feed.settings import Connection, Staleness
-from tests.support import Recorder, settings_for, taped_ids
+from tests.support import Recorder, settings_for, taped_ids, until
 
 QUICK = Connection(
     connect_timeout=2, backoff_initial=0.05, backoff_max=0.5, stable_after=0.5, attempts_before_failover=2,
@@ -85,3 +85,22 @@ async def test_many_small_gaps_share_a_request(binance: Simulator) -> None:
         assert sum(path.endswith("rades") for _, path in venue.rest_calls) <= 3
         assert all(each["complete"] for each in got.details("gap_filled"))
         assert len(got.details("gap")) == len(got.details("gap_filled")) == 40
+
+
+async def test_a_fetch_that_fails_is_tried_again_while_the_gap_may_wait(binance: Simulator) -> None:
+    """REST hiccups just when the stream is back: the trades wait up to 2 s anyway, so there is time to ask again."""
+    venue = binance["binance"]
+    feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: bool(got.ids("BTC")))
+        with venue.rest_down():
+            venue.cut()
+            await venue.trade("BTC", count=20)
+            asked = len(venue.rest_calls)
+            await got.until_event("connected", 2)
+            await until(lambda: len(venue.rest_calls) > asked)
+        await got.until_event("gap_filled")
+        assert got.details("gap_filled")[0]["complete"]
+        received = got.ids("BTC")
+        assert received == list(range(received[0], received[0] + len(received)))
