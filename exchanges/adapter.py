@@ -38,6 +38,7 @@ class Venue:
         self.profile = profile
         self.access = access
         self._bars = Bars(profile.name, self.fetch_candles)
+        self._loading: asyncio.Task[None] | None = None
         self._api = _session(profile, access)
         self._fills = _session(profile, access)  # for filling gaps: a burst of requests is lawful, waiting loses trades
         self._fills.enableRateLimit = False
@@ -55,13 +56,22 @@ class Venue:
         return bool(self._api.has.get("fetchTrades"))
 
     async def load(self) -> None:
-        """Load the markets of the wanted type unless they are there. Raises VenueError."""
+        """Load the markets of the wanted type unless they are there. Raises VenueError.
+
+        Whoever waits may be cancelled: the others' load goes on.
+        """
+        if self.loaded:
+            return
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.create_task(self._load(), name=f"markets of {self.name}")
+        await asyncio.shield(self._loading)
+
+    async def _load(self) -> None:
+        async with self._translated():
+            await self._api.load_markets()
         if not self.loaded:
-            async with self._translated():
-                await self._api.load_markets()
-            if not self.loaded:
-                raise Disconnected(self.name, f"answered with no {self.access.market_type} market at all")
-            self._fills.set_markets_from_exchange(self._api)
+            raise Disconnected(self.name, f"answered with no {self.access.market_type} market at all")
+        self._fills.set_markets_from_exchange(self._api)
 
     def market(self, coin: str, override: str | None = None) -> str:
         """The market symbol of ``coin``: ``override``, or with the first quote currency in which the venue trades it.
@@ -126,7 +136,12 @@ class Venue:
         )
 
     async def close(self) -> None:
-        """Release the REST session; streams are closed one by one."""
+        """Release the REST sessions; streams are closed one by one."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait({self._loading})
+            if not self._loading.cancelled():
+                self._loading.exception()  # retrieved, whoever waited for it
         await asyncio.gather(_close(self._api), _close(self._fills))
 
     async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:

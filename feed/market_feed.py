@@ -89,7 +89,7 @@ class MarketFeed(Subscribing):
         can; ``timeout=None`` retries for ever. The feed is disconnected then. Connecting twice is one connection.
         """
         seconds("timeout", timeout, "retrying for ever")
-        if self._supervisor is None:
+        if self._supervisor is None or (self._running is not None and self._running.done()):
             self._dispatcher.reopen()
             self._supervisor = Supervisor(
                 self._order,
@@ -116,12 +116,14 @@ class MarketFeed(Subscribing):
 
     async def disconnect(self) -> None:
         """Close everything within 5 s and leave nothing behind. Idempotent; subscriptions stay for the next connect."""
-        running, self._running = self._running, None
+        running = self._running
         if running is None:
             return
-        running.cancel()
+        if not running.cancelling():  # a second caller waits for the same end
+            running.cancel()
         await asyncio.wait({running})
-        self._supervisor = None
+        if self._running is running:
+            self._running = self._supervisor = None
         await self._dispatcher.close(CLOSE_TIMEOUT)  # here: a coroutine callback may disconnect, and is not waited for
 
     def run(self, timeout: float | None = 30) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FIGURES_TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the stream
 OVERLAP = 2.0  # seconds that a connection stays beside its successor: until that has subscribed to everything
+ANEW = 10.0  # seconds until the next attempt at a successor while the connection still stands
 EARLY = 600.0  # seconds before the venue cuts a connection that it is replaced
 
 
@@ -112,6 +113,7 @@ class Session:
     def demote(self) -> None:
         """Another venue delivers from now on."""
         self.delivering = False
+        self._figured.clear()  # by the time it delivers again they are old
         if self._link is not None:
             self._link.intake.close()
 
@@ -196,6 +198,14 @@ class Session:
         try:
             await self._until_flowing(new)
             await self._wait(new, asyncio.Event(), OVERLAP)
+        except VenueError as error:
+            self._hang_up(new)
+            if old.running.done() or (self._dropped is not None and self._dropped.done()):
+                raise
+            logger.warning("{}: the connection could not be replaced: {}", self.venue.name, error.reason)
+            old.worn.clear()
+            asyncio.get_running_loop().call_later(ANEW, old.worn.set)
+            return old
         except BaseException:
             self._hang_up(new)
             raise

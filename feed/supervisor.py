@@ -124,7 +124,9 @@ class Supervisor:
     def _look(self, now: float) -> None:
         """Tell the policies what has happened, and do what they decide."""
         for name in [name for name, task in self._carrying.items() if task.done()]:
-            self._failed(name, self._carrying.pop(name).result(), now)
+            task = self._carrying.pop(name)
+            failure = Disconnected(name, "cancelled from outside") if task.cancelled() else task.result()
+            self._failed(name, failure, now)
         for name in list(self._carrying):
             session = self._sessions[name]
             if session.last_data is not None:
@@ -312,13 +314,14 @@ class Supervisor:
             self._stop(name)
         for session in self._sessions.values():
             session.tape.close()
-        await asyncio.sleep(0)  # the sessions hang up, which is something to close
-        closing = list(self._closing)
         if self._main:  # the venues are shared with the supervisor of the strays
-            closing += [asyncio.create_task(place.venue.close()) for place in self._places.values()]
-        if not closing:
-            return
-        _, late = await asyncio.wait(closing, timeout=RELEASE_TIMEOUT)
+            for place in self._places.values():
+                self._dismiss(place.venue.close())
+        clock = self._desk.clock
+        end = clock.monotonic() + RELEASE_TIMEOUT
+        while self._closing and clock.monotonic() < end:  # a session that ends has its connection closed in turn
+            await asyncio.wait(self._closing, timeout=end - clock.monotonic())
+        late = list(self._closing)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
