@@ -1,0 +1,31 @@
+"""``python -m tests.soak --minutes N --seed S``: exit code 1 when a promise was broken."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from tests.soak.run import soak, table
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="The feed under random faults.")
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--verbose", action="store_true", help="every fault and status event on stderr")
+    arguments = parser.parse_args()
+
+    def say(line: str) -> None:
+        if arguments.verbose or line.startswith("!!!") or "=" in line[:14]:
+            print(line, file=sys.stderr, flush=True)
+
+    result = asyncio.run(soak(arguments.minutes, arguments.seed, say))
+    print(table(result))
+    if result.broken:
+        print(f"repeat it with: python -m tests.soak --minutes {arguments.minutes:g} --seed {arguments.seed}")
+    return 1 if result.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The faults of a soak, drawn from its seed alone: the same seed is the same faults at the same seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from exchanges.simulator import ScheduledFault, parse_fault
+
+MEAN_PAUSE = 7.0  # seconds between two draws
+QUIET_START = 5.0  # seconds until the first
+BLOCK_PAUSE = 650.0  # seconds between two blocks: the feed shuns a venue for 600 s after one, and two must be left
+LONG_ENOUGH = 7.0  # seconds of silence that are told, which is how a venue that does not count its trades is caught
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of misfortune: ``specs`` strike together, for a duration out of ``lasts`` where they last.
+
+    ``counted`` are the venues whose trade ids count up: on others nobody can know that a trade is missing while the
+    rest of the wire goes on, so such faults would test the impossible there.
+    """
+
+    weight: int
+    specs: tuple[str, ...]
+    lasts: tuple[float, float] = (0.0, 0.0)
+    counted: bool = False
+    choices: tuple[object, ...] = ()  # what {} stands for, in all of the specs alike
+    everywhere: bool = False
+    repeat: int = 1  # up to so many times, within seconds
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind(7, ("cut",)),
+    Kind(5, ("cut",), repeat=8),  # during connect, subscribe, backoff, failover
+    Kind(8, ("close-{}",), choices=(1000, 1001, 1006, 1008, 1011, 1012)),
+    Kind(4, ("shutdown-notice",), counted=True),
+    Kind(3, ("shutdown-notice", "cut@{}"), counted=True, choices=(0.05, 0.3, 1.0, 2.5)),
+    Kind(8, ("stall+",), (1.0, 30.0)),
+    Kind(6, ("mute+",), (1.0, 30.0)),
+    Kind(7, ("partition+",), (1.0, 40.0)),
+    Kind(1, ("blocked-{}+", "cut"), (2.0, 30.0), choices=(451, 403)),
+    Kind(5, ("refuse-{}+", "cut"), (1.0, 25.0), choices=(429, 503, 418, 502)),
+    Kind(5, ("accept-then-drop+", "cut"), (1.0, 25.0)),
+    Kind(3, ("rest-down-{}+",), (2.0, 60.0), choices=(503, 429)),
+    Kind(4, ("rest-down-{}+", "cut"), (1.0, 20.0), choices=(503, 500)),
+    Kind(4, ("slow-rest-{}+", "cut"), (1.0, 30.0), choices=(0.3, 1.0, 1.9, 2.5, 5.0)),
+    Kind(5, ("malformed-{}+",), (2.0, 40.0), choices=(0.05, 0.3, 1.0)),
+    Kind(5, ("late-{}+",), (2.0, 30.0), counted=True, choices=(0.02, 0.2, 0.8)),
+    Kind(5, ("doubled-{}+",), (2.0, 60.0), choices=(0.05, 0.5, 1.0)),
+    Kind(5, ("missing-{}+",), (2.0, 30.0), counted=True, choices=(0.02, 0.2, 0.6)),
+    Kind(3, ("missing-{}+", "late-{}+", "doubled-{}+", "cut@1"), (3.0, 15.0), counted=True, choices=(0.05, 0.3)),
+    Kind(4, ("silent-{}+",), (3.0, 100.0), counted=True, choices=("BTC", "ETH", "DOGE", "INJ", "LTC")),
+    Kind(2, ("partition+",), (1.0, 25.0), everywhere=True),
+    Kind(2, ("cut",), everywhere=True),
+    Kind(1, ("stall+",), (7.0, 20.0), everywhere=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """``fault`` begins ``at`` seconds after the soak's start."""
+
+    at: float
+    venue: str
+    fault: ScheduledFault
+
+    def __str__(self) -> str:
+        lasts = "" if self.fault.duration is None else f"+{self.fault.duration:.1f}"
+        return f"{self.at:8.1f} s  {self.venue}:{self.fault.fault}{lasts}"
+
+
+def draw(seed: int, venues: Mapping[str, bool], mean_pause: float = MEAN_PAUSE) -> Iterator[Strike]:
+    """Endless strikes on ``venues`` (name -> whether it counts its trades), in the order of their time."""
+    dice = Random(seed)
+    names = list(venues)
+    weights = [kind.weight for kind in KINDS]
+    now, blocked = QUIET_START, -BLOCK_PAUSE
+    waiting: list[Strike] = []
+    while True:
+        kind = dice.choices(KINDS, weights)[0]
+        possible = [name for name in names if venues[name] or not kind.counted]
+        struck = names if kind.everywhere else [dice.choice(possible)]
+        duration = dice.uniform(*kind.lasts)
+        argument = dice.choice(kind.choices) if kind.choices else ""
+        if kind.specs[0].startswith("blocked"):
+            kind, blocked = (kind, now) if now - blocked >= BLOCK_PAUSE else (KINDS[0], blocked)
+        moments = [now, *(now + dice.uniform(0.05, 6.0) for _ in range(dice.randint(1, kind.repeat) - 1))]
+        waiting += [
+            strike
+            for moment in moments
+            for name in struck
+            for strike in _strikes(kind.specs, name, moment, argument, duration, venues[name])
+        ]
+        now += dice.expovariate(1 / mean_pause)
+        waiting.sort(key=lambda strike: strike.at)
+        while waiting and waiting[0].at <= now:
+            yield waiting.pop(0)
+
+
+def _strikes(
+    specs: Sequence[str], venue: str, at: float, argument: object, duration: float, counts: bool
+) -> Iterator[Strike]:
+    for spec in specs:
+        text = spec.format(argument)
+        if text.endswith("+"):
+            silences = text in ("stall+", "mute+") and not counts
+            text += f"{max(duration, LONG_ENOUGH) if silences else duration:.2f}"
+        fault = parse_fault(text)
+        yield Strike(at + fault.start, venue, ScheduledFault(fault.fault, 0.0, fault.duration, venue))

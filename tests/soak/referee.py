@@ -1,0 +1,366 @@
+"""Holds what the feed told against what the venues did, event by event; its books do not grow with time.
+
+A trade is *lost* when its coin's neighbours on both sides were delivered and it was not, and the feed had not said
+itself that a gap at that place stayed incomplete; then it is *told*. A venue's trades are compared over the periods in
+which it was the active one, and no trade may come again in a later period.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.soak.truth import MINUTE, Truth
+
+BREACHES_KEPT = 200
+STALE_FROM, STALE_TO = 5.0, 5.5  # seconds of silence within which feed_stale is due
+DEAD = 60.0  # seconds of silence beside a healthy venue that are a dead stream
+NEAR = 2.0  # percentage points by which a day's change may be off: the ticker is older than the trade
+
+
+@dataclass(slots=True)
+class Gap:
+    """A gap as the feed reported it; ``complete`` None until it said how it ended."""
+
+    details: Mapping[str, Any]
+    complete: bool | None = None
+
+    def holds(self, number: int, timestamp: int) -> bool:
+        if self.details.get("from_id") is not None:
+            return bool(self.details["from_id"] <= number <= self.details["to_id"])
+        return bool(self.details["from_ts"] <= timestamp <= self.details["to_ts"])
+
+
+@dataclass(slots=True)
+class Hole:
+    """Trades that were passed over, both ids included, before the feed has said whether it knows."""
+
+    first: int
+    last: int
+    seen_at: float
+
+
+@dataclass(slots=True)
+class Book:
+    """One coin's trades on one venue."""
+
+    first: int | None = None  # the lowest and the highest id delivered, in this period
+    last: int | None = None
+    highest: int = -1  # over all periods
+    gaps: deque[Gap] = field(default_factory=deque)  # not ended yet, and some that have
+    holes: list[Hole] = field(default_factory=list)
+    passed: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=200))  # told or lost: may come late
+
+
+@dataclass(slots=True)
+class Tally:
+    """One venue's figures."""
+
+    trades: int = 0
+    filled: int = 0
+    lost: int = 0
+    doubled: int = 0
+    disordered: int = 0
+    changed: int = 0
+    told: int = 0
+    ticks: int = 0
+    wrong_prices: int = 0
+    mixed_prices: int = 0
+    mixed_figures: int = 0
+    older_prices: int = 0
+    candles: int = 0
+    wrong_candles: int = 0
+
+
+class Referee:
+    """``take`` every line of the subject; ``look`` from time to time; then ask for the figures."""
+
+    def __init__(self, truths: Mapping[str, Truth], began: float) -> None:
+        self.tallies = {name: Tally() for name in truths}
+        self.breaches: list[str] = []
+        self.breach_counts: Counter[str] = Counter()
+        self.events: Counter[str] = Counter()
+        self.stale_delays: list[float] = []
+        self.longest_silence = 0.0
+        self.longest_healthy_silence = 0.0
+        self.switch_times: list[float] = []  # from the failover to the first tick of a venue that was well
+        self.failback_breaks: list[float] = []  # silence around a failback
+        self.unclosed_bars: list[str] = []
+        self.defects: list[str] = []
+        self.active = ""
+        self._truths = truths
+        self._began = began
+        self._books: dict[tuple[str, str], Book] = {}
+        self._carrier: dict[str, tuple[str, int]] = {}  # coin -> the venue of its last trade, and its time
+        self._heard: float | None = None
+        self._silence_from = began
+        self._stale_told = False
+        self._switched: tuple[float, str, bool] | None = None
+        self._failed_back = False
+        self._newest: dict[str, tuple[str, int]] = {}  # coin -> venue and time of its last tick
+        self._closed: dict[str, deque[int]] = {}
+        self._sampled = 0
+
+    def breach(self, kind: str, at: float, what: str) -> None:
+        self.breach_counts[kind] += 1
+        if len(self.breaches) < BREACHES_KEPT:
+            self.breaches.append(f"{at - self._began:8.1f} s  {kind}: {what}")
+
+    def take(self, line: list[Any]) -> None:
+        """One line of the subject."""
+        kind, at, *fields = line
+        if kind in ("trade", "filled"):
+            self._trade(at, kind == "filled", *fields)
+        elif kind == "price":
+            self._price(at, *fields)
+        elif kind == "candle":
+            self._candle(at, *fields)
+        elif kind == "status":
+            self._status(at, *fields)
+        elif kind == "defect":
+            self.defects.append(": ".join(fields))
+            self.breach("defect", at, ": ".join(fields))
+
+    # -- trades -------------------------------------------------------------------------------------------------
+
+    def _trade(
+        self, at: float, filled: bool, coin: str, venue: str, trade_id: str, price: float, quantity: float,
+        maker: bool, timestamp: int,
+    ) -> None:  # fmt: skip
+        self._data(at)
+        tally, number = self.tallies[venue], int(trade_id)
+        tally.trades += 1
+        tally.filled += filled
+        true = self._truths[venue].trade(coin, number)
+        if true is None:
+            self.breach("unknown trade", at, f"{coin} {number} on {venue}")
+        elif (true.price, true.quantity, true.buyer_maker, true.timestamp) != (price, quantity, maker, timestamp):
+            tally.changed += 1
+            self.breach("changed trade", at, f"{coin} {number} on {venue}: {true} but {price, quantity, maker}")
+        book = self._books.setdefault((venue, coin), Book())
+        before = self._carrier.get(coin)
+        if before is None or before[0] != venue:
+            self._settle(at, venue, coin, book, leaving=True)
+            book.first, book.last = number, None
+            if before is not None:
+                self._taken_over(at, venue, coin, book, before[1])
+        self._carrier[coin] = (venue, timestamp)
+        expected = None if book.last is None else book.last + 1
+        if number <= (book.highest if expected is None else expected - 1):
+            self._again(at, venue, coin, book, number)
+            return
+        if expected is not None and number > expected:
+            self._passed_over(at, venue, coin, book, expected, number - 1)
+        book.last = book.highest = number
+
+    def _again(self, at: float, venue: str, coin: str, book: Book, number: int) -> None:
+        for hole in book.holes:
+            if hole.first <= number <= hole.last:
+                book.holes.remove(hole)
+                parts = (Hole(hole.first, number - 1, hole.seen_at), Hole(number + 1, hole.last, hole.seen_at))
+                book.holes += [part for part in parts if part.first <= part.last]
+                break
+        else:
+            if not any(first <= number <= last for first, last in book.passed):
+                self.tallies[venue].doubled += 1
+                self.breach("doubled", at, f"{coin} {number} on {venue}, the last was {book.last or book.highest}")
+                return
+        self.tallies[venue].disordered += 1
+        self.breach("out of order", at, f"{coin} {number} on {venue}, the last was {book.last}")
+
+    def _taken_over(self, at: float, venue: str, coin: str, book: Book, since: int) -> None:
+        """What this venue traded since the last one's last trade is missing, unless the feed says so."""
+        missing = self._before_first(venue, coin, book, since)
+        known = any(gap.complete is None and "from_ts" in gap.details for gap in book.gaps)
+        if missing and not known:
+            self.tallies[venue].lost += missing
+            self.breach(
+                "lost", at, f"{missing} of {coin} on {venue} before {book.first}: no gap told when it took over"
+            )
+
+    def _before_first(self, venue: str, coin: str, book: Book, since: int) -> int:
+        """How many trades of the venue after ``since`` (Unix ms) came before the first one of this period."""
+        assert book.first is not None
+        number, truth = book.first, self._truths[venue]
+        while (trade := truth.trade(coin, number - 1)) is not None and trade.timestamp > since:
+            number -= 1
+        return book.first - number
+
+    def _passed_over(self, at: float, venue: str, coin: str, book: Book, first: int, last: int) -> None:
+        """Known to the feed, or lost at once."""
+        hole = Hole(first, last, at)
+        timestamps = [trade.timestamp for trade in self._truths[venue].between(coin, first, last)]
+        stamps = (timestamps[0], timestamps[-1]) if timestamps else (0, 0)
+        known = any(
+            gap.complete is not True and gap.holds(first, stamps[0]) and gap.holds(last, stamps[1])
+            for gap in book.gaps
+        )  # fmt: skip
+        if known:
+            book.holes.append(hole)
+        else:
+            self._lost(at, venue, coin, book, hole, f"no gap was reported, known are {list(book.gaps)}")
+
+    def _lost(self, at: float, venue: str, coin: str, book: Book, hole: Hole, why: str) -> None:
+        count = hole.last - hole.first + 1
+        self.tallies[venue].lost += count
+        book.passed.append((hole.first, hole.last))
+        self.breach("lost", at, f"{count} of {coin} on {venue}, {hole.first} to {hole.last}: {why}")
+
+    def _gap(self, at: float, venue: str, details: Mapping[str, Any]) -> None:
+        book = self._books.setdefault((venue, details["coin"]), Book())
+        book.gaps.append(Gap(details))
+        if len(book.gaps) > 500:
+            book.gaps.popleft()
+
+    def _gap_filled(self, at: float, venue: str, details: Mapping[str, Any]) -> None:
+        coin, complete = details["coin"], details["complete"]
+        book = self._books.setdefault((venue, coin), Book())
+        gap = next((gap for gap in book.gaps if gap.complete is None), None)
+        if gap is None:
+            self.breach("lie", at, f"a gap of {coin} on {venue} ended that had not begun: {details}")
+            return
+        gap.complete = complete
+        if gap.details.get("from_id") is None and book.first is not None:
+            missing = self._before_first(venue, coin, book, gap.details["from_ts"])
+            if complete:
+                self.tallies[venue].lost += missing
+                if missing:
+                    self.breach("lost", at, f"{missing} of {coin} on {venue} before {book.first}: told to be complete")
+            else:
+                self.tallies[venue].told += missing
+        truth = self._truths[venue]
+        for hole in list(book.holes):
+            trades = list(truth.between(coin, hole.first, hole.last))
+            inside = [trade for trade in trades if gap.holds(trade.id, trade.timestamp)]
+            if not inside:
+                continue
+            book.holes.remove(hole)
+            if complete:
+                self._lost(at, venue, coin, book, hole, f"the gap was told to be complete: {gap.details}")
+            else:
+                self.tallies[venue].told += hole.last - hole.first + 1
+                book.passed.append((hole.first, hole.last))
+        while len(book.gaps) > 50 and book.gaps[0].complete is not None:
+            book.gaps.popleft()
+
+    def _settle(self, at: float, venue: str, coin: str, book: Book, *, leaving: bool) -> None:
+        """A gap that was never said to be incomplete, though its trades are passed over."""
+        for hole in list(book.holes):
+            if leaving or at - hole.seen_at > 5:
+                book.holes.remove(hole)
+                self._lost(at, venue, coin, book, hole, "its gap was never ended")
+
+    # -- prices and bars ----------------------------------------------------------------------------------------
+
+    def _price(
+        self, at: float, coin: str, venue: str, price: float, timestamp: int, volume: float | None,
+        change: float | None,
+    ) -> None:  # fmt: skip
+        self._data(at)
+        truth, tally = self._truths[venue], self.tallies[venue]
+        tally.ticks += 1
+        if self._switched is not None and venue == self._switched[1]:
+            since, _, well = self._switched
+            self._switched = None
+            if well and truth.well_since is not None:
+                self.switch_times.append(at - since)
+        if venue != self.active:
+            tally.mixed_prices += 1
+            self.breach("mixed price", at, f"{coin} of {venue} while {self.active} was active")
+        if not truth.had_price(coin, price, timestamp):
+            tally.wrong_prices += 1
+            self.breach("wrong price", at, f"{coin} {price} at {timestamp} on {venue}")
+        before = self._newest.get(coin)
+        if before is not None and before[0] == venue and timestamp < before[1] - 1500:
+            tally.older_prices += 1
+            self.breach("older price", at, f"{coin} on {venue}: {timestamp} after {before[1]}")
+        self._newest[coin] = (venue, timestamp)
+        self._sampled += 1
+        if change is not None and self._sampled % 10 == 0:
+            own = abs(change - truth.day_change(coin, price))
+            if own > NEAR:
+                tally.mixed_figures += 1
+                others = {name: each.day_change(coin, price) for name, each in self._truths.items()}
+                self.breach("mixed figures", at, f"{coin} of {venue}: change {change}, the venues' are {others}")
+
+    def _candle(self, at: float, coin: str, venue: str, opened: int, *values: float) -> None:
+        tally = self.tallies[venue]
+        tally.candles += 1
+        closed = self._closed.setdefault(coin, deque(maxlen=600))
+        if opened in closed:
+            self.breach("bar closed twice", at, f"{coin} {opened} on {venue}")
+        closed.append(opened)
+        true = self._truths[venue].bar(coin, opened)
+        if any(abs(told - each) > 1e-9 * max(1.0, abs(each)) for told, each in zip(values, true, strict=True)):
+            tally.wrong_candles += 1
+            self.breach("wrong bar", at, f"{coin} {opened} on {venue}: {values}, true is {true}")
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def _data(self, at: float) -> None:
+        silent = at - self._silence_from
+        if silent > 1.0:
+            self._silence(self._silence_from, at)
+        self._silence_from = at
+        self._stale_told = False
+        if self._failed_back:
+            self._failed_back = False
+            self.failback_breaks.append(silent)
+
+    def _silence(self, begun: float, until: float) -> None:
+        self.longest_silence = max(self.longest_silence, until - begun)
+        since = [truth.well_since for truth in self._truths.values() if truth.well_since is not None]
+        if since:
+            healthy = until - max(begun, min(since))
+            self.longest_healthy_silence = max(self.longest_healthy_silence, healthy)
+            if healthy > DEAD:
+                self.breach("dead stream", until, f"{healthy:.1f} s of silence beside a healthy venue")
+
+    def before_strike(self, now: float) -> None:
+        """A fault is about to begin: what was healthy until now may not be any more."""
+        if now - self._silence_from > 1.0:
+            since = [truth.well_since for truth in self._truths.values() if truth.well_since is not None]
+            if since:
+                healthy = now - max(self._silence_from, min(since))
+                self.longest_healthy_silence = max(self.longest_healthy_silence, healthy)
+
+    def look(self, now: float) -> None:
+        """Settle what is overdue; ``now`` in monotonic seconds."""
+        for (venue, coin), book in self._books.items():
+            if book.holes:
+                self._settle(now, venue, coin, book, leaving=False)
+
+    def _status(self, at: float, event: str, details: dict[str, Any]) -> None:
+        self.events[event] += 1
+        venue = details["exchange"]
+        if event in ("connecting", "connected", "failover", "failback"):
+            self.active = venue
+        if event == "failover":
+            self._switched = (at, venue, self._truths[venue].well_since is not None)
+        elif event == "failback":
+            self._failed_back = True
+        elif event == "gap":
+            self._gap(at, venue, details)
+        elif event == "gap_filled":
+            self._gap_filled(at, venue, details)
+        elif event == "feed_stale":
+            seconds = details["seconds"]
+            self.stale_delays.append(seconds)
+            if not STALE_FROM <= seconds <= STALE_TO:
+                self.breach("feed_stale", at, f"after {seconds:.3f} s")
+            if at - self._silence_from > STALE_TO + 1.5 and not self._stale_told:
+                self.breach("feed_stale", at, f"came {at - self._silence_from:.3f} s after the last data")
+            if at - self._silence_from < STALE_FROM - 0.1:
+                self.breach("feed_stale", at, f"came {at - self._silence_from:.3f} s after data")
+            self._stale_told = True
+
+    def unclosed(self, began_ms: int, ended_ms: int) -> list[str]:
+        """The bars that lie between the two times (Unix ms) and were never closed, as far back as is remembered."""
+        missing = []
+        for coin, closed in self._closed.items():
+            known = set(closed)
+            first = min(known) if len(known) == closed.maxlen else began_ms - began_ms % MINUTE + MINUTE
+            missing += [f"{coin} {each}" for each in range(first, ended_ms - MINUTE, MINUTE) if each not in known]
+        return missing

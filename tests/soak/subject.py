@@ -1,0 +1,157 @@
+"""The process with the feed: it passes on what the feed tells, counts what it holds, and does nothing else.
+
+Started by ``run`` with the settings as JSON in its first argument. Each line on stdout is one JSON array, a tag and its
+fields; times are monotonic seconds, which all processes of a machine share. Lines on stdin are orders: ``census``,
+``close``. The end of stdin ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from loguru import logger
+
+from feed import Candle, MarketFeed, PriceTick, Settings, TradeEvent
+from feed.settings import check
+
+FLUSH = 0.02  # seconds that what was told may wait here
+COUNTED = ("Future", "Continuity", "Stream", "Intake", "Session", "ClientSession", "FastClient", "Timeframes")
+
+
+class Reporter:
+    """Writes lines to a pipe without ever blocking the feed's loop; they wait in memory while the referee is busy."""
+
+    def __init__(self, transport: asyncio.WriteTransport) -> None:
+        self.transport = transport
+        self.most = 0  # bytes that waited at most
+        self._encode = msgspec.json.Encoder().encode
+        self._pending: list[bytes] = []
+
+    def tell(self, *fields: Any) -> None:
+        if not self._pending:
+            asyncio.get_running_loop().call_later(FLUSH, self.flush)
+        self._pending.append(self._encode(fields))
+
+    def flush(self) -> None:
+        if self._pending:
+            self.transport.write(b"\n".join([*self._pending, b""]))
+            self._pending.clear()
+            self.most = max(self.most, self.transport.get_write_buffer_size())
+
+
+def subscribe(feed: MarketFeed, tell: Any) -> None:
+    """Pass on everything."""
+
+    def on_trade(trade: TradeEvent) -> None:
+        kind = "filled" if trade.backfilled else "trade"
+        fields = (trade.trade_id, trade.price, trade.quantity, trade.is_buyer_maker, trade.timestamp)
+        tell(kind, time.monotonic(), trade.coin, trade.exchange, *fields)
+
+    def on_price(tick: PriceTick) -> None:
+        told = (tick.price, tick.timestamp, tick.volume_24h, tick.change_24h)
+        tell("price", time.monotonic(), tick.coin, tick.exchange, *told)
+
+    def on_candle(bar: Candle) -> None:
+        if bar.closed:
+            told = (bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume)
+            tell("candle", time.monotonic(), bar.coin, bar.exchange, *told)
+
+    def on_status(event: str, details: dict[str, Any]) -> None:
+        tell("status", time.monotonic(), event, details)
+
+    feed.subscribe_trades(on_trade)
+    feed.subscribe_price(on_price)
+    feed.subscribe_candles(on_candle)
+    feed.subscribe_status(on_status)
+
+
+def watch_for_defects(tell: Any) -> None:
+    """Tell what nobody handled: exceptions in the loop, errors in the log, warnings (an unclosed socket is one)."""
+
+    def on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        tell("defect", time.monotonic(), "loop", f"{context.get('message')}: {context.get('exception')!r}")
+
+    def on_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        tell("defect", time.monotonic(), "warning", f"{category.__name__}: {message}")
+
+    asyncio.get_running_loop().set_exception_handler(on_exception)
+    warnings.simplefilter("always")
+    warnings.showwarning = on_warning
+    logger.remove()
+    logger.enable("feed")
+    logger.enable("exchanges")
+    logger.add(lambda text: tell("defect", time.monotonic(), "log", str(text)), level="ERROR", backtrace=False)
+
+
+def rss() -> int:
+    """Resident memory in bytes."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def census(feed: MarketFeed) -> dict[str, Any]:
+    """What the process holds now."""
+    memory = rss()
+    gc.collect()
+    collected = rss()
+    types = Counter(type(each) for each in gc.get_objects())
+    names: Counter[str] = Counter()
+    for kind, count in types.items():
+        if kind.__name__ in COUNTED:
+            names[kind.__name__] += count
+        if any(base.__module__ == "ccxt.async_support.base.exchange" for base in kind.__mro__):
+            names["ccxt exchanges"] += count
+    return {
+        "rss": memory,
+        "rss_collected": collected,
+        "tasks": len(asyncio.all_tasks()),
+        "handles": len(os.listdir("/proc/self/fd")),
+        "threads": threading.active_count(),
+        "objects": sum(types.values()),
+        "counts": dict(sorted(names.items())),
+        "common": [(kind.__name__, count) for kind, count in types.most_common(25)],
+    }
+
+
+async def main(spec: Mapping[str, Any]) -> None:
+    """Run the feed until told to close it."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_write_pipe(asyncio.Protocol, sys.stdout)
+    reporter = Reporter(transport)
+    orders = asyncio.StreamReader()
+    reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    watch_for_defects(reporter.tell)
+    settings = msgspec.convert(spec["settings"], Settings)
+    check(settings)
+    feed = MarketFeed(settings=settings)
+    subscribe(feed, reporter.tell)
+    await feed.connect()
+    while order := (await orders.readline()).strip():
+        if order == b"census":
+            reporter.tell("census", time.monotonic(), census(feed))
+        elif order == b"close":
+            break
+    began = time.monotonic()
+    await feed.disconnect()
+    took = time.monotonic() - began
+    await asyncio.sleep(0)
+    reporter.tell("census", time.monotonic(), census(feed))
+    reporter.tell("end", time.monotonic(), took, reporter.most)
+    reporter.flush()
+    reading.close()
+    transport.close()
+    await asyncio.sleep(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(msgspec.json.decode(sys.argv[1])))
