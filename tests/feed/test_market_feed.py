@@ -51,9 +51,12 @@ async def connected(feed: MarketFeed, venue: Venue) -> None:
     handle.cancel()
 
 
-async def subscribed(venue: Venue, connections: int = 1) -> None:
-    """Wait until the venue has one connection with all that the feed asks for: 2 coins, 3 channels."""
-    await until(lambda: [len(each.subscriptions) for each in venue.connections] == [6] * connections)
+async def subscribed(venue: Venue, after: int = 0) -> None:
+    """Wait until a connection of more than ``after`` dials carries all that the feed asks for: 2 coins, 3 channels.
+
+    It is the only one: an earlier one that is on its way out would take the trade that the feed waits for.
+    """
+    await until(lambda: len(venue.dials) > after and [len(each.subscriptions) for each in venue.connections] == [6])
 
 
 async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
@@ -121,13 +124,14 @@ async def test_bad_frames_cost_no_good_trade(feed: MarketFeed, venue: Venue, got
 
 async def test_a_cut_wire_costs_one_reconnect(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
     await connected(feed, venue)
+    dials = len(venue.dials)
     venue.cut()
     lost = await got.until_event("disconnected")
     assert lost["exchange"] == venue.name
     assert lost["reason"]
     during = feed.status
     assert (during.state, during.connected) == (FeedState.RECONNECTING, False)
-    await subscribed(venue)
+    await subscribed(venue, dials)
     await venue.trade("BTC", count=3)
     await got.until_event("connected", 2)
     await got.until(lambda: got.ids("BTC") == taped_ids(venue, "BTC"))
@@ -143,9 +147,10 @@ async def test_a_close_is_followed_by_a_reconnect(
     feed: MarketFeed, venue: Venue, got: Recorder, code: int
 ) -> None:
     await connected(feed, venue)
+    dials = len(venue.dials)
     venue.close(code)
     await got.until_event("disconnected")
-    await subscribed(venue)
+    await subscribed(venue, dials)
     await venue.trade("ETH")
     await got.until_event("connected", 2)
 
@@ -157,6 +162,7 @@ async def test_a_silent_venue_is_told_and_then_left(simulator: Simulator) -> Non
     feed = MarketFeed(settings=settings)
     got = Recorder(feed)
     await connected(feed, venue)
+    dials = len(venue.dials)
     with venue.stalled():
         stale = await got.until_event("feed_stale")
         assert 0.3 <= stale["seconds"] < 0.9
@@ -165,7 +171,7 @@ async def test_a_silent_venue_is_told_and_then_left(simulator: Simulator) -> Non
             feed.require_fresh("BTC")
         lost = await got.until_event("disconnected")
         assert "no data" in lost["reason"]
-    await subscribed(venue)
+    await subscribed(venue, dials)
     await venue.trade("BTC")
     await got.until_event("feed_recovered")
     assert feed.require_fresh("btc").coin == "BTC"
