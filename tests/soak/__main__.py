@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 
+from tests.soak.plan import MEAN_PAUSE
 from tests.soak.run import soak, table
 
 
@@ -13,6 +14,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description="The feed under random faults.")
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pause", type=float, default=MEAN_PAUSE, help="mean seconds between two faults")
     parser.add_argument("--verbose", action="store_true", help="every fault and status event on stderr")
     arguments = parser.parse_args()
 
@@ -20,10 +22,10 @@ def main() -> int:
         if arguments.verbose or line.startswith("!!!") or "=" in line[:14]:
             print(line, file=sys.stderr, flush=True)
 
-    result = asyncio.run(soak(arguments.minutes, arguments.seed, say))
+    result = asyncio.run(soak(arguments.minutes, arguments.seed, say, mean_pause=arguments.pause))
     print(table(result))
     if result.broken:
-        print(f"repeat it with: python -m tests.soak --minutes {arguments.minutes:g} --seed {arguments.seed}")
+        print(f"repeat it with: python -m tests.soak {' '.join(sys.argv[1:])}")
     return 1 if result.broken else 0
 
 

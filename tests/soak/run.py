@@ -9,6 +9,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -28,10 +29,11 @@ SETTLED = 300.0  # seconds after which memory must have stopped growing
 GROWTH = 5_000_000  # bytes per hour
 DIAL_WINDOW = 300.0
 DIALS = {"bybit": 500, "binance": 300, "binance_us": 300}  # each venue's own limit
-CALM = 20.0  # seconds without new faults at the end, for what is under way
+CALM = 20.0  # seconds without new faults at the end, for what is under way; a quarter of a short soak
 EVERY_LOOK = 0.25
 SLACK_MS = 10_000  # for the last bars to be mended
 LEFT_NOTHING = ("Stream", "Intake", "ClientSession", "ccxt exchanges")  # none may live after disconnect()
+ROOT = Path(__file__).parents[2]
 LINE_LIMIT = 1 << 22
 
 Say = Callable[[str], None]
@@ -111,7 +113,7 @@ class Subject:
     async def start(cls, settings: Settings) -> Subject:
         spec = msgspec.json.encode({"settings": asdict(settings)}).decode()
         command = (sys.executable, "-m", "tests.soak.subject", spec)
-        return cls(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=LINE_LIMIT))
+        return cls(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=LINE_LIMIT, cwd=ROOT))
 
     def order(self, word: str) -> None:
         assert self.process.stdin is not None
@@ -201,7 +203,7 @@ async def _strike(
     """Have the faults happen when they are due."""
     strike: Strike
     for strike in strikes:
-        if strike.at > result.seconds - CALM:
+        if strike.at > result.seconds - min(CALM, result.seconds / 4):
             return
         await asyncio.sleep(max(0.0, began + strike.at - time.monotonic()))
         now = time.monotonic()

@@ -1,0 +1,16 @@
+"""The soak's short form: half a minute of random faults, one after the other, on three venues."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.soak.run import soak, table
+
+
+@pytest.mark.parametrize("seed", [12])
+async def test_half_a_minute_of_random_faults_breaks_no_promise(seed: int) -> None:
+    """No trade lost, doubled or out of order, no wrong price, nothing left behind; a fault every second or two."""
+    result = await soak(0.55, seed, mean_pause=1.5)
+    assert not result.broken, table(result)
+    assert result.strikes > 10
+    assert sum(tally.trades for tally in result.referee.tallies.values()) > 1000
