@@ -1,14 +1,27 @@
-"""Live prices, trades and candles from any ccxt.pro venue, as callbacks a trading bot can bet on."""
+"""Live prices, trades and candles from any ccxt.pro venue, as callbacks a trading bot can bet on.
+
+The names are loaded when they are first asked for, so that ``market-feed --help`` does not wait for what it never uses.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from loguru import logger
 
-from exchanges.events import Candle, Quote, TradeEvent
-from feed.errors import FeedError, NoExchangeAvailable, SettingsError, SlowConsumerError, StaleDataError
-from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
-from feed.market_feed import MarketFeed
-from feed.settings import Settings, load_settings
+if TYPE_CHECKING:
+    from exchanges.events import Candle, Quote, TradeEvent
+    from feed.errors import (
+        FeedError,
+        NoExchangeAvailable,
+        SettingsError,
+        SlowConsumerError,
+        StaleDataError,
+    )
+    from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
+    from feed.market_feed import MarketFeed
+    from feed.settings import Settings, load_settings
 
 __all__ = [
     "Candle",
@@ -28,4 +41,16 @@ __all__ = [
     "load_settings",
 ]
 
+_MODULES = ("feed.errors", "feed.events", "feed.settings", "feed.market_feed")  # in which the names are found
+
+
 logger.disable("feed")  # a library is silent until its user enables it
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in map(import_module, _MODULES):
+            if hasattr(module, name):
+                globals()[name] = getattr(module, name)
+                return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
