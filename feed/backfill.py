@@ -132,6 +132,7 @@ class Continuity:
         self._segments: deque[_Segment] = deque()
         self._stamp = since_ts  # of the newest trade, Unix ms
         self._next: int | None = None  # the id after the highest one seen
+        self._floor = 0  # the same when the venue was left: lower ids were delivered then
         self._given_up: deque[tuple[int, int]] = deque(maxlen=MAX_OPEN)  # the newest holes whose time is past
         self._recent: deque[str] = deque()
         self._known: set[str] = set()  # the same ids
@@ -177,6 +178,18 @@ class Continuity:
         self._lost_at = None
         self._resumed_at_id = self._next
         self._resumed = self._stamp is not None
+
+    def returned(self, since_ts: int) -> None:
+        """The venue carries the feed again, after another that had its last trade at ``since_ts`` (Unix ms).
+
+        What this one delivered before it was left (and flushed) is not delivered again.
+        """
+        if self._next is not None:
+            self._floor, self._next = self._next, None
+        self._stamp = since_ts if self._stamp is None else max(self._stamp, since_ts)
+        self._given_up.clear()
+        self._lost_at = self._outage = self._resumed_at_id = None
+        self._resumed = True
 
     def doubt(self) -> None:
         """The connection was silent for longer than it should be: where ids don't count, the next trade decides."""
@@ -226,6 +239,8 @@ class Continuity:
 
     def _accept_numbered(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
         expected = self._next
+        if expected is None and number < self._floor and not self._restarted(trade):
+            return DUPLICATE
         if expected is not None and number < expected:
             return self._accept_lower(trade, number)
         gap = None
@@ -246,21 +261,26 @@ class Continuity:
                 return self._release()
         if any(first <= number <= last for first, last in self._given_up):
             return LATE
-        if self._stamp is None or trade.timestamp < self._stamp + RESTART_MS:
+        if self._stamp is None or not self._restarted(trade):
             return DUPLICATE
         gap = Gap(None, None, self._stamp, trade.timestamp, None, fetch=False)
         released = self.flush()
         self._next = number + 1
         self._stamp = trade.timestamp
+        self._floor = 0
         self._given_up.clear()
         return Outcome(Verdict.RELEASE, (*released.deliver, trade), gap, released.filled)
+
+    def _restarted(self, trade: TradeEvent) -> bool:
+        """Whether a lower id than expected means that the venue counts anew."""
+        return self._stamp is not None and trade.timestamp >= self._stamp + RESTART_MS
 
     def _accept_named(self, trade: TradeEvent, now: float | None) -> Outcome:
         if not self._remember(trade.trade_id):
             return DUPLICATE
         gap = self._gap_by_time(trade) if self._resumed else None
         self._resumed = False
-        self._stamp = trade.timestamp
+        self._stamp = trade.timestamp if self._stamp is None else max(self._stamp, trade.timestamp)
         return self._append(trade, gap, now)
 
     def _append(self, trade: TradeEvent, gap: Gap | None, now: float | None) -> Outcome:
@@ -327,6 +347,8 @@ class Continuity:
             number = int(trade.trade_id)
         except ValueError:
             return  # without its number it can't be told from those that are here
+        if number < self._floor:
+            return
         for segment in self._segments:
             if number not in segment.fill and segment.has_place_for(number, trade.timestamp):
                 trade.backfilled = True

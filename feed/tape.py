@@ -46,6 +46,7 @@ class Tape:
         self._report = report
         self._clock = clock
         self._coins: dict[str, Continuity] = {}
+        self._left: set[str] = set()  # the coins that another venue carries now
         self._symbols: Mapping[str, str] = {}
         self._fetches: set[asyncio.Task[None]] = set()
         self._fetched: dict[str, float] = {}  # coin -> when its last fetch was due, monotonic seconds
@@ -72,7 +73,9 @@ class Tape:
         self._symbols = symbols
         now = self._clock.monotonic()
         for coin in symbols:
-            if coin in self._coins:
+            if coin in self._coins and coin in self._left:
+                self._coins[coin].returned(since.get(coin, 0))
+            elif coin in self._coins:
                 self._coins[coin].resumed(now)
             else:
                 self._coins[coin] = Continuity(
@@ -81,6 +84,7 @@ class Tape:
                     fetch=self._settings.enabled and self._venue.can_fetch_trades,
                     since_ts=since.get(coin),
                 )
+        self._left.difference_update(symbols)
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -99,10 +103,10 @@ class Tape:
         return {coin: stamp for coin, stamp in stamps.items() if stamp is not None}
 
     def flush(self) -> None:
-        """This venue is left: what waits goes out, and its sequence ends."""
+        """This venue is left: what waits goes out, and its sequence ends; what it delivered is remembered."""
         for coin, continuity in self._coins.items():
             self._carry_out(coin, continuity.flush())
-        self._coins.clear()
+        self._left = set(self._coins)
         self.close()
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -104,3 +105,23 @@ async def test_a_fetch_that_fails_is_tried_again_while_the_gap_may_wait(binance:
         assert got.details("gap_filled")[0]["complete"]
         received = got.ids("BTC")
         assert received == list(range(received[0], received[0] + len(received)))
+
+
+async def test_a_venue_that_is_returned_to_tells_nothing_twice(binance: Simulator, bybit: Simulator) -> None:
+    """The second venue is left before it has traded, so the first one's last trades are within the gap to be filled."""
+    impatient = replace(QUICK, attempts_before_failover=1, failback_after=60)
+    feed = MarketFeed(settings=settings_for(binance, bybit, coins=("BTC", "ETH", "SOL"), connection=impatient))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: len(got.trades) > 20)
+        for switches in (1, 3):
+            with binance["binance"].partition():
+                await got.until_event("failover", switches)
+                await got.until(lambda: got.status[-1][0] == "connected")
+            with bybit["bybit"].partition():
+                await got.until_event("failover", switches + 1)
+            seen = len(got.trades)
+            await got.until(lambda seen=seen: len(got.trades) > seen + 50)
+        for coin in ("BTC", "ETH", "SOL"):
+            ids = got.ids(coin)
+            assert ids == list(range(ids[0], ids[0] + len(ids)))
