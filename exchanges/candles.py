@@ -115,8 +115,9 @@ class CandleTracker(_Holes):
     """One coin's bars of one timeframe as a venue streams them: passes updates on and closes each bar exactly once.
 
     A bar is closed by the venue's own flag, or by the first row of a later bar where the venue sends no flags; then
-    the last row seen stands. Rows of bars that are closed already are dropped and counted in ``late``, rows that are
-    no candle in ``bad``. It outlives connections: tell it of each loss with ``interrupted``.
+    the last row seen stands. Where it sends them, a bar that ended without one is a hole. Rows of bars that are closed
+    already are dropped and counted in ``late``, rows that are no candle in ``bad``. It outlives connections: tell it of
+    each loss with ``interrupted``.
     """
 
     def __init__(self, coin: str, timeframe: str, exchange: str = "") -> None:
@@ -147,7 +148,8 @@ class CandleTracker(_Holes):
             return []
         ended: list[Candle] = []
         if newest is not None and opened > newest:
-            if self._interrupted:
+            unsaid = closed is not None and before is not None  # the venue says when a bar is over, and we missed it
+            if self._interrupted or unsaid:
                 self._miss([newest] if before is not None else [])
                 self._miss(_between(newest, opened, self.timeframe))
             elif before is not None:

@@ -125,3 +125,23 @@ async def test_a_venue_that_is_returned_to_tells_nothing_twice(binance: Simulato
         for coin in ("BTC", "ETH", "SOL"):
             ids = got.ids(coin)
             assert ids == list(range(ids[0], ids[0] + len(ids)))
+
+
+async def test_a_bar_whose_end_was_missed_is_not_closed_by_guess(binance: Simulator) -> None:
+    """A coin is silent while its bar ends: the next bar's first row must not close it with the values seen so far."""
+    venue = binance["binance"]
+    feed = MarketFeed(["BTC", "ETH"], settings=settings_for(binance, connection=QUICK))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: any(bar.coin == "BTC" for bar in got.candles))
+        opened = next(bar.timestamp for bar in got.candles if bar.coin == "BTC")
+        with venue.silent("BTC"):
+            await venue.trade("BTC", count=50, quantity=1.0)
+            venue.skip(60)
+        await got.until(lambda: any(bar.coin == "BTC" and bar.closed for bar in got.candles))
+    closed = next(bar for bar in got.candles if bar.coin == "BTC" and bar.closed)
+    market = venue.market("BTC")
+    true = market.candle(opened, 60_000, venue.now())
+    assert (closed.timestamp, closed.close, closed.volume) == (
+        opened, true.close / market.scale, pytest.approx(true.lots / market.lot_scale),
+    )  # fmt: skip

@@ -96,6 +96,7 @@ class Referee:
         self._carrier: dict[str, tuple[str, int]] = {}  # coin -> the venue of its last trade, and its time
         self._heard: float | None = None
         self._silence_from = began
+        self._read_at = began  # when the newest trade was read from the wire: it may have waited behind a gap since
         self._stale_told = False
         self._switched: tuple[float, str, bool] | None = None
         self._failed_back = False
@@ -126,10 +127,12 @@ class Referee:
     # -- trades -------------------------------------------------------------------------------------------------
 
     def _trade(
-        self, at: float, filled: bool, coin: str, venue: str, trade_id: str, price: float, quantity: float,
+        self, at: float, filled: bool, waited: float, coin: str, venue: str, trade_id: str, price: float, quantity: float,
         maker: bool, timestamp: int,
     ) -> None:  # fmt: skip
         self._data(at)
+        if not filled:
+            self._read_at = max(self._read_at, at - waited)
         tally, number = self.tallies[venue], int(trade_id)
         tally.trades += 1
         tally.filled += filled
@@ -352,8 +355,8 @@ class Referee:
                 self.breach("feed_stale", at, f"after {seconds:.3f} s")
             if at - self._silence_from > STALE_TO + 1.5 and not self._stale_told:
                 self.breach("feed_stale", at, f"came {at - self._silence_from:.3f} s after the last data")
-            if at - self._silence_from < STALE_FROM - 0.1:
-                self.breach("feed_stale", at, f"came {at - self._silence_from:.3f} s after data")
+            if at - self._read_at < STALE_FROM - 0.1:
+                self.breach("feed_stale", at, f"came {at - self._read_at:.3f} s after a trade")
             self._stale_told = True
 
     def unclosed(self, began_ms: int, ended_ms: int) -> list[str]:

@@ -54,8 +54,9 @@ def subscribe(feed: MarketFeed, tell: Any) -> None:
 
     def on_trade(trade: TradeEvent) -> None:
         kind = "filled" if trade.backfilled else "trade"
+        waited = (time.time_ns() - trade.received_at) / 1e9
         fields = (trade.trade_id, trade.price, trade.quantity, trade.is_buyer_maker, trade.timestamp)
-        tell(kind, time.monotonic(), trade.coin, trade.exchange, *fields)
+        tell(kind, time.monotonic(), waited, trade.coin, trade.exchange, *fields)
 
     def on_price(tick: PriceTick) -> None:
         told = (tick.price, tick.timestamp, tick.volume_24h, tick.change_24h)
