@@ -62,7 +62,8 @@ class Supervisor:
         patient: bool,
         places: dict[str, Place] | None = None,
     ) -> None:
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = self._loop.create_future()
         self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # awaited or not
         self.reasons: dict[str, str] = {}
         self._order = order
@@ -98,6 +99,10 @@ class Supervisor:
         """The venue that delivers or is tried."""
         return self._policy.active or self._order[0].name
 
+    def renew(self) -> None:
+        """More is wanted than the connection carries: have it replaced by one that does. Safe from any thread."""
+        self._loop.call_soon_threadsafe(lambda: [session.renew() for session in self._sessions.values()])
+
     async def run(self) -> None:
         """Carry venues, for ever."""
         try:
@@ -108,7 +113,7 @@ class Supervisor:
                 await self._pause()
                 self._look(self._desk.clock.monotonic())
         finally:
-            await self._release()
+            await _to_the_end(self._release())
 
     # What happens
 
@@ -123,8 +128,10 @@ class Supervisor:
 
     def _look(self, now: float) -> None:
         """Tell the policies what has happened, and do what they decide."""
-        for name in [name for name, task in self._carrying.items() if task.done()]:
-            task = self._carrying.pop(name)
+        for name, task in list(self._carrying.items()):
+            if not task.done() or self._carrying.get(name) is not task:  # one's failure may have ended the other
+                continue
+            del self._carrying[name]
             failure = Disconnected(name, "cancelled from outside") if task.cancelled() else task.result()
             self._failed(name, failure, now)
         for name in list(self._carrying):
@@ -325,6 +332,19 @@ class Supervisor:
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await ``work`` however often the wait for it is cancelled, and be cancelled then: an ending loop cancels twice."""
+    task = asyncio.create_task(work, name="closing the feed")
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 async def _loaded(venue: Venue) -> None:

@@ -145,3 +145,23 @@ async def test_a_bar_whose_end_was_missed_is_not_closed_by_guess(binance: Simula
     assert (closed.timestamp, closed.close, closed.volume) == (
         opened, true.close / market.scale, pytest.approx(true.lots / market.lot_scale),
     )  # fmt: skip
+
+
+async def test_the_active_venue_and_the_one_on_trial_may_fall_at_once(binance: Simulator, bybit: Simulator) -> None:
+    """Both connections are cut in the same moment: the feed goes on."""
+    patient = replace(QUICK, attempts_before_failover=3, failback_after=5)
+    bybit["bybit"].rate = 100
+    feed = MarketFeed(settings=settings_for(binance, bybit, connection=patient))
+    got = Recorder(feed)
+    async with feed:
+        with binance["binance"].partition():
+            await got.until_event("failover")
+            await got.until(lambda: got.status[-1][0] == "connected")
+        for _ in range(3):
+            trial = binance["binance"]
+            await until(lambda: any(each.subscriptions for each in trial.connections) and trial.trades_made > 0)
+            connected = got.events.count("connected")
+            bybit["bybit"].cut()
+            trial.cut()
+            await got.until_event("connected", connected + 1)
+        assert "closed" not in got.events

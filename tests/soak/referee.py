@@ -127,8 +127,8 @@ class Referee:
     # -- trades -------------------------------------------------------------------------------------------------
 
     def _trade(
-        self, at: float, filled: bool, waited: float, coin: str, venue: str, trade_id: str, price: float, quantity: float,
-        maker: bool, timestamp: int,
+        self, at: float, filled: bool, waited: float, coin: str, venue: str, trade_id: str, price: float,
+        quantity: float, maker: bool, timestamp: int,
     ) -> None:  # fmt: skip
         self._data(at)
         if not filled:
