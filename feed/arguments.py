@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from exchanges import exchange_names
@@ -19,7 +19,7 @@ def coins_of(coins: Iterable[str] | None, settings: Settings) -> list[CoinConfig
     if coins is None:
         return list(settings.coins)
     known: dict[str, Any] = {config.symbol: config for config in settings.coins}
-    asked = [coins] if isinstance(coins, str) else list(coins)
+    asked = _several("coins", coins, "a list of coins such as BTC")
     chosen = Settings(coins=[known.get(str(coin).upper(), coin) for coin in asked])
     check(chosen)
     return chosen.coins
@@ -30,13 +30,9 @@ def order_of(exchange: str | Iterable[str] | None, settings: Settings) -> list[E
     configured = {config.name: config for config in settings.exchanges}
     if exchange is None:
         return list(configured.values())
-    asked = [exchange] if isinstance(exchange, str) else list(exchange)
+    asked = _several("exchange", exchange, "the name of an exchange, or a list of them")
     known = exchange_names()
-    problems = [
-        f"exchange: found {name!r}, allowed is the name of an exchange, nearest: {', '.join(nearest(str(name), known))}"
-        for name in asked
-        if name not in known
-    ]
+    problems = [_unknown_exchange(name, known) for name in asked if name not in known]
     if problems or not asked:
         raise SettingsError(problems or ["exchange: found an empty list, allowed is at least one exchange"])
     names = [canonical(name) for name in asked]
@@ -50,7 +46,7 @@ def watched(coins: Collection[str] | None, configs: Sequence[CoinConfig]) -> lis
     if coins is None:
         return None
     known = [config.symbol for config in configs]
-    asked = [str(coin).upper() for coin in ([coins] if isinstance(coins, str) else coins)]
+    asked = [str(coin).upper() for coin in _several("coins", coins, "a coin or a list of them")]
     unknown = [coin for coin in asked if coin not in known]
     if unknown or not asked:
         found = unknown or ["an empty list"]
@@ -58,6 +54,21 @@ def watched(coins: Collection[str] | None, configs: Sequence[CoinConfig]) -> lis
             [f"coins: found {coin}, allowed are those of the feed: {', '.join(known)}" for coin in found]
         )
     return asked
+
+
+def _several(name: str, given: Any, allowed: str) -> list[Any]:
+    """One value or several as a list."""
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, Iterable) or isinstance(given, Mapping):
+        raise SettingsError([f"{name}: found {given!r}, allowed is {allowed}"])
+    return list(given)
+
+
+def _unknown_exchange(name: Any, known: Sequence[str]) -> str:
+    near = ", ".join(nearest(str(name), known))
+    hint = f"the name of an exchange, nearest: {near}" if near else "a name from `market-feed exchanges`"
+    return f"exchange: found {name!r}, allowed is {hint}"
 
 
 def seconds(name: str, value: float | None, otherwise: str) -> float | None:

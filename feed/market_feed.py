@@ -17,7 +17,7 @@ from feed.background import Background
 from feed.breaker import Breaker
 from feed.clock import Clock
 from feed.desk import Desk
-from feed.errors import FeedError, NoExchangeAvailable, StaleDataError
+from feed.errors import FeedError, NoExchangeAvailable, SettingsError, StaleDataError
 from feed.events import FeedState, FeedStatus, PriceTick
 from feed.journal import Journal
 from feed.settings import Settings, check, load_settings
@@ -60,8 +60,10 @@ class MarketFeed(Subscribing):
         if isinstance(settings, Settings):
             check(settings)
             self._settings = settings
-        else:
+        elif settings is None or isinstance(settings, str | os.PathLike):
             self._settings = load_settings(settings)
+        else:
+            raise SettingsError([f"settings: found {settings!r}, allowed is a path, a Settings, or None"])
         self.coin_configs = coins_of(coins, self._settings)
         self._order = order_of(exchange, self._settings)
         wanted = Wanted(self.coin_configs, list(self._settings.channels))
@@ -74,6 +76,7 @@ class MarketFeed(Subscribing):
         self._desk = Desk(self._dispatcher, self._clock)
         self._supervisor: Supervisor | None = None
         self._running: asyncio.Task[None] | None = None
+        self._waiting = 0  # connect() calls under way
         self._background: Background | None = None
 
     def __repr__(self) -> str:
@@ -82,6 +85,10 @@ class MarketFeed(Subscribing):
 
     # Connecting
 
+    def _renew(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.renew()
+
     async def connect(self, timeout: float | None = 30) -> None:
         """Return once live data of the first venue that works is flowing.
 
@@ -89,30 +96,46 @@ class MarketFeed(Subscribing):
         can; ``timeout=None`` retries for ever. The feed is disconnected then. Connecting twice is one connection.
         """
         seconds("timeout", timeout, "retrying for ever")
-        if self._supervisor is None or (self._running is not None and self._running.done()):
-            self._dispatcher.reopen()
-            self._supervisor = Supervisor(
-                self._order,
-                self._settings,
-                self._wanted,
-                self._desk,
-                self._journal.note,
-                self._journal.aside,
-                patient=timeout is None,
-            )
-            self._running = asyncio.create_task(self._run(self._supervisor), name="market feed")
+        while self._running is not None and self._running.cancelling() and not self._running.done():
+            await asyncio.wait({self._running})  # a disconnect() is under way
+        if self._running is None or self._running.done():
+            self._begin(patient=timeout is None)
         supervisor = self._supervisor
+        assert supervisor is not None
+        self._waiting += 1
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(supervisor.ready)
-        except TimeoutError:
-            await self.disconnect()
+            self._waiting -= 1
+        except BaseException as error:
+            self._waiting -= 1
+            if not self._waiting:  # another connect() may still be waiting for the same connection
+                await self.disconnect()
+            if not isinstance(error, TimeoutError):
+                raise
             names = [config.name for config in self._order]
             reasons = {name: supervisor.reasons.get(name, "not reached in time") for name in names}
             raise NoExchangeAvailable(reasons, timeout) from None
-        except BaseException:
-            await self.disconnect()
-            raise
+
+    def _begin(self, *, patient: bool) -> None:
+        self._dispatcher.reopen()
+        supervisor = self._supervisor = Supervisor(
+            self._order,
+            self._settings,
+            self._wanted,
+            self._desk,
+            self._journal.note,
+            self._journal.aside,
+            patient=patient,
+        )
+
+        def ended(running: asyncio.Task[None]) -> None:  # even if it was cancelled before its first step
+            self._journal.note("closed", supervisor.exchange)
+            if not supervisor.ready.done():
+                supervisor.ready.set_exception(FeedError("disconnect() was called before any data came"))
+
+        self._running = asyncio.create_task(self._run(supervisor), name="market feed")
+        self._running.add_done_callback(ended)
 
     async def disconnect(self) -> None:
         """Close everything within 5 s and leave nothing behind. Idempotent; subscriptions stay for the next connect."""
@@ -164,10 +187,6 @@ class MarketFeed(Subscribing):
         except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
             logger.opt(exception=errors).critical("the feed ended over an unforeseen error")
             self._journal.note("error", supervisor.exchange, error=f"unforeseen {errors.exceptions[0]!r}")
-        finally:
-            self._journal.note("closed", supervisor.exchange)
-            if not supervisor.ready.done():
-                supervisor.ready.set_exception(FeedError("disconnect() was called before any data came"))
 
     async def _guard(self) -> None:
         """Have the circuit breaker look at the time and at the data."""
@@ -197,6 +216,8 @@ class MarketFeed(Subscribing):
         the whole feed must not be stale either.
         """
         limit = seconds("max_age", max_age, "coin_stale_after") or self._settings.staleness.coin_stale_after
+        if self._running is None or self._running.done():
+            raise StaleDataError(coin.upper(), None, limit, "the feed is not connected")
         now = self._clock.monotonic()
         tick, priced = self.get_price(coin), self._desk.prices.priced_at.get(coin.upper())
         if tick is None or priced is None or now - priced > limit:

@@ -96,6 +96,11 @@ class Session:
         first = None if self._link is None else self._link.intake.first_data
         return 0.0 if first is None else now - first
 
+    def renew(self) -> None:
+        """Have the connection replaced by one that carries all that is wanted now."""
+        if self._link is not None:
+            self._link.worn.set()
+
     def drop(self, reason: str) -> None:
         """End the connection that is carried, if there is one: ``carry`` raises Disconnected."""
         if self._dropped is not None and not self._dropped.done():

@@ -105,15 +105,19 @@ class Subscribing:
 
     def _candles(self, timeframe: str) -> str:
         """The dispatcher's channel of a timeframe, which the venue is asked for."""
-        _add(self._wanted.timeframes, known_timeframe(timeframe))
-        _add(self._wanted.channels, "candles")
+        self._ask(self._wanted.timeframes, known_timeframe(timeframe))
+        self._ask(self._wanted.channels, "candles")
         return candles(timeframe)
 
     def _quotes(self) -> str:
-        _add(self._wanted.channels, "quotes")
+        self._ask(self._wanted.channels, "quotes")
         return "quotes"
 
+    def _ask(self, names: list[str], name: str) -> None:
+        if name not in names:
+            names.append(name)
+            self._renew()
 
-def _add(names: list[str], name: str) -> None:
-    if name not in names:
-        names.append(name)
+    def _renew(self) -> None:
+        """More is wanted than the connection carries."""
+        raise NotImplementedError("the feed that connects says how")

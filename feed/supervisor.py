@@ -83,6 +83,7 @@ class Supervisor:
         self._since: Mapping[str, int] = {}  # the last trades (Unix ms) of the venue that was left
         self._closing: set[asyncio.Task[Any]] = set()
         self._strays: asyncio.Task[None] | None = None
+        self._stray_supervisor: Supervisor | None = None
         self._stray_coins: list[str] = []
         self._ahead: set[str] = set()  # venues whose markets were asked for ahead of need
         connection = settings.connection
@@ -101,7 +102,13 @@ class Supervisor:
 
     def renew(self) -> None:
         """More is wanted than the connection carries: have it replaced by one that does. Safe from any thread."""
-        self._loop.call_soon_threadsafe(lambda: [session.renew() for session in self._sessions.values()])
+        self._loop.call_soon_threadsafe(self._renew)
+
+    def _renew(self) -> None:
+        for session in self._sessions.values():
+            session.renew()
+        if self._stray_supervisor is not None:
+            self._stray_supervisor.renew()
 
     async def run(self) -> None:
         """Carry venues, for ever."""
@@ -174,11 +181,11 @@ class Supervisor:
         if self._strays is not None:
             self._strays.cancel()
             self._dismiss_task(self._strays)
-            self._strays = None
+            self._strays = self._stray_supervisor = None
         others = [config for config in self._order if config.name != active.venue.name]
         if missing and others:
             wanted = replace(self._wanted, coins=list(active.missing))
-            supervisor = Supervisor(
+            supervisor = self._stray_supervisor = Supervisor(
                 others, self._settings, wanted, self._desk, self._aside, self._aside, patient=True, places=self._places
             )
             self._strays = asyncio.create_task(supervisor.run(), name=f"market feed for {', '.join(missing)}")
@@ -335,7 +342,7 @@ class Supervisor:
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await ``work`` however often the wait for it is cancelled, and be cancelled then: an ending loop cancels twice."""
+    """Await ``work`` however often the wait is cancelled, and be cancelled then: an ending loop cancels twice."""
     task = asyncio.create_task(work, name="closing the feed")
     cancelled = False
     while not task.done():

@@ -10,7 +10,7 @@ from feed.events import CoinConfig
 
 @dataclass(slots=True)
 class Wanted:
-    """The coins, channels and candle timeframes; what a subscription adds is asked for from the next connection on."""
+    """The coins, channels and candle timeframes; what a subscription adds later renews the connection."""
 
     coins: Sequence[CoinConfig]
     channels: list[str]

@@ -24,7 +24,7 @@ HURRY = 4  # seconds that a block may sleep here where the README lets it run fo
 async def test_a_python_block_runs(block: str, tmp_path: Path) -> None:
     """Only the length of its sleep is changed: it ends with 0, says something, and leaves no warning behind."""
     quick = re.sub(r"asyncio\.sleep\(\d+\)", f"asyncio.sleep({HURRY})", block)
-    async with Simulator(venues=("bybit", "binance"), rate=100) as simulator:
+    async with Simulator(venues=("bybit", "binance"), rate=1000) as simulator:
         settings = tmp_path / "settings.yaml"
         settings.write_text(simulator.settings_yaml())
         process = await asyncio.create_subprocess_exec(

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from exchanges.simulator import Simulator, Venue
-from feed import FeedState, MarketFeed, NoExchangeAvailable, SettingsError, StaleDataError, TradeEvent
+from feed import FeedError, FeedState, MarketFeed, NoExchangeAvailable, SettingsError, StaleDataError, TradeEvent
 from feed.settings import Connection, ExchangeConfig, Staleness
 from tests.support import Recorder, settings_for, taped_ids, until
 
@@ -318,8 +318,68 @@ async def test_a_cancelled_subscription_hears_nothing_more(feed: MarketFeed, ven
         ({"coins": ["BTC", "btc"]}, "again"),
         ({"coins": [7]}, "coins"),
         ({"settings": "/nowhere/settings.yaml"}, "settings.yaml"),
+        ({"settings": 5}, "settings: found 5"),
+        ({"coins": 5}, "coins: found 5"),
+        ({"exchange": 5}, "exchange: found 5"),
+        ({"exchange": ""}, "market-feed exchanges"),
+        ({"exchange": {"binance": 1}}, "exchange: found"),
     ],
 )
 def test_wrong_arguments_raise_at_once(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         MarketFeed(**arguments)  # type: ignore[arg-type] # wrong on purpose
+
+
+async def test_disconnecting_at_once_ends_the_connect(feed: MarketFeed) -> None:
+    """Even before the feed's task has taken its first step."""
+    connecting = asyncio.create_task(feed.connect(timeout=None))
+    await asyncio.sleep(0)
+    await feed.disconnect()
+    with pytest.raises(FeedError, match="before any data came"):
+        await asyncio.wait_for(connecting, 5)
+    assert feed.status.state is FeedState.CLOSED
+
+
+async def test_connecting_while_disconnecting_connects_anew(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    await connected(feed, venue)
+    dials = len(venue.dials)
+    ending = asyncio.create_task(feed.disconnect())
+    await asyncio.sleep(0)
+    connecting = asyncio.create_task(feed.connect())
+    await subscribed(venue, dials)
+    await venue.trade("BTC")
+    await asyncio.gather(ending, connecting)
+    assert feed.status.state is FeedState.LIVE
+    await got.until(lambda: len(got.trades) == 2)
+
+
+async def test_an_impatient_connect_does_not_end_a_patient_one(feed: MarketFeed, venue: Venue) -> None:
+    patient = asyncio.create_task(feed.connect())
+    with pytest.raises(NoExchangeAvailable):
+        await feed.connect(timeout=0.01)
+    await subscribed(venue)
+    await venue.trade("BTC")
+    await patient
+    assert feed.status.state is FeedState.LIVE
+
+
+async def test_what_is_subscribed_later_comes_too(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """Another timeframe renews the connection, without a gap: the old one stays until the new one carries data."""
+    await connected(feed, venue)
+    later: list[str] = []
+    feed.subscribe_candles(lambda candle: later.append(candle.timeframe), timeframe="5m")
+    await until(lambda: [len(each.subscriptions) for each in venue.connections][-1:] == [8])
+    await venue.trade("BTC")
+    await until(lambda: "5m" in later)
+    await until(lambda: len(venue.connections) == 1)
+    await venue.trade("BTC")
+    await got.until(lambda: got.ids("BTC") == taped_ids(venue, "BTC"))
+    assert "disconnected" not in got.events
+
+
+async def test_a_price_is_not_fresh_once_the_feed_is_closed(feed: MarketFeed, venue: Venue) -> None:
+    await connected(feed, venue)
+    assert feed.require_fresh("BTC", max_age=60).coin == "BTC"
+    await feed.disconnect()
+    with pytest.raises(StaleDataError, match="not connected"):
+        feed.require_fresh("BTC", max_age=60)
