@@ -20,6 +20,9 @@ from exchanges.events import TradeEvent
 
 HOLD_FOR = 2.0  # seconds that trades wait for a fetch at most
 HOLD_LIMIT = 10_000  # trades that wait at most, per coin
+REORDER_FOR = 0.25  # seconds that they wait where nothing is fetched: for trades that only come out of order
+REORDER_LIMIT = 100  # missing trades at most that may be only out of order
+LEAP = 1_000_000  # an id so far ahead of the others is believed when the next trade goes on from it
 MAX_OPEN = 64  # holes in line, per coin; one more, and the oldest is given up
 MAX_MISSING = 50_000  # trades to wait for at a time, per coin: more would neither come in time nor fit in memory
 RECENT = 1024  # ids remembered where they are not consecutive, per coin
@@ -91,6 +94,7 @@ class _Segment:
     gap: Gap
     found_at: float | None
     held: list[TradeEvent]
+    wait: float  # seconds from then on
     fill: dict[int, TradeEvent] = field(default_factory=dict)
     open: bool = True
     complete: bool = False  # the fetch's own word, for holes that can't be counted
@@ -133,6 +137,7 @@ class Continuity:
         self._stamp = since_ts  # of the newest trade, Unix ms
         self._next: int | None = None  # the id after the highest one seen
         self._floor = 0  # the same when the venue was left: lower ids were delivered then
+        self._leap: int | None = None  # the id after one that was too far ahead to be believed
         self._given_up: deque[tuple[int, int]] = deque(maxlen=MAX_OPEN)  # the newest holes whose time is past
         self._recent: deque[str] = deque()
         self._known: set[str] = set()  # the same ids
@@ -152,7 +157,7 @@ class Continuity:
     @property
     def deadline(self) -> float | None:
         """When expire() has something to do at the latest; None when nothing waits."""
-        return min((at + HOLD_FOR for s in self._segments if s.open and (at := s.found_at) is not None), default=None)
+        return min((at + s.wait for s in self._segments if s.open and (at := s.found_at) is not None), default=None)
 
     def accept(self, trade: TradeEvent, now: float | None = None) -> Outcome:
         """A trade came over the wire. Without ``now`` a gap's time runs from the first expire() on."""
@@ -227,7 +232,7 @@ class Continuity:
         for segment in self._segments:
             if segment.found_at is None:
                 segment.found_at = now
-            elif now >= segment.found_at + HOLD_FOR:
+            elif now >= segment.found_at + segment.wait:
                 segment.open = False
         return self._release()
 
@@ -243,6 +248,9 @@ class Continuity:
             return DUPLICATE
         if expected is not None and number < expected:
             return self._accept_lower(trade, number)
+        if expected is not None and number - expected >= LEAP:
+            followed, self._leap = number == self._leap, number + 1
+            return self._restart(trade, number) if followed else self._append(trade, None, now)
         gap = None
         if expected is None:
             gap = self._gap_by_time(trade)
@@ -261,9 +269,12 @@ class Continuity:
                 return self._release()
         if any(first <= number <= last for first, last in self._given_up):
             return LATE
-        if self._stamp is None or not self._restarted(trade):
-            return DUPLICATE
-        gap = Gap(None, None, self._stamp, trade.timestamp, None, fetch=False)
+        return self._restart(trade, number) if self._restarted(trade) else DUPLICATE
+
+    def _restart(self, trade: TradeEvent, number: int) -> Outcome:
+        """The venue counts anew from this trade on; what it missed nobody can tell."""
+        before = trade.timestamp if self._stamp is None else self._stamp
+        gap = Gap(None, None, before, trade.timestamp, None, fetch=False)
         released = self.flush()
         self._next = number + 1
         self._stamp = trade.timestamp
@@ -290,7 +301,10 @@ class Continuity:
                 return DELIVER
             self._segments[-1].held.append(trade)
         else:
-            self._segments.append(_Segment(gap, now, [trade], open=gap.fetch))
+            wait = HOLD_FOR if gap.fetch else 0.0 if self._fetch else REORDER_FOR
+            if wait == REORDER_FOR and (gap.missing is None or gap.missing > REORDER_LIMIT):
+                wait = 0.0
+            self._segments.append(_Segment(gap, now, [trade], wait, open=wait > 0))
         if len(self._segments) > MAX_OPEN or self._holding() > HOLD_LIMIT:
             self._segments[0].open = False
         return self._release(gap)
@@ -302,7 +316,7 @@ class Continuity:
         while self._segments and (self._segments[0].full or not self._segments[0].open):
             segment = self._segments.popleft()
             hole = segment.gap
-            if hole.fetch:
+            if segment.wait:
                 fetched = sum(trade.backfilled for trade in segment.fill.values())
                 complete = segment.complete if hole.missing is None else segment.full
                 filled.append(Filled(hole, fetched, complete))

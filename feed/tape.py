@@ -126,7 +126,7 @@ class Tape:
                 task = asyncio.create_task(self._fetch(coin, outcome.gap), name=f"backfill {coin} on {name}")
                 self._fetches.add(task)
                 task.add_done_callback(self._fetches.discard)
-                self._expect(coin)
+            self._expect(coin)
         for trade in outcome.deliver:
             self._deliver(trade)
         for filled in outcome.filled:

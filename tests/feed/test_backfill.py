@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exchanges.events import TradeEvent
 from feed import backfill
-from feed.backfill import DELIVER, DUPLICATE, HELD, LATE, Continuity, Filled, Gap, Outcome, Verdict
+from feed.backfill import DELIVER, DUPLICATE, HELD, LATE, REORDER_FOR, Continuity, Filled, Gap, Outcome, Verdict
 
 
 def trade(trade_id: int | str, timestamp: int | None = None) -> TradeEvent:
@@ -178,12 +178,44 @@ def test_with_a_venue_that_answers_in_time_every_trade_arrives(
 
 
 @given(FATES, st.floats(0.001, 0.5))
-def test_without_fetching_nothing_waits(fates: list[tuple[str, int, int]], step: float) -> None:
-    it = owner(fetch=False)
+def test_without_fetching_trades_wait_only_for_those_out_of_order(
+    fates: list[tuple[str, int, int]], step: float
+) -> None:
+    it, now = owner(fetch=False), 0.0
     for number in wire(fates):
-        assert it.stream(trade(number)).verdict is not Verdict.HELD
+        now += step
+        it.carry_out(it.policy.expire(now))
+        it.stream(trade(number), now)
+        assert it.policy.deadline is None or it.policy.deadline <= now + REORDER_FOR
+    it.carry_out(it.policy.expire(now + REORDER_FOR))
     assert it.policy.deadline is None
-    assert it.filled == []
+    assert it.ids == sorted(set(it.ids), key=int)
+
+
+def test_trades_out_of_order_are_put_in_order_without_fetching_too() -> None:
+    it = owner(1, fetch=False)
+    for number in (2, 4, 3, 5, 7, 6):
+        it.stream(trade(number), 0.0)
+    assert it.ids == ["1", "2", "3", "4", "5", "6", "7"]
+
+
+def test_an_absurd_id_stops_nothing() -> None:
+    """It goes through as it is, and the sequence goes on as if it had not been there."""
+    it = owner(1, 2)
+    assert it.stream(trade(10**15, timestamp=25)) is DELIVER
+    assert [it.stream(trade(number)) for number in (3, 4, 5)] == [DELIVER] * 3
+    assert it.gaps == []
+
+
+def test_an_id_far_ahead_is_believed_when_the_next_one_follows_it() -> None:
+    """The venue counts anew: what it missed nobody can tell, and the new sequence is held like the old one."""
+    it = owner(1, 2)
+    far = 10**9
+    for number in (far, far + 1, far + 2, far + 4):
+        it.stream(trade(number, timestamp=number))
+    assert [gap.fetch for gap in it.gaps] == [False, True]
+    assert it.gaps[1].from_id == far + 3
+    assert it.ids == ["1", "2", str(far), str(far + 1), str(far + 2)]
 
 
 # --- consecutive ids: one by one --------------------------------------------------------------------------------------
