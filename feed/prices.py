@@ -7,6 +7,8 @@ from math import nan
 from exchanges.events import Ticker, TradeEvent
 from feed.events import PriceTick
 
+IMPLAUSIBLE = 60_000  # ms by which a stamp is further ahead of its arrival than the next one's: it was wrong
+
 
 class Prices:
     """Makes PriceTicks and keeps each coin's newest.
@@ -38,9 +40,7 @@ class Prices:
         coin = ticker.coin
         volume, change = self.learn(ticker)
         last = self.ticks.get(coin)
-        if not ticker.timestamp or (
-            last is not None and last.exchange == ticker.exchange and ticker.timestamp <= last.timestamp
-        ):
+        if not ticker.timestamp or (last is not None and last.exchange == ticker.exchange and not _newer(ticker, last)):
             return None
         tick = PriceTick(coin, ticker.last, ticker.timestamp, volume, change, ticker.exchange, ticker.received_at)
         self.ticks[coin] = tick
@@ -62,6 +62,15 @@ class Prices:
         self.ticks.pop(coin, None)
         self.priced_at.pop(coin, None)
         self._day.pop(coin, None)
+
+
+def _newer(ticker: Ticker, last: PriceTick) -> bool:
+    """Whether ``ticker`` came after ``last``: by the venue's time, unless ``last`` was stamped as no clock runs.
+
+    One stamp from the future must not keep out every ticker until then.
+    """
+    ahead = (last.timestamp - ticker.timestamp) - (last.received_at - ticker.received_at) // 1_000_000
+    return ticker.timestamp > last.timestamp or ahead > IMPLAUSIBLE
 
 
 _UNKNOWN = ("", nan, nan)

@@ -13,7 +13,7 @@ from .catalog import Listing
 from .history import History
 from .model import PriceModel
 
-TAPE_LIMIT = 500_000  # trades kept per market: about 70 MB
+TAPE_LIMIT = 150_000  # trades kept per market: about 20 MB
 BARS_KEPT = 7 * 1440
 
 

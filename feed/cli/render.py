@@ -89,7 +89,7 @@ def header(
     """Return the line above the table."""
     connected = "not connected" if connected_for is None else f"connected {duration(connected_for)}"
     return (
-        f" {state.upper()}  {exchange or '-'}  {connected}  {message_rate:,.0f} msg/s  "
+        f" {'STARTING' if state == 'idle' else state.upper()}  {exchange or '-'}  {connected}  {message_rate:,.0f} msg/s  "
         f"reconnects {reconnects}  failovers {failovers}"
     )
 
@@ -112,15 +112,19 @@ def screen(
 
     shown, below, hidden = _fit(len(rows), len(list(notes := list(notes))), bool(caption), height)
     cells = [_cells(row, "^v" if plain else "▲▼") for row in rows[:shown]]
-    widths = (max(cell_len(str(cell)) for cell in column) for column in zip(_HEADINGS, *cells, strict=True))
-    gap = min(2, max(0, (console.width - sum(widths)) // len(_HEADINGS) - 1))  # besides the box's own column
+    columns = zip(_HEADINGS, *cells, strict=True)
+    widths = {column[0]: max(cell_len(str(cell)) for cell in column) for column in columns}
+    for name in _DISPENSABLE:
+        if sum(widths.values()) + len(widths) > console.width:
+            del widths[name]
+    gap = min(2, max(0, (console.width - sum(widths.values())) // len(widths) - 1))  # besides the box's own column
     style = box.ASCII2 if plain else box.SIMPLE_HEAD
     table = Table(box=style, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
-    for name in _HEADINGS:
+    for name in widths:
         side: Literal["left", "right"] = "left" if name in _LEFT else "right"
         table.add_column(name, justify=side, no_wrap=True, overflow=overflow)
     for each in cells:
-        table.add_row(*each)
+        table.add_row(*(cell for name, cell in zip(_HEADINGS, each, strict=True) if name in widths))
     parts: list[RenderableType] = [line(head, "bold"), table]
     if hidden:
         parts.append(line(f" and {hidden} more: the window is too low for them", "dim"))
@@ -131,6 +135,7 @@ def screen(
 
 
 _HEADINGS = ("coin", "price", "24h", "turnover", "tr/s", "age s", "ms", "venue")
+_DISPENSABLE = ("venue", "ms", "tr/s", "turnover", "age s", "24h")  # what a narrow window does without, in this order
 _LEFT = frozenset({"coin", "venue"})
 
 

@@ -1,0 +1,63 @@
+"""The price cache: what makes a tick, and what must not keep the next one out."""
+
+from __future__ import annotations
+
+from math import isnan
+
+from exchanges.events import Ticker, TradeEvent
+from feed.prices import Prices
+
+AT = 1_700_000_000_000  # Unix ms
+
+
+def ticker(price: float, at: int, *, received: int | None = None, exchange: str = "binance") -> Ticker:
+    received_at = (at if received is None else received) * 1_000_000
+    return Ticker("BTC", price, at, 5e8, 1.5, exchange=exchange, received_at=received_at)
+
+
+def trade(price: float, at: int, exchange: str = "binance") -> TradeEvent:
+    return TradeEvent("BTC", price, 1.0, False, at, exchange, "1", at * 1_000_000)
+
+
+def test_a_ticker_makes_a_tick_only_when_it_is_newer() -> None:
+    prices = Prices()
+    assert prices.on_ticker(ticker(10, AT), 0) is not None
+    assert prices.on_ticker(ticker(11, AT), 0) is None
+    assert prices.on_ticker(ticker(12, AT - 1), 0) is None
+    assert prices.on_ticker(ticker(13, AT + 1), 0) is not None
+    assert prices.ticks["BTC"].price == 13
+
+
+def test_every_trade_makes_a_tick_with_the_days_figures() -> None:
+    prices = Prices()
+    prices.on_ticker(ticker(10, AT), 0)
+    tick = prices.on_trade(trade(9, AT - 5), 0)
+    assert (tick.price, tick.volume_24h, tick.change_24h) == (9, 5e8, 1.5)
+
+
+def test_one_venues_price_never_comes_with_anothers_figures() -> None:
+    prices = Prices()
+    prices.on_ticker(ticker(10, AT), 0)
+    tick = prices.on_trade(trade(9, AT + 5, "bybit"), 0)
+    assert isnan(tick.volume_24h)
+    assert isnan(tick.change_24h)
+    other = prices.on_ticker(ticker(8, AT - 1000, exchange="bybit"), 0)
+    assert other is None
+    assert prices.on_trade(trade(7, AT + 6, "bybit"), 0).change_24h == 1.5
+
+
+def test_a_stamp_from_the_future_does_not_keep_out_what_follows() -> None:
+    prices = Prices()
+    prices.on_ticker(ticker(10, AT + 72_000_000, received=AT), 0)
+    tick = prices.on_ticker(ticker(11, AT + 1000, received=AT + 1000), 0)
+    assert tick is not None
+    assert prices.on_ticker(ticker(12, AT + 500, received=AT + 1500), 0) is None
+    assert prices.ticks["BTC"].price == 11
+
+
+def test_a_skewed_clock_or_one_that_steps_changes_nothing() -> None:
+    prices = Prices()
+    hour = 3_600_000
+    for number, skew in enumerate((hour, hour, -hour, 0)):
+        at = AT + number * 1000
+        assert prices.on_ticker(ticker(number + 1.0, at, received=at + skew), 0) is not None
