@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -49,7 +51,8 @@ class Tape:
         self._left: set[str] = set()  # the coins that another venue carries now
         self._symbols: Mapping[str, str] = {}
         self._fetches: set[asyncio.Task[None]] = set()
-        self._fetched: dict[str, float] = {}  # coin -> when its last fetch was due, monotonic seconds
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # coin -> one fetch at a time
+        self._fetched: defaultdict[str, float] = defaultdict(lambda: -inf)  # coin -> its last one, monotonic seconds
         self._requests = DialBudget(venue.profile.fetches, 60.0)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.late = 0  # trades that came when their place in the order was past
@@ -151,8 +154,8 @@ class Tape:
         complete = False
         reason = "no answer in time"
         try:
-            async with asyncio.timeout(HOLD_FOR):
-                await self._turn(coin)
+            async with asyncio.timeout(HOLD_FOR), self._turns[coin]:
+                await self._space(coin)
                 while behind := continuity.behind(gap):  # or else it was filled meanwhile
                     try:
                         trades = await self._fetched_for(coin, gap, behind, continuity)
@@ -170,24 +173,25 @@ class Tape:
     async def _fetched_for(self, coin: str, gap: Gap, behind: int, continuity: Continuity) -> list[TradeEvent]:
         """The newest trades, after all older ones that the gap misses."""
         trades = await self._ask(coin, limit=behind + AROUND)
-        if gap.from_id is not None and gap.to_id is not None and self._venue.profile.older_trades:
-            await self._fetch_older(coin, gap.from_id, gap.to_id, trades, continuity, gap)
+        continuity.add(trades, gap)  # what is here counts, even if the rest does not come in time
+        if self._venue.profile.older_trades:
+            if gap.from_id is not None and gap.to_id is not None:
+                await self._fetch_older(coin, gap.from_id, gap.to_id, trades, continuity, gap)
+            else:
+                trades = await self._fetch_back(coin, gap, trades, continuity)
         return trades
 
-    async def _turn(self, coin: str) -> None:
+    async def _space(self, coin: str) -> None:
         """Wait until this coin may be asked for: at once for its first gap, those that follow soon share a fetch."""
-        now = self._clock.monotonic()
-        due = max(now, self._fetched.get(coin, -SPACING) + SPACING)
-        if due > now and due - now <= SPACING:
-            await self._clock.sleep(due - now)
+        await self._clock.sleep(max(0.0, self._fetched[coin] + SPACING - self._clock.monotonic()))
         self._fetched[coin] = self._clock.monotonic()
 
     async def _ask(self, coin: str, from_id: int | None = None, limit: int | None = None) -> list[TradeEvent]:
         """One request, if the venue's limit has room for it before the gap's time is over."""
-        now = self._clock.monotonic()
-        if self._requests.wait(now) > HOLD_FOR:
-            raise Disconnected(self._venue.name, "too many requests for trades within a minute")
-        self._requests.spend(now)
+        if (wait := self._requests.wait(self._clock.monotonic())) > HOLD_FOR:
+            raise Disconnected(self._venue.name, "too many requests for trades within a minute", wait)
+        await self._clock.sleep(wait)
+        self._requests.spend(self._clock.monotonic())
         return await self._venue.fetch_trades(coin, self._symbols[coin], from_id, limit)
 
     async def _fetch_older(
@@ -202,6 +206,20 @@ class Tape:
                 return  # the venue has nothing more
             continuity.add(page, gap)
             first = following
+
+    async def _fetch_back(
+        self, coin: str, gap: Gap, newest: list[TradeEvent], continuity: Continuity
+    ) -> list[TradeEvent]:
+        """Page back from the newest trades to the gap's begin; returns the trades from there or from the last page."""
+        trades = newest
+        while trades and trades[0].timestamp >= gap.from_ts and (reached := _id(trades[0])) > 0:
+            page = await self._ask(coin, max(0, reached - self._venue.profile.recent_limit))
+            older = [trade for trade in page if _id(trade) < reached]
+            if not older:
+                break  # the venue has nothing more
+            continuity.add(older, gap)
+            trades = older
+        return trades
 
 
 def _id(trade: TradeEvent) -> int:
