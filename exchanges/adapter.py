@@ -294,7 +294,8 @@ def _translate(name: str, error: Exception, final: tuple[type[Exception], ...] |
 
 def _reason(error: Exception, cause: BaseException, status: int) -> str:
     """One line that says what happened, without ccxt's wrapping."""
-    text = " ".join(str(cause).split()) or type(cause).__name__
+    silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
+    text = " ".join(str(cause).split()) or silent
     if not isinstance(error, ccxt.pro.BaseError | OSError | TimeoutError):  # a parser's: no person understands it alone
         text = f"sent something that cannot be read ({type(error).__name__}: {text})"
     if status and str(status) not in text:

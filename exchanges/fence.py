@@ -46,12 +46,15 @@ def arm(
     ``on_other_frame`` sees each frame that delivered nothing. ``timeout``: seconds a dial may take; ccxt counts whole
     ones.
     """
-    handle, dispatch, resolve, dial = (
+    handle, dispatch, resolve, reject, dial = (
         client.handle_message,
         client.on_message_callback,
         client.resolve,
+        client.reject,
         client.create_connection,
     )
+
+    dispatching = False
 
     def guarded(message: Any) -> None:
         reading.received_at = time.time_ns()
@@ -75,18 +78,31 @@ def arm(
                 on_bad_frame(_sample(row["data"], row_error))
 
     def noted(client: Any, frame: Any) -> None:
+        nonlocal dispatching
         reading.frame = frame
-        dispatch(client, frame)
+        dispatching = True
+        try:
+            dispatch(client, frame)
+        finally:
+            dispatching = False
         if not reading.delivered:
             on_other_frame(frame)
 
     def quiet(result: Any, message_hash: Any) -> Any:
         return result if pushed(result, latest) else resolve(result, message_hash)
 
+    def addressed(error: Any, message_hash: Any = None) -> Any:
+        if message_hash is None and dispatching:
+            error.stray = True  # a frame told it and named no request: the stream's calls decide whether they mind
+            on_bad_frame(_sample(reading.frame, error))
+        return reject(error, message_hash)
+
     client.handle_message = guarded
+    client.reject = addressed
     client.on_message_callback = noted
     client.resolve = quiet
     client.connectionTimeout = math.ceil(timeout) * 1000
+    client.maxPingPongMisses = math.inf  # counted on the wall clock, which may step: the feed times silence
     if ws_url is not None:
         client.create_connection = lambda session: dial(_Redirected(session, ws_url))
 

@@ -49,6 +49,8 @@ class Profile:
     recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params: the newest, the stream's ids
     older_trades: Mapping[str, Any] = field(default_factory=dict)  # the same from an id on, which goes under "fromId"
     keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
+    trade_market: str = ""  # the raw trade's field with its market's id, where ccxt takes the frame's word for it
+    trade_texts: tuple[str, ...] = ()  # with that: fields of the raw trade in whose place ccxt guesses
     recent_limit: int = 1000  # trades that such a request gives at most
     fetches: int = 60  # such requests per minute that the venue allows
     session_limit: float | None = None  # seconds after which the venue cuts a connection
@@ -110,6 +112,8 @@ def _bybit(name: str, *, sandbox: bool = False, note: str = "") -> Profile:
         sandbox=sandbox,
         chunk=10,  # args per subscribe request on spot: Bybit v5, WebSocket connect
         dials=500,
+        trade_market="s",
+        trade_texts=("i", "S"),  # without them: the time as the id, and sold (pro/bybit.py, parse_ws_trade)
         recent_limit=60,  # on spot: Bybit v5, recent public trades
         fetches=600,  # 600 within 5 s: Bybit v5, rate limits
         candle_closed=_bybit_candle_closed,

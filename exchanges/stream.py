@@ -104,6 +104,8 @@ class Stream:
         """Put stores of our own into ccxt's tables and arm the client that it will dial with."""
         exchange, name, reading, listener, coins = self._exchange, self.name, self._reading, self._listener, self._coins
         scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in coins}
+        ids = {symbol: exchange.markets[symbol]["id"] for symbol in coins}
+        named, texts = self._profile.trade_market, self._profile.trade_texts
         timeframes, bars = self._wanted.timeframes, self._bars
         built = timeframes if self._builds_candles else ()
         flag = self._profile.candle_closed
@@ -115,7 +117,7 @@ class Stream:
         def on_trade(symbol: str, row: Any) -> None:
             reading.delivered += 1
             trade = normalize.trade(row, coins[symbol], name, reading.received_at, scales[symbol])
-            if trade is None:
+            if trade is None or (named and not _says(row["info"], named, ids[symbol], texts)):
                 bad_row("trade", row)
             else:
                 listener.on_trade(trade)
@@ -173,12 +175,14 @@ class Stream:
 
     async def _keep(self, call: _Call, group: asyncio.TaskGroup) -> None:
         """Keep one watch call standing: it subscribes and carries errors, the data comes through the stores."""
-        try:
-            while True:
+        while True:
+            try:
                 await call.watch(call.symbols)
                 await asyncio.sleep(0)  # a venue whose futures do wake must not starve the loop
-        except Exception as error:  # noqa: BLE001 - ccxt's modules raise whatever their parsers meet
-            failure = self._translate(error)
+            except Exception as error:  # noqa: BLE001 - ccxt's modules raise whatever their parsers meet
+                failure = self._translate(error)
+                if not (getattr(error, "stray", False) and self._delivers(call)):
+                    break
         if not isinstance(failure, Refused):
             raise failure
         if len(call.symbols) == 1:
@@ -187,8 +191,21 @@ class Stream:
         for symbol in call.symbols:  # one bad market in a request has the whole request refused
             group.create_task(self._keep(_Call(call.channel, (symbol,), call.watch), group))
 
+    def _delivers(self, call: _Call) -> bool:
+        """Whether data of this call has come: an error that names no request does not refuse it then."""
+        exchange = self._exchange
+        kept = {"trades": exchange.trades, "ticker": exchange.tickers, "quotes": exchange.bidsasks}.get(call.channel)
+        if kept is not None:
+            return any(kept.get(symbol) for symbol in call.symbols)
+        return any(any(exchange.ohlcvs[symbol].values()) for symbol in call.symbols)
+
     def _unavailable(self, channel: str, symbols: Iterable[str], reason: str) -> None:
         self._listener.on_unavailable(channel, [self._coins[symbol] for symbol in symbols], reason)
+
+
+def _says(info: Mapping[str, Any], named: str, market_id: str, texts: Iterable[str]) -> bool:
+    """Whether a raw trade names its market and has the texts in whose place ccxt would guess."""
+    return info.get(named) == market_id and all(type(info.get(key)) is str and info[key] for key in texts)
 
 
 def contract_size(market: Mapping[str, Any]) -> float:

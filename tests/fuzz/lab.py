@@ -1,0 +1,144 @@
+"""A feed whose venue says whatever a test makes it say, over one WebSocket that stays open for many examples."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from exchanges.simulator import Simulator
+from feed import MarketFeed
+from feed.settings import Backfill, Connection, Staleness
+from tests.exchanges.support import served
+from tests.fuzz.wire import candle_frame, ticker_frame, trade_message, trade_row
+from tests.support import Recorder, settings_for, until
+
+Frame = str | bytes | tuple[bytes, WSMsgType]  # text, binary, or bytes under an opcode of their own
+GOOD_PRICES = (40_000.0, 50_000.0)  # of good trades; a price outside was never sent as one
+SILENCE = frozenset({"connecting", "connected", "bad_frame"})  # what a feed may tell that only met bad frames
+
+
+class Lab:
+    """One venue on a loop of its own, which runs while a test waits for something."""
+
+    def __init__(self, venue: str) -> None:
+        self.venue = venue
+        self.unhandled: list[Mapping[str, Any]] = []
+        self.connections: list[web.WebSocketResponse] = []
+        self.dials = 0
+        self._runner = asyncio.Runner()
+        self._stack = AsyncExitStack()
+        self._next = {"BTC": 1_000, "ETH": 5_000}
+        self._sent: list[tuple[str, str, float, float, bool]] = []
+        self.run(self._open())
+
+    def run(self, coroutine: Any) -> Any:
+        return self._runner.run(coroutine)
+
+    def close(self) -> None:
+        self.run(self._stack.aclose())
+        self._runner.close()
+        assert self.unhandled == []
+
+    async def _open(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: self.unhandled.append(context))
+        enter = self._stack.enter_async_context
+        simulator = await enter(Simulator(venues=(self.venue,), rate=0, coins=("BTC", "ETH"), laws=False))
+        address = await enter(served(web.get("/{path:.*}", self._serve)))
+        settings = settings_for(
+            simulator,
+            connection=Connection(backoff_initial=0.01, backoff_max=0.05, attempts_before_failover=10),
+            staleness=Staleness(feed_stale_after=300, coin_stale_after=600, reconnect_after=600),
+            backfill=Backfill(enabled=False),
+        )
+        settings.exchanges[0].ws_url = f"ws://{address}"
+        settings.channels = ["trades", "ticker", "candles"]
+        self.feed = MarketFeed(settings=settings)
+        self.got = Recorder(self.feed)
+        self._stack.push_async_callback(self.feed.disconnect)
+        connecting = asyncio.create_task(self.feed.connect())
+        await until(lambda: bool(self.connections))
+        await self.send(self.good("BTC"), *self.others())
+        await connecting
+        await self.arrived()
+        await self.got.until(lambda: {candle.coin for candle in self.got.candles} == {"BTC", "ETH"})
+
+    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+        connection = web.WebSocketResponse(compress=False, max_msg_size=0, timeout=0.1)
+        await connection.prepare(request)
+        self.dials += 1
+        self.connections.append(connection)
+        try:
+            async for _ in connection:
+                pass
+        finally:
+            self.connections.remove(connection)
+        return connection
+
+    # -- what is said ---------------------------------------------------------------------------------------------
+
+    def good(self, coin: str, *bad_rows: Mapping[str, Any]) -> str:
+        """A frame with the coin's next good trade, which must arrive; ``bad_rows`` stand before it."""
+        number = self._next[coin]
+        self._next[coin] += 1
+        price = GOOD_PRICES[0] + number % 100
+        self._sent.append((coin, str(number), price, 0.25, False))
+        row = trade_row(self.venue, coin, number, price)
+        return json.dumps(trade_message(self.venue, coin, *(dict(bad) for bad in bad_rows), row))
+
+    def others(self) -> list[str]:
+        """A ticker and a candle of each coin."""
+        made = (ticker_frame, candle_frame)
+        return [frame(self.venue, coin, GOOD_PRICES[1]) for coin in self._next for frame in made]
+
+    def bad(self, coin: str) -> dict[str, Any]:
+        """A trade's row with an id and a price that no good one has."""
+        return trade_row(self.venue, coin, 77_000_000_000 + self._next[coin], 66_666.0, 0.77)
+
+    async def send(self, *frames: Frame) -> None:
+        connection = self.connections[-1]
+        for frame in frames:
+            if isinstance(frame, str):
+                await connection.send_str(frame)
+            elif isinstance(frame, bytes):
+                await connection.send_bytes(frame)
+            else:
+                await connection.send_frame(*frame)
+
+    # -- what comes of it -----------------------------------------------------------------------------------------
+
+    async def arrived(self) -> None:
+        await self.got.until(lambda: len(self.got.trades) >= len(self._sent), 10)
+
+    async def probe(self, frames: Sequence[Frame], least_bad: int = 0) -> None:
+        """Frames between good ones: only the good ones come of it, on the same connection."""
+        bad = self.feed.status.bad_frames
+        await self.send(self.good("ETH"), *frames, self.good("BTC"), self.good("ETH"))
+        await self.arrived()
+        assert self.feed.status.bad_frames - bad >= least_bad
+        self.true()
+        assert self.dials == 1
+
+    def true(self) -> None:
+        """Every event is one that was sent."""
+        received = [(t.coin, t.trade_id, t.price, t.quantity, t.is_buyer_maker) for t in self.got.trades]
+        for coin in self._next:
+            assert _of(coin, received) == _of(coin, self._sent)
+        prices = {price for _, _, price, _, _ in self._sent} | {GOOD_PRICES[1]}
+        invented = [tick for tick in self.got.prices if tick.price not in prices and not self._is_figure(tick.price)]
+        assert invented == []
+        assert {candle.close for candle in self.got.candles} == {GOOD_PRICES[1]}
+        assert set(self.got.events) <= SILENCE, self.got.status[-3:]
+        assert self.unhandled == []
+
+    def _is_figure(self, price: float) -> bool:
+        """Whether it is a price of the 24 h figures fetched at the start."""
+        return any(tick.price == price for tick in self.got.prices[:2])
+
+
+def _of(coin: str, rows: Iterable[tuple[str, str, float, float, bool]]) -> list[tuple[str, str, float, float, bool]]:
+    return [row for row in rows if row[0] == coin]

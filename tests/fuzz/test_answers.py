@@ -1,0 +1,174 @@
+"""REST answers: arbitrary bytes, arbitrary JSON, and good answers with a few things wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exchanges import Access, open_exchange
+from exchanges.adapter import Venue
+from exchanges.candles import CandleTracker
+from exchanges.errors import VenueError
+from exchanges.simulator import Simulator
+from tests.exchanges.support import served
+from tests.fuzz import junk
+from tests.scenarios.support import feeding, fronted, only, quick, redirected, simulated
+
+FUZZ = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+FEW = settings(FUZZ, max_examples=30)
+MARKETS = {"BTC": "BTC/USDT", "ETH": "ETH/USDT"}
+
+
+class Desk:
+    """One venue's REST that answers with ``body`` where it is not None, else as the simulator does."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.body: bytes | None = None
+        self.good: dict[str, Any] = {}  # path -> the last good answer
+        self.unhandled: list[Mapping[str, Any]] = []
+        self._runner = asyncio.Runner()
+        self._stack = AsyncExitStack()
+        self.run(self._open())
+
+    def run(self, coroutine: Any) -> Any:
+        return self._runner.run(coroutine)
+
+    def close(self) -> None:
+        self.run(self._stack.aclose())
+        self._runner.close()
+        assert self.unhandled == []
+
+    async def _open(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: self.unhandled.append(context))
+        enter = self._stack.enter_async_context
+        self.simulator = await enter(Simulator(venues=(self.name,), rate=0, coins=("BTC", "ETH"), laws=False))
+        self._session = await enter(aiohttp.ClientSession())
+        self._address = await enter(served(web.get("/{path:.*}", self._answer)))
+        for coin in MARKETS:
+            await only(self.simulator).trade(coin, count=5)
+        self.venue = self.fresh()
+        self._stack.push_async_callback(self.venue.close)
+        await self.venue.load()
+        self.markets = next(iter(self.good.values()))
+
+    def fresh(self) -> Venue:
+        """A venue that knows no market yet."""
+        venue = open_exchange(self.name, Access(rest_url=f"http://{self._address}", timeout=5))
+        for exchange in (venue._api, venue._fills):
+            exchange.enableRateLimit = False  # the simulator has no laws here, and
+            exchange.timeout_on_exit = 0  # hundreds of examples no time
+        return venue
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        async with self._session.get(f"{self.simulator.rest_url}{request.path_qs}") as passed:
+            self.good[request.path.rsplit("/", 1)[-1]] = await passed.json(content_type=None)
+            text = await passed.read() if self.body is None else self.body
+            return web.Response(body=text, content_type="application/json")
+
+    async def ask(self, body: bytes | None, what: Callable[[Venue], Any], venue: Venue | None = None) -> Any:
+        """What comes of an answer: a result, or VenueError and nothing else."""
+        self.body = body
+        try:
+            return await what(venue or self.venue)
+        except VenueError:
+            return None
+        finally:
+            self.body = None
+
+
+@pytest.fixture(scope="module", params=["binance", "bybit"])
+def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
+    desk = Desk(request.param)
+    yield desk
+    desk.close()
+
+
+ANSWERS: Mapping[str, Callable[[Venue], Any]] = {
+    "tickers": lambda venue: venue.fetch_tickers(MARKETS),
+    "trades": lambda venue: venue.fetch_trades("BTC", "BTC/USDT"),
+    "candles": lambda venue: venue.fetch_candles("BTC/USDT", "1m", 1_700_000_000_000),
+}
+arbitrary = st.one_of(junk.anything.map(str.encode), junk.texts.map(str.encode), junk.octets)
+
+
+@FUZZ
+@given(what=st.sampled_from(sorted(ANSWERS)), body=arbitrary)
+def test_an_arbitrary_answer_is_an_error_of_the_venue_or_nothing(desk: Desk, what: str, body: bytes) -> None:
+    answered = desk.run(desk.ask(body, ANSWERS[what]))
+    if what == "candles":
+        rows = list(answered or ())
+        tracker = CandleTracker("BTC", "1m", desk.name)
+        assert [candle for row in rows for candle in tracker.update(row)] == []
+    else:
+        assert not answered
+
+
+@FUZZ
+@given(what=st.sampled_from(sorted(ANSWERS)), data=st.data())
+def test_an_answer_with_a_few_things_wrong_invents_nothing(desk: Desk, what: str, data: st.DataObject) -> None:
+    """What comes of it was in the good answer too."""
+    good = desk.run(desk.ask(None, ANSWERS[what]))
+    answer = next(reversed(desk.good.values()))
+    spoilt = data.draw(junk.spoiled_anywhere(answer))
+    answered = desk.run(desk.ask(json.dumps(spoilt).encode(), ANSWERS[what]))
+    if what == "candles":
+        return  # ccxt's rows as they stand: whether they are bars is the tracker's to say
+    for event in answered or ():
+        assert event.exchange == desk.name
+        if what == "trades":
+            real = {(each.price, each.quantity) for each in good}
+            assert (event.price, event.quantity) in real
+        else:
+            assert event.last in {each.last for each in good}
+
+
+@FEW
+@given(body=arbitrary, data=st.data())
+def test_markets_that_are_none_are_an_error_of_the_venue(desk: Desk, body: bytes, data: st.DataObject) -> None:
+    """Arbitrary ones, and good ones with a few things wrong: what loads can be asked for its markets."""
+
+    async def load(body: bytes) -> None:
+        venue = desk.fresh()
+        try:
+            await desk.ask(body, lambda venue: venue.load(), venue)
+            if venue.loaded:
+                with suppress(VenueError):
+                    assert venue.market("BTC").startswith("BTC/USD")
+        finally:
+            await venue.close()
+
+    spoilt = json.dumps(data.draw(junk.spoiled_anywhere(desk.markets))).encode()
+    desk.run(load(data.draw(st.sampled_from([body, spoilt]))))
+
+
+@pytest.mark.parametrize(("venue_name", "body"), [("binance", b'[{"a":[1]}]'), ("bybit", b"<html>busy</html>")])
+async def test_a_feed_whose_rest_babbles_streams_on(venue_name: str, body: bytes) -> None:
+    """Once the markets are known: figures, bars and fills are all nonsense, and every trade of the stream arrives."""
+    babbling = False
+
+    async def babble(request: web.Request) -> web.Response | None:
+        return web.Response(body=body, content_type="application/json") if babbling else None
+
+    async with simulated(venue_name, f"babble {body!r}", rate=30) as simulator, fronted(simulator, babble) as address:
+        venue = only(simulator)
+        async with feeding(redirected(quick(simulator), rest_url=f"http://{address}")) as (_, got):
+            await got.more_trades(4)
+            babbling = True
+            venue.cut()
+            await venue.trade("BTC", count=3)
+            await got.until_event("gap_filled")
+            assert not any(each["complete"] for each in got.details("gap_filled"))
+            await got.more_trades(10)
+            assert got.events.count("disconnected") == 1
+            assert {"error", "exchange_blocked", "failover"} & set(got.events) == set()
+            assert got.ids("BTC") == sorted(set(got.ids("BTC")))

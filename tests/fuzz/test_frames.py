@@ -1,0 +1,102 @@
+"""Frames: arbitrary bytes, arbitrary JSON, and good frames with one thing wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from aiohttp import WSMsgType
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz import junk
+from tests.fuzz.lab import Lab
+from tests.fuzz.wire import trade_message
+from tests.support import until
+
+FUZZ = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+# What a trade can't do without. A missing time means "now" (some venues have none). A row of no market is nobody's.
+NEEDED = {"binance": ("p", "q"), "bybit": ("p", "v", "S", "s")}
+DROPPED = {"binance": ("p", "q", "m"), "bybit": ("p", "v", "S", "s", "i")}
+
+
+@pytest.fixture(scope="module", params=["binance", "bybit"])
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    lab = Lab(request.param)
+    yield lab
+    lab.close()
+
+
+@FUZZ
+@given(st.data())
+def test_a_trade_with_one_thing_wrong_is_counted_and_nothing_else(lab: Lab, data: st.DataObject) -> None:
+    """Dropped keys, swapped types, nested junk, huge numbers, NaN as text: its good neighbours all arrive."""
+    row = data.draw(junk.spoiled(lab.bad("BTC"), NEEDED[lab.venue], DROPPED[lab.venue]))
+    lab.run(lab.probe([json.dumps(trade_message(lab.venue, "BTC", row))], least_bad=1))
+
+
+@FUZZ
+@given(st.data())
+def test_bad_rows_beside_good_ones_cost_only_themselves(lab: Lab, data: st.DataObject) -> None:
+    if lab.venue == "binance":
+        return  # one row per frame
+    rows = [data.draw(junk.spoiled(lab.bad("BTC"), NEEDED["bybit"], DROPPED["bybit"])) for _ in range(2)]
+    lab.run(lab.probe([lab.good("BTC", *rows)], least_bad=2))
+
+
+@FUZZ
+@given(frames=st.lists(st.one_of(junk.anything, junk.texts, junk.octets), min_size=1, max_size=5))
+def test_arbitrary_frames_are_nothing(lab: Lab, frames: list[str | bytes]) -> None:
+    lab.run(lab.probe(frames))
+
+
+@pytest.mark.parametrize("symbol", ["ETHUSDT", "NOPEUSDT", "btcusdt", ""])
+def test_a_trade_of_another_market_is_not_taken_for_this_one(lab: Lab, symbol: str) -> None:
+    """Bybit's topic and row disagree; Binance's row names what nobody asked for."""
+    if lab.venue == "binance" and symbol == "ETHUSDT":
+        return  # there the row's own symbol is all there is
+    row = {**lab.bad("BTC"), "s": symbol}
+    lab.run(lab.probe([json.dumps(trade_message(lab.venue, "BTC", row))]))
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    ['{"success":false}', '{"success":false,"ret_msg":"no"}', '{"code":"10001"}', '{"retCode":10016,"retMsg":"busy"}',
+     '{"error":{"code":2,"msg":"Invalid request"}}', '{"error":{}}', '{"status":"500"}',
+     '{"error":{"code":500,"msg":"internal"}}'],
+)  # fmt: skip
+def test_an_error_that_answers_nothing_ends_nothing(lab: Lab, refusal: str) -> None:
+    """Sent in the midst of a stream that is well: every subscription stands, nothing is called unavailable."""
+    lab.run(lab.probe([refusal] * 3))
+
+
+BREAKING = {
+    "text that is no UTF-8": (b"\xff\xfe{}", WSMsgType.TEXT),
+    "a frame of 11 MB": (b"[" + b" " * 11_000_000 + b"]", WSMsgType.TEXT),
+    "an unknown opcode": (b"", 5),
+}
+
+
+@pytest.mark.parametrize("what", BREAKING)
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+def test_what_breaks_the_protocol_costs_the_connection_and_no_trade(venue: str, what: str) -> None:
+    """WebSocket itself forbids it (RFC 6455), so the connection is replaced, and the stream goes on."""
+
+    async def replaced(lab: Lab) -> None:
+        with suppress(ConnectionError):  # the feed hangs up in the middle of it
+            await lab.send(BREAKING[what])  # type: ignore[arg-type] # an opcode that is none
+        await lab.got.until_event("disconnected")
+        await until(lambda: lab.dials == 2 and bool(lab.connections))
+        await lab.send(lab.good("BTC"), lab.good("ETH"))
+        await lab.arrived()
+        await lab.got.until_event("connected", 2)
+        assert lab.unhandled == []
+
+    lab = Lab(venue)
+    try:
+        lab.run(replaced(lab))
+    finally:
+        lab.close()
