@@ -1,0 +1,259 @@
+"""What the scenarios share: quick settings, wires to be cut at any byte, and proof that nothing was left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+from typing import Any
+from zlib import crc32
+
+import aiohttp
+from aiohttp import web
+
+from exchanges.simulator import Simulator, Venue
+from feed import MarketFeed, Settings
+from feed.settings import Connection, ExchangeConfig, Staleness
+from tests.support import Recorder, settings_for, until
+
+VENUES = ("binance", "bybit")
+COINS = ("BTC", "ETH")
+CLOSED_WITHIN = 5.0  # seconds, the contract's bound for disconnect()
+
+
+def quick(*simulators: Simulator, coins: Iterable[str] = COINS, **changes: Any) -> Settings:
+    """Settings under which an outage takes a second or two; ``changes`` are whole sections."""
+    connection = Connection(
+        connect_timeout=2, backoff_initial=0.05, backoff_max=0.4, stable_after=0.5, attempts_before_failover=2,
+        failback_after=1,
+    )  # fmt: skip
+    staleness = Staleness(feed_stale_after=0.7, coin_stale_after=30, reconnect_after=1.4)
+    return settings_for(*simulators, coins=coins, **{"connection": connection, "staleness": staleness, **changes})
+
+
+def simulated(venue: str, seed: str, *, rate: float = 100, coins: Iterable[str] = COINS, **more: Any) -> Simulator:
+    """A simulator of one venue; ``seed`` is a name."""
+    return Simulator(venues=(venue,), rate=rate, coins=coins, seed=crc32(seed.encode()), **more)
+
+
+def only(simulator: Simulator) -> Venue:
+    """The simulator's one venue."""
+    (venue,) = simulator.venues.values()
+    return venue
+
+
+def redirected(
+    settings: Settings, *, rest_url: str | None = None, ws_url: str | None = None, **changes: Any
+) -> Settings:
+    """The first venue of the settings reached elsewhere."""
+    first = settings.exchanges[0]
+    first.rest_url = rest_url or first.rest_url
+    first.ws_url = ws_url or first.ws_url
+    for name, value in changes.items():
+        setattr(first, name, value)
+    return settings
+
+
+class Witness(Recorder):
+    """A recorder that also knows when: ``stamps`` holds the monotonic time of every status event."""
+
+    def __init__(self, feed: MarketFeed) -> None:
+        super().__init__(feed)
+        self.stamps: list[tuple[str, float]] = []
+        self.first_price: dict[str, float] = {}  # exchange -> monotonic time of its first tick
+        feed.subscribe_status(lambda event, details: self.stamps.append((event, monotonic())))
+        feed.subscribe_price(lambda tick: self.first_price.setdefault(tick.exchange, monotonic()))
+
+    def at(self, event: str, count: int = 1) -> float:
+        """The monotonic time of the ``count``-th event of that name."""
+        return [stamp for name, stamp in self.stamps if name == event][count - 1]
+
+    async def more_trades(self, count: int = 10, timeout: float = 20.0) -> None:
+        """Wait for some trades from now on."""
+        wanted = len(self.trades) + count
+        await self.until(lambda: len(self.trades) >= wanted, timeout)
+
+
+def whole(got: Recorder, venue: Venue, coin: str) -> None:
+    """Every trade of the coin since the first one received: none lost, none doubled, none out of order."""
+    received, taped = got.ids(coin), [trade.id for trade in venue.tape[coin]]
+    assert received == taped[taped.index(received[0]) :]
+
+
+async def quiet(got: Recorder, venue: Venue) -> None:
+    """Have the venue make one more trade of every coin and no others, and wait for them."""
+    venue.rate = 0
+    for coin in COINS:
+        await venue.trade(coin)
+    last = {coin: venue.tape[coin][-1].id for coin in COINS}
+    await got.until(lambda: all(got.ids(coin)[-1:] == [last[coin]] for coin in COINS))
+
+
+# -- what may be left behind ------------------------------------------------------------------------------------------
+
+
+def open_sockets() -> int:
+    """How many sockets this process holds."""
+    count = 0
+    for number in os.listdir("/dev/fd"):
+        with suppress(OSError):  # the listing's own descriptor is gone by now
+            count += stat.S_ISSOCK(os.fstat(int(number)).st_mode)
+    return count
+
+
+@asynccontextmanager
+async def nothing_left() -> AsyncIterator[None]:
+    """Fail when what runs inside leaves a task, a socket or a session, or an error that nobody took."""
+    loop = asyncio.get_running_loop()
+    unhandled: list[Mapping[str, Any]] = []
+    loop.set_exception_handler(lambda loop, context: unhandled.append(context))
+    gc.collect()
+    tasks, sockets = asyncio.all_tasks(), open_sockets()
+    yield
+    try:
+        await until(lambda: asyncio.all_tasks() <= tasks and open_sockets() <= sockets, CLOSED_WITHIN)
+    except TimeoutError:
+        left = asyncio.all_tasks() - tasks
+        raise AssertionError(f"left behind: {left}, {open_sockets() - sockets} sockets") from None
+    gc.collect()  # sessions and futures complain when they are collected
+    await asyncio.sleep(0)
+    loop.set_exception_handler(None)
+    assert unhandled == []
+
+
+@asynccontextmanager
+async def feeding(settings: Settings, *coins: str, timeout: float = 20.0) -> AsyncIterator[tuple[MarketFeed, Witness]]:
+    """A connected feed and its witness; afterwards nothing of it is left."""
+    async with nothing_left():
+        feed = MarketFeed(coins or None, settings=settings)
+        got = Witness(feed)
+        try:
+            await feed.connect(timeout)
+            yield feed, got
+        finally:
+            began = monotonic()
+            await feed.disconnect()
+            took = monotonic() - began
+        assert took < CLOSED_WITHIN
+
+
+# -- wires ------------------------------------------------------------------------------------------------------------
+
+
+class Gate:
+    """A wire to a server, at ``address``. ``hangs``: it takes connections and passes nothing on.
+
+    ``cut_after`` bytes from the server the connection is cut; after that one cut it passes everything.
+    ``connections`` counts those that came.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+        self.hangs = False
+        self.cut_after: int | None = None
+        self.cuts = 0
+        self.connections = 0
+
+    @property
+    def address(self) -> str:
+        assert self._server is not None
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aenter__(self) -> Gate:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        self.connections += 1
+        ends = [writer]
+        try:
+            if self.hangs:
+                await reader.read(-1)  # until the peer gives up
+                return
+            inner_reader, inner = await asyncio.open_connection("127.0.0.1", self._port)
+            ends.append(inner)
+            up = asyncio.create_task(_pump(reader, inner))
+            try:
+                await self._down(inner_reader, writer)
+            finally:
+                up.cancel()
+                await asyncio.gather(up, return_exceptions=True)
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # either side's end is this one's
+        finally:
+            for end in ends:
+                end.transport.abort()
+
+    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            if self.cut_after is not None:
+                data, left = data[: self.cut_after], self.cut_after - len(data)
+                self.cut_after = max(0, left)
+                if left <= 0:
+                    self.cut_after = None
+                    self.cuts += 1
+                    writer.write(data)
+                    await writer.drain()
+                    return
+            writer.write(data)
+            await writer.drain()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()  # the client has gone: so does the wire behind
+
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+
+
+@asynccontextmanager
+async def fronted(simulator: Simulator, answer: Answer, **site: Any) -> AsyncIterator[str]:
+    """A server before a simulator's REST: ``answer`` answers, or passes a request on with None. Yields host:port."""
+    connector = aiohttp.TCPConnector(force_close=True)  # no kept connection that a test would take for a leak
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            answered = await answer(request)
+            if answered is not None:
+                return answered
+            async with session.get(f"{simulator.rest_url}{request.path_qs}") as passed:
+                return web.Response(body=await passed.read(), status=passed.status, content_type=passed.content_type)
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handle)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, **site).start()
+        try:
+            yield f"127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+
+def elsewhere(name: str, address: str, scheme: str = "") -> ExchangeConfig:
+    """A venue at ``host:port``; ``scheme`` "s" for TLS."""
+    return ExchangeConfig(name, rest_url=f"http{scheme}://{address}", ws_url=f"ws{scheme}://{address}")

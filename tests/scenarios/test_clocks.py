@@ -1,0 +1,113 @@
+"""The wall clock steps by an hour: what is told in its time follows it, and nothing that measures durations cares."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from feed import FeedState
+from feed.settings import CircuitBreaker, Staleness
+from tests.scenarios.support import feeding, only, quick, simulated
+
+HOUR = 3600.0
+
+
+class WallClock:
+    """This process's wall clock for all that ask ``time.time`` and ``time.time_ns``, ccxt included, not the venue.
+
+    ``step`` moves it by seconds.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._offset = 0
+        now_ns = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: now_ns() + self._offset)
+        monkeypatch.setattr(time, "time", lambda: (now_ns() + self._offset) / 1e9)
+
+    def step(self, seconds: float) -> None:
+        self._offset += int(seconds * 1e9)
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> Iterator[WallClock]:
+    with monkeypatch.context() as patch:
+        yield WallClock(patch)
+
+
+BREAKING = {"disconnected", "feed_stale", "coin_stale", "reconnecting", "failover", "circuit_open", "error", "gap"}
+
+
+async def test_a_live_feed_does_not_notice_a_step(venue_name: str, seed: str, wall: WallClock) -> None:
+    """Nothing is stale, nothing is dialled. ``received_at`` is this machine's clock, so it steps; ages do not."""
+    async with simulated(venue_name, seed) as simulator:
+        settings = quick(simulator, staleness=Staleness(feed_stale_after=1.5, coin_stale_after=3, reconnect_after=3))
+        settings.exchanges[0].options = {"ws": {"keepAlive": 500}}  # ccxt looks at its pongs twice a second
+        async with feeding(settings) as (feed, got):
+            for hours in (1, -2):  # an hour ahead, then an hour behind
+                await got.more_trades(1)
+                before = got.trades[-1].received_at
+                wall.step(hours * HOUR)
+                await got.more_trades(60)
+                assert abs((got.trades[-1].received_at - before) / 1e9 - hours * HOUR) < 30
+            assert BREAKING & set(got.events) == set()
+            assert feed.status.state is FeedState.LIVE
+            for coin in ("BTC", "ETH"):
+                assert feed.require_fresh(coin, max_age=5).coin == coin
+            assert feed.get_status()["last_message_age"] < 1.5
+            heard = feed.status.last_message_time
+            assert heard is not None
+            assert abs(heard - time.time()) < 5
+            assert len(only(simulator).dials) == 1
+
+
+@pytest.mark.parametrize(("venue_name", "hours"), [("binance", 1), ("bybit", -1)])
+async def test_an_outage_lasts_no_longer_for_a_step(venue_name: str, seed: str, wall: WallClock, hours: int) -> None:
+    """Stale, backoff and recovery take the seconds that the settings say, on a venue that must be dialled anew."""
+    async with simulated(venue_name, seed, rate=20) as simulator:
+        venue = only(simulator)
+        settings = quick(simulator)
+        settings.connection.backoff_jitter = 0
+        async with feeding(settings) as (_, got):
+            with venue.partition():
+                await got.until_event("disconnected")
+                wall.step(hours * HOUR)
+                stale = await got.until_event("feed_stale")
+                assert 0.7 <= stale["seconds"] < 1.4
+                await got.until_event("reconnecting", 3)
+            await got.until_event("connected", 2, timeout=5)
+            recovered = await got.until_event("feed_recovered", timeout=5)
+            assert recovered["seconds"] < 5
+            await got.more_trades(10, timeout=5)
+
+
+@pytest.mark.parametrize("hours", [-1])
+async def test_the_breaker_cools_down_in_its_own_time(seed: str, wall: WallClock, hours: int) -> None:
+    async with simulated("binance", seed) as simulator:
+        venue = only(simulator)
+        breaker = CircuitBreaker(failures=2, window=10, cooldown=1.5)
+        async with feeding(quick(simulator, circuit_breaker=breaker)) as (feed, got):
+            venue.cut()
+            await got.until_event("connected", 2)
+            venue.cut()
+            await got.until_event("circuit_open")
+            wall.step(hours * HOUR)
+            assert not feed.tradable
+            await got.until_event("circuit_half_open", timeout=6)
+            assert 1.5 <= got.at("circuit_half_open") - got.at("circuit_open") < 5
+            assert feed.tradable
+
+
+@pytest.mark.parametrize("hours", [-1])
+async def test_a_failover_is_not_held_up_by_a_step(seed: str, wall: WallClock, hours: int) -> None:
+    """The next venue's REST and dial, with ccxt's own throttle on the wall clock, after a step."""
+    async with (
+        simulated("bybit", seed) as first,
+        simulated("binance", seed) as second,
+        feeding(quick(first, second)) as (feed, got),
+    ):
+        wall.step(hours * HOUR)
+        with only(first).partition():
+            await got.until(lambda: "binance" in got.first_price, timeout=8)
+        assert feed.status.failover_count == 1

@@ -1,0 +1,307 @@
+"""Outages of a connection that was well: closed, cut, half open, stalled, and what REST does meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+import pytest
+from aiohttp import WSMsgType, web
+
+from exchanges.simulator import Venue
+from feed import FeedState, MarketFeed
+from feed.settings import Backfill, Connection, Staleness
+from tests.exchanges.support import served
+from tests.fuzz.wire import trade_frame
+from tests.scenarios.support import (
+    COINS,
+    Witness,
+    feeding,
+    nothing_left,
+    only,
+    quick,
+    quiet,
+    redirected,
+    simulated,
+    whole,
+)
+from tests.support import until
+
+STABLE = Connection(
+    connect_timeout=2, backoff_initial=0.05, backoff_max=0.2, stable_after=0.1, attempts_before_failover=3
+)
+
+
+async def test_every_way_to_close_is_followed_by_a_reconnect_without_a_trade_lost(venue_name: str, seed: str) -> None:
+    """1000, 1001, 1006 (no close frame), 1008, 1012 and a TCP reset: one reconnect each, the trades between fetched."""
+    async with simulated(venue_name, seed, rate=20) as simulator:
+        venue = only(simulator)
+        async with feeding(quick(simulator, connection=STABLE)) as (feed, got):
+            await got.until(lambda: all(got.ids(coin) for coin in COINS))
+            for count, code in enumerate([1000, 1001, 1006, 1008, 1012, None], start=2):
+                if code is None:
+                    venue.cut()
+                else:
+                    venue.close(code, "the scenario's")
+                await got.until_event("connected", count)
+                await got.more_trades(4)
+            await quiet(got, venue)
+            for coin in COINS:
+                whole(got, venue, coin)
+            assert feed.status.reconnect_count == 6
+            assert len(venue.dials) == 7
+            assert venue.violations == []
+
+
+async def test_a_partition_heals(venue_name: str, seed: str) -> None:
+    """Nothing gets through for a while: told, retried with growing delays, and made good afterwards."""
+    async with simulated(venue_name, seed, rate=20) as simulator:
+        venue = only(simulator)
+        settings = quick(simulator)
+        settings.connection.backoff_jitter = 0
+        async with feeding(settings) as (feed, got):
+            await got.until(lambda: all(got.ids(coin) for coin in COINS))
+            with venue.partition():
+                await got.until_event("disconnected")
+                await got.until_event("feed_stale")
+                await got.until_event("reconnecting", 4)
+                assert feed.status.state is FeedState.RECONNECTING
+                delays = [each["delay"] for each in got.details("reconnecting")[:4]]
+                assert delays == sorted(delays)
+            await got.until_event("connected", 2)
+            await got.until_event("feed_recovered")
+            await quiet(got, venue)
+            for coin in COINS:
+                whole(got, venue, coin)
+
+
+@pytest.mark.parametrize("venue_name", ["bybit"])
+async def test_a_cut_during_the_backoff_changes_nothing(venue_name: str, seed: str) -> None:
+    """The venue goes away and comes back while nobody is connected: the next dial is made when it was due, and once."""
+    async with simulated(venue_name, seed) as simulator:
+        venue = only(simulator)
+        settings = quick(simulator)
+        settings.connection.backoff_initial = settings.connection.backoff_max = 0.8
+        settings.connection.backoff_jitter = 0
+        async with feeding(settings) as (_, got):
+            venue.cut()
+            again = await got.until_event("reconnecting")
+            with venue.partition():
+                venue.cut()
+            await got.until_event("connected", 2)
+            assert again["delay"] == 0.8
+            assert len(venue.dials) == 2
+            assert got.at("connecting", 2) - got.at("reconnecting") >= 0.8
+
+
+@pytest.mark.parametrize(("venue_name", "live"), [("binance", False), ("bybit", True)])
+async def test_a_venue_that_accepts_and_drops_is_dialled_ever_less_often(
+    venue_name: str, seed: str, live: bool
+) -> None:
+    """Default settings: 12 dials in 20 s at most, so after the k-th at least 1 + 2 + 4 ... s less the jitter."""
+    async with simulated(venue_name, seed) as simulator, nothing_left():
+        venue = only(simulator)
+        settings = quick(simulator, connection=Connection(), staleness=Staleness())
+        feed = MarketFeed(settings=settings)
+        got = Witness(feed)
+        if live:
+            await feed.connect()
+        connecting = None
+        with venue.accept_then_drop():
+            venue.cut()
+            began, before = monotonic(), len(venue.dials)
+            if not live:
+                connecting = asyncio.create_task(feed.connect())
+            await until(lambda: len(venue.dials) - before == 3 - live)
+            spread = [at - began for at in venue.dials[before:]]
+            due = [0.8, 0.8 + 1.6] if live else [0.0, 0.8, 0.8 + 1.6]
+            assert all(at >= least for at, least in zip(spread, due, strict=True))
+            assert [each["attempt"] for each in got.details("reconnecting")[:2]] == [1, 2]
+        await feed.disconnect()
+        if connecting is not None:
+            await asyncio.gather(connecting, return_exceptions=True)
+
+
+# -- half open --------------------------------------------------------------------------------------------------------
+
+Afterwards = Callable[[web.WebSocketResponse], Awaitable[None]]
+
+
+async def only_pings(connection: web.WebSocketResponse) -> None:
+    while not connection.closed:
+        await connection.ping()
+        await asyncio.sleep(0.05)
+
+
+async def only_pongs(connection: web.WebSocketResponse) -> None:
+    """A pong for each ping, in the frame's or the venue's own form, and pongs that nobody asked for."""
+    while not connection.closed:
+        with_data = await connection.receive()
+        if with_data.type is WSMsgType.PING:
+            await connection.pong(with_data.data)
+        elif with_data.type is WSMsgType.TEXT and '"ping"' in with_data.data:
+            await connection.send_str('{"op":"pong","ret_msg":"pong","success":true}')
+        elif with_data.type in (WSMsgType.CLOSE, WSMsgType.CLOSED, WSMsgType.ERROR):
+            return
+        await connection.pong()
+
+
+async def ping_flood(connection: web.WebSocketResponse) -> None:
+    while not connection.closed:
+        for _ in range(500):
+            await connection.ping(b"flood")
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("venue_name", "afterwards"),
+    [("binance", only_pings), ("binance", only_pongs), ("bybit", only_pongs), ("bybit", ping_flood)],
+)
+async def test_a_connection_that_is_only_half_open_is_replaced(
+    venue_name: str, seed: str, afterwards: Afterwards
+) -> None:
+    """Signs of life that are no data don't count: stale after feed_stale_after, replaced after reconnect_after."""
+    connections = 0
+
+    async def half_open(request: web.Request) -> web.WebSocketResponse:
+        nonlocal connections
+        connections += 1
+        connection = web.WebSocketResponse(autoping=False, timeout=0.1)
+        await connection.prepare(request)
+        await connection.send_str(trade_frame(venue_name, "BTC", connections, 50_000.5))
+        task = asyncio.ensure_future(afterwards(connection))
+        try:
+            if afterwards is not only_pongs:
+                async for _ in connection:
+                    pass
+            await task
+        except ConnectionError:
+            pass  # the feed has dropped it
+        finally:
+            task.cancel()
+        return connection
+
+    async with simulated(venue_name, seed, rate=0) as simulator, served(web.get("/{path:.*}", half_open)) as address:
+        settings = quick(simulator, backfill=Backfill(enabled=False))
+        redirected(settings, ws_url=f"ws://{address}", options={"ws": {"keepAlive": 100}})
+        settings.connection.attempts_before_failover = 9
+        async with feeding(settings) as (_, got):
+            stale = await got.until_event("feed_stale")
+            assert 0.7 <= stale["seconds"] < 1.3
+            lost = await got.until_event("disconnected")
+            assert "no data" in lost["reason"]
+            assert got.at("disconnected") - got.at("connected") >= 1.4
+            await got.until_event("connected", 2)
+            assert connections == 2
+            await got.until(lambda: got.ids("BTC") == [1, 2])
+            assert "bad_frame" not in got.events
+
+
+# -- stalls -----------------------------------------------------------------------------------------------------------
+
+TWENTY = ("BTC", "ETH", "SOL", "BNB", "XRP", "DOGE", "ADA", "TRX", "AVAX", "LINK", "DOT", "LTC", "BCH", "UNI", "NEAR",
+          "APT", "ATOM", "FIL", "ARB", "OP")  # fmt: skip
+
+
+async def test_one_coin_of_twenty_that_stalls_is_told_and_disturbs_nobody(venue_name: str, seed: str) -> None:
+    async with simulated(venue_name, seed, rate=400, coins=TWENTY) as simulator:
+        venue = only(simulator)
+        staleness = Staleness(feed_stale_after=2, coin_stale_after=2, reconnect_after=4)
+        async with feeding(quick(simulator, coins=TWENTY, staleness=staleness)) as (feed, got):
+            await got.until(lambda: len(got.prices) > 0 and len({tick.coin for tick in got.prices}) == 20)
+            with venue.silent("SOL"):
+                await got.until(lambda: any(each["coin"] == "SOL" for each in got.details("coin_stale")))
+                for coin in TWENTY:
+                    if coin != "SOL":
+                        assert feed.require_fresh(coin, max_age=2 + 1).coin == coin
+                assert feed.status.state is FeedState.LIVE
+            await got.until(lambda: any(each["coin"] == "SOL" for each in got.details("coin_recovered")))
+            assert {"disconnected", "feed_stale", "reconnecting"} & set(got.events) == set()
+            assert len(venue.dials) == 1
+
+
+async def test_a_silent_feed_is_told_after_five_seconds(seed: str) -> None:
+    """The default settings, in real time: between 5.0 and 5.5 s after the last data."""
+    async with simulated("binance", seed, rate=0) as simulator:
+        venue = only(simulator)
+        heard: list[float] = []
+        settings = quick(simulator, staleness=Staleness())
+        async with nothing_left():
+            feed = MarketFeed(settings=settings)
+            got = Witness(feed)
+            feed.subscribe_price(lambda tick: heard.append(monotonic()))
+            feed.subscribe_candles(lambda candle: heard.append(monotonic()))
+            connecting = asyncio.create_task(feed.connect())
+            await until(lambda: [len(each.subscriptions) for each in venue.connections] == [6])
+            await venue.trade("BTC")
+            await connecting
+            stale = await got.until_event("feed_stale")
+            silent = got.at("feed_stale") - heard[-1]
+            await feed.disconnect()
+    assert 5.0 <= stale["seconds"] <= 5.5
+    assert 4.9 <= silent <= 5.5
+
+
+# -- REST and the stream ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("venue_name", "how"), [("binance", "down"), ("bybit", "slow")])
+async def test_rest_that_fails_while_the_stream_is_up_disturbs_nothing(venue_name: str, seed: str, how: str) -> None:
+    """Even a reconnect needs no REST, and what it can't fill it says; trades of that coin wait 2 s at most."""
+    async with simulated(venue_name, seed, rate=20) as simulator:
+        venue = only(simulator)
+        async with feeding(quick(simulator, connection=STABLE)) as (feed, got):
+            await got.until(lambda: all(got.ids(coin) for coin in COINS))
+            with venue.rest_down(503) if how == "down" else venue.slow_rest(4):
+                await got.more_trades(10)
+                assert {"disconnected", "error", "feed_stale"} & set(got.events) == set()
+                venue.cut()
+                await venue.trade("BTC", count=3)
+                began = monotonic()
+                await got.until_event("connected", 2)
+                assert monotonic() - began < 3.5  # the figures are known, or not waited for
+                await got.until_event("gap_filled")
+                assert not any(each["complete"] for each in got.details("gap_filled"))
+                before = monotonic()
+                await got.more_trades(10)
+                assert monotonic() - before < 3
+            for coin in COINS:
+                assert got.ids(coin) == sorted(set(got.ids(coin)))
+            assert feed.status.reconnect_count == 1
+
+
+# -- the figure to reach ----------------------------------------------------------------------------------------------
+
+
+def _strike(venue: Venue, number: int) -> None:
+    """The outages of a bad hour, by turns."""
+    match number % 4:
+        case 0:
+            venue.cut()
+        case 1:
+            venue.close(1001)
+        case 2:
+            venue.close(1006)
+        case _:
+            venue.shutdown_notice()
+
+
+async def test_twelve_outages_at_200_trades_a_second_lose_nothing(seed: str) -> None:
+    """Binance: 0 lost, 0 doubled, 0 out of order, and every gap filled."""
+    async with simulated("binance", seed, rate=200) as simulator:
+        venue = only(simulator)
+        async with feeding(quick(simulator, connection=STABLE)) as (_, got):
+            await got.until(lambda: all(got.ids(coin) for coin in COINS))
+            for number in range(12):
+                dials = len(venue.dials)
+                _strike(venue, number)
+                await until(lambda dials=dials: len(venue.dials) > dials)  # type: ignore[misc] # a default that binds
+                await got.more_trades(30)
+            await quiet(got, venue)
+            for coin in COINS:
+                whole(got, venue, coin)
+            assert len(got.details("gap")) == len(got.details("gap_filled"))
+            assert all(each["complete"] for each in got.details("gap_filled"))
+            assert sum(trade.backfilled for trade in got.trades) > 0
+            assert venue.violations == []

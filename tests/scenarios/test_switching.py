@@ -1,0 +1,161 @@
+"""Failover and failback while things go on breaking."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from exchanges.simulator import Simulator
+from feed import FeedState, MarketFeed
+from feed.settings import CircuitBreaker
+from tests.scenarios.support import Witness, feeding, nothing_left, quick, simulated
+from tests.support import until
+
+SWITCHED_WITHIN = 2.0  # seconds from the verdict to the next venue's first price
+
+
+@pytest.fixture
+async def primary(seed: str) -> AsyncIterator[Simulator]:
+    async with simulated("bybit", f"{seed} primary") as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def secondary(seed: str) -> AsyncIterator[Simulator]:
+    async with simulated("binance", f"{seed} secondary") as simulator:
+        yield simulator
+
+
+async def test_the_next_venue_delivers_within_two_seconds_of_the_verdict(
+    primary: Simulator, secondary: Simulator
+) -> None:
+    async with feeding(quick(primary, secondary)) as (feed, got):
+        with primary["bybit"].partition():
+            await got.until_event("failover")
+            await got.until(lambda: "binance" in got.first_price)
+            assert got.first_price["binance"] - got.at("failover") < SWITCHED_WITHIN
+            await got.until(lambda: feed.status.state is FeedState.LIVE)
+            assert feed.status.exchange == "binance"
+
+
+async def test_a_cut_during_failover_costs_the_next_venue_one_attempt(
+    primary: Simulator, secondary: Simulator
+) -> None:
+    """The next venue drops its first connection while it is subscribed to: it is asked again, and delivers."""
+    venue = secondary["binance"]
+
+    def cut_once() -> None:
+        venue.on_subscription = None
+        venue.cut()
+
+    async with feeding(quick(primary, secondary)) as (feed, got):
+        venue.on_subscription = cut_once
+        with primary["bybit"].partition():
+            await got.until_event("failover")
+            await got.until(lambda: "binance" in got.first_price)
+            await got.until(lambda: feed.status.exchange == "binance" and feed.status.state is FeedState.LIVE)
+            assert len(venue.dials) == 2
+            assert len(got.details("failover")) == 1
+
+
+async def test_a_trial_that_is_cut_is_nobodys_business(primary: Simulator, secondary: Simulator) -> None:
+    """The preferred venue comes back, is cut on trial, and comes back for good: one failback, no break, no mixing."""
+    first, second = primary["bybit"], secondary["binance"]
+    async with feeding(quick(primary, secondary)) as (feed, got):
+        with first.partition():
+            await got.until(lambda: "binance" in got.first_price)
+            dials = len(first.dials)
+        await until(lambda: bool(first.connections))  # on trial
+        told = len([event for event in got.events if event in ("disconnected", "error")])
+        first.cut()
+        await until(lambda: len(first.dials) >= dials + 2)
+        await got.until_event("failback")
+        assert len([event for event in got.events if event in ("disconnected", "error")]) == told
+        assert got.details("failback")[0]["to"] == "bybit"
+        seen = len(got.prices)
+        await got.until(lambda: len(got.prices) > seen + 5)
+        assert {tick.exchange for tick in got.prices[seen:]} == {"bybit"}
+        await until(lambda: not second.connections)
+        assert feed.status.failover_count == 1
+
+
+async def test_the_venue_on_trial_takes_over_when_the_active_one_falls(
+    primary: Simulator, secondary: Simulator
+) -> None:
+    """Nothing is dialled for it: its connection stands already."""
+    first, second = primary["bybit"], secondary["binance"]
+    settings = quick(primary, secondary)
+    settings.connection.failback_after = 10  # the trial begins 1 s after the failover and would last 10
+    async with feeding(settings) as (feed, got):
+        with first.partition():
+            await got.until(lambda: "binance" in got.first_price)
+        await until(lambda: bool(first.connections))
+        dials = len(first.dials)
+        await asyncio.wait_for(_flowed(first.connections[0].opened, 1.5), 5)
+        with second.partition():
+            await got.until_event("failover", 2)
+            await got.until(lambda: got.prices[-1].exchange == "bybit")
+            assert len(first.dials) == dials
+            assert feed.status.exchange == "bybit"
+
+
+async def _flowed(since: float, seconds: float) -> None:
+    """Until a connection has stood for so long."""
+    loop = asyncio.get_running_loop()
+    await until(lambda: loop.time() - since >= seconds)
+
+
+async def test_a_venue_that_is_cut_right_after_the_failback_keeps_the_feed(
+    primary: Simulator, secondary: Simulator
+) -> None:
+    first = primary["bybit"]
+    async with feeding(quick(primary, secondary)) as (feed, got):
+        with first.partition():
+            await got.until(lambda: "binance" in got.first_price)
+        await got.until_event("failback")
+        first.cut()
+        await got.until(lambda: got.events[-1:] == ["connected"] or "reconnecting" in got.events)
+        seen = len(got.prices)
+        await got.until(lambda: len(got.prices) > seen + 20)
+        assert feed.status.state is FeedState.LIVE
+
+
+async def test_all_venues_down_and_then_one_back(primary: Simulator, secondary: Simulator) -> None:
+    """The feed was live. Trust is withheld, nothing storms, and whichever venue comes back first delivers."""
+    settings = quick(primary, secondary, circuit_breaker=CircuitBreaker(failures=3, window=20, cooldown=1))
+    first, second = primary["bybit"], secondary["binance"]
+    async with feeding(settings) as (feed, got):
+        with first.partition():
+            with second.partition():
+                await got.until_event("circuit_open")
+                assert not feed.tradable
+                await got.until(lambda: any(each["exchange"] == "binance" for each in got.details("error")))
+                assert feed.status.state is not FeedState.LIVE
+                began = len(got.prices)
+            await got.until(lambda: len(got.prices) > began)
+            assert got.prices[-1].exchange == "binance"
+            await got.until_event("circuit_half_open")
+            assert feed.tradable
+
+
+async def test_two_venues_that_both_accept_and_drop_are_not_stormed(primary: Simulator, secondary: Simulator) -> None:
+    """Going to and fro between them resets neither's backoff: 0.1, 0.2, 0.4 s before each venue's own dials."""
+    settings = quick(primary, secondary)
+    settings.connection.backoff_initial, settings.connection.backoff_max = 0.1, 30
+    settings.connection.backoff_jitter = 0
+    venues = primary["bybit"], secondary["binance"]
+    async with nothing_left():
+        feed = MarketFeed(settings=settings)
+        got = Witness(feed)
+        with venues[0].accept_then_drop(), venues[1].accept_then_drop():
+            connecting = asyncio.create_task(feed.connect())
+            await until(lambda: any(len(venue.dials) >= 4 for venue in venues))
+            for venue in venues:
+                pauses = [after - before for before, after in zip(venue.dials, venue.dials[1:], strict=False)]
+                due = (0.1, 0.2, 0.4, 0.8)
+                assert all(pause >= least - 0.01 for pause, least in zip(pauses, due, strict=False))
+        await connecting
+        await got.more_trades()
+        await feed.disconnect()
