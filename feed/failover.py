@@ -242,6 +242,10 @@ class Failover:
         """This venue does not do what is asked for, e.g. lists none of the coins."""
         return self._said_no(venue, now, reason, self._refused_cooldown)
 
+    def put_off(self, venue: str, seconds: float, reason: str, now: float) -> list[Decision]:
+        """This venue wants to be left alone for longer than the feed may be silent."""
+        return self._said_no(venue, now, f"wants to be left alone for {seconds:g} s: {reason}", seconds)
+
     def tick(self, now: float) -> list[Decision]:
         """Time has passed; due at next_tick() at the latest."""
         if now < self.next_tick(now):

@@ -210,9 +210,15 @@ class Supervisor:
                 decisions = self._policy.blocked(name, failure.status, now)
             case Refused():
                 decisions = self._policy.refused(name, failure.reason, now)
+            case Disconnected(retry_after=float(wait)) if self._too_long(wait):
+                decisions = self._policy.put_off(name, wait, failure.reason, now)
             case _:
                 decisions = self._policy.disconnected(name, now, failure.reason)
         self._carry_out(decisions, now)
+
+    def _too_long(self, wait: float) -> bool:
+        """Whether a Retry-After is more silence than a connection may have, and there is somewhere else to go."""
+        return wait > self._settings.staleness.reconnect_after and len(self._order) > 1
 
     # What follows
 

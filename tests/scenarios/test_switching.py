@@ -140,6 +140,24 @@ async def test_all_venues_down_and_then_one_back(primary: Simulator, secondary: 
             assert feed.tradable
 
 
+async def test_a_venue_that_wants_to_be_left_alone_is_left_at_once(primary: Simulator, secondary: Simulator) -> None:
+    """429 with a Retry-After of more than the feed may be silent: the next venue, and no dial before that time."""
+    venue = primary["bybit"]
+    settings = quick(primary, secondary)
+    settings.connection.attempts_before_failover = 9
+    async with feeding(settings) as (feed, got):
+        with venue.refusing(429, retry_after=3):
+            venue.cut()
+            moved = await got.until_event("failover", timeout=2)
+            assert "429" in moved["reason"]
+            await got.until(lambda: got.prices[-1].exchange == "binance")
+            refused_at = venue.dials[-1]
+        await until(lambda: venue.dials[-1] > refused_at)
+        assert venue.dials[-1] - refused_at >= 3
+        await got.until_event("failback")
+        assert feed.status.exchange == "bybit"
+
+
 async def test_two_venues_that_both_accept_and_drop_are_not_stormed(primary: Simulator, secondary: Simulator) -> None:
     """Going to and fro between them resets neither's backoff: 0.1, 0.2, 0.4 s before each venue's own dials."""
     settings = quick(primary, secondary)
