@@ -29,8 +29,19 @@ class Bars:
         self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._listener: Listener | None = None  # of the newest connection
 
-    def begin(self, coins: Mapping[str, str], timeframes: Iterable[str], listener: Listener, *, native: bool) -> None:
-        """A connection begins: bars that are open may have missed something. ``coins``: market symbol -> coin."""
+    def begin(
+        self,
+        coins: Mapping[str, str],
+        timeframes: Iterable[str],
+        listener: Listener,
+        closed: Mapping[tuple[str, str], int],
+        *,
+        native: bool,
+    ) -> None:
+        """A connection begins: bars that are open may have missed something. ``coins``: market symbol -> coin.
+
+        ``closed``: the newest bar (its open time, Unix ms) of a (coin, timeframe) that some venue has closed.
+        """
         self._listener = listener
         for timeframe in timeframes:
             for symbol, coin in coins.items():
@@ -39,7 +50,9 @@ class Bars:
                     kept.interrupted()
                 else:
                     kind = CandleTracker if native else CandleBuilder
-                    self._kept[symbol, timeframe] = kind(coin, timeframe, self._name)
+                    kept = self._kept[symbol, timeframe] = kind(coin, timeframe, self._name)
+                if isinstance(kept, CandleTracker) and (coin, timeframe) in closed:
+                    kept.go_on_after(closed[coin, timeframe])
 
     def on_row(self, symbol: str, timeframe: str, row: Any, received_at: int, closed: bool | None) -> bool:
         """A native row, with the venue's word on whether it is closed; False when it is no candle."""

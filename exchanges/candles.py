@@ -167,6 +167,11 @@ class CandleTracker(_Holes):
         """
         self._interrupted = True
 
+    def go_on_after(self, opened: int) -> None:
+        """Another venue has closed the bars up to this one: those that follow are holes unless they come."""
+        if self._newest is None or self._newest < opened:
+            self._newest, self._open, self._interrupted = opened, None, True
+
     def fill(self, rows: Iterable[Any], received_at: int = 0) -> list[Candle]:
         """The closed candles, oldest first, for the holes that REST ``rows`` (ccxt OHLCV) answer.
 

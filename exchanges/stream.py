@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from exchanges import normalize
@@ -23,12 +23,14 @@ class Subscription:
     """What a stream carries.
 
     ``markets`` maps each coin to its market symbol, ``channels`` are among trades, ticker, candles and quotes,
-    ``timeframes`` are the candles' (1m, 5m, ...).
+    ``timeframes`` are the candles' (1m, 5m, ...). ``closed`` is the bar (open time, Unix ms) of each (coin, timeframe)
+    that some venue has closed last: what follows is fetched unless it comes.
     """
 
     markets: Mapping[str, str]
     channels: Sequence[str]
     timeframes: Sequence[str] = ("1m",)
+    closed: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Stream:
         timeframes, bars = self._wanted.timeframes, self._bars
         built = timeframes if self._builds_candles else ()
         flag = self._profile.candle_closed
-        bars.begin(coins, timeframes, listener, native=not built)
+        bars.begin(coins, timeframes, listener, self._wanted.closed, native=not built)
 
         def bad_row(kind: str, row: Any) -> None:
             listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")

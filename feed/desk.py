@@ -16,6 +16,7 @@ from feed.tape import Tape
 from feed.volatility import Volatility
 
 CLOSED_BARS = 32  # per coin and timeframe: enough for what an outage leaves and another venue repeats
+TRIAL_BARS = 2  # per coin and timeframe: what the active venue may have missed to close while it was failing
 BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; what comes in between is counted
 
 
@@ -55,6 +56,10 @@ class Desk:
             self.volatility.add(candle)
         self.dispatcher.publish(candles(candle.timeframe), candle.coin, candle)
 
+    def closed(self) -> dict[tuple[str, str], int]:
+        """The newest bar closed of each (coin, timeframe): its open time, Unix ms."""
+        return {key: max(bars) for key, bars in self._closed.items() if bars}
+
     def on_quote(self, quote: Quote) -> None:
         self.dispatcher.publish("quotes", quote.coin, quote)
 
@@ -93,13 +98,18 @@ class Intake:
         self._main = main
         self._bad_frames = BadFrames(exchange, report)
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
+        self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the bars that it closed last
 
     def deliver(self) -> None:
-        """The trial is over. Its tickers tell the day's figures; their prices may be old by now."""
+        """The trial is over. Its tickers tell the day's figures, but their prices may be old; its bars are closed."""
         self.delivering = True
         for ticker in self._learned.values():
             self._desk.prices.learn(ticker)
         self._learned.clear()
+        for bars in self._bars.values():
+            for bar in bars:
+                self._desk.on_candle(bar)
+        self._bars.clear()
 
     def close(self) -> None:
         self._open = self.delivering = False
@@ -125,6 +135,9 @@ class Intake:
         self._heard(candle.coin)
         if self.delivering:
             self._desk.on_candle(candle)
+        elif self._open and candle.closed:
+            key = candle.coin, candle.timeframe
+            self._bars.setdefault(key, deque(maxlen=TRIAL_BARS)).append(candle)
 
     def on_quote(self, quote: Quote) -> None:
         self._heard(quote.coin)

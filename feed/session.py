@@ -180,7 +180,8 @@ class Session:
             delivering=self.delivering,
             main=self._main,
         )
-        stream = self.venue.stream(Subscription(markets, wanted.channels, wanted.timeframes), intake, worn.set)
+        subscription = Subscription(markets, wanted.channels, wanted.timeframes, self._desk.closed())
+        stream = self.venue.stream(subscription, intake, worn.set)
         return _Link(stream, intake, asyncio.create_task(stream.run(), name=f"stream {name}"), worn)
 
     def _hang_up(self, link: _Link) -> None:

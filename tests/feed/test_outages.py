@@ -191,3 +191,50 @@ async def test_a_gap_by_time_is_fetched_back_to_its_beginning(binance: Simulator
         received = [int(trade.trade_id) for trade in got.trades if trade.exchange == "binance"]
         assert received[0] <= first
         assert received == list(range(received[0], received[0] + len(received)))
+
+
+def closed_bars(got: Recorder, coin: str) -> list[int]:
+    """The bars that were closed, oldest first."""
+    return sorted(bar.timestamp for bar in got.candles if bar.coin == coin and bar.closed)
+
+
+async def test_a_bar_that_ends_while_no_venue_is_connected_is_closed(binance: Simulator, bybit: Simulator) -> None:
+    """The venue that was left does not deliver its end any more, the next one has not seen its beginning."""
+    feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: bool(got.candles))
+        opened = got.candles[-1].timestamp
+        for simulator in (bybit, binance):
+            for venue in simulator.venues.values():
+                venue.skip(60)
+        await bybit["bybit"].trade("BTC")
+        await got.until(lambda: bool(closed_bars(got, "BTC")))
+        with bybit["bybit"].partition():
+            with binance["binance"].partition():
+                await got.until_event("failover")
+                binance["binance"].skip(60)
+            await got.until(lambda: len(closed_bars(got, "BTC")) == 2)
+    assert closed_bars(got, "BTC") == [opened, opened + 60_000]
+
+
+async def test_a_bar_that_ends_while_its_venue_is_on_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
+    """The active venue stalls over the bar's end, which only the one on trial tells, before it takes over."""
+    feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
+    got = Recorder(feed)
+    async with feed:
+        with binance["binance"].partition():
+            await got.until_event("failover")
+            await got.until_event("connected", 2)
+            await got.until(lambda: bool(got.candles) and got.candles[-1].exchange == "bybit")
+        opened = got.candles[-1].timestamp
+        await until(lambda: any(len(each.subscriptions) == 3 for each in binance["binance"].connections))
+        made = binance["binance"].trades_made
+        await until(lambda: binance["binance"].trades_made > made + 100)  # so the trial has data for stable_after
+        with bybit["bybit"].stalled():
+            binance["binance"].skip(60)
+            await binance["binance"].trade("BTC")
+            with bybit["bybit"].partition():
+                await got.until_event("failover", 2)
+                await got.until(lambda: bool(closed_bars(got, "BTC")))
+    assert closed_bars(got, "BTC") == [opened]
