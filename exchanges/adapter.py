@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module
 from typing import Any
 
 import ccxt.pro
@@ -23,6 +24,9 @@ from exchanges.fence import abort, redirect
 from exchanges.names import exchange_names
 from exchanges.profiles import RENAMES, Access, Profile, profile_of
 from exchanges.stream import Stream, Subscription, channels_of, contract_size
+
+# ccxt paces requests and subscriptions by the wall clock: set back by an hour, it would hold them for that hour.
+import_module("ccxt.async_support.base.throttler").time = time.monotonic  # type: ignore[attr-defined] # ccxt's own
 
 BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped

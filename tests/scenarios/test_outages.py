@@ -46,11 +46,11 @@ async def test_every_way_to_close_is_followed_by_a_reconnect_without_a_trade_los
                     venue.close(code, "the scenario's")
                 await got.until_event("connected", count)
                 await got.more_trades(4)
+            assert feed.status.reconnect_count == 6
+            assert len(venue.dials) == 7
             await quiet(got, venue)
             for coin in COINS:
                 whole(got, venue, coin)
-            assert feed.status.reconnect_count == 6
-            assert len(venue.dials) == 7
             assert venue.violations == []
 
 
