@@ -230,7 +230,7 @@ async def test_a_bar_that_ends_while_its_venue_is_on_trial_is_closed(binance: Si
         opened = got.candles[-1].timestamp
         await until(lambda: any(len(each.subscriptions) == 3 for each in binance["binance"].connections))
         made = binance["binance"].trades_made
-        await until(lambda: binance["binance"].trades_made > made + 100)  # so the trial has data for stable_after
+        await until(lambda: binance["binance"].trades_made > made + 250)  # 2.5 s: well over stable_after
         with bybit["bybit"].stalled():
             binance["binance"].skip(60)
             await binance["binance"].trade("BTC")
