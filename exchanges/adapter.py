@@ -41,7 +41,6 @@ class Venue:
         self.name = profile.name
         self.profile = profile
         self.access = access
-        self._bars = Bars(profile.name, self.fetch_candles)
         self._loading: asyncio.Task[None] | None = None
         self._api = _session(profile, access)
         self._fills = _session(profile, access)  # for filling gaps: a burst of requests is lawful, waiting loses trades
@@ -122,8 +121,11 @@ class Venue:
         read = (normalize.trade(row, coin, self.name, now, scale) for row in rows)
         return sorted((trade for trade in read if trade is not None), key=_place)
 
-    def stream(self, wanted: Subscription, listener: Listener, on_going_down: Callable[[], None]) -> Stream:
-        """A new connection, not dialled yet. Markets must be loaded. ``on_going_down``: the venue will cut it soon."""
+    def stream(self, wanted: Subscription, listener: Listener, bars: Bars, on_going_down: Callable[[], None]) -> Stream:
+        """A new connection, not dialled yet. Markets must be loaded.
+
+        ``bars`` outlive the connections that follow one another. ``on_going_down``: the venue will cut it soon.
+        """
         exchange = _session(self.profile, self.access)
         exchange.set_markets_from_exchange(self._api)
         return Stream(
@@ -131,7 +133,7 @@ class Venue:
             exchange,
             wanted,
             listener,
-            self._bars,
+            bars,
             on_going_down=on_going_down,
             ws_url=self.access.ws_url,
             timeout=self.access.timeout,

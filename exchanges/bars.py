@@ -11,7 +11,7 @@ from loguru import logger
 
 from exchanges.candles import CandleBuilder, CandleTracker
 from exchanges.errors import VenueError
-from exchanges.events import Candle, Listener, TradeEvent
+from exchanges.events import Candle, TradeEvent
 
 MEND_DELAYS = (0.0, 1.0, 3.0, 10.0)  # seconds before each attempt at fetching missed bars
 
@@ -20,29 +20,35 @@ Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
 
 
 class Bars:
-    """Keeps the bars of every (market symbol, timeframe) of one venue; ``fetch`` is its REST answer."""
+    """Keeps the bars of every (market symbol, timeframe) of one venue, over all connections that follow one another.
 
-    def __init__(self, name: str, fetch: Fetch) -> None:
+    ``fetch`` is the venue's REST answer; ``deliver`` takes the bars that it mends. What a connection brings itself is
+    handed back to it.
+    """
+
+    def __init__(self, name: str, fetch: Fetch, deliver: Callable[[Candle], None]) -> None:
         self._name = name
         self._fetch = fetch
+        self._deliver = deliver
+        self._connections = 0
+        self._builds_from = 0  # the connection whose trades bars are built from: two bring each trade twice
         self._kept: dict[tuple[str, str], CandleTracker | CandleBuilder] = {}
         self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._listener: Listener | None = None  # of the newest connection
 
     def begin(
         self,
         coins: Mapping[str, str],
         timeframes: Iterable[str],
-        listener: Listener,
         closed: Mapping[tuple[str, str], int],
         *,
         native: bool,
-    ) -> None:
-        """A connection begins: bars that are open may have missed something. ``coins``: market symbol -> coin.
+    ) -> int:
+        """A connection begins: bars that are open may have missed something. Returns its number.
 
-        ``closed``: the newest bar (its open time, Unix ms) of a (coin, timeframe) that some venue has closed.
+        ``coins``: market symbol -> coin. ``closed``: the newest bar (its open time, Unix ms) of a (coin, timeframe)
+        that some venue has closed.
         """
-        self._listener = listener
+        self._connections += 1
         for timeframe in timeframes:
             for symbol, coin in coins.items():
                 kept = self._kept.get((symbol, timeframe))
@@ -53,21 +59,34 @@ class Bars:
                     kept = self._kept[symbol, timeframe] = kind(coin, timeframe, self._name)
                 if isinstance(kept, CandleTracker) and (coin, timeframe) in closed:
                     kept.go_on_after(closed[coin, timeframe])
+        return self._connections
 
-    def on_row(self, symbol: str, timeframe: str, row: Any, received_at: int, closed: bool | None) -> bool:
-        """A native row, with the venue's word on whether it is closed; False when it is no candle."""
+    def on_row(
+        self, symbol: str, timeframe: str, row: Any, received_at: int, closed: bool | None
+    ) -> list[Candle] | None:
+        """The candles of a native row, with the venue's word on whether it is closed; None when it is no candle."""
         tracker = self._kept[symbol, timeframe]
         assert isinstance(tracker, CandleTracker)
         bad = tracker.bad
-        self._deliver(symbol, timeframe, tracker.update(row, received_at, closed))
-        return tracker.bad == bad
+        candles = tracker.update(row, received_at, closed)
+        self._mend_if_torn(symbol, timeframe)
+        return candles if tracker.bad == bad else None
 
-    def on_trade(self, symbol: str, timeframes: Iterable[str], trade: TradeEvent) -> None:
-        """A trade of a venue that streams no candles."""
+    def on_trade(self, connection: int, symbol: str, timeframes: Iterable[str], trade: TradeEvent) -> list[Candle]:
+        """The candles of a trade on a venue that streams none; the newest connection that has trades builds them."""
+        if connection < self._builds_from:
+            return []
+        if connection > self._builds_from:
+            self._builds_from = connection
+            for kept in self._kept.values():
+                kept.interrupted()  # between two connections a trade may be missing, or there twice
+        candles: list[Candle] = []
         for timeframe in timeframes:
             builder = self._kept[symbol, timeframe]
             assert isinstance(builder, CandleBuilder)
-            self._deliver(symbol, timeframe, builder.add(trade))
+            candles += builder.add(trade)
+            self._mend_if_torn(symbol, timeframe)
+        return candles
 
     async def end(self) -> None:
         """The connection is over; what is not mended yet will be with the next one's bars."""
@@ -76,8 +95,7 @@ class Bars:
             task.cancel()
         await asyncio.gather(*mending, return_exceptions=True)
 
-    def _deliver(self, symbol: str, timeframe: str, candles: Iterable[Candle]) -> None:
-        self._hand_over(candles)
+    def _mend_if_torn(self, symbol: str, timeframe: str) -> None:
         key = symbol, timeframe
         if self._kept[key].holes() and key not in self._mending:
             task = asyncio.create_task(self._mend(symbol, timeframe), name=f"bars of {symbol} on {self._name}")
@@ -96,12 +114,8 @@ class Bars:
             except VenueError as error:
                 logger.warning("{}: {} bars of {} are not mended yet: {}", self._name, timeframe, symbol, error)
                 continue
-            self._hand_over(kept.fill(rows, time.time_ns()))
+            for candle in kept.fill(rows, time.time_ns()):
+                self._deliver(candle)
             if not kept.holes():
                 return
         logger.warning("{}: {} bars of {} stay open: {}", self._name, timeframe, symbol, kept.forget())
-
-    def _hand_over(self, candles: Iterable[Candle]) -> None:
-        assert self._listener is not None
-        for candle in candles:
-            self._listener.on_candle(candle)

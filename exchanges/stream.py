@@ -98,8 +98,6 @@ class Stream:
                         group.create_task(self._keep(call, group))
         except* VenueError as errors:
             raise errors.exceptions[0] from None
-        finally:
-            await self._bars.end()
         raise Refused(self.name, "refused every subscription")
 
     def _install(self, ws_url: str | None, timeout: float) -> None:
@@ -111,7 +109,7 @@ class Stream:
         timeframes, bars = self._wanted.timeframes, self._bars
         built = timeframes if self._builds_candles else ()
         flag = self._profile.candle_closed
-        bars.begin(coins, timeframes, listener, self._wanted.closed, native=not built)
+        connection = bars.begin(coins, timeframes, self._wanted.closed, native=not built)
 
         def bad_row(kind: str, row: Any) -> None:
             listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")
@@ -123,8 +121,8 @@ class Stream:
                 bad_row("trade", row)
             else:
                 listener.on_trade(trade)
-                if built:
-                    bars.on_trade(symbol, built, trade)
+                for candle in bars.on_trade(connection, symbol, built, trade) if built else ():
+                    listener.on_candle(candle)
 
         def on_ticker(symbol: str, row: Any) -> None:
             reading.delivered += 1
@@ -145,8 +143,11 @@ class Stream:
         def on_candle(symbol: str, timeframe: str, row: Any) -> None:
             reading.delivered += 1
             closed = flag(reading.frame, row) if flag is not None else None
-            if not bars.on_row(symbol, timeframe, row, reading.received_at, closed):
+            candles = bars.on_row(symbol, timeframe, row, reading.received_at, closed)
+            if candles is None:
                 bad_row("candle", row)
+            for candle in candles or ():
+                listener.on_candle(candle)
 
         exchange.trades = Stores(coins, on_trade)
         exchange.ohlcvs = Timeframes(coins, timeframes, on_candle)

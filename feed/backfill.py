@@ -141,7 +141,8 @@ class Continuity:
         self._given_up: deque[tuple[int, int]] = deque(maxlen=MAX_OPEN)  # the newest holes whose time is past
         self._recent: deque[str] = deque()
         self._known: set[str] = set()  # the same ids
-        self._lost_at: float | None = None
+        self._lost_at: float | None = None  # while it lasts
+        self._out_since: float | None = None  # when the last outage began, over connections that brought no trade
         self._outage: float | None = None  # seconds, of the last one
         self._resumed_at_id: int | None = None  # equal to _next until the first trade after an outage
         self._resumed = since_ts is not None  # the same, where ids don't count
@@ -174,27 +175,30 @@ class Continuity:
         return self._accept_numbered(trade, number, now)
 
     def lost(self, now: float) -> None:
-        """The connection is gone: an outage begins. What is held stays held."""
+        """The connection is gone: an outage begins, or goes on if no trade has come since. What is held stays held."""
+        untouched = self._resumed if not self._numbered else self._resumed_at_id == self._next
+        if self._out_since is None or not untouched:
+            self._out_since = now
         self._lost_at = now
 
     def resumed(self, now: float) -> None:
         """The stream is back: the first trade decides what is missing."""
-        self._outage = None if self._lost_at is None else now - self._lost_at
+        self._outage = None if self._lost_at is None or self._out_since is None else now - self._out_since
         self._lost_at = None
         self._resumed_at_id = self._next
         self._resumed = self._stamp is not None
 
-    def returned(self, since_ts: int) -> None:
-        """The venue carries the feed again, after another that had its last trade at ``since_ts`` (Unix ms).
+    def returned(self, since_ts: int | None) -> None:
+        """The venue carries the feed again, after another that had its last trade at ``since_ts`` (Unix ms), if any.
 
         What this one delivered before it was left (and flushed) is not delivered again.
         """
         if self._next is not None:
             self._floor, self._next = self._next, None
-        self._stamp = since_ts if self._stamp is None else max(self._stamp, since_ts)
+        self._stamp = max((stamp for stamp in (self._stamp, since_ts) if stamp is not None), default=None)
         self._given_up.clear()
-        self._lost_at = self._outage = self._resumed_at_id = None
-        self._resumed = True
+        self._lost_at = self._out_since = self._outage = self._resumed_at_id = None
+        self._resumed = self._stamp is not None
 
     def doubt(self) -> None:
         """The connection was silent for longer than it should be: where ids don't count, the next trade decides."""

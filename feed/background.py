@@ -46,15 +46,22 @@ class Background:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        stopping = asyncio.create_task(self._stopping.wait())
+        connecting = asyncio.ensure_future(self._connect())
         try:
-            await self._connect()
+            await asyncio.wait({stopping, connecting}, return_when=asyncio.FIRST_COMPLETED)
+            if connecting.done():
+                connecting.result()
+            else:
+                connecting.cancel()
+                await asyncio.wait({connecting})
+            self._started.set_result(None)
+            await stopping
         except BaseException as error:
-            self._started.set_exception(error)
+            if not self._started.done():
+                self._started.set_exception(error)
             if not isinstance(error, Exception):
                 raise
-            return
-        self._started.set_result(None)
-        try:
-            await self._stopping.wait()
         finally:
+            stopping.cancel()
             await self._disconnect()

@@ -47,6 +47,7 @@ _LEVELS: Mapping[str, str] = {  # of the log; what is not here is INFO
 }
 _FAILURES = frozenset({"disconnected", "feed_stale", "failover", "exhausted"})  # what the circuit breaker counts
 FLOWING = 2.0  # seconds since the last data up to which it flows
+_PLACING = frozenset({"connecting", "connected", "failover", "failback"})  # what says where the feed is
 _ERRORS = frozenset({"error", "disconnected", "exchange_blocked", "callback_error", "exhausted"})
 
 
@@ -70,7 +71,8 @@ class Journal:
     def note(self, event: str, exchange: str, **details: Any) -> None:
         """Tell that ``event`` happened at ``exchange``; ``details`` are its own, beside exchange and time."""
         self.state = _MOVES[self.state].get(event, self.state)
-        self.exchange = exchange or self.exchange
+        if event in _PLACING:
+            self.exchange = exchange
         if event == "connected":
             self.reconnects += self._lost
             self._lost = False

@@ -164,7 +164,7 @@ class MarketFeed(Subscribing):
 
     def _in_background(self, timeout: float | None) -> Background:
         seconds("timeout", timeout, "retrying for ever")
-        if self._running is not None:
+        if self._running is not None and not self._running.done():
             raise FeedError("the feed is connected already; stop() or disconnect() it first")
         self._background = Background(lambda: self.connect(timeout), self.disconnect)
         return self._background

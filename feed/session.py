@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from loguru import logger
 
 from exchanges import Subscription
+from exchanges.bars import Bars
 from exchanges.errors import Disconnected, Refused, VenueError
+from exchanges.events import Candle
 from feed.backoff import Backoff
 from feed.budget import DialBudget
 from feed.desk import Desk, Intake
@@ -39,6 +41,7 @@ class _Link:
     intake: Intake
     running: asyncio.Task[None]
     worn: asyncio.Event  # it should be replaced
+    carries: tuple[tuple[str, ...], tuple[str, ...]]  # the channels and timeframes that it asked for
 
 
 class Session:
@@ -57,6 +60,7 @@ class Session:
         watchdog: Watchdog,
         settings: Settings,
         report: Report,
+        aside: Report,
         *,
         main: bool,
         stir: Callable[[], None],
@@ -67,6 +71,7 @@ class Session:
         self.backoff = Backoff(
             connection.backoff_initial, connection.backoff_max, connection.backoff_jitter, connection.stable_after
         )
+        self._bars = Bars(venue.name, venue.fetch_candles, self._on_mended)
         self.tape = Tape(venue, settings.backfill, desk.on_trade, report, desk.clock)
         self.connected = False  # whether the connection carried last had delivered anything
         self.delivering = False  # False while on trial
@@ -76,6 +81,7 @@ class Session:
         self._watchdog = watchdog
         self._budget = budget
         self._report = report
+        self._aside = aside
         self._main = main
         self._connect_timeout = connection.connect_timeout
         self._stir = stir
@@ -85,6 +91,7 @@ class Session:
         self._told_missing: set[str] = set()
         self._since: Mapping[str, int] = {}
         self._link: _Link | None = None
+        self._successor: _Link | None = None  # while it is to replace the link
 
     @property
     def last_data(self) -> float | None:
@@ -119,8 +126,16 @@ class Session:
         """Another venue delivers from now on."""
         self.delivering = False
         self._figured.clear()  # by the time it delivers again they are old
-        if self._link is not None:
-            self._link.intake.close()
+        for link in (self._link, self._successor):
+            if link is not None:
+                link.intake.close()
+
+    def close(self) -> Awaitable[Any]:
+        """The feed ends: what waits goes out, and nothing is fetched any more."""
+        if self.delivering:
+            self.tape.flush()
+        self.tape.close()
+        return self._bars.end()
 
     async def carry(self, since: Mapping[str, int], *, trial: bool = False) -> NoReturn:
         """Connect, deliver, and raise VenueError when it is over.
@@ -152,10 +167,14 @@ class Session:
             while True:
                 await self._until_worn(self._link)
                 self._link = await self._replaced(self._link, markets)
+                if self.delivering:
+                    self._link.intake.deliver()  # it may have been dialled while this was still a trial
         finally:
             self._dropped.cancel()
             self._hang_up(self._link)
             self._link = None
+            if not self.delivering:
+                self._figured.clear()  # a trial's figures went with it
             if self.delivering:
                 self.tape.lost()
                 self._watchdog.lost()
@@ -167,6 +186,15 @@ class Session:
         else:
             logger.info("{} {} on trial", event, self.venue.name)
 
+    def _on_mended(self, candle: Candle) -> None:
+        """A bar that an outage left open, closed from the venue's record."""
+        if self.delivering:
+            self._desk.on_candle(candle)
+
+    def _note(self, event: str, exchange: str, **details: Any) -> None:
+        """What happens while this delivers is the feed's own; what happens to a trial is told aside."""
+        (self._report if self.delivering else self._aside)(event, exchange, **details)
+
     def _dial(self, markets: Mapping[str, str]) -> _Link:
         self._budget.spend(self._desk.clock.monotonic())
         name, wanted, worn = self.venue.name, self._wanted, asyncio.Event()
@@ -175,14 +203,16 @@ class Session:
             self._watchdog,
             self.tape,
             name,
-            self._report,
+            self._note,
             stir=self._stir,
             delivering=self.delivering,
             main=self._main,
         )
-        subscription = Subscription(markets, wanted.channels, wanted.timeframes, self._desk.closed())
-        stream = self.venue.stream(subscription, intake, worn.set)
-        return _Link(stream, intake, asyncio.create_task(stream.run(), name=f"stream {name}"), worn)
+        channels, timeframes = tuple(wanted.channels), tuple(wanted.timeframes)
+        subscription = Subscription(markets, channels, timeframes, self._desk.closed())
+        stream = self.venue.stream(subscription, intake, self._bars, worn.set)
+        running = asyncio.create_task(stream.run(), name=f"stream {name}")
+        return _Link(stream, intake, running, worn, (channels, timeframes))
 
     def _hang_up(self, link: _Link) -> None:
         link.intake.close()
@@ -194,13 +224,15 @@ class Session:
             raise Disconnected(self.venue.name, f"no data within {self._connect_timeout:g} s of the dial")
 
     async def _until_worn(self, link: _Link) -> None:
+        if link.carries != (tuple(self._wanted.channels), tuple(self._wanted.timeframes)):
+            return  # more was subscribed since it was dialled
         limit = self.venue.profile.session_limit
         await self._wait(link, link.worn, None if limit is None else max(limit - EARLY, limit / 2))
 
     async def _replaced(self, old: _Link, markets: Mapping[str, str]) -> _Link:
         """The successor of a connection that the venue will cut: it carries data before the old one goes."""
         logger.info("{}: replacing the connection before the venue cuts it", self.venue.name)
-        new = self._dial(markets)
+        new = self._successor = self._dial(markets)
         try:
             await self._until_flowing(new)
             await self._wait(new, asyncio.Event(), OVERLAP)
@@ -209,12 +241,13 @@ class Session:
             if old.running.done() or (self._dropped is not None and self._dropped.done()):
                 raise
             logger.warning("{}: the connection could not be replaced: {}", self.venue.name, error.reason)
-            old.worn.clear()
-            asyncio.get_running_loop().call_later(ANEW, old.worn.set)
+            await self._wait(old, asyncio.Event(), ANEW)
             return old
         except BaseException:
             self._hang_up(new)
             raise
+        finally:
+            self._successor = None
         self._hang_up(old)
         return new
 
@@ -246,7 +279,7 @@ class Session:
         for symbol, reason in refusals.items():
             if symbol not in self._told_missing:
                 self._told_missing.add(symbol)
-                self._report("coin_unavailable", self.venue.name, coin=symbol, reason=reason)
+                self._note("coin_unavailable", self.venue.name, coin=symbol, reason=reason)
         if not markets:
             reasons = list(refusals.values())
             reason = reasons[0] if len(reasons) == 1 else f"does not list any of {', '.join(refusals)}"

@@ -35,7 +35,9 @@ class Subscribing:
 
         Returns a handle with ``cancel()``.
         """
-        return self._subscribe("prices", callback, coins, on_full)
+        handle = self._subscribe("prices", callback, coins, on_full)
+        self._ask_for_prices()
+        return handle
 
     def subscribe_trades(
         self, callback: Callable[[TradeEvent], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
@@ -44,7 +46,9 @@ class Subscribing:
 
         Trades that an outage kept back come with ``backfilled`` set, before those that came after them.
         """
-        return self._subscribe("trades", callback, coins, on_full)
+        handle = self._subscribe("trades", callback, coins, on_full)
+        self._ask(self._wanted.channels, "trades")
+        return handle
 
     def subscribe_candles(
         self,
@@ -55,13 +59,17 @@ class Subscribing:
         on_full: str = "drop_oldest",
     ) -> Subscription:
         """Call ``callback(Candle)`` on every update of a bar; ``closed`` is True exactly once per bar."""
-        return self._subscribe(self._candles(timeframe), callback, coins, on_full)
+        handle = self._subscribe(candles(known_timeframe(timeframe)), callback, coins, on_full)
+        self._ask_for_candles(timeframe)
+        return handle
 
     def subscribe_quotes(
         self, callback: Callable[[Quote], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
     ) -> Subscription:
         """Call ``callback(Quote)`` on every change of the best bid or ask."""
-        return self._subscribe(self._quotes(), callback, coins, on_full)
+        handle = self._subscribe("quotes", callback, coins, on_full)
+        self._ask(self._wanted.channels, "quotes")
+        return handle
 
     def subscribe_status(self, callback: Callable[[str, dict[str, Any]], Any]) -> Subscription:
         """Call ``callback(event, details)`` on everything that happens to the feed.
@@ -74,23 +82,31 @@ class Subscribing:
         self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
     ) -> AsyncIterator[PriceTick]:
         """The ticks of ``subscribe_price``, for ``async for``; ends when the feed disconnects."""
-        return self._iterate("prices", coins, on_full, size)
+        stream = self._iterate("prices", coins, on_full, size)
+        self._ask_for_prices()
+        return stream
 
     def trades(
         self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
     ) -> AsyncIterator[TradeEvent]:
         """The trades of ``subscribe_trades``, for ``async for``."""
-        return self._iterate("trades", coins, on_full, size)
+        stream = self._iterate("trades", coins, on_full, size)
+        self._ask(self._wanted.channels, "trades")
+        return stream
 
     def candles(
         self, coins: Coins = None, timeframe: str = "1m", *, on_full: str = "drop_oldest", size: int = BUFFER
     ) -> AsyncIterator[Candle]:
         """The candles of ``subscribe_candles``, for ``async for``."""
-        return self._iterate(self._candles(timeframe), coins, on_full, size)
+        stream = self._iterate(candles(known_timeframe(timeframe)), coins, on_full, size)
+        self._ask_for_candles(timeframe)
+        return stream
 
     def quotes(self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER) -> AsyncIterator[Quote]:
         """The quotes of ``subscribe_quotes``, for ``async for``."""
-        return self._iterate(self._quotes(), coins, on_full, size)
+        stream = self._iterate("quotes", coins, on_full, size)
+        self._ask(self._wanted.channels, "quotes")
+        return stream
 
     def events(self, *, on_full: str = "drop_oldest", size: int = BUFFER) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """The (event, details) pairs of ``subscribe_status``, for ``async for``."""
@@ -103,15 +119,13 @@ class Subscribing:
     def _iterate(self, channel: str, coins: Coins, on_full: str, size: int) -> AsyncIterator[Any]:
         return self._dispatcher.iterate(channel, watched(coins, self._wanted.coins), on_full, size)
 
-    def _candles(self, timeframe: str) -> str:
-        """The dispatcher's channel of a timeframe, which the venue is asked for."""
-        self._ask(self._wanted.timeframes, known_timeframe(timeframe))
-        self._ask(self._wanted.channels, "candles")
-        return candles(timeframe)
+    def _ask_for_prices(self) -> None:
+        if not {"trades", "ticker"} & set(self._wanted.channels):
+            self._ask(self._wanted.channels, "ticker")
 
-    def _quotes(self) -> str:
-        self._ask(self._wanted.channels, "quotes")
-        return "quotes"
+    def _ask_for_candles(self, timeframe: str) -> None:
+        self._ask(self._wanted.timeframes, timeframe)
+        self._ask(self._wanted.channels, "candles")
 
     def _ask(self, names: list[str], name: str) -> None:
         if name not in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from math import inf
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
 LOOK = 0.5  # seconds between two looks at which connections carry data
 REFUSED_COOLDOWN = 60.0  # seconds that a venue is left alone which does not do what is asked for
+AHEAD_AGAIN = 60.0  # seconds until that is tried again, if it failed
 AHEAD = 1.0  # seconds of data after which the next venue's markets are loaded ahead of need
 
 
@@ -85,9 +86,13 @@ class Supervisor:
         self._strays: asyncio.Task[None] | None = None
         self._stray_supervisor: Supervisor | None = None
         self._stray_coins: list[str] = []
-        self._ahead: set[str] = set()  # venues whose markets were asked for ahead of need
-        connection = settings.connection
-        self._policy = Failover(  # one attempt per venue until the first data, then as many as the settings say
+        self._ahead: dict[str, float] = {}  # venue -> when its markets were asked for ahead of need, monotonic seconds
+        self._final: set[str] = set()  # venues that said no themselves: waiting does not help
+        self._policy = self._policy_over(order)
+
+    def _policy_over(self, order: Sequence[ExchangeConfig]) -> Failover:
+        connection = self._settings.connection
+        return Failover(  # one attempt per venue until the first data, then as many as the settings say
             [config.name for config in order],
             1,
             connection.failback_after,
@@ -115,8 +120,11 @@ class Supervisor:
         try:
             await asyncio.to_thread(import_module, "exchanges.adapter")  # ccxt takes a second: not the loop's
             self._open()
-            self._dial(self.exchange)
-            while True:
+            if self._sessions:
+                self._dial(self.exchange)
+            else:
+                self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
+            while self._sessions:
                 await self._pause()
                 self._look(self._desk.clock.monotonic())
         finally:
@@ -168,13 +176,19 @@ class Supervisor:
         """Load the next venue's markets while all is well, so that a failover need not wait for them."""
         names = [config.name for config in self._order]
         following = names[(names.index(active.venue.name) + 1) % len(names)]
-        if following not in self._ahead and active.flowing_for(now) > AHEAD:
-            self._ahead.add(following)
-            self._dismiss(_loaded(self._sessions[following].venue))
+        venue = self._sessions[following].venue
+        due = self._ahead.get(following, -inf) + AHEAD_AGAIN
+        if not venue.loaded and now >= due and active.flowing_for(now) > AHEAD:
+            self._ahead[following] = now
+            self._dismiss(_loaded(venue))
 
     def _look_after_strays(self, active: Session) -> None:
         """Have the coins that the active venue does not list come from the next one that does."""
         missing = [coin.symbol for coin in active.missing]
+        if self._strays is not None and self._strays.done():  # a defect of ours, which must not end them in silence
+            error = None if self._strays.cancelled() else self._strays.exception()
+            logger.opt(exception=error).error("{} come anew after an unforeseen error", ", ".join(self._stray_coins))
+            self._stray_coins = []
         if missing == self._stray_coins:
             return
         self._stray_coins = missing
@@ -196,6 +210,7 @@ class Supervisor:
         session.backoff.note_disconnect(now)
         delay = session.backoff.delay_for(getattr(failure, "retry_after", None))
         self._due[name] = now + delay
+        (self._final.add if isinstance(failure, Refused | Blocked) else self._final.discard)(name)
         if session.delivering and (self.ready.done() or self.reasons.get(name) != failure.reason):
             self.reasons[name] = failure.reason  # before the first data, told once and not in every round
             if isinstance(failure, Blocked):
@@ -244,7 +259,7 @@ class Supervisor:
                 case failover.Exhausted(until, venue):
                     wait = f"{venue} is asked again in {until - now:.0f} s"
                     self._report("exhausted", venue, reason=f"no exchange is left, {wait}")
-                    if not self.ready.done() and not self._patient:
+                    if not self.ready.done() and not self._patient and self._final >= set(self._sessions):
                         self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
 
     def _relieve(self, left: str, to: str) -> None:
@@ -302,7 +317,12 @@ class Supervisor:
                 timeout=settings.connection.connect_timeout,
             )
             if config.name not in self._places:
-                venue = open_exchange(config.name, access)
+                try:
+                    venue = open_exchange(config.name, access)
+                except VenueError as error:  # it can't be set up like this: the others go on without it
+                    self.reasons[config.name] = error.reason
+                    self._report("error", config.name, error=error.reason)
+                    continue
                 self._places[config.name] = Place(venue, DialBudget(venue.profile.dials))
             place = self._places[config.name]
             self._sessions[config.name] = Session(
@@ -313,10 +333,14 @@ class Supervisor:
                 self._watchdog,
                 settings,
                 self._report,
+                self._aside,
                 main=self._main,
                 stir=self._stirred.set,
                 dismiss=self._dismiss,
             )
+        able = [config for config in self._order if config.name in self._sessions]
+        if able and able != list(self._order):
+            self._order, self._policy = able, self._policy_over(able)
 
     def _dismiss(self, closing: Coroutine[Any, Any, None]) -> None:
         self._dismiss_task(asyncio.create_task(closing, name="closing a stream"))
@@ -333,7 +357,7 @@ class Supervisor:
         for name in list(self._carrying):
             self._stop(name)
         for session in self._sessions.values():
-            session.tape.close()
+            self._dismiss(_awaited(session.close()))
         if self._main:  # the venues are shared with the supervisor of the strays
             for place in self._places.values():
                 self._dismiss(place.venue.close())
@@ -345,6 +369,10 @@ class Supervisor:
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+
+
+async def _awaited(end: Awaitable[Any]) -> None:
+    await end
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

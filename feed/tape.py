@@ -63,7 +63,8 @@ class Tape:
         outcome = continuity.accept(trade, now)
         if outcome is DELIVER:
             self._deliver(trade)
-            return True
+            newest = continuity.last_timestamp
+            return newest is None or trade.timestamp >= newest
         self._carry_out(trade.coin, outcome)
         if outcome.verdict is Verdict.LATE:
             self.late += 1
@@ -77,7 +78,7 @@ class Tape:
         now = self._clock.monotonic()
         for coin in symbols:
             if coin in self._coins and coin in self._left:
-                self._coins[coin].returned(since.get(coin, 0))
+                self._coins[coin].returned(since.get(coin))
             elif coin in self._coins:
                 self._coins[coin].resumed(now)
             else:

@@ -88,8 +88,9 @@ def header(
 ) -> str:
     """Return the line above the table."""
     connected = "not connected" if connected_for is None else f"connected {duration(connected_for)}"
+    shown = "STARTING" if state == "idle" else state.upper()
     return (
-        f" {'STARTING' if state == 'idle' else state.upper()}  {exchange or '-'}  {connected}  {message_rate:,.0f} msg/s  "
+        f" {shown}  {exchange or '-'}  {connected}  {message_rate:,.0f} msg/s  "
         f"reconnects {reconnects}  failovers {failovers}"
     )
 

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from exchanges import Access, Subscription, open_exchange
 from exchanges.adapter import Venue
+from exchanges.bars import Bars
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from exchanges.simulator import Simulator
 from exchanges.stream import Stream
@@ -86,12 +87,14 @@ async def streaming(
     await venue.load()
     wanted = Subscription({coin: venue.market(coin) for coin in coins}, channels, timeframes)
     heard = Heard()
-    running = Running(venue.stream(wanted, heard, lambda: None), heard)
+    bars = Bars(venue.name, venue.fetch_candles, heard.on_candle)
+    running = Running(venue.stream(wanted, heard, bars, lambda: None), heard)
     try:
         yield running
     finally:
         running.task.cancel()
         await asyncio.gather(running.task, return_exceptions=True)
+        await bars.end()
         await running.stream.close()
 
 

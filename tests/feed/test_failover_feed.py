@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from exchanges.simulator import Simulator
-from feed import FeedState, MarketFeed, StaleDataError
-from feed.settings import CircuitBreaker, Connection, Staleness
+from feed import FeedState, MarketFeed, NoExchangeAvailable, StaleDataError
+from feed.settings import CircuitBreaker, Connection, ExchangeConfig, Staleness
 from tests.support import Recorder, settings_for, taped_ids, until
 
 QUICK: dict[str, Any] = {
@@ -217,3 +217,68 @@ async def test_iterators_deliver_what_callbacks_do(secondary: Simulator) -> None
     assert seen == got.ids("BTC")[:20]
     events = [event async for event in feed.events()]
     assert events == []
+
+
+async def test_a_venue_that_cannot_be_set_up_is_left_out(secondary: Simulator) -> None:
+    """It has no market of the wanted type: told with its reason, and the next one carries the feed."""
+    settings = settings_for(secondary, **QUICK)
+    settings.exchanges.insert(0, ExchangeConfig("krakenfutures"))
+    feed = MarketFeed(settings=settings)
+    got = Recorder(feed)
+    async with feed:
+        assert feed.status.exchange == "binance"
+        assert [each["exchange"] for each in got.details("error")] == ["krakenfutures"]
+    settings.exchanges = settings.exchanges[:1]
+    with pytest.raises(NoExchangeAvailable, match=r"krakenfutures: .*no spot markets"):
+        await MarketFeed(settings=settings).connect()
+
+
+async def test_a_connection_stands_when_its_successor_is_refused(secondary: Simulator) -> None:
+    """It goes on with everything, candles included."""
+    venue = secondary["binance"]
+    feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: bool(got.candles))
+        with venue.refusing(503):
+            venue.shutdown_notice()
+            await until(lambda: len(venue.dials) == 2)
+            seen = len(got.candles)
+            await got.until(lambda: len(got.candles) > seen + 1)
+        assert "disconnected" not in got.events
+
+
+async def test_what_is_subscribed_while_the_connection_is_renewed_comes_too(secondary: Simulator) -> None:
+    feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
+    got = Recorder(feed)
+    timeframes: set[str] = set()
+    async with feed:
+        for timeframe in ("5m", "15m"):
+            feed.subscribe_candles(lambda candle: timeframes.add(candle.timeframe), timeframe=timeframe)
+            await until(lambda: len(secondary["binance"].dials) >= 2)
+        await until(lambda: timeframes == {"5m", "15m"})
+        assert "disconnected" not in got.events
+
+
+async def test_stopping_ends_a_feed_that_is_still_connecting(secondary: Simulator) -> None:
+    with secondary["binance"].partition():
+        feed = MarketFeed(settings=settings_for(secondary, **QUICK))
+        running = asyncio.create_task(asyncio.to_thread(feed.run, None))
+        await until(lambda: bool(secondary["binance"].dials) or feed.status.errors > 0)
+        await asyncio.to_thread(feed.stop)
+        await asyncio.wait_for(running, 10)
+    assert feed.status.state is FeedState.CLOSED
+
+
+async def test_a_trial_is_not_where_the_feed_is(primary: Simulator, secondary: Simulator) -> None:
+    """Bad frames of the venue on trial leave the name of the one that delivers alone."""
+    feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
+    got = Recorder(feed)
+    async with feed:
+        with primary["bybit"].partition():
+            await got.until_event("failover")
+            await got.until_event("connected", 2)
+        with primary["bybit"].malformed(0.5):
+            await got.until(lambda: any(each["exchange"] == "bybit" for each in got.details("bad_frame")))
+            assert "failback" not in got.events
+            assert feed.status.exchange == "binance"
