@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from loguru import logger
+from msgspec import json
 
 from exchanges.push import Latest, in_rows, pushed
 
@@ -40,11 +41,12 @@ def arm(
     on_other_frame: Callable[[Any], None],
     ws_url: str | None,
     timeout: float,
+    take: Callable[[str], bool] | None = None,
 ) -> None:
     """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
 
     ``on_other_frame`` sees each frame that delivered nothing. ``timeout``: seconds a dial may take; ccxt counts whole
-    ones.
+    ones. ``take`` is offered each text before ccxt is, and says whether it has delivered it.
     """
     handle, dispatch, resolve, reject, dial = (
         client.handle_message,
@@ -61,12 +63,17 @@ def arm(
         reading.frame = None
         reading.delivered = 0
         try:
-            handle(message)
+            if take is not None and type(message.data) is str and take(message.data):
+                client.last_message_at = reading.received_at // 1_000_000  # as ccxt's own handler does
+            else:
+                handle(message)
         except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue sends; anything may come out
             _salvage(message, error)
 
     def _salvage(message: Any, error: Exception) -> None:
         logger.opt(exception=error).debug("a frame could not be handled")
+        if reading.delivered and reading.frame is None:  # taken, and the listener raised
+            reading.frame = json.decode(message.data)
         # ccxt's handlers take the rows of a "data" list as they stand (read: Bybit, HashKey): the first ones are out
         rows = list(in_rows(reading.frame))[reading.delivered :]
         if not rows:

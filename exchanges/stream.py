@@ -10,8 +10,9 @@ from typing import Any
 from exchanges import normalize
 from exchanges.bars import Bars
 from exchanges.errors import Refused, VenueError
-from exchanges.events import Listener
+from exchanges.events import Listener, Quote, Ticker, TradeEvent
 from exchanges.fence import SAMPLE, Reading, arm
+from exchanges.hotpath import HotPath, unambiguous
 from exchanges.profiles import Profile
 from exchanges.push import Latest, Stores, Timeframes
 
@@ -106,7 +107,7 @@ class Stream:
         scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in coins}
         ids = {symbol: exchange.markets[symbol]["id"] for symbol in coins}
         named, texts = self._profile.trade_market, self._profile.trade_texts
-        timeframes, bars = self._wanted.timeframes, self._bars
+        markets, timeframes, bars = self._wanted.markets, self._wanted.timeframes, self._bars
         built = timeframes if self._builds_candles else ()
         flag = self._profile.candle_closed
         bars.begin(coins, timeframes, listener, native=not built)
@@ -114,15 +115,19 @@ class Stream:
         def bad_row(kind: str, row: Any) -> None:
             listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")
 
+        def traded(trade: TradeEvent) -> None:
+            listener.on_trade(trade)
+            bars.on_trade(markets[trade.coin], built, trade)
+
+        deliver_trade = traded if built else listener.on_trade
+
         def on_trade(symbol: str, row: Any) -> None:
             reading.delivered += 1
             trade = normalize.trade(row, coins[symbol], name, reading.received_at, scales[symbol])
             if trade is None or (named and not _says(row["info"], named, ids[symbol], texts)):
                 bad_row("trade", row)
             else:
-                listener.on_trade(trade)
-                if built:
-                    bars.on_trade(symbol, built, trade)
+                deliver_trade(trade)
 
         def on_ticker(symbol: str, row: Any) -> None:
             reading.delivered += 1
@@ -157,8 +162,20 @@ class Stream:
             if going_down is not None and going_down(frame):
                 self._on_going_down()
 
+        take = None
+        table = self._profile.hotpath
+        if table is not None and exchange.hotpath:
+            take = HotPath(
+                table,
+                unambiguous(exchange.markets_by_id, coins),
+                name,
+                reading,
+                {TradeEvent: deliver_trade, Ticker: listener.on_ticker, Quote: listener.on_quote},
+                lambda coin, info: exchange.tickers.stand(markets[coin], lambda: {"info": info()}),
+            ).take
+
         exchange.on_new_client = lambda client: arm(
-            client, reading, latest, listener.on_bad_frame, on_other_frame, ws_url, timeout
+            client, reading, latest, listener.on_bad_frame, on_other_frame, ws_url, timeout, take
         )
 
     def _calls(self, channel: str) -> Iterator[_Call]:
