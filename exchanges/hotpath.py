@@ -24,6 +24,13 @@ from exchanges.events import Quote, Ticker, TradeEvent
 Event = TradeEvent | Ticker | Quote
 
 
+class Reading(Protocol):
+    """What the connection is reading: :class:`exchanges.fence.Reading`."""
+
+    received_at: int
+    delivered: int
+
+
 class Frame(Protocol):
     """A decoded frame."""
 
@@ -43,49 +50,41 @@ class Table:
     ticker_info: Callable[[str], Any] | None = None
 
 
-class HotPath:
-    """One connection's: ``take`` delivers a frame's events through ``deliver``, by their type.
+def taker(
+    table: Table,
+    coins: Mapping[str, str],
+    exchange: str,
+    reading: Reading,
+    deliver: Mapping[type, Callable[[Any], None]],
+    stand: Callable[[str, Callable[[], Any]], None],
+) -> Callable[[str], bool]:
+    """One connection's hot path: delivers a text's events through ``deliver``, by their type, and says whether it has.
 
-    ``stand`` is told a ticker's coin and how to get its ``ticker_info``.
+    False means that nothing was delivered and ccxt is to read the text. ``stand`` is told a ticker's coin and how to
+    get its ``ticker_info``.
     """
+    # a closure, because its variables are nearer than attributes: this runs for every frame
+    width, fitting, info = table.width, table.decoders.get, table.ticker_info
 
-    def __init__(
-        self,
-        table: Table,
-        coins: Mapping[str, str],
-        exchange: str,
-        reading: Any,
-        deliver: Mapping[type, Callable[[Any], None]],
-        stand: Callable[[str, Callable[[], Any]], None],
-    ) -> None:
-        self._width = table.width
-        self._decoders = table.decoders
-        self._info = table.ticker_info
-        self._coins = coins
-        self._exchange = exchange
-        self._reading = reading
-        self._deliver = deliver
-        self._stand = stand
-
-    def take(self, text: str) -> bool:
-        """Deliver what ``text`` says; False, and nothing delivered, when ccxt is to read it."""
-        reading = self._reading
-        for decode in self._decoders.get(text[: self._width], ()):
+    def take(text: str) -> bool:
+        for decode in fitting(text[:width], ()):
             try:
                 frame = decode(text)
             except (MsgspecError, RecursionError):
                 continue
-            events = frame.events(self._coins, self._exchange, reading.received_at)
+            events = frame.events(coins, exchange, reading.received_at)
             # an escape can hide what the venue's own parser would refuse; no venue here sends any
             if not events or "\\" in text:
                 return False
             for event in events:
                 reading.delivered += 1
-                if self._info is not None and type(event) is Ticker:
-                    self._stand(event.coin, partial(self._info, text))
-                self._deliver[type(event)](event)
+                if info is not None and type(event) is Ticker:
+                    stand(event.coin, partial(info, text))
+                deliver[type(event)](event)
             return True
         return False
+
+    return take
 
 
 def unambiguous(markets_by_id: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from exchanges.bars import Bars
 from exchanges.errors import Refused, VenueError
 from exchanges.events import Listener, Quote, Ticker, TradeEvent
 from exchanges.fence import SAMPLE, Reading, arm
-from exchanges.hotpath import HotPath, unambiguous
+from exchanges.hotpath import taker, unambiguous
 from exchanges.profiles import Profile
 from exchanges.push import Latest, Stores, Timeframes
 
@@ -165,14 +165,14 @@ class Stream:
         take = None
         table = self._profile.hotpath
         if table is not None and exchange.hotpath:
-            take = HotPath(
+            take = taker(
                 table,
                 unambiguous(exchange.markets_by_id, coins),
                 name,
                 reading,
                 {TradeEvent: deliver_trade, Ticker: listener.on_ticker, Quote: listener.on_quote},
                 lambda coin, info: exchange.tickers.stand(markets[coin], lambda: {"info": info()}),
-            ).take
+            )
 
         exchange.on_new_client = lambda client: arm(
             client, reading, latest, listener.on_bad_frame, on_other_frame, ws_url, timeout, take
