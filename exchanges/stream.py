@@ -163,11 +163,11 @@ class Stream:
                 self._on_going_down()
 
         take = None
-        table = self._profile.hotpath
-        if table is not None and exchange.hotpath:
+        table, ids = self._profile.hotpath, unambiguous(exchange.markets_by_id, coins)
+        if table is not None and ids and exchange.hotpath:
             take = taker(
                 table,
-                unambiguous(exchange.markets_by_id, coins),
+                ids,
                 name,
                 reading,
                 {TradeEvent: deliver_trade, Ticker: listener.on_ticker, Quote: listener.on_quote},

@@ -100,6 +100,7 @@ def name(request: pytest.FixtureRequest) -> str:
 async def pair(name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
     """Frames are read at one moment, so that the events can be compared whole."""
     monkeypatch.setattr("exchanges.fence.time.time_ns", lambda: NOW * 1_000_000 + 987)
+    monkeypatch.setattr("ccxt.pro.Exchange.timeout_on_exit", 0)  # ms that ccxt waits for nothing here
     async with Simulator(venues=(name,), rate=0) as simulator:
         lines = []
         async with opened(name, simulator) as hot, opened(name, simulator, options={"hotpath": False}) as cold:
@@ -231,8 +232,10 @@ async def test_fields_that_are_not_used_may_be_missing(pair: Pair) -> None:
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
 async def test_the_hot_path_can_be_turned_off(pair: Pair, frame: Any) -> None:
+    """The option is ours and does not reach ccxt."""
     pair.receive(text(frame))
     assert pair.cold.by_ccxt == 1
+    assert "hotpath" not in pair.cold.exchange.options
 
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
@@ -272,8 +275,8 @@ async def test_every_place_with_every_known_key_more(pair: Pair, frame: Any) -> 
         if isinstance(holder, dict):
             inside = text(holder)
             for key in KEYS:
-                for value in ("1", None, {}):
-                    more = f"{json.dumps(key)}:{text(value)}"
+                for value in ('"1"', "null", "{}"):
+                    more = f"{json.dumps(key)}:{value}"
                     for longer in (f"{inside[:-1]},{more}}}", f"{{{more},{inside[1:]}"):
                         pair.receive(text(frame).replace(inside, longer, 1))
 
