@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -102,8 +103,13 @@ def test_a_ticker_that_went_past_the_store_stands_in_it_when_it_is_looked_for(de
     tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
     tickers["BTC/USDT"] = {"last": 1}
     made = []
+
+    def make(last: int) -> Any:
+        made.append(last)
+        return {"last": last}
+
     for last in (2, 3):
-        tickers.stand("BTC/USDT", lambda last=last: made.append(last) or {"last": last})  # type: ignore[misc] # lambda default
+        tickers.stand("BTC/USDT", partial(make, last))
     assert Exchange.safe_value(tickers, "BTC/USDT") == {"last": 3}
     assert Exchange.safe_value(tickers, "BTC/USDT") is tickers["BTC/USDT"]
     assert Exchange.safe_value(tickers, "ETH/USDT") is None
