@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 from msgspec import Meta, MsgspecError, Struct, json
@@ -101,9 +102,6 @@ def unambiguous(markets_by_id: Mapping[str, Sequence[Any]], wanted: Mapping[str,
     }
 
 
-_ABSURD = 1e15
-
-
 def _whole(ticker: Ticker | None) -> Sequence[Ticker]:
     """``ticker`` when it has its day's figures from the venue; ccxt works out what is missing."""
     return () if ticker is None or ticker.volume_24h is None or ticker.change_24h is None else (ticker,)
@@ -161,7 +159,7 @@ class _BinanceTicker(Struct, tag_field="e", tag="24hrTicker", forbid_unknown_fie
     def events(self, coins: Mapping[str, str], exchange: str, received_at: int) -> Sequence[Ticker]:
         coin = coins.get(self.s)
         # a change of "0.000" is rounded: ccxt works it out from the open
-        if coin is None or not self.P or not 0.0 < self.o < _ABSURD:
+        if coin is None or not self.P or not 0.0 < self.o < inf:
             return ()
         row = {
             "last": self.c, "timestamp": self.C, "quoteVolume": self.q, "percentage": self.P,
@@ -267,7 +265,7 @@ class _BybitTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
             return ()
         percent = float(f"{day.price24hPcnt}e2")
         # a change of zero may be rounded: ccxt works it out from the open
-        if not percent or not 0.0 < day.prevPrice24h < _ABSURD or not 0.0 <= day.volume24h < _ABSURD:
+        if not percent or not 0.0 < day.prevPrice24h < inf or not 0.0 <= day.volume24h < inf:
             return ()
         row = {
             "last": day.lastPrice, "timestamp": self.ts, "quoteVolume": day.turnover24h, "percentage": percent,
