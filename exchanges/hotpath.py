@@ -56,13 +56,14 @@ def taker(
     coins: Mapping[str, str],
     exchange: str,
     reading: Reading,
+    seen: set[tuple[type, str]],
     deliver: Mapping[type, Callable[[Any], None]],
     stand: Callable[[str, Callable[[], Any]], None],
 ) -> Callable[[str], bool]:
     """One connection's hot path: delivers a text's events through ``deliver``, by their type, and says whether it has.
 
-    False means that nothing was delivered and ccxt is to read the text. ``stand`` is told a ticker's coin and how to
-    get its ``ticker_info``.
+    False means that nothing was delivered and ccxt is to read the text. ``seen`` keeps which kinds of events came of
+    which coins; ``stand`` is told a ticker's coin and how to get its ``ticker_info``.
     """
     # a closure, because its variables are nearer than attributes: this runs for every frame
     width, fitting, info = table.width, table.decoders.get, table.ticker_info
@@ -78,10 +79,12 @@ def taker(
             if not events or "\\" in text:
                 return False
             for event in events:
+                kind, coin = type(event), event.coin
                 reading.delivered += 1
-                if info is not None and type(event) is Ticker:
-                    stand(event.coin, partial(info, text))
-                deliver[type(event)](event)
+                seen.add((kind, coin))
+                if info is not None and kind is Ticker:
+                    stand(coin, partial(info, text))
+                deliver[kind](event)
             return True
         return False
 
@@ -207,7 +210,7 @@ class _BybitRow(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     p: float
     v: float
     S: str
-    s: Any = None  # ccxt goes by the topic
+    s: str
     L: Any = None
     BT: Any = None
     RPI: Any = None
@@ -229,7 +232,7 @@ class _BybitTrades(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
         sound = normalize.sound_trade
         for row in self.data:
             sold = _SOLD.get(row.S)
-            if sold is None or not row.i:
+            if sold is None or not row.i or row.s != market_id:
                 return ()
             trade = sound(coin, row.p, row.v, sold, row.T, exchange, row.i, received_at)
             if trade is None:

@@ -73,6 +73,7 @@ class Stream:
         self._translate = translate
         self.close = release
         self._reading = Reading()
+        self._taken: set[tuple[type, str]] = set()  # event type and coin of what came without ccxt
         self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
         native = "candles" in channels_of(exchange.has)
         self._builds_candles = "candles" in wanted.channels and "trades" in wanted.channels and not native
@@ -163,13 +164,14 @@ class Stream:
                 self._on_going_down()
 
         take = None
-        table, ids = self._profile.hotpath, unambiguous(exchange.markets_by_id, coins)
-        if table is not None and ids and exchange.hotpath:
+        table, known = self._profile.hotpath, unambiguous(exchange.markets_by_id, coins)
+        if table is not None and known and exchange.hotpath:
             take = taker(
                 table,
-                ids,
+                known,
                 name,
                 reading,
+                self._taken,
                 {TradeEvent: deliver_trade, Ticker: listener.on_ticker, Quote: listener.on_quote},
                 lambda coin, info: exchange.tickers.stand(markets[coin], lambda: {"info": info()}),
             )
@@ -213,11 +215,15 @@ class Stream:
         exchange = self._exchange
         kept = {"trades": exchange.trades, "ticker": exchange.tickers, "quotes": exchange.bidsasks}.get(call.channel)
         if kept is not None:
-            return any(kept.get(symbol) for symbol in call.symbols)
+            kind = _EVENTS[call.channel]
+            return any(kept.get(symbol) or (kind, self._coins[symbol]) in self._taken for symbol in call.symbols)
         return any(any(exchange.ohlcvs[symbol].values()) for symbol in call.symbols)
 
     def _unavailable(self, channel: str, symbols: Iterable[str], reason: str) -> None:
         self._listener.on_unavailable(channel, [self._coins[symbol] for symbol in symbols], reason)
+
+
+_EVENTS: Mapping[str, type] = {"trades": TradeEvent, "ticker": Ticker, "quotes": Quote}
 
 
 def _says(info: Mapping[str, Any], named: str, market_id: str, texts: Iterable[str]) -> bool:
