@@ -196,6 +196,7 @@ class _Hooks:
     rest_url: str | None = None
     on_new_client: Any = None
     keyless: frozenset[str] = frozenset()
+    hotpath = True
     answered: tuple[int, Any] = (0, {})
 
     def client(self, url: str) -> Any:
@@ -239,6 +240,7 @@ def _session(profile: Profile, access: Access) -> Any:
     """A ccxt.pro instance set up for one venue; it opens nothing until it is asked for something."""
     options = dict(access.options)
     sandbox = profile.sandbox or bool(options.pop("sandbox", False))
+    hotpath = options.pop("hotpath", True) is not False
     exchange = _class(profile.ccxt_id)({"enableRateLimit": True, "timeout": int(access.timeout * 1000)})
     if sandbox:
         if not profile.testnet or not exchange.urls.get("test"):
@@ -253,6 +255,7 @@ def _session(profile: Profile, access: Access) -> Any:
     exchange.options = exchange.deep_extend(exchange.options, options)
     exchange.rest_url = access.rest_url
     exchange.keyless = profile.keyless
+    exchange.hotpath = hotpath
     if access.proxy is not None:
         kinds = ("socksProxy", "wsSocksProxy") if access.proxy.startswith("socks") else ("httpsProxy", "wssProxy")
         for kind in kinds:

@@ -17,7 +17,7 @@ from typing import Any
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 
-__all__ = ["candle", "milliseconds", "quote", "ticker", "trade"]
+__all__ = ["candle", "milliseconds", "quote", "sound_trade", "ticker", "trade"]
 
 _ABSURD = 1e15  # no price or quantity of a listed market comes near it; an id in the wrong place does
 _ABSURD_VOLUME = 1e21  # turnovers in weak currencies and volumes of dust coins are far larger than prices
@@ -47,18 +47,35 @@ def trade(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1
             is_buyer_maker = _SIDES[row["side"]]
         except (KeyError, TypeError):  # TypeError: a side that can't be hashed
             return _any_trade(row, coin, exchange, received_at, scale)
-        if (
-            type(price) is float
-            and type(amount) is float
-            and type(timestamp) is int
-            and type(trade_id) is str
-            and 0.0 < price < _ABSURD
-            and 0.0 < (quantity := amount * scale) < _ABSURD
-            and _EARLIEST <= timestamp <= received_at // 1_000_000 + _AHEAD
-            and "e+" not in trade_id
-        ):
-            return TradeEvent(coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id, received_at)
+        if type(price) is float and type(amount) is float and type(timestamp) is int and type(trade_id) is str:
+            sound = sound_trade(coin, price, amount * scale, is_buyer_maker, timestamp, exchange, trade_id, received_at)
+            if sound is not None:
+                return sound
     return _any_trade(row, coin, exchange, received_at, scale)
+
+
+def sound_trade(
+    coin: str,
+    price: float,
+    quantity: float,
+    is_buyer_maker: bool,
+    timestamp: int,
+    exchange: str,
+    trade_id: str,
+    received_at: int,
+) -> TradeEvent | None:
+    """The trade of values that have their types already, or None where one of them is out of the ordinary.
+
+    None is not the last word: :func:`trade` looks closer.
+    """
+    if (
+        0.0 < price < _ABSURD
+        and 0.0 < quantity < _ABSURD
+        and _EARLIEST <= timestamp <= received_at // 1_000_000 + _AHEAD
+        and "e+" not in trade_id
+    ):
+        return TradeEvent(coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id, received_at)
+    return None
 
 
 def ticker(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1.0) -> Ticker | None:

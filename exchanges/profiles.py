@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from exchanges.hotpath import BINANCE, BYBIT, Table
 from exchanges.names import ALIASES, canonical, exchange_names, nearest
 
 CandleFlag = Callable[[Any, Any], bool | None]
@@ -55,6 +56,7 @@ class Profile:
     fetches: int = 60  # such requests per minute that the venue allows
     session_limit: float | None = None  # seconds after which the venue cuts a connection
     going_down: Callable[[Any], bool] | None = None  # whether a frame announces that the venue will cut it
+    hotpath: Table | None = None  # the frames that are read without ccxt
     note: str = ""
 
 
@@ -63,7 +65,8 @@ class Access:
     """How to reach a venue. ``timeout`` in seconds, per REST request and per dial.
 
     ``rest_url`` and ``ws_url`` replace the scheme and host of every address. ``options`` are handed to ccxt as they
-    are, but for ``sandbox: true``, which asks for the venue's testnet.
+    are, but for ``sandbox: true``, which asks for the venue's testnet, and ``hotpath: false``, which has ccxt read
+    every frame.
     """
 
     market_type: str = "spot"
@@ -101,6 +104,7 @@ def _binance(name: str, *, sandbox: bool = False, testnet: bool = True, note: st
         keyless=frozenset({"historicalTrades"}),  # since 2023-08: binance-connector-python 3.2.0, changelog
         session_limit=86_400,
         going_down=_binance_going_down,
+        hotpath=BINANCE,
         note=note,
     )
 
@@ -117,6 +121,7 @@ def _bybit(name: str, *, sandbox: bool = False, note: str = "") -> Profile:
         recent_limit=60,  # on spot: Bybit v5, recent public trades
         fetches=600,  # 600 within 5 s: Bybit v5, rate limits
         candle_closed=_bybit_candle_closed,
+        hotpath=BYBIT,
         note=note,
     )
 

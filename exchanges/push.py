@@ -68,7 +68,18 @@ class Latest(dict[str, Any]):
         self._wanted = frozenset(wanted)
         self._listed = listed
         self._deliver = deliver
+        self._standing: dict[str, Callable[[], Row]] = {}
         self.last: Row = None
+
+    def stand(self, symbol: str, make: Callable[[], Row]) -> None:
+        """The newest row of ``symbol`` was delivered past this store; ``make`` makes it when a handler looks for it."""
+        self.pop(symbol, None)
+        self._standing[symbol] = make
+
+    def __missing__(self, symbol: str) -> Row:
+        row = self._standing.pop(symbol)()
+        super().__setitem__(symbol, row)
+        return row
 
     def __setitem__(self, symbol: str, row: Row) -> None:
         if symbol not in self._listed:

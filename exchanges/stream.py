@@ -10,8 +10,9 @@ from typing import Any
 from exchanges import normalize
 from exchanges.bars import Bars
 from exchanges.errors import Refused, VenueError
-from exchanges.events import Listener
+from exchanges.events import Listener, Quote, Ticker, TradeEvent
 from exchanges.fence import SAMPLE, Reading, arm
+from exchanges.hotpath import taker, unambiguous
 from exchanges.profiles import Profile
 from exchanges.push import Latest, Stores, Timeframes
 
@@ -74,6 +75,7 @@ class Stream:
         self._translate = translate
         self.close = release
         self._reading = Reading()
+        self._taken: set[tuple[type, str]] = set()  # event type and coin of what came without ccxt
         self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
         native = "candles" in channels_of(exchange.has)
         self._builds_candles = "candles" in wanted.channels and "trades" in wanted.channels and not native
@@ -106,7 +108,7 @@ class Stream:
         scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in coins}
         ids = {symbol: exchange.markets[symbol]["id"] for symbol in coins}
         named, texts = self._profile.trade_market, self._profile.trade_texts
-        timeframes, bars = self._wanted.timeframes, self._bars
+        markets, timeframes, bars = self._wanted.markets, self._wanted.timeframes, self._bars
         built = timeframes if self._builds_candles else ()
         flag = self._profile.candle_closed
         connection = bars.begin(coins, timeframes, self._wanted.closed, native=not built)
@@ -114,15 +116,20 @@ class Stream:
         def bad_row(kind: str, row: Any) -> None:
             listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")
 
+        def traded(trade: TradeEvent) -> None:
+            listener.on_trade(trade)
+            for candle in bars.on_trade(connection, markets[trade.coin], built, trade):
+                listener.on_candle(candle)
+
+        deliver_trade = traded if built else listener.on_trade
+
         def on_trade(symbol: str, row: Any) -> None:
             reading.delivered += 1
             trade = normalize.trade(row, coins[symbol], name, reading.received_at, scales[symbol])
             if trade is None or (named and not _says(row["info"], named, ids[symbol], texts)):
                 bad_row("trade", row)
             else:
-                listener.on_trade(trade)
-                for candle in bars.on_trade(connection, symbol, built, trade) if built else ():
-                    listener.on_candle(candle)
+                deliver_trade(trade)
 
         def on_ticker(symbol: str, row: Any) -> None:
             reading.delivered += 1
@@ -160,8 +167,21 @@ class Stream:
             if going_down is not None and going_down(frame):
                 self._on_going_down()
 
+        take = None
+        table, known = self._profile.hotpath, unambiguous(exchange.markets_by_id, coins)
+        if table is not None and known and exchange.hotpath:
+            take = taker(
+                table,
+                known,
+                name,
+                reading,
+                self._taken,
+                {TradeEvent: deliver_trade, Ticker: listener.on_ticker, Quote: listener.on_quote},
+                lambda coin, info: exchange.tickers.stand(markets[coin], lambda: {"info": info()}),
+            )
+
         exchange.on_new_client = lambda client: arm(
-            client, reading, latest, listener.on_bad_frame, on_other_frame, ws_url, timeout
+            client, reading, latest, listener.on_bad_frame, on_other_frame, ws_url, timeout, take
         )
 
     def _calls(self, channel: str) -> Iterator[_Call]:
@@ -199,11 +219,15 @@ class Stream:
         exchange = self._exchange
         kept = {"trades": exchange.trades, "ticker": exchange.tickers, "quotes": exchange.bidsasks}.get(call.channel)
         if kept is not None:
-            return any(kept.get(symbol) for symbol in call.symbols)
+            kind = _EVENTS[call.channel]
+            return any(kept.get(symbol) or (kind, self._coins[symbol]) in self._taken for symbol in call.symbols)
         return any(any(exchange.ohlcvs[symbol].values()) for symbol in call.symbols)
 
     def _unavailable(self, channel: str, symbols: Iterable[str], reason: str) -> None:
         self._listener.on_unavailable(channel, [self._coins[symbol] for symbol in symbols], reason)
+
+
+_EVENTS: Mapping[str, type] = {"trades": TradeEvent, "ticker": Ticker, "quotes": Quote}
 
 
 def _says(info: Mapping[str, Any], named: str, market_id: str, texts: Iterable[str]) -> bool:

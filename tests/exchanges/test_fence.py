@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,7 @@ from ccxt.async_support.base.ws.client import Client
 
 from exchanges.fence import SAMPLE, Reading, arm, redirect
 from exchanges.push import Latest, Stores
+from tests.support import until
 
 Handler = Callable[[Any, Any], None]
 
@@ -198,3 +201,60 @@ async def test_the_dial_goes_to_the_venue_when_the_settings_say_nothing() -> Non
 async def test_ccxt_gets_whole_seconds_for_the_dial(seconds: float, ms: int) -> None:
     """Below one second it would cut to none at all."""
     assert Armed(lambda client, frame: None, timeout=seconds).client.connectionTimeout == ms
+
+
+class Reader:
+    """As much of an aiohttp connection as ccxt's client looks at: messages that wait, with their sizes."""
+
+    closed = False
+
+    def __init__(self, *waiting: tuple[WSMessage, int]) -> None:
+        self._buffer = deque(waiting)
+        self._conn = self.protocol = self._payload = self
+        self.read: list[tuple[WSMessage, int]] = []
+
+    async def receive(self) -> WSMessage:
+        if not self._buffer:
+            await asyncio.Event().wait()
+        self.read.append(self._buffer.popleft())
+        return self.read[-1][0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+async def test_what_waits_is_read_in_order_and_accounted_for(armed: Armed, count: int) -> None:
+    """aiohttp stops reading when its count of what waits never falls: the same sizes as with ccxt's own loop."""
+    read = []
+    own = Client("wss://venue.example", lambda client, frame: None, *[lambda *args: None] * 3)
+    for client in (armed.client, own):
+        client.connection = Reader(*((text({"data": [row(number)]}), 100 + number) for number in range(count)))
+        client.asyncio_loop = asyncio.get_running_loop()
+        client.receive_loop()
+        await until(lambda client=client: client.connection.read and not client.connection._buffer)  # type: ignore[misc] # lambda default
+        read.append([size for _, size in client.connection.read])
+        client.connection.closed = True
+    assert ids(armed) == list(range(count))
+    assert read[0] == read[1]
+    assert read[0][0] >= sum(range(100, 100 + count))
+
+
+async def test_a_text_that_is_taken_never_reaches_ccxt() -> None:
+    """And one that is not does, whole."""
+    frames: list[Any] = []
+    taken: list[str] = []
+    told: list[Any] = []
+    reading = Reading()
+    client = Client("wss://venue.example", lambda client, frame: frames.append(frame), *[lambda *args: None] * 3)
+
+    def take(data: str) -> bool:
+        if '"hot"' not in data:
+            return False
+        reading.delivered += 1
+        taken.append(data)
+        return True
+
+    arm(client, reading, (), told.append, told.append, None, 10.0, take)
+    client.handle_message(text({"hot": 1}))
+    client.handle_message(text({"cold": 1}))
+    client.handle_message(WSMessage(WSMsgType.BINARY, b'{"hot":2}', None))
+    assert taken == ['{"hot": 1}']
+    assert frames == told == [{"cold": 1}, {"hot": 2}]

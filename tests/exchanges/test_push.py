@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -95,6 +96,27 @@ def test_assigning_a_ticker_delivers_it_and_keeps_the_newest_of_each_market(deli
     assert delivered == [("BTC/USDT", {"symbol": "BTC/USDT", "last": number}) for number in range(100)]
     assert tickers == {symbol: {"symbol": symbol, "last": 99} for symbol in listed}
     assert tickers.last is tickers["BTC/USDT"]
+
+
+def test_a_ticker_that_went_past_the_store_stands_in_it_when_it_is_looked_for(delivered: Delivered) -> None:
+    """It is made then, once, and delivered never; the next one takes its place."""
+    tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
+    tickers["BTC/USDT"] = {"last": 1}
+    made = []
+
+    def make(last: int) -> Any:
+        made.append(last)
+        return {"last": last}
+
+    for last in (2, 3):
+        tickers.stand("BTC/USDT", partial(make, last))
+    assert Exchange.safe_value(tickers, "BTC/USDT") == {"last": 3}
+    assert Exchange.safe_value(tickers, "BTC/USDT") is tickers["BTC/USDT"]
+    assert Exchange.safe_value(tickers, "ETH/USDT") is None
+    assert made == [3]
+    tickers["BTC/USDT"] = {"last": 4}
+    assert tickers["BTC/USDT"] == {"last": 4}
+    assert delivered == [("BTC/USDT", {"last": 1}), ("BTC/USDT", {"last": 4})]
 
 
 def test_a_ticker_of_no_market_is_an_error(delivered: Delivered) -> None:
