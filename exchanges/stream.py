@@ -141,7 +141,7 @@ class Stream:
 
         def on_quote(symbol: str, row: Any) -> None:
             reading.delivered += 1
-            quote = normalize.quote(row, coins[symbol], name, reading.received_at)
+            quote = normalize.quote(row, coins[symbol], name, reading.received_at, scales[symbol])
             if quote is None:
                 bad_row("quote", row)
             else:
