@@ -92,6 +92,7 @@ async def test_a_cut_while_subscribing_is_followed_by_all_subscriptions(venue_na
         await feed.disconnect()
 
 
+@pytest.mark.parametrize("venue_name", ["binance"])
 async def test_without_an_acknowledgement_and_data_the_dial_is_given_up(venue_name: str, seed: str) -> None:
     """The venue takes the connection and says nothing at all; once it speaks again, the next dial works."""
     async with simulated(venue_name, seed) as simulator:
@@ -137,6 +138,7 @@ async def test_rest_that_is_down_at_the_first_connect_is_named(venue_name: str, 
         await feed.disconnect()
 
 
+@pytest.mark.parametrize("venue_name", ["bybit"])
 async def test_a_websocket_that_is_down_while_rest_is_up_is_named(venue_name: str, seed: str) -> None:
     async with simulated(venue_name, seed) as simulator, nothing_left():
         venue = only(simulator)
@@ -157,7 +159,7 @@ async def test_slow_rest_delays_and_does_not_fail(venue_name: str, seed: str) ->
     """The 24 h figures hold up the stream for a moment, and not at all once they are known."""
     async with simulated(venue_name, seed) as simulator:
         venue = only(simulator)
-        with venue.slow_rest(0.5):
+        with venue.slow_rest(0.3):
             async with feeding(quick(simulator)) as (_, got):
                 assert "error" not in got.events
                 venue.cut()
@@ -173,7 +175,7 @@ async def test_rest_slower_than_the_timeout_is_named_and_left(venue_name: str, s
         settings.connection.connect_timeout = 0.5
         feed = MarketFeed(settings=settings)
         with only(simulator).slow_rest(1.2):
-            reasons = await refused(feed, 1.5)
+            reasons = await refused(feed, 1)
         assert "no answer in time" in reasons[venue_name]
 
 
@@ -202,20 +204,20 @@ async def test_retry_after_on_the_upgrade_is_a_floor(venue_name: str, seed: str,
         venue = only(simulator)
         feed = MarketFeed(settings=quick(simulator))
         got = Witness(feed)
-        with venue.refusing(status, retry_after=1.2):
+        with venue.refusing(status, retry_after=0.8):
             connecting = asyncio.create_task(feed.connect())
             again = await got.until_event("reconnecting")
-            assert again["delay"] == 1.2
+            assert again["delay"] == 0.8
             assert str(status) in got.details("error")[0]["error"]
         await connecting
         assert len(venue.dials) == 2
-        assert venue.dials[1] - venue.dials[0] >= 1.2
+        assert venue.dials[1] - venue.dials[0] >= 0.8
         await feed.disconnect()
 
 
 @pytest.mark.parametrize(
     ("venue_name", "status", "header"),
-    [("binance", 418, "Retry-After"), ("binance", 429, "retry-after"), ("bybit", 429, "Retry-After")],
+    [("binance", 418, "Retry-After"), ("bybit", 429, "retry-after")],
 )
 async def test_retry_after_on_rest_is_a_floor(venue_name: str, seed: str, status: int, header: str) -> None:
     """In whatever case the venue's edge writes the header."""

@@ -54,6 +54,7 @@ async def test_every_way_to_close_is_followed_by_a_reconnect_without_a_trade_los
             assert venue.violations == []
 
 
+@pytest.mark.parametrize("venue_name", ["bybit"])
 async def test_a_partition_heals(venue_name: str, seed: str) -> None:
     """Nothing gets through for a while: told, retried with growing delays, and made good afterwards."""
     async with simulated(venue_name, seed, rate=20) as simulator:
@@ -156,7 +157,7 @@ async def ping_flood(connection: web.WebSocketResponse) -> None:
 
 @pytest.mark.parametrize(
     ("venue_name", "afterwards"),
-    [("binance", only_pings), ("binance", only_pongs), ("bybit", only_pongs), ("bybit", ping_flood)],
+    [("binance", only_pings), ("bybit", only_pongs), ("binance", ping_flood)],
 )
 async def test_a_connection_that_is_only_half_open_is_replaced(
     venue_name: str, seed: str, afterwards: Afterwards
@@ -207,14 +208,14 @@ TWENTY = ("BTC", "ETH", "SOL", "BNB", "XRP", "DOGE", "ADA", "TRX", "AVAX", "LINK
 async def test_one_coin_of_twenty_that_stalls_is_told_and_disturbs_nobody(venue_name: str, seed: str) -> None:
     async with simulated(venue_name, seed, rate=400, coins=TWENTY) as simulator:
         venue = only(simulator)
-        staleness = Staleness(feed_stale_after=2, coin_stale_after=2, reconnect_after=4)
+        staleness = Staleness(feed_stale_after=2, coin_stale_after=1.2, reconnect_after=4)
         async with feeding(quick(simulator, coins=TWENTY, staleness=staleness)) as (feed, got):
             await got.until(lambda: len(got.prices) > 0 and len({tick.coin for tick in got.prices}) == 20)
             with venue.silent("SOL"):
                 await got.until(lambda: any(each["coin"] == "SOL" for each in got.details("coin_stale")))
                 for coin in TWENTY:
                     if coin != "SOL":
-                        assert feed.require_fresh(coin, max_age=2 + 1).coin == coin
+                        assert feed.require_fresh(coin, max_age=3).coin == coin
                 assert feed.status.state is FeedState.LIVE
             await got.until(lambda: any(each["coin"] == "SOL" for each in got.details("coin_recovered")))
             assert {"disconnected", "feed_stale", "reconnecting"} & set(got.events) == set()
