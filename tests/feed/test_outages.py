@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 
+from exchanges import Access, Subscription, open_exchange
+from exchanges.bars import Bars
 from exchanges.simulator import Simulator
 from feed import MarketFeed, TradeEvent
 from feed.settings import Connection, Staleness
@@ -238,3 +244,32 @@ async def test_a_bar_that_ends_while_its_venue_is_on_trial_is_closed(binance: Si
                 await got.until_event("failover", 2)
                 await got.until(lambda: bool(closed_bars(got, "BTC")))
     assert closed_bars(got, "BTC") == [opened]
+
+
+async def test_a_closed_connection_leaves_little_to_the_collector(binance: Simulator) -> None:
+    """ccxt's objects refer to one another, so they wait for a full collection: hundreds of dials must not add up."""
+    venue = open_exchange("binance", Access(rest_url=binance.rest_url, ws_url=binance.ws_url))
+    await venue.load()
+    wanted = Subscription({coin: venue.market(coin) for coin in ("BTC", "ETH", "SOL")}, ["trades", "ticker", "candles"])
+    bars = Bars("binance", venue.fetch_candles, lambda candle: None)
+
+    async def connect() -> None:
+        stream = venue.stream(wanted, Mock(), bars, lambda: None)
+        running = asyncio.create_task(stream.run())
+        await until(lambda: any(each.subscriptions for each in binance["binance"].connections))
+        running.cancel()
+        await asyncio.gather(running, stream.close(), return_exceptions=True)
+        await until(lambda: not binance["binance"].connections)
+
+    await connect()
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getallocatedblocks()
+        for _ in range(5):
+            await connect()
+        left = (sys.getallocatedblocks() - before) / 5
+    finally:
+        gc.enable()
+        await venue.close()
+    assert left < 1000, f"{left:.0f} blocks of memory per connection"
