@@ -7,7 +7,8 @@ import asyncio
 import sys
 
 from tests.soak.plan import MEAN_PAUSE
-from tests.soak.run import soak, table
+from tests.soak.report import table
+from tests.soak.run import soak
 
 
 def main() -> int:

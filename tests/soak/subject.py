@@ -120,7 +120,6 @@ def census(feed: MarketFeed) -> dict[str, Any]:
         "threads": threading.active_count(),
         "objects": sum(types.values()),
         "counts": dict(sorted(names.items())),
-        "common": [(kind.__name__, count) for kind, count in types.most_common(25)],
     }
 
 

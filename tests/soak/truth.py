@@ -50,9 +50,6 @@ class Truth:
         found = (self.trade(coin, number) for number in range(first, last + 1))
         return (trade for trade in found if trade is not None)
 
-    def newest_before(self, coin: str, number: int) -> Trade | None:
-        return self.trade(coin, number - 1)
-
     def had_price(self, coin: str, price: float, timestamp: int) -> bool:
         """Whether a trade of that millisecond had this price, or it was the last price when the millisecond began."""
         market = self._markets[coin]

@@ -1,0 +1,140 @@
+"""What a soak ends with: which promises were broken, and the table for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+from tests.soak.referee import Referee, Tally
+
+SETTLED = 300.0  # seconds after which memory must have stopped growing
+GROWTH = 5_000_000  # bytes per hour
+DIALS = {"bybit": 500, "binance": 300, "binance_us": 300}  # each venue's own limit
+LEFT_NOTHING = ("Stream", "Intake", "ClientSession", "ccxt exchanges")  # none may live after disconnect()
+
+
+@dataclass(slots=True)
+class Sample:
+    """The subject at one moment: ``at`` seconds after the start."""
+
+    at: float
+    census: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Result:
+    """How a soak ended."""
+
+    seed: int
+    seconds: float
+    referee: Referee
+    samples: list[Sample] = field(default_factory=list)
+    memory: list[tuple[float, int]] = field(default_factory=list)  # seconds after the start, bytes
+    strikes: int = 0
+    dials: dict[str, int] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+    close_seconds: float = 0.0
+    exit_code: int | None = None
+
+    @property
+    def growth(self) -> float | None:
+        """Bytes per hour by which the memory grew after SETTLED, each end the median of some minutes."""
+        settled = [(at, size) for at, size in self.memory if at >= SETTLED]
+        if len(settled) < 10:
+            return None
+        share = max(1, min(5, len(settled) // 4))
+        first, last = settled[:share], settled[-share:]
+        span = median(at for at, _ in last) - median(at for at, _ in first)
+        return (median(size for _, size in last) - median(size for _, size in first)) / span * 3600
+
+    @property
+    def broken(self) -> list[str]:
+        """The promises that were not kept."""
+        broken = [f"{kind}: {count}" for kind, count in self.referee.breach_counts.items()]
+        broken += [
+            f"{name}: {count} dials within 5 minutes" for name, count in self.dials.items() if count > DIALS[name]
+        ]
+        broken += self.violations
+        if self.growth is not None and self.growth > GROWTH and self.seconds > 1500:
+            broken.append(f"memory grows by {self.growth / 1e6:.1f} MB per hour")
+        if self.exit_code != 0:
+            broken.append(f"the feed's process ended with {self.exit_code}")
+        if len(self.samples) >= 2:
+            end = self.samples[-1].census
+            left = {
+                name: count for name, count in end["counts"].items() if name in ("Stream", "Intake", "ClientSession")
+            }
+            if any(left.values()):
+                broken.append(f"left behind after disconnect(): {left}")
+            if end["tasks"] > 1:
+                broken.append(f"{end['tasks'] - 1} tasks left behind after disconnect()")
+        if not any(tally.trades for tally in self.referee.tallies.values()):
+            broken.append("nothing was delivered")
+        return broken
+
+
+def table(result: Result) -> str:
+    """The figures, for people."""
+    referee = result.referee
+    lines = [f"seed {result.seed}, {result.seconds / 60:g} minutes, {result.strikes} faults"]
+    lines.append("")
+    columns = {name: asdict(tally) for name, tally in referee.tallies.items()}
+    columns["all"] = {key: sum(column[key] for column in columns.values()) for key in asdict(Tally())}
+    lines.append(f"{'':24}" + "".join(f"{name:>12}" for name in columns))
+    for key in asdict(Tally()):
+        words = _WORDS.get(key, key.replace("_", " "))
+        lines.append(f"{words:24}" + "".join(f"{column[key]:>12,}" for column in columns.values()))
+    most = [*result.dials.values(), max(result.dials.values(), default=0)]
+    lines.append(f"{'dials per 5 min, most':24}" + "".join(f"{count:>12,}" for count in most))
+    lines.append("")
+    delays = referee.stale_delays
+    told = f"{len(delays)}, after {min(delays):.3f} to {max(delays):.3f} s" if delays else "0"
+    lines += [
+        f"feed_stale              {told}",
+        f"longest silence         {referee.longest_silence:.1f} s; "
+        f"{referee.longest_healthy_silence:.1f} s while a venue was healthy",
+        f"failovers               {referee.events['failover']}, "
+        f"first tick of a healthy venue {_spread(referee.switch_times)}",
+        f"failbacks               {referee.events['failback']}, break in the data {_spread(referee.failback_breaks)}",
+        f"reconnects              {referee.events['reconnecting']}, disconnects {referee.events['disconnected']}, "
+        f"gaps {referee.events['gap']}, breaker opened {referee.events['circuit_open']} times",
+        f"bars never closed       {len(referee.unclosed_bars)} {' '.join(referee.unclosed_bars[:10])}",
+        f"unhandled, ERROR or up  {len(referee.defects)}",
+        f"disconnect() took       {result.close_seconds:.2f} s",
+    ]
+    if result.memory:
+        settled = next((size for at, size in result.memory if at >= SETTLED), None)
+        after = "" if settled is None else f", {settled / 1e6:.1f} MB after {SETTLED / 60:g} minutes"
+        lines.append(f"RSS of the feed         {result.memory[0][1] / 1e6:.1f} MB at the start{after}, "
+                     f"{result.memory[-1][1] / 1e6:.1f} MB at the end")  # fmt: skip
+    if result.growth is not None:
+        lines.append(f"RSS growth              {result.growth / 1e6:+.1f} MB per hour after the first five minutes")
+    for sample in result.samples:
+        census = sample.census
+        counts = ", ".join(f"{name} {count}" for name, count in census["counts"].items())
+        lines.append(
+            f"{sample.at:8.0f} s  RSS {census['rss'] / 1e6:.1f} MB ({census['rss_collected'] / 1e6:.1f} collected), "
+            f"tasks {census['tasks']}, open files {census['handles']}, threads {census['threads']}, "
+            f"objects {census['objects']:,}, {counts}"
+        )
+    broken = result.broken
+    lines.append("")
+    lines.append("every promise was kept" if not broken else "BROKEN: " + "; ".join(broken))
+    if broken:
+        lines += referee.breaches[:40]
+    return "\n".join(lines)
+
+
+_WORDS = {
+    "trades": "trades delivered", "filled": "of these backfilled", "disordered": "out of order",
+    "changed": "changed", "told": "told to be missing", "ticks": "price ticks", "mixed_prices": "of a venue not active",
+    "mixed_figures": "mixed 24 h figures", "older_prices": "back in time", "candles": "bars closed",
+    "wrong_candles": "wrong bars",
+}  # fmt: skip
+
+
+def _spread(times: list[float]) -> str:
+    if not times:
+        return "(none)"
+    return f"after {median(times):.2f} s (median), {max(times):.2f} s (most)"
