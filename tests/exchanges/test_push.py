@@ -171,7 +171,7 @@ def test_anything_else_wakes_its_future(delivered: Delivered, result: Any) -> No
 
 def test_a_frame_is_taken_apart_row_by_row() -> None:
     frame = {"topic": "publicTrade.BTCUSDT", "ts": 1, "data": [{"i": "1"}, None, {"i": "3"}]}
-    assert list(in_rows(frame)) == [{**frame, "data": [row]} for row in frame["data"]]  # type: ignore[attr-defined]
+    assert list(in_rows(frame)) == [{**frame, "data": [row]} for row in frame["data"]]  # type: ignore[attr-defined] # any frame
 
 
 @pytest.mark.parametrize("frame", [None, "pong", [1, 2], {}, {"data": {}}, {"data": []}, {"data": [1]}])
