@@ -67,9 +67,9 @@ async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: Ve
     await got.until(lambda: len(got.trades) == 101)
     for coin in ("BTC", "ETH"):
         mine = [trade for trade in got.trades if trade.coin == coin]
-        assert [
-            (int(t.trade_id), t.price, t.quantity, t.is_buyer_maker, t.timestamp, t.exchange) for t in mine
-        ] == [(t.id, t.price, t.quantity, t.buyer_maker, t.timestamp, venue.name) for t in venue.tape[coin]]
+        assert [(int(t.trade_id), t.price, t.quantity, t.is_buyer_maker, t.timestamp, t.exchange) for t in mine] == [
+            (t.id, t.price, t.quantity, t.buyer_maker, t.timestamp, venue.name) for t in venue.tape[coin]
+        ]
         assert all(trade.received_at >= trade.timestamp * 1_000_000 for trade in mine)
 
 
@@ -97,9 +97,7 @@ async def test_one_connection_carries_all_coins_and_channels(simulator: Simulato
 
 
 @pytest.mark.parametrize("coins", [["BTC"], None], ids=["one coin", "two coins"])
-async def test_a_burst_arrives_complete(
-    feed: MarketFeed, venue: Venue, got: Recorder, coins: list[str] | None
-) -> None:
+async def test_a_burst_arrives_complete(feed: MarketFeed, venue: Venue, got: Recorder, coins: list[str] | None) -> None:
     """30,000 trades as fast as the socket takes them, and not one is missing, doubled or out of order."""
     await connected(feed, venue)
     await venue.burst(30_000, coins=coins or ["BTC", "ETH"])
@@ -143,9 +141,7 @@ async def test_a_cut_wire_costs_one_reconnect(feed: MarketFeed, venue: Venue, go
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1006, 1008, 1012])
-async def test_a_close_is_followed_by_a_reconnect(
-    feed: MarketFeed, venue: Venue, got: Recorder, code: int
-) -> None:
+async def test_a_close_is_followed_by_a_reconnect(feed: MarketFeed, venue: Venue, got: Recorder, code: int) -> None:
     await connected(feed, venue)
     dials = len(venue.dials)
     venue.close(code)

@@ -233,17 +233,18 @@ async def test_a_bar_that_ends_while_its_venue_is_on_trial_is_closed(binance: Si
             await got.until_event("failover")
             await got.until_event("connected", 2)
             await got.until(lambda: bool(got.candles) and got.candles[-1].exchange == "bybit")
-        opened = got.candles[-1].timestamp
         await until(lambda: any(len(each.subscriptions) == 3 for each in binance["binance"].connections))
         made = binance["binance"].trades_made
         await until(lambda: binance["binance"].trades_made > made + 250)  # 2.5 s: well over stable_after
         with bybit["bybit"].stalled():
+            opened = got.candles[-1].timestamp
             binance["binance"].skip(60)
             await binance["binance"].trade("BTC")
             with bybit["bybit"].partition():
                 await got.until_event("failover", 2)
-                await got.until(lambda: bool(closed_bars(got, "BTC")))
-    assert closed_bars(got, "BTC") == [opened]
+                await got.until(lambda: opened in closed_bars(got, "BTC"))
+    closed = closed_bars(got, "BTC")  # a real minute may have ended before or after the one that was skipped
+    assert closed == sorted(set(closed))
 
 
 async def test_a_closed_connection_leaves_little_to_the_collector(binance: Simulator) -> None:

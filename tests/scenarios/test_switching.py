@@ -40,9 +40,7 @@ async def test_the_next_venue_delivers_within_two_seconds_of_the_verdict(
             assert feed.status.exchange == "binance"
 
 
-async def test_a_cut_during_failover_costs_the_next_venue_one_attempt(
-    primary: Simulator, secondary: Simulator
-) -> None:
+async def test_a_cut_during_failover_costs_the_next_venue_one_attempt(primary: Simulator, secondary: Simulator) -> None:
     """The next venue drops its first connection while it is subscribed to: it is asked again, and delivers."""
     venue = secondary["binance"]
 
