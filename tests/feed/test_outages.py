@@ -220,8 +220,8 @@ async def test_a_bar_that_ends_while_no_venue_is_connected_is_closed(binance: Si
             with binance["binance"].partition():
                 await got.until_event("failover")
                 binance["binance"].skip(60)
-            await got.until(lambda: len(closed_bars(got, "BTC")) == 2)
-    assert closed_bars(got, "BTC") == [opened, opened + 60_000]
+            await got.until(lambda: len(closed_bars(got, "BTC")) >= 2)
+    assert closed_bars(got, "BTC")[:2] == [opened, opened + 60_000]  # a real minute may end too
 
 
 async def test_a_bar_that_ends_while_its_venue_is_on_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
