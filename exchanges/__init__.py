@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from exchanges.names import exchange_names
-from exchanges.profiles import Access, profile_of
+from exchanges.profiles import Access
 from exchanges.stream import Subscription
+from exchanges.venues import profile_of
 
 if TYPE_CHECKING:
     from exchanges.adapter import Support, Venue

@@ -1,0 +1,85 @@
+"""What happens on a market, in no venue's words: each venue's script says it in its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+COINS = ("BTC", "ETH", "SOL")
+CHANNELS = ("trades", "ticker", "candles")
+MINUTE = 60_000
+PRICES = {"BTC": 64_000.0, "ETH": 3_200.0, "SOL": 150.0}
+REST_FACTOR = 0.9  # of a price that was fetched over REST
+OLD_FACTOR = 0.5  # of a price in the snapshot of old trades
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """One trade. ``number`` is the venue's running one, ``sold`` means that the taker sold, ``timestamp`` in ms."""
+
+    coin: str
+    number: int
+    price: float
+    quantity: float
+    sold: bool
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The last 24 hours of a market: ``volume`` in base currency, all of it traded at ``last``."""
+
+    coin: str
+    last: float
+    opened: float
+    volume: float
+    timestamp: int
+
+    @property
+    def turnover(self) -> float:
+        return self.volume * self.last
+
+    @property
+    def change(self) -> float:
+        return (self.last / self.opened - 1) * 100
+
+    @property
+    def high(self) -> float:
+        return max(self.last, self.opened) * 1.01
+
+    @property
+    def low(self) -> float:
+        return min(self.last, self.opened) * 0.99
+
+    @property
+    def bid(self) -> float:
+        return self.last * 0.9999
+
+    @property
+    def ask(self) -> float:
+        return self.last * 1.0001
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One minute of a market; ``timestamp`` is its open time in ms."""
+
+    coin: str
+    timestamp: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    closed: bool = False
+
+
+def rest_day(coin: str, timestamp: int) -> Day:
+    """What a venue's REST says of the last 24 hours."""
+    last = PRICES[coin] * REST_FACTOR
+    return Day(coin, last, last / 1.25, 1_000.0, timestamp)
+
+
+def rest_bar(coin: str, timestamp: int) -> Bar:
+    """What a venue's REST says of the minute that opened at ``timestamp``."""
+    price = PRICES[coin] * REST_FACTOR
+    return Bar(coin, timestamp, price, price * 1.02, price * 0.98, price * 1.01, 7.5, closed=True)

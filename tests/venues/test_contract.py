@@ -1,0 +1,272 @@
+"""Each venue's ccxt class, fed with frames in the shapes that the venue documents, through the whole feed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from itertools import count
+from time import time_ns
+
+import pytest
+
+from exchanges import open_exchange
+from feed import Candle, MarketFeed, PriceTick, Settings, TradeEvent
+from feed.settings import Backfill, ExchangeConfig
+from tests.scenarios.support import nothing_left
+from tests.support import Recorder
+from tests.venues.market import CHANNELS, COINS, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Bar, Day, Deal
+from tests.venues.wire import Topic, Wire, script, trade_id, venue
+
+VENUES = ("okx",)
+MISSING = {  # (venue, test) -> what the code can't do yet
+    ("okx", "test_trades_from_before_the_subscription_are_no_news"): "old trades pass as new",
+}
+QUIET = {"connecting", "connected"}  # what a feed tells to which nothing but data came
+
+
+@pytest.fixture(params=VENUES)
+def name(request: pytest.FixtureRequest) -> str:
+    """Each venue in turn."""
+    venue_name: str = request.param
+    reason = MISSING.get((venue_name, request.node.originalname))
+    if reason is not None:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+    return venue_name
+
+
+class Market:
+    """Makes what happens on the venue and remembers it."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        now = time_ns() // 1_000_000
+        self.minute = now - now % MINUTE
+        self.now = now
+        self.deals: list[Deal] = []
+        self.days: dict[str, Day] = {}
+        self._numbers = count(7_001)
+
+    def before(self) -> None:
+        """Trades from before the subscription, which some venues send then."""
+        for coin in COINS:
+            self.wire.history[coin] = [
+                Deal(coin, number, PRICES[coin] * OLD_FACTOR, 0.5, False, self.now - 30_000 + number)
+                for number in range(6_001, 6_006)
+            ]
+
+    async def trade(self, coin: str, *sides: bool, later: int = 0) -> None:
+        """One message with a trade per side (True: the taker sold), ``later`` ms after the test's begin."""
+        deals = []
+        for sold in sides:
+            number = next(self._numbers)
+            timestamp = self.now + later + number % 100
+            deals.append(Deal(coin, number, PRICES[coin] + number % 7, 0.25 + number % 3, sold, timestamp))
+        self.deals += deals
+        await self.wire.say("trades", coin, self.wire.script.trades(deals))
+
+    async def day(self, coin: str, later: int = 0) -> Day:
+        last = PRICES[coin] + 20
+        day = self.days[coin] = Day(coin, last, last / 1.05, 2_000.0, self.now + later)
+        await self.wire.say("ticker", coin, self.wire.script.ticker(day))
+        return day
+
+    def prices(self, coin: str) -> set[float]:
+        """Every price that the feed may tell."""
+        days = [day.last for day in self.days.values() if day.coin == coin]
+        return {*(deal.price for deal in self.deals if deal.coin == coin), *days, PRICES[coin] * REST_FACTOR}
+
+
+class Contract:
+    """A feed on one venue, what the venue made and what the feed told."""
+
+    def __init__(self, wire: Wire, feed: MarketFeed) -> None:
+        self.wire = wire
+        self.feed = feed
+        self.got = Recorder(feed)
+        self.market = Market(wire)
+
+    def native(self) -> bool:
+        return "candles" not in self.wire.script.LACKS
+
+    def topics(self, coins: Collection[str] = COINS) -> set[Topic]:
+        """What the feed must subscribe to."""
+        channels = CHANNELS if self.native() else CHANNELS[:-1]
+        beside = {(channel, "") for channel in self.wire.script.LAWS.wanted}
+        return {(channel, coin) for channel in channels for coin in coins} | beside
+
+    def true(self) -> None:
+        """Every trade once, in its coin's order and as it was, and no price that nobody made."""
+        name = self.wire.name
+        told: dict[str, list[tuple[object, ...]]] = defaultdict(list)
+        made: dict[str, list[tuple[object, ...]]] = defaultdict(list)
+        for trade in self.got.trades:
+            told[trade.coin].append(_values(trade))
+        for deal in self.market.deals:
+            spelled = trade_id(name, deal.number)
+            made[deal.coin].append((deal.price, deal.quantity, deal.sold, deal.timestamp, spelled, name, False))
+        assert told == made
+        for coin in COINS:
+            assert {tick.price for tick in self.got.prices if tick.coin == coin} <= self.market.prices(coin)
+        assert self.wire.violations == []
+
+    async def arrived(self) -> None:
+        await self.got.until(lambda: len(self.got.trades) >= len(self.market.deals))
+
+    async def price_at(self, coin: str, timestamp: int) -> PriceTick:
+        """The coin's tick of that time, once it came."""
+        await self.got.until(lambda: any((tick.coin, tick.timestamp) == (coin, timestamp) for tick in self.got.prices))
+        return next(tick for tick in self.got.prices if (tick.coin, tick.timestamp) == (coin, timestamp))
+
+
+def _values(trade: TradeEvent) -> tuple[object, ...]:
+    return (trade.price, trade.quantity, trade.is_buyer_maker, trade.timestamp, trade.trade_id, trade.exchange,
+            trade.backfilled)  # fmt: skip
+
+
+@asynccontextmanager
+async def contract(name: str, *refused: str, history: bool = False) -> AsyncIterator[Contract]:
+    """The seed's own use of the feed, at a venue on loopback; connected with one trade of each coin.
+
+    ``refused`` coins get the venue's error; ``history``: it has trades from before the subscription.
+    """
+    async with venue(name) as wire, nothing_left():
+        wire.refused.update(refused)
+        at = ExchangeConfig(name, rest_url=f"http://{wire.address}", ws_url=f"ws://{wire.address}")
+        settings = Settings(exchanges=[at], backfill=Backfill(enabled=False))
+        feed = MarketFeed(["BTC", "ETH", "SOL"], exchange=name, settings=settings)
+        it = Contract(wire, feed)
+        if history:
+            it.market.before()
+        connecting = asyncio.create_task(feed.connect())
+        try:
+            coins = [coin for coin in COINS if coin not in refused]
+            await asyncio.wait({connecting, asked := asyncio.create_task(wire.until_asked(it.topics(coins)))},
+                               return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+            if connecting.done():
+                await connecting
+            await asked
+            for coin in coins:
+                await it.market.trade(coin, True)
+            await connecting
+            yield it
+        finally:
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+            await feed.disconnect()
+
+
+async def test_trades_arrive_once_each_in_order_and_as_they_were(name: str) -> None:
+    """With several to a message, and heartbeats between them."""
+    async with contract(name) as it:
+        for coin in COINS:
+            await it.market.trade(coin, True, False, True)
+            await it.wire.say_all(it.wire.script.HEARTBEATS)
+            await it.market.trade(coin, False)
+        for coin in COINS:
+            await it.market.day(coin, later=2_000)
+        for coin in COINS:
+            await it.market.trade(coin, False, later=3_000)
+        await it.arrived()
+        it.true()
+        assert set(it.got.events) == QUIET, it.got.status
+        assert it.wire.missing == []
+
+
+async def test_trades_from_before_the_subscription_are_no_news(name: str) -> None:
+    """Neither a live trade nor a price: the newest of them may be hours old on a quiet market."""
+    if not script(name).SENDS_OLD_TRADES:
+        pytest.skip("the venue sends no trades from before")
+    async with contract(name, history=True) as it:
+        for coin in COINS:
+            await it.market.trade(coin, True, False)
+        await it.arrived()
+        it.true()
+
+
+async def test_tickers_tell_the_day_and_the_price(name: str) -> None:
+    async with contract(name) as it:
+        lacks = it.wire.script.LACKS
+        await it.arrived()
+        for coin in COINS:
+            day = await it.market.day(coin, later=2_000)
+            if "timestamp" not in lacks:
+                tick = await it.price_at(coin, day.timestamp)
+                assert (tick.price, tick.exchange) == (day.last, name)
+            await it.market.trade(coin, True, later=3_000)
+            tick = await it.price_at(coin, it.market.deals[-1].timestamp)
+            if "turnover" not in lacks:
+                assert tick.volume_24h == pytest.approx(day.turnover)
+            if "change" not in lacks:
+                assert tick.change_24h == pytest.approx(day.change)
+        it.true()
+
+
+async def test_each_bar_is_closed_once(name: str) -> None:
+    """Streamed by the venue, or built from its trades: the first bar seen is partial then, and REST tells it whole."""
+    async with contract(name) as it:
+        first = it.market.minute
+        await (_stream_bars if it.native() else _trade_bars)(it)
+        await it.got.until(lambda: len(_closed(it)) >= 2 * len(COINS))
+        closed = _closed(it)
+        assert sorted((bar.coin, bar.timestamp) for bar in closed) == [
+            (coin, opened) for coin in COINS for opened in (first, first + MINUTE)
+        ]
+        whole = {bar.coin: bar for bar in closed if bar.timestamp == first + MINUTE}
+        for coin in COINS:
+            bar, price = whole[coin], PRICES[coin] + 100
+            assert (bar.open, bar.high, bar.low, bar.close) == (price, price + 9, price - 9, price + 3)
+            assert bar.volume == pytest.approx(4.0)
+            assert (bar.timeframe, bar.exchange) == ("1m", name)
+        assert it.wire.violations == []
+        assert it.feed.status.bad_frames == 0
+
+
+def _closed(it: Contract) -> list[Candle]:
+    return [bar for bar in it.got.candles if bar.closed]
+
+
+async def _stream_bars(it: Contract) -> None:
+    first = it.market.minute
+    for coin in COINS:
+        price = PRICES[coin] + 100
+        bars = (
+            Bar(coin, first, price, price, price, price, 1.0),
+            Bar(coin, first, price, price + 1, price, price + 1, 2.0, closed=True),
+            Bar(coin, first + MINUTE, price, price, price, price, 1.0),
+            Bar(coin, first + MINUTE, price, price + 9, price, price, 2.0),
+            Bar(coin, first + MINUTE, price, price + 9, price - 9, price + 3, 4.0, closed=True),
+            Bar(coin, first + 2 * MINUTE, price, price, price, price, 1.0),
+        )
+        for bar in bars:
+            await it.wire.say("candles", coin, it.wire.script.candle(bar))
+
+
+async def _trade_bars(it: Contract) -> None:
+    first, numbers = it.market.minute, count(8_001)
+    for coin in COINS:
+        price = PRICES[coin] + 100
+        for minute, offset in ((1, 0), (1, 9), (1, -9), (1, 3), (2, 0)):
+            deal = Deal(coin, next(numbers), price + offset, 1.0, False, first + minute * MINUTE + 30_000)
+            await it.wire.say("trades", coin, it.wire.script.trades([deal]))
+
+
+async def test_a_coin_that_is_refused_takes_no_other_along(name: str) -> None:
+    async with contract(name, "ETH") as it:
+        for coin in ("BTC", "SOL"):
+            await it.market.trade(coin, True, False)
+        await it.arrived()
+        it.true()
+        await it.got.until(lambda: any(each["coin"] == "ETH" for each in it.got.details("coin_unavailable")))
+        assert it.feed.status.connected
+
+
+def test_the_clients_own_ping_comes_in_time_and_is_answered(name: str) -> None:
+    limit = script(name).LAWS.ping_within
+    exchange = open_exchange(name)._api
+    if limit is None:
+        pytest.skip("the venue asks for no ping")
+    assert exchange.streaming["keepAlive"] / 1000 < limit
+    wire = Wire(name, None)  # type: ignore[arg-type] # it serves nobody here
+    assert list(script(name).answer(exchange.ping(None), wire))

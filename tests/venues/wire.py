@@ -1,0 +1,237 @@
+"""A venue on loopback, HTTP and WebSocket on one port, that says what its script says and enforces its laws."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from time import monotonic
+from typing import Any, Protocol, cast
+
+from aiohttp import WSMsgType, web
+
+from tests.support import PATIENCE
+from tests.venues.market import Bar, Day, Deal
+
+Frame = str | bytes | dict[str, Any] | list[Any]  # the last two are sent as JSON
+Topic = tuple[str, str]  # channel and coin
+
+
+@dataclass(frozen=True, slots=True)
+class Laws:
+    """A venue's limits, from its documentation; None where it has none. Times in seconds."""
+
+    messages: tuple[int, float] | None = None  # so many of the client's within so many seconds, per connection
+    dials: tuple[int, float] | None = None  # so many within so many seconds
+    batch: int | None = None  # topics in one request
+    topics: int | None = None  # per connection
+    subscribe_within: float | None = None  # from the dial to the first subscription
+    ping_within: float | None = None  # the longest that a client may be silent
+    paths: Mapping[str, str] = field(default_factory=dict)  # channel -> the one path on which it lives
+    wanted: Collection[str] = ()  # channels beside the coins' that a client must ask for
+
+
+class Script(Protocol):
+    """What a module of this package must have to be a venue's script."""
+
+    LAWS: Laws
+    LACKS: Collection[str]
+    """What the venue's tickers don't tell: timestamp, turnover, change; or "candles" where it streams none."""
+    SENDS_OLD_TRADES: bool
+    """Whether a subscription is answered with trades from before it."""
+    HEARTBEATS: Sequence[Frame]
+    """What the venue sends unasked that is no data."""
+
+    def rest(self, path: str, query: Mapping[str, str], wire: Wire) -> Any:
+        """The answer to a REST request, None where there is no such path."""
+
+    def asked(self, request: Any) -> Iterable[Topic]:
+        """The topics that a client's frame subscribes to; the coin is "" for a channel beside the coins'."""
+
+    def answer(self, request: Any, wire: Wire) -> Iterable[Frame]:
+        """What the venue says at once to a client's frame: confirmations, errors, pongs, snapshots."""
+
+    def trades(self, deals: Sequence[Deal]) -> Iterable[Frame]:
+        """New trades of one coin, in as few frames as the venue would make of them."""
+
+    def ticker(self, day: Day) -> Iterable[Frame]: ...
+
+    def candle(self, bar: Bar) -> Iterable[Frame]: ...
+
+
+def script(name: str) -> Script:
+    return cast(Script, import_module(f"tests.venues.{name}"))
+
+
+def trade_id(name: str, number: int) -> str:
+    """A trade's id as the venue writes it: the number, unless the script knows better."""
+    spelled: Any = getattr(script(name), "trade_id", str)
+    return str(spelled(number))
+
+
+class Window:
+    """Counts what happened within a span of seconds."""
+
+    def __init__(self, limit: tuple[int, float] | None) -> None:
+        self._most, self._span = limit or (1 << 62, 1.0)
+        self._times: deque[float] = deque()
+
+    def exceeded(self) -> bool:
+        """Note one more; whether that is too many."""
+        now = monotonic()
+        self._times.append(now)
+        while self._times[0] <= now - self._span:
+            self._times.popleft()
+        return len(self._times) > self._most
+
+
+class Connection:
+    """One client's WebSocket and what it subscribed to."""
+
+    def __init__(self, path: str, socket: web.WebSocketResponse, laws: Laws) -> None:
+        self.path = path
+        self.socket = socket
+        self.opened = monotonic()
+        self.topics: set[Topic] = set()
+        self.messages = Window(laws.messages)
+
+    async def send(self, frames: Iterable[Frame]) -> None:
+        for frame in frames:
+            if isinstance(frame, bytes):
+                await self.socket.send_bytes(frame)
+            else:
+                await self.socket.send_str(frame if isinstance(frame, str) else json.dumps(frame))
+
+
+class Wire:
+    """One venue. ``refused`` coins get its error answer, ``history`` are trades from before the subscription.
+
+    For tests to look at: ``violations`` of the laws, ``dials``, ``requests`` (the client's frames), ``missing`` (REST
+    requests that the script has no answer for).
+    """
+
+    def __init__(self, name: str, port_of: web.AppRunner) -> None:
+        self.name = name
+        self.script = script(name)
+        self.refused: set[str] = set()
+        self.history: dict[str, list[Deal]] = {}
+        self.violations: list[str] = []
+        self.requests: list[Any] = []
+        self.missing: list[str] = []
+        self.dials = 0
+        self.connections: list[Connection] = []
+        self._runner = port_of
+        self._dialled = Window(self.script.LAWS.dials)
+        self._stirred = asyncio.Event()
+        self._broken: Exception | None = None  # a script that does not know the client's frame
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._runner.addresses[0][1]}"
+
+    @property
+    def topics(self) -> set[Topic]:
+        """All that live connections are subscribed to."""
+        return {topic for connection in self.connections for topic in connection.topics}
+
+    async def until_asked(self, topics: Collection[Topic]) -> None:
+        """Wait until the client has subscribed to all of these."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not self.topics.issuperset(topics):
+                    if self._broken is not None:
+                        raise self._broken
+                    self._stirred.clear()
+                    await self._stirred.wait()
+        except TimeoutError:
+            raise AssertionError(
+                f"not asked for: {sorted(set(topics) - self.topics)}; requests {self.requests[-5:]}, "
+                f"REST without an answer {self.missing}"
+            ) from None
+
+    async def say(self, channel: str, coin: str, frames: Iterable[Frame]) -> None:
+        """Send frames to whoever subscribed to a topic."""
+        for connection in self.connections:
+            if (channel, coin) in connection.topics:
+                await connection.send(frames)
+
+    async def say_all(self, frames: Iterable[Frame]) -> None:
+        for connection in self.connections:
+            await connection.send(frames)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._serve(request)
+        body = self.script.rest(request.path, request.query, self)
+        if body is None:
+            self.missing.append(request.path_qs)
+            return web.json_response({}, status=404)
+        return web.json_response(body)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        self.dials += 1
+        if self._dialled.exceeded():
+            self.violations.append(f"too many dials: {self.dials}")
+        socket = web.WebSocketResponse(compress=False, timeout=0.1)
+        await socket.prepare(request)
+        connection = Connection(request.path, socket, self.script.LAWS)
+        self.connections.append(connection)
+        try:
+            async for message in socket:
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    await self._receive(connection, message.data)
+        finally:
+            self.connections.remove(connection)
+        return socket
+
+    async def _receive(self, connection: Connection, text: str) -> None:
+        try:
+            request = json.loads(text)
+        except ValueError:
+            request = text  # some pings are no JSON
+        self.requests.append(request)
+        try:
+            asked = list(self.script.asked(request))
+            answers = list(self.script.answer(request, self))
+        except Exception as error:  # noqa: BLE001 - a script's mistake is the test's failure, not the connection's
+            self._broken = error
+            asked, answers = [], []
+        self._judge(connection, asked)
+        connection.topics.update(topic for topic in asked if topic[1] not in self.refused)
+        await connection.send(answers)
+        self._stirred.set()
+
+    def _judge(self, connection: Connection, asked: Collection[Topic]) -> None:
+        """Note each law that a frame breaks."""
+        laws, violate = self.script.LAWS, self.violations.append
+        if connection.messages.exceeded():
+            violate(f"more than {laws.messages} messages")
+        if laws.batch is not None and len(asked) > laws.batch:
+            violate(f"{len(asked)} topics in one request")
+        if laws.topics is not None and len(connection.topics.union(asked)) > laws.topics:
+            violate(f"more than {laws.topics} topics on one connection")
+        late = monotonic() - connection.opened
+        if laws.subscribe_within is not None and not connection.topics and late > laws.subscribe_within:
+            violate(f"the first subscription came after {late:.1f} s")
+        for channel, coin in asked:
+            if connection.path != laws.paths.get(channel, connection.path):
+                violate(f"{channel} of {coin} asked for on {connection.path}")
+
+
+@asynccontextmanager
+async def venue(name: str) -> AsyncIterator[Wire]:
+    """The venue whose script is ``tests/venues/<name>.py``, on a port of its own."""
+    app = web.Application()
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
+    wire = Wire(name, runner)
+    app.router.add_route("*", "/{path:.*}", wire.handle)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield wire
+    finally:
+        await runner.cleanup()
