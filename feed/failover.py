@@ -2,7 +2,8 @@
 
 One venue is active. It is left after enough failed attempts in a row, and at once when it says no. On any other than
 the first, a more preferred one is put on trial from time to time, beside the active one (make-before-break), and takes
-over when it has carried data for long enough; or earlier, as the place to go, when the active one fails meanwhile.
+over when it has carried data for long enough; or earlier, as the place to go, when the active one falls or is silent
+meanwhile. In any case only while it carries data right now: its past alone would relieve one silence by another.
 
 A connection that carried data for ``stable_after`` seconds and then ends is an outage: the attempts are counted from 0.
 One that did not is a failed attempt: a venue that accepts, says a word and drops is no better than one that refuses.
@@ -23,6 +24,8 @@ from math import inf
 PATIENCE = 12  # times failback_after: the longest trial, and the active time that clears a venue's record
 FIRST_WAIT = 0.1  # times failback_after: from leaving a venue to its first trial
 LAST_WAIT = 2.0  # times failback_after: the longest wait between trials
+CARRYING = 1.5  # seconds since the last data within which a connection carries data right now
+PROVEN = 3.0  # seconds of data that let a trial relieve a venue which might yet recover: more than a word and a drop
 TRIAL_SILENCE = 30.0  # seconds without data that end a trial: a venue that is to carry all coins is never as quiet
 
 
@@ -143,6 +146,10 @@ class _Connection:
         """Seconds from the first data to the last."""
         return 0.0 if self.first is None else self.last - self.first
 
+    def carries(self, now: float) -> bool:
+        """Whether data flows right now."""
+        return now - self.last <= CARRYING
+
 
 @dataclass(slots=True)
 class _Record:
@@ -202,19 +209,27 @@ class Failover:
         """The venue on trial."""
         return None if self._trial is None else self._trial.venue
 
-    def data(self, venue: str, now: float) -> list[Decision]:
-        """Data came from this venue, the active one or the one on trial."""
+    def data(self, venue: str, at: float, now: float | None = None) -> list[Decision]:
+        """Data came from this venue, the active one or the one on trial, ``at`` this moment, if not just ``now``."""
+        now = at if now is None else now
         if venue == self.active:
-            self._turn.note(now)
+            self._turn.note(at)
             if self._state is State.CONNECTING:
                 self._move(Event.FLOWED)
         elif self._trial is not None and venue == self._trial.venue:
-            if now > self._trial.silent_until:
+            if at > self._trial.silent_until:
                 return [self._fail_trial(now)]
-            self._trial.note(now)
-            if self._trial.flowed >= self._trial_needed(venue):
+            self._trial.note(at)
+            if self._trial.flowed >= self._trial_needed(venue) and self._trial.carries(now):
                 return [Failback(self._take_trial(now, Event.PASSED), venue)]
         return []
+
+    def silent(self, venue: str, seconds: float, now: float) -> list[Decision]:
+        """This venue's connection stands but has carried nothing for so long that it was told, or is to be dropped."""
+        if venue != self.active or not self._relief(now):
+            return []
+        self._book(self._turn, now)
+        return [Switch(self._take_trial(now, Event.RESCUED), self._turn.venue, f"no data for {seconds:.1f} s")]
 
     def disconnected(self, venue: str, now: float, reason: str = "") -> list[Decision]:
         """This venue's connection ended, or could not be made."""
@@ -222,12 +237,11 @@ class Failover:
             return [self._fail_trial(now)]
         if venue != self.active:
             return []
-        turn, trial = self._turn, self._trial
+        turn = self._turn
         stable = turn.first is not None and turn.flowed >= self._stable_after
         turn.failed = 0 if stable else turn.failed + 1
         turn.first = None
-        rescued = trial is not None and trial.first is not None and trial.flowed >= self._stable_after
-        if turn.failed >= self.attempts_before_failover or rescued:
+        if turn.failed >= self.attempts_before_failover or self._relief(now):
             attempts = (
                 f"{turn.failed} failed attempt{'s' * (turn.failed != 1)} in a row" if turn.failed else "connection lost"
             )
@@ -283,9 +297,9 @@ class Failover:
         return self._leave(now, reason, Event.SHUT) if venue == self.active else []
 
     def _leave(self, now: float, reason: str, alone: Event) -> list[Decision]:
-        """Go where data flows already, else to the next venue in order; ``alone`` is what it means if there is none."""
+        """Go where data flows now, else to the next venue in order; ``alone`` is what it means if there is none."""
         left = self._turn
-        if self._trial is not None and self._trial.first is not None:
+        if self._trial is not None and self._trial.carries(now):
             self._book(left, now)
             return [Switch(self._take_trial(now, Event.RESCUED), self._turn.venue, reason)]
         dropped = self._drop_trial()
@@ -300,6 +314,11 @@ class Failover:
         self._turn = _Connection(to, now)
         self._move(Event.LEFT)
         return [*dropped, Switch(left.venue, to, reason)]
+
+    def _relief(self, now: float) -> bool:
+        """Whether the trial does well enough to relieve the active venue at once, though that one might recover."""
+        trial = self._trial
+        return trial is not None and trial.carries(now) and trial.flowed >= min(PROVEN, self._stable_after)
 
     def _retry(self) -> Retry:
         self._move(Event.FELL)

@@ -143,18 +143,18 @@ class Supervisor:
 
     def _look(self, now: float) -> None:
         """Tell the policies what has happened, and do what they decide."""
-        for name, task in list(self._carrying.items()):
-            if not task.done() or self._carrying.get(name) is not task:  # one's failure may have ended the other
-                continue
+        ended = {name: task for name, task in self._carrying.items() if task.done()}
+        for name in ended:
             del self._carrying[name]
-            failure = Disconnected(name, "cancelled from outside") if task.cancelled() else task.result()
-            self._failed(name, failure, now)
         for name in list(self._carrying):
             session = self._sessions[name]
             if session.last_data is not None:
                 session.backoff.note_data(session.last_data)
                 if session.connected:
-                    self._carry_out(self._policy.data(name, session.last_data), now)
+                    self._carry_out(self._policy.data(name, session.last_data, now), now)
+        for name in sorted(ended, key=self.exchange.__eq__):  # a trial's end first: nobody is to be sent there
+            task = ended[name]
+            self._failed(name, Disconnected(name, "cancelled from outside") if task.cancelled() else task.result(), now)
         active = self._sessions[self.exchange]
         if active.connected and not self.ready.done():
             self.ready.set_result(None)
@@ -164,13 +164,15 @@ class Supervisor:
             self._look_ahead(active, now)
             self._look_after_strays(active)
         for finding in self._watchdog.check(now):
-            if finding.kind is Kind.DEAD:
-                self._sessions[self.exchange].drop(f"no data for {finding.seconds:.1f} s")
-                continue
+            venue = self.exchange
             if finding.kind in (Kind.FEED_STALE, Kind.COIN_STALE):
-                self._sessions[self.exchange].tape.doubt(finding.coin)
-            if self._main or finding.coin:
-                self._report(str(finding.kind), self.exchange, **finding.details)
+                self._sessions[venue].tape.doubt(finding.coin)
+            if finding.kind is not Kind.DEAD and (self._main or finding.coin):
+                self._report(str(finding.kind), venue, **finding.details)
+            if finding.kind in (Kind.FEED_STALE, Kind.DEAD):
+                self._carry_out(self._policy.silent(venue, finding.seconds, now), now)
+            if finding.kind is Kind.DEAD and self.exchange == venue:
+                self._sessions[venue].drop(f"no data for {finding.seconds:.1f} s")
 
     def _look_ahead(self, active: Session, now: float) -> None:
         """Load the next venue's markets while all is well, so that a failover need not wait for them."""
@@ -211,6 +213,8 @@ class Supervisor:
         delay = session.backoff.delay_for(getattr(failure, "retry_after", None))
         self._due[name] = now + delay
         (self._final.add if isinstance(failure, Refused | Blocked) else self._final.discard)(name)
+        if not session.delivering:
+            logger.info("{} fell on trial: {}", name, failure.reason)
         if session.delivering and (self.ready.done() or self.reasons.get(name) != failure.reason):
             self.reasons[name] = failure.reason  # before the first data, told once and not in every round
             if isinstance(failure, Blocked):

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from feed.failover import (
+    CARRYING,
     MOVES,
     PATIENCE,
+    PROVEN,
     TRIAL_SILENCE,
     AbandonTrial,
     Decision,
@@ -72,6 +74,7 @@ class FailoverRules(RuleBasedStateMachine):
                 case Failback(from_, to):
                     assert (from_, to) == (self.active, self.trial)
                     assert self.carried(to) >= FAILBACK
+                    assert self.carries(to), "a silent venue is returned to"
                     self.move_to(to)
                 case AbandonTrial(venue):
                     assert venue == self.trial
@@ -90,6 +93,10 @@ class FailoverRules(RuleBasedStateMachine):
 
     def carried(self, venue: str) -> float:
         return self.spans[venue][-1] - self.spans[venue][0] if self.spans.get(venue) else 0.0
+
+    def carries(self, venue: str) -> bool:
+        """Whether data of the venue has just come."""
+        return bool(self.spans.get(venue)) and self.now - self.spans[venue][-1] <= CARRYING
 
     def live(self) -> bool:
         return not self.exhausted and bool(self.spans.get(self.active))
@@ -120,7 +127,8 @@ class FailoverRules(RuleBasedStateMachine):
         before, trial, exhausted = self.active, self.trial, self.exhausted
         self.failed = 0 if self.carried(before) >= STABLE else self.failed + 1
         failed, others = self.failed, [venue for venue in self.venues if venue != before]
-        carrying, flowing = trial and self.carried(trial) >= STABLE, trial and self.spans.get(trial)
+        flowing = trial and self.carries(trial)
+        carrying = flowing and self.carried(trial) >= PROVEN
         self.spans.pop(before, None)
         decisions = self.policy.disconnected(before, self.now, "reset by peer")
         self.carry_out(decisions)
@@ -133,6 +141,22 @@ class FailoverRules(RuleBasedStateMachine):
             assert self.active != before
         else:
             assert decisions[-1] == Retry(before)
+
+    @precondition(lambda self: self.trial)
+    @rule(proven=st.booleans())
+    def active_is_silent(self, proven: bool) -> None:
+        """Its connection stands; if the trial carries data right now, that is where the feed goes."""
+        before, trial = self.active, self.trial
+        if proven:
+            for _ in range(5):
+                self.data(trial, 1.0, 1)
+            if self.trial != trial:
+                return  # it has passed or failed meanwhile
+        relieved = self.carries(trial) and self.carried(trial) >= PROVEN
+        decisions = self.policy.silent(before, 5.0, self.now)
+        self.carry_out(decisions)
+        assert [type(each) for each in decisions] == [Switch] * relieved
+        assert (self.active, self.trial) == ((trial, "") if relieved else (before, trial))
 
     @precondition(lambda self: self.trial)
     @rule()
@@ -306,6 +330,69 @@ def test_when_the_active_venue_fails_a_trial_that_carries_data_takes_over_at_onc
     assert it.trial is None
 
 
+@pytest.mark.parametrize("told", ["silent", "disconnected"])
+def test_data_that_flows_on_trial_ends_the_silence_of_the_active_venue(told: str) -> None:
+    """Long before the trial would have passed; until now the silence went on for another five seconds and a dial."""
+    it = on_binance()
+    it.tick(30.0)
+    for second in range(31, 40):
+        it.data("bybit", float(second))
+        it.data("binance", float(second) - 5)
+    said = it.silent("binance", 5.0, 39.2) if told == "silent" else it.disconnected("binance", 39.2)
+    assert said == [Switch("binance", "bybit", "no data for 5.0 s" if told == "silent" else "connection lost")]
+    assert (it.state, it.active, it.trial) == (State.LIVE, "bybit", None)
+
+
+def test_no_silence_is_relieved_by_another() -> None:
+    """All venues were cut off: the trial has carried data for long, but not now."""
+    it = on_binance()
+    it.tick(30.0)
+    for second in range(31, 91):
+        it.data("bybit", float(second))
+        it.data("binance", float(second))
+    assert it.silent("binance", 5.0, 95.0) == []
+    assert it.disconnected("binance", 100.0) == [AbandonTrial("bybit"), Retry("binance")]
+    again = on_binance()
+    again.tick(30.0)
+    again.data("bybit", 31.0)
+    assert again.blocked("binance", 451, 35.0) == [
+        AbandonTrial("bybit"),
+        Switch("binance", "binance_us", "blocked (HTTP 451)"),
+    ]
+
+
+def test_a_trial_passes_only_while_it_carries_data() -> None:
+    """It was told late, when the connection had been silent for a while: the next piece of data passes it."""
+    it = on_binance()
+    it.tick(30.0)
+    it.data("bybit", 31.0)
+    for second in range(40, 331, 10):
+        assert it.data("bybit", float(second)) == []
+    assert it.data("bybit", 331.0, 340.0) == []
+    assert it.data("bybit", 340.5, 340.6) == [Failback("binance", "bybit")]
+
+
+def test_a_word_on_trial_does_not_relieve_a_venue_that_may_recover() -> None:
+    """But one that says no, or has failed for good, is left for it."""
+    it = on_binance()
+    it.tick(30.0)
+    it.data("bybit", 31.0)
+    it.data("bybit", 31.0 + PROVEN - 0.1)
+    assert it.silent("binance", 5.0, 34.0) == []
+    assert it.refused("binance", "maintenance", 34.0) == [Switch("binance", "bybit", "maintenance")]
+
+
+def test_both_may_fall_in_one_moment_and_each_is_held_to_account() -> None:
+    """The trial's end is told first, so that nobody is sent there: its wait doubles, and its no is remembered."""
+    it = on_binance()
+    it.tick(30.0)
+    it.data("bybit", 60.0)
+    assert it.blocked("bybit", 451, 60.2) == [AbandonTrial("bybit")]
+    assert it.disconnected("binance", 60.2) == [Retry("binance")]
+    it.data("binance", 61.0)
+    assert it.next_tick(61.0) == 660.2
+
+
 def test_a_return_that_fails_soon_doubles_the_trial_and_a_long_one_clears_the_record() -> None:
     def needed(it: Failover, now: float) -> tuple[float, float]:
         now = it.next_tick(now)
@@ -346,6 +433,7 @@ def test_a_relapse_counts_although_a_better_venue_takes_over() -> None:
         for _ in range(40 if trial == "binance" else 10):
             it.data(trial, now)
             now += 10
+    now -= 9
     assert it.disconnected("binance", now) == [Switch("binance", "bybit", "connection lost")]
     for _ in range(2):  # both fail; the third is on again
         venue = it.active or ""

@@ -177,6 +177,26 @@ async def test_the_active_venue_and_the_one_on_trial_may_fall_at_once(binance: S
         assert "closed" not in got.events
 
 
+async def test_a_trial_that_ends_with_the_active_venue_is_held_to_account(binance: Simulator, bybit: Simulator) -> None:
+    """Both are found ended in one look: the failure of the one on trial counts too, so its next dial waits."""
+    feed = MarketFeed(settings=settings_for(binance, bybit, connection=replace(QUICK, stable_after=60)))
+    bybit["bybit"].rate = 100
+    got = Recorder(feed)
+    async with feed:
+        with binance["binance"].refusing(503):
+            binance["binance"].cut()
+            await got.until_event("connected", 2)
+        supervisor = feed._supervisor
+        assert supervisor is not None
+        trial = supervisor._sessions["binance"]
+        await until(lambda: trial.last_data is not None)
+        attempts = trial.backoff.attempt
+        for session in supervisor._sessions.values():
+            session.drop("cut off")
+        await got.until(lambda: got.events[-1] == "reconnecting")
+        assert trial.backoff.attempt == attempts + 1
+
+
 async def test_a_gap_by_time_is_fetched_back_to_its_beginning(binance: Simulator, bybit: Simulator) -> None:
     """All venues were down for long: what the next one traded since is more than a page, but it can be had by id."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
