@@ -26,7 +26,8 @@ from feed.settings import Settings, load_settings
 from tests.support import until
 
 TIMEOUT = 60.0
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "MARKET_FEED_SETTINGS"}
+NOT_PASSED_ON = {"MARKET_FEED_SETTINGS", "COLUMNS", "LINES"}  # the runner's window is not the terminal's
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in NOT_PASSED_ON}
 
 
 @pytest.fixture
