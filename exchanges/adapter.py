@@ -19,12 +19,13 @@ import ccxt.pro
 
 from exchanges import normalize
 from exchanges.bars import Bars
+from exchanges.delivery import contract_size
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from exchanges.events import Listener, Ticker, TradeEvent
 from exchanges.fence import abort, redirect
 from exchanges.names import exchange_names
 from exchanges.profiles import RENAMES, Access, Profile
-from exchanges.stream import Stream, Subscription, channels_of, contract_size
+from exchanges.stream import Stream, Subscription, channels_of
 from exchanges.venues import profile_of
 
 # ccxt paces requests and subscriptions by the wall clock: set back by an hour, it would hold them for that hour.

@@ -86,6 +86,9 @@ class Listener(Protocol):
 
     def on_trade(self, trade: TradeEvent) -> None: ...
 
+    def on_history(self, trades: list[TradeEvent]) -> None:
+        """Trades of one coin that the venue repeats at a subscription, oldest first: past, so no price and not news."""
+
     def on_ticker(self, ticker: Ticker) -> None: ...
 
     def on_candle(self, candle: Candle) -> None: ...

@@ -39,15 +39,15 @@ def arm(
     reading: Reading,
     latest: Sequence[Latest],
     on_bad_frame: Callable[[str], None],
-    on_other_frame: Callable[[Any], None],
+    on_frame: Callable[[Any], None],
     ws_url: str | None,
     timeout: float,
     take: Callable[[str], bool] | None = None,
 ) -> None:
     """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
 
-    ``on_other_frame`` sees each frame that delivered nothing. ``timeout``: seconds a dial may take; ccxt counts whole
-    ones. ``take`` is offered each text before ccxt is, and says whether it has delivered it.
+    ``timeout``: seconds a dial may take; ccxt counts whole ones. ``take`` is offered each text before ccxt is, and says
+    whether it has delivered it; ``on_frame`` is told every other frame when ccxt is through with it.
     """
     handle, dispatch, resolve, reject, dial = (
         client.handle_message,
@@ -70,6 +70,11 @@ def arm(
                 handle(message)
         except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue sends; anything may come out
             _salvage(message, error)
+        if reading.frame is not None:
+            try:
+                on_frame(reading.frame)
+            except Exception as error:  # noqa: BLE001 - it looks into whatever a venue sends
+                on_bad_frame(_sample(message.data, error))
 
     def _salvage(message: Any, error: Exception) -> None:
         logger.opt(exception=error).debug("a frame could not be handled")
@@ -93,8 +98,6 @@ def arm(
             dispatch(client, frame)
         finally:
             dispatching = False
-        if not reading.delivered:
-            on_other_frame(frame)
 
     def quiet(result: Any, message_hash: Any) -> Any:
         return result if pushed(result, latest) else resolve(result, message_hash)

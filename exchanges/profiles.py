@@ -33,6 +33,10 @@ class Profile:
     keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
     trade_market: str = ""  # the raw trade's field with its market's id, where ccxt takes the frame's word for it
     trade_texts: tuple[str, ...] = ()  # with that: fields of the raw trade in whose place ccxt guesses
+    history: Callable[[Any], bool] | None = None  # whether a frame's trades are past ones, sent at a subscription
+    replays_last: bool = False  # the first trade of each market after a subscription may be a past one
+    venue_time: Callable[[Any], int] | None = None  # the time, Unix ms, at which the venue sent a frame of trades
+    newest_first: bool = False  # the order of the trades in a frame
     recent_limit: int = 1000  # trades that such a request gives at most
     fetches: int = 60  # such requests per minute that the venue allows
     session_limit: float | None = None  # seconds after which the venue cuts a connection

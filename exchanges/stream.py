@@ -1,4 +1,4 @@
-"""One connection to a venue: what it subscribes to, and how what comes in reaches the listener."""
+"""One connection to a venue: what it subscribes to, and which calls stand for that until it ends."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Any
 
-from exchanges import normalize
 from exchanges.bars import Bars
+from exchanges.delivery import Delivery
 from exchanges.errors import Refused, VenueError
-from exchanges.events import Listener, Quote, Ticker, TradeEvent
-from exchanges.fence import SAMPLE, Reading, arm
-from exchanges.hotpath import taker, unambiguous
+from exchanges.events import Listener
+from exchanges.fence import Reading, arm
 from exchanges.profiles import Profile
-from exchanges.push import Latest, Stores, Timeframes
 
 Watch = Callable[[Sequence[str]], Awaitable[Any]]
 
@@ -70,15 +68,18 @@ class Stream:
         self._exchange = exchange
         self._wanted = wanted
         self._listener = listener
-        self._bars = bars
         self._on_going_down = on_going_down
         self._translate = translate
         self.close = release
         self._reading = Reading()
-        self._taken: set[tuple[type, str]] = set()  # event type and coin of what came without ccxt
         self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
         native = "candles" in channels_of(exchange.has)
         self._builds_candles = "candles" in wanted.channels and "trades" in wanted.channels and not native
+        timeframes, built = wanted.timeframes, self._builds_candles
+        connection = bars.begin(self._coins, timeframes, wanted.closed, native=not built)
+        self._delivery = Delivery(
+            profile, exchange, self._coins, timeframes, listener, self._reading, bars, connection, built=built
+        )
         self._install(ws_url, timeout)
 
     def __repr__(self) -> str:
@@ -104,84 +105,18 @@ class Stream:
 
     def _install(self, ws_url: str | None, timeout: float) -> None:
         """Put stores of our own into ccxt's tables and arm the client that it will dial with."""
-        exchange, name, reading, listener, coins = self._exchange, self.name, self._reading, self._listener, self._coins
-        scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in coins}
-        ids = {symbol: exchange.markets[symbol]["id"] for symbol in coins}
-        named, texts = self._profile.trade_market, self._profile.trade_texts
-        markets, timeframes, bars = self._wanted.markets, self._wanted.timeframes, self._bars
-        built = timeframes if self._builds_candles else ()
-        flag = self._profile.candle_closed
-        connection = bars.begin(coins, timeframes, self._wanted.closed, native=not built)
+        exchange, reading, listener, delivery = self._exchange, self._reading, self._listener, self._delivery
+        latest = (delivery.tickers, delivery.bidsasks)
+        going_down, take = self._profile.going_down, delivery.taker()
 
-        def bad_row(kind: str, row: Any) -> None:
-            listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")
-
-        def traded(trade: TradeEvent) -> None:
-            listener.on_trade(trade)
-            for candle in bars.on_trade(connection, markets[trade.coin], built, trade):
-                listener.on_candle(candle)
-
-        deliver_trade = traded if built else listener.on_trade
-
-        def on_trade(symbol: str, row: Any) -> None:
-            reading.delivered += 1
-            trade = normalize.trade(row, coins[symbol], name, reading.received_at, scales[symbol])
-            if trade is None or (named and not _says(row["info"], named, ids[symbol], texts)):
-                bad_row("trade", row)
-            else:
-                deliver_trade(trade)
-
-        def on_ticker(symbol: str, row: Any) -> None:
-            reading.delivered += 1
-            ticker = normalize.ticker(row, coins[symbol], name, reading.received_at)
-            if ticker is None:
-                bad_row("ticker", row)
-            else:
-                listener.on_ticker(ticker)
-
-        def on_quote(symbol: str, row: Any) -> None:
-            reading.delivered += 1
-            quote = normalize.quote(row, coins[symbol], name, reading.received_at, scales[symbol])
-            if quote is None:
-                bad_row("quote", row)
-            else:
-                listener.on_quote(quote)
-
-        def on_candle(symbol: str, timeframe: str, row: Any) -> None:
-            reading.delivered += 1
-            closed = flag(reading.frame, row) if flag is not None else None
-            candles = bars.on_row(symbol, timeframe, row, reading.received_at, closed)
-            if candles is None:
-                bad_row("candle", row)
-            for candle in candles or ():
-                listener.on_candle(candle)
-
-        exchange.trades = Stores(coins, on_trade)
-        exchange.ohlcvs = Timeframes(coins, timeframes, on_candle)
-        exchange.tickers = Latest(coins, exchange.markets, on_ticker)
-        exchange.bidsasks = Latest(coins, exchange.markets, on_quote)
-        latest = (exchange.tickers, exchange.bidsasks)
-        going_down = self._profile.going_down
-
-        def on_other_frame(frame: Any) -> None:
-            if going_down is not None and going_down(frame):
+        def on_frame(frame: Any) -> None:
+            if reading.delivered:
+                delivery.on_frame()
+            elif going_down is not None and going_down(frame):
                 self._on_going_down()
 
-        take = None
-        table, known = self._profile.hotpath, unambiguous(exchange.markets_by_id, coins)
-        if table is not None and known and exchange.hotpath:
-            take = taker(
-                table,
-                known,
-                name,
-                reading,
-                self._taken,
-                {TradeEvent: deliver_trade, Ticker: listener.on_ticker, Quote: listener.on_quote},
-                lambda coin, info: exchange.tickers.stand(markets[coin], lambda: {"info": info()}),
-            )
-
         exchange.on_new_client = lambda client: arm(
-            client, reading, latest, listener.on_bad_frame, on_other_frame, ws_url, timeout, take
+            client, reading, latest, listener.on_bad_frame, on_frame, ws_url, timeout, take
         )
 
     def _calls(self, channel: str) -> Iterator[_Call]:
@@ -204,7 +139,7 @@ class Stream:
                 await asyncio.sleep(0)  # a venue whose futures do wake must not starve the loop
             except Exception as error:  # noqa: BLE001 - ccxt's modules raise whatever their parsers meet
                 failure = self._translate(error)
-                if not (getattr(error, "stray", False) and self._delivers(call)):
+                if not (getattr(error, "stray", False) and self._delivery.has_brought(call.channel, call.symbols)):
                     break
         if not isinstance(failure, Refused):
             raise failure
@@ -214,31 +149,8 @@ class Stream:
         for symbol in call.symbols:  # one bad market in a request has the whole request refused
             group.create_task(self._keep(_Call(call.channel, (symbol,), call.watch), group))
 
-    def _delivers(self, call: _Call) -> bool:
-        """Whether data of this call has come: an error that names no request does not refuse it then."""
-        exchange = self._exchange
-        kept = {"trades": exchange.trades, "ticker": exchange.tickers, "quotes": exchange.bidsasks}.get(call.channel)
-        if kept is not None:
-            kind = _EVENTS[call.channel]
-            return any(kept.get(symbol) or (kind, self._coins[symbol]) in self._taken for symbol in call.symbols)
-        return any(any(exchange.ohlcvs[symbol].values()) for symbol in call.symbols)
-
     def _unavailable(self, channel: str, symbols: Iterable[str], reason: str) -> None:
         self._listener.on_unavailable(channel, [self._coins[symbol] for symbol in symbols], reason)
-
-
-_EVENTS: Mapping[str, type] = {"trades": TradeEvent, "ticker": Ticker, "quotes": Quote}
-
-
-def _says(info: Mapping[str, Any], named: str, market_id: str, texts: Iterable[str]) -> bool:
-    """Whether a raw trade names its market and has the texts in whose place ccxt would guess."""
-    return info.get(named) == market_id and all(type(info.get(key)) is str and info[key] for key in texts)
-
-
-def contract_size(market: Mapping[str, Any]) -> float:
-    """What one unit of a market's amount is in the base currency: 1 on spot, ccxt's contractSize elsewhere."""
-    size = market.get("contractSize")
-    return float(size) if market.get("contract") and size else 1.0
 
 
 # channel -> the entry of ccxt's `has`, and how the watch call for some symbols is made from an instance and a timeframe

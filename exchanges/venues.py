@@ -31,6 +31,22 @@ def _okx_candle_closed(frame: Any, row: Any) -> bool | None:
     return next((bar[8] == "1" for bar in frame["data"] if int(bar[0]) == row[0]), None)
 
 
+def _snapshot(frame: Any) -> bool:
+    return isinstance(frame, dict) and frame.get("type") == "snapshot"
+
+
+def _bitfinex_snapshot(frame: Any) -> bool:
+    return isinstance(frame, list) and len(frame) == 2  # [channel, rows]; a live one is [channel, "te", row]
+
+
+def _gemini_snapshot(frame: Any) -> bool:
+    return isinstance(frame, dict) and frame.get("type") == "l2_updates"  # live ones are "trade"
+
+
+def _htx_time(frame: Any) -> int:
+    return int(frame["ts"])
+
+
 # One connection for all coins and channels: without these limits ccxt opens one per call. The full ticker instead of
 # the mini ticker, because it has bid and ask (pro/binance.py, watchTickers).
 _BINANCE_OPTIONS: Mapping[str, Any] = {
@@ -94,7 +110,13 @@ _TABLE: Mapping[str, Profile] = {
             recent_limit=500,  # OKX v5, market data, trades
             fetches=600,  # 100 within 2 s: the same
             candle_closed=_okx_candle_closed,
+            replays_last=True,
         ),
+        Profile("kraken", "kraken", history=_snapshot),
+        Profile("htx", "htx", replays_last=True, venue_time=_htx_time, newest_first=True),
+        Profile("bitfinex", "bitfinex", history=_bitfinex_snapshot),
+        Profile("gemini", "gemini", history=_gemini_snapshot),
+        Profile("phemex", "phemex", history=_snapshot),
     )
 }
 

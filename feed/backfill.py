@@ -206,6 +206,26 @@ class Continuity:
             self._outage = 0.0
             self._resumed = self._stamp is not None
 
+    def missed(self, past: Sequence[TradeEvent]) -> list[TradeEvent]:
+        """Those of ``past``, trades that the venue repeats at a subscription, oldest first, that are news here.
+
+        They are to be accepted next. When ``past`` reaches back to what was delivered, nothing is missing before them.
+        Before the first trade there is nothing to miss.
+        """
+        stamp = self._stamp
+        if stamp is None:
+            return []
+        if self._numbered:
+            told = [t for t in past if t.trade_id.isdecimal()]
+            fresh = told if self._next is not None else [t for t in told if t.timestamp > stamp]
+            if len(fresh) < len(told):
+                self._next = int(fresh[0].trade_id) if fresh else int(told[-1].trade_id) + 1
+            return fresh
+        fresh = [t for t in past if t.timestamp >= stamp + (not t.trade_id) and t.trade_id not in self._known]
+        if len(fresh) < len(past):
+            self._resumed = False
+        return fresh
+
     def behind(self, gap: Gap) -> int:
         """How many of the newest trades reach back to ``gap``; MAX_MISSING where ids don't tell, 0 if it is over."""
         if self._find(gap) is None:

@@ -120,6 +120,11 @@ class Intake:
         if self.delivering and self._tape.accept(trade, now):
             self._desk.on_price(trade, now)
 
+    def on_history(self, trades: list[TradeEvent]) -> None:
+        """Past trades: no sign of life, and no price."""
+        if self.delivering:
+            self._tape.recall(trades, self._desk.clock.monotonic())
+
     def on_ticker(self, ticker: Ticker) -> None:
         self._heard(ticker.coin)
         self.on_figures(ticker)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,19 @@ class Tape:
         if outcome.verdict in (Verdict.DUPLICATE, Verdict.LATE):
             return False
         return trade.timestamp == continuity.last_timestamp
+
+    def recall(self, past: Sequence[TradeEvent], now: float) -> None:
+        """Take a coin's past trades, oldest first, as they come at a subscription: for what an outage missed."""
+        if not self._settings.enabled:
+            return
+        continuity = self._coins[past[0].coin]
+        for trade in continuity.missed(past):
+            trade.backfilled = True
+            outcome = continuity.accept(trade, now)
+            if outcome is DELIVER:
+                self._deliver(trade)
+            else:
+                self._carry_out(trade.coin, outcome)
 
     def resumed(self, symbols: Mapping[str, str], since: Mapping[str, int]) -> None:
         """A connection carries data (again); ``symbols`` maps each coin to its market."""

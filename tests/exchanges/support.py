@@ -25,12 +25,14 @@ class Heard:
 
     def __init__(self) -> None:
         self.trades: list[TradeEvent] = []
+        self.past: list[TradeEvent] = []
         self.tickers: list[Ticker] = []
         self.candles: list[Candle] = []
         self.quotes: list[Quote] = []
         self.bad: list[str] = []
         self.unavailable: list[tuple[str, list[str], str]] = []
         self.on_trade = self.trades.append
+        self.on_history = self.past.extend
         self.on_ticker = self.tickers.append
         self.on_candle = self.candles.append
         self.on_quote = self.quotes.append

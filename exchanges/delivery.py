@@ -1,0 +1,179 @@
+"""How what one connection brings reaches the listener: from ccxt's rows, at the moment they are stored, to events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from exchanges import normalize
+from exchanges.bars import Bars
+from exchanges.events import Listener, Quote, Ticker, TradeEvent
+from exchanges.fence import SAMPLE, Reading
+from exchanges.hotpath import taker, unambiguous
+from exchanges.profiles import Profile
+from exchanges.push import Latest, Stores, Timeframes
+
+REPLAY = 2_000  # ms that a trade must be old to pass as a replay: clocks are skewed by a second or so
+
+
+class Delivery:
+    """Puts stores of our own into ccxt's tables; each row becomes an event there and then.
+
+    ``coins``: market symbol -> coin. ``built`` are the timeframes whose bars are built from the trades, ``connection``
+    is the bars' number of this connection.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        exchange: Any,
+        coins: Mapping[str, str],
+        timeframes: Iterable[str],
+        listener: Listener,
+        reading: Reading,
+        bars: Bars,
+        connection: int,
+        *,
+        built: bool,
+    ) -> None:
+        self._profile = profile
+        self._exchange = exchange
+        self._coins = coins
+        self._listener = listener
+        self._reading = reading
+        self._bars = bars
+        self._connection = connection
+        self._timeframes = tuple(timeframes)
+        self._symbols = {coin: symbol for symbol, coin in coins.items()}
+        self._scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in coins}
+        self._past: list[TradeEvent] = []  # of the frame that is being read
+        self._turned: list[TradeEvent] = []  # the same, to be delivered from the last to the first
+        self._unheard = set(coins) if profile.replays_last else set()  # symbols of which no trade came yet
+        self._taken: set[tuple[type, str]] = set()  # event type and coin of what came without ccxt
+        self._deliver_trade = self._trade_and_bars if built else listener.on_trade
+        self.tickers = Latest(coins, exchange.markets, self._on_ticker)
+        self.bidsasks = Latest(coins, exchange.markets, self._on_quote)
+        exchange.trades = Stores(coins, self._on_trade)
+        exchange.ohlcvs = Timeframes(coins, self._timeframes, self._on_candle)
+        exchange.tickers = self.tickers
+        exchange.bidsasks = self.bidsasks
+
+    def on_frame(self) -> None:
+        """ccxt is through with a frame: what had to wait for its end goes out."""
+        if self._turned:
+            turned, self._turned = self._turned, []
+            for trade in reversed(turned):
+                self._deliver_trade(trade)
+        if self._past:
+            past, self._past = self._past, []
+            if past[0].timestamp > past[-1].timestamp:
+                past.reverse()
+            by_coin: dict[str, list[TradeEvent]] = {}
+            for trade in sorted(past, key=lambda trade: trade.timestamp):
+                by_coin.setdefault(trade.coin, []).append(trade)
+            for trades in by_coin.values():
+                self._listener.on_history(trades)
+
+    def taker(self) -> Callable[[str], bool] | None:
+        """The way around ccxt for the hottest frames, where the venue has one and nothing speaks against it."""
+        exchange, table, listener = self._exchange, self._profile.hotpath, self._listener
+        known = unambiguous(exchange.markets_by_id, self._coins)
+        if table is None or not known or not exchange.hotpath:
+            return None
+        return taker(
+            table,
+            known,
+            self._profile.name,
+            self._reading,
+            self._taken,
+            {TradeEvent: self._deliver_trade, Ticker: listener.on_ticker, Quote: listener.on_quote},
+            lambda coin, info: self.tickers.stand(self._symbols[coin], lambda: {"info": info()}),
+        )
+
+    def has_brought(self, channel: str, symbols: Iterable[str]) -> bool:
+        """Whether data of this channel has come of one of these markets."""
+        exchange = self._exchange
+        kept = {"trades": exchange.trades, "ticker": self.tickers, "quotes": self.bidsasks}.get(channel)
+        if kept is None:
+            return any(any(exchange.ohlcvs[symbol].values()) for symbol in symbols)
+        kind = _EVENTS[channel]
+        return any(kept.get(symbol) or (kind, self._coins[symbol]) in self._taken for symbol in symbols)
+
+    def _bad_row(self, kind: str, row: Any) -> None:
+        self._listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")
+
+    def _trade_and_bars(self, trade: TradeEvent) -> None:
+        self._listener.on_trade(trade)
+        symbol = self._symbols[trade.coin]
+        for candle in self._bars.on_trade(self._connection, symbol, self._timeframes, trade):
+            self._listener.on_candle(candle)
+
+    def _on_trade(self, symbol: str, row: Any) -> None:
+        profile, reading = self._profile, self._reading
+        reading.delivered += 1
+        trade = normalize.trade(row, self._coins[symbol], profile.name, reading.received_at, self._scales[symbol])
+        if trade is None or (profile.trade_market and not self._says(row["info"], symbol)):
+            self._bad_row("trade", row)
+        elif self._is_past(symbol, trade):
+            self._past.append(trade)
+        elif profile.newest_first:
+            self._turned.append(trade)
+        else:
+            self._deliver_trade(trade)
+
+    def _is_past(self, symbol: str, trade: TradeEvent) -> bool:
+        """Whether the venue repeats the trade at a subscription: the frame says so, or it is a market's first and old.
+
+        A repeated one that is younger than REPLAY is as good as live.
+        """
+        profile, reading = self._profile, self._reading
+        if profile.history is not None and profile.history(reading.frame):
+            return True
+        if symbol not in self._unheard:
+            return False
+        self._unheard.remove(symbol)
+        clock = profile.venue_time
+        now = clock(reading.frame) if clock is not None else reading.received_at // 1_000_000
+        return now - trade.timestamp > REPLAY
+
+    def _says(self, info: Mapping[str, Any], symbol: str) -> bool:
+        """Whether a raw trade names its market and has the texts in whose place ccxt would guess."""
+        profile, market_id = self._profile, self._exchange.markets[symbol]["id"]
+        texts = (info.get(key) for key in profile.trade_texts)
+        return info.get(profile.trade_market) == market_id and all(type(text) is str and text for text in texts)
+
+    def _on_ticker(self, symbol: str, row: Any) -> None:
+        self._reading.delivered += 1
+        ticker = normalize.ticker(row, self._coins[symbol], self._profile.name, self._reading.received_at)
+        if ticker is None:
+            self._bad_row("ticker", row)
+        else:
+            self._listener.on_ticker(ticker)
+
+    def _on_quote(self, symbol: str, row: Any) -> None:
+        self._reading.delivered += 1
+        coin, scale = self._coins[symbol], self._scales[symbol]
+        quote = normalize.quote(row, coin, self._profile.name, self._reading.received_at, scale)
+        if quote is None:
+            self._bad_row("quote", row)
+        else:
+            self._listener.on_quote(quote)
+
+    def _on_candle(self, symbol: str, timeframe: str, row: Any) -> None:
+        self._reading.delivered += 1
+        flag = self._profile.candle_closed
+        closed = flag(self._reading.frame, row) if flag is not None else None
+        candles = self._bars.on_row(symbol, timeframe, row, self._reading.received_at, closed)
+        if candles is None:
+            self._bad_row("candle", row)
+        for candle in candles or ():
+            self._listener.on_candle(candle)
+
+
+_EVENTS: Mapping[str, type] = {"trades": TradeEvent, "ticker": Ticker, "quotes": Quote}
+
+
+def contract_size(market: Mapping[str, Any]) -> float:
+    """What one unit of a market's amount is in the base currency: 1 on spot, ccxt's contractSize elsewhere."""
+    size = market.get("contractSize")
+    return float(size) if market.get("contract") and size else 1.0

@@ -1,0 +1,159 @@
+"""What comes of the frames that venues document, once a real ccxt.pro class has read them: past trades, ids, order."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import WSMessage, WSMsgType
+
+from exchanges import Subscription, open_exchange
+from exchanges.adapter import Venue
+from exchanges.bars import Bars
+from exchanges.stream import Stream
+from tests.exchanges.support import Heard
+
+
+class Spoken:
+    """A venue's stream that nobody dials: what is said to it goes through its real client's own handler."""
+
+    def __init__(self, stream: Stream, url: str, heard: Heard) -> None:
+        self.stream = stream
+        self.heard = heard
+        self.exchange = stream._exchange
+        self.client = self.exchange.client(url)
+
+    def say(self, *frames: Any) -> None:
+        for frame in frames:
+            self.client.handle_message(WSMessage(WSMsgType.TEXT, json.dumps(frame), None))
+
+    @property
+    def live(self) -> list[str]:
+        return [trade.trade_id for trade in self.heard.trades]
+
+    @property
+    def past(self) -> list[str]:
+        return [trade.trade_id for trade in self.heard.past]
+
+
+@asynccontextmanager
+async def spoken_of(name: str, ids: Mapping[str, str], url: str = "wss://venue.example/ws") -> AsyncIterator[Spoken]:
+    """The stream of some markets; ``ids``: their symbols and what the venue calls them."""
+    venue = open_exchange(name)
+    venue._api.set_markets([_market(venue, symbol, market_id) for symbol, market_id in ids.items()])
+    wanted = Subscription({symbol.partition("/")[0]: symbol for symbol in ids}, ["trades", "ticker", "candles"])
+    heard = Heard()
+    bars = Bars(name, venue.fetch_candles, heard.on_candle)
+    stream = venue.stream(wanted, heard, bars, lambda: None)
+    try:
+        yield Spoken(stream, url, heard)
+    finally:
+        await stream.close()
+        await venue.close()
+
+
+def _market(venue: Venue, symbol: str, market_id: str) -> Any:
+    base, quote = symbol.split("/")
+    return venue._api.safe_market_structure(
+        {
+            "id": market_id, "symbol": symbol, "base": base, "quote": quote, "baseId": base, "quoteId": quote,
+            "type": "spot", "spot": True, "active": True, "contract": False,
+            "precision": {"price": 0.01, "amount": 0.0001}, "priceScale": 8, "ratioScale": 8, "valueScale": 8,
+        }
+    )  # fmt: skip
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def test_phemex_begins_with_past_trades() -> None:
+    """Without ids; ccxt gives them newest first, they are told oldest first."""
+    async with spoken_of("phemex", {"BTC/USDT": "sBTCUSDT"}) as spoken:
+        at = now_ms() * 1_000_000
+        frame = {"sequence": 1, "symbol": "sBTCUSDT", "type": "snapshot"}
+        rows = [[at - n * 1_000_000_000, "Buy", 964020000000, 1431000] for n in (1, 2, 3)]
+        spoken.say(
+            {**frame, "trades": rows}, {**frame, "type": "incremental", "trades": [[at, "Sell", 964020000000, 1]]}
+        )
+        ages = [round((at // 1_000_000 - trade.timestamp) / 1000) for trade in spoken.heard.past]
+        assert ages == [3, 2, 1]
+        assert len(spoken.live) == 1
+        assert spoken.heard.bad == []
+
+
+async def test_bitfinex_begins_with_past_trades() -> None:
+    async with spoken_of("bitfinex", {"BTC/USDT": "tBTCUST"}) as spoken:
+        at = now_ms()
+        spoken.say(
+            {"event": "subscribed", "channel": "trades", "chanId": 7, "symbol": "tBTCUST", "pair": "BTCUST"},
+            [7, [[3, at - 10, 0.1, 1815.3], [2, at - 20, -0.1, 1814.1], [1, at - 30, 0.1, 1814.0]]],
+            [7, "te", [4, at, 0.003, 1818.5]],
+            [7, "tu", [4, at, 0.003, 1818.5]],
+        )
+        assert (spoken.past, spoken.live) == (["1", "2", "3"], ["4"])
+
+
+async def test_gemini_begins_with_past_trades() -> None:
+    """On its second protocol, the newest first."""
+    async with spoken_of("gemini", {"BTC/USD": "btcusd"}) as spoken:
+        at = now_ms()
+
+        def row(number: int) -> dict[str, Any]:
+            trade = {"type": "trade", "symbol": "BTCUSD", "event_id": number, "timestamp": at + number}
+            return {**trade, "price": "22269.14", "quantity": "0.0004", "side": "buy"}
+
+        changes = [["buy", "22252.37", "0.02"]]
+        spoken.say(
+            {"type": "l2_updates", "symbol": "BTCUSD", "changes": changes, "trades": [row(3), row(2), row(1)]},
+            row(4),
+            {"type": "l2_updates", "symbol": "BTCUSD", "changes": changes},
+        )
+        assert (spoken.past, spoken.live) == (["1", "2", "3"], ["4"])
+
+
+async def test_kraken_begins_with_past_trades() -> None:
+    async with spoken_of("kraken", {"BTC/USD": "XBTUSD"}, url="wss://ws.kraken.com/v2") as spoken:
+
+        def frame(kind: str, *numbers: int) -> dict[str, Any]:
+            trade = {"symbol": "BTC/USD", "side": "sell", "price": 0.5, "qty": 40.0, "ord_type": "market"}
+            rows = [{**trade, "trade_id": n, "timestamp": f"2024-09-25T07:49:0{n}.708706Z"} for n in numbers]
+            return {"channel": "trade", "type": kind, "data": rows}
+
+        spoken.say(frame("snapshot", 1, 2, 3), frame("update", 4, 5))
+        assert (spoken.past, spoken.live) == (["1", "2", "3"], ["4", "5"])
+
+
+def okx_trade(number: int, at: int) -> dict[str, Any]:
+    row = {"instId": "BTC-USDT", "tradeId": str(number), "px": "31684.5", "sz": "0.01", "side": "buy", "ts": str(at)}
+    return {"arg": {"channel": "trades", "instId": "BTC-USDT"}, "data": [row]}
+
+
+@pytest.mark.parametrize(("age", "past"), [(60_000, True), (2_500, True), (1_200, False), (0, False), (-1_200, False)])
+async def test_okx_may_begin_with_its_last_trade(age: int, past: bool) -> None:
+    """Nothing in the frame says so; a clock that is wrong by a second makes no live trade a past one."""
+    async with spoken_of("okx", {"BTC/USDT": "BTC-USDT"}) as spoken:
+        at = now_ms() - age
+        spoken.say(okx_trade(1, at), okx_trade(2, at))
+        assert (spoken.past, spoken.live) == ((["1"], ["2"]) if past else ([], ["1", "2"]))
+
+
+@pytest.mark.parametrize("skew", [0, -3_600_000, 3_600_000])
+@pytest.mark.parametrize(("age", "past"), [(60_000, True), (100, False)])
+async def test_htx_may_begin_with_its_last_trade(age: int, past: bool, skew: int) -> None:
+    """Its frames carry its own time, by which a wrong clock does not matter. Several in a frame come newest first."""
+    async with spoken_of("htx", {"BTC/USDT": "btcusdt"}) as spoken:
+        at = now_ms() + skew
+
+        def frame(sent: int, *trades: tuple[int, int]) -> dict[str, Any]:
+            row = {"id": 102523573486, "amount": 0.0038, "price": 9150.01, "direction": "sell"}
+            rows = [{**row, "tradeId": number, "ts": when} for number, when in trades]
+            return {"ch": "market.btcusdt.trade.detail", "ts": sent, "tick": {"id": 1, "ts": sent, "data": rows}}
+
+        spoken.say(frame(at, (1, at - age)), frame(at + 50, (4, at + 40), (3, at + 40), (2, at + 30)))
+        assert len(spoken.past) == past
+        assert [trade.timestamp - at for trade in spoken.heard.trades][-3:] == [30, 40, 40]
