@@ -13,6 +13,7 @@ from exchanges.candles import CandleBuilder, CandleTracker
 from exchanges.errors import VenueError
 from exchanges.events import Candle, TradeEvent
 
+AT_ONCE = 5  # requests under way, of one venue: an outage tears the bars of all coins, in all timeframes
 MEND_DELAYS = (0.0, 1.0, 3.0, 10.0)  # seconds before each attempt at fetching missed bars
 
 Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
@@ -34,6 +35,7 @@ class Bars:
         self._builds_from = 0  # the connection whose trades bars are built from: two bring each trade twice
         self._kept: dict[tuple[str, str], CandleTracker | CandleBuilder] = {}
         self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._requests = asyncio.Semaphore(AT_ONCE)
 
     def begin(
         self,
@@ -110,7 +112,8 @@ class Bars:
             if not kept.holes():
                 return  # the venue itself has filled them
             try:
-                rows = await self._fetch(symbol, timeframe, kept.holes()[0])
+                async with self._requests:
+                    rows = await self._fetch(symbol, timeframe, kept.holes()[0])
             except VenueError as error:
                 logger.warning("{}: {} bars of {} are not mended yet: {}", self._name, timeframe, symbol, error)
                 continue

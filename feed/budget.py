@@ -1,8 +1,11 @@
-"""How often a venue may be dialled: its own limit per time, less a margin."""
+"""How often a venue may be dialled, or asked: its own limit per time, less a margin."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
+
+from feed.clock import Clock
 
 
 class DialBudget:
@@ -34,3 +37,9 @@ class DialBudget:
     def spend(self, now: float) -> None:
         """A dial leaves at ``now``."""
         self._dials.append(now)
+
+    async def take(self, clock: Clock, sleep: Callable[[float], Awaitable[object]] | None = None) -> None:
+        """Wait until a dial is allowed and spend it; nobody comes in between. ``sleep`` may do better than to wait."""
+        while (wait := self.wait(clock.monotonic())) > 0:
+            await (sleep or clock.sleep)(wait)
+        self.spend(clock.monotonic())

@@ -27,10 +27,22 @@ if TYPE_CHECKING:
     from exchanges.adapter import Venue
     from exchanges.stream import Stream
 
+BARS_SHARE = 0.5  # of the requests that a venue allows: gaps in trades can't wait, bars can
 FIGURES_TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the stream
 OVERLAP = 2.0  # seconds that a connection stays beside its successor: until that has subscribed to everything
 ANEW = 10.0  # seconds until the next attempt at a successor while the connection still stands
 EARLY = 600.0  # seconds before the venue cuts a connection that it is replaced
+
+
+class Place:
+    """A venue, and what it allows to all that is connected to it: dials, and REST requests that fill what was missed."""
+
+    def __init__(self, venue: Venue) -> None:
+        fetches = venue.profile.fetches
+        self.venue = venue
+        self.dials = DialBudget(venue.profile.dials)
+        self.requests = DialBudget(fetches, 60.0)
+        self.bars = DialBudget(max(1, int(fetches * BARS_SHARE)), 60.0)  # of these, those for bars
 
 
 @dataclass(slots=True)
@@ -53,8 +65,7 @@ class Session:
 
     def __init__(
         self,
-        venue: Venue,
-        budget: DialBudget,
+        place: Place,
         wanted: Wanted,
         desk: Desk,
         watchdog: Watchdog,
@@ -67,19 +78,20 @@ class Session:
         dismiss: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         connection = settings.connection
-        self.venue = venue
+        venue = self.venue = place.venue
         self.backoff = Backoff(
             connection.backoff_initial, connection.backoff_max, connection.backoff_jitter, connection.stable_after
         )
-        self._bars = Bars(venue.name, venue.fetch_candles, self._on_mended)
-        self.tape = Tape(venue, settings.backfill, desk.on_trade, report, desk.clock)
-        self.connected = False  # whether the connection carried last had delivered anything
+        self._bars = Bars(venue.name, self._fetch_candles, self._on_mended)
+        self.tape = Tape(venue, settings.backfill, desk.on_trade, report, desk.clock, place.requests)
+        self.connected = False  # the connection that is carried has delivered; ``carry`` moves it, and nobody else
+        self.broke = False  # what ``carry`` raised last ended such a connection
         self.delivering = False  # False while on trial
         self.missing: list[CoinConfig] = []
         self._wanted = wanted
         self._desk = desk
         self._watchdog = watchdog
-        self._budget = budget
+        self._place = place
         self._report = report
         self._aside = aside
         self._main = main
@@ -143,12 +155,12 @@ class Session:
         ``since``: the time (Unix ms) of each coin's last trade on the venue that was left; what came later is fetched.
         """
         venue, desk = self.venue, self._desk
-        self.connected = False
+        self.broke = False
         self.delivering = not trial
-        await desk.clock.sleep(self._budget.wait(desk.clock.monotonic()))
         self._tell("connecting")
         await venue.load()
         markets = self._markets()
+        await self._place.dials.take(desk.clock)
         figures = await self._fetch_figures(markets)
         self._dropped = asyncio.get_running_loop().create_future()
         self._dropped.add_done_callback(lambda dropped: dropped.cancelled() or dropped.exception())  # awaited or not
@@ -173,6 +185,7 @@ class Session:
             self._dropped.cancel()
             self._hang_up(self._link)
             self._link = None
+            self.broke, self.connected = self.connected, False
             if not self.delivering:
                 self._figured.clear()  # a trial's figures went with it
             if self.delivering:
@@ -191,12 +204,18 @@ class Session:
         if self.delivering:
             self._desk.on_candle(candle)
 
+    async def _fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
+        """As the venue does it, when its limit has room."""
+        for budget in (self._place.bars, self._place.requests):
+            await budget.take(self._desk.clock)
+        return await self.venue.fetch_candles(symbol, timeframe, since)
+
     def _note(self, event: str, exchange: str, **details: Any) -> None:
         """What happens while this delivers is the feed's own; what happens to a trial is told aside."""
         (self._report if self.delivering else self._aside)(event, exchange, **details)
 
     def _dial(self, markets: Mapping[str, str]) -> _Link:
-        self._budget.spend(self._desk.clock.monotonic())
+        """A connection, for which the venue's budget has been asked."""
         name, wanted, worn = self.venue.name, self._wanted, asyncio.Event()
         intake = Intake(
             self._desk,
@@ -232,6 +251,7 @@ class Session:
     async def _replaced(self, old: _Link, markets: Mapping[str, str]) -> _Link:
         """The successor of a connection that the venue will cut: it carries data before the old one goes."""
         logger.info("{}: replacing the connection before the venue cuts it", self.venue.name)
+        await self._place.dials.take(self._desk.clock, lambda seconds: self._wait(old, asyncio.Event(), seconds))
         new = self._successor = self._dial(markets)
         try:
             await self._until_flowing(new)

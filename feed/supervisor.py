@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,11 @@ from loguru import logger
 from exchanges import Access, open_exchange
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from feed import failover
-from feed.budget import DialBudget
 from feed.desk import Desk
 from feed.errors import NoExchangeAvailable
 from feed.failover import Failover
 from feed.journal import Report
-from feed.session import Session
+from feed.session import Place, Session
 from feed.settings import ExchangeConfig, Settings
 from feed.staleness import Kind, Watchdog
 from feed.wanted import Wanted
@@ -33,14 +32,6 @@ LOOK = 0.5  # seconds between two looks at which connections carry data
 REFUSED_COOLDOWN = 60.0  # seconds that a venue is left alone which does not do what is asked for
 AHEAD_AGAIN = 60.0  # seconds until that is tried again, if it failed
 AHEAD = 1.0  # seconds of data after which the next venue's markets are loaded ahead of need
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A venue and its dials, shared by all that is connected to it."""
-
-    venue: Venue
-    budget: DialBudget
 
 
 class Supervisor:
@@ -219,11 +210,10 @@ class Supervisor:
             self.reasons[name] = failure.reason  # before the first data, told once and not in every round
             if isinstance(failure, Blocked):
                 self._report("exchange_blocked", name, status=failure.status, reason=failure.reason)
-            if session.connected:
+            if session.broke:
                 self._report("disconnected", name, reason=failure.reason)
             elif not isinstance(failure, Blocked):
                 self._report("error", name, error=failure.reason)
-        session.connected = False
         match failure:
             case Blocked():
                 decisions = self._policy.blocked(name, failure.status, now)
@@ -327,11 +317,9 @@ class Supervisor:
                     self.reasons[config.name] = error.reason
                     self._report("error", config.name, error=error.reason)
                     continue
-                self._places[config.name] = Place(venue, DialBudget(venue.profile.dials))
-            place = self._places[config.name]
+                self._places[config.name] = Place(venue)
             self._sessions[config.name] = Session(
-                place.venue,
-                place.budget,
+                self._places[config.name],
                 self._wanted,
                 self._desk,
                 self._watchdog,

@@ -31,7 +31,7 @@ class Tape:
     """The continuity of every coin on one venue, over all its connections.
 
     ``deliver`` receives each trade once and in order; ``since`` is the time (Unix ms) of each coin's last trade on the
-    venue that was left, from which on this one's trades are fetched.
+    venue that was left, from which on this one's trades are fetched. ``requests`` is what the venue allows, to all.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Tape:
         deliver: Callable[[TradeEvent], None],
         report: Report,
         clock: Clock,
+        requests: DialBudget,
     ) -> None:
         self._venue = venue
         self._settings = settings
@@ -53,7 +54,7 @@ class Tape:
         self._fetches: set[asyncio.Task[None]] = set()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # coin -> one fetch at a time
         self._fetched: defaultdict[str, float] = defaultdict(lambda: -inf)  # coin -> its last one, monotonic seconds
-        self._requests = DialBudget(venue.profile.fetches, 60.0)
+        self._requests = requests
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.late = 0  # trades that came when their place in the order was past
 
@@ -204,8 +205,7 @@ class Tape:
         """One request, if the venue's limit has room for it before the gap's time is over."""
         if (wait := self._requests.wait(self._clock.monotonic())) > HOLD_FOR:
             raise Disconnected(self._venue.name, "too many requests for trades within a minute", wait)
-        await self._clock.sleep(wait)
-        self._requests.spend(self._clock.monotonic())
+        await self._requests.take(self._clock)
         return await self._venue.fetch_trades(coin, self._symbols[coin], from_id, limit)
 
     async def _fetch_older(

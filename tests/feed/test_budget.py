@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feed.budget import DialBudget
+from feed.clock import Clock
 
 
 @given(
@@ -61,3 +63,45 @@ def test_a_tiny_limit_still_allows_a_dial() -> None:
 def test_limits_that_make_no_sense_are_refused(limit: int, margin: float) -> None:
     with pytest.raises(ValueError, match="allowed is"):
         DialBudget(limit, margin=margin)
+
+
+class Hours(Clock):
+    """A clock that passes while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        until = self.at + seconds
+        await asyncio.sleep(0)
+        self.at = max(self.at, until)
+
+
+async def test_those_who_take_at_once_never_take_more_than_is_allowed() -> None:
+    """Whoever waited asks again: between his question and his dial nobody comes in."""
+    clock, budget, taken = Hours(), DialBudget(4, 20.0, margin=0, slack=0), list[float]()
+
+    async def dial() -> None:
+        await budget.take(clock)
+        taken.append(clock.at)
+
+    await asyncio.gather(*(dial() for _ in range(10)))
+    assert taken == [1000.0] * 4 + [1020.0] * 4 + [1040.0] * 2
+
+
+async def test_what_waits_for_a_dial_may_be_called_away() -> None:
+    budget = DialBudget(1, 20.0)
+    budget.spend(1000.0)
+
+    async def called_away(seconds: float) -> None:
+        raise ConnectionResetError(f"after {seconds:g} s")
+
+    with pytest.raises(ConnectionResetError, match="after 30 s"):
+        await budget.take(Hours(), called_away)
+    assert budget.wait(1030.0) == 0, "a dial that was not made is not counted"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
+from time import monotonic
 from unittest.mock import Mock
 
 import pytest
@@ -16,6 +17,7 @@ from exchanges import Access, Subscription, open_exchange
 from exchanges.bars import Bars
 from exchanges.simulator import Simulator
 from feed import MarketFeed, TradeEvent
+from feed.budget import DialBudget
 from feed.settings import Connection, Staleness
 from tests.support import Recorder, settings_for, taped_ids, until
 
@@ -195,6 +197,22 @@ async def test_a_trial_that_ends_with_the_active_venue_is_held_to_account(binanc
             session.drop("cut off")
         await got.until(lambda: got.events[-1] == "reconnecting")
         assert trial.backoff.attempt == attempts + 1
+
+
+async def test_the_successor_of_a_connection_waits_for_its_turn_too(binance: Simulator) -> None:
+    """The venue counts every dial: when its limit is reached, the old connection goes on until there is room."""
+    feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
+    got = Recorder(feed)
+    async with feed:
+        assert feed._supervisor is not None
+        place = feed._supervisor._places["binance"]
+        place.dials = DialBudget(1, 1.0, margin=0, slack=0)
+        spent_at = monotonic()
+        place.dials.spend(spent_at)
+        binance["binance"].shutdown_notice()
+        await until(lambda: len(binance["binance"].dials) == 2)
+        assert binance["binance"].dials[1] - spent_at >= 1.0
+        assert "disconnected" not in got.events
 
 
 async def test_a_gap_by_time_is_fetched_back_to_its_beginning(binance: Simulator, bybit: Simulator) -> None:
