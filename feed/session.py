@@ -35,7 +35,7 @@ EARLY = 600.0  # seconds before the venue cuts a connection that it is replaced
 
 
 class Place:
-    """A venue, and what it allows to all that is connected to it: dials, and REST requests that fill what was missed."""
+    """A venue, and what it allows to all that is connected to it: dials, and REST requests for what was missed."""
 
     def __init__(self, venue: Venue) -> None:
         fetches = venue.profile.fetches
