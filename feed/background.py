@@ -22,11 +22,14 @@ class Background:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
+        self._failure: FeedError | None = None
 
     def run(self) -> None:
-        """Block until ``stop`` or Ctrl-C; raises what connecting raises."""
+        """Block until ``stop`` or Ctrl-C; raises what connecting raises, or what ended the feed."""
         asyncio.run(self._serve())
         self._started.result()
+        if self._failure is not None:
+            raise self._failure
 
     def start(self) -> None:
         """Return when the thread has connected; raises what connecting raises."""
@@ -42,6 +45,12 @@ class Background:
             self._thread.join(STOP_TIMEOUT)
             if self._thread.is_alive():
                 raise FeedError(f"the feed's thread did not end within {STOP_TIMEOUT:g} s; a callback may block it")
+
+    def fail(self, failure: FeedError) -> None:
+        """The feed has ended of itself: so does its loop. To be called there."""
+        self._failure = failure
+        if self._stopping is not None:
+            self._stopping.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -204,9 +204,7 @@ class Dispatcher:
         coroutine callback may close its own dispatcher: it is not waited for, and its queue ends with it. Idempotent.
         """
         self.closed = True
-        for subscription in [s for channel in self._subscriptions.values() for s in channel]:
-            if subscription._worker is None and subscription._sink is not None:
-                subscription.cancel()
+        self.end_iterators()
         for worker in self.workers.values():
             worker.wake()
         tasks = {task for task in self.workers if not task.done()} - {asyncio.current_task()}
@@ -221,6 +219,13 @@ class Dispatcher:
             _, stuck = await asyncio.wait(tasks, timeout=max(0.2 * timeout, 0.05))
             for task in stuck:
                 logger.warning("{} does not end when it is cancelled", task.get_name())
+
+    def end_iterators(self, failure: str = "") -> None:
+        """Have the iterators end after what is buffered; with a FeedError of that text, if there is one."""
+        for subscription in [s for channel in self._subscriptions.values() for s in channel]:
+            if subscription._worker is None and subscription._sink is not None:
+                subscription._buffer.failure = failure
+                subscription.cancel()
 
     def reopen(self) -> None:
         """Queue again after ``close``: the callbacks are still subscribed, the iterators have ended."""

@@ -75,7 +75,7 @@ class MarketFeed(Subscribing):
         super().__init__(self._journal.dispatcher, wanted)
         self._desk = Desk(self._dispatcher, self._clock)
         self._supervisor: Supervisor | None = None
-        self._running: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[FeedError | None] | None = None
         self._waiting = 0  # connect() calls under way
         self._background: Background | None = None
 
@@ -129,10 +129,15 @@ class MarketFeed(Subscribing):
             patient=patient,
         )
 
-        def ended(running: asyncio.Task[None]) -> None:  # even if it was cancelled before its first step
+        def ended(running: asyncio.Task[FeedError | None]) -> None:  # even if it was cancelled before its first step
             self._journal.note("closed", supervisor.exchange)
+            failure = None if running.cancelled() else running.result()
             if not supervisor.ready.done():
-                supervisor.ready.set_exception(FeedError("disconnect() was called before any data came"))
+                supervisor.ready.set_exception(failure or FeedError("disconnect() was called before any data came"))
+            if failure is not None:
+                self._dispatcher.end_iterators(str(failure))
+                if self._background is not None:
+                    self._background.fail(failure)
 
         self._running = asyncio.create_task(self._run(supervisor), name="market feed")
         self._running.add_done_callback(ended)
@@ -178,15 +183,18 @@ class MarketFeed(Subscribing):
     ) -> None:
         await self.disconnect()
 
-    async def _run(self, supervisor: Supervisor) -> None:
-        """The feed's one task: whatever runs for it runs inside, and ends with it."""
+    async def _run(self, supervisor: Supervisor) -> FeedError | None:
+        """The feed's one task: whatever runs for it runs inside, and ends with it. Returns what ended it."""
+        failure: FeedError | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(supervisor.run(), name="market feed supervisor")
                 group.create_task(self._guard(), name="market feed breaker")
         except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
             logger.opt(exception=errors).critical("the feed ended over an unforeseen error")
-            self._journal.note("error", supervisor.exchange, error=f"unforeseen {errors.exceptions[0]!r}")
+            failure = FeedError(f"the feed ended over an unforeseen error: {errors.exceptions[0]!r}")
+            self._journal.note("error", supervisor.exchange, error=str(failure))
+        return failure
 
     async def _guard(self) -> None:
         """Have the circuit breaker look at the time and at the data."""

@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Hashable
 from typing import Any, Protocol, Self
 
-from feed.errors import SlowConsumerError
+from feed.errors import FeedError, SlowConsumerError
 
 __all__ = ["POLICIES", "Buffer", "Callback", "Stream", "Worker", "awaitable"]
 
@@ -63,6 +63,7 @@ class Buffer:
         self.size = size
         self.dropped = 0
         self.taken_at = 0.0  # when an iterator's consumer last came back for more
+        self.failure = ""  # why the publisher ended, if it was not meant to
         self.overflow: tuple[Hashable, Item] | None = None  # the first event that the policy "error" dropped
         self._ready = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None  # the consumer's
@@ -205,7 +206,7 @@ class Stream(AsyncIterator[Any]):
     It ends when the dispatcher closes, after what is buffered. Leaving an ``async for`` over it releases it, unless it
     is kept in a variable: then it goes on where it stopped, until ``close``, ``async with`` or its deletion ends it.
     Waiting can be cancelled without losing an event. With the policy "error" it raises SlowConsumerError in the place
-    of the first event dropped, and ends.
+    of the first event dropped, and ends. When the publisher ends over a defect it raises FeedError, once.
     """
 
     def __init__(self, place: Place, buffer: Buffer, clock: Callable[[], float]) -> None:
@@ -237,6 +238,9 @@ class Stream(AsyncIterator[Any]):
                 self._place.cancel()
                 raise SlowConsumerError(self._place.channel, coin, item[0], buffer.size)
             if not self._place.active:
+                if buffer.failure:
+                    failure, buffer.failure = buffer.failure, ""
+                    raise FeedError(failure)
                 raise StopAsyncIteration
             await buffer.wait()
             self._turn = self._clock()

@@ -1,0 +1,91 @@
+"""A defect of our own ends the feed: never in silence, and nobody waits for ever for what will not come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from exchanges.simulator import Simulator
+from feed import FeedError, MarketFeed
+from feed.supervisor import Supervisor
+from tests.support import Recorder, settings_for
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator(venues=("binance",), rate=100) as simulator:
+        yield simulator
+
+
+def break_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its next look on the supervisor raises."""
+
+    def look(self: Supervisor, now: float) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(Supervisor, "_look", look)
+
+
+async def test_iterators_end_with_the_error(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After what they still hold; the status subscribers learn it, and the feed can be connected again."""
+    feed = MarketFeed(settings=settings_for(simulator))
+    got = Recorder(feed)
+    told: list[tuple[str, dict[str, Any]]] = []
+    trades, events = feed.trades(), feed.events()
+    await feed.connect()
+    with monkeypatch.context() as defect:
+        break_it(defect)
+        with pytest.raises(FeedError, match="a defect"):
+            async for _ in trades:
+                pass
+    try:
+        async for event in events:
+            told.append(event)
+    except FeedError as error:
+        assert "a defect" in str(error)
+    else:
+        pytest.fail("the events ended without the error")
+    assert [event for event, _ in told[-2:]] == got.events[-2:] == ["error", "closed"]
+    assert "a defect" in told[-2][1]["error"]
+    assert not feed.status.connected
+    assert [trade async for trade in trades] == []
+    await feed.connect()
+    assert feed.status.connected
+    await feed.disconnect()
+
+
+async def test_a_program_that_runs_the_feed_gets_the_error(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = MarketFeed(settings=settings_for(simulator))
+    got = Recorder(feed)
+    feed.subscribe_trades(lambda trade: break_it(monkeypatch))
+    with pytest.raises(FeedError, match="a defect"):
+        await asyncio.wait_for(asyncio.to_thread(feed.run), 20)
+    assert got.events[-2:] == ["error", "closed"]
+
+
+async def test_a_feed_in_a_thread_ends_with_it(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """start() has returned already: the events tell, the thread is gone, and stop() has nothing more to do."""
+    feed = MarketFeed(settings=settings_for(simulator))
+    got = Recorder(feed)
+    await asyncio.to_thread(feed.start)
+    assert feed._background is not None
+    thread = feed._background._thread
+    assert thread is not None
+    break_it(monkeypatch)
+    await asyncio.to_thread(thread.join, 20)
+    assert not thread.is_alive()
+    assert got.events[-2:] == ["error", "closed"]
+    await asyncio.to_thread(feed.stop)
+
+
+async def test_who_waits_for_the_first_data_gets_the_error(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_it(monkeypatch)
+    with pytest.raises(FeedError, match="a defect"):
+        await MarketFeed(settings=settings_for(simulator)).connect()
