@@ -134,7 +134,7 @@ class Continuity:
         self._max_gap = max_gap
         self._fetch = fetch
         self._segments: deque[_Segment] = deque()
-        self._stamp = since_ts  # of the newest trade, Unix ms
+        self.stamp = since_ts  # of the newest trade, Unix ms: ``since_ts`` for the venue that comes next
         self._next: int | None = None  # the id after the highest one seen
         self._floor = 0  # the same when the venue was left: lower ids were delivered then
         self._leap: int | None = None  # the id after one that was too far ahead to be believed
@@ -151,11 +151,6 @@ class Continuity:
         return f"<Continuity next {self._next}, {len(self._segments)} gaps, {self._holding()} held>"
 
     @property
-    def last_timestamp(self) -> int | None:
-        """The newest trade's time, Unix ms: ``since_ts`` for the venue that comes next."""
-        return self._stamp
-
-    @property
     def deadline(self) -> float | None:
         """When expire() has something to do at the latest; None when nothing waits."""
         return min((at + s.wait for s in self._segments if s.open and (at := s.found_at) is not None), default=None)
@@ -170,7 +165,7 @@ class Continuity:
             return self._append(trade, None, now)
         if number == self._next and not self._segments:
             self._next = number + 1
-            self._stamp = trade.timestamp
+            self.stamp = trade.timestamp
             return DELIVER
         return self._accept_numbered(trade, number, now)
 
@@ -186,7 +181,7 @@ class Continuity:
         self._outage = None if self._lost_at is None or self._out_since is None else now - self._out_since
         self._lost_at = None
         self._resumed_at_id = self._next
-        self._resumed = self._stamp is not None
+        self._resumed = self.stamp is not None
 
     def returned(self, since_ts: int | None) -> None:
         """The venue carries the feed again, after another that had its last trade at ``since_ts`` (Unix ms), if any.
@@ -195,16 +190,16 @@ class Continuity:
         """
         if self._next is not None:
             self._floor, self._next = self._next, None
-        self._stamp = max((stamp for stamp in (self._stamp, since_ts) if stamp is not None), default=None)
+        self.stamp = max((stamp for stamp in (self.stamp, since_ts) if stamp is not None), default=None)
         self._given_up.clear()
         self._lost_at = self._out_since = self._outage = self._resumed_at_id = None
-        self._resumed = self._stamp is not None
+        self._resumed = self.stamp is not None
 
     def doubt(self) -> None:
         """The connection was silent for longer than it should be: where ids don't count, the next trade decides."""
         if self._lost_at is None:
             self._outage = 0.0
-            self._resumed = self._stamp is not None
+            self._resumed = self.stamp is not None
 
     def missed(self, past: Sequence[TradeEvent]) -> list[TradeEvent]:
         """Those of ``past``, trades that the venue repeats at a subscription, oldest first, that are news here.
@@ -212,7 +207,7 @@ class Continuity:
         They are to be accepted next. When ``past`` reaches back to what was delivered, nothing is missing before them.
         Before the first trade there is nothing to miss.
         """
-        stamp = self._stamp
+        stamp = self.stamp
         if stamp is None:
             return []
         if self._numbered:
@@ -281,7 +276,7 @@ class Continuity:
         elif number > expected:
             gap = self._gap_by_id(expected, trade, number - 1)
         self._next = number + 1
-        self._stamp = trade.timestamp
+        self.stamp = trade.timestamp
         return self._append(trade, gap, now)
 
     def _accept_lower(self, trade: TradeEvent, number: int) -> Outcome:
@@ -297,25 +292,25 @@ class Continuity:
 
     def _restart(self, trade: TradeEvent, number: int) -> Outcome:
         """The venue counts anew from this trade on; what it missed nobody can tell."""
-        before = trade.timestamp if self._stamp is None else self._stamp
+        before = trade.timestamp if self.stamp is None else self.stamp
         gap = Gap(None, None, before, trade.timestamp, None, fetch=False)
         released = self.flush()
         self._next = number + 1
-        self._stamp = trade.timestamp
+        self.stamp = trade.timestamp
         self._floor = 0
         self._given_up.clear()
         return Outcome(Verdict.RELEASE, (*released.deliver, trade), gap, released.filled)
 
     def _restarted(self, trade: TradeEvent) -> bool:
         """Whether a lower id than expected means that the venue counts anew."""
-        return self._stamp is not None and trade.timestamp >= self._stamp + RESTART_MS
+        return self.stamp is not None and trade.timestamp >= self.stamp + RESTART_MS
 
     def _accept_named(self, trade: TradeEvent, now: float | None) -> Outcome:
         if not self._remember(trade.trade_id):
             return DUPLICATE
         gap = self._gap_by_time(trade) if self._resumed else None
         self._resumed = False
-        self._stamp = trade.timestamp if self._stamp is None else max(self._stamp, trade.timestamp)
+        self.stamp = trade.timestamp if self.stamp is None else max(self.stamp, trade.timestamp)
         return self._append(trade, gap, now)
 
     def _append(self, trade: TradeEvent, gap: Gap | None, now: float | None) -> Outcome:
@@ -355,7 +350,7 @@ class Continuity:
         return Outcome(Verdict.RELEASE if deliver else Verdict.HELD, deliver, gap, filled)
 
     def _gap_by_id(self, first: int, after: TradeEvent, last: int) -> Gap:
-        before = after.timestamp if self._stamp is None else self._stamp
+        before = after.timestamp if self.stamp is None else self.stamp
         missing = last - first + 1
         in_time = self._resumed_at_id != self._next or self._short_outage(after.timestamp - before)
         awaited = missing + sum(segment.gap.missing or 0 for segment in self._segments)
@@ -363,7 +358,7 @@ class Continuity:
         return Gap(first, last, before, after.timestamp, missing, fetch)
 
     def _gap_by_time(self, after: TradeEvent) -> Gap | None:
-        before = self._stamp
+        before = self.stamp
         if before is None or after.timestamp < before:
             return None  # nothing to start from, or the stream goes on before it ended: nothing is missing
         fetch = self._fetch and self._short_outage(after.timestamp - before)

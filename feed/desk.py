@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
+from feed.backfill import DELIVER
 from feed.clock import Clock
 from feed.dispatch import Dispatcher
 from feed.journal import Report
@@ -34,15 +35,12 @@ class Desk:
         self._closed: dict[tuple[str, str], deque[int]] = {}  # (coin, timeframe) -> the bars closed last
 
     def on_trade(self, trade: TradeEvent) -> None:
-        """A trade in its place in the order."""
+        """A trade that had to wait for its place in the order."""
         self.dispatcher.publish("trades", trade.coin, trade)
 
-    def on_price(self, trade: TradeEvent, now: float) -> None:
-        """A trade that is its coin's newest: its price."""
-        self.dispatcher.publish("prices", trade.coin, self.prices.on_trade(trade, now))
-
     def on_ticker(self, ticker: Ticker) -> None:
-        tick = self.prices.on_ticker(ticker, self.clock.monotonic())
+        now = self.clock.monotonic()
+        tick = self.prices[ticker.coin].on_ticker(ticker, now)
         if tick is not None:
             self.dispatcher.publish("prices", ticker.coin, tick)
 
@@ -62,6 +60,18 @@ class Desk:
 
     def on_quote(self, quote: Quote) -> None:
         self.dispatcher.publish("quotes", quote.coin, quote)
+
+
+class _Path:
+    """What a coin's trades pass on one connection, found in one look."""
+
+    __slots__ = ("continuity", "price", "prices", "trades")
+
+    def __init__(self, coin: str, desk: Desk, tape: Tape) -> None:
+        self.continuity = tape.continuity(coin)
+        self.price = desk.prices[coin]
+        self.prices = desk.dispatcher.route("prices", coin)
+        self.trades = desk.dispatcher.route("trades", coin)
 
 
 class Intake:
@@ -97,6 +107,8 @@ class Intake:
         self._stir = stir
         self._main = main
         self._bad_frames = BadFrames(exchange, report)
+        self._now = desk.clock.monotonic
+        self._paths: dict[str, _Path] = {}
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
         self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the bars that it closed last
 
@@ -104,7 +116,7 @@ class Intake:
         """The trial is over. Its tickers tell the day's figures, but their prices may be old; its bars are closed."""
         self.delivering = True
         for ticker in self._learned.values():
-            self._desk.prices.learn(ticker)
+            self._desk.prices[ticker.coin].learn(ticker)
         self._learned.clear()
         for bars in self._bars.values():
             for bar in bars:
@@ -116,9 +128,26 @@ class Intake:
         self._bad_frames.close()
 
     def on_trade(self, trade: TradeEvent) -> None:
-        now = self._heard(trade.coin)
-        if self.delivering and self._tape.accept(trade, now):
-            self._desk.on_price(trade, now)
+        coin, now = trade.coin, self._now()
+        self._heard(coin, now)
+        if not self.delivering:
+            return
+        try:
+            path = self._paths[coin]
+        except KeyError:
+            path = self._paths[coin] = _Path(coin, self._desk, self._tape)
+        continuity, prices = path.continuity, path.prices
+        outcome, at = continuity.accept(trade, now), now
+        if outcome is DELIVER:
+            at = path.trades.publish(trade, now)
+            newest = continuity.stamp is None or trade.timestamp >= continuity.stamp
+        else:
+            newest = self._tape.settle(trade, outcome)
+        if newest:
+            if prices.calls or prices.wanted():
+                prices.publish(path.price.on_trade(trade, now), at)
+            else:
+                path.price.note(trade, now)
 
     def on_history(self, trades: list[TradeEvent]) -> None:
         """Past trades: no sign of life, and no price."""
@@ -126,7 +155,7 @@ class Intake:
             self._tape.recall(trades, self._desk.clock.monotonic())
 
     def on_ticker(self, ticker: Ticker) -> None:
-        self._heard(ticker.coin)
+        self._heard(ticker.coin, self._now())
         self.on_figures(ticker)
 
     def on_figures(self, ticker: Ticker) -> None:
@@ -137,7 +166,7 @@ class Intake:
             self._learned[ticker.coin] = ticker
 
     def on_candle(self, candle: Candle) -> None:
-        self._heard(candle.coin)
+        self._heard(candle.coin, self._now())
         if self.delivering:
             self._desk.on_candle(candle)
         elif self._open and candle.closed:
@@ -145,7 +174,7 @@ class Intake:
             self._bars.setdefault(key, deque(maxlen=TRIAL_BARS)).append(candle)
 
     def on_quote(self, quote: Quote) -> None:
-        self._heard(quote.coin)
+        self._heard(quote.coin, self._now())
         if self.delivering:
             self._desk.on_quote(quote)
 
@@ -159,22 +188,23 @@ class Intake:
             for coin in coins:
                 self._report("coin_unavailable", self._exchange, coin=coin, channel=channel, reason=reason)
 
-    def _heard(self, coin: str) -> float:
-        """Note that data of ``coin`` came; returns when (monotonic seconds)."""
-        desk = self._desk
-        now = desk.clock.monotonic()
-        if self._open:
-            self.last_data = now
-            if self.first_data is None:
-                self.first_data = now
-                self.flowing.set()
-            if self.delivering:
-                desk.messages += 1
-                if self._main:
-                    desk.last_message = now
-                if self._watchdog.note(coin, now):
-                    self._stir()
-        return now
+    def _heard(self, coin: str, now: float) -> None:
+        """Note that data of ``coin`` came at ``now``, monotonic seconds."""
+        if not self._open:
+            return
+        if self.last_data is None:
+            self.first_data = now
+            self.flowing.set()
+        self.last_data = now
+        if self.delivering:
+            desk = self._desk
+            desk.messages += 1
+            if self._main:
+                desk.last_message = now
+            watchdog = self._watchdog
+            watchdog.heard[coin] = now
+            if watchdog.awaited and coin in watchdog.awaited:
+                self._stir()
 
 
 class BadFrames:

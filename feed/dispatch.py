@@ -21,13 +21,13 @@ from loguru import logger
 
 from feed.queues import Buffer, Callback, Stream, Worker, awaitable
 
-__all__ = ["Dispatcher", "Subscription", "callback_name"]
+__all__ = ["Dispatcher", "Route", "Subscription", "callback_name"]
 
 REPORT_EVERY = 1.0  # seconds between two reports about one callback
 
 Report = Callable[[str, dict[str, Any]], None]
 _Sink = Callable[[Hashable, Any], None]  # takes coin and event
-_Route = tuple[tuple["Subscription", Callback], ...]
+_Calls = tuple[tuple["Subscription", Callback], ...]
 
 
 class Subscription:
@@ -79,6 +79,74 @@ class Subscription:
         return count
 
 
+class Route:
+    """One coin's way to the subscribers of one channel, for a publisher that keeps it: nothing is looked up per event.
+
+    Who receives is worked out when it is first needed and after each change of the channel's subscriptions.
+    """
+
+    __slots__ = ("_channel", "_clock", "_coin", "_dispatcher", "_slow_after", "calls")
+
+    def __init__(self, dispatcher: Dispatcher, channel: str, coin: Hashable) -> None:
+        self._dispatcher = dispatcher
+        self._channel = channel
+        self._coin = coin
+        self._clock = dispatcher.clock
+        self._slow_after = dispatcher.slow_after
+        self.calls: _Calls | None = None  # None: to be worked out
+
+    def forget(self) -> None:
+        """The channel's subscriptions have changed."""
+        self.calls = None
+
+    def wanted(self) -> bool:
+        """Whether anybody would receive an event: what nobody subscribed to need not be built."""
+        calls = self.calls
+        return bool(self._resolve() if calls is None else calls)
+
+    def publish(self, event: Any, before: float) -> float:
+        """Hand ``event`` to the subscribers in the order in which they subscribed.
+
+        ``before`` and the result are times of the dispatcher's clock: now, and when the last one returned. A publisher
+        of several events hands it on, so that the clock is read once per call.
+        """
+        calls = self.calls
+        for subscription, call in self._resolve() if calls is None else calls:
+            if not subscription.active:  # cancelled by one of those before it
+                continue
+            try:
+                result = call(event)
+            # a plain callback that reads a cancelled future's result has not been cancelled itself
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's callback may raise anything
+                self._dispatcher.failed(subscription, error)
+            else:
+                if result is not None and awaitable(result):
+                    self._dispatcher.promote(subscription, self._coin, event, result)
+            after = self._clock()
+            if after - before > self._slow_after:
+                self._dispatcher.slow(subscription, after - before)
+                after = self._clock()
+            before = after
+        return before
+
+    def _resolve(self) -> _Calls:
+        """Who receives now.
+
+        No lock: another thread, or the garbage collector that deletes an iterator, may change the subscriptions at any
+        step. It puts a new version in place before it has the routes forget, so one made of old ones is seen here.
+        """
+        dispatcher, coin = self._dispatcher, self._coin
+        while True:
+            version = dispatcher.version
+            calls = self.calls = tuple(
+                (each, each._call if each._sink is None else functools.partial(each._sink, coin))
+                for each in dispatcher.subscribed(self._channel)
+                if each.keys is None or coin in each.keys
+            )
+            if version is dispatcher.version:
+                return calls
+
+
 class Dispatcher:
     """Publishes events to subscribers by channel and coin.
 
@@ -95,18 +163,18 @@ class Dispatcher:
         *,
         slow_after: float = 0.1,
         queue_size: int = 10_000,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.clock = clock
         self.closed = self.aborting = self.reporting = False  # as feed.queues.Owner says
         self.workers: dict[asyncio.Task[None], Worker] = {}
         self.errors = 0  # of all subscriptions, gone ones included
         self._report = report
-        self._slow_after = slow_after
+        self.slow_after = slow_after
         self._queue_size = queue_size
         self._subscriptions: dict[str, dict[Subscription, None]] = {}  # by channel, in the order they came
-        self._routes: dict[str, dict[Hashable, _Route]] = {}  # by channel and coin, made when first needed
-        self._version = object()  # another one after each change, so that a route in the making sees that it is old
+        self._routes: dict[str, dict[Hashable, Route]] = {}  # by channel and coin, made when first needed
+        self.version = object()  # another one after each change, so that a route in the making sees that it is old
 
     def subscribe(
         self,
@@ -163,39 +231,22 @@ class Dispatcher:
             self._add(subscription)
         return stream
 
+    def route(self, channel: str, coin: Hashable) -> Route:
+        """The way of ``coin``'s events to the subscribers of ``channel``; it may be kept."""
+        routes = self._routes.setdefault(channel, {})
+        return routes.get(coin) or routes.setdefault(coin, Route(self, channel, coin))
+
     def wanted(self, channel: str, coin: Hashable) -> bool:
-        """Whether anybody would receive an event: what nobody subscribed to need not be built."""
-        try:
-            return bool(self._routes[channel][coin])
-        except KeyError:
-            return bool(self._route(channel, coin))
+        """Whether anybody would receive an event."""
+        return self.route(channel, coin).wanted()
 
     def publish(self, channel: str, coin: Hashable, event: Any) -> None:
         """Hand ``event`` to all subscribers of ``channel`` and ``coin``, in the order in which they subscribed."""
-        try:
-            route = self._routes[channel][coin]
-        except KeyError:
-            route = self._route(channel, coin)
-        if not route:
-            return
-        clock = self.clock
-        before = clock()
-        for subscription, call in route:
-            if not subscription.active:  # cancelled by one of those before it
-                continue
-            try:
-                result = call(event)
-            # a plain callback that reads a cancelled future's result has not been cancelled itself
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's callback may raise anything
-                self.failed(subscription, error)
-            else:
-                if result is not None and awaitable(result):
-                    self._promote(subscription, coin, event, result)
-            after = clock()
-            if after - before > self._slow_after:
-                self.slow(subscription, after - before)
-                after = clock()
-            before = after
+        self.route(channel, coin).publish(event, self.clock())
+
+    def subscribed(self, channel: str) -> Collection[Subscription]:
+        """Those of ``channel`` at this moment, in the order in which they subscribed."""
+        return self._subscriptions.get(channel, {}).copy()
 
     async def close(self, timeout: float) -> None:
         """End the iterators, let the coroutine callbacks finish what is queued, and cancel them after ``timeout`` s.
@@ -240,32 +291,16 @@ class Dispatcher:
         self._changed(subscription.channel)
 
     def _changed(self, channel: str) -> None:
-        self._version = object()
-        self._routes.pop(channel, None)
-
-    def _route(self, channel: str, coin: Hashable) -> _Route:
-        """Who receives ``coin`` on ``channel``, kept until a subscription changes.
-
-        No lock: another thread, or the garbage collector that deletes an iterator, may change the subscriptions at any
-        step. It puts a new version in place before it drops the routes, so one made of old ones is seen here.
-        """
-        while True:
-            version = self._version
-            route = tuple(
-                (each, each._call if each._sink is None else functools.partial(each._sink, coin))
-                for each in self._subscriptions.get(channel, {}).copy()
-                if each.keys is None or coin in each.keys
-            )
-            self._routes.setdefault(channel, {})[coin] = route
-            if version is self._version:
-                return route
+        self.version = object()
+        for route in self._routes.get(channel, {}).copy().values():
+            route.forget()
 
     def _queue(self, subscription: Subscription) -> Worker:
         worker = Worker(subscription, self, subscription._call, subscription._buffer)
         subscription._worker, subscription._sink = worker, worker.put
         return worker
 
-    def _promote(self, subscription: Subscription, coin: Hashable, event: Any, result: Any) -> None:
+    def promote(self, subscription: Subscription, coin: Hashable, event: Any, result: Any) -> None:
         """A plain callback returned an awaitable: it is a coroutine callback, and this is its first call."""
         worker = subscription._worker
         if worker is None:

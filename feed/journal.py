@@ -66,7 +66,7 @@ class Journal:
         self.breaker = breaker
         self._clock = clock
         self._lost = False
-        self.dispatcher = Dispatcher(self._report)
+        self.dispatcher = Dispatcher(self._report, clock=clock.monotonic)
 
     def note(self, event: str, exchange: str, **details: Any) -> None:
         """Tell that ``event`` happened at ``exchange``; ``details`` are its own, beside exchange and time."""

@@ -206,11 +206,11 @@ class MarketFeed(Subscribing):
 
     def get_price(self, coin: str) -> PriceTick | None:
         """The coin's latest tick, None before the first."""
-        return self._desk.prices.ticks.get(coin.upper())
+        return self._desk.prices.tick(coin.upper())
 
     def get_all_prices(self) -> dict[str, PriceTick]:
         """The latest tick of each coin that has one."""
-        return dict(self._desk.prices.ticks)
+        return self._desk.prices.ticks
 
     @property
     def current_prices(self) -> dict[str, PriceTick]:
@@ -227,7 +227,8 @@ class MarketFeed(Subscribing):
         if self._running is None or self._running.done():
             raise StaleDataError(coin.upper(), None, limit, "the feed is not connected")
         now = self._clock.monotonic()
-        tick, priced = self.get_price(coin), self._desk.prices.priced_at.get(coin.upper())
+        tick = self.get_price(coin)
+        priced = None if tick is None else self._desk.prices[coin.upper()].priced_at
         if tick is None or priced is None or now - priced > limit:
             raise StaleDataError(coin.upper(), None if priced is None else now - priced, limit)
         if not self.tradable:

@@ -9,27 +9,50 @@ from feed.events import PriceTick
 
 IMPLAUSIBLE = 60_000  # ms by which a stamp is further ahead of its arrival than the next one's: it was wrong
 
+_Raw = tuple[float, int, str, int]  # a trade's price, timestamp, exchange, received_at
 
-class Prices:
-    """Makes PriceTicks and keeps each coin's newest.
 
-    The 24 h figures are the venue's own, from its last ticker; NaN until that venue has told them, so that a tick never
-    mixes one venue's price with another's turnover.
+class Price:
+    """One coin's latest price. Written by the loop's thread, read by any.
+
+    The tick of a trade that nobody receives is made when somebody asks for it. What is read from another thread is
+    replaced in one step, never changed. ``priced_at``: when the latest price came, monotonic seconds.
     """
 
-    def __init__(self) -> None:
-        self.ticks: dict[str, PriceTick] = {}
-        self.priced_at: dict[str, float] = {}  # coin -> when its tick was made, monotonic seconds
-        self._day: dict[str, tuple[str, float, float]] = {}  # coin -> (exchange, volume_24h, change_24h)
+    __slots__ = ("_coin", "_day", "_last", "_made", "priced_at")
+
+    def __init__(self, coin: str) -> None:
+        self.priced_at: float | None = None
+        self._coin = coin
+        self._day: tuple[str, float, float] = ("", nan, nan)  # exchange, volume_24h, change_24h
+        self._last: PriceTick | _Raw | None = None
+        self._made: tuple[_Raw, PriceTick] | None = None  # what was made of a trade when somebody asked
+
+    @property
+    def tick(self) -> PriceTick | None:
+        """The latest tick; the same object until there is another price."""
+        last = self._last
+        if type(last) is not tuple:
+            return last  # type: ignore[return-value] # mypy does not narrow by type() of a union with tuples
+        made = self._made
+        if made is None or made[0] is not last:
+            made = self._made = last, self._tick(*last)
+        return made[1]
+
+    def note(self, trade: TradeEvent, now: float) -> None:
+        """A trade that nobody wants as a tick."""
+        self._last = trade.price, trade.timestamp, trade.exchange, trade.received_at
+        self.priced_at = now
 
     def on_trade(self, trade: TradeEvent, now: float) -> PriceTick:
         """The tick of a trade; every trade makes one."""
-        exchange, volume, change = self._day.get(trade.coin, _UNKNOWN)
+        exchange, volume, change = self._day
         if exchange != trade.exchange:
             volume = change = nan
-        tick = PriceTick(trade.coin, trade.price, trade.timestamp, volume, change, trade.exchange, trade.received_at)
-        self.ticks[trade.coin] = tick
-        self.priced_at[trade.coin] = now
+        tick = self._last = PriceTick(
+            self._coin, trade.price, trade.timestamp, volume, change, trade.exchange, trade.received_at
+        )
+        self.priced_at = now
         return tick
 
     def on_ticker(self, ticker: Ticker, now: float) -> PriceTick | None:
@@ -37,31 +60,51 @@ class Prices:
 
         Its 24 h figures are taken over either way.
         """
-        coin = ticker.coin
-        volume, change = self.learn(ticker)
-        last = self.ticks.get(coin)
+        self.learn(ticker)
+        last = self.tick
         if not ticker.timestamp or (last is not None and last.exchange == ticker.exchange and not _newer(ticker, last)):
             return None
-        tick = PriceTick(coin, ticker.last, ticker.timestamp, volume, change, ticker.exchange, ticker.received_at)
-        self.ticks[coin] = tick
-        self.priced_at[coin] = now
+        tick = self._last = self._tick(ticker.last, ticker.timestamp, ticker.exchange, ticker.received_at)
+        self.priced_at = now
         return tick
 
-    def learn(self, ticker: Ticker) -> tuple[float, float]:
-        """Take over a ticker's 24 h figures, without its price; returns turnover and change as they are known now."""
-        exchange, volume, change = self._day.get(ticker.coin, _UNKNOWN)
+    def learn(self, ticker: Ticker) -> None:
+        """Take over a ticker's 24 h figures, without its price."""
+        if self._last is not None:
+            self._last = self.tick  # with the figures of its own time
+        exchange, volume, change = self._day
         if exchange != ticker.exchange:
             volume = change = nan
         volume = volume if ticker.volume_24h is None else ticker.volume_24h
         change = change if ticker.change_24h is None else ticker.change_24h
-        self._day[ticker.coin] = (ticker.exchange, volume, change)
-        return volume, change
+        self._day = (ticker.exchange, volume, change)
 
-    def forget(self, coin: str) -> None:
-        """Drop a coin that is watched no more."""
-        self.ticks.pop(coin, None)
-        self.priced_at.pop(coin, None)
-        self._day.pop(coin, None)
+    def _tick(self, price: float, timestamp: int, exchange: str, received_at: int) -> PriceTick:
+        source, volume, change = self._day
+        if source != exchange:
+            volume = change = nan
+        return PriceTick(self._coin, price, timestamp, volume, change, exchange, received_at)
+
+
+class Prices(dict[str, Price]):
+    """Every coin's price; asking for one that is not there yet makes it.
+
+    The 24 h figures are the venue's own, from its last ticker; NaN until that venue has told them, so that a tick never
+    mixes one venue's price with another's turnover.
+    """
+
+    def __missing__(self, coin: str) -> Price:
+        return self.setdefault(coin, Price(coin))
+
+    @property
+    def ticks(self) -> dict[str, PriceTick]:
+        """The latest tick of each coin that has one."""
+        return {coin: tick for coin, price in self.copy().items() if (tick := price.tick) is not None}
+
+    def tick(self, coin: str) -> PriceTick | None:
+        """The coin's latest tick, None before the first."""
+        price = self.get(coin)
+        return None if price is None else price.tick
 
 
 def _newer(ticker: Ticker, last: PriceTick) -> bool:
@@ -71,6 +114,3 @@ def _newer(ticker: Ticker, last: PriceTick) -> bool:
     """
     ahead = (last.timestamp - ticker.timestamp) - (last.received_at - ticker.received_at) // 1_000_000
     return ticker.timestamp > last.timestamp or ahead > IMPLAUSIBLE
-
-
-_UNKNOWN = ("", nan, nan)

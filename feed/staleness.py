@@ -80,14 +80,14 @@ class Watchdog:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._last: dict[str, float] = {}  # coin -> its last data
+        self.heard: dict[str, float] = {}  # coin -> its last data
         self._since: dict[str, float] = {}  # coin -> when it was first watched: its silence before any data
         self._began = 0.0  # when the first coin was watched: the feed's silence before any data
         self._connected_at: float | None = None  # None: there is no connection, or it has been found dead
         self._feed_silent_since: float | None = None  # set while the feed is stale
         self._coins_silent_since: dict[str, float] = {}  # the coins that are stale
         self._checked_at = 0.0
-        self._awaited: Container[str] = ()  # the coins whose data would be a recovery
+        self.awaited: Container[str] = ()  # the coins whose data would be a recovery
 
     def start(self, coins: Iterable[str], now: float) -> None:
         """A connection that is to carry ``coins`` stands. What is stale stays so until data comes."""
@@ -105,15 +105,15 @@ class Watchdog:
         else:
             self._began, self._feed_silent_since = now, None
         self._since = {coin: self._since.get(coin, now) for coin in coins}
-        for gone in self._last.keys() - self._since.keys():
-            del self._last[gone]
+        for gone in self.heard.keys() - self._since.keys():
+            del self.heard[gone]
         for gone in self._coins_silent_since.keys() - self._since.keys():
             del self._coins_silent_since[gone]
 
     def note(self, coin: str, now: float) -> bool:
         """Data of ``coin`` came. True when it ends a silence that was told: check() at once to tell the recovery."""
-        self._last[coin] = now
-        return coin in self._awaited
+        self.heard[coin] = now
+        return coin in self.awaited
 
     def check(self, now: float) -> list[Finding]:
         """What has changed since the last check; each change is told once."""
@@ -125,7 +125,7 @@ class Watchdog:
         if connected_at is not None and judge(now - max(heard, connected_at), self._limits) is Verdict.DEAD:
             self._connected_at = None
             found.append(Finding(Kind.DEAD, now - max(heard, connected_at)))
-        self._awaited = self._since if self._feed_silent_since is not None else self._coins_silent_since
+        self.awaited = self._since if self._feed_silent_since is not None else self._coins_silent_since
         self._checked_at = now
         return found
 
@@ -135,7 +135,7 @@ class Watchdog:
             return inf
         limits, heard = self._limits, self._heard()
         talking = self._since.keys() - self._coins_silent_since.keys()
-        due = [self._last.get(coin, self._since[coin]) + limits.coin_stale_after for coin in talking]
+        due = [self.heard.get(coin, self._since[coin]) + limits.coin_stale_after for coin in talking]
         if self._feed_silent_since is None:
             due.append(heard + min(limits.feed_stale_after, limits.reconnect_after))
         if self._connected_at is not None:
@@ -147,13 +147,13 @@ class Watchdog:
 
     def _heard(self) -> float:
         """When the feed's last data came."""
-        return max(self._last.values(), default=self._began)
+        return max(self.heard.values(), default=self._began)
 
     def _check_feed(self, heard: float, now: float) -> list[Finding]:
         since = self._feed_silent_since
         if since is not None and heard > since:
             self._feed_silent_since = None
-            first = min((at for at in self._last.values() if at > since), default=heard)
+            first = min((at for at in self.heard.values() if at > since), default=heard)
             return [Finding(Kind.FEED_RECOVERED, first - since), *self._check_feed(heard, now)]
         if since is None and judge(now - heard, self._limits) is not Verdict.FRESH:
             self._feed_silent_since = heard
@@ -163,7 +163,7 @@ class Watchdog:
     def _check_coins(self, now: float) -> list[Finding]:
         found: list[Finding] = []
         for coin, watched_since in self._since.items():
-            heard = self._last.get(coin, watched_since)
+            heard = self.heard.get(coin, watched_since)
             since = self._coins_silent_since.get(coin)
             if since is not None and heard > since:
                 del self._coins_silent_since[coin]

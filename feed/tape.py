@@ -30,8 +30,9 @@ AROUND = 100  # trades asked for beyond those missing: what comes while the answ
 class Tape:
     """The continuity of every coin on one venue, over all its connections.
 
-    ``deliver`` receives each trade once and in order; ``since`` is the time (Unix ms) of each coin's last trade on the
-    venue that was left, from which on this one's trades are fetched. ``requests`` is what the venue allows, to all.
+    ``deliver`` receives each trade that had to wait, once and in order; ``since`` is the time (Unix ms) of each coin's
+    last trade on the venue that was left, from which on this one's trades are fetched. ``requests`` is what the venue
+    allows, to all.
     """
 
     def __init__(
@@ -58,20 +59,21 @@ class Tape:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.late = 0  # trades that came when their place in the order was past
 
-    def accept(self, trade: TradeEvent, now: float) -> bool:
-        """Take a trade from the wire; True when it is the newest of its coin, so that its price is news."""
-        continuity = self._coins[trade.coin]
-        outcome = continuity.accept(trade, now)
-        if outcome is DELIVER:
-            self._deliver(trade)
-            newest = continuity.last_timestamp
-            return newest is None or trade.timestamp >= newest
+    def continuity(self, coin: str) -> Continuity:
+        """What judges the coin's trades from the wire; the same for good. KeyError before ``resumed`` names the coin.
+
+        Those for which it says DELIVER are the caller's to deliver, the others are for ``settle``.
+        """
+        return self._coins[coin]
+
+    def settle(self, trade: TradeEvent, outcome: Outcome) -> bool:
+        """Carry out what became of a trade from the wire; True when it is the newest of its coin: its price is news."""
         self._carry_out(trade.coin, outcome)
         if outcome.verdict is Verdict.LATE:
             self.late += 1
         if outcome.verdict in (Verdict.DUPLICATE, Verdict.LATE):
             return False
-        return trade.timestamp == continuity.last_timestamp
+        return trade.timestamp == self._coins[trade.coin].stamp
 
     def recall(self, past: Sequence[TradeEvent], now: float) -> None:
         """Take a coin's past trades, oldest first, as they come at a subscription: for what an outage missed."""
@@ -117,7 +119,7 @@ class Tape:
 
     def last_timestamps(self) -> dict[str, int]:
         """The time (Unix ms) of each coin's newest trade."""
-        stamps = {coin: continuity.last_timestamp for coin, continuity in self._coins.items()}
+        stamps = {coin: continuity.stamp for coin, continuity in self._coins.items()}
         return {coin: stamp for coin, stamp in stamps.items() if stamp is not None}
 
     def flush(self) -> None:

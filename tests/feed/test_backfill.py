@@ -579,7 +579,7 @@ def test_on_another_venue_what_happened_in_between_is_a_gap_by_time(numbered: bo
     old.stream(trade(4))
     old.carry_out(old.policy.flush())
     assert old.ids == ["1", "2", "4"]
-    new = Owner(Continuity(numbered, 300, since_ts=old.policy.last_timestamp))
+    new = Owner(Continuity(numbered, 300, since_ts=old.policy.stamp))
     gap = new.stream(trade(900, 100)).gap
     assert gap == Gap(None, None, 40, 100, None, fetch=True)
     assert new.stream(trade(901, 110)) is HELD

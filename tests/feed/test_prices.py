@@ -21,37 +21,37 @@ def trade(price: float, at: int, exchange: str = "binance") -> TradeEvent:
 
 def test_a_ticker_makes_a_tick_only_when_it_is_newer() -> None:
     prices = Prices()
-    assert prices.on_ticker(ticker(10, AT), 0) is not None
-    assert prices.on_ticker(ticker(11, AT), 0) is None
-    assert prices.on_ticker(ticker(12, AT - 1), 0) is None
-    assert prices.on_ticker(ticker(13, AT + 1), 0) is not None
+    assert prices["BTC"].on_ticker(ticker(10, AT), 0) is not None
+    assert prices["BTC"].on_ticker(ticker(11, AT), 0) is None
+    assert prices["BTC"].on_ticker(ticker(12, AT - 1), 0) is None
+    assert prices["BTC"].on_ticker(ticker(13, AT + 1), 0) is not None
     assert prices.ticks["BTC"].price == 13
 
 
 def test_every_trade_makes_a_tick_with_the_days_figures() -> None:
     prices = Prices()
-    prices.on_ticker(ticker(10, AT), 0)
-    tick = prices.on_trade(trade(9, AT - 5), 0)
+    prices["BTC"].on_ticker(ticker(10, AT), 0)
+    tick = prices["BTC"].on_trade(trade(9, AT - 5), 0)
     assert (tick.price, tick.volume_24h, tick.change_24h) == (9, 5e8, 1.5)
 
 
 def test_one_venues_price_never_comes_with_anothers_figures() -> None:
     prices = Prices()
-    prices.on_ticker(ticker(10, AT), 0)
-    tick = prices.on_trade(trade(9, AT + 5, "bybit"), 0)
+    prices["BTC"].on_ticker(ticker(10, AT), 0)
+    tick = prices["BTC"].on_trade(trade(9, AT + 5, "bybit"), 0)
     assert isnan(tick.volume_24h)
     assert isnan(tick.change_24h)
-    other = prices.on_ticker(ticker(8, AT - 1000, exchange="bybit"), 0)
+    other = prices["BTC"].on_ticker(ticker(8, AT - 1000, exchange="bybit"), 0)
     assert other is None
-    assert prices.on_trade(trade(7, AT + 6, "bybit"), 0).change_24h == 1.5
+    assert prices["BTC"].on_trade(trade(7, AT + 6, "bybit"), 0).change_24h == 1.5
 
 
 def test_a_stamp_from_the_future_does_not_keep_out_what_follows() -> None:
     prices = Prices()
-    prices.on_ticker(ticker(10, AT + 72_000_000, received=AT), 0)
-    tick = prices.on_ticker(ticker(11, AT + 1000, received=AT + 1000), 0)
+    prices["BTC"].on_ticker(ticker(10, AT + 72_000_000, received=AT), 0)
+    tick = prices["BTC"].on_ticker(ticker(11, AT + 1000, received=AT + 1000), 0)
     assert tick is not None
-    assert prices.on_ticker(ticker(12, AT + 500, received=AT + 1500), 0) is None
+    assert prices["BTC"].on_ticker(ticker(12, AT + 500, received=AT + 1500), 0) is None
     assert prices.ticks["BTC"].price == 11
 
 
@@ -60,4 +60,4 @@ def test_a_skewed_clock_or_one_that_steps_changes_nothing() -> None:
     hour = 3_600_000
     for number, skew in enumerate((hour, hour, -hour, 0)):
         at = AT + number * 1000
-        assert prices.on_ticker(ticker(number + 1.0, at, received=at + skew), 0) is not None
+        assert prices["BTC"].on_ticker(ticker(number + 1.0, at, received=at + skew), 0) is not None
