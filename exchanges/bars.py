@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from loguru import logger
@@ -44,11 +45,12 @@ class Bars:
         closed: Mapping[tuple[str, str], int],
         *,
         native: bool,
+        scales: Mapping[str, float] = MappingProxyType({}),
     ) -> int:
         """A connection begins: bars that are open may have missed something. Returns its number.
 
         ``coins``: market symbol -> coin. ``closed``: the newest bar (its open time, Unix ms) of a (coin, timeframe)
-        that some venue has closed.
+        that some venue has closed. ``scales``: market symbol -> what one unit of a row's volume is, where it is not 1.
         """
         self._connections += 1
         for timeframe in timeframes:
@@ -58,8 +60,8 @@ class Bars:
                     kept.interrupted()
                 else:
                     kind = CandleTracker if native else CandleBuilder
-                    kept = self._kept[symbol, timeframe] = kind(coin, timeframe, self._name)
-                if isinstance(kept, CandleTracker) and (coin, timeframe) in closed:
+                    kept = self._kept[symbol, timeframe] = kind(coin, timeframe, self._name, scales.get(symbol, 1.0))
+                if (coin, timeframe) in closed:
                     kept.go_on_after(closed[coin, timeframe])
         return self._connections
 

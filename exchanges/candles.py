@@ -116,14 +116,15 @@ class CandleTracker(_Holes):
 
     A bar is closed by the venue's own flag, or by the first row of a later bar where the venue sends no flags; then
     the last row seen stands. Where it sends them, a bar that ended without one is a hole. Rows of bars that are closed
-    already are dropped and counted in ``late``, rows that are no candle in ``bad``. It outlives connections: tell it of
+    already are dropped and counted in ``late``, rows that are no candle in ``bad``. ``scale`` turns a row's volume into
+    base currency, where the venue counts contracts. It outlives connections: tell it of
     each loss with ``interrupted``.
     """
 
-    def __init__(self, coin: str, timeframe: str, exchange: str = "") -> None:
+    def __init__(self, coin: str, timeframe: str, exchange: str = "", scale: float = 1.0) -> None:
         super().__init__()
         timeframe_ms(timeframe)  # an unknown one fails here, not at the first row
-        self.coin, self.timeframe, self.exchange = coin, timeframe, exchange
+        self.coin, self.timeframe, self.exchange, self._scale = coin, timeframe, exchange, scale
         self.late = 0
         self.bad = 0
         self._open: Candle | None = None  # the newest bar, while nothing has closed it
@@ -181,7 +182,7 @@ class CandleTracker(_Holes):
         return self._found(rows, lambda row: self._read(row, received_at, True))
 
     def _read(self, row: Any, received_at: int, closed: bool) -> Candle | None:
-        return normalize.candle(row, self.coin, self.timeframe, self.exchange, received_at, closed)
+        return normalize.candle(row, self.coin, self.timeframe, self.exchange, received_at, closed, self._scale)
 
 
 class CandleBuilder(_Holes):
@@ -194,20 +195,22 @@ class CandleBuilder(_Holes):
     ``late``.
     """
 
-    def __init__(self, coin: str, timeframe: str, exchange: str = "") -> None:
+    def __init__(self, coin: str, timeframe: str, exchange: str = "", scale: float = 1.0) -> None:
         super().__init__()
         timeframe_ms(timeframe)
-        self.coin, self.timeframe, self.exchange = coin, timeframe, exchange
+        self.coin, self.timeframe, self.exchange, self._scale = coin, timeframe, exchange, scale
         self.late = 0
         self._open: Candle | None = None
         self._ends = 0  # when the open bar does
         self._complete = False  # every trade of the open bar was seen
         self._interrupted = False
+        self._after: int | None = None  # the bar that another venue has closed last, until the first one after it
 
     def add(self, trade: TradeEvent) -> list[Candle]:
         """The candles to deliver for one trade: the bars that it ends, then an update of its own bar."""
-        bar = self._open
-        if bar is not None and trade.timestamp < bar.timestamp:
+        bar, after = self._open, self._after
+        past = bar is not None and trade.timestamp < bar.timestamp
+        if past or (after is not None and trade.timestamp < next_open(after, self.timeframe)):
             self.late += 1
             return []
         if bar is None or trade.timestamp >= self._ends:
@@ -224,11 +227,17 @@ class CandleBuilder(_Holes):
         """Trades were missed and will not be delivered: the bars concerned are holes. Not after a complete backfill."""
         self._interrupted = True
 
+    def go_on_after(self, opened: int) -> None:
+        """As :meth:`CandleTracker.go_on_after`. A bar that is open beyond that one stays, as interrupted."""
+        if self._open is None or self._open.timestamp <= opened:
+            self._open, self._interrupted = None, True
+            self._after = opened if self._after is None else max(self._after, opened)
+
     def fill(self, rows: Iterable[Any], received_at: int = 0) -> list[Candle]:
         """As :meth:`CandleTracker.fill`."""
 
         def read(row: Any) -> Candle | None:
-            return normalize.candle(row, self.coin, self.timeframe, self.exchange, received_at, True)
+            return normalize.candle(row, self.coin, self.timeframe, self.exchange, received_at, True, self._scale)
 
         return self._found(rows, read)
 
@@ -237,6 +246,9 @@ class CandleBuilder(_Holes):
         opened = bar_open(trade.timestamp, self.timeframe)
         ended: list[Candle] = []
         whole = bar is not None and not self._interrupted
+        if self._after is not None:
+            self._miss(_between(self._after, opened, self.timeframe))
+            self._after = None
         if bar is not None:
             between = _between(bar.timestamp, opened, self.timeframe)
             if self._complete and whole:

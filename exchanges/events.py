@@ -98,5 +98,8 @@ class Listener(Protocol):
     def on_bad_frame(self, sample: str) -> None:
         """A frame or a row that could not be read; ``sample`` is its beginning."""
 
-    def on_unavailable(self, channel: str, coins: list[str], reason: str) -> None:
-        """The venue has no such channel for these coins, or refused to subscribe to it; the rest goes on."""
+    def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
+        """The venue has no such channel for these coins, or refused to subscribe to it; the rest goes on.
+
+        ``timeframe``: of the candles that were refused, "" for those of all timeframes.
+        """

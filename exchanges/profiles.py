@@ -27,6 +27,7 @@ class Profile:
     chunk: int = 50  # markets per multi-symbol subscription call
     dials: int = 100  # connection attempts per 5 minutes that the venue allows
     candle_closed: CandleFlag | None = None
+    candles_in_contracts: bool = False  # the volume of its contracts' bars; elsewhere ccxt's rows have base currency
     consecutive_ids: bool = False  # trade ids of a market count up by one
     recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params: the newest, the stream's ids
     older_trades: Mapping[str, Any] = field(default_factory=dict)  # the same from an id on, which goes under "fromId"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from exchanges.bars import Bars
-from exchanges.delivery import Delivery
+from exchanges.delivery import Delivery, contract_size
 from exchanges.errors import Refused, VenueError
 from exchanges.events import Listener
 from exchanges.fence import Reading, arm
@@ -39,6 +39,7 @@ class _Call:
     channel: str
     symbols: tuple[str, ...]
     watch: Watch
+    timeframe: str = ""  # of candles
 
 
 class Stream:
@@ -76,7 +77,9 @@ class Stream:
         native = "candles" in channels_of(exchange.has)
         self._builds_candles = "candles" in wanted.channels and "trades" in wanted.channels and not native
         timeframes, built = wanted.timeframes, self._builds_candles
-        connection = bars.begin(self._coins, timeframes, wanted.closed, native=not built)
+        in_contracts = self._coins if profile.candles_in_contracts else ()
+        scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in in_contracts}
+        connection = bars.begin(self._coins, timeframes, wanted.closed, native=not built, scales=scales)
         self._delivery = Delivery(
             profile, exchange, self._coins, timeframes, listener, self._reading, bars, connection, built=built
         )
@@ -127,7 +130,7 @@ class Stream:
                 for timeframe in self._wanted.timeframes if channel == "candles" else ("",):
                     watch = make(self._exchange, timeframe)
                     for start in range(0, len(symbols), size):
-                        yield _Call(channel, tuple(symbols[start : start + size]), watch)
+                        yield _Call(channel, tuple(symbols[start : start + size]), watch, timeframe)
                 return
         self._unavailable(channel, symbols, f"{self.name} has no {channel} channel")
 
@@ -144,13 +147,13 @@ class Stream:
         if not isinstance(failure, Refused):
             raise failure
         if len(call.symbols) == 1:
-            self._unavailable(call.channel, call.symbols, failure.reason)
+            self._unavailable(call.channel, call.symbols, failure.reason, call.timeframe)
             return
         for symbol in call.symbols:  # one bad market in a request has the whole request refused
-            group.create_task(self._keep(_Call(call.channel, (symbol,), call.watch), group))
+            group.create_task(self._keep(replace(call, symbols=(symbol,)), group))
 
-    def _unavailable(self, channel: str, symbols: Iterable[str], reason: str) -> None:
-        self._listener.on_unavailable(channel, [self._coins[symbol] for symbol in symbols], reason)
+    def _unavailable(self, channel: str, symbols: Iterable[str], reason: str, timeframe: str = "") -> None:
+        self._listener.on_unavailable(channel, [self._coins[symbol] for symbol in symbols], reason, timeframe)
 
 
 # channel -> the entry of ccxt's `has`, and how the watch call for some symbols is made from an instance and a timeframe

@@ -117,6 +117,11 @@ _TABLE: Mapping[str, Profile] = {
         Profile("bitfinex", "bitfinex", history=_bitfinex_snapshot),
         Profile("gemini", "gemini", history=_gemini_snapshot),
         Profile("phemex", "phemex", history=_snapshot),
+        # volumes of swap bars: gate's "v", mexc's "vol" and kucoin's sixth column count contracts (their futures docs,
+        # klines), and ccxt's parse_ohlcv hands them on; of okx and htx it takes the base volume instead
+        Profile("gate", "gate", candles_in_contracts=True),
+        Profile("mexc", "mexc", candles_in_contracts=True),
+        Profile("kucoin", "kucoin", candles_in_contracts=True),
     )
 }
 

@@ -183,10 +183,11 @@ class Intake:
             self._desk.bad_frames += 1
             self._bad_frames.add(sample)
 
-    def on_unavailable(self, channel: str, coins: list[str], reason: str) -> None:
+    def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
         if self._open:
+            details = {"channel": channel, "reason": reason} | ({"timeframe": timeframe} if timeframe else {})
             for coin in coins:
-                self._report("coin_unavailable", self._exchange, coin=coin, channel=channel, reason=reason)
+                self._report("coin_unavailable", self._exchange, coin=coin, **details)
 
     def _heard(self, coin: str, now: float) -> None:
         """Note that data of ``coin`` came at ``now``, monotonic seconds."""

@@ -31,6 +31,7 @@ class Heard:
         self.quotes: list[Quote] = []
         self.bad: list[str] = []
         self.unavailable: list[tuple[str, list[str], str]] = []
+        self.refused: set[tuple[str, str]] = set()  # channel and timeframe
         self.on_trade = self.trades.append
         self.on_history = self.past.extend
         self.on_ticker = self.tickers.append
@@ -38,8 +39,9 @@ class Heard:
         self.on_quote = self.quotes.append
         self.on_bad_frame = self.bad.append
 
-    def on_unavailable(self, channel: str, coins: list[str], reason: str) -> None:
+    def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
         self.unavailable.append((channel, coins, reason))
+        self.refused.add((channel, timeframe))
 
     def ids(self, coin: str) -> list[int]:
         """The ids of a coin's trades, in the order in which they came."""

@@ -340,3 +340,42 @@ def test_built_bars_equal_those_computed_from_all_trades(moves: list[tuple[int, 
             volume = sum(t.quantity for t in inside)
             expected.append((opened, prices[0], max(prices), min(prices), prices[-1], volume))
     assert [(c.timestamp, c.open, c.high, c.low, c.close, c.volume) for c in built] == expected
+
+
+def test_bars_go_on_after_those_that_another_venue_has_closed() -> None:
+    """A venue that takes over in the middle of a bar: what ended on the way is asked for, what was closed is not."""
+    builder = CandleBuilder("BTC", "1m")
+    builder.go_on_after(at(0))
+    assert build(builder, trade(59, 9)) == []
+    assert builder.late == 1
+    assert closed(build(builder, trade(200, 10), trade(241, 11))) == []
+    assert builder.holes() == [at(1), at(2), at(3)]
+    assert closed(build(builder, trade(300, 12))) == [(4, 11.0)]
+
+
+def test_a_bar_that_another_venue_has_closed_meanwhile_is_neither_closed_nor_asked_for_again() -> None:
+    """The venue is returned to after an hour with another one: its old bar is long closed, with all of its trades."""
+    builder = CandleBuilder("BTC", "1m")
+    build(builder, trade(-1, 9), trade(0, 10))
+    builder.interrupted()
+    builder.go_on_after(at(60))
+    assert closed(build(builder, trade(61 * 60 + 10, 11), trade(62 * 60, 12))) == []
+    assert builder.holes() == [at(-1), at(61)]
+
+
+def test_a_bar_that_is_open_beyond_those_closed_goes_on() -> None:
+    builder = CandleBuilder("BTC", "1m")
+    build(builder, trade(-1, 9), trade(0, 10))
+    builder.go_on_after(at(-1))
+    assert closed(build(builder, trade(60, 11))) == [(0, 10.0)]
+
+
+def test_volumes_in_contracts_become_base_currency() -> None:
+    """Also those of the bars that are fetched."""
+    for bars in (CandleTracker("BTC", "1m", "gate", 0.001), CandleBuilder("BTC", "1m", "gate", 0.001)):
+        bars.go_on_after(at(0))
+        if isinstance(bars, CandleTracker):
+            assert [bar.volume for bar in bars.update(row(2, volume=500.0))] == [0.5]
+        else:
+            bars.add(trade(120, 10))
+        assert [bar.volume for bar in bars.fill([row(1, volume=2000.0)])] == [2.0]

@@ -116,6 +116,7 @@ async def test_one_unknown_symbol_does_not_take_its_neighbours_along() -> None:
             told = {(channel, *coins) for channel, coins, _ in running.heard.unavailable}
             assert told == {(channel, gone.coin) for channel in CHANNELS}
             assert all("DOGEUSDT" in reason for _, _, reason in running.heard.unavailable)
+            assert ("candles", "1m") in running.heard.refused
             coins.remove("DOGE")
             for coin in coins:
                 await made.trade(coin, count=3)
