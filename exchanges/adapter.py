@@ -26,6 +26,7 @@ from exchanges.fence import abort, redirect
 from exchanges.names import exchange_names
 from exchanges.profiles import RENAMES, Access, Profile
 from exchanges.stream import Stream, Subscription, channels_of
+from exchanges.trades import TradeReader
 from exchanges.venues import profile_of
 
 # ccxt paces requests and subscriptions by the wall clock: set back by an hour, it would hold them for that hour.
@@ -121,7 +122,8 @@ class Venue:
             rows = await self._fills.fetch_trades(symbol, limit=most, params=dict(params))
         now = time.time_ns()
         scale = contract_size(self._api.markets[symbol])
-        read = (normalize.trade(row, coin, self.name, now, scale) for row in rows)
+        reader = TradeReader(profile)
+        read = [reader.read(row, coin, now, scale) for row in rows]
         return sorted((trade for trade in read if trade is not None), key=_place)
 
     def stream(self, wanted: Subscription, listener: Listener, bars: Bars, on_going_down: Callable[[], None]) -> Stream:

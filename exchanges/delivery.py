@@ -7,11 +7,12 @@ from typing import Any
 
 from exchanges import normalize
 from exchanges.bars import Bars
-from exchanges.events import Listener, Quote, Ticker, TradeEvent
+from exchanges.events import Candle, Listener, Quote, Ticker, TradeEvent
 from exchanges.fence import SAMPLE, Reading
 from exchanges.hotpath import taker, unambiguous
 from exchanges.profiles import Profile
 from exchanges.push import Latest, Stores, Timeframes
+from exchanges.trades import TradeReader
 
 REPLAY = 2_000  # ms that a trade must be old to pass as a replay: clocks are skewed by a second or so
 
@@ -38,22 +39,23 @@ class Delivery:
     ) -> None:
         self._profile = profile
         self._exchange = exchange
-        self._coins = coins
+        self._coins = {**_arriving(coins, profile.quote_arrives_as, exchange.markets), **coins}
         self._listener = listener
         self._reading = reading
         self._bars = bars
         self._connection = connection
         self._timeframes = tuple(timeframes)
         self._symbols = {coin: symbol for symbol, coin in coins.items()}
-        self._scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in coins}
+        self._scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in self._coins}
+        self._reader = TradeReader(profile)
         self._past: list[TradeEvent] = []  # of the frame that is being read
         self._turned: list[TradeEvent] = []  # the same, to be delivered from the last to the first
         self._unheard = set(coins) if profile.replays_last else set()  # symbols of which no trade came yet
-        self._taken: set[tuple[type, str]] = set()  # event type and coin of what came without ccxt
+        self._brought: set[tuple[type, str]] = set()  # event type and coin of what came
         self._deliver_trade = self._trade_and_bars if built else listener.on_trade
-        self.tickers = Latest(coins, exchange.markets, self._on_ticker)
-        self.bidsasks = Latest(coins, exchange.markets, self._on_quote)
-        exchange.trades = Stores(coins, self._on_trade)
+        self.tickers = Latest(self._coins, exchange.markets, self._on_ticker)
+        self.bidsasks = Latest(self._coins, exchange.markets, self._on_quote)
+        exchange.trades = Stores(self._coins, self._on_trade)
         exchange.ohlcvs = Timeframes(coins, self._timeframes, self._on_candle)
         exchange.tickers = self.tickers
         exchange.bidsasks = self.bidsasks
@@ -85,19 +87,14 @@ class Delivery:
             known,
             self._profile.name,
             self._reading,
-            self._taken,
+            self._brought,
             {TradeEvent: self._deliver_trade, Ticker: listener.on_ticker, Quote: listener.on_quote},
             lambda coin, info: self.tickers.stand(self._symbols[coin], lambda: {"info": info()}),
         )
 
     def has_brought(self, channel: str, symbols: Iterable[str]) -> bool:
         """Whether data of this channel has come of one of these markets."""
-        exchange = self._exchange
-        kept = {"trades": exchange.trades, "ticker": self.tickers, "quotes": self.bidsasks}.get(channel)
-        if kept is None:
-            return any(any(exchange.ohlcvs[symbol].values()) for symbol in symbols)
-        kind = _EVENTS[channel]
-        return any(kept.get(symbol) or (kind, self._coins[symbol]) in self._taken for symbol in symbols)
+        return any((_EVENTS[channel], self._coins[symbol]) in self._brought for symbol in symbols)
 
     def _bad_row(self, kind: str, row: Any) -> None:
         self._listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")
@@ -111,10 +108,19 @@ class Delivery:
     def _on_trade(self, symbol: str, row: Any) -> None:
         profile, reading = self._profile, self._reading
         reading.delivered += 1
-        trade = normalize.trade(row, self._coins[symbol], profile.name, reading.received_at, self._scales[symbol])
+        if not profile.trade_market and type(row) is dict and (own := row.get("symbol")) != symbol:
+            # ccxt keeps the trades of a frame under the first one's market (pro/coinbase.py, handle_trade)
+            if own in self._coins:
+                symbol = own
+            elif own in self._exchange.markets:
+                return  # of a market that nobody wants
+        coin = self._coins[symbol]
+        trade = self._reader.read(row, coin, reading.received_at, self._scales[symbol])
         if trade is None or (profile.trade_market and not self._says(row["info"], symbol)):
             self._bad_row("trade", row)
-        elif self._is_past(symbol, trade):
+            return
+        self._brought.add((TradeEvent, coin))
+        if self._is_past(symbol, trade):
             self._past.append(trade)
         elif profile.newest_first:
             self._turned.append(trade)
@@ -148,6 +154,7 @@ class Delivery:
         if ticker is None:
             self._bad_row("ticker", row)
         else:
+            self._brought.add((Ticker, ticker.coin))
             self._listener.on_ticker(ticker)
 
     def _on_quote(self, symbol: str, row: Any) -> None:
@@ -157,6 +164,7 @@ class Delivery:
         if quote is None:
             self._bad_row("quote", row)
         else:
+            self._brought.add((Quote, quote.coin))
             self._listener.on_quote(quote)
 
     def _on_candle(self, symbol: str, timeframe: str, row: Any) -> None:
@@ -166,11 +174,24 @@ class Delivery:
         candles = self._bars.on_row(symbol, timeframe, row, self._reading.received_at, closed)
         if candles is None:
             self._bad_row("candle", row)
+        else:
+            self._brought.add((Candle, self._coins[symbol]))
         for candle in candles or ():
             self._listener.on_candle(candle)
 
 
-_EVENTS: Mapping[str, type] = {"trades": TradeEvent, "ticker": Ticker, "quotes": Quote}
+_EVENTS: Mapping[str, type] = {"trades": TradeEvent, "ticker": Ticker, "quotes": Quote, "candles": Candle}
+
+
+def _arriving(coins: Mapping[str, str], quotes: Mapping[str, str], markets: Mapping[str, Any]) -> dict[str, str]:
+    """The coins of the markets under whose names others come: by the quote currency, unless they are wanted too."""
+    arriving = {}
+    for symbol, coin in coins.items():
+        base, _, quote = symbol.partition("/")
+        other = f"{base}/{quotes.get(quote, quote)}"
+        if other in markets:
+            arriving[other] = coin
+    return arriving
 
 
 def contract_size(market: Mapping[str, Any]) -> float:

@@ -16,6 +16,7 @@ class TradeEvent:
     """One public trade, as the venue reported it.
 
     ``is_buyer_maker`` is True when the taker sold. ``backfilled`` marks a trade fetched by REST after an outage.
+    ``trade_id`` is the venue's; where it gives none, it is made of what the trade says and its number among equal ones.
     """
 
     coin: str

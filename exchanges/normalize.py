@@ -17,7 +17,7 @@ from typing import Any
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 
-__all__ = ["candle", "milliseconds", "quote", "sound_trade", "ticker", "trade"]
+__all__ = ["candle", "milliseconds", "quote", "sound_trade", "ticker", "trade", "trade_id"]
 
 _ABSURD = 1e15  # no price or quantity of a listed market comes near it; an id in the wrong place does
 _ABSURD_VOLUME = 1e21  # turnovers in weak currencies and volumes of dust coins are far larger than prices
@@ -193,7 +193,7 @@ def _any_trade(row: Any, coin: str, exchange: str, received_at: int, scale: floa
     quantity = amount * scale
     if is_buyer_maker is None or timestamp is None or timestamp < _EARLIEST or not 0.0 < quantity < _ABSURD:
         return None
-    return TradeEvent(coin, price, quantity, is_buyer_maker, timestamp, exchange, _id(get("id")), received_at)
+    return TradeEvent(coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id(get("id")), received_at)
 
 
 def _number(value: Any) -> float | None:
@@ -239,7 +239,7 @@ def _time(value: Any, received_at: int, missing: int | None) -> int | None:
     return timestamp
 
 
-def _id(value: Any) -> str:
+def trade_id(value: Any) -> str:
     """A trade id exactly as the venue meant it, "" where that can't be known any more."""
     kind = type(value)
     if kind is str:

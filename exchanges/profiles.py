@@ -33,6 +33,9 @@ class Profile:
     older_trades: Mapping[str, Any] = field(default_factory=dict)  # the same from an id on, which goes under "fromId"
     keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
     trade_market: str = ""  # the raw trade's field with its market's id, where ccxt takes the frame's word for it
+    trade_id: tuple[str, ...] = ()  # the raw trade's field with its id (WebSocket, REST), where ccxt's is not it
+    trade_time: str = ""  # the raw trade's field with its time, where ccxt takes another one
+    quote_arrives_as: Mapping[str, str] = field(default_factory=dict)  # quote asked for -> quote of what then comes
     trade_texts: tuple[str, ...] = ()  # with that: fields of the raw trade in whose place ccxt guesses
     history: Callable[[Any], bool] | None = None  # whether a frame's trades are past ones, sent at a subscription
     replays_last: bool = False  # the first trade of each market after a subscription may be a past one

@@ -43,6 +43,10 @@ def _gemini_snapshot(frame: Any) -> bool:
     return isinstance(frame, dict) and frame.get("type") == "l2_updates"  # live ones are "trade"
 
 
+def _coinbase_snapshot(frame: Any) -> bool:
+    return isinstance(frame, dict) and any(event.get("type") == "snapshot" for event in frame.get("events", ()))
+
+
 def _htx_time(frame: Any) -> int:
     return int(frame["ts"])
 
@@ -113,7 +117,22 @@ _TABLE: Mapping[str, Profile] = {
             replays_last=True,
         ),
         Profile("kraken", "kraken", history=_snapshot),
-        Profile("htx", "htx", replays_last=True, venue_time=_htx_time, newest_first=True),
+        Profile(
+            "htx",
+            "htx",
+            replays_last=True,
+            venue_time=_htx_time,
+            newest_first=True,
+            trade_id=("tradeId", "trade-id"),  # its "id" has 27 digits, which become a float on the way
+        ),
+        Profile("upbit", "upbit", trade_time="trade_timestamp"),
+        Profile("coinbase", "coinbase", history=_coinbase_snapshot, quote_arrives_as={"USDC": "USD"}),
+        Profile(
+            "coinbaseexchange",
+            "coinbaseexchange",
+            trade_market="product_id",
+            trade_texts=("maker_order_id", "taker_order_id"),  # without them ccxt takes the side for the taker's
+        ),
         Profile("bitfinex", "bitfinex", history=_bitfinex_snapshot),
         Profile("gemini", "gemini", history=_gemini_snapshot),
         Profile("phemex", "phemex", history=_snapshot),

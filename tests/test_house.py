@@ -28,6 +28,7 @@ EXCHANGES: Mapping[str, str] = {
     "hotpath": "the hottest frames, from text to events without ccxt",
     "profiles": "what can be special about a venue: ccxt id, ccxt options, limits, quirks",
     "venues": "the table of those that are special, a row each",
+    "trades": "a venue's trades, with what its profile says",
     "candles": "bars, each closed exactly once",
     "bars": "every bar of one venue, over all its connections: tracked, built from trades, mended",
     "push": "the stores that ccxt fills and that deliver",

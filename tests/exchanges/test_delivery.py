@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -41,14 +41,16 @@ class Spoken:
 
 
 @asynccontextmanager
-async def spoken_of(name: str, ids: Mapping[str, str], url: str = "wss://venue.example/ws") -> AsyncIterator[Spoken]:
-    """The stream of some markets; ``ids``: their symbols and what the venue calls them."""
+async def spoken_of(
+    name: str, ids: Mapping[str, str], url: str = "wss://venue.example/ws", wanted: Iterable[str] = ()
+) -> AsyncIterator[Spoken]:
+    """The stream of the ``wanted`` markets, or all; ``ids``: the listed ones' symbols and what the venue calls them."""
     venue = open_exchange(name)
     venue._api.set_markets([_market(venue, symbol, market_id) for symbol, market_id in ids.items()])
-    wanted = Subscription({symbol.partition("/")[0]: symbol for symbol in ids}, ["trades", "ticker", "candles"])
+    markets = {symbol.partition("/")[0]: symbol for symbol in wanted or ids}
     heard = Heard()
     bars = Bars(name, venue.fetch_candles, heard.on_candle)
-    stream = venue.stream(wanted, heard, bars, lambda: None)
+    stream = venue.stream(Subscription(markets, ["trades", "ticker", "candles"]), heard, bars, lambda: None)
     try:
         yield Spoken(stream, url, heard)
     finally:
@@ -157,3 +159,80 @@ async def test_htx_may_begin_with_its_last_trade(age: int, past: bool, skew: int
         spoken.say(frame(at, (1, at - age)), frame(at + 50, (4, at + 40), (3, at + 40), (2, at + 30)))
         assert len(spoken.past) == past
         assert [trade.timestamp - at for trade in spoken.heard.trades][-3:] == [30, 40, 40]
+
+
+# --- whose trade, which, when -----------------------------------------------------------------------------------------
+
+
+async def test_htx_trades_keep_the_ids_that_tell_them_apart() -> None:
+    """The one that ccxt takes has so many digits that neighbours become the same float."""
+    async with spoken_of("htx", {"BTC/USDT": "btcusdt"}) as spoken:
+        at = now_ms()
+        row = {"ts": at, "amount": 0.0038, "price": 9150.01, "direction": "sell"}
+        rows = [{**row, "id": 1.0502346490e26, "tradeId": 102523573486 + n} for n in (1, 0)]
+        spoken.say({"ch": "market.btcusdt.trade.detail", "ts": at, "tick": {"id": 1, "ts": at, "data": rows}})
+        assert spoken.live == ["102523573486", "102523573487"]
+
+
+async def test_upbit_trades_have_their_own_time() -> None:
+    """And not that of the message, which comes later."""
+    async with spoken_of("upbit", {"BTC/KRW": "KRW-BTC"}) as spoken:
+        at = now_ms()
+        row = {"type": "trade", "code": "KRW-BTC", "timestamp": at, "trade_timestamp": at - 1500, "trade_price": 6.7e6}
+        spoken.say({**row, "trade_volume": 0.06, "ask_bid": "ASK", "sequential_id": 1584508285000002})
+        (trade,) = spoken.heard.trades
+        assert (trade.timestamp, trade.trade_id, trade.is_buyer_maker) == (at - 1500, "1584508285000002", True)
+
+
+def phemex_trades(*rows: tuple[int, float]) -> dict[str, Any]:
+    """Time in ms and price of each, as they came."""
+    trades = [[at * 1_000_000, "Buy", round(price * 10**8), 1431000] for at, price in rows]
+    return {"sequence": 1, "symbol": "sBTCUSDT", "type": "incremental", "trades": trades}
+
+
+async def test_trades_without_ids_are_told_apart_and_known_again() -> None:
+    """Twins stay two; another connection names the same trades alike, so that none is delivered twice."""
+    at = now_ms()
+    frames = [phemex_trades((at, 10.0), (at, 10.0)), phemex_trades((at, 10.5), (at, 10.0)), phemex_trades((at + 1, 10))]
+    named = []
+    for _ in range(2):
+        async with spoken_of("phemex", {"BTC/USDT": "sBTCUSDT"}) as spoken:
+            spoken.say(*frames)
+            named.append(spoken.live)
+    assert named[0] == named[1]
+    assert len(set(named[0])) == 5
+
+
+def coinbase_trades(kind: str, *rows: tuple[int, str]) -> dict[str, Any]:
+    trade = {"price": "21921.73", "size": "0.06", "side": "BUY", "time": "2023-02-09T20:19:35.39625135Z"}
+    trades = [{**trade, "trade_id": str(number), "product_id": product} for number, product in rows]
+    events = [{"type": kind, "trades": trades}]
+    return {"channel": "market_trades", "timestamp": "2023-02-09T20:19:35Z", "sequence_num": 0, "events": events}
+
+
+@pytest.mark.parametrize("quote", ["USD", "USDC"])
+async def test_coinbase_names_its_usdc_pairs_usd(quote: str) -> None:
+    ids = {f"{base}/{each}": f"{base}-{each}" for base in ("BTC", "ETH") for each in ("USD", "USDC")}
+    async with spoken_of("coinbase", ids, wanted=[f"BTC/{quote}", f"ETH/{quote}"]) as spoken:
+        spoken.say(
+            coinbase_trades("snapshot", (2, "BTC-USD"), (1, "BTC-USD")),
+            coinbase_trades("update", (4, "ETH-USD"), (3, "BTC-USD")),
+        )
+        ticker = {"type": "ticker", "product_id": "ETH-USD", "price": "1500.5", "volume_24_h": "1", "low_24_h": "1"}
+        frame = {"channel": "ticker_batch", "timestamp": "2023-02-09T20:30:37.167359596Z", "sequence_num": 0}
+        spoken.say({**frame, "events": [{"type": "update", "tickers": [ticker]}]})
+        assert spoken.past == ["1", "2"]
+        assert [(trade.coin, trade.trade_id) for trade in spoken.heard.trades] == [("BTC", "3"), ("ETH", "4")]
+        assert [(ticker.coin, ticker.last) for ticker in spoken.heard.tickers] == [("ETH", 1500.5)]
+
+
+async def test_coinbaseexchange_tells_the_makers_side() -> None:
+    """ccxt makes the taker's of it where both orders are named, and guesses otherwise."""
+    async with spoken_of("coinbaseexchange", {"BTC/USD": "BTC-USD"}) as spoken:
+        match = {
+            "type": "match", "trade_id": 10, "sequence": 50, "time": "2024-11-07T08:19:27.028459Z", "side": "sell",
+            "product_id": "BTC-USD", "size": "5.23512", "price": "400.23",
+        }  # fmt: skip
+        spoken.say({**match, "maker_order_id": "ac928c66", "taker_order_id": "132fb6ae"}, {**match, "trade_id": 11})
+        assert [(trade.trade_id, trade.is_buyer_maker) for trade in spoken.heard.trades] == [("10", False)]
+        assert len(spoken.heard.bad) == 1
