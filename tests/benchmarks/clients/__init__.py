@@ -1,0 +1,1 @@
+"""What is compared: one script per reader, run with that reader's own interpreter; only ``tally`` is shared."""

@@ -1,0 +1,40 @@
+"""The floor with ``[fast]``: picows reads, msgspec decodes each frame into a typed struct, numbers included."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from .tally import begin, take
+
+
+class Trade(msgspec.Struct, gc=False):
+    s: str
+    p: float
+    q: float
+    m: bool
+    T: int
+    t: int
+
+
+decode = msgspec.json.Decoder(Trade, strict=False).decode
+
+
+class Reader(WSListener):
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.TEXT:
+            take(decode(frame.get_payload_as_memoryview()).t)
+        elif frame.msg_type == WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
+
+
+async def main() -> None:
+    place = begin()
+    streams = "/".join(f"{coin}usdt@trade".lower() for coin in place.coins)
+    transport, _ = await ws_connect(Reader, f"{place.ws_url}/ws/{streams}")
+    await transport.wait_disconnected()
+
+
+asyncio.run(main())

@@ -1,0 +1,29 @@
+"""This project, trades and prices subscribed; the options are those of the venue in settings.yaml."""
+
+from __future__ import annotations
+
+import asyncio
+
+from feed import MarketFeed, Settings
+from feed.events import CoinConfig, TradeEvent
+from feed.settings import ExchangeConfig
+
+from .tally import begin, take
+
+
+def on_trade(trade: TradeEvent) -> None:
+    take(trade.trade_id)
+
+
+async def main() -> None:
+    place = begin()
+    venue = ExchangeConfig("binance", rest_url=place.rest_url, ws_url=place.ws_url, **place.options)
+    settings = Settings(coins=[CoinConfig(coin) for coin in place.coins], exchanges=[venue])
+    feed = MarketFeed(settings=settings)
+    feed.subscribe_trades(on_trade)
+    feed.subscribe_price(lambda tick: None)
+    async with feed:
+        await asyncio.Event().wait()
+
+
+asyncio.run(main())

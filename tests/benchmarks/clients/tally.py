@@ -1,0 +1,55 @@
+"""What every reader does with a trade: keep its id and the time. Nothing but the standard library is needed here.
+
+A reader is a process: ``python -m tests.benchmarks.clients.NAME REST_URL WS_URL COIN,COIN [OPTIONS]``. It connects,
+hands every trade's id to ``take`` and answers the runner's lines on stdin, from a thread that sleeps meanwhile:
+``look`` is answered by a line with the trades and the CPU seconds so far, ``dump FILE`` writes both columns and ends
+the process without further ado, so that no reader needs an end of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+ids: list[Any] = []
+times: list[int] = []
+
+
+def take(trade_id: int | str) -> None:
+    """A trade came, now: the clock is the machine's own, so the sender's stamps compare."""
+    ids.append(trade_id)
+    times.append(time.perf_counter_ns())
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the venue is and what to read there; ``options`` are the reader's own."""
+
+    rest_url: str
+    ws_url: str
+    coins: list[str]
+    options: dict[str, Any]
+
+
+def begin() -> Place:
+    """Start to answer the runner."""
+    threading.Thread(target=_answer, daemon=True).start()
+    rest_url, ws_url, coins, *options = sys.argv[1:]
+    return Place(rest_url, ws_url, coins.split(","), json.loads(options[0]) if options else {})
+
+
+def _answer() -> None:
+    for line in sys.stdin:
+        word, _, path = line.strip().partition(" ")
+        if word == "look":
+            print(json.dumps({"trades": len(ids), "cpu": time.process_time()}), flush=True)
+        else:
+            with open(path, "w") as file:
+                json.dump({"ids": [int(each) for each in ids], "times": times}, file)
+            os._exit(0)
+    os._exit(1)  # the runner is gone

@@ -1,0 +1,61 @@
+"""What the runs say together: medians over the rounds, ratios round by round, for the machine's mood changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from .measure import Figures
+
+Runs = Mapping[str, Sequence[Sequence[Figures]]]
+"""Reader name -> one list per round -> the figures of each phase; the first phase is at full speed."""
+
+FULL_SPEED = 0  # the phase
+
+
+def values(runs: Runs, reader: str, phase: int, figure: str) -> list[float]:
+    """A field of Figures, one value per round."""
+    return [getattr(run[phase], figure) for run in runs[reader]]
+
+
+def ratio(runs: Runs, reader: str, peer: str, phase: int, figure: str) -> float:
+    """The median of the rounds' ratios of ``reader`` to ``peer``."""
+    pairs = zip(values(runs, reader, phase, figure), values(runs, peer, phase, figure), strict=True)
+    return median(own / other for own, other in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """At full speed ``reader`` does at least ``speed`` times the trades/s of ``peer``."""
+
+    reader: str
+    peer: str
+    speed: float
+
+
+@dataclass(frozen=True, slots=True)
+class DelayGoal:
+    """At ``rate`` trades/s p50 and p99 are at most ``share`` of the peer's, and the worst is under ``worst`` µs."""
+
+    reader: str
+    peer: str
+    share: float
+    worst: float
+    rate: int = 5_000
+
+
+GOALS = (
+    Goal("feed", "ccxt", 5),
+    Goal("feed", "cryptofeed", 1.4),
+    Goal("feed", "unicorn-picows", 1.0),
+    Goal("feed", "floor-picows", 0.25),
+    Goal("fast", "ccxt", 8),
+    Goal("fast", "cryptofeed", 2.2),
+    Goal("fast", "unicorn-picows", 1.6),
+    Goal("fast", "floor-picows", 0.45),
+)
+DELAY_GOALS = (
+    DelayGoal("feed", "cryptofeed", 1.0, 10_000),
+    DelayGoal("fast", "cryptofeed", 0.7, 5_000),
+)

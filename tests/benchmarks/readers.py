@@ -1,0 +1,42 @@
+"""What is compared, in the order of the table. A reader with ``needs`` gets a virtual environment of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """``client`` is a module of ``clients``, ``options`` are what it is told, ``needs`` what pip installs for it."""
+
+    name: str
+    label: str
+    client: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+
+
+UNICORN = "unicorn-binance-websocket-api==2.16.1"
+PICOWS = "picows==2.3.1"
+
+READERS: Mapping[str, Reader] = {
+    reader.name: reader
+    for reader in (
+        Reader("feed", "**Market Feed**", "market_feed"),
+        Reader("hotpath-off", "Market Feed, `hotpath: false`", "market_feed", {"options": {"hotpath": False}}),
+        Reader("ccxt", "ccxt.pro loops", "ccxt_loops"),
+        Reader("cryptofeed", "cryptofeed 2.4.1", "cryptofeed", needs=("cryptofeed==2.4.1", "uvloop==0.23.0")),
+        Reader("unicorn", "unicorn 2.16.1 (raw dicts)", "unicorn", needs=(UNICORN,)),
+        Reader(
+            "unicorn-picows",
+            "unicorn 2.16.1 over picows (raw dicts)",
+            "unicorn",
+            {"websocket_library": "picows"},
+            needs=(UNICORN, PICOWS),
+        ),
+        Reader("floor-aiohttp", "floor: aiohttp + orjson + dataclass", "floor_aiohttp"),
+        Reader("floor-picows", "floor: picows + msgspec", "floor_picows"),
+    )
+}
