@@ -86,7 +86,8 @@ class Venue:
         Raises Refused, saying what was looked for. Markets must be loaded.
         """
         codes = (coin, *RENAMES.get(coin, ()))
-        asked = [override] if override else [self._symbol(code, quote) for code in codes for quote in self.access.quote]
+        quotes = dict.fromkeys((*self.access.quote, *self.profile.quotes))
+        asked = [override] if override else [self._symbol(code, quote) for code in codes for quote in quotes]
         for symbol in asked:
             market = self._api.markets.get(symbol)
             if market is not None and market.get("active") is not False:
@@ -195,6 +196,9 @@ def supported() -> list[Support]:
     return rows
 
 
+_OTHER = {"buy": "sell", "sell": "buy"}
+
+
 class _Hooks:
     """What is added to a ccxt.pro class: addresses redirected, HTTP statuses kept, new clients shown."""
 
@@ -202,6 +206,7 @@ class _Hooks:
     on_new_client: Any = None
     keyless: frozenset[str] = frozenset()
     hotpath = True
+    maker_sides = False
     answered: tuple[int, Any] = (0, {})
 
     def client(self, url: str) -> Any:
@@ -210,6 +215,12 @@ class _Hooks:
         if not known and self.on_new_client is not None:
             self.on_new_client(client)
         return client
+
+    def parse_trade(self, *args: Any) -> Any:
+        row = super().parse_trade(*args)  # type: ignore[misc] # ccxt's own
+        if self.maker_sides:
+            row["side"] = _OTHER.get(row["side"])
+        return row
 
     def sign(self, path: str, *args: Any, **kwargs: Any) -> Any:
         if path not in self.keyless:
@@ -263,6 +274,7 @@ def _session(profile: Profile, access: Access) -> Any:
     exchange.rest_url = access.rest_url
     exchange.keyless = profile.keyless
     exchange.hotpath = hotpath
+    exchange.maker_sides = profile.maker_sides
     if access.proxy is not None:
         kinds = ("socksProxy", "wsSocksProxy") if access.proxy.startswith("socks") else ("httpsProxy", "wssProxy")
         for kind in kinds:

@@ -46,6 +46,9 @@ class Profile:
     session_limit: float | None = None  # seconds after which the venue cuts a connection
     going_down: Callable[[Any], bool] | None = None  # whether a frame announces that the venue will cut it
     hotpath: Table | None = None  # the frames that are read without ccxt
+    quotes: tuple[str, ...] = ()  # quote currencies tried after the user's, where the venue has none of the usual ones
+    maker_sides: bool = False  # ccxt hands on the maker's side as if it were the taker's
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # name -> request sent beside the channels'
     note: str = ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from exchanges.bars import Bars
@@ -102,6 +103,8 @@ class Stream:
                         continue
                     for call in self._calls(channel):
                         group.create_task(self._keep(call, group))
+                for call in self._beside():
+                    group.create_task(self._keep(call, group))
         except* VenueError as errors:
             raise errors.exceptions[0] from None
         raise Refused(self.name, "refused every subscription")
@@ -133,6 +136,16 @@ class Stream:
                         yield _Call(channel, tuple(symbols[start : start + size]), watch, timeframe)
                 return
         self._unavailable(channel, symbols, f"{self.name} has no {channel} channel")
+
+    def _beside(self) -> Iterator[_Call]:
+        """The requests that the venue wants beside those of the channels."""
+        for name, request in self._profile.beside.items():
+            yield _Call(name, (), partial(self._ask, name, dict(request)))
+
+    def _ask(self, name: str, request: dict[str, Any], symbols: Sequence[str]) -> Awaitable[Any]:
+        exchange = self._exchange
+        answered: Awaitable[Any] = exchange.watch(exchange.urls["api"]["ws"], name, request, name)
+        return answered
 
     async def _keep(self, call: _Call, group: asyncio.TaskGroup) -> None:
         """Keep one watch call standing: it subscribes and carries errors, the data comes through the stores."""

@@ -126,7 +126,15 @@ _TABLE: Mapping[str, Profile] = {
             trade_id=("tradeId", "trade-id"),  # its "id" has 27 digits, which become a float on the way
         ),
         Profile("upbit", "upbit", trade_time="trade_timestamp"),
-        Profile("coinbase", "coinbase", history=_coinbase_snapshot, quote_arrives_as={"USDC": "USD"}),
+        Profile(
+            "coinbase",
+            "coinbase",
+            history=_coinbase_snapshot,
+            quote_arrives_as={"USDC": "USD"},  # one book: all channels but user name it -USD (Advanced Trade, channels)
+            maker_sides=True,  # market_trades and REST name the maker's side, which ccxt passes on as it is
+            beside={"heartbeats": {"type": "subscribe", "channel": "heartbeats"}},  # else quiet channels are closed
+            note="tickers every 5 s",
+        ),
         Profile(
             "coinbaseexchange",
             "coinbaseexchange",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 COINS = ("BTC", "ETH", "SOL")
 CHANNELS = ("trades", "ticker", "candles")
@@ -71,6 +72,17 @@ class Bar:
     close: float
     volume: float
     closed: bool = False
+
+
+def iso(timestamp: int, digits: int = 6) -> str:
+    """A time in ms as the text that many venues write, with 3 to 9 digits after the seconds."""
+    text = datetime.fromtimestamp(timestamp // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{timestamp % 1000:03}{'0' * (digits - 3)}Z"
+
+
+def ms(text: str) -> int:
+    """The time in ms of such a text."""
+    return int(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 def rest_day(coin: str, timestamp: int) -> Day:

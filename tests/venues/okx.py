@@ -16,6 +16,8 @@ LAWS = Laws(
 )
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = True
+REFUSES_WHOLE = False
+GREETING: Sequence[Frame] = ()
 HEARTBEATS: Sequence[Frame] = ("pong",)
 _CHANNELS = {"trades": "trades", "ticker": "tickers", "candles": "candle1m"}
 _NAMES = {spelled: channel for channel, spelled in _CHANNELS.items()}

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from itertools import count
 from time import time_ns
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,11 +18,16 @@ from feed.settings import Backfill, ExchangeConfig
 from tests.scenarios.support import nothing_left
 from tests.support import Recorder
 from tests.venues.market import CHANNELS, COINS, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Bar, Day, Deal
-from tests.venues.wire import Topic, Wire, script, trade_id, venue
+from tests.venues.wire import Topic, Wire, options, script, trade_id, venue
 
-VENUES = ("okx",)
+VENUES = ("okx", "kraken", "coinbase", "coinbaseexchange")
+SILENT = "ccxt tells nobody that the request was refused"
 MISSING: dict[tuple[str, str], str] = {  # (venue, test) -> what the code can't do yet
+    ("kraken", "test_a_coin_that_is_refused_takes_no_other_along"): SILENT,
+    ("coinbase", "test_a_coin_that_is_refused_takes_no_other_along"): SILENT,
+    ("coinbaseexchange", "test_a_coin_that_is_refused_takes_no_other_along"): "ccxt does not send a request again",
 }
+AHEAD = 20_000  # ms; however slow the machine, a trade must not be old when it comes, for then it may count as history
 QUIET = {"connecting", "connected"}  # what a feed tells to which nothing but data came
 
 
@@ -31,7 +37,7 @@ def name(request: pytest.FixtureRequest) -> str:
     venue_name: str = request.param
     reason = MISSING.get((venue_name, request.node.originalname))
     if reason is not None:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason, run=reason is not SILENT))
     return venue_name
 
 
@@ -40,7 +46,7 @@ class Market:
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
-        now = time_ns() // 1_000_000
+        now = time_ns() // 1_000_000 + AHEAD
         self.minute = now - now % MINUTE
         self.now = now
         self.deals: list[Deal] = []
@@ -51,7 +57,7 @@ class Market:
         """Trades from before the subscription, which some venues send then."""
         for coin in COINS:
             self.wire.history[coin] = [
-                Deal(coin, number, PRICES[coin] * OLD_FACTOR, 0.5, False, self.now - 30_000 + number)
+                Deal(coin, number, PRICES[coin] * OLD_FACTOR, 0.5, False, self.now - 60_000 + number)
                 for number in range(6_001, 6_006)
             ]
 
@@ -132,7 +138,8 @@ async def contract(name: str, *refused: str, history: bool = False) -> AsyncIter
     """
     async with venue(name) as wire, nothing_left():
         wire.refused.update(refused)
-        at = ExchangeConfig(name, rest_url=f"http://{wire.address}", ws_url=f"ws://{wire.address}")
+        rest_url, ws_url = f"http://{wire.address}", f"ws://{wire.address}"
+        at = ExchangeConfig(name, rest_url=rest_url, ws_url=ws_url, options=options(name))
         settings = Settings(exchanges=[at], backfill=Backfill(enabled=False))
         feed = MarketFeed(["BTC", "ETH", "SOL"], exchange=name, settings=settings)
         it = Contract(wire, feed)
@@ -268,4 +275,5 @@ def test_the_clients_own_ping_comes_in_time_and_is_answered(name: str) -> None:
         pytest.skip("the venue asks for no ping")
     assert exchange.streaming["keepAlive"] / 1000 < limit
     wire = Wire(name, None)  # type: ignore[arg-type] # it serves nobody here
-    assert list(script(name).answer(exchange.ping(None), wire))
+    path = script(name).LAWS.paths.get("trades", "/")
+    assert list(script(name).answer(exchange.ping(SimpleNamespace(url=f"wss://venue{path}")), wire))

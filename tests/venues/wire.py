@@ -43,6 +43,10 @@ class Script(Protocol):
     """What the venue's tickers don't tell: timestamp, turnover, change; or "candles" where it streams none."""
     SENDS_OLD_TRADES: bool
     """Whether a subscription is answered with trades from before it."""
+    REFUSES_WHOLE: bool
+    """Whether a request with one bad market is refused whole."""
+    GREETING: Sequence[Frame]
+    """What the venue sends to a client that has just connected."""
     HEARTBEATS: Sequence[Frame]
     """What the venue sends unasked that is no data."""
 
@@ -65,6 +69,11 @@ class Script(Protocol):
 
 def script(name: str) -> Script:
     return cast(Script, import_module(f"tests.venues.{name}"))
+
+
+def options(name: str) -> dict[str, Any]:
+    """What ccxt is told for the test's sake: to space its messages less, as the script's laws do then."""
+    return dict(getattr(script(name), "OPTIONS", {}))
 
 
 def trade_id(name: str, number: int) -> str:
@@ -180,6 +189,7 @@ class Wire:
         await socket.prepare(request)
         connection = Connection(request.path, socket, self.script.LAWS)
         self.connections.append(connection)
+        await connection.send(self.script.GREETING)
         try:
             async for message in socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
@@ -201,7 +211,9 @@ class Wire:
             self._broken = error
             asked, answers = [], []
         self._judge(connection, asked)
-        connection.topics.update(topic for topic in asked if topic[1] not in self.refused)
+        good = [topic for topic in asked if topic[1] not in self.refused]
+        if len(good) == len(asked) or not self.script.REFUSES_WHOLE:
+            connection.topics.update(good)
         await connection.send(answers)
         self._stirred.set()
 
