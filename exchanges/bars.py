@@ -15,7 +15,7 @@ from exchanges.errors import VenueError
 from exchanges.events import Candle, TradeEvent
 
 AT_ONCE = 5  # requests under way, of one venue: an outage tears the bars of all coins, in all timeframes
-MEND_DELAYS = (0.0, 1.0, 3.0, 10.0)  # seconds before each attempt at fetching missed bars
+MEND_DELAYS = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0)  # seconds before each attempt at fetching missed bars
 
 Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
 """(market symbol, timeframe, Unix ms) -> ccxt's OHLCV rows from the bar that opened then."""

@@ -167,6 +167,10 @@ class Intake:
 
     def on_candle(self, candle: Candle) -> None:
         self._heard(candle.coin, self._now())
+        self.on_mended(candle)
+
+    def on_mended(self, candle: Candle) -> None:
+        """A bar from the venue's record: no sign of life of the connection."""
         if self.delivering:
             self._desk.on_candle(candle)
         elif self._open and candle.closed:

@@ -203,6 +203,8 @@ class Session:
         """A bar that an outage left open, closed from the venue's record."""
         if self.delivering:
             self._desk.on_candle(candle)
+        elif self._link is not None:
+            self._link.intake.on_mended(candle)
 
     async def _fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
         """As the venue does it, when its limit has room."""

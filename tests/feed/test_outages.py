@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -282,6 +283,38 @@ async def test_a_bar_that_ends_while_its_venue_is_on_trial_is_closed(binance: Si
                 await got.until_event("failover", 2)
                 await got.until(lambda: opened in closed_bars(got, "BTC"))
     closed = closed_bars(got, "BTC")  # a real minute may have ended before or after the one that was skipped
+    assert closed == sorted(set(closed))
+
+
+async def test_a_bar_that_is_mended_on_trial_is_closed_when_the_trial_takes_over(
+    binance: Simulator, bybit: Simulator
+) -> None:
+    """It ended unseen by the active venue, which stalls, and before the one on trial was dialled."""
+    feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
+    got = Recorder(feed)
+    first, second = binance["binance"], bybit["bybit"]
+    async with feed:
+        faults = ExitStack()
+        with first.refusing(503):
+            first.cut()
+            await got.until_event("connected", 2)
+            await got.until(lambda: bool(got.candles) and got.candles[-1].exchange == "bybit")
+            for venue in (first, second):
+                venue.skip(60)
+            await second.trade("BTC")
+            await got.until(lambda: bool(closed_bars(got, "BTC")))
+            opened = closed_bars(got, "BTC")[-1] + 60_000
+            faults.enter_context(second.stalled())
+            for venue in (first, second):
+                venue.skip(60)
+        await until(lambda: any("klines" in path for _, path in first.rest_calls))
+        made = first.trades_made
+        await until(lambda: first.trades_made > made + 150)  # 1.5 s: well over stable_after
+        second.cut()
+        await got.until_event("failover", 2)
+        await got.until(lambda: opened in closed_bars(got, "BTC"))
+        faults.close()
+    closed = closed_bars(got, "BTC")
     assert closed == sorted(set(closed))
 
 

@@ -77,7 +77,7 @@ def settings_for(simulators: Mapping[str, Simulator]) -> Settings:
     ]
     settings.connection = Connection(
         connect_timeout=4, backoff_initial=0.2, backoff_max=5, stable_after=5, attempts_before_failover=2,
-        failback_after=20,
+        failback_after=5,
     )  # fmt: skip
     return settings
 
