@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from xml.etree import ElementTree
 
 import pytest
 
 from tests.benchmarks.figures import FULL_SPEED, ratio
-from tests.benchmarks.measure import Failed, Figures, Phase, figures
+from tests.benchmarks.measure import Failed, Figures, Phase, figures, measure
 from tests.benchmarks.plot import plot
+from tests.benchmarks.readers import READERS
 from tests.benchmarks.report import report
 
 SENT = {"ids": [1, 2, 3, 4], "sent": [0, 1_000, 2_000, 3_000]}
@@ -42,7 +44,7 @@ def test_ratios_are_taken_round_by_round() -> None:
 def test_the_report_names_what_was_left_out_and_judges_only_what_ran() -> None:
     phases = [FULL, Phase(4, 5_000)]
     runs = {name: [[run(speed), run(5_000, phases[1])]] for name, speed in (("feed", 80.0), ("ccxt", 10.0))}
-    text = report(runs, phases, {"cryptofeed": "no network"})
+    text = report("binance", runs, phases, {"cryptofeed": "no network"})
     assert "| **Market Feed** against ccxt.pro loops: trades/s | at least 5 x | 8.00 x | 8.00 x |" in text
     assert "Left out: cryptofeed 2.4.1: no network." in text
     assert "against cryptofeed" not in text
@@ -51,3 +53,10 @@ def test_the_report_names_what_was_left_out_and_judges_only_what_ran() -> None:
 def test_the_plot_is_an_svg_with_a_bar_for_each_reader() -> None:
     root = ElementTree.fromstring(plot({"feed": [[run(80)]], "floor-picows": [[run(200)]]}))
     assert sum(each.get("rx") == "2" for each in root.iter("{http://www.w3.org/2000/svg}rect")) == 2
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+async def test_the_feed_gets_every_trade_that_the_sender_writes(venue: str) -> None:
+    phases = [Phase(2_000, 0), Phase(200, 1_000)]
+    runs = await measure(READERS["feed"], venue, sys.executable, phases)
+    assert [(own.phase, own.lost, own.doubled) for own in runs] == [(phase, 0, 0) for phase in phases]

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .environments import interpreter
+from .figures import JUDGED
+from .frames import WIRES
 from .measure import ROOT, Failed, Figures, Phase, measure
 from .plot import plot
 from .readers import READERS
@@ -37,6 +39,7 @@ def rates(text: str) -> list[int]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("--venue", choices=WIRES, default=JUDGED)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--trades", type=int, default=100_000, help="at full speed")
     parser.add_argument("--rates", type=rates, default=[1_000, 5_000, 20_000], help="trades/s for the delays")
@@ -46,6 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="one quick round of what needs no environment of its own")
     parser.add_argument("--write", action="store_true", help=f"{RESULTS.name} and {PLOT.relative_to(ROOT)} too")
     chosen = parser.parse_args()
+    chosen.readers = [name for name in chosen.readers if chosen.venue in READERS[name].venues]
     if chosen.short:
         chosen.rounds, chosen.trades, chosen.rates = 1, 20_000, []
         chosen.readers = [name for name in chosen.readers if not READERS[name].needs]
@@ -53,7 +57,7 @@ def arguments() -> argparse.Namespace:
 
 
 async def compare(
-    readers: Sequence[str], phases: Sequence[Phase], rounds: int, cache: Path
+    venue: str, readers: Sequence[str], phases: Sequence[Phase], rounds: int, cache: Path
 ) -> tuple[dict[str, list[list[Figures]]], dict[str, str]]:
     """The runs of each reader that could be measured every time; of the others the reason."""
     runs: dict[str, list[list[Figures]]] = {name: [] for name in readers}
@@ -61,7 +65,7 @@ async def compare(
     for i in range(rounds):
         for name in list(runs):
             try:
-                own = await measure(READERS[name], interpreter(READERS[name], cache), phases)
+                own = await measure(READERS[name], venue, interpreter(READERS[name], cache), phases)
             except Failed as problem:
                 del runs[name]
                 left_out[name] = str(problem)
@@ -77,15 +81,16 @@ def main() -> int:
     phases = [Phase(chosen.trades, 0), *(Phase(round(rate * chosen.seconds), rate) for rate in chosen.rates)]
     with tempfile.TemporaryDirectory() as passing:
         cache = chosen.cache.resolve() if chosen.cache else Path(passing)
-        runs, left_out = asyncio.run(compare(chosen.readers, phases, chosen.rounds, cache))
+        runs, left_out = asyncio.run(compare(chosen.venue, chosen.readers, phases, chosen.rounds, cache))
     if not runs:
         say("nothing could be measured")
         return 1
-    text = report(runs, phases, left_out)
+    text = report(chosen.venue, runs, phases, left_out)
     print(text)
     if chosen.write:
-        options = " ".join(each for each in sys.argv[1:] if each != "--write" and "cache" not in each)
-        RESULTS.write_text(f"# What `{COMMAND} {options}`".rstrip("` ") + f"` printed\n\n{text}\n")
+        paced = ",".join(map(str, chosen.rates))
+        options = f"--rounds {chosen.rounds} --trades {chosen.trades} --rates {paced} --seconds {chosen.seconds:g}"
+        RESULTS.write_text(f"`{COMMAND} {options}` printed:\n\n{text}\n")
         PLOT.write_text(plot(runs))
     return 0
 

@@ -45,6 +45,7 @@ class DelayGoal:
     rate: int = 5_000
 
 
+JUDGED = "binance"  # the venue of the goals
 GOALS = (
     Goal("feed", "ccxt", 5),
     Goal("feed", "cryptofeed", 1.4),

@@ -162,13 +162,13 @@ def figures(phase: Phase, sent: dict[str, list[int]], cpu: float, arrivals: dict
     )
 
 
-async def measure(reader: Reader, python: str, phases: Sequence[Phase]) -> list[Figures]:
+async def measure(reader: Reader, venue: str, python: str, phases: Sequence[Phase]) -> list[Figures]:
     """Run ``reader`` with its interpreter through the phases. Raises Failed."""
     with tempfile.TemporaryDirectory() as folder:
         dump = Path(folder, "trades.json")
-        async with started([sys.executable, "-m", "tests.benchmarks.sender"], core=0) as sender:
+        async with started([sys.executable, "-m", "tests.benchmarks.sender", venue], core=0) as sender:
             rest_url, ws_url, coins = await sender.hear()
-            arguments = [rest_url, ws_url, ",".join(coins), json.dumps(reader.options)]
+            arguments = [venue, rest_url, ws_url, ",".join(coins), json.dumps(reader.options)]
             async with started([python, "-m", f"{__package__}.clients.{reader.client}", *arguments], core=1) as client:
                 notes, cpus = [], []
                 await subscribed(sender, client)

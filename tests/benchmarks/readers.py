@@ -16,17 +16,21 @@ class Reader:
     client: str
     options: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    venues: tuple[str, ...] = ("binance",)
 
 
+BOTH = ("binance", "bybit")
 UNICORN = "unicorn-binance-websocket-api==2.16.1"
 PICOWS = "picows==2.3.1"
 
 READERS: Mapping[str, Reader] = {
     reader.name: reader
     for reader in (
-        Reader("feed", "**Market Feed**", "market_feed"),
-        Reader("hotpath-off", "Market Feed, `hotpath: false`", "market_feed", {"options": {"hotpath": False}}),
-        Reader("ccxt", "ccxt.pro loops", "ccxt_loops"),
+        Reader("feed", "**Market Feed**", "market_feed", venues=BOTH),
+        Reader(
+            "hotpath-off", "Market Feed, `hotpath: false`", "market_feed", {"options": {"hotpath": False}}, venues=BOTH
+        ),
+        Reader("ccxt", "ccxt.pro loops", "ccxt_loops", venues=BOTH),
         Reader("cryptofeed", "cryptofeed 2.4.1", "cryptofeed", needs=("cryptofeed==2.4.1", "uvloop==0.23.0")),
         Reader("unicorn", "unicorn 2.16.1 (raw dicts)", "unicorn", needs=(UNICORN,)),
         Reader(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 
-from .figures import DELAY_GOALS, FULL_SPEED, GOALS, Runs, ratio, values
+from .figures import DELAY_GOALS, FULL_SPEED, GOALS, JUDGED, Runs, ratio, values
 from .measure import Phase
 from .readers import READERS
 
@@ -60,18 +60,18 @@ def goals(runs: Runs, phases: Sequence[Phase]) -> Iterator[Row]:
             yield worst_of, f"under {delay.worst / 1000:g} ms", f"{worst} ms", ""
 
 
-def report(runs: Runs, phases: Sequence[Phase], left_out: Mapping[str, str]) -> str:
+def report(venue: str, runs: Runs, phases: Sequence[Phase], left_out: Mapping[str, str]) -> str:
     rounds = len(next(iter(runs.values())))
     full = phases[FULL_SPEED].trades
     parts = [
-        f"{full:,} Binance trades on 20 coins at full speed over loopback, one core for each process; medians and "
-        f"ranges of {rounds} interleaved rounds. Lost and doubled are of all that was sent, the paced trades included.",
+        f"{full:,} {venue.capitalize()} trades on 20 coins at full speed over loopback, one core for each process; "
+        f"medians (and ranges) of {rounds} interleaved rounds. Lost and doubled are of all that was sent.",
         table(("reader", "trades/s", "to ccxt.pro", "CPU s per 100,000", "lost", "doubled"), at_full_speed(runs)),
     ]
     if len(phases) > 1:
         head = ("µs from the write to the callback", *(f"at {phase.rate:,}/s" for phase in phases[1:]))
         parts += ["p50 / p99 / worst, medians of the rounds:", table(head, delays(runs, phases))]
-    if judged := list(goals(runs, phases)):
+    if venue == JUDGED and (judged := list(goals(runs, phases))):
         parts.append(table(("goal", "wanted", "reached", "in trades per CPU s"), judged))
     parts += [f"Left out: {READERS[name].label}: {reason}." for name, reason in left_out.items()]
     return "\n\n".join(parts)

@@ -1,9 +1,9 @@
 """The venue of all readers: the simulator's REST and subscriptions, and frames rendered before they are sent.
 
-``python -m tests.benchmarks.sender`` prints its addresses, says ``subscribed`` once every coin has a reader, and then
-does what each line on stdin says: ``TRADES RATE`` sends that many trades, RATE of them per second (0: as fast as the
-sockets take them), and is answered by one line: the ids in the order sent, and when each was written. The prices
-walk at random; the ids of a coin count up by one, and no two coins share any.
+``python -m tests.benchmarks.sender VENUE`` prints its addresses, says ``subscribed`` once every coin has a reader,
+and then does what each line on stdin says: ``TRADES RATE`` sends that many trades, RATE of them per second (0: as fast
+as the sockets take them), and is answered by one line: the ids in the order sent, and when each was written. The
+prices walk at random; the ids of a coin count up by one, and no two coins share any.
 """
 
 from __future__ import annotations
@@ -17,59 +17,50 @@ import time
 from dataclasses import dataclass
 
 from exchanges.simulator import Simulator
-from exchanges.simulator.binance import wrapped
 from exchanges.simulator.catalog import DEFAULT_COINS
 from exchanges.simulator.connection import Connection
 from exchanges.simulator.frames import text_frame
 
+from .frames import WIRES, Trade
+
 APART = 10**9  # between the ids of two coins
 BLOCK = 256  # trades per write at full speed
 NAP = 200_000  # ns: what is due later than that is not waited for at full load
-CHANNELS = ("trade", "aggTrade")
 
 
 @dataclass(frozen=True, slots=True)
-class Trade:
+class Rendered:
     id: int
     frames: list[tuple[Connection, bytes]]
 
 
 class Sender:
-    """Renders and sends the trades of one simulated Binance."""
+    """Renders and sends the trades of one simulated venue."""
 
-    def __init__(self, simulator: Simulator) -> None:
-        self._venue = simulator["binance"]
+    def __init__(self, simulator: Simulator, venue: str) -> None:
+        self._venue, self._wire = simulator[venue], WIRES[venue]
         self._draw = random.Random(1)
         self._next = {coin: (i + 1) * APART for i, coin in enumerate(DEFAULT_COINS)}
         self._ticks = {coin: round(price * 100) for coin, (price, _) in DEFAULT_COINS.items()}
 
     def _readers(self, coin: str) -> list[tuple[str, Connection]]:
-        streams = (f"{coin.lower()}usdt@{channel}" for channel in CHANNELS)
-        topics = (self._venue.topics.get(stream) for stream in streams)
+        topics = (self._venue.topics.get(stream) for stream in self._wire.streams(f"{coin}USDT"))
         return [(topic.stream, reader) for topic in topics if topic is not None for reader in topic.subscribers]
 
     async def subscribed(self) -> None:
         while not all(map(self._readers, DEFAULT_COINS)):  # noqa: ASYNC110  # the simulator tells nobody
             await asyncio.sleep(0.02)
 
-    def _render(self, coin: str, now: int) -> Trade:
+    def _render(self, coin: str, now: int) -> Rendered:
         number = self._next[coin]
         self._next[coin] = number + 1
         ticks = self._ticks[coin] = max(1, self._ticks[coin] + self._draw.randint(-3, 3))
-        figures = f'"p":"{ticks / 100:.8f}","q":"{self._draw.randint(1, 10**6) / 1e5:.8f}"'
-        tail = f'"T":{now},"m":{self._draw.choice(("true", "false"))},"M":true}}'
-        frames = []
-        for stream, connection in self._readers(coin):
-            channel = stream.partition("@")[2]
-            head = f'{{"e":"{channel}","E":{now},"s":"{coin}USDT"'
-            if channel == "trade":
-                text = f'{head},"t":{number},{figures},{tail}'
-            else:
-                text = f'{head},"a":{number},{figures},"f":{number},"l":{number},{tail}'
-            if connection.combined:
-                (text,) = wrapped(stream, [text])
-            frames.append((connection, text_frame(text)))
-        return Trade(number, frames)
+        price, quantity = f"{ticks / 100:.8f}", f"{self._draw.randint(1, 10**6) / 1e5:.8f}"
+        trade = Trade(f"{coin}USDT", number, price, quantity, self._draw.random() < 0.5, now)
+        readers = self._readers(coin)
+        texts = (self._wire.text(trade, stream, connection.combined) for stream, connection in readers)
+        frames = [(connection, text_frame(text)) for (_, connection), text in zip(readers, texts, strict=True)]
+        return Rendered(number, frames)
 
     async def send(self, trades: int, rate: float) -> dict[str, list[int]]:
         first = time.time_ns() // 1_000_000
@@ -80,7 +71,7 @@ class Sender:
         sent = await (self._paced(made, rate) if rate else self._flood(made))
         return {"ids": [trade.id for trade in made], "sent": sent}
 
-    async def _flood(self, trades: list[Trade]) -> list[int]:
+    async def _flood(self, trades: list[Rendered]) -> list[int]:
         sent: list[int] = []
         for start in range(0, len(trades), BLOCK):
             block = trades[start : start + BLOCK]
@@ -94,7 +85,7 @@ class Sender:
             await asyncio.sleep(0)
         return sent
 
-    async def _paced(self, trades: list[Trade], rate: float) -> list[int]:
+    async def _paced(self, trades: list[Rendered], rate: float) -> list[int]:
         sent: list[int] = []
         start, gap = time.perf_counter_ns(), 1e9 / rate
         for i, trade in enumerate(trades):
@@ -111,10 +102,10 @@ class Sender:
         return sent
 
 
-async def main() -> None:
-    async with Simulator(venues=("binance",), rate=0, laws=False) as simulator:
+async def main(venue: str) -> None:
+    async with Simulator(venues=(venue,), rate=0, laws=False) as simulator:
         print(json.dumps([simulator.rest_url, simulator.ws_url, list(DEFAULT_COINS)]), flush=True)
-        sender = Sender(simulator)
+        sender = Sender(simulator, venue)
         await sender.subscribed()
         print(json.dumps("subscribed"), flush=True)
         lines = asyncio.StreamReader()
@@ -126,4 +117,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1]))

@@ -29,7 +29,7 @@ async def loop(exchange: Any, symbol: str) -> None:
 
 async def main() -> None:
     place = begin()
-    exchange = ccxt.pro.binance({"options": {"fetchMarkets": {"types": ["spot"]}}})
+    exchange = getattr(ccxt.pro, place.venue)({"options": {"fetchMarkets": {"types": ["spot"]}}})
     exchange.has["fetchCurrencies"] = False
     exchange.urls = pointed(exchange.urls, place)
     await exchange.load_markets()

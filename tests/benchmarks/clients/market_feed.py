@@ -17,7 +17,7 @@ def on_trade(trade: TradeEvent) -> None:
 
 async def main() -> None:
     place = begin()
-    venue = ExchangeConfig("binance", rest_url=place.rest_url, ws_url=place.ws_url, **place.options)
+    venue = ExchangeConfig(place.venue, rest_url=place.rest_url, ws_url=place.ws_url, **place.options)
     settings = Settings(coins=[CoinConfig(coin) for coin in place.coins], exchanges=[venue])
     feed = MarketFeed(settings=settings)
     feed.subscribe_trades(on_trade)

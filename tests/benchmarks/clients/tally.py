@@ -1,6 +1,6 @@
 """What every reader does with a trade: keep its id and the time. Nothing but the standard library is needed here.
 
-A reader is a process: ``python -m tests.benchmarks.clients.NAME REST_URL WS_URL COIN,COIN [OPTIONS]``. It connects,
+A reader is a process: ``python -m tests.benchmarks.clients.NAME VENUE REST_URL WS_URL COIN,COIN OPTIONS``. It connects,
 hands every trade's id to ``take`` and answers the runner's lines on stdin, from a thread that sleeps meanwhile:
 ``look`` is answered by a line with the trades and the CPU seconds so far, ``dump FILE`` writes both columns and ends
 the process without further ado, so that no reader needs an end of its own.
@@ -30,6 +30,7 @@ def take(trade_id: int | str) -> None:
 class Place:
     """Where the venue is and what to read there; ``options`` are the reader's own."""
 
+    venue: str
     rest_url: str
     ws_url: str
     coins: list[str]
@@ -39,8 +40,8 @@ class Place:
 def begin() -> Place:
     """Start to answer the runner."""
     threading.Thread(target=_answer, daemon=True).start()
-    rest_url, ws_url, coins, *options = sys.argv[1:]
-    return Place(rest_url, ws_url, coins.split(","), json.loads(options[0]) if options else {})
+    venue, rest_url, ws_url, coins, options = sys.argv[1:]
+    return Place(venue, rest_url, ws_url, coins.split(","), json.loads(options))
 
 
 def _answer() -> None:
