@@ -38,6 +38,11 @@ class Bars:
         self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._requests = asyncio.Semaphore(AT_ONCE)
 
+    @property
+    def lost(self) -> int:
+        """Bars that were given up: they will not be closed."""
+        return sum(kept.lost for kept in self._kept.values())
+
     def begin(
         self,
         coins: Mapping[str, str],

@@ -199,7 +199,8 @@ class MarketFeed(Subscribing):
     async def _guard(self) -> None:
         """Have the circuit breaker look at the time and at the data."""
         while True:
-            await self._clock.sleep(LOOK)
+            due = self._journal.breaker.next_tick
+            await self._clock.sleep(LOOK if due is None else min(LOOK, max(0.0, due - self._clock.monotonic())))
             self._journal.look(self._desk.last_message)
 
     # Asking
@@ -278,14 +279,18 @@ class MarketFeed(Subscribing):
         }
 
     def get_health(self) -> dict[str, Any]:
-        """``status`` ("healthy", "degraded" or "failed"), ``last_activity`` (ISO 8601 or None), counts and metrics."""
+        """``status`` ("healthy", "degraded" or "failed"), ``last_activity`` (ISO 8601 or None), counts and metrics.
+
+        Metrics of a connected feed have ``late_trades`` and ``lost_bars``, which could not be delivered any more.
+        """
         status = self.status
         at = status.last_message_time
         return {
             "status": _HEALTH[self._journal.state],
             "last_activity": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(),
             "error_count": status.errors,
-            "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")},
+            "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")}
+            | (self._supervisor.undelivered if self._supervisor is not None else {}),
         }
 
     def _last_message_time(self) -> float | None:

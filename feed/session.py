@@ -110,6 +110,11 @@ class Session:
         """When the connection that is carried delivered last, monotonic seconds; None while it has not."""
         return None if self._link is None else self._link.intake.last_data
 
+    @property
+    def lost_bars(self) -> int:
+        """Bars that ended unseen, and that the venue's record did not give in time."""
+        return self._bars.lost
+
     def flowing_for(self, now: float) -> float:
         """Seconds since the first data of the connection that is carried; 0.0 before."""
         first = None if self._link is None else self._link.intake.first_data

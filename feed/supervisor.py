@@ -96,6 +96,14 @@ class Supervisor:
         """The venue that delivers or is tried."""
         return self._policy.active or self._order[0].name
 
+    @property
+    def undelivered(self) -> dict[str, int]:
+        """How many trades came when their place in the order was past, and how many bars no record closed."""
+        strays = {} if self._stray_supervisor is None else self._stray_supervisor.undelivered
+        late = sum(session.tape.late for session in self._sessions.values())
+        lost = sum(session.lost_bars for session in self._sessions.values())
+        return {"late_trades": late + strays.get("late_trades", 0), "lost_bars": lost + strays.get("lost_bars", 0)}
+
     def renew(self) -> None:
         """More is wanted than the connection carries: have it replaced by one that does. Safe from any thread."""
         self._loop.call_soon_threadsafe(self._renew)

@@ -19,7 +19,7 @@ from exchanges.bars import Bars
 from exchanges.simulator import Simulator
 from feed import MarketFeed, TradeEvent
 from feed.budget import DialBudget
-from feed.settings import Connection, Staleness
+from feed.settings import Backfill, Connection, Staleness
 from tests.support import Recorder, settings_for, taped_ids, until
 
 QUICK = Connection(
@@ -64,6 +64,27 @@ async def test_a_stall_on_a_venue_that_does_not_count_is_an_outage(bybit: Simula
         assert sum(trade.backfilled for trade in got.trades) == 20
         assert got.events.count("connected") == 1
         assert [each["complete"] for each in got.details("gap_filled")] == [True]
+
+
+async def test_a_trade_that_comes_too_late_is_counted(binance: Simulator) -> None:
+    """Those behind it could not wait, and out of order it must not be delivered."""
+    venue = binance["binance"]
+    settings = settings_for(binance, connection=QUICK, backfill=Backfill(enabled=False))
+    feed = MarketFeed(["BTC"], settings=settings)
+    got = Recorder(feed)
+    async with feed:
+        venue.rate = 0
+        await venue.trade("BTC")
+        await got.until(lambda: got.ids("BTC")[-1:] == taped_ids(venue, "BTC")[-1:])
+        assert feed.get_health()["metrics"]["late_trades"] == 0
+        with venue.late(1.0, 0.8):
+            await venue.trade("BTC")
+        await venue.trade("BTC")
+        await until(lambda: feed.get_health()["metrics"]["late_trades"] == 1)
+        *_, before, late, after = taped_ids(venue, "BTC")
+        assert got.ids("BTC")[-2:] == [before, after]
+        assert late not in got.ids("BTC")
+        assert feed.get_health()["metrics"]["lost_bars"] == 0
 
 
 async def test_a_coin_that_was_silent_for_long_is_looked_after(bybit: Simulator) -> None:
