@@ -28,6 +28,7 @@ class Kind:
     counted: bool = False
     choices: tuple[object, ...] = ()  # what {} stands for, in all of the specs alike
     everywhere: bool = False
+    first: bool = False  # strikes the venue of first choice
     repeat: int = 1  # up to so many times, within seconds
 
 
@@ -52,6 +53,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(5, ("missing-{}+",), (2.0, 30.0), counted=True, choices=(0.02, 0.2, 0.6)),
     Kind(3, ("missing-{}+", "late-{}+", "doubled-{}+", "cut@1"), (3.0, 15.0), counted=True, choices=(0.05, 0.3)),
     Kind(4, ("silent-{}+",), (3.0, 100.0), counted=True, choices=("BTC", "ETH", "DOGE", "INJ", "LTC")),
+    Kind(20, ("refuse-503+", "cut"), (1.0, 3.0), first=True),  # failover, and failback as soon as it does well again
     Kind(2, ("partition+",), (1.0, 25.0), everywhere=True),
     Kind(2, ("cut",), everywhere=True),
     Kind(1, ("stall+",), (7.0, 20.0), everywhere=True),
@@ -81,7 +83,7 @@ def draw(seed: int, venues: Mapping[str, bool], mean_pause: float = MEAN_PAUSE) 
     while True:
         kind = dice.choices(KINDS, weights)[0]
         possible = [name for name in names if venues[name] or not kind.counted]
-        struck = names if kind.everywhere else [dice.choice(possible)]
+        struck = names if kind.everywhere else names[:1] if kind.first else [dice.choice(possible)]
         duration = dice.uniform(*kind.lasts)
         argument = dice.choice(kind.choices) if kind.choices else ""
         if kind.specs[0].startswith("blocked"):
