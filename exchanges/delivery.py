@@ -169,8 +169,10 @@ class Delivery:
 
     def _on_candle(self, symbol: str, timeframe: str, row: Any) -> None:
         self._reading.delivered += 1
-        flag = self._profile.candle_closed
+        flag, volume = self._profile.candle_closed, self._profile.candle_volume
         closed = flag(self._reading.frame, row) if flag is not None else None
+        if volume is not None and (base := volume(self._reading.frame, row)) is not None:
+            row = [*row[:5], base]
         candles = self._bars.on_row(symbol, timeframe, row, self._reading.received_at, closed)
         if candles is None:
             self._bad_row("candle", row)

@@ -27,6 +27,7 @@ class Profile:
     chunk: int = 50  # markets per multi-symbol subscription call
     dials: int = 100  # connection attempts per 5 minutes that the venue allows
     candle_closed: CandleFlag | None = None
+    candle_volume: Callable[[Any, Any], Any] | None = None  # (frame, ccxt row) -> base volume, where ccxt's is not it
     candles_in_contracts: bool = False  # the volume of its contracts' bars; elsewhere ccxt's rows have base currency
     consecutive_ids: bool = False  # trade ids of a market count up by one
     recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params: the newest, the stream's ids
@@ -46,6 +47,7 @@ class Profile:
     session_limit: float | None = None  # seconds after which the venue cuts a connection
     going_down: Callable[[Any], bool] | None = None  # whether a frame announces that the venue will cut it
     hotpath: Table | None = None  # the frames that are read without ccxt
+    singly: frozenset[str] = frozenset()  # channels that are asked for one market at a time
     quotes: tuple[str, ...] = ()  # quote currencies tried after the user's, where the venue has none of the usual ones
     maker_sides: bool = False  # ccxt hands on the maker's side as if it were the taker's
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # name -> request sent beside the channels'

@@ -96,6 +96,7 @@ class Stream:
         A channel or coin that the venue refuses is told to the listener and the rest goes on; Refused is raised when
         nothing is left.
         """
+        self._exchange.open()  # ccxt's modules that ask for an address first start a task before they dial
         try:
             async with asyncio.TaskGroup() as group:
                 for channel in self._wanted.channels:
@@ -129,7 +130,7 @@ class Stream:
         """The watch calls of one channel: multi-symbol ones in chunks the venue allows, else one per symbol."""
         has, symbols = self._exchange.has, list(self._coins)
         for (method, make), size in ((_MANY[channel], self._profile.chunk), (_ONE[channel], 1)):
-            if has.get(method) is True:
+            if has.get(method) is True and (size == 1 or channel not in self._profile.singly):
                 for timeframe in self._wanted.timeframes if channel == "candles" else ("",):
                     watch = make(self._exchange, timeframe)
                     for start in range(0, len(symbols), size):

@@ -20,11 +20,13 @@ from tests.support import Recorder
 from tests.venues.market import CHANNELS, COINS, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Bar, Day, Deal
 from tests.venues.wire import Topic, Wire, options, script, trade_id, venue
 
-VENUES = ("okx", "kraken", "coinbase", "coinbaseexchange")
+VENUES = ("okx", "kraken", "coinbase", "coinbaseexchange", "kucoin", "gate")
 SILENT = "ccxt tells nobody that the request was refused"
 MISSING: dict[tuple[str, str], str] = {  # (venue, test) -> what the code can't do yet
     ("kraken", "test_a_coin_that_is_refused_takes_no_other_along"): SILENT,
     ("coinbase", "test_a_coin_that_is_refused_takes_no_other_along"): SILENT,
+    ("kucoin", "test_a_coin_that_is_refused_takes_no_other_along"): SILENT,
+    ("gate", "test_a_coin_that_is_refused_takes_no_other_along"): "ccxt does not send a request again",
     ("coinbaseexchange", "test_a_coin_that_is_refused_takes_no_other_along"): "ccxt does not send a request again",
 }
 AHEAD = 20_000  # ms; however slow the machine, a trade must not be old when it comes, for then it may count as history

@@ -32,6 +32,7 @@ class Laws:
     subscribe_within: float | None = None  # from the dial to the first subscription
     ping_within: float | None = None  # the longest that a client may be silent
     paths: Mapping[str, str] = field(default_factory=dict)  # channel -> the one path on which it lives
+    token: str = ""  # what a dial's query must have as "token"
     wanted: Collection[str] = ()  # channels beside the coins' that a client must ask for
 
 
@@ -185,6 +186,8 @@ class Wire:
         self.dials += 1
         if self._dialled.exceeded():
             self.violations.append(f"too many dials: {self.dials}")
+        if self.script.LAWS.token != request.query.get("token", ""):
+            self.violations.append(f"dialled with the token {request.query.get('token')!r}")
         socket = web.WebSocketResponse(compress=False, timeout=0.1)
         await socket.prepare(request)
         connection = Connection(request.path, socket, self.script.LAWS)
