@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from exchanges import normalize
 from exchanges.bars import Bars
 from exchanges.events import Candle, Listener, Quote, Ticker, TradeEvent
 from exchanges.fence import SAMPLE, Reading
-from exchanges.hotpath import taker, unambiguous
+from exchanges.hotpath import Take, taker, unambiguous
 from exchanges.profiles import Profile
 from exchanges.push import Latest, Stores, Timeframes
 from exchanges.trades import TradeReader
@@ -51,7 +51,7 @@ class Delivery:
         self._past: list[TradeEvent] = []  # of the frame that is being read
         self._turned: list[TradeEvent] = []  # the same, to be delivered from the last to the first
         self._unheard = set(coins) if profile.replays_last else set()  # symbols of which no trade came yet
-        self._brought: set[tuple[type, str]] = set()  # event type and coin of what came
+        self._brought: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # the coins of what came
         self._deliver_trade = self._trade_and_bars if built else listener.on_trade
         self.tickers = Latest(self._coins, exchange.markets, self._on_ticker)
         self.bidsasks = Latest(self._coins, exchange.markets, self._on_quote)
@@ -76,7 +76,7 @@ class Delivery:
             for trades in by_coin.values():
                 self._listener.on_history(trades)
 
-    def taker(self) -> Callable[[str], bool] | None:
+    def taker(self) -> Take | None:
         """The way around ccxt for the hottest frames, where the venue has one and nothing speaks against it."""
         exchange, table, listener = self._exchange, self._profile.hotpath, self._listener
         known = unambiguous(exchange.markets_by_id, self._coins)
@@ -87,14 +87,18 @@ class Delivery:
             known,
             self._profile.name,
             self._reading,
-            self._brought,
-            {TradeEvent: self._deliver_trade, Ticker: listener.on_ticker, Quote: listener.on_quote},
+            {
+                TradeEvent: (self._deliver_trade, self._brought[TradeEvent]),
+                Ticker: (listener.on_ticker, self._brought[Ticker]),
+                Quote: (listener.on_quote, self._brought[Quote]),
+            },
             lambda coin, info: self.tickers.stand(self._symbols[coin], lambda: {"info": info()}),
         )
 
     def has_brought(self, channel: str, symbols: Iterable[str]) -> bool:
         """Whether data of this channel has come of one of these markets."""
-        return any((_EVENTS[channel], self._coins[symbol]) in self._brought for symbol in symbols)
+        brought = self._brought[_EVENTS[channel]]
+        return any(self._coins[symbol] in brought for symbol in symbols)
 
     def _bad_row(self, kind: str, row: Any) -> None:
         self._listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")
@@ -119,7 +123,7 @@ class Delivery:
         if trade is None or (profile.trade_market and not self._says(row["info"], symbol)):
             self._bad_row("trade", row)
             return
-        self._brought.add((TradeEvent, coin))
+        self._brought[TradeEvent].add(coin)
         if self._is_past(symbol, trade):
             self._past.append(trade)
         elif profile.newest_first:
@@ -154,7 +158,7 @@ class Delivery:
         if ticker is None:
             self._bad_row("ticker", row)
         else:
-            self._brought.add((Ticker, ticker.coin))
+            self._brought[Ticker].add(ticker.coin)
             self._listener.on_ticker(ticker)
 
     def _on_quote(self, symbol: str, row: Any) -> None:
@@ -164,7 +168,7 @@ class Delivery:
         if quote is None:
             self._bad_row("quote", row)
         else:
-            self._brought.add((Quote, quote.coin))
+            self._brought[Quote].add(quote.coin)
             self._listener.on_quote(quote)
 
     def _on_candle(self, symbol: str, timeframe: str, row: Any) -> None:
@@ -177,7 +181,7 @@ class Delivery:
         if candles is None:
             self._bad_row("candle", row)
         else:
-            self._brought.add((Candle, self._coins[symbol]))
+            self._brought[Candle].add(self._coins[symbol])
         for candle in candles or ():
             self._listener.on_candle(candle)
 

@@ -64,9 +64,7 @@ def arm(
         reading.frame = None
         reading.delivered = 0
         try:
-            if take is not None and type(message.data) is str and take(message.data):
-                client.last_message_at = reading.received_at // 1_000_000  # as ccxt's own handler does
-            else:
+            if take is None or type(message.data) is not str or not take(message.data):
                 handle(message)
         except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue sends; anything may come out
             _salvage(message, error)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 
 from msgspec import Meta, MsgspecError, Struct, json
 
@@ -33,22 +33,49 @@ class Reading(Protocol):
 
 
 class Frame(Protocol):
-    """A decoded frame."""
+    """A decoded frame of one event."""
+
+    def event(self, coins: Mapping[str, str], exchange: str, received_at: int) -> Event | None:
+        """Its event, None for one that ccxt is to read; ``coins`` maps the venue's market ids to coins."""
+
+
+class Frames(Protocol):
+    """A decoded frame of several events."""
 
     def events(self, coins: Mapping[str, str], exchange: str, received_at: int) -> Sequence[Event]:
-        """Its events in order, all of them or none; ``coins`` maps the venue's market ids to coins."""
+        """Its events in order, all of them or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """A kind of frame that makes one event of the type ``makes``."""
+
+    makes: type
+    decode: Callable[[str], Frame]
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A kind of frame that makes some events of the type ``makes``."""
+
+    makes: type
+    decode: Callable[[str], Frames]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One venue's frames: by their first ``width`` characters, the decoders that may fit, tried in order.
+    """One venue's frames: by their first ``width`` characters, the kinds that they may be, tried in order.
 
     ``ticker_info``: the part of a ticker's frame that ccxt merges later deltas into, for venues that may send some.
     """
 
     width: int
-    decoders: Mapping[str, Sequence[Callable[[str], Frame]]]
+    kinds: Mapping[str, Sequence[One | Many]]
     ticker_info: Callable[[str], Any] | None = None
+
+
+Take = Callable[[str], bool]
+"""Delivers a text's events and says whether it has; when not, nothing was delivered and ccxt is to read the text."""
 
 
 def taker(
@@ -56,39 +83,72 @@ def taker(
     coins: Mapping[str, str],
     exchange: str,
     reading: Reading,
-    seen: set[tuple[type, str]],
-    deliver: Mapping[type, Callable[[Any], None]],
+    deliver: Mapping[type, tuple[Callable[[Any], None], set[str]]],
     stand: Callable[[str, Callable[[], Any]], None],
-) -> Callable[[str], bool]:
-    """One connection's hot path: delivers a text's events through ``deliver``, by their type, and says whether it has.
+) -> Take:
+    """One connection's hot path.
 
-    False means that nothing was delivered and ccxt is to read the text. ``seen`` keeps which kinds of events came of
-    which coins; ``stand`` is told a ticker's coin and how to get its ``ticker_info``.
+    ``deliver``: by the events' type where they go, and a set that takes the coins of which some came; ``stand`` is told
+    a ticker's coin and how to get its ``ticker_info``.
     """
-    # a closure, because its variables are nearer than attributes: this runs for every frame
-    width, fitting, info = table.width, table.decoders.get, table.ticker_info
 
-    def take(text: str) -> bool:
-        for decode in fitting(text[:width], ()):
+    # closures, because their variables are nearer than attributes: this runs for every frame
+
+    def one(kind: One, otherwise: Take) -> Take:
+        decode, (hand_on, heard) = kind.decode, deliver[kind.makes]
+        info = table.ticker_info if kind.makes is Ticker else None
+
+        def take(text: str) -> bool:
             try:
                 frame = decode(text)
             except (MsgspecError, RecursionError):
-                continue
-            events = frame.events(coins, exchange, reading.received_at)
+                return otherwise(text)
+            event = frame.event(coins, exchange, reading.received_at)
             # an escape can hide what the venue's own parser would refuse; no venue here sends any
+            if event is None or "\\" in text:
+                return False
+            coin = event.coin
+            reading.delivered = 1
+            heard.add(coin)
+            if info is not None:
+                stand(coin, partial(info, text))
+            hand_on(event)
+            return True
+
+        return take
+
+    def many(kind: Many, otherwise: Take) -> Take:
+        decode, (hand_on, heard) = kind.decode, deliver[kind.makes]
+
+        def take(text: str) -> bool:
+            try:
+                frame = decode(text)
+            except (MsgspecError, RecursionError):
+                return otherwise(text)
+            events = frame.events(coins, exchange, reading.received_at)
             if not events or "\\" in text:
                 return False
             for event in events:
-                kind, coin = type(event), event.coin
                 reading.delivered += 1
-                seen.add((kind, coin))
-                if info is not None and kind is Ticker:
-                    stand(coin, partial(info, text))
-                deliver[kind](event)
+                heard.add(event.coin)
+                hand_on(event)
             return True
-        return False
 
-    return take
+        return take
+
+    def made(kinds: Sequence[One | Many]) -> Take:
+        take: Take = _nobody
+        for kind in reversed(kinds):
+            take = one(kind, take) if isinstance(kind, One) else many(kind, take)
+        return take
+
+    width, fitting = table.width, {start: made(kinds) for start, kinds in table.kinds.items()}.get
+    return lambda text: fitting(text[:width], _nobody)(text)
+
+
+def _nobody(text: str) -> bool:
+    """It is of no known kind."""
+    return False
 
 
 def unambiguous(markets_by_id: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> dict[str, str]:
@@ -105,37 +165,46 @@ def unambiguous(markets_by_id: Mapping[str, Sequence[Any]], wanted: Mapping[str,
     }
 
 
-def _whole(ticker: Ticker | None) -> Sequence[Ticker]:
+def _whole(ticker: Ticker | None) -> Ticker | None:
     """``ticker`` when it has its day's figures from the venue; ccxt works out what is missing."""
-    return () if ticker is None or ticker.volume_24h is None or ticker.change_24h is None else (ticker,)
+    return None if ticker is None or ticker.volume_24h is None or ticker.change_24h is None else ticker
 
 
 # --- Binance spot: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams -----------------------
 
 
-class _BinanceTrade(Struct, tag_field="e", tag="trade", forbid_unknown_fields=True, kw_only=True, gc=False):
+_Positive = Annotated[float, Meta(gt=0.0, lt=normalize.ABSURD)]
+_Time = Annotated[int, Meta(ge=normalize.EARLIEST)]
+
+
+class _BinanceTrade(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    e: Literal["trade"]
     E: Any = None
     s: str
     t: Any
-    p: float
-    q: float
+    p: _Positive
+    q: _Positive
     b: Any = None  # not sent any more since 2024
     a: Any = None
-    T: int
+    T: _Time
     m: Any
     M: Any = None
 
-    def events(self, coins: Mapping[str, str], exchange: str, received_at: int) -> Sequence[TradeEvent]:
-        coin, number, maker = coins.get(self.s), self.t, self.m
-        if coin is None or (maker is not True and maker is not False):
-            return ()
-        if type(number) is not int or not -_LARGEST <= number <= _LARGEST:
-            return ()
-        trade = normalize.sound_trade(coin, self.p, self.q, maker, self.T, exchange, str(number), received_at)
-        return () if trade is None else (trade,)
+    def event(self, coins: Mapping[str, str], exchange: str, received_at: int) -> TradeEvent | None:
+        coin, number, maker, timestamp = coins.get(self.s), self.t, self.m, self.T
+        if (
+            coin is None
+            or (maker is not True and maker is not False)
+            or type(number) is not int
+            or not 0 <= number <= _LARGEST
+            or timestamp > received_at // 1_000_000 + normalize.AHEAD
+        ):
+            return None
+        return TradeEvent(coin, self.p, self.q, maker, timestamp, exchange, f"{number}", received_at)
 
 
-class _BinanceTicker(Struct, tag_field="e", tag="24hrTicker", forbid_unknown_fields=True, kw_only=True, gc=False):
+class _BinanceTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    e: Literal["24hrTicker"]
     E: Any = None
     s: str
     p: Any = None
@@ -159,11 +228,11 @@ class _BinanceTicker(Struct, tag_field="e", tag="24hrTicker", forbid_unknown_fie
     L: Any = None
     n: Any = None
 
-    def events(self, coins: Mapping[str, str], exchange: str, received_at: int) -> Sequence[Ticker]:
+    def event(self, coins: Mapping[str, str], exchange: str, received_at: int) -> Ticker | None:
         coin = coins.get(self.s)
         # a change of "0.000" is rounded: ccxt works it out from the open
         if coin is None or not self.P or not 0.0 < self.o < inf:
-            return ()
+            return None
         row = {
             "last": self.c, "timestamp": self.C, "quoteVolume": self.q, "percentage": self.P,
             "bid": self.b, "bidVolume": self.B, "ask": self.a, "askVolume": self.A,
@@ -179,13 +248,12 @@ class _BinanceBook(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     a: float
     A: float
 
-    def events(self, coins: Mapping[str, str], exchange: str, received_at: int) -> Sequence[Quote]:
+    def event(self, coins: Mapping[str, str], exchange: str, received_at: int) -> Quote | None:
         coin = coins.get(self.s)
         if coin is None:
-            return ()
+            return None
         row = {"bid": self.b, "bidVolume": self.B, "ask": self.a, "askVolume": self.A}
-        quote = normalize.quote(row, coin, exchange, received_at)
-        return () if quote is None else (quote,)
+        return normalize.quote(row, coin, exchange, received_at)
 
 
 _Payload = TypeVar("_Payload", bound=Frame)
@@ -197,8 +265,8 @@ class _Combined(Struct, Generic[_Payload], forbid_unknown_fields=True, gc=False)
     stream: str
     data: _Payload
 
-    def events(self, coins: Mapping[str, str], exchange: str, received_at: int) -> Sequence[Event]:
-        return self.data.events(coins, exchange, received_at)
+    def event(self, coins: Mapping[str, str], exchange: str, received_at: int) -> Event | None:
+        return self.data.event(coins, exchange, received_at)
 
 
 # --- Bybit v5 spot: https://bybit-exchange.github.io/docs/v5/websocket/public/trade and .../ticker --------------------
@@ -261,15 +329,15 @@ class _BybitTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     cs: Any = None
     data: _BybitDay
 
-    def events(self, coins: Mapping[str, str], exchange: str, received_at: int) -> Sequence[Ticker]:
+    def event(self, coins: Mapping[str, str], exchange: str, received_at: int) -> Ticker | None:
         day = self.data
         coin = coins.get(day.symbol)
         if coin is None or self.type != "snapshot" or self.topic != f"tickers.{day.symbol}":
-            return ()
+            return None
         percent = float(f"{day.price24hPcnt}e2")
         # a change of zero may be rounded: ccxt works it out from the open
         if not percent or not 0.0 < day.prevPrice24h < inf or not 0.0 <= day.volume24h < inf:
-            return ()
+            return None
         row = {
             "last": day.lastPrice, "timestamp": self.ts, "quoteVolume": day.turnover24h, "percentage": percent,
         }  # fmt: skip
@@ -280,26 +348,31 @@ _LARGEST = 2**63 - 1  # of a whole number that every JSON parser keeps
 _SOLD = {"Buy": False, "Sell": True}
 
 
-def _decode(kind: Any) -> Callable[[str], Frame]:
-    decode: Callable[[str], Frame] = json.Decoder(kind, strict=False).decode
-    return decode
+def _one(makes: type, frame: Any) -> One:
+    return One(makes, json.Decoder(frame, strict=False).decode)
 
 
-_event = _BinanceTrade | _BinanceTicker
+def _many(makes: type, frame: Any) -> Many:
+    return Many(makes, json.Decoder(frame, strict=False).decode)
+
 
 BINANCE = Table(
     width=5,
-    decoders={
-        '{"e":': (_decode(_event),),
-        '{"u":': (_decode(_BinanceBook),),
-        '{"str': (_decode(_Combined[_event]), _decode(_Combined[_BinanceBook])),
+    kinds={
+        '{"e":': (_one(TradeEvent, _BinanceTrade), _one(Ticker, _BinanceTicker)),
+        '{"u":': (_one(Quote, _BinanceBook),),
+        '{"str': (
+            _one(TradeEvent, _Combined[_BinanceTrade]),
+            _one(Ticker, _Combined[_BinanceTicker]),
+            _one(Quote, _Combined[_BinanceBook]),
+        ),
     },
 )
 BYBIT = Table(
     width=12,
-    decoders={
-        '{"topic":"pu': (_decode(_BybitTrades),),
-        '{"topic":"ti': (_decode(_BybitTicker),),
+    kinds={
+        '{"topic":"pu': (_many(TradeEvent, _BybitTrades),),
+        '{"topic":"ti': (_one(Ticker, _BybitTicker),),
     },
     ticker_info=lambda text: json.decode(text)["data"],
 )

@@ -19,11 +19,11 @@ from exchanges.events import Candle, Quote, Ticker, TradeEvent
 
 __all__ = ["candle", "milliseconds", "quote", "sound_trade", "ticker", "trade", "trade_id"]
 
-_ABSURD = 1e15  # no price or quantity of a listed market comes near it; an id in the wrong place does
+ABSURD = 1e15  # no price or quantity of a listed market comes near it; an id in the wrong place does
 _ABSURD_VOLUME = 1e21  # turnovers in weak currencies and volumes of dust coins are far larger than prices
 _EARLIEST_S, _LATEST_S = 1_230_768_000, 4_102_444_800  # 2009, the year of the first coin, to 2100
-_EARLIEST, _LATEST = _EARLIEST_S * 1000, _LATEST_S * 1000
-_AHEAD = 86_400_000  # ms: clocks are skewed by seconds and time zones are mixed up by hours; more is not a time
+EARLIEST, _LATEST = _EARLIEST_S * 1000, _LATEST_S * 1000
+AHEAD = 86_400_000  # ms: clocks are skewed by seconds and time zones are mixed up by hours; more is not a time
 _EXACT_INTEGER = 2**53  # floats are exact up to here
 _LONGEST_ID = 10**100  # Python refuses to print integers of more than 4,300 digits
 _ROUNDED_ID = re.compile(r"\d(\.\d+)?e\+\d+\Z")
@@ -69,9 +69,9 @@ def sound_trade(
     None is not the last word: :func:`trade` looks closer.
     """
     if (
-        0.0 < price < _ABSURD
-        and 0.0 < quantity < _ABSURD
-        and _EARLIEST <= timestamp <= received_at // 1_000_000 + _AHEAD
+        0.0 < price < ABSURD
+        and 0.0 < quantity < ABSURD
+        and EARLIEST <= timestamp <= received_at // 1_000_000 + AHEAD
         and "e+" not in trade_id
     ):
         return TradeEvent(coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id, received_at)
@@ -98,7 +98,7 @@ def ticker(row: Any, coin: str, exchange: str, received_at: int, scale: float = 
     if volume is None and (base := _volume(get("baseVolume"))) is not None:
         volume = _volume(base * (_positive(get("vwap")) or last))
     change = _number(get("percentage"))
-    if change is None or not -100.0 <= change < _ABSURD:
+    if change is None or not -100.0 <= change < ABSURD:
         opened = _positive(get("open"))
         change = None if opened is None else _number((last - opened) / opened * 100.0)
     return Ticker(
@@ -170,12 +170,12 @@ def milliseconds(value: Any) -> int | None:
         if parsed is None:
             return None
         number = parsed
-    if _EARLIEST <= number < _LATEST:
+    if EARLIEST <= number < _LATEST:
         return int(number)
     if _EARLIEST_S <= number < _LATEST_S:
         return round(number * 1000)
     for unit in (1_000, 1_000_000):
-        if _EARLIEST <= number // unit < _LATEST:
+        if EARLIEST <= number // unit < _LATEST:
             return int(number // unit)
     return None
 
@@ -191,7 +191,7 @@ def _any_trade(row: Any, coin: str, exchange: str, received_at: int, scale: floa
     is_buyer_maker = _SIDES.get(side.strip().lower())
     timestamp = _time(get("timestamp"), received_at, missing=received_at // 1_000_000)
     quantity = amount * scale
-    if is_buyer_maker is None or timestamp is None or timestamp < _EARLIEST or not 0.0 < quantity < _ABSURD:
+    if is_buyer_maker is None or timestamp is None or timestamp < EARLIEST or not 0.0 < quantity < ABSURD:
         return None
     return TradeEvent(coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id(get("id")), received_at)
 
@@ -214,7 +214,7 @@ def _number(value: Any) -> float | None:
 def _positive(value: Any) -> float | None:
     """``value`` as a price."""
     number = value if type(value) is float else _number(value)
-    return number if number is not None and 0.0 < number < _ABSURD else None
+    return number if number is not None and 0.0 < number < ABSURD else None
 
 
 def _size(value: Any, scale: float) -> float | None:
@@ -233,8 +233,8 @@ def _time(value: Any, received_at: int, missing: int | None) -> int | None:
     """``value`` in Unix ms, ``missing`` for None; None when nothing read at ``received_at`` can be of that time."""
     if value is None:
         return missing
-    timestamp = value if type(value) is int and _EARLIEST <= value < _LATEST else milliseconds(value)
-    if timestamp is None or (received_at > 0 and timestamp > received_at // 1_000_000 + _AHEAD):
+    timestamp = value if type(value) is int and EARLIEST <= value < _LATEST else milliseconds(value)
+    if timestamp is None or (received_at > 0 and timestamp > received_at // 1_000_000 + AHEAD):
         return None
     return timestamp
 
