@@ -9,22 +9,28 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
 import ccxt.pro
+import msgspec
 
 from exchanges import normalize
+from exchanges.aside import parse_in_turns, run_aside
 from exchanges.bars import Bars
 from exchanges.delivery import contract_size
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from exchanges.events import Listener, Ticker, TradeEvent
 from exchanges.fence import abort, redirect
+from exchanges.market_cache import MarketCache, market_cache
+from exchanges.market_table import MarketTable, taken_from
+from exchanges.markets import Markets
 from exchanges.names import exchange_names
-from exchanges.profiles import RENAMES, Access, Profile
+from exchanges.profiles import Access, Profile
 from exchanges.stream import Stream, Subscription, channels_of
 from exchanges.trades import TradeReader
 from exchanges.venues import profile_of
@@ -45,10 +51,10 @@ class Venue:
         self.name = profile.name
         self.profile = profile
         self.access = access
-        self._loading: asyncio.Task[None] | None = None
         self._api = _session(profile, access)
         self._fills = _session(profile, access)  # for filling gaps: a burst of requests is lawful, waiting loses trades
         self._fills.enableRateLimit = False
+        self._markets = Markets(profile, access, (self._api, self._fills), _cache(profile, access), self._ask)
 
     def __repr__(self) -> str:
         return f"<Venue {self.name} {self.access.market_type}, {len(self._api.markets or ())} markets>"
@@ -62,40 +68,36 @@ class Venue:
         """Whether public trades can be had over REST."""
         return bool(self._api.has.get("fetchTrades"))
 
-    async def load(self) -> None:
+    @property
+    def aged(self) -> bool:
+        """Whether the markets are a list kept on disk, and so old that the venue should be asked soon."""
+        return self._markets.aged
+
+    async def load(self, coins: Mapping[str, str | None] | None = None) -> None:
         """Load the markets of the wanted type unless they are there. Raises VenueError.
 
-        Whoever waits may be cancelled: the others' load goes on.
+        A list kept on disk will do, unless it lacks one of ``coins`` (coin -> override, as in ``market``): that may be
+        newer. Whoever waits may be cancelled: the others' load goes on.
         """
-        if self.loaded:
-            return
-        if self._loading is None or self._loading.done():
-            self._loading = asyncio.create_task(self._load(), name=f"markets of {self.name}")
-        await asyncio.shield(self._loading)
+        await self._markets.load(coins or {})
 
-    async def _load(self) -> None:
-        async with self._translated():
-            await self._api.load_markets()
-        if not self.loaded:
-            raise Disconnected(self.name, f"answered with no {self.access.market_type} market at all")
-        self._fills.set_markets_from_exchange(self._api)
+    async def refresh(self) -> Collection[str]:
+        """Ask the venue for its markets again; return the symbols of those that are gone or changed. Raises VenueError.
+
+        What is gone stays known, as not traded, for the streams that still run.
+        """
+        return await self._markets.refresh()
 
     def market(self, coin: str, override: str | None = None) -> str:
         """The market symbol of ``coin``: ``override``, or with the first quote currency in which the venue trades it.
 
         Raises Refused, saying what was looked for. Markets must be loaded.
         """
-        codes = (coin, *RENAMES.get(coin, ()))
-        quotes = dict.fromkeys((*self.access.quote, *self.profile.quotes))
-        asked = [override] if override else [self._symbol(code, quote) for code in codes for quote in quotes]
-        for symbol in asked:
-            market = self._api.markets.get(symbol)
-            if market is not None and market.get("active") is not False:
-                return symbol
-        raise Refused(self.name, f"does not list {coin} (looked for {', '.join(asked)})")
+        return self._markets.symbol(coin, override)
 
-    def _symbol(self, base: str, quote: str) -> str:
-        return f"{base}/{quote}:{quote}" if self.access.market_type == "swap" else f"{base}/{quote}"
+    async def _ask(self) -> MarketTable:
+        async with self._translated():
+            return await run_aside(partial(_listed, self.profile, self.access))
 
     async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
         """The 24 h summary of each coin in ``markets`` (coin -> symbol), over REST. Raises VenueError."""
@@ -133,7 +135,7 @@ class Venue:
         ``bars`` outlive the connections that follow one another. ``on_going_down``: the venue will cut it soon.
         """
         exchange = _session(self.profile, self.access)
-        exchange.set_markets_from_exchange(self._api)
+        self._markets.give(exchange)
         return Stream(
             self.profile,
             exchange,
@@ -149,11 +151,7 @@ class Venue:
 
     async def close(self) -> None:
         """Release the REST sessions; streams are closed one by one."""
-        if self._loading is not None:
-            self._loading.cancel()
-            await asyncio.wait({self._loading})
-            if not self._loading.cancelled():
-                self._loading.exception()  # retrieved, whoever waited for it
+        await self._markets.close()
         await asyncio.gather(_close(self._api), _close(self._fills))
 
     async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
@@ -257,6 +255,7 @@ def _session(profile: Profile, access: Access) -> Any:
     options = dict(access.options)
     sandbox = profile.sandbox or bool(options.pop("sandbox", False))
     hotpath = options.pop("hotpath", True) is not False
+    options.pop("market_cache", None)
     exchange = _class(profile.ccxt_id)({"enableRateLimit": True, "timeout": int(access.timeout * 1000)})
     if sandbox:
         if not profile.testnet or not exchange.urls.get("test"):
@@ -280,6 +279,36 @@ def _session(profile: Profile, access: Access) -> Any:
         for kind in kinds:
             setattr(exchange, kind, access.proxy)
     return exchange
+
+
+def _cache(profile: Profile, access: Access) -> MarketCache | None:
+    """Where the venue's list is kept: apart for all that it depends on."""
+    asked = access.options.get("market_cache")
+    key = (access.market_type, profile.lean, {**profile.options}, {**access.options}, ccxt.__version__)
+    try:
+        return market_cache(asked, access.rest_url, profile.name, *key)
+    except ValueError as error:
+        raise Refused(profile.name, str(error)) from None
+
+
+def _parsed(by_ccxt: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse_in_turns(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return by_ccxt(text)  # which raises what ccxt expects
+
+
+async def _listed(profile: Profile, access: Access) -> MarketTable:
+    """Ask a venue for its markets, with a ccxt instance of its own: this runs beside the feed's loop."""
+    exchange = _session(profile, access)
+    exchange.on_json_response = partial(_parsed, exchange.on_json_response)
+    exchange.timeout_on_exit = 0  # it waits so long for TLS connections: nothing else runs on this loop
+    before, now = deepcopy(exchange.options), time.time()
+    try:
+        await exchange.load_markets()
+        return taken_from(exchange, before, now, lean=profile.lean)
+    finally:
+        await _close(exchange)
 
 
 def _only(exchange: Any, market_type: str) -> None:

@@ -51,6 +51,7 @@ class Profile:
     quotes: tuple[str, ...] = ()  # quote currencies tried after the user's, where the venue has none of the usual ones
     maker_sides: bool = False  # ccxt hands on the maker's side as if it were the taker's
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # name -> request sent beside the channels'
+    lean: bool = False  # nothing that is called here reads a market's "info", the venue's own answer about it
     note: str = ""
 
 
@@ -59,8 +60,8 @@ class Access:
     """How to reach a venue. ``timeout`` in seconds, per REST request and per dial.
 
     ``rest_url`` and ``ws_url`` replace the scheme and host of every address. ``options`` are handed to ccxt as they
-    are, but for ``sandbox: true``, which asks for the venue's testnet, and ``hotpath: false``, which has ccxt read
-    every frame.
+    are, but for ``sandbox: true``, which asks for the venue's testnet, ``hotpath: false``, which has ccxt read every
+    frame, and ``market_cache``, which says whether the list of markets is kept on disk (exchanges.market_cache).
     """
 
     market_type: str = "spot"

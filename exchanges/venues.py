@@ -94,6 +94,7 @@ def _binance(name: str, *, sandbox: bool = False, testnet: bool = True, note: st
         session_limit=86_400,
         going_down=_binance_going_down,
         hotpath=BINANCE,
+        lean=True,
         note=note,
     )
 
@@ -111,6 +112,7 @@ def _bybit(name: str, *, sandbox: bool = False, note: str = "") -> Profile:
         fetches=600,  # 600 within 5 s: Bybit v5, rate limits
         candle_closed=_bybit_candle_closed,
         hotpath=BYBIT,
+        lean=True,
         note=note,
     )
 

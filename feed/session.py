@@ -53,6 +53,7 @@ class _Link:
     intake: Intake
     running: asyncio.Task[None]
     worn: asyncio.Event  # it should be replaced
+    markets: frozenset[str]  # the symbols that it asked for
     carries: tuple[tuple[str, ...], tuple[str, ...]]  # the channels and timeframes that it asked for
 
 
@@ -130,6 +131,12 @@ class Session:
         if self._dropped is not None and not self._dropped.done():
             self._dropped.set_exception(Disconnected(self.venue.name, reason))
 
+    async def refresh(self) -> None:
+        """Ask the venue for its markets again; what is carried starts anew if they are not what it was made for."""
+        changed = await self.venue.refresh()
+        if self._link is not None and not self._link.markets.isdisjoint(changed):
+            self.drop("the venue has changed markets that were wanted")
+
     def promote(self, since: Mapping[str, int]) -> None:
         """The trial is over, the connection delivers from now on. ``since``: see ``carry``."""
         self.delivering = True
@@ -163,7 +170,7 @@ class Session:
         self.broke = False
         self.delivering = not trial
         self._tell("connecting")
-        await venue.load()
+        await venue.load({coin.symbol: coin.markets.get(venue.name) for coin in self._wanted.coins})
         markets = self._markets()
         await self._place.dials.take(desk.clock)
         figures = await self._fetch_figures(markets)
@@ -238,7 +245,7 @@ class Session:
         subscription = Subscription(markets, channels, timeframes, self._desk.closed())
         stream = self.venue.stream(subscription, intake, self._bars, worn.set)
         running = asyncio.create_task(stream.run(), name=f"stream {name}")
-        return _Link(stream, intake, running, worn, (channels, timeframes))
+        return _Link(stream, intake, running, worn, frozenset(markets.values()), (channels, timeframes))
 
     def _hang_up(self, link: _Link) -> None:
         link.intake.close()

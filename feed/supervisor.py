@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loguru import logger
 
@@ -23,9 +23,6 @@ from feed.session import Place, Session
 from feed.settings import ExchangeConfig, Settings
 from feed.staleness import Kind, Watchdog
 from feed.wanted import Wanted
-
-if TYPE_CHECKING:
-    from exchanges.adapter import Venue
 
 RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
 LOOK = 0.5  # seconds between two looks at which connections carry data
@@ -174,14 +171,15 @@ class Supervisor:
                 self._sessions[venue].drop(f"no data for {finding.seconds:.1f} s")
 
     def _look_ahead(self, active: Session, now: float) -> None:
-        """Load the next venue's markets while all is well, so that a failover need not wait for them."""
+        """While all is well load the next venue's markets, so that a failover need not wait, and renew old lists."""
         names = [config.name for config in self._order]
         following = names[(names.index(active.venue.name) + 1) % len(names)]
-        venue = self._sessions[following].venue
-        due = self._ahead.get(following, -inf) + AHEAD_AGAIN
-        if not venue.loaded and now >= due and active.flowing_for(now) > AHEAD:
-            self._ahead[following] = now
-            self._dismiss(_loaded(venue))
+        for session in (active, self._sessions[following]):
+            name, venue = session.venue.name, session.venue
+            due = self._ahead.get(name, -inf) + AHEAD_AGAIN
+            if (venue.aged or not venue.loaded) and now >= due and active.flowing_for(now) > AHEAD:
+                self._ahead[name] = now
+                self._dismiss(_loaded(session))
 
     def _look_after_strays(self, active: Session) -> None:
         """Have the coins that the active venue does not list come from the next one that does."""
@@ -388,9 +386,9 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
         raise asyncio.CancelledError
 
 
-async def _loaded(venue: Venue) -> None:
-    """Load a venue's markets; if that fails now, it is told when the venue is needed."""
+async def _loaded(session: Session) -> None:
+    """Load a venue's markets, or renew them; if that fails now, it is told when the venue is needed."""
     try:
-        await venue.load()
+        await (session.refresh() if session.venue.loaded else session.venue.load())
     except VenueError as error:
-        logger.info("{}: the markets could not be loaded ahead of need: {}", venue.name, error.reason)
+        logger.info("{}: the markets could not be loaded ahead of need: {}", error.exchange, error.reason)

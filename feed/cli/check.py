@@ -101,7 +101,7 @@ async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float
         return
     try:
         async with asyncio.timeout(timeout):
-            await venue.load()
+            await venue.refresh()
             symbols = {}
             for coin in settings.coins:
                 try:

@@ -1,0 +1,113 @@
+"""The markets of one venue: loaded once, from disk where they are kept, and found by coin."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any
+
+from exchanges.errors import Disconnected, Refused
+from exchanges.market_cache import AGED, MarketCache
+from exchanges.market_table import MarketTable, changed, give, with_gone
+from exchanges.profiles import RENAMES, Access, Profile
+
+
+class Markets:
+    """Holds the markets of ``sessions``, which are the ccxt instances for REST, and gives them to those of streams.
+
+    ``ask`` asks the venue for its list and raises VenueError; ``cache`` is where it is kept, if it is.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        access: Access,
+        sessions: Sequence[Any],
+        cache: MarketCache | None,
+        ask: Callable[[], Coroutine[Any, Any, MarketTable]],
+    ) -> None:
+        self._name = profile.name
+        self._quotes = tuple(dict.fromkeys((*access.quote, *profile.quotes)))
+        self._access = access
+        self._first, *self._others = sessions
+        self._cache = cache
+        self._ask = ask
+        self._table: MarketTable | None = None
+        self._from_disk = False
+        self._loading: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Future[None] | None = None
+
+    @property
+    def aged(self) -> bool:
+        """See Venue.aged."""
+        return self._from_disk and self._table is not None and time.time() - self._table.loaded_at > AGED
+
+    async def load(self, coins: Mapping[str, str | None]) -> None:
+        """See Venue.load."""
+        if not self._first.markets:
+            await self._shared(fresh=False)
+        if self._from_disk and not all(self._lists(coin, override) for coin, override in coins.items()):
+            await self._shared(fresh=True)
+
+    async def refresh(self) -> Collection[str]:
+        """See Venue.refresh."""
+        before = self._table
+        await self._shared(fresh=True)
+        return () if before is None or self._table is None else changed(before, self._table)
+
+    def give(self, exchange: Any) -> None:
+        """Set the markets of another ccxt instance; they are shared."""
+        exchange.set_markets_from_exchange(self._first)
+        if self._table is not None:
+            exchange.options.update(self._table.options)
+
+    def symbol(self, coin: str, override: str | None) -> str:
+        """See Venue.market."""
+        codes = (coin, *RENAMES.get(coin, ()))
+        asked = [override] if override else [self._symbol(code, quote) for code in codes for quote in self._quotes]
+        for symbol in asked:
+            market = self._first.markets.get(symbol)
+            if market is not None and market.get("active") is not False:
+                return symbol
+        raise Refused(self._name, f"does not list {coin} (looked for {', '.join(asked)})")
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait({self._loading})
+            if not self._loading.cancelled():
+                self._loading.exception()  # retrieved, whoever waited for it
+        if self._keeping is not None:
+            await asyncio.wait({self._keeping})
+
+    async def _shared(self, *, fresh: bool) -> None:
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.create_task(self._load(fresh), name=f"markets of {self._name}")
+        await asyncio.shield(self._loading)
+
+    async def _load(self, fresh: bool) -> None:
+        """Reading and parsing thousands of markets takes part of a second: in a thread, for another venue delivers."""
+        table = None if fresh or self._cache is None else await asyncio.to_thread(self._cache.read)
+        from_disk = table is not None
+        if table is None:
+            table = await self._ask()
+            if not table.markets:
+                raise Disconnected(self._name, f"answered with no {self._access.market_type} market at all")
+            if self._cache is not None:
+                self._keeping = asyncio.get_running_loop().run_in_executor(None, self._cache.write, table)
+        self._table = table if self._table is None else with_gone(table, self._table)
+        self._from_disk = from_disk
+        give(self._table, self._first)
+        for exchange in self._others:
+            self.give(exchange)
+
+    def _lists(self, coin: str, override: str | None) -> bool:
+        with contextlib.suppress(Refused):
+            return bool(self.symbol(coin, override))
+        return False
+
+    def _symbol(self, base: str, quote: str) -> str:
+        return f"{base}/{quote}:{quote}" if self._access.market_type == "swap" else f"{base}/{quote}"

@@ -1,0 +1,15 @@
+"""What every test stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_market_cache() -> Iterator[None]:
+    """The user's own folder of market lists stays as it is; a test that wants one names it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARKET_FEED_CACHE", "off")
+        yield
