@@ -1,0 +1,82 @@
+"""A feed over market lists kept on disk: an old list is renewed while data flows, and what has changed is noticed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from exchanges import Access, open_exchange
+from exchanges.market_cache import AGED, VARIABLE
+from exchanges.simulator import Simulator
+from feed import MarketFeed, Settings
+from feed.cli.check import _ask
+from tests.support import Recorder, settings_for
+
+KEPT = {"market_cache": True}
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+
+
+def lists_asked_for(simulator: Simulator) -> int:
+    return [path for _, path in simulator["binance"].rest_calls].count("/api/v3/exchangeInfo")
+
+
+def settings_of(simulator: Simulator) -> Settings:
+    settings = settings_for(simulator)
+    settings.exchanges[0].options.update(KEPT)
+    return settings
+
+
+async def old_list(simulator: Simulator, **btc: Any) -> None:
+    """Leave a list on disk that is old, and says something else of BTC's market."""
+    at = Access(rest_url=simulator.rest_url, ws_url=simulator.ws_url, options=KEPT)
+    venue = open_exchange("binance", at)
+    await venue.load()
+    await venue.close()
+    cache = venue._markets._cache
+    assert cache is not None
+    table = cache.read()
+    assert table is not None
+    table.markets["BTC/USDT"].update(btc)
+    cache.write(msgspec.structs.replace(table, loaded_at=time.time() - AGED - 60))
+
+
+async def test_an_old_list_starts_the_feed_and_is_renewed_while_data_flows() -> None:
+    async with Simulator(venues=("binance",), rate=20, coins=["BTC", "ETH"]) as simulator:
+        await old_list(simulator)
+        feed = MarketFeed(settings=settings_of(simulator))
+        recorder = Recorder(feed)
+        async with feed:
+            assert lists_asked_for(simulator) == 1  # the one that was kept
+            await recorder.until(lambda: lists_asked_for(simulator) == 2)
+            seen = len(recorder.trades)
+            await recorder.until(lambda: len(recorder.trades) > seen + 20)
+        assert "disconnected" not in recorder.events
+
+
+async def test_a_market_that_is_not_what_the_list_said_has_the_connection_made_anew() -> None:
+    async with Simulator(venues=("binance",), rate=20, coins=["BTC", "ETH"]) as simulator:
+        await old_list(simulator, contractSize=10.0)
+        feed = MarketFeed(settings=settings_of(simulator))
+        recorder = Recorder(feed)
+        async with feed:
+            lost = await recorder.until_event("disconnected")
+            assert lost["reason"] == "the venue has changed markets that were wanted"
+            await recorder.until_event("connected", count=2)
+
+
+async def test_check_asks_the_venue_whatever_is_kept() -> None:
+    """It is there to tell whether the venue answers."""
+    async with Simulator(venues=("binance",), rate=20, coins=["BTC", "ETH"]) as simulator:
+        settings = settings_of(simulator)
+        for asked in (1, 2):
+            finding = await _ask(settings.exchanges[0], settings, timeout=10)
+            assert finding.remark() == "ok"
+            assert lists_asked_for(simulator) >= asked
