@@ -263,6 +263,29 @@ async def test_coroutine_callbacks_get_every_trade_in_order(feed: MarketFeed, ve
     assert seen == taped_ids(venue, "BTC")
 
 
+async def test_consumers_that_stand_still_slow_nobody_and_keep_what_their_policies_say(
+    feed: MarketFeed, venue: Venue, got: Recorder
+) -> None:
+    gate = asyncio.Event()
+    seen: list[str] = []
+
+    async def stuck(trade: TradeEvent) -> None:
+        await gate.wait()
+        seen.append(trade.trade_id)
+
+    latest = feed.subscribe_trades(stuck, ["BTC"], on_full="latest")
+    oldest_go = feed.trades(["BTC"], size=100)
+    await connected(feed, venue)
+    await venue.burst(2_000, coins=["BTC"])
+    await got.until(lambda: len(got.ids("BTC")) == 2_001)  # while the others stand still
+    gate.set()
+    await until(lambda: len(seen) == 2)
+    ids = [str(number) for number in got.ids("BTC")]
+    assert seen == [ids[0], ids[-1]]  # the one in hand, and the newest
+    assert latest.dropped == 1_999
+    assert [(await anext(oldest_go)).trade_id for _ in range(100)] == ids[-100:]
+
+
 async def test_a_raising_callback_disturbs_nobody(feed: MarketFeed, venue: Venue) -> None:
     def broken(trade: TradeEvent) -> None:
         raise RuntimeError("mine")

@@ -35,6 +35,23 @@ def test_every_trade_makes_a_tick_with_the_days_figures() -> None:
     assert (tick.price, tick.volume_24h, tick.change_24h) == (9, 5e8, 1.5)
 
 
+def test_a_trade_whose_tick_nobody_takes_still_prices_its_coin() -> None:
+    """Its tick is made when somebody asks, with the day's figures of its own time, and once."""
+    prices = Prices()
+    prices["BTC"].on_ticker(ticker(10, AT), 0)
+    prices["BTC"].note(trade(9, AT + 5), 7.0)
+    tick = prices.tick("BTC")
+    assert tick is not None
+    assert (tick.price, tick.timestamp, tick.volume_24h, tick.exchange) == (9, AT + 5, 5e8, "binance")
+    assert prices.tick("BTC") is tick
+    assert prices["BTC"].priced_at == 7.0
+    prices["BTC"].note(trade(8, AT + 6), 8.0)
+    prices["BTC"].learn(ticker(7, AT - 1, exchange="bybit"))
+    assert prices.ticks["BTC"].price == 8
+    assert prices.ticks["BTC"].volume_24h == 5e8
+    assert prices.tick("ETH") is None
+
+
 def test_one_venues_price_never_comes_with_anothers_figures() -> None:
     prices = Prices()
     prices["BTC"].on_ticker(ticker(10, AT), 0)
