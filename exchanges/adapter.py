@@ -19,12 +19,12 @@ from typing import Any
 import ccxt.pro
 import msgspec
 
-from exchanges import normalize
+from exchanges import normalize, past
 from exchanges.aside import parse_in_turns, run_aside
 from exchanges.bars import Bars
 from exchanges.delivery import contract_size
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
-from exchanges.events import Listener, Ticker, TradeEvent
+from exchanges.events import Candle, Listener, Ticker, TradeEvent
 from exchanges.fence import abort, redirect
 from exchanges.market_cache import MarketCache, market_cache
 from exchanges.market_table import MarketTable, taken_from
@@ -41,6 +41,7 @@ import_module("ccxt.async_support.base.throttler").time = time.monotonic  # type
 BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
 REASON = 200  # characters of a reason
+HISTORY_PAGE = 100  # past bars of one REST answer, where ccxt's features name no limit
 CANDLES = 1000  # bars of one REST answer: what Binance and Bybit give at most
 
 
@@ -159,6 +160,29 @@ class Venue:
         async with self._translated():
             rows: list[Any] = await self._fills.fetch_ohlcv(symbol, timeframe, since=since, limit=CANDLES)
         return rows
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """Those of its candles over REST; none where it has no candles there."""
+        return tuple(self._api.timeframes or ()) if self._api.has.get("fetchOHLCV") is True else ()
+
+    async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
+        """The newest ``limit`` bars of a market, oldest first, fewer where the venue has no more; all as closed.
+
+        The request waits for its turn among the venue's others. Raises VenueError.
+        """
+        api = self._api
+        async with self._translated():
+            most = api.feature_value(symbol, "fetchOHLCV", "limit") or HISTORY_PAGE
+
+            async def page(since: int | None, rows: int) -> Any:
+                return await api.fetch_ohlcv(symbol, timeframe, since=since, limit=rows)
+
+            rows = await past.newest(page, limit, most, api.parse_timeframe(timeframe) * 1000)
+        now = time.time_ns()
+        scale = contract_size(api.markets[symbol]) if self.profile.candles_in_contracts else 1.0
+        read = (normalize.candle(row, coin, timeframe, self.name, now, True, scale) for row in rows)
+        return [candle for candle in read if candle is not None]
 
     @contextlib.asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:

@@ -97,6 +97,12 @@ class Bars:
             self._mend_if_torn(symbol, timeframe)
         return candles
 
+    def known(self, symbol: str, timeframe: str, opened: int) -> None:
+        """The past bars up to this one (its open time, Unix ms) were fetched: none that follows may be missed."""
+        kept = self._kept.get((symbol, timeframe))
+        if kept is not None and not kept.begun:
+            kept.go_on_after(opened)
+
     async def end(self) -> None:
         """The connection is over; what is not mended yet will be with the next one's bars."""
         mending = list(self._mending.values())

@@ -19,9 +19,9 @@ _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 _MONDAY = 4 * _DAY  # the first Monday after the epoch, which was a Thursday
 
 TIMEFRAMES: Mapping[str, int] = {
-    "1s": _SECOND,
-    **{f"{count}m": count * _MINUTE for count in (1, 3, 5, 15, 30)},
-    **{f"{count}h": count * _HOUR for count in (1, 2, 4, 6, 8, 12)},
+    **{f"{count}s": count * _SECOND for count in (1, 10)},
+    **{f"{count}m": count * _MINUTE for count in (1, 3, 5, 10, 15, 30)},
+    **{f"{count}h": count * _HOUR for count in (1, 2, 3, 4, 6, 8, 12)},
     **{"1d": _DAY, "3d": 3 * _DAY, "1w": 7 * _DAY, "1M": 30 * _DAY},
 }
 """The known timeframes with their length in ms; "1M" is a calendar month and its length nominal."""
@@ -131,6 +131,11 @@ class CandleTracker(_Holes):
         self._newest: int | None = None  # its open time, or of the bar closed last
         self._interrupted = False
 
+    @property
+    def begun(self) -> bool:
+        """Whether any bar is known yet."""
+        return self._newest is not None
+
     def update(self, row: Any, received_at: int = 0, closed: bool | None = None) -> list[Candle]:
         """The candles to deliver for one ccxt OHLCV row: the bar before, when this row ends it, then the row itself.
 
@@ -205,6 +210,11 @@ class CandleBuilder(_Holes):
         self._complete = False  # every trade of the open bar was seen
         self._interrupted = False
         self._after: int | None = None  # the bar that another venue has closed last, until the first one after it
+
+    @property
+    def begun(self) -> bool:
+        """Whether any bar is being built."""
+        return self._open is not None
 
     def add(self, trade: TradeEvent) -> list[Candle]:
         """The candles to deliver for one trade: the bars that it ends, then an update of its own bar."""

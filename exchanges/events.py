@@ -15,6 +15,8 @@ from typing import Protocol
 class TradeEvent:
     """One public trade, as the venue reported it.
 
+    ``price`` in quote currency, ``quantity`` in base currency, ``timestamp`` the venue's time in Unix ms, ``trade_id``
+    the venue's own, "" where it has none, ``received_at`` the local Unix time in ns at which the frame was read.
     ``is_buyer_maker`` is True when the taker sold. ``backfilled`` marks a trade fetched by REST after an outage.
     ``trade_id`` is the venue's; where it gives none, it is made of what the trade says and its number among equal ones.
     """
@@ -32,7 +34,11 @@ class TradeEvent:
 
 @dataclass(slots=True)
 class Candle:
-    """One bar, or its state so far; ``timestamp`` is its open time. ``closed`` is True exactly once per bar."""
+    """One bar, or its state so far; ``closed`` is True exactly once per bar.
+
+    ``timestamp`` is its open time in Unix ms, prices in quote currency, ``volume`` in base currency, ``received_at``
+    the local Unix time in ns at which the frame or the answer was read.
+    """
 
     coin: str
     timeframe: str
@@ -49,7 +55,11 @@ class Candle:
 
 @dataclass(slots=True)
 class Quote:
-    """The best bid and ask with their sizes (base currency)."""
+    """The best ``bid`` and ``ask`` in quote currency, with their sizes in base currency.
+
+    A size that the venue does not send is 0.0. ``timestamp`` is the venue's time in Unix ms, 0 where it sends none (as
+    Binance); ``received_at`` the local Unix time in ns at which the frame was read.
+    """
 
     coin: str
     bid: float

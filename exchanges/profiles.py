@@ -59,6 +59,8 @@ class Profile:
 class Access:
     """How to reach a venue. ``timeout`` in seconds, per REST request and per dial.
 
+    ``market_type`` spot or swap, ``quote`` the quote currencies in the order in which a market is looked for.
+
     ``rest_url`` and ``ws_url`` replace the scheme and host of every address. ``options`` are handed to ccxt as they
     are, but for ``sandbox: true``, which asks for the venue's testnet, ``hotpath: false``, which has ccxt read every
     frame, and ``market_cache``, which says whether the list of markets is kept on disk (exchanges.market_cache).

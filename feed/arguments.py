@@ -56,6 +56,15 @@ def watched(coins: Collection[str] | None, configs: Sequence[CoinConfig]) -> lis
     return asked
 
 
+def one_of(coin: str, configs: Sequence[CoinConfig]) -> str:
+    """One of the feed's coins in upper case."""
+    known = [config.symbol for config in configs]
+    asked = coin.upper() if isinstance(coin, str) else coin
+    if asked not in known:
+        raise SettingsError([f"coin: found {coin!r}, allowed are those of the feed: {', '.join(known)}"])
+    return asked
+
+
 def _several(name: str, given: Any, allowed: str) -> list[Any]:
     """One value or several as a list."""
     if isinstance(given, str):

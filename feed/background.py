@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from feed.errors import FeedError
 
 STOP_TIMEOUT = 10.0  # seconds that stop() waits for the thread; disconnecting takes up to 5
+
+LOOK = 0.5  # seconds between two looks at whether the feed still runs, for who waits in another loop
+STOPPED = "the feed was stopped meanwhile"
+
+_T = TypeVar("_T")
 
 
 class Background:
@@ -19,43 +26,67 @@ class Background:
         self._connect = connect
         self._disconnect = disconnect
         self._started: Future[None] = Future()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
+        self._asked: Future[None] = Future()  # to stop
+        self._ended = threading.Event()
         self._failure: FeedError | None = None
+        self._thread: threading.Thread | None = None  # in which the loop runs
+
+    @property
+    def ended(self) -> bool:
+        """Whether its loop is over; one that was asked to stop from a callback is waited for."""
+        if self._asked.done() and self._thread is not threading.current_thread():
+            self._ended.wait(STOP_TIMEOUT)
+        return self._ended.is_set()
 
     def run(self) -> None:
         """Block until ``stop`` or Ctrl-C; raises what connecting raises, or what ended the feed."""
-        asyncio.run(self._serve())
+        running: asyncio.AbstractEventLoop | None = None
+        with suppress(RuntimeError):
+            running = asyncio.get_running_loop()
+        if running is not None:
+            self._ended.set()
+            raise FeedError("run() blocks, and an event loop is running here: await connect(), or call start()")
+        self._thread = threading.current_thread()
+        self._loop()
         self._started.result()
         if self._failure is not None:
             raise self._failure
 
     def start(self) -> None:
-        """Return when the thread has connected; raises what connecting raises."""
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="market feed", daemon=True)
+        """Return when the thread has connected; raises what connecting raises, and leaves no thread then."""
+        self._thread = threading.Thread(target=self._loop, name="market feed", daemon=True)
         self._thread.start()
-        self._started.result()
+        try:
+            self._started.result()
+        except BaseException:  # also Ctrl-C while it connects
+            self.stop()
+            raise
 
     def stop(self) -> None:
-        """Disconnect and wait for the thread; from the feed's own thread, only ask for it."""
-        if self._loop is not None and self._stopping is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(STOP_TIMEOUT)
-            if self._thread.is_alive():
-                raise FeedError(f"the feed's thread did not end within {STOP_TIMEOUT:g} s; a callback may block it")
+        """Disconnect and wait until that is done; in the feed's own thread, only ask for it."""
+        self._ask()
+        if self._thread is None or self._thread is threading.current_thread():
+            return
+        if not self._ended.wait(STOP_TIMEOUT):
+            raise FeedError(f"the feed's thread did not end within {STOP_TIMEOUT:g} s; a callback may block it")
+
+    def _ask(self) -> None:
+        with suppress(InvalidStateError):  # it was asked already
+            self._asked.set_result(None)
+
+    def _loop(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._ended.set()
 
     def fail(self, failure: FeedError) -> None:
         """The feed has ended of itself: so does its loop. To be called there."""
         self._failure = failure
-        if self._stopping is not None:
-            self._stopping.set()
+        self._ask()
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        stopping = asyncio.create_task(self._stopping.wait())
+        stopping = asyncio.wrap_future(self._asked)
         connecting = asyncio.ensure_future(self._connect())
         try:
             await asyncio.wait({stopping, connecting}, return_when=asyncio.FIRST_COMPLETED)
@@ -74,3 +105,25 @@ class Background:
         finally:
             stopping.cancel()
             await self._disconnect()
+
+
+async def across(task: asyncio.Task[Any], call: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    """What ``call`` returns, run in the event loop of ``task``; FeedError when that ends before it is done."""
+    loop = task.get_loop()
+    if loop is asyncio.get_running_loop():
+        return await call()
+    work = call()
+    try:
+        future = asyncio.run_coroutine_threadsafe(work, loop)
+    except RuntimeError:  # the loop is closed
+        work.close()
+        raise FeedError(STOPPED) from None
+    result = asyncio.wrap_future(future)
+    try:
+        while not result.done() and not task.done():
+            await asyncio.wait({result}, timeout=LOOK)
+        if result.done() and not result.cancelled():
+            return result.result()
+        raise FeedError(STOPPED)
+    finally:
+        result.cancel()

@@ -11,12 +11,12 @@ from feed.backfill import DELIVER
 from feed.clock import Clock
 from feed.dispatch import Dispatcher
 from feed.journal import Report
+from feed.ledger import Ledger
 from feed.prices import Prices
 from feed.staleness import Watchdog
 from feed.tape import Tape
 from feed.volatility import Volatility
 
-CLOSED_BARS = 32  # per coin and timeframe: enough for what an outage leaves and another venue repeats
 TRIAL_BARS = 2  # per coin and timeframe: what the active venue may have missed to close while it was failing
 BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; what comes in between is counted
 
@@ -32,7 +32,7 @@ class Desk:
         self.messages = 0  # events of all connections
         self.last_message: float | None = None  # of the feed's own venue, monotonic seconds
         self.bad_frames = 0
-        self._closed: dict[tuple[str, str], deque[int]] = {}  # (coin, timeframe) -> the bars closed last
+        self.ledger = Ledger()
 
     def on_trade(self, trade: TradeEvent) -> None:
         """A trade that had to wait for its place in the order."""
@@ -45,18 +45,12 @@ class Desk:
             self.dispatcher.publish("prices", ticker.coin, tick)
 
     def on_candle(self, candle: Candle) -> None:
-        """A bar or its state so far; a bar that another venue or connection closed already is not closed again."""
+        """A bar or its state so far; nothing more of a bar that another venue or connection closed already."""
+        if not self.ledger.enter(candle):
+            return
         if candle.closed:
-            closed = self._closed.setdefault((candle.coin, candle.timeframe), deque(maxlen=CLOSED_BARS))
-            if candle.timestamp in closed:
-                return
-            closed.append(candle.timestamp)
             self.volatility.add(candle)
         self.dispatcher.publish(candles(candle.timeframe), candle.coin, candle)
-
-    def closed(self) -> dict[tuple[str, str], int]:
-        """The newest bar closed of each (coin, timeframe): its open time, Unix ms."""
-        return {key: max(bars) for key, bars in self._closed.items() if bars}
 
     def on_quote(self, quote: Quote) -> None:
         self.dispatcher.publish("quotes", quote.coin, quote)

@@ -22,7 +22,10 @@ class SettingsError(FeedError, ValueError):
 
 
 class NoExchangeAvailable(FeedError, ConnectionError):
-    """No venue delivered data within ``timeout`` seconds; ``reasons`` maps each venue to why."""
+    """No venue delivered data within ``timeout`` seconds; ``reasons`` maps each venue to why.
+
+    ``timeout`` is None when every venue said no before it was over. Is a ConnectionError too.
+    """
 
     def __init__(self, reasons: Mapping[str, str], timeout: float | None) -> None:
         super().__init__(dict(reasons), timeout)
@@ -37,7 +40,10 @@ class NoExchangeAvailable(FeedError, ConnectionError):
 
 
 class StaleDataError(FeedError):
-    """The price is too old, or was never seen (``age`` None), or the circuit breaker is open (``reason`` says so)."""
+    """The price is too old, or was never seen (``age`` None), or the circuit breaker is open (``reason`` says so).
+
+    ``age`` and ``limit``, what was allowed, in seconds.
+    """
 
     def __init__(self, coin: str, age: float | None, limit: float, reason: str = "") -> None:
         super().__init__(coin, age, limit, reason)

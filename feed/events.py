@@ -29,7 +29,10 @@ class PriceTick:
 
 @dataclass(slots=True)
 class CoinConfig:
-    """A coin to watch; ``markets``: its market symbol on venues where it differs, e.g. ``{"kraken": "BTC/USD"}``."""
+    """A coin to watch: ``symbol`` such as BTC, ``tier`` from 1, the most important, and a ``name`` for people.
+
+    ``markets``: its market symbol on venues where it differs, e.g. ``{"kraken": "BTC/USD"}``.
+    """
 
     symbol: str
     tier: int = 3
@@ -50,7 +53,11 @@ class FeedState(StrEnum):
 
 @dataclass(slots=True)
 class FeedStatus:
-    """A snapshot of the feed. ``last_message_time`` in Unix seconds, None before the first message."""
+    """A snapshot of the feed: what delivers or is tried, and counts since it was made.
+
+    ``last_message_time`` in Unix seconds by the local clock, None before the first message; ``reconnect_count``
+    connections that carried data after one was lost; ``errors`` includes ``bad_frames``, frames that can't be read.
+    """
 
     connected: bool
     exchange: str

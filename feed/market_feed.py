@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,14 +13,16 @@ from typing import Any, Self
 
 from loguru import logger
 
-from feed.arguments import coins_of, order_of, seconds
-from feed.background import Background
+from feed.arguments import coins_of, one_of, order_of, seconds
+from feed.background import Background, across
 from feed.breaker import Breaker
 from feed.clock import Clock
 from feed.desk import Desk
 from feed.errors import FeedError, NoExchangeAvailable, SettingsError, StaleDataError
-from feed.events import FeedState, FeedStatus, PriceTick
+from feed.events import Candle, FeedState, FeedStatus, PriceTick
+from feed.history import History
 from feed.journal import Journal
+from feed.session import Session
 from feed.settings import Settings, check, load_settings
 from feed.subscribing import Subscribing
 from feed.supervisor import Supervisor
@@ -74,10 +77,12 @@ class MarketFeed(Subscribing):
         self._journal = Journal(self._clock, Breaker(limits.failures, limits.window, limits.cooldown))
         super().__init__(self._journal.dispatcher, wanted)
         self._desk = Desk(self._dispatcher, self._clock)
+        self._history = History(self._desk, wanted, self._carrier)
         self._supervisor: Supervisor | None = None
         self._running: asyncio.Task[FeedError | None] | None = None
         self._waiting = 0  # connect() calls under way
         self._background: Background | None = None
+        self._starting = threading.Lock()
 
     def __repr__(self) -> str:
         where = self._journal.exchange or "no exchange yet"
@@ -92,10 +97,13 @@ class MarketFeed(Subscribing):
     async def connect(self, timeout: float | None = 30) -> None:
         """Return once live data of the first venue that works is flowing.
 
-        NoExchangeAvailable, with one line per venue, when none delivers within ``timeout`` seconds, or when none ever
-        can; ``timeout=None`` retries for ever. The feed is disconnected then. Connecting twice is one connection.
+        Raises NoExchangeAvailable, with one line per venue, when none delivers within ``timeout`` seconds, or when none
+        ever can; ``timeout=None`` retries for ever. The feed is disconnected then. Connecting twice is one connection.
+        Raises FeedError when disconnect() comes first, or when the feed runs in another thread.
         """
         seconds("timeout", timeout, "retrying for ever")
+        if self._elsewhere():
+            raise FeedError("the feed runs in an event loop of another thread; stop() it first")
         while self._running is not None and self._running.cancelling() and not self._running.done():
             await asyncio.wait({self._running})  # a disconnect() is under way
         if self._running is None or self._running.done():
@@ -147,6 +155,11 @@ class MarketFeed(Subscribing):
         running = self._running
         if running is None:
             return
+        if self._elsewhere():
+            await asyncio.to_thread(self.stop)
+            if not running.done():
+                raise FeedError("the feed runs in another event loop: disconnect() it there")
+            return
         if not running.cancelling():  # a second caller waits for the same end
             running.cancel()
         await asyncio.wait({running})
@@ -154,25 +167,42 @@ class MarketFeed(Subscribing):
             self._running = self._supervisor = None
         await self._dispatcher.close(CLOSE_TIMEOUT)  # here: a coroutine callback may disconnect, and is not waited for
 
+    def _elsewhere(self) -> bool:
+        """Whether the feed runs in another event loop than this one."""
+        running = self._running
+        return running is not None and not running.done() and running.get_loop() is not asyncio.get_running_loop()
+
     def run(self, timeout: float | None = 30) -> None:
-        """Connect and deliver until ``stop()`` or Ctrl-C, blocking: for programs without asyncio."""
+        """Connect and deliver until ``stop()`` or Ctrl-C, blocking: for programs without asyncio.
+
+        Raises what ``connect()`` raises, and FeedError where an event loop is running already or the feed is connected.
+        """
         self._in_background(timeout).run()
 
     def start(self, timeout: float | None = 30) -> None:
-        """Connect in a thread of its own and return when data flows; callbacks run in that thread."""
+        """Connect in a thread of its own and return when data flows; callbacks run in that thread.
+
+        The methods that ask (``get_price``, ``require_fresh``, ``volatility``, ...) may be called from any thread.
+        Raises what ``connect()`` raises, and FeedError when the feed is connected already.
+        """
         self._in_background(timeout).start()
 
     def stop(self) -> None:
-        """End ``run()`` or ``start()``, from any thread. Idempotent."""
+        """End ``run()`` or ``start()``, from any thread, and wait until the feed is closed. Idempotent.
+
+        In a callback it only asks for the end. Raises FeedError when that takes longer than 10 s.
+        """
         if self._background is not None:
             self._background.stop()
 
     def _in_background(self, timeout: float | None) -> Background:
         seconds("timeout", timeout, "retrying for ever")
-        if self._running is not None and not self._running.done():
-            raise FeedError("the feed is connected already; stop() or disconnect() it first")
-        self._background = Background(lambda: self.connect(timeout), self.disconnect)
-        return self._background
+        with self._starting:
+            started = self._background is not None and not self._background.ended
+            if started or (self._running is not None and not self._running.done()):
+                raise FeedError("the feed is connected already; stop() or disconnect() it first")
+            self._background = Background(lambda: self.connect(timeout), self.disconnect)
+            return self._background
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -190,11 +220,15 @@ class MarketFeed(Subscribing):
             async with asyncio.TaskGroup() as group:
                 group.create_task(supervisor.run(), name="market feed supervisor")
                 group.create_task(self._guard(), name="market feed breaker")
+                group.create_task(self._history.warm(supervisor.ready), name="market feed history")
         except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
             logger.opt(exception=errors).critical("the feed ended over an unforeseen error")
             failure = FeedError(f"the feed ended over an unforeseen error: {errors.exceptions[0]!r}")
             self._journal.note("error", supervisor.exchange, error=str(failure))
         return failure
+
+    def _carrier(self, coin: str) -> Session | None:
+        return None if self._supervisor is None else self._supervisor.carrier(coin)
 
     async def _guard(self) -> None:
         """Have the circuit breaker look at the time and at the data."""
@@ -206,11 +240,14 @@ class MarketFeed(Subscribing):
     # Asking
 
     def get_price(self, coin: str) -> PriceTick | None:
-        """The coin's latest tick, None before the first."""
+        """The coin's latest tick (price in quote currency), in any case of the coin; None before the first.
+
+        It may be old: before an order ask ``require_fresh``.
+        """
         return self._desk.prices.tick(coin.upper())
 
     def get_all_prices(self) -> dict[str, PriceTick]:
-        """The latest tick of each coin that has one."""
+        """The latest tick of each coin that has one, by coin in upper case; a dict of your own."""
         return self._desk.prices.ticks
 
     @property
@@ -219,10 +256,10 @@ class MarketFeed(Subscribing):
         return self.get_all_prices()
 
     def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
-        """The coin's latest tick, if a bot may act on it now; StaleDataError otherwise.
+        """The coin's latest tick, if a bot may act on it now; raises StaleDataError otherwise.
 
         ``max_age`` in seconds since the tick was received, by default the settings' ``coin_stale_after``. By default
-        the whole feed must not be stale either.
+        the whole feed must not be stale either. Raises SettingsError when ``max_age`` is no number above 0.
         """
         limit = seconds("max_age", max_age, "coin_stale_after") or self._settings.staleness.coin_stale_after
         if self._running is None or self._running.done():
@@ -242,19 +279,40 @@ class MarketFeed(Subscribing):
 
     @property
     def tradable(self) -> bool:
-        """False while the circuit breaker is open."""
+        """False while the circuit breaker is open: data flows on, but too much has failed to bet on it."""
         return self._journal.breaker.tradable
 
     def volatility(self, coin: str, window: int = 60) -> float | None:
         """Standard deviation of the 1-minute log returns over the last ``window`` closed candles, in percent.
 
-        None while there are too few; needs the channel candles with the timeframe 1m.
+        Not annualized; None while there are too few. Needs the channel candles with the timeframe 1m, whose last hour
+        is fetched after connecting; for a longer ``window`` ask ``candles_history`` first. Raises ValueError for a
+        ``window`` that is no whole number from 3 to 1,500.
         """
         return self._desk.volatility.volatility(coin.upper(), window)
 
+    async def candles_history(self, coin: str, timeframe: str = "1m", limit: int = 100) -> list[Candle]:
+        """The newest ``limit`` candles (1 to 10,000) of a coin, oldest first, from the venue that carries it.
+
+        All are closed but for the last one, which is running and comes with ``closed=False``. They join the live
+        stream of that timeframe: bars that it has delivered are as it delivered them, one that is over by the venue's
+        record is closed in the stream too before this returns, and what it closes next follows what is returned.
+        After an outage a bar that is still being fetched may come with ``closed=False`` too.
+
+        ``timeframe``: any that the venue has over REST, prices in quote currency, volumes in base currency. Can be
+        awaited in any event loop while the feed runs. Raises SettingsError for an unknown coin or timeframe, naming
+        those allowed, and for a wrong ``limit``; FeedError when the feed is not connected, or the venue has no candles
+        over REST or does not answer.
+        """
+        symbol = one_of(coin, self.coin_configs)
+        running = self._running
+        if running is None or running.done():
+            raise FeedError("the feed is not connected: await connect(), or start() it, first")
+        return await across(running, lambda: self._history.candles(symbol, timeframe, limit))
+
     @property
     def status(self) -> FeedStatus:
-        """A snapshot of where the feed stands."""
+        """A snapshot of where the feed stands, see FeedStatus; a new one at each access."""
         return FeedStatus(
             connected=self._journal.state in (FeedState.LIVE, FeedState.STALE),
             exchange=self._journal.exchange,
@@ -279,9 +337,11 @@ class MarketFeed(Subscribing):
         }
 
     def get_health(self) -> dict[str, Any]:
-        """``status`` ("healthy", "degraded" or "failed"), ``last_activity`` (ISO 8601 or None), counts and metrics.
+        """A dict for a health check: ``status`` ("healthy", "degraded" or "failed") and what stands behind it.
 
-        Metrics of a connected feed have ``late_trades`` and ``lost_bars``, which could not be delivered any more.
+        ``last_activity`` (ISO 8601, UTC, or None), ``error_count``, and ``metrics``, which is ``get_status()`` without
+        ``coins`` and ``errors``; those of a connected feed have ``late_trades`` and ``lost_bars`` too, which could not
+        be delivered any more.
         """
         status = self.status
         at = status.last_message_time

@@ -83,7 +83,7 @@ class Session:
         self.backoff = Backoff(
             connection.backoff_initial, connection.backoff_max, connection.backoff_jitter, connection.stable_after
         )
-        self._bars = Bars(venue.name, self._fetch_candles, self._on_mended)
+        self.bars = Bars(venue.name, self._fetch_candles, self._on_mended)
         self.tape = Tape(venue, settings.backfill, desk.on_trade, report, desk.clock, place.requests)
         self.connected = False  # the connection that is carried has delivered; ``carry`` moves it, and nobody else
         self.broke = False  # what ``carry`` raised last ended such a connection
@@ -114,7 +114,7 @@ class Session:
     @property
     def lost_bars(self) -> int:
         """Bars that ended unseen, and that the venue's record did not give in time."""
-        return self._bars.lost
+        return self.bars.lost
 
     def flowing_for(self, now: float) -> float:
         """Seconds since the first data of the connection that is carried; 0.0 before."""
@@ -159,7 +159,7 @@ class Session:
         if self.delivering:
             self.tape.flush()
         self.tape.close()
-        return self._bars.end()
+        return self.bars.end()
 
     async def carry(self, since: Mapping[str, int], *, trial: bool = False) -> NoReturn:
         """Connect, deliver, and raise VenueError when it is over.
@@ -242,8 +242,8 @@ class Session:
             main=self._main,
         )
         channels, timeframes = tuple(wanted.channels), tuple(wanted.timeframes)
-        subscription = Subscription(markets, channels, timeframes, self._desk.closed())
-        stream = self.venue.stream(subscription, intake, self._bars, worn.set)
+        subscription = Subscription(markets, channels, timeframes, self._desk.ledger.newest_closed())
+        stream = self.venue.stream(subscription, intake, self.bars, worn.set)
         running = asyncio.create_task(stream.run(), name=f"stream {name}")
         return _Link(stream, intake, running, worn, frozenset(markets.values()), (channels, timeframes))
 

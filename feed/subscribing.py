@@ -21,7 +21,10 @@ class Subscribing:
 
     Wherever ``coins`` can be given, None means all of the feed's. ``on_full`` says what happens when a coroutine
     callback or an iterator falls behind: "drop_oldest" (counted, and told as slow_callback), "latest" (only the newest
-    event of each coin is kept), or "error" (the subscription ends; an iterator raises SlowConsumerError).
+    event of each coin is kept), or "error" (the subscription ends; an iterator raises SlowConsumerError). Iterators
+    end when the feed disconnects; ``size`` is how many events one may fall behind. All raise SettingsError for an
+    unknown coin or timeframe, and ValueError for an unknown ``on_full`` or a ``size`` below 1. Subscribing and
+    ``cancel()`` are safe from any thread.
     """
 
     def __init__(self, dispatcher: Dispatcher, wanted: Wanted) -> None:
@@ -44,7 +47,8 @@ class Subscribing:
     ) -> Subscription:
         """Call ``callback(TradeEvent)`` for every trade, once, in the venue's order per coin.
 
-        Trades that an outage kept back come with ``backfilled`` set, before those that came after them.
+        Trades that an outage kept back come with ``backfilled`` set, before those that came after them. Returns a
+        handle with ``cancel()``.
         """
         handle = self._subscribe("trades", callback, coins, on_full)
         self._ask(self._wanted.channels, "trades")
@@ -58,7 +62,10 @@ class Subscribing:
         *,
         on_full: str = "drop_oldest",
     ) -> Subscription:
-        """Call ``callback(Candle)`` on every update of a bar; ``closed`` is True exactly once per bar."""
+        """Call ``callback(Candle)`` on every update of a bar; ``closed`` is True exactly once per bar.
+
+        Several timeframes at a time are subscriptions side by side. Returns a handle with ``cancel()``.
+        """
         handle = self._subscribe(candles(known_timeframe(timeframe)), callback, coins, on_full)
         self._ask_for_candles(timeframe)
         return handle
@@ -66,7 +73,7 @@ class Subscribing:
     def subscribe_quotes(
         self, callback: Callable[[Quote], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
     ) -> Subscription:
-        """Call ``callback(Quote)`` on every change of the best bid or ask."""
+        """Call ``callback(Quote)`` on every change of the best bid or ask. Returns a handle with ``cancel()``."""
         handle = self._subscribe("quotes", callback, coins, on_full)
         self._ask(self._wanted.channels, "quotes")
         return handle
@@ -74,7 +81,8 @@ class Subscribing:
     def subscribe_status(self, callback: Callable[[str, dict[str, Any]], Any]) -> Subscription:
         """Call ``callback(event, details)`` on everything that happens to the feed.
 
-        ``details`` has ``exchange`` and ``at`` (Unix ms) beside the event's own, which the README lists.
+        ``details`` has ``exchange`` and ``at`` (Unix ms) beside the event's own, which the README lists. Returns a
+        handle with ``cancel()``.
         """
         return self._dispatcher.subscribe("status", callback, unpack=True)
 

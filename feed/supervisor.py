@@ -101,6 +101,12 @@ class Supervisor:
         lost = sum(session.lost_bars for session in self._sessions.values())
         return {"late_trades": late + strays.get("late_trades", 0), "lost_bars": lost + strays.get("lost_bars", 0)}
 
+    def carrier(self, coin: str) -> Session | None:
+        """The session of the venue that carries ``coin`` or is tried for it; None while there is none."""
+        if coin not in self._stray_coins:
+            return self._sessions.get(self.exchange)
+        return None if self._stray_supervisor is None else self._stray_supervisor.carrier(coin)
+
     def renew(self) -> None:
         """More is wanted than the connection carries: have it replaced by one that does. Safe from any thread."""
         self._loop.call_soon_threadsafe(self._renew)

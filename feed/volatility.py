@@ -51,6 +51,10 @@ class Volatility:
         if len(closes) > LARGEST:
             del closes[0]
 
+    def count(self, coin: str) -> int:
+        """How many closed candles of a coin are kept."""
+        return len(self._closes.get(coin, ()))
+
     def forget(self, coin: str) -> None:
         """Drop a coin's candles."""
         self._closes.pop(coin, None)

@@ -1,0 +1,29 @@
+"""A market's past bars over REST, page by page, back from the newest."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+Page = Callable[[int | None, int], Awaitable[Sequence[Any]]]
+"""(Unix ms or None, limit) -> ccxt's OHLCV rows from the bar that opened then; the newest for None."""
+
+
+async def newest(fetch: Page, limit: int, most: int, length: int) -> list[Any]:
+    """The newest ``limit`` rows, oldest first, or as many as the venue has.
+
+    ``most`` is what a page gives, ``length`` that of a bar in ms (nominal where it varies, as a month's does).
+    """
+    rows = _by_time(await fetch(None, min(limit, most)))
+    while rows and len(rows) < limit:
+        first = min(rows)
+        page = _by_time(await fetch(first - most * length, most))
+        older = {opened: row for opened, row in page.items() if opened < first}
+        if not older:
+            break
+        rows |= older
+    return [rows[opened] for opened in sorted(rows)][-limit:]
+
+
+def _by_time(rows: Iterable[Any]) -> dict[int, Any]:
+    return {row[0]: row for row in rows if isinstance(row, list | tuple) and row and type(row[0]) is int}

@@ -1,0 +1,81 @@
+"""The bars that the feed has delivered lately: which are closed, which is being built, and how history joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from exchanges.events import Candle
+
+CLOSED_BARS = 32  # per coin and timeframe: enough for what an outage leaves and another venue repeats
+
+
+@dataclass(slots=True)
+class _Bars:
+    begun: int  # open time (Unix ms) of the oldest bar that is known here
+    closed: dict[int, Candle] = field(default_factory=dict)
+    current: Candle | None = None  # the newest bar, while nothing has closed it
+
+
+class Ledger:
+    """Per coin and timeframe the last CLOSED_BARS closed bars and the one being built, as copies.
+
+    A bar is closed once, whichever venue or connection says so, and not updated after that.
+    """
+
+    def __init__(self) -> None:
+        self._bars: dict[tuple[str, str], _Bars] = {}
+
+    def enter(self, candle: Candle) -> bool:
+        """Note a bar or its state so far; False when it is closed already, so that it must not be delivered."""
+        opened = candle.timestamp
+        bars = self._bars.setdefault((candle.coin, candle.timeframe), _Bars(opened))
+        if opened in bars.closed:
+            return False
+        if candle.closed:
+            bars.closed[opened] = replace(candle)
+            if len(bars.closed) > CLOSED_BARS:
+                del bars.closed[min(bars.closed)]
+                bars.begun = min(bars.closed)
+            if bars.current is not None and bars.current.timestamp <= opened:
+                bars.current = None
+        elif bars.current is None or bars.current.timestamp <= opened:
+            bars.current = replace(candle)
+        return True
+
+    def newest_closed(self) -> dict[tuple[str, str], int]:
+        """The newest closed bar of each (coin, timeframe): its open time, Unix ms."""
+        return {key: max(bars.closed) for key, bars in self._bars.items() if bars.closed}
+
+    def forget(self, coin: str) -> None:
+        """Drop a coin's bars."""
+        for key in [key for key in self._bars if key[0] == coin]:
+            del self._bars[key]
+
+    def overdue(self, past: Iterable[Candle]) -> list[Candle]:
+        """The closed bars of ``past`` (one coin, one timeframe) that the feed began with and has not closed yet."""
+        found = []
+        for candle in past:
+            bars = self._bars.get((candle.coin, candle.timeframe))
+            if bars is not None and candle.closed and candle.timestamp >= bars.begun:
+                found += [] if candle.timestamp in bars.closed else [candle]
+        return found
+
+    def joined(self, coin: str, timeframe: str, past: Sequence[Candle]) -> list[Candle]:
+        """``past`` (oldest first) as the feed delivered it where it did, and what it delivered since, each bar once.
+
+        Of two states of the bar being built, the one with more volume is the later one.
+        """
+        bars = self._bars.get((coin, timeframe))
+        if bars is None or not past:
+            return list(past)
+        first = past[0].timestamp
+        whole = {candle.timestamp: candle for candle in past}
+        whole |= {opened: replace(candle) for opened, candle in bars.closed.items() if opened >= first}
+        current = bars.current
+        if current is not None and current.timestamp >= first:
+            fetched = whole.get(current.timestamp)
+            same = fetched is not None and fetched.exchange == current.exchange
+            if fetched is None or (same and not fetched.closed and fetched.volume <= current.volume):
+                whole[current.timestamp] = replace(current)
+        return [whole[opened] for opened in sorted(whole)]
