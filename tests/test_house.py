@@ -31,6 +31,7 @@ EXCHANGES: Mapping[str, str] = {
     "trades": "a venue's trades, with what its profile says",
     "candles": "bars, each closed exactly once",
     "bars": "every bar of one venue, over all its connections: tracked, built from trades, mended",
+    "past": "past bars over REST, page by page",
     "push": "the stores that ccxt fills and that deliver",
     "fence": "the guard around one ccxt client: bad frames, redirected dials, quiet futures",
     "delivery": "how what one connection brings reaches the listener",
@@ -68,6 +69,7 @@ SIMULATOR: Mapping[str, str] = {
     "replay": "plays a capture on a venue",
     "control": "the simulator's own HTTP interface",
     "server": "one port behind which the venues live",
+    "threaded": "the same in a thread of its own",
     "__init__": "re-exports",
 }
 FEED: Mapping[str, str] = {
@@ -87,15 +89,18 @@ FEED: Mapping[str, str] = {
     "prices": "each coin's latest tick",
     "journal": "everything that happens, once: logged, counted, told; it moves the state",
     "tape": "a venue's trades in order: gaps fetched over REST, what comes behind them held",
+    "ledger": "the bars delivered lately, and how history joins them",
     "desk": "where the events of all connections come together",
     "wanted": "what the feed asks of a venue",
     "session": "one venue carried until it fails",
     "supervisor": "which venue is carried, and what follows when it ends",
+    "history": "what happened before the feed connected",
     "arguments": "what a program asks for, in the terms of the settings",
     "subscribing": "callbacks and iterators",
     "background": "programs without asyncio",
     "market_feed": "the façade",
     "__init__": "re-exports",
+    "pytest_plugin": "fixtures for the tests of a bot",
     "cli": "the commands",
     "__main__": "python -m feed",
 }
@@ -120,6 +125,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "feed": FEED,
     "feed.cli": CLI,
 }
+USERS = ("feed.cli.", "feed.__main__", "feed.pytest_plugin")  # of the library, as any program is
 TYPES_ONLY = {("exchanges.simulator.control", "exchanges.simulator.server")}  # against the order, for annotations
 
 
@@ -218,17 +224,17 @@ def test_only_the_adapter_imports_ccxt() -> None:
 
 
 def test_the_cli_is_a_user_like_any_other() -> None:
-    """Nothing of the library imports the commands or the simulator."""
+    """Nothing of the library imports the commands or the simulator; the fixtures for bots are users too."""
     for name, module in modules().items():
-        if name.startswith("feed.") and not name.startswith(("feed.cli.", "feed.__main__")):
+        if name.startswith("feed.") and not name.startswith(USERS):
             users = (each for each in own(module) if each.startswith(("feed.cli.", "exchanges.simulator.")))
             at_fault(name, "imports", users)
 
 
 def library() -> Iterator[Module]:
-    """What an importing program gets: everything but the commands and the simulator."""
+    """What an importing program gets: everything but the commands, the simulator and the fixtures."""
     for name, module in modules().items():
-        if not name.startswith(("feed.cli.", "feed.__main__", "exchanges.simulator.")):
+        if not name.startswith((*USERS, "exchanges.simulator.")):
             yield module
 
 

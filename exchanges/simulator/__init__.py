@@ -2,7 +2,7 @@
 
 ``async with Simulator() as sim:`` gives ``sim.rest_url`` and ``sim.ws_url`` for any client in any language;
 ``sim["binance"]`` is a venue: what it traded (``tape``), what clients did (``dials``, ``violations``), and its faults
-as context managers (``with venue.stalled(): ...``).
+as context managers (``with venue.stalled(): ...``). ``ThreadedSimulator`` is the same without asyncio.
 """
 
 from .errors import SimulatorError
@@ -10,6 +10,7 @@ from .faults import Fault, ScheduledFault, parse_fault
 from .laws import BINANCE_LAWS, BYBIT_LAWS, Laws
 from .market import Market, Trade
 from .server import Simulator
+from .threaded import ThreadedSimulator, ThreadedVenue
 from .venue import Venue
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "ScheduledFault",
     "Simulator",
     "SimulatorError",
+    "ThreadedSimulator",
+    "ThreadedVenue",
     "Trade",
     "Venue",
     "parse_fault",

@@ -1,0 +1,75 @@
+"""Fixtures for the tests of a bot: loopback exchanges that fail on demand, and a feed on them.
+
+pytest finds them by itself where market-feed is installed. They serve plain tests and coroutine tests of any plugin
+alike, since the exchanges live in a thread of their own. Nothing is imported before a test asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from exchanges.simulator import ThreadedSimulator
+    from feed import MarketFeed, Settings
+
+MARK = "market_simulator"
+QUICK = """\
+connection: {connect_timeout: 5, backoff_initial: 0.1, backoff_max: 0.5, stable_after: 2}
+staleness: {feed_stale_after: 1, coin_stale_after: 5, reconnect_after: 3}
+"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known."""
+    text = "what the exchanges of the fixture market_simulator are, in Simulator's arguments (venues, rate, coins, ...)"
+    config.addinivalue_line("markers", f"{MARK}(**arguments): {text}")
+
+
+@pytest.fixture
+def market_simulator(request: pytest.FixtureRequest) -> Iterator[ThreadedSimulator]:
+    """Simulated exchanges, by default Binance and Bybit with 200 trades per second each.
+
+    ``market_simulator["binance"]`` is one of them: ``with market_simulator["binance"].stalled(): ...``, ``.cut()``,
+    ``.blocked(451)``, ``.trade("BTC", price=50_000)``. ``@pytest.mark.market_simulator(rate=0, venues=["bybit"])``
+    changes what they are.
+    """
+    from exchanges.simulator import ThreadedSimulator
+
+    mark = request.node.get_closest_marker(MARK)
+    arguments: dict[str, Any] = {"rate": 200, **(mark.kwargs if mark else {})}
+    with ThreadedSimulator(**arguments) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def market_feed_settings(
+    market_simulator: ThreadedSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """Settings with those exchanges in their order: stale after 1 s, anew after 3 s, backoffs of 0.1 to 0.5 s.
+
+    MARKET_FEED_SETTINGS names a file with the same, so that a bot under test gets them without being told.
+    """
+    from feed import load_settings
+
+    path = tmp_path / "market-feed-settings.yaml"
+    path.write_text(market_simulator.settings_yaml() + QUICK, "utf-8")
+    monkeypatch.setenv("MARKET_FEED_SETTINGS", str(path))
+    return load_settings(path)
+
+
+@pytest.fixture
+def market_feed(market_feed_settings: Settings) -> Iterator[MarketFeed]:
+    """A feed on these exchanges, not connected yet.
+
+    A plain test calls ``market_feed.start()``, and it is stopped at the end; a coroutine test has
+    ``async with market_feed: ...``.
+    """
+    from feed import MarketFeed
+
+    feed = MarketFeed(settings=market_feed_settings)
+    yield feed
+    feed.stop()

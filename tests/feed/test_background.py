@@ -1,0 +1,228 @@
+"""Programs without asyncio: the feed in a thread of its own, or blocking, beside whatever else the program runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from exchanges.simulator import ThreadedSimulator
+from feed import FeedError, FeedState, MarketFeed, NoExchangeAvailable, PriceTick, Settings, StaleDataError
+from feed.background import Background
+from feed.events import CoinConfig
+from feed.settings import Connection, ExchangeConfig
+from tests.support import PATIENCE
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[ThreadedSimulator]:
+    with ThreadedSimulator(venues=("bybit",), rate=200) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def settings(simulator: ThreadedSimulator) -> Settings:
+    return Settings(
+        coins=[CoinConfig("BTC"), CoinConfig("ETH")],
+        exchanges=[ExchangeConfig("bybit", rest_url=simulator.rest_url, ws_url=simulator.ws_url)],
+        connection=Connection(backoff_initial=0.05, backoff_max=0.5),
+    )
+
+
+@pytest.fixture
+def feed(settings: Settings) -> Iterator[MarketFeed]:
+    feed = MarketFeed(settings=settings)
+    yield feed
+    feed.stop()
+
+
+def nowhere() -> MarketFeed:
+    """A feed whose only venue is not there."""
+    venue = ExchangeConfig("bybit", rest_url="http://127.0.0.1:1", ws_url="ws://127.0.0.1:1")
+    return MarketFeed(["BTC"], settings=Settings(exchanges=[venue]))
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "market feed"]
+
+
+def test_a_started_feed_can_be_asked_from_any_thread(feed: MarketFeed) -> None:
+    """And its callbacks run in the feed's own."""
+    where: set[str] = set()
+    priced, judged = threading.Event(), threading.Event()
+
+    def on_price(tick: PriceTick) -> None:
+        where.add(threading.current_thread().name)
+        if tick.coin == "BTC":
+            priced.set()
+        if feed.volatility("BTC") is not None:
+            judged.set()
+
+    feed.subscribe_price(on_price)
+    feed.start()
+    assert priced.wait(PATIENCE)
+    assert judged.wait(PATIENCE)
+
+    def ask(_: int) -> bool:
+        tick = feed.get_price("btc")
+        fresh = feed.require_fresh("BTC", max_age=60)
+        return (tick is not None, fresh.coin, feed.tradable) == (True, "BTC", True) and feed.volatility("BTC") != 0
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(400)))
+        assert len(pool.submit(lambda: asyncio.run(feed.candles_history("BTC", "5m", 3))).result()) == 3
+    assert where == {"market feed"}
+    feed.stop()
+    assert feed.status.state is FeedState.CLOSED
+    with pytest.raises(StaleDataError, match="not connected"):
+        feed.require_fresh("BTC", max_age=60)
+
+
+def test_starting_and_stopping_in_any_order(feed: MarketFeed) -> None:
+    """Stopping what does not run is nothing, starting what runs is an error, and a stopped feed starts again."""
+    feed.stop()
+    feed.start()
+    with pytest.raises(FeedError, match="connected already"):
+        feed.start()
+    with pytest.raises(FeedError, match="connected already"):
+        feed.run()
+    feed.stop()
+    feed.stop()
+    assert threads() == []
+    feed.start()
+    assert feed.status.connected
+
+
+def test_a_callback_may_stop_the_feed(feed: MarketFeed) -> None:
+    """It does not wait for itself; who starts the feed anew waits for the end."""
+    stopped = threading.Event()
+
+    def enough(tick: PriceTick) -> None:
+        if not stopped.is_set():
+            feed.stop()
+            stopped.set()
+
+    feed.subscribe_price(enough)
+    feed.start()
+    assert stopped.wait(PATIENCE)
+    feed.start()
+    assert feed.status.connected
+    assert len(threads()) == 1
+
+
+def test_what_connecting_raises_comes_out_of_start_and_run() -> None:
+    """And no thread is left behind."""
+    for begin in (nowhere().start, nowhere().run):
+        with pytest.raises(NoExchangeAvailable, match=r"bybit: .*Cannot connect"):
+            begin(timeout=0.5)
+    assert threads() == []
+
+
+def test_a_feed_can_be_stopped_while_it_connects() -> None:
+    """From another thread: start(), which would retry for ever, comes back."""
+    feed = nowhere()
+    tried = threading.Event()
+    feed.subscribe_status(lambda event, details: tried.set())
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(feed.start, None)
+        assert tried.wait(PATIENCE)
+        feed.stop()
+        starting.result(PATIENCE)
+    assert threads() == []
+
+
+def test_a_stop_that_comes_before_the_loop_runs_is_not_forgotten() -> None:
+    async def for_ever() -> None:
+        await asyncio.Event().wait()
+
+    async def nothing() -> None:
+        pass
+
+    background = Background(for_ever, nothing)
+    background.stop()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(background.start).result(PATIENCE)
+    background.stop()
+    assert threads() == []
+
+
+def test_run_blocks_until_a_callback_stops_it(feed: MarketFeed) -> None:
+    seen: list[str] = []
+
+    def enough(tick: PriceTick) -> None:
+        seen.append(threading.current_thread().name)
+        feed.stop()
+
+    feed.subscribe_price(enough)
+    feed.run()
+    assert set(seen) == {threading.current_thread().name}
+    assert not feed.status.connected
+
+
+async def test_a_running_loop_is_no_obstacle(feed: MarketFeed) -> None:
+    """As in Jupyter: start() works there, what is awaited crosses over, and run() says what to do instead."""
+    with pytest.raises(FeedError, match=r"await connect\(\), or call start\(\)"):
+        feed.run()
+    feed.start()
+    assert len(await feed.candles_history("BTC", "1m", 3)) == 3
+    with pytest.raises(FeedError, match="another thread"):
+        await feed.connect()
+    await feed.disconnect()
+    assert threads() == []
+    await feed.connect()
+    assert feed.get_all_prices()
+    await feed.disconnect()
+
+
+def test_a_web_server_with_threads_tells_prices(feed: MarketFeed) -> None:
+    """As Flask and Django do: each request in a thread of its own."""
+    first = threading.Event()
+    feed.subscribe_price(lambda tick: first.set(), "BTC")
+    feed.start()
+    assert first.wait(PATIENCE)
+
+    class Prices(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(str(feed.require_fresh(self.path[1:], max_age=60).price).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Prices) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            with ThreadPoolExecutor(4) as pool:
+                urls = [f"http://127.0.0.1:{server.server_port}/btc"] * 20
+                assert all(float(urlopen(url, timeout=PATIENCE).read()) > 0 for url in pool.map(str, urls))
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+def test_a_program_that_forgets_to_stop_ends_all_the_same(simulator: ThreadedSimulator, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(simulator.settings_yaml())
+    code = "from feed import MarketFeed; feed = MarketFeed(['BTC']); feed.start(); print(feed.status.state)"
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", code]
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "MARKET_FEED_SETTINGS": str(settings)},
+    )
+    complaints = [line for line in ended.stderr.splitlines() if not line.startswith("Executing ")]  # a busy machine
+    assert (ended.returncode, ended.stdout.strip(), complaints) == (0, "live", [])

@@ -1,0 +1,65 @@
+"""The fixtures for the tests of bots: pytest of their own runs the documented example with them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs" / "examples" / "test_my_bot.py"
+LOADED = "import sys, feed.pytest_plugin; print(*{name.partition('.')[0] for name in sys.modules})"
+
+
+def pytested(at: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """pytest with the fixtures and no other plugin, warnings as errors, in a directory of its own."""
+    command = [sys.executable, "-m", "pytest", "-p", "feed.pytest_plugin", "-p", "no:cacheprovider"]
+    return subprocess.run(
+        [*command, "-W", "error", "--strict-markers", "--rootdir", str(at), *arguments],
+        cwd=at,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_documented_example_passes(tmp_path: Path) -> None:
+    """Plain tests and coroutines, without a plugin for the latter; nothing is left open that would warn."""
+    (tmp_path / EXAMPLE.name).write_text(EXAMPLE.read_text("utf-8"))
+    ended = pytested(tmp_path, "-q")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "3 passed" in ended.stdout
+
+
+def test_the_fixtures_and_the_mark_tell_what_they_are(tmp_path: Path) -> None:
+    told = pytested(tmp_path, "--fixtures").stdout
+    for fixture in ("market_simulator", "market_feed_settings", "market_feed"):
+        _, _, text = told.partition(f"\n{fixture} -- ")
+        assert text.splitlines()[1].strip(), fixture
+    assert "@pytest.mark.market_simulator(**arguments)" in pytested(tmp_path, "--markers").stdout
+
+
+def test_a_mistake_in_the_mark_is_told_by_the_simulator(tmp_path: Path) -> None:
+    mark = "import pytest\n@pytest.mark.market_simulator(venues=['nasdaq'])\ndef test_it(market_simulator): pass\n"
+    (tmp_path / "test_it.py").write_text(mark)
+    ended = pytested(tmp_path, "-q")
+    assert "unknown venue 'nasdaq'; allowed are binance" in ended.stdout
+    assert ended.returncode == 1
+
+
+def test_starting_pytest_imports_nothing_heavy() -> None:
+    """The plugin is loaded at the start of every run in an environment that has this package."""
+    loaded = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=60, check=True)
+    assert "pytest" in loaded.stdout.split()
+    assert not {"ccxt", "aiohttp", "yaml", "msgspec", "exchanges"} & set(loaded.stdout.split())
+
+
+def test_the_package_names_the_plugin_as_its_entry_point() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    module = import_module(project["entry-points"]["pytest11"]["market_feed"])
+    assert {"market_simulator", "market_feed_settings", "market_feed"} <= set(vars(module))

@@ -1,0 +1,109 @@
+"""Every script of the cookbook runs as it stands, on simulated venues, and says what its task is about."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from exchanges.simulator import ThreadedSimulator
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted((ROOT / "docs" / "cookbook").glob("*.py"))
+AT_ONCE = 3
+OUTAGE = "06_pause_on_outage"
+SAYS: Mapping[str, str] = {  # what the whole output must look like
+    "01_price_alert": r"(buy|sell) BTC at [\d,.]+, it was [\d,.]+\n",
+    "02_momentum": r"(ETH [\d,.]+, mean [\d,.]+: (long|flat)\n){3}",
+    "03_order_flow": r"((spike: [\d.e-]+ BTC at [\d,.]+, usual are [\d.]+\n)*imbalance [+-][01]\.\d\d\n){2}",
+    "04_spread_monitor": r"((BTC|ETH|SOL): \d+\.\d{3} basis points over \d+ quotes\n){3}",
+    "05_record_trades": r"recorded 200 trades\n",
+    OUTAGE: r"trading\npaused: feed_stale, cancel all orders\ntrading again: (feed_recovered|connected)\n",
+    "07_pair_ratio": r"ETH/BTC 0\.\d{6}, [+-]\d+\.\d deviations\n",
+    "08_position_size": r"((BTC|ETH|SOL): \d+\.\d{4} \(moves \d+\.\d\d% an hour\)\n){3}",
+    "09_two_venues": r"(bybit [\d,.]+, binance [+-][\d,.]+\n){5}",
+    "10_without_asyncio": r"(BTC [\d,.]+ on bybit\n)(ETH [\d,.]+ on bybit\n)healthy\n",
+}
+
+Ended = tuple[int, str, str]
+
+
+def started(script: Path, settings: str, at: Path) -> subprocess.Popen[str]:
+    at.mkdir()
+    (at / "settings.yaml").write_text(settings)
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=at,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MARKET_FEED_SETTINGS": str(at / "settings.yaml")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> Ended:
+    try:
+        out, err = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        err += "did not end by itself"
+    complaints = [line for line in err.splitlines() if not line.startswith("Executing ")]  # a busy machine
+    return process.returncode, out, "\n".join(complaints)
+
+
+def through_an_outage(script: Path, simulator: ThreadedSimulator, at: Path) -> Ended:
+    """Stall the exchange once the script trades, until it has paused."""
+    process = started(script, simulator.settings_yaml() + "staleness: {feed_stale_after: 0.5}\n", at)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    with simulator["bybit"].stalled():
+        second = process.stdout.readline()
+    code, out, err = ended(process)
+    return code, first + second + out, err
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, tuple[Path, Future[Ended]]]]:
+    """All scripts, some at a time: where each was run, and how it ended."""
+    base = tmp_path_factory.mktemp("cookbook")
+    with (
+        ThreadedSimulator(venues=("bybit", "binance"), rate=1000) as simulator,
+        ThreadedSimulator(venues=("bybit",), rate=100) as failing,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+
+        def run(script: Path) -> Ended:
+            at = base / script.stem
+            if script.stem == OUTAGE:
+                return through_an_outage(script, failing, at)
+            return ended(started(script, simulator.settings_yaml(), at))
+
+        yield {script.stem: (base / script.stem, pool.submit(run, script)) for script in SCRIPTS}
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_a_script_does_its_task_and_ends(runs: Mapping[str, tuple[Path, Future[Ended]]], name: str) -> None:
+    """With 0, without a warning, and with the words that its task is about."""
+    at, run = runs[name]
+    code, out, err = run.result()
+    assert (code, err) == (0, "")
+    assert re.fullmatch(SAYS[name], out), out
+    if name == "05_record_trades":
+        rows = [json.loads(line) for line in (at / "trades.jsonl").read_text().splitlines()]
+        assert len({(row["coin"], row["trade_id"]) for row in rows}) == 200
+
+
+def test_every_script_is_short_and_listed() -> None:
+    assert [script.stem for script in SCRIPTS] == sorted(SAYS)
+    listed = (ROOT / "docs" / "cookbook.md").read_text("utf-8")
+    for script in SCRIPTS:
+        assert len(script.read_text("utf-8").splitlines()) <= 25, script
+        assert f"(cookbook/{script.name})" in listed

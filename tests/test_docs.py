@@ -1,0 +1,70 @@
+"""What is public is documented, and the documents point at what is there."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feed import MarketFeed
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("feed", "exchanges", "exchanges.simulator")
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ONE_SCREEN = 60  # lines
+
+
+def public() -> Iterator[tuple[str, Any]]:
+    """Every exported name, and every public member of MarketFeed with what it inherits."""
+    for package in PACKAGES:
+        module = import_module(package)
+        for name in module.__all__:
+            yield f"{package}.{name}", getattr(module, name)
+    for name, member in inspect.getmembers_static(MarketFeed):
+        if not name.startswith("_"):
+            yield f"MarketFeed.{name}", member
+
+
+def documented(name: str, thing: Any) -> bool:
+    """Whether it has a text of its own: not its class's, and not the signature that a dataclass gets by itself."""
+    if not (inspect.isroutine(thing) or isinstance(thing, type | property)):
+        return True  # a value is explained where it stands
+    text = thing.__doc__ or ""
+    return bool(text.strip()) and not text.startswith(f"{name.rpartition('.')[2]}(")
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    bare = [name for name, thing in public() if not documented(name, thing)]
+    assert not bare
+
+
+def test_what_raises_or_has_a_unit_says_so() -> None:
+    """Those that a bot's money hangs on."""
+    words = {
+        "connect": ("NoExchangeAvailable", "seconds"),
+        "candles_history": ("FeedError", "SettingsError", "currency"),
+        "require_fresh": ("StaleDataError", "seconds"),
+        "volatility": ("percent", "ValueError"),
+        "start": ("FeedError",),
+        "run": ("FeedError",),
+        "stop": ("FeedError",),
+    }
+    for name, needed in words.items():
+        missing = [word for word in needed if word not in (getattr(MarketFeed, name).__doc__ or "")]
+        assert not missing, name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_its_links_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)", document.read_text("utf-8"))
+    assert not [link for link in links if "://" not in link and not (document.parent / link).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS[1:], ids=lambda path: path.name)
+def test_a_document_fits_one_screen(document: Path) -> None:
+    assert len(document.read_text("utf-8").splitlines()) <= ONE_SCREEN
