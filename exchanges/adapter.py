@@ -22,6 +22,7 @@ import msgspec
 from exchanges import normalize, past
 from exchanges.aside import parse_in_turns, run_aside
 from exchanges.bars import Bars
+from exchanges.channels import source_of_quotes, streamed
 from exchanges.delivery import contract_size
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from exchanges.events import Candle, Listener, Ticker, TradeEvent
@@ -31,7 +32,7 @@ from exchanges.market_table import MarketTable, taken_from
 from exchanges.markets import Markets
 from exchanges.names import exchange_names
 from exchanges.profiles import Access, Profile
-from exchanges.stream import Stream, Subscription, channels_of
+from exchanges.stream import Stream, Subscription
 from exchanges.trades import TradeReader
 from exchanges.venues import profile_of
 
@@ -209,11 +210,15 @@ def supported() -> list[Support]:
     for name in exchange_names():
         profile = profile_of(name)
         exchange = _class(profile.ccxt_id)()
-        channels = channels_of(exchange.has)
-        note = profile.note
+        channels = streamed(exchange)
+        notes = [profile.note]
         if "trades" in channels and "candles" not in channels:
             channels += ("candles",)
-            note = "; ".join(filter(None, (note, "candles are built from trades")))
+            notes.append("candles are built from trades")
+        if "quotes" not in channels and (source := source_of_quotes(exchange)):
+            channels += ("quotes",)
+            notes.append({"ticker": "quotes from tickers, else order books", "book": "quotes from order books"}[source])
+        note = "; ".join(filter(None, notes))
         rows.append(Support(name, exchange.name, channels, note))
     return rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from exchanges import normalize
@@ -53,6 +53,11 @@ class Delivery:
         self._unheard = set(coins) if profile.replays_last else set()  # symbols of which no trade came yet
         self._brought: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # the coins of what came
         self._deliver_trade = self._trade_and_bars if built else listener.on_trade
+        self.tickers_wanted = True  # as prices and figures
+        self.quotes_in_tickers = False
+        self.on_no_quote: Callable[[str], None] = lambda symbol: None  # told once of a symbol whose tickers have none
+        self._quoteless: set[str] = set()
+        self._tops: dict[str, tuple[Any, Any]] = {}  # symbol -> the best level of each side that was told last
         self.tickers = Latest(self._coins, exchange.markets, self._on_ticker)
         self.bidsasks = Latest(self._coins, exchange.markets, self._on_quote)
         exchange.trades = Stores(self._coins, self._on_trade)
@@ -152,14 +157,39 @@ class Delivery:
         texts = (info.get(key) for key in profile.trade_texts)
         return info.get(profile.trade_market) == market_id and all(type(text) is str and text for text in texts)
 
+    def on_book(self, book: Any) -> bool:
+        """ccxt has brought an order book up to date; True when it is of a wanted market, so that nobody need wake."""
+        symbol, bids, asks = book["symbol"], book["bids"], book["asks"]
+        if symbol not in self._coins:
+            return False
+        self._reading.delivered += 1
+        if bids and asks:
+            top = tuple(bids[0][:2]), tuple(asks[0][:2])
+            if top != self._tops.get(symbol):
+                self._tops[symbol] = top
+                (bid, bid_size), (ask, ask_size) = top
+                sizes = {"bidVolume": bid_size, "askVolume": ask_size}
+                self._on_quote(symbol, {"bid": bid, "ask": ask, **sizes, "timestamp": book.get("timestamp")})
+        return True
+
     def _on_ticker(self, symbol: str, row: Any) -> None:
         self._reading.delivered += 1
-        ticker = normalize.ticker(row, self._coins[symbol], self._profile.name, self._reading.received_at)
-        if ticker is None:
+        coin, name, received_at = self._coins[symbol], self._profile.name, self._reading.received_at
+        ticker = normalize.ticker(row, coin, name, received_at)
+        quote = None
+        if ticker is None or self.quotes_in_tickers:
+            quote = normalize.quote(row, coin, name, received_at, self._scales[symbol])
+        if ticker is None and quote is None:
             self._bad_row("ticker", row)
-        else:
-            self._brought[Ticker].add(ticker.coin)
+        if ticker is not None and self.tickers_wanted:
+            self._brought[Ticker].add(coin)
             self._listener.on_ticker(ticker)
+        if self.quotes_in_tickers:
+            if quote is not None:
+                self._tell_quote(quote)
+            elif symbol not in self._quoteless and (row.get("bid") is None or row.get("ask") is None):
+                self._quoteless.add(symbol)
+                self.on_no_quote(symbol)
 
     def _on_quote(self, symbol: str, row: Any) -> None:
         self._reading.delivered += 1
@@ -168,8 +198,11 @@ class Delivery:
         if quote is None:
             self._bad_row("quote", row)
         else:
-            self._brought[Quote].add(quote.coin)
-            self._listener.on_quote(quote)
+            self._tell_quote(quote)
+
+    def _tell_quote(self, quote: Quote) -> None:
+        self._brought[Quote].add(quote.coin)
+        self._listener.on_quote(quote)
 
     def _on_candle(self, symbol: str, timeframe: str, row: Any) -> None:
         self._reading.delivered += 1

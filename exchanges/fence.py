@@ -18,7 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 from loguru import logger
 from msgspec import json
 
-from exchanges.push import Latest, in_rows, pushed
+from exchanges.push import Latest, in_rows, is_book, pushed
 
 SAMPLE = 200  # characters of a bad frame that are reported
 
@@ -43,11 +43,13 @@ def arm(
     ws_url: str | None,
     timeout: float,
     take: Callable[[str], bool] | None = None,
+    on_book: Callable[[Any], bool] = lambda book: False,
 ) -> None:
     """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
 
     ``timeout``: seconds a dial may take; ccxt counts whole ones. ``take`` is offered each text before ccxt is, and says
-    whether it has delivered it; ``on_frame`` is told every other frame when ccxt is through with it.
+    whether it has delivered it; so is ``on_book`` each order book that ccxt has brought up to date. ``on_frame`` is
+    told every frame that was not taken when ccxt is through with it.
     """
     handle, dispatch, resolve, reject, dial = (
         client.handle_message,
@@ -98,6 +100,8 @@ def arm(
             dispatching = False
 
     def quiet(result: Any, message_hash: Any) -> Any:
+        if is_book(result):
+            return result if on_book(result) else resolve(result, message_hash)
         return result if pushed(result, latest) else resolve(result, message_hash)
 
     def addressed(error: Any, message_hash: Any = None) -> Any:

@@ -127,6 +127,11 @@ def _all_latest(result: dict[str, Any], latest: Iterable[Latest]) -> bool:
     )
 
 
+def is_book(result: Any) -> bool:
+    """Whether ``result``, about to resolve a watch future, is one of ccxt's order books, which change in place."""
+    return isinstance(result, dict) and "bids" in result and "asks" in result and "symbol" in result
+
+
 def in_rows(frame: Any) -> Iterator[dict[str, Any]]:
     """The frame once per row of its ``data`` list, so that one bad row does not take its neighbours along."""
     if isinstance(frame, dict):

@@ -9,13 +9,12 @@ from functools import partial
 from typing import Any
 
 from exchanges.bars import Bars
+from exchanges.channels import Watch, calls, has_calls, quotes_in_tickers, source_of_quotes, streamed
 from exchanges.delivery import Delivery, contract_size
 from exchanges.errors import Refused, VenueError
 from exchanges.events import Listener
 from exchanges.fence import Reading, arm
 from exchanges.profiles import Profile
-
-Watch = Callable[[Sequence[str]], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +74,10 @@ class Stream:
         self.close = release
         self._reading = Reading()
         self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
-        native = "candles" in channels_of(exchange.has)
-        self._builds_candles = "candles" in wanted.channels and "trades" in wanted.channels and not native
+        own = streamed(exchange)
+        wants_candles = "candles" in wanted.channels and "trades" in wanted.channels and "trades" in own
+        self._builds_candles = wants_candles and "candles" not in own
+        self._streamed = own
         timeframes, built = wanted.timeframes, self._builds_candles
         in_contracts = self._coins if profile.candles_in_contracts else ()
         scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in in_contracts}
@@ -84,6 +85,11 @@ class Stream:
         self._delivery = Delivery(
             profile, exchange, self._coins, timeframes, listener, self._reading, bars, connection, built=built
         )
+        self._group = asyncio.TaskGroup()
+        quotes = "quotes" in wanted.channels
+        self._delivery.tickers_wanted = "ticker" in wanted.channels
+        self._delivery.quotes_in_tickers = quotes and quotes_in_tickers(exchange)
+        self._delivery.on_no_quote = self._look_into_book
         self._install(ws_url, timeout)
 
     def __repr__(self) -> str:
@@ -98,14 +104,12 @@ class Stream:
         """
         self._exchange.open()  # ccxt's modules that ask for an address first start a task before they dial
         try:
-            async with asyncio.TaskGroup() as group:
+            async with self._group as group:
                 for channel in self._wanted.channels:
-                    if channel == "candles" and self._builds_candles:
-                        continue
                     for call in self._calls(channel):
-                        group.create_task(self._keep(call, group))
+                        group.create_task(self._keep(call))
                 for call in self._beside():
-                    group.create_task(self._keep(call, group))
+                    group.create_task(self._keep(call))
         except* VenueError as errors:
             raise errors.exceptions[0] from None
         raise Refused(self.name, "refused every subscription")
@@ -123,20 +127,35 @@ class Stream:
                 self._on_going_down()
 
         exchange.on_new_client = lambda client: arm(
-            client, reading, latest, listener.on_bad_frame, on_frame, ws_url, timeout, take
+            client, reading, latest, listener.on_bad_frame, on_frame, ws_url, timeout, take, delivery.on_book
         )
 
     def _calls(self, channel: str) -> Iterator[_Call]:
-        """The watch calls of one channel: multi-symbol ones in chunks the venue allows, else one per symbol."""
-        has, symbols = self._exchange.has, list(self._coins)
-        for (method, make), size in ((_MANY[channel], self._profile.chunk), (_ONE[channel], 1)):
-            if has.get(method) is True and (size == 1 or channel not in self._profile.singly):
-                for timeframe in self._wanted.timeframes if channel == "candles" else ("",):
-                    watch = make(self._exchange, timeframe)
-                    for start in range(0, len(symbols), size):
-                        yield _Call(channel, tuple(symbols[start : start + size]), watch, timeframe)
-                return
-        self._unavailable(channel, symbols, f"{self.name} has no {channel} channel")
+        """The watch calls of one channel."""
+        exchange, symbols, way = self._exchange, list(self._coins), channel
+        if channel == "candles" and self._builds_candles:
+            return
+        if channel == "quotes":
+            way = source_of_quotes(exchange)
+            if way in self._wanted.channels and way != "quotes":
+                return  # they come with those
+        elif channel not in self._streamed:
+            way = ""
+        if not way:
+            self._unavailable(channel, symbols, f"{self.name} has no {channel} channel")
+            return
+        chunk = 1 if channel in self._profile.singly else self._profile.chunk
+        for timeframe in self._wanted.timeframes if channel == "candles" else ("",):
+            for some, watch in calls(exchange, way, symbols, chunk, timeframe):
+                yield _Call(channel, some, watch, timeframe)
+
+    def _look_into_book(self, symbol: str) -> None:
+        """Its tickers have no bid and ask."""
+        if not has_calls(self._exchange, "book"):
+            self._unavailable("quotes", [symbol], f"{self.name} has no quotes channel")
+            return
+        for some, watch in calls(self._exchange, "book", [symbol], 1):
+            self._group.create_task(self._keep(_Call("quotes", some, watch)))
 
     def _beside(self) -> Iterator[_Call]:
         """The requests that the venue wants beside those of the channels."""
@@ -148,7 +167,7 @@ class Stream:
         answered: Awaitable[Any] = exchange.watch(exchange.urls["api"]["ws"], name, request, name)
         return answered
 
-    async def _keep(self, call: _Call, group: asyncio.TaskGroup) -> None:
+    async def _keep(self, call: _Call) -> None:
         """Keep one watch call standing: it subscribes and carries errors, the data comes through the stores."""
         while True:
             try:
@@ -164,32 +183,7 @@ class Stream:
             self._unavailable(call.channel, call.symbols, failure.reason, call.timeframe)
             return
         for symbol in call.symbols:  # one bad market in a request has the whole request refused
-            group.create_task(self._keep(replace(call, symbols=(symbol,)), group))
+            self._group.create_task(self._keep(replace(call, symbols=(symbol,))))
 
     def _unavailable(self, channel: str, symbols: Iterable[str], reason: str, timeframe: str = "") -> None:
         self._listener.on_unavailable(channel, [self._coins[symbol] for symbol in symbols], reason, timeframe)
-
-
-# channel -> the entry of ccxt's `has`, and how the watch call for some symbols is made from an instance and a timeframe
-_Make = Callable[[Any, str], Watch]
-_MANY: Mapping[str, tuple[str, _Make]] = {
-    "trades": ("watchTradesForSymbols", lambda exchange, _: exchange.watch_trades_for_symbols),
-    "ticker": ("watchTickers", lambda exchange, _: exchange.watch_tickers),
-    "candles": (
-        "watchOHLCVForSymbols",
-        lambda exchange, timeframe: lambda symbols: exchange.watch_ohlcv_for_symbols([[s, timeframe] for s in symbols]),
-    ),
-    "quotes": ("watchBidsAsks", lambda exchange, _: exchange.watch_bids_asks),
-}
-_ONE: Mapping[str, tuple[str, _Make]] = {
-    "trades": ("watchTrades", lambda exchange, _: lambda symbols: exchange.watch_trades(symbols[0])),
-    "ticker": ("watchTicker", lambda exchange, _: lambda symbols: exchange.watch_ticker(symbols[0])),
-    "candles": ("watchOHLCV", lambda exchange, timeframe: lambda symbols: exchange.watch_ohlcv(symbols[0], timeframe)),
-    "quotes": ("watchBidsAsks", lambda exchange, _: exchange.watch_bids_asks),
-}
-
-
-def channels_of(has: Mapping[str, Any]) -> tuple[str, ...]:
-    """The channels that a venue streams, by ccxt's ``has`` table."""
-    methods = {channel: (_MANY[channel][0], _ONE[channel][0]) for channel in _MANY}
-    return tuple(channel for channel, names in methods.items() if any(has.get(name) is True for name in names))

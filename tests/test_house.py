@@ -34,6 +34,7 @@ EXCHANGES: Mapping[str, str] = {
     "past": "past bars over REST, page by page",
     "push": "the stores that ccxt fills and that deliver",
     "fence": "the guard around one ccxt client: bad frames, redirected dials, quiet futures",
+    "channels": "which of ccxt's calls bring a channel, and what stands in for it",
     "delivery": "how what one connection brings reaches the listener",
     "stream": "one connection's life: what it subscribes to, until it ends",
     "aside": "work that would hold up the loop, in a thread",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -42,7 +42,11 @@ class Spoken:
 
 @asynccontextmanager
 async def spoken_of(
-    name: str, ids: Mapping[str, str], url: str = "wss://venue.example/ws", wanted: Iterable[str] = ()
+    name: str,
+    ids: Mapping[str, str],
+    url: str = "wss://venue.example/ws",
+    wanted: Iterable[str] = (),
+    channels: Sequence[str] = ("trades", "ticker", "candles"),
 ) -> AsyncIterator[Spoken]:
     """The stream of the ``wanted`` markets, or all; ``ids``: the listed ones' symbols and what the venue calls them."""
     venue = open_exchange(name)
@@ -50,7 +54,7 @@ async def spoken_of(
     markets = {symbol.partition("/")[0]: symbol for symbol in wanted or ids}
     heard = Heard()
     bars = Bars(name, venue.fetch_candles, heard.on_candle)
-    stream = venue.stream(Subscription(markets, ["trades", "ticker", "candles"]), heard, bars, lambda: None)
+    stream = venue.stream(Subscription(markets, channels), heard, bars, lambda: None)
     try:
         yield Spoken(stream, url, heard)
     finally:
@@ -236,3 +240,60 @@ async def test_coinbaseexchange_tells_the_makers_side() -> None:
         spoken.say({**match, "maker_order_id": "ac928c66", "taker_order_id": "132fb6ae"}, {**match, "trade_id": 11})
         assert [(trade.trade_id, trade.is_buyer_maker) for trade in spoken.heard.trades] == [("10", False)]
         assert len(spoken.heard.bad) == 1
+
+
+# --- best bid and ask, wherever they come from ------------------------------------------------------------------------
+
+
+def coinbase_ticker(**changes: Any) -> dict[str, Any]:
+    ticker = {"type": "ticker", "product_id": "BTC-USD", "price": "1500.5", "best_bid": "1500", "best_ask": "1501"}
+    events = [{"type": "update", "tickers": [{**ticker, "best_bid_quantity": "2", **changes}]}]
+    frame = {"channel": "ticker_batch", "timestamp": "2023-02-09T20:30:37.167359596Z", "sequence_num": 0}
+    return {**frame, "events": events}
+
+
+@pytest.mark.parametrize("channels", [["quotes"], ["ticker", "quotes"], ["ticker"]])
+async def test_quotes_come_with_the_tickers_where_nothing_else_brings_them(channels: list[str]) -> None:
+    async with spoken_of("coinbase", {"BTC/USD": "BTC-USD"}, channels=channels) as spoken:
+        spoken.say(coinbase_ticker())
+        quotes = [(quote.bid, quote.bid_size, quote.ask, quote.ask_size) for quote in spoken.heard.quotes]
+        assert quotes == [(1500.0, 2.0, 1501.0, 0.0)] * ("quotes" in channels)
+        assert len(spoken.heard.tickers) == ("ticker" in channels)
+        assert spoken.heard.bad == []
+
+
+async def test_tickers_without_bid_and_ask_lead_to_the_order_book_once() -> None:
+    async with spoken_of("coinbase", {"BTC/USD": "BTC-USD"}, channels=["quotes"]) as spoken:
+        asked: list[str] = []
+        spoken.stream._delivery.on_no_quote = asked.append
+        spoken.say(*[coinbase_ticker(best_bid=None)] * 3)
+        assert asked == ["BTC/USD"]
+        assert spoken.heard.bad == []
+
+
+async def test_kraken_keeps_its_quotes_among_the_tickers() -> None:
+    url = "wss://ws.kraken.com/v2"
+    async with spoken_of("kraken", {"BTC/USD": "XBTUSD"}, url, channels=["quotes"]) as spoken:
+        row = {"symbol": "BTC/USD", "bid": 0.1, "bid_qty": 740.0, "ask": 0.2, "ask_qty": 740.0, "last": 0.15}
+        spoken.say({"channel": "ticker", "type": "update", "data": [row]})
+        assert [(quote.bid, quote.ask) for quote in spoken.heard.quotes] == [(0.1, 0.2)]
+        assert spoken.heard.tickers == []
+
+
+async def test_an_order_book_is_a_quote_whenever_its_top_changes() -> None:
+    """ccxt changes its books in place and resolves them; nobody need wake for that."""
+    async with spoken_of("upbit", {"BTC/KRW": "KRW-BTC"}, channels=["quotes"]) as spoken:
+        future = spoken.client.future("orderbook:BTC/KRW")
+
+        def book(*bids: float) -> dict[str, Any]:
+            units = [{"ask_price": 10.5, "ask_size": 3, "bid_price": bid, "bid_size": 2} for bid in bids]
+            frame = {"type": "orderbook", "code": "KRW-BTC", "timestamp": now_ms(), "stream_type": "SNAPSHOT"}
+            return {**frame, "orderbook_units": units}
+
+        spoken.say(book(9.0, 8.0), book(9.0, 7.0), book(9.5, 9.0))
+        assert [(quote.bid, quote.bid_size, quote.ask) for quote in spoken.heard.quotes] == [
+            (9, 2, 10.5),
+            (9.5, 2, 10.5),
+        ]
+        assert not future.done()
+        assert spoken.heard.bad == []

@@ -1,0 +1,195 @@
+"""Every ccxt.pro module keeps what comes in the way that the push delivery builds on, or stands in the table.
+
+Read from ccxt's source: a new version that keeps something otherwise fails here, with the name of the module.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Container, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ccxt.pro
+import pytest
+
+from exchanges.channels import CHANNELS, STAND_INS, StandIn, has_calls, source_of_quotes, streamed
+
+STORES = {"trades": "trades", "ticker": "tickers", "candles": "ohlcvs", "quotes": "bidsasks"}
+FINDS = ("safe_value", "safe_list")  # what finds a list in a dict; safe_dict does not
+Function = ast.FunctionDef
+
+
+@cache
+def exchanges() -> Mapping[str, Any]:
+    return {name: getattr(ccxt.pro, name)() for name in ccxt.pro.exchanges}
+
+
+@cache
+def functions_of(module: str) -> Mapping[str, Function]:
+    tree = ast.parse(Path(str(sys.modules[module].__file__)).read_text())
+    return {node.name: node for node in ast.walk(tree) if isinstance(node, Function)}
+
+
+@cache
+def handlers(name: str, store: str) -> tuple[Function, ...]:
+    """The functions of a module, inherited ones included, that handle what comes for ``exchange.<store>``."""
+    found: dict[str, Function] = {}
+    for base in type(exchanges()[name]).__mro__:
+        if base.__module__.startswith("ccxt.pro."):
+            found = {**functions_of(base.__module__), **found}
+    return tuple(
+        function
+        for function in found.values()
+        if function.name.startswith("handle_") and "unsub" not in function.name and "un_sub" not in function.name
+        if any(is_store(node, store) for node in ast.walk(function))
+    )
+
+
+def is_store(node: ast.AST, store: str) -> bool:
+    """``self.<store>``"""
+    return isinstance(node, ast.Attribute) and node.attr == store and ast.unparse(node.value) == "self"
+
+
+def reaches(node: ast.expr, store: str, names: Container[str] = ()) -> bool:
+    """Whether an expression gives what is in the store, or has one of ``names``.
+
+    By subscripts, or by a function that finds it; a list is not found by safe_dict.
+    """
+    if is_store(node, store) or (isinstance(node, ast.Name) and node.id in names):
+        return True
+    if isinstance(node, ast.Subscript):
+        return reaches(node.value, store, names)
+    if isinstance(node, ast.IfExp):
+        return reaches(node.body, store, names) or reaches(node.orelse, store, names)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        dicts = store == "ohlcvs" and node.func.attr == "safe_dict" and is_store(node.args[0], store)
+        return (dicts or node.func.attr in FINDS) and reaches(node.args[0], store, names)
+    return False
+
+
+def names_in(function: Function, store: str) -> set[str]:
+    """The names under which a function has what the store holds."""
+    names: set[str] = set()
+    for _ in range(3):  # one name leads to the next
+        names |= {
+            target.id
+            for target, value in assigned(function)
+            if isinstance(target, ast.Name) and reaches(value, store, names)
+        }
+    return names
+
+
+def assigned(function: Function) -> Iterator[tuple[ast.expr, ast.expr]]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign):
+            yield from ((target, node.value) for target in node.targets)
+
+
+def appends(function: Function, store: str, names: set[str]) -> bool:
+    calls = (node.func for node in ast.walk(function) if isinstance(node, ast.Call))
+    attributes = (call for call in calls if isinstance(call, ast.Attribute))
+    return any(call.attr == "append" and reaches(call.value, store, names) for call in attributes)
+
+
+def faults(name: str, channel: str) -> set[str]:
+    """What of the assumptions does not hold for a channel of a module."""
+    store = STORES[channel]
+    found = set()
+    delivers = False
+    for function in handlers(name, store):
+        names = names_in(function, store)
+        for target, _ in assigned(function):
+            if is_store(target, store):
+                found.add("replaces the whole store")
+            if isinstance(target, ast.Subscript) and is_store(target.value, store):
+                delivers = delivers or channel in ("ticker", "quotes")
+                if channel == "ticker" and "bid" in function.name and "ticker" not in function.name:
+                    found.add("keeps bid and ask as tickers")
+            elif isinstance(target, ast.Subscript) and channel == "ticker" and reaches(target.value, store):
+                found.add("changes a ticker that is kept")
+            elif channel == "candles" and isinstance(target, ast.Subscript) and ast.unparse(target.value) in names:
+                last_one = isinstance(target.slice, ast.BinOp | ast.UnaryOp)  # and not that of a timeframe
+                found |= {"changes a bar in place"} if last_one else set()
+        if appends(function, store, names):
+            delivers = delivers or channel in ("trades", "candles")
+        if channel == "candles" and any(
+            isinstance(n, ast.Constant) and n.value == "unknown" for n in ast.walk(function)
+        ):
+            found.add("keeps all timeframes together")
+        if channel == "trades" and "self.options['watchTrades']" in ast.unparse(function):
+            found.add("takes the market from its options")
+    if not delivers:
+        found.add("keeps nothing")
+    return found
+
+
+# what a fault calls for; None: it does no harm
+REMEDIES: Mapping[tuple[str, str], StandIn | None] = {
+    ("trades", "takes the market from its options"): StandIn.NOTHING,
+    ("candles", "keeps nothing"): StandIn.TRADES,
+    ("candles", "keeps all timeframes together"): StandIn.TRADES,
+    ("candles", "changes a bar in place"): StandIn.TRADES,
+    ("ticker", "changes a ticker that is kept"): StandIn.UNSTAMPED,
+    ("ticker", "keeps bid and ask as tickers"): None,  # rows without a last price are no prices
+    ("quotes", "keeps nothing"): StandIn.TICKERS,
+}
+
+
+def test_what_ccxt_keeps_otherwise_stands_in_the_table_and_nothing_else() -> None:
+    found = {
+        (name, channel): REMEDIES[channel, fault]
+        for name, exchange in exchanges().items()
+        for channel in CHANNELS
+        if has_calls(exchange, channel)
+        for fault in faults(name, channel)
+    }
+    needed = {key: remedy for key, remedy in found.items() if remedy is not None}
+    only_quotes = {key: remedy for key, remedy in STAND_INS.items() if key == ("nado", "ticker")}
+    assert needed | only_quotes == STAND_INS
+
+
+def test_a_ticker_channel_that_stands_as_not_to_be_had_has_bid_and_ask_only() -> None:
+    for (name, channel), remedy in STAND_INS.items():
+        if channel == "ticker" and remedy is StandIn.NOTHING:
+            assert {function.name for function in handlers(name, "tickers")} <= {
+                "handle_bid_ask",
+                "handle_all_bids_asks",
+            }
+
+
+def test_every_module_streams_prices() -> None:
+    """Trades, or at least tickers."""
+    without = {name for name, exchange in exchanges().items() if not {"trades", "ticker"} & set(streamed(exchange))}
+    assert without == set()
+
+
+def test_every_module_has_quotes_from_somewhere() -> None:
+    assert {source_of_quotes(exchange) for exchange in exchanges().values()} == {"quotes", "ticker", "book"}
+
+
+def test_no_module_keeps_its_stores_elsewhere() -> None:
+    """They are attributes of the instance, so that ours can take their place."""
+    for name, exchange in exchanges().items():
+        for store in STORES.values():
+            assert type(vars(exchange)[store]) is dict, (name, store)
+
+
+@pytest.mark.parametrize(
+    ("source", "channel", "fault"),
+    [
+        ("stored = self.safe_dict(self.trades, symbol)\nstored.append(1)", "trades", "keeps nothing"),
+        ("self.trades = {}", "trades", "replaces the whole store"),
+        ("self.tickers[s] = t\nself.tickers[s]['timestamp'] = 1", "ticker", "changes a ticker that is kept"),
+        ("stored = self.safe_value(self.ohlcvs[s], tf)\nstored[-1] = row", "candles", "changes a bar in place"),
+    ],
+)
+def test_the_reader_sees_what_breaks_the_delivery(
+    source: str, channel: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = "".join(f"    {line}\n" for line in source.splitlines())
+    (function,) = ast.parse(f"def handle_it(self):\n{body}").body
+    monkeypatch.setattr("tests.exchanges.test_modules.handlers", lambda name, store: (function,))
+    assert fault in faults("any", channel)
