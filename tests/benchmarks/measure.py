@@ -21,6 +21,7 @@ from .readers import Reader
 ROOT = Path(__file__).parents[2]
 WARM_UP = 5_000  # trades before anything is measured
 STARTING = 60.0  # seconds that a reader may take until it has subscribed to every coin
+SENDING = 600.0  # seconds in which the slowest reader takes what is sent
 LOOK_EVERY = 0.1  # seconds between two looks at how far it is
 BUSY = 0.3  # of a core: less is rest
 PATIENCE = 1.0  # seconds of rest without a trade after which the others are lost
@@ -174,7 +175,7 @@ async def measure(reader: Reader, venue: str, python: str, phases: Sequence[Phas
                 await subscribed(sender, client)
                 for phase in (Phase(WARM_UP, 0), *phases):
                     before = await client.ask("look")
-                    notes.append(await sender.ask(f"{phase.trades} {phase.rate}"))
+                    notes.append(await sender.ask(f"{phase.trades} {phase.rate}", SENDING))
                     after = await received(client, before["trades"], phase.trades)
                     cpus.append(after["cpu"] - before["cpu"])
                 client.tell(f"dump {dump}")
