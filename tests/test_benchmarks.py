@@ -45,7 +45,7 @@ def test_the_report_names_what_was_left_out_and_judges_only_what_ran() -> None:
     phases = [FULL, Phase(4, 5_000)]
     runs = {name: [[run(speed), run(5_000, phases[1])]] for name, speed in (("feed", 80.0), ("ccxt", 10.0))}
     text = report("binance", runs, phases, {"cryptofeed": "no network"})
-    assert "| **Market Feed** against ccxt.pro loops: trades/s | at least 5 x | 8.00 x | 8.00 x |" in text
+    assert "against ccxt.pro loops: trades/s | at least 5 x | 8.00 x | 8.00 x |" in text
     assert "Left out: cryptofeed 2.4.1: no network." in text
     assert "against cryptofeed" not in text
 

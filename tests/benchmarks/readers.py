@@ -23,13 +23,17 @@ BOTH = ("binance", "bybit")
 UNICORN = "unicorn-binance-websocket-api==2.16.1"
 PICOWS = "picows==2.3.1"
 
+
+def _ours(name: str, label: str, **options: Any) -> Reader:
+    """This project; ``options`` as below ``exchanges`` in settings.yaml."""
+    return Reader(name, label, "market_feed", {"options": {"market_cache": False, **options}}, venues=BOTH)
+
+
 READERS: Mapping[str, Reader] = {
     reader.name: reader
     for reader in (
-        Reader("feed", "**Market Feed**", "market_feed", venues=BOTH),
-        Reader(
-            "hotpath-off", "Market Feed, `hotpath: false`", "market_feed", {"options": {"hotpath": False}}, venues=BOTH
-        ),
+        _ours("feed", "**Market Feed**, plain install", transport="aiohttp"),
+        _ours("hotpath-off", "Market Feed, `hotpath: false`", transport="aiohttp", hotpath=False),
         Reader("ccxt", "ccxt.pro loops", "ccxt_loops", venues=BOTH),
         Reader("cryptofeed", "cryptofeed 2.4.1", "cryptofeed", needs=("cryptofeed==2.4.1", "uvloop==0.23.0")),
         Reader("unicorn", "unicorn 2.16.1 (raw dicts)", "unicorn", needs=(UNICORN,)),
