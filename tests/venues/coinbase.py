@@ -6,15 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import MINUTE, Bar, Day, Deal, iso, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, rest_bar, rest_day
+from tests.venues.wire import SILENT, Frame, Laws, Topic, Wire
 
 LAWS = Laws(messages=(8, 1.0), subscribe_within=5.0, wanted=("heartbeats",))
 LACKS = frozenset({"candles"})
+MISSING = {"test_a_coin_that_is_refused_takes_no_other_along": SILENT}
 SENDS_OLD_TRADES = True
 REFUSES_WHOLE = True
 GREETING: Sequence[Frame] = ()
-IDS = {"BTC": "BTC-USDT", "ETH": "ETH-USDT", "SOL": "SOL-USD"}  # as they stream: -USDC is -USD under another name
+# as they stream: -USDC is -USD under another name
+IDS = {coin: f"{coin}-USD" for coin in LISTED} | {"BTC": "BTC-USDT", "ETH": "ETH-USDT"}
 _LISTED = (*IDS.values(), "SOL-USDC")
 _CHANNELS = {"market_trades": "trades", "ticker_batch": "ticker", "heartbeats": "heartbeats"}
 _PRODUCTS = "/api/v3/brokerage/market/products"

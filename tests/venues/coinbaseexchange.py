@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tests.venues.market import COINS, MINUTE, Bar, Day, Deal, iso, ms, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, ms, rest_bar, rest_day
+from tests.venues.wire import NOT_AGAIN, Frame, Laws, Topic, Wire
 
 LAWS = Laws(messages=(100, 1.0), dials=(8, 1.0), subscribe_within=5.0)
 LACKS = frozenset({"candles"})
+MISSING = {"test_a_coin_that_is_refused_takes_no_other_along": NOT_AGAIN}
 SENDS_OLD_TRADES = True
 REFUSES_WHOLE = True
 GREETING: Sequence[Frame] = ()
@@ -21,9 +22,9 @@ _CHANNELS = {"matches": "trades", "ticker": "ticker"}
 
 def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     if path == "/products":
-        return [_product(coin) for coin in COINS]
+        return [_product(coin) for coin in LISTED]
     if path == "/products/spark-lines":
-        return {f"{coin}-USD": [_spark(coin, hour) for hour in range(3)] for coin in COINS}
+        return {f"{coin}-USD": [_spark(coin, hour) for hour in range(3)] for coin in LISTED}
     product, _, what = path.removeprefix("/products/").partition("/")
     coin = product.partition("-")[0]
     if what == "candles":

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tests.venues.market import COINS, MINUTE, Bar, Day, Deal, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.wire import NOT_AGAIN, Frame, Laws, Topic, Wire
 
 LAWS = Laws(paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws/v4/"))
 LACKS = frozenset({"timestamp"})
+MISSING = {"test_a_coin_that_is_refused_takes_no_other_along": NOT_AGAIN}
 SENDS_OLD_TRADES = False
 REFUSES_WHOLE = True
 GREETING: Sequence[Frame] = ()
@@ -19,12 +20,12 @@ _CHANNELS = {"spot.trades": "trades", "spot.tickers": "ticker", "spot.candlestic
 
 def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     if path == "/api/v4/spot/currency_pairs":
-        return [_market(coin) for coin in COINS]
+        return [_market(coin) for coin in LISTED]
     if path == "/api/v4/margin/currency_pairs":
         return [{"id": "BTC_USDT", "base": "BTC", "quote": "USDT", "leverage": 10, "min_base_amount": "0.0001",
                  "min_quote_amount": "1", "max_quote_amount": "1000000", "status": 1}]  # fmt: skip
     if path == "/api/v4/spot/tickers":
-        return [_day(rest_day(coin, 0)) for coin in COINS]
+        return [_day(rest_day(coin, 0)) for coin in LISTED]
     coin = query.get("currency_pair", "").partition("_")[0]
     if path == "/api/v4/spot/candlesticks":
         first = int(query["from"]) * 1000

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 COINS = ("BTC", "ETH", "SOL")
+LISTED = (
+    *COINS, "BNB", "XRP", "DOGE", "ADA", "AVAX", "LINK", "DOT", "POL", "UNI", "ATOM", "LTC", "ETC", "NEAR", "APT",
+    "ARB", "OP", "INJ",
+)  # fmt: skip
 CHANNELS = ("trades", "ticker", "candles")
 MINUTE = 60_000
-PRICES = {"BTC": 64_000.0, "ETH": 3_200.0, "SOL": 150.0}
+PRICES = dict.fromkeys(LISTED, 10.0) | {"BTC": 64_000.0, "ETH": 3_200.0, "SOL": 150.0}
 REST_FACTOR = 0.9  # of a price that was fetched over REST
 OLD_FACTOR = 0.5  # of a price in the snapshot of old trades
 

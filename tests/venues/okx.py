@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import COINS, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
 from tests.venues.wire import Frame, Laws, Topic, Wire
 
 LAWS = Laws(
@@ -26,9 +26,9 @@ _NAMES = {spelled: channel for channel, spelled in _CHANNELS.items()}
 def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
     now = time_ns() // 1_000_000
     if path == "/api/v5/public/instruments":
-        return _ok([_market(coin) for coin in COINS] if query["instType"] == "SPOT" else [])
+        return _ok([_market(coin) for coin in LISTED] if query["instType"] == "SPOT" else [])
     if path == "/api/v5/market/tickers":
-        return _ok([_day(rest_day(coin, now)) for coin in COINS])
+        return _ok([_day(rest_day(coin, now)) for coin in LISTED])
     if path == "/api/v5/market/candles":
         coin = query["instId"].partition("-")[0]
         first = int(query["before"]) // MINUTE * MINUTE + MINUTE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from time import time_ns
@@ -17,29 +17,21 @@ from feed import Candle, MarketFeed, PriceTick, Settings, TradeEvent
 from feed.settings import Backfill, ExchangeConfig
 from tests.scenarios.support import nothing_left
 from tests.support import Recorder
-from tests.venues.market import CHANNELS, COINS, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Bar, Day, Deal
-from tests.venues.wire import Topic, Wire, options, script, trade_id, venue
+from tests.venues.market import CHANNELS, COINS, LISTED, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Bar, Day, Deal
+from tests.venues.wire import Topic, Wire, names, options, script, trade_id, venue
 
-VENUES = ("okx", "kraken", "coinbase", "coinbaseexchange", "kucoin", "gate")
-SILENT = "ccxt tells nobody that the request was refused"
-MISSING: dict[tuple[str, str], str] = {  # (venue, test) -> what the code can't do yet
-    ("kraken", "test_a_coin_that_is_refused_takes_no_other_along"): SILENT,
-    ("coinbase", "test_a_coin_that_is_refused_takes_no_other_along"): SILENT,
-    ("kucoin", "test_a_coin_that_is_refused_takes_no_other_along"): SILENT,
-    ("gate", "test_a_coin_that_is_refused_takes_no_other_along"): "ccxt does not send a request again",
-    ("coinbaseexchange", "test_a_coin_that_is_refused_takes_no_other_along"): "ccxt does not send a request again",
-}
 AHEAD = 20_000  # ms; however slow the machine, a trade must not be old when it comes, for then it may count as history
 QUIET = {"connecting", "connected"}  # what a feed tells to which nothing but data came
 
 
-@pytest.fixture(params=VENUES)
+@pytest.fixture(params=names())
 def name(request: pytest.FixtureRequest) -> str:
-    """Each venue in turn."""
+    """Each venue in turn; what the code can't do for it yet must fail."""
     venue_name: str = request.param
-    reason = MISSING.get((venue_name, request.node.originalname))
+    missing: Mapping[str, str] = getattr(script(venue_name), "MISSING", {})
+    reason = missing.get(request.node.originalname)
     if reason is not None:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason, run=reason is not SILENT))
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason, run="silence" not in reason))
     return venue_name
 
 
@@ -132,18 +124,24 @@ def _values(trade: TradeEvent) -> tuple[object, ...]:
             trade.backfilled)  # fmt: skip
 
 
+def at(wire: Wire, coins: Collection[str]) -> MarketFeed:
+    """The seed's own use of the feed, but that the venue is on loopback."""
+    rest_url, ws_url = f"http://{wire.address}", f"ws://{wire.address}"
+    config = ExchangeConfig(wire.name, rest_url=rest_url, ws_url=ws_url, options=options(wire.name))
+    return MarketFeed(
+        coins, exchange=wire.name, settings=Settings(exchanges=[config], backfill=Backfill(enabled=False))
+    )
+
+
 @asynccontextmanager
 async def contract(name: str, *refused: str, history: bool = False) -> AsyncIterator[Contract]:
-    """The seed's own use of the feed, at a venue on loopback; connected with one trade of each coin.
+    """A feed that is connected, with one trade of each coin.
 
     ``refused`` coins get the venue's error; ``history``: it has trades from before the subscription.
     """
-    async with venue(name) as wire, nothing_left():
+    async with venue(name) as wire:
         wire.refused.update(refused)
-        rest_url, ws_url = f"http://{wire.address}", f"ws://{wire.address}"
-        at = ExchangeConfig(name, rest_url=rest_url, ws_url=ws_url, options=options(name))
-        settings = Settings(exchanges=[at], backfill=Backfill(enabled=False))
-        feed = MarketFeed(["BTC", "ETH", "SOL"], exchange=name, settings=settings)
+        feed = at(wire, ["BTC", "ETH", "SOL"])
         it = Contract(wire, feed)
         if history:
             it.market.before()
@@ -166,8 +164,8 @@ async def contract(name: str, *refused: str, history: bool = False) -> AsyncIter
 
 
 async def test_trades_arrive_once_each_in_order_and_as_they_were(name: str) -> None:
-    """With several to a message, and heartbeats between them."""
-    async with contract(name) as it:
+    """With several to a message, and heartbeats between them; afterwards nothing is left behind."""
+    async with nothing_left(), contract(name) as it:
         for coin in COINS:
             await it.market.trade(coin, True, False, True)
             await it.wire.say_all(it.wire.script.HEARTBEATS)
@@ -268,6 +266,20 @@ async def test_a_coin_that_is_refused_takes_no_other_along(name: str) -> None:
         it.true()
         await it.got.until(lambda: any(each["coin"] == "ETH" for each in it.got.details("coin_unavailable")))
         assert it.feed.status.connected
+
+
+async def test_the_subscriptions_of_twenty_coins_keep_the_laws(name: str) -> None:
+    async with venue(name) as wire:
+        feed = at(wire, LISTED)
+        wanted = Contract(wire, feed).topics(LISTED)
+        connecting = asyncio.create_task(feed.connect())
+        try:
+            await wire.until_asked(wanted)
+            assert wire.violations == []
+        finally:
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+            await feed.disconnect()
 
 
 def test_the_clients_own_ping_comes_in_time_and_is_answered(name: str) -> None:

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 from time import monotonic
 from typing import Any, Protocol, cast
 
@@ -19,6 +21,8 @@ from tests.venues.market import Bar, Day, Deal
 
 Frame = str | bytes | dict[str, Any] | list[Any]  # the last two are sent as JSON
 Topic = tuple[str, str]  # channel and coin
+SILENT = "a refusal that ccxt passes over in silence needs a deadline"  # the tests concerned would wait for long
+NOT_AGAIN = "ccxt does not send a refused request again, so its coins need to be asked for anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,12 @@ class Script(Protocol):
     def ticker(self, day: Day) -> Iterable[Frame]: ...
 
     def candle(self, bar: Bar) -> Iterable[Frame]: ...
+
+
+def names() -> list[str]:
+    """The venues that have a script: every module here but the harness itself."""
+    modules = {module.name for module in iter_modules([str(Path(__file__).parent)])}
+    return sorted(modules - {"market", "wire"} - {name for name in modules if name.startswith("test_")})
 
 
 def script(name: str) -> Script:
