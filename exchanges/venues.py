@@ -136,7 +136,13 @@ _TABLE: Mapping[str, Profile] = {
             candle_closed=_okx_candle_closed,
             replays_last=True,
         ),
-        Profile("kraken", "kraken", history=_snapshot),
+        Profile(
+            "kraken",
+            "kraken",
+            history=_snapshot,
+            dials=75,  # about 150 per rolling 10 minutes and IP: Kraken, Spot WebSocket FAQ, connection rate limits
+            note="asks for one coin's candles per second",
+        ),
         Profile(
             "coinbase",
             "coinbase",

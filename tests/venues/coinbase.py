@@ -35,7 +35,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
         bars = [rest_bar(coin, first + number * MINUTE) for number in (2, 1, 0)]
         return {"candles": [_bar(bar) for bar in bars]}
     if what == "ticker":
-        rows = [_deal(deal) for deal in reversed(wire.history.get(coin, ()))]
+        rows = [{**_deal(deal), "product_id": product} for deal in reversed(wire.history.get(coin, ()))]
         return {"trades": rows, "best_bid": "", "best_ask": ""}
     return None
 

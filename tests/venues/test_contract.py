@@ -12,13 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from exchanges import open_exchange
+from exchanges import Access, open_exchange
 from feed import Candle, MarketFeed, PriceTick, Settings, TradeEvent
 from feed.settings import Backfill, ExchangeConfig
 from tests.scenarios.support import nothing_left
 from tests.support import Recorder
 from tests.venues.market import CHANNELS, COINS, LISTED, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Bar, Day, Deal
-from tests.venues.wire import Topic, Wire, names, options, script, trade_id, venue
+from tests.venues.wire import SILENT, Topic, Wire, names, options, script, trade_id, venue
 
 AHEAD = 20_000  # ms; however slow the machine, a trade must not be old when it comes, for then it may count as history
 QUIET = {"connecting", "connected"}  # what a feed tells to which nothing but data came
@@ -31,7 +31,7 @@ def name(request: pytest.FixtureRequest) -> str:
     missing: Mapping[str, str] = getattr(script(venue_name), "MISSING", {})
     reason = missing.get(request.node.originalname)
     if reason is not None:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason, run="silence" not in reason))
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason, run=reason is not SILENT))
     return venue_name
 
 
@@ -51,7 +51,7 @@ class Market:
         """Trades from before the subscription, which some venues send then."""
         for coin in COINS:
             self.wire.history[coin] = [
-                Deal(coin, number, PRICES[coin] * OLD_FACTOR, 0.5, False, self.now - 60_000 + number)
+                Deal(coin, number, PRICES[coin] * OLD_FACTOR, 0.5, bool(number % 2), self.now - 60_000 + number)
                 for number in range(6_001, 6_006)
             ]
 
@@ -103,8 +103,7 @@ class Contract:
         for trade in self.got.trades:
             told[trade.coin].append(_values(trade))
         for deal in self.market.deals:
-            spelled = trade_id(name, deal.number)
-            made[deal.coin].append((deal.price, deal.quantity, deal.sold, deal.timestamp, spelled, name, False))
+            made[deal.coin].append(_made(name, deal))
         assert told == made
         for coin in COINS:
             assert {tick.price for tick in self.got.prices if tick.coin == coin} <= self.market.prices(coin)
@@ -131,6 +130,11 @@ def at(wire: Wire, coins: Collection[str]) -> MarketFeed:
     return MarketFeed(
         coins, exchange=wire.name, settings=Settings(exchanges=[config], backfill=Backfill(enabled=False))
     )
+
+
+def _made(name: str, deal: Deal) -> tuple[object, ...]:
+    """What a trade must be told as."""
+    return (deal.price, deal.quantity, deal.sold, deal.timestamp, trade_id(name, deal.number), name, False)
 
 
 @asynccontextmanager
@@ -280,6 +284,22 @@ async def test_the_subscriptions_of_twenty_coins_keep_the_laws(name: str) -> Non
             connecting.cancel()
             await asyncio.gather(connecting, return_exceptions=True)
             await feed.disconnect()
+
+
+async def test_trades_over_rest_are_those_of_the_stream(name: str) -> None:
+    """The same ids, sides and times: what an outage missed is filled with them."""
+    async with venue(name) as wire:
+        market = Market(wire)
+        market.before()
+        access = Access(rest_url=f"http://{wire.address}", options=options(name))
+        session = open_exchange(name, access)
+        try:
+            await session.load()
+            for coin in COINS:
+                told = await session.fetch_trades(coin, session.market(coin))
+                assert [_values(trade) for trade in told] == [_made(name, deal) for deal in wire.history[coin]]
+        finally:
+            await session.close()
 
 
 def test_the_clients_own_ping_comes_in_time_and_is_answered(name: str) -> None:
