@@ -34,6 +34,7 @@ from exchanges.names import exchange_names
 from exchanges.profiles import Access, Profile
 from exchanges.stream import Stream, Subscription
 from exchanges.trades import TradeReader
+from exchanges.transport import transport_for
 from exchanges.venues import profile_of
 
 # ccxt paces requests and subscriptions by the wall clock: set back by an hour, it would hold them for that hour.
@@ -234,6 +235,7 @@ class _Hooks:
     keyless: frozenset[str] = frozenset()
     hotpath = True
     maker_sides = False
+    transport: Any = None
     answered: tuple[int, Any] = (0, {})
 
     def client(self, url: str) -> Any:
@@ -248,6 +250,10 @@ class _Hooks:
         if self.maker_sides:
             row["side"] = _OTHER.get(row["side"])
         return row
+
+    def carry(self, session: Any) -> Any:
+        """What the WebSockets are dialled with, in the place of aiohttp's ``session``."""
+        return session if self.transport is None else self.transport.carry(session, self.ssl_context)  # type: ignore[attr-defined] # ccxt's own
 
     def sign(self, path: str, *args: Any, **kwargs: Any) -> Any:
         if path not in self.keyless:
@@ -285,6 +291,10 @@ def _session(profile: Profile, access: Access) -> Any:
     sandbox = profile.sandbox or bool(options.pop("sandbox", False))
     hotpath = options.pop("hotpath", True) is not False
     options.pop("market_cache", None)
+    try:
+        transport = transport_for(options.pop("transport", None))
+    except ValueError as error:
+        raise Refused(profile.name, str(error)) from None
     exchange = _class(profile.ccxt_id)({"enableRateLimit": True, "timeout": int(access.timeout * 1000)})
     if sandbox:
         if not profile.testnet or not exchange.urls.get("test"):
@@ -303,6 +313,7 @@ def _session(profile: Profile, access: Access) -> Any:
     exchange.keyless = profile.keyless
     exchange.hotpath = hotpath
     exchange.maker_sides = profile.maker_sides
+    exchange.transport = transport
     if access.proxy is not None:
         kinds = ("socksProxy", "wsSocksProxy") if access.proxy.startswith("socks") else ("httpsProxy", "wssProxy")
         for kind in kinds:
@@ -400,6 +411,8 @@ def _seconds(retry_after: Any) -> float | None:
 async def _close(exchange: Any) -> None:
     """Close a ccxt instance within about CLOSE_GRACE seconds: a dead peer never answers the closing handshake."""
     clients = list((exchange.clients or {}).values())
+    if exchange.transport is not None:
+        exchange.transport.hang_up()
     try:
         async with asyncio.timeout(CLOSE_GRACE):
             await exchange.close()
@@ -407,6 +420,8 @@ async def _close(exchange: Any) -> None:
         for client in clients:
             abort(client)
         await exchange.close()
+    for client in clients:
+        abort(client)  # of a dial that came through meanwhile
     _unburden(exchange)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from aiohttp import WSMsgType
 from loguru import logger
 from msgspec import json
 
@@ -44,12 +45,14 @@ def arm(
     timeout: float,
     take: Callable[[str], bool] | None = None,
     on_book: Callable[[Any], bool] = lambda book: False,
+    carry: Callable[[Any], Any] = lambda session: session,
 ) -> None:
     """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
 
     ``timeout``: seconds a dial may take; ccxt counts whole ones. ``take`` is offered each text before ccxt is, and says
     whether it has delivered it; so is ``on_book`` each order book that ccxt has brought up to date. ``on_frame`` is
-    told every frame that was not taken when ccxt is through with it.
+    told every frame that was not taken when ccxt is through with it. ``carry`` makes of ccxt's session
+    the one that dials: :meth:`exchanges.transport.Transport.carry`.
     """
     handle, dispatch, resolve, reject, dial = (
         client.handle_message,
@@ -61,34 +64,51 @@ def arm(
 
     dispatching = False
 
-    def guarded(message: Any) -> None:
+    def offered(text: str) -> bool:
         reading.received_at = time.time_ns()
         reading.frame = None
         reading.delivered = 0
         try:
-            if take is None or type(message.data) is not str or not take(message.data):
-                handle(message)
-        except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue sends; anything may come out
-            _salvage(message, error)
-        if reading.frame is not None:
-            try:
-                on_frame(reading.frame)
-            except Exception as error:  # noqa: BLE001 - it looks into whatever a venue sends
-                on_bad_frame(_sample(message.data, error))
+            return take is not None and take(text)
+        except Exception as error:  # noqa: BLE001 - the listener raised: a trade that it saw is not to come again
+            _salvage(text, error)
+            _through(text)
+            return True
 
-    def _salvage(message: Any, error: Exception) -> None:
+    def handled(message: Any) -> None:
+        reading.received_at = time.time_ns()
+        reading.frame = None
+        reading.delivered = 0
+        try:
+            handle(message)
+        except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue sends; anything may come out
+            _salvage(message.data, error)
+        _through(message.data)
+
+    def guarded(message: Any) -> None:
+        if not (type(message.data) is str and offered(message.data)):
+            handled(message)
+
+    def _salvage(data: Any, error: Exception) -> None:
         logger.opt(exception=error).debug("a frame could not be handled")
         if reading.delivered and reading.frame is None:  # taken, and the listener raised
-            reading.frame = json.decode(message.data)
+            reading.frame = json.decode(data)
         # ccxt's handlers take the rows of a "data" list as they stand (read: Bybit, HashKey): the first ones are out
         rows = list(in_rows(reading.frame))[reading.delivered :]
         if not rows:
-            on_bad_frame(_sample(message.data, error))
+            on_bad_frame(_sample(data, error))
         for row in rows:
             try:
                 dispatch(client, row)
             except Exception as row_error:  # noqa: BLE001 - as above
                 on_bad_frame(_sample(row["data"], row_error))
+
+    def _through(data: Any) -> None:
+        if reading.frame is not None:
+            try:
+                on_frame(reading.frame)
+            except Exception as error:  # noqa: BLE001 - it looks into whatever a venue sends
+                on_bad_frame(_sample(data, error))
 
     def noted(client: Any, frame: Any) -> None:
         nonlocal dispatching
@@ -110,15 +130,29 @@ def arm(
             on_bad_frame(_sample(reading.frame, error))
         return reject(error, message_hash)
 
-    client.receive_loop = _drained(client)
+    drained = _drained(client)
+
+    def received(message: Any) -> None:
+        if message.type is WSMsgType.CLOSED:
+            client.on_close(message.data)
+        else:
+            guarded(message)
+
+    def receive_loop() -> None:
+        begin = getattr(client.connection, "begin", None)
+        if begin is None:  # aiohttp's
+            drained()
+        else:
+            begin(received, handled, offered if take is not None else None)
+
+    client.receive_loop = receive_loop
     client.handle_message = guarded
     client.reject = addressed
     client.on_message_callback = noted
     client.resolve = quiet
     client.connectionTimeout = math.ceil(timeout) * 1000
     client.maxPingPongMisses = math.inf  # counted on the wall clock, which may step: the feed times silence
-    if ws_url is not None:
-        client.create_connection = lambda session: dial(_Redirected(session, ws_url))
+    client.create_connection = lambda session: dial(_redirected(carry(session), ws_url))
 
 
 def _drained(client: Any) -> Callable[[], None]:
@@ -163,6 +197,10 @@ class _Redirected:
         return self._session.ws_connect(redirect(url, self._target), **options)
 
 
+def _redirected(session: Any, target: str | None) -> Any:
+    return session if target is None else _Redirected(session, target)
+
+
 def redirect(url: str, target: str | None) -> str:
     """``url`` with the scheme and host of ``target``; unchanged where there is none."""
     if target is None:
@@ -179,7 +217,8 @@ def _sample(data: Any, error: Exception) -> str:
 
 def abort(client: Any) -> None:
     """Drop the client's TCP connection at once, without a close handshake that a dead peer would never answer."""
-    connection = getattr(client.connection, "_conn", None)
-    transport = getattr(connection, "transport", None)
-    if transport is not None:
-        transport.abort()
+    connection = client.connection
+    aiohttps = getattr(getattr(connection, "_conn", None), "transport", None)
+    end = getattr(connection, "abort", None) or getattr(aiohttps, "abort", None)
+    if end is not None:
+        end()

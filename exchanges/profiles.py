@@ -63,7 +63,8 @@ class Access:
 
     ``rest_url`` and ``ws_url`` replace the scheme and host of every address. ``options`` are handed to ccxt as they
     are, but for ``sandbox: true``, which asks for the venue's testnet, ``hotpath: false``, which has ccxt read every
-    frame, and ``market_cache``, which says whether the list of markets is kept on disk (exchanges.market_cache).
+    frame, ``transport: aiohttp`` or ``picows`` (exchanges.transport), and ``market_cache``, which says whether the list
+    of markets is kept on disk (exchanges.market_cache).
     """
 
     market_type: str = "spot"

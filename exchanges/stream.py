@@ -127,7 +127,16 @@ class Stream:
                 self._on_going_down()
 
         exchange.on_new_client = lambda client: arm(
-            client, reading, latest, listener.on_bad_frame, on_frame, ws_url, timeout, take, delivery.on_book
+            client,
+            reading,
+            latest,
+            listener.on_bad_frame,
+            on_frame,
+            ws_url,
+            timeout,
+            take,
+            delivery.on_book,
+            exchange.carry,
         )
 
     def _calls(self, channel: str) -> Iterator[_Call]:

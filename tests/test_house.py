@@ -33,6 +33,8 @@ EXCHANGES: Mapping[str, str] = {
     "bars": "every bar of one venue, over all its connections: tracked, built from trades, mended",
     "past": "past bars over REST, page by page",
     "push": "the stores that ccxt fills and that deliver",
+    "websocket": "a WebSocket over picows, as ccxt's client needs it",
+    "transport": "what carries the WebSockets: aiohttp, or picows where it can",
     "fence": "the guard around one ccxt client: bad frames, redirected dials, quiet futures",
     "channels": "which of ccxt's calls bring a channel, and what stands in for it",
     "delivery": "how what one connection brings reaches the listener",

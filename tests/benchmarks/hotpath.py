@@ -1,6 +1,6 @@
 """What the hot path saves: a whole feed with it, without it, and plain ccxt.pro loops, in interleaved runs.
 
-    python -m tests.benchmarks.hotpath [--venue binance] [--trades 100000] [--rounds 5]
+    python -m tests.benchmarks.hotpath [--venue binance] [--trades 100000] [--rounds 5] [--transport picows] [--uvloop]
 
 The simulator sends a burst on twenty coins from a process of its own; each reader runs in a fresh process, with trades
 and prices subscribed, and is timed from the first trade of the burst to the last. CPU is the reader's alone, per trade
@@ -18,6 +18,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any
 
 import ccxt.pro
@@ -45,9 +46,12 @@ async def send(venue: str) -> None:
             await simulator[venue].burst(int(line))
 
 
-async def read_feed(venue: str, urls: list[str], hotpath: bool, count: Count, run: Awaitable[None]) -> None:
+async def read_feed(
+    venue: str, urls: list[str], hotpath: bool, transport: str, count: Count, run: Awaitable[None]
+) -> None:
     rest_url, ws_url = urls
-    access = ExchangeConfig(venue, rest_url=rest_url, ws_url=ws_url, options={"hotpath": hotpath})
+    options = {"hotpath": hotpath, "transport": transport}
+    access = ExchangeConfig(venue, rest_url=rest_url, ws_url=ws_url, options=options)
     settings = Settings(coins=[CoinConfig(coin) for coin in DEFAULT_COINS], exchanges=[access])
     feed = MarketFeed(settings=settings)
     feed.subscribe_trades(lambda trade: count(1))
@@ -113,7 +117,8 @@ async def read(mode: str, venue: str, urls: list[str], trades: int) -> None:
     if mode == "ccxt":
         await read_ccxt(venue, urls, count, run())
     else:
-        await read_feed(venue, urls, mode == "hot", count, run())
+        path, _, transport = mode.partition("-")
+        await read_feed(venue, urls, path == "hot", transport, count, run())
     measured = max(seen - WARM_UP, 1)
     figures = {"rate": measured / (last - first), "cpu": (cpu_last - cpu_first) / max(measured, trades) * 1e6}
     print(json.dumps({**figures, "lost": max(0, WARM_UP + trades - seen)}), flush=True)
@@ -124,12 +129,13 @@ def started(*args: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def measure(mode: str, venue: str, trades: int) -> dict[str, Any]:
+def measure(mode: str, venue: str, trades: int, uvloop: bool) -> dict[str, Any]:
     with started("--send", "--venue", venue) as sender:
         assert sender.stdin is not None
         assert sender.stdout is not None
         urls = sender.stdout.readline()
-        reader = started("--read", mode, "--urls", urls, "--venue", venue, "--trades", str(trades))
+        loop = ["--uvloop"] if uvloop else []
+        reader = started("--read", mode, "--urls", urls, "--venue", venue, "--trades", str(trades), *loop)
         assert reader.stdout is not None
         reader.stdout.readline()
         sender.stdin.write(f"{WARM_UP}\n{trades}\n")
@@ -146,6 +152,8 @@ def main() -> None:
     parser.add_argument("--trades", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--modes", default="hot,off,ccxt")
+    parser.add_argument("--transport", default="picows,aiohttp", help="of the feed: one, or several to compare")
+    parser.add_argument("--uvloop", action="store_true", help="the readers run on uvloop, which must be installed")
     parser.add_argument("--send", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--read", help=argparse.SUPPRESS)
     parser.add_argument("--urls", help=argparse.SUPPRESS)
@@ -153,20 +161,27 @@ def main() -> None:
     if args.send:
         asyncio.run(send(args.venue))
     elif args.read:
-        asyncio.run(read(args.read, args.venue, json.loads(args.urls), args.trades))
+        reading = read(args.read, args.venue, json.loads(args.urls), args.trades)
+        with asyncio.Runner(loop_factory=import_module("uvloop").new_event_loop if args.uvloop else None) as runner:
+            runner.run(reading)
     else:
-        modes = args.modes.split(",")
+        transports = args.transport.split(",")
+        modes = [
+            mode
+            for path in args.modes.split(",")
+            for mode in ([path] if path == "ccxt" else [f"{path}-{transport}" for transport in transports])
+        ]
         runs: dict[str, list[dict[str, Any]]] = {mode: [] for mode in modes}
         for _ in range(args.rounds):
             for mode in modes:
-                runs[mode].append(measure(mode, args.venue, args.trades))
+                runs[mode].append(measure(mode, args.venue, args.trades, args.uvloop))
         reference = statistics.median(run["cpu"] for run in runs[modes[-1]])
         print(f"{args.venue}, {args.trades:,} trades on {len(DEFAULT_COINS)} coins, medians of {args.rounds}")
-        print("reader   trades/s   CPU µs/trade   CPU against the last   lost")
+        print("reader        trades/s   CPU µs/trade   CPU against the last   lost")
         for mode, measured in runs.items():
             rate, cpu = (statistics.median(run[key] for run in measured) for key in ("rate", "cpu"))
             lost = sum(run["lost"] for run in measured)
-            print(f"{mode:6} {rate:10,.0f} {cpu:14.1f} {reference / cpu:21.1f}x {lost:6}")
+            print(f"{mode:12} {rate:10,.0f} {cpu:14.1f} {reference / cpu:21.1f}x {lost:6}")
 
 
 if __name__ == "__main__":

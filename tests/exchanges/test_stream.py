@@ -36,8 +36,18 @@ def simulated(simulator: Simulator) -> Simulated:
 
 
 @pytest.fixture
-async def venue(simulator: Simulator, simulated: Simulated) -> AsyncIterator[Venue]:
-    async with opened(simulated.name, simulator) as venue:
+def transport(request: pytest.FixtureRequest) -> str | None:
+    """By default the one that a user gets; tests of what depends on it run on both."""
+    return getattr(request, "param", None)
+
+
+on_both = pytest.mark.parametrize("transport", [None, "aiohttp"], indirect=True)
+
+
+@pytest.fixture
+async def venue(simulator: Simulator, simulated: Simulated, transport: str | None) -> AsyncIterator[Venue]:
+    options = {} if transport is None else {"transport": transport}
+    async with opened(simulated.name, simulator, options=options) as venue:
         yield venue
 
 
@@ -186,6 +196,7 @@ async def test_one_bad_row_of_a_frame_costs_none_of_its_neighbours() -> None:
             assert not running.task.done()
 
 
+@on_both
 async def test_a_burst_arrives_complete_and_leaves_nothing_behind(venue: Venue, simulated: Simulated) -> None:
     """50,000 trades on five coins with tickers and candles between them: nothing that ccxt keeps has grown."""
     coins = list(DEFAULT_COINS)[:5]
@@ -219,6 +230,7 @@ def kept(exchange: Any) -> dict[str, int]:
     }
 
 
+@on_both
 async def test_malformed_frames_cost_themselves_alone(venue: Venue, simulated: Simulated) -> None:
     async with streaming(venue, ["BTC", "ETH"]) as running:
         await running.until(carries(simulated, 2))
@@ -233,6 +245,7 @@ async def test_malformed_frames_cost_themselves_alone(venue: Venue, simulated: S
 # --- ending -----------------------------------------------------------------------------------------------------------
 
 
+@on_both
 @pytest.mark.parametrize("status", [403, 451])
 async def test_an_upgrade_that_shuts_this_place_out_is_blocked(venue: Venue, simulated: Simulated, status: int) -> None:
     await venue.load()
@@ -246,6 +259,7 @@ async def test_an_upgrade_that_shuts_this_place_out_is_blocked(venue: Venue, sim
     assert len(simulated.dials) == 1
 
 
+@on_both
 @pytest.mark.parametrize(("status", "retry_after"), [(429, 17.0), (418, 90.0), (429, None), (503, None), (500, None)])
 async def test_an_upgrade_that_is_refused_for_now_says_for_how_long(
     venue: Venue, simulated: Simulated, status: int, retry_after: float | None
@@ -306,6 +320,7 @@ async def test_a_dial_that_nobody_answers_is_given_up_in_time(venue: Venue) -> N
     assert "time" in error.reason.lower()
 
 
+@on_both
 async def test_closing_leaves_nothing_behind(venue: Venue, simulated: Simulated) -> None:
     await venue.load()
     before = asyncio.all_tasks()
@@ -314,6 +329,7 @@ async def test_closing_leaves_nothing_behind(venue: Venue, simulated: Simulated)
     await until(lambda: asyncio.all_tasks() <= before and not simulated.connections)
 
 
+@on_both
 async def test_closing_is_bounded_whatever_the_peer_does(venue: Venue) -> None:
     """One that is gone answers no closing handshake; aiohttp alone would wait for it for ten seconds."""
     await venue.load()
@@ -327,7 +343,7 @@ async def test_closing_is_bounded_whatever_the_peer_does(venue: Venue) -> None:
         return socket
 
     async with served(web.get("/{path:.*}", deaf)) as at:
-        venue.access = Access(ws_url=f"ws://{at}", timeout=5)
+        venue.access = replace(venue.access, ws_url=f"ws://{at}")
         async with streaming(venue, ["BTC"]) as running:
             async with asyncio.timeout(5):
                 await upgraded.wait()
