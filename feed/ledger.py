@@ -36,7 +36,7 @@ class Ledger:
             bars.closed[opened] = replace(candle)
             if len(bars.closed) > CLOSED_BARS:
                 del bars.closed[min(bars.closed)]
-                bars.begun = min(bars.closed)
+                bars.begun = max(bars.begun, min(bars.closed))
             if bars.current is not None and bars.current.timestamp <= opened:
                 bars.current = None
         elif bars.current is None or bars.current.timestamp <= opened:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from exchanges.bars import AT_ONCE, Bars
-from exchanges.events import Candle
+from exchanges.events import Candle, TradeEvent
 
 MINUTE = 60_000
 OPENED = 1_700_000_040_000
+FIRST = 27_000_000  # minutes since the epoch
 
 
 async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
@@ -43,4 +46,56 @@ async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
     assert {(bar.coin, bar.timestamp, bar.volume, bar.closed) for bar in mended} == {
         (coin, OPENED, 5.0, True) for coin in coins.values()
     }
+    await bars.end()
+
+
+def row(minute: int) -> list[float]:
+    return [(FIRST + minute) * MINUTE, 2.0, 3.0, 1.0, 2.0, 5.0]
+
+
+class Delivered:
+    """What is mended, from a record in which every minute is."""
+
+    def __init__(self) -> None:
+        self.candles: list[Candle] = []
+        self.came = asyncio.Event()
+
+    async def fetch(self, symbol: str, timeframe: str, since: int) -> list[Any]:
+        return [row(since // MINUTE - FIRST + number) for number in range(10)]
+
+    def deliver(self, candle: Candle) -> None:
+        self.candles.append(candle)
+        self.came.set()
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
+async def test_a_bar_that_ends_between_history_and_the_first_frame_is_not_missed(native: bool) -> None:
+    """History ends with minute 0, the stream begins in minute 2: minute 1 is fetched."""
+    mended = Delivered()
+    bars = Bars("one", mended.fetch, mended.deliver)
+    number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
+    bars.known("BTC/USDT", "1m", FIRST * MINUTE)
+    if native:
+        bars.on_row("BTC/USDT", "1m", row(2), 0, False)
+    else:
+        trade = TradeEvent("BTC", 2.0, 1.0, False, (FIRST + 2) * MINUTE + 5)
+        bars.on_trade(number, "BTC/USDT", ["1m"], trade)
+    async with asyncio.timeout(10):
+        await mended.came.wait()
+    await bars.end()
+    assert [candle.timestamp // MINUTE - FIRST for candle in mended.candles] == [1]
+    assert mended.candles[0].closed
+
+
+async def test_history_does_not_move_bars_that_have_begun() -> None:
+    """The stream is further than the record, or behind it: its own bar stays open until it is closed."""
+    mended = Delivered()
+    bars = Bars("one", mended.fetch, mended.deliver)
+    bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
+    assert bars.on_row("BTC/USDT", "1m", row(2), 0, None)
+    for minute in (0, 5):
+        bars.known("BTC/USDT", "1m", (FIRST + minute) * MINUTE)
+    candles = bars.on_row("BTC/USDT", "1m", row(3), 0, None) or []
+    assert [(c.timestamp // MINUTE - FIRST, c.closed) for c in candles] == [(2, True), (3, False)]
+    assert mended.candles == []
     await bars.end()

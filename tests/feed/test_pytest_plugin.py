@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -16,11 +17,15 @@ LOADED = "import sys, feed.pytest_plugin; print(*{name.partition('.')[0] for nam
 
 def pytested(at: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """pytest with the fixtures and no other plugin, warnings as errors, in a directory of its own."""
-    command = [sys.executable, "-m", "pytest", "-p", "feed.pytest_plugin", "-p", "no:cacheprovider"]
+    options = ["-p", "feed.pytest_plugin", "-p", "no:cacheprovider", "-W", "error", "--strict-markers"]
+    return run(at, [*options, *arguments], PYTHONPATH=str(ROOT), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+
+
+def run(at: Path, options: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*command, "-W", "error", "--strict-markers", "--rootdir", str(at), *arguments],
+        [sys.executable, "-m", "pytest", "--rootdir", str(at), *options],
         cwd=at,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -34,6 +39,34 @@ def test_the_documented_example_passes(tmp_path: Path) -> None:
     ended = pytested(tmp_path, "-q")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "3 passed" in ended.stdout
+
+
+COROUTINE = """
+async def test_it(market_simulator, market_feed):
+    async with market_feed:
+        with market_simulator["binance"].stalled():
+            async for event, details in market_feed.events():
+                if event == "feed_stale":
+                    break
+"""
+
+
+def test_an_installed_package_brings_them_by_itself(tmp_path: Path) -> None:
+    """Beside the other plugins: here the one that runs coroutine tests."""
+    installed = tmp_path / "site" / "market_feed-0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: market-feed\nVersion: 0\n")
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["entry-points"]["pytest11"]
+    lines = [f"{name} = {value}\n" for name, value in points.items()]
+    (installed / "entry_points.txt").write_text("".join(["[pytest11]\n", *lines]))
+    at = tmp_path / "bot"
+    at.mkdir()
+    (at / "test_it.py").write_text(COROUTINE)
+    options = ["-q", "-W", "error", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
+    options += ["-o", "asyncio_default_fixture_loop_scope=function"]
+    ended = run(at, options, PYTHONPATH=f"{tmp_path / 'site'}{os.pathsep}{ROOT}")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "1 passed" in ended.stdout
 
 
 def test_the_fixtures_and_the_mark_tell_what_they_are(tmp_path: Path) -> None:
