@@ -14,7 +14,7 @@ import pytest
 
 from exchanges import Access, open_exchange
 from feed import Candle, MarketFeed, PriceTick, Settings, TradeEvent
-from feed.settings import Backfill, ExchangeConfig
+from feed.settings import Connection, ExchangeConfig
 from tests.scenarios.support import nothing_left
 from tests.support import Recorder
 from tests.venues.market import CHANNELS, COINS, LISTED, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Bar, Day, Deal
@@ -57,13 +57,25 @@ class Market:
 
     async def trade(self, coin: str, *sides: bool, later: int = 0) -> None:
         """One message with a trade per side (True: the taker sold), ``later`` ms after the test's begin."""
+        await self.wire.say("trades", coin, self.wire.script.trades(self._make(coin, sides, later)))
+
+    def missed(self, coin: str, *sides: bool, later: int = 0) -> None:
+        """Trades while nobody is connected: the venue's record has them."""
+        self._make(coin, sides, later)
+
+    def _make(self, coin: str, sides: Collection[bool], later: int) -> list[Deal]:
         deals = []
         for sold in sides:
             number = next(self._numbers)
             timestamp = self.now + later + number % 100
             deals.append(Deal(coin, number, PRICES[coin] + number % 7, 0.25 + number % 3, sold, timestamp))
         self.deals += deals
-        await self.wire.say("trades", coin, self.wire.script.trades(deals))
+        return deals
+
+    def record(self) -> None:
+        """What the venue tells of the past from now on."""
+        for coin in COINS:
+            self.wire.history[coin] = [deal for deal in self.deals if deal.coin == coin]
 
     async def day(self, coin: str, later: int = 0) -> Day:
         last = PRICES[coin] + 20
@@ -127,9 +139,8 @@ def at(wire: Wire, coins: Collection[str]) -> MarketFeed:
     """The seed's own use of the feed, but that the venue is on loopback."""
     rest_url, ws_url = f"http://{wire.address}", f"ws://{wire.address}"
     config = ExchangeConfig(wire.name, rest_url=rest_url, ws_url=ws_url, options=options(wire.name))
-    return MarketFeed(
-        coins, exchange=wire.name, settings=Settings(exchanges=[config], backfill=Backfill(enabled=False))
-    )
+    settings = Settings(exchanges=[config], connection=Connection(backoff_initial=0.05))
+    return MarketFeed(coins, exchange=wire.name, settings=settings)
 
 
 def _made(name: str, deal: Deal) -> tuple[object, ...]:
@@ -193,6 +204,25 @@ async def test_trades_from_before_the_subscription_are_no_news(name: str) -> Non
             await it.market.trade(coin, True, False)
         await it.arrived()
         it.true()
+
+
+async def test_an_outage_loses_no_trade(name: str) -> None:
+    """What the venue repeats at the new subscription and what its REST gives are joined, each trade once."""
+    async with contract(name) as it:
+        await it.arrived()
+        it.wire.cut()
+        for coin in COINS:
+            it.market.missed(coin, False, True, later=1_000)
+        it.market.record()
+        await it.wire.until_asked(it.topics())
+        for coin in COINS:
+            await it.market.trade(coin, True, False, later=2_000)
+        await it.arrived()
+        for coin in COINS:
+            told = [_values(trade)[:-1] for trade in it.got.trades if trade.coin == coin]
+            assert told == [_made(name, deal)[:-1] for deal in it.market.deals if deal.coin == coin]
+        assert {trade.coin for trade in it.got.trades if trade.backfilled} == set(COINS)
+        assert it.wire.violations == []
 
 
 async def test_tickers_tell_the_day_and_the_price(name: str) -> None:

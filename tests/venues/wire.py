@@ -112,9 +112,12 @@ class Window:
 class Connection:
     """One client's WebSocket and what it subscribed to."""
 
-    def __init__(self, path: str, socket: web.WebSocketResponse, laws: Laws) -> None:
+    def __init__(
+        self, path: str, socket: web.WebSocketResponse, transport: asyncio.Transport | None, laws: Laws
+    ) -> None:
         self.path = path
         self.socket = socket
+        self.transport = transport
         self.opened = monotonic()
         self.topics: set[Topic] = set()
         self.messages = Window(laws.messages)
@@ -183,6 +186,13 @@ class Wire:
         for connection in self.connections:
             await connection.send(frames)
 
+    def cut(self) -> None:
+        """End every connection without a word."""
+        for connection in self.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        self.connections.clear()
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._serve(request)
@@ -200,7 +210,7 @@ class Wire:
             self.violations.append(f"dialled with the token {request.query.get('token')!r}")
         socket = web.WebSocketResponse(compress=False, timeout=0.1)
         await socket.prepare(request)
-        connection = Connection(request.path, socket, self.script.LAWS)
+        connection = Connection(request.path, socket, request.transport, self.script.LAWS)
         self.connections.append(connection)
         await connection.send(self.script.GREETING)
         try:
@@ -208,7 +218,8 @@ class Wire:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     await self._receive(connection, message.data)
         finally:
-            self.connections.remove(connection)
+            if connection in self.connections:
+                self.connections.remove(connection)
         return socket
 
     async def _receive(self, connection: Connection, text: str) -> None:
