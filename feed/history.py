@@ -71,6 +71,9 @@ class History:
                 logger.info("{}: no volatility from past candles yet: {}", coin.symbol, error)
                 if isinstance(error, Disconnected):
                     return  # the venue's trouble, not the coin's: the rest is asked for in the next round
+            except Exception:  # noqa: BLE001 - a defect of ours here must not end the feed: prices flow without it
+                logger.exception("{}: no volatility from past candles over an unforeseen error", coin.symbol)
+                done.add(coin.symbol)
 
     async def _fetched(self, coin: CoinConfig, timeframe: str, limit: int) -> list[Candle]:
         """The newest ``limit`` bars; raises VenueError, and FeedError where there is nobody to ask."""

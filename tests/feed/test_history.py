@@ -153,6 +153,23 @@ async def test_what_cannot_be_had_is_said_clearly(feed: MarketFeed, venue: Venue
         await feed.candles_history("BTC", "1h")
 
 
+async def test_disconnecting_ends_who_waits_for_history(feed: MarketFeed, venue: Venue) -> None:
+    """With a clear error, in the feed's own loop and in another one, and with nothing left behind."""
+    before = asyncio.all_tasks()
+    await feed.connect()
+    with venue.slow_rest(60):
+        asked = len(venue.rest_calls)
+        elsewhere = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(feed.candles_history("BTC", "5m"))))
+        here = asyncio.create_task(feed.candles_history("BTC", "1h"))
+        await until(lambda: len(venue.rest_calls) >= asked + 2)
+        await feed.disconnect()
+        for waiting in (here, elsewhere):
+            with pytest.raises(FeedError):
+                await waiting
+    serving = "RequestHandler"  # the simulator's own tasks, which are slow on purpose
+    await until(lambda: all(serving in repr(task.get_coro()) for task in asyncio.all_tasks() - before))
+
+
 async def test_history_can_be_awaited_in_another_event_loop(feed: MarketFeed) -> None:
     """That of a thread of a program without asyncio, while the feed runs in its own."""
     await feed.connect()
