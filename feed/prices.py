@@ -19,13 +19,14 @@ class Price:
     replaced in one step, never changed. ``priced_at``: when the latest price came, monotonic seconds.
     """
 
-    __slots__ = ("_coin", "_day", "_last", "_made", "priced_at")
+    __slots__ = ("_coin", "_day", "_last", "_made", "_timeless", "priced_at")
 
     def __init__(self, coin: str) -> None:
         self.priced_at: float | None = None
         self._coin = coin
         self._day: tuple[str, float, float] = ("", nan, nan)  # exchange, volume_24h, change_24h
         self._last: PriceTick | _Raw | None = None
+        self._timeless: PriceTick | None = None  # the newest one whose time is that of its arrival
         self._made: tuple[_Raw, PriceTick] | None = None  # what was made of a trade when somebody asked
 
     @property
@@ -56,15 +57,24 @@ class Price:
         return tick
 
     def on_ticker(self, ticker: Ticker, now: float) -> PriceTick | None:
-        """The tick of a ticker that is newer than the coin's last tick; None for one that is not, or has no time.
+        """The tick of a ticker that is newer than the coin's last tick; None for one that is not.
 
-        Its 24 h figures are taken over either way.
+        A ticker without a time can't claim to be newer than what has one: it prices a coin only while nothing else of
+        its venue has, and its tick has the time at which it was read. The 24 h figures are taken over either way.
         """
         self.learn(ticker)
         last = self.tick
-        if not ticker.timestamp or (last is not None and last.exchange == ticker.exchange and not _newer(ticker, last)):
-            return None
-        tick = self._last = self._tick(ticker.last, ticker.timestamp, ticker.exchange, ticker.received_at)
+        timed = last is not None and last.exchange == ticker.exchange and last is not self._timeless
+        if ticker.timestamp:
+            if timed and last is not None and not _newer(ticker, last):
+                return None
+            tick = self._tick(ticker.last, ticker.timestamp, ticker.exchange, ticker.received_at)
+        else:
+            if timed or not ticker.received_at:
+                return None
+            read_at = ticker.received_at // 1_000_000
+            tick = self._timeless = self._tick(ticker.last, read_at, ticker.exchange, ticker.received_at)
+        self._last = tick
         self.priced_at = now
         return tick
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from math import isnan
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exchanges.events import Ticker, TradeEvent
 from feed.prices import Prices
@@ -78,3 +82,45 @@ def test_a_skewed_clock_or_one_that_steps_changes_nothing() -> None:
     for number, skew in enumerate((hour, hour, -hour, 0)):
         at = AT + number * 1000
         assert prices["BTC"].on_ticker(ticker(number + 1.0, at, received=at + skew), 0) is not None
+
+
+def test_a_ticker_without_a_time_prices_a_coin_only_while_nothing_else_has() -> None:
+    """It is stamped with its arrival; once a trade has a price, only the day's figures are taken from it."""
+    price = Prices()["BTC"]
+    for number in (1, 2):
+        tick = price.on_ticker(ticker(number, 0, received=AT + number), 0)
+        assert tick is not None
+        assert (tick.price, tick.timestamp) == (number, AT + number)
+    price.on_trade(trade(9, AT - 60_000), 0)
+    assert price.on_ticker(ticker(3, 0, received=AT + 3), 0) is None
+    assert price.tick is not None
+    assert price.tick.price == 9
+    assert price.on_trade(trade(10, AT + 5), 0).volume_24h == 5e8
+
+
+EVENTS = st.tuples(st.sampled_from(["trade", "ticker", "timeless"]), st.integers(0, 50), st.sampled_from(["a", "b"]))
+
+
+@given(st.lists(EVENTS, max_size=40))
+def test_what_has_no_time_never_takes_the_place_of_what_has(events: list[tuple[str, int, str]]) -> None:
+    """Whatever comes in whatever order, and from whichever venue."""
+    price = Prices()["BTC"]
+    timed: dict[str, bool] = {}  # of the venue that priced last: whether that price had a time
+    for number, (kind, at, exchange) in enumerate(events, 1):
+        received = AT + number * 100
+        before: Any = price.tick
+        if kind == "trade":
+            price.on_trade(trade(number, AT + at, exchange), 0)
+            timed = {exchange: True}
+        elif kind == "ticker":
+            if price.on_ticker(ticker(number, AT + at, received=received, exchange=exchange), 0) is not None:
+                timed = {exchange: True}
+        else:
+            tick = price.on_ticker(ticker(number, 0, received=received, exchange=exchange), 0)
+            assert (tick is None) is timed.get(exchange, False)
+            if tick is None:
+                assert price.tick is not None
+                assert price.tick.price == before.price
+            else:
+                assert (tick.price, tick.timestamp) == (number, received)
+                timed = {exchange: False}
