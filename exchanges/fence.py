@@ -126,7 +126,7 @@ def arm(
 
     def addressed(error: Any, message_hash: Any = None) -> Any:
         if message_hash is None and dispatching:
-            error.stray = True  # a frame told it and named no request: the stream's calls decide whether they mind
+            error.stray = reading.frame  # it was told to all: the stream's calls decide whether they mind
             on_bad_frame(_sample(reading.frame, error))
         return reject(error, message_hash)
 

@@ -16,6 +16,19 @@ RENAMES: Mapping[str, tuple[str, ...]] = {"POL": ("MATIC",), "S": ("FTM",), "REN
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A venue's frame refuses the request whose number it has, or else what it names.
+
+    ``alone``: only the market that it names is refused, the rest of the request stands. ``channel``: "" where the frame
+    does not say.
+    """
+
+    reason: str
+    alone: bool = False
+    channel: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One venue: its ccxt id and what the adapter must know beyond ccxt's ``has``."""
 
@@ -46,6 +59,7 @@ class Profile:
     fetches: int = 60  # such requests per minute that the venue allows
     session_limit: float | None = None  # seconds after which the venue cuts a connection
     going_down: Callable[[Any], bool] | None = None  # whether a frame announces that the venue will cut it
+    refusal: Callable[[Any], Refusal | None] | None = None  # what a frame refuses, where ccxt tells nobody
     hotpath: Table | None = None  # the frames that are read without ccxt
     singly: frozenset[str] = frozenset()  # channels that are asked for one market at a time
     quotes: tuple[str, ...] = ()  # quote currencies tried after the user's, where the venue has none of the usual ones

@@ -14,7 +14,8 @@ from exchanges.delivery import Delivery, contract_size
 from exchanges.errors import Refused, VenueError
 from exchanges.events import Listener
 from exchanges.fence import Reading, arm
-from exchanges.profiles import Profile
+from exchanges.profiles import Profile, Refusal
+from exchanges.refusals import Ledger, asking, names
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,9 @@ class Stream:
         self._translate = translate
         self.close = release
         self._reading = Reading()
+        self._ledger = Ledger()
+        self._keepers: dict[_Call, asyncio.Task[Any]] = {}
+        self._refusals: dict[_Call, Refused] = {}  # of calls that are about to end for it
         self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
         own = streamed(exchange)
         wants_candles = "candles" in wanted.channels and "trades" in wanted.channels and "trades" in own
@@ -118,26 +122,32 @@ class Stream:
         """Put stores of our own into ccxt's tables and arm the client that it will dial with."""
         exchange, reading, listener, delivery = self._exchange, self._reading, self._listener, self._delivery
         latest = (delivery.tickers, delivery.bidsasks)
-        going_down, take = self._profile.going_down, delivery.taker()
+        going_down, refusal_of, take = self._profile.going_down, self._profile.refusal, delivery.taker()
 
         def on_frame(frame: Any) -> None:
             if reading.delivered:
                 delivery.on_frame()
             elif going_down is not None and going_down(frame):
                 self._on_going_down()
+            elif refusal_of is not None and (refusal := refusal_of(frame)) is not None:
+                self._on_refusal(frame, refusal)
 
-        exchange.on_new_client = lambda client: arm(
-            client,
-            reading,
-            latest,
-            listener.on_bad_frame,
-            on_frame,
-            ws_url,
-            timeout,
-            take,
-            delivery.on_book,
-            exchange.carry,
-        )
+        def on_new_client(client: Any) -> None:
+            self._ledger.keep(client)
+            arm(
+                client,
+                reading,
+                latest,
+                listener.on_bad_frame,
+                on_frame,
+                ws_url,
+                timeout,
+                take,
+                delivery.on_book,
+                exchange.carry,
+            )
+
+        exchange.on_new_client = on_new_client
 
     def _calls(self, channel: str) -> Iterator[_Call]:
         """The watch calls of one channel."""
@@ -178,21 +188,59 @@ class Stream:
 
     async def _keep(self, call: _Call) -> None:
         """Keep one watch call standing: it subscribes and carries errors, the data comes through the stores."""
+        task = asyncio.current_task()
+        assert task is not None
+        asking.set(call)
+        self._keepers[call] = task
         while True:
             try:
                 await call.watch(call.symbols)
                 await asyncio.sleep(0)  # a venue whose futures do wake must not starve the loop
+            except asyncio.CancelledError:
+                refused = self._refusals.pop(call, None)
+                if refused is None or task.uncancel():
+                    raise
+                failure: VenueError = refused
+                break
             except Exception as error:  # noqa: BLE001 - ccxt's modules raise whatever their parsers meet
                 failure = self._translate(error)
-                if not (getattr(error, "stray", False) and self._delivery.has_brought(call.channel, call.symbols)):
+                frame = getattr(error, "stray", None)
+                if frame is None or self._minds(call, frame):
                     break
+        del self._keepers[call]
         if not isinstance(failure, Refused):
             raise failure
+        self._ledger.forget(call)
         if len(call.symbols) == 1:
             self._unavailable(call.channel, call.symbols, failure.reason, call.timeframe)
             return
         for symbol in call.symbols:  # one bad market in a request has the whole request refused
             self._group.create_task(self._keep(replace(call, symbols=(symbol,))))
+
+    def _minds(self, call: _Call, frame: Any) -> bool:
+        """Whether a frame that refuses something is about this call, as far as it says, and nothing has come of it."""
+        if (asker := self._ledger.asker(frame)) is not None:
+            return call == asker
+        named = self._named(frame)
+        about = not named or any(symbol in named for symbol in call.symbols)
+        return about and not self._delivery.has_brought(call.channel, call.symbols)
+
+    def _named(self, frame: Any) -> set[str]:
+        markets = self._exchange.markets
+        return {symbol for symbol in self._coins if names(frame, (symbol, markets[symbol]["id"]))}
+
+    def _on_refusal(self, frame: Any, refusal: Refusal) -> None:
+        """End the calls that a frame refuses: those of several markets are split, so that the good ones go on."""
+        named = self._named(frame)
+        for call, keeper in list(self._keepers.items()):
+            if refusal.channel not in ("", call.channel) or not self._minds(call, frame):
+                continue
+            if refusal.alone:
+                refused = [symbol for symbol in call.symbols if symbol in named]
+                self._unavailable(call.channel, refused, refusal.reason, call.timeframe)
+            elif call not in self._refusals:
+                self._refusals[call] = Refused(self.name, refusal.reason)
+                keeper.cancel()
 
     def _unavailable(self, channel: str, symbols: Iterable[str], reason: str, timeframe: str = "") -> None:
         self._listener.on_unavailable(channel, [self._coins[symbol] for symbol in symbols], reason, timeframe)

@@ -11,7 +11,7 @@ from typing import Any
 
 from exchanges.hotpath import BINANCE, BYBIT
 from exchanges.names import ALIASES, canonical, exchange_names, nearest
-from exchanges.profiles import Profile
+from exchanges.profiles import Profile, Refusal
 
 
 def _binance_candle_closed(frame: Any, row: Any) -> bool | None:
@@ -61,6 +61,26 @@ def _gemini_snapshot(frame: Any) -> bool:
 
 def _coinbase_snapshot(frame: Any) -> bool:
     return isinstance(frame, dict) and any(event.get("type") == "snapshot" for event in frame.get("events", ()))
+
+
+def _kraken_refusal(frame: Any) -> Refusal | None:
+    if frame.get("method") != "subscribe" or frame.get("success") is not False:
+        return None
+    return Refusal(str(frame.get("error")), alone=True)
+
+
+def _kucoin_refusal(frame: Any) -> Refusal | None:
+    return Refusal(str(frame.get("data"))) if frame.get("type") == "error" else None
+
+
+def _coinbase_refusal(frame: Any) -> Refusal | None:
+    return Refusal(str(frame.get("message"))) if frame.get("type") == "error" else None
+
+
+def _bitfinex_refusal(frame: Any) -> Refusal | None:
+    if not isinstance(frame, dict) or frame.get("event") != "error":
+        return None
+    return Refusal(str(frame.get("msg")), channel=str(frame.get("channel", "")))
 
 
 def _htx_time(frame: Any) -> int:
@@ -140,12 +160,15 @@ _TABLE: Mapping[str, Profile] = {
             "kraken",
             "kraken",
             history=_snapshot,
+            refusal=_kraken_refusal,
             dials=75,  # about 150 per rolling 10 minutes and IP: Kraken, Spot WebSocket FAQ, connection rate limits
             note="asks for one coin's candles per second",
         ),
         Profile(
             "coinbase",
             "coinbase",
+            options={"ws": {"cost": 4}},  # times 34 ms between messages: 8 per second (Advanced Trade, rate limits)
+            refusal=_coinbase_refusal,
             history=_coinbase_snapshot,
             quote_arrives_as={"USDC": "USD"},  # one book: all channels but user name it -USD (Advanced Trade, channels)
             maker_sides=True,  # market_trades and REST name the maker's side, which ccxt passes on as it is
@@ -161,6 +184,7 @@ _TABLE: Mapping[str, Profile] = {
         Profile(
             "kucoin",
             "kucoin",
+            refusal=_kucoin_refusal,
             chunk=100,  # topics per batch: KuCoin, WebSocket, introduction
             singly=frozenset({"ticker"}),  # /market/ticker, which takes many, has no turnover and no change
             options={
@@ -188,7 +212,7 @@ _TABLE: Mapping[str, Profile] = {
             newest_first=True,
             trade_id=("tradeId", "trade-id"),  # its "id" has 27 digits, which become a float on the way
         ),
-        Profile("bitfinex", "bitfinex", history=_bitfinex_snapshot),
+        Profile("bitfinex", "bitfinex", history=_bitfinex_snapshot, refusal=_bitfinex_refusal),
         Profile("gemini", "gemini", history=_gemini_snapshot),
         Profile("upbit", "upbit", trade_time="trade_timestamp"),
         Profile("phemex", "phemex", history=_snapshot),

@@ -38,6 +38,7 @@ EXCHANGES: Mapping[str, str] = {
     "fence": "the guard around one ccxt client: bad frames, redirected dials, quiet futures",
     "channels": "which of ccxt's calls bring a channel, and what stands in for it",
     "delivery": "how what one connection brings reaches the listener",
+    "refusals": "whose request a venue has refused",
     "stream": "one connection's life: what it subscribes to, until it ends",
     "aside": "work that would hold up the loop, in a thread",
     "market_table": "what a venue lists, apart from the ccxt instance that asked",

@@ -7,11 +7,10 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, rest_bar, rest_day
-from tests.venues.wire import SILENT, Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Laws, Topic, Wire
 
 LAWS = Laws(messages=(8, 1.0), subscribe_within=5.0, wanted=("heartbeats",))
 LACKS = frozenset({"candles"})
-MISSING = {"test_a_coin_that_is_refused_takes_no_other_along": SILENT}
 SENDS_OLD_TRADES = True
 REFUSES_WHOLE = True
 GREETING: Sequence[Frame] = ()

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, ms, rest_bar, rest_day
-from tests.venues.wire import NOT_AGAIN, Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Laws, Topic, Wire
 
 LAWS = Laws(messages=(100, 1.0), dials=(8, 1.0), subscribe_within=5.0)
 LACKS = frozenset({"candles"})
-MISSING = {"test_a_coin_that_is_refused_takes_no_other_along": NOT_AGAIN}
 SENDS_OLD_TRADES = True
 REFUSES_WHOLE = True
 GREETING: Sequence[Frame] = ()

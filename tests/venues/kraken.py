@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, rest_bar, rest_day
-from tests.venues.wire import SILENT, Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Laws, Topic, Wire
 
 # The limit is not published; ccxt sends a message per second. Here both are twenty times as fast, and the law lenient
 # enough for a busy machine.
 OPTIONS = {"ws": {"cost": 0.05}}
 LAWS = Laws(messages=(4, 0.1), ping_within=60.0, paths=dict.fromkeys(("trades", "ticker", "candles"), "/v2"))
 LACKS = frozenset({"timestamp"})
-MISSING = {"test_a_coin_that_is_refused_takes_no_other_along": SILENT}
 SENDS_OLD_TRADES = True
 REFUSES_WHOLE = False
 _STATUS = {"version": "2.0.9", "system": "online", "api_version": "v2", "connection_id": 12393906104898154338}

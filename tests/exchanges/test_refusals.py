@@ -1,0 +1,65 @@
+"""What a venue's frame refuses: read by the rows of the table, told apart by the markets that it names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from exchanges.profiles import Refusal
+from exchanges.refusals import names
+from exchanges.venues import profile_of
+
+FRAMES = [
+    (
+        "bitfinex",
+        {"channel": "trades", "symbol": "tNOPE", "event": "error", "msg": "symbol: invalid", "code": 10300},
+        Refusal("symbol: invalid", channel="trades"),
+    ),
+    (
+        "kraken",
+        {"error": "Currency pair not supported A/B", "method": "subscribe", "success": False, "symbol": "A/B"},
+        Refusal("Currency pair not supported A/B", alone=True),
+    ),
+    (
+        "kucoin",
+        {"id": "1", "type": "error", "code": 404, "data": "topic /market/match:A-B is not found"},
+        Refusal("topic /market/match:A-B is not found"),
+    ),
+    ("coinbase", {"type": "error", "message": "A-B is not a valid product"}, Refusal("A-B is not a valid product")),
+]
+
+
+@pytest.mark.parametrize(("name", "frame", "refusal"), FRAMES)
+def test_a_refusal_that_ccxt_passes_over_is_recognised(name: str, frame: Any, refusal: Refusal) -> None:
+    read = profile_of(name).refusal
+    assert read is not None
+    assert read(frame) == refusal
+
+
+ANSWERS: list[Any] = [{}, {"event": "subscribed"}, {"type": "ack"}, {"method": "subscribe", "success": True}]
+
+
+@pytest.mark.parametrize("frame", ANSWERS)
+@pytest.mark.parametrize("name", [name for name, _, _ in FRAMES])
+def test_nothing_else_is_taken_for_a_refusal(name: str, frame: Any) -> None:
+    read = profile_of(name).refusal
+    assert read is not None
+    assert read(frame) is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "named"),
+    [
+        ({"message": "ETH-USD is not a valid product"}, True),
+        ({"message": "STETH-USD is not a valid product"}, False),
+        ({"message": "ETH-USDC is not a valid product"}, False),
+        ({"topic": "/market/match:BTC-USD,ETH-USD"}, True),
+        ({"symbol": "ETH/USD"}, True),
+        ({"key": "trade:1m:ETH-USD"}, True),
+        ({"message": "busy"}, False),
+        (None, False),
+    ],
+)
+def test_a_market_is_named_by_its_id_or_its_symbol_as_a_whole_word(frame: Any, named: bool) -> None:
+    assert names(frame, ("ETH/USD", "ETH-USD", None)) is named
