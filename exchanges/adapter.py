@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, partial
@@ -31,6 +31,7 @@ from exchanges.market_cache import MarketCache, market_cache
 from exchanges.market_table import MarketTable, taken_from
 from exchanges.markets import Markets
 from exchanges.names import exchange_names
+from exchanges.pace import Pace
 from exchanges.profiles import Access, Profile
 from exchanges.stream import Stream, Subscription
 from exchanges.trades import TradeReader
@@ -57,6 +58,7 @@ class Venue:
         self._api = _session(profile, access)
         self._fills = _session(profile, access)  # for filling gaps: a burst of requests is lawful, waiting loses trades
         self._fills.enableRateLimit = False
+        self._pace = Pace(*profile.sockets) if profile.sockets is not None else None
         self._markets = Markets(profile, access, (self._api, self._fills), _cache(profile, access), self._ask)
 
     def __repr__(self) -> str:
@@ -138,6 +140,7 @@ class Venue:
         ``bars`` outlive the connections that follow one another. ``on_going_down``: the venue will cut it soon.
         """
         exchange = _session(self.profile, self.access)
+        exchange.pace = self._pace
         self._markets.give(exchange)
         return Stream(
             self.profile,
@@ -224,6 +227,11 @@ def supported() -> list[Support]:
     return rows
 
 
+async def _in_turn(pace: Pace, dial: Callable[[Any], Awaitable[Any]], session: Any) -> Any:
+    await pace.turn()
+    return await dial(session)
+
+
 _OTHER = {"buy": "sell", "sell": "buy"}
 
 
@@ -235,12 +243,15 @@ class _Hooks:
     keyless: frozenset[str] = frozenset()
     hotpath = True
     maker_sides = False
+    pace: Pace | None = None
     transport: Any = None
     answered: tuple[int, Any] = (0, {})
 
     def client(self, url: str) -> Any:
         known = url in (self.clients or ())  # type: ignore[attr-defined] # ccxt's own
         client = super().client(url)  # type: ignore[misc] # ccxt's own
+        if not known and self.pace is not None:
+            client.create_connection = partial(_in_turn, self.pace, client.create_connection)
         if not known and self.on_new_client is not None:
             self.on_new_client(client)
         return client

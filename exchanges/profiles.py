@@ -39,6 +39,7 @@ class Profile:
     options: Mapping[str, Any] = field(default_factory=dict)  # merged into ccxt's own, the user's come on top
     chunk: int = 50  # markets per multi-symbol subscription call
     dials: int = 100  # connection attempts per 5 minutes that the venue allows
+    sockets: tuple[int, float] | None = None  # how many may be opened within how many seconds
     candle_closed: CandleFlag | None = None
     candle_volume: Callable[[Any, Any], Any] | None = None  # (frame, ccxt row) -> base volume, where ccxt's is not it
     candles_in_contracts: bool = False  # the volume of its contracts' bars; elsewhere ccxt's rows have base currency

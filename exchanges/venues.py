@@ -150,7 +150,8 @@ _TABLE: Mapping[str, Profile] = {
         Profile(
             "okx",
             "okx",
-            dials=450,  # 3 sockets per second and IP (OKX v5, WebSocket, overview); candles need one of their own
+            dials=450,  # of two sockets each: candles need one of their own
+            sockets=(3, 1.0),  # per second and IP: OKX v5, WebSocket, overview, connection count limit
             recent_limit=500,  # OKX v5, market data, trades
             fetches=600,  # 100 within 2 s: the same
             candle_closed=_okx_candle_closed,

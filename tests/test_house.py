@@ -35,6 +35,7 @@ EXCHANGES: Mapping[str, str] = {
     "push": "the stores that ccxt fills and that deliver",
     "websocket": "a WebSocket over picows, as ccxt's client needs it",
     "transport": "what carries the WebSockets: aiohttp, or picows where it can",
+    "pace": "how many sockets of a venue may be opened at once",
     "fence": "the guard around one ccxt client: bad frames, redirected dials, quiet futures",
     "channels": "which of ccxt's calls bring a channel, and what stands in for it",
     "delivery": "how what one connection brings reaches the listener",

@@ -15,7 +15,6 @@ LAWS = Laws(
     paths={"trades": "/ws/v5/public", "ticker": "/ws/v5/public", "candles": "/ws/v5/business"},
 )
 LACKS: frozenset[str] = frozenset()
-MISSING = {"test_an_outage_loses_no_trade": "a quick reconnect dials more than three sockets within a second"}
 SENDS_OLD_TRADES = True
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
