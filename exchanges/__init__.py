@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -27,7 +28,8 @@ def open_exchange(name: str, access: Access | None = None) -> Venue:
     """
     from exchanges.adapter import Venue
 
-    return Venue(profile_of(name), access or Access())
+    access, profile = access or Access(), profile_of(name)
+    return Venue(replace(profile, **profile.swap) if access.market_type == "swap" else profile, access)
 
 
 def supported() -> list[Support]:

@@ -11,7 +11,7 @@ from typing import Any
 from exchanges.errors import Disconnected, Refused
 from exchanges.market_cache import AGED, MarketCache
 from exchanges.market_table import MarketTable, changed, give, with_gone
-from exchanges.profiles import RENAMES, Access, Profile
+from exchanges.profiles import Access, Profile, codes_of
 
 
 class Markets:
@@ -65,7 +65,7 @@ class Markets:
 
     def symbol(self, coin: str, override: str | None) -> str:
         """See Venue.market."""
-        codes = (coin, *RENAMES.get(coin, ()))
+        codes = codes_of(coin)
         asked = [override] if override else [self._symbol(code, quote) for code in codes for quote in self._quotes]
         for symbol in asked:
             market = self._first.markets.get(symbol)

@@ -11,8 +11,16 @@ from exchanges.hotpath import Table
 CandleFlag = Callable[[Any, Any], bool | None]
 """(frame, ccxt row) -> the venue's own word on whether that bar is closed; None where the frame does not say."""
 
-RENAMES: Mapping[str, tuple[str, ...]] = {"POL": ("MATIC",), "S": ("FTM",), "RENDER": ("RNDR",)}
-"""Coins that some venues still list under an older code; tried after the coin's own name."""
+RENAMES: tuple[tuple[str, str], ...] = (("POL", "MATIC"), ("S", "FTM"), ("RENDER", "RNDR"))
+"""Coins that were renamed, one for one, with their older codes, under which some venues still list them.
+
+What a venue merely spells in its own way (BCHSV, or Bitfinex's IOT and DOG) ccxt reads as BSV, IOTA and MDOGE.
+"""
+
+
+def codes_of(coin: str) -> tuple[str, ...]:
+    """The codes under which a coin may be listed: its own first, then the one that it had before or has now."""
+    return coin, *(other for pair in RENAMES if coin in pair for other in pair if other != coin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,7 @@ class Profile:
     fetches: int = 60  # such requests per minute that the venue allows
     session_limit: float | None = None  # seconds after which the venue cuts a connection
     going_down: Callable[[Any], bool] | None = None  # whether a frame announces that the venue will cut it
+    swap: Mapping[str, Any] = field(default_factory=dict)  # the fields of this row that differ on perpetual swaps
     refusal: Callable[[Any], Refusal | None] | None = None  # what a frame refuses, where ccxt tells nobody
     hotpath: Table | None = None  # the frames that are read without ccxt
     singly: frozenset[str] = frozenset()  # channels that are asked for one market at a time

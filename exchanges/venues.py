@@ -111,6 +111,11 @@ def _binance(name: str, *, sandbox: bool = False, testnet: bool = True, note: st
         older_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # dear: ccxt counts it 40 times the other
         fetches=240,  # of weight 25, out of 6000 per minute and IP: Binance, REST limits
         keyless=frozenset({"historicalTrades"}),  # since 2023-08: binance-connector-python 3.2.0, changelog
+        swap={
+            "recent_trades": {"fetchTradesMethod": "fapiPublicGetTrades"},  # the other endpoints have spot's trades
+            "older_trades": {},  # only with an API key
+            "consecutive_ids": False,  # nowhere promised
+        },
         session_limit=86_400,
         going_down=_binance_going_down,
         hotpath=BINANCE,
@@ -129,6 +134,7 @@ def _bybit(name: str, *, sandbox: bool = False, note: str = "") -> Profile:
         trade_market="s",
         trade_texts=("i", "S"),  # without them: the time as the id, and sold (pro/bybit.py, parse_ws_trade)
         recent_limit=60,  # on spot: Bybit v5, recent public trades
+        swap={"recent_limit": 1000},
         fetches=600,  # 600 within 5 s: Bybit v5, rate limits
         candle_closed=_bybit_candle_closed,
         hotpath=BYBIT,

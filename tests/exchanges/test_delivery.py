@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import WSMessage, WSMsgType
 
-from exchanges import Subscription, open_exchange
+from exchanges import Access, Subscription, open_exchange
 from exchanges.adapter import Venue
 from exchanges.bars import Bars
 from exchanges.stream import Stream
@@ -47,10 +47,14 @@ async def spoken_of(
     url: str = "wss://venue.example/ws",
     wanted: Iterable[str] = (),
     channels: Sequence[str] = ("trades", "ticker", "candles"),
+    contract_size: float | None = None,
 ) -> AsyncIterator[Spoken]:
-    """The stream of the ``wanted`` markets, or all; ``ids``: the listed ones' symbols and what the venue calls them."""
-    venue = open_exchange(name)
-    venue._api.set_markets([_market(venue, symbol, market_id) for symbol, market_id in ids.items()])
+    """The stream of the ``wanted`` markets, or all; ``ids``: the listed ones' symbols and what the venue calls them.
+
+    With a ``contract_size`` they are perpetual swaps.
+    """
+    venue = open_exchange(name, Access(market_type="swap" if contract_size else "spot"))
+    venue._api.set_markets([_market(venue, symbol, market_id, contract_size) for symbol, market_id in ids.items()])
     markets = {symbol.partition("/")[0]: symbol for symbol in wanted or ids}
     heard = Heard()
     bars = Bars(name, venue.fetch_candles, heard.on_candle)
@@ -62,12 +66,16 @@ async def spoken_of(
         await venue.close()
 
 
-def _market(venue: Venue, symbol: str, market_id: str) -> Any:
-    base, quote = symbol.split("/")
+def _market(venue: Venue, symbol: str, market_id: str, contract_size: float | None = None) -> Any:
+    base, quote = symbol.partition(":")[0].split("/")
+    kind = {"type": "spot", "spot": True, "contract": False}
+    if contract_size:
+        kind = {"type": "swap", "spot": False, "swap": True, "contract": True, "linear": True, "inverse": False}
+        kind |= {"contractSize": contract_size, "settle": quote, "settleId": quote}
     return venue._api.safe_market_structure(
         {
             "id": market_id, "symbol": symbol, "base": base, "quote": quote, "baseId": base, "quoteId": quote,
-            "type": "spot", "spot": True, "active": True, "contract": False,
+            "active": True, **kind,
             "precision": {"price": 0.01, "amount": 0.0001}, "priceScale": 8, "ratioScale": 8, "valueScale": 8,
         }
     )  # fmt: skip
@@ -297,3 +305,63 @@ async def test_an_order_book_is_a_quote_whenever_its_top_changes() -> None:
         ]
         assert not future.done()
         assert spoken.heard.bad == []
+
+
+# --- perpetual swaps --------------------------------------------------------------------------------------------------
+
+
+async def test_okx_swaps_are_told_in_base_units() -> None:
+    """Its sizes are contracts of 0.01 BTC."""
+    ids = {"BTC/USDT:USDT": "BTC-USDT-SWAP"}
+    async with spoken_of("okx", ids, channels=["trades", "quotes", "candles"], contract_size=0.01) as spoken:
+        at = now_ms()
+        frame = {"arg": {"channel": "trades", "instId": "BTC-USDT-SWAP"}}
+        row = {"instId": "BTC-USDT-SWAP", "tradeId": "1", "px": "64000", "sz": "150", "side": "sell", "ts": str(at)}
+        spoken.say({**frame, "data": [row]})
+        day = {"instId": "BTC-USDT-SWAP", "last": "64000", "bidPx": "63999", "bidSz": "200", "askPx": "64001"}
+        ticker = {**day, "askSz": "300", "ts": str(at), "instType": "SWAP", "open24h": "63000", "volCcy24h": "5"}
+        spoken.say({"arg": {"channel": "tickers", "instId": "BTC-USDT-SWAP"}, "data": [ticker]})
+        opened = at - at % 60_000
+        bar = [str(opened), "64000", "64010", "63990", "64005", "150", "1.5", "96000", "0"]
+        spoken.say({"arg": {"channel": "candle1m", "instId": "BTC-USDT-SWAP"}, "data": [bar]})
+        assert [(trade.coin, trade.quantity, trade.trade_id) for trade in spoken.heard.trades] == [("BTC", 1.5, "1")]
+        assert [(quote.bid_size, quote.ask_size) for quote in spoken.heard.quotes] == [(2.0, 3.0)]
+        assert [candle.volume for candle in spoken.heard.candles] == [1.5]
+
+
+async def test_binance_swaps_come_as_its_futures_streams_document_them() -> None:
+    url = "wss://fstream.binance.com/ws/0"
+    async with spoken_of("binance", {"BTC/USDT:USDT": "BTCUSDT"}, url, contract_size=1.0) as spoken:
+        at = now_ms()
+        trade = {"e": "trade", "E": at, "T": at, "s": "BTCUSDT", "t": 7, "p": "64000.1", "q": "0.5", "X": "MARKET"}
+        spoken.say({**trade, "m": True})
+        assert [(t.price, t.quantity, t.is_buyer_maker, t.trade_id) for t in spoken.heard.trades] == [
+            (64000.1, 0.5, True, "7")
+        ]
+        assert spoken.heard.bad == []
+
+
+async def test_bybit_swaps_come_as_its_linear_topics_document_them() -> None:
+    url = "wss://stream.bybit.com/v5/public/linear"
+    async with spoken_of("bybit", {"BTC/USDT:USDT": "BTCUSDT"}, url, contract_size=1.0) as spoken:
+        at = now_ms()
+        row = {"T": at, "s": "BTCUSDT", "S": "Buy", "v": "0.001", "p": "16578.5", "L": "PlusTick", "i": "20f43950"}
+        spoken.say({"topic": "publicTrade.BTCUSDT", "type": "snapshot", "ts": at, "data": [{**row, "BT": False}]})
+        day = {"symbol": "BTCUSDT", "lastPrice": "17216.00", "prevPrice24h": "16597.00", "price24hPcnt": "0.037"}
+        whole = {**day, "turnover24h": "1570383121.9", "volume24h": "91705.2", "bid1Price": "17215.5"}
+        for kind, data in (("snapshot", whole), ("delta", {"symbol": "BTCUSDT", "lastPrice": "17217.00"})):
+            spoken.say({"topic": "tickers.BTCUSDT", "type": kind, "data": data, "cs": 2, "ts": at})
+        assert [(trade.quantity, trade.trade_id) for trade in spoken.heard.trades] == [(0.001, "20f43950")]
+        assert [(ticker.last, ticker.volume_24h) for ticker in spoken.heard.tickers] == [
+            (17216.0, 1570383121.9), (17217.0, 1570383121.9)
+        ]  # fmt: skip
+        assert spoken.heard.bad == []
+
+
+@pytest.mark.parametrize(("market_type", "path"), [("spot", "publicGetTrades"), ("swap", "fapiPublicGetTrades")])
+async def test_gaps_are_filled_with_trades_of_the_same_market_type(market_type: str, path: str) -> None:
+    """Binance's spot and futures number theirs apart."""
+    venue = open_exchange("binance", Access(market_type=market_type))
+    assert venue.profile.recent_trades["fetchTradesMethod"] == path
+    assert bool(venue.profile.older_trades) is (market_type == "spot")
+    await venue.close()

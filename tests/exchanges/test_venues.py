@@ -11,7 +11,7 @@ from exchanges import Access, open_exchange
 from exchanges.adapter import Venue
 from exchanges.errors import Refused
 from exchanges.names import ALIASES, exchange_names
-from exchanges.profiles import RENAMES
+from exchanges.profiles import RENAMES, codes_of
 from exchanges.venues import named_profiles, profile_of
 
 
@@ -100,11 +100,21 @@ def test_no_row_asks_for_more_than_the_venue_allows(ccxt_id: str, topics: int, d
             assert profile.dials <= dials
 
 
-def test_a_renamed_coin_has_its_older_code() -> None:
-    assert RENAMES["POL"] == ("MATIC",)
-    for coin, olds in RENAMES.items():
-        assert coin not in olds
-        assert all(old.isupper() for old in olds)
+def test_a_renamed_coin_is_looked_for_under_both_codes() -> None:
+    """Its own first; a coin that is no other's predecessor has one."""
+    assert codes_of("POL") == ("POL", "MATIC")
+    assert codes_of("MATIC") == ("MATIC", "POL")
+    assert codes_of("BTC") == ("BTC",)
+    codes = [code for pair in RENAMES for code in pair]
+    assert len(set(codes)) == len(codes), "a code of two coins"
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled", "coin"),
+    [("bitfinex", "IOT", "IOTA"), ("bitfinex", "DOG", "MDOGE"), ("bitfinex", "MNA", "MANA"), ("okx", "BCHSV", "BSV")],
+)
+def test_what_a_venue_spells_in_its_own_way_ccxt_reads(name: str, spelled: str, coin: str) -> None:
+    assert getattr(ccxt.pro, name)().safe_currency_code(spelled) == coin
 
 
 def test_every_row_is_of_a_class_that_ccxt_has() -> None:
