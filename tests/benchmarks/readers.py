@@ -33,6 +33,7 @@ READERS: Mapping[str, Reader] = {
     reader.name: reader
     for reader in (
         _ours("feed", "**Market Feed**, plain install", transport="aiohttp"),
+        _ours("fast", "**Market Feed** with `[fast]`", transport="picows"),
         _ours("hotpath-off", "Market Feed, `hotpath: false`", transport="aiohttp", hotpath=False),
         Reader("ccxt", "ccxt.pro loops", "ccxt_loops", venues=BOTH),
         Reader("cryptofeed", "cryptofeed 2.4.1", "cryptofeed", needs=("cryptofeed==2.4.1", "uvloop==0.23.0")),
