@@ -45,7 +45,7 @@ BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
 REASON = 200  # characters of a reason
 HISTORY_PAGE = 100  # past bars of one REST answer, where ccxt's features name no limit
-CANDLES = 1000  # bars of one REST answer: what Binance and Bybit give at most
+CANDLES = 1000  # bars that are asked for at once, where ccxt's features name no lower limit
 
 
 class Venue:
@@ -108,7 +108,7 @@ class Venue:
         """The 24 h summary of each coin in ``markets`` (coin -> symbol), over REST. Raises VenueError."""
         async with self._translated():
             if self._api.has.get("fetchTickers"):
-                rows = await self._api.fetch_tickers(list(markets.values()))
+                rows = await self._api.fetch_tickers(None if self.profile.all_tickers else list(markets.values()))
             else:
                 rows = {symbol: await self._api.fetch_ticker(symbol) for symbol in markets.values()}
         now = time.time_ns()
@@ -163,7 +163,8 @@ class Venue:
     async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
         """ccxt's OHLCV rows of a market from the bar that opened at ``since`` (Unix ms) on. Raises VenueError."""
         async with self._translated():
-            rows: list[Any] = await self._fills.fetch_ohlcv(symbol, timeframe, since=since, limit=CANDLES)
+            most = self._fills.feature_value(symbol, "fetchOHLCV", "limit") or CANDLES
+            rows: list[Any] = await self._fills.fetch_ohlcv(symbol, timeframe, since=since, limit=min(most, CANDLES))
         return rows
 
     @property
@@ -245,6 +246,7 @@ class _Hooks:
     maker_sides = False
     pace: Pace | None = None
     transport: Any = None
+    change_is_ratio = False
     answered: tuple[int, Any] = (0, {})
 
     def client(self, url: str) -> Any:
@@ -265,6 +267,11 @@ class _Hooks:
     def carry(self, session: Any) -> Any:
         """What the WebSockets are dialled with, in the place of aiohttp's ``session``."""
         return session if self.transport is None else self.transport.carry(session, self.ssl_context)  # type: ignore[attr-defined] # ccxt's own
+
+    def safe_ticker(self, ticker: Any, *args: Any) -> Any:
+        if self.change_is_ratio and ticker.get("percentage") is not None:
+            ticker["percentage"] = ccxt.Precise.string_mul(str(ticker["percentage"]), "100")
+        return super().safe_ticker(ticker, *args)  # type: ignore[misc] # ccxt's own
 
     def sign(self, path: str, *args: Any, **kwargs: Any) -> Any:
         if path not in self.keyless:
@@ -325,6 +332,7 @@ def _session(profile: Profile, access: Access) -> Any:
     exchange.hotpath = hotpath
     exchange.maker_sides = profile.maker_sides
     exchange.transport = transport
+    exchange.change_is_ratio = profile.change_is_ratio
     if access.proxy is not None:
         kinds = ("socksProxy", "wsSocksProxy") if access.proxy.startswith("socks") else ("httpsProxy", "wssProxy")
         for kind in kinds:

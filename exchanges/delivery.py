@@ -51,6 +51,7 @@ class Delivery:
         self._past: list[TradeEvent] = []  # of the frame that is being read
         self._turned: list[TradeEvent] = []  # the same, to be delivered from the last to the first
         self._unheard = set(coins) if profile.replays_last else set()  # symbols of which no trade came yet
+        self._first_read: dict[str, int] = {}  # when the first frame with trades of each such symbol was read
         self._brought: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # the coins of what came
         self._deliver_trade = self._trade_and_bars if built else listener.on_trade
         self.tickers_wanted = True  # as prices and figures
@@ -137,16 +138,18 @@ class Delivery:
             self._deliver_trade(trade)
 
     def _is_past(self, symbol: str, trade: TradeEvent) -> bool:
-        """Whether the venue repeats the trade at a subscription: the frame says so, or it is a market's first and old.
+        """Whether the venue repeats the trade at a subscription: the frame says so, or it is old and in a market's first.
 
         A repeated one that is younger than REPLAY is as good as live.
         """
         profile, reading = self._profile, self._reading
         if profile.history is not None and profile.history(reading.frame):
             return True
-        if symbol not in self._unheard:
+        if symbol in self._unheard:
+            self._unheard.remove(symbol)
+            self._first_read[symbol] = reading.received_at
+        if self._first_read.get(symbol) != reading.received_at:
             return False
-        self._unheard.remove(symbol)
         clock = profile.venue_time
         now = clock(reading.frame) if clock is not None else reading.received_at // 1_000_000
         return now - trade.timestamp > REPLAY

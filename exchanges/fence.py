@@ -8,6 +8,7 @@ stores have delivered already.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sys
 import time
@@ -152,7 +153,14 @@ def arm(
     client.resolve = quiet
     client.connectionTimeout = math.ceil(timeout) * 1000
     client.maxPingPongMisses = math.inf  # counted on the wall clock, which may step: the feed times silence
-    client.create_connection = lambda session: dial(_redirected(carry(session), ws_url))
+    settle = getattr(client, "settle", 0.0)  # seconds; ccxt takes what stands in options["ws"] as a client's own
+
+    async def settled(session: Any) -> Any:
+        connection = await dial(_redirected(carry(session), ws_url))
+        await asyncio.sleep(settle)
+        return connection
+
+    client.create_connection = settled
 
 
 def _drained(client: Any) -> Callable[[], None]:

@@ -221,6 +221,15 @@ _TABLE: Mapping[str, Profile] = {
         ),
         Profile("bitfinex", "bitfinex", history=_bitfinex_snapshot, refusal=_bitfinex_refusal),
         Profile("gemini", "gemini", history=_gemini_snapshot),
+        Profile(
+            "cryptocom",
+            "cryptocom",
+            options={"ws": {"settle": 1.0}},  # "add a 1-second sleep after": Exchange v1, common API reference
+            replays_last=True,  # not documented either way
+            change_is_ratio=True,  # "c" is -0.0022 for -0.22 % (the same, ticker), which ccxt passes on
+            all_tickers=True,  # public/get-tickers takes one instrument or none
+        ),
+        Profile("poloniex", "poloniex", trade_time="createTime"),  # over REST ccxt takes "ts", when it was sent
         Profile("upbit", "upbit", trade_time="trade_timestamp"),
         Profile("phemex", "phemex", history=_snapshot),
     )

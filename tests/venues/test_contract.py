@@ -17,7 +17,7 @@ from feed import Candle, MarketFeed, PriceTick, Settings, TradeEvent
 from feed.settings import Connection, ExchangeConfig
 from tests.scenarios.support import nothing_left
 from tests.support import Recorder
-from tests.venues.market import CHANNELS, COINS, LISTED, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Bar, Day, Deal
+from tests.venues.market import CHANNELS, COINS, LISTED, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Bar, Day, Deal, rest_bar
 from tests.venues.wire import SILENT, Topic, Wire, names, options, script, trade_id, venue
 
 AHEAD = 20_000  # ms; however slow the machine, a trade must not be old when it comes, for then it may count as history
@@ -330,6 +330,36 @@ async def test_trades_over_rest_are_those_of_the_stream(name: str) -> None:
                 assert [_values(trade) for trade in told] == [_made(name, deal) for deal in wire.history[coin]]
         finally:
             await session.close()
+
+
+async def test_past_bars_over_rest_begin_where_they_were_asked_for(name: str) -> None:
+    """However many are asked for: no request exceeds what the venue gives at once."""
+    async with venue(name) as wire:
+        session = open_exchange(name, Access(rest_url=f"http://{wire.address}", options=options(name)))
+        since = time_ns() // 1_000_000 // MINUTE * MINUTE - 5 * MINUTE
+        try:
+            await session.load()
+            for coin in COINS:
+                rows = await session.fetch_candles(session.market(coin), "1m", since)
+                assert [row[:5] for row in rows] == [_ohlc(rest_bar(coin, since + n * MINUTE)) for n in range(3)]
+                assert [row[5] for row in rows] == pytest.approx([7.5] * 3)
+        finally:
+            await session.close()
+        assert wire.missing == []
+
+
+def _ohlc(bar: Bar) -> list[float]:
+    return [bar.timestamp, bar.open, bar.high, bar.low, bar.close]
+
+
+async def test_the_venues_own_ping_is_answered(name: str) -> None:
+    """Where it is a message of the venue's own, not of the WebSocket's."""
+    pong: object = getattr(script(name), "ANSWERED", None)
+    if pong is None:
+        pytest.skip("the venue sends none that wants an answer")
+    async with contract(name) as it:
+        await it.wire.say_all(it.wire.script.HEARTBEATS)
+        await it.wire.until_told(pong)
 
 
 def test_the_clients_own_ping_comes_in_time_and_is_answered(name: str) -> None:

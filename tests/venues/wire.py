@@ -33,6 +33,7 @@ class Laws:
     dials: tuple[int, float] | None = None  # so many within so many seconds
     batch: int | None = None  # topics in one request
     topics: int | None = None  # per connection
+    settle: float = 0.0  # that a client must wait between the dial and its first message
     subscribe_within: float | None = None  # from the dial to the first subscription
     ping_within: float | None = None  # the longest that a client may be silent
     paths: Mapping[str, str] = field(default_factory=dict)  # channel -> the one path on which it lives
@@ -161,6 +162,13 @@ class Wire:
         """All that live connections are subscribed to."""
         return {topic for connection in self.connections for topic in connection.topics}
 
+    async def until_told(self, request: Any) -> None:
+        """Wait until the client has sent this."""
+        async with asyncio.timeout(PATIENCE):
+            while request not in self.requests:
+                self._stirred.clear()
+                await self._stirred.wait()
+
     async def until_asked(self, topics: Collection[Topic]) -> None:
         """Wait until the client has subscribed to all of these."""
         try:
@@ -251,6 +259,8 @@ class Wire:
         if laws.topics is not None and len(connection.topics.union(asked)) > laws.topics:
             violate(f"more than {laws.topics} topics on one connection")
         late = monotonic() - connection.opened
+        if late < laws.settle:
+            violate(f"the first message came {late:.2f} s after the dial")
         if laws.subscribe_within is not None and not connection.topics and late > laws.subscribe_within:
             violate(f"the first subscription came after {late:.1f} s")
         for channel, coin in asked:
