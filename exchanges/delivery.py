@@ -138,7 +138,7 @@ class Delivery:
             self._deliver_trade(trade)
 
     def _is_past(self, symbol: str, trade: TradeEvent) -> bool:
-        """Whether the venue repeats the trade at a subscription: the frame says so, or it is old and in a market's first.
+        """Whether the venue repeats the trade at a subscription: the frame says so, or it is old and in its first.
 
         A repeated one that is younger than REPLAY is as good as live.
         """

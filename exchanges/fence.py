@@ -12,7 +12,7 @@ import asyncio
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -155,12 +155,16 @@ def arm(
     client.maxPingPongMisses = math.inf  # counted on the wall clock, which may step: the feed times silence
     settle = getattr(client, "settle", 0.0)  # seconds; ccxt takes what stands in options["ws"] as a client's own
 
-    async def settled(session: Any) -> Any:
-        connection = await dial(_redirected(carry(session), ws_url))
+    async def settled(dialled: Awaitable[Any]) -> Any:
+        connection = await dialled
         await asyncio.sleep(settle)
         return connection
 
-    client.create_connection = settled
+    def create_connection(session: Any) -> Any:
+        dialled = dial(_redirected(carry(session), ws_url))
+        return settled(dialled) if settle else dialled
+
+    client.create_connection = create_connection
 
 
 def _drained(client: Any) -> Callable[[], None]:

@@ -83,6 +83,10 @@ def _bitfinex_refusal(frame: Any) -> Refusal | None:
     return Refusal(str(frame.get("msg")), channel=str(frame.get("channel", "")))
 
 
+def _cryptocom_refusal(frame: Any) -> Refusal | None:
+    return Refusal(str(frame.get("message"))) if frame.get("method") == "subscribe" and frame.get("code") else None
+
+
 def _htx_time(frame: Any) -> int:
     return int(frame["ts"])
 
@@ -225,6 +229,7 @@ _TABLE: Mapping[str, Profile] = {
             "cryptocom",
             "cryptocom",
             options={"ws": {"settle": 1.0}},  # "add a 1-second sleep after": Exchange v1, common API reference
+            refusal=_cryptocom_refusal,  # it has the number 0, ccxt's requests have none
             replays_last=True,  # not documented either way
             change_is_ratio=True,  # "c" is -0.0022 for -0.22 % (the same, ticker), which ccxt passes on
             all_tickers=True,  # public/get-tickers takes one instrument or none

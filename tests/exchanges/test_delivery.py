@@ -147,6 +147,20 @@ def okx_trade(number: int, at: int) -> dict[str, Any]:
     return {"arg": {"channel": "trades", "instId": "BTC-USDT"}, "data": [row]}
 
 
+async def test_the_old_trades_of_a_markets_first_frame_are_past_ones_all_of_them() -> None:
+    """Where frames do not say which they are: what is old in a later frame is late, and no history."""
+    async with spoken_of("cryptocom", {"BTC/USDT": "BTC_USDT"}) as spoken:
+        at = now_ms()
+
+        def frame(*rows: tuple[int, int]) -> dict[str, Any]:
+            data = [{"d": str(n), "t": at - age, "q": "1", "p": "5", "s": "BUY", "i": "BTC_USDT"} for n, age in rows]
+            name = {"instrument_name": "BTC_USDT", "subscription": "trade.BTC_USDT", "channel": "trade"}
+            return {"id": -1, "method": "subscribe", "code": 0, "result": {**name, "data": data}}
+
+        spoken.say(frame((3, 0), (2, 60_000), (1, 90_000)), frame((4, 60_000)))
+        assert (spoken.past, spoken.live) == (["1", "2"], ["3", "4"])
+
+
 @pytest.mark.parametrize(("age", "past"), [(60_000, True), (2_500, True), (1_200, False), (0, False), (-1_200, False)])
 async def test_okx_may_begin_with_its_last_trade(age: int, past: bool) -> None:
     """Nothing in the frame says so; a clock that is wrong by a second makes no live trade a past one."""

@@ -7,13 +7,12 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
-from tests.venues.wire import NOT_AGAIN, Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Laws, Topic, Wire
 
 LAWS = Laws(
     messages=(500, 1.0), ping_within=30.0, paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws/public")
 )  # fmt: skip
 LACKS: frozenset[str] = frozenset()
-MISSING = {"test_a_coin_that_is_refused_takes_no_other_along": NOT_AGAIN}
 SENDS_OLD_TRADES = False
 REFUSES_WHOLE = True
 GREETING: Sequence[Frame] = ()

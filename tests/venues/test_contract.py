@@ -17,7 +17,19 @@ from feed import Candle, MarketFeed, PriceTick, Settings, TradeEvent
 from feed.settings import Connection, ExchangeConfig
 from tests.scenarios.support import nothing_left
 from tests.support import Recorder
-from tests.venues.market import CHANNELS, COINS, LISTED, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Bar, Day, Deal, rest_bar
+from tests.venues.market import (
+    CHANNELS,
+    COINS,
+    LISTED,
+    MINUTE,
+    OLD_FACTOR,
+    PRICES,
+    REST_FACTOR,
+    Bar,
+    Day,
+    Deal,
+    rest_bar,
+)
 from tests.venues.wire import SILENT, Topic, Wire, names, options, script, trade_id, venue
 
 AHEAD = 20_000  # ms; however slow the machine, a trade must not be old when it comes, for then it may count as history
