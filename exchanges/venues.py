@@ -7,6 +7,7 @@ venue's documentation or was measured against ccxt's own module; the adapter rea
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from exchanges.hotpath import BINANCE, BYBIT
@@ -240,12 +241,26 @@ _TABLE: Mapping[str, Profile] = {
     )
 }
 
+_KIN: Mapping[str, str] = {
+    "binancecoinm": "binance",
+    "binanceusdm": "binance",
+    "bybiteu": "bybit",
+    "bybitid": "bybit",
+    "gateeu": "gate",
+    "kucoinfutures": "kucoin",
+    "myokx": "okx",
+    "okxus": "okx",
+}
+"""Venues whose ccxt class is another's with other addresses: what is special about the one holds for the other."""
+
 
 def profile_of(name: str) -> Profile:
     """The row of ``name``, which is a name of ours or any ccxt.pro id; ValueError names the nearest known ones."""
     key = canonical(name)
     if key in _TABLE:
         return _TABLE[key]
+    if key in _KIN:
+        return replace(_TABLE[_KIN[key]], name=key, ccxt_id=key)
     known = exchange_names()
     if name not in known:
         hint = " or ".join(nearest(name, known)) or "one of `market-feed exchanges`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import ccxt.pro
@@ -11,7 +12,7 @@ from exchanges import Access, open_exchange
 from exchanges.adapter import Venue
 from exchanges.errors import Refused
 from exchanges.names import ALIASES, exchange_names
-from exchanges.profiles import RENAMES, codes_of
+from exchanges.profiles import RENAMES, Profile, codes_of
 from exchanges.venues import named_profiles, profile_of
 
 
@@ -32,6 +33,15 @@ def test_any_other_ccxt_pro_id_gets_the_generic_row() -> None:
     assert not profile.sandbox
     assert not profile.consecutive_ids
     assert profile.candle_closed is None
+
+
+def test_a_venue_whose_class_is_anothers_has_that_ones_row() -> None:
+    """Read from ccxt's classes, so that a new one of them is not forgotten."""
+    rows = {profile.ccxt_id: profile for profile in named_profiles() if not profile.sandbox}
+    for ccxt_id in set(ccxt.pro.exchanges) - set(rows):
+        bases = [base.__name__ for base in getattr(ccxt.pro, ccxt_id).__mro__[1:] if "ccxt.pro." in base.__module__]
+        kin = next((rows[base] for base in bases if base in rows), Profile(ccxt_id, ccxt_id))
+        assert profile_of(ccxt_id) == replace(kin, name=ccxt_id, ccxt_id=ccxt_id)
 
 
 @pytest.mark.parametrize(
