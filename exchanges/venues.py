@@ -60,6 +60,10 @@ def _gemini_snapshot(frame: Any) -> bool:
     return isinstance(frame, dict) and frame.get("type") == "l2_updates"  # live ones are "trade"
 
 
+def _bitget_snapshot(frame: Any) -> bool:
+    return isinstance(frame, dict) and frame.get("action") == "snapshot"  # live trades are "update"
+
+
 def _coinbase_snapshot(frame: Any) -> bool:
     return isinstance(frame, dict) and any(event.get("type") == "snapshot" for event in frame.get("events", ()))
 
@@ -214,6 +218,14 @@ _TABLE: Mapping[str, Profile] = {
             candle_closed=_gate_candle_closed,
             candle_volume=_gate_candle_volume,
             candles_in_contracts=True,
+        ),
+        Profile(
+            "bitget",
+            "bitget",
+            dials=300,  # per 5 minutes and IP; a request of 50 topics is within the 4096 characters: Bitget v2, WebSocket
+            options={"ws": {"cost": 2.5}},  # times 50 ms: 10 messages per second and connection, pings too, the same
+            session_limit=86_400,  # the same
+            history=_bitget_snapshot,  # Bitget v2, spot, trade channel
         ),
         Profile("mexc", "mexc", candles_in_contracts=True),
         Profile(

@@ -32,6 +32,7 @@ class Laws:
     messages: tuple[int, float] | None = None  # so many of the client's within so many seconds, per connection
     dials: tuple[int, float] | None = None  # so many within so many seconds
     batch: int | None = None  # topics in one request
+    size: int | None = None  # characters in one request
     topics: int | None = None  # per connection
     settle: float = 0.0  # that a client must wait between the dial and its first message
     subscribe_within: float | None = None  # from the dial to the first subscription
@@ -132,7 +133,8 @@ class Connection:
 
 
 class Wire:
-    """One venue. ``refused`` coins get its error answer, ``history`` are trades from before the subscription.
+    """One venue. ``refused`` coins get its error answer, ``history`` and ``old_bars`` are from before the
+    subscription, oldest first.
 
     For tests to look at: ``violations`` of the laws, ``dials``, ``requests`` (the client's frames), ``missing`` (REST
     requests that the script has no answer for).
@@ -143,6 +145,7 @@ class Wire:
         self.script = script(name)
         self.refused: set[str] = set()
         self.history: dict[str, list[Deal]] = {}
+        self.old_bars: dict[str, list[Bar]] = {}
         self.violations: list[str] = []
         self.requests: list[Any] = []
         self.missing: list[str] = []
@@ -242,16 +245,18 @@ class Wire:
         except Exception as error:  # noqa: BLE001 - a script's mistake is the test's failure, not the connection's
             self._broken = error
             asked, answers = [], []
-        self._judge(connection, asked)
+        self._judge(connection, asked, len(text))
         good = [topic for topic in asked if topic[1] not in self.refused]
         if len(good) == len(asked) or not self.script.REFUSES_WHOLE:
             connection.topics.update(good)
         await connection.send(answers)
         self._stirred.set()
 
-    def _judge(self, connection: Connection, asked: Collection[Topic]) -> None:
-        """Note each law that a frame breaks."""
+    def _judge(self, connection: Connection, asked: Collection[Topic], size: int) -> None:
+        """Note each law that a frame of ``size`` characters breaks."""
         laws, violate = self.script.LAWS, self.violations.append
+        if laws.size is not None and size > laws.size:
+            violate(f"{size} characters in one request")
         if connection.messages.exceeded():
             violate(f"more than {laws.messages} messages")
         if laws.batch is not None and len(asked) > laws.batch:
