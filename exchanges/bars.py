@@ -70,6 +70,10 @@ class Bars:
                     kept.go_on_after(closed[coin, timeframe])
         return self._connections
 
+    def begun(self, symbol: str, timeframe: str) -> bool:
+        """Whether some bar is known."""
+        return self._kept[symbol, timeframe].begun
+
     def on_row(
         self, symbol: str, timeframe: str, row: Any, received_at: int, closed: bool | None
     ) -> list[Candle] | None:

@@ -50,6 +50,7 @@ class Delivery:
         self._reader = TradeReader(profile)
         self._past: list[TradeEvent] = []  # of the frame that is being read
         self._turned: list[TradeEvent] = []  # the same, to be delivered from the last to the first
+        self._first_bars: dict[tuple[str, str], tuple[Any, bool | None]] = {}  # of a frame, where none was known
         self._unheard = set(coins) if profile.replays_last else set()  # symbols of which no trade came yet
         self._first_read: dict[str, int] = {}  # when the first frame with trades of each such symbol was read
         self._brought: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # the coins of what came
@@ -68,6 +69,10 @@ class Delivery:
 
     def on_frame(self) -> None:
         """ccxt is through with a frame: what had to wait for its end goes out."""
+        if self._first_bars:
+            first, self._first_bars = self._first_bars, {}
+            for (symbol, timeframe), (row, closed) in first.items():
+                self._tell_bar(symbol, timeframe, row, closed)
         if self._turned:
             turned, self._turned = self._turned, []
             for trade in reversed(turned):
@@ -213,6 +218,12 @@ class Delivery:
         closed = flag(self._reading.frame, row) if flag is not None else None
         if volume is not None and (base := volume(self._reading.frame, row)) is not None:
             row = [*row[:5], base]
+        if self._bars.begun(symbol, timeframe):
+            self._tell_bar(symbol, timeframe, row, closed)
+        else:  # some venues repeat hundreds of past bars at a subscription: the last one is the one that goes on
+            self._first_bars[symbol, timeframe] = row, closed
+
+    def _tell_bar(self, symbol: str, timeframe: str, row: Any, closed: bool | None) -> None:
         candles = self._bars.on_row(symbol, timeframe, row, self._reading.received_at, closed)
         if candles is None:
             self._bad_row("candle", row)

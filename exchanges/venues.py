@@ -222,7 +222,7 @@ _TABLE: Mapping[str, Profile] = {
         Profile(
             "bitget",
             "bitget",
-            dials=300,  # per 5 minutes and IP; a request of 50 topics is within the 4096 characters: Bitget v2, WebSocket
+            dials=300,  # per 5 minutes and IP: Bitget v2, WebSocket; 50 topics are within its 4096 bytes per request
             options={"ws": {"cost": 2.5}},  # times 50 ms: 10 messages per second and connection, pings too, the same
             session_limit=86_400,  # the same
             history=_bitget_snapshot,  # Bitget v2, spot, trade channel

@@ -21,6 +21,7 @@ LAWS = Laws(
 LACKS: frozenset[str] = frozenset()
 MISSING = {"test_a_coin_that_is_refused_takes_no_other_along": NOT_AGAIN}
 SENDS_OLD_TRADES = True
+SENDS_OLD_BARS = True
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
 HEARTBEATS: Sequence[Frame] = ("pong",)

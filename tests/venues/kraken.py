@@ -14,6 +14,7 @@ OPTIONS = {"ws": {"cost": 0.05}}
 LAWS = Laws(messages=(4, 0.1), ping_within=60.0, paths=dict.fromkeys(("trades", "ticker", "candles"), "/v2"))
 LACKS = frozenset({"timestamp"})
 SENDS_OLD_TRADES = True
+SENDS_OLD_BARS = True
 REFUSES_WHOLE = False
 _STATUS = {"version": "2.0.9", "system": "online", "api_version": "v2", "connection_id": 12393906104898154338}
 GREETING: Sequence[Frame] = ({"channel": "status", "type": "update", "data": [_STATUS]},)
@@ -60,6 +61,8 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
         yield {**told, "result": {"channel": kind, "snapshot": True, "symbol": SYMBOLS[coin]}, "success": True}
         if channel == "trades" and coin in wire.history:
             yield _pushed("trade", "snapshot", [_deal(deal) for deal in wire.history[coin]])
+        if channel == "candles" and coin in wire.old_bars:
+            yield {**_pushed("ohlc", "snapshot", [_bar(bar) for bar in wire.old_bars[coin]]), "timestamp": iso(0, 9)}
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
@@ -76,12 +79,15 @@ def ticker(day: Day) -> Iterable[Frame]:
 
 
 def candle(bar: Bar) -> Iterable[Frame]:
-    row = {
+    yield {**_pushed("ohlc", "update", [_bar(bar)]), "timestamp": iso(bar.timestamp, 9)}
+
+
+def _bar(bar: Bar) -> dict[str, Any]:
+    return {
         "symbol": SYMBOLS[bar.coin], "open": bar.open, "high": bar.high, "low": bar.low, "close": bar.close,
         "trades": 12, "volume": bar.volume, "vwap": bar.close, "interval_begin": iso(bar.timestamp, 9), "interval": 1,
         "timestamp": iso(bar.timestamp + MINUTE),
     }  # fmt: skip
-    yield {**_pushed("ohlc", "update", [row]), "timestamp": iso(bar.timestamp, 9)}
 
 
 def _ok(result: dict[str, Any]) -> dict[str, Any]:

@@ -63,8 +63,10 @@ class Market:
         self._numbers = count(7_001)
 
     def before(self) -> None:
-        """Trades from before the subscription, which some venues send then."""
+        """Trades and bars from before the subscription, which some venues send then."""
         for coin in COINS:
+            opened = [self.minute - number * MINUTE for number in (3, 2, 1)]
+            self.wire.old_bars[coin] = [rest_bar(coin, minute) for minute in opened]
             self.wire.history[coin] = [
                 Deal(coin, number, PRICES[coin] * OLD_FACTOR, 0.5, bool(number % 2), self.now - 60_000 + number)
                 for number in range(6_001, 6_006)
@@ -280,6 +282,21 @@ async def test_each_bar_is_closed_once(name: str) -> None:
 
 def _closed(it: Contract) -> list[Candle]:
     return [bar for bar in it.got.candles if bar.closed]
+
+
+async def test_bars_from_before_the_subscription_are_no_news(name: str) -> None:
+    """The last of them is the one that goes on; the others are closed, but not now."""
+    if not script(name).SENDS_OLD_BARS:
+        pytest.skip("the venue sends no bars from before")
+    async with contract(name, history=True) as it:
+        await _stream_bars(it)
+        await it.got.until(lambda: len(_closed(it)) >= 3 * len(COINS))
+        first = it.market.minute
+        for coin in COINS:
+            bars = [bar for bar in it.got.candles if bar.coin == coin]
+            assert bars[0].timestamp == first - MINUTE
+            assert [bar.timestamp for bar in bars if bar.closed] == [first - MINUTE, first, first + MINUTE]
+        assert it.feed.status.bad_frames == 0
 
 
 async def _stream_bars(it: Contract) -> None:

@@ -50,6 +50,8 @@ class Script(Protocol):
     """What the venue's tickers don't tell: timestamp, turnover, change; or "candles" where it streams none."""
     SENDS_OLD_TRADES: bool
     """Whether a subscription is answered with trades from before it."""
+    SENDS_OLD_BARS: bool
+    """Whether the venue streams bars and answers a subscription with those from before it."""
     REFUSES_WHOLE: bool
     """Whether a request with one bad market is refused whole."""
     GREETING: Sequence[Frame]
