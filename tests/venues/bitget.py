@@ -7,7 +7,7 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
-from tests.venues.wire import NOT_AGAIN, Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Laws, Topic, Wire
 
 # Ten messages per second, for which the profile spaces them; here both are ten times as fast.
 OPTIONS = {"ws": {"cost": 0.25}}
@@ -19,7 +19,6 @@ LAWS = Laws(
     paths=dict.fromkeys(("trades", "ticker", "candles"), "/v2/ws/public"),
 )
 LACKS: frozenset[str] = frozenset()
-MISSING = {"test_a_coin_that_is_refused_takes_no_other_along": NOT_AGAIN}
 SENDS_OLD_TRADES = True
 SENDS_OLD_BARS = True
 REFUSES_WHOLE = False

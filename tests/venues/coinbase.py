@@ -12,7 +12,6 @@ from tests.venues.wire import Frame, Laws, Topic, Wire
 LAWS = Laws(messages=(8, 1.0), subscribe_within=5.0, wanted=("heartbeats",))
 LACKS = frozenset({"candles"})
 SENDS_OLD_TRADES = True
-SENDS_OLD_BARS = False
 REFUSES_WHOLE = True
 GREETING: Sequence[Frame] = ()
 # as they stream: -USDC is -USD under another name

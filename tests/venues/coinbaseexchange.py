@@ -11,7 +11,6 @@ from tests.venues.wire import Frame, Laws, Topic, Wire
 LAWS = Laws(messages=(100, 1.0), dials=(8, 1.0), subscribe_within=5.0)
 LACKS = frozenset({"candles"})
 SENDS_OLD_TRADES = True
-SENDS_OLD_BARS = False
 REFUSES_WHOLE = True
 GREETING: Sequence[Frame] = ()
 HEARTBEATS: Sequence[Frame] = (

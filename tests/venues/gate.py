@@ -11,7 +11,6 @@ from tests.venues.wire import Frame, Laws, Topic, Wire
 LAWS = Laws(paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws/v4/"))
 LACKS = frozenset({"timestamp"})
 SENDS_OLD_TRADES = False
-SENDS_OLD_BARS = False
 REFUSES_WHOLE = True
 GREETING: Sequence[Frame] = ()
 HEARTBEATS: Sequence[Frame] = ({"time": 1767000000, "channel": "spot.pong", "event": "", "result": None},)

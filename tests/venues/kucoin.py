@@ -13,7 +13,6 @@ OPTIONS = {"ws": {"cost": 1.4}}  # the spacing of messages and the law that it k
 LAWS = Laws(messages=(100, 1.0), batch=100, topics=300, ping_within=60.0, token="open sesame")
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = False
-SENDS_OLD_BARS = False
 REFUSES_WHOLE = True
 GREETING: Sequence[Frame] = ({"id": "hQvf8jkno", "type": "welcome"},)
 HEARTBEATS: Sequence[Frame] = ({"id": "1545910590801", "type": "pong", "timestamp": 1764147106204103},)

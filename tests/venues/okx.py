@@ -16,7 +16,6 @@ LAWS = Laws(
 )
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = True
-SENDS_OLD_BARS = False
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
 HEARTBEATS: Sequence[Frame] = ("pong",)

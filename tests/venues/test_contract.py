@@ -30,7 +30,7 @@ from tests.venues.market import (
     Deal,
     rest_bar,
 )
-from tests.venues.wire import Topic, Wire, names, options, script, trade_id, venue
+from tests.venues.wire import Topic, Wire, names, options, script, sends_old_bars, trade_id, venue
 
 AHEAD = 20_000  # ms; however slow the machine, a trade must not be old when it comes, for then it may count as history
 ROOM = 10_000  # ms that are left of the minute in which a test trades
@@ -286,7 +286,7 @@ def _closed(it: Contract) -> list[Candle]:
 
 async def test_bars_from_before_the_subscription_are_no_news(name: str) -> None:
     """The last of them is the one that goes on; the others are closed, but not now."""
-    if not script(name).SENDS_OLD_BARS:
+    if not sends_old_bars(name):
         pytest.skip("the venue sends no bars from before")
     async with contract(name, history=True) as it:
         await _stream_bars(it)

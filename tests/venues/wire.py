@@ -50,8 +50,6 @@ class Script(Protocol):
     """What the venue's tickers don't tell: timestamp, turnover, change; or "candles" where it streams none."""
     SENDS_OLD_TRADES: bool
     """Whether a subscription is answered with trades from before it."""
-    SENDS_OLD_BARS: bool
-    """Whether the venue streams bars and answers a subscription with those from before it."""
     REFUSES_WHOLE: bool
     """Whether a request with one bad market is refused whole."""
     GREETING: Sequence[Frame]
@@ -89,6 +87,11 @@ def script(name: str) -> Script:
 def options(name: str) -> dict[str, Any]:
     """What ccxt is told for the test's sake: to space its messages less, as the script's laws do then."""
     return dict(getattr(script(name), "OPTIONS", {}))
+
+
+def sends_old_bars(name: str) -> bool:
+    """Whether the venue answers a subscription to candles with bars from before it, as its SENDS_OLD_BARS says."""
+    return bool(getattr(script(name), "SENDS_OLD_BARS", False))
 
 
 def trade_id(name: str, number: int) -> str:
