@@ -13,29 +13,46 @@ asking: ContextVar[Hashable] = ContextVar("asking", default=None)
 _IDS = ("id", "req_id", "reqid")  # how the venues name a request's number
 
 
+class _Subscriptions(dict[Any, Any]):
+    """A client's ``subscriptions``, in which ccxt notes what it has asked for; ``notes`` are told for which call."""
+
+    __slots__ = ("_notes",)
+
+    def __init__(self, noted: dict[Any, Any], notes: list[_Note]) -> None:
+        super().__init__(noted)
+        self._notes = notes
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._notes.append((self, key, asking.get()))
+
+
+_Note = tuple[dict[Any, Any], Any, Hashable]  # where, under which key, for which call
+
+
 class Ledger:
     """Keeps which call has sent which request, and under which keys ccxt has noted that it need not be sent again."""
 
     def __init__(self) -> None:
         self._askers: dict[str, Hashable] = {}
-        self._noted: list[tuple[dict[Any, Any], Any, Hashable]] = []
+        self._noted: list[_Note] = []
 
     def keep(self, client: Any) -> None:
         """Keep the books of ``client``, a new one."""
-        send, ledger = client.send, self
-
-        class Subscriptions(dict[Any, Any]):
-            def __setitem__(self, key: Any, value: Any) -> None:
-                super().__setitem__(key, value)
-                ledger._noted.append((self, key, asking.get()))
+        send = client.send
 
         async def noted(message: Any) -> Any:
             if isinstance(message, dict) and asking.get() is not None:
-                ledger._askers.update({str(message[key]): asking.get() for key in _IDS if key in message})
+                self._askers.update({str(message[key]): asking.get() for key in _IDS if key in message})
             return await send(message)
 
-        client.subscriptions = Subscriptions(client.subscriptions)
+        client.subscriptions = _Subscriptions(client.subscriptions, self._noted)
         client.send = noted
+
+    def clear(self) -> None:
+        """The connection is over."""
+        self._askers.clear()
+        self._noted.clear()
 
     def asker(self, frame: Any) -> Hashable:
         """The call that sent the request whose number a frame has; None where that is not known."""
@@ -45,13 +62,10 @@ class Ledger:
 
     def forget(self, call: Hashable) -> None:
         """The venue has refused a call's request: its markets may be asked for again."""
-        kept = []
         for subscriptions, key, owner in self._noted:
             if owner == call:
                 subscriptions.pop(key, None)
-            else:
-                kept.append((subscriptions, key, owner))
-        self._noted = kept
+        self._noted[:] = [note for note in self._noted if note[2] != call]
 
 
 def names(frame: Any, words: Iterable[Any]) -> bool:

@@ -72,7 +72,7 @@ class Stream:
         self._listener = listener
         self._on_going_down = on_going_down
         self._translate = translate
-        self.close = release
+        self._release = release
         self._reading = Reading()
         self._ledger = Ledger()
         self._keepers: dict[_Call, asyncio.Task[Any]] = {}
@@ -117,6 +117,12 @@ class Stream:
         except* VenueError as errors:
             raise errors.exceptions[0] from None
         raise Refused(self.name, "refused every subscription")
+
+    async def close(self) -> None:
+        """Close the ccxt instance within a bound, and leave it nothing that is heavy."""
+        await self._release()
+        self._ledger.clear()
+        self._keepers.clear()
 
     def _install(self, ws_url: str | None, timeout: float) -> None:
         """Put stores of our own into ccxt's tables and arm the client that it will dial with."""
@@ -199,6 +205,7 @@ class Stream:
             except asyncio.CancelledError:
                 refused = self._refusals.pop(call, None)
                 if refused is None or task.uncancel():
+                    del self._keepers[call]
                     raise
                 failure: VenueError = refused
                 break
