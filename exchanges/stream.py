@@ -205,7 +205,7 @@ class Stream:
             except asyncio.CancelledError:
                 refused = self._refusals.pop(call, None)
                 if refused is None or task.uncancel():
-                    del self._keepers[call]
+                    self._keepers.pop(call, None)
                     raise
                 failure: VenueError = refused
                 break
@@ -214,7 +214,7 @@ class Stream:
                 frame = getattr(error, "stray", None)
                 if frame is None or self._minds(call, frame):
                     break
-        del self._keepers[call]
+        self._keepers.pop(call, None)
         if not isinstance(failure, Refused):
             raise failure
         self._ledger.forget(call)
