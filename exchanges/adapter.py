@@ -32,7 +32,7 @@ from exchanges.market_table import MarketTable, taken_from
 from exchanges.markets import Markets
 from exchanges.names import exchange_names
 from exchanges.pace import Pace
-from exchanges.profiles import Access, Profile
+from exchanges.profiles import MARKET_ID, Access, Profile
 from exchanges.stream import Stream, Subscription
 from exchanges.trades import TradeReader
 from exchanges.transport import transport_for
@@ -125,9 +125,11 @@ class Venue:
         """
         profile = self.profile
         params = profile.recent_trades if from_id is None else {**profile.older_trades, "fromId": from_id}
+        market_id = self._api.markets[symbol]["id"]
+        params = {key: market_id if value == MARKET_ID else value for key, value in params.items()}
         async with self._translated():
             most = min(limit or profile.recent_limit, profile.recent_limit)
-            rows = await self._fills.fetch_trades(symbol, limit=most, params=dict(params))
+            rows = await self._fills.fetch_trades(symbol, limit=most, params=params)
         now = time.time_ns()
         scale = contract_size(self._api.markets[symbol])
         reader = TradeReader(profile)

@@ -59,6 +59,8 @@ class Markets:
 
     def give(self, exchange: Any) -> None:
         """Set the markets of another ccxt instance; they are shared."""
+        for name in self._first.options.get("marketHelperProps") or ():
+            self._first.options.setdefault(name, None)  # ccxt looks up what only its other market types have filled in
         exchange.set_markets_from_exchange(self._first)
         if self._table is not None:
             exchange.options.update(self._table.options)

@@ -82,8 +82,9 @@ def ticker(row: Any, coin: str, exchange: str, received_at: int, scale: float = 
     """The ticker in a ccxt ticker row, or None without a last price (some venues' rows carry bid and ask only).
 
     ``volume_24h`` is ``quoteVolume``, else ``baseVolume`` times the average price, else times the last price;
-    ``change_24h`` is ``percentage``, else follows from ``open``. What is not there or can't be true becomes None, and
-    a missing timestamp 0; a timestamp that can't be one makes the row none. ``scale`` applies to bid and ask sizes.
+    ``change_24h`` is ``percentage``, else follows from ``open`` or ``previousClose``. What is not there or can't be
+    true becomes None, and a missing timestamp 0; a timestamp that can't be one makes the row none. ``scale`` applies
+    to bid and ask sizes.
     """
     if not isinstance(row, dict):
         return None
@@ -99,7 +100,7 @@ def ticker(row: Any, coin: str, exchange: str, received_at: int, scale: float = 
         volume = _volume(base * (_positive(get("vwap")) or last))
     change = _number(get("percentage"))
     if change is None or not -100.0 <= change < ABSURD:
-        opened = _positive(get("open"))
+        opened = _positive(get("open")) or _positive(get("previousClose"))
         change = None if opened is None else _number((last - opened) / opened * 100.0)
     return Ticker(
         coin,

@@ -36,6 +36,10 @@ class Refusal:
     channel: str = ""
 
 
+MARKET_ID = "{market id}"
+"""Stands in a profile's request for what the venue calls the market asked about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """One venue: its ccxt id and what the adapter must know beyond ccxt's ``has``."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from exchanges.hotpath import BINANCE, BYBIT
 from exchanges.names import ALIASES, canonical, exchange_names, nearest
-from exchanges.profiles import Profile, Refusal
+from exchanges.profiles import MARKET_ID, Profile, Refusal
 
 
 def _binance_candle_closed(frame: Any, row: Any) -> bool | None:
@@ -246,6 +246,16 @@ _TABLE: Mapping[str, Profile] = {
             replays_last=True,  # not documented either way
             change_is_ratio=True,  # "c" is -0.0022 for -0.22 % (the same, ticker), which ccxt passes on
             all_tickers=True,  # public/get-tickers takes one instrument or none
+        ),
+        Profile(
+            "hyperliquid",
+            "hyperliquid",
+            dials=150,  # 30 per minute and IP: Hyperliquid, rate limits and user limits
+            singly=frozenset({"ticker"}),  # allMids, which brings all at once, has mids only, of perpetuals too
+            # the public ones; ccxt's own request is for a user's fills, and wants to know whose
+            recent_trades={"type": "recentTrades", "coin": MARKET_ID, "user": f"0x{0:040x}"},
+            replays_last=True,  # not documented either way
+            fetches=60,  # of weight 20, out of 1200 per minute and IP: the same page
         ),
         Profile("poloniex", "poloniex", trade_time="createTime"),  # over REST ccxt takes "ts", when it was sent
         Profile("upbit", "upbit", trade_time="trade_timestamp"),

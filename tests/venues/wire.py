@@ -58,7 +58,7 @@ class Script(Protocol):
     """What the venue sends unasked that is no data."""
 
     def rest(self, path: str, query: Mapping[str, str], wire: Wire) -> Any:
-        """The answer to a REST request, None where there is no such path."""
+        """The answer to a REST request, None where there is no such path; ``query`` is the body of one that has one."""
 
     def asked(self, request: Any) -> Iterable[Topic]:
         """The topics that a client's frame subscribes to; the coin is "" for a channel beside the coins'."""
@@ -212,7 +212,8 @@ class Wire:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._serve(request)
-        body = self.script.rest(request.path, request.query, self)
+        query = await request.json() if request.can_read_body else request.query
+        body = self.script.rest(request.path, query, self)
         if body is None:
             self.missing.append(request.path_qs)
             return web.json_response({}, status=404)
