@@ -92,6 +92,11 @@ def _cryptocom_refusal(frame: Any) -> Refusal | None:
     return Refusal(str(frame.get("message"))) if frame.get("method") == "subscribe" and frame.get("code") else None
 
 
+def _phemex_refusal(frame: Any) -> Refusal | None:
+    error = frame.get("error")
+    return Refusal(str(error.get("message"))) if isinstance(error, dict) else None
+
+
 def _htx_time(frame: Any) -> int:
     return int(frame["ts"])
 
@@ -259,7 +264,7 @@ _TABLE: Mapping[str, Profile] = {
         ),
         Profile("poloniex", "poloniex", trade_time="createTime"),  # over REST ccxt takes "ts", when it was sent
         Profile("upbit", "upbit", trade_time="trade_timestamp"),
-        Profile("phemex", "phemex", history=_snapshot),
+        Profile("phemex", "phemex", history=_snapshot, refusal=_phemex_refusal),
     )
 }
 

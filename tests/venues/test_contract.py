@@ -162,7 +162,11 @@ def at(wire: Wire, coins: Collection[str]) -> MarketFeed:
 
 def _made(name: str, deal: Deal) -> tuple[object, ...]:
     """What a trade must be told as."""
-    return (deal.price, deal.quantity, deal.sold, deal.timestamp, trade_id(name, deal.number), name, False)
+    if getattr(script(name), "TRADE_IDS", True):
+        known_as = trade_id(name, deal.number)
+    else:
+        known_as = f"{deal.timestamp}-{deal.price!r}-{deal.quantity!r}-{'sell' if deal.sold else 'buy'}-1"
+    return (deal.price, deal.quantity, deal.sold, deal.timestamp, known_as, name, False)
 
 
 @asynccontextmanager
@@ -373,15 +377,13 @@ async def test_past_bars_over_rest_begin_where_they_were_asked_for(name: str) ->
             await session.load()
             for coin in COINS:
                 rows = await session.fetch_candles(session.market(coin), "1m", since)
-                assert [row[:5] for row in rows] == [_ohlc(rest_bar(coin, since + n * MINUTE)) for n in range(3)]
-                assert [row[5] for row in rows] == pytest.approx([7.5] * 3)
+                assert [row[0] for row in rows[:3]] == [since + number * MINUTE for number in range(3)]
+                for row in rows:
+                    bar = rest_bar(coin, row[0])
+                    assert row[1:] == pytest.approx([bar.open, bar.high, bar.low, bar.close, bar.volume])
         finally:
             await session.close()
         assert wire.missing == []
-
-
-def _ohlc(bar: Bar) -> list[float]:
-    return [bar.timestamp, bar.open, bar.high, bar.low, bar.close]
 
 
 async def test_the_venues_own_ping_is_answered(name: str) -> None:
@@ -400,6 +402,8 @@ def test_the_clients_own_ping_comes_in_time_and_is_answered(name: str) -> None:
     if limit is None:
         pytest.skip("the venue asks for no ping")
     assert exchange.streaming["keepAlive"] / 1000 < limit
+    if getattr(exchange, "ping", None) is None:
+        return  # it sends the WebSocket's own, which the library answers
     wire = Wire(name, None)  # type: ignore[arg-type] # it serves nobody here
     path = script(name).LAWS.paths.get("trades", "/")
     assert list(script(name).answer(exchange.ping(SimpleNamespace(url=f"wss://venue{path}")), wire))

@@ -34,6 +34,7 @@ class Laws:
     batch: int | None = None  # topics in one request
     size: int | None = None  # characters in one request
     topics: int | None = None  # per connection
+    requests: int | None = None  # that subscribe to something, per connection
     settle: float = 0.0  # that a client must wait between the dial and its first message
     subscribe_within: float | None = None  # from the dial to the first subscription
     ping_within: float | None = None  # the longest that a client may be silent
@@ -127,6 +128,7 @@ class Connection:
         self.transport = transport
         self.opened = monotonic()
         self.topics: set[Topic] = set()
+        self.asked = 0  # requests that subscribed to something
         self.messages = Window(laws.messages)
 
     async def send(self, frames: Iterable[Frame]) -> None:
@@ -269,6 +271,9 @@ class Wire:
             violate(f"{len(asked)} topics in one request")
         if laws.topics is not None and len(connection.topics.union(asked)) > laws.topics:
             violate(f"more than {laws.topics} topics on one connection")
+        connection.asked += bool(asked)
+        if laws.requests is not None and connection.asked > laws.requests:
+            violate(f"more than {laws.requests} requests for topics on one connection")
         late = monotonic() - connection.opened
         if late < laws.settle:
             violate(f"the first message came {late:.2f} s after the dial")
