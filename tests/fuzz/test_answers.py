@@ -71,7 +71,9 @@ class Desk:
 
     async def _answer(self, request: web.Request) -> web.Response:
         async with self._session.get(f"{self.simulator.rest_url}{request.path_qs}") as passed:
-            self.good[request.path.rsplit("/", 1)[-1]] = await passed.json(content_type=None)
+            path = request.path.rsplit("/", 1)[-1]
+            self.good.pop(path, None)  # so that the last one is the last
+            self.good[path] = await passed.json(content_type=None)
             text = await passed.read() if self.body is None else self.body
             return web.Response(body=text, content_type="application/json")
 
