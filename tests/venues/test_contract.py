@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from itertools import count
 from time import time_ns
 from types import SimpleNamespace
@@ -13,27 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 from exchanges import Access, open_exchange
-from feed import Candle, MarketFeed, PriceTick, Settings, TradeEvent
-from feed.settings import Connection, ExchangeConfig
+from feed import Candle
 from tests.scenarios.support import nothing_left
-from tests.support import Recorder
-from tests.venues.market import (
-    CHANNELS,
-    COINS,
-    LISTED,
-    MINUTE,
-    OLD_FACTOR,
-    PRICES,
-    REST_FACTOR,
-    Bar,
-    Day,
-    Deal,
-    rest_bar,
-)
-from tests.venues.wire import Topic, Wire, names, options, script, sends_old_bars, trade_id, venue
+from tests.venues.contract import Contract, Market, at, contract, made, values
+from tests.venues.market import COINS, LISTED, MINUTE, PRICES, Bar, Deal, rest_bar
+from tests.venues.wire import Wire, names, options, script, sends_old_bars, venue
 
-AHEAD = 20_000  # ms; however slow the machine, a trade must not be old when it comes, for then it may count as history
-ROOM = 10_000  # ms that are left of the minute in which a test trades
 QUIET = {"connecting", "connected"}  # what a feed tells to which nothing but data came
 
 
@@ -46,157 +29,6 @@ def name(request: pytest.FixtureRequest) -> str:
     if reason is not None:
         request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     return venue_name
-
-
-class Market:
-    """Makes what happens on the venue and remembers it."""
-
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
-        now = time_ns() // 1_000_000 + AHEAD
-        if now % MINUTE > MINUTE - ROOM:
-            now += ROOM
-        self.minute = now - now % MINUTE
-        self.now = now
-        self.deals: list[Deal] = []
-        self.days: dict[str, Day] = {}
-        self._numbers = count(7_001)
-
-    def before(self) -> None:
-        """Trades and bars from before the subscription, which some venues send then."""
-        for coin in COINS:
-            opened = [self.minute - number * MINUTE for number in (3, 2, 1)]
-            self.wire.old_bars[coin] = [rest_bar(coin, minute) for minute in opened]
-            self.wire.history[coin] = [
-                Deal(coin, number, PRICES[coin] * OLD_FACTOR, 0.5, bool(number % 2), self.now - 60_000 + number)
-                for number in range(6_001, 6_006)
-            ]
-
-    async def trade(self, coin: str, *sides: bool, later: int = 0) -> None:
-        """One message with a trade per side (True: the taker sold), ``later`` ms after the test's begin."""
-        await self.wire.say("trades", coin, self.wire.script.trades(self._make(coin, sides, later)))
-
-    def missed(self, coin: str, *sides: bool, later: int = 0) -> None:
-        """Trades while nobody is connected: the venue's record has them."""
-        self._make(coin, sides, later)
-
-    def _make(self, coin: str, sides: Collection[bool], later: int) -> list[Deal]:
-        deals = []
-        for sold in sides:
-            number = next(self._numbers)
-            timestamp = self.now + later + number % 100
-            deals.append(Deal(coin, number, PRICES[coin] + number % 7, 0.25 + number % 3, sold, timestamp))
-        self.deals += deals
-        return deals
-
-    def record(self) -> None:
-        """What the venue tells of the past from now on."""
-        for coin in COINS:
-            self.wire.history[coin] = [deal for deal in self.deals if deal.coin == coin]
-
-    async def day(self, coin: str, later: int = 0) -> Day:
-        last = PRICES[coin] + 20
-        day = self.days[coin] = Day(coin, last, last / 1.05, 2_000.0, self.now + later)
-        await self.wire.say("ticker", coin, self.wire.script.ticker(day))
-        return day
-
-    def prices(self, coin: str) -> set[float]:
-        """Every price that the feed may tell."""
-        days = [day.last for day in self.days.values() if day.coin == coin]
-        return {*(deal.price for deal in self.deals if deal.coin == coin), *days, PRICES[coin] * REST_FACTOR}
-
-
-class Contract:
-    """A feed on one venue, what the venue made and what the feed told."""
-
-    def __init__(self, wire: Wire, feed: MarketFeed) -> None:
-        self.wire = wire
-        self.feed = feed
-        self.got = Recorder(feed)
-        self.market = Market(wire)
-
-    def native(self) -> bool:
-        return "candles" not in self.wire.script.LACKS
-
-    def topics(self, coins: Collection[str] = COINS) -> set[Topic]:
-        """What the feed must subscribe to."""
-        channels = CHANNELS if self.native() else CHANNELS[:-1]
-        beside = {(channel, "") for channel in self.wire.script.LAWS.wanted}
-        return {(channel, coin) for channel in channels for coin in coins} | beside
-
-    def true(self) -> None:
-        """Every trade once, in its coin's order and as it was, and no price that nobody made."""
-        name = self.wire.name
-        told: dict[str, list[tuple[object, ...]]] = defaultdict(list)
-        made: dict[str, list[tuple[object, ...]]] = defaultdict(list)
-        for trade in self.got.trades:
-            told[trade.coin].append(_values(trade))
-        for deal in self.market.deals:
-            made[deal.coin].append(_made(name, deal))
-        assert told == made
-        for coin in COINS:
-            assert {tick.price for tick in self.got.prices if tick.coin == coin} <= self.market.prices(coin)
-        assert self.wire.violations == []
-
-    async def arrived(self) -> None:
-        await self.got.until(lambda: len(self.got.trades) >= len(self.market.deals))
-
-    async def price_at(self, coin: str, timestamp: int) -> PriceTick:
-        """The coin's tick of that time, once it came."""
-        await self.got.until(lambda: any((tick.coin, tick.timestamp) == (coin, timestamp) for tick in self.got.prices))
-        return next(tick for tick in self.got.prices if (tick.coin, tick.timestamp) == (coin, timestamp))
-
-
-def _values(trade: TradeEvent) -> tuple[object, ...]:
-    return (trade.price, trade.quantity, trade.is_buyer_maker, trade.timestamp, trade.trade_id, trade.exchange,
-            trade.backfilled)  # fmt: skip
-
-
-def at(wire: Wire, coins: Collection[str]) -> MarketFeed:
-    """The seed's own use of the feed, but that the venue is on loopback."""
-    rest_url, ws_url = f"http://{wire.address}", f"ws://{wire.address}"
-    config = ExchangeConfig(wire.name, rest_url=rest_url, ws_url=ws_url, options=options(wire.name))
-    settings = Settings(exchanges=[config], connection=Connection(backoff_initial=0.05))
-    return MarketFeed(coins, exchange=wire.name, settings=settings)
-
-
-def _made(name: str, deal: Deal) -> tuple[object, ...]:
-    """What a trade must be told as."""
-    if getattr(script(name), "TRADE_IDS", True):
-        known_as = trade_id(name, deal.number)
-    else:
-        known_as = f"{deal.timestamp}-{deal.price!r}-{deal.quantity!r}-{'sell' if deal.sold else 'buy'}-1"
-    return (deal.price, deal.quantity, deal.sold, deal.timestamp, known_as, name, False)
-
-
-@asynccontextmanager
-async def contract(name: str, *refused: str, history: bool = False) -> AsyncIterator[Contract]:
-    """A feed that is connected, with one trade of each coin.
-
-    ``refused`` coins get the venue's error; ``history``: it has trades from before the subscription.
-    """
-    async with venue(name) as wire:
-        wire.refused.update(refused)
-        feed = at(wire, ["BTC", "ETH", "SOL"])
-        it = Contract(wire, feed)
-        if history:
-            it.market.before()
-        connecting = asyncio.create_task(feed.connect())
-        try:
-            coins = [coin for coin in COINS if coin not in refused]
-            await asyncio.wait({connecting, asked := asyncio.create_task(wire.until_asked(it.topics(coins)))},
-                               return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
-            if connecting.done():
-                await connecting
-            await asked
-            for coin in coins:
-                await it.market.trade(coin, True)
-            await connecting
-            yield it
-        finally:
-            connecting.cancel()
-            await asyncio.gather(connecting, return_exceptions=True)
-            await feed.disconnect()
 
 
 async def test_trades_arrive_once_each_in_order_and_as_they_were(name: str) -> None:
@@ -240,8 +72,8 @@ async def test_an_outage_loses_no_trade(name: str) -> None:
             await it.market.trade(coin, True, False, later=2_000)
         await it.arrived()
         for coin in COINS:
-            told = [_values(trade)[:-1] for trade in it.got.trades if trade.coin == coin]
-            assert told == [_made(name, deal)[:-1] for deal in it.market.deals if deal.coin == coin]
+            told = [values(trade)[:-1] for trade in it.got.trades if trade.coin == coin]
+            assert told == [made(name, deal)[:-1] for deal in it.market.deals if deal.coin == coin]
         assert {trade.coin for trade in it.got.trades if trade.backfilled} == set(COINS)
         assert it.wire.violations == []
 
@@ -363,7 +195,7 @@ async def test_trades_over_rest_are_those_of_the_stream(name: str) -> None:
             await session.load()
             for coin in COINS:
                 told = await session.fetch_trades(coin, session.market(coin))
-                assert [_values(trade) for trade in told] == [_made(name, deal) for deal in wire.history[coin]]
+                assert [values(trade) for trade in told] == [made(name, deal) for deal in wire.history[coin]]
         finally:
             await session.close()
 

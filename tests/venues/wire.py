@@ -78,7 +78,7 @@ class Script(Protocol):
 def names() -> list[str]:
     """The venues that have a script: every module here but the harness itself."""
     modules = {module.name for module in iter_modules([str(Path(__file__).parent)])}
-    return sorted(modules - {"market", "wire"} - {name for name in modules if name.startswith("test_")})
+    return sorted(modules - {"contract", "market", "wire"} - {name for name in modules if name.startswith("test_")})
 
 
 def script(name: str) -> Script:
