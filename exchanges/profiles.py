@@ -79,6 +79,7 @@ class Profile:
     quotes: tuple[str, ...] = ()  # quote currencies tried after the user's, where the venue has none of the usual ones
     maker_sides: bool = False  # ccxt hands on the maker's side as if it were the taker's
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # name -> request sent beside the channels'
+    joined: Callable[[Sequence[Any]], Any] | None = None  # one request of several, where each replaces the one before
     change_is_ratio: bool = False  # a ticker's "percentage" in ccxt's row is 0.01 for one percent
     all_tickers: bool = False  # a REST request for the tickers of several markets must be one for those of all
     lean: bool = False  # nothing that is called here reads a market's "info", the venue's own answer about it

@@ -14,6 +14,7 @@ from exchanges.delivery import Delivery, contract_size
 from exchanges.errors import Refused, VenueError
 from exchanges.events import Listener
 from exchanges.fence import Reading, arm
+from exchanges.gather import gather
 from exchanges.profiles import Profile, Refusal
 from exchanges.refusals import Ledger, asking, names
 
@@ -140,6 +141,8 @@ class Stream:
 
         def on_new_client(client: Any) -> None:
             self._ledger.keep(client)
+            if self._profile.joined is not None:
+                gather(client, self._profile.joined)
             arm(
                 client,
                 reading,

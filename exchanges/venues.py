@@ -6,7 +6,7 @@ venue's documentation or was measured against ccxt's own module; the adapter rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -95,6 +95,19 @@ def _cryptocom_refusal(frame: Any) -> Refusal | None:
 def _phemex_refusal(frame: Any) -> Refusal | None:
     error = frame.get("error")
     return Refusal(str(error.get("message"))) if isinstance(error, dict) else None
+
+
+def _first_told(frame: Any) -> bool:
+    return isinstance(frame, dict) and frame.get("stream_type") == "SNAPSHOT"
+
+
+def _joined_by_type(requests: Sequence[Any]) -> list[Any]:
+    """One of requests like [{"ticket": ...}, {"type": ..., "codes": [...]}, ...]."""
+    codes: dict[str, dict[str, None]] = {}
+    for request in requests:
+        for part in request[1:]:
+            codes.setdefault(part["type"], {}).update(dict.fromkeys(part["codes"]))
+    return [requests[-1][0], *({"type": kind, "codes": list(of)} for kind, of in codes.items())]
 
 
 def _htx_time(frame: Any) -> int:
@@ -263,7 +276,27 @@ _TABLE: Mapping[str, Profile] = {
             fetches=60,  # of weight 20, out of 1200 per minute and IP: the same page
         ),
         Profile("poloniex", "poloniex", trade_time="createTime"),  # over REST ccxt takes "ts", when it was sent
-        Profile("upbit", "upbit", trade_time="trade_timestamp"),
+        Profile(
+            "upbit",
+            "upbit",
+            quotes=("KRW",),
+            chunk=500,  # one request carries all
+            joined=_joined_by_type,  # 5 requests per second and 100 per minute: Upbit, rate limits
+            history=_first_told,
+            trade_time="trade_timestamp",  # ccxt takes "timestamp", when the message was sent
+            recent_limit=500,  # Upbit, list of recent pair trades
+            fetches=300,  # 10 per second, of trades: Upbit, rate limits
+        ),
+        Profile(
+            "bithumb",
+            "bithumb",
+            quotes=("KRW",),
+            joined=_joined_by_type,  # as for its private socket (pro/bithumb.py, build_gen2_subscription_request)
+            history=_first_told,
+            trade_id=("",),  # of another kind over REST: 17829816707050000, in the stream 862683813820523888
+            recent_limit=500,  # Bithumb, recent trades
+            fetches=600,  # 150 per second, of trades: Bithumb, request limits
+        ),
         Profile("phemex", "phemex", history=_snapshot, refusal=_phemex_refusal),
     )
 }

@@ -39,6 +39,7 @@ EXCHANGES: Mapping[str, str] = {
     "fence": "the guard around one ccxt client: bad frames, redirected dials, quiet futures",
     "channels": "which of ccxt's calls bring a channel, and what stands in for it",
     "delivery": "how what one connection brings reaches the listener",
+    "gather": "one request for all that a client asks for",
     "refusals": "whose request a venue has refused",
     "stream": "one connection's life: what it subscribes to, until it ends",
     "aside": "work that would hold up the loop, in a thread",

@@ -21,6 +21,7 @@ from tests.venues.market import Bar, Day, Deal
 
 Frame = str | bytes | dict[str, Any] | list[Any]  # the last two are sent as JSON
 Topic = tuple[str, str]  # channel and coin
+NAMELESS = "a refusal of the one request for all names no market"  # its test would wait for long
 SILENT = "a refusal that ccxt passes over in silence needs a deadline"  # the tests concerned would wait for long
 NOT_AGAIN = "ccxt does not send a refused request again, so its coins need to be asked for anew"
 
@@ -35,6 +36,7 @@ class Laws:
     size: int | None = None  # characters in one request
     topics: int | None = None  # per connection
     requests: int | None = None  # that subscribe to something, per connection
+    replaces: bool = False  # each request for topics replaces the one before
     settle: float = 0.0  # that a client must wait between the dial and its first message
     subscribe_within: float | None = None  # from the dial to the first subscription
     ping_within: float | None = None  # the longest that a client may be silent
@@ -256,6 +258,8 @@ class Wire:
         self._judge(connection, asked, len(text))
         good = [topic for topic in asked if topic[1] not in self.refused]
         if len(good) == len(asked) or not self.script.REFUSES_WHOLE:
+            if asked and self.script.LAWS.replaces:
+                connection.topics.clear()
             connection.topics.update(good)
         await connection.send(answers)
         self._stirred.set()

@@ -1,0 +1,34 @@
+"""One request for all that a client asks for, where each request of a venue's replaces the one before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+SPAN = 0.25  # seconds; four requests within a second at most
+
+
+def gather(client: Any, joined: Callable[[Sequence[Any]], Any]) -> None:
+    """Have ``client``, a new one, send what it is given within SPAN as one request, with all that it was given before.
+
+    ``joined`` makes one request of several. What is no list is sent at once as it is.
+    """
+    send, given, due = client.send, [], False
+
+    async def gathered(message: Any) -> Any:
+        nonlocal due
+        if not isinstance(message, list):
+            return await send(message)
+        given.append(message)
+        if due:
+            return None
+        due = True
+        try:
+            await asyncio.sleep(SPAN)
+        finally:
+            due = False
+        given[:] = [joined(given)]
+        return await send(given[0])
+
+    client.send = gathered
