@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
@@ -44,6 +45,7 @@ import_module("ccxt.async_support.base.throttler").time = time.monotonic  # type
 BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
 REASON = 200  # characters of a reason
+LONGEST_BAN = 259_200.0  # seconds, 3 days: Binance's own bans last no longer; whoever asks for more has slipped
 HISTORY_PAGE = 100  # past bars of one REST answer, where ccxt's features name no limit
 CANDLES = 1000  # bars that are asked for at once, where ccxt's features name no lower limit
 
@@ -58,6 +60,7 @@ class Venue:
         self._api = _session(profile, access)
         self._fills = _session(profile, access)  # for filling gaps: a burst of requests is lawful, waiting loses trades
         self._fills.enableRateLimit = False
+        self._quiet_until = -math.inf  # the venue's Retry-After over REST, monotonic seconds
         self._pace = Pace(*profile.sockets) if profile.sockets is not None else None
         self._markets = Markets(profile, access, (self._api, self._fills), _cache(profile, access), self._ask)
 
@@ -194,11 +197,17 @@ class Venue:
 
     @contextlib.asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
+        """Fence a request: none leaves while a Retry-After lasts, for whatever it was that the venue answered so."""
+        if (wait := self._quiet_until - time.monotonic()) > 0:
+            raise Disconnected(self.name, f"wants to be left alone for {wait:.1f} s more", wait)
         try:
             yield
         except Exception as error:  # ccxt's parsers on whatever a venue answers: anything may come out
             final = (ccxt.pro.NotSupported, ccxt.pro.BadSymbol, ccxt.pro.AuthenticationError)
-            raise _translate(self.name, error, final) from error
+            failure = _translate(self.name, error, final)
+            if isinstance(failure, Disconnected) and failure.retry_after:
+                self._quiet_until = max(self._quiet_until, time.monotonic() + failure.retry_after)
+            raise failure from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,9 +433,10 @@ def _reason(error: Exception, cause: BaseException, status: int) -> str:
 def _seconds(retry_after: Any) -> float | None:
     """Retry-After as seconds; the header's other form, a date, no venue here sends."""
     try:
-        return max(0.0, float(retry_after))
+        seconds = float(retry_after)
     except (TypeError, ValueError):
         return None
+    return min(max(0.0, seconds), LONGEST_BAN) if math.isfinite(seconds) else None
 
 
 async def _close(exchange: Any) -> None:

@@ -222,6 +222,37 @@ async def test_a_venue_that_wants_less_says_when_to_come_back(status: int) -> No
         assert str(status) in error.reason
 
 
+async def test_no_request_leaves_while_the_venue_wants_to_be_left_alone() -> None:
+    """Whichever request was answered so: the limit is the address's, and asking on is what gets it banned."""
+    asked = []
+
+    async def refuse(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=429, headers={"Retry-After": "17"}, text="{}")
+
+    async with served(web.get("/{path:.*}", refuse)) as at, opened("binance", at) as venue:
+        await failure(load, venue)
+        for _ in range(3):
+            error = await failure(figures, venue)
+            assert isinstance(error, Disconnected)
+            assert error.retry_after is not None
+            assert 10 < error.retry_after <= 17
+        assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("inf", None), ("nan", None), ("soon", None), ("-1", 0), ("1e12", 259_200)]
+)
+async def test_a_retry_after_that_cannot_be_meant_does_not_end_the_venue(text: str, seconds: float | None) -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        return web.Response(status=429, headers={"Retry-After": text}, text="{}")
+
+    async with served(web.get("/{path:.*}", refuse)) as at, opened("binance", at) as venue:
+        error = await failure(load, venue)
+        assert isinstance(error, Disconnected)
+        assert error.retry_after == seconds
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_a_venue_that_is_down_is_tried_again(venue: Venue, simulated: Simulated, status: int) -> None:
     with simulated.rest_down(status):
