@@ -10,6 +10,7 @@ from typing import Any
 asking: ContextVar[Hashable] = ContextVar("asking", default=None)
 """The call under way: what ccxt sends and notes for it, also in tasks of its own, is the call's."""
 
+REQUESTS = 10_000  # whose numbers are remembered: pings are numbered too, and a connection may last for weeks
 _IDS = ("id", "req_id", "reqid")  # how the venues name a request's number
 
 
@@ -44,6 +45,8 @@ class Ledger:
         async def noted(message: Any) -> Any:
             if isinstance(message, dict) and asking.get() is not None:
                 self._askers.update({str(message[key]): asking.get() for key in _IDS if key in message})
+                while len(self._askers) > REQUESTS:
+                    del self._askers[next(iter(self._askers))]
             return await send(message)
 
         client.subscriptions = _Subscriptions(client.subscriptions, self._noted)

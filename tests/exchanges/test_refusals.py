@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from exchanges import refusals
 from exchanges.profiles import Refusal
-from exchanges.refusals import names
+from exchanges.refusals import Ledger, asking, names
 from exchanges.venues import profile_of
 
 FRAMES = [
@@ -63,3 +65,20 @@ def test_nothing_else_is_taken_for_a_refusal(name: str, frame: Any) -> None:
 )
 def test_a_market_is_named_by_its_id_or_its_symbol_as_a_whole_word(frame: Any, named: bool) -> None:
     assert names(frame, ("ETH/USD", "ETH-USD", None)) is named
+
+
+async def test_the_numbers_of_requests_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ping is a request with a number too."""
+    monkeypatch.setattr(refusals, "REQUESTS", 3)
+
+    class Client:
+        subscriptions: Mapping[str, Any] = {}
+
+        async def send(self, message: Any) -> None: ...
+
+    ledger, client = Ledger(), Client()
+    ledger.keep(client)
+    asking.set("a call")
+    for number in range(5):
+        await client.send({"req_id": number})
+    assert [ledger.asker({"req_id": number}) for number in range(5)] == [None, None, "a call", "a call", "a call"]
