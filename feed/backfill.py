@@ -26,6 +26,7 @@ LEAP = 1_000_000  # an id so far ahead of the others is believed when the next t
 MAX_OPEN = 64  # holes in line, per coin; one more, and the oldest is given up
 MAX_MISSING = 50_000  # trades to wait for at a time, per coin: more would neither come in time nor fit in memory
 RECENT = 1024  # ids remembered where they are not consecutive, per coin
+IMPLAUSIBLE = 60_000  # ms by which the next trade is older than one that was stamped with a time yet to come
 RESTART_MS = 1000  # a lower id stamped this much after the newest trade is the venue counting anew, not a duplicate
 
 
@@ -310,7 +311,8 @@ class Continuity:
             return DUPLICATE
         gap = self._gap_by_time(trade) if self._resumed else None
         self._resumed = False
-        self.stamp = trade.timestamp if self.stamp is None else max(self.stamp, trade.timestamp)
+        if self.stamp is None or trade.timestamp > self.stamp or _belied(self.stamp, trade):
+            self.stamp = trade.timestamp
         return self._append(trade, gap, now)
 
     def _append(self, trade: TradeEvent, gap: Gap | None, now: float | None) -> Outcome:
@@ -408,3 +410,12 @@ class Continuity:
         while len(self._recent) > RECENT and not self._segments:
             self._known.remove(self._recent.popleft())
         return True
+
+
+def _belied(stamp: int, trade: TradeEvent) -> bool:
+    """Whether a trade that comes after ``stamp`` shows that no clock ran so: one slip must not date all that follows.
+
+    Of two times that can't both be right, the one closer to the arrival is believed.
+    """
+    arrival = trade.received_at // 1_000_000
+    return stamp - trade.timestamp > IMPLAUSIBLE and abs(trade.timestamp - arrival) < stamp - arrival

@@ -120,7 +120,8 @@ class Prices(dict[str, Price]):
 def _newer(ticker: Ticker, last: PriceTick) -> bool:
     """Whether ``ticker`` came after ``last``: by the venue's time, unless ``last`` was stamped as no clock runs.
 
-    One stamp from the future must not keep out every ticker until then.
+    One stamp from the future must not keep out every ticker until then, and one from the past is no news: of two times
+    that can't both be right, the one closer to its arrival is believed.
     """
-    ahead = (last.timestamp - ticker.timestamp) - (last.received_at - ticker.received_at) // 1_000_000
-    return ticker.timestamp > last.timestamp or ahead > IMPLAUSIBLE
+    lead, last_lead = (each.timestamp - each.received_at // 1_000_000 for each in (ticker, last))
+    return ticker.timestamp > last.timestamp or (last_lead - lead > IMPLAUSIBLE and last_lead > abs(lead))

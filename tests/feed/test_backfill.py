@@ -612,3 +612,22 @@ def test_the_ordinary_path_costs_no_more_than_a_few_lookups() -> None:
     assert policy.accept(items[0]) is DELIVER
     best = [min(timeit.repeat(body, number=1, repeat=5)) for body in (ordinary, reference)]
     assert best[0] < 6 * best[1]
+
+
+def test_a_stamp_from_the_future_does_not_date_the_trades_behind_it() -> None:
+    """Where ids don't count, the newest trade is the one stamped last: its price is news, and gaps begin with it."""
+    it = owner(numbered=False)
+
+    def arrives(trade_id: str, at: int, stamped: int) -> TradeEvent:
+        item = trade(trade_id, stamped)
+        item.received_at = at * 1_000_000
+        return item
+
+    hour = 3_600_000
+    it.stream(arrives("a", 10 * hour, 10 * hour))
+    it.stream(arrives("b", 10 * hour + 10, 11 * hour))
+    it.stream(arrives("c", 10 * hour + 20, 10 * hour + 20))
+    assert it.policy.stamp == 10 * hour + 20
+    it.stream(arrives("d", 10 * hour + 30, 9 * hour))  # of long ago: the newest is still the one before
+    assert it.policy.stamp == 10 * hour + 20
+    assert it.ids == ["a", "b", "c", "d"]

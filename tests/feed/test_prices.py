@@ -76,6 +76,14 @@ def test_a_stamp_from_the_future_does_not_keep_out_what_follows() -> None:
     assert prices.ticks["BTC"].price == 11
 
 
+def test_a_ticker_of_long_ago_is_no_news() -> None:
+    """As a cache before the venue's REST may have it."""
+    prices = Prices()
+    prices["BTC"].on_trade(trade(10, AT), 0)
+    assert prices["BTC"].on_ticker(ticker(9, AT - 120_000, received=AT + 50), 0) is None
+    assert prices.ticks["BTC"].price == 10
+
+
 def test_a_skewed_clock_or_one_that_steps_changes_nothing() -> None:
     prices = Prices()
     hour = 3_600_000
