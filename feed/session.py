@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from exchanges.stream import Stream
 
 BARS_SHARE = 0.5  # of the requests that a venue allows: gaps in trades can't wait, bars can
-FIGURES_TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the stream
+FIGURES_TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the first stream
+HASTE = 0.75  # seconds that they may hold up a later one: a failover is to take less than two in all
 OVERLAP = 2.0  # seconds that a connection stays beside its successor: until that has subscribed to everything
 ANEW = 10.0  # seconds until the next attempt at a successor while the connection still stands
 EARLY = 600.0  # seconds before the venue cuts a connection that it is replaced
@@ -276,6 +277,7 @@ class Session:
                 raise
             logger.warning("{}: the connection could not be replaced: {}", self.venue.name, error.reason)
             await self._wait(old, asyncio.Event(), ANEW)
+            old.worn.set()  # its time has not begun anew
             return old
         except BaseException:
             self._hang_up(new)
@@ -326,7 +328,7 @@ class Session:
         if not missing:
             return []
         try:
-            async with asyncio.timeout(FIGURES_TIMEOUT):
+            async with asyncio.timeout(FIGURES_TIMEOUT if self._desk.last_message is None else HASTE):
                 tickers = await self.venue.fetch_tickers(missing)
         except (VenueError, TimeoutError) as error:
             logger.warning("{}: no 24 h figures by REST: {}", self.venue.name, error or "no answer in time")

@@ -28,6 +28,7 @@ RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
 LOOK = 0.5  # seconds between two looks at which connections carry data
 REFUSED_COOLDOWN = 60.0  # seconds that a venue is left alone which does not do what is asked for
 AHEAD_AGAIN = 60.0  # seconds until that is tried again, if it failed
+AHEAD_PATIENCE = 5.0  # seconds without its markets until the one after it is asked too
 AHEAD = 1.0  # seconds of data after which the next venue's markets are loaded ahead of need
 
 
@@ -178,14 +179,18 @@ class Supervisor:
 
     def _look_ahead(self, active: Session, now: float) -> None:
         """While all is well load the next venue's markets, so that a failover need not wait, and renew old lists."""
+        if active.flowing_for(now) <= AHEAD:
+            return
         names = [config.name for config in self._order]
-        following = names[(names.index(active.venue.name) + 1) % len(names)]
-        for session in (active, self._sessions[following]):
-            name, venue = session.venue.name, session.venue
-            due = self._ahead.get(name, -inf) + AHEAD_AGAIN
-            if (venue.aged or not venue.loaded) and now >= due and active.flowing_for(now) > AHEAD:
-                self._ahead[name] = now
+        place = names.index(active.venue.name)
+        for name in (*names[place:], *names[:place]):
+            session = self._sessions[name]
+            venue, last = session.venue, self._ahead.get(name, -inf)
+            if (venue.aged or not venue.loaded) and now >= last + AHEAD_AGAIN:
+                self._ahead[name] = last = now
                 self._dismiss(_loaded(session))
+            if session is not active and (venue.loaded or now < last + AHEAD_PATIENCE):
+                return  # those behind are asked where this one has nothing to say
 
     def _look_after_strays(self, active: Session) -> None:
         """Have the coins that the active venue does not list come from the next one that does."""

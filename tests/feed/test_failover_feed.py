@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 
+from exchanges import venues
 from exchanges.simulator import Simulator
-from feed import FeedState, MarketFeed, NoExchangeAvailable, StaleDataError
+from feed import FeedState, MarketFeed, NoExchangeAvailable, StaleDataError, session, supervisor
 from feed.settings import CircuitBreaker, Connection, ExchangeConfig, Staleness
 from tests.support import Recorder, settings_for, taped_ids, until
 
@@ -181,6 +183,18 @@ async def test_the_next_venue_is_ready_before_it_is_needed(primary: Simulator, s
         assert not secondary["binance"].connections
 
 
+async def test_behind_a_venue_that_shuts_us_out_the_one_after_it_is_made_ready(
+    primary: Simulator, secondary: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is where a failover will end."""
+    monkeypatch.setattr(supervisor, "AHEAD_PATIENCE", 0.1)
+    async with Simulator(venues=("binance_us",), rate=0) as third:
+        with secondary["binance"].blocked(451):
+            async with MarketFeed(settings=settings_for(primary, secondary, third, **QUICK)):
+                await until(lambda: any("exchangeInfo" in path for _, path in third["binance_us"].rest_calls))
+                assert not third["binance_us"].connections
+
+
 async def test_bars_that_an_outage_cut_are_closed_from_the_venues_own_record(secondary: Simulator) -> None:
     """Every bar is closed once, with the venue's values, also the one that ended while nobody was connected."""
     venue = secondary["binance"]
@@ -245,6 +259,23 @@ async def test_a_connection_stands_when_its_successor_is_refused(secondary: Simu
             await until(lambda: len(venue.dials) == 2)
             seen = len(got.candles)
             await got.until(lambda: len(got.candles) > seen + 1)
+        assert "disconnected" not in got.events
+
+
+async def test_a_connection_that_is_too_old_is_replaced_however_often_that_fails(
+    secondary: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One failed attempt must not let it go on until the venue cuts it."""
+    monkeypatch.setattr(session, "ANEW", 0.05)
+    monkeypatch.setitem(venues._TABLE, "binance", replace(venues._TABLE["binance"], session_limit=4))
+    venue = secondary["binance"]
+    feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
+    got = Recorder(feed)
+    async with feed:
+        with venue.refusing(503):
+            await until(lambda: len(venue.dials) == 4)
+        assert venue.dials[3] - venue.dials[1] < 3
+        await until(lambda: len(venue.connections) == 2)
         assert "disconnected" not in got.events
 
 

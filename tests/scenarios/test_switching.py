@@ -40,6 +40,15 @@ async def test_the_next_venue_delivers_within_two_seconds_of_the_verdict(
             assert feed.status.exchange == "binance"
 
 
+async def test_a_failover_does_not_wait_for_the_next_venues_rest(primary: Simulator, secondary: Simulator) -> None:
+    """Its markets are there already, and the day's figures can come later."""
+    async with feeding(quick(primary, secondary)) as (_, got):
+        await until(lambda: any("exchangeInfo" in path for _, path in secondary["binance"].rest_calls))
+        with secondary["binance"].slow_rest(3.5), primary["bybit"].partition():
+            await got.until(lambda: "binance" in got.first_price)
+            assert got.first_price["binance"] - got.at("failover") < SWITCHED_WITHIN
+
+
 async def test_a_cut_during_failover_costs_the_next_venue_one_attempt(primary: Simulator, secondary: Simulator) -> None:
     """The next venue drops its first connection while it is subscribed to: it is asked again, and delivers."""
     venue = secondary["binance"]
