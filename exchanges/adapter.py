@@ -27,7 +27,7 @@ from exchanges.channels import source_of_quotes, streamed
 from exchanges.delivery import contract_size
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from exchanges.events import Candle, Listener, Ticker, TradeEvent
-from exchanges.fence import abort, redirect
+from exchanges.fence import abort, hang_up, redirect
 from exchanges.market_cache import MarketCache, market_cache
 from exchanges.market_table import MarketTable, taken_from
 from exchanges.markets import Markets
@@ -258,11 +258,14 @@ class _Hooks:
     pace: Pace | None = None
     transport: Any = None
     change_is_ratio = False
+    made: tuple[Any, ...] = ()  # every client that there was
     answered: tuple[int, Any] = (0, {})
 
     def client(self, url: str) -> Any:
         known = url in (self.clients or ())  # type: ignore[attr-defined] # ccxt's own
         client = super().client(url)  # type: ignore[misc] # ccxt's own
+        if not known:
+            self.made = (*self.made, client)
         if not known and self.pace is not None:
             client.create_connection = partial(_in_turn, self.pace, client.create_connection)
         if not known and self.on_new_client is not None:
@@ -441,9 +444,8 @@ def _seconds(retry_after: Any) -> float | None:
 
 async def _close(exchange: Any) -> None:
     """Close a ccxt instance within about CLOSE_GRACE seconds: a dead peer never answers the closing handshake."""
-    clients = list((exchange.clients or {}).values())
-    if exchange.transport is not None:
-        exchange.transport.hang_up()
+    clients = exchange.made  # also those that ccxt has forgotten after an error, while they close
+    await asyncio.gather(*map(hang_up, clients))
     try:
         async with asyncio.timeout(CLOSE_GRACE):
             await exchange.close()
@@ -452,7 +454,7 @@ async def _close(exchange: Any) -> None:
             abort(client)
         await exchange.close()
     for client in clients:
-        abort(client)  # of a dial that came through meanwhile
+        abort(client)
     _unburden(exchange)
 
 
@@ -462,6 +464,7 @@ def _unburden(exchange: Any) -> None:
     Those are rare beside hundreds of thousands of cached objects; hundreds of dials may lie between two.
     """
     exchange.on_new_client = None
+    exchange.made = ()
     for name, value in list(vars(exchange).items()):
         if isinstance(value, dict):
             setattr(exchange, name, {})

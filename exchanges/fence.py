@@ -55,11 +55,12 @@ def arm(
     told every frame that was not taken when ccxt is through with it. ``carry`` makes of ccxt's session
     the one that dials: :meth:`exchanges.transport.Transport.carry`.
     """
-    handle, dispatch, resolve, reject, dial = (
+    handle, dispatch, resolve, reject, begin_dial, dial = (
         client.handle_message,
         client.on_message_callback,
         client.resolve,
         client.reject,
+        client.open,
         client.create_connection,
     )
 
@@ -131,6 +132,10 @@ def arm(
             on_bad_frame(_sample(reading.frame, error))
         return reject(error, message_hash)
 
+    async def opened(*dial: Any) -> None:
+        client.dialling = asyncio.current_task()
+        await begin_dial(*dial)
+
     drained = _drained(client)
 
     def received(message: Any) -> None:
@@ -146,6 +151,7 @@ def arm(
         else:
             begin(received, handled, offered if take is not None else None)
 
+    client.open = opened
     client.receive_loop = receive_loop
     client.handle_message = guarded
     client.reject = addressed
@@ -225,6 +231,14 @@ def _sample(data: Any, error: Exception) -> str:
     """The beginning of what could not be read, and why, in one line."""
     text = data.decode("utf-8", "replace") if isinstance(data, bytes) else str(data)
     return f"{type(error).__name__}: {' '.join(text[:SAMPLE].split())}"
+
+
+async def hang_up(client: Any) -> None:
+    """Give up the client's dial if it goes on, and wait until it has ended: ccxt lets it go on behind a close."""
+    dialling: asyncio.Task[None] | None = getattr(client, "dialling", None)
+    if dialling is not None and not dialling.done():
+        dialling.cancel()
+        await asyncio.wait({dialling})
 
 
 def abort(client: Any) -> None:

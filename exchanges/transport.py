@@ -1,7 +1,8 @@
 """What carries ccxt's WebSockets: aiohttp, which ccxt brings along, or picows with the extra ``[fast]``.
 
 With picows a message costs a fraction of the time (tests/benchmarks/hotpath.py). ``options: {transport: aiohttp}`` or
-``picows`` chooses for one venue; without it picows carries what it can where it is installed. What it can't do as ccxt
+``picows`` chooses for one venue, the environment's MARKET_FEED_TRANSPORT for all that say nothing; without either
+picows carries what it can where it is installed. What it can't do as ccxt
 asks for it goes over aiohttp, dial by dial: a proxy of any kind, certificates that are not to be verified, a redirect
 in the place of a handshake, and options that a ccxt of tomorrow may pass. A message may have as many bytes as ccxt
 allows on both, and both offer the server to compress.
@@ -11,7 +12,7 @@ The event loop is the program's own choice; nothing here installs uvloop.
 
 from __future__ import annotations
 
-import asyncio
+import os
 from http.cookies import SimpleCookie
 from importlib.util import find_spec
 from ssl import SSLContext
@@ -22,6 +23,7 @@ from aiohttp.http import SERVER_SOFTWARE
 from yarl import URL
 
 TRANSPORTS = ("aiohttp", "picows")
+VARIABLE = "MARKET_FEED_TRANSPORT"
 
 # what ccxt passes beside the address, and what of it picows does: pinging and closing are ccxt's own business
 _KNOWN = {"autoping", "autoclose", "headers", "compress", "max_msg_size"}
@@ -31,21 +33,21 @@ _LIKE_AIOHTTP = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agen
 def transport_for(name: Any = None) -> Transport | None:
     """The picows transport, or None for aiohttp, as a user's ``name`` says; ValueError when it is none of TRANSPORTS.
 
-    Without a name: picows where it is installed.
+    Without a name, here and in the environment: picows where it is installed.
     """
     installed = find_spec("picows") is not None
+    said = "options.transport"
+    if name is None and (name := os.environ.get(VARIABLE) or None):
+        said = VARIABLE
     if name is not None and name not in TRANSPORTS:
-        raise ValueError(f"options.transport is {name!r}, allowed are {' and '.join(TRANSPORTS)}")
+        raise ValueError(f"{said} is {name!r}, allowed are {' and '.join(TRANSPORTS)}")
     if name == "picows" and not installed:
-        raise ValueError('options.transport is picows, which is not installed: pip install "market-feed[fast]"')
+        raise ValueError(f'{said} is picows, which is not installed: pip install "market-feed[fast]"')
     return Transport() if installed and name != "aiohttp" else None
 
 
 class Transport:
-    """The dials of one ccxt instance over picows."""
-
-    def __init__(self) -> None:
-        self._dials: set[asyncio.Task[Any]] = set()
+    """Dials over picows."""
 
     def carry(self, session: Any, tls: Any) -> Any:
         """``session``, an aiohttp session, as ccxt's client uses one: ``ws_connect`` and ``cookie_jar``.
@@ -54,21 +56,13 @@ class Transport:
         """
         return _Session(session, tls, self)
 
-    def hang_up(self) -> None:
-        """Give up the dials that go on: closing the session would end aiohttp's alone."""
-        for task in self._dials:
-            task.cancel()
-
     async def dial(self, session: Any, tls: Any, url: str, options: dict[str, Any]) -> Any:
         """Dial over picows, or over aiohttp where picows can't; raises aiohttp's errors."""
         direct = type(session.connector) is TCPConnector and not session.trust_env  # no socks, no proxy from outside
         if not direct or not options.keys() <= _KNOWN or not isinstance(tls, SSLContext):
             return await session.ws_connect(url, **options)
-        from exchanges.websocket import connect  # picows is an extra
+        from exchanges.dial import connect  # picows is an extra
 
-        task = asyncio.current_task()
-        assert task is not None
-        self._dials.add(task)
         try:
             return await connect(
                 url,
@@ -81,8 +75,6 @@ class Transport:
             if error.status not in (301, 302, 303, 307, 308):
                 raise
             return await session.ws_connect(url, **options)
-        finally:
-            self._dials.discard(task)
 
 
 class _Session:

@@ -8,19 +8,12 @@ aiohttp's messages and errors, because ccxt's client and the adapter know those.
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
 import zlib
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from ssl import SSLContext
+from collections.abc import Callable
 
-import aiohappyeyeballs
 import aiohttp
 import picows
 from aiohttp import WebSocketError, WSMessage, WSMsgType
-from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
 
 Tell = Callable[[WSMessage], object]
 Offer = Callable[[str], bool]
@@ -28,11 +21,8 @@ Offer = Callable[[str], bool]
 CONTROL = 125  # bytes that the payload of a ping, pong or close frame has at most: RFC 6455, 5.5
 LOST = 1006  # the code of an end without a close frame
 CLOSE_WITHIN = 10.0  # seconds for the peer to answer a close frame, as with aiohttp
-OFFER = "permessage-deflate; client_max_window_bits"
-EYEBALLS = 0.25  # seconds before the other address family is tried as well: RFC 8305, 5
 
 _KINDS = {picows.WSMsgType.TEXT: WSMsgType.TEXT, picows.WSMsgType.BINARY: WSMsgType.BINARY}
-_log = logging.Logger("picows", logging.CRITICAL + 1)  # what it would log is told as errors
 
 
 class Connection(picows.WSListener):
@@ -45,7 +35,7 @@ class Connection(picows.WSListener):
 
     _conn = None  # ccxt's client looks for aiohttp's buffer behind it
 
-    def __init__(self, inflate: _Inflate | None, limit: int) -> None:
+    def __init__(self, inflate: Inflate | None, limit: int) -> None:
         super().__init__()
         self._early: list[WSMessage] = []
         self._tell: Tell = self._early.append
@@ -226,7 +216,7 @@ def _ignore(message: WSMessage) -> None:
     pass
 
 
-class _Inflate:
+class Inflate:
     """permessage-deflate, receiving: RFC 7692. ``fresh``: the server begins each message with an empty window."""
 
     def __init__(self, fresh: bool) -> None:
@@ -247,76 +237,3 @@ class _Inflate:
 
 def _too_big(limit: int) -> WebSocketError:
     return WebSocketError(aiohttp.WSCloseCode.MESSAGE_TOO_BIG, f"a message of more than {limit} bytes")
-
-
-async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: int, compress: bool) -> Connection:
-    """Dial ``url``; cancelling ends the dial, and nothing of it stays open.
-
-    ``limit``: bytes of a message. ``compress``: offer the server to compress. ``tls`` verifies the server.
-    Raises aiohttp's errors: WSServerHandshakeError (the status, the headers) and ClientConnectionError.
-    """
-    if compress:
-        headers = {**headers, "Sec-WebSocket-Extensions": OFFER}
-    where = URL(url)
-    socks: list[socket.socket] = []
-
-    async def connected(to: object) -> socket.socket:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
-        socks.append(await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=EYEBALLS, interleave=1))
-        return socks[0]
-
-    def listener(request: picows.WSUpgradeRequest, response: picows.WSUpgradeResponse) -> Connection:
-        return Connection(_agreed(response.headers.get("Sec-WebSocket-Extensions", ""), compress), limit)
-
-    try:
-        _, connection = await picows.ws_connect(
-            listener,
-            url,
-            ssl_context=tls,
-            disconnect_on_exception=False,
-            websocket_handshake_timeout=None,
-            logger_name=_log,
-            max_frame_size=limit,
-            extra_headers=headers,
-            max_redirects=0,
-            socket_factory=connected,
-        )
-        if not isinstance(connection, Connection):  # None when the peer hung up instead of answering
-            raise aiohttp.ServerDisconnectedError
-    except picows.WSHandshakeError as error:
-        raise _refusal(error, where, headers) from error
-    except (OSError, ValueError) as error:  # ValueError: a certificate or a name that cannot be
-        raise aiohttp.ClientConnectionError(f"Cannot connect to host {where.host}:{where.port} [{error}]") from error
-    except BaseException:
-        for sock in socks:  # picows leaves it open; its transport ends with the stream
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        raise
-    return connection
-
-
-def _agreed(extensions: str, offered: bool) -> _Inflate | None:
-    """What the server wants of the compression that was offered."""
-    if not extensions:
-        return None
-    name, *parameters = [part.strip() for part in extensions.split(";")]
-    if not offered or name != "permessage-deflate" or "," in extensions:
-        raise picows.WSHandshakeError(f"Invalid extensions {extensions!r}")
-    return _Inflate("server_no_context_takeover" in parameters)
-
-
-def _refusal(error: picows.WSHandshakeError, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientError:
-    """The same error, with the same text, that aiohttp makes of such an answer."""
-    response = error.response
-    if response is None:
-        return aiohttp.ClientConnectionError(f"Cannot connect to host {url.host}:{url.port} [{error}]")
-    refused = isinstance(error, picows.WSInvalidStatusError)
-    request = aiohttp.RequestInfo(url, "GET", CIMultiDictProxy(CIMultiDict(headers)), url)
-    return aiohttp.WSServerHandshakeError(
-        request,
-        (),
-        status=int(response.status),
-        message="Invalid response status" if refused else str(error),
-        headers=response.headers,
-    )

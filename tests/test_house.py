@@ -34,6 +34,7 @@ EXCHANGES: Mapping[str, str] = {
     "past": "past bars over REST, page by page",
     "push": "the stores that ccxt fills and that deliver",
     "websocket": "a WebSocket over picows, as ccxt's client needs it",
+    "dial": "such a WebSocket's dial, and its end when it is given up",
     "transport": "what carries the WebSockets: aiohttp, or picows where it can",
     "pace": "how many sockets of a venue may be opened at once",
     "fence": "the guard around one ccxt client: bad frames, redirected dials, quiet futures",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from ssl import SSLContext
 from typing import Any
 
 from aiohttp import web
@@ -103,13 +104,13 @@ async def streaming(
 
 
 @asynccontextmanager
-async def served(*routes: web.RouteDef) -> AsyncIterator[str]:
-    """A web server of some routes; yields its ``host:port``."""
+async def served(*routes: web.RouteDef, tls: SSLContext | None = None) -> AsyncIterator[str]:
+    """A web server of some routes, over TLS with a context of its own; yields its ``host:port``."""
     app = web.Application()
     app.add_routes(routes)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
     try:
         yield f"127.0.0.1:{runner.addresses[0][1]}"
     finally:

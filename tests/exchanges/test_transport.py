@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import json
 import ssl
 import zlib
@@ -20,16 +18,12 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 from ccxt.async_support.base.ws.client import Client
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from exchanges import Access, open_exchange
 from exchanges.errors import Refused
-from exchanges.fence import Reading, abort, arm
+from exchanges.fence import Reading, abort, arm, hang_up
 from exchanges.simulator.frames import close_frame, text_frame
-from exchanges.transport import TRANSPORTS, Transport, transport_for
+from exchanges.transport import TRANSPORTS, VARIABLE, Transport, transport_for
 from tests.exchanges.support import served
 from tests.support import until
 
@@ -92,8 +86,7 @@ async def dialled(
         await made.dial()
         yield made
     finally:
-        if transport is not None:
-            transport.hang_up()
+        await hang_up(made.client)
         with suppress(TimeoutError):
             async with asyncio.timeout(2):
                 await made.client.close()
@@ -234,6 +227,52 @@ async def test_a_proxy_is_dialled_over_aiohttp(transport: Transport | None) -> N
         assert asked.is_set()
 
 
+async def test_a_socks_proxy_is_dialled_over_aiohttp(transport: Transport | None) -> None:
+    """With ccxt's own connector for it, which needs a package that ccxt does not bring: the handshake is RFC 1928's."""
+    connector = pytest.importorskip("aiohttp_socks", reason="what ccxt dials SOCKS proxies with is not installed")
+    asked = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _, methods = await reader.readexactly(2)
+        await reader.readexactly(methods)
+        writer.write(b"\x05\x00")  # no password
+        *_, length = await reader.readexactly(5)
+        asked.append(await reader.readexactly(length))
+        writer.write(b"\x05\x04\x00\x01" + bytes(6))  # host unreachable
+
+    async with listening(proxy) as at:
+        made = Dialled("ws://venue.invalid/", transport, ssl.create_default_context(), None, [])
+        await made.session.close()
+        made.session = aiohttp.ClientSession(connector=connector.ProxyConnector.from_url(f"socks5://{at}", rdns=True))
+        await made.dial()
+        await made.session.close()
+        assert asked == [b"venue.invalid"]
+        assert made.reason
+
+
+async def test_a_session_with_a_connector_of_its_own_dials_itself() -> None:
+    """So do ccxt's for SOCKS proxies, and one that asks the environment for a proxy."""
+    pytest.importorskip("picows", reason="the extra [fast] is not installed")
+    picows = transport_for("picows")
+    assert picows is not None
+
+    class Other(aiohttp.TCPConnector):
+        """As aiohttp_socks derives its own."""
+
+    dialled = []
+
+    async def refuse(request: web.Request) -> web.Response:
+        dialled.append(request.headers["User-Agent"])
+        return web.Response(status=418)
+
+    async with served(web.get("/", refuse)) as at:
+        for options in ({"connector": Other()}, {"trust_env": True}):
+            async with aiohttp.ClientSession(headers={"User-Agent": "its own"}, **options) as session:
+                with pytest.raises(aiohttp.WSServerHandshakeError):
+                    await picows.dial(session, ssl.create_default_context(), f"ws://{at}/", {"max_msg_size": 1})
+    assert dialled == ["its own"] * 2  # picows would not know of it
+
+
 async def test_a_redirect_is_followed(transport: Transport | None) -> None:
     async def moved(request: web.Request) -> web.Response:
         raise web.HTTPFound("/there")
@@ -256,28 +295,6 @@ async def test_a_redirect_is_followed(transport: Transport | None) -> None:
 # --- TLS --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a self-signed certificate for 127.0.0.1, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file: Path = tmp_path_factory.mktemp("tls") / "server.pem"
-    pem = serialization.Encoding.PEM
-    file.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()) + made.public_bytes(pem)
-    )
-    return file
-
-
 @asynccontextmanager
 async def over_tls(certificate: Path, *frames: str) -> AsyncIterator[int]:
     """A server that says ``frames`` over TLS; yields its port."""
@@ -291,17 +308,10 @@ async def over_tls(certificate: Path, *frames: str) -> AsyncIterator[int]:
             await socket.send_str(message.data)
         return socket
 
-    app = web.Application()
-    app.add_routes([web.get("/", answer)])
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
-    await runner.setup()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    try:
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+    async with served(web.get("/", answer), tls=context) as at:
+        yield int(at.rpartition(":")[2])
 
 
 async def test_a_server_of_a_known_authority_is_trusted(transport: Transport | None, certificate: Path) -> None:
@@ -606,6 +616,7 @@ async def test_a_connection_can_be_dropped_without_its_peer(transport: Transport
 
 def test_picows_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("picows", reason="the extra [fast] is not installed")
+    monkeypatch.delenv(VARIABLE, raising=False)
     assert isinstance(transport_for(None), Transport)
     assert isinstance(transport_for("picows"), Transport)
     assert transport_for("aiohttp") is None
@@ -614,6 +625,18 @@ def test_picows_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) 
     assert transport_for("aiohttp") is None
     with pytest.raises(ValueError, match=r"picows, which is not installed: pip install \"market-feed\[fast\]\""):
         transport_for("picows")
+
+
+def test_the_environment_chooses_where_the_settings_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the whole suite runs on either: ``MARKET_FEED_TRANSPORT=aiohttp pytest``."""
+    pytest.importorskip("picows", reason="the extra [fast] is not installed")
+    monkeypatch.setenv(VARIABLE, "aiohttp")
+    assert transport_for(None) is None
+    assert isinstance(transport_for("picows"), Transport)
+    monkeypatch.setenv(VARIABLE, "picow")
+    with pytest.raises(ValueError, match="MARKET_FEED_TRANSPORT is 'picow', allowed are aiohttp and picows"):
+        transport_for(None)
+    assert transport_for("aiohttp") is None
 
 
 @pytest.mark.parametrize("wrong", ["websockets", "", 1, True, ["aiohttp"]])

@@ -122,7 +122,7 @@ async def nothing_left() -> AsyncIterator[None]:
     gc.collect()  # sessions and futures complain when they are collected
     await asyncio.sleep(0)
     loop.set_exception_handler(None)
-    assert unhandled == []
+    assert unhandled == [], unhandled
 
 
 @asynccontextmanager

@@ -1,0 +1,169 @@
+"""Dials that are given up, over aiohttp and over picows: no task, no socket and no open file is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from exchanges import Subscription
+from exchanges.adapter import Venue
+from exchanges.bars import Bars
+from exchanges.simulator import Simulator
+from exchanges.stream import Stream
+from exchanges.transport import TRANSPORTS
+from tests.exchanges.support import Heard, opened, served
+from tests.scenarios.support import nothing_left, open_sockets
+from tests.support import until
+
+TURNS = 40  # of the loop, in which a dial comes through on an idle machine
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if name == "picows":
+        pytest.importorskip("picows", reason="the extra [fast] is not installed")
+    return name
+
+
+@asynccontextmanager
+async def venue_at(ws_url: str, transport: str) -> AsyncIterator[Venue]:
+    """A venue whose markets are there and whose stream is dialled at ``ws_url``."""
+    async with (
+        Simulator(venues=("binance",), rate=0, coins=("BTC",)) as simulator,
+        opened("binance", simulator, ws_url=ws_url, timeout=60.0, options={"transport": transport}) as venue,
+    ):
+        await venue.load()
+        yield venue
+
+
+class Dial:
+    """A stream that dials; given up, it is closed as the feed does it: the closing goes on beside the next dial."""
+
+    def __init__(self, venue: Venue, tls: ssl.SSLContext | None = None) -> None:
+        heard = Heard()
+        wanted = Subscription({"BTC": "BTC/USDT"}, ("trades",))
+        self.bars = Bars(venue.name, venue.fetch_candles, heard.on_candle)
+        self.stream: Stream = venue.stream(wanted, heard, self.bars, lambda: None)
+        if tls is not None:
+            self.stream._exchange.ssl_context = tls
+        self.running = asyncio.create_task(self.stream.run())
+
+    @property
+    def connected(self) -> bool:
+        return any(client.isConnected for client in (self.stream._exchange.clients or {}).values())
+
+    async def give_up(self) -> None:
+        self.running.cancel()
+        await asyncio.gather(self.running, self.stream.close(), self.bars.end(), return_exceptions=True)
+
+
+class Deaf:
+    """Takes TCP connections and says nothing on them."""
+
+    def __init__(self) -> None:
+        self.came = 0
+        self.heard = 0
+
+    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.came += 1
+        with suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                self.heard += len(data)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_a_dial_that_is_not_answered_leaves_nothing(transport: str, scheme: str) -> None:
+    """The request to upgrade, or the first word of TLS, stays without an answer."""
+    deaf = Deaf()
+    async with await asyncio.start_server(deaf.take, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with venue_at(f"{scheme}://127.0.0.1:{port}", transport) as venue, nothing_left():
+            dial = Dial(venue)
+            await until(lambda: deaf.heard > 0)
+            await dial.give_up()
+
+
+async def test_a_dial_that_nobody_accepts_leaves_nothing(transport: str) -> None:
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        while True:  # until the queue of those that wait to be accepted is full
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0.2)
+            try:
+                waiting.connect(full.getsockname())
+            except TimeoutError:
+                break
+        async with venue_at(f"ws://127.0.0.1:{full.getsockname()[1]}", transport) as venue, nothing_left():
+            dial = Dial(venue)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+            assert dial.stream._exchange.clients
+            assert not dial.connected
+            await dial.give_up()
+
+
+@pytest.mark.parametrize(("scheme", "host"), [("ws", "localhost"), ("wss", "127.0.0.1")])
+async def test_a_dial_that_is_given_up_at_any_moment_leaves_nothing(
+    transport: str, scheme: str, host: str, certificate: Path
+) -> None:
+    """From before the name is looked up to after the server has agreed, turn by turn of the loop."""
+
+    async def agree(request: web.Request) -> web.WebSocketResponse:
+        connection = web.WebSocketResponse()
+        await connection.prepare(request)
+        async for _ in connection:
+            pass
+        return connection
+
+    server = client = None
+    if scheme == "wss":
+        server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+        server.load_cert_chain(certificate)
+        client.load_verify_locations(certificate)
+    async with served(web.get("/{path:.*}", agree), tls=server) as at:
+        port = at.rpartition(":")[2]
+        async with venue_at(f"{scheme}://{host}:{port}", transport) as venue, nothing_left():
+            ends = []
+            through = 0
+            for turns in range(10 * TURNS):
+                dial = Dial(venue, client)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                through += dial.connected
+                ends.append(asyncio.create_task(dial.give_up()))
+                if through > 3:
+                    break
+            assert through
+            await asyncio.gather(*ends)
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_when_a_dial_over_picows_is_cancelled_its_socket_is_closed(scheme: str) -> None:
+    """At once, whatever picows was at: the program's loop may end with it."""
+    pytest.importorskip("picows", reason="the extra [fast] is not installed")
+    from exchanges.dial import connect
+
+    tls = ssl.create_default_context()
+    with socket.create_server(("127.0.0.1", 0), backlog=2 * TURNS) as server:  # the kernel accepts, nobody answers
+        url = f"{scheme}://localhost:{server.getsockname()[1]}/"
+        async with nothing_left():
+            before = open_sockets()
+            for turns in range(TURNS):
+                dial = asyncio.create_task(connect(url, {}, tls, 1 << 20, False))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                dial.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await dial
+                assert open_sockets() == before
