@@ -47,6 +47,7 @@ CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is
 REASON = 200  # characters of a reason
 LONGEST_BAN = 259_200.0  # seconds, 3 days: Binance's own bans last no longer; whoever asks for more has slipped
 HISTORY_PAGE = 100  # past bars of one REST answer, where ccxt's features name no limit
+NAMED = 100  # markets that are named in the address of one request; to ask for more is to ask for all
 CANDLES = 1000  # bars that are asked for at once, where ccxt's features name no lower limit
 
 
@@ -103,15 +104,21 @@ class Venue:
         """
         return self._markets.symbol(coin, override)
 
+    def market_id(self, symbol: str) -> str:
+        """The venue's own id of a market. Markets must be loaded."""
+        return str(self._api.markets[symbol]["id"])
+
     async def _ask(self) -> MarketTable:
         async with self._translated():
             return await run_aside(partial(_listed, self.profile, self.access))
 
     async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
         """The 24 h summary of each coin in ``markets`` (coin -> symbol), over REST. Raises VenueError."""
+        named = list(markets.values())
         async with self._translated():
             if self._api.has.get("fetchTickers"):
-                rows = await self._api.fetch_tickers(None if self.profile.all_tickers else list(markets.values()))
+                every = self.profile.all_tickers or len(named) > NAMED
+                rows = await self._api.fetch_tickers(None if every else named)
             else:
                 rows = {symbol: await self._api.fetch_ticker(symbol) for symbol in markets.values()}
         now = time.time_ns()

@@ -33,7 +33,7 @@ class Bars:
         self._fetch = fetch
         self._deliver = deliver
         self._connections = 0
-        self._builds_from = 0  # the connection whose trades bars are built from: two bring each trade twice
+        self._builds_from: dict[str, int] = {}  # symbol -> the connection of whose trades: two bring each trade twice
         self._kept: dict[tuple[str, str], CandleTracker | CandleBuilder] = {}
         self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._requests = asyncio.Semaphore(AT_ONCE)
@@ -51,13 +51,17 @@ class Bars:
         *,
         native: bool,
         scales: Mapping[str, float] = MappingProxyType({}),
+        connection: int | None = None,
     ) -> int:
         """A connection begins: bars that are open may have missed something. Returns its number.
 
+        ``connection`` is the number of one that stands, to which ``coins`` are added.
         ``coins``: market symbol -> coin. ``closed``: the newest bar (its open time, Unix ms) of a (coin, timeframe)
         that some venue has closed. ``scales``: market symbol -> what one unit of a row's volume is, where it is not 1.
         """
-        self._connections += 1
+        if connection is None:
+            self._connections += 1
+            connection = self._connections
         for timeframe in timeframes:
             for symbol, coin in coins.items():
                 kept = self._kept.get((symbol, timeframe))
@@ -68,7 +72,7 @@ class Bars:
                     kept = self._kept[symbol, timeframe] = kind(coin, timeframe, self._name, scales.get(symbol, 1.0))
                 if (coin, timeframe) in closed:
                     kept.go_on_after(closed[coin, timeframe])
-        return self._connections
+        return connection
 
     def begun(self, symbol: str, timeframe: str) -> bool:
         """Whether some bar is known."""
@@ -87,12 +91,13 @@ class Bars:
 
     def on_trade(self, connection: int, symbol: str, timeframes: Iterable[str], trade: TradeEvent) -> list[Candle]:
         """The candles of a trade on a venue that streams none; the newest connection that has trades builds them."""
-        if connection < self._builds_from:
+        builds_from = self._builds_from.get(symbol, 0)
+        if connection < builds_from:
             return []
-        if connection > self._builds_from:
-            self._builds_from = connection
-            for kept in self._kept.values():
-                kept.interrupted()  # between two connections a trade may be missing, or there twice
+        if connection > builds_from:
+            self._builds_from[symbol] = connection
+            for timeframe in timeframes:
+                self._kept[symbol, timeframe].interrupted()  # between two a trade may be missing, or there twice
         candles: list[Candle] = []
         for timeframe in timeframes:
             builder = self._kept[symbol, timeframe]
@@ -106,6 +111,16 @@ class Bars:
         kept = self._kept.get((symbol, timeframe))
         if kept is not None and not kept.begun:
             kept.go_on_after(opened)
+
+    def forget(self, symbols: Iterable[str]) -> None:
+        """Drop the bars of markets that no connection carries any more."""
+        gone = frozenset(symbols)
+        for key in [key for key in self._kept if key[0] in gone]:
+            del self._kept[key]
+            if key in self._mending:
+                self._mending[key].cancel()
+        for symbol in gone:
+            self._builds_from.pop(symbol, None)
 
     async def end(self) -> None:
         """The connection is over; what is not mended yet will be with the next one's bars."""

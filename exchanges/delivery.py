@@ -39,19 +39,20 @@ class Delivery:
     ) -> None:
         self._profile = profile
         self._exchange = exchange
-        self._coins = {**_arriving(coins, profile.quote_arrives_as, exchange.markets), **coins}
+        self._coins: dict[str, str] = {}
         self._listener = listener
         self._reading = reading
         self._bars = bars
         self._connection = connection
         self._timeframes = tuple(timeframes)
-        self._symbols = {coin: symbol for symbol, coin in coins.items()}
-        self._scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in self._coins}
+        self._symbols: dict[str, str] = {}
+        self._scales: dict[str, float] = {}
+        self._taken: dict[str, str] = {}  # the venue's id of each market whose hottest frames are read without ccxt
         self._reader = TradeReader(profile)
         self._past: list[TradeEvent] = []  # of the frame that is being read
         self._turned: list[TradeEvent] = []  # the same, to be delivered from the last to the first
         self._first_bars: dict[tuple[str, str], tuple[Any, bool | None]] = {}  # of a frame, where none was known
-        self._unheard = set(coins) if profile.replays_last else set()  # symbols of which no trade came yet
+        self._unheard: set[str] = set()  # symbols of which no trade came yet, where the first one may be a past one
         self._first_read: dict[str, int] = {}  # when the first frame with trades of each such symbol was read
         self._brought: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # the coins of what came
         self._deliver_trade = self._trade_and_bars if built else listener.on_trade
@@ -60,12 +61,27 @@ class Delivery:
         self.on_no_quote: Callable[[str], None] = lambda symbol: None  # told once of a symbol whose tickers have none
         self._quoteless: set[str] = set()
         self._tops: dict[str, tuple[Any, Any]] = {}  # symbol -> the best level of each side that was told last
-        self.tickers = Latest(self._coins, exchange.markets, self._on_ticker)
-        self.bidsasks = Latest(self._coins, exchange.markets, self._on_quote)
-        exchange.trades = Stores(self._coins, self._on_trade)
-        exchange.ohlcvs = Timeframes(coins, self._timeframes, self._on_candle)
-        exchange.tickers = self.tickers
-        exchange.bidsasks = self.bidsasks
+        exchange.tickers = self.tickers = Latest((), exchange.markets, self._on_ticker)
+        exchange.bidsasks = self.bidsasks = Latest((), exchange.markets, self._on_quote)
+        exchange.trades = Stores((), self._on_trade)
+        exchange.ohlcvs = Timeframes((), self._timeframes, self._on_candle)
+        self.add(coins)
+
+    def add(self, coins: Mapping[str, str]) -> None:
+        """From now on these (market symbol -> coin) are delivered too."""
+        exchange, profile = self._exchange, self._profile
+        arriving = {**_arriving(coins, profile.quote_arrives_as, exchange.markets), **coins}
+        self._coins = {**arriving, **self._coins, **coins}
+        self._symbols |= {coin: symbol for symbol, coin in coins.items()}
+        self._taken |= unambiguous(exchange.markets_by_id, arriving)
+        if profile.replays_last:
+            self._unheard |= coins.keys()
+        for symbol in arriving:
+            self._scales[symbol] = contract_size(exchange.markets[symbol])
+            for stores in (exchange.trades, self.tickers, self.bidsasks):
+                stores.add(symbol)
+        for symbol in coins:
+            exchange.ohlcvs.add(symbol)
 
     def on_frame(self) -> None:
         """ccxt is through with a frame: what had to wait for its end goes out."""
@@ -89,13 +105,12 @@ class Delivery:
 
     def taker(self) -> Take | None:
         """The way around ccxt for the hottest frames, where the venue has one and nothing speaks against it."""
-        exchange, table, listener = self._exchange, self._profile.hotpath, self._listener
-        known = unambiguous(exchange.markets_by_id, self._coins)
-        if table is None or not known or not exchange.hotpath:
+        table, listener = self._profile.hotpath, self._listener
+        if table is None or not self._taken or not self._exchange.hotpath:
             return None
         return taker(
             table,
-            known,
+            self._taken,
             self._profile.name,
             self._reading,
             {

@@ -41,6 +41,22 @@ MARKET_ID = "{market id}"
 
 
 @dataclass(frozen=True, slots=True)
+class Capacity:
+    """What one connection may carry: ``limit`` subscriptions, or characters of them where a subscription has a length.
+
+    A subscription counts as ``each``, and ``per_character`` more for every character of its market's id.
+    """
+
+    limit: int
+    each: int = 1
+    per_character: int = 0
+
+    def weight(self, market_id: str, subscriptions: int) -> int:
+        """What so many subscriptions of one market take of the limit."""
+        return subscriptions * (self.each + self.per_character * len(market_id))
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One venue: its ccxt id and what the adapter must know beyond ccxt's ``has``."""
 
@@ -50,6 +66,7 @@ class Profile:
     testnet: bool = True  # False where ccxt's testnet addresses are another venue's
     options: Mapping[str, Any] = field(default_factory=dict)  # merged into ccxt's own, the user's come on top
     chunk: int = 50  # markets per multi-symbol subscription call
+    capacity: Capacity | None = None  # of one connection; None where the venue names no limit
     dials: int = 100  # connection attempts per 5 minutes that the venue allows
     sockets: tuple[int, float] | None = None  # how many may be opened within how many seconds
     candle_closed: CandleFlag | None = None

@@ -44,7 +44,12 @@ class Stores(dict[str, Any]):
 
     def __init__(self, symbols: Iterable[str], deliver: Deliver) -> None:
         super().__init__({symbol: Store(partial(deliver, symbol)) for symbol in symbols})
+        self._deliver = deliver
         self._unwanted = Store(lambda row: None)
+
+    def add(self, symbol: str) -> None:
+        """From now on this one is wanted too."""
+        super().__setitem__(symbol, Store(partial(self._deliver, symbol)))
 
     def __missing__(self, symbol: str) -> Store:
         return self._unwanted
@@ -65,11 +70,15 @@ class Latest(dict[str, Any]):
 
     def __init__(self, wanted: Collection[str], listed: Collection[str], deliver: Deliver) -> None:
         super().__init__()
-        self._wanted = frozenset(wanted)
+        self._wanted = set(wanted)
         self._listed = listed
         self._deliver = deliver
         self._standing: dict[str, Callable[[], Row]] = {}
         self.last: Row = None
+
+    def add(self, symbol: str) -> None:
+        """From now on this one is wanted too."""
+        self._wanted.add(symbol)
 
     def stand(self, symbol: str, make: Callable[[], Row]) -> None:
         """The newest row of ``symbol`` was delivered past this store; ``make`` makes it when a handler looks for it."""
@@ -97,7 +106,12 @@ class Timeframes(dict[str, Any]):
         self, symbols: Iterable[str], timeframes: Sequence[str], deliver: Callable[[str, str, Row], None]
     ) -> None:
         super().__init__({symbol: Stores(timeframes, partial(deliver, symbol)) for symbol in symbols})
+        self._timeframes, self._deliver = timeframes, deliver
         self._unwanted = Stores((), lambda timeframe, row: None)
+
+    def add(self, symbol: str) -> None:
+        """From now on this one is wanted too."""
+        super().__setitem__(symbol, Stores(self._timeframes, partial(self._deliver, symbol)))
 
     def __missing__(self, symbol: str) -> Stores:
         return self._unwanted

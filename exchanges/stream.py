@@ -84,13 +84,15 @@ class Stream:
         self._builds_candles = wants_candles and "candles" not in own
         self._streamed = own
         timeframes, built = wanted.timeframes, self._builds_candles
-        in_contracts = self._coins if profile.candles_in_contracts else ()
-        scales = {symbol: contract_size(exchange.markets[symbol]) for symbol in in_contracts}
-        connection = bars.begin(self._coins, timeframes, wanted.closed, native=not built, scales=scales)
+        self._bars = bars
+        self._connection = bars.begin(
+            self._coins, timeframes, wanted.closed, native=not built, scales=self._scales(self._coins)
+        )
         self._delivery = Delivery(
-            profile, exchange, self._coins, timeframes, listener, self._reading, bars, connection, built=built
+            profile, exchange, self._coins, timeframes, listener, self._reading, bars, self._connection, built=built
         )
         self._group = asyncio.TaskGroup()
+        self._subscribing = False  # what is added is asked for at once, not with the first
         quotes = "quotes" in wanted.channels
         self._delivery.tickers_wanted = "ticker" in wanted.channels
         self._delivery.quotes_in_tickers = quotes and quotes_in_tickers(exchange)
@@ -110,11 +112,10 @@ class Stream:
         self._exchange.open()  # ccxt's modules that ask for an address first start a task before they dial
         try:
             async with self._group as group:
-                for channel in self._wanted.channels:
-                    for call in self._calls(channel):
-                        group.create_task(self._keep(call))
+                self._subscribe(self._coins)
                 for call in self._beside():
                     group.create_task(self._keep(call))
+                self._subscribing = True
         except* VenueError as errors:
             raise errors.exceptions[0] from None
         raise Refused(self.name, "refused every subscription")
@@ -124,6 +125,26 @@ class Stream:
         await self._release()
         self._ledger.clear()
         self._keepers.clear()
+
+    def add(self, markets: Mapping[str, str], closed: Mapping[tuple[str, str], int]) -> None:
+        """Carry these (coin -> market symbol) too, on the same connection; ``closed`` as in Subscription."""
+        coins = {symbol: coin for coin, symbol in markets.items()}
+        self._coins |= coins
+        timeframes, native, connection = self._wanted.timeframes, not self._builds_candles, self._connection
+        scales = self._scales(coins)
+        self._bars.begin(coins, timeframes, closed, native=native, scales=scales, connection=connection)
+        self._delivery.add(coins)
+        if self._subscribing:
+            self._subscribe(coins)
+
+    def _scales(self, symbols: Iterable[str]) -> dict[str, float]:
+        in_contracts = symbols if self._profile.candles_in_contracts else ()
+        return {symbol: contract_size(self._exchange.markets[symbol]) for symbol in in_contracts}
+
+    def _subscribe(self, symbols: Iterable[str]) -> None:
+        for channel in self._wanted.channels:
+            for call in self._calls(channel, list(symbols)):
+                self._group.create_task(self._keep(call))
 
     def _install(self, ws_url: str | None, timeout: float) -> None:
         """Put stores of our own into ccxt's tables and arm the client that it will dial with."""
@@ -158,9 +179,9 @@ class Stream:
 
         exchange.on_new_client = on_new_client
 
-    def _calls(self, channel: str) -> Iterator[_Call]:
+    def _calls(self, channel: str, symbols: Sequence[str]) -> Iterator[_Call]:
         """The watch calls of one channel."""
-        exchange, symbols, way = self._exchange, list(self._coins), channel
+        exchange, way = self._exchange, channel
         if channel == "candles" and self._builds_candles:
             return
         if channel == "quotes":
@@ -219,6 +240,7 @@ class Stream:
                     break
         self._keepers.pop(call, None)
         if not isinstance(failure, Refused):
+            self._subscribing = False  # it ends
             raise failure
         self._ledger.forget(call)
         if len(call.symbols) == 1:

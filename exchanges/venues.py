@@ -12,7 +12,7 @@ from typing import Any
 
 from exchanges.hotpath import BINANCE, BYBIT
 from exchanges.names import ALIASES, canonical, exchange_names, nearest
-from exchanges.profiles import MARKET_ID, Profile, Refusal
+from exchanges.profiles import MARKET_ID, Capacity, Profile, Refusal
 
 
 def _binance_candle_closed(frame: Any, row: Any) -> bool | None:
@@ -131,6 +131,7 @@ def _binance(name: str, *, sandbox: bool = False, testnet: bool = True, note: st
         testnet=testnet,
         options=_BINANCE_OPTIONS,
         chunk=100,
+        capacity=Capacity(1024),  # streams: Binance, WebSocket streams, limits
         dials=300,  # per 5 minutes and IP: Binance, WebSocket streams, limits
         candle_closed=_binance_candle_closed,
         consecutive_ids=True,
@@ -157,6 +158,7 @@ def _bybit(name: str, *, sandbox: bool = False, note: str = "") -> Profile:
         ALIASES[name],
         sandbox=sandbox,
         chunk=10,  # args per subscribe request on spot: Bybit v5, WebSocket connect
+        capacity=Capacity(21_000, 15, 1),  # characters of args (the same page): "publicTrade." with quotes and a comma
         dials=500,
         trade_market="s",
         trade_texts=("i", "S"),  # without them: the time as the id, and sold (pro/bybit.py, parse_ws_trade)
@@ -220,6 +222,7 @@ _TABLE: Mapping[str, Profile] = {
             "kucoin",
             refusal=_kucoin_refusal,
             chunk=100,  # topics per batch: KuCoin, WebSocket, introduction
+            capacity=Capacity(300),  # topics: KuCoin, WebSocket, introduction
             singly=frozenset({"ticker"}),  # /market/ticker, which takes many, has no turnover and no change
             options={
                 "ws": {"cost": 14},  # times 7.5 ms: 100 messages per 10 s and connection, the same page

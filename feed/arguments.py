@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from exchanges import exchange_names
@@ -25,6 +25,14 @@ def coins_of(coins: Iterable[str] | None, settings: Settings) -> list[CoinConfig
     return chosen.coins
 
 
+def more_coins(coins: Iterable[str], settings: Settings, present: Sequence[CoinConfig]) -> list[CoinConfig]:
+    """Those of the coins asked for that are not ``present``, as the settings describe them."""
+    asked = _several("coins", coins, "a coin or a list of them")
+    configs = coins_of(list(dict.fromkeys(str(coin).upper() for coin in asked)), settings) if asked else []
+    known = {config.symbol for config in present}
+    return [config for config in configs if config.symbol not in known]
+
+
 def order_of(exchange: str | Iterable[str] | None, settings: Settings) -> list[ExchangeConfig]:
     """The venues in the order in which they are tried."""
     configured = {config.name: config for config in settings.exchanges}
@@ -41,7 +49,7 @@ def order_of(exchange: str | Iterable[str] | None, settings: Settings) -> list[E
     return [configured.get(name) or ExchangeConfig(name) for name in dict.fromkeys(names)]
 
 
-def watched(coins: Collection[str] | None, configs: Sequence[CoinConfig]) -> list[str] | None:
+def watched(coins: Iterable[str] | None, configs: Sequence[CoinConfig]) -> list[str] | None:
     """Some of the feed's coins in upper case; None, for all of them, stays None."""
     if coins is None:
         return None

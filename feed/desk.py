@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.backfill import DELIVER
@@ -33,6 +33,13 @@ class Desk:
         self.last_message: float | None = None  # of the feed's own venue, monotonic seconds
         self.bad_frames = 0
         self.ledger = Ledger()
+
+    def forget(self, coins: Iterable[str]) -> None:
+        """These were removed: nothing is known of them any more."""
+        for coin in coins:
+            self.prices.pop(coin, None)
+            self.volatility.forget(coin)
+            self.ledger.forget(coin)
 
     def on_trade(self, trade: TradeEvent) -> None:
         """A trade that had to wait for its place in the order."""
@@ -102,6 +109,7 @@ class Intake:
         self._main = main
         self._bad_frames = BadFrames(exchange, report)
         self._now = desk.clock.monotonic
+        self.gone: set[str] = set()  # coins that were removed, and that the connection may still bring
         self._paths: dict[str, _Path] = {}
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
         self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the bars that it closed last
@@ -121,8 +129,23 @@ class Intake:
         self._open = self.delivering = False
         self._bad_frames.close()
 
+    def forget(self, coins: Iterable[str]) -> None:
+        """Nothing is delivered of these, until ``welcome`` names them."""
+        for coin in coins:
+            self.gone.add(coin)
+            self._paths.pop(coin, None)
+            self._learned.pop(coin, None)
+            for key in [key for key in self._bars if key[0] == coin]:
+                del self._bars[key]
+
+    def welcome(self, coins: Iterable[str]) -> None:
+        """These are wanted again; the tape must know them."""
+        self.gone.difference_update(coins)
+
     def on_trade(self, trade: TradeEvent) -> None:
         coin, now = trade.coin, self._now()
+        if self.gone and coin in self.gone:
+            return
         self._heard(coin, now)
         if not self.delivering:
             return
@@ -145,21 +168,27 @@ class Intake:
 
     def on_history(self, trades: list[TradeEvent]) -> None:
         """Past trades: no sign of life, and no price."""
-        if self.delivering:
+        if self.delivering and trades[0].coin not in self.gone:
             self._tape.recall(trades, self._desk.clock.monotonic())
 
     def on_ticker(self, ticker: Ticker) -> None:
+        if ticker.coin in self.gone:
+            return
         self._heard(ticker.coin, self._now())
         self.on_figures(ticker)
 
     def on_figures(self, ticker: Ticker) -> None:
         """A ticker over REST: it prices a coin and tells its day, but is no sign of life of the connection."""
+        if ticker.coin in self.gone:
+            return
         if self.delivering:
             self._desk.on_ticker(ticker)
         elif self._open:
             self._learned[ticker.coin] = ticker
 
     def on_candle(self, candle: Candle) -> None:
+        if candle.coin in self.gone:
+            return
         self._heard(candle.coin, self._now())
         self.on_mended(candle)
 
@@ -172,6 +201,8 @@ class Intake:
             self._bars.setdefault(key, deque(maxlen=TRIAL_BARS)).append(candle)
 
     def on_quote(self, quote: Quote) -> None:
+        if quote.coin in self.gone:
+            return
         self._heard(quote.coin, self._now())
         if self.delivering:
             self._desk.on_quote(quote)
@@ -184,7 +215,7 @@ class Intake:
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
         if self._open:
             details = {"channel": channel, "reason": reason} | ({"timeframe": timeframe} if timeframe else {})
-            for coin in coins:
+            for coin in (coin for coin in coins if coin not in self.gone):
                 self._report("coin_unavailable", self._exchange, coin=coin, **details)
 
     def _heard(self, coin: str, now: float) -> None:

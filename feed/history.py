@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -37,6 +38,13 @@ class History:
         self._desk = desk
         self._wanted = wanted
         self._carrier = carrier
+        self._done: set[str] = set()  # coins whose closed minutes are there
+        self._stirred = asyncio.Event()  # there are others
+
+    def forget(self, coins: Iterable[str]) -> None:
+        """These were removed, or are there anew."""
+        self._done.difference_update(coins)
+        self._stirred.set()
 
     async def candles(self, coin: str, timeframe: str, limit: int) -> list[Candle]:
         """See MarketFeed.candles_history; ``coin`` is one of the feed's."""
@@ -51,29 +59,32 @@ class History:
     async def warm(self, ready: asyncio.Future[None]) -> None:
         """From the first data on, see that every coin has the closed minutes that its volatility needs, for ever."""
         await asyncio.wait({ready})
-        done: set[str] = set()
+        self._done.clear()
+        self._stirred = asyncio.Event()  # of this event loop
         while True:
+            self._stirred.clear()
             if "candles" in self._wanted.channels and TIMEFRAME in self._wanted.timeframes:
-                cold = [coin for coin in self._wanted.coins if coin.symbol not in done]
+                cold = [coin for coin in self._wanted.coins if coin.symbol not in self._done]
                 queue = iter(sorted(cold, key=lambda coin: coin.tier))
                 async with asyncio.TaskGroup() as group:
                     for _ in range(min(AT_ONCE, len(cold))):
-                        group.create_task(self._warm_up(queue, done), name="market feed history")
-            await self._desk.clock.sleep(AGAIN)
+                        group.create_task(self._warm_up(queue), name="market feed history")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stirred.wait(), AGAIN)
 
-    async def _warm_up(self, queue: Iterator[CoinConfig], done: set[str]) -> None:
+    async def _warm_up(self, queue: Iterator[CoinConfig]) -> None:
         for coin in queue:
             try:
                 if self._desk.volatility.count(coin.symbol) < WARM - 1:
                     await self._fetched(coin, TIMEFRAME, WARM)
-                done.add(coin.symbol)
+                self._done.add(coin.symbol)
             except (VenueError, FeedError) as error:
                 logger.info("{}: no volatility from past candles yet: {}", coin.symbol, error)
                 if isinstance(error, Disconnected):
                     return  # the venue's trouble, not the coin's: the rest is asked for in the next round
             except Exception:  # noqa: BLE001 - a defect of ours here must not end the feed: prices flow without it
                 logger.exception("{}: no volatility from past candles over an unforeseen error", coin.symbol)
-                done.add(coin.symbol)
+                self._done.add(coin.symbol)
 
     async def _fetched(self, coin: CoinConfig, timeframe: str, limit: int) -> list[Candle]:
         """The newest ``limit`` bars; raises VenueError, and FeedError where there is nobody to ask."""
@@ -86,6 +97,8 @@ class History:
         symbol = venue.market(coin.symbol, coin.markets.get(venue.name))
         at = self._venue_time(venue.name)
         past = await venue.fetch_history(coin.symbol, symbol, timeframe, limit)
+        if coin not in self._wanted.coins:
+            raise FeedError(f"{coin.symbol} was removed from the feed meanwhile")
         if past:
             past[-1].closed = _over(past[-1], at)
         # from here on without a pause: what the feed delivers next follows what is returned

@@ -13,13 +13,13 @@ from typing import Any, Self
 
 from loguru import logger
 
-from feed.arguments import coins_of, one_of, order_of, seconds
+from feed.arguments import coins_of, more_coins, one_of, order_of, seconds, watched
 from feed.background import Background, across
 from feed.breaker import Breaker
 from feed.clock import Clock
 from feed.desk import Desk
 from feed.errors import FeedError, NoExchangeAvailable, SettingsError, StaleDataError
-from feed.events import Candle, FeedState, FeedStatus, PriceTick
+from feed.events import Candle, CoinConfig, FeedState, FeedStatus, PriceTick
 from feed.history import History
 from feed.journal import Journal
 from feed.session import Session
@@ -29,6 +29,7 @@ from feed.supervisor import Supervisor
 from feed.wanted import Wanted
 
 LOOK = 0.5  # seconds between two looks of the circuit breaker
+LOOK_FOR_COINS = 0.05  # seconds between two looks at whether coins that were added have data
 CLOSE_TIMEOUT = 1.0  # seconds that coroutine callbacks have to finish what is queued for them
 
 _HEALTH: Mapping[FeedState, str] = {
@@ -67,9 +68,8 @@ class MarketFeed(Subscribing):
             self._settings = load_settings(settings)
         else:
             raise SettingsError([f"settings: found {settings!r}, allowed is a path, a Settings, or None"])
-        self.coin_configs = coins_of(coins, self._settings)
         self._order = order_of(exchange, self._settings)
-        wanted = Wanted(self.coin_configs, list(self._settings.channels))
+        wanted = Wanted(coins_of(coins, self._settings), list(self._settings.channels))
         if "candles" in wanted.channels:
             wanted.timeframes.append(self._settings.candle_timeframe)
         self._clock = Clock()
@@ -83,10 +83,90 @@ class MarketFeed(Subscribing):
         self._waiting = 0  # connect() calls under way
         self._background: Background | None = None
         self._starting = threading.Lock()
+        self._changing = threading.Lock()  # the list of coins
 
     def __repr__(self) -> str:
         where = self._journal.exchange or "no exchange yet"
         return f"<MarketFeed {self._journal.state}, {where}, {len(self.coin_configs)} coins>"
+
+    @property
+    def coin_configs(self) -> list[CoinConfig]:
+        """The coins in force, in the order in which they were asked for; a list of your own."""
+        return list(self._wanted.coins)
+
+    async def add_coins(self, coins: str | Iterable[str]) -> None:
+        """Carry these coins too, without touching the streams of the others; those that are here already stay.
+
+        Returns when data of each of them has come, or when every venue has said that it does not list it, but after
+        the settings' ``connect_timeout`` at the latest: a quiet coin may need longer until its first trade. While the
+        feed is not connected they are noted for the next ``connect()``. Subscriptions without ``coins`` get them at
+        once, others may name them from now on. Raises SettingsError as the constructor does, with nothing added.
+
+        Can be awaited in any event loop while the feed runs, and beside other calls.
+        """
+        running = self._running
+        if running is None or running.done():
+            self._enlist(coins)
+        else:
+            await across(running, lambda: self._added(coins))
+
+    async def remove_coins(self, coins: str | Iterable[str]) -> None:
+        """Deliver nothing of these coins from now on, and forget their prices, candles and staleness.
+
+        Their streams end with the connections that carry them. What waits in the queue of a coroutine callback or an
+        iterator may still be taken. Raises SettingsError for a coin that the feed does not have, and when none would
+        be left, with nothing removed. Can be awaited in any event loop while the feed runs, and beside other calls.
+        """
+        running = self._running
+        if running is None or running.done():
+            self._removed(coins)
+        else:
+            await across(running, lambda: self._remove(coins))
+
+    def _enlist(self, coins: str | Iterable[str]) -> list[str]:
+        with self._changing:
+            new = more_coins(coins, self._settings, self._wanted.coins)
+            self._wanted.coins = [*self._wanted.coins, *new]
+        return [config.symbol for config in new]
+
+    async def _added(self, coins: str | Iterable[str]) -> None:
+        waiting = set(self._enlist(coins))
+        refusals: dict[str, set[str]] = {coin: set() for coin in waiting}  # by which venues
+        supervisor = self._supervisor
+        if not waiting or supervisor is None:
+            return
+
+        def on_status(event: str, details: dict[str, Any]) -> None:
+            if event == "coin_unavailable" and details["coin"] in refusals:
+                refusals[details["coin"]].add(details["exchange"])
+
+        telling = self.subscribe_status(on_status)
+        try:
+            self._history.forget(waiting)
+            supervisor.renew()
+            end = self._clock.monotonic() + self._settings.connection.connect_timeout
+            while waiting and self._clock.monotonic() < end and supervisor is self._supervisor:
+                await self._clock.sleep(LOOK_FOR_COINS)
+                waiting &= {config.symbol for config in self._wanted.coins}
+                waiting -= {coin for coin in waiting if supervisor.hears(coin)}
+                waiting -= {coin for coin in waiting if len(refusals[coin]) >= supervisor.venues}
+        finally:
+            telling.cancel()
+
+    async def _remove(self, coins: str | Iterable[str]) -> None:
+        self._removed(coins)
+
+    def _removed(self, coins: str | Iterable[str]) -> None:
+        with self._changing:
+            gone = set(watched(coins, self._wanted.coins) or ())
+            left = [config for config in self._wanted.coins if config.symbol not in gone]
+            if not left:
+                raise SettingsError(["coins: found all of the feed's, allowed is to leave one; disconnect() ends it"])
+            self._wanted.coins = left
+        if self._supervisor is not None:
+            self._supervisor.forget(gone)
+        self._desk.forget(gone)
+        self._history.forget(gone)
 
     # Connecting
 

@@ -1,10 +1,9 @@
-"""One venue carried until it fails: its markets, its 24 h figures, its stream, and the stream's successor in time."""
+"""One venue carried until it fails: its markets, its 24 h figures, the connections over which its coins are spread."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from loguru import logger
@@ -12,12 +11,14 @@ from loguru import logger
 from exchanges import Subscription
 from exchanges.bars import Bars
 from exchanges.errors import Disconnected, Refused, VenueError
-from exchanges.events import Candle
+from exchanges.events import Candle, Ticker
 from feed.backoff import Backoff
 from feed.budget import DialBudget
 from feed.desk import Desk, Intake
 from feed.events import CoinConfig
 from feed.journal import Report
+from feed.leg import Carries, Leg, Link, wait
+from feed.parts import allot
 from feed.settings import Settings
 from feed.staleness import Watchdog
 from feed.tape import Tape
@@ -25,14 +26,10 @@ from feed.wanted import Wanted
 
 if TYPE_CHECKING:
     from exchanges.adapter import Venue
-    from exchanges.stream import Stream
 
 BARS_SHARE = 0.5  # of the requests that a venue allows: gaps in trades can't wait, bars can
 FIGURES_TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the first stream
 HASTE = 0.75  # seconds that they may hold up a later one: a failover is to take less than two in all
-OVERLAP = 2.0  # seconds that a connection stays beside its successor: until that has subscribed to everything
-ANEW = 10.0  # seconds until the next attempt at a successor while the connection still stands
-EARLY = 600.0  # seconds before the venue cuts a connection that it is replaced
 
 
 class Place:
@@ -46,23 +43,12 @@ class Place:
         self.bars = DialBudget(max(1, int(fetches * BARS_SHARE)), 60.0)  # of these, those for bars
 
 
-@dataclass(slots=True)
-class _Link:
-    """One connection."""
-
-    stream: Stream
-    intake: Intake
-    running: asyncio.Task[None]
-    worn: asyncio.Event  # it should be replaced
-    markets: frozenset[str]  # the symbols that it asked for
-    carries: tuple[tuple[str, ...], tuple[str, ...]]  # the channels and timeframes that it asked for
-
-
 class Session:
-    """Carries one venue: ``carry`` runs until the connection is lost and raises why.
+    """Carries one venue: ``carry`` runs until it has failed and raises why.
 
-    On trial it delivers nothing until ``promote``. ``dismiss`` takes the closing of a stream off our hands: a dead peer
-    may hold it up, the next dial must not wait for it. ``missing`` are the coins that the venue does not list.
+    Its coins are spread over as many connections as the venue's capacity asks for, each a Leg. On trial it delivers
+    nothing until ``promote``. ``dismiss`` takes the closing of a stream off our hands: a dead peer may hold it up, the
+    next dial must not wait for it. ``missing`` are the coins that the venue does not list.
     """
 
     def __init__(
@@ -79,17 +65,16 @@ class Session:
         stir: Callable[[], None],
         dismiss: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        connection = settings.connection
         venue = self.venue = place.venue
-        self.backoff = Backoff(
-            connection.backoff_initial, connection.backoff_max, connection.backoff_jitter, connection.stable_after
-        )
+        self.name = venue.name
+        self.backoff = _backoff(settings)
         self.bars = Bars(venue.name, self._fetch_candles, self._on_mended)
         self.tape = Tape(venue, settings.backfill, desk.on_trade, report, desk.clock, place.requests)
-        self.connected = False  # the connection that is carried has delivered; ``carry`` moves it, and nobody else
+        self.connected = False  # a connection that is carried has delivered; ``carry`` moves it, and nobody else
         self.broke = False  # what ``carry`` raised last ended such a connection
         self.delivering = False  # False while on trial
         self.missing: list[CoinConfig] = []
+        self._settings = settings
         self._wanted = wanted
         self._desk = desk
         self._watchdog = watchdog
@@ -97,20 +82,20 @@ class Session:
         self._report = report
         self._aside = aside
         self._main = main
-        self._connect_timeout = connection.connect_timeout
         self._stir = stir
         self._dismiss = dismiss
         self._dropped: asyncio.Future[NoReturn] | None = None
+        self._changed = asyncio.Event()  # more or less is wanted
         self._figured: set[str] = set()  # coins whose 24 h figures were fetched
+        self._figures: dict[str, Ticker] = {}  # of them, those that no connection has taken yet
         self._told_missing: set[str] = set()
-        self._since: Mapping[str, int] = {}
-        self._link: _Link | None = None
-        self._successor: _Link | None = None  # while it is to replace the link
+        self._markets: dict[str, str] = {}  # coin -> symbol, of what is carried
+        self._legs: dict[Leg, asyncio.Task[None]] = {}
 
     @property
     def last_data(self) -> float | None:
-        """When the connection that is carried delivered last, monotonic seconds; None while it has not."""
-        return None if self._link is None else self._link.intake.last_data
+        """When a connection that is carried delivered last, monotonic seconds; None while none has."""
+        return max((at for link in self._links() if (at := link.intake.last_data) is not None), default=None)
 
     @property
     def lost_bars(self) -> int:
@@ -118,42 +103,54 @@ class Session:
         return self.bars.lost
 
     def flowing_for(self, now: float) -> float:
-        """Seconds since the first data of the connection that is carried; 0.0 before."""
-        first = None if self._link is None else self._link.intake.first_data
-        return 0.0 if first is None else now - first
+        """Seconds since the first data of the connections that are carried; 0.0 before."""
+        firsts = [at for link in self._links() if (at := link.intake.first_data) is not None]
+        return now - min(firsts) if firsts else 0.0
 
     def renew(self) -> None:
-        """Have the connection replaced by one that carries all that is wanted now."""
-        if self._link is not None:
-            self._link.worn.set()
+        """Have the connections carry all that is wanted now, and nothing else."""
+        self._changed.set()
+
+    def forget(self, coins: Iterable[str]) -> None:
+        """These are not wanted any more; their streams end with the connections that bring them, or with ``renew``."""
+        gone = set(coins)
+        for link in self._links():
+            link.intake.forget(gone)
+        for leg in self._legs:
+            leg.markets = {coin: symbol for coin, symbol in leg.markets.items() if coin not in gone}
+        self._markets = {coin: symbol for coin, symbol in self._markets.items() if coin not in gone}
+        self.tape.forget(gone)
+        self._figured -= gone
+        for coin in gone:
+            self._figures.pop(coin, None)
+        self._told_missing -= gone
 
     def drop(self, reason: str) -> None:
-        """End the connection that is carried, if there is one: ``carry`` raises Disconnected."""
+        """End the connections that are carried, if there are any: ``carry`` raises Disconnected."""
         if self._dropped is not None and not self._dropped.done():
-            self._dropped.set_exception(Disconnected(self.venue.name, reason))
+            self._dropped.set_exception(Disconnected(self.name, reason))
 
     async def refresh(self) -> None:
         """Ask the venue for its markets again; what is carried starts anew if they are not what it was made for."""
         changed = await self.venue.refresh()
-        if self._link is not None and not self._link.markets.isdisjoint(changed):
+        if not set(self._markets.values()).isdisjoint(changed):
             self.drop("the venue has changed markets that were wanted")
 
     def promote(self, since: Mapping[str, int]) -> None:
-        """The trial is over, the connection delivers from now on. ``since``: see ``carry``."""
+        """The trial is over, the connections deliver from now on. ``since``: see ``carry``."""
         self.delivering = True
-        if self._link is not None:
-            markets = self._markets()
-            self.tape.resumed(markets, since)
-            self._watchdog.start(markets, self._desk.clock.monotonic())
-            self._link.intake.deliver()
+        if self._legs:
+            self.tape.resumed(self._markets, since)
+            self._watchdog.start(self._markets, self._desk.clock.monotonic())
+            for link in self._links():
+                link.intake.deliver()
 
     def demote(self) -> None:
         """Another venue delivers from now on."""
         self.delivering = False
         self._figured.clear()  # by the time it delivers again they are old
-        for link in (self._link, self._successor):
-            if link is not None:
-                link.intake.close()
+        for link in self._links():
+            link.intake.close()
 
     def close(self) -> Awaitable[Any]:
         """The feed ends: what waits goes out, and nothing is fetched any more."""
@@ -167,57 +164,251 @@ class Session:
 
         ``since``: the time (Unix ms) of each coin's last trade on the venue that was left; what came later is fetched.
         """
-        venue, desk = self.venue, self._desk
         self.broke = False
         self.delivering = not trial
         self._tell("connecting")
-        await venue.load({coin.symbol: coin.markets.get(venue.name) for coin in self._wanted.coins})
-        markets = self._markets()
-        await self._place.dials.take(desk.clock)
-        figures = await self._fetch_figures(markets)
+        await self._load()
+        markets = self._listed()
+        await self._place.dials.take(self._desk.clock)
+        await self._fetch_figures(markets)
+        markets = self._listed()  # coins may have come and gone meanwhile
         self._dropped = asyncio.get_running_loop().create_future()
         self._dropped.add_done_callback(lambda dropped: dropped.cancelled() or dropped.exception())  # awaited or not
+        self._changed.clear()
+        self._markets = markets
         if self.delivering:
             self.tape.resumed(markets, since)
-        self._link = self._dial(markets)
-        for ticker in figures:
-            self._link.intake.on_figures(ticker)
         try:
-            await self._until_flowing(self._link)
-            self.connected = True
-            if self.delivering:
-                self._watchdog.start(markets, desk.clock.monotonic())
-            self._tell("connected", coins=list(markets))
-            self._stir()
-            while True:
-                await self._until_worn(self._link)
-                self._link = await self._replaced(self._link, markets)
-                if self.delivering:
-                    self._link.intake.deliver()  # it may have been dialled while this was still a trial
+            async with asyncio.TaskGroup() as group:
+                self._spread(group, allowed=1)
+                group.create_task(_raised(self._dropped))
+                while True:
+                    await self._changed.wait()
+                    self._changed.clear()
+                    await self._rearrange(group)
+        except* VenueError as failures:
+            raise failures.exceptions[0] from None
         finally:
             self._dropped.cancel()
-            self._hang_up(self._link)
-            self._link = None
+            self._legs.clear()
+            self._markets = {}
+            self._figures.clear()
             self.broke, self.connected = self.connected, False
             if not self.delivering:
                 self._figured.clear()  # a trial's figures went with it
             if self.delivering:
                 self.tape.lost()
                 self._watchdog.lost()
+        raise AssertionError("a group that waits for ever ends by an error")
+
+    # The legs
+
+    def _spread(self, group: asyncio.TaskGroup, *, allowed: int = 0) -> None:
+        """Give each leg its part of the markets, and open those that are missing; ``allowed`` dials were asked for."""
+        parts = self._parts()
+        for leg, part in zip(list(self._legs), parts, strict=False):
+            leg.markets, leg.asks = part, self.asked
+            leg.stir()
+        self._open(group, parts[len(self._legs) :], allowed)
+
+    def _open(self, group: asyncio.TaskGroup, parts: Iterable[dict[str, str]], allowed: int) -> list[Leg]:
+        opened: list[Leg] = []
+        connection, clock = self._settings.connection, self._desk.clock
+        for part in parts:
+            leg = Leg(
+                self,
+                part,
+                self.asked,
+                _backoff(self._settings),
+                attempts=connection.attempts_before_failover,
+                connect_timeout=connection.connect_timeout,
+                silence=self._settings.staleness.reconnect_after,
+                session_limit=self.venue.profile.session_limit,
+                now=clock.monotonic,
+                sleep=clock.sleep,
+            )
+            task = group.create_task(leg.carry(may_dial=len(opened) < allowed), name=f"connection to {self.name}")
+            self._legs[leg] = task
+            task.add_done_callback(lambda task, leg=leg: self._legs.pop(leg, None))  # type: ignore[misc] # mypy: no lambda with a default
+            opened.append(leg)
+        return opened
+
+    def _parts(self) -> list[dict[str, str]]:
+        """The markets of each leg, by what a connection may carry."""
+        markets, capacity = self._markets, self.venue.profile.capacity
+        weights = {coin: self._weight({coin: symbol}) for coin, symbol in markets.items()}
+        limit = None if capacity is None else capacity.limit
+        parts = allot(weights, [list(leg.markets) for leg in self._legs], limit)
+        return [{coin: markets[coin] for coin in part} for part in parts]
+
+    def _weight(self, markets: Mapping[str, str]) -> int:
+        capacity = self.venue.profile.capacity
+        if capacity is None:
+            return 0
+        channels, timeframes = self.asked
+        each = len(set(channels) - {"candles"}) + (len(timeframes) if "candles" in channels else 0)
+        return sum(capacity.weight(self.venue.market_id(symbol), each) for symbol in markets.values())
+
+    async def _rearrange(self, group: asyncio.TaskGroup) -> None:
+        """Coins, channels or timeframes were added or removed."""
+        try:
+            await self._load()
+        except VenueError as error:  # what is carried goes on
+            logger.warning("{}: its markets could not be asked for: {}", self.name, error.reason)
+        await self._fetch_figures(self._listed())
+        markets = self._listed()  # some may have come and gone meanwhile
+        new = {coin: symbol for coin, symbol in markets.items() if coin not in self._markets}
+        self._markets = markets
+        if self.delivering:
+            self.tape.resumed(new, {})
+            if self.connected:
+                self._watchdog.watch(markets, self._desk.clock.monotonic())
+        carried = {coin for leg in self._legs for coin in leg.markets}
+        behind = self._parts()[len(self._legs) :]
+        if any(coin in carried for part in behind for coin in part):  # coins move: they flow there before they go here
+            flowing = [asyncio.ensure_future(leg.flowing.wait()) for leg in self._open(group, behind, 0)]
+            await asyncio.wait(flowing)
+            self._markets = {coin: symbol for coin, symbol in self._markets.items() if coin in self._known()}
+        self._spread(group)
+        self._stir()
+
+    def _known(self) -> set[str]:
+        return {coin.symbol for coin in self._wanted.coins}
+
+    def _links(self) -> list[Link]:
+        return [link for leg in self._legs for link in leg.links]
+
+    @property
+    def asked(self) -> Carries:
+        """The channels and timeframes that are wanted now."""
+        return tuple(self._wanted.channels), tuple(self._wanted.timeframes)
+
+    # What a leg is told and given
+
+    def dial(self, leg: Leg) -> Link:
+        """See Host."""
+        worn, markets = asyncio.Event(), dict(leg.markets)
+        if leg.broke and self.delivering:
+            self.tape.resumed(markets, {})
+
+        def on_going_down() -> None:
+            worn.set()
+            leg.stir()
+
+        intake = Intake(
+            self._desk,
+            self._watchdog,
+            self.tape,
+            self.name,
+            self._note,
+            stir=self._stir,
+            delivering=self.delivering,
+            main=self._main,
+        )
+        self._tell_figures(intake, markets)
+        channels, timeframes = leg.asks
+        subscription = Subscription(markets, channels, timeframes, self._desk.ledger.newest_closed())
+        stream = self.venue.stream(subscription, intake, self.bars, on_going_down)
+        running = asyncio.create_task(stream.run(), name=f"stream {self.name}")
+        now = self._desk.clock.monotonic()
+        return Link(stream, intake, running, dict(markets), (channels, timeframes), now, worn)
+
+    async def may_dial(self, old: Link | None = None) -> None:
+        """See Host."""
+        clock = self._desk.clock
+        sleep = clock.sleep if old is None else lambda seconds: wait(old, asyncio.Event(), seconds)
+        await self._place.dials.take(clock, sleep)
+
+    def hang_up(self, link: Link) -> None:
+        """See Host."""
+        link.intake.close()
+        link.running.cancel()
+        self._dismiss(_ended(link.running, link.stream.close()))
+        self.bars.forget(symbol for coin, symbol in link.markets.items() if coin not in self._known())
+
+    def fits(self, markets: Mapping[str, str]) -> bool:
+        """See Host."""
+        capacity = self.venue.profile.capacity
+        return capacity is None or self._weight(markets) <= capacity.limit
+
+    def extend(self, link: Link, markets: Mapping[str, str]) -> None:
+        """See Host."""
+        new = {coin: symbol for coin, symbol in markets.items() if coin not in link.markets}
+        if new:
+            link.stream.add(new, self._desk.ledger.newest_closed())
+            link.markets |= new
+        link.intake.welcome(markets)
+        self._tell_figures(link.intake, markets)
+
+    def has_company(self, leg: Leg, within: float) -> bool:
+        """See Host."""
+        now = self._desk.clock.monotonic()
+        links = (other.link for other in self._legs if other is not leg)
+        return any(
+            not link.running.done() and link.intake.last_data is not None and now - link.intake.last_data < within
+            for link in links
+            if link is not None
+        )
+
+    def on_flow(self, leg: Leg) -> None:
+        """See Host."""
+        if not self.connected:
+            self.connected = True
+            if self.delivering:
+                self._watchdog.start(self._markets, self._desk.clock.monotonic())
+            self._tell("connected", coins=list(self._markets))
+            self._stir()
+        elif leg.broke:
+            self._tell_part("connected", leg)
+        leg.broke = False
+        if self.delivering and leg.link is not None and not leg.link.intake.delivering:
+            leg.link.intake.deliver()  # it may have been dialled while this was still a trial
+
+    def on_break(self, leg: Leg, reason: str) -> None:
+        """See Host."""
+        leg.broke = True
+        self._tell_part("disconnected", leg, reason=reason)
+        if self.delivering:
+            self.tape.lost(leg.markets)
+
+    def on_silence(self, leg: Leg) -> None:
+        """See Host."""
+        if self.delivering:
+            for coin in leg.markets:
+                self.tape.doubt(coin)
+
+    def on_replaced(self, leg: Leg, reason: str) -> None:
+        """See Host."""
+        self._tell_part("disconnected", leg, reason=reason)
+        self._tell_part("connected", leg)
+
+    def on_retry(self, leg: Leg, attempt: int, delay: float) -> None:
+        """See Host."""
+        self._tell_part("reconnecting", leg, attempt=attempt, delay=round(delay, 3))
+
+    def _tell_part(self, event: str, leg: Leg, **details: Any) -> None:
+        """What happens to one connection of several: told with its coins, and the feed as a whole goes on."""
+        if self.delivering:
+            self._aside(event, self.name, coins=list(leg.markets), **details)
+
+    # The rest
 
     def _tell(self, event: str, **details: Any) -> None:
         """A trial is nobody's business but the log's."""
         if self.delivering:
-            self._report(event, self.venue.name, **details)
+            self._report(event, self.name, **details)
         else:
-            logger.info("{} {} on trial", event, self.venue.name)
+            logger.info("{} {} on trial", event, self.name)
 
     def _on_mended(self, candle: Candle) -> None:
         """A bar that an outage left open, closed from the venue's record."""
         if self.delivering:
-            self._desk.on_candle(candle)
-        elif self._link is not None:
-            self._link.intake.on_mended(candle)
+            if not self._legs or candle.coin in self._markets:
+                self._desk.on_candle(candle)
+            return
+        leg = next((leg for leg in self._legs if candle.coin in leg.markets), None)
+        if leg is not None and leg.link is not None:
+            leg.link.intake.on_mended(candle)
 
     async def _fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
         """As the venue does it, when its limit has room."""
@@ -229,114 +420,61 @@ class Session:
         """What happens while this delivers is the feed's own; what happens to a trial is told aside."""
         (self._report if self.delivering else self._aside)(event, exchange, **details)
 
-    def _dial(self, markets: Mapping[str, str]) -> _Link:
-        """A connection, for which the venue's budget has been asked."""
-        name, wanted, worn = self.venue.name, self._wanted, asyncio.Event()
-        intake = Intake(
-            self._desk,
-            self._watchdog,
-            self.tape,
-            name,
-            self._note,
-            stir=self._stir,
-            delivering=self.delivering,
-            main=self._main,
-        )
-        channels, timeframes = tuple(wanted.channels), tuple(wanted.timeframes)
-        subscription = Subscription(markets, channels, timeframes, self._desk.ledger.newest_closed())
-        stream = self.venue.stream(subscription, intake, self.bars, worn.set)
-        running = asyncio.create_task(stream.run(), name=f"stream {name}")
-        return _Link(stream, intake, running, worn, frozenset(markets.values()), (channels, timeframes))
+    async def _load(self) -> None:
+        await self.venue.load({coin.symbol: coin.markets.get(self.name) for coin in self._wanted.coins})
 
-    def _hang_up(self, link: _Link) -> None:
-        link.intake.close()
-        link.running.cancel()
-        self._dismiss(_ended(link.running, link.stream.close()))
-
-    async def _until_flowing(self, link: _Link) -> None:
-        if not await self._wait(link, link.intake.flowing, self._connect_timeout):
-            raise Disconnected(self.venue.name, f"no data within {self._connect_timeout:g} s of the dial")
-
-    async def _until_worn(self, link: _Link) -> None:
-        if link.carries != (tuple(self._wanted.channels), tuple(self._wanted.timeframes)):
-            return  # more was subscribed since it was dialled
-        limit = self.venue.profile.session_limit
-        await self._wait(link, link.worn, None if limit is None else max(limit - EARLY, limit / 2))
-
-    async def _replaced(self, old: _Link, markets: Mapping[str, str]) -> _Link:
-        """The successor of a connection that the venue will cut: it carries data before the old one goes."""
-        logger.info("{}: replacing the connection before the venue cuts it", self.venue.name)
-        await self._place.dials.take(self._desk.clock, lambda seconds: self._wait(old, asyncio.Event(), seconds))
-        new = self._successor = self._dial(markets)
-        try:
-            await self._until_flowing(new)
-            await self._wait(new, asyncio.Event(), OVERLAP)
-        except VenueError as error:
-            self._hang_up(new)
-            if old.running.done() or (self._dropped is not None and self._dropped.done()):
-                raise
-            logger.warning("{}: the connection could not be replaced: {}", self.venue.name, error.reason)
-            await self._wait(old, asyncio.Event(), ANEW)
-            old.worn.set()  # its time has not begun anew
-            return old
-        except BaseException:
-            self._hang_up(new)
-            raise
-        finally:
-            self._successor = None
-        self._hang_up(old)
-        return new
-
-    async def _wait(self, link: _Link, event: asyncio.Event, timeout: float | None) -> bool:
-        """True when ``event`` came, False after ``timeout`` seconds; raises what ended the connection meanwhile."""
-        assert self._dropped is not None
-        waiting = asyncio.create_task(event.wait())
-        try:
-            awaited: set[asyncio.Future[Any]] = {link.running, self._dropped, waiting}
-            done, _ = await asyncio.wait(awaited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-        for ended in (link.running, self._dropped):
-            if ended in done:
-                ended.result()
-        return waiting in done
-
-    def _markets(self) -> dict[str, str]:
+    def _listed(self) -> dict[str, str]:
         """Coin -> market symbol for what the venue lists; the others are told, once. Refused when there is none."""
         markets: dict[str, str] = {}
         refusals: dict[str, str] = {}
         self.missing = []
         for coin in self._wanted.coins:
             try:
-                markets[coin.symbol] = self.venue.market(coin.symbol, coin.markets.get(self.venue.name))
+                markets[coin.symbol] = self.venue.market(coin.symbol, coin.markets.get(self.name))
             except Refused as refusal:
                 refusals[coin.symbol] = refusal.reason
                 self.missing.append(coin)
         for symbol, reason in refusals.items():
             if symbol not in self._told_missing:
                 self._told_missing.add(symbol)
-                self._note("coin_unavailable", self.venue.name, coin=symbol, reason=reason)
+                self._note("coin_unavailable", self.name, coin=symbol, reason=reason)
         if not markets:
             reasons = list(refusals.values())
             reason = reasons[0] if len(reasons) == 1 else f"does not list any of {', '.join(refusals)}"
-            raise Refused(self.venue.name, reason)
+            raise Refused(self.name, reason)
         return markets
 
-    async def _fetch_figures(self, markets: Mapping[str, str]) -> list[Any]:
+    def _tell_figures(self, intake: Intake, markets: Mapping[str, str]) -> None:
+        for coin in self._figures.keys() & markets.keys():
+            intake.on_figures(self._figures.pop(coin))
+
+    async def _fetch_figures(self, markets: Mapping[str, str]) -> None:
         """The 24 h figures, once per coin, so that its first tick has them; without them the stream goes on."""
         missing = {coin: symbol for coin, symbol in markets.items() if coin not in self._figured}
         if not missing:
-            return []
+            return
         try:
             async with asyncio.timeout(FIGURES_TIMEOUT if self._desk.last_message is None else HASTE):
                 tickers = await self.venue.fetch_tickers(missing)
         except (VenueError, TimeoutError) as error:
-            logger.warning("{}: no 24 h figures by REST: {}", self.venue.name, error or "no answer in time")
-            return []
-        self._figured.update(ticker.coin for ticker in tickers)
-        return tickers
+            logger.warning("{}: no 24 h figures by REST: {}", self.name, error or "no answer in time")
+            return
+        for ticker in tickers:
+            self._figured.add(ticker.coin)
+            self._figures[ticker.coin] = ticker
 
 
 async def _ended(running: asyncio.Future[Any], closing: Awaitable[None]) -> None:
     """Wait until a stream is gone for good; what it still has to say does not matter any more."""
     await asyncio.gather(running, closing, return_exceptions=True)
+
+
+async def _raised(failure: asyncio.Future[NoReturn]) -> None:
+    await failure
+
+
+def _backoff(settings: Settings) -> Backoff:
+    connection = settings.connection
+    return Backoff(
+        connection.backoff_initial, connection.backoff_max, connection.backoff_jitter, connection.stable_after
+    )

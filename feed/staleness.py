@@ -110,6 +110,12 @@ class Watchdog:
         for gone in self._coins_silent_since.keys() - self._since.keys():
             del self._coins_silent_since[gone]
 
+    def forget(self, coins: Iterable[str]) -> None:
+        """These are not watched any more."""
+        gone = frozenset(coins)
+        if gone and self._since:
+            self.watch([coin for coin in self._since if coin not in gone], self._began)
+
     def note(self, coin: str, now: float) -> bool:
         """Data of ``coin`` came. True when it ends a silence that was told: check() at once to tell the recovery."""
         self.heard[coin] = now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from math import inf
@@ -17,6 +17,7 @@ from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from feed import failover
 from feed.desk import Desk
 from feed.errors import NoExchangeAvailable
+from feed.events import CoinConfig
 from feed.failover import Failover
 from feed.journal import Report
 from feed.session import Place, Session
@@ -75,6 +76,7 @@ class Supervisor:
         self._strays: asyncio.Task[None] | None = None
         self._stray_supervisor: Supervisor | None = None
         self._stray_coins: list[str] = []
+        self._stray_order: list[ExchangeConfig] = []
         self._ahead: dict[str, float] = {}  # venue -> when its markets were asked for ahead of need, monotonic seconds
         self._final: set[str] = set()  # venues that said no themselves: waiting does not help
         self._policy = self._policy_over(order)
@@ -111,6 +113,26 @@ class Supervisor:
     def renew(self) -> None:
         """More is wanted than the connection carries: have it replaced by one that does. Safe from any thread."""
         self._loop.call_soon_threadsafe(self._renew)
+
+    def forget(self, coins: Collection[str]) -> None:
+        """These coins were removed from what is wanted: nothing of them is delivered from now on."""
+        self._since = {coin: at for coin, at in self._since.items() if coin not in coins}
+        for session in self._sessions.values():
+            session.forget(coins)
+        self._watchdog.forget(coins)
+        if self._stray_supervisor is not None:
+            self._stray_supervisor.forget(coins)
+        self._renew()
+
+    @property
+    def venues(self) -> int:
+        """How many venues may carry a coin."""
+        return len(self._sessions) or len(self._order)
+
+    def hears(self, coin: str) -> bool:
+        """Whether data of ``coin`` came, from the venue that carries it."""
+        strays = self._stray_supervisor
+        return coin in self._watchdog.heard or (strays is not None and strays.hears(coin))
 
     def _renew(self) -> None:
         for session in self._sessions.values():
@@ -195,24 +217,34 @@ class Supervisor:
     def _look_after_strays(self, active: Session) -> None:
         """Have the coins that the active venue does not list come from the next one that does."""
         missing = [coin.symbol for coin in active.missing]
+        others = [config for config in self._order if config.name != active.venue.name]
         if self._strays is not None and self._strays.done():  # a defect of ours, which must not end them in silence
             error = None if self._strays.cancelled() else self._strays.exception()
             logger.opt(exception=error).error("{} come anew after an unforeseen error", ", ".join(self._stray_coins))
             self._stray_coins = []
         if missing == self._stray_coins:
             return
-        self._stray_coins = missing
+        before, self._stray_coins = self._stray_coins, missing
+        if before and missing and self._stray_supervisor is not None and self._stray_order == others:
+            self._stray_supervisor.change(active.missing)  # those that stay are not disturbed
+            return
         if self._strays is not None:
             self._strays.cancel()
             self._dismiss_task(self._strays)
             self._strays = self._stray_supervisor = None
-        others = [config for config in self._order if config.name != active.venue.name]
         if missing and others:
+            self._stray_order = others
             wanted = replace(self._wanted, coins=list(active.missing))
             supervisor = self._stray_supervisor = Supervisor(
                 others, self._settings, wanted, self._desk, self._aside, self._aside, patient=True, places=self._places
             )
             self._strays = asyncio.create_task(supervisor.run(), name=f"market feed for {', '.join(missing)}")
+
+    def change(self, coins: Iterable[CoinConfig]) -> None:
+        """Carry these coins and no others."""
+        before = {coin.symbol for coin in self._wanted.coins}
+        self._wanted.coins = list(coins)
+        self.forget(before - {coin.symbol for coin in self._wanted.coins})
 
     def _failed(self, name: str, failure: VenueError, now: float) -> None:
         """A connection ended, or could not be made: tell it, and have the policy decide."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -51,8 +51,8 @@ class Tape:
         self._clock = clock
         self._coins: dict[str, Continuity] = {}
         self._left: set[str] = set()  # the coins that another venue carries now
-        self._symbols: Mapping[str, str] = {}
-        self._fetches: set[asyncio.Task[None]] = set()
+        self._symbols: dict[str, str] = {}
+        self._fetches: dict[asyncio.Task[None], str] = {}  # for which coin
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # coin -> one fetch at a time
         self._fetched: defaultdict[str, float] = defaultdict(lambda: -inf)  # coin -> its last one, monotonic seconds
         self._requests = requests
@@ -89,8 +89,8 @@ class Tape:
                 self._carry_out(trade.coin, outcome)
 
     def resumed(self, symbols: Mapping[str, str], since: Mapping[str, int]) -> None:
-        """A connection carries data (again); ``symbols`` maps each coin to its market."""
-        self._symbols = symbols
+        """A connection carries data (again); ``symbols`` maps each of its coins to its market."""
+        self._symbols |= symbols
         now = self._clock.monotonic()
         for coin in symbols:
             if coin in self._coins and coin in self._left:
@@ -106,11 +106,22 @@ class Tape:
                 )
         self._left.difference_update(symbols)
 
-    def lost(self) -> None:
-        """The connection is gone."""
+    def lost(self, coins: Iterable[str] | None = None) -> None:
+        """The connection of these coins is gone, or those of all."""
         now = self._clock.monotonic()
-        for continuity in self._coins.values():
-            continuity.lost(now)
+        for coin in list(self._coins) if coins is None else coins:
+            self._coins[coin].lost(now)
+
+    def forget(self, coins: Iterable[str]) -> None:
+        """Drop what is known of these coins, and what waits; nothing of them is delivered any more."""
+        for coin in coins:
+            for known in (self._coins, self._symbols, self._turns, self._fetched):
+                known.pop(coin, None)
+            self._left.discard(coin)
+            for task in [task for task, fetched in self._fetches.items() if fetched == coin]:
+                task.cancel()
+            if coin in self._timers:
+                self._timers.pop(coin).cancel()
 
     def doubt(self, coin: str) -> None:
         """The connection stands, but was silent on this coin ("": on all) for long: it may have missed something."""
@@ -144,8 +155,8 @@ class Tape:
             self._report("gap", name, coin=coin, **outcome.gap.details)
             if outcome.gap.fetch:
                 task = asyncio.create_task(self._fetch(coin, outcome.gap), name=f"backfill {coin} on {name}")
-                self._fetches.add(task)
-                task.add_done_callback(self._fetches.discard)
+                self._fetches[task] = coin
+                task.add_done_callback(lambda task: self._fetches.pop(task, None))
             self._expect(coin)
         for trade in outcome.deliver:
             self._deliver(trade)

@@ -10,7 +10,10 @@ from feed.events import CoinConfig
 
 @dataclass(slots=True)
 class Wanted:
-    """The coins, channels and candle timeframes; what a subscription adds later renews the connection."""
+    """The coins, channels and candle timeframes; what is added later renews what connections carry.
+
+    ``coins`` is replaced, never changed, so that any thread may read it.
+    """
 
     coins: Sequence[CoinConfig]
     channels: list[str]

@@ -99,6 +99,8 @@ FEED: Mapping[str, str] = {
     "ledger": "the bars delivered lately, and how history joins them",
     "desk": "where the events of all connections come together",
     "wanted": "what the feed asks of a venue",
+    "parts": "coins spread over connections that carry only so much",
+    "leg": "one of the connections of a venue, kept standing",
     "session": "one venue carried until it fails",
     "supervisor": "which venue is carried, and what follows when it ends",
     "history": "what happened before the feed connected",

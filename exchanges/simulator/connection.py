@@ -40,6 +40,7 @@ class Connection:
         self.opened = self.last_inbound = self.last_ping = monotonic()
         self.unanswered: float | None = None  # when the ping was sent that no pong has answered
         self.closing = False
+        self.half_open = False  # nothing that is written arrives any more, and the peer is not told
         self._transport = transport
         self._writer = request.writer
         self._deadline: asyncio.TimerHandle | None = None
@@ -57,7 +58,7 @@ class Connection:
 
     def flush(self) -> None:
         """Write what is pending."""
-        if not self.gone:
+        if not self.gone and not self.half_open:
             self._transport.write(b"".join(self.pending))
         self.pending.clear()
 

@@ -1,0 +1,250 @@
+"""Coins that come and go while the feed runs, over real sockets on both venues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from exchanges.simulator import Simulator, Venue
+from feed import FeedError, MarketFeed, SettingsError
+from tests.support import Recorder, settings_for, taped_ids, until
+
+STREAMS = 3  # of a coin: trades, ticker, candles
+
+
+@pytest.fixture(params=["binance", "bybit"])
+async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
+    async with Simulator(venues=(request.param,), rate=60) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def venue(simulator: Simulator) -> Venue:
+    return next(iter(simulator.venues.values()))
+
+
+@pytest.fixture
+async def feed(simulator: Simulator) -> AsyncIterator[MarketFeed]:
+    feed = MarketFeed(settings=settings_for(simulator))
+    yield feed
+    await feed.disconnect()
+
+
+@pytest.fixture
+def got(feed: MarketFeed) -> Recorder:
+    return Recorder(feed)
+
+
+async def connected(feed: MarketFeed, venue: Venue) -> None:
+    await feed.connect()
+    await until(lambda: len({s for c in venue.connections for s in c.subscriptions}) == 2 * STREAMS)
+
+
+def whole(got: Recorder, venue: Venue, coin: str, last: int) -> bool:
+    """Whether every trade from the first one received up to ``last`` is there, once and in order."""
+    ids = got.ids(coin)
+    return bool(ids) and ids[-1] >= last and ids == [i for i in taped_ids(venue, coin) if ids[0] <= i <= ids[-1]]
+
+
+def coins_of(got: Recorder) -> list[str]:
+    """The coin of everything that was delivered."""
+    delivered: list[list[Any]] = [got.trades, got.prices, got.candles]
+    return [each.coin for kind in delivered for each in kind]
+
+
+async def test_an_added_coin_flows_on_the_connection_that_stands(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """No dial, and the others' trades are complete and in order over the change."""
+    await connected(feed, venue)
+    await feed.add_coins(["sol", "SOL", "BTC"])
+    assert [config.symbol for config in feed.coin_configs] == ["BTC", "ETH", "SOL"]
+    assert feed.get_status()["coins"] == ["BTC", "ETH", "SOL"]
+    await got.until(lambda: len(got.ids("SOL")) > 5)
+    tick = feed.get_price("SOL")
+    assert tick is not None
+    assert tick.volume_24h > 0
+    last = {coin: taped_ids(venue, coin)[-1] for coin in ("BTC", "ETH", "SOL")}
+    for coin in last:
+        await got.until(lambda coin=coin: whole(got, venue, coin, last[coin]))  # type: ignore[misc] # its default
+    assert len(venue.dials) == 1
+    assert venue.violations == []
+    assert "disconnected" not in got.events
+
+
+async def test_nothing_of_a_removed_coin_is_delivered(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """Its price is gone, and so it is from the status; the others go on without a break."""
+    await connected(feed, venue)
+    await got.until(lambda: bool(got.ids("BTC")) and bool(got.ids("ETH")))
+    await feed.remove_coins("eth")
+    kept = coins_of(got).count("ETH")
+    assert feed.get_price("ETH") is None
+    assert set(feed.get_all_prices()) == {"BTC"}
+    assert feed.get_status()["coins"] == ["BTC"]
+    await venue.trade("ETH", count=5)
+    await venue.trade("BTC", count=5)
+    await got.until(lambda: whole(got, venue, "BTC", taped_ids(venue, "BTC")[-1]))
+    assert coins_of(got).count("ETH") == kept
+    assert feed.get_price("ETH") is None
+    assert "disconnected" not in got.events
+
+
+async def test_a_coin_that_is_added_again_begins_anew(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """No stale price is shown, no gap is told for the time when it was not wanted, and no trade comes twice."""
+    venue.paused = True
+    connecting = asyncio.create_task(feed.connect())
+    await until(lambda: [len(c.subscriptions) for c in venue.connections] == [2 * STREAMS])
+    await venue.trade("BTC")
+    await venue.trade("ETH")
+    await connecting
+    await got.until(lambda: bool(got.ids("ETH")))
+    seen = got.ids("ETH")
+    await feed.remove_coins(["ETH"])
+    missed = [trade.id for trade in await venue.trade("ETH", count=5)]
+    await venue.trade("BTC")
+    await got.until(lambda: len(got.ids("BTC")) == 2)
+    adding = asyncio.create_task(feed.add_coins(["ETH"]))
+    while not adding.done():
+        await venue.trade("ETH")
+        await asyncio.wait({adding}, timeout=0.1)
+    await venue.trade("ETH")
+    await got.until(lambda: got.ids("ETH")[-1] == taped_ids(venue, "ETH")[-1])
+    again = got.ids("ETH")[len(seen) :]
+    assert got.ids("ETH")[: len(seen)] == seen
+    assert again == taped_ids(venue, "ETH")[-len(again) :]
+    assert again[0] > missed[-1]
+    assert "gap" not in got.events
+
+
+async def test_a_subscription_may_name_a_coin_once_it_is_there(feed: MarketFeed, venue: Venue) -> None:
+    """Callbacks and iterators; before, the coin is unknown."""
+    with pytest.raises(SettingsError, match="SOL"):
+        feed.subscribe_trades(lambda trade: None, ["SOL"])
+    await connected(feed, venue)
+    await feed.add_coins("SOL")
+    came = asyncio.Event()
+    feed.subscribe_trades(lambda trade: came.set(), ["SOL"])
+    async with asyncio.timeout(20):
+        async for tick in feed.prices("SOL"):
+            assert tick.coin == "SOL"
+            break
+        await came.wait()
+
+
+async def test_a_coin_that_is_not_listed_is_told_and_does_not_hold_up(
+    feed: MarketFeed, venue: Venue, got: Recorder
+) -> None:
+    await connected(feed, venue)
+    async with asyncio.timeout(5):  # the connect_timeout is 10
+        await feed.add_coins(["NOSUCHCOIN", "SOL"])
+    assert [details["coin"] for details in got.details("coin_unavailable")] == ["NOSUCHCOIN"]
+    assert feed.get_price("SOL") is not None
+    await feed.remove_coins("NOSUCHCOIN")
+    assert "disconnected" not in got.events
+
+
+async def test_coins_may_change_before_connect_and_after_disconnect(feed: MarketFeed, venue: Venue) -> None:
+    await feed.add_coins("SOL")
+    await feed.remove_coins("ETH")
+    await feed.connect()
+    await until(lambda: set(feed.get_all_prices()) == {"BTC", "SOL"})
+    await feed.disconnect()
+    await feed.remove_coins("SOL")
+    assert set(feed.get_all_prices()) == {"BTC"}
+    await feed.add_coins("XRP")
+    await feed.connect()
+    await until(lambda: set(feed.get_all_prices()) == {"BTC", "XRP"})
+
+
+async def test_a_change_while_the_feed_reconnects_is_what_the_next_connection_carries(
+    feed: MarketFeed, venue: Venue, got: Recorder
+) -> None:
+    await connected(feed, venue)
+    with venue.partition():
+        await got.until_event("disconnected")
+        adding = asyncio.create_task(feed.add_coins("SOL"))
+        await feed.remove_coins("ETH")
+    await adding
+    await until(lambda: set(feed.get_all_prices()) == {"BTC", "SOL"})
+    assert venue.connections[-1].subscriptions.keys() == {
+        s for s in venue.connections[-1].subscriptions if "ETH" not in s.upper()
+    }
+
+
+async def test_changes_side_by_side_end_as_asked(feed: MarketFeed, venue: Venue) -> None:
+    """The last word on a coin counts; a coin removed while its addition waits ends the wait."""
+    await connected(feed, venue)
+    venue.paused = True
+    coins = ["SOL", "XRP", "DOGE", "ADA"]
+    async with asyncio.timeout(10):
+        adding = [asyncio.create_task(feed.add_coins(coin)) for coin in coins]
+        await asyncio.sleep(0)
+        await asyncio.gather(*(feed.remove_coins(coin) for coin in coins[:3]))
+        venue.paused = False
+        await asyncio.gather(*adding)
+    assert [config.symbol for config in feed.coin_configs] == ["BTC", "ETH", "ADA"]
+    await until(lambda: set(feed.get_all_prices()) == {"BTC", "ETH", "ADA"})
+
+
+async def test_wrong_coins_change_nothing(feed: MarketFeed) -> None:
+    before = feed.coin_configs
+    with pytest.raises(SettingsError, match="coins"):
+        await feed.add_coins(["SOL", "B T C"])
+    with pytest.raises(SettingsError, match="XRP"):
+        await feed.remove_coins(["ETH", "XRP"])
+    with pytest.raises(SettingsError, match="leave one"):
+        await feed.remove_coins(["ETH", "BTC"])
+    with pytest.raises(SettingsError, match="None"):
+        await feed.add_coins(None)  # type: ignore[arg-type] # on purpose
+    await feed.add_coins([])
+    assert feed.coin_configs == before
+
+
+def test_coins_change_from_another_thread(tmp_path: object) -> None:
+    """A program without asyncio asks in a loop of its own; the feed's loop does it."""
+
+    async def serve(done: asyncio.Event, ready: asyncio.Future[Simulator]) -> None:
+        async with Simulator(venues=("binance",), rate=100) as simulator:
+            ready.set_result(simulator)
+            await done.wait()
+
+    async def main() -> None:
+        done, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(serve(done, ready))
+        feed = MarketFeed(settings=settings_for(await ready))
+        await asyncio.to_thread(feed.start)
+        try:
+            await feed.add_coins("SOL")
+            assert feed.get_price("SOL") is not None
+            await feed.remove_coins("SOL")
+            assert feed.get_price("SOL") is None
+        finally:
+            await asyncio.to_thread(feed.stop)
+            done.set()
+            await serving
+        with pytest.raises(FeedError):
+            await feed.candles_history("BTC")
+
+    asyncio.run(main())
+
+
+async def test_a_coin_that_only_another_venue_lists_comes_from_there() -> None:
+    """And a second one does not disturb the first."""
+    async with (
+        Simulator(venues=("binance",), rate=60, coins=["BTC", "ETH"]) as first,
+        Simulator(venues=("bybit",), rate=60, coins=["BTC", "SOL", "XRP"]) as second,
+    ):
+        feed = MarketFeed(settings=settings_for(first, second))
+        got = Recorder(feed)
+        async with feed:
+            await feed.add_coins("SOL")
+            await feed.add_coins("XRP")
+            await got.until(lambda: bool(got.ids("SOL")) and bool(got.ids("XRP")))
+            assert {trade.exchange for trade in got.trades if trade.coin in ("SOL", "XRP")} == {"bybit"}
+            assert len(second["bybit"].dials) == 1
+            await feed.remove_coins("SOL")
+            assert feed.get_price("SOL") is None
+            seen = len(got.ids("XRP"))
+            await got.until(lambda: len(got.ids("XRP")) > seen)
+            assert len(second["bybit"].dials) == 1

@@ -1,0 +1,171 @@
+"""A venue's coins over several connections: a small capacity stands in for a thousand coins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from exchanges import venues
+from exchanges.profiles import Capacity
+from exchanges.simulator import Simulator, Venue
+from exchanges.simulator.connection import Connection
+from feed import FeedState, MarketFeed
+from feed.settings import Staleness
+from tests.support import Recorder, settings_for, taped_ids, until
+
+COINS = ("BTC", "ETH", "SOL", "XRP", "DOGE")
+STREAMS = 3  # of a coin: trades, ticker, candles
+EACH = 2  # coins of a connection
+
+
+@pytest.fixture(params=["binance", "bybit"])
+async def simulator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Simulator]:
+    name = request.param
+    small = replace(venues.profile_of(name), capacity=Capacity(EACH * STREAMS))
+    monkeypatch.setattr(venues, "_TABLE", {**venues._TABLE, name: small})
+    async with Simulator(venues=(name,), rate=150, coins=[*COINS, "ADA"]) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def venue(simulator: Simulator) -> Venue:
+    return next(iter(simulator.venues.values()))
+
+
+@pytest.fixture
+async def feed(simulator: Simulator) -> AsyncIterator[MarketFeed]:
+    limits = Staleness(feed_stale_after=1, reconnect_after=2)
+    feed = MarketFeed(settings=settings_for(simulator, coins=COINS, staleness=limits))
+    yield feed
+    await feed.disconnect()
+
+
+@pytest.fixture
+async def got(feed: MarketFeed, venue: Venue) -> Recorder:
+    """Of the feed when all its connections stand."""
+    got = Recorder(feed)
+    await feed.connect()
+    await until(lambda: sorted(len(c.subscriptions) for c in venue.connections) == [3, 6, 6])
+    await got.until(lambda: all(len(got.ids(coin)) > 2 for coin in COINS))
+    return got
+
+
+def carrying(venue: Venue, coin: str) -> Connection:
+    return next(c for c in venue.connections if any(coin in stream.upper() for stream in c.subscriptions))
+
+
+async def complete(got: Recorder, venue: Venue, coins: tuple[str, ...] = COINS) -> None:
+    """Wait until all trades made so far have come, each once and in order."""
+    last = {coin: taped_ids(venue, coin)[-1] for coin in coins}
+
+    def whole(coin: str) -> bool:
+        ids = got.ids(coin)
+        return ids[-1] >= last[coin] and ids == [i for i in taped_ids(venue, coin) if ids[0] <= i <= ids[-1]]
+
+    await got.until(lambda: all(map(whole, coins)))
+
+
+async def test_coins_are_spread_over_as_many_connections_as_they_need(
+    feed: MarketFeed, venue: Venue, got: Recorder
+) -> None:
+    assert len(venue.dials) == 3
+    assert got.events.count("connected") == 1
+    assert set(got.details("connected")[0]["coins"]) == set(COINS)
+    await complete(got, venue)
+    assert venue.violations == []
+
+
+async def test_a_connection_that_breaks_alone_is_dialled_alone(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """Its coins are named; the others see no gap, and nothing is lost of any where the venue counts its trades."""
+    carrying(venue, "SOL").reset()
+    lost = await got.until_event("disconnected")
+    assert set(lost["coins"]) == {"SOL", "XRP"}
+    assert lost["reason"]
+    assert feed.status.state is FeedState.LIVE
+    again = await got.until_event("connected", 2)
+    assert set(again["coins"]) == {"SOL", "XRP"}
+    told = await got.until_event("reconnecting")
+    assert told["attempt"] == 1
+    await complete(got, venue)
+    assert {details["coin"] for details in got.details("gap")} <= {"SOL", "XRP"}
+    assert len(venue.dials) == 4
+    assert feed.status.failover_count == 0
+
+
+async def test_a_half_open_connection_is_noticed_while_others_flow(
+    feed: MarketFeed, venue: Venue, got: Recorder
+) -> None:
+    dead = carrying(venue, "ETH")
+    dead.half_open = True
+    lost = await got.until_event("disconnected")
+    assert set(lost["coins"]) == {"BTC", "ETH"}
+    await got.until_event("connected", 2)
+    await until(lambda: carrying(venue, "ETH") is not dead)
+    await complete(got, venue, ("SOL", "XRP", "DOGE"))
+    if venue.name == "binance":  # the other has no more than the last 60 trades of a market over REST
+        await complete(got, venue)
+    assert {details["coin"] for details in got.details("gap")} <= {"BTC", "ETH"}
+    assert "feed_stale" not in got.events
+
+
+async def test_the_whole_venue_gone_is_one_reconnect(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """All connections break: that ends the venue's turn as it does with one."""
+    venue.cut()
+    await got.until(lambda: any("coins" not in details for details in got.details("disconnected")))
+    await got.until(lambda: feed.status.reconnect_count == 1)
+    await complete(got, venue)
+    assert feed.status.state is FeedState.LIVE
+
+
+async def test_a_connection_that_stays_away_ends_the_venues_turn(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """Blocked where the others still flow: the venue does not want us, whoever is connected."""
+    with venue.blocked(451):
+        carrying(venue, "SOL").reset()
+        await got.until_event("exchange_blocked")
+    assert feed.status.state is not FeedState.LIVE
+
+
+async def test_a_coin_is_added_where_there_is_room_or_on_a_new_connection(
+    feed: MarketFeed, venue: Venue, got: Recorder
+) -> None:
+    await feed.remove_coins("DOGE")
+    await until(lambda: len(venue.connections) == 2)  # nobody needs the third one any more
+    await feed.add_coins("ADA")
+    assert len(venue.dials) == 4
+    assert len(venue.connections) == 3
+    await feed.add_coins("DOGE")
+    assert len(venue.dials) == 4
+    await until(lambda: sorted(len(c.subscriptions) for c in venue.connections) == [6, 6, 6])
+    await complete(got, venue, ("BTC", "ETH", "SOL", "XRP"))
+    assert "disconnected" not in got.events
+
+
+async def test_the_place_of_a_removed_coin_is_taken_without_breaking_the_law(
+    feed: MarketFeed, venue: Venue, got: Recorder
+) -> None:
+    """The venue still counts its streams: the connection is replaced, and the coin that stays loses nothing."""
+    venue.laws.streams = EACH * STREAMS
+    await feed.remove_coins("BTC")
+    await feed.add_coins("ADA")
+    assert feed.get_price("ADA") is not None
+    await complete(got, venue, ("ETH", "SOL", "XRP", "DOGE"))
+    assert venue.violations == []
+    assert "disconnected" not in got.events
+
+
+async def test_more_channels_spread_the_coins_anew(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """Coins that move flow on their new connection before they leave the old one."""
+    feed.subscribe_candles(lambda candle: None, timeframe="5m")
+    weight = STREAMS + 1
+    await until(lambda: len(venue.connections) == 5 and all(len(c.subscriptions) == weight for c in venue.connections))
+    await complete(got, venue)
+    assert "disconnected" not in got.events
+
+
+async def test_every_connection_ends_with_the_feed(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    async with asyncio.timeout(5):
+        await feed.disconnect()
+    await until(lambda: not venue.connections)
