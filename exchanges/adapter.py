@@ -265,6 +265,7 @@ class _Hooks:
     pace: Pace | None = None
     transport: Any = None
     change_is_ratio = False
+    ties_newest_first = False
     made: tuple[Any, ...] = ()  # every client that there was
     answered: tuple[int, Any] = (0, {})
 
@@ -288,6 +289,10 @@ class _Hooks:
     def carry(self, session: Any) -> Any:
         """What the WebSockets are dialled with, in the place of aiohttp's ``session``."""
         return session if self.transport is None else self.transport.carry(session, self.ssl_context)  # type: ignore[attr-defined] # ccxt's own
+
+    def parse_trades(self, trades: Any, *args: Any) -> Any:
+        rows = trades[::-1] if self.ties_newest_first and isinstance(trades, list) else trades
+        return super().parse_trades(rows, *args)  # type: ignore[misc] # ccxt's own
 
     def safe_ticker(self, ticker: Any, *args: Any) -> Any:
         if self.change_is_ratio and ticker.get("percentage") is not None:
@@ -354,6 +359,7 @@ def _session(profile: Profile, access: Access) -> Any:
     exchange.maker_sides = profile.maker_sides
     exchange.transport = transport
     exchange.change_is_ratio = profile.change_is_ratio
+    exchange.ties_newest_first = profile.ties_newest_first
     if access.proxy is not None:
         kinds = ("socksProxy", "wsSocksProxy") if access.proxy.startswith("socks") else ("httpsProxy", "wssProxy")
         for kind in kinds:

@@ -85,6 +85,7 @@ class Profile:
     replays_last: bool = False  # the first trade of each market after a subscription may be a past one
     venue_time: Callable[[Any], int] | None = None  # the time, Unix ms, at which the venue sent a frame of trades
     newest_first: bool = False  # the order of the trades in a frame
+    ties_newest_first: bool = False  # the same where ccxt sorts them by time: it leaves those of one ms as they came
     recent_limit: int = 1000  # trades that such a request gives at most
     fetches: int = 60  # such requests per minute that the venue allows
     session_limit: float | None = None  # seconds after which the venue cuts a connection

@@ -300,7 +300,7 @@ _TABLE: Mapping[str, Profile] = {
             recent_limit=500,  # Bithumb, recent trades
             fetches=600,  # 150 per second, of trades: Bithumb, request limits
         ),
-        Profile("phemex", "phemex", history=_snapshot, refusal=_phemex_refusal),
+        Profile("phemex", "phemex", history=_snapshot, refusal=_phemex_refusal, ties_newest_first=True),
     )
 }
 

@@ -100,6 +100,15 @@ async def test_phemex_begins_with_past_trades() -> None:
         assert spoken.heard.bad == []
 
 
+async def test_phemex_trades_of_one_millisecond_keep_their_order() -> None:
+    """The venue sends the newest first, and they have no ids by which they could be put in order."""
+    async with spoken_of("phemex", {"BTC/USDT": "sBTCUSDT"}) as spoken:
+        at = now_ms() * 1_000_000 + 516_600
+        rows = [[at + 90, "Buy", 3_00000000, 1], [at + 40, "Buy", 2_00000000, 1], [at, "Buy", 1_00000000, 1]]
+        spoken.say({"sequence": 1, "symbol": "sBTCUSDT", "type": "incremental", "trades": rows})
+        assert [trade.price for trade in spoken.heard.trades] == [1.0, 2.0, 3.0]
+
+
 async def test_bitfinex_begins_with_past_trades() -> None:
     async with spoken_of("bitfinex", {"BTC/USDT": "tBTCUST"}) as spoken:
         at = now_ms()
