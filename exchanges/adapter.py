@@ -15,6 +15,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import ccxt.pro
@@ -77,6 +78,10 @@ class Venue:
         """Whether public trades can be had over REST."""
         return bool(self._api.has.get("fetchTrades"))
 
+    def streams(self, channel: str) -> bool:
+        """Whether a connection brings the channel."""
+        return channel in streamed(self._api)
+
     @property
     def aged(self) -> bool:
         """Whether the markets are a list kept on disk, and so old that the venue should be asked soon."""
@@ -122,6 +127,8 @@ class Venue:
             else:
                 rows = {symbol: await self._api.fetch_ticker(symbol) for symbol in markets.values()}
         now = time.time_ns()
+        if field := self.profile.day_change:
+            rows = {symbol: {**row, "percentage": row["info"].get(field)} for symbol, row in rows.items()}
         tickers = (normalize.ticker(rows.get(symbol), coin, self.name, now) for coin, symbol in markets.items())
         return [ticker for ticker in tickers if ticker is not None]
 
@@ -233,11 +240,14 @@ def supported() -> list[Support]:
     for name in exchange_names():
         profile = profile_of(name)
         exchange = _class(profile.ccxt_id)()
+        exchange.has.update(profile.has)
         channels = streamed(exchange)
         notes = [profile.note]
         if "trades" in channels and "candles" not in channels:
             channels += ("candles",)
             notes.append("candles are built from trades")
+        if "ticker" not in channels and exchange.has.get("fetchTickers"):
+            notes.append("the day's figures by REST")
         if "quotes" not in channels and (source := source_of_quotes(exchange)):
             channels += ("quotes",)
             notes.append({"ticker": "quotes from tickers, else order books", "book": "quotes from order books"}[source])
@@ -331,6 +341,9 @@ def _class(ccxt_id: str) -> Any:
 
 def _session(profile: Profile, access: Access) -> Any:
     """A ccxt.pro instance set up for one venue; it opens nothing until it is asked for something."""
+    for module, extra in profile.needs.items():
+        if not _installed(module):
+            raise Refused(profile.name, f'needs {module}, which is not installed: pip install "market-feed[{extra}]"')
     options = dict(access.options)
     sandbox = profile.sandbox or bool(options.pop("sandbox", False))
     hotpath = options.pop("hotpath", True) is not False
@@ -348,6 +361,7 @@ def _session(profile: Profile, access: Access) -> Any:
         raise Refused(profile.name, f"has no {access.market_type} markets")
     exchange.options = exchange.deep_extend(exchange.options, profile.options)
     exchange.options["defaultType"] = access.market_type
+    exchange.has.update(profile.has)
     exchange.has["fetchCurrencies"] = False  # a second request at every start, for names that nothing here reads
     _only(exchange, access.market_type)
     exchange.options = exchange.deep_extend(exchange.options, options)
@@ -365,6 +379,13 @@ def _session(profile: Profile, access: Access) -> Any:
         for kind in kinds:
             setattr(exchange, kind, access.proxy)
     return exchange
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it is in
+        return False
 
 
 def _cache(profile: Profile, access: Access) -> MarketCache | None:

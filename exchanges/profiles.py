@@ -67,6 +67,9 @@ class Profile:
     options: Mapping[str, Any] = field(default_factory=dict)  # merged into ccxt's own, the user's come on top
     chunk: int = 50  # markets per multi-symbol subscription call
     capacity: Capacity | None = None  # of one connection; None where the venue names no limit
+    needs: Mapping[str, str] = field(default_factory=dict)  # module that ccxt imports -> our extra that brings it
+    has: Mapping[str, bool] = field(default_factory=dict)  # of ccxt's ``has``, what is otherwise
+    day_change: str = ""  # the raw REST ticker's field with the change in 24 h in percent, where ccxt's is not it
     dials: int = 100  # connection attempts per 5 minutes that the venue allows
     sockets: tuple[int, float] | None = None  # how many may be opened within how many seconds
     candle_closed: CandleFlag | None = None

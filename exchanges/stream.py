@@ -189,6 +189,8 @@ class Stream:
             if way in self._wanted.channels and way != "quotes":
                 return  # they come with those
         elif channel not in self._streamed:
+            if channel == "ticker" and (exchange.has.get("fetchTickers") or exchange.has.get("fetchTicker")):
+                return  # the day's figures come over REST, the prices with the trades
             way = ""
         if not way:
             self._unavailable(channel, symbols, f"{self.name} has no {channel} channel")

@@ -110,6 +110,15 @@ def _joined_by_type(requests: Sequence[Any]) -> list[Any]:
     return [requests[-1][0], *({"type": kind, "codes": list(of)} for kind, of in codes.items())]
 
 
+def _bitstamp_going_down(frame: Any) -> bool:
+    return isinstance(frame, dict) and frame.get("event") == "bts:request_reconnect"
+
+
+def _mexc_refusal(frame: Any) -> Refusal | None:
+    text = frame.get("msg") if isinstance(frame, dict) else None
+    return Refusal(text.strip()) if isinstance(text, str) and text.startswith("Not Subscribed") else None
+
+
 def _htx_time(frame: Any) -> int:
     return int(frame["ts"])
 
@@ -248,7 +257,18 @@ _TABLE: Mapping[str, Profile] = {
             session_limit=86_400,  # the same
             history=_bitget_snapshot,  # Bitget v2, spot, trade channel
         ),
-        Profile("mexc", "mexc", candles_in_contracts=True),
+        Profile(
+            "mexc",
+            "mexc",
+            needs={"google.protobuf": "mexc"},  # its frames are protobuf (pro/mexc.py, handle_message)
+            capacity=Capacity(30),  # MEXC spot v3, WebSocket market streams
+            session_limit=86_400,  # the same page
+            # on spot the first has bid and ask alone, the second is refused, the third kept elsewhere (pro/mexc.py)
+            has={"watchTicker": False, "watchTickers": False, "watchBidsAsks": False},
+            options={"useCcxtTradeId": False},  # ccxt makes ids over REST, other ones than ours for the stream
+            refusal=_mexc_refusal,
+            candles_in_contracts=True,
+        ),
         Profile(
             "htx",
             "htx",
@@ -257,8 +277,26 @@ _TABLE: Mapping[str, Profile] = {
             newest_first=True,
             trade_id=("tradeId", "trade-id"),  # its "id" has 27 digits, which become a float on the way
         ),
-        Profile("bitfinex", "bitfinex", history=_bitfinex_snapshot, refusal=_bitfinex_refusal),
-        Profile("gemini", "gemini", history=_gemini_snapshot),
+        Profile(
+            "bitfinex",
+            "bitfinex",
+            capacity=Capacity(25),  # channels: Bitfinex, WebSocket, public channels
+            dials=100,  # 20 per minute and IP, the same
+            history=_bitfinex_snapshot,
+            refusal=_bitfinex_refusal,
+        ),
+        Profile(
+            "gemini",
+            "gemini",
+            history=_gemini_snapshot,  # of v2 alone, which ccxt asks for a single coin's trades
+            recent_limit=500,  # Gemini, REST, trade history
+        ),
+        Profile(
+            "bitstamp",
+            "bitstamp",
+            going_down=_bitstamp_going_down,  # Bitstamp, WebSocket v2, forced reconnection
+            day_change="percent_change_24",  # its "open", which ccxt takes, is that of the calendar day (Tickers)
+        ),
         Profile(
             "cryptocom",
             "cryptocom",

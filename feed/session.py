@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from exchanges.adapter import Venue
 
 BARS_SHARE = 0.5  # of the requests that a venue allows: gaps in trades can't wait, bars can
+FIGURES_EVERY = 60.0  # seconds between those that are fetched where the venue has no tickers on its connection
 FIGURES_TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the first stream
 HASTE = 0.75  # seconds that they may hold up a later one: a failover is to take less than two in all
 
@@ -182,6 +183,8 @@ class Session:
             async with asyncio.TaskGroup() as group:
                 self._spread(group, allowed=1)
                 group.create_task(_raised(self._dropped))
+                if not self.venue.streams("ticker"):
+                    group.create_task(self._keep_figures())
                 while True:
                     await self._changed.wait()
                     self._changed.clear()
@@ -451,11 +454,22 @@ class Session:
     async def _fetch_figures(self, markets: Mapping[str, str]) -> None:
         """The 24 h figures, once per coin, so that its first tick has them; without them the stream goes on."""
         missing = {coin: symbol for coin, symbol in markets.items() if coin not in self._figured}
-        if not missing:
-            return
+        if missing:
+            await self._ask_figures(missing, FIGURES_TIMEOUT if self._desk.last_message is None else HASTE)
+
+    async def _keep_figures(self) -> None:
+        """The 24 h figures again and again, where no ticker brings them."""
+        while True:
+            await self._desk.clock.sleep(FIGURES_EVERY)
+            if "ticker" in self._wanted.channels and self._markets:
+                await self._ask_figures(self._markets, FIGURES_TIMEOUT)
+                for link in self._links():
+                    self._tell_figures(link.intake, self._markets)
+
+    async def _ask_figures(self, markets: Mapping[str, str], within: float) -> None:
         try:
-            async with asyncio.timeout(FIGURES_TIMEOUT if self._desk.last_message is None else HASTE):
-                tickers = await self.venue.fetch_tickers(missing)
+            async with asyncio.timeout(within):
+                tickers = await self.venue.fetch_tickers(markets)
         except (VenueError, TimeoutError) as error:
             logger.warning("{}: no 24 h figures by REST: {}", self.name, error or "no answer in time")
             return

@@ -482,8 +482,8 @@ async def test_without_multi_symbol_calls_a_bad_frame_ends_nothing(hashkey: Hash
     assert len(hashkey_stream.heard.bad) == 2
 
 
-async def test_a_channel_that_a_venue_does_not_have_is_told_and_the_rest_goes_on() -> None:
-    """Bitstamp streams trades, but neither tickers nor candles; the candles are built from the trades."""
+async def test_a_channel_that_a_venue_does_not_have_is_told_unless_something_stands_in() -> None:
+    """Bitstamp has neither tickers nor candles: the day's figures are in its REST, candles are built from trades."""
 
     async def markets(request: web.Request) -> web.Response:
         pair = {
@@ -512,8 +512,11 @@ async def test_a_channel_that_a_venue_does_not_have_is_told_and_the_rest_goes_on
         streaming(venue, ["BTC"], CHANNELS) as running,
     ):
         await running.until(lambda: len(running.heard.trades) == 1)
-        told = [(channel, coins) for channel, coins, _ in running.heard.unavailable]
-        assert told == [("ticker", ["BTC"])]
+        assert running.heard.unavailable == []
         assert running.heard.trades[0].price == 60000
         assert [(candle.close, candle.closed) for candle in running.heard.candles] == [(60000, False)]
         assert len(asked) == 1
+        async with streaming(venue, ["BTC"], ["candles"]) as without_trades:
+            assert "refused every subscription" in str(await without_trades.ended())
+            told = [(channel, coins) for channel, coins, _ in without_trades.heard.unavailable]
+            assert told == [("candles", ["BTC"])]

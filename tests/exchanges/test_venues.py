@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -83,6 +84,13 @@ def test_a_venue_without_a_testnet_refuses_the_sandbox(name: str) -> None:
     with pytest.raises(Refused, match="has no testnet; binance_testnet and bybit_testnet") as caught:
         open_exchange(name, Access(options={"sandbox": True}))
     assert caught.value.exchange == profile_of(name).name
+
+
+def test_a_venue_says_which_package_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MEXC's frames are protobuf: without it ccxt would fail at each."""
+    monkeypatch.setitem(sys.modules, "google.protobuf", None)
+    with pytest.raises(Refused, match=r'needs google.protobuf, .* pip install "market-feed\[mexc\]"'):
+        open_exchange("mexc")
 
 
 def test_every_venue_either_has_a_testnet_or_says_that_it_has_none() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
-from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
 from tests.venues.wire import Frame, Laws, Topic, Wire
 
 # Ten messages per second, for which the profile spaces them; here both are ten times as fast.
@@ -42,8 +42,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
         return _ok([{**_day(rest_day(coin, now)), "symbol": f"{coin}USDT", "usdtVolume": "1"} for coin in LISTED])
     coin = query.get("symbol", "").removesuffix("USDT")
     if path == "/api/v2/spot/market/candles":
-        first = int(query["startTime"])
-        return _ok([_bar(rest_bar(coin, first + number * MINUTE)) for number in range(3)])
+        return _ok(list(map(_bar, rest_bars(coin, int(query["startTime"]) if "startTime" in query else None))))
     if path == "/api/v2/spot/market/fills-history":
         return _ok([{"symbol": f"{coin}USDT", **_deal(deal)} for deal in reversed(wire.history.get(coin, ()))])
     return None

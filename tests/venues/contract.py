@@ -91,7 +91,7 @@ class Contract:
 
     def topics(self, coins: Collection[str] = COINS) -> set[Topic]:
         """What the feed must subscribe to."""
-        channels = CHANNELS if self.native() else CHANNELS[:-1]
+        channels = [channel for channel in CHANNELS if channel not in self.wire.script.LACKS]
         beside = {(channel, "") for channel in self.wire.script.LAWS.wanted}
         return {(channel, coin) for channel in channels for coin in coins} | beside
 
@@ -131,13 +131,15 @@ def at(wire: Wire, coins: Collection[str]) -> MarketFeed:
     return MarketFeed(coins, exchange=wire.name, settings=settings)
 
 
-def made(name: str, deal: Deal) -> tuple[object, ...]:
-    """What a trade must be told as."""
+def made(name: str, deal: Deal, *, by_rest: bool = False) -> tuple[object, ...]:
+    """What a trade must be told as; REST has the times of some venues in seconds."""
+    unit = 1_000 if by_rest and getattr(script(name), "REST_SECONDS", False) else 1
+    timestamp = deal.timestamp // unit * unit
     if getattr(script(name), "TRADE_IDS", True):
         known_as = trade_id(name, deal.number)
     else:
         known_as = f"{deal.timestamp}-{deal.price!r}-{deal.quantity!r}-{'sell' if deal.sold else 'buy'}-1"
-    return (deal.price, deal.quantity, deal.sold, deal.timestamp, known_as, name, False)
+    return (deal.price, deal.quantity, deal.sold, timestamp, known_as, name, False)
 
 
 @asynccontextmanager

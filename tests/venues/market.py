@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import time_ns
 
 COINS = ("BTC", "ETH", "SOL")
 LISTED = (
@@ -93,6 +94,13 @@ def rest_day(coin: str, timestamp: int) -> Day:
     """What a venue's REST says of the last 24 hours."""
     last = PRICES[coin] * REST_FACTOR
     return Day(coin, last, last / 1.25, 1_000.0, timestamp)
+
+
+def rest_bars(coin: str, since: int | None) -> list[Bar]:
+    """What a venue's REST gives, oldest first: three from the one that opened at ``since``, or the newest three."""
+    now = time_ns() // 1_000_000
+    first = now - now % MINUTE - 2 * MINUTE if since is None else since
+    return [rest_bar(coin, first + number * MINUTE) for number in range(3)]
 
 
 def rest_bar(coin: str, timestamp: int) -> Bar:

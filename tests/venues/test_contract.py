@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from itertools import count
 from time import time_ns
@@ -13,9 +14,10 @@ import pytest
 from exchanges import Access, open_exchange
 from feed import Candle
 from tests.scenarios.support import nothing_left
+from tests.support import PATIENCE
 from tests.venues.contract import Contract, Market, at, contract, made, values
-from tests.venues.market import COINS, LISTED, MINUTE, PRICES, Bar, Deal, rest_bar
-from tests.venues.wire import NAMELESS, Wire, names, options, script, sends_old_bars, venue
+from tests.venues.market import COINS, LISTED, MINUTE, PRICES, Bar, Day, Deal, rest_bar
+from tests.venues.wire import NAMELESS, SILENT, Wire, names, options, script, sends_old_bars, venue
 
 QUIET = {"connecting", "connected"}  # what a feed tells to which nothing but data came
 
@@ -27,7 +29,7 @@ def name(request: pytest.FixtureRequest) -> str:
     missing: Mapping[str, str] = getattr(script(venue_name), "MISSING", {})
     reason = missing.get(request.node.originalname)
     if reason is not None:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason, run=reason is not NAMELESS))
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason, run=reason not in (NAMELESS, SILENT)))
     return venue_name
 
 
@@ -72,13 +74,18 @@ async def test_an_outage_loses_no_trade(name: str) -> None:
             await it.market.trade(coin, True, False, later=2_000)
         await it.arrived()
         for coin in COINS:
-            told = [values(trade)[:-1] for trade in it.got.trades if trade.coin == coin]
-            assert told == [made(name, deal)[:-1] for deal in it.market.deals if deal.coin == coin]
+            told = [trade for trade in it.got.trades if trade.coin == coin]
+            deals = [deal for deal in it.market.deals if deal.coin == coin]
+            assert [values(trade)[:-1] for trade in told] == [
+                made(name, deal, by_rest=trade.backfilled)[:-1] for trade, deal in zip(told, deals, strict=True)
+            ]
         assert {trade.coin for trade in it.got.trades if trade.backfilled} == set(COINS)
         assert it.wire.violations == []
 
 
 async def test_tickers_tell_the_day_and_the_price(name: str) -> None:
+    if "ticker" in script(name).LACKS:
+        pytest.skip("the venue streams no tickers")
     async with contract(name) as it:
         lacks = it.wire.script.LACKS
         await it.arrived()
@@ -93,6 +100,34 @@ async def test_tickers_tell_the_day_and_the_price(name: str) -> None:
                 assert tick.volume_24h == pytest.approx(day.turnover)
             if "change" not in lacks:
                 assert tick.change_24h == pytest.approx(day.change)
+        it.true()
+
+
+async def test_the_days_figures_come_over_rest_where_no_ticker_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the begin and now and then, while the prices are those of the trades."""
+    lacks = script(name).LACKS
+    if "ticker" not in lacks:
+        pytest.skip("the venue streams tickers")
+    monkeypatch.setattr("feed.session.FIGURES_EVERY", 0.05)
+
+    async def told(it: Contract) -> None:
+        day = vars(script(name))["rest_day"]("BTC", 0)
+        expected = pytest.approx([math.nan if "turnover" in lacks else day.turnover, day.change], nan_ok=True)
+
+        def known() -> bool:
+            tick = it.feed.get_price("BTC")
+            return tick is not None and [tick.volume_24h, tick.change_24h] == expected
+
+        while not known():
+            await it.market.trade("BTC", True, later=1_000)
+            await it.arrived()
+
+    async with contract(name) as it:
+        await it.arrived()
+        async with asyncio.timeout(PATIENCE):
+            await told(it)
+            monkeypatch.setattr(script(name), "rest_day", lambda coin, now: Day(coin, 90.0, 60.0, 5.0, now))
+            await told(it)
         it.true()
 
 
@@ -195,7 +230,9 @@ async def test_trades_over_rest_are_those_of_the_stream(name: str) -> None:
             await session.load()
             for coin in COINS:
                 told = await session.fetch_trades(coin, session.market(coin))
-                assert [values(trade) for trade in told] == [made(name, deal) for deal in wire.history[coin]]
+                assert [values(trade) for trade in told] == [
+                    made(name, deal, by_rest=True) for deal in wire.history[coin]
+                ]
         finally:
             await session.close()
 

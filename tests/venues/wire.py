@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any, Protocol, cast
 
 from aiohttp import WSMsgType, web
@@ -22,7 +22,7 @@ from tests.venues.market import Bar, Day, Deal
 Frame = str | bytes | dict[str, Any] | list[Any]  # the last two are sent as JSON
 Topic = tuple[str, str]  # channel and coin
 NAMELESS = "a refusal of the one request for all names no market"  # its test would wait for long
-SILENT = "a refusal that ccxt passes over in silence needs a deadline"  # the tests concerned would wait for long
+SILENT = "a refusal that names no market needs a deadline"  # the same
 NOT_AGAIN = "ccxt does not send a refused request again, so its coins need to be asked for anew"
 
 
@@ -92,6 +92,12 @@ def options(name: str) -> dict[str, Any]:
     return dict(getattr(script(name), "OPTIONS", {}))
 
 
+def dialled(name: str, request: web.Request) -> Iterable[Topic]:
+    """The topics for which a dial's own address asks, on venues where it does."""
+    by_address: Any = getattr(script(name), "dialled", None)
+    return [] if by_address is None else by_address(request.path, request.query)
+
+
 def sends_old_bars(name: str) -> bool:
     """Whether the venue answers a subscription to candles with bars from before it, as its SENDS_OLD_BARS says."""
     return bool(getattr(script(name), "SENDS_OLD_BARS", False))
@@ -159,6 +165,7 @@ class Wire:
         self.requests: list[Any] = []
         self.missing: list[str] = []
         self.dials = 0
+        self.began = time_ns() // 1_000_000
         self.connections: list[Connection] = []
         self._runner = port_of
         self._dialled = Window(self.script.LAWS.dials)
@@ -232,6 +239,8 @@ class Wire:
         socket = web.WebSocketResponse(compress=False, timeout=0.1)
         await socket.prepare(request)
         connection = Connection(request.path, socket, request.transport, self.script.LAWS)
+        connection.topics.update(dialled(self.name, request))
+        self._stirred.set()
         self.connections.append(connection)
         await connection.send(self.script.GREETING)
         try:

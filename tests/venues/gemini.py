@@ -1,0 +1,110 @@
+"""Gemini: https://docs.gemini.com/ (multi market data of WebSocket v1, market data of v2, REST market data).
+
+Trades come over v1, where the address says what is wanted, candles over v2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
+from tests.venues.wire import SILENT, Frame, Laws, Topic, Wire
+
+OPTIONS = {"ws": {"cost": 0.1}}  # ccxt spaces its messages by 100 ms
+LAWS = Laws(paths={"trades": "/v1/multimarketdata", "candles": "/v2/marketdata"})
+LACKS = frozenset({"ticker", "turnover"})
+MISSING = {"test_a_coin_that_is_refused_takes_no_other_along": SILENT}
+SENDS_OLD_TRADES = False  # v2 does, which is not asked for trades
+SENDS_OLD_BARS = True
+REFUSES_WHOLE = False
+GREETING: Sequence[Frame] = ()
+HEARTBEATS: Sequence[Frame] = (
+    {"type": "heartbeat", "timestampms": 1_659_740_268_958, "sequence": 7, "socket_sequence": 7},
+)
+
+
+def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
+    if path == "/v1/symbols":
+        return [f"{coin.lower()}usd" for coin in LISTED]
+    if path == "/v1/pricefeed":
+        return [_day(rest_day(coin, 0)) for coin in LISTED]
+    coin = next((part.removesuffix("usd").upper() for part in path.split("/") if part.endswith("usd")), "")
+    if path.startswith("/v2/candles/"):
+        minute = wire.began - wire.began % MINUTE  # the newest ones, whatever is asked for
+        return [_bar(rest_bar(coin, minute - number * MINUTE)) for number in range(3, 10)]
+    if path.startswith("/v1/trades/"):
+        return [_old(deal) for deal in reversed(wire.history.get(coin, ()))]
+    return None
+
+
+def dialled(path: str, query: Mapping[str, str]) -> Iterable[Topic]:
+    """What the address asks for."""
+    if path == "/v1/multimarketdata" and query["trades"] == "true":
+        for market in query["symbols"].split(","):
+            yield "trades", market.removesuffix("usd").upper()
+
+
+def asked(request: Any) -> Iterable[Topic]:
+    if request["type"] == "subscribe":
+        for subscription in request["subscriptions"]:
+            assert subscription["name"] == "candles_1m"
+            for market in subscription["symbols"]:
+                yield "candles", market.removesuffix("USD")
+
+
+def answer(request: Any, wire: Wire) -> Iterable[Frame]:
+    for _, coin in asked(request):
+        if coin in wire.refused:
+            yield {"result": "error", "reason": "NoValidTradingPairs"}
+        else:
+            yield _updates(coin, reversed(wire.old_bars.get(coin, ())))
+
+
+def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
+    """All that one order brought about is one message with one time."""
+    for time in dict.fromkeys(deal.timestamp for deal in deals):
+        events = [_event(deal) for deal in deals if deal.timestamp == time]
+        yield {
+            "type": "update", "eventId": 1_683_002_242_170_204, "timestamp": time // 1000, "timestampms": time,
+            "socket_sequence": 2, "events": events,
+        }  # fmt: skip
+
+
+def ticker(day: Day) -> Iterable[Frame]:
+    return ()
+
+
+def candle(bar: Bar) -> Iterable[Frame]:
+    yield _updates(bar.coin, [bar])
+
+
+def _updates(coin: str, bars: Iterable[Bar]) -> Frame:
+    return {"type": "candles_1m_updates", "symbol": f"{coin}USD", "changes": [_bar(bar) for bar in bars]}
+
+
+def trade_id(number: int) -> str:
+    return str(1_683_002_242_170_204 + number)
+
+
+def _event(deal: Deal) -> dict[str, Any]:
+    return {
+        "type": "trade", "symbol": f"{deal.coin}USD", "tid": int(trade_id(deal.number)), "price": str(deal.price),
+        "amount": str(deal.quantity), "makerSide": "bid" if deal.sold else "ask",
+    }  # fmt: skip
+
+
+def _old(deal: Deal) -> dict[str, Any]:
+    return {
+        "timestamp": deal.timestamp // 1000, "timestampms": deal.timestamp, "tid": int(trade_id(deal.number)),
+        "price": str(deal.price), "amount": str(deal.quantity), "exchange": "gemini",
+        "type": "sell" if deal.sold else "buy",
+    }  # fmt: skip
+
+
+def _day(day: Day) -> dict[str, Any]:
+    return {"pair": f"{day.coin}USD", "price": str(day.last), "percentChange24h": str(day.change)}
+
+
+def _bar(bar: Bar) -> list[Any]:
+    return [bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume]
