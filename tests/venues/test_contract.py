@@ -121,6 +121,7 @@ async def test_the_days_figures_come_over_rest_where_no_ticker_does(name: str, m
         while not known():
             await it.market.trade("BTC", True, later=1_000)
             await it.arrived()
+            await asyncio.sleep(0.01)  # nothing tells of the figures until a trade brings them
 
     async with contract(name) as it:
         await it.arrived()
