@@ -175,14 +175,19 @@ class Intake:
         if ticker.coin in self.gone:
             return
         self._heard(ticker.coin, self._now())
-        self.on_figures(ticker)
-
-    def on_figures(self, ticker: Ticker) -> None:
-        """A ticker over REST: it prices a coin and tells its day, but is no sign of life of the connection."""
-        if ticker.coin in self.gone:
-            return
         if self.delivering:
             self._desk.on_ticker(ticker)
+        elif self._open:
+            self._learned[ticker.coin] = ticker
+
+    def on_figures(self, ticker: Ticker) -> None:
+        """A ticker over REST, no sign of life: it tells its coin's day, and the price where it says of which moment."""
+        if ticker.coin in self.gone:
+            return
+        if self.delivering and ticker.timestamp:
+            self._desk.on_ticker(ticker)
+        elif self.delivering:  # how old the price is by now nobody knows
+            self._desk.prices[ticker.coin].learn(ticker)
         elif self._open:
             self._learned[ticker.coin] = ticker
 

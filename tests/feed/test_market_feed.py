@@ -73,6 +73,26 @@ async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: Ve
         assert all(trade.received_at >= trade.timestamp * 1_000_000 for trade in mine)
 
 
+async def test_a_summary_over_rest_prices_a_coin_only_where_it_says_when(simulator: Simulator, venue: Venue) -> None:
+    """Bybit's does not: how old that price is nobody knows, and a trade or a ticker on the stream comes soon."""
+    for coin in ("BTC", "ETH"):
+        await venue.trade(coin)  # before the feed: only REST knows of it
+    feed = MarketFeed(settings=settings_for(simulator, channels=["trades"]))
+    got = Recorder(feed)
+    connecting = asyncio.create_task(feed.connect())
+    await until(lambda: [len(each.subscriptions) for each in venue.connections] == [2])
+    await venue.trade("BTC")
+    await connecting
+    async with feed:
+        await got.until(lambda: any(tick.coin == "BTC" for tick in got.prices))
+        assert (feed.get_price("ETH") is not None) == (venue.name == "binance")
+        await venue.trade("ETH")
+        await got.until(lambda: any(trade.coin == "ETH" for trade in got.trades))
+        tick = feed.get_price("ETH")
+        assert tick is not None
+        assert tick.volume_24h > 0
+
+
 async def test_the_first_tick_of_a_coin_has_its_24_h_figures(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
     await connected(feed, venue)
     first = {tick.coin: tick for tick in reversed(got.prices)}
