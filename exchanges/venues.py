@@ -313,7 +313,7 @@ _TABLE: Mapping[str, Profile] = {
             singly=frozenset({"ticker"}),  # allMids, which brings all at once, has mids only, of perpetuals too
             # the public ones; ccxt's own request is for a user's fills, and wants to know whose
             recent_trades={"type": "recentTrades", "coin": MARKET_ID, "user": f"0x{0:040x}"},
-            replays_last=True,  # not documented either way
+            replays_last=True,  # measured, not documented
             fetches=60,  # of weight 20, out of 1200 per minute and IP: the same page
         ),
         Profile("poloniex", "poloniex", trade_time="createTime"),  # over REST ccxt takes "ts", when it was sent
@@ -332,7 +332,7 @@ _TABLE: Mapping[str, Profile] = {
             "bithumb",
             "bithumb",
             quotes=("KRW",),
-            joined=_joined_by_type,  # as for its private socket (pro/bithumb.py, build_gen2_subscription_request)
+            joined=_joined_by_type,  # measured; documented by ccxt for its private socket (pro/bithumb.py)
             history=_first_told,
             trade_id=("",),  # of another kind over REST: 17829816707050000, in the stream 862683813820523888
             recent_limit=500,  # Bithumb, recent trades

@@ -1,6 +1,7 @@
 """Crypto.com Exchange v1, REST and WebSocket: https://exchange-docs.crypto.com/exchange/v1/rest-ws.
 
-Whether a subscription is answered with trades from before is not documented; here it is, with the last one.
+Whether a subscription is answered with trades from before is not documented; here it is, with the last one. The limit
+of channels per connection is a measured one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from tests.venues.wire import Frame, Laws, Topic, Wire
 
 OPTIONS = {"ws": {"settle": 0.05}}  # the pause after the dial and the law that it keeps are both 20 times as short here
 LAWS = Laws(
-    messages=(100, 1.0), settle=0.05, paths=dict.fromkeys(("trades", "ticker", "candles"), "/exchange/v1/market")
+    messages=(100, 1.0),
+    topics=400,
+    settle=0.05,
+    paths=dict.fromkeys(("trades", "ticker", "candles"), "/exchange/v1/market"),
 )
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = True

@@ -1,4 +1,7 @@
-"""Upbit, REST and WebSocket: https://docs.upbit.com/kr/reference. It answers in binary frames that hold JSON."""
+"""Upbit, REST and WebSocket: https://docs.upbit.com/kr/reference. It answers in binary frames that hold JSON.
+
+Of a market that it does not list it says nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,16 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, ms, rest_bar, rest_day
-from tests.venues.wire import NAMELESS, Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Laws, Topic, Wire
 
 LAWS = Laws(
     messages=(5, 1.0), dials=(5, 1.0), replaces=True, ping_within=120.0,
     paths=dict.fromkeys(("trades", "ticker"), "/websocket/v1"),
 )  # fmt: skip
 LACKS = frozenset({"candles"})
-MISSING = {"test_a_coin_that_is_refused_takes_no_other_along": NAMELESS}
 SENDS_OLD_TRADES = True
-REFUSES_WHOLE = True
+REFUSES_WHOLE = False
+REFUSES_SILENTLY = True
 GREETING: Sequence[Frame] = ()
 HEARTBEATS: Sequence[Frame] = (b'{"status":"UP"}',)
 _CHANNELS = {"trade": "trades", "ticker": "ticker"}
@@ -55,12 +58,8 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
     if request == "PING":
         yield {"status": "UP"}
         return
-    topics = list(asked(request))
-    if any(coin in wire.refused for _, coin in topics):
-        yield {"error": {"name": "INVALID_PARAM", "message": "지원하지 않는 페어입니다."}}
-        return
-    for channel, coin in topics:
-        if channel == "trades" and wire.history.get(coin):
+    for channel, coin in asked(request):
+        if channel == "trades" and coin not in wire.refused and wire.history.get(coin):
             yield binary({**_trade(wire.history[coin][-1]), "stream_type": "SNAPSHOT"})
 
 

@@ -21,8 +21,7 @@ from tests.venues.market import Bar, Day, Deal
 
 Frame = str | bytes | dict[str, Any] | list[Any]  # the last two are sent as JSON
 Topic = tuple[str, str]  # channel and coin
-NAMELESS = "a refusal of the one request for all names no market"  # its test would wait for long
-SILENT = "a refusal that names no market needs a deadline"  # the same
+SILENT = "a refusal that names no market needs a deadline"  # its test would wait for long
 NOT_AGAIN = "ccxt does not send a refused request again, so its coins need to be asked for anew"
 
 
@@ -96,6 +95,11 @@ def dialled(name: str, request: web.Request) -> Iterable[Topic]:
     """The topics for which a dial's own address asks, on venues where it does."""
     by_address: Any = getattr(script(name), "dialled", None)
     return [] if by_address is None else by_address(request.path, request.query)
+
+
+def refuses_silently(name: str) -> bool:
+    """Whether the venue says nothing of a market that it does not list, as its REFUSES_SILENTLY says."""
+    return bool(getattr(script(name), "REFUSES_SILENTLY", False))
 
 
 def sends_old_bars(name: str) -> bool:
