@@ -129,8 +129,8 @@ class Delivery:
     def _bad_row(self, kind: str, row: Any) -> None:
         self._listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")
 
-    def _trade_and_bars(self, trade: TradeEvent) -> None:
-        self._listener.on_trade(trade)
+    def _trade_and_bars(self, trade: TradeEvent, number: int | None = None) -> None:
+        self._listener.on_trade(trade, number)
         symbol = self._symbols[trade.coin]
         for candle in self._bars.on_trade(self._connection, symbol, self._timeframes, trade):
             self._listener.on_candle(candle)

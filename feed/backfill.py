@@ -156,14 +156,18 @@ class Continuity:
         """When expire() has something to do at the latest; None when nothing waits."""
         return min((at + s.wait for s in self._segments if s.open and (at := s.found_at) is not None), default=None)
 
-    def accept(self, trade: TradeEvent, now: float | None = None) -> Outcome:
-        """A trade came over the wire. Without ``now`` a gap's time runs from the first expire() on."""
+    def accept(self, trade: TradeEvent, now: float | None = None, number: int | None = None) -> Outcome:
+        """A trade came over the wire; ``number`` is its id, where it is known as one.
+
+        Without ``now`` a gap's time runs from the first expire() on.
+        """
         if not self._numbered:
             return self._accept_named(trade, now)
-        try:
-            number = int(trade.trade_id)
-        except ValueError:  # the venue's slip: there is nothing to compare, so it goes through in the order it came
-            return self._append(trade, None, now)
+        if number is None:
+            try:
+                number = int(trade.trade_id)
+            except ValueError:  # the venue's slip: there is nothing to compare, so it goes through as it came
+                return self._append(trade, None, now)
         if number == self._next and not self._segments:
             self._next = number + 1
             self.stamp = trade.timestamp

@@ -102,6 +102,7 @@ class Intake:
         self._open = True
         self._desk = desk
         self._watchdog = watchdog
+        self._watched = watchdog.heard
         self._tape = tape
         self._exchange = exchange
         self._report = report
@@ -110,7 +111,7 @@ class Intake:
         self._bad_frames = BadFrames(exchange, report)
         self._now = desk.clock.monotonic
         self.gone: set[str] = set()  # coins that were removed, and that the connection may still bring
-        self._paths: dict[str, _Path] = {}
+        self._paths: dict[str, _Path] = {}  # of the coins of which a trade was delivered
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
         self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the bars that it closed last
 
@@ -127,6 +128,7 @@ class Intake:
 
     def close(self) -> None:
         self._open = self.delivering = False
+        self._paths.clear()
         self._bad_frames.close()
 
     def forget(self, coins: Iterable[str]) -> None:
@@ -142,26 +144,31 @@ class Intake:
         """These are wanted again; the tape must know them."""
         self.gone.difference_update(coins)
 
-    def on_trade(self, trade: TradeEvent) -> None:
+    def on_trade(self, trade: TradeEvent, number: int | None = None) -> None:
         coin, now = trade.coin, self._now()
-        if self.gone and coin in self.gone:
-            return
-        self._heard(coin, now)
-        if not self.delivering:
-            return
         try:
             path = self._paths[coin]
         except KeyError:
-            path = self._paths[coin] = _Path(coin, self._desk, self._tape)
+            if not self._begin(coin, now):
+                return
+            path = self._paths[coin]
+        # as _heard does it while data flows, without a call
+        self.last_data = self._watched[coin] = now
+        desk = self._desk
+        desk.messages += 1
+        if self._main:
+            desk.last_message = now
+        if (awaited := self._watchdog.awaited) and coin in awaited:
+            self._stir()
         continuity, prices = path.continuity, path.prices
-        outcome, at = continuity.accept(trade, now), now
+        outcome, at = continuity.accept(trade, now, number), now
         if outcome is DELIVER:
             at = path.trades.publish(trade, now)
-            newest = continuity.stamp is None or trade.timestamp >= continuity.stamp
+            newest = (stamp := continuity.stamp) is None or trade.timestamp >= stamp
         else:
             newest = self._tape.settle(trade, outcome)
         if newest:
-            if prices.calls or prices.wanted():
+            if prices.reached or prices.wanted():
                 prices.publish(path.price.on_trade(trade, now), at)
             else:
                 path.price.note(trade, now)
@@ -223,6 +230,19 @@ class Intake:
             for coin in (coin for coin in coins if coin not in self.gone):
                 self._report("coin_unavailable", self._exchange, coin=coin, **details)
 
+    def _begin(self, coin: str, now: float) -> bool:
+        """Make a path for a coin's first trade; False for one that is not delivered."""
+        if coin in self.gone:
+            return False
+        if not self.delivering:
+            self._heard(coin, now)
+            return False
+        if self.last_data is None:
+            self.first_data = now
+            self.flowing.set()
+        self._paths[coin] = _Path(coin, self._desk, self._tape)
+        return True
+
     def _heard(self, coin: str, now: float) -> None:
         """Note that data of ``coin`` came at ``now``, monotonic seconds."""
         if not self._open:
@@ -236,9 +256,7 @@ class Intake:
             desk.messages += 1
             if self._main:
                 desk.last_message = now
-            watchdog = self._watchdog
-            watchdog.heard[coin] = now
-            if watchdog.awaited and coin in watchdog.awaited:
+            if self._watchdog.note(coin, now):
                 self._stir()
 
 

@@ -14,7 +14,7 @@ import functools
 import inspect
 import math
 import time
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Any
 
 from loguru import logger
@@ -27,7 +27,7 @@ REPORT_EVERY = 1.0  # seconds between two reports about one callback
 
 Report = Callable[[str, dict[str, Any]], None]
 _Sink = Callable[[Hashable, Any], None]  # takes coin and event
-_Calls = tuple[tuple["Subscription", Callback], ...]
+_Publish = Callable[[Any, float], float]
 
 
 class Subscription:
@@ -83,54 +83,36 @@ class Route:
     """One coin's way to the subscribers of one channel, for a publisher that keeps it: nothing is looked up per event.
 
     Who receives is worked out when it is first needed and after each change of the channel's subscriptions.
+
+    ``publish(event, before)`` hands an event to the subscribers in the order in which they subscribed. ``before`` and
+    the result are times of the dispatcher's clock: now, and when the last one returned. A publisher of several events
+    hands it on, so that the clock is read once per call.
     """
 
-    __slots__ = ("_channel", "_clock", "_coin", "_dispatcher", "_slow_after", "calls")
+    __slots__ = ("_channel", "_coin", "_dispatcher", "publish", "reached")
 
     def __init__(self, dispatcher: Dispatcher, channel: str, coin: Hashable) -> None:
         self._dispatcher = dispatcher
         self._channel = channel
         self._coin = coin
-        self._clock = dispatcher.clock
-        self._slow_after = dispatcher.slow_after
-        self.calls: _Calls | None = None  # None: to be worked out
+        self.forget()
 
     def forget(self) -> None:
         """The channel's subscriptions have changed."""
-        self.calls = None
+        self.reached: int | None = None  # how many receive now, None: to be worked out
+        self.publish: _Publish = self._publish
 
     def wanted(self) -> bool:
         """Whether anybody would receive an event: what nobody subscribed to need not be built."""
-        calls = self.calls
-        return bool(self._resolve() if calls is None else calls)
+        if self.reached is None:
+            self._resolve()
+        return bool(self.reached)
 
-    def publish(self, event: Any, before: float) -> float:
-        """Hand ``event`` to the subscribers in the order in which they subscribed.
+    def _publish(self, event: Any, before: float) -> float:
+        return self._resolve()(event, before)
 
-        ``before`` and the result are times of the dispatcher's clock: now, and when the last one returned. A publisher
-        of several events hands it on, so that the clock is read once per call.
-        """
-        calls = self.calls
-        for subscription, call in self._resolve() if calls is None else calls:
-            if not subscription.active:  # cancelled by one of those before it
-                continue
-            try:
-                result = call(event)
-            # a plain callback that reads a cancelled future's result has not been cancelled itself
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's callback may raise anything
-                self._dispatcher.failed(subscription, error)
-            else:
-                if result is not None and awaitable(result):
-                    self._dispatcher.promote(subscription, self._coin, event, result)
-            after = self._clock()
-            if after - before > self._slow_after:
-                self._dispatcher.slow(subscription, after - before)
-                after = self._clock()
-            before = after
-        return before
-
-    def _resolve(self) -> _Calls:
-        """Who receives now.
+    def _resolve(self) -> _Publish:
+        """Work out who receives now.
 
         No lock: another thread, or the garbage collector that deletes an iterator, may change the subscriptions at any
         step. It puts a new version in place before it has the routes forget, so one made of old ones is seen here.
@@ -138,13 +120,46 @@ class Route:
         dispatcher, coin = self._dispatcher, self._coin
         while True:
             version = dispatcher.version
-            calls = self.calls = tuple(
-                (each, each._call if each._sink is None else functools.partial(each._sink, coin))
+            calls = tuple(
+                _caller(dispatcher, each, coin)
                 for each in dispatcher.subscribed(self._channel)
                 if each.keys is None or coin in each.keys
             )
+            publish = self.publish = calls[0] if len(calls) == 1 else functools.partial(_publish_to, calls)
+            self.reached = len(calls)
             if version is dispatcher.version:
-                return calls
+                return publish
+
+
+def _caller(dispatcher: Dispatcher, subscription: Subscription, coin: Hashable) -> _Publish:
+    """What hands an event of ``coin`` to one subscriber; a closure, because it runs for every event."""
+    clock, slow_after = dispatcher.clock, dispatcher.slow_after
+    call = subscription._call if subscription._sink is None else functools.partial(subscription._sink, coin)
+
+    def publish(event: Any, before: float) -> float:
+        if not subscription.active:  # cancelled by one of those before it
+            return before
+        try:
+            result = call(event)
+        # a plain callback that reads a cancelled future's result has not been cancelled itself
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's callback may raise anything
+            dispatcher.failed(subscription, error)
+        else:
+            if result is not None and awaitable(result):
+                dispatcher.promote(subscription, coin, event, result)
+        after = clock()
+        if after - before > slow_after:
+            dispatcher.slow(subscription, after - before)
+            after = clock()
+        return after
+
+    return publish
+
+
+def _publish_to(calls: Iterable[_Publish], event: Any, before: float) -> float:
+    for call in calls:
+        before = call(event, before)
+    return before
 
 
 class Dispatcher:

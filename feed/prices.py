@@ -9,6 +9,7 @@ from feed.events import PriceTick
 
 IMPLAUSIBLE = 60_000  # ms by which a stamp is further ahead of its arrival than the next one's: it was wrong
 
+_new = object.__new__
 _Raw = tuple[float, int, str, int]  # a trade's price, timestamp, exchange, received_at
 
 
@@ -50,9 +51,15 @@ class Price:
         exchange, volume, change = self._day
         if exchange != trade.exchange:
             volume = change = nan
-        tick = self._last = PriceTick(
-            self._coin, trade.price, trade.timestamp, volume, change, trade.exchange, trade.received_at
-        )
+        tick = _new(PriceTick)  # as PriceTick(...) does it, in half of the time
+        tick.coin = self._coin
+        tick.price = trade.price
+        tick.timestamp = trade.timestamp
+        tick.volume_24h = volume
+        tick.change_24h = change
+        tick.exchange = trade.exchange
+        tick.received_at = trade.received_at
+        self._last = tick
         self.priced_at = now
         return tick
 

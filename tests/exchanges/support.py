@@ -33,12 +33,15 @@ class Heard:
         self.bad: list[str] = []
         self.unavailable: list[tuple[str, list[str], str]] = []
         self.refused: set[tuple[str, str]] = set()  # channel and timeframe
-        self.on_trade = self.trades.append
         self.on_history = self.past.extend
         self.on_ticker = self.tickers.append
         self.on_candle = self.candles.append
         self.on_quote = self.quotes.append
         self.on_bad_frame = self.bad.append
+
+    def on_trade(self, trade: TradeEvent, number: int | None = None) -> None:
+        assert number is None or trade.trade_id == str(number)
+        self.trades.append(trade)
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
         self.unavailable.append((channel, coins, reason))

@@ -57,7 +57,8 @@ class Line:
 
         self.client.on_message_callback = counted
 
-    def _tell(self, event: Any) -> None:
+    def _tell(self, event: Any, number: int | None = None) -> None:
+        assert number is None or event.trade_id == str(number)
         if self.failing:
             self.failing = False
             raise RuntimeError("the first")
