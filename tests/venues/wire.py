@@ -49,7 +49,7 @@ class Script(Protocol):
 
     LAWS: Laws
     LACKS: Collection[str]
-    """What the venue's tickers don't tell: timestamp, turnover, change; or "candles" where it streams none."""
+    """What the venue's tickers don't tell: timestamp, turnover, change; or "candles", "ticker": it has none."""
     SENDS_OLD_TRADES: bool
     """Whether a subscription is answered with trades from before it."""
     REFUSES_WHOLE: bool
