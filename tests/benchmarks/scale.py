@@ -4,9 +4,8 @@
 
 The simulator, with its laws, and the reader have a process each; both sizes take turns, on the same list of markets.
 When every coin has its past candles, trades come on coins drawn at random, one per frame and as fast as the reader
-takes them; CPU is the reader's alone, over all that it is given meanwhile (trades, tickers, candles). "subscribed"
-counts from the first dial until the venue has every subscription, "allowed" is the least that its laws let it take;
-memory is what each coin beyond the twenty adds.
+takes them; CPU is the reader's alone. "subscribed" counts from the first dial until the venue has every subscription,
+"allowed" is the least that its laws let it take; memory is what each coin beyond the twenty adds.
 """
 
 from __future__ import annotations
@@ -59,10 +58,10 @@ async def serve(venue: str, count: int, listed: int) -> None:
         took = time.monotonic() - own.dials[0]
         sizes = [len(each.subscriptions) for each in own.connections]
         print(json.dumps([took, allowed(venue, max(sizes)), len(sizes)]), flush=True)
-        own.rate = 0
         markets, draw = [own.market(coin) for coin in coins], random.Random(1)
         while line := await asyncio.to_thread(sys.stdin.readline):
-            left = int(line)
+            left, own.rate = int(line), 0
+            own._ticker_due = own._candle_due = math.inf  # a thousand coins have fifty times as many, at their own cost
             while left > 0:
                 for market in draw.choices(markets, k=min(BLOCK, left)):
                     own.publish(market, market.make(1, own.now()))
@@ -98,7 +97,6 @@ async def read(venue: str, urls: list[str], coins: list[str]) -> None:
         start = await asyncio.to_thread(sys.stdin.readline)
         while start:
             gc.collect()
-            gc.freeze()
             cpu, messages, before = time.process_time(), feed.status.messages_received, seen
             print(json.dumps("ready"), flush=True)
             async with asyncio.timeout(PATIENCE):

@@ -169,3 +169,19 @@ async def test_every_connection_ends_with_the_feed(feed: MarketFeed, venue: Venu
     async with asyncio.timeout(5):
         await feed.disconnect()
     await until(lambda: not venue.connections)
+
+
+@pytest.mark.parametrize("name", ["binance", "bybit"])
+async def test_a_thousand_coins_of_one_venue_keep_its_laws(name: str) -> None:
+    """Priced, each subscribed once, over no more connections than they need."""
+    async with Simulator(venues=(name,), rate=100, markets=1005) as simulator:
+        venue = simulator[name]
+        coins = list(dict.fromkeys(market.coin for market in venue.markets.values()))
+        assert len(coins) == 1000
+        async with MarketFeed(settings=settings_for(simulator, coins=coins, channels=["trades", "ticker"])) as feed:
+            await until(lambda: len(feed.get_all_prices()) == 1000, 60)
+            await until(lambda: len(venue.topics) == 2000, 60)
+            assert len(venue.dials) == len(venue.connections) == (2 if name == "binance" else 3)
+            assert sum(len(each.subscriptions) for each in venue.connections) == 2000
+            assert sum("ticker" in path for _, path in venue.rest_calls) == 1  # the 24 h figures of all
+        assert venue.violations == []
