@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections import deque
 from collections.abc import Callable
 
 import aiohttp
@@ -20,6 +21,8 @@ Offer = Callable[[str], bool]
 
 CONTROL = 125  # bytes that the payload of a ping, pong or close frame has at most: RFC 6455, 5.5
 LOST = 1006  # the code of an end without a close frame
+TURN = 131_072  # bytes that are handed over before the loop gets its turn: at most 1,000 frames
+FRAME = 128  # bytes that a frame counts beside its payload: a short one, or one that is compressed, costs as much
 CLOSE_WITHIN = 10.0  # seconds for the peer to answer a close frame, as with aiohttp
 
 _KINDS = {picows.WSMsgType.TEXT: WSMsgType.TEXT, picows.WSMsgType.BINARY: WSMsgType.BINARY}
@@ -50,6 +53,8 @@ class Connection(picows.WSListener):
         self._closed = False
         self._ended = asyncio.Event()  # no more frames will come
         self._ending: asyncio.Task[None] | None = None
+        self._taken = 0  # bytes that this turn of the loop has brought
+        self._late: deque[_Late] = deque()  # what is left of them for the next turns
 
     def __repr__(self) -> str:
         return f"<Connection over picows, {'closed' if self._closed else 'open'}>"
@@ -70,8 +75,48 @@ class Connection(picows.WSListener):
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         self._transport = transport
+        self._loop = asyncio.get_running_loop()
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        if not self._taken:
+            self._loop.call_soon(self._next_turn)
+        self._taken += frame.payload_size + FRAME
+        if self._taken > TURN:
+            self._put_off(_Late(frame))
+        else:
+            self._take(frame)
+
+    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
+        while self._late:
+            self._take(self._late.popleft())
+        told = self._ended.is_set()
+        self._ended.set()
+        self._ending = self._loop.create_task(self._lost(told))
+
+    # --- fairness: picows reads as much at once as the kernel holds, and that is megabytes in a burst -----------------
+
+    def _put_off(self, frame: _Late) -> None:
+        if not self._late:
+            self._transport.underlying_transport.pause_reading()
+        self._late.append(frame)
+
+    def _next_turn(self) -> None:
+        """Hand over what was put off, a part in each turn of the loop; then read on."""
+        if not self._late:
+            self._taken = 0
+            return
+        taken = 0
+        while self._late and taken <= TURN:
+            taken += self._late[0].payload_size + FRAME
+            self._take(self._late.popleft())
+        self._loop.call_soon(self._next_turn)
+        if not self._late and not self._transport.is_disconnected:
+            self._transport.underlying_transport.resume_reading()
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def _take(self, frame: picows.WSFrame | _Late) -> None:
+        """A frame, in its turn."""
         offer = self._offer
         # asking for the type costs more than all this, and what is longer than a control frame is none
         if offer is None or frame.payload_size <= CONTROL or not frame.fin:
@@ -89,14 +134,7 @@ class Connection(picows.WSListener):
         else:
             self._read(frame)
 
-    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
-        told = self._ended.is_set()
-        self._ended.set()
-        self._ending = asyncio.get_running_loop().create_task(self._lost(told))
-
-    # --- reading ------------------------------------------------------------------------------------------------------
-
-    def _read(self, frame: picows.WSFrame) -> None:
+    def _read(self, frame: picows.WSFrame | _Late) -> None:
         """Any frame."""
         if self._ended.is_set():
             return
@@ -210,6 +248,23 @@ class Connection(picows.WSListener):
         if self._closed or transport.is_disconnected or transport.is_close_frame_sent:
             raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
         return transport
+
+
+class _Late:
+    """A frame that outlives picows's buffer."""
+
+    __slots__ = ("_payload", "fin", "msg_type", "payload_size", "rsv1")
+
+    def __init__(self, frame: picows.WSFrame) -> None:
+        self.msg_type, self.fin, self.rsv1 = frame.msg_type, frame.fin, frame.rsv1
+        self.payload_size = frame.payload_size
+        self._payload = frame.get_payload_as_bytes()
+
+    def get_payload_as_bytes(self) -> bytes:
+        return self._payload
+
+    def get_payload_as_utf8_text(self) -> str:
+        return self._payload.decode()
 
 
 def _ignore(message: WSMessage) -> None:

@@ -7,6 +7,7 @@ import json
 import ssl
 import zlib
 from base64 import b64encode
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -416,6 +417,30 @@ async def test_what_a_slow_reader_does_not_take_stays_with_the_sender(transport:
     async with talking(flood, compress=False) as url, dialled(url, transport, take=take):
         await until(lambda: taken == count, timeout=60)
         assert most * size < 32_000_000
+
+
+async def test_a_burst_leaves_the_loop_its_turns(transport: Transport | None) -> None:
+    """20 MB that wait in the kernel: what others do goes on between a few hundred frames and the next."""
+    size, count, turn, came = 1_000, 20_000, 0, list[int]()
+
+    def take(text: str) -> bool:
+        came.append(turn)
+        return True
+
+    async def flood(request: web.Request, socket: web.WebSocketResponse) -> None:
+        assert request.transport is not None
+        request.transport.write(text_frame("x" * size) * count)
+
+    async def others() -> None:
+        nonlocal turn
+        while len(came) < count:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async with talking(flood, compress=False) as url, dialled(url, transport, take=take):
+        await asyncio.wait_for(others(), 60)
+        seen = Counter(each for each in came if each)  # before that nobody counted
+        assert max(seen.values()) * size < 1_000_000
 
 
 async def test_a_listener_that_raises_costs_one_frame(transport: Transport | None) -> None:
