@@ -301,6 +301,7 @@ _TABLE: Mapping[str, Profile] = {
             "cryptocom",
             "cryptocom",
             options={"ws": {"settle": 1.0}},  # "add a 1-second sleep after": Exchange v1, common API reference
+            capacity=Capacity(400),  # channels: measured, not documented
             refusal=_cryptocom_refusal,  # it has the number 0, ccxt's requests have none
             replays_last=True,  # not documented either way
             change_is_ratio=True,  # "c" is -0.0022 for -0.22 % (the same, ticker), which ccxt passes on
@@ -338,7 +339,14 @@ _TABLE: Mapping[str, Profile] = {
             recent_limit=500,  # Bithumb, recent trades
             fetches=600,  # 150 per second, of trades: Bithumb, request limits
         ),
-        Profile("phemex", "phemex", history=_snapshot, refusal=_phemex_refusal, ties_newest_first=True),
+        Profile(
+            "phemex",
+            "phemex",
+            capacity=Capacity(20),  # subscriptions: Phemex, WebSocket, API rate limits
+            history=_snapshot,
+            refusal=_phemex_refusal,
+            ties_newest_first=True,
+        ),
     )
 }
 

@@ -12,9 +12,6 @@ from tests.venues.wire import Frame, Laws, Topic, Wire
 OPTIONS = {"ws": {"cost": 0.1}}  # the spacing of messages and the law that it keeps are both ten times as fast here
 LAWS = Laws(messages=(20, 0.1), requests=20, ping_within=30.0)
 LACKS: frozenset[str] = frozenset()
-MISSING = {
-    "test_the_subscriptions_of_twenty_coins_keep_the_laws": "more than 20 subscriptions need more than one connection"
-}
 SENDS_OLD_TRADES = True
 SENDS_OLD_BARS = True
 REFUSES_WHOLE = False
