@@ -156,6 +156,11 @@ class Continuity:
         """When expire() has something to do at the latest; None when nothing waits."""
         return min((at + s.wait for s in self._segments if s.open and (at := s.found_at) is not None), default=None)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the connection is gone, and none has taken its place."""
+        return self._lost_at is not None
+
     def accept(self, trade: TradeEvent, now: float | None = None, number: int | None = None) -> Outcome:
         """A trade came over the wire; ``number`` is its id, where it is known as one.
 

@@ -21,7 +21,7 @@ from feed.leg import Carries, Leg, Link, wait
 from feed.parts import allot
 from feed.settings import Settings
 from feed.staleness import Watchdog
-from feed.tape import Tape
+from feed.tape import Shelf, Tape
 from feed.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Place:
         self.venue = venue
         self.dials = DialBudget(venue.profile.dials)
         self.requests = DialBudget(fetches, 60.0)
+        self.shelf = Shelf()
         self.bars = DialBudget(max(1, int(fetches * BARS_SHARE)), 60.0)  # of these, those for bars
 
 
@@ -70,7 +71,7 @@ class Session:
         self.name = venue.name
         self.backoff = _backoff(settings)
         self.bars = Bars(venue.name, self._fetch_candles, self._on_mended)
-        self.tape = Tape(venue, settings.backfill, desk.on_trade, report, desk.clock, place.requests)
+        self.tape = Tape(venue, settings.backfill, desk.on_trade, report, desk.clock, place.requests, place.shelf)
         self.connected = False  # a connection that is carried has delivered; ``carry`` moves it, and nobody else
         self.broke = False  # what ``carry`` raised last ended such a connection
         self.delivering = False  # False while on trial

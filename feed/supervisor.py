@@ -38,7 +38,8 @@ class Supervisor:
 
     ``ready`` is done with the first data, or, unless ``patient``, fails with NoExchangeAvailable when every venue has
     said no; ``reasons`` says for each venue tried why it does not deliver. Coins that the active venue does not list
-    come through a supervisor of their own over the other venues, which shares the ``places`` and reports ``aside``.
+    come through a supervisor of their own over the other venues, which shares the ``places``, goes on from the main
+    one's ``since`` and reports ``aside``.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Supervisor:
         *,
         patient: bool,
         places: dict[str, Place] | None = None,
+        since: Mapping[str, int] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self._loop.create_future()
@@ -71,7 +73,7 @@ class Supervisor:
         self._sessions: dict[str, Session] = {}
         self._carrying: dict[str, asyncio.Task[VenueError]] = {}
         self._due: dict[str, float] = {}  # when a venue may be dialled again, monotonic seconds
-        self._since: Mapping[str, int] = {}  # the last trades (Unix ms) of the venue that was left
+        self._since: Mapping[str, int] = since or {}  # the last trades (Unix ms) of the venue that was left
         self._closing: set[asyncio.Task[Any]] = set()
         self._strays: asyncio.Task[None] | None = None
         self._stray_supervisor: Supervisor | None = None
@@ -236,7 +238,15 @@ class Supervisor:
             self._stray_order = others
             wanted = replace(self._wanted, coins=list(active.missing))
             supervisor = self._stray_supervisor = Supervisor(
-                others, self._settings, wanted, self._desk, self._aside, self._aside, patient=True, places=self._places
+                others,
+                self._settings,
+                wanted,
+                self._desk,
+                self._aside,
+                self._aside,
+                patient=True,
+                places=self._places,
+                since=self._since,
             )
             self._strays = asyncio.create_task(supervisor.run(), name=f"market feed for {', '.join(missing)}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -27,12 +28,30 @@ RETRY_AFTER = 0.4  # seconds until a fetch that failed is tried again, as long a
 AROUND = 100  # trades asked for beyond those missing: what comes while the answer is on its way
 
 
+@dataclass(slots=True)
+class Shelf:
+    """What is known of one venue's coins, whichever of its tapes carries them: a coin may change from one to another.
+
+    ``left`` are those that another venue carries now, ``holders`` says which tape carried each coin last.
+    """
+
+    coins: dict[str, Continuity] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
+    holders: dict[str, Tape] = field(default_factory=dict)
+
+    def forget(self, coin: str) -> None:
+        """Nobody wants the coin any more."""
+        self.coins.pop(coin, None)
+        self.holders.pop(coin, None)
+        self.left.discard(coin)
+
+
 class Tape:
-    """The continuity of every coin on one venue, over all its connections.
+    """The continuity of its coins on one venue, over all the connections that carry them with the same session.
 
     ``deliver`` receives each trade that had to wait, once and in order; ``since`` is the time (Unix ms) of each coin's
     last trade on the venue that was left, from which on this one's trades are fetched. ``requests`` is what the venue
-    allows, to all.
+    allows, to all, and ``shelf`` what is known of it to all.
     """
 
     def __init__(
@@ -43,6 +62,7 @@ class Tape:
         report: Report,
         clock: Clock,
         requests: DialBudget,
+        shelf: Shelf,
     ) -> None:
         self._venue = venue
         self._settings = settings
@@ -50,7 +70,7 @@ class Tape:
         self._report = report
         self._clock = clock
         self._coins: dict[str, Continuity] = {}
-        self._left: set[str] = set()  # the coins that another venue carries now
+        self._shelf = shelf
         self._symbols: dict[str, str] = {}
         self._fetches: dict[asyncio.Task[None], str] = {}  # for which coin
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # coin -> one fetch at a time
@@ -92,32 +112,41 @@ class Tape:
         """A connection carries data (again); ``symbols`` maps each of its coins to its market."""
         self._symbols |= symbols
         now = self._clock.monotonic()
+        shelf = self._shelf
         for coin in symbols:
-            if coin in self._coins and coin in self._left:
-                self._coins[coin].returned(since.get(coin))
-            elif coin in self._coins:
-                self._coins[coin].resumed(now)
+            holder, shelf.holders[coin] = shelf.holders.get(coin, self), self
+            if (known := shelf.coins.get(coin)) is not None:
+                self._coins[coin] = known
+                if coin in shelf.left:
+                    known.returned(since.get(coin))
+                elif holder is self or known.interrupted:
+                    known.resumed(now)  # else the other one carries it still, and is in doubt when it ends
+                self._expect(coin)
             else:
-                self._coins[coin] = Continuity(
+                self._coins[coin] = shelf.coins[coin] = Continuity(
                     self._venue.profile.consecutive_ids,
                     self._settings.max_gap,
                     fetch=self._settings.enabled and self._venue.can_fetch_trades,
                     since_ts=since.get(coin),
                 )
-        self._left.difference_update(symbols)
+        shelf.left.difference_update(symbols)
 
     def lost(self, coins: Iterable[str] | None = None) -> None:
         """The connection of these coins is gone, or those of all."""
         now = self._clock.monotonic()
         for coin in list(self._coins) if coins is None else coins:
-            self._coins[coin].lost(now)
+            if self._holds(coin):
+                self._coins[coin].lost(now)
+            elif coin in self._coins:
+                self._coins[coin].doubt()  # between the two connections something may be missing
 
     def forget(self, coins: Iterable[str]) -> None:
         """Drop what is known of these coins, and what waits; nothing of them is delivered any more."""
         for coin in coins:
+            if self._holds(coin):
+                self._shelf.forget(coin)
             for known in (self._coins, self._symbols, self._turns, self._fetched):
                 known.pop(coin, None)
-            self._left.discard(coin)
             for task in [task for task, fetched in self._fetches.items() if fetched == coin]:
                 task.cancel()
             if coin in self._timers:
@@ -130,23 +159,30 @@ class Tape:
 
     def last_timestamps(self) -> dict[str, int]:
         """The time (Unix ms) of each coin's newest trade."""
-        stamps = {coin: continuity.stamp for coin, continuity in self._coins.items()}
+        stamps = {coin: continuity.stamp for coin, continuity in self._coins.items() if self._holds(coin)}
         return {coin: stamp for coin, stamp in stamps.items() if stamp is not None}
 
     def flush(self) -> None:
         """This venue is left: what waits goes out, and its sequence ends; what it delivered is remembered."""
-        for coin, continuity in self._coins.items():
-            self._carry_out(coin, continuity.flush())
-        self._left = set(self._coins)
+        held = [coin for coin in self._coins if self._holds(coin)]
+        for coin in held:
+            self._carry_out(coin, self._coins[coin].flush())
+        self._shelf.left.update(held)
         self.close()
 
     def close(self) -> None:
         """Stop fetching."""
         for task in self._fetches:
             task.cancel()
-        for timer in self._timers.values():
+        for coin, timer in self._timers.items():
             timer.cancel()
+            if not self._holds(coin):
+                self._shelf.holders[coin]._expect(coin)
         self._timers.clear()
+
+    def _holds(self, coin: str) -> bool:
+        """Whether no other tape of the venue carries the coin now."""
+        return self._shelf.holders.get(coin) is self
 
     def _carry_out(self, coin: str, outcome: Outcome) -> None:
         """What a policy's outcome asks for, in its order."""

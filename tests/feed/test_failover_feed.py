@@ -176,6 +176,32 @@ async def test_a_coin_that_the_venue_does_not_list_comes_from_the_next_one(secon
             await until(lambda: [len(each.subscriptions) for each in secondary["binance"].connections] == [3])
 
 
+async def test_a_coin_that_changes_its_connection_and_not_its_venue_loses_no_trade() -> None:
+    """It comes beside the others, then with them after the failover, then beside them again: one venue all the time."""
+    coins = ["BTC", "ETH", "SOL"]
+    async with (
+        Simulator(venues=("bybit",), rate=100, coins=coins[:2]) as narrow,
+        Simulator(venues=("binance",), rate=200, coins=coins) as wide,
+    ):
+        venue = wide["binance"]
+        feed = MarketFeed(coins, settings=settings_for(narrow, wide, **QUICK))
+        got = Recorder(feed)
+        async with feed:
+            await got.until(lambda: bool(got.ids("SOL")))
+            with narrow["bybit"].partition():
+                await got.until_event("failover")
+                await got.until(lambda: ("BTC", "binance") in {(tick.coin, tick.exchange) for tick in got.prices})
+                seen = len(got.ids("SOL"))
+                await got.until(lambda: len(got.ids("SOL")) > seen + 30)
+            await got.until_event("failback")
+            seen = len(got.ids("SOL"))
+            await got.until(lambda: len(got.ids("SOL")) > seen + 30)
+            venue.rate = 0
+            await got.until(lambda: got.ids("SOL")[-1] == taped_ids(venue, "SOL")[-1])
+        taped = taped_ids(venue, "SOL")
+        assert got.ids("SOL") == taped[taped.index(got.ids("SOL")[0]) :]
+
+
 async def test_the_next_venue_is_ready_before_it_is_needed(primary: Simulator, secondary: Simulator) -> None:
     """Its markets are loaded while all is well, so that a failover does not wait for them."""
     async with MarketFeed(settings=settings_for(primary, secondary, **QUICK)):
