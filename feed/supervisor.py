@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Awaitable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -72,6 +73,7 @@ class Supervisor:
         self._stirred = asyncio.Event()  # something happened that a decision may follow from
         self._sessions: dict[str, Session] = {}
         self._carrying: dict[str, asyncio.Task[VenueError]] = {}
+        self._ending: defaultdict[str, set[asyncio.Task[VenueError]]] = defaultdict(set)  # what was stopped, by venue
         self._due: dict[str, float] = {}  # when a venue may be dialled again, monotonic seconds
         self._since: Mapping[str, int] = since or {}  # the last trades (Unix ms) of the venue that was left
         self._closing: set[asyncio.Task[Any]] = set()
@@ -340,12 +342,16 @@ class Supervisor:
         task = self._carrying.pop(name, None)
         if task is not None:
             task.cancel()
+            self._ending[name].add(task)
+            task.add_done_callback(self._ending[name].discard)
             self._dismiss_task(task)
 
     async def _carried(self, session: Session, trial: bool) -> VenueError:
         """Carry a venue until it ends, and return why."""
         clock = self._desk.clock
         try:
+            if ending := set(self._ending[session.venue.name]):
+                await asyncio.wait(ending)  # one session carries once at a time: what ends clears up behind itself
             await clock.sleep(max(0.0, self._due.get(session.venue.name, 0.0) - clock.monotonic()))
             await session.carry(self._since, trial=trial)
         except VenueError as failure:

@@ -176,8 +176,8 @@ class Tape:
             task.cancel()
         for coin, timer in self._timers.items():
             timer.cancel()
-            if not self._holds(coin):
-                self._shelf.holders[coin]._expect(coin)
+            if (holder := self._shelf.holders.get(coin, self)) is not self:
+                holder._expect(coin)
         self._timers.clear()
 
     def _holds(self, coin: str) -> bool:

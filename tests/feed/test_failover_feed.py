@@ -327,6 +327,25 @@ async def test_stopping_ends_a_feed_that_is_still_connecting(secondary: Simulato
     assert feed.status.state is FeedState.CLOSED
 
 
+async def test_a_venue_that_is_left_and_dialled_in_one_go_delivers(secondary: Simulator) -> None:
+    """A trial may be abandoned and its venue be where the feed goes next, both by one decision."""
+    feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: bool(got.trades))
+        carrying = feed._supervisor
+        assert carrying is not None
+        for _ in range(3):
+            seen = len(got.trades)
+            carrying._stop("binance")
+            carrying._dial("binance")
+            await got.until(lambda seen=seen: len(got.trades) > seen + 3)  # type: ignore[misc] # a default that binds
+            assert feed.get_health()["status"] == "healthy"
+            session_ = carrying._sessions["binance"]
+            assert session_.connected
+            assert session_.last_data is not None
+
+
 async def test_a_trial_is_not_where_the_feed_is(primary: Simulator, secondary: Simulator) -> None:
     """Bad frames of the venue on trial leave the name of the one that delivers alone."""
     feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
