@@ -97,10 +97,11 @@ class MarketFeed(Subscribing):
     async def add_coins(self, coins: str | Iterable[str]) -> None:
         """Carry these coins too, without touching the streams of the others; those that are here already stay.
 
-        Returns when data of each of them has come, or when every venue has said that it does not list it, but after
-        the settings' ``connect_timeout`` at the latest: a quiet coin may need longer until its first trade. While the
-        feed is not connected they are noted for the next ``connect()``. Subscriptions without ``coins`` get them at
-        once, others may name them from now on. Raises SettingsError as the constructor does, with nothing added.
+        Returns when data of each of them has come, its price with it, or when every venue has said that it does not
+        list it, but after the settings' ``connect_timeout`` at the latest: a quiet coin may need longer until its first
+        trade. While the feed is not connected they are noted for the next ``connect()``. Subscriptions without
+        ``coins`` get them at once, others may name them from now on. Raises SettingsError as the constructor does, with
+        nothing added.
 
         Can be awaited in any event loop while the feed runs, and beside other calls.
         """
@@ -148,10 +149,14 @@ class MarketFeed(Subscribing):
             while waiting and self._clock.monotonic() < end and supervisor is self._supervisor:
                 await self._clock.sleep(LOOK_FOR_COINS)
                 waiting &= {config.symbol for config in self._wanted.coins}
-                waiting -= {coin for coin in waiting if supervisor.hears(coin)}
+                waiting -= {coin for coin in waiting if supervisor.hears(coin) and self._is_priced(coin)}
                 waiting -= {coin for coin in waiting if len(refusals[coin]) >= supervisor.venues}
         finally:
             telling.cancel()
+
+    def _is_priced(self, coin: str) -> bool:
+        """Whether it has a price, where anything is asked for that brings one: its candles may come first."""
+        return self.get_price(coin) is not None or {"trades", "ticker"}.isdisjoint(self._wanted.channels)
 
     async def _remove(self, coins: str | Iterable[str]) -> None:
         self._removed(coins)

@@ -144,6 +144,22 @@ async def test_a_coin_that_is_not_listed_is_told_and_does_not_hold_up(
     assert "disconnected" not in got.events
 
 
+async def test_an_added_coin_is_there_only_when_it_has_a_price(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """A candle may come before the first trade, and the figures over REST may fail."""
+    await connected(feed, venue)
+    with venue.rest_down():
+        venue.paused = True
+        adding = asyncio.create_task(feed.add_coins("SOL"))
+        await until(lambda: len({s for c in venue.connections for s in c.subscriptions}) == 3 * STREAMS)
+        venue.skip(61)
+        await got.until(lambda: any(candle.coin == "SOL" for candle in got.candles))
+        await asyncio.wait({adding}, timeout=0.3)
+        assert feed.get_price("SOL") is not None or not adding.done()
+        await venue.trade("SOL")
+        await adding
+    assert feed.get_price("SOL") is not None
+
+
 async def test_coins_may_change_before_connect_and_after_disconnect(feed: MarketFeed, venue: Venue) -> None:
     await feed.add_coins("SOL")
     await feed.remove_coins("ETH")
