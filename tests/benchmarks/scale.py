@@ -33,7 +33,7 @@ FEW = 20
 STREAMS = 3  # of a coin: trades, ticker, candles
 BLOCK = 256  # trades between two writes
 WARM_UP = 5_000  # trades before anything is measured
-PATIENCE = 120.0  # seconds
+PATIENCE = 400.0  # seconds: ccxt asks Bybit for the past candles of ten coins a second
 PACE = {"binance": (100, 5.0), "bybit": (10, math.inf)}  # subscriptions of a request, requests per second
 
 
