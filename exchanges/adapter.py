@@ -25,7 +25,7 @@ from exchanges import normalize, past
 from exchanges.aside import parse_in_turns, run_aside
 from exchanges.bars import Bars
 from exchanges.channels import source_of_quotes, streamed
-from exchanges.delivery import contract_size
+from exchanges.delivery import contract_size, volume_scale
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from exchanges.events import Candle, Listener, Ticker, TradeEvent
 from exchanges.fence import abort, hang_up, redirect
@@ -126,10 +126,15 @@ class Venue:
                 rows = await self._api.fetch_tickers(None if every else named)
             else:
                 rows = {symbol: await self._api.fetch_ticker(symbol) for symbol in markets.values()}
-        now = time.time_ns()
+        now, listed = time.time_ns(), self._api.markets
         if field := self.profile.day_change:
             rows = {symbol: {**row, "percentage": row["info"].get(field)} for symbol, row in rows.items()}
-        tickers = (normalize.ticker(rows.get(symbol), coin, self.name, now) for coin, symbol in markets.items())
+        tickers = (
+            normalize.ticker(
+                rows.get(symbol), coin, self.name, now, volume_scale=volume_scale(self.profile, listed[symbol])
+            )
+            for coin, symbol in markets.items()
+        )
         return [ticker for ticker in tickers if ticker is not None]
 
     async def fetch_trades(

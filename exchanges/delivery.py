@@ -47,6 +47,7 @@ class Delivery:
         self._timeframes = tuple(timeframes)
         self._symbols: dict[str, str] = {}
         self._scales: dict[str, float] = {}
+        self._volume_scales: dict[str, float] = {}
         self._taken: dict[str, str] = {}  # the venue's id of each market whose hottest frames are read without ccxt
         self._reader = TradeReader(profile)
         self._past: list[TradeEvent] = []  # of the frame that is being read
@@ -58,6 +59,7 @@ class Delivery:
         self._deliver_trade = self._trade_and_bars if built else listener.on_trade
         self.tickers_wanted = True  # as prices and figures
         self.quotes_in_tickers = False
+        self.quotes_in_books = False
         self.on_no_quote: Callable[[str], None] = lambda symbol: None  # told once of a symbol whose tickers have none
         self._quoteless: set[str] = set()
         self._tops: dict[str, tuple[Any, Any]] = {}  # symbol -> the best level of each side that was told last
@@ -78,6 +80,7 @@ class Delivery:
             self._unheard |= coins.keys()
         for symbol in arriving:
             self._scales[symbol] = contract_size(exchange.markets[symbol])
+            self._volume_scales[symbol] = volume_scale(profile, exchange.markets[symbol])
             for stores in (exchange.trades, self.tickers, self.bidsasks):
                 stores.add(symbol)
         for symbol in coins:
@@ -144,6 +147,8 @@ class Delivery:
                 symbol = own
             elif own in self._exchange.markets:
                 return  # of a market that nobody wants
+        if profile.no_trade is not None and type(row) is dict and profile.no_trade(row.get("info")):
+            return
         coin = self._coins[symbol]
         trade = self._reader.read(row, coin, reading.received_at, self._scales[symbol])
         if trade is None or (profile.trade_market and not self._says(row["info"], symbol)):
@@ -186,7 +191,7 @@ class Delivery:
         if symbol not in self._coins:
             return False
         self._reading.delivered += 1
-        if bids and asks:
+        if bids and asks and (self.quotes_in_books or symbol in self._quoteless):
             top = tuple(bids[0][:2]), tuple(asks[0][:2])
             if top != self._tops.get(symbol):
                 self._tops[symbol] = top
@@ -198,7 +203,7 @@ class Delivery:
     def _on_ticker(self, symbol: str, row: Any) -> None:
         self._reading.delivered += 1
         coin, name, received_at = self._coins[symbol], self._profile.name, self._reading.received_at
-        ticker = normalize.ticker(row, coin, name, received_at)
+        ticker = normalize.ticker(row, coin, name, received_at, volume_scale=self._volume_scales[symbol])
         quote = None
         if ticker is None or self.quotes_in_tickers:
             quote = normalize.quote(row, coin, name, received_at, self._scales[symbol])
@@ -266,3 +271,8 @@ def contract_size(market: Mapping[str, Any]) -> float:
     """What one unit of a market's amount is in the base currency: 1 on spot, ccxt's contractSize elsewhere."""
     size = market.get("contractSize")
     return float(size) if market.get("contract") and size else 1.0
+
+
+def volume_scale(profile: Profile, market: Mapping[str, Any]) -> float:
+    """What one unit of the volume in a market's ticker is in the base currency."""
+    return contract_size(market) if profile.tickers_in_contracts else 1.0

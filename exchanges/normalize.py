@@ -78,13 +78,15 @@ def sound_trade(
     return None
 
 
-def ticker(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1.0) -> Ticker | None:
+def ticker(
+    row: Any, coin: str, exchange: str, received_at: int, scale: float = 1.0, volume_scale: float = 1.0
+) -> Ticker | None:
     """The ticker in a ccxt ticker row, or None without a last price (some venues' rows carry bid and ask only).
 
     ``volume_24h`` is ``quoteVolume``, else ``baseVolume`` times the average price, else times the last price;
     ``change_24h`` is ``percentage``, else follows from ``open`` or ``previousClose``. What is not there or can't be
     true becomes None, and a missing timestamp 0; a timestamp that can't be one makes the row none. ``scale`` applies
-    to bid and ask sizes.
+    to bid and ask sizes, ``volume_scale`` to ``baseVolume``.
     """
     if not isinstance(row, dict):
         return None
@@ -97,7 +99,7 @@ def ticker(row: Any, coin: str, exchange: str, received_at: int, scale: float = 
         return None
     volume = _volume(get("quoteVolume"))
     if volume is None and (base := _volume(get("baseVolume"))) is not None:
-        volume = _volume(base * (_positive(get("vwap")) or last))
+        volume = _volume(base * volume_scale * (_positive(get("vwap")) or last))
     change = _number(get("percentage"))
     if change is None or not -100.0 <= change < ABSURD:
         opened = _positive(get("open")) or _positive(get("previousClose"))

@@ -75,11 +75,13 @@ class Profile:
     candle_closed: CandleFlag | None = None
     candle_volume: Callable[[Any, Any], Any] | None = None  # (frame, ccxt row) -> base volume, where ccxt's is not it
     candles_in_contracts: bool = False  # the volume of its contracts' bars; elsewhere ccxt's rows have base currency
+    tickers_in_contracts: bool = False  # the same of its tickers
     consecutive_ids: bool = False  # trade ids of a market count up by one
     recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params: the newest, the stream's ids
     older_trades: Mapping[str, Any] = field(default_factory=dict)  # the same from an id on, which goes under "fromId"
     keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
     trade_market: str = ""  # the raw trade's field with its market's id, where ccxt takes the frame's word for it
+    no_trade: Callable[[Any], bool] | None = None  # whether a raw trade is none of the market's, and not bad either
     trade_id: tuple[str, ...] = ()  # the raw trade's field with its id (WebSocket, REST), where ccxt's is not it
     trade_time: str = ""  # the raw trade's field with its time, where ccxt takes another one
     quote_arrives_as: Mapping[str, str] = field(default_factory=dict)  # quote asked for -> quote of what then comes

@@ -96,6 +96,7 @@ class Stream:
         quotes = "quotes" in wanted.channels
         self._delivery.tickers_wanted = "ticker" in wanted.channels
         self._delivery.quotes_in_tickers = quotes and quotes_in_tickers(exchange)
+        self._delivery.quotes_in_books = quotes and source_of_quotes(exchange) == "book"
         self._delivery.on_no_quote = self._look_into_book
         self._install(ws_url, timeout)
 

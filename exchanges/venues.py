@@ -23,6 +23,11 @@ def _binance_going_down(frame: Any) -> bool:
     return isinstance(frame, dict) and frame.get("e") == "serverShutdown"
 
 
+def _binance_no_trade(raw: Any) -> bool:
+    """Of the insurance fund, of deleveraging, or an id alone: no market trades, and its REST has none of them."""
+    return isinstance(raw, dict) and raw.get("X") in ("INSURANCE_FUND", "ADL", "NA")
+
+
 def _bybit_candle_closed(frame: Any, row: Any) -> bool | None:
     return next((bool(bar["confirm"]) for bar in frame["data"] if bar["start"] == row[0]), None)
 
@@ -152,6 +157,8 @@ def _binance(name: str, *, sandbox: bool = False, testnet: bool = True, note: st
             "recent_trades": {"fetchTradesMethod": "fapiPublicGetTrades"},  # the other endpoints have spot's trades
             "older_trades": {},  # only with an API key
             "consecutive_ids": False,  # nowhere promised
+            "dials": 150,  # of two sockets each: what is traded and what is summed up have paths of their own
+            "no_trade": _binance_no_trade,  # seen live some 15 times a minute, most with a price of zero
         },
         session_limit=86_400,
         going_down=_binance_going_down,
@@ -200,6 +207,7 @@ _TABLE: Mapping[str, Profile] = {
             fetches=600,  # 100 within 2 s: the same
             candle_closed=_okx_candle_closed,
             replays_last=True,
+            swap={"tickers_in_contracts": True},  # "vol24h", which ccxt takes (okx.py, parse_ticker)
         ),
         Profile(
             "kraken",

@@ -98,7 +98,13 @@ Timeframe = Literal["1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h"
 
 @dataclass(slots=True)
 class ExchangeConfig:
-    """One venue. The URLs replace scheme and host of its addresses; ``options`` are handed to ccxt as they are."""
+    """One venue. The URLs replace scheme and host of its addresses; ``options`` are handed to ccxt as they are.
+
+    ``market_type``: a coin's perpetual swap and its spot are two markets, whose prices differ. Quantities and volumes
+    are in base currency on both. Where venues of both types stand in one order, a failover leads from the one market to
+    the other, and a coin that the active venue does not list comes from the other one all the while: no event ever
+    mixes the two, and its ``exchange`` says of which it is.
+    """
 
     name: Exchange
     market_type: MarketType = "spot"

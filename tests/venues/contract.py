@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from time import time_ns
 
+from exchanges import Access, open_exchange
+from exchanges.adapter import Venue
 from feed import MarketFeed, PriceTick, Settings, TradeEvent
-from feed.settings import Connection, ExchangeConfig
+from feed.settings import Channel, Connection, ExchangeConfig
 from tests.support import Recorder
 from tests.venues.market import CHANNELS, COINS, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Day, Deal, rest_bar
-from tests.venues.wire import Topic, Wire, options, script, trade_id, venue
+from tests.venues.wire import Topic, Wire, market_type, options, script, trade_id, venue, venue_name
 
 AHEAD = 20_000  # ms; however slow the machine, a trade must not be old when it comes, for then it may count as history
 ROOM = 10_000  # ms that are left of the minute in which a test trades
@@ -123,12 +125,19 @@ def values(trade: TradeEvent) -> tuple[object, ...]:
             trade.backfilled)  # fmt: skip
 
 
-def at(wire: Wire, coins: Collection[str]) -> MarketFeed:
+def at(wire: Wire, coins: Collection[str], channels: Sequence[Channel] = CHANNELS) -> MarketFeed:
     """The seed's own use of the feed, but that the venue is on loopback."""
     rest_url, ws_url = f"http://{wire.address}", f"ws://{wire.address}"
-    config = ExchangeConfig(wire.name, rest_url=rest_url, ws_url=ws_url, options=options(wire.name))
-    settings = Settings(exchanges=[config], connection=Connection(backoff_initial=0.05))
-    return MarketFeed(coins, exchange=wire.name, settings=settings)
+    name = venue_name(wire.name)
+    config = ExchangeConfig(name, market_type(wire.name), rest_url, ws_url, options=options(wire.name))
+    settings = Settings(channels=list(channels), exchanges=[config], connection=Connection(backoff_initial=0.05))
+    return MarketFeed(coins, exchange=name, settings=settings)
+
+
+def session_at(wire: Wire) -> Venue:
+    """The venue without a feed."""
+    access = Access(market_type(wire.name), rest_url=f"http://{wire.address}", options=options(wire.name))
+    return open_exchange(venue_name(wire.name), access)
 
 
 def made(name: str, deal: Deal, *, by_rest: bool = False) -> tuple[object, ...]:
@@ -139,7 +148,7 @@ def made(name: str, deal: Deal, *, by_rest: bool = False) -> tuple[object, ...]:
         known_as = trade_id(name, deal.number)
     else:
         known_as = f"{deal.timestamp}-{deal.price!r}-{deal.quantity!r}-{'sell' if deal.sold else 'buy'}-1"
-    return (deal.price, deal.quantity, deal.sold, timestamp, known_as, name, False)
+    return (deal.price, deal.quantity, deal.sold, timestamp, known_as, venue_name(name), False)
 
 
 @asynccontextmanager

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time_ns
+from typing import Final
 
 COINS = ("BTC", "ETH", "SOL")
 LISTED = (
     *COINS, "BNB", "XRP", "DOGE", "ADA", "AVAX", "LINK", "DOT", "POL", "UNI", "ATOM", "LTC", "ETC", "NEAR", "APT",
     "ARB", "OP", "INJ",
 )  # fmt: skip
-CHANNELS = ("trades", "ticker", "candles")
+CHANNELS: Final = ("trades", "ticker", "candles")
 MINUTE = 60_000
 PRICES = dict.fromkeys(LISTED, 10.0) | {"BTC": 64_000.0, "ETH": 3_200.0, "SOL": 150.0}
 REST_FACTOR = 0.9  # of a price that was fetched over REST

@@ -15,9 +15,19 @@ from exchanges import Access, open_exchange
 from feed import Candle
 from tests.scenarios.support import nothing_left
 from tests.support import PATIENCE
-from tests.venues.contract import Contract, Market, at, contract, made, values
+from tests.venues.contract import Contract, Market, at, contract, made, session_at, values
 from tests.venues.market import COINS, LISTED, MINUTE, PRICES, Bar, Day, Deal, rest_bar
-from tests.venues.wire import SILENT, Wire, names, options, refuses_silently, script, sends_old_bars, venue
+from tests.venues.wire import (
+    SILENT,
+    Wire,
+    market_type,
+    names,
+    refuses_silently,
+    script,
+    sends_old_bars,
+    venue,
+    venue_name,
+)
 
 QUIET = {"connecting", "connected"}  # what a feed tells to which nothing but data came
 
@@ -93,7 +103,7 @@ async def test_tickers_tell_the_day_and_the_price(name: str) -> None:
             day = await it.market.day(coin, later=2_000)
             if "timestamp" not in lacks:
                 tick = await it.price_at(coin, day.timestamp)
-                assert (tick.price, tick.exchange) == (day.last, name)
+                assert (tick.price, tick.exchange) == (day.last, venue_name(name))
             await it.market.trade(coin, True, later=3_000)
             tick = await it.price_at(coin, it.market.deals[-1].timestamp)
             if "turnover" not in lacks:
@@ -147,7 +157,7 @@ async def test_each_bar_is_closed_once(name: str) -> None:
             bar, price = whole[coin], PRICES[coin] + 100
             assert (bar.open, bar.high, bar.low, bar.close) == (price, price + 9, price - 9, price + 3)
             assert bar.volume == pytest.approx(4.0)
-            assert (bar.timeframe, bar.exchange) == ("1m", name)
+            assert (bar.timeframe, bar.exchange) == ("1m", venue_name(name))
         assert it.wire.violations == []
         assert it.feed.status.bad_frames == 0
 
@@ -226,8 +236,7 @@ async def test_trades_over_rest_are_those_of_the_stream(name: str) -> None:
     async with venue(name) as wire:
         market = Market(wire)
         market.before()
-        access = Access(rest_url=f"http://{wire.address}", options=options(name))
-        session = open_exchange(name, access)
+        session = session_at(wire)
         try:
             await session.load()
             for coin in COINS:
@@ -242,7 +251,7 @@ async def test_trades_over_rest_are_those_of_the_stream(name: str) -> None:
 async def test_past_bars_over_rest_begin_where_they_were_asked_for(name: str) -> None:
     """However many are asked for: no request exceeds what the venue gives at once."""
     async with venue(name) as wire:
-        session = open_exchange(name, Access(rest_url=f"http://{wire.address}", options=options(name)))
+        session = session_at(wire)
         since = time_ns() // 1_000_000 // MINUTE * MINUTE - 5 * MINUTE
         try:
             await session.load()
@@ -269,7 +278,7 @@ async def test_the_venues_own_ping_is_answered(name: str) -> None:
 
 def test_the_clients_own_ping_comes_in_time_and_is_answered(name: str) -> None:
     limit = script(name).LAWS.ping_within
-    exchange = open_exchange(name)._api
+    exchange = open_exchange(venue_name(name), Access(market_type(name)))._api
     if limit is None:
         pytest.skip("the venue asks for no ping")
     assert exchange.streaming["keepAlive"] / 1000 < limit

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from time import monotonic, time_ns
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from aiohttp import WSMsgType, web
 
@@ -84,6 +84,16 @@ def names() -> list[str]:
 
 def script(name: str) -> Script:
     return cast(Script, import_module(f"tests.venues.{name}"))
+
+
+def venue_name(name: str) -> str:
+    """The venue of a script: the script's own name, unless its VENUE says so, for another of the venue's markets."""
+    return str(getattr(script(name), "VENUE", name))
+
+
+def market_type(name: str) -> Literal["spot", "swap"]:
+    """What is traded there, as the script's MARKET_TYPE says."""
+    return "swap" if getattr(script(name), "MARKET_TYPE", "spot") == "swap" else "spot"
 
 
 def options(name: str) -> dict[str, Any]:
