@@ -65,7 +65,7 @@ class Bars:
         for timeframe in timeframes:
             for symbol, coin in coins.items():
                 kept = self._kept.get((symbol, timeframe))
-                if kept is not None:
+                if kept is not None and kept.coin == coin:  # a market may go on as another coin
                     kept.interrupted()
                 else:
                     kind = CandleTracker if native else CandleBuilder

@@ -28,7 +28,8 @@ def coins_of(coins: Iterable[str] | None, settings: Settings) -> list[CoinConfig
 def more_coins(coins: Iterable[str], settings: Settings, present: Sequence[CoinConfig]) -> list[CoinConfig]:
     """Those of the coins asked for that are not ``present``, as the settings describe them."""
     asked = _several("coins", coins, "a coin or a list of them")
-    configs = coins_of(list(dict.fromkeys(str(coin).upper() for coin in asked)), settings) if asked else []
+    once = {str(coin).upper(): coin for coin in asked}
+    configs = coins_of(list(once.values()), settings) if asked else []
     known = {config.symbol for config in present}
     return [config for config in configs if config.symbol not in known]
 
@@ -51,8 +52,11 @@ def order_of(exchange: str | Iterable[str] | None, settings: Settings) -> list[E
 
 def watched(coins: Iterable[str] | None, configs: Sequence[CoinConfig]) -> list[str] | None:
     """Some of the feed's coins in upper case; None, for all of them, stays None."""
-    if coins is None:
-        return None
+    return None if coins is None else some_of(coins, configs)
+
+
+def some_of(coins: Iterable[str], configs: Sequence[CoinConfig]) -> list[str]:
+    """Some of the feed's coins in upper case."""
     known = [config.symbol for config in configs]
     asked = [str(coin).upper() for coin in _several("coins", coins, "a coin or a list of them")]
     unknown = [coin for coin in asked if coin not in known]
@@ -77,7 +81,7 @@ def _several(name: str, given: Any, allowed: str) -> list[Any]:
     """One value or several as a list."""
     if isinstance(given, str):
         return [given]
-    if not isinstance(given, Iterable) or isinstance(given, Mapping):
+    if not isinstance(given, Iterable) or isinstance(given, Mapping | bytes):
         raise SettingsError([f"{name}: found {given!r}, allowed is {allowed}"])
     return list(given)
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from loguru import logger
 
-from feed.arguments import coins_of, more_coins, one_of, order_of, seconds, watched
+from feed.arguments import coins_of, more_coins, one_of, order_of, seconds, some_of
 from feed.background import Background, across
 from feed.breaker import Breaker
 from feed.clock import Clock
@@ -163,7 +163,7 @@ class MarketFeed(Subscribing):
 
     def _removed(self, coins: str | Iterable[str]) -> None:
         with self._changing:
-            gone = set(watched(coins, self._wanted.coins) or ())
+            gone = set(some_of(coins, self._wanted.coins))
             left = [config for config in self._wanted.coins if config.symbol not in gone]
             if not left:
                 raise SettingsError(["coins: found all of the feed's, allowed is to leave one; disconnect() ends it"])

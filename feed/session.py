@@ -328,7 +328,8 @@ class Session:
         link.intake.close()
         link.running.cancel()
         self._dismiss(_ended(link.running, link.stream.close()))
-        self.bars.forget(symbol for coin, symbol in link.markets.items() if coin not in self._known())
+        gone = {symbol for coin, symbol in link.markets.items() if coin not in self._known()}
+        self.bars.forget(gone - set(self._markets.values()))  # one may go on as another coin
 
     def fits(self, markets: Mapping[str, str]) -> bool:
         """See Host."""
@@ -430,11 +431,15 @@ class Session:
     def _listed(self) -> dict[str, str]:
         """Coin -> market symbol for what the venue lists; the others are told, once. Refused when there is none."""
         markets: dict[str, str] = {}
+        coins: dict[str, str] = {}  # by symbol
         refusals: dict[str, str] = {}
         self.missing = []
         for coin in self._wanted.coins:
             try:
-                markets[coin.symbol] = self.venue.market(coin.symbol, coin.markets.get(self.name))
+                symbol = self.venue.market(coin.symbol, coin.markets.get(self.name))
+                if coins.setdefault(symbol, coin.symbol) != coin.symbol:
+                    raise Refused(self.name, f"its {symbol} is carried as {coins[symbol]}")
+                markets[coin.symbol] = symbol
             except Refused as refusal:
                 refusals[coin.symbol] = refusal.reason
                 self.missing.append(coin)

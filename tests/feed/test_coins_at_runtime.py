@@ -160,6 +160,38 @@ async def test_an_added_coin_is_there_only_when_it_has_a_price(feed: MarketFeed,
     assert feed.get_price("SOL") is not None
 
 
+async def test_a_market_is_one_coins_alone(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """MATIC is POL by its old name: who asks for both is told, and the one that is carried goes on."""
+    await feed.add_coins("POL")
+    await feed.connect()
+    await got.until(lambda: bool(got.ids("POL")))
+    await feed.add_coins("MATIC")
+    assert [details["coin"] for details in got.details("coin_unavailable")] == ["MATIC"]
+    await venue.trade("POL", count=3)
+    last = taped_ids(venue, "POL")[-1]
+    await got.until(lambda: whole(got, venue, "POL", last))
+    await feed.remove_coins("MATIC")
+    await venue.trade("POL", count=3)
+    last = taped_ids(venue, "POL")[-1]
+    await got.until(lambda: whole(got, venue, "POL", last))
+    assert feed.get_price("MATIC") is None
+
+
+async def test_a_coin_may_go_on_under_its_other_name(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """Its bars too, also when the connection that brought them under the first name goes."""
+    await feed.add_coins("POL")
+    await feed.connect()
+    await got.until(lambda: bool(got.ids("POL")))
+    await feed.remove_coins("POL")
+    await feed.add_coins("MATIC")
+    feed.subscribe_quotes(lambda quote: None)  # which needs another connection
+    await until(lambda: len(venue.dials) == 2 and len(venue.connections) == 1)
+    before = len(got.candles)
+    await venue.trade("POL")
+    await got.until(lambda: any(candle.coin == "MATIC" for candle in got.candles[before:]))
+    assert "bad_frame" not in got.events
+
+
 async def test_coins_may_change_before_connect_and_after_disconnect(feed: MarketFeed, venue: Venue) -> None:
     await feed.add_coins("SOL")
     await feed.remove_coins("ETH")
@@ -211,8 +243,11 @@ async def test_wrong_coins_change_nothing(feed: MarketFeed) -> None:
         await feed.remove_coins(["ETH", "XRP"])
     with pytest.raises(SettingsError, match="leave one"):
         await feed.remove_coins(["ETH", "BTC"])
+    for wrong in (None, [None], [True], b"SOL", ["SOL", 5]):
+        with pytest.raises(SettingsError, match="found"):
+            await feed.add_coins(wrong)  # type: ignore[arg-type] # on purpose
     with pytest.raises(SettingsError, match="None"):
-        await feed.add_coins(None)  # type: ignore[arg-type] # on purpose
+        await feed.remove_coins(None)  # type: ignore[arg-type] # on purpose
     await feed.add_coins([])
     assert feed.coin_configs == before
 
