@@ -21,7 +21,6 @@ SENDS_OLD_TRADES = False
 REFUSES_WHOLE = True
 GREETING: Sequence[Frame] = ()
 HEARTBEATS: Sequence[Frame] = ()
-QUOTES = "quotes"
 _CHANNELS = {"publicTrade": "trades", "tickers": "ticker", "kline.1": "candles", "orderbook.1": "quotes"}
 _SIDES = {True: "Sell", False: "Buy"}
 

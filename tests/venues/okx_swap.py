@@ -18,7 +18,6 @@ SENDS_OLD_TRADES = True
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
 HEARTBEATS = okx.HEARTBEATS
-QUOTES = "quotes"
 _CHANNELS = {"trades": "trades", "tickers": "ticker", "candle1m": "candles", "bbo-tbt": "quotes"}
 _SIZES = {"BTC": 0.01, "ETH": 0.1, "DOGE": 1000.0}  # of a contract, in base currency; 1 of the others
 

@@ -90,9 +90,7 @@ async def test_the_days_figures_over_rest_are_in_quote_currency(name: str) -> No
             await session.close()
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), [("okx_swap", "bybit_swap"), ("bybit_swap", "binance_swap"), ("okx", "binance_swap")]
-)
+@pytest.mark.parametrize(("first", "second"), [("okx_swap", "bybit_swap"), ("okx", "binance_swap")])
 async def test_another_venues_swap_takes_over_under_the_same_coin(first: str, second: str, tmp_path: Path) -> None:
     """Also where spot went before, which is another market: every tick names the venue that made its price."""
     async with AsyncExitStack() as stack:

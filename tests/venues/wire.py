@@ -79,7 +79,9 @@ class Script(Protocol):
 def names() -> list[str]:
     """The venues that have a script: every module here but the harness itself."""
     modules = {module.name for module in iter_modules([str(Path(__file__).parent)])}
-    return sorted(modules - {"contract", "market", "wire"} - {name for name in modules if name.startswith("test_")})
+    return sorted(
+        modules - {"conftest", "contract", "market", "wire"} - {name for name in modules if name.startswith("test_")}
+    )
 
 
 def script(name: str) -> Script:
