@@ -17,7 +17,7 @@ async def newest(fetch: Page, limit: int, most: int, length: int) -> list[Any]:
     rows = _by_time(await fetch(None, min(limit, most)))
     while rows and len(rows) < limit:
         first = min(rows)
-        page = _by_time(await fetch(first - most * length, most))
+        page = _by_time(await fetch(max(0, first - most * length), most))  # a page of months begins before 1970
         older = {opened: row for opened, row in page.items() if opened < first}
         if not older:
             break

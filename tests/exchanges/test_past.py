@@ -24,6 +24,7 @@ class Record:
     async def page(self, since: int | None, limit: int) -> Sequence[Any]:
         self.asked += 1
         assert limit <= self.most
+        assert since is None or since >= 0  # what venues refuse
         if since is None or self.stubborn:
             return self.rows[-limit:]
         return [row for row in self.rows if row[0] >= since][:limit]
