@@ -126,6 +126,7 @@ class Session:
         for coin in gone:
             self._figures.pop(coin, None)
         self._told_missing -= gone
+        self.missing = [coin for coin in self.missing if coin.symbol not in gone]
 
     def drop(self, reason: str) -> None:
         """End the connections that are carried, if there are any: ``carry`` raises Disconnected."""
@@ -328,8 +329,10 @@ class Session:
         link.intake.close()
         link.running.cancel()
         self._dismiss(_ended(link.running, link.stream.close()))
-        gone = {symbol for coin, symbol in link.markets.items() if coin not in self._known()}
-        self.bars.forget(gone - set(self._markets.values()))  # one may go on as another coin
+        known = self._known()
+        carried = {symbol for other in self._links() if other is not link for symbol in other.markets.values()}
+        carried |= set(self._markets.values())  # a market may go on as another coin
+        self.bars.forget({symbol for coin, symbol in link.markets.items() if coin not in known} - carried)
 
     def fits(self, markets: Mapping[str, str]) -> bool:
         """See Host."""
@@ -479,7 +482,8 @@ class Session:
         except (VenueError, TimeoutError) as error:
             logger.warning("{}: no 24 h figures by REST: {}", self.name, error or "no answer in time")
             return
-        for ticker in tickers:
+        known = self._known()  # a coin that was removed meanwhile must not find them when it is added again
+        for ticker in (ticker for ticker in tickers if ticker.coin in known):
             self._figured.add(ticker.coin)
             self._figures[ticker.coin] = ticker
 

@@ -124,8 +124,9 @@ class Supervisor:
         for session in self._sessions.values():
             session.forget(coins)
         self._watchdog.forget(coins)
-        if self._stray_supervisor is not None:
-            self._stray_supervisor.forget(coins)
+        if (strays := self._stray_supervisor) is not None:
+            strays.forget(coins)
+            self._carry_strays([coin for coin in strays.carried if coin.symbol not in coins])
         self._renew()
 
     @property
@@ -228,14 +229,11 @@ class Supervisor:
             self._stray_coins = []
         if missing == self._stray_coins:
             return
-        before, self._stray_coins = self._stray_coins, missing
-        if before and missing and self._stray_supervisor is not None and self._stray_order == others:
-            self._stray_supervisor.change(active.missing)  # those that stay are not disturbed
+        if self._stray_coins and missing and self._stray_order == others:
+            self._carry_strays(active.missing)
             return
-        if self._strays is not None:
-            self._strays.cancel()
-            self._dismiss_task(self._strays)
-            self._strays = self._stray_supervisor = None
+        self._carry_strays([])
+        self._stray_coins = missing
         if missing and others:
             self._stray_order = others
             wanted = replace(self._wanted, coins=list(active.missing))
@@ -251,6 +249,21 @@ class Supervisor:
                 since=self._since,
             )
             self._strays = asyncio.create_task(supervisor.run(), name=f"market feed for {', '.join(missing)}")
+
+    def _carry_strays(self, coins: Sequence[CoinConfig]) -> None:
+        """Carry these strays and no others; those that stay are not disturbed."""
+        self._stray_coins = [coin.symbol for coin in coins]
+        if coins and self._stray_supervisor is not None:
+            self._stray_supervisor.change(coins)
+        elif self._strays is not None:
+            self._strays.cancel()
+            self._dismiss_task(self._strays)
+            self._strays = self._stray_supervisor = None
+
+    @property
+    def carried(self) -> Sequence[CoinConfig]:
+        """The coins that are wanted of it."""
+        return self._wanted.coins
 
     def change(self, coins: Iterable[CoinConfig]) -> None:
         """Carry these coins and no others."""

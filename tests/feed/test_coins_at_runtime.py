@@ -192,6 +192,24 @@ async def test_a_coin_may_go_on_under_its_other_name(feed: MarketFeed, venue: Ve
     assert "bad_frame" not in got.events
 
 
+async def test_a_coin_that_is_added_again_while_its_connection_is_replaced_has_its_bars(
+    feed: MarketFeed, venue: Venue, got: Recorder
+) -> None:
+    await feed.add_coins("SOL")
+    await feed.connect()
+    await got.until(lambda: bool(got.ids("SOL")))
+    feed.subscribe_quotes(lambda quote: None)  # which needs another connection
+    await until(lambda: bool(venue.connections) and len(venue.connections[-1].subscriptions) == 3 * (STREAMS + 1))
+    await feed.remove_coins("SOL")
+    await until(lambda: len(venue.connections) == 1)
+    await venue.trade("SOL")
+    await feed.add_coins("SOL")
+    before = len(got.candles)
+    await venue.trade("SOL")
+    await got.until(lambda: any(candle.coin == "SOL" for candle in got.candles[before:]))
+    assert "bad_frame" not in got.events
+
+
 async def test_coins_may_change_before_connect_and_after_disconnect(feed: MarketFeed, venue: Venue) -> None:
     await feed.add_coins("SOL")
     await feed.remove_coins("ETH")
@@ -299,3 +317,26 @@ async def test_a_coin_that_only_another_venue_lists_comes_from_there() -> None:
             seen = len(got.ids("XRP"))
             await got.until(lambda: len(got.ids("XRP")) > seen)
             assert len(second["bybit"].dials) == 1
+
+
+async def test_nothing_comes_of_a_coin_that_was_removed_from_another_venue() -> None:
+    """Also while the feed's own venue takes its time over what else has changed."""
+    async with (
+        Simulator(venues=("binance",), rate=60, coins=["BTC", "ETH"]) as first,
+        Simulator(venues=("bybit",), rate=60, coins=["BTC", "SOL", "XRP"]) as second,
+    ):
+        feed = MarketFeed(settings=settings_for(first, second, coins=["BTC"]))
+        got = Recorder(feed)
+        async with feed:
+            await feed.add_coins(["SOL", "XRP"])
+            await got.until(lambda: bool(got.ids("SOL")) and bool(got.ids("XRP")))
+            with first["binance"].slow_rest(3):
+                adding = asyncio.create_task(feed.add_coins("ETH"))
+                await until(lambda: len(feed.coin_configs) == 4)
+                await feed.remove_coins("SOL")
+                kept = coins_of(got).count("SOL")
+                while not adding.done():
+                    await second["bybit"].trade("SOL")
+                    await asyncio.wait({adding}, timeout=0.05)
+            assert coins_of(got).count("SOL") == kept
+            assert feed.get_price("SOL") is None
