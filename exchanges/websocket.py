@@ -11,6 +11,7 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import Callable
+from typing import Self
 
 import aiohttp
 import picows
@@ -54,7 +55,7 @@ class Connection(picows.WSListener):
         self._ended = asyncio.Event()  # no more frames will come
         self._ending: asyncio.Task[None] | None = None
         self._taken = 0  # bytes that this turn of the loop has brought
-        self._late: deque[_Late] = deque()  # what is left of them for the next turns
+        self._late: deque[_Late | str] = deque()  # what is left of them for the next turns: texts, and other frames
 
     def __repr__(self) -> str:
         return f"<Connection over picows, {'closed' if self._closed else 'open'}>"
@@ -82,23 +83,40 @@ class Connection(picows.WSListener):
             self._loop.call_soon(self._next_turn)
         self._taken += frame.payload_size + FRAME
         if self._taken > TURN:
-            self._put_off(_Late(frame))
+            self._put_off(frame)
         else:
             self._take(frame)
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         while self._late:
-            self._take(self._late.popleft())
+            self._take_late(self._late.popleft())
         told = self._ended.is_set()
         self._ended.set()
         self._ending = self._loop.create_task(self._lost(told))
 
     # --- fairness: picows reads as much at once as the kernel holds, and that is megabytes in a burst -----------------
 
-    def _put_off(self, frame: _Late) -> None:
+    def _put_off(self, frame: picows.WSFrame) -> None:
         if not self._late:
             self._transport.underlying_transport.pause_reading()
-        self._late.append(frame)
+        late: _Late | str
+        try:
+            plain = frame.msg_type == picows.WSMsgType.TEXT and frame.fin and not frame.rsv1
+            late = frame.get_payload_as_utf8_text() if plain else _Late(frame)
+        except UnicodeDecodeError:
+            late = _Late(frame)
+        self._late.append(late)
+
+    def _take_late(self, late: _Late | str) -> int:
+        """Take what was put off; returns its size."""
+        if not isinstance(late, str):
+            self._take(late)
+            return late.payload_size
+        if (offer := self._offer) is None or self._handle is None:
+            self._read(_Late.of(late))
+        elif len(late) <= CONTROL or not offer(late):
+            self._handle(WSMessage(WSMsgType.TEXT, late, None))
+        return len(late)
 
     def _next_turn(self) -> None:
         """Hand over what was put off, a part in each turn of the loop; then read on."""
@@ -107,8 +125,7 @@ class Connection(picows.WSListener):
             return
         taken = 0
         while self._late and taken <= TURN:
-            taken += self._late[0].payload_size + FRAME
-            self._take(self._late.popleft())
+            taken += self._take_late(self._late.popleft()) + FRAME
         self._loop.call_soon(self._next_turn)
         if not self._late and not self._transport.is_disconnected:
             self._transport.underlying_transport.resume_reading()
@@ -256,9 +273,18 @@ class _Late:
     __slots__ = ("_payload", "fin", "msg_type", "payload_size", "rsv1")
 
     def __init__(self, frame: picows.WSFrame) -> None:
-        self.msg_type, self.fin, self.rsv1 = frame.msg_type, frame.fin, frame.rsv1
-        self.payload_size = frame.payload_size
-        self._payload = frame.get_payload_as_bytes()
+        self._say(frame.msg_type, bool(frame.fin), bool(frame.rsv1), frame.get_payload_as_bytes())
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """The frame of a whole, uncompressed text."""
+        late = cls.__new__(cls)
+        late._say(picows.WSMsgType.TEXT, True, False, text.encode())
+        return late
+
+    def _say(self, msg_type: picows.WSMsgType, fin: bool, rsv1: bool, payload: bytes) -> None:
+        self.msg_type, self.fin, self.rsv1, self._payload = msg_type, fin, rsv1, payload
+        self.payload_size = len(payload)
 
     def get_payload_as_bytes(self) -> bytes:
         return self._payload
