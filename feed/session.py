@@ -159,6 +159,7 @@ class Session:
         """The feed ends: what waits goes out, and nothing is fetched any more."""
         if self.delivering:
             self.tape.flush()
+        self.demote()  # what a connection still brings while it ends starts no fetch
         self.tape.close()
         return self.bars.end()
 

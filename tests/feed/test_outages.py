@@ -236,6 +236,22 @@ async def test_the_successor_of_a_connection_waits_for_its_turn_too(binance: Sim
         assert "disconnected" not in got.events
 
 
+async def test_a_gap_that_is_seen_while_the_feed_ends_is_not_fetched(binance: Simulator) -> None:
+    """The venue closes at the same time: a fetch would meet one without markets."""
+    feed = MarketFeed(["BTC"], settings=settings_for(binance))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: bool(got.trades))
+        assert feed._supervisor is not None
+        session = feed._supervisor._sessions["binance"]
+        (link,) = session._links()
+        closing = session.close()
+        last = got.trades[-1]
+        link.intake.on_trade(replace(last, trade_id=str(int(last.trade_id) + 1000)))
+        assert not any(task.get_name().startswith("backfill") for task in asyncio.all_tasks())
+        await closing
+
+
 async def test_a_gap_by_time_is_fetched_back_to_its_beginning(binance: Simulator, bybit: Simulator) -> None:
     """All venues were down for long: what the next one traded since is more than a page, but it can be had by id."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
