@@ -142,7 +142,10 @@ class Sessions(Disturbances):
         if isinstance(entry, web.Response):
             return entry
         response = web.WebSocketResponse(autoping=False, autoclose=False, compress=False)
-        await response.prepare(request)
+        try:
+            await response.prepare(request)
+        except ConnectionResetError:  # the client has given up meanwhile: whatever is answered now goes nowhere
+            return web.Response()
         transport = request.transport
         if transport is None:
             return response

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Any
 
 import aiohttp
@@ -173,3 +175,21 @@ async def test_a_notice_that_bybit_does_not_know_is_refused_by_the_control_inter
         async with session.post(f"{sim.rest_url}/simulator/faults", json={"fault": "shutdown-notice"}) as response:
             assert response.status == 400
         assert await status_of(sim, "/simulator/nope") == 404
+
+
+UPGRADE = (
+    b"GET /ws/btcusdt@trade HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+async def test_a_client_that_gives_up_during_the_upgrade_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """It asked and hung up before the simulator's turn came: nobody is to blame, and nothing is logged as an error."""
+    async with Simulator(rate=0) as sim:
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", sim.port)) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # hang up by a reset
+                client.sendall(UPGRADE)
+                await asyncio.sleep(0)
+        await until(lambda: not sim["binance"].connections and len(sim["binance"].dials) > 0)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
