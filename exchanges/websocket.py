@@ -22,7 +22,7 @@ Offer = Callable[[str], bool]
 
 CONTROL = 125  # bytes that the payload of a ping, pong or close frame has at most: RFC 6455, 5.5
 LOST = 1006  # the code of an end without a close frame
-TURN = 131_072  # bytes that are handed over before the loop gets its turn: at most 1,000 frames
+TURN = 131_072  # bytes that are handed over before the loop gets its turn, where more was read at once
 FRAME = 128  # bytes that a frame counts beside its payload: a short one, or one that is compressed, costs as much
 CLOSE_WITHIN = 10.0  # seconds for the peer to answer a close frame, as with aiohttp
 
@@ -54,8 +54,7 @@ class Connection(picows.WSListener):
         self._closed = False
         self._ended = asyncio.Event()  # no more frames will come
         self._ending: asyncio.Task[None] | None = None
-        self._taken = 0  # bytes that this turn of the loop has brought
-        self._late: deque[_Late | str] = deque()  # what is left of them for the next turns: texts, and other frames
+        self._late: deque[_Late | str] = deque()  # what waits for the next turns of the loop: texts, and other frames
 
     def __repr__(self) -> str:
         return f"<Connection over picows, {'closed' if self._closed else 'open'}>"
@@ -79,61 +78,9 @@ class Connection(picows.WSListener):
         self._loop = asyncio.get_running_loop()
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        if not self._taken:
-            self._loop.call_soon(self._next_turn)
-        self._taken += frame.payload_size + FRAME
-        if self._taken > TURN:
+        if self._late or frame.tail_size > TURN:
             self._put_off(frame)
-        else:
-            self._take(frame)
-
-    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
-        while self._late:
-            self._take_late(self._late.popleft())
-        told = self._ended.is_set()
-        self._ended.set()
-        self._ending = self._loop.create_task(self._lost(told))
-
-    # --- fairness: picows reads as much at once as the kernel holds, and that is megabytes in a burst -----------------
-
-    def _put_off(self, frame: picows.WSFrame) -> None:
-        if not self._late:
-            self._transport.underlying_transport.pause_reading()
-        late: _Late | str
-        try:
-            plain = frame.msg_type == picows.WSMsgType.TEXT and frame.fin and not frame.rsv1
-            late = frame.get_payload_as_utf8_text() if plain else _Late(frame)
-        except UnicodeDecodeError:
-            late = _Late(frame)
-        self._late.append(late)
-
-    def _take_late(self, late: _Late | str) -> int:
-        """Take what was put off; returns its size."""
-        if not isinstance(late, str):
-            self._take(late)
-            return late.payload_size
-        if (offer := self._offer) is None or self._handle is None:
-            self._read(_Late.of(late))
-        elif len(late) <= CONTROL or not offer(late):
-            self._handle(WSMessage(WSMsgType.TEXT, late, None))
-        return len(late)
-
-    def _next_turn(self) -> None:
-        """Hand over what was put off, a part in each turn of the loop; then read on."""
-        if not self._late:
-            self._taken = 0
             return
-        taken = 0
-        while self._late and taken <= TURN:
-            taken += self._take_late(self._late.popleft()) + FRAME
-        self._loop.call_soon(self._next_turn)
-        if not self._late and not self._transport.is_disconnected:
-            self._transport.underlying_transport.resume_reading()
-
-    # --- reading ------------------------------------------------------------------------------------------------------
-
-    def _take(self, frame: picows.WSFrame | _Late) -> None:
-        """A frame, in its turn."""
         offer = self._offer
         # asking for the type costs more than all this, and what is longer than a control frame is none
         if offer is None or frame.payload_size <= CONTROL or not frame.fin:
@@ -150,6 +97,52 @@ class Connection(picows.WSListener):
             self._handle(WSMessage(WSMsgType.TEXT, text, None))
         else:
             self._read(frame)
+
+    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
+        while self._late:
+            self._take_late(self._late.popleft())
+        told = self._ended.is_set()
+        self._ended.set()
+        self._ending = self._loop.create_task(self._lost(told))
+
+    # --- fairness: picows reads as much at once as the kernel holds, and that is megabytes in a burst -----------------
+
+    def _put_off(self, frame: picows.WSFrame) -> None:
+        if not self._late:
+            self._transport.underlying_transport.pause_reading()
+            self._loop.call_soon(self._next_turn)
+        late: _Late | str
+        try:
+            plain = frame.msg_type == picows.WSMsgType.TEXT and frame.fin and not frame.rsv1
+            late = frame.get_payload_as_utf8_text() if plain else _Late(frame)
+        except UnicodeDecodeError:
+            late = _Late(frame)
+        self._late.append(late)
+
+    def _next_turn(self) -> None:
+        """Hand over what was put off, a part in each turn of the loop; then read on."""
+        if not self._late:
+            return  # the connection has ended meanwhile
+        taken = 0
+        while self._late and taken <= TURN:
+            taken += self._take_late(self._late.popleft()) + FRAME
+        if self._late:
+            self._loop.call_soon(self._next_turn)
+        elif not self._transport.is_disconnected:
+            self._transport.underlying_transport.resume_reading()
+
+    def _take_late(self, late: _Late | str) -> int:
+        """Take what was put off; returns its size."""
+        if not isinstance(late, str):
+            self._read(late)
+            return late.payload_size
+        if (offer := self._offer) is None or self._handle is None:
+            self._read(_Late.of(late))
+        elif len(late) <= CONTROL or not offer(late):
+            self._handle(WSMessage(WSMsgType.TEXT, late, None))
+        return len(late)
+
+    # --- reading ------------------------------------------------------------------------------------------------------
 
     def _read(self, frame: picows.WSFrame | _Late) -> None:
         """Any frame."""
@@ -288,9 +281,6 @@ class _Late:
 
     def get_payload_as_bytes(self) -> bytes:
         return self._payload
-
-    def get_payload_as_utf8_text(self) -> str:
-        return self._payload.decode()
 
 
 def _ignore(message: WSMessage) -> None:
