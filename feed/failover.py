@@ -156,6 +156,7 @@ class _Record:
     """What is remembered of a venue while others are active."""
 
     shut_until: float = -inf  # it said no
+    refused_until: float = -inf  # it said so to what was asked for
     trial_at: float = -inf  # not before
     failures: int = 0  # trials and returns that failed, since it last did well
     relapses: int = 0  # returns alone
@@ -254,7 +255,15 @@ class Failover:
 
     def refused(self, venue: str, reason: str, now: float) -> list[Decision]:
         """This venue does not do what is asked for, e.g. lists none of the coins."""
+        self._records[venue].refused_until = now + self._refused_cooldown
         return self._said_no(venue, now, reason, self._refused_cooldown)
+
+    def asked_anew(self, now: float) -> list[Decision]:
+        """Something else is asked for: that a venue refused what was asked before says nothing any more."""
+        for record in self._records.values():
+            if record.shut_until <= record.refused_until:
+                record.shut_until = min(record.shut_until, now)
+        return self.tick(now)
 
     def put_off(self, venue: str, seconds: float, reason: str, now: float) -> list[Decision]:
         """This venue wants to be left alone for longer than the feed may be silent."""

@@ -142,6 +142,8 @@ class Supervisor:
     def _renew(self) -> None:
         for session in self._sessions.values():
             session.renew()
+        now = self._desk.clock.monotonic()
+        self._carry_out(self._policy.asked_anew(now), now)
         if self._stray_supervisor is not None:
             self._stray_supervisor.renew()
 

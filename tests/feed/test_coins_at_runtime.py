@@ -210,6 +210,20 @@ async def test_a_coin_that_is_added_again_while_its_connection_is_replaced_has_i
     assert "bad_frame" not in got.events
 
 
+async def test_a_venue_that_refused_all_is_asked_again_for_what_is_added(
+    feed: MarketFeed, venue: Venue, got: Recorder
+) -> None:
+    """Only a coin that it does not list was left: its refusal says nothing of the next one."""
+    await connected(feed, venue)
+    await feed.add_coins("NOSUCH")
+    await feed.remove_coins(["BTC", "ETH"])
+    venue.cut()
+    await got.until_event("exhausted")
+    venue.rate = 50
+    await feed.add_coins("SOL")
+    await got.until(lambda: any(tick.coin == "SOL" for tick in got.prices))
+
+
 async def test_coins_may_change_before_connect_and_after_disconnect(feed: MarketFeed, venue: Venue) -> None:
     await feed.add_coins("SOL")
     await feed.remove_coins("ETH")

@@ -486,3 +486,13 @@ def test_a_flapping_primary_causes_at_most_eight_switches_in_any_hour(
 def test_an_order_that_makes_no_sense_is_refused(venues: list[str]) -> None:
     with pytest.raises(ValueError, match="allowed is one or more, each once"):
         policy(venues)
+
+
+def test_a_refusal_is_of_what_was_asked_for_and_a_block_of_all() -> None:
+    """When something else is asked for, a venue that refused is asked again at once, one that blocks is not."""
+    one = policy(["bybit", "binance"])
+    one.blocked("bybit", 451, 0.0)
+    assert isinstance(one.refused("binance", "does not list XYZ", 1.0)[-1], Exhausted)
+    assert one.asked_anew(2.0) == [Retry("binance")]
+    assert isinstance(one.blocked("binance", 403, 3.0)[-1], Exhausted)
+    assert one.asked_anew(4.0) == []
