@@ -45,9 +45,9 @@ class Desk:
         """A trade that had to wait for its place in the order."""
         self.dispatcher.publish("trades", trade.coin, trade)
 
-    def on_ticker(self, ticker: Ticker) -> None:
-        now = self.clock.monotonic()
-        tick = self.prices[ticker.coin].on_ticker(ticker, now)
+    def on_ticker(self, ticker: Ticker, waited: float = 0.0) -> None:
+        """A ticker that was read ``waited`` seconds ago."""
+        tick = self.prices[ticker.coin].on_ticker(ticker, self.clock.monotonic() - waited)
         if tick is not None:
             self.dispatcher.publish("prices", ticker.coin, tick)
 
@@ -191,8 +191,8 @@ class Intake:
         """A ticker over REST, no sign of life: it tells its coin's day, and the price where it says of which moment."""
         if ticker.coin in self.gone:
             return
-        if self.delivering and ticker.timestamp:
-            self._desk.on_ticker(ticker)
+        if self.delivering and ticker.timestamp:  # it may have waited for the dial
+            self._desk.on_ticker(ticker, max(0.0, self._desk.clock.now() - ticker.received_at / 1e9))
         elif self.delivering:  # how old the price is by now nobody knows
             self._desk.prices[ticker.coin].learn(ticker)
         elif self._open:

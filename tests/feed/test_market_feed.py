@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from exchanges.events import Ticker
 from exchanges.simulator import Simulator, Venue
 from feed import FeedError, FeedState, MarketFeed, NoExchangeAvailable, SettingsError, StaleDataError, TradeEvent
 from feed.settings import Connection, ExchangeConfig, Staleness
@@ -91,6 +93,17 @@ async def test_a_summary_over_rest_prices_a_coin_only_where_it_says_when(simulat
         tick = feed.get_price("ETH")
         assert tick is not None
         assert tick.volume_24h > 0
+
+
+async def test_a_summary_that_waited_for_the_dial_is_as_old_as_its_reading(feed: MarketFeed, venue: Venue) -> None:
+    await connected(feed, venue)
+    assert feed._supervisor is not None
+    (link,) = feed._supervisor._sessions[venue.name]._links()
+    now = time.time_ns()
+    link.intake.on_figures(Ticker("ETH", 1.0, now // 1_000_000, exchange=venue.name, received_at=now - 10 * 10**9))
+    assert feed.require_fresh("ETH", max_age=60).price == 1.0
+    with pytest.raises(StaleDataError):
+        feed.require_fresh("ETH", max_age=5)
 
 
 async def test_the_first_tick_of_a_coin_has_its_24_h_figures(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
