@@ -1,8 +1,8 @@
 """A WebSocket over picows, with the surface that ccxt's client uses of aiohttp's.
 
 Needs the extra ``[fast]``. A frame goes from the read buffer to its handler in the same turn of the loop, with no task,
-future or queue between them: what is not read stays in the kernel, and the venue's TCP waits. What it tells are
-aiohttp's messages and errors, because ccxt's client and the adapter know those.
+future or queue between them; a read of more than TURN bytes is handed over in parts, one per turn, and meanwhile the
+venue's TCP waits. What it tells are aiohttp's messages and errors, because ccxt's client and the adapter know those.
 """
 
 from __future__ import annotations
