@@ -21,23 +21,6 @@ async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
         yield simulator
 
 
-@pytest.fixture
-def venue(simulator: Simulator) -> Venue:
-    return next(iter(simulator.venues.values()))
-
-
-@pytest.fixture
-async def feed(simulator: Simulator) -> AsyncIterator[MarketFeed]:
-    feed = MarketFeed(settings=settings_for(simulator))
-    yield feed
-    await feed.disconnect()
-
-
-@pytest.fixture
-def got(feed: MarketFeed) -> Recorder:
-    return Recorder(feed)
-
-
 async def connected(feed: MarketFeed, venue: Venue) -> None:
     await feed.connect()
     await until(lambda: len({s for c in venue.connections for s in c.subscriptions}) == 2 * STREAMS)

@@ -21,18 +21,6 @@ async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
         yield simulator
 
 
-@pytest.fixture
-def venue(simulator: Simulator) -> Venue:
-    return next(iter(simulator.venues.values()))
-
-
-@pytest.fixture
-async def feed(simulator: Simulator) -> AsyncIterator[MarketFeed]:
-    feed = MarketFeed(settings=settings_for(simulator))
-    yield feed
-    await feed.disconnect()
-
-
 def values(candle: Candle) -> tuple[float, ...]:
     return candle.timestamp, candle.open, candle.high, candle.low, candle.close
 

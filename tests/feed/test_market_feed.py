@@ -23,23 +23,6 @@ async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
         yield simulator
 
 
-@pytest.fixture
-def venue(simulator: Simulator) -> Venue:
-    return next(iter(simulator.venues.values()))
-
-
-@pytest.fixture
-async def feed(simulator: Simulator) -> AsyncIterator[MarketFeed]:
-    feed = MarketFeed(settings=settings_for(simulator))
-    yield feed
-    await feed.disconnect()
-
-
-@pytest.fixture
-def got(feed: MarketFeed) -> Recorder:
-    return Recorder(feed)
-
-
 async def connected(feed: MarketFeed, venue: Venue) -> None:
     """Connect, and return when the one trade that it takes for data to flow has arrived."""
     arrived = asyncio.Event()

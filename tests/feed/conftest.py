@@ -1,0 +1,28 @@
+"""The feed on the one venue of a module's own ``simulator`` fixture."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from exchanges.simulator import Simulator, Venue
+from feed import MarketFeed
+from tests.support import Recorder, settings_for
+
+
+@pytest.fixture
+def venue(simulator: Simulator) -> Venue:
+    return next(iter(simulator.venues.values()))
+
+
+@pytest.fixture
+async def feed(simulator: Simulator) -> AsyncIterator[MarketFeed]:
+    feed = MarketFeed(settings=settings_for(simulator))
+    yield feed
+    await feed.disconnect()
+
+
+@pytest.fixture
+def got(feed: MarketFeed) -> Recorder:
+    return Recorder(feed)
