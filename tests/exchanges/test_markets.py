@@ -19,7 +19,7 @@ from exchanges.bars import Bars
 from exchanges.errors import Disconnected, Refused, VenueError
 from exchanges.market_cache import AGED, VARIABLE, MarketCache
 from exchanges.simulator import Simulator
-from tests.benchmarks.hotpath import pointed
+from tests.addresses import pointed
 from tests.exchanges.support import opened, streaming
 
 COINS = ("BTC", "ETH", "SOL/USDC")

@@ -7,18 +7,9 @@ from typing import Any
 
 import ccxt.pro
 
-from exchanges.fence import redirect
+from tests.addresses import pointed
 
-from .tally import Place, begin, take
-
-
-def pointed(urls: Any, place: Place) -> Any:
-    """ccxt's table of addresses with every scheme and host replaced."""
-    if isinstance(urls, dict):
-        return {key: pointed(each, place) for key, each in urls.items()}
-    if not isinstance(urls, str):
-        return urls
-    return redirect(urls, place.ws_url if urls.startswith("ws") else place.rest_url)
+from .tally import begin, take
 
 
 async def loop(exchange: Any, symbol: str) -> None:
@@ -31,7 +22,7 @@ async def main() -> None:
     place = begin()
     exchange = getattr(ccxt.pro, place.venue)({"options": {"fetchMarkets": {"types": ["spot"]}}})
     exchange.has["fetchCurrencies"] = False
-    exchange.urls = pointed(exchange.urls, place)
+    exchange.urls = pointed(exchange.urls, place.rest_url, place.ws_url)
     await exchange.load_markets()
     await asyncio.gather(*(loop(exchange, f"{coin}/USDT") for coin in place.coins))
 

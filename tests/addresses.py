@@ -1,0 +1,14 @@
+"""Plain ccxt on a loopback venue: what tests and benchmarks hold the feed against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exchanges.fence import redirect
+
+
+def pointed(urls: Any, rest_url: str, ws_url: str) -> Any:
+    """ccxt's table of addresses with every scheme and host replaced."""
+    if isinstance(urls, dict):
+        return {key: pointed(each, rest_url, ws_url) for key, each in urls.items()}
+    return redirect(urls, ws_url if urls.startswith("ws") else rest_url) if isinstance(urls, str) else urls
