@@ -1,8 +1,9 @@
 """The hottest frames, straight from the text of the WebSocket message into events, in front of ccxt's own handler.
 
-A frame is taken whole or not at all: what is not exactly as the tables below say, down to an unknown field, a value
-that :mod:`exchanges.normalize` would drop or a figure that ccxt would have to work out, goes to ccxt unchanged. So
-ccxt stays the reference, and what comes out here equals its result field by field (tests/exchanges/test_hotpath.py).
+A frame is taken whole or not at all: what is not exactly as its venue's table says (``binance_frames``,
+``bybit_frames``), down to an unknown field, a value that :mod:`exchanges.normalize` would drop or a figure that ccxt
+would have to work out, goes to ccxt unchanged. So ccxt stays the reference, and what comes out here equals its result
+field by field (tests/exchanges/test_hotpath.py).
 
 The decoders are lax: a float may stand in a string. msgspec reads such a string by JSON's grammar for numbers, where
 Python's ``float``, which ccxt calls, also takes " 1", "+1" and "1_000"; those frames go to ccxt. Fields that are
@@ -14,17 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import inf
-from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Protocol
 
-from msgspec import Meta, MsgspecError, Struct, json
+from msgspec import MsgspecError, json
 
 from exchanges import normalize
 from exchanges.events import Quote, Ticker, TradeEvent
 
 Event = TradeEvent | Ticker | Quote
-
-_new = object.__new__
 
 
 class Reading(Protocol):
@@ -181,227 +179,16 @@ def unambiguous(markets_by_id: Mapping[str, Sequence[Any]], wanted: Mapping[str,
     }
 
 
-def _whole(ticker: Ticker | None) -> Ticker | None:
+def whole(ticker: Ticker | None) -> Ticker | None:
     """``ticker`` when it has its day's figures from the venue; ccxt works out what is missing."""
     return None if ticker is None or ticker.volume_24h is None or ticker.change_24h is None else ticker
 
 
-# --- Binance spot: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams -----------------------
-
-
-_Positive = Annotated[float, Meta(gt=0.0, lt=normalize.ABSURD)]
-_Time = Annotated[int, Meta(ge=normalize.EARLIEST)]
-
-
-class _BinanceTrade(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    e: Literal["trade"]
-    E: Any = None
-    s: str
-    t: Any
-    p: _Positive
-    q: _Positive
-    b: Any = None  # not sent any more since 2024
-    a: Any = None
-    T: _Time
-    m: Any
-    M: Any = None
-
-    def event(self, scene: Scene, received_at: int) -> TradeEvent | None:
-        try:
-            coin = scene.coins[self.s]
-        except KeyError:
-            return None
-        number, maker, timestamp = self.t, self.m, self.T
-        if (
-            (maker is not True and maker is not False)
-            or (type(number) is not int or not 0 <= number <= _LARGEST)
-            or (timestamp > scene.latest and scene.ahead(timestamp))
-        ):
-            return None
-        # as TradeEvent(...) does it, in half of the time
-        trade = _new(TradeEvent)
-        trade.coin = coin
-        trade.price = self.p
-        trade.quantity = self.q
-        trade.is_buyer_maker = maker
-        trade.timestamp = timestamp
-        trade.exchange = scene.exchange
-        trade.trade_id = f"{number}"
-        trade.received_at = received_at
-        trade.backfilled = False
-        return trade
-
-
-class _BinanceTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    e: Literal["24hrTicker"]
-    E: Any = None
-    s: str
-    p: Any = None
-    P: float
-    w: float
-    x: Any = None
-    c: float
-    Q: Any = None
-    b: float
-    B: float
-    a: float
-    A: float
-    o: float
-    h: Any = None
-    l: Any = None  # noqa: E741 - the venue's name for the day's low
-    v: Any = None
-    q: float
-    O: Any = None  # noqa: E741 - the venue's name for the day's beginning
-    C: int
-    F: Any = None
-    L: Any = None
-    n: Any = None
-
-    def event(self, scene: Scene, received_at: int) -> Ticker | None:
-        coin = scene.coins.get(self.s)
-        # a change of "0.000" is rounded: ccxt works it out from the open
-        if coin is None or not self.P or not 0.0 < self.o < inf:
-            return None
-        row = {
-            "last": self.c, "timestamp": self.C, "quoteVolume": self.q, "percentage": self.P,
-            "bid": self.b, "bidVolume": self.B, "ask": self.a, "askVolume": self.A,
-        }  # fmt: skip
-        return _whole(normalize.ticker(row, coin, scene.exchange, received_at))
-
-
-class _BinanceBook(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    u: Any = None
-    s: str
-    b: float
-    B: float
-    a: float
-    A: float
-
-    def event(self, scene: Scene, received_at: int) -> Quote | None:
-        coin = scene.coins.get(self.s)
-        if coin is None:
-            return None
-        row = {"bid": self.b, "bidVolume": self.B, "ask": self.a, "askVolume": self.A}
-        return normalize.quote(row, coin, scene.exchange, received_at)
-
-
-_Payload = TypeVar("_Payload", bound=Frame)
-
-
-class _Combined(Struct, Generic[_Payload], forbid_unknown_fields=True, gc=False):
-    """A frame of the combined endpoint."""
-
-    stream: str
-    data: _Payload
-
-    def event(self, scene: Scene, received_at: int) -> Event | None:
-        return self.data.event(scene, received_at)
-
-
-# --- Bybit v5 spot: https://bybit-exchange.github.io/docs/v5/websocket/public/trade and .../ticker --------------------
-
-
-class _BybitRow(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    i: str
-    T: int
-    p: float
-    v: float
-    S: str
-    s: str
-    L: Any = None
-    BT: Any = None
-    RPI: Any = None
-    seq: Any = None
-
-
-class _BybitTrades(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    topic: str
-    ts: Any = None
-    type: Any = None
-    data: list[_BybitRow]
-
-    def events(self, scene: Scene, received_at: int) -> Sequence[TradeEvent]:
-        channel, _, market_id = self.topic.partition(".")
-        coin = scene.coins.get(market_id)
-        if coin is None or channel != "publicTrade":
-            return ()
-        trades = []
-        sound = normalize.sound_trade
-        for row in self.data:
-            sold = _SOLD.get(row.S)
-            if sold is None or not row.i or row.s != market_id:
-                return ()
-            trade = sound(coin, row.p, row.v, sold, row.T, scene.exchange, row.i, received_at)
-            if trade is None:
-                return ()
-            trades.append(trade)
-        return trades
-
-
-class _BybitDay(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    symbol: str
-    lastPrice: float
-    highPrice24h: Any = None
-    lowPrice24h: Any = None
-    prevPrice24h: float
-    volume24h: float
-    turnover24h: float
-    # a fraction, to be turned into percent exactly, as ccxt does
-    price24hPcnt: Annotated[str, Meta(pattern=r"\A-?[0-9]{1,9}(\.[0-9]{1,18})?\Z")]
-    usdIndexPrice: Any = None
-
-
-class _BybitTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    topic: str
-    ts: int
-    type: str
-    cs: Any = None
-    data: _BybitDay
-
-    def event(self, scene: Scene, received_at: int) -> Ticker | None:
-        day = self.data
-        coin = scene.coins.get(day.symbol)
-        if coin is None or self.type != "snapshot" or self.topic != f"tickers.{day.symbol}":
-            return None
-        percent = float(f"{day.price24hPcnt}e2")
-        # a change of zero may be rounded: ccxt works it out from the open
-        if not percent or not 0.0 < day.prevPrice24h < inf or not 0.0 <= day.volume24h < inf:
-            return None
-        row = {
-            "last": day.lastPrice, "timestamp": self.ts, "quoteVolume": day.turnover24h, "percentage": percent,
-        }  # fmt: skip
-        return _whole(normalize.ticker(row, coin, scene.exchange, received_at))
-
-
-_LARGEST = 2**63 - 1  # of a whole number that every JSON parser keeps
-_SOLD = {"Buy": False, "Sell": True}
-
-
-def _one(makes: type, frame: Any, *, numbered: bool = False) -> One:
+def one(makes: type, frame: Any, *, numbered: bool = False) -> One:
+    """The kind of frame that the msgspec type ``frame`` describes."""
     return One(makes, json.Decoder(frame, strict=False).decode, numbered)
 
 
-def _many(makes: type, frame: Any) -> Many:
+def many(makes: type, frame: Any) -> Many:
+    """As :func:`one`, for :class:`Frames`."""
     return Many(makes, json.Decoder(frame, strict=False).decode)
-
-
-BINANCE = Table(
-    at=2,
-    kinds={
-        "e": (_one(TradeEvent, _BinanceTrade, numbered=True), _one(Ticker, _BinanceTicker)),
-        "u": (_one(Quote, _BinanceBook),),
-        "s": (
-            _one(TradeEvent, _Combined[_BinanceTrade]),
-            _one(Ticker, _Combined[_BinanceTicker]),
-            _one(Quote, _Combined[_BinanceBook]),
-        ),
-    },
-)
-BYBIT = Table(
-    at=10,
-    kinds={
-        "p": (_many(TradeEvent, _BybitTrades),),
-        "t": (_one(Ticker, _BybitTicker),),
-    },
-    ticker_info=lambda text: json.decode(text)["data"],
-)

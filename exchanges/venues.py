@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from exchanges.hotpath import BINANCE, BYBIT
+from exchanges.binance_frames import BINANCE
+from exchanges.bybit_frames import BYBIT
 from exchanges.names import ALIASES, canonical, exchange_names, nearest
 from exchanges.profiles import MARKET_ID, Capacity, Profile, Refusal
 

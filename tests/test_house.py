@@ -26,6 +26,8 @@ EXCHANGES: Mapping[str, str] = {
     "names": "the venues' names, without importing ccxt",
     "normalize": "pure functions: ccxt rows to events",
     "hotpath": "the hottest frames, from text to events without ccxt",
+    "binance_frames": "which those are at Binance",
+    "bybit_frames": "the same at Bybit",
     "profiles": "what can be special about a venue: ccxt id, ccxt options, limits, quirks",
     "venues": "the table of those that are special, a row each",
     "trades": "a venue's trades, with what its profile says",

@@ -1,0 +1,141 @@
+"""Binance's hottest frames on spot.
+
+Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from msgspec import Meta, Struct
+
+from exchanges import normalize
+from exchanges.events import Quote, Ticker, TradeEvent
+from exchanges.hotpath import Event, Frame, Scene, Table, one, whole
+
+_new = object.__new__
+
+_LARGEST = 2**63 - 1  # of a whole number that every JSON parser keeps
+
+_Positive = Annotated[float, Meta(gt=0.0, lt=normalize.ABSURD)]
+_Time = Annotated[int, Meta(ge=normalize.EARLIEST)]
+
+
+class _BinanceTrade(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    e: Literal["trade"]
+    E: Any = None
+    s: str
+    t: Any
+    p: _Positive
+    q: _Positive
+    b: Any = None  # not sent any more since 2024
+    a: Any = None
+    T: _Time
+    m: Any
+    M: Any = None
+
+    def event(self, scene: Scene, received_at: int) -> TradeEvent | None:
+        try:
+            coin = scene.coins[self.s]
+        except KeyError:
+            return None
+        number, maker, timestamp = self.t, self.m, self.T
+        if (
+            (maker is not True and maker is not False)
+            or (type(number) is not int or not 0 <= number <= _LARGEST)
+            or (timestamp > scene.latest and scene.ahead(timestamp))
+        ):
+            return None
+        # as TradeEvent(...) does it, in half of the time
+        trade = _new(TradeEvent)
+        trade.coin = coin
+        trade.price = self.p
+        trade.quantity = self.q
+        trade.is_buyer_maker = maker
+        trade.timestamp = timestamp
+        trade.exchange = scene.exchange
+        trade.trade_id = f"{number}"
+        trade.received_at = received_at
+        trade.backfilled = False
+        return trade
+
+
+class _BinanceTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    e: Literal["24hrTicker"]
+    E: Any = None
+    s: str
+    p: Any = None
+    P: float
+    w: float
+    x: Any = None
+    c: float
+    Q: Any = None
+    b: float
+    B: float
+    a: float
+    A: float
+    o: float
+    h: Any = None
+    l: Any = None  # noqa: E741 - the venue's name for the day's low
+    v: Any = None
+    q: float
+    O: Any = None  # noqa: E741 - the venue's name for the day's beginning
+    C: int
+    F: Any = None
+    L: Any = None
+    n: Any = None
+
+    def event(self, scene: Scene, received_at: int) -> Ticker | None:
+        coin = scene.coins.get(self.s)
+        # a change of "0.000" is rounded: ccxt works it out from the open
+        if coin is None or not self.P or not 0.0 < self.o < inf:
+            return None
+        row = {
+            "last": self.c, "timestamp": self.C, "quoteVolume": self.q, "percentage": self.P,
+            "bid": self.b, "bidVolume": self.B, "ask": self.a, "askVolume": self.A,
+        }  # fmt: skip
+        return whole(normalize.ticker(row, coin, scene.exchange, received_at))
+
+
+class _BinanceBook(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    u: Any = None
+    s: str
+    b: float
+    B: float
+    a: float
+    A: float
+
+    def event(self, scene: Scene, received_at: int) -> Quote | None:
+        coin = scene.coins.get(self.s)
+        if coin is None:
+            return None
+        row = {"bid": self.b, "bidVolume": self.B, "ask": self.a, "askVolume": self.A}
+        return normalize.quote(row, coin, scene.exchange, received_at)
+
+
+_Payload = TypeVar("_Payload", bound=Frame)
+
+
+class _Combined(Struct, Generic[_Payload], forbid_unknown_fields=True, gc=False):
+    """A frame of the combined endpoint."""
+
+    stream: str
+    data: _Payload
+
+    def event(self, scene: Scene, received_at: int) -> Event | None:
+        return self.data.event(scene, received_at)
+
+
+BINANCE = Table(
+    at=2,
+    kinds={
+        "e": (one(TradeEvent, _BinanceTrade, numbered=True), one(Ticker, _BinanceTicker)),
+        "u": (one(Quote, _BinanceBook),),
+        "s": (
+            one(TradeEvent, _Combined[_BinanceTrade]),
+            one(Ticker, _Combined[_BinanceTicker]),
+            one(Quote, _Combined[_BinanceBook]),
+        ),
+    },
+)

@@ -1,0 +1,100 @@
+"""Bybit v5's hottest frames on spot.
+
+Source: https://bybit-exchange.github.io/docs/v5/websocket/public/trade and .../ticker
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, json
+
+from exchanges import normalize
+from exchanges.events import Ticker, TradeEvent
+from exchanges.hotpath import Scene, Table, many, one, whole
+
+_SOLD = {"Buy": False, "Sell": True}
+
+
+class _BybitRow(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    i: str
+    T: int
+    p: float
+    v: float
+    S: str
+    s: str
+    L: Any = None
+    BT: Any = None
+    RPI: Any = None
+    seq: Any = None
+
+
+class _BybitTrades(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    topic: str
+    ts: Any = None
+    type: Any = None
+    data: list[_BybitRow]
+
+    def events(self, scene: Scene, received_at: int) -> Sequence[TradeEvent]:
+        channel, _, market_id = self.topic.partition(".")
+        coin = scene.coins.get(market_id)
+        if coin is None or channel != "publicTrade":
+            return ()
+        trades = []
+        sound = normalize.sound_trade
+        for row in self.data:
+            sold = _SOLD.get(row.S)
+            if sold is None or not row.i or row.s != market_id:
+                return ()
+            trade = sound(coin, row.p, row.v, sold, row.T, scene.exchange, row.i, received_at)
+            if trade is None:
+                return ()
+            trades.append(trade)
+        return trades
+
+
+class _BybitDay(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    symbol: str
+    lastPrice: float
+    highPrice24h: Any = None
+    lowPrice24h: Any = None
+    prevPrice24h: float
+    volume24h: float
+    turnover24h: float
+    # a fraction, to be turned into percent exactly, as ccxt does
+    price24hPcnt: Annotated[str, Meta(pattern=r"\A-?[0-9]{1,9}(\.[0-9]{1,18})?\Z")]
+    usdIndexPrice: Any = None
+
+
+class _BybitTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    topic: str
+    ts: int
+    type: str
+    cs: Any = None
+    data: _BybitDay
+
+    def event(self, scene: Scene, received_at: int) -> Ticker | None:
+        day = self.data
+        coin = scene.coins.get(day.symbol)
+        if coin is None or self.type != "snapshot" or self.topic != f"tickers.{day.symbol}":
+            return None
+        percent = float(f"{day.price24hPcnt}e2")
+        # a change of zero may be rounded: ccxt works it out from the open
+        if not percent or not 0.0 < day.prevPrice24h < inf or not 0.0 <= day.volume24h < inf:
+            return None
+        row = {
+            "last": day.lastPrice, "timestamp": self.ts, "quoteVolume": day.turnover24h, "percentage": percent,
+        }  # fmt: skip
+        return whole(normalize.ticker(row, coin, scene.exchange, received_at))
+
+
+BYBIT = Table(
+    at=10,
+    kinds={
+        "p": (many(TradeEvent, _BybitTrades),),
+        "t": (one(Ticker, _BybitTicker),),
+    },
+    ticker_info=lambda text: json.decode(text)["data"],
+)
