@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     )
     from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
     from feed.market_feed import MarketFeed
-    from feed.settings import Settings, load_settings
+    from feed.settings import Settings
+    from feed.settings_file import load_settings
 
 __all__ = [
     "Candle",
@@ -41,7 +42,8 @@ __all__ = [
     "load_settings",
 ]
 
-_MODULES = ("feed.errors", "feed.events", "feed.settings", "feed.market_feed")  # in which the names are found
+# in which the names are found
+_MODULES = ("feed.errors", "feed.events", "feed.settings", "feed.settings_file", "feed.market_feed")
 
 
 logger.disable("feed")  # a library is silent until its user enables it

@@ -11,7 +11,8 @@ from exchanges.candles import timeframe_ms
 from exchanges.names import canonical, nearest
 from feed.errors import SettingsError
 from feed.events import CoinConfig
-from feed.settings import ExchangeConfig, Settings, check
+from feed.settings import ExchangeConfig, Settings
+from feed.validation import check
 
 
 def coins_of(coins: Iterable[str] | None, settings: Settings) -> list[CoinConfig]:

@@ -23,9 +23,11 @@ from feed.events import Candle, CoinConfig, FeedState, FeedStatus, PriceTick
 from feed.history import History
 from feed.journal import Journal
 from feed.session import Session
-from feed.settings import Settings, check, load_settings
+from feed.settings import Settings
+from feed.settings_file import load_settings
 from feed.subscribing import Subscribing
 from feed.supervisor import Supervisor
+from feed.validation import check
 from feed.wanted import Wanted
 
 LOOK = 0.5  # seconds between two looks of the circuit breaker

@@ -84,7 +84,9 @@ SIMULATOR: Mapping[str, str] = {
 FEED: Mapping[str, str] = {
     "errors": "what a program may see raised, under one root",
     "events": "the venues' events, the price tick made of them, the feed's state",
-    "settings": "settings.yaml, every problem reported at once",
+    "settings": "what a feed can be told, and what is allowed",
+    "validation": "plain data held against that, every problem reported at once",
+    "settings_file": "settings.yaml, found and read",
     "clock": "time as a seam",
     "backoff": "how long to wait before the next dial",
     "budget": "how many dials a venue allows",

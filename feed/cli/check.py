@@ -11,7 +11,9 @@ from feed.cli.process import Exit, start_log
 from feed.cli.process import run as run_process
 from feed.cli.tables import columns
 from feed.errors import FeedError
-from feed.settings import ExchangeConfig, Settings, check, load_settings
+from feed.settings import ExchangeConfig, Settings
+from feed.settings_file import load_settings
+from feed.validation import check
 
 THROTTLED = 0.5  # seconds after the markets in which ccxt's own rate limit would be part of what is measured
 

@@ -6,7 +6,7 @@ import argparse
 
 from feed.cli.process import run as run_process
 from feed.cli.process import start_log
-from feed.settings import load_settings
+from feed.settings_file import load_settings
 
 
 def run(args: argparse.Namespace) -> int:

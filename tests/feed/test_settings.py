@@ -15,14 +15,9 @@ from hypothesis import strategies as st
 
 from feed.errors import SettingsError
 from feed.events import CoinConfig
-from feed.settings import (
-    ENVIRONMENT,
-    ExchangeConfig,
-    Settings,
-    check,
-    load_settings,
-    packaged_settings,
-)
+from feed.settings import ExchangeConfig, Settings, packaged_settings
+from feed.settings_file import ENVIRONMENT, load_settings
+from feed.validation import check
 
 
 @pytest.fixture

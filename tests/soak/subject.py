@@ -22,7 +22,7 @@ import msgspec
 from loguru import logger
 
 from feed import Candle, MarketFeed, PriceTick, Settings, TradeEvent
-from feed.settings import check
+from feed.validation import check
 
 FLUSH = 0.02  # seconds that what was told may wait here
 COUNTED = ("Future", "Continuity", "Stream", "Intake", "Session", "ClientSession", "FastClient", "Timeframes")
