@@ -17,7 +17,16 @@ from feed.cli.arguments import parser
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SETUP = 'python3 -m venv .venv && .venv/bin/pip install -e ".[{extra}]" && .venv/bin/{command}'
 HURRY = 4  # seconds that a block may sleep here where the README lets it run for a minute
+
+
+@pytest.mark.parametrize(("extra", "command"), [("all", "market-feed demo"), ("dev", "pytest")])
+def test_one_command_does_all_the_set_up(extra: str, command: str) -> None:
+    """What stands there is a line of its own, which ``.ci/run`` finds and runs in a fresh environment."""
+    assert SETUP.format(extra=extra, command=command) in README.splitlines()
+    (line,) = re.findall(rf"grep -m1 '(\S*{command})\$' README.md", (ROOT / ".ci" / "run").read_text("utf-8"))
+    assert line in SETUP.format(extra=extra, command=command)
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=range(len(PYTHON)))
