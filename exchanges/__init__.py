@@ -1,4 +1,4 @@
-"""Venues as streams of normalized events. ``exchanges`` never imports ``feed``; only its adapter imports ccxt."""
+"""Venues as streams of normalized events. ``exchanges`` never imports ``feed``; only two of its modules import ccxt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from exchanges.stream import Subscription
 from exchanges.venues import profile_of
 
 if TYPE_CHECKING:
-    from exchanges.adapter import Support, Venue
+    from exchanges.adapter import Venue
+    from exchanges.support import Support
 
 __all__ = ["Access", "Subscription", "exchange_names", "open_exchange", "profile_of", "supported"]
 
@@ -34,6 +35,6 @@ def open_exchange(name: str, access: Access | None = None) -> Venue:
 
 def supported() -> list[Support]:
     """Every venue that can be asked for, and what each streams. Imports ccxt."""
-    from exchanges import adapter
+    from exchanges import support
 
-    return adapter.supported()
+    return support.supported()

@@ -1,4 +1,4 @@
-"""What can go wrong with one venue. ccxt's own errors end at the adapter and come out as one of these."""
+"""What can go wrong with one venue. ccxt's own errors end in ``translation`` and come out as one of these."""
 
 from __future__ import annotations
 

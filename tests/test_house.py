@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 # A module imports only modules above it in its table. If the code wants another shape, the table changes first.
 
 EXCHANGES: Mapping[str, str] = {
-    "errors": "Disconnected (try again), Refused / Blocked (try another venue); ccxt's errors end there",
+    "errors": "Disconnected (try again), Refused / Blocked (try another venue)",
+    "translation": "where ccxt's errors end",
     "events": "TradeEvent, Candle, Quote, Ticker and the Listener: what both packages speak",
     "names": "the venues' names, without importing ccxt",
     "normalize": "pure functions: ccxt rows to events",
@@ -40,6 +41,7 @@ EXCHANGES: Mapping[str, str] = {
     "transport": "what carries the WebSockets: aiohttp, or picows where it can",
     "pace": "how many sockets of a venue may be opened at once",
     "fence": "the guard around one ccxt client: bad frames, redirected dials, quiet futures",
+    "instance": "ccxt's classes as a profile wants them: what is added, an instance made, and closed",
     "channels": "which of ccxt's calls bring a channel, and what stands in for it",
     "delivery": "how what one connection brings reaches the listener",
     "gather": "one request for all that a client asks for",
@@ -49,7 +51,8 @@ EXCHANGES: Mapping[str, str] = {
     "market_table": "what a venue lists, apart from the ccxt instance that asked",
     "market_cache": "such tables on disk, between starts",
     "markets": "one venue's markets: loaded once, kept, found by coin",
-    "adapter": "one venue's session over its ccxt.pro class; the only importer of ccxt",
+    "adapter": "one venue over its ccxt.pro class: markets, REST answers, streams",
+    "support": "what can be had from each venue",
     "__init__": "open_exchange and the names",
     "simulator": "loopback venues with the venues' laws; imports nothing of the rest",
 }
@@ -231,9 +234,9 @@ def test_the_simulator_stands_alone() -> None:
             at_fault(name, "imports", (each for each in own(module) if not each.startswith("exchanges.simulator.")))
 
 
-def test_only_the_adapter_imports_ccxt() -> None:
+def test_only_the_makers_of_its_instances_and_the_end_of_its_errors_import_ccxt() -> None:
     importers = {n for n, module in modules().items() if any(e.partition(".")[0] == "ccxt" for e in imported(module))}
-    assert importers == {"exchanges.adapter"}
+    assert importers == {"exchanges.instance", "exchanges.translation"}
 
 
 def test_the_cli_is_a_user_like_any_other() -> None:
