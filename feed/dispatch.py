@@ -14,20 +14,20 @@ import functools
 import inspect
 import math
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
 from loguru import logger
 
-from feed.queues import Buffer, Callback, Stream, Worker, awaitable
+from feed.queues import Buffer, Callback, Stream, Worker
+from feed.routes import Route
 
-__all__ = ["Dispatcher", "Route", "Subscription", "callback_name"]
+__all__ = ["Dispatcher", "Subscription"]
 
 REPORT_EVERY = 1.0  # seconds between two reports about one callback
 
 Report = Callable[[str, dict[str, Any]], None]
 _Sink = Callable[[Hashable, Any], None]  # takes coin and event
-_Publish = Callable[[Any, float], float]
 
 
 class Subscription:
@@ -59,6 +59,10 @@ class Subscription:
         """Events that a full queue cost; with the policy "latest" also those that a newer one replaced."""
         return self._buffer.dropped
 
+    def call_for(self, coin: Hashable) -> Callable[[Any], Any]:
+        """What takes an event of ``coin``."""
+        return self._call if self._sink is None else functools.partial(self._sink, coin)
+
     def cancel(self) -> None:
         """Deliver nothing more, also of what is queued; a coroutine callback that is running may finish. Idempotent."""
         if self.active:
@@ -77,89 +81,6 @@ class Subscription:
             return 0
         self._told[kind], self._untold[kind] = now, 0
         return count
-
-
-class Route:
-    """One coin's way to the subscribers of one channel, for a publisher that keeps it: nothing is looked up per event.
-
-    Who receives is worked out when it is first needed and after each change of the channel's subscriptions.
-
-    ``publish(event, before)`` hands an event to the subscribers in the order in which they subscribed. ``before`` and
-    the result are times of the dispatcher's clock: now, and when the last one returned. A publisher of several events
-    hands it on, so that the clock is read once per call.
-    """
-
-    __slots__ = ("_channel", "_coin", "_dispatcher", "publish", "reached")
-
-    def __init__(self, dispatcher: Dispatcher, channel: str, coin: Hashable) -> None:
-        self._dispatcher = dispatcher
-        self._channel = channel
-        self._coin = coin
-        self.forget()
-
-    def forget(self) -> None:
-        """The channel's subscriptions have changed."""
-        self.reached: int | None = None  # how many receive now, None: to be worked out
-        self.publish: _Publish = self._publish
-
-    def wanted(self) -> bool:
-        """Whether anybody would receive an event: what nobody subscribed to need not be built."""
-        if self.reached is None:
-            self._resolve()
-        return bool(self.reached)
-
-    def _publish(self, event: Any, before: float) -> float:
-        return self._resolve()(event, before)
-
-    def _resolve(self) -> _Publish:
-        """Work out who receives now.
-
-        No lock: another thread, or the garbage collector that deletes an iterator, may change the subscriptions at any
-        step. It puts a new version in place before it has the routes forget, so one made of old ones is seen here.
-        """
-        dispatcher, coin = self._dispatcher, self._coin
-        while True:
-            version = dispatcher.version
-            calls = tuple(
-                _caller(dispatcher, each, coin)
-                for each in dispatcher.subscribed(self._channel)
-                if each.keys is None or coin in each.keys
-            )
-            publish = self.publish = calls[0] if len(calls) == 1 else functools.partial(_publish_to, calls)
-            self.reached = len(calls)
-            if version is dispatcher.version:
-                return publish
-
-
-def _caller(dispatcher: Dispatcher, subscription: Subscription, coin: Hashable) -> _Publish:
-    """What hands an event of ``coin`` to one subscriber; a closure, because it runs for every event."""
-    clock, slow_after = dispatcher.clock, dispatcher.slow_after
-    call = subscription._call if subscription._sink is None else functools.partial(subscription._sink, coin)
-
-    def publish(event: Any, before: float) -> float:
-        if not subscription.active:  # cancelled by one of those before it
-            return before
-        try:
-            result = call(event)
-        # a plain callback that reads a cancelled future's result has not been cancelled itself
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's callback may raise anything
-            dispatcher.failed(subscription, error)
-        else:
-            if result is not None and awaitable(result):
-                dispatcher.promote(subscription, coin, event, result)
-        after = clock()
-        if after - before > slow_after:
-            dispatcher.slow(subscription, after - before)
-            after = clock()
-        return after
-
-    return publish
-
-
-def _publish_to(calls: Iterable[_Publish], event: Any, before: float) -> float:
-    for call in calls:
-        before = call(event, before)
-    return before
 
 
 class Dispatcher:
@@ -208,7 +129,7 @@ class Dispatcher:
         """
         if not callable(callback):
             raise TypeError(f"a callback must be callable; {callback!r} is {type(callback).__name__}")
-        name = callback_name(callback)
+        name = _name(callback)
         if _is(callback, inspect.isgeneratorfunction) or _is(callback, inspect.isasyncgenfunction):
             raise TypeError(f"a callback must do its work when it is called; {name} is a generator function")
         subscription = Subscription(self, channel, name, keys, Buffer(on_full, self._queue_size))
@@ -356,7 +277,7 @@ class Dispatcher:
             self.reporting = False
 
 
-def callback_name(callback: Callback) -> str:
+def _name(callback: Callback) -> str:
     """What a callback is called in reports and in the log."""
     while isinstance(callback, functools.partial):
         callback = callback.func

@@ -99,6 +99,7 @@ FEED: Mapping[str, str] = {
     "failover": "which venue now and next",
     "backfill": "gaps, duplicates, order",
     "queues": "what stands between a channel and a consumer that takes its time",
+    "routes": "a coin's way to the subscribers of a channel",
     "dispatch": "subscribers, kept apart",
     "prices": "each coin's latest tick",
     "journal": "everything that happens, once: logged, counted, told; it moves the state",
