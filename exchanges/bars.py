@@ -89,6 +89,16 @@ class Bars:
         self._mend_if_torn(symbol, timeframe)
         return candles if tracker.bad == bad else None
 
+    def on_candle(self, symbol: str, candle: Candle) -> list[Candle]:
+        """The candles of a native bar that was read already, its ``closed`` being the venue's word."""
+        timeframe = candle.timeframe
+        tracker = self._kept[symbol, timeframe]
+        assert isinstance(tracker, CandleTracker)
+        candle.coin = tracker.coin  # the market may have gone on as another coin
+        candles = tracker.follow(candle, said=True)
+        self._mend_if_torn(symbol, timeframe)
+        return candles
+
     def on_trade(self, connection: int, symbol: str, timeframes: Iterable[str], trade: TradeEvent) -> list[Candle]:
         """The candles of a trade on a venue that streams none; the newest connection that has trades builds them."""
         builds_from = self._builds_from.get(symbol, 0)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from math import inf
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from msgspec import Meta, Struct
+from msgspec import Meta, MsgspecError, Struct
 
 from exchanges import normalize
-from exchanges.events import Quote, Ticker, TradeEvent
-from exchanges.hotpath import Event, Frame, Scene, Table, one, whole
+from exchanges.events import Candle, Quote, Ticker, TradeEvent
+from exchanges.hotpath import Event, Frame, One, Scene, Table, one, whole
 
 _new = object.__new__
 
@@ -114,6 +114,37 @@ class _BinanceBook(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
         return normalize.quote(row, coin, scene.exchange, received_at)
 
 
+class _BinanceBar(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    t: Any
+    T: Any = None
+    s: str
+    i: str
+    f: Any = None
+    L: Any = None
+    o: float
+    c: float
+    h: float
+    l: float  # noqa: E741 - the venue's name for the bar's low
+    v: float
+    n: Any = None
+    x: Any
+    q: Any = None
+    V: Any = None
+    Q: Any = None
+    B: Any = None
+
+
+class _BinanceKline(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    e: Literal["kline"]
+    E: Any = None
+    s: Any = None
+    k: _BinanceBar
+
+    def event(self, scene: Scene, received_at: int) -> Candle | None:
+        bar = self.k
+        return scene.bar(bar.s, bar.i, (bar.t, bar.o, bar.h, bar.l, bar.c, bar.v), bar.x, received_at)
+
+
 _Payload = TypeVar("_Payload", bound=Frame)
 
 
@@ -127,12 +158,25 @@ class _Combined(Struct, Generic[_Payload], forbid_unknown_fields=True, gc=False)
         return self.data.event(scene, received_at)
 
 
+_decode_book = one(Quote, _BinanceBook).decode
+
+
+def _book(text: str) -> Frame:
+    if not text.startswith('{"u":'):  # the digit by which it was picked says little
+        raise MsgspecError("no book ticker")
+    return _decode_book(text)
+
+
+_BOOK = One(Quote, _book)
+
 BINANCE = Table(
-    at=2,
+    at=6,  # the event's first letter, or a book ticker's second digit
     kinds={
-        "e": (one(TradeEvent, _BinanceTrade, numbered=True), one(Ticker, _BinanceTicker)),
-        "u": (one(Quote, _BinanceBook),),
-        "s": (
+        "t": (one(TradeEvent, _BinanceTrade, numbered=True),),
+        "k": (one(Candle, _BinanceKline),),
+        **dict.fromkeys("0123456789", (_BOOK,)),
+        "2": (one(Ticker, _BinanceTicker), _BOOK),
+        "a": (
             one(TradeEvent, _Combined[_BinanceTrade]),
             one(Ticker, _Combined[_BinanceTicker]),
             one(Quote, _Combined[_BinanceBook]),

@@ -1,6 +1,6 @@
 """Bybit v5's hottest frames on spot.
 
-Source: https://bybit-exchange.github.io/docs/v5/websocket/public/trade and .../ticker
+Source: https://bybit-exchange.github.io/docs/v5/websocket/public/trade, .../ticker and .../kline
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, json
 
 from exchanges import normalize
-from exchanges.events import Ticker, TradeEvent
+from exchanges.events import Candle, Ticker, TradeEvent
 from exchanges.hotpath import Scene, Table, many, one, whole
 
 _SOLD = {"Buy": False, "Sell": True}
@@ -90,11 +90,45 @@ class _BybitTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
         return whole(normalize.ticker(row, coin, scene.exchange, received_at))
 
 
+class _BybitBar(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    start: Any
+    end: Any = None
+    interval: Any = None
+    open: float
+    close: float
+    high: float
+    low: float
+    volume: float
+    turnover: Any = None
+    confirm: Any
+    timestamp: Any = None
+
+
+class _BybitKline(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    topic: str
+    ts: Any = None
+    type: Any = None
+    data: Annotated[list[_BybitBar], Meta(min_length=1, max_length=1)]  # several wait for one another: Delivery
+
+    def event(self, scene: Scene, received_at: int) -> Candle | None:
+        channel, _, market_id = self.topic.rpartition(".")
+        channel, _, interval = channel.partition(".")
+        if channel != "kline":
+            return None
+        bar = self.data[0]
+        row = bar.start, bar.open, bar.high, bar.low, bar.close, bar.volume
+        return scene.bar(market_id, interval, row, bar.confirm, received_at)
+
+
+_KLINE = one(Candle, _BybitKline)
+
 BYBIT = Table(
     at=10,
     kinds={
         "p": (many(TradeEvent, _BybitTrades),),
         "t": (one(Ticker, _BybitTicker),),
+        "k": (_KLINE,),
+        "n": (_KLINE,),  # with the type, a snapshot, before the topic
     },
     ticker_info=lambda text: json.decode(text)["data"],
 )

@@ -145,21 +145,25 @@ class CandleTracker(_Holes):
         if candle is None:
             self.bad += 1
             return []
+        return self.follow(candle, said=closed is not None)
+
+    def follow(self, candle: Candle, *, said: bool) -> list[Candle]:
+        """As :meth:`update`, of a row that was read; ``said``: the venue says whether a bar is closed."""
         opened, newest, before = candle.timestamp, self._newest, self._open
         if newest is not None and (opened < newest or (opened == newest and before is None)):
-            if closed is True and opened in self._missed:  # the venue itself fills the hole
+            if candle.closed and opened in self._missed:  # the venue itself fills the hole
                 self._missed.discard(opened)
                 return [candle]
             self.late += 1
             return []
         ended: list[Candle] = []
         if newest is not None and opened > newest:
-            unsaid = closed is not None and before is not None  # the venue says when a bar is over, and we missed it
+            unsaid = said and before is not None  # the venue says when a bar is over, and we missed it
             if self._interrupted or unsaid:
                 self._miss([newest] if before is not None else [])
                 self._miss(_between(newest, opened, self.timeframe))
             elif before is not None:
-                ended.append(_copy(before, True, received_at))
+                ended.append(_copy(before, True, candle.received_at))
         # a row of the same bar after an interruption is as good as before: venues send the whole bar each time
         self._interrupted = False
         self._newest = opened

@@ -114,15 +114,22 @@ class Delivery:
         return taker(
             table,
             self._taken,
+            self._intervals(),
             self._profile.name,
             self._reading,
             {
                 TradeEvent: (self._deliver_trade, self._brought[TradeEvent]),
                 Ticker: (listener.on_ticker, self._brought[Ticker]),
                 Quote: (listener.on_quote, self._brought[Quote]),
+                Candle: (self._on_bar, self._brought[Candle]),
             },
             lambda coin, info: self.tickers.stand(self._symbols[coin], lambda: {"info": info()}),
         )
+
+    def _intervals(self) -> dict[str, str]:
+        """The venue's name of each wanted timeframe, as far as ccxt reads it as that."""
+        ids, find = self._exchange.timeframes or {}, self._exchange.find_timeframe
+        return {ids[each]: each for each in self._timeframes if each in ids and find(ids[each]) == each}
 
     def has_brought(self, channel: str, symbols: Iterable[str]) -> bool:
         """Whether data of this channel has come of one of these markets."""
@@ -242,6 +249,10 @@ class Delivery:
             self._tell_bar(symbol, timeframe, row, closed)
         else:  # some venues repeat hundreds of past bars at a subscription: the last one is the one that goes on
             self._first_bars[symbol, timeframe] = row, closed
+
+    def _on_bar(self, candle: Candle) -> None:
+        for told in self._bars.on_candle(self._symbols[candle.coin], candle):
+            self._listener.on_candle(told)
 
     def _tell_bar(self, symbol: str, timeframe: str, row: Any, closed: bool | None) -> None:
         candles = self._bars.on_row(symbol, timeframe, row, self._reading.received_at, closed)

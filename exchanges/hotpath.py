@@ -20,9 +20,9 @@ from typing import Any, Protocol
 from msgspec import MsgspecError, json
 
 from exchanges import normalize
-from exchanges.events import Quote, Ticker, TradeEvent
+from exchanges.events import Candle, Quote, Ticker, TradeEvent
 
-Event = TradeEvent | Ticker | Quote
+Event = TradeEvent | Ticker | Quote | Candle
 
 
 class Reading(Protocol):
@@ -35,14 +35,18 @@ class Reading(Protocol):
 class Scene:
     """Where the frames of one connection are read.
 
-    ``coins`` maps the venue's market ids to coins. ``latest`` is the Unix ms up to which nothing is from the future: as
-    of an earlier frame, for dividing the time of each costs more than the rest of a trade's checks.
+    ``coins`` maps the venue's market ids to coins, ``timeframes`` its names of the wanted ones to ours. ``latest`` is
+    the Unix ms up to which nothing is from the future: as of an earlier frame, for dividing the time of each costs more
+    than the rest of a trade's checks.
     """
 
-    __slots__ = ("_reading", "coins", "exchange", "latest")
+    __slots__ = ("_reading", "coins", "exchange", "latest", "timeframes")
 
-    def __init__(self, coins: Mapping[str, str], exchange: str, reading: Reading) -> None:
+    def __init__(
+        self, coins: Mapping[str, str], timeframes: Mapping[str, str], exchange: str, reading: Reading
+    ) -> None:
         self.coins = coins
+        self.timeframes = timeframes
         self.exchange = exchange
         self.latest = 0
         self._reading = reading
@@ -51,6 +55,13 @@ class Scene:
         """Whether a stamp after ``latest`` is from the future."""
         self.latest = self._reading.received_at // 1_000_000 + normalize.AHEAD
         return timestamp > self.latest
+
+    def bar(self, market_id: str, interval: str, row: Sequence[Any], closed: Any, received_at: int) -> Candle | None:
+        """The bar of a row as ccxt has it, and with the venue's word on whether it is closed."""
+        coin, timeframe = self.coins.get(market_id), self.timeframes.get(interval)
+        if coin is None or timeframe is None or type(row[0]) is not int or type(closed) is not bool:
+            return None
+        return normalize.candle(row, coin, timeframe, self.exchange, received_at, closed)
 
 
 class Frame(Protocol):
@@ -103,18 +114,19 @@ Take = Callable[[str], bool]
 def taker(
     table: Table,
     coins: Mapping[str, str],
+    timeframes: Mapping[str, str],
     exchange: str,
     reading: Reading,
     deliver: Mapping[type, tuple[Callable[..., None], set[str]]],
     stand: Callable[[str, Callable[[], Any]], None],
 ) -> Take:
-    """One connection's hot path.
+    """One connection's hot path. ``coins`` and ``timeframes``: see :class:`Scene`.
 
     ``deliver``: by the events' type where they go, with a trade its id as a number where the venue counts, and a set
     that takes the coins of which some came; ``stand`` is told a ticker's coin and how to get its ``ticker_info``.
     """
 
-    scene = Scene(coins, exchange, reading)
+    scene = Scene(coins, timeframes, exchange, reading)
     at = table.at
     rows = {
         start: tuple(

@@ -99,3 +99,18 @@ async def test_history_does_not_move_bars_that_have_begun() -> None:
     assert [(c.timestamp // MINUTE - FIRST, c.closed) for c in candles] == [(2, True), (3, False)]
     assert mended.candles == []
     await bars.end()
+
+
+async def test_a_bar_that_was_read_already_is_its_markets_coins_and_goes_on_from_rows() -> None:
+    """The connection that reads it may have begun when the market was still carried as another coin."""
+    mended = Delivered()
+    bars = Bars("one", mended.fetch, mended.deliver)
+    bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
+    bars.begin({"BTC/USDT": "XBT"}, ["1m"], {}, native=True)
+    assert bars.on_row("BTC/USDT", "1m", row(1), 0, False)
+    opened = (FIRST + 1) * MINUTE
+    for _ in range(2):
+        told = bars.on_candle("BTC/USDT", Candle("BTC", "1m", opened, 2.0, 3.0, 1.0, 2.0, 6.0, True))
+        assert [(bar.coin, bar.timestamp, bar.closed) for bar in told] in ([("XBT", opened, True)], [])
+    assert told == []
+    await bars.end()

@@ -44,8 +44,9 @@ class Line:
             setattr(self.heard, f"on_{name}", self._tell)
         self.going_down = 0
         wanted = Subscription({coin: venue.market(coin) for coin in coins}, CHANNELS)
-        bars = Bars(venue.name, venue.fetch_candles, self.heard.on_candle)
-        self.stream = venue.stream(wanted, self.heard, bars, self._down)
+        self.bars = Bars(venue.name, venue.fetch_candles, self.heard.on_candle)
+        self.stream = venue.stream(wanted, self.heard, self.bars, self._down)
+        self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
         self.exchange = self.stream._exchange
         self.client = self.exchange.client(URLS[venue.name])
         self.by_ccxt = 0
@@ -67,6 +68,11 @@ class Line:
     def _down(self) -> None:
         self.going_down += 1
 
+    def forget_bars(self) -> None:
+        """The next candle is the first one."""
+        self.bars.forget(self._coins)
+        self.bars.begin(self._coins, ("1m",), {}, native=True, connection=1)
+
     def receive(self, data: Any, kind: WSMsgType = WSMsgType.TEXT) -> list[Any]:
         """What the listener is told of a message, in order."""
         self.told.clear()
@@ -80,8 +86,11 @@ class Pair:
     def __init__(self, hot: Line, cold: Line) -> None:
         self.hot, self.cold = hot, cold
 
-    def receive(self, data: Any, kind: WSMsgType = WSMsgType.TEXT) -> list[Any]:
-        """What both tell, which must be the same."""
+    def receive(self, data: Any, kind: WSMsgType = WSMsgType.TEXT, *, alone: bool = True) -> list[Any]:
+        """What both tell, which must be the same; of candles also what those before have led to, unless ``alone``."""
+        if alone:
+            self.hot.forget_bars()
+            self.cold.forget_bars()
         told, reference = self.hot.receive(data, kind), self.cold.receive(data, kind)
         assert [(type(each), each) for each in told] == [(type(each), each) for each in reference], data
         assert self.hot.going_down == self.cold.going_down
@@ -135,6 +144,15 @@ BINANCE_TICKER = {
 BINANCE_BOOK = {
     "u": 400900217, "s": "DOGEUSDT", "b": "0.10121000", "B": "431.00000000", "a": "0.10122000", "A": "9.50000000",
 }  # fmt: skip
+BAR = NOW - NOW % 60_000  # Unix ms, the open time of the bar of now
+BINANCE_KLINE = {
+    "e": "kline", "E": NOW, "s": "BTCUSDT",
+    "k": {
+        "t": BAR, "T": BAR + 59_999, "s": "BTCUSDT", "i": "1m", "f": 158411535, "L": 158411550, "o": "61523.99000000",
+        "c": "61530.10000000", "h": "61531.00000000", "l": "61520.00000000", "v": "5.08400000", "n": 16, "x": False,
+        "q": "312801.11000000", "V": "3.30200000", "Q": "203161.02000000", "B": "0",
+    },
+}  # fmt: skip
 BYBIT_ROW = {
     "i": "2290000000061666327", "T": NOW - 2, "p": "61523.99", "v": "0.00016", "S": "Sell", "s": "BTCUSDT",
     "BT": False, "RPI": False, "seq": 4711,
@@ -151,12 +169,17 @@ BYBIT_TICKER = {
         "price24hPcnt": "-0.0503", "usdIndexPrice": "2438.7120136",
     },
 }  # fmt: skip
+BYBIT_BAR = {
+    "start": BAR, "end": BAR + 59_999, "interval": "1", "open": "2451", "close": "2438.66", "high": "2460.01",
+    "low": "2400.1", "volume": "173.119", "turnover": "423332.40703994118", "confirm": False, "timestamp": NOW,
+}  # fmt: skip
+BYBIT_KLINE = {"topic": "kline.1.ETHUSDT", "data": [BYBIT_BAR], "ts": NOW, "type": "snapshot"}
 GOOD: dict[str, list[Any]] = {
-    "binance": [BINANCE_TRADE, BINANCE_TICKER, BINANCE_BOOK],
-    "bybit": [BYBIT_TRADES, BYBIT_TICKER],
+    "binance": [BINANCE_TRADE, BINANCE_TICKER, BINANCE_BOOK, BINANCE_KLINE],
+    "bybit": [BYBIT_TRADES, BYBIT_TICKER, BYBIT_KLINE, {"type": "snapshot", **BYBIT_KLINE}],
 }
 ALL = [(venue, frame) for venue, frames in GOOD.items() for frame in frames]
-COMBINED = [{"stream": "some@stream", "data": frame} for frame in GOOD["binance"]]
+COMBINED = [{"stream": "some@stream", "data": frame} for frame in (BINANCE_TRADE, BINANCE_TICKER, BINANCE_BOOK)]
 
 ODD = [
     None, True, False, 0, 1, -1, -0.0, 1.5, 1e-9, 1e300, 2**53, 2**63, 2**64, 10**30, NOW, NOW / 1000, NOW + 10**9, [],
@@ -167,7 +190,8 @@ ODD = [
     str(NOW), str(NOW // 1000), str(NOW * 1000), f"{NOW}.5", "BTCUSDT", "ETHUSDT", "DOGEUSDT", "NOPE", "btcusdt",
     "trade", "24hrTicker", "kline", "bookTicker", "Buy", "Sell", "buy", "SELL", "snapshot", "delta",
     "publicTrade.ETHUSDT", "publicTrade.NOPE", "publicTrade.ETHUSDT.x", "tickers.BTCUSDT", "publicTrade", "a\\b", 'a"b',
-    "a\nb", "\x7f", "1.2e+30", "2e+25",
+    "a\nb", "\x7f", "1.2e+30", "2e+25", BAR, BAR - 60_000, str(BAR), "1m", "5m", "1d", "5", "D", "kline.1.BTCUSDT",
+    "kline.5.ETHUSDT", "kline.1.NOPE", "kline.1", "kline..ETHUSDT", "kline.1.1.ETHUSDT", "kline_lt.1.ETHUSDT",
 ]  # fmt: skip
 KEYS = [
     "e", "E", "s", "t", "p", "q", "b", "a", "T", "m", "M", "x", "P", "w", "c", "Q", "B", "A", "o", "C", "L", "l", "S",
@@ -175,7 +199,8 @@ KEYS = [
     "quantity", "side", "isDustTrade", "optionSide", "fee", "code", "ret_code", "retCode", "success", "ret_msg",
     "retMsg", "pong", "op", "topic", "type", "ts", "cs", "req_id", "bid1Price", "bidSize", "openInterestValue", "BT",
     "lastPrice", "prevPrice24h", "volume24h", "turnover24h", "price24hPcnt", "usdIndexPrice", "tradeId", "commission",
-    "anything new",
+    "k", "n", "f", "V", "O", "start", "end", "interval", "open", "close", "high", "low", "volume", "turnover",
+    "confirm", "timestamp", "anything new",
 ]  # fmt: skip
 
 
@@ -344,6 +369,40 @@ async def test_a_listener_that_raises_costs_what_it_costs_with_ccxt(pair: Pair, 
     assert not pair.hot.failing
 
 
+PRICE = st.integers(1, 10**12).map(lambda units: f"{units / 10**8:.8f}")
+
+
+@st.composite
+def following(draw: st.DrawFn, name: str) -> str:
+    """A candle of some minute: in order or not, plain or, for ccxt alone, with a field more or a bar more."""
+    opened, closed = BAR + 60_000 * draw(st.integers(-6, 1)), draw(st.booleans())
+    low, one, other, high = sorted((draw(PRICE) for _ in range(4)), key=float)
+    one, other = draw(st.permutations([one, other]))
+    extra = {"new": 1} if draw(st.integers(0, 3)) == 0 else {}
+    if name == "binance":
+        figures = {"t": opened, "o": one, "c": other, "h": high, "l": low, "v": draw(PRICE), "x": closed}
+        return text({**BINANCE_KLINE, "k": {**BINANCE_KLINE["k"], **figures, **extra}})  # type: ignore[dict-item] # a dict
+    figures = {"start": opened, "open": one, "close": other, "high": high, "low": low}
+    bar = {**BYBIT_BAR, **figures, "volume": draw(PRICE), "confirm": closed, **extra}
+    before = [{**bar, "start": opened - 60_000, "confirm": True}] if draw(st.integers(0, 3)) == 0 else []
+    return text({**BYBIT_KLINE, "data": [*before, bar]})
+
+
+async def test_candles_that_follow_one_another(pair: Pair, name: str) -> None:
+    """Taken ones and those that ccxt reads, with holes between them, late ones and doubled ones: each told once."""
+
+    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(st.lists(following(name), min_size=2, max_size=12))
+    def compare(frames: list[str]) -> None:
+        closed: list[int] = []
+        for number, frame in enumerate(frames):
+            told = pair.receive(frame, alone=number == 0)
+            closed += [each.timestamp for each in told if each.closed]
+        assert len(closed) == len(set(closed))
+
+    compare()
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(ODD),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
@@ -465,7 +524,7 @@ async def test_everything_the_simulator_says(name: str, monkeypatch: pytest.Monk
             pair = Pair(Line(venue), Line(cold))
             for kind, data in frames:
                 if kind is WSMsgType.TEXT:
-                    pair.receive(data)
+                    pair.receive(data, alone=False)
             assert pair.hot.by_ccxt < pair.cold.by_ccxt / 2
             await asyncio.gather(pair.hot.stream.close(), pair.cold.stream.close())
 
