@@ -12,11 +12,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
-from itertools import pairwise
 
 from exchanges.events import TradeEvent
+from feed.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, Outcome, Segment, Verdict
 
 HOLD_FOR = 2.0  # seconds that trades wait for a fetch at most
 HOLD_LIMIT = 10_000  # trades that wait at most, per coin
@@ -28,94 +26,6 @@ MAX_MISSING = 50_000  # trades to wait for at a time, per coin: more would neith
 RECENT = 1024  # ids remembered where they are not consecutive, per coin
 IMPLAUSIBLE = 60_000  # ms by which the next trade is older than one that was stamped with a time yet to come
 RESTART_MS = 1000  # a lower id stamped this much after the newest trade is the venue counting anew, not a duplicate
-
-
-class Verdict(Enum):
-    """What became of a trade."""
-
-    DELIVER = "deliver"  # now, as it is
-    DUPLICATE = "duplicate"  # seen before: drop
-    LATE = "late"  # missed before, but its place in the order is past: count and drop
-    HELD = "held"  # waits behind a gap
-    RELEASE = "release"  # see the outcome's fields
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Missing trades: by ids, both included, where the venue counts; else by the venue's time, Unix ms.
-
-    The times are those of the trades around the hole. ``missing`` is None where nobody can know. ``fetch`` is False
-    when nobody waits for it: the outage was too long, the hole too big, or fetching is off.
-    """
-
-    from_id: int | None
-    to_id: int | None
-    from_ts: int
-    to_ts: int
-    missing: int | None
-    fetch: bool
-
-    @property
-    def details(self) -> dict[str, int | None]:
-        """The status event's details without the coin, as the contract has them."""
-        if self.from_id is None:
-            return {"from_ts": self.from_ts, "to_ts": self.to_ts, "missing": self.missing}
-        return {"from_id": self.from_id, "to_id": self.to_id, "missing": self.missing}
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """How a gap that was waited for ended: ``trades`` fetched for it, and whether none is missing now."""
-
-    gap: Gap
-    trades: int
-    complete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What to do, in this order: report (and fetch) ``gap``, deliver ``deliver``, report ``filled``."""
-
-    verdict: Verdict
-    deliver: Sequence[TradeEvent] = ()
-    gap: Gap | None = None
-    filled: Sequence[Filled] = ()
-
-
-DELIVER = Outcome(Verdict.DELIVER)
-DUPLICATE = Outcome(Verdict.DUPLICATE)
-LATE = Outcome(Verdict.LATE)
-HELD = Outcome(Verdict.HELD)
-
-
-@dataclass(slots=True)
-class _Segment:
-    """A hole, what was found for it (by id, or by arrival where ids don't count), and the trades that wait for it."""
-
-    gap: Gap
-    found_at: float | None
-    held: list[TradeEvent]
-    wait: float  # seconds from then on
-    fill: dict[int, TradeEvent] = field(default_factory=dict)
-    open: bool = True
-    complete: bool = False  # the fetch's own word, for holes that can't be counted
-
-    @property
-    def full(self) -> bool:
-        return len(self.fill) == self.gap.missing
-
-    def still_missing(self) -> list[tuple[int, int]]:
-        """The ids that the hole lacks, as ranges with both ends included."""
-        if self.gap.from_id is None or self.gap.to_id is None or self.full:
-            return []
-        found = [self.gap.from_id - 1, *sorted(self.fill), self.gap.to_id + 1]
-        return [(before + 1, after - 1) for before, after in pairwise(found) if after - before > 1]
-
-    def has_place_for(self, number: int, timestamp: int) -> bool:
-        """Whether this trade belongs into the hole, be it filled or not."""
-        if self.gap.from_id is not None and self.gap.to_id is not None:
-            return self.gap.from_id <= number <= self.gap.to_id
-        return number < int(self.held[0].trade_id) and self.gap.from_ts <= timestamp <= self.gap.to_ts
 
 
 class Continuity:
@@ -134,7 +44,7 @@ class Continuity:
         self._numbered = consecutive_ids
         self._max_gap = max_gap
         self._fetch = fetch
-        self._segments: deque[_Segment] = deque()
+        self._segments: deque[Segment] = deque()
         self.stamp = since_ts  # of the newest trade, Unix ms: ``since_ts`` for the venue that comes next
         self._next: int | None = None  # the id after the highest one seen
         self._floor = 0  # the same when the venue was left: lower ids were delivered then
@@ -334,7 +244,7 @@ class Continuity:
             wait = HOLD_FOR if gap.fetch else 0.0 if self._fetch else REORDER_FOR
             if wait == REORDER_FOR and (gap.missing is None or gap.missing > REORDER_LIMIT):
                 wait = 0.0
-            self._segments.append(_Segment(gap, now, [trade], wait, open=wait > 0))
+            self._segments.append(Segment(gap, now, [trade], wait, open=wait > 0))
         if len(self._segments) > MAX_OPEN or self._holding() > HOLD_LIMIT:
             self._segments[0].open = False
         return self._release(gap)
@@ -379,7 +289,7 @@ class Continuity:
         """The outage as it was told, for a quiet coin's trades may lie far apart; else the span between its trades."""
         return (span_ms / 1000 if self._outage is None else self._outage) <= self._max_gap
 
-    def _find(self, gap: Gap | None) -> _Segment | None:
+    def _find(self, gap: Gap | None) -> Segment | None:
         return next((s for s in self._segments if s.open and (gap is None or s.gap is gap)), None)
 
     def _holding(self) -> int:
@@ -399,7 +309,7 @@ class Continuity:
                 segment.fill[number] = trade
                 return
 
-    def _place_named(self, trade: TradeEvent, segment: _Segment) -> None:
+    def _place_named(self, trade: TradeEvent, segment: Segment) -> None:
         """Ids tell what is known; without ids only what lies strictly between is certain not to be."""
         edge = 0 if trade.trade_id else 1
         if not segment.gap.from_ts + edge <= trade.timestamp <= segment.gap.to_ts - edge:

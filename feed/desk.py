@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
-from feed.backfill import DELIVER
 from feed.clock import Clock
 from feed.dispatch import Dispatcher
+from feed.gaps import DELIVER
 from feed.journal import Report
 from feed.ledger import Ledger
 from feed.prices import Prices

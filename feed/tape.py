@@ -13,9 +13,10 @@ from loguru import logger
 
 from exchanges.errors import Disconnected, VenueError
 from exchanges.events import TradeEvent
-from feed.backfill import DELIVER, HOLD_FOR, Continuity, Gap, Outcome, Verdict
+from feed.backfill import HOLD_FOR, Continuity
 from feed.budget import DialBudget
 from feed.clock import Clock
+from feed.gaps import DELIVER, Gap, Outcome, Verdict
 from feed.journal import Report
 from feed.settings import Backfill
 

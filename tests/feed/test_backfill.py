@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from exchanges.events import TradeEvent
 from feed import backfill
-from feed.backfill import DELIVER, DUPLICATE, HELD, LATE, REORDER_FOR, Continuity, Filled, Gap, Outcome, Verdict
+from feed.backfill import REORDER_FOR, Continuity
+from feed.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, Outcome, Verdict
 
 
 def trade(trade_id: int | str, timestamp: int | None = None) -> TradeEvent:
