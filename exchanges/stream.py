@@ -92,7 +92,8 @@ class Stream:
             profile, exchange, self._coins, timeframes, listener, self._reading, bars, self._connection, built=built
         )
         self._group = asyncio.TaskGroup()
-        self._subscribing = False  # what is added is asked for at once, not with the first
+        self._standing: set[asyncio.Task[None]] = set()  # a task for each call
+        self._subscribing = False  # what is added is asked for at once: not with the first, not when it has ended
         quotes = "quotes" in wanted.channels
         self._delivery.tickers_wanted = "ticker" in wanted.channels
         self._delivery.quotes_in_tickers = quotes and quotes_in_tickers(exchange)
@@ -112,11 +113,14 @@ class Stream:
         """
         self._exchange.open()  # ccxt's modules that ask for an address first start a task before they dial
         try:
-            async with self._group as group:
+            async with self._group:
                 self._subscribe(self._coins)
                 for call in self._beside():
-                    group.create_task(self._keep(call))
+                    self._begin(call)
                 self._subscribing = True
+                while self._standing:  # and not the group's own end, after which nothing can be added any more
+                    await asyncio.wait(self._standing)
+                self._subscribing = False
         except* VenueError as errors:
             raise errors.exceptions[0] from None
         raise Refused(self.name, "refused every subscription")
@@ -145,7 +149,12 @@ class Stream:
     def _subscribe(self, symbols: Iterable[str]) -> None:
         for channel in self._wanted.channels:
             for call in self._calls(channel, list(symbols)):
-                self._group.create_task(self._keep(call))
+                self._begin(call)
+
+    def _begin(self, call: _Call) -> None:
+        task = self._group.create_task(self._keep(call))
+        self._standing.add(task)
+        task.add_done_callback(self._standing.discard)
 
     def _install(self, ws_url: str | None, timeout: float) -> None:
         """Put stores of our own into ccxt's tables and arm the client that it will dial with."""
@@ -207,7 +216,7 @@ class Stream:
             self._unavailable("quotes", [symbol], f"{self.name} has no quotes channel")
             return
         for some, watch in calls(self._exchange, "book", [symbol], 1):
-            self._group.create_task(self._keep(_Call("quotes", some, watch)))
+            self._begin(_Call("quotes", some, watch))
 
     def _beside(self) -> Iterator[_Call]:
         """The requests that the venue wants beside those of the channels."""
@@ -250,7 +259,7 @@ class Stream:
             self._unavailable(call.channel, call.symbols, failure.reason, call.timeframe)
             return
         for symbol in call.symbols:  # one bad market in a request has the whole request refused
-            self._group.create_task(self._keep(replace(call, symbols=(symbol,))))
+            self._begin(replace(call, symbols=(symbol,)))
 
     def _minds(self, call: _Call, frame: Any) -> bool:
         """Whether a frame that refuses something is about this call, as far as it says, and nothing has come of it."""

@@ -168,6 +168,8 @@ class Leg:
             self._stirred.clear()
             link, now = self.link, self._now()
             assert link is not None
+            if link.running.done():
+                link.running.result()  # it carries nothing more, whatever it is asked for
             missing = {coin: s for coin, s in self.markets.items() if not link.brings(coin)}
             if missing and self._host.fits(link.markets | missing):
                 self._host.extend(link, missing)
@@ -262,6 +264,8 @@ class Leg:
                 if at is not None:
                     self._backoff.note_data(at)
         self._hang_up()
+        if link is not None and isinstance(failure, Refused) and not all(map(link.brings, self.markets)):
+            return  # it ended just when more was to be asked for
         if isinstance(failure, Blocked) or not self._host.has_company(self, self._silence):
             raise failure
         await self._sleep(GRACE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from loguru import logger
@@ -76,6 +76,7 @@ class Session:
         self.broke = False  # what ``carry`` raised last ended such a connection
         self.delivering = False  # False while on trial
         self.missing: list[CoinConfig] = []
+        self.asked_for: Sequence[CoinConfig] = ()  # what was wanted when the venue was last asked for it
         self._settings = settings
         self._wanted = wanted
         self._desk = desk
@@ -171,10 +172,12 @@ class Session:
         self.broke = False
         self.delivering = not trial
         self._tell("connecting")
+        self.asked_for = self._wanted.coins
         await self._load()
         markets = self._listed()
         await self._place.dials.take(self._desk.clock)
         await self._fetch_figures(markets)
+        self.asked_for = self._wanted.coins
         markets = self._listed()  # coins may have come and gone meanwhile
         self._dropped = asyncio.get_running_loop().create_future()
         self._dropped.add_done_callback(lambda dropped: dropped.cancelled() or dropped.exception())  # awaited or not
@@ -262,7 +265,7 @@ class Session:
         except VenueError as error:  # what is carried goes on
             logger.warning("{}: its markets could not be asked for: {}", self.name, error.reason)
         await self._fetch_figures(self._listed())
-        markets = self._listed()  # some may have come and gone meanwhile
+        asked_for, markets = self._wanted.coins, self._listed()  # some may have come and gone meanwhile
         new = {coin: symbol for coin, symbol in markets.items() if coin not in self._markets}
         self._markets = markets
         if self.delivering:
@@ -276,6 +279,7 @@ class Session:
             await asyncio.wait(flowing)
             self._markets = {coin: symbol for coin, symbol in self._markets.items() if coin in self._known()}
         self._spread(group)
+        self.asked_for = asked_for
         self._stir()
 
     def _known(self) -> set[str]:

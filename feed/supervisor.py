@@ -276,6 +276,8 @@ class Supervisor:
     def _failed(self, name: str, failure: VenueError, now: float) -> None:
         """A connection ended, or could not be made: tell it, and have the policy decide."""
         session = self._sessions[name]
+        if isinstance(failure, Refused) and session.asked_for is not self._wanted.coins:
+            failure = Disconnected(name, f"{failure.reason}, before it was asked for what is wanted now")
         session.backoff.note_disconnect(now)
         delay = session.backoff.delay_for(getattr(failure, "retry_after", None))
         self._due[name] = now + delay

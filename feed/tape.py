@@ -142,9 +142,14 @@ class Tape:
                 self._coins[coin].doubt()  # between the two connections something may be missing
 
     def forget(self, coins: Iterable[str]) -> None:
-        """Drop what is known of these coins, and what waits; nothing of them is delivered any more."""
+        """Drop what is known of these coins, and what waits; nothing of them is delivered any more.
+
+        A gap that is still waited for ends here, and with nothing.
+        """
         for coin in coins:
             if self._holds(coin):
+                for _ in self._coins[coin].flush().filled:
+                    self._report("gap_filled", self._venue.name, coin=coin, trades=0, complete=False)
                 self._shelf.forget(coin)
             for known in (self._coins, self._symbols, self._turns, self._fetched):
                 known.pop(coin, None)

@@ -145,6 +145,35 @@ async def test_a_stream_of_which_nothing_is_left_is_refused() -> None:
         assert running.heard.unavailable[0][:2] == ("trades", ["BTC"])
 
 
+async def test_what_is_added_when_the_last_subscription_was_refused_is_carried_all_the_same() -> None:
+    """Between that and the end of the stream there are moments in which the feed does not know yet."""
+    async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
+        await venue.load()
+        made = simulator["bybit"]
+        del made.markets["BTCUSDT"]
+        async with streaming(venue, ["BTC"]) as running:
+            loop, tell = asyncio.get_running_loop(), running.heard.on_unavailable
+            added = loop.create_future()
+
+            def add() -> None:
+                try:
+                    running.stream.add({"ETH": venue.market("ETH")}, {})
+                except RuntimeError as error:
+                    added.set_exception(error)
+                else:
+                    added.set_result(None)
+
+            def on_unavailable(channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
+                tell(channel, coins, reason, timeframe)
+                loop.call_soon(loop.call_soon, add)  # the last call has ended by then, and the stream does not know
+
+            running.heard.on_unavailable = on_unavailable  # type: ignore[method-assign] # the stream looks it up there
+            await added
+            await running.until(carries(made, 1))
+            await made.trade("ETH")
+            await running.until(lambda: running.heard.ids("ETH") == taped_ids(made, "ETH"))
+
+
 async def test_several_timeframes_and_quotes_come_too(venue: Venue, simulated: Simulated) -> None:
     simulated.rate = 200
     quotes = ["quotes"] if venue.name == "binance" else []

@@ -73,6 +73,24 @@ async def test_nothing_of_a_removed_coin_is_delivered(feed: MarketFeed, venue: V
     assert "disconnected" not in got.events
 
 
+async def test_a_gap_ends_with_its_coin(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+    """What waits for the fetch is not delivered any more, so the gap stays incomplete, and that is told."""
+    await connected(feed, venue)
+    await got.until(lambda: bool(got.ids("BTC")) and bool(got.ids("ETH")))
+    venue.rate = 0
+    with venue.slow_rest(30):
+        venue.cut()
+        await venue.trade("ETH", count=3)
+        await got.until_event("connected", 2)
+        await until(lambda: len({s for c in venue.connections for s in c.subscriptions}) == 2 * STREAMS)
+        await venue.trade("ETH")
+        gap = await got.until_event("gap")
+        assert gap["coin"] == "ETH"
+        await feed.remove_coins("ETH")
+        told = got.details("gap_filled")
+        assert [(each["coin"], each["trades"], each["complete"]) for each in told] == [("ETH", 0, False)]
+
+
 async def test_a_coin_that_is_added_again_begins_anew(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
     """No stale price is shown, no gap is told for the time when it was not wanted, and no trade comes twice."""
     venue.paused = True
@@ -205,6 +223,28 @@ async def test_a_venue_that_refused_all_is_asked_again_for_what_is_added(
     venue.rate = 50
     await feed.add_coins("SOL")
     await got.until(lambda: any(tick.coin == "SOL" for tick in got.prices))
+
+
+async def test_what_is_added_while_a_venue_refuses_all_else_is_asked_for_at_once(simulator: Simulator) -> None:
+    """The refusal is on its way to those who decide: it says nothing of a coin that nobody asked for yet."""
+    venue = next(iter(simulator.venues.values()))
+    if venue.name != "bybit":
+        pytest.skip("the venue refuses nothing: a market that it does not list is silent")
+    feed = MarketFeed(settings=settings_for(simulator, coins=["ADA"]))
+    got = Recorder(feed)
+    adding: list[asyncio.Task[None]] = []
+
+    def add(event: str, details: dict[str, Any]) -> None:
+        if event == "coin_unavailable" and details["channel"] == "candles":  # the last one
+            adding.append(asyncio.create_task(feed.add_coins("ETH")))
+
+    feed.subscribe_status(add)
+    async with feed:
+        del venue.markets["ADAUSDT"]
+        venue.cut()
+        await got.until(lambda: bool(got.ids("ETH")))
+        await asyncio.gather(*adding)
+    assert "exhausted" not in got.events
 
 
 async def test_coins_may_change_before_connect_and_after_disconnect(feed: MarketFeed, venue: Venue) -> None:
