@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import partial
+from typing import Any, NoReturn
 
 from loguru import logger
 
@@ -13,36 +14,20 @@ from exchanges.bars import Bars
 from exchanges.errors import Disconnected, Refused, VenueError
 from exchanges.events import Candle, Ticker
 from feed.backoff import Backoff
-from feed.budget import DialBudget
 from feed.desk import Desk, Intake
 from feed.events import CoinConfig
 from feed.journal import Report
 from feed.leg import Carries, Leg, Link, wait
 from feed.parts import allot
 from feed.settings import Settings
+from feed.shared_venue import SharedVenue
 from feed.staleness import Watchdog
-from feed.tape import Shelf, Tape
+from feed.tape import Tape
 from feed.wanted import Wanted
 
-if TYPE_CHECKING:
-    from exchanges.adapter import Venue
-
-BARS_SHARE = 0.5  # of the requests that a venue allows: gaps in trades can't wait, bars can
 FIGURES_EVERY = 60.0  # seconds between those that are fetched where the venue has no tickers on its connection
 FIGURES_TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the first stream
 HASTE = 0.75  # seconds that they may hold up a later one: a failover is to take less than two in all
-
-
-class Place:
-    """A venue, and what it allows to all that is connected to it: dials, and REST requests for what was missed."""
-
-    def __init__(self, venue: Venue) -> None:
-        fetches = venue.profile.fetches
-        self.venue = venue
-        self.dials = DialBudget(venue.profile.dials)
-        self.requests = DialBudget(fetches, 60.0)
-        self.shelf = Shelf()
-        self.bars = DialBudget(max(1, int(fetches * BARS_SHARE)), 60.0)  # of these, those for bars
 
 
 class Session:
@@ -55,7 +40,7 @@ class Session:
 
     def __init__(
         self,
-        place: Place,
+        shared: SharedVenue,
         wanted: Wanted,
         desk: Desk,
         watchdog: Watchdog,
@@ -67,11 +52,11 @@ class Session:
         stir: Callable[[], None],
         dismiss: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        venue = self.venue = place.venue
+        venue = self.venue = shared.venue
         self.name = venue.name
         self.backoff = _backoff(settings)
-        self.bars = Bars(venue.name, self._fetch_candles, self._on_mended)
-        self.tape = Tape(venue, settings.backfill, desk.on_trade, report, desk.clock, place.requests, place.shelf)
+        self.bars = Bars(venue.name, partial(shared.fetch_candles, desk.clock), self._on_mended)
+        self.tape = Tape(venue, settings.backfill, desk.on_trade, report, desk.clock, shared.requests, shared.shelf)
         self.connected = False  # a connection that is carried has delivered; ``carry`` moves it, and nobody else
         self.broke = False  # what ``carry`` raised last ended such a connection
         self.delivering = False  # False while on trial
@@ -81,7 +66,7 @@ class Session:
         self._wanted = wanted
         self._desk = desk
         self._watchdog = watchdog
-        self._place = place
+        self._shared = shared
         self._report = report
         self._aside = aside
         self._main = main
@@ -175,7 +160,7 @@ class Session:
         self.asked_for = self._wanted.coins
         await self._load()
         markets = self._listed()
-        await self._place.dials.take(self._desk.clock)
+        await self._shared.dials.take(self._desk.clock)
         await self._fetch_figures(markets)
         self.asked_for = self._wanted.coins
         markets = self._listed()  # coins may have come and gone meanwhile
@@ -327,7 +312,7 @@ class Session:
         """See Host."""
         clock = self._desk.clock
         sleep = clock.sleep if old is None else lambda seconds: wait(old, asyncio.Event(), seconds)
-        await self._place.dials.take(clock, sleep)
+        await self._shared.dials.take(clock, sleep)
 
     def hang_up(self, link: Link) -> None:
         """See Host."""
@@ -422,12 +407,6 @@ class Session:
         leg = next((leg for leg in self._legs if candle.coin in leg.markets), None)
         if leg is not None and leg.link is not None:
             leg.link.intake.on_mended(candle)
-
-    async def _fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
-        """As the venue does it, when its limit has room."""
-        for budget in (self._place.bars, self._place.requests):
-            await budget.take(self._desk.clock)
-        return await self.venue.fetch_candles(symbol, timeframe, since)
 
     def _note(self, event: str, exchange: str, **details: Any) -> None:
         """What happens while this delivers is the feed's own; what happens to a trial is told aside."""

@@ -21,8 +21,9 @@ from feed.errors import NoExchangeAvailable
 from feed.events import CoinConfig
 from feed.failover import Failover
 from feed.journal import Report
-from feed.session import Place, Session
+from feed.session import Session
 from feed.settings import ExchangeConfig, Settings
+from feed.shared_venue import SharedVenue
 from feed.staleness import Kind, Watchdog
 from feed.wanted import Wanted
 
@@ -39,8 +40,8 @@ class Supervisor:
 
     ``ready`` is done with the first data, or, unless ``patient``, fails with NoExchangeAvailable when every venue has
     said no; ``reasons`` says for each venue tried why it does not deliver. Coins that the active venue does not list
-    come through a supervisor of their own over the other venues, which shares the ``places``, goes on from the main
-    one's ``since`` and reports ``aside``.
+    come through a supervisor of their own over the other venues, which is given what is ``shared``, goes on from the
+    main one's ``since`` and reports ``aside``.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Supervisor:
         aside: Report,
         *,
         patient: bool,
-        places: dict[str, Place] | None = None,
+        shared: dict[str, SharedVenue] | None = None,
         since: Mapping[str, int] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -67,8 +68,8 @@ class Supervisor:
         self._report = report
         self._aside = aside
         self._patient = patient
-        self._main = places is None
-        self._places: dict[str, Place] = {} if places is None else places
+        self._main = shared is None
+        self._shared: dict[str, SharedVenue] = {} if shared is None else shared
         self._watchdog = Watchdog(settings.staleness)
         self._stirred = asyncio.Event()  # something happened that a decision may follow from
         self._sessions: dict[str, Session] = {}
@@ -247,7 +248,7 @@ class Supervisor:
                 self._aside,
                 self._aside,
                 patient=True,
-                places=self._places,
+                shared=self._shared,
                 since=self._since,
             )
             self._strays = asyncio.create_task(supervisor.run(), name=f"market feed for {', '.join(missing)}")
@@ -392,16 +393,16 @@ class Supervisor:
                 options=config.options,
                 timeout=settings.connection.connect_timeout,
             )
-            if config.name not in self._places:
+            if config.name not in self._shared:
                 try:
                     venue = open_exchange(config.name, access)
                 except VenueError as error:  # it can't be set up like this: the others go on without it
                     self.reasons[config.name] = error.reason
                     self._report("error", config.name, error=error.reason)
                     continue
-                self._places[config.name] = Place(venue)
+                self._shared[config.name] = SharedVenue(venue)
             self._sessions[config.name] = Session(
-                self._places[config.name],
+                self._shared[config.name],
                 self._wanted,
                 self._desk,
                 self._watchdog,
@@ -433,8 +434,8 @@ class Supervisor:
         for session in self._sessions.values():
             self._dismiss(_awaited(session.close()))
         if self._main:  # the venues are shared with the supervisor of the strays
-            for place in self._places.values():
-                self._dismiss(place.venue.close())
+            for each in self._shared.values():
+                self._dismiss(each.venue.close())
         clock = self._desk.clock
         end = clock.monotonic() + RELEASE_TIMEOUT
         while self._closing and clock.monotonic() < end:  # a session that ends has its connection closed in turn

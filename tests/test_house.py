@@ -105,6 +105,7 @@ FEED: Mapping[str, str] = {
     "prices": "each coin's latest tick",
     "journal": "everything that happens, once: logged, counted, told; it moves the state",
     "tape": "a venue's trades in order: gaps fetched over REST, what comes behind them held",
+    "shared_venue": "one venue's budgets of dials and REST requests",
     "ledger": "the bars delivered lately, and how history joins them",
     "desk": "where the events of all connections come together",
     "wanted": "what the feed asks of a venue",

@@ -226,10 +226,10 @@ async def test_the_successor_of_a_connection_waits_for_its_turn_too(binance: Sim
     got = Recorder(feed)
     async with feed:
         assert feed._supervisor is not None
-        place = feed._supervisor._places["binance"]
-        place.dials = DialBudget(1, 1.0, margin=0, slack=0)
+        shared = feed._supervisor._shared["binance"]
+        shared.dials = DialBudget(1, 1.0, margin=0, slack=0)
         spent_at = monotonic()
-        place.dials.spend(spent_at)
+        shared.dials.spend(spent_at)
         binance["binance"].shutdown_notice()
         await until(lambda: len(binance["binance"].dials) == 2)
         assert binance["binance"].dials[1] - spent_at >= 1.0
