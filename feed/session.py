@@ -12,10 +12,12 @@ from loguru import logger
 from exchanges import Subscription
 from exchanges.bars import Bars
 from exchanges.errors import Disconnected, Refused, VenueError
-from exchanges.events import Candle, Ticker
+from exchanges.events import Candle
+from feed import figures
 from feed.backoff import Backoff
 from feed.desk import Desk, Intake
 from feed.events import CoinConfig
+from feed.figures import Figures
 from feed.journal import Report
 from feed.leg import Carries, Leg, Link, wait
 from feed.parts import allot
@@ -24,10 +26,6 @@ from feed.shared_venue import SharedVenue
 from feed.staleness import Watchdog
 from feed.tape import Tape
 from feed.wanted import Wanted
-
-FIGURES_EVERY = 60.0  # seconds between those that are fetched where the venue has no tickers on its connection
-FIGURES_TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the first stream
-HASTE = 0.75  # seconds that they may hold up a later one: a failover is to take less than two in all
 
 
 class Session:
@@ -74,8 +72,7 @@ class Session:
         self._dismiss = dismiss
         self._dropped: asyncio.Future[NoReturn] | None = None
         self._changed = asyncio.Event()  # more or less is wanted
-        self._figured: set[str] = set()  # coins whose 24 h figures were fetched
-        self._figures: dict[str, Ticker] = {}  # of them, those that no connection has taken yet
+        self._figures = Figures(venue, self._known)
         self._told_missing: set[str] = set()
         self._markets: dict[str, str] = {}  # coin -> symbol, of what is carried
         self._legs: dict[Leg, asyncio.Task[None]] = {}
@@ -108,9 +105,7 @@ class Session:
             leg.markets = {coin: symbol for coin, symbol in leg.markets.items() if coin not in gone}
         self._markets = {coin: symbol for coin, symbol in self._markets.items() if coin not in gone}
         self.tape.forget(gone)
-        self._figured -= gone
-        for coin in gone:
-            self._figures.pop(coin, None)
+        self._figures.forget(gone)
         self._told_missing -= gone
         self.missing = [coin for coin in self.missing if coin.symbol not in gone]
 
@@ -137,7 +132,7 @@ class Session:
     def demote(self) -> None:
         """Another venue delivers from now on."""
         self.delivering = False
-        self._figured.clear()  # by the time it delivers again they are old
+        self._figures.outdate()
         for link in self._links():
             link.intake.close()
 
@@ -186,10 +181,10 @@ class Session:
             self._dropped.cancel()
             self._legs.clear()
             self._markets = {}
-            self._figures.clear()
+            self._figures.drop()
             self.broke, self.connected = self.connected, False
             if not self.delivering:
-                self._figured.clear()  # a trial's figures went with it
+                self._figures.outdate()  # a trial's went with it
             if self.delivering:
                 self.tape.lost()
                 self._watchdog.lost()
@@ -300,7 +295,7 @@ class Session:
             delivering=self.delivering,
             main=self._main,
         )
-        self._tell_figures(intake, markets)
+        self._figures.give(intake, markets)
         channels, timeframes = leg.asks
         subscription = Subscription(markets, channels, timeframes, self._desk.ledger.newest_closed())
         stream = self.venue.stream(subscription, intake, self.bars, on_going_down)
@@ -336,7 +331,7 @@ class Session:
             link.stream.add(new, self._desk.ledger.newest_closed())
             link.markets |= new
         link.intake.welcome(markets)
-        self._tell_figures(link.intake, markets)
+        self._figures.give(link.intake, markets)
 
     def has_company(self, leg: Leg, within: float) -> bool:
         """See Host."""
@@ -440,36 +435,19 @@ class Session:
             raise Refused(self.name, reason)
         return markets
 
-    def _tell_figures(self, intake: Intake, markets: Mapping[str, str]) -> None:
-        for coin in self._figures.keys() & markets.keys():
-            intake.on_figures(self._figures.pop(coin))
-
     async def _fetch_figures(self, markets: Mapping[str, str]) -> None:
         """The 24 h figures, once per coin, so that its first tick has them; without them the stream goes on."""
-        missing = {coin: symbol for coin, symbol in markets.items() if coin not in self._figured}
-        if missing:
-            await self._ask_figures(missing, FIGURES_TIMEOUT if self._desk.last_message is None else HASTE)
+        first = self._desk.last_message is None
+        await self._figures.fetch_missing(markets, figures.TIMEOUT if first else figures.HASTE)
 
     async def _keep_figures(self) -> None:
         """The 24 h figures again and again, where no ticker brings them."""
         while True:
-            await self._desk.clock.sleep(FIGURES_EVERY)
+            await self._desk.clock.sleep(figures.EVERY)
             if "ticker" in self._wanted.channels and self._markets:
-                await self._ask_figures(self._markets, FIGURES_TIMEOUT)
+                await self._figures.fetch(self._markets, figures.TIMEOUT)
                 for link in self._links():
-                    self._tell_figures(link.intake, self._markets)
-
-    async def _ask_figures(self, markets: Mapping[str, str], within: float) -> None:
-        try:
-            async with asyncio.timeout(within):
-                tickers = await self.venue.fetch_tickers(markets)
-        except (VenueError, TimeoutError) as error:
-            logger.warning("{}: no 24 h figures by REST: {}", self.name, error or "no answer in time")
-            return
-        known = self._known()  # a coin that was removed meanwhile must not find them when it is added again
-        for ticker in (ticker for ticker in tickers if ticker.coin in known):
-            self._figured.add(ticker.coin)
-            self._figures[ticker.coin] = ticker
+                    self._figures.give(link.intake, self._markets)
 
 
 async def _ended(running: asyncio.Future[Any], closing: Awaitable[None]) -> None:

@@ -118,7 +118,7 @@ async def test_the_days_figures_come_over_rest_where_no_ticker_does(name: str, m
     lacks = script(name).LACKS
     if "ticker" not in lacks:
         pytest.skip("the venue streams tickers")
-    monkeypatch.setattr("feed.session.FIGURES_EVERY", 0.05)
+    monkeypatch.setattr("feed.figures.EVERY", 0.05)
 
     async def told(it: Contract) -> None:
         day = vars(script(name))["rest_day"]("BTC", 0)
