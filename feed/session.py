@@ -11,7 +11,7 @@ from loguru import logger
 
 from exchanges import Subscription
 from exchanges.bars import Bars
-from exchanges.errors import Disconnected, Refused, VenueError
+from exchanges.errors import Disconnected, VenueError
 from exchanges.events import Candle
 from feed import figures
 from feed.backoff import Backoff
@@ -20,6 +20,7 @@ from feed.events import CoinConfig
 from feed.figures import Figures
 from feed.journal import Report
 from feed.leg import Carries, Leg, Link, wait
+from feed.listing import Listing
 from feed.parts import allot
 from feed.settings import Settings
 from feed.shared_venue import SharedVenue
@@ -33,7 +34,7 @@ class Session:
 
     Its coins are spread over as many connections as the venue's capacity asks for, each a Leg. On trial it delivers
     nothing until ``promote``. ``dismiss`` takes the closing of a stream off our hands: a dead peer may hold it up, the
-    next dial must not wait for it. ``missing`` are the coins that the venue does not list.
+    next dial must not wait for it.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Session:
         self.connected = False  # a connection that is carried has delivered; ``carry`` moves it, and nobody else
         self.broke = False  # what ``carry`` raised last ended such a connection
         self.delivering = False  # False while on trial
-        self.missing: list[CoinConfig] = []
+        self.listing = Listing(venue, self._note)
         self.asked_for: Sequence[CoinConfig] = ()  # what was wanted when the venue was last asked for it
         self._settings = settings
         self._wanted = wanted
@@ -73,7 +74,6 @@ class Session:
         self._dropped: asyncio.Future[NoReturn] | None = None
         self._changed = asyncio.Event()  # more or less is wanted
         self._figures = Figures(venue, self._known)
-        self._told_missing: set[str] = set()
         self._markets: dict[str, str] = {}  # coin -> symbol, of what is carried
         self._legs: dict[Leg, asyncio.Task[None]] = {}
 
@@ -106,8 +106,7 @@ class Session:
         self._markets = {coin: symbol for coin, symbol in self._markets.items() if coin not in gone}
         self.tape.forget(gone)
         self._figures.forget(gone)
-        self._told_missing -= gone
-        self.missing = [coin for coin in self.missing if coin.symbol not in gone]
+        self.listing.forget(gone)
 
     def drop(self, reason: str) -> None:
         """End the connections that are carried, if there are any: ``carry`` raises Disconnected."""
@@ -153,7 +152,7 @@ class Session:
         self.delivering = not trial
         self._tell("connecting")
         self.asked_for = self._wanted.coins
-        await self._load()
+        await self.listing.load(self._wanted.coins)
         markets = self._listed()
         await self._shared.dials.take(self._desk.clock)
         await self._fetch_figures(markets)
@@ -241,7 +240,7 @@ class Session:
     async def _rearrange(self, group: asyncio.TaskGroup) -> None:
         """Coins, channels or timeframes were added or removed."""
         try:
-            await self._load()
+            await self.listing.load(self._wanted.coins)
         except VenueError as error:  # what is carried goes on
             logger.warning("{}: its markets could not be asked for: {}", self.name, error.reason)
         await self._fetch_figures(self._listed())
@@ -407,33 +406,8 @@ class Session:
         """What happens while this delivers is the feed's own; what happens to a trial is told aside."""
         (self._report if self.delivering else self._aside)(event, exchange, **details)
 
-    async def _load(self) -> None:
-        await self.venue.load({coin.symbol: coin.markets.get(self.name) for coin in self._wanted.coins})
-
     def _listed(self) -> dict[str, str]:
-        """Coin -> market symbol for what the venue lists; the others are told, once. Refused when there is none."""
-        markets: dict[str, str] = {}
-        coins: dict[str, str] = {}  # by symbol
-        refusals: dict[str, str] = {}
-        self.missing = []
-        for coin in self._wanted.coins:
-            try:
-                symbol = self.venue.market(coin.symbol, coin.markets.get(self.name))
-                if coins.setdefault(symbol, coin.symbol) != coin.symbol:
-                    raise Refused(self.name, f"its {symbol} is carried as {coins[symbol]}")
-                markets[coin.symbol] = symbol
-            except Refused as refusal:
-                refusals[coin.symbol] = refusal.reason
-                self.missing.append(coin)
-        for symbol, reason in refusals.items():
-            if symbol not in self._told_missing:
-                self._told_missing.add(symbol)
-                self._note("coin_unavailable", self.name, coin=symbol, reason=reason)
-        if not markets:
-            reasons = list(refusals.values())
-            reason = reasons[0] if len(reasons) == 1 else f"does not list any of {', '.join(refusals)}"
-            raise Refused(self.name, reason)
-        return markets
+        return self.listing.markets(self._wanted.coins)
 
     async def _fetch_figures(self, markets: Mapping[str, str]) -> None:
         """The 24 h figures, once per coin, so that its first tick has them; without them the stream goes on."""

@@ -224,7 +224,7 @@ class Supervisor:
 
     def _look_after_strays(self, active: Session) -> None:
         """Have the coins that the active venue does not list come from the next one that does."""
-        missing = [coin.symbol for coin in active.missing]
+        missing = [coin.symbol for coin in active.listing.missing]
         others = [config for config in self._order if config.name != active.venue.name]
         if self._strays is not None and self._strays.done():  # a defect of ours, which must not end them in silence
             error = None if self._strays.cancelled() else self._strays.exception()
@@ -233,13 +233,13 @@ class Supervisor:
         if missing == self._stray_coins:
             return
         if self._stray_coins and missing and self._stray_order == others:
-            self._carry_strays(active.missing)
+            self._carry_strays(active.listing.missing)
             return
         self._carry_strays([])
         self._stray_coins = missing
         if missing and others:
             self._stray_order = others
-            wanted = replace(self._wanted, coins=list(active.missing))
+            wanted = replace(self._wanted, coins=list(active.listing.missing))
             supervisor = self._stray_supervisor = Supervisor(
                 others,
                 self._settings,

@@ -108,6 +108,7 @@ FEED: Mapping[str, str] = {
     "shared_venue": "one venue's budgets of dials and REST requests",
     "ledger": "the bars delivered lately, and how history joins them",
     "desk": "where the events of all connections come together",
+    "listing": "which of the wanted coins a venue lists, and as what",
     "figures": "a venue's 24 h figures over REST",
     "wanted": "what the feed asks of a venue",
     "parts": "coins spread over connections that carry only so much",
