@@ -25,6 +25,7 @@ from feed.session import Session
 from feed.settings import ExchangeConfig, Settings
 from feed.shared_venue import SharedVenue
 from feed.staleness import Kind, Watchdog
+from feed.strays import Strays
 from feed.wanted import Wanted
 
 RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
@@ -78,10 +79,7 @@ class Supervisor:
         self._due: dict[str, float] = {}  # when a venue may be dialled again, monotonic seconds
         self._since: Mapping[str, int] = since or {}  # the last trades (Unix ms) of the venue that was left
         self._closing: set[asyncio.Task[Any]] = set()
-        self._strays: asyncio.Task[None] | None = None
-        self._stray_supervisor: Supervisor | None = None
-        self._stray_coins: list[str] = []
-        self._stray_order: list[ExchangeConfig] = []
+        self._strays = Strays(self._over_others, self._dismiss_task)
         self._ahead: dict[str, float] = {}  # venue -> when its markets were asked for ahead of need, monotonic seconds
         self._final: set[str] = set()  # venues that said no themselves: waiting does not help
         self._policy = self._policy_over(order)
@@ -104,16 +102,14 @@ class Supervisor:
     @property
     def undelivered(self) -> dict[str, int]:
         """How many trades came when their place in the order was past, and how many bars no record closed."""
-        strays = {} if self._stray_supervisor is None else self._stray_supervisor.undelivered
+        strays = self._strays.undelivered
         late = sum(session.tape.late for session in self._sessions.values())
         lost = sum(session.lost_bars for session in self._sessions.values())
         return {"late_trades": late + strays.get("late_trades", 0), "lost_bars": lost + strays.get("lost_bars", 0)}
 
     def carrier(self, coin: str) -> Session | None:
         """The session of the venue that carries ``coin`` or is tried for it; None while there is none."""
-        if coin not in self._stray_coins:
-            return self._sessions.get(self.exchange)
-        return None if self._stray_supervisor is None else self._stray_supervisor.carrier(coin)
+        return self._strays.carrier(coin) if coin in self._strays.coins else self._sessions.get(self.exchange)
 
     def renew(self) -> None:
         """More is wanted than the connection carries: have it replaced by one that does. Safe from any thread."""
@@ -125,9 +121,7 @@ class Supervisor:
         for session in self._sessions.values():
             session.forget(coins)
         self._watchdog.forget(coins)
-        if (strays := self._stray_supervisor) is not None:
-            strays.forget(coins)
-            self._carry_strays([coin for coin in strays.carried if coin.symbol not in coins])
+        self._strays.forget(coins)
         self._renew()
 
     @property
@@ -137,16 +131,14 @@ class Supervisor:
 
     def hears(self, coin: str) -> bool:
         """Whether data of ``coin`` came, from the venue that carries it."""
-        strays = self._stray_supervisor
-        return coin in self._watchdog.heard or (strays is not None and strays.hears(coin))
+        return coin in self._watchdog.heard or self._strays.hears(coin)
 
     def _renew(self) -> None:
         for session in self._sessions.values():
             session.renew()
         now = self._desk.clock.monotonic()
         self._carry_out(self._policy.asked_anew(now), now)
-        if self._stray_supervisor is not None:
-            self._stray_supervisor.renew()
+        self._strays.renew()
 
     async def run(self) -> None:
         """Carry venues, for ever."""
@@ -195,7 +187,8 @@ class Supervisor:
         self._carry_out(self._policy.tick(now), now)
         if active.connected:
             self._look_ahead(active, now)
-            self._look_after_strays(active)
+            others = [config for config in self._order if config.name != active.venue.name]
+            self._strays.look_after(active.listing.missing, others)
         for finding in self._watchdog.check(now):
             venue = self.exchange
             if finding.kind in (Kind.FEED_STALE, Kind.COIN_STALE):
@@ -222,46 +215,19 @@ class Supervisor:
             if session is not active and (venue.loaded or now < last + AHEAD_PATIENCE):
                 return  # those behind are asked where this one has nothing to say
 
-    def _look_after_strays(self, active: Session) -> None:
-        """Have the coins that the active venue does not list come from the next one that does."""
-        missing = [coin.symbol for coin in active.listing.missing]
-        others = [config for config in self._order if config.name != active.venue.name]
-        if self._strays is not None and self._strays.done():  # a defect of ours, which must not end them in silence
-            error = None if self._strays.cancelled() else self._strays.exception()
-            logger.opt(exception=error).error("{} come anew after an unforeseen error", ", ".join(self._stray_coins))
-            self._stray_coins = []
-        if missing == self._stray_coins:
-            return
-        if self._stray_coins and missing and self._stray_order == others:
-            self._carry_strays(active.listing.missing)
-            return
-        self._carry_strays([])
-        self._stray_coins = missing
-        if missing and others:
-            self._stray_order = others
-            wanted = replace(self._wanted, coins=list(active.listing.missing))
-            supervisor = self._stray_supervisor = Supervisor(
-                others,
-                self._settings,
-                wanted,
-                self._desk,
-                self._aside,
-                self._aside,
-                patient=True,
-                shared=self._shared,
-                since=self._since,
-            )
-            self._strays = asyncio.create_task(supervisor.run(), name=f"market feed for {', '.join(missing)}")
-
-    def _carry_strays(self, coins: Sequence[CoinConfig]) -> None:
-        """Carry these strays and no others; those that stay are not disturbed."""
-        self._stray_coins = [coin.symbol for coin in coins]
-        if coins and self._stray_supervisor is not None:
-            self._stray_supervisor.change(coins)
-        elif self._strays is not None:
-            self._strays.cancel()
-            self._dismiss_task(self._strays)
-            self._strays = self._stray_supervisor = None
+    def _over_others(self, order: Sequence[ExchangeConfig], coins: Sequence[CoinConfig]) -> Supervisor:
+        """A supervisor of these venues for coins that the active one does not list."""
+        return Supervisor(
+            order,
+            self._settings,
+            replace(self._wanted, coins=coins),
+            self._desk,
+            self._aside,
+            self._aside,
+            patient=True,
+            shared=self._shared,
+            since=self._since,
+        )
 
     @property
     def carried(self) -> Sequence[CoinConfig]:
@@ -426,9 +392,7 @@ class Supervisor:
 
     async def _release(self) -> None:
         """Close whatever is open, within RELEASE_TIMEOUT."""
-        if self._strays is not None:
-            self._strays.cancel()
-            self._dismiss_task(self._strays)
+        self._strays.end()
         for name in list(self._carrying):
             self._stop(name)
         for session in self._sessions.values():

@@ -114,6 +114,7 @@ FEED: Mapping[str, str] = {
     "parts": "coins spread over connections that carry only so much",
     "leg": "one of the connections of a venue, kept standing",
     "session": "one venue carried until it fails",
+    "strays": "coins that the active venue does not list",
     "supervisor": "which venue is carried, and what follows when it ends",
     "history": "what happened before the feed connected",
     "arguments": "what a program asks for, in the terms of the settings",
@@ -147,7 +148,10 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "feed.cli": CLI,
 }
 USERS = ("feed.cli.", "feed.__main__", "feed.pytest_plugin")  # of the library, as any program is
-TYPES_ONLY = {("exchanges.simulator.control", "exchanges.simulator.server")}  # against the order, for annotations
+TYPES_ONLY = {  # against the order, for annotations
+    ("exchanges.simulator.control", "exchanges.simulator.server"),
+    ("feed.strays", "feed.supervisor"),
+}
 
 
 @dataclass(frozen=True)
