@@ -1,11 +1,18 @@
 """What a thousand coins on one venue cost against twenty: CPU per message, time until all are subscribed, memory.
 
-    python -m tests.benchmarks.scale [--venue binance] [--coins 1000] [--messages 100000] [--rounds 5]
+    python -m tests.benchmarks.scale [--venue binance] [--coins 1000] [--messages 60000] [--rounds 5]
 
-The simulator, with its laws, and the reader have a process each; both sizes take turns, on the same list of markets.
-When every coin has its past candles, trades come on coins drawn at random, one per frame and as fast as the reader
-takes them; CPU is the reader's alone. "subscribed" counts from the first dial until the venue has every subscription,
-"allowed" is the least that its laws let it take; memory is what each coin beyond the twenty adds.
+The simulator, with its laws, and the reader have a process each; both sizes stand side by side on the same list of
+markets and take turns. When every coin has its past candles, trades come on coins drawn at random, one per frame,
+rendered beforehand and as fast as the reader takes them; CPU is the reader's alone, over all messages. Three mixes:
+
+- trades alone;
+- like with like: in both sizes a ticker with every second trade and a candle with every fourth;
+- as the venue sends: at 2,000 trades a second in all, tickers and candles of the coins that traded, as often as the
+  venue sends them. Fifty times as many coins have fifty times as many, so this compares other things than messages.
+
+"subscribed" counts from the first dial until the venue has every subscription, "allowed" is the least that its laws let
+it take; memory is what each coin beyond the twenty adds.
 """
 
 from __future__ import annotations
@@ -20,14 +27,18 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from exchanges.simulator import Simulator
+from exchanges.simulator.bars import MINUTE
 from exchanges.simulator.catalog import list_markets
+from exchanges.simulator.connection import Connection
 from feed import MarketFeed, Settings
 from feed.events import CoinConfig
-from feed.settings import ExchangeConfig
+from feed.settings import ExchangeConfig, Staleness
 
 FEW = 20
 STREAMS = 3  # of a coin: trades, ticker, candles
@@ -35,6 +46,11 @@ BLOCK = 256  # trades between two writes
 WARM_UP = 5_000  # trades before anything is measured
 PATIENCE = 400.0  # seconds: ccxt asks Bybit for the past candles of ten coins a second
 PACE = {"binance": (100, 5.0), "bybit": (10, math.inf)}  # subscriptions of a request, requests per second
+MIXES = ("trades alone", "like with like", "as the venue sends")
+TICKER_EACH, CANDLE_EACH = 2, 4  # trades, like with like
+RATE = 2_000  # trades per second, as the venue sends
+
+Block = list[tuple[Connection, list[bytes]]]
 
 
 def names(count: int) -> list[str]:
@@ -47,27 +63,79 @@ def allowed(venue: str, streams: int) -> float:
     return max(0.0, math.ceil(math.ceil(streams / STREAMS / size) * STREAMS / pace) - 1.0)
 
 
+class Sender:
+    """Renders and sends a mix. Its venue's clock goes on with the trades, so that no bar ends meanwhile."""
+
+    def __init__(self, own: Any, coins: list[str]) -> None:
+        self.own, self._draw, self._made = own, random.Random(1), 0
+        self._markets = [own.market(coin) for coin in coins]
+        self._topics = {kind: {topic.market: topic for topic in own.topics_of(kind)} for kind in ("ticker", "candles")}
+        own.rate = 0
+        own._ticker_due = own._candle_due = math.inf
+        own.replay_clock = own.now() // MINUTE * MINUTE + MINUTE
+        own.roll(own.now())
+        own.flush(patient=True)
+
+    def render(self, trades: int, mix: str) -> Iterator[Block]:
+        own = self.own
+        for first in range(0, trades, BLOCK):
+            for market in self._draw.choices(self._markets, k=min(BLOCK, trades - first)):
+                self._made += 1
+                own.replay_clock += self._made % 10 == 0
+                own.publish(market, market.make(1, own.now()))
+                own.note(market)
+                if mix == MIXES[1]:
+                    self._follow(market)
+                elif mix == MIXES[2]:
+                    self._beside()
+            yield [(each, each.pending[:]) for each in own.connections]
+            for connection in own.connections:
+                connection.pending.clear()
+
+    def _follow(self, market: Any) -> None:
+        own = self.own
+        now = own.now()
+        if self._made % TICKER_EACH == 0:
+            own.send_ticker(self._topics["ticker"][market], market, now)
+        if self._made % CANDLE_EACH == 0:
+            topic = self._topics["candles"][market]
+            own.send_candle(topic, market, market.candle(topic.start, topic.interval, now), False)
+
+    def _beside(self) -> None:
+        own = self.own
+        if self._made % int(RATE * own.TICKERS_EVERY) == 0:
+            own.send_tickers(own.now())
+        if self._made % int(RATE * own.CANDLES_EVERY) == 0:
+            own.send_candles(own.now())
+
+    async def send(self, blocks: list[Block]) -> None:
+        for block in blocks:
+            for connection, frames in block:
+                connection.pending += frames
+                connection.flush()
+            await self.own.drain()
+
+
 async def serve(venue: str, count: int, listed: int) -> None:
-    """Answer ``subscribed`` once everything is, and a line per number on stdin when so many trades are written."""
+    """Answer ``subscribed`` once everything is; to a mix and its trades on stdin, "rendered", and send on a line."""
     coins = names(count)
     async with Simulator(venues=(venue,), coins=names(listed), rate=10.0) as simulator:
         own = simulator[venue]
-        print(json.dumps([simulator.rest_url, simulator.ws_url]), flush=True)
+        say([simulator.rest_url, simulator.ws_url])
         while len(own.topics) < count * STREAMS:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.005)
         took = time.monotonic() - own.dials[0]
         sizes = [len(each.subscriptions) for each in own.connections]
-        print(json.dumps([took, allowed(venue, max(sizes)), len(sizes)]), flush=True)
-        markets, draw = [own.market(coin) for coin in coins], random.Random(1)
+        say([took, allowed(venue, max(sizes)), len(sizes)])
+        sender: Sender | None = None
         while line := await asyncio.to_thread(sys.stdin.readline):
-            left, own.rate = int(line), 0
-            own._ticker_due = own._candle_due = math.inf  # a thousand coins have fifty times as many, at their own cost
-            while left > 0:
-                for market in draw.choices(markets, k=min(BLOCK, left)):
-                    own.publish(market, market.make(1, own.now()))
-                left -= BLOCK
-                await own.drain()
-            print(json.dumps(own.violations), flush=True)
+            sender = sender or Sender(own, coins)
+            mix, trades = json.loads(line)
+            blocks = list(sender.render(trades, mix))
+            say("rendered")
+            await asyncio.to_thread(sys.stdin.readline)
+            await sender.send(blocks)
+            say(own.violations + own.dropped)
 
 
 def memory() -> int:
@@ -76,15 +144,18 @@ def memory() -> int:
 
 
 async def read(venue: str, urls: list[str], coins: list[str]) -> None:
-    """Say how many trades came, what CPU and how many messages that took, whenever a number of trades is asked for."""
+    """Say what CPU and how many messages it took until so many trades came, for each number on stdin."""
     exchange = ExchangeConfig(venue, rest_url=urls[0], ws_url=urls[1])
-    feed = MarketFeed(settings=Settings(coins=[CoinConfig(coin) for coin in coins], exchanges=[exchange]))
-    seen, stirred = 0, asyncio.Event()
+    quiet = Staleness(feed_stale_after=PATIENCE, coin_stale_after=PATIENCE, reconnect_after=PATIENCE)  # between turns
+    own = Settings(coins=[CoinConfig(coin) for coin in coins], exchanges=[exchange], staleness=quiet)
+    feed = MarketFeed(settings=own)
+    seen, until, came = 0, math.inf, asyncio.Event()
 
     def count(trade: Any) -> None:
         nonlocal seen
         seen += 1
-        stirred.set()
+        if seen >= until:
+            came.set()
 
     feed.subscribe_trades(count)
     feed.subscribe_price(lambda tick: None)
@@ -93,31 +164,22 @@ async def read(venue: str, urls: list[str], coins: list[str]) -> None:
         async with asyncio.timeout(PATIENCE):
             while any(feed.volatility(coin) is None for coin in coins):  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.2)
-        print(json.dumps(time.monotonic() - began), flush=True)
-        start = await asyncio.to_thread(sys.stdin.readline)
-        while start:
+        gc.collect()
+        say([time.monotonic() - began, memory(), len(feed.get_all_prices())])
+        while start := await asyncio.to_thread(sys.stdin.readline):
             gc.collect()
-            cpu, messages, before = time.process_time(), feed.status.messages_received, seen
-            print(json.dumps("ready"), flush=True)
+            came.clear()
+            until = seen + int(start)
+            cpu, messages = time.process_time(), feed.status.messages_received
+            say("ready")
             async with asyncio.timeout(PATIENCE):
-                while seen < before + int(start):
-                    stirred.clear()
-                    await stirred.wait()
-            spent, came = time.process_time() - cpu, feed.status.messages_received - messages
-            priced = len(feed.get_all_prices())
-            print(json.dumps({"cpu": spent / came * 1e6, "memory": memory(), "priced": priced}), flush=True)
-            start = await asyncio.to_thread(sys.stdin.readline)
+                await came.wait()
+            spent, got = time.process_time() - cpu, feed.status.messages_received - messages
+            say({"cpu": spent / got * 1e6, "messages": got})
 
 
-def started(*args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.benchmarks.scale", *args]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def say(process: subprocess.Popen[str], line: str) -> None:
-    assert process.stdin is not None
-    process.stdin.write(f"{line}\n")
-    process.stdin.flush()
+def say(answer: Any) -> None:
+    print(json.dumps(answer), flush=True)
 
 
 def hear(process: subprocess.Popen[str]) -> Any:
@@ -125,29 +187,41 @@ def hear(process: subprocess.Popen[str]) -> Any:
     return json.loads(process.stdout.readline())
 
 
-def measure(venue: str, count: int, listed: int, messages: int) -> dict[str, Any]:
-    with started("--serve", str(count), "--venue", venue, "--coins", str(listed)) as sender:
-        urls = hear(sender)
-        with started("--read", json.dumps(urls), "--count", str(count), "--venue", venue) as reader:
-            warm = hear(reader)
-            took, least, connections = hear(sender)
-            for trades in (WARM_UP, messages):
-                say(reader, str(trades))
-                hear(reader)
-                say(sender, str(trades))
-                figures: dict[str, Any] = hear(reader)
-                broken = hear(sender)
-            for process in (reader, sender):
-                assert process.stdin is not None
-                process.stdin.close()
-    return {**figures, "took": took, "least": least, "connections": connections, "broken": len(broken), "warm": warm}
+def ask(process: subprocess.Popen[str], line: Any) -> Any:
+    assert process.stdin is not None
+    process.stdin.write(f"{json.dumps(line)}\n")
+    process.stdin.flush()
+    return hear(process)
+
+
+class Side:
+    """One size: a sender, a reader, and what it took to bring them together."""
+
+    def __init__(self, stack: ExitStack, venue: str, count: int, listed: int) -> None:
+        def started(*args: str) -> subprocess.Popen[str]:
+            command = [sys.executable, "-m", "tests.benchmarks.scale", "--venue", venue, "--coins", str(listed), *args]
+            return stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+
+        self.sender = started("--serve", str(count))
+        self.reader = started("--read", json.dumps(hear(self.sender)), "--count", str(count))
+        stack.callback(lambda: [process.stdin and process.stdin.close() for process in (self.reader, self.sender)])
+        self.warm, self.memory, self.priced = hear(self.reader)
+        self.took, self.least, self.connections = hear(self.sender)
+
+    def turn(self, mix: str, trades: int) -> dict[str, Any]:
+        ask(self.sender, [mix, trades])
+        ask(self.reader, trades)
+        broken = ask(self.sender, "go")
+        return {**hear(self.reader), "broken": len(broken)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--venue", choices=PACE, default="binance")
     parser.add_argument("--coins", type=int, default=1000)
-    parser.add_argument("--messages", type=int, default=100_000)
+    parser.add_argument("--messages", type=int, default=60_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--read", help=argparse.SUPPRESS)
@@ -161,22 +235,34 @@ def main() -> None:
         compare(args.venue, args.coins, args.messages, args.rounds)
 
 
-def compare(venue: str, coins: int, messages: int, rounds: int) -> None:
-    runs: dict[int, list[dict[str, Any]]] = {FEW: [], coins: []}
-    for _ in range(rounds):
-        for count, own in runs.items():
-            own.append(measure(venue, count, coins, messages))
-    print(f"{venue}, {messages:,} trades, medians of {rounds}")
-    print(" coins  connections  CPU µs/message  subscribed s  allowed s  history s  memory MB  priced  broken laws")
-    middle = {count: {key: statistics.median(run[key] for run in own) for key in own[0]} for count, own in runs.items()}
-    for count, of in middle.items():
+def compare(venue: str, coins: int, trades: int, rounds: int) -> None:
+    with ExitStack() as stack:
+        sides = {count: Side(stack, venue, count, coins) for count in (FEW, coins)}
+        for side in sides.values():
+            side.turn(MIXES[0], WARM_UP)
+        turns = [
+            {(mix, count): side.turn(mix, trades) for mix in MIXES for count, side in sides.items()}
+            for _ in range(rounds)
+        ]
+    last = turns[-1]
+    print(f"{venue}, {trades:,} trades a turn, {rounds} turns")
+    print(" coins  connections  subscribed s  allowed s  history s  memory MB  priced  broken laws")
+    for count, side in sides.items():
         print(
-            f"{count:6}  {of['connections']:11.0f}  {of['cpu']:14.2f}  {of['took']:12.2f}  {of['least']:9.2f}"
-            f"  {of['warm']:9.1f}  {of['memory'] / 1e6:9.1f}  {of['priced']:6.0f}  {of['broken']:11.0f}"
+            f"{count:6}  {side.connections:11.0f}  {side.took:12.2f}  {side.least:9.2f}  {side.warm:9.1f}"
+            f"  {side.memory / 1e6:9.1f}  {side.priced:6}  {last[MIXES[-1], count]['broken']:11}"
         )
-    ratios = [many["cpu"] / few["cpu"] for few, many in zip(runs[FEW], runs[coins], strict=True)]
-    print(f"a message costs {statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})")
-    print(f"a coin costs {(middle[coins]['memory'] - middle[FEW]['memory']) / (coins - FEW) / 1000:.1f} kB")
+    few, many = (side.memory for side in sides.values())
+    print(f"a coin costs {(many - few) / (coins - FEW) / 1000:.1f} kB")
+    print(f"\n{'CPU µs per message':20}  others per 100 trades: {FEW}, {coins}   µs: {FEW}, {coins}   ratio")
+    for mix in MIXES:
+        others = [(last[mix, count]["messages"] / trades - 1) * 100 for count in sides]
+        costs = [statistics.median(turn[mix, count]["cpu"] for turn in turns) for count in sides]
+        ratios = [turn[mix, coins]["cpu"] / turn[mix, FEW]["cpu"] for turn in turns]
+        print(
+            f"{mix:20}  {others[0]:21.1f} {others[1]:8.1f} {costs[0]:9.2f} {costs[1]:8.2f}"
+            f"   {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
 
 
 if __name__ == "__main__":
