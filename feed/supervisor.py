@@ -21,6 +21,7 @@ from feed.errors import NoExchangeAvailable
 from feed.events import CoinConfig
 from feed.failover import Failover
 from feed.journal import Report
+from feed.prefetch import Prefetch
 from feed.session import Session
 from feed.settings import ExchangeConfig, Settings
 from feed.shared_venue import SharedVenue
@@ -31,9 +32,6 @@ from feed.wanted import Wanted
 RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
 LOOK = 0.5  # seconds between two looks at which connections carry data
 REFUSED_COOLDOWN = 60.0  # seconds that a venue is left alone which does not do what is asked for
-AHEAD_AGAIN = 60.0  # seconds until that is tried again, if it failed
-AHEAD_PATIENCE = 5.0  # seconds without its markets until the one after it is asked too
-AHEAD = 1.0  # seconds of data after which the next venue's markets are loaded ahead of need
 
 
 class Supervisor:
@@ -80,7 +78,7 @@ class Supervisor:
         self._since: Mapping[str, int] = since or {}  # the last trades (Unix ms) of the venue that was left
         self._closing: set[asyncio.Task[Any]] = set()
         self._strays = Strays(self._over_others, self._dismiss_task)
-        self._ahead: dict[str, float] = {}  # venue -> when its markets were asked for ahead of need, monotonic seconds
+        self._prefetch = Prefetch(self._dismiss)
         self._final: set[str] = set()  # venues that said no themselves: waiting does not help
         self._policy = self._policy_over(order)
 
@@ -186,7 +184,7 @@ class Supervisor:
             self._policy.attempts_before_failover = self._settings.connection.attempts_before_failover
         self._carry_out(self._policy.tick(now), now)
         if active.connected:
-            self._look_ahead(active, now)
+            self._prefetch.look(active, [self._sessions[config.name] for config in self._order], now)
             others = [config for config in self._order if config.name != active.venue.name]
             self._strays.look_after(active.listing.missing, others)
         for finding in self._watchdog.check(now):
@@ -199,21 +197,6 @@ class Supervisor:
                 self._carry_out(self._policy.silent(venue, finding.seconds, now), now)
             if finding.kind is Kind.DEAD and self.exchange == venue:
                 self._sessions[venue].drop(f"no data for {finding.seconds:.1f} s")
-
-    def _look_ahead(self, active: Session, now: float) -> None:
-        """While all is well load the next venue's markets, so that a failover need not wait, and renew old lists."""
-        if active.flowing_for(now) <= AHEAD:
-            return
-        names = [config.name for config in self._order]
-        place = names.index(active.venue.name)
-        for name in (*names[place:], *names[:place]):
-            session = self._sessions[name]
-            venue, last = session.venue, self._ahead.get(name, -inf)
-            if (venue.aged or not venue.loaded) and now >= last + AHEAD_AGAIN:
-                self._ahead[name] = last = now
-                self._dismiss(_loaded(session))
-            if session is not active and (venue.loaded or now < last + AHEAD_PATIENCE):
-                return  # those behind are asked where this one has nothing to say
 
     def _over_others(self, order: Sequence[ExchangeConfig], coins: Sequence[CoinConfig]) -> Supervisor:
         """A supervisor of these venues for coins that the active one does not list."""
@@ -425,11 +408,3 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
             cancelled = True
     if cancelled:
         raise asyncio.CancelledError
-
-
-async def _loaded(session: Session) -> None:
-    """Load a venue's markets, or renew them; if that fails now, it is told when the venue is needed."""
-    try:
-        await (session.refresh() if session.venue.loaded else session.venue.load())
-    except VenueError as error:
-        logger.info("{}: the markets could not be loaded ahead of need: {}", error.exchange, error.reason)

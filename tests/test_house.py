@@ -114,6 +114,7 @@ FEED: Mapping[str, str] = {
     "parts": "coins spread over connections that carry only so much",
     "leg": "one of the connections of a venue, kept standing",
     "session": "one venue carried until it fails",
+    "prefetch": "markets loaded ahead of need",
     "strays": "coins that the active venue does not list",
     "supervisor": "which venue is carried, and what follows when it ends",
     "history": "what happened before the feed connected",
