@@ -10,7 +10,7 @@ from random import Random
 
 from .connection import Connection
 from .errors import SimulatorError
-from .faults import KINDS, Fault
+from .faults import ALL, KINDS, Fault
 from .market import Market, Trade
 
 
@@ -34,6 +34,10 @@ class Disturbances(ABC):
     @abstractmethod
     def flush(self) -> None: ...
 
+    @abstractmethod
+    def drop_trades(self) -> None:
+        """Forget who has subscribed to the trades of a coin that is tradeless now."""
+
     # -- starting and ending ------------------------------------------------------------------------------------
 
     @contextmanager
@@ -46,6 +50,8 @@ class Disturbances(ABC):
         self._active.setdefault(fault.kind, []).append(fault)
         if fault.kind == "partition":
             self.cut()
+        elif fault.kind == "tradeless":
+            self.drop_trades()
         try:
             yield
         finally:
@@ -132,6 +138,13 @@ class Disturbances(ABC):
         """No data of that coin; the others' comes."""
         return self.inject(Fault("silent", coin.upper()))
 
+    def tradeless(self, coin: str = ALL) -> AbstractContextManager[None]:
+        """The trades of that coin, or of all, come on no connection that is there now or subscribes meanwhile.
+
+        A connection does not get them back when the fault ends: it has to subscribe again.
+        """
+        return self.inject(Fault("tradeless", coin.upper()))
+
     def late(self, share: float, seconds: float = 1.0) -> AbstractContextManager[None]:
         """That share of the trades is delivered ``seconds`` later, out of order."""
         return self.inject(Fault("late", share, seconds))
@@ -152,6 +165,9 @@ class Disturbances(ABC):
 
     def is_silent(self, coin: str) -> bool:
         return any(fault.argument == coin for fault in self._active.get("silent", ()))
+
+    def is_tradeless(self, coin: str) -> bool:
+        return any(fault.argument in (coin, ALL) for fault in self._active.get("tradeless", ()))
 
     def publish(self, market: Market, trades: list[Trade]) -> None:
         """Send trades to their subscribers as far as the faults in force let them pass."""

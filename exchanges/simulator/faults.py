@@ -35,12 +35,16 @@ KINDS: dict[str, Kind] = {
     "slow-rest": Kind("seconds", True, "REST answers come that much later"),
     "malformed": Kind("share", True, "that share of bad frames between the good ones"),
     "silent": Kind("coin", True, "no data of that coin"),
+    "tradeless": Kind(
+        "coin", True, "trade subscriptions of that coin, or of all, are dropped without a word; the tickers go on"
+    ),
     "late": Kind("share", True, "that share of the trades comes 1 s late"),
     "doubled": Kind("share", True, "that share of the trades comes twice"),
     "missing": Kind("share", True, "that share of the trades does not come on the stream"),
 }
 RETRY_AFTER = 5.0  # seconds that a refusal with 429 or 418 names, as at the venue
-_DEFAULTS = {"rest-down": "503"}
+ALL = "ALL"  # in the place of a coin
+_DEFAULTS = {"rest-down": "503", "tradeless": ALL}
 _EXAMPLES = {"status": "451", "code": "1008", "seconds": "2", "share": "0.1", "coin": "DOGE"}
 
 FaultArgument = float | int | str | None

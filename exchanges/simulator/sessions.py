@@ -100,7 +100,8 @@ class Sessions(Disturbances):
         if known is None:
             known = self.topics[topic.stream] = topic
             self.open_topic(topic)
-        known.subscribers[connection] = None
+        if not self._drops(topic):
+            known.subscribers[connection] = None
         connection.subscriptions[topic.stream] = None
 
     def unsubscribe(self, connection: Connection, stream: str) -> None:
@@ -110,6 +111,14 @@ class Sessions(Disturbances):
             topic.subscribers.pop(connection, None)
             if not topic.subscribers:
                 del self.topics[stream]
+
+    def drop_trades(self) -> None:
+        for topic in self.topics.values():
+            if self._drops(topic):
+                topic.subscribers.clear()
+
+    def _drops(self, topic: Topic) -> bool:
+        return topic.kind == "trades" and topic.market is not None and self.is_tradeless(topic.market.coin)
 
     # -- sending ------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import ExitStack
 
 import aiohttp
 import pytest
@@ -205,6 +206,31 @@ async def test_a_silent_coin_leaves_the_others_alone() -> None:
             await client.first(lambda e: e["e"] == "24hrMiniTicker" and e["s"] == "BTCUSDT")
         assert {event["s"] for event in client.events} == {"BTCUSDT"}
         assert sim["binance"].tape["DOGE"][0].id == 1
+
+
+@pytest.mark.parametrize("dropped", ["doge", "all"])
+async def test_trades_that_were_dropped_come_when_they_are_asked_for_again(dropped: str) -> None:
+    """While it lasts nobody gets them, and the tickers go on throughout."""
+    streams = "/ws/btcusdt@trade/dogeusdt@trade/dogeusdt@miniTicker/btcusdt@miniTicker"
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, streams) as before:
+        venue = sim["binance"]
+        await until(lambda: venue.connections)
+        with ExitStack() as fault:
+            fault.enter_context(venue.tradeless(dropped))
+            async with dial(sim, streams) as meanwhile:
+                await until(lambda: len(venue.connections) == 2)
+                for coin in ("BTC", "DOGE"):
+                    await venue.trade(coin, ids=[1])
+                for client in (before, meanwhile):
+                    await client.first(lambda e: e["e"] == "24hrMiniTicker" and e["s"] == "DOGEUSDT")
+                    traded = {event["s"] for event in client.events if event["e"] == "trade"}
+                    assert traded == ({"BTCUSDT"} if dropped == "doge" else set())
+                fault.close()
+                async with dial(sim, streams) as after:
+                    await until(lambda: len(venue.connections) == 3)
+                    await venue.trade("DOGE", ids=[2])
+                    await until(lambda: ids(after) == [2])
+                    assert 2 not in ids(before) + ids(meanwhile)
 
 
 async def test_late_trades_come_out_of_order() -> None:

@@ -95,6 +95,8 @@ GOOD = [
     ("slow-rest-2@1+2", ScheduledFault(Fault("slow-rest", 2.0), 1, 2)),
     ("malformed-0.05@1", ScheduledFault(Fault("malformed", 0.05), 1)),
     ("silent-doge@1", ScheduledFault(Fault("silent", "DOGE"), 1)),
+    ("tradeless-doge+0", ScheduledFault(Fault("tradeless", "DOGE"), 0, 0)),
+    ("tradeless@1+2", ScheduledFault(Fault("tradeless", "ALL"), 1, 2)),
     ("late-0.1@0.5+1.5", ScheduledFault(Fault("late", 0.1), 0.5, 1.5)),
     ("doubled-0.1@1", ScheduledFault(Fault("doubled", 0.1), 1)),
     ("missing-0.1@1", ScheduledFault(Fault("missing", 0.1), 1)),
