@@ -71,6 +71,11 @@ class Continuity:
         """Whether the connection is gone, and none has taken its place."""
         return self._lost_at is not None
 
+    @property
+    def newest(self) -> object:
+        """Another value after every trade that is accepted from the wire."""
+        return self._next, self._recent[-1] if self._recent else "", self.stamp
+
     def accept(self, trade: TradeEvent, now: float | None = None, number: int | None = None) -> Outcome:
         """A trade came over the wire; ``number`` is its id, where it is known as one.
 

@@ -10,6 +10,7 @@ from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.clock import Clock
 from feed.dispatch import Dispatcher
 from feed.gaps import DELIVER
+from feed.hearsay import Hearsay
 from feed.journal import Report
 from feed.ledger import Ledger
 from feed.prices import Prices
@@ -111,6 +112,7 @@ class Intake:
         self._bad_frames = BadFrames(exchange, report)
         self._now = desk.clock.monotonic
         self.gone: set[str] = set()  # coins that were removed, and that the connection may still bring
+        self.hearsay = Hearsay()
         self._paths: dict[str, _Path] = {}  # of the coins of which a trade was delivered
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
         self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the bars that it closed last
@@ -126,6 +128,10 @@ class Intake:
                 self._desk.on_candle(bar)
         self._bars.clear()
 
+    def has_traded(self, coin: str) -> bool:
+        """Whether a trade of the coin was delivered."""
+        return coin in self._paths
+
     def close(self) -> None:
         self._open = self.delivering = False
         self._paths.clear()
@@ -136,6 +142,7 @@ class Intake:
         for coin in coins:
             self.gone.add(coin)
             self._paths.pop(coin, None)
+            self.hearsay.forget((coin,))
             self._learned.pop(coin, None)
             for key in [key for key in self._bars if key[0] == coin]:
                 del self._bars[key]
@@ -181,8 +188,10 @@ class Intake:
     def on_ticker(self, ticker: Ticker) -> None:
         if ticker.coin in self.gone:
             return
-        self._heard(ticker.coin, self._now())
+        now = self._now()
+        self._heard(ticker.coin, now)
         if self.delivering:
+            self.hearsay.note(ticker, self._tape.continuity, now)
             self._desk.on_ticker(ticker)
         elif self._open:
             self._learned[ticker.coin] = ticker
@@ -225,6 +234,8 @@ class Intake:
             self._bad_frames.add(sample)
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
+        if channel == "trades":
+            self.hearsay.ignore(coins)
         if self._open:
             details = {"channel": channel, "reason": reason} | ({"timeframe": timeframe} if timeframe else {})
             for coin in (coin for coin in coins if coin not in self.gone):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,7 @@ from loguru import logger
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from feed.backoff import Backoff
 from feed.desk import Intake
+from feed.hearsay import Patience
 
 if TYPE_CHECKING:
     from exchanges.stream import Stream
@@ -23,8 +25,8 @@ ANEW = 10.0  # seconds until the next attempt at a successor while the connectio
 EARLY = 600.0  # seconds before the venue cuts a connection that it is replaced
 GRACE = 0.1  # seconds in which connections end that are cut at one time
 FEW = 20  # coins that may all be quiet at a time: the silence of fewer is no evidence against the venue
-MOST_PATIENCE = 600.0  # seconds of silence, of so few, after which they get another connection at the latest
-BUSY = 20  # times its patience that such a connection must not have been silent for to be taken as busy again
+UNHEARD = 3  # times the patience with coins of which a connection has brought no trade yet: it may still subscribe
+UNHEARD_EACH = 0.1  # and so many seconds more for each of its subscriptions
 
 Carries = tuple[tuple[str, ...], tuple[str, ...]]
 """The channels and timeframes that a connection has asked for."""
@@ -44,6 +46,10 @@ class Link:
 
     def brings(self, coin: str) -> bool:
         return coin in self.markets and coin not in self.intake.gone
+
+    @property
+    def subscriptions(self) -> int:
+        return len(self.markets) * (len(self.carries[0]) + len(self.carries[1]))
 
     def silent_for(self, now: float) -> float:
         heard = self.intake.last_data
@@ -84,6 +90,9 @@ class Host(Protocol):
     def on_silence(self, leg: Leg) -> None:
         """Its connection may have missed something."""
 
+    def on_missing(self, coins: Sequence[str], seconds: float, doubted: Sequence[str]) -> None:
+        """A connection brings no trades of some coins though its tickers tell of some; of others they may be lost."""
+
     def on_replaced(self, leg: Leg, reason: str) -> None:
         """Its connection was silent, and another one that has data stands in its place."""
 
@@ -119,12 +128,13 @@ class Leg:
         self._backoff = backoff
         self._attempts = attempts
         self._connect_timeout = connect_timeout
-        self._silence = self._patience = silence
+        self._silence = silence
+        self._patience = Patience(silence)  # with the silence of a few coins
+        self._patience_with: defaultdict[str, Patience] = defaultdict(lambda: Patience(silence))  # each one's trades
         self._lifetime = inf if session_limit is None else max(session_limit - EARLY, session_limit / 2)
         self._now = now
         self._sleep = sleep
         self._stirred = asyncio.Event()
-        self._replaced_at = -inf
 
     @property
     def links(self) -> list[Link]:
@@ -174,10 +184,17 @@ class Leg:
             if missing and self._host.fits(link.markets | missing):
                 self._host.extend(link, missing)
                 missing = {}
-            is_silent = self._is_silent(link, now)
+            is_silent, untraded = self._is_silent(link, now), self._untraded(link, now)
             unwanted = sum(coin not in self.markets for coin in link.markets)
             if is_silent:
                 await self._replace_silent(link, now)
+            elif untraded:
+                for coin in untraded:
+                    self._patience_with[coin].spend(now)
+                since = max(untraded.values())
+                doubted = [coin for coin in self.markets if not link.intake.hearsay.flowed(coin, since)]
+                self._host.on_missing(sorted(untraded), now - min(untraded.values()), doubted)
+                await self._replace(link)
             elif (
                 missing
                 or link.worn.is_set()
@@ -192,12 +209,20 @@ class Leg:
 
     def _is_silent(self, link: Link, now: float) -> bool:
         """Whether it is silent while others flow, and not because its few coins are."""
-        silence = self._silence
-        if len(self.markets) < FEW:
-            if now - self._replaced_at > BUSY * self._patience:
-                self._patience = silence
-            silence = self._patience
+        silence = self._patience.at(now) if len(self.markets) < FEW else self._silence
         return link.silent_for(now) >= silence and self._host.has_company(self, self._silence / 2)
+
+    def _untraded(self, link: Link, now: float) -> dict[str, float]:
+        """The coins whose trades it should bring and does not, and since when."""
+        if "trades" not in link.carries[0]:
+            return {}
+        beginning = UNHEARD_EACH * link.subscriptions
+
+        def patience(coin: str) -> float:
+            enough = self._patience_with[coin].at(now)
+            return enough if link.intake.has_traded(coin) else UNHEARD * enough + beginning
+
+        return link.intake.hearsay.missing(patience, now)
 
     async def _replace(self, old: Link) -> None:
         """Have a successor carry data before the old one goes."""
@@ -207,8 +232,7 @@ class Leg:
             await self._host.may_dial(old)
             new = self.successor = self._host.dial(self)
             await self._until_flowing(new)
-            subscriptions = len(new.markets) * (len(new.carries[0]) + len(new.carries[1]))
-            await wait(new, asyncio.Event(), OVERLAP + OVERLAP_EACH * subscriptions)
+            await wait(new, asyncio.Event(), OVERLAP + OVERLAP_EACH * new.subscriptions)
         except VenueError as error:
             if new is not None:
                 self._host.hang_up(new)
@@ -230,7 +254,7 @@ class Leg:
         """It may be half open, or its coins may be quiet: a successor shows which."""
         reason = f"no data for {old.silent_for(now):.1f} s"
         logger.info("{}: {} on one of the connections", self._host.name, reason)
-        self._replaced_at, self._patience = now, min(2 * self._patience, MOST_PATIENCE)
+        self._patience.spend(now)
         self._host.on_silence(self)
         await self._host.may_dial(old)
         new = self.successor = self._host.dial(self)

@@ -28,6 +28,8 @@ from feed.staleness import Watchdog
 from feed.tape import Tape
 from feed.wanted import Wanted
 
+NAMED = 5  # coins that are named in an error
+
 
 class Session:
     """Carries one venue: ``carry`` runs until it has failed and raises why.
@@ -368,6 +370,14 @@ class Session:
         if self.delivering:
             for coin in leg.markets:
                 self.tape.doubt(coin)
+
+    def on_missing(self, coins: Sequence[str], seconds: float, doubted: Sequence[str]) -> None:
+        """See Host."""
+        some = ", ".join(coins[:NAMED]) + (f" and {len(coins) - NAMED} more" if len(coins) > NAMED else "")
+        told = f"no trades of {some} for {seconds:.1f} s, while its tickers tell of some: the connection is replaced"
+        self._note("error", self.name, error=told, coins=coins)
+        for coin in doubted:
+            self.tape.doubt(coin)
 
     def on_replaced(self, leg: Leg, reason: str) -> None:
         """See Host."""

@@ -107,6 +107,7 @@ FEED: Mapping[str, str] = {
     "tape": "a venue's trades in order: gaps fetched over REST, what comes behind them held",
     "shared_venue": "one venue's budgets of dials and REST requests",
     "ledger": "the bars delivered lately, and how history joins them",
+    "hearsay": "what tickers tell of trades that do not come",
     "desk": "where the events of all connections come together",
     "listing": "which of the wanted coins a venue lists, and as what",
     "figures": "a venue's 24 h figures over REST",

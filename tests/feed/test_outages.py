@@ -65,6 +65,40 @@ async def test_a_stall_on_a_venue_that_does_not_count_is_an_outage(bybit: Simula
         assert [each["complete"] for each in got.details("gap_filled")] == [True]
 
 
+@pytest.mark.parametrize("dropped", ["BTC", "ALL"])
+@pytest.mark.parametrize("name", ["binance", "bybit"])
+async def test_trades_that_stop_while_the_tickers_go_on_are_asked_for_anew(name: str, dropped: str) -> None:
+    """The venue has dropped the subscription without a word: the connection is replaced, and no trade is lost."""
+    coins = ["BTC", "ETH"]
+    async with Simulator(venues=(name,), rate=20, seed=1, coins=coins) as simulator:
+        venue = simulator[name]
+        settings = settings_for(simulator, coins=coins, connection=QUICK, staleness=Staleness(1, 60, 1.5))
+        feed = MarketFeed(settings=settings)
+        got = Recorder(feed)
+        async with feed:
+            await got.until(lambda: all(len(got.ids(coin)) > 2 for coin in coins))
+            with venue.tradeless(dropped):
+                pass
+            told = await got.until_event("error")
+            assert "BTC" in told["error"]
+            assert "BTC" in told["coins"]
+            assert dropped == "ALL" or told["coins"] == ["BTC"]
+            await until(lambda: len(venue.dials) == 2 and len(venue.connections) == 1)
+            venue.rate = 0
+            for coin in coins:
+                await venue.trade(coin)
+            first = {coin: got.ids(coin)[0] for coin in coins}
+            for coin in coins:
+                await got.until(
+                    lambda coin=coin: got.ids(coin) == [i for i in taped_ids(venue, coin) if i >= first[coin]]  # type: ignore[misc] # its default
+                )
+            assert got.details("gap_filled")
+            assert all(each["complete"] for each in got.details("gap_filled"))
+            assert {each["coin"] for each in got.details("gap")} == ({"BTC"} if dropped == "BTC" else set(coins))
+            assert "disconnected" not in got.events
+            assert got.events.count("error") == 1
+
+
 async def test_a_trade_that_comes_too_late_is_counted(binance: Simulator) -> None:
     """Those behind it could not wait, and out of order it must not be delivered."""
     venue = binance["binance"]
