@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
 from loguru import logger
 
 from feed.arguments import coins_of, more_coins, one_of, order_of, seconds, some_of
+from feed.asking import Asking
 from feed.background import Background, across
 from feed.breaker import Breaker
 from feed.clock import Clock
 from feed.desk import Desk
-from feed.errors import FeedError, NoExchangeAvailable, SettingsError, StaleDataError
-from feed.events import Candle, CoinConfig, FeedState, FeedStatus, PriceTick
+from feed.errors import FeedError, NoExchangeAvailable, SettingsError
+from feed.events import Candle
 from feed.history import History
 from feed.journal import Journal
 from feed.session import Session
@@ -34,17 +33,8 @@ LOOK = 0.5  # seconds between two looks of the circuit breaker
 LOOK_FOR_COINS = 0.05  # seconds between two looks at whether coins that were added have data
 CLOSE_TIMEOUT = 1.0  # seconds that coroutine callbacks have to finish what is queued for them
 
-_HEALTH: Mapping[FeedState, str] = {
-    FeedState.IDLE: "failed",
-    FeedState.CONNECTING: "degraded",
-    FeedState.LIVE: "healthy",
-    FeedState.STALE: "degraded",
-    FeedState.RECONNECTING: "degraded",
-    FeedState.CLOSED: "failed",
-}
 
-
-class MarketFeed(Subscribing):
+class MarketFeed(Subscribing, Asking):
     """Live prices, trades and candles of some coins, from the first venue of the order that delivers.
 
     ``coins``: symbols in any case, None for all of the settings; one that the settings don't know counts as tier 3.
@@ -77,11 +67,9 @@ class MarketFeed(Subscribing):
         self._clock = Clock()
         limits = self._settings.circuit_breaker
         self._journal = Journal(self._clock, Breaker(limits.failures, limits.window, limits.cooldown))
-        super().__init__(self._journal.dispatcher, wanted)
-        self._desk = Desk(self._dispatcher, self._clock)
+        Subscribing.__init__(self, self._journal.dispatcher, wanted)
+        Asking.__init__(self, Desk(self._dispatcher, self._clock), self._journal, self._settings.staleness, wanted)
         self._history = History(self._desk, wanted, self._carrier)
-        self._supervisor: Supervisor | None = None
-        self._running: asyncio.Task[FeedError | None] | None = None
         self._waiting = 0  # connect() calls under way
         self._background: Background | None = None
         self._starting = threading.Lock()
@@ -90,11 +78,6 @@ class MarketFeed(Subscribing):
     def __repr__(self) -> str:
         where = self._journal.exchange or "no exchange yet"
         return f"<MarketFeed {self._journal.state}, {where}, {len(self.coin_configs)} coins>"
-
-    @property
-    def coin_configs(self) -> list[CoinConfig]:
-        """The coins in force, in the order in which they were asked for; a list of your own."""
-        return list(self._wanted.coins)
 
     async def add_coins(self, coins: str | Iterable[str]) -> None:
         """Carry these coins too, without touching the streams of the others; those that are here already stay.
@@ -324,60 +307,6 @@ class MarketFeed(Subscribing):
             await self._clock.sleep(LOOK if due is None else min(LOOK, max(0.0, due - self._clock.monotonic())))
             self._journal.look(self._desk.last_message)
 
-    # Asking
-
-    def get_price(self, coin: str) -> PriceTick | None:
-        """The coin's latest tick (price in quote currency), in any case of the coin; None before the first.
-
-        It may be old: before an order ask ``require_fresh``.
-        """
-        return self._desk.prices.tick(coin.upper())
-
-    def get_all_prices(self) -> dict[str, PriceTick]:
-        """The latest tick of each coin that has one, by coin in upper case; a dict of your own."""
-        return self._desk.prices.ticks
-
-    @property
-    def current_prices(self) -> dict[str, PriceTick]:
-        """The same as ``get_all_prices()``."""
-        return self.get_all_prices()
-
-    def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
-        """The coin's latest tick, if a bot may act on it now; raises StaleDataError otherwise.
-
-        ``max_age`` in seconds since the tick was received, by default the settings' ``coin_stale_after``. By default
-        the whole feed must not be stale either. Raises SettingsError when ``max_age`` is no number above 0.
-        """
-        limit = seconds("max_age", max_age, "coin_stale_after") or self._settings.staleness.coin_stale_after
-        if self._running is None or self._running.done():
-            raise StaleDataError(coin.upper(), None, limit, "the feed is not connected")
-        now = self._clock.monotonic()
-        tick = self.get_price(coin)
-        priced = None if tick is None else self._desk.prices[coin.upper()].priced_at
-        if tick is None or priced is None or now - priced > limit:
-            raise StaleDataError(coin.upper(), None if priced is None else now - priced, limit)
-        if not self.tradable:
-            raise StaleDataError(coin.upper(), now - priced, limit, "the circuit breaker is open")
-        heard, allowed = self._desk.last_message, self._settings.staleness.feed_stale_after
-        if max_age is None and (heard is None or now - heard > allowed):
-            silent = "has delivered nothing yet" if heard is None else f"has been silent for {now - heard:.1f} s"
-            raise StaleDataError(coin.upper(), now - priced, limit, f"the feed {silent}")
-        return tick
-
-    @property
-    def tradable(self) -> bool:
-        """False while the circuit breaker is open: data flows on, but too much has failed to bet on it."""
-        return self._journal.breaker.tradable
-
-    def volatility(self, coin: str, window: int = 60) -> float | None:
-        """Standard deviation of the 1-minute log returns over the last ``window`` closed candles, in percent.
-
-        Not annualized; None while there are too few. Needs the channel candles with the timeframe 1m, whose last hour
-        is fetched after connecting; for a longer ``window`` ask ``candles_history`` first. Raises ValueError for a
-        ``window`` that is no whole number from 3 to 1,500.
-        """
-        return self._desk.volatility.volatility(coin.upper(), window)
-
     async def candles_history(self, coin: str, timeframe: str = "1m", limit: int = 100) -> list[Candle]:
         """The newest ``limit`` candles (1 to 10,000) of a coin, oldest first, from the venue that carries it.
 
@@ -396,50 +325,3 @@ class MarketFeed(Subscribing):
         if running is None or running.done():
             raise FeedError("the feed is not connected: await connect(), or start() it, first")
         return await across(running, lambda: self._history.candles(symbol, timeframe, limit))
-
-    @property
-    def status(self) -> FeedStatus:
-        """A snapshot of where the feed stands, see FeedStatus; a new one at each access."""
-        return FeedStatus(
-            connected=self._journal.state in (FeedState.LIVE, FeedState.STALE),
-            exchange=self._journal.exchange,
-            state=self._journal.state,
-            last_message_time=self._last_message_time(),
-            reconnect_count=self._journal.reconnects,
-            failover_count=self._journal.failovers,
-            messages_received=self._desk.messages,
-            errors=self._journal.errors + self._desk.bad_frames,
-            bad_frames=self._desk.bad_frames,
-            tradable=self.tradable,
-        )
-
-    def get_status(self) -> dict[str, Any]:
-        """The status as a dict, with ``coins``, ``prices_cached`` and ``last_message_age`` (seconds or None)."""
-        heard = self._desk.last_message
-        return asdict(self.status) | {
-            "state": str(self._journal.state),
-            "coins": [config.symbol for config in self.coin_configs],
-            "prices_cached": len(self._desk.prices.ticks),
-            "last_message_age": None if heard is None else self._clock.monotonic() - heard,
-        }
-
-    def get_health(self) -> dict[str, Any]:
-        """A dict for a health check: ``status`` ("healthy", "degraded" or "failed") and what stands behind it.
-
-        ``last_activity`` (ISO 8601, UTC, or None), ``error_count``, and ``metrics``, which is ``get_status()`` without
-        ``coins`` and ``errors``; those of a connected feed have ``late_trades`` and ``lost_bars`` too, which could not
-        be delivered any more.
-        """
-        status = self.status
-        at = status.last_message_time
-        return {
-            "status": _HEALTH[self._journal.state],
-            "last_activity": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(),
-            "error_count": status.errors,
-            "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")}
-            | (self._supervisor.undelivered if self._supervisor is not None else {}),
-        }
-
-    def _last_message_time(self) -> float | None:
-        heard = self._desk.last_message
-        return None if heard is None else self._clock.now() - (self._clock.monotonic() - heard)

@@ -121,6 +121,7 @@ FEED: Mapping[str, str] = {
     "history": "what happened before the feed connected",
     "arguments": "what a program asks for, in the terms of the settings",
     "subscribing": "callbacks and iterators",
+    "asking": "what is known now: prices, freshness, status, health",
     "background": "programs without asyncio",
     "market_feed": "the façade",
     "__init__": "re-exports",

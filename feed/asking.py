@@ -1,0 +1,144 @@
+"""What a program can ask: the prices, whether one may act on them, where the feed stands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from feed.arguments import seconds
+from feed.desk import Desk
+from feed.errors import FeedError, StaleDataError
+from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
+from feed.journal import Journal
+from feed.settings import Staleness
+from feed.supervisor import Supervisor
+from feed.wanted import Wanted
+
+_HEALTH: Mapping[FeedState, str] = {
+    FeedState.IDLE: "failed",
+    FeedState.CONNECTING: "degraded",
+    FeedState.LIVE: "healthy",
+    FeedState.STALE: "degraded",
+    FeedState.RECONNECTING: "degraded",
+    FeedState.CLOSED: "failed",
+}
+
+
+class Asking:
+    """The asking half of MarketFeed: what is known now, from any thread."""
+
+    def __init__(self, desk: Desk, journal: Journal, staleness: Staleness, wanted: Wanted) -> None:
+        self._desk = desk
+        self._journal = journal
+        self._staleness = staleness
+        self._wanted = wanted
+        self._clock = desk.clock
+        self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task, set by what connects
+        self._supervisor: Supervisor | None = None  # likewise
+
+    @property
+    def coin_configs(self) -> list[CoinConfig]:
+        """The coins in force, in the order in which they were asked for; a list of your own."""
+        return list(self._wanted.coins)
+
+    def get_price(self, coin: str) -> PriceTick | None:
+        """The coin's latest tick (price in quote currency), in any case of the coin; None before the first.
+
+        It may be old: before an order ask ``require_fresh``.
+        """
+        return self._desk.prices.tick(coin.upper())
+
+    def get_all_prices(self) -> dict[str, PriceTick]:
+        """The latest tick of each coin that has one, by coin in upper case; a dict of your own."""
+        return self._desk.prices.ticks
+
+    @property
+    def current_prices(self) -> dict[str, PriceTick]:
+        """The same as ``get_all_prices()``."""
+        return self.get_all_prices()
+
+    def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
+        """The coin's latest tick, if a bot may act on it now; raises StaleDataError otherwise.
+
+        ``max_age`` in seconds since the tick was received, by default the settings' ``coin_stale_after``. By default
+        the whole feed must not be stale either. Raises SettingsError when ``max_age`` is no number above 0.
+        """
+        limit = seconds("max_age", max_age, "coin_stale_after") or self._staleness.coin_stale_after
+        if self._running is None or self._running.done():
+            raise StaleDataError(coin.upper(), None, limit, "the feed is not connected")
+        now = self._clock.monotonic()
+        tick = self.get_price(coin)
+        priced = None if tick is None else self._desk.prices[coin.upper()].priced_at
+        if tick is None or priced is None or now - priced > limit:
+            raise StaleDataError(coin.upper(), None if priced is None else now - priced, limit)
+        if not self.tradable:
+            raise StaleDataError(coin.upper(), now - priced, limit, "the circuit breaker is open")
+        heard, allowed = self._desk.last_message, self._staleness.feed_stale_after
+        if max_age is None and (heard is None or now - heard > allowed):
+            silent = "has delivered nothing yet" if heard is None else f"has been silent for {now - heard:.1f} s"
+            raise StaleDataError(coin.upper(), now - priced, limit, f"the feed {silent}")
+        return tick
+
+    @property
+    def tradable(self) -> bool:
+        """False while the circuit breaker is open: data flows on, but too much has failed to bet on it."""
+        return self._journal.breaker.tradable
+
+    def volatility(self, coin: str, window: int = 60) -> float | None:
+        """Standard deviation of the 1-minute log returns over the last ``window`` closed candles, in percent.
+
+        Not annualized; None while there are too few. Needs the channel candles with the timeframe 1m, whose last hour
+        is fetched after connecting; for a longer ``window`` ask ``candles_history`` first. Raises ValueError for a
+        ``window`` that is no whole number from 3 to 1,500.
+        """
+        return self._desk.volatility.volatility(coin.upper(), window)
+
+    @property
+    def status(self) -> FeedStatus:
+        """A snapshot of where the feed stands, see FeedStatus; a new one at each access."""
+        return FeedStatus(
+            connected=self._journal.state in (FeedState.LIVE, FeedState.STALE),
+            exchange=self._journal.exchange,
+            state=self._journal.state,
+            last_message_time=self._last_message_time(),
+            reconnect_count=self._journal.reconnects,
+            failover_count=self._journal.failovers,
+            messages_received=self._desk.messages,
+            errors=self._journal.errors + self._desk.bad_frames,
+            bad_frames=self._desk.bad_frames,
+            tradable=self.tradable,
+        )
+
+    def get_status(self) -> dict[str, Any]:
+        """The status as a dict, with ``coins``, ``prices_cached`` and ``last_message_age`` (seconds or None)."""
+        heard = self._desk.last_message
+        return asdict(self.status) | {
+            "state": str(self._journal.state),
+            "coins": [config.symbol for config in self.coin_configs],
+            "prices_cached": len(self._desk.prices.ticks),
+            "last_message_age": None if heard is None else self._clock.monotonic() - heard,
+        }
+
+    def get_health(self) -> dict[str, Any]:
+        """A dict for a health check: ``status`` ("healthy", "degraded" or "failed") and what stands behind it.
+
+        ``last_activity`` (ISO 8601, UTC, or None), ``error_count``, and ``metrics``, which is ``get_status()`` without
+        ``coins`` and ``errors``; those of a connected feed have ``late_trades`` and ``lost_bars`` too, which could not
+        be delivered any more.
+        """
+        status = self.status
+        at = status.last_message_time
+        return {
+            "status": _HEALTH[self._journal.state],
+            "last_activity": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(),
+            "error_count": status.errors,
+            "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")}
+            | (self._supervisor.undelivered if self._supervisor is not None else {}),
+        }
+
+    def _last_message_time(self) -> float | None:
+        heard = self._desk.last_message
+        return None if heard is None else self._clock.now() - (self._clock.monotonic() - heard)
