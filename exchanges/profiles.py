@@ -28,12 +28,13 @@ class Refusal:
     """A venue's frame refuses the request whose number it has, or else what it names.
 
     ``alone``: only the market that it names is refused, the rest of the request stands. ``channel``: "" where the frame
-    does not say.
+    does not say. ``unnamed``: it is for one of the requests without an answer, and says nothing of which.
     """
 
     reason: str
     alone: bool = False
     channel: str = ""
+    unnamed: bool = False
 
 
 MARKET_ID = "{market id}"
@@ -97,6 +98,7 @@ class Profile:
     going_down: Callable[[Any], bool] | None = None  # whether a frame announces that the venue will cut it
     swap: Mapping[str, Any] = field(default_factory=dict)  # the fields of this row that differ on perpetual swaps
     refusal: Callable[[Any], Refusal | None] | None = None  # what a frame refuses, where ccxt tells nobody
+    confirms: Callable[[Any], tuple[str, str] | None] | None = None  # the channel and market id that it has accepted
     hotpath: Table | None = None  # the frames that are read without ccxt
     singly: frozenset[str] = frozenset()  # channels that are asked for one market at a time
     quotes: tuple[str, ...] = ()  # quote currencies tried after the user's, where the venue has none of the usual ones

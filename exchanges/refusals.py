@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -37,6 +37,8 @@ class Ledger:
     def __init__(self) -> None:
         self._askers: dict[str, Hashable] = {}
         self._noted: list[_Note] = []
+        self._open: dict[Hashable, bool] = {}  # whether a call's request is still without an answer
+        self.unnamed: list[str] = []  # the reasons of refusals of which nobody knows yet whom they are for
 
     def keep(self, client: Any) -> None:
         """Keep the books of ``client``, a new one."""
@@ -44,6 +46,7 @@ class Ledger:
 
         async def noted(message: Any) -> Any:
             if isinstance(message, dict) and asking.get() is not None:
+                self._open.setdefault(asking.get(), True)
                 self._askers.update({str(message[key]): asking.get() for key in _IDS if key in message})
                 while len(self._askers) > REQUESTS:
                     del self._askers[next(iter(self._askers))]
@@ -56,6 +59,8 @@ class Ledger:
         """The connection is over."""
         self._askers.clear()
         self._noted.clear()
+        self._open.clear()
+        self.unnamed.clear()
 
     def asker(self, frame: Any) -> Hashable:
         """The call that sent the request whose number a frame has; None where that is not known."""
@@ -63,8 +68,22 @@ class Ledger:
             return None
         return next((call for key in _IDS if (call := self._askers.get(str(frame.get(key)))) is not None), None)
 
+    def blamed(self, answered: Callable[[Any], bool]) -> dict[Any, str]:
+        """The calls for which the unnamed refusals are, with the reasons; none while that can't be known.
+
+        A venue answers every request once, so it is known when as many are without an answer as were refused.
+        """
+        self._open = {call: still and not answered(call) for call, still in self._open.items()}
+        waiting = [call for call, still in self._open.items() if still]
+        if len(waiting) > len(self.unnamed):
+            return {}
+        blamed = dict(zip(waiting, self.unnamed, strict=False))
+        self.unnamed.clear()
+        return blamed
+
     def forget(self, call: Hashable) -> None:
         """The venue has refused a call's request: its markets may be asked for again."""
+        self._open.pop(call, None)
         for subscriptions, key, owner in self._noted:
             if owner == call:
                 subscriptions.pop(key, None)

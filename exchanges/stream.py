@@ -77,6 +77,7 @@ class Stream:
         self._reading = Reading()
         self._ledger = Ledger()
         self._keepers: dict[_Call, asyncio.Task[Any]] = {}
+        self._confirmed: set[tuple[str, str]] = set()  # channels and market ids
         self._refusals: dict[_Call, Refused] = {}  # of calls that are about to end for it
         self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
         own = streamed(exchange)
@@ -160,7 +161,8 @@ class Stream:
         """Put stores of our own into ccxt's tables and arm the client that it will dial with."""
         exchange, reading, listener, delivery = self._exchange, self._reading, self._listener, self._delivery
         latest = (delivery.tickers, delivery.bidsasks)
-        going_down, refusal_of, take = self._profile.going_down, self._profile.refusal, delivery.taker()
+        going_down, refusal_of, confirms = self._profile.going_down, self._profile.refusal, self._profile.confirms
+        take, unnamed = delivery.taker(), self._ledger.unnamed
 
         def on_frame(frame: Any) -> None:
             if reading.delivered:
@@ -169,6 +171,10 @@ class Stream:
                 self._on_going_down()
             elif refusal_of is not None and (refusal := refusal_of(frame)) is not None:
                 self._on_refusal(frame, refusal)
+            elif confirms is not None and (confirmed := confirms(frame)) is not None:
+                self._confirmed.add(confirmed)
+            if unnamed:
+                self._on_unnamed()
 
         def on_new_client(client: Any) -> None:
             self._ledger.keep(client)
@@ -275,6 +281,9 @@ class Stream:
 
     def _on_refusal(self, frame: Any, refusal: Refusal) -> None:
         """End the calls that a frame refuses: those of several markets are split, so that the good ones go on."""
+        if refusal.unnamed:
+            self._ledger.unnamed.append(refusal.reason)
+            return
         named = self._named(frame)
         for call, keeper in list(self._keepers.items()):
             if refusal.channel not in ("", call.channel) or not self._minds(call, frame):
@@ -282,9 +291,24 @@ class Stream:
             if refusal.alone:
                 refused = [symbol for symbol in call.symbols if symbol in named]
                 self._unavailable(call.channel, refused, refusal.reason, call.timeframe)
-            elif call not in self._refusals:
-                self._refusals[call] = Refused(self.name, refusal.reason)
-                keeper.cancel()
+            else:
+                self._refuse(call, keeper, refusal.reason)
+
+    def _refuse(self, call: _Call, keeper: asyncio.Task[Any], reason: str) -> None:
+        if call not in self._refusals:
+            self._refusals[call] = Refused(self.name, reason)
+            keeper.cancel()
+
+    def _on_unnamed(self) -> None:
+        """End the calls that were refused without a name, once the others were accepted."""
+        for call, reason in self._ledger.blamed(self._is_accepted).items():
+            if (keeper := self._keepers.get(call)) is not None:
+                self._refuse(call, keeper, reason)
+
+    def _is_accepted(self, call: _Call) -> bool:
+        ids = (self._exchange.markets[symbol]["id"] for symbol in call.symbols)
+        confirmed = all((call.channel, market_id) in self._confirmed for market_id in ids)
+        return confirmed or self._delivery.has_brought(call.channel, call.symbols)
 
     def _unavailable(self, channel: str, symbols: Iterable[str], reason: str, timeframe: str = "") -> None:
         self._listener.on_unavailable(channel, [self._coins[symbol] for symbol in symbols], reason, timeframe)

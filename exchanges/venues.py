@@ -120,6 +120,29 @@ def _bitstamp_going_down(frame: Any) -> bool:
     return isinstance(frame, dict) and frame.get("event") == "bts:request_reconnect"
 
 
+def _bitstamp_refusal(frame: Any) -> Refusal | None:
+    if frame.get("event") != "bts:error":
+        return None
+    return Refusal(str((frame.get("data") or {}).get("message")), unnamed=True)
+
+
+def _bitstamp_confirms(frame: Any) -> tuple[str, str] | None:
+    """Of "live_trades_btcusd" or "order_book_btcusd"."""
+    if frame.get("event") != "bts:subscription_succeeded":
+        return None
+    kind, _, market_id = frame["channel"].rpartition("_")
+    return "trades" if kind == "live_trades" else "quotes", market_id
+
+
+def _gemini_refusal(frame: Any) -> Refusal | None:
+    return Refusal(str(frame.get("reason")), unnamed=True) if frame.get("result") == "error" else None
+
+
+def _gemini_confirms(frame: Any) -> tuple[str, str] | None:
+    """A subscription to candles is answered with those that there are (v2, candles)."""
+    return ("candles", frame["symbol"].lower()) if str(frame.get("type")).startswith("candles_") else None
+
+
 def _mexc_refusal(frame: Any) -> Refusal | None:
     text = frame.get("msg") if isinstance(frame, dict) else None
     return Refusal(text.strip()) if isinstance(text, str) and text.startswith("Not Subscribed") else None
@@ -297,12 +320,16 @@ _TABLE: Mapping[str, Profile] = {
         Profile(
             "gemini",
             "gemini",
+            refusal=_gemini_refusal,
+            confirms=_gemini_confirms,
             history=_gemini_snapshot,  # of v2 alone, which ccxt asks for a single coin's trades
             recent_limit=500,  # Gemini, REST, trade history
         ),
         Profile(
             "bitstamp",
             "bitstamp",
+            refusal=_bitstamp_refusal,
+            confirms=_bitstamp_confirms,
             going_down=_bitstamp_going_down,  # Bitstamp, WebSocket v2, forced reconnection
             day_change="percent_change_24",  # its "open", which ccxt takes, is that of the calendar day (Tickers)
         ),

@@ -29,6 +29,16 @@ FRAMES = [
         Refusal("topic /market/match:A-B is not found"),
     ),
     ("coinbase", {"type": "error", "message": "A-B is not a valid product"}, Refusal("A-B is not a valid product")),
+    (
+        "bitstamp",
+        {"event": "bts:error", "channel": "", "data": {"code": None, "message": "Bad subscription string."}},
+        Refusal("Bad subscription string.", unnamed=True),
+    ),
+    (
+        "gemini",
+        {"result": "error", "reason": "NoValidTradingPairs"},
+        Refusal("NoValidTradingPairs", unnamed=True),
+    ),
 ]
 
 
@@ -82,3 +92,53 @@ async def test_the_numbers_of_requests_are_not_kept_for_ever(monkeypatch: pytest
     for number in range(5):
         await client.send({"req_id": number})
     assert [ledger.asker({"req_id": number}) for number in range(5)] == [None, None, "a call", "a call", "a call"]
+
+
+class Venue:
+    """A client that takes whatever is sent, and the books that are kept of it."""
+
+    def __init__(self) -> None:
+        self.subscriptions: dict[str, Any] = {}
+        self.ledger = Ledger()
+        self.ledger.keep(self)
+        self.accepted: set[str] = set()
+
+    async def send(self, message: Any) -> None:
+        """Takes it."""
+
+    async def asked(self, *calls: str) -> None:
+        for call in calls:
+            asking.set(call)
+            await self.send({"subscribe": call})
+
+    def blamed(self) -> dict[str, str]:
+        return self.ledger.blamed(self.accepted.__contains__)
+
+
+async def test_a_refusal_without_a_name_is_for_the_one_request_without_an_answer() -> None:
+    """In whatever order the venue answers."""
+    venue = Venue()
+    await venue.asked("A", "B", "C")
+    venue.accepted.add("A")
+    venue.ledger.unnamed.append("bad")
+    assert venue.blamed() == {}
+    venue.accepted.add("C")
+    assert venue.blamed() == {"B": "bad"}
+    assert venue.blamed() == {}
+
+
+async def test_as_many_refusals_as_open_requests_are_for_all_of_them() -> None:
+    venue = Venue()
+    await venue.asked("A", "B")
+    venue.ledger.unnamed += ["bad", "worse"]
+    assert venue.blamed() == {"A": "bad", "B": "worse"}
+
+
+async def test_an_error_while_every_request_is_answered_is_for_none_that_follows() -> None:
+    venue = Venue()
+    await venue.asked("A")
+    venue.accepted.add("A")
+    venue.ledger.unnamed.append("something else")
+    assert venue.blamed() == {}
+    await venue.asked("B")
+    assert venue.blamed() == {}

@@ -7,12 +7,11 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
-from tests.venues.wire import SILENT, Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Laws, Topic, Wire
 
 OPTIONS = {"ws": {"cost": 0.1}}  # ccxt spaces its messages by 75 ms; the venue has no limit that is published
 LAWS = Laws(paths={"trades": "/"})
 LACKS = frozenset({"candles", "ticker"})
-MISSING = {"test_a_coin_that_is_refused_takes_no_other_along": SILENT}
 SENDS_OLD_TRADES = False
 SENDS_OLD_BARS = False
 REST_SECONDS = True

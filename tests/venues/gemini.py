@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
-from tests.venues.wire import SILENT, Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Laws, Topic, Wire
 
 OPTIONS = {"ws": {"cost": 0.1}}  # ccxt spaces its messages by 100 ms
 LAWS = Laws(paths={"trades": "/v1/multimarketdata", "candles": "/v2/marketdata"})
 LACKS = frozenset({"ticker", "turnover"})
-MISSING = {"test_a_coin_that_is_refused_takes_no_other_along": SILENT}
 SENDS_OLD_TRADES = False  # v2 does, which is not asked for trades
 SENDS_OLD_BARS = True
 REFUSES_WHOLE = False
