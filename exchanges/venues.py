@@ -411,8 +411,3 @@ def profile_of(name: str) -> Profile:
         hint = " or ".join(nearest(name, known)) or "one of `market-feed exchanges`"
         raise ValueError(f"unknown exchange {name!r}; did you mean {hint}?")
     return Profile(name, name)
-
-
-def named_profiles() -> list[Profile]:
-    """The venues with a row of their own, in the order of the table."""
-    return list(_TABLE.values())

@@ -1,9 +1,10 @@
-"""What the tests of a wire need beside the wire."""
+"""What the tests of a wire need beside the wire: one simulated venue after the other, a certificate."""
 
 from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from exchanges.simulator import Simulator
+from exchanges.simulator import Venue as Simulated
+from tests.exchanges.support import VENUES
+
+
+@pytest.fixture(params=VENUES)
+async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
+    async with Simulator(venues=(request.param,), rate=0) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulated(simulator: Simulator) -> Simulated:
+    return next(iter(simulator.venues.values()))
 
 
 @pytest.fixture(scope="session")

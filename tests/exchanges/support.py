@@ -18,6 +18,7 @@ from exchanges.simulator import Simulator
 from exchanges.stream import Stream
 from tests.support import until
 
+VENUES = ("binance", "bybit")  # the simulator's
 CHANNELS = ("trades", "ticker", "candles")
 
 

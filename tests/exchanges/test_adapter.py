@@ -16,20 +16,7 @@ from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from exchanges.events import Ticker, TradeEvent
 from exchanges.simulator import Simulator
 from exchanges.simulator import Venue as Simulated
-from tests.exchanges.support import opened, served, streaming
-
-VENUES = ["binance", "bybit"]
-
-
-@pytest.fixture(params=VENUES)
-async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
-    async with Simulator(venues=(request.param,), rate=0) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def simulated(simulator: Simulator) -> Simulated:
-    return next(iter(simulator.venues.values()))
+from tests.exchanges.support import VENUES, opened, served, streaming
 
 
 @pytest.fixture

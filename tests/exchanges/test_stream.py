@@ -17,22 +17,10 @@ from exchanges.errors import Blocked, Disconnected, Refused
 from exchanges.simulator import BINANCE_LAWS, Simulator
 from exchanges.simulator import Venue as Simulated
 from exchanges.simulator.catalog import DEFAULT_COINS
-from tests.exchanges.support import CHANNELS, Running, opened, served, streaming
+from tests.exchanges.support import CHANNELS, VENUES, Running, opened, served, streaming
 from tests.support import taped_ids, until
 
-VENUES = ["binance", "bybit"]
 TRADES = {"binance": "{}usdt@trade", "bybit": "publicTrade.{}USDT"}
-
-
-@pytest.fixture(params=VENUES)
-async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
-    async with Simulator(venues=(request.param,), rate=0) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def simulated(simulator: Simulator) -> Simulated:
-    return next(iter(simulator.venues.values()))
 
 
 @pytest.fixture

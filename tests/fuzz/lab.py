@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from exchanges.simulator import Simulator
 from feed import MarketFeed
 from feed.settings import Backfill, Connection, Staleness
 from tests.exchanges.support import served
+from tests.fuzz.looped import Looped
 from tests.fuzz.wire import candle_frame, ticker_frame, trade_message, trade_row
 from tests.support import Recorder, settings_for, until
 
@@ -22,32 +21,20 @@ GOOD_PRICES = (40_000.0, 50_000.0)  # of good trades; a price outside was never 
 SILENCE = frozenset({"connecting", "connected", "bad_frame"})  # what a feed may tell that only met bad frames
 
 
-class Lab:
-    """One venue on a loop of its own, which runs while a test waits for something."""
+class Lab(Looped):
+    """One venue, and the feed that is connected to it."""
 
     def __init__(self, venue: str) -> None:
         self.venue = venue
-        self.unhandled: list[Mapping[str, Any]] = []
         self.connections: list[web.WebSocketResponse] = []
         self.dials = 0
-        self._runner = asyncio.Runner()
-        self._stack = AsyncExitStack()
         self._next = {"BTC": 1_000, "ETH": 5_000}
         self._sent: list[tuple[str, str, float, float, bool]] = []
-        self.run(self._open())
-
-    def run(self, coroutine: Any) -> Any:
-        return self._runner.run(coroutine)
-
-    def close(self) -> None:
-        self.run(self._stack.aclose())
-        self._runner.close()
-        assert self.unhandled == []
+        super().__init__(venue)
 
     async def _open(self) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: self.unhandled.append(context))
         enter = self._stack.enter_async_context
-        simulator = await enter(Simulator(venues=(self.venue,), rate=0, coins=("BTC", "ETH"), laws=False))
+        simulator = await enter(self._simulated)
         address = await enter(served(web.get("/{path:.*}", self._serve)))
         settings = settings_for(
             simulator,

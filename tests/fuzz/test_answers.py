@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -18,9 +17,9 @@ from exchanges import Access, open_exchange
 from exchanges.adapter import Venue
 from exchanges.candles import CandleTracker
 from exchanges.errors import VenueError
-from exchanges.simulator import Simulator
 from tests.exchanges.support import served
 from tests.fuzz import junk
+from tests.fuzz.looped import Looped
 from tests.scenarios.support import feeding, fronted, only, quick, redirected, simulated
 
 FUZZ = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -28,30 +27,18 @@ FEW = settings(FUZZ, max_examples=30)
 MARKETS = {"BTC": "BTC/USDT", "ETH": "ETH/USDT"}
 
 
-class Desk:
+class Desk(Looped):
     """One venue's REST that answers with ``body`` where it is not None, else as the simulator does."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.body: bytes | None = None
         self.good: dict[str, Any] = {}  # path -> the last good answer
-        self.unhandled: list[Mapping[str, Any]] = []
-        self._runner = asyncio.Runner()
-        self._stack = AsyncExitStack()
-        self.run(self._open())
-
-    def run(self, coroutine: Any) -> Any:
-        return self._runner.run(coroutine)
-
-    def close(self) -> None:
-        self.run(self._stack.aclose())
-        self._runner.close()
-        assert self.unhandled == []
+        super().__init__(name)
 
     async def _open(self) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: self.unhandled.append(context))
         enter = self._stack.enter_async_context
-        self.simulator = await enter(Simulator(venues=(self.name,), rate=0, coins=("BTC", "ETH"), laws=False))
+        self.simulator = await enter(self._simulated)
         self._session = await enter(aiohttp.ClientSession())
         self._address = await enter(served(web.get("/{path:.*}", self._answer)))
         for coin in MARKETS:
