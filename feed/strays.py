@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from loguru import logger
 
@@ -12,8 +12,27 @@ from feed.events import CoinConfig
 from feed.session import Session
 from feed.settings import ExchangeConfig
 
-if TYPE_CHECKING:
-    from feed.supervisor import Supervisor
+
+class Carrier(Protocol):
+    """A supervisor, as its strays see it; what is not said here is said there."""
+
+    @property
+    def carried(self) -> Sequence[CoinConfig]: ...
+
+    @property
+    def undelivered(self) -> Mapping[str, int]: ...
+
+    def carrier(self, coin: str) -> Session | None: ...
+
+    def hears(self, coin: str) -> bool: ...
+
+    def renew(self) -> None: ...
+
+    def forget(self, coins: Collection[str]) -> None: ...
+
+    def change(self, coins: Iterable[CoinConfig]) -> None: ...
+
+    async def run(self) -> None: ...
 
 
 class Strays:
@@ -25,13 +44,13 @@ class Strays:
 
     def __init__(
         self,
-        begin: Callable[[Sequence[ExchangeConfig], Sequence[CoinConfig]], Supervisor],
+        begin: Callable[[Sequence[ExchangeConfig], Sequence[CoinConfig]], Carrier],
         dismiss: Callable[[asyncio.Task[Any]], None],
     ) -> None:
         self.coins: list[str] = []
         self._begin = begin
         self._dismiss = dismiss
-        self._supervisor: Supervisor | None = None
+        self._supervisor: Carrier | None = None
         self._running: asyncio.Task[None] | None = None
         self._order: Sequence[ExchangeConfig] = ()
 

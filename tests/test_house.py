@@ -151,10 +151,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "feed.cli": CLI,
 }
 USERS = ("feed.cli.", "feed.__main__", "feed.pytest_plugin")  # of the library, as any program is
-TYPES_ONLY = {  # against the order, for annotations
-    ("exchanges.simulator.control", "exchanges.simulator.server"),
-    ("feed.strays", "feed.supervisor"),
-}
+TYPES_ONLY = {("exchanges.simulator.control", "exchanges.simulator.server")}  # against the order, for annotations
 
 
 @dataclass(frozen=True)
