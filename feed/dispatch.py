@@ -46,6 +46,7 @@ class Subscription:
         self._buffer = buffer
         self._call: Callback = _nothing  # a plain callback
         self._sink: _Sink | None = None  # stands in for it where there is a queue
+        self.publish: Callable[[Any, float], float] | None = None  # see feed.routes.Receiver
         self._worker: Worker | None = None
         self._told: dict[str, float] = {}  # when each kind of report was last made
         self._untold: dict[str, int] = {}  # and how many there were since
@@ -59,6 +60,11 @@ class Subscription:
         """Events that a full queue cost; with the policy "latest" also those that a newer one replaced."""
         return self._buffer.dropped
 
+    @property
+    def queued(self) -> bool:
+        """Whether events wait for it in a queue; else it is a plain callback."""
+        return self._sink is not None
+
     def call_for(self, coin: Hashable) -> Callable[[Any], Any]:
         """What takes an event of ``coin``."""
         return self._call if self._sink is None else functools.partial(self._sink, coin)
@@ -67,6 +73,7 @@ class Subscription:
         """Deliver nothing more, also of what is queued; a coroutine callback that is running may finish. Idempotent."""
         if self.active:
             self.active = False
+            self.publish = None
             self._dispatcher._remove(self)
             if self._worker is not None and (self._worker.task is None or self._worker.task.done()):
                 self._buffer.clear()
@@ -236,13 +243,13 @@ class Dispatcher:
         subscription._worker, subscription._sink = worker, worker.put
         return worker
 
-    def promote(self, subscription: Subscription, coin: Hashable, event: Any, result: Any) -> None:
+    def promote(self, subscription: Subscription, event: Any, result: Any) -> None:
         """A plain callback returned an awaitable: it is a coroutine callback, and this is its first call."""
         worker = subscription._worker
         if worker is None:
             worker = self._queue(subscription)
             self._changed(subscription.channel)
-        worker.put(coin, event, result)
+        worker.put(getattr(event, "coin", ""), event, result)
 
     def failed(self, subscription: Subscription, error: BaseException, reported: bool = False) -> None:
         """Count what a callback raised, over a report where ``reported``, and tell it when it is time."""

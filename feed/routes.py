@@ -16,6 +16,11 @@ class Receiver(Place, Protocol):
     """A consumer's place in a channel, as a route sees it."""
 
     keys: frozenset[Hashable] | None  # the coins whose events it wants, None for all
+    publish: _Publish | None  # to a plain callback, once some route has made it
+
+    @property
+    def queued(self) -> bool:
+        """Whether events wait for it in a queue; else it is a plain callback."""
 
     def call_for(self, coin: Hashable) -> Callable[[Any], Any]:
         """What takes an event of ``coin``."""
@@ -30,7 +35,7 @@ class Source(Owner, Protocol):
     def subscribed(self, channel: str) -> Collection[Receiver]:
         """Those of ``channel``, in the order in which they subscribed."""
 
-    def promote(self, subscription: Any, coin: Hashable, event: Any, result: Any) -> None:
+    def promote(self, subscription: Any, event: Any, result: Any) -> None:
         """A plain callback returned an awaitable."""
 
 
@@ -87,9 +92,20 @@ class Route:
 
 
 def _caller(dispatcher: Source, subscription: Receiver, coin: Hashable) -> _Publish:
-    """What hands an event of ``coin`` to one subscriber; a closure, because it runs for every event."""
+    """What hands an event of ``coin`` to one subscriber.
+
+    A plain callback's is the same for all coins: those of a thousand would push one another out of the caches.
+    """
+    if subscription.queued:
+        return _handing(dispatcher, subscription, subscription.call_for(coin))
+    if subscription.publish is None:
+        subscription.publish = _handing(dispatcher, subscription, subscription.call_for(coin))
+    return subscription.publish
+
+
+def _handing(dispatcher: Source, subscription: Receiver, call: Callable[[Any], Any]) -> _Publish:
+    """What calls; a closure, because it runs for every event."""
     clock, slow_after = dispatcher.clock, dispatcher.slow_after
-    call = subscription.call_for(coin)
 
     def publish(event: Any, before: float) -> float:
         if not subscription.active:  # cancelled by one of those before it
@@ -101,7 +117,7 @@ def _caller(dispatcher: Source, subscription: Receiver, coin: Hashable) -> _Publ
             dispatcher.failed(subscription, error)
         else:
             if result is not None and awaitable(result):
-                dispatcher.promote(subscription, coin, event, result)
+                dispatcher.promote(subscription, event, result)
         after = clock()
         if after - before > slow_after:
             dispatcher.slow(subscription, after - before)
