@@ -27,6 +27,8 @@ RECENT = 1024  # ids remembered where they are not consecutive, per coin
 IMPLAUSIBLE = 60_000  # ms by which the next trade is older than one that was stamped with a time yet to come
 RESTART_MS = 1000  # a lower id stamped this much after the newest trade is the venue counting anew, not a duplicate
 
+_NO_IDS: deque[str] = deque(maxlen=0)  # where they need not be remembered: an empty deque has 760 bytes
+
 
 class Continuity:
     """One coin's trades on one venue; ``now`` is monotonic seconds.
@@ -38,19 +40,38 @@ class Continuity:
     been missed), Unix ms; what happened since then is a gap by time on this one.
     """
 
+    __slots__ = (
+        "_fetch",
+        "_floor",
+        "_given_up",
+        "_known",
+        "_leap",
+        "_lost_at",
+        "_max_gap",
+        "_next",
+        "_numbered",
+        "_out_since",
+        "_outage",
+        "_recent",
+        "_resumed",
+        "_resumed_at_id",
+        "_segments",
+        "stamp",
+    )
+
     def __init__(
         self, consecutive_ids: bool, max_gap: float, *, fetch: bool = True, since_ts: int | None = None
     ) -> None:
         self._numbered = consecutive_ids
         self._max_gap = max_gap
         self._fetch = fetch
-        self._segments: deque[Segment] = deque()
+        self._segments: list[Segment] = []
         self.stamp = since_ts  # of the newest trade, Unix ms: ``since_ts`` for the venue that comes next
         self._next: int | None = None  # the id after the highest one seen
         self._floor = 0  # the same when the venue was left: lower ids were delivered then
         self._leap: int | None = None  # the id after one that was too far ahead to be believed
-        self._given_up: deque[tuple[int, int]] = deque(maxlen=MAX_OPEN)  # the newest holes whose time is past
-        self._recent: deque[str] = deque()
+        self._given_up: list[tuple[int, int]] = []  # the MAX_OPEN newest holes whose time is past
+        self._recent: deque[str] = _NO_IDS if consecutive_ids else deque()
         self._known: set[str] = set()  # the same ids
         self._lost_at: float | None = None  # while it lasts
         self._out_since: float | None = None  # when the last outage began, over connections that brought no trade
@@ -259,13 +280,13 @@ class Continuity:
         deliver: list[TradeEvent] = []
         filled: list[Filled] = []
         while self._segments and (self._segments[0].full or not self._segments[0].open):
-            segment = self._segments.popleft()
+            segment = self._segments.pop(0)
             hole = segment.gap
             if segment.wait:
                 fetched = sum(trade.backfilled for trade in segment.fill.values())
                 complete = segment.complete if hole.missing is None else segment.full
                 filled.append(Filled(hole, fetched, complete))
-            self._given_up.extend(segment.still_missing())
+            self._given_up = [*self._given_up, *segment.still_missing()][-MAX_OPEN:]
             if self._numbered:
                 deliver += [segment.fill[number] for number in sorted(segment.fill)]
             else:
