@@ -22,7 +22,7 @@ def coins_of(coins: Iterable[str] | None, settings: Settings) -> list[CoinConfig
     known: dict[str, Any] = {config.symbol: config for config in settings.coins}
     asked = _several("coins", coins, "a list of coins such as BTC")
     chosen = Settings(coins=[known.get(str(coin).upper(), coin) for coin in asked])
-    check(chosen)
+    check(chosen, source="")
     return chosen.coins
 
 
@@ -46,9 +46,12 @@ def order_of(exchange: str | Iterable[str] | None, settings: Settings) -> list[E
     if problems or not asked:
         raise SettingsError(problems or ["exchange: found an empty list, allowed is at least one exchange"])
     names = [canonical(name) for name in asked]
+    again = [name for place, name in enumerate(asked) if names[place] in names[:place]]
+    if again:
+        raise SettingsError([f"exchange: found {name!r} again, allowed is each once" for name in again])
     if isinstance(exchange, str):
         names += [name for name in configured if name not in names]
-    return [configured.get(name) or ExchangeConfig(name) for name in dict.fromkeys(names)]
+    return [configured.get(name) or ExchangeConfig(name) for name in names]
 
 
 def watched(coins: Iterable[str] | None, configs: Sequence[CoinConfig]) -> list[str] | None:

@@ -40,6 +40,7 @@ _LEVELS: Mapping[str, str] = {  # of the log; what is not here is INFO
     "bad_frame": "WARNING",
     "slow_callback": "WARNING",
     "failover": "WARNING",
+    "exhausted": "WARNING",
     "circuit_open": "WARNING",
     "gap": "WARNING",
     "error": "WARNING",

@@ -33,12 +33,13 @@ def _schema(kind: type) -> dict[str, Any]:
     return hints
 
 
-def check(settings: Settings) -> None:
+def check(settings: Settings, source: str = "settings") -> None:
     """Hold a Settings object built in Python against the same rules; raises SettingsError with one line per problem.
 
     What the file may say in short is written out in place: symbols in upper case, ``quote="USDT"`` as a list of one.
+    Each line begins with ``source``, where there is one.
     """
-    reader = Reader("settings")
+    reader = Reader(source)
     with reader.fenced():
         read = reader.section(Settings, "", settings)
     for name in (each.name for each in fields(Settings)):

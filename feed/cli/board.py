@@ -31,6 +31,7 @@ WORDS: Mapping[str, str] = {
     "coin_unavailable": "{exchange}: {coin}: {reason}",
     "exchange_blocked": "{exchange}: {reason}",
     "failover": "{from} -> {to}: {reason}",
+    "exhausted": "{reason}",
     "failback": "{from} -> {to}: it works again",
     "circuit_open": "not tradable: {reason}",
     "circuit_half_open": "cooldown over, waiting for data",

@@ -73,9 +73,10 @@ def price_line(row: Row, at: float) -> str:
     """Return one coin's price as a line of plain text."""
     value = "-" if row.price is None else price(row.price)
     change, turnover = f"{row.change_24h:+.2f}%", f"24h turnover {amount(row.volume_24h)}"
-    return (
-        f"{clock(at)} {row.coin:<6} {value:>12} {change:>8}  {turnover:<19}  {latency(row.latency):>6} ms  {row.venue}"
-    )
+    late = latency(row.latency)
+    if late[-1].isdigit():
+        late += " ms"
+    return f"{clock(at)} {row.coin:<6} {value:>12} {change:>8}  {turnover:<19}  {late:>9}  {row.venue}"
 
 
 def note_line(note: Note) -> str:

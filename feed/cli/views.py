@@ -177,15 +177,18 @@ class PlainView(_BoardView):
             await asyncio.sleep(LINES)
 
     def close(self) -> None:
-        self._print(prices=False)
+        self._print(prices=True)
 
     def _print(self, *, prices: bool) -> None:
-        lines = [render.note_line(note) for note in self.board.take_notes()]
+        lines: list[str] = []
+        last: list[str] = []
+        for note in self.board.take_notes():
+            (last if note.event == "closed" else lines).append(render.note_line(note))
         for row in self.rows() if prices else ():
             if row.price is not None and self._printed.get(row.coin) != row.price:
                 self._printed[row.coin] = row.price
                 lines.append(render.price_line(row, self.board.wall()))
-        if lines:
+        if lines := lines + last:
             print("\n".join(lines), flush=True)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,8 @@ from rich.console import Console
 from feed.cli import render
 from feed.cli.board import WORDS, WORDS_FOR_MANY, Board, Note, Row, clock_remark, describe
 from feed.events import FeedState, FeedStatus, PriceTick, TradeEvent
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 
 
 class Hand:
@@ -113,6 +117,13 @@ def test_a_price_keeps_four_digits_and_stays_narrow(value: float) -> None:
 )
 def test_latency_is_shown_as_measured(ms: float | None, text: str) -> None:
     assert render.latency(ms) == text
+
+
+@pytest.mark.parametrize(("ms", "text"), [(2.1, "2.1 ms"), (None, "-"), (41_300, "41 s"), (7.24e10, "838 d")])
+def test_a_line_gives_a_latency_one_unit(ms: float | None, text: str) -> None:
+    line = render.price_line(Row("BTC", 65012.3, latency=ms, venue="bybit"), 0.0)
+    assert line.endswith(f" {text}  bybit")
+    assert len(line) == len(render.price_line(Row("BTC", 65012.3, latency=85.0, venue="bybit"), 0.0))
 
 
 @pytest.mark.parametrize(
@@ -219,6 +230,12 @@ def test_each_event_of_the_contract_has_words_that_need_only_its_details(event: 
     assert describe(event, DETAILS) == " ".join(WORDS[event].format_map(DETAILS).split())
     if event in WORDS_FOR_MANY:
         assert describe(event, DETAILS, WORDS_FOR_MANY).startswith("bybit: 20 coins")
+
+
+def test_no_event_that_the_readme_names_is_without_words() -> None:
+    table = README.partition("## What it tells")[2].partition("\n\nTrades")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", "".join(cells))) == set(WORDS)
 
 
 def test_unknown_events_and_missing_details_still_make_a_line() -> None:

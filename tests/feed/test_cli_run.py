@@ -202,6 +202,15 @@ async def test_without_a_terminal_prices_are_lines(settings: str) -> None:
     assert "\x1b" not in out
 
 
+async def test_the_shortest_look_shows_prices(settings: str) -> None:
+    """The last ones of all coins are there, whenever the end comes."""
+    code, out, err = await ran("watch", "BTC", "ETH", "--settings", settings, "--seconds", "0.01")
+    assert code == 0, err
+    lines = [line.split()[1] for line in out.splitlines()]
+    assert {"BTC", "ETH"} & set(lines)
+    assert lines[-1] == "closed"
+
+
 # --- exit codes
 
 
@@ -226,6 +235,7 @@ async def test_a_coin_that_no_venue_lists_is_3_and_a_line(settings: str) -> None
         (["simulate", "--venues", "kraken"], "kraken"),
         (["simulate", "--venues", "binance,binance_us", "--port", "0"], "binance_us"),
         (["watch", "--exchange", "nowhere"], "nowhere"),
+        (["watch", "BTC/USDT"], r"coins\[0\].symbol: found 'BTC/USDT'"),
         (["check", "--exchange", "nowhere"], "nowhere"),
         (["check", "--settings", "nowhere.yaml"], "nowhere.yaml"),
     ],
