@@ -32,59 +32,59 @@ class Subscribing:
         self._wanted = wanted
 
     def subscribe_price(
-        self, callback: Callable[[PriceTick], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+        self, cb: Callable[[PriceTick], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
     ) -> Subscription:
-        """Call ``callback(PriceTick)`` on every trade, and on every ticker that is newer than the coin's last tick.
+        """Call ``cb(PriceTick)`` on every trade, and on every ticker that is newer than the coin's last tick.
 
         Returns a handle with ``cancel()``.
         """
-        handle = self._subscribe("prices", callback, coins, on_full)
+        handle = self._subscribe("prices", cb, coins, on_full)
         self._ask_for_prices()
         return handle
 
     def subscribe_trades(
-        self, callback: Callable[[TradeEvent], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+        self, cb: Callable[[TradeEvent], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
     ) -> Subscription:
-        """Call ``callback(TradeEvent)`` for every trade, once, in the venue's order per coin.
+        """Call ``cb(TradeEvent)`` for every trade, once, in the venue's order per coin.
 
         Trades that an outage kept back come with ``backfilled`` set, before those that came after them. Returns a
         handle with ``cancel()``.
         """
-        handle = self._subscribe("trades", callback, coins, on_full)
+        handle = self._subscribe("trades", cb, coins, on_full)
         self._ask(self._wanted.channels, "trades")
         return handle
 
     def subscribe_candles(
         self,
-        callback: Callable[[Candle], Any],
+        cb: Callable[[Candle], Any],
         coins: Coins = None,
         timeframe: str = "1m",
         *,
         on_full: str = "drop_oldest",
     ) -> Subscription:
-        """Call ``callback(Candle)`` on every update of a bar; ``closed`` is True exactly once per bar.
+        """Call ``cb(Candle)`` on every update of a bar; ``closed`` is True exactly once per bar.
 
         Several timeframes at a time are subscriptions side by side. Returns a handle with ``cancel()``.
         """
-        handle = self._subscribe(candles(known_timeframe(timeframe)), callback, coins, on_full)
+        handle = self._subscribe(candles(known_timeframe(timeframe)), cb, coins, on_full)
         self._ask_for_candles(timeframe)
         return handle
 
     def subscribe_quotes(
-        self, callback: Callable[[Quote], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+        self, cb: Callable[[Quote], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
     ) -> Subscription:
-        """Call ``callback(Quote)`` on every change of the best bid or ask. Returns a handle with ``cancel()``."""
-        handle = self._subscribe("quotes", callback, coins, on_full)
+        """Call ``cb(Quote)`` on every change of the best bid or ask. Returns a handle with ``cancel()``."""
+        handle = self._subscribe("quotes", cb, coins, on_full)
         self._ask(self._wanted.channels, "quotes")
         return handle
 
-    def subscribe_status(self, callback: Callable[[str, dict[str, Any]], Any]) -> Subscription:
-        """Call ``callback(event, details)`` on everything that happens to the feed.
+    def subscribe_status(self, cb: Callable[[str, dict[str, Any]], Any]) -> Subscription:
+        """Call ``cb(event, details)`` on everything that happens to the feed.
 
         ``details`` has ``exchange`` and ``at`` (Unix ms) beside the event's own, which the README lists. Returns a
         handle with ``cancel()``.
         """
-        return self._dispatcher.subscribe("status", callback, unpack=True)
+        return self._dispatcher.subscribe("status", cb, unpack=True)
 
     def prices(
         self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER

@@ -1,0 +1,76 @@
+"""The names that programs rely on, with the order and defaults of what they take: more may come, none may change."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import feed
+from feed import MarketFeed
+
+CALLS = {
+    "__init__": "coins=None, exchange=None, *, settings=None",
+    "subscribe_price": "cb, coins=None",
+    "subscribe_trades": "cb, coins=None",
+    "subscribe_candles": "cb, coins=None, timeframe='1m'",
+    "subscribe_quotes": "cb, coins=None",
+    "subscribe_status": "cb",
+    "prices": "",
+    "trades": "",
+    "candles": "",
+    "quotes": "",
+    "events": "",
+    "connect": "timeout=30",
+    "disconnect": "",
+    "run": "",
+    "start": "",
+    "stop": "",
+    "get_price": "coin",
+    "get_all_prices": "",
+    "require_fresh": "coin, max_age=None",
+    "volatility": "coin, window=60",
+    "get_status": "",
+    "get_health": "",
+    "add_coins": "coins",
+    "remove_coins": "coins",
+}
+EVENTS = {
+    "PriceTick": "coin, price, timestamp, volume_24h, change_24h, exchange='', received_at=0",
+    "TradeEvent": "coin, price, quantity, is_buyer_maker, timestamp, exchange='', trade_id='', received_at=0, "
+    "backfilled=False",
+    "Candle": "coin, timeframe, timestamp, open, high, low, close, volume, closed, exchange='', received_at=0",
+    "Quote": "coin, bid, bid_size, ask, ask_size, timestamp, exchange='', received_at=0",
+    "CoinConfig": "symbol, tier=3, name='', markets=<factory>",
+    "FeedStatus": "connected, exchange, state, last_message_time, reconnect_count, failover_count, "
+    "messages_received, errors",
+}
+
+
+def taken(call: object) -> str:
+    """The parameters of ``call`` without their annotations."""
+    signature = inspect.signature(call)  # type: ignore[arg-type] # whatever stands under the name
+    bare = [each.replace(annotation=each.empty) for each in signature.parameters.values() if each.name != "self"]
+    return str(signature.replace(parameters=bare, return_annotation=signature.empty))[1:-1]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_method_takes_what_was_promised_first(name: str) -> None:
+    assert taken(getattr(MarketFeed, name)).startswith(CALLS[name])
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_an_events_fields_keep_their_names_and_places(name: str) -> None:
+    kind = getattr(feed, name)
+    assert taken(kind).startswith(EVENTS[name])
+    assert hasattr(kind, "__slots__")
+
+
+@pytest.mark.parametrize("name", ["connect", "disconnect", "add_coins", "remove_coins"])
+def test_what_is_awaited_is_a_coroutine_function(name: str) -> None:
+    assert inspect.iscoroutinefunction(getattr(MarketFeed, name))
+
+
+@pytest.mark.parametrize("name", ["current_prices", "tradable", "status", "coin_configs"])
+def test_what_is_read_is_a_property(name: str) -> None:
+    assert isinstance(inspect.getattr_static(MarketFeed, name), property)
