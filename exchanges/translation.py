@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import ccxt.pro
@@ -35,10 +36,16 @@ def translated(name: str, error: Exception, final: tuple[type[Exception], ...] |
     return Disconnected(name, reason, _seconds(headers.get("Retry-After")))
 
 
+# what ccxt puts before a request, aiohttp's word on TLS where there may be none, and web pages of gateways
+_NOISE = re.compile(
+    r"^\w+ (?=[A-Z]+ https?://)| ssl:default(?= \[)|<(?:!doctype|html|head|body|\?xml)\b.*", re.I | re.S
+)
+
+
 def _reason(error: Exception, cause: BaseException, status: int) -> str:
     """One line that says what happened, without ccxt's wrapping."""
     silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
-    text = " ".join(str(cause).split()) or silent
+    text = " ".join(_NOISE.sub("", str(cause)).split()) or silent
     if not isinstance(error, ccxt.pro.BaseError | OSError | TimeoutError):  # a parser's: no person understands it alone
         text = f"sent something that cannot be read ({type(error).__name__}: {text})"
     if status and str(status) not in text:

@@ -262,6 +262,7 @@ async def test_a_host_that_does_not_resolve_is_an_outage() -> None:
         error = await failure(load, venue)
         assert isinstance(error, Disconnected)
         assert "nowhere.invalid" in error.reason
+        assert "ssl" not in error.reason  # aiohttp says it of plain http too
 
 
 async def test_an_answer_that_does_not_come_is_given_up_in_time(simulator: Simulator, simulated: Simulated) -> None:
@@ -301,6 +302,28 @@ GARBAGE = [
     '{"truncated":',
     "\x00\x01\x02",
 ]
+
+
+PAGES = [
+    "<!DOCTYPE HTML><html><head><title>Error</title></head></html>",
+    " <HTML><BODY>no</BODY></HTML>",
+    "<?xml ?><a/>",
+]
+
+
+@pytest.mark.parametrize("status", [403, 404, 502])
+@pytest.mark.parametrize("page", PAGES)
+async def test_a_web_page_is_left_out_of_the_reason(page: str, status: int) -> None:
+    """Gateways and content networks answer with pages; a line has room for where and what."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, text=page)
+
+    async with served(web.get("/{path:.*}", answer)) as at, opened("bybit", at) as venue:
+        error = await failure(load, venue)
+    assert "<" not in error.reason
+    assert str(status) in error.reason
+    assert error.reason.startswith(f"GET http://{at}/v5/")
 
 
 @pytest.mark.parametrize("status", [200, 404, 503])
