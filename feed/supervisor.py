@@ -279,8 +279,9 @@ class Supervisor:
                 case failover.AbandonTrial(venue):
                     self._stop(venue)
                 case failover.Exhausted(until, venue):
+                    whom = "" if self._main else " for " + ", ".join(coin.symbol for coin in self._wanted.coins)
                     wait = f"{venue} is asked again in {until - now:.0f} s"
-                    self._report("exhausted", venue, reason=f"no exchange is left, {wait}")
+                    self._report("exhausted", venue, reason=f"no exchange is left{whom}, {wait}")
                     if not self.ready.done() and not self._patient and self._final >= set(self._sessions):
                         self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
 

@@ -242,6 +242,18 @@ async def test_a_coin_that_is_not_listed_is_told_and_the_others_go_on(simulator:
         assert "NOPE/USDT" in missing[0]["reason"]
 
 
+async def test_a_coin_that_no_venue_has_does_not_sound_like_the_end_of_the_feed() -> None:
+    """The others flow: what is told of the search for this one names it."""
+    async with Simulator(venues=VENUES, rate=100) as simulator:
+        feed = MarketFeed(["BTC", "NOPE"], settings=settings_for(simulator))
+        got = Recorder(feed)
+        async with feed:
+            await got.until(lambda: "exhausted" in got.events)
+            assert got.details("exhausted")[0]["reason"].startswith("no exchange is left for NOPE, ")
+            assert feed.status.connected
+            assert feed.tradable
+
+
 async def test_coins_that_no_venue_lists_fail_at_once(simulator: Simulator) -> None:
     with pytest.raises(NoExchangeAvailable, match="does not list NOPE"):
         await MarketFeed(["NOPE"], settings=settings_for(simulator)).connect(timeout=30)
