@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +15,7 @@ from exchanges.errors import VenueError
 from exchanges.events import Candle, TradeEvent
 
 AT_ONCE = 5  # requests under way, of one venue: an outage tears the bars of all coins, in all timeframes
-MEND_DELAYS = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0)  # seconds before each attempt at fetching missed bars
+MEND_DELAYS = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching missed bars
 
 Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
 """(market symbol, timeframe, Unix ms) -> ccxt's OHLCV rows from the bar that opened then."""
@@ -35,13 +35,14 @@ class Bars:
         self._connections = 0
         self._builds_from: dict[str, int] = {}  # symbol -> the connection of whose trades: two bring each trade twice
         self._kept: dict[tuple[str, str], CandleTracker | CandleBuilder] = {}
+        self._lost = 0  # of those that are not kept any more
         self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._requests = asyncio.Semaphore(AT_ONCE)
 
     @property
     def lost(self) -> int:
         """Bars that were given up: they will not be closed."""
-        return sum(kept.lost for kept in self._kept.values())
+        return self._lost + sum(kept.lost for kept in self._kept.values())
 
     def begin(
         self,
@@ -76,13 +77,15 @@ class Bars:
 
     def begun(self, symbol: str, timeframe: str) -> bool:
         """Whether some bar is known."""
-        return self._kept[symbol, timeframe].begun
+        return (kept := self._kept.get((symbol, timeframe))) is not None and kept.begun
 
     def on_row(
         self, symbol: str, timeframe: str, row: Any, received_at: int, closed: bool | None
     ) -> list[Candle] | None:
         """The candles of a native row, with the venue's word on whether it is closed; None when it is no candle."""
-        tracker = self._kept[symbol, timeframe]
+        tracker = self._kept.get((symbol, timeframe))
+        if tracker is None:
+            return []  # of a connection that has ended and still drains
         assert isinstance(tracker, CandleTracker)
         bad = tracker.bad
         candles = tracker.update(row, received_at, closed)
@@ -92,7 +95,9 @@ class Bars:
     def on_candle(self, symbol: str, candle: Candle) -> list[Candle]:
         """The candles of a native bar that was read already, its ``closed`` being the venue's word."""
         timeframe = candle.timeframe
-        tracker = self._kept[symbol, timeframe]
+        tracker = self._kept.get((symbol, timeframe))
+        if tracker is None:
+            return []  # of a connection that has ended and still drains
         assert isinstance(tracker, CandleTracker)
         candle.coin = tracker.coin  # the market may have gone on as another coin
         candles = tracker.follow(candle, said=True)
@@ -122,15 +127,31 @@ class Bars:
         if kept is not None and not kept.begun:
             kept.go_on_after(opened)
 
+    def holes(self) -> dict[tuple[str, str], list[int]]:
+        """The bars (open times, Unix ms) of each (coin, timeframe) that are not mended yet."""
+        return {(kept.coin, timeframe): holes for (_, timeframe), kept in self._kept.items() if (holes := kept.holes())}
+
+    def owe(self, lacked: Mapping[tuple[str, str], Collection[int]]) -> None:
+        """Close these too, that were begun or missed elsewhere."""
+        for (_, timeframe), kept in self._kept.items():
+            if bars := lacked.get((kept.coin, timeframe)):
+                kept.owe(bars)
+
     def forget(self, symbols: Iterable[str]) -> None:
         """Drop the bars of markets that no connection carries any more."""
         gone = frozenset(symbols)
         for key in [key for key in self._kept if key[0] in gone]:
-            del self._kept[key]
+            self._lost += self._kept.pop(key).lost
             if key in self._mending:
                 self._mending[key].cancel()
         for symbol in gone:
             self._builds_from.pop(symbol, None)
+
+    def drop(self) -> None:
+        """Every connection is over, and nobody was told what the bars were: those that follow begin anew."""
+        symbols = {symbol for symbol, _ in self._kept}
+        self.forget(symbols)
+        self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # one that still drains builds none
 
     async def end(self) -> None:
         """The connection is over; what is not mended yet will be with the next one's bars."""

@@ -6,7 +6,7 @@ connection was down are holes: they are asked for over REST and filled, never gu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -182,6 +182,14 @@ class CandleTracker(_Holes):
         if self._newest is None or self._newest < opened:
             self._newest, self._open, self._interrupted = opened, None, True
 
+    def owe(self, lacked: Collection[int]) -> None:
+        """These bars were begun and never closed for whoever is delivered to: they are holes unless they go on here."""
+        first, newest = min(lacked), self._newest
+        if newest is None:
+            self.go_on_after(first - timeframe_ms(self.timeframe))
+        else:
+            self._miss(opened for opened in lacked if opened < newest or (opened == newest and self._open is None))
+
     def fill(self, rows: Iterable[Any], received_at: int = 0) -> list[Candle]:
         """The closed candles, oldest first, for the holes that REST ``rows`` (ccxt OHLCV) answer.
 
@@ -246,6 +254,14 @@ class CandleBuilder(_Holes):
         if self._open is None or self._open.timestamp <= opened:
             self._open, self._interrupted = None, True
             self._after = opened if self._after is None else max(self._after, opened)
+
+    def owe(self, lacked: Collection[int]) -> None:
+        """As :meth:`CandleTracker.owe`."""
+        newest = self._after if self._open is None else self._open.timestamp
+        if newest is None:
+            self.go_on_after(min(lacked) - timeframe_ms(self.timeframe))
+        else:
+            self._miss(opened for opened in lacked if opened < newest)
 
     def fill(self, rows: Iterable[Any], received_at: int = 0) -> list[Candle]:
         """As :meth:`CandleTracker.fill`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from exchanges.events import Candle
@@ -15,6 +15,12 @@ class _Bars:
     begun: int  # open time (Unix ms) of the oldest bar that is known here
     closed: dict[int, Candle] = field(default_factory=dict)
     current: Candle | None = None  # the newest bar, while nothing has closed it
+    owed: set[int] = field(default_factory=set)  # older ones that nothing has closed
+
+    def owe(self, opened: Iterable[int]) -> None:
+        """The newest CLOSED_BARS of them are remembered."""
+        self.owed.update(each for each in opened if each >= self.begun and each not in self.closed)
+        self.owed.difference_update(sorted(self.owed)[:-CLOSED_BARS])
 
 
 class Ledger:
@@ -32,8 +38,11 @@ class Ledger:
         bars = self._bars.setdefault((candle.coin, candle.timeframe), _Bars(opened))
         if opened in bars.closed:
             return False
+        if bars.current is not None and bars.current.timestamp < opened:
+            bars.owe([bars.current.timestamp])
         if candle.closed:
             bars.closed[opened] = replace(candle)
+            bars.owed.discard(opened)
             if len(bars.closed) > CLOSED_BARS:
                 del bars.closed[min(bars.closed)]
                 bars.begun = max(bars.begun, min(bars.closed))
@@ -46,6 +55,17 @@ class Ledger:
     def newest_closed(self) -> dict[tuple[str, str], int]:
         """The newest closed bar of each (coin, timeframe): its open time, Unix ms."""
         return {key: max(bars.closed) for key, bars in self._bars.items() if bars.closed}
+
+    def owe(self, lacked: Mapping[tuple[str, str], Iterable[int]]) -> None:
+        """The venue that is left has missed these bars of each (coin, timeframe)."""
+        for key, opened in lacked.items():
+            if key in self._bars:
+                self._bars[key].owe(opened)
+
+    def owed(self) -> dict[tuple[str, str], set[int]]:
+        """The bars of each (coin, timeframe) that were begun, or missed, and not closed; also the one being built."""
+        begun = {key: {bars.current.timestamp} if bars.current else set() for key, bars in self._bars.items()}
+        return {key: bars.owed | begun[key] for key, bars in self._bars.items() if bars.owed or begun[key]}
 
     def forget(self, coin: str) -> None:
         """Drop a coin's bars."""

@@ -129,6 +129,7 @@ class Session:
             self._watchdog.start(self._markets, self._desk.clock.monotonic())
             for link in self._links():
                 link.intake.deliver()
+            self.bars.owe(self._desk.ledger.owed())
 
     def demote(self) -> None:
         """Another venue delivers from now on."""
@@ -186,6 +187,7 @@ class Session:
             self.broke, self.connected = self.connected, False
             if not self.delivering:
                 self._figures.outdate()  # a trial's went with it
+                self.bars.drop()
             if self.delivering:
                 self.tape.lost()
                 self._watchdog.lost()
@@ -300,6 +302,8 @@ class Session:
         channels, timeframes = leg.asks
         subscription = Subscription(markets, channels, timeframes, self._desk.ledger.newest_closed())
         stream = self.venue.stream(subscription, intake, self.bars, on_going_down)
+        if self.delivering:
+            self.bars.owe(self._desk.ledger.owed())
         running = asyncio.create_task(stream.run(), name=f"stream {self.name}")
         now = self._desk.clock.monotonic()
         return Link(stream, intake, running, dict(markets), (channels, timeframes), now, worn)

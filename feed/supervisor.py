@@ -290,6 +290,7 @@ class Supervisor:
         session = self._sessions[to]
         tape = self._sessions[left].tape
         self._since = {**self._since, **tape.last_timestamps()}
+        self._desk.ledger.owe(self._sessions[left].bars.holes())
         self._sessions[left].demote()
         tape.flush()
         if to in self._carrying:

@@ -115,3 +115,23 @@ async def test_a_bar_that_was_read_already_is_its_markets_coins_and_goes_on_from
     assert [(bar.coin, bar.timestamp, bar.closed) for bar in first] == [("XBT", opened, True)]
     assert again == []
     await bars.end()
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
+async def test_a_connection_that_drains_after_all_is_over_closes_nothing(native: bool) -> None:
+    mended = Delivered()
+    bars = Bars("one", mended.fetch, mended.deliver)
+    number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
+
+    def told(connection: int, minute: int) -> list[Candle] | None:
+        if native:
+            return bars.on_row("BTC/USDT", "1m", row(minute), 0, None)
+        trade = TradeEvent("BTC", 2.0, 1.0, False, (FIRST + minute) * MINUTE + 5)
+        return bars.on_trade(connection, "BTC/USDT", ["1m"], trade)
+
+    assert told(number, 1)
+    bars.drop()
+    assert told(number, 2) == []
+    assert not bars.begun("BTC/USDT", "1m")
+    assert told(bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native), 3)
+    await bars.end()

@@ -370,6 +370,39 @@ def test_a_bar_that_is_open_beyond_those_closed_goes_on() -> None:
     assert closed(build(builder, trade(60, 11))) == [(0, 10.0)]
 
 
+@pytest.mark.parametrize("kind", [CandleTracker, CandleBuilder])
+def test_bars_that_were_begun_elsewhere_are_holes_unless_they_go_on_here(
+    kind: type[CandleTracker] | type[CandleBuilder],
+) -> None:
+    """Whether it knows no bar yet, one that another venue has closed, or one of its own."""
+
+    def begins(bars: CandleTracker | CandleBuilder, minute: int) -> None:
+        if isinstance(bars, CandleTracker):
+            bars.update(row(minute))
+        else:
+            bars.add(trade(minute * 60, 10.0))
+
+    bars = kind("BTC", "1m")
+    bars.owe([at(1)])
+    begins(bars, 3)
+    assert bars.holes() == [at(1), at(2)]
+    bars = kind("BTC", "1m")
+    bars.go_on_after(at(4))
+    bars.owe([at(2), at(5)])
+    assert bars.holes() == [at(2)]
+    begins(bars, 5)
+    assert bars.holes() == [at(2)]
+    bars.owe([at(3), at(5)])
+    assert bars.holes() == [at(2), at(3)]
+
+
+def test_a_bar_that_was_closed_here_for_nobody_is_a_hole_where_it_is_owed() -> None:
+    bars = tracker()
+    bars.update(row(1), closed=True)
+    bars.owe([at(1)])
+    assert bars.holes() == [at(1)]
+
+
 def test_volumes_in_contracts_become_base_currency() -> None:
     """Also those of the bars that are fetched."""
     for bars in (CandleTracker("BTC", "1m", "gate", 0.001), CandleBuilder("BTC", "1m", "gate", 0.001)):

@@ -35,6 +35,31 @@ def test_nothing_more_is_delivered_of_a_bar_that_is_closed() -> None:
     assert ledger.newest_closed() == {("BTC", "1m"): MINUTE}
 
 
+def owed(ledger: Ledger) -> list[int]:
+    return [opened // MINUTE for opened in sorted(ledger.owed().get(("BTC", "1m"), ()))]
+
+
+def test_a_bar_that_was_begun_is_owed_until_it_is_closed() -> None:
+    ledger = delivered(bar(1, closed=False))
+    assert owed(ledger) == [1]
+    ledger.enter(bar(2, closed=False))
+    assert owed(ledger) == [1, 2]
+    ledger.enter(bar(2))
+    assert owed(ledger) == [1]
+    ledger.enter(bar(1, exchange="two"))
+    assert owed(ledger) == []
+    ledger.enter(bar(3, closed=False))
+    ledger.enter(bar(4))
+    assert owed(ledger) == [3]
+
+
+def test_what_a_venue_has_missed_is_owed_when_it_is_left_if_the_feed_had_begun_by_then() -> None:
+    ledger = delivered(bar(3), bar(6))
+    ledger.owe({("BTC", "1m"): [2 * MINUTE, 4 * MINUTE, 6 * MINUTE], ("ETH", "1m"): [4 * MINUTE]})
+    assert owed(ledger) == [4]
+    assert set(ledger.owed()) == {("BTC", "1m")}
+
+
 def test_what_the_venue_has_closed_and_the_stream_has_not_is_overdue() -> None:
     """From the bar on that the feed began with; what was before is history and nobody's news."""
     ledger = delivered(bar(3, closed=False), bar(3), bar(4, closed=False))
@@ -83,6 +108,11 @@ def test_joined_bars_are_in_order_without_a_hole_or_an_overlap(closed: list[int]
     assert joined == sorted(set(joined))
     assert set(range(first, first + count + 1)) <= set(joined)
     assert ledger.newest_closed().get(("BTC", "1m"), 0) >= max(closed, default=0) * MINUTE
+
+
+def test_what_is_owed_does_not_grow() -> None:
+    ledger = delivered(*(bar(minute, closed=False) for minute in range(3 * CLOSED_BARS)))
+    assert owed(ledger) == list(range(2 * CLOSED_BARS - 1, 3 * CLOSED_BARS))
 
 
 def test_it_does_not_grow() -> None:

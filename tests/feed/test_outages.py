@@ -356,6 +356,57 @@ async def test_a_bar_that_ends_while_its_venue_is_on_trial_is_closed(binance: Si
     assert closed == sorted(set(closed))
 
 
+async def test_a_bar_that_ended_on_a_trial_that_came_to_nothing_is_closed(binance: Simulator, bybit: Simulator) -> None:
+    """The venue closed it when nobody listened; when it is needed again, the active one has not seen the bar's end."""
+    feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
+    got = Recorder(feed)
+    first, second = binance["binance"], bybit["bybit"]
+    async with feed:
+        with first.partition():
+            await got.until_event("failover")
+            await got.until(lambda: bool(got.candles) and got.candles[-1].exchange == "bybit")
+        await until(lambda: any(len(each.subscriptions) == 3 for each in first.connections))
+        opened = got.candles[-1].timestamp
+        first.skip(60)
+        made = first.trades_made
+        await until(lambda: first.trades_made > made + 150)  # and the first candle of the next bar
+        first.cut()
+        with second.partition():
+            await got.until_event("failover", 2)
+            await got.until(lambda: opened in closed_bars(got, "BTC"))
+    closed = closed_bars(got, "BTC")
+    assert closed == sorted(set(closed))
+
+
+async def test_a_bar_that_its_venue_could_not_mend_is_closed_by_the_next_one(
+    binance: Simulator, bybit: Simulator
+) -> None:
+    """It ended in an outage, the venue's record can't be had, and a later bar is closed when the venue is left."""
+    feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
+    got = Recorder(feed)
+    first, second = bybit["bybit"], binance["binance"]
+    async with feed:
+        await got.until(lambda: bool(got.candles))
+        opened = got.candles[-1].timestamp
+        with first.rest_down(), ExitStack() as outage:
+            outage.enter_context(first.refusing(503))
+            first.cut()
+            await got.until_event("disconnected")
+            for venue in (first, second):
+                venue.skip(60)
+            outage.close()
+            await got.until(lambda: got.candles[-1].timestamp > opened)
+            for venue in (first, second):
+                venue.skip(60)
+            await first.trade("BTC")
+            await got.until(lambda: closed_bars(got, "BTC")[-1:] >= [opened + 60_000])
+            assert opened not in closed_bars(got, "BTC")
+            with first.partition():
+                await got.until(lambda: opened in closed_bars(got, "BTC"))
+    closed = [(bar.coin, bar.timestamp) for bar in got.candles if bar.closed]
+    assert len(closed) == len(set(closed))
+
+
 async def test_a_bar_that_is_mended_on_trial_is_closed_when_the_trial_takes_over(
     binance: Simulator, bybit: Simulator
 ) -> None:

@@ -86,7 +86,7 @@ class Referee:
         self.longest_silence = 0.0
         self.longest_healthy_silence = 0.0
         self.switch_times: list[float] = []  # from the failover to the first tick of a venue that was well
-        self.failback_breaks: list[float] = []  # silence around a failback
+        self.failback_breaks: list[float] = []  # silence around a failback from a venue that was well
         self.unclosed_bars: list[str] = []
         self.defects: list[str] = []
         self.active = ""
@@ -343,7 +343,7 @@ class Referee:
         if event == "failover":
             self._switched = (at, venue, self._truths[venue].well_since is not None)
         elif event == "failback":
-            self._failed_back = True
+            self._failed_back = self._truths[details["from"]].well_since is not None
         elif event == "gap":
             self._gap(at, venue, details)
         elif event == "gap_filled":

@@ -96,7 +96,8 @@ def table(result: Result) -> str:
         f"{referee.longest_healthy_silence:.1f} s while a venue was healthy",
         f"failovers               {referee.events['failover']}, "
         f"first tick of a healthy venue {_spread(referee.switch_times)}",
-        f"failbacks               {referee.events['failback']}, break in the data {_spread(referee.failback_breaks)}",
+        f"failbacks               {referee.events['failback']}, break in the data {_spread(referee.failback_breaks)} "
+        f"where the venue left was well",
         f"reconnects              {referee.events['reconnecting']}, disconnects {referee.events['disconnected']}, "
         f"gaps {referee.events['gap']}, breaker opened {referee.events['circuit_open']} times",
         f"bars never closed       {len(referee.unclosed_bars)} {' '.join(referee.unclosed_bars[:10])}",
