@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from exchanges import normalize
-from exchanges.events import Candle, TradeEvent
+from exchanges.events import Candle, TradeEvent, copied
 
 __all__ = ["TIMEFRAMES", "CandleBuilder", "CandleTracker", "bar_open", "next_open", "timeframe_ms"]
 
@@ -163,11 +163,11 @@ class CandleTracker(_Holes):
                 self._miss([newest] if before is not None else [])
                 self._miss(_between(newest, opened, self.timeframe))
             elif before is not None:
-                ended.append(_copy(before, True, candle.received_at))
+                ended.append(copied(before, True, candle.received_at))
         # a row of the same bar after an interruption is as good as before: venues send the whole bar each time
         self._interrupted = False
         self._newest = opened
-        self._open = None if candle.closed else _copy(candle)
+        self._open = None if candle.closed else copied(candle)
         return [*ended, candle]
 
     def interrupted(self) -> None:
@@ -243,7 +243,7 @@ class CandleBuilder(_Holes):
         bar.high, bar.low, bar.close = max(bar.high, price), min(bar.low, price), price
         bar.volume += trade.quantity
         bar.received_at = trade.received_at
-        return [_copy(bar)]
+        return [copied(bar)]
 
     def interrupted(self) -> None:
         """Trades were missed and will not be delivered: the bars concerned are holes. Not after a complete backfill."""
@@ -282,7 +282,7 @@ class CandleBuilder(_Holes):
         if bar is not None:
             between = _between(bar.timestamp, opened, self.timeframe)
             if self._complete and whole:
-                ended.append(_copy(bar, True, trade.received_at))
+                ended.append(copied(bar, True, trade.received_at))
             else:
                 self._miss([bar.timestamp])
             if whole:
@@ -292,17 +292,9 @@ class CandleBuilder(_Holes):
         self._complete, self._interrupted = whole, False
         self._open = self._bar(opened, trade.price, trade.quantity, trade.received_at)
         self._ends = next_open(opened, self.timeframe)
-        return [*ended, _copy(self._open)]
+        return [*ended, copied(self._open)]
 
     def _bar(self, opened: int, price: float, volume: float, received_at: int, closed: bool = False) -> Candle:
         return Candle(
             self.coin, self.timeframe, opened, price, price, price, price, volume, closed, self.exchange, received_at
         )
-
-
-def _copy(bar: Candle, closed: bool = False, received_at: int | None = None) -> Candle:
-    """A candle of its own: one that was delivered belongs to its receivers, who may change it."""
-    return Candle(
-        bar.coin, bar.timeframe, bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume,
-        closed, bar.exchange, bar.received_at if received_at is None else received_at,
-    )  # fmt: skip

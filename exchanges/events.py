@@ -53,6 +53,18 @@ class Candle:
     received_at: int = 0
 
 
+def copied(bar: Candle, closed: bool | None = None, received_at: int | None = None) -> Candle:
+    """A candle of its own: one that was delivered belongs to its receivers, who may change it.
+
+    It is made for every candle that comes, and dataclasses.replace takes six times as long.
+    """
+    return Candle(
+        bar.coin, bar.timeframe, bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume,
+        bar.closed if closed is None else closed,
+        bar.exchange, bar.received_at if received_at is None else received_at,
+    )  # fmt: skip
+
+
 @dataclass(slots=True)
 class Quote:
     """The best ``bid`` and ``ask`` in quote currency, with their sizes in base currency.

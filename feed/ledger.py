@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from exchanges.events import Candle
+from exchanges.events import Candle, copied
 
 CLOSED_BARS = 32  # per coin and timeframe: enough for what an outage leaves and another venue repeats
 
@@ -35,13 +35,15 @@ class Ledger:
     def enter(self, candle: Candle) -> bool:
         """Note a bar or its state so far; False when it is closed already, so that it must not be delivered."""
         opened = candle.timestamp
-        bars = self._bars.setdefault((candle.coin, candle.timeframe), _Bars(opened))
+        bars = self._bars.get((candle.coin, candle.timeframe))
+        if bars is None:
+            bars = self._bars[candle.coin, candle.timeframe] = _Bars(opened)
         if opened in bars.closed:
             return False
         if bars.current is not None and bars.current.timestamp < opened:
             bars.owe([bars.current.timestamp])
         if candle.closed:
-            bars.closed[opened] = replace(candle)
+            bars.closed[opened] = copied(candle)
             bars.owed.discard(opened)
             if len(bars.closed) > CLOSED_BARS:
                 del bars.closed[min(bars.closed)]
@@ -49,7 +51,7 @@ class Ledger:
             if bars.current is not None and bars.current.timestamp <= opened:
                 bars.current = None
         elif bars.current is None or bars.current.timestamp <= opened:
-            bars.current = replace(candle)
+            bars.current = copied(candle)
         return True
 
     def newest_closed(self) -> dict[tuple[str, str], int]:
@@ -91,11 +93,11 @@ class Ledger:
             return list(past)
         first = past[0].timestamp
         whole = {candle.timestamp: candle for candle in past}
-        whole |= {opened: replace(candle) for opened, candle in bars.closed.items() if opened >= first}
+        whole |= {opened: copied(candle) for opened, candle in bars.closed.items() if opened >= first}
         current = bars.current
         if current is not None and current.timestamp >= first:
             fetched = whole.get(current.timestamp)
             same = fetched is not None and fetched.exchange == current.exchange
             if fetched is None or (same and not fetched.closed and fetched.volume <= current.volume):
-                whole[current.timestamp] = replace(current)
+                whole[current.timestamp] = copied(current)
         return [whole[opened] for opened in sorted(whole)]
