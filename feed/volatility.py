@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
 from itertools import pairwise
-from operator import itemgetter
 
 from feed.events import Candle
 
@@ -16,19 +16,19 @@ SMALLEST = 3  # candles: two returns, below which no deviation exists
 LARGEST = 1_500  # candles kept per coin: a day, and the hour before it
 
 _MINUTE = 60_000
-_Close = tuple[int, float, str]  # open time (ms), close, venue
-_opened = itemgetter(0)
+_WIDTH = 3  # numbers of a close: open time (ms), close, venue
 
 
 class Volatility:
     """The last closes of each coin, and the standard deviation of their returns.
 
     At most LARGEST closes per coin are kept. ``add`` belongs to one thread, ``volatility`` to any: what it reads is
-    copied in one step.
+    copied in one step. A close takes 24 bytes, where a tuple of objects takes 120: a day of a thousand coins is long.
     """
 
     def __init__(self) -> None:
-        self._closes: dict[str, list[_Close]] = {}
+        self._closes: dict[str, array[float]] = {}
+        self._venues: dict[str, int] = {}  # their numbers
 
     def add(self, candle: Candle) -> None:
         """Take a closed 1-minute candle; updates and other timeframes are ignored.
@@ -38,22 +38,22 @@ class Volatility:
         """
         if not candle.closed or candle.timeframe != TIMEFRAME or not 0.0 < candle.close < math.inf:
             return
-        entry = (candle.timestamp, candle.close, candle.exchange)
-        closes = self._closes.setdefault(candle.coin, [])
-        if not closes or closes[-1][0] < candle.timestamp:
-            closes.append(entry)
+        venue = self._venues.setdefault(candle.exchange, len(self._venues))
+        entry = array("d", (candle.timestamp, candle.close, venue))
+        closes = self._closes.setdefault(candle.coin, array("d"))
+        if not closes or closes[-_WIDTH] < candle.timestamp:
+            closes.extend(entry)
         else:
-            place = bisect_left(closes, candle.timestamp, key=_opened)
-            if closes[place][0] == candle.timestamp:
-                closes[place] = entry
-            else:
-                closes.insert(place, entry)
-        if len(closes) > LARGEST:
-            del closes[0]
+            opened = closes[::_WIDTH]
+            place = bisect_left(opened, candle.timestamp)
+            known = opened[place] == candle.timestamp
+            closes[place * _WIDTH : (place + known) * _WIDTH] = entry
+        if len(closes) > LARGEST * _WIDTH:
+            del closes[:_WIDTH]
 
     def count(self, coin: str) -> int:
         """How many closed candles of a coin are kept."""
-        return len(self._closes.get(coin, ()))
+        return len(self._closes.get(coin, ())) // _WIDTH
 
     def forget(self, coin: str) -> None:
         """Drop a coin's candles."""
@@ -72,9 +72,10 @@ class Volatility:
             raise ValueError(
                 f"window is {window!r}; allowed is a whole number of 1-minute candles from {SMALLEST} to {LARGEST}"
             )
-        closes = self._closes.get(coin, [])[-window:]
-        if len(closes) < window:
+        last = self._closes.get(coin, array("d"))[-window * _WIDTH :]
+        if len(last) < window * _WIDTH:
             return None
+        closes = zip(last[::_WIDTH], last[1::_WIDTH], last[2::_WIDTH], strict=True)
         returns = [
             math.log(close) - math.log(before)
             for (then, before, venue), (now, close, exchange) in pairwise(closes)

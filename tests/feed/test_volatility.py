@@ -107,9 +107,9 @@ def test_memory_is_bounded_per_coin() -> None:
     assert volatility.volatility("BTC", LARGEST) == pytest.approx(
         deviation([100 + minute % 7 for minute in range(100, LARGEST + 100)])
     )
-    assert len(volatility._closes["BTC"]) == LARGEST
+    assert volatility.count("BTC") == LARGEST
     volatility.add(bar(-1, 5))  # older than all that is kept
-    assert len(volatility._closes["BTC"]) == LARGEST
+    assert volatility.count("BTC") == LARGEST
     volatility.forget("BTC")
     assert volatility.volatility("BTC", 3) is None
 
