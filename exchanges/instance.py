@@ -75,6 +75,14 @@ class _Hooks:
         rows = trades[::-1] if self.ties_newest_first and isinstance(trades, list) else trades
         return super().parse_trades(rows, *args)  # type: ignore[misc] # ccxt's own
 
+    def sort_by_2(self, array: Any, key1: Any, key2: Any, descending: bool = False) -> Any:
+        """As ccxt's, which orders the trades of one millisecond by their ids as text, but that 9 comes before 10."""
+        if key2 != "id":
+            return super().sort_by_2(array, key1, key2, descending)  # type: ignore[misc] # ccxt's own
+        return sorted(
+            array, key=lambda row: (row[key1] or 0, len(row["id"] or ""), row["id"] or ""), reverse=descending
+        )
+
     def safe_ticker(self, ticker: Any, *args: Any) -> Any:
         if self.change_is_ratio and ticker.get("percentage") is not None:
             ticker["percentage"] = ccxt.Precise.string_mul(str(ticker["percentage"]), "100")
