@@ -1,17 +1,16 @@
 """A WebSocket over picows, with the surface that ccxt's client uses of aiohttp's.
 
 Needs the extra ``[fast]``. A frame goes from the read buffer to its handler in the same turn of the loop, with no task,
-future or queue between them; a read of more than TURN bytes is handed over in parts, one per turn, and meanwhile the
-venue's TCP waits. What it tells are aiohttp's messages and errors, because ccxt's client and the adapter know those.
+future or queue between them. What it tells are aiohttp's messages and errors, because ccxt's client and the adapter
+know those.
 """
 
 from __future__ import annotations
 
 import asyncio
 import zlib
-from collections import deque
 from collections.abc import Callable
-from typing import Self
+from typing import Any
 
 import aiohttp
 import picows
@@ -22,8 +21,7 @@ Offer = Callable[[str], bool]
 
 CONTROL = 125  # bytes that the payload of a ping, pong or close frame has at most: RFC 6455, 5.5
 LOST = 1006  # the code of an end without a close frame
-TURN = 131_072  # bytes that are handed over before the loop gets its turn, where more was read at once
-FRAME = 128  # bytes that a frame counts beside its payload: a short one, or one that is compressed, costs as much
+READ = 65_536  # bytes that are read at once: what a cache close to the core holds
 CLOSE_WITHIN = 10.0  # seconds for the peer to answer a close frame, as with aiohttp
 
 _KINDS = {picows.WSMsgType.TEXT: WSMsgType.TEXT, picows.WSMsgType.BINARY: WSMsgType.BINARY}
@@ -54,7 +52,6 @@ class Connection(picows.WSListener):
         self._closed = False
         self._ended = asyncio.Event()  # no more frames will come
         self._ending: asyncio.Task[None] | None = None
-        self._late: deque[_Late | str] = deque()  # what waits for the next turns of the loop: texts, and other frames
 
     def __repr__(self) -> str:
         return f"<Connection over picows, {'closed' if self._closed else 'open'}>"
@@ -76,11 +73,10 @@ class Connection(picows.WSListener):
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
+        socket = transport.underlying_transport
+        socket.set_protocol(_Measured(socket.get_protocol()))
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        if self._late or frame.tail_size > TURN:
-            self._put_off(frame)
-            return
         offer = self._offer
         # asking for the type costs more than all this, and what is longer than a control frame is none
         if offer is None or frame.payload_size <= CONTROL or not frame.fin:
@@ -99,52 +95,13 @@ class Connection(picows.WSListener):
             self._read(frame)
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
-        while self._late:
-            self._take_late(self._late.popleft())
         told = self._ended.is_set()
         self._ended.set()
         self._ending = self._loop.create_task(self._lost(told))
 
-    # --- fairness: picows reads as much at once as the kernel holds, and that is megabytes in a burst -----------------
-
-    def _put_off(self, frame: picows.WSFrame) -> None:
-        if not self._late:
-            self._transport.underlying_transport.pause_reading()
-            self._loop.call_soon(self._next_turn)
-        late: _Late | str
-        try:
-            plain = frame.msg_type == picows.WSMsgType.TEXT and frame.fin and not frame.rsv1
-            late = frame.get_payload_as_utf8_text() if plain else _Late(frame)
-        except UnicodeDecodeError:
-            late = _Late(frame)
-        self._late.append(late)
-
-    def _next_turn(self) -> None:
-        """Hand over what was put off, a part in each turn of the loop; then read on."""
-        if not self._late:
-            return  # the connection has ended meanwhile
-        taken = 0
-        while self._late and taken <= TURN:
-            taken += self._take_late(self._late.popleft()) + FRAME
-        if self._late:
-            self._loop.call_soon(self._next_turn)
-        elif not self._transport.is_disconnected:
-            self._transport.underlying_transport.resume_reading()
-
-    def _take_late(self, late: _Late | str) -> int:
-        """Take what was put off; returns its size."""
-        if not isinstance(late, str):
-            self._read(late)
-            return late.payload_size
-        if (offer := self._offer) is None or self._handle is None:
-            self._read(_Late.of(late))
-        elif len(late) <= CONTROL or not offer(late):
-            self._handle(WSMessage(WSMsgType.TEXT, late, None))
-        return len(late)
-
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def _read(self, frame: picows.WSFrame | _Late) -> None:
+    def _read(self, frame: picows.WSFrame) -> None:
         """Any frame."""
         if self._ended.is_set():
             return
@@ -260,27 +217,35 @@ class Connection(picows.WSListener):
         return transport
 
 
-class _Late:
-    """A frame that outlives picows's buffer."""
+class _Measured(asyncio.BufferedProtocol):
+    """picows's protocol, by at most READ bytes at a time.
 
-    __slots__ = ("_payload", "fin", "msg_type", "payload_size", "rsv1")
+    By itself it lets its buffer grow to what the kernel holds, and that is megabytes in a burst: they would be handed
+    over in one turn of the loop, longer than the queues of coroutine callbacks are. aiofastnet, which calls this, reads
+    about 256 KiB per turn, as asyncio does for aiohttp.
+    """
 
-    def __init__(self, frame: picows.WSFrame) -> None:
-        self._say(frame.msg_type, bool(frame.fin), bool(frame.rsv1), frame.get_payload_as_bytes())
+    def __init__(self, own: Any) -> None:
+        self._own = own
 
-    @classmethod
-    def of(cls, text: str) -> Self:
-        """The frame of a whole, uncompressed text."""
-        late = cls.__new__(cls)
-        late._say(picows.WSMsgType.TEXT, True, False, text.encode())
-        return late
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return memoryview(self._own.get_buffer(sizehint))[:READ]
 
-    def _say(self, msg_type: picows.WSMsgType, fin: bool, rsv1: bool, payload: bytes) -> None:
-        self.msg_type, self.fin, self.rsv1, self._payload = msg_type, fin, rsv1, payload
-        self.payload_size = len(payload)
+    def buffer_updated(self, nbytes: int) -> None:
+        self._own.buffer_updated(nbytes)
 
-    def get_payload_as_bytes(self) -> bytes:
-        return self._payload
+    def eof_received(self) -> bool | None:
+        closing: bool | None = self._own.eof_received()
+        return closing
+
+    def pause_writing(self) -> None:
+        self._own.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._own.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._own.connection_lost(exc)
 
 
 def _ignore(message: WSMessage) -> None:
