@@ -44,7 +44,7 @@ class _BinanceTrade(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
         if (
             (maker is not True and maker is not False)
             or (type(number) is not int or not 0 <= number <= _LARGEST)
-            or (timestamp > scene.latest and scene.ahead(timestamp))
+            or (timestamp > scene.latest and scene.ahead(timestamp, received_at))
         ):
             return None
         # as TradeEvent(...) does it, in half of the time

@@ -9,7 +9,7 @@ from exchanges import normalize
 from exchanges.bars import Bars
 from exchanges.events import Candle, Listener, Quote, Ticker, TradeEvent
 from exchanges.fence import SAMPLE, Reading
-from exchanges.hotpath import Take, taker, unambiguous
+from exchanges.hotpath import Blame, Goal, Take, taker, unambiguous
 from exchanges.profiles import Profile
 from exchanges.push import Latest, Stores, Timeframes
 from exchanges.trades import TradeReader
@@ -53,9 +53,9 @@ class Delivery:
         self._past: list[TradeEvent] = []  # of the frame that is being read
         self._turned: list[TradeEvent] = []  # the same, to be delivered from the last to the first
         self._first_bars: dict[tuple[str, str], tuple[Any, bool | None]] = {}  # of a frame, where none was known
-        self._unheard: set[str] = set()  # symbols of which no trade came yet, where the first one may be a past one
+        self._untraded: set[str] = set()  # symbols of which no trade came yet, where the first one may be a past one
         self._first_read: dict[str, int] = {}  # when the first frame with trades of each such symbol was read
-        self._brought: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # the coins of what came
+        self._unheard: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # the coins of what is to come
         self._deliver_trade = self._trade_and_bars if built else listener.on_trade
         self.tickers_wanted = True  # as prices and figures
         self.quotes_in_tickers = False
@@ -72,12 +72,14 @@ class Delivery:
     def add(self, coins: Mapping[str, str]) -> None:
         """From now on these (market symbol -> coin) are delivered too."""
         exchange, profile = self._exchange, self._profile
+        for unheard in self._unheard.values():
+            unheard.update(coins.values() - self._symbols.keys())
         arriving = {**_arriving(coins, profile.quote_arrives_as, exchange.markets), **coins}
         self._coins = {**arriving, **self._coins, **coins}
         self._symbols |= {coin: symbol for symbol, coin in coins.items()}
         self._taken |= unambiguous(exchange.markets_by_id, arriving)
         if profile.replays_last:
-            self._unheard |= coins.keys()
+            self._untraded |= coins.keys()
         for symbol in arriving:
             self._scales[symbol] = contract_size(exchange.markets[symbol])
             self._volume_scales[symbol] = volume_scale(profile, exchange.markets[symbol])
@@ -106,7 +108,7 @@ class Delivery:
             for trades in by_coin.values():
                 self._listener.on_history(trades)
 
-    def taker(self) -> Take | None:
+    def taker(self, blame: Blame) -> Take | None:
         """The way around ccxt for the hottest frames, where the venue has one and nothing speaks against it."""
         table, listener = self._profile.hotpath, self._listener
         if table is None or not self._taken or not self._exchange.hotpath:
@@ -116,14 +118,14 @@ class Delivery:
             self._taken,
             self._intervals(),
             self._profile.name,
-            self._reading,
             {
-                TradeEvent: (self._deliver_trade, self._brought[TradeEvent]),
-                Ticker: (listener.on_ticker, self._brought[Ticker]),
-                Quote: (listener.on_quote, self._brought[Quote]),
-                Candle: (self._on_bar, self._brought[Candle]),
+                TradeEvent: Goal(self._deliver_trade, self._unheard[TradeEvent]),
+                Ticker: Goal(listener.on_ticker, self._unheard[Ticker]),
+                Quote: Goal(listener.on_quote, self._unheard[Quote]),
+                Candle: Goal(self._on_bar, self._unheard[Candle]),
             },
             lambda coin, info: self.tickers.stand(self._symbols[coin], lambda: {"info": info()}),
+            blame,
         )
 
     def _intervals(self) -> dict[str, str]:
@@ -133,8 +135,8 @@ class Delivery:
 
     def has_brought(self, channel: str, symbols: Iterable[str]) -> bool:
         """Whether data of this channel has come of one of these markets."""
-        brought = self._brought[_EVENTS[channel]]
-        return any(self._coins[symbol] in brought for symbol in symbols)
+        unheard = self._unheard[_EVENTS[channel]]
+        return any(self._coins[symbol] not in unheard for symbol in symbols)
 
     def _bad_row(self, kind: str, row: Any) -> None:
         self._listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")
@@ -161,7 +163,7 @@ class Delivery:
         if trade is None or (profile.trade_market and not self._says(row["info"], symbol)):
             self._bad_row("trade", row)
             return
-        self._brought[TradeEvent].add(coin)
+        self._unheard[TradeEvent].discard(coin)
         if self._is_past(symbol, trade):
             self._past.append(trade)
         elif profile.newest_first:
@@ -177,8 +179,8 @@ class Delivery:
         profile, reading = self._profile, self._reading
         if profile.history is not None and profile.history(reading.frame):
             return True
-        if symbol in self._unheard:
-            self._unheard.remove(symbol)
+        if symbol in self._untraded:
+            self._untraded.remove(symbol)
             self._first_read[symbol] = reading.received_at
         if self._first_read.get(symbol) != reading.received_at:
             return False
@@ -217,7 +219,7 @@ class Delivery:
         if ticker is None and quote is None:
             self._bad_row("ticker", row)
         if ticker is not None and self.tickers_wanted:
-            self._brought[Ticker].add(coin)
+            self._unheard[Ticker].discard(coin)
             self._listener.on_ticker(ticker)
         if self.quotes_in_tickers:
             if quote is not None:
@@ -236,7 +238,7 @@ class Delivery:
             self._tell_quote(quote)
 
     def _tell_quote(self, quote: Quote) -> None:
-        self._brought[Quote].add(quote.coin)
+        self._unheard[Quote].discard(quote.coin)
         self._listener.on_quote(quote)
 
     def _on_candle(self, symbol: str, timeframe: str, row: Any) -> None:
@@ -259,7 +261,7 @@ class Delivery:
         if candles is None:
             self._bad_row("candle", row)
         else:
-            self._brought[Candle].add(self._coins[symbol])
+            self._unheard[Candle].discard(self._coins[symbol])
         for candle in candles or ():
             self._listener.on_candle(candle)
 

@@ -20,6 +20,7 @@ from aiohttp import WSMsgType
 from loguru import logger
 from msgspec import json
 
+from exchanges.hotpath import Blame, Take
 from exchanges.push import Latest, in_rows, is_book, pushed
 
 SAMPLE = 200  # characters of a bad frame that are reported
@@ -44,15 +45,15 @@ def arm(
     on_frame: Callable[[Any], None],
     ws_url: str | None,
     timeout: float,
-    take: Callable[[str], bool] | None = None,
+    taker: Callable[[Blame], Take | None] = lambda blame: None,
     on_book: Callable[[Any], bool] = lambda book: False,
     carry: Callable[[Any], Any] = lambda session: session,
 ) -> None:
     """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
 
-    ``timeout``: seconds a dial may take; ccxt counts whole ones. ``take`` is offered each text before ccxt is, and says
-    whether it has delivered it; so is ``on_book`` each order book that ccxt has brought up to date. ``on_frame`` is
-    told every frame that was not taken when ccxt is through with it. ``carry`` makes of ccxt's session
+    ``timeout``: seconds a dial may take; ccxt counts whole ones. What ``taker`` makes is offered each text before ccxt
+    is, and says whether it has delivered it; so is ``on_book`` each order book that ccxt has brought up to date.
+    ``on_frame`` is told every frame that was not taken when ccxt is through with it. ``carry`` makes of ccxt's session
     the one that dials: :meth:`exchanges.transport.Transport.carry`.
     """
     handle, dispatch, resolve, reject, begin_dial, dial = (
@@ -66,16 +67,13 @@ def arm(
 
     dispatching = False
 
-    def offered(text: str) -> bool:
+    def blamed(text: str, delivered: int, error: Exception) -> None:
         reading.received_at = time.time_ns()
-        reading.frame = None
-        reading.delivered = 0
-        try:
-            return take is not None and take(text)
-        except Exception as error:  # noqa: BLE001 - the listener raised: a trade that it saw is not to come again
-            _salvage(text, error)
-            _through(text)
-            return True
+        reading.frame, reading.delivered = json.decode(text), delivered
+        _salvage(text, error)
+        _through(text)
+
+    take = taker(blamed)
 
     def handled(message: Any) -> None:
         reading.received_at = time.time_ns()
@@ -88,13 +86,11 @@ def arm(
         _through(message.data)
 
     def guarded(message: Any) -> None:
-        if not (type(message.data) is str and offered(message.data)):
+        if take is None or type(message.data) is not str or not take(message.data):
             handled(message)
 
     def _salvage(data: Any, error: Exception) -> None:
         logger.opt(exception=error).debug("a frame could not be handled")
-        if reading.delivered and reading.frame is None:  # taken, and the listener raised
-            reading.frame = json.decode(data)
         # ccxt's handlers take the rows of a "data" list as they stand (read: Bybit, HashKey): the first ones are out
         rows = list(in_rows(reading.frame))[reading.delivered :]
         if not rows:
@@ -149,7 +145,7 @@ def arm(
         if begin is None:  # aiohttp's
             drained()
         else:
-            begin(received, handled, offered if take is not None else None)
+            begin(received, handled, take)
 
     client.open = opened
     client.receive_loop = receive_loop

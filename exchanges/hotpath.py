@@ -12,24 +12,18 @@ declared and not used are there to be known; all of them have defaults, since ve
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from msgspec import MsgspecError, json
+from msgspec import json
 
 from exchanges import normalize
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 
 Event = TradeEvent | Ticker | Quote | Candle
-
-
-class Reading(Protocol):
-    """What the connection is reading: :class:`exchanges.fence.Reading`."""
-
-    received_at: int
-    delivered: int
 
 
 class Scene:
@@ -40,20 +34,17 @@ class Scene:
     than the rest of a trade's checks.
     """
 
-    __slots__ = ("_reading", "coins", "exchange", "latest", "timeframes")
+    __slots__ = ("coins", "exchange", "latest", "timeframes")
 
-    def __init__(
-        self, coins: Mapping[str, str], timeframes: Mapping[str, str], exchange: str, reading: Reading
-    ) -> None:
+    def __init__(self, coins: Mapping[str, str], timeframes: Mapping[str, str], exchange: str) -> None:
         self.coins = coins
         self.timeframes = timeframes
         self.exchange = exchange
         self.latest = 0
-        self._reading = reading
 
-    def ahead(self, timestamp: int) -> bool:
+    def ahead(self, timestamp: int, received_at: int) -> bool:
         """Whether a stamp after ``latest`` is from the future."""
-        self.latest = self._reading.received_at // 1_000_000 + normalize.AHEAD
+        self.latest = received_at // 1_000_000 + normalize.AHEAD
         return timestamp > self.latest
 
     def bar(self, market_id: str, interval: str, row: Sequence[Any], closed: Any, received_at: int) -> Candle | None:
@@ -75,7 +66,7 @@ class Frames(Protocol):
     """A decoded frame of several events."""
 
     def events(self, scene: Scene, received_at: int) -> Sequence[Event]:
-        """Its events in order, all of them or none."""
+        """Its events in order, all of one coin; all of them or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,71 +101,102 @@ class Table:
 Take = Callable[[str], bool]
 """Delivers a text's events and says whether it has; when not, nothing was delivered and ccxt is to read the text."""
 
+Blame = Callable[[str, int, Exception], None]
+"""Told a text that was taken, and how many of its events were handed on when the listener raised, and what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """Where events of one type go: to ``hand_on``, a trade with its id as a number where the venue counts.
+
+    ``unheard`` has the coins of which none came yet, and loses them.
+    """
+
+    hand_on: Callable[..., None]
+    unheard: set[str]
+
 
 def taker(
     table: Table,
     coins: Mapping[str, str],
     timeframes: Mapping[str, str],
     exchange: str,
-    reading: Reading,
-    deliver: Mapping[type, tuple[Callable[..., None], set[str]]],
+    goals: Mapping[type, Goal],
     stand: Callable[[str, Callable[[], Any]], None],
+    blame: Blame,
 ) -> Take:
     """One connection's hot path. ``coins`` and ``timeframes``: see :class:`Scene`.
 
-    ``deliver``: by the events' type where they go, with a trade its id as a number where the venue counts, and a set
-    that takes the coins of which some came; ``stand`` is told a ticker's coin and how to get its ``ticker_info``.
+    ``stand`` is told a ticker's coin and how to get its ``ticker_info``.
     """
-
-    scene = Scene(coins, timeframes, exchange, reading)
+    scene = Scene(coins, timeframes, exchange)
     at = table.at
-    rows = {
-        start: tuple(
-            (kind.decode, isinstance(kind, Many), isinstance(kind, One) and kind.numbered, *deliver[kind.makes],
-             table.ticker_info if kind.makes is Ticker else None)
-            for kind in kinds
-        )
-        for start, kinds in table.kinds.items()
-    }  # fmt: skip
+    rows = {start: tuple(_reader(kind, table, scene, goals[kind.makes], stand, blame) for kind in kinds)
+            for start, kinds in table.kinds.items()}  # fmt: skip
 
-    # one closure that calls as little as it can, because it runs for every frame
     def take(text: str) -> bool:
         try:
-            row = rows[text[at]]
+            readers = rows[text[at]]
         except (KeyError, IndexError):
             return False
-        for decode, many, numbered, hand_on, heard, info in row:
-            try:
-                frame: Any = decode(text)
-            except (MsgspecError, RecursionError):
-                continue
-            # an escape can hide what the venue's own parser would refuse; no venue here sends any
-            if "\\" in text:
-                return False
-            if many:
-                return several(frame.events(scene, reading.received_at), hand_on, heard)
-            event = frame.event(scene, reading.received_at)
-            if event is None:
-                return False
-            reading.delivered = 1
-            heard.add(event.coin)
+        for read in readers:  # noqa: SIM110 - any() would make a generator for every frame
+            if read(text):
+                return True
+        return False
+
+    return take
+
+
+# a closure that calls as little as it can, because it runs for every frame
+def _reader(kind: One | Many, table: Table, scene: Scene, goal: Goal, stand: Callable[..., None], blame: Blame) -> Take:
+    """What takes one kind of frame, if a text is one."""
+    decode, hand_on, unheard, clock = kind.decode, goal.hand_on, goal.unheard, time.time_ns
+    numbered = isinstance(kind, One) and kind.numbered
+    info = table.ticker_info if kind.makes is Ticker else None
+
+    def one(text: str) -> bool:
+        received_at = clock()
+        try:
+            frame: Any = decode(text)
+            event = frame.event(scene, received_at)
+        except Exception:  # noqa: BLE001 - not recognized, for whatever reason
+            return False
+        # an escape can hide what the venue's own parser would refuse; no venue here sends any
+        if event is None or "\\" in text:
+            return False
+        if unheard:
+            unheard.discard(event.coin)
+        try:
             if numbered:
                 hand_on(event, frame.t)
                 return True
             if info is not None:
                 stand(event.coin, partial(info, text))
             hand_on(event)
-            return True
-        return False
+        except Exception as error:  # noqa: BLE001 - the listener's: what it saw is not to come again
+            blame(text, 1, error)
+        return True
 
-    def several(events: Sequence[Event], hand_on: Callable[[Any], None], heard: set[str]) -> bool:
-        for event in events:
-            reading.delivered += 1
-            heard.add(event.coin)
-            hand_on(event)
-        return bool(events)
+    def many(text: str) -> bool:
+        received_at = clock()
+        try:
+            frame: Any = decode(text)
+            events = frame.events(scene, received_at)
+        except Exception:  # noqa: BLE001 - as above
+            return False
+        if not events or "\\" in text:
+            return False
+        unheard.discard(events[0].coin)
+        handed_on = 0
+        try:
+            for event in events:
+                handed_on += 1
+                hand_on(event)
+        except Exception as error:  # noqa: BLE001 - as above
+            blame(text, handed_on, error)
+        return True
 
-    return take
+    return many if isinstance(kind, Many) else one
 
 
 def unambiguous(markets_by_id: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> dict[str, str]:

@@ -162,7 +162,7 @@ class Stream:
         exchange, reading, listener, delivery = self._exchange, self._reading, self._listener, self._delivery
         latest = (delivery.tickers, delivery.bidsasks)
         going_down, refusal_of, confirms = self._profile.going_down, self._profile.refusal, self._profile.confirms
-        take, unnamed = delivery.taker(), self._ledger.unnamed
+        unnamed = self._ledger.unnamed
 
         def on_frame(frame: Any) -> None:
             if reading.delivered:
@@ -188,7 +188,7 @@ class Stream:
                 on_frame,
                 ws_url,
                 timeout,
-                take,
+                delivery.taker,
                 delivery.on_book,
                 exchange.carry,
             )

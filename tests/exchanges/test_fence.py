@@ -249,11 +249,10 @@ async def test_a_text_that_is_taken_never_reaches_ccxt() -> None:
     def take(data: str) -> bool:
         if '"hot"' not in data:
             return False
-        reading.delivered += 1
         taken.append(data)
         return True
 
-    arm(client, reading, (), told.append, told.append, None, 10.0, take)
+    arm(client, reading, (), told.append, told.append, None, 10.0, lambda blame: take)
     client.handle_message(text({"hot": 1}))
     client.handle_message(text({"cold": 1}))
     client.handle_message(WSMessage(WSMsgType.BINARY, b'{"hot":2}', None))
