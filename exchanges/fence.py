@@ -45,7 +45,7 @@ def arm(
     on_frame: Callable[[Any], None],
     ws_url: str | None,
     timeout: float,
-    taker: Callable[[Blame], Take | None] = lambda blame: None,
+    taker: Callable[[Blame], Take | None] | None = None,
     on_book: Callable[[Any], bool] = lambda book: False,
     carry: Callable[[Any], Any] = lambda session: session,
 ) -> None:
@@ -73,7 +73,7 @@ def arm(
         _salvage(text, error)
         _through(text)
 
-    take = taker(blamed)
+    take = None if taker is None else taker(blamed)
 
     def handled(message: Any) -> None:
         reading.received_at = time.time_ns()

@@ -102,6 +102,10 @@ class Continuity:
 
         Without ``now`` a gap's time runs from the first expire() on.
         """
+        if number is not None and number == self._next and not self._segments:  # the ordinary one
+            self._next = number + 1
+            self.stamp = trade.timestamp
+            return DELIVER
         if not self._numbered:
             return self._accept_named(trade, now)
         if number is None:
@@ -109,10 +113,6 @@ class Continuity:
                 number = int(trade.trade_id)
             except ValueError:  # the venue's slip: there is nothing to compare, so it goes through as it came
                 return self._append(trade, None, now)
-        if number == self._next and not self._segments:
-            self._next = number + 1
-            self.stamp = trade.timestamp
-            return DELIVER
         return self._accept_numbered(trade, number, now)
 
     def lost(self, now: float) -> None:

@@ -23,6 +23,7 @@ from ccxt.async_support.base.ws.client import Client
 from exchanges import Access, open_exchange
 from exchanges.errors import Refused
 from exchanges.fence import Reading, abort, arm, hang_up
+from exchanges.hotpath import Blame, Take
 from exchanges.simulator.frames import close_frame, text_frame
 from exchanges.transport import TRANSPORTS, VARIABLE, Transport, transport_for
 from tests.exchanges.support import served
@@ -36,6 +37,19 @@ def transport(request: pytest.FixtureRequest) -> Transport | None:
     if request.param == "picows":
         pytest.importorskip("picows", reason="the extra [fast] is not installed")
     return transport_for(request.param)
+
+
+def blaming(take: Take, blame: Blame) -> Take:
+    """``take`` as the hot path makes one: what the listener raises is told."""
+
+    def taken(text: str) -> bool:
+        try:
+            return take(text)
+        except RuntimeError as error:
+            blame(text, 1, error)
+            return True
+
+    return taken
 
 
 class Dialled:
@@ -59,7 +73,8 @@ class Dialled:
             {"asyncio_loop": asyncio.get_running_loop(), "keepAlive": 60_000},
         )
         carry = partial(transport.carry, tls=tls) if transport else lambda session: session
-        arm(self.client, Reading(), (), self.bad.append, lambda frame: None, None, 5.0, take, carry=carry)
+        taker = None if take is None else partial(blaming, take)
+        arm(self.client, Reading(), (), self.bad.append, lambda frame: None, None, 5.0, taker, carry=carry)
 
     @property
     def reason(self) -> str:
