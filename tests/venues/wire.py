@@ -21,7 +21,6 @@ from tests.venues.market import Bar, Day, Deal
 
 Frame = str | bytes | dict[str, Any] | list[Any]  # the last two are sent as JSON
 Topic = tuple[str, str]  # channel and coin
-NOT_AGAIN = "ccxt does not send a refused request again, so its coins need to be asked for anew"
 
 
 @dataclass(frozen=True, slots=True)
