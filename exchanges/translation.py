@@ -41,11 +41,14 @@ _NOISE = re.compile(
     r"^\w+ (?=[A-Z]+ https?://)| ssl:default(?= \[)|<(?:!doctype|html|head|body|\?xml)\b.*", re.I | re.S
 )
 
+_REFUSED = re.compile(r"^(\d{3}), message='Invalid response status', url='(.*)'$")  # aiohttp, of an upgrade
+
 
 def _reason(error: Exception, cause: BaseException, status: int) -> str:
     """One line that says what happened, without ccxt's wrapping."""
     silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
     text = " ".join(_NOISE.sub("", str(cause)).split()) or silent
+    text = _REFUSED.sub(r"HTTP \1 from \2", text)
     if not isinstance(error, ccxt.pro.BaseError | OSError | TimeoutError):  # a parser's: no person understands it alone
         text = f"sent something that cannot be read ({type(error).__name__}: {text})"
     if status and str(status) not in text:

@@ -218,6 +218,13 @@ async def test_a_venue_that_blocks_this_place_is_named_as_such(
     assert blocked["exchange"] == venue.name
 
 
+async def test_a_refused_upgrade_says_status_and_address(feed: MarketFeed, venue: Venue, simulator: Simulator) -> None:
+    import_module("exchanges.adapter")  # as below
+    with venue.refusing(503), pytest.raises(NoExchangeAvailable) as caught:
+        await feed.connect(timeout=2)
+    assert caught.value.reasons[venue.name].startswith(f"HTTP 503 from {simulator.ws_url}/")
+
+
 async def test_no_venue_within_the_timeout_is_one_line_per_venue(unused_tcp_port: int) -> None:
     import_module("exchanges.adapter")  # ccxt takes seconds where the machine is busy: they are not the venues'
     where = f"127.0.0.1:{unused_tcp_port}"
