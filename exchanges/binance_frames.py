@@ -6,20 +6,17 @@ Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-str
 from __future__ import annotations
 
 from math import inf
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from msgspec import Meta, MsgspecError, Struct
+from msgspec import MsgspecError, Struct
 
 from exchanges import normalize
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
-from exchanges.hotpath import Event, Frame, One, Scene, Table, one, whole
+from exchanges.hotpath import Event, Frame, One, Positive, Scene, Table, Time, one, whole
 
 _new = object.__new__
 
 _LARGEST = 2**63 - 1  # of a whole number that every JSON parser keeps
-
-_Positive = Annotated[float, Meta(gt=0.0, lt=normalize.ABSURD)]
-_Time = Annotated[int, Meta(ge=normalize.EARLIEST)]
 
 
 class _BinanceTrade(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
@@ -27,11 +24,11 @@ class _BinanceTrade(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     E: Any = None
     s: str
     t: Any
-    p: _Positive
-    q: _Positive
+    p: Positive
+    q: Positive
     b: Any = None  # not sent any more since 2024
     a: Any = None
-    T: _Time
+    T: Time
     m: Any
     M: Any = None
 

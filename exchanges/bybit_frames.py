@@ -13,16 +13,16 @@ from msgspec import Meta, Struct, json
 
 from exchanges import normalize
 from exchanges.events import Candle, Ticker, TradeEvent
-from exchanges.hotpath import Scene, Table, many, one, whole
+from exchanges.hotpath import Positive, Scene, Table, Time, many, one, whole
 
 _SOLD = {"Buy": False, "Sell": True}
 
 
 class _BybitRow(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    i: str
-    T: int
-    p: float
-    v: float
+    i: Annotated[str, Meta(min_length=1)]
+    T: Time
+    p: Positive
+    v: Positive
     S: str
     s: str
     L: Any = None
@@ -42,16 +42,17 @@ class _BybitTrades(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
         coin = scene.coins.get(market_id)
         if coin is None or channel != "publicTrade":
             return ()
-        trades = []
-        sound = normalize.sound_trade
+        trades, exchange = [], scene.exchange
         for row in self.data:
-            sold = _SOLD.get(row.S)
-            if sold is None or not row.i or row.s != market_id:
+            sold, timestamp, trade_id = _SOLD.get(row.S), row.T, row.i
+            if (
+                sold is None
+                or row.s != market_id
+                or "e+" in trade_id
+                or (timestamp > scene.latest and scene.ahead(timestamp, received_at))
+            ):
                 return ()
-            trade = sound(coin, row.p, row.v, sold, row.T, scene.exchange, row.i, received_at)
-            if trade is None:
-                return ()
-            trades.append(trade)
+            trades.append(TradeEvent(coin, row.p, row.v, sold, timestamp, exchange, trade_id, received_at))
         return trades
 
 

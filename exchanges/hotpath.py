@@ -16,12 +16,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from msgspec import json
+from msgspec import Meta, json
 
 from exchanges import normalize
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
+
+Positive = Annotated[float, Meta(gt=0.0, lt=normalize.ABSURD)]  # a trade's price or quantity
+Time = Annotated[int, Meta(ge=normalize.EARLIEST)]  # a trade's, Unix ms
 
 Event = TradeEvent | Ticker | Quote | Candle
 
