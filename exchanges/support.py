@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from exchanges.adapter.instance import ccxt_class
 from exchanges.channels import source_of_quotes, streamed
-from exchanges.instance import ccxt_class
 from exchanges.names import exchange_names
 from exchanges.venues import profile_of
 

@@ -22,7 +22,6 @@ ROOT = Path(__file__).parents[1]
 
 EXCHANGES: Mapping[str, str] = {
     "errors": "Disconnected (try again), Refused / Blocked (try another venue)",
-    "translation": "where ccxt's errors end",
     "events": "TradeEvent, Candle, Quote, Ticker and the Listener: what both packages speak",
     "names": "the venues' names, without importing ccxt",
     "normalize": "pure functions: ccxt rows to events",
@@ -41,7 +40,6 @@ EXCHANGES: Mapping[str, str] = {
     "transport": "what carries the WebSockets: aiohttp, or picows where it can",
     "pace": "how many sockets of a venue may be opened at once",
     "fence": "the guard around one ccxt client: bad frames, redirected dials, quiet futures",
-    "instance": "ccxt's classes as a profile wants them: what is added, an instance made, and closed",
     "channels": "which of ccxt's calls bring a channel, and what stands in for it",
     "delivery": "how what one connection brings reaches the listener",
     "gather": "one request for all that a client asks for",
@@ -51,10 +49,15 @@ EXCHANGES: Mapping[str, str] = {
     "market_table": "what a venue lists, apart from the ccxt instance that asked",
     "market_cache": "such tables on disk, between starts",
     "markets": "one venue's markets: loaded once, kept, found by coin",
-    "adapter": "one venue over its ccxt.pro class: markets, REST answers, streams",
+    "adapter": "one venue over its ccxt.pro class: markets, REST answers, streams; the only importer of ccxt",
     "support": "what can be had from each venue",
     "__init__": "open_exchange and the names",
     "simulator": "loopback venues with the venues' laws; imports nothing of the rest",
+}
+ADAPTER: Mapping[str, str] = {
+    "translation": "where ccxt's errors end",
+    "instance": "ccxt's classes as a profile wants them: what is added, an instance made, and closed",
+    "__init__": "the venue",
 }
 SIMULATOR: Mapping[str, str] = {
     "errors": "SimulatorError",
@@ -146,6 +149,7 @@ CLI: Mapping[str, str] = {
 }
 TABLES: Mapping[str, Mapping[str, str]] = {
     "exchanges": EXCHANGES,
+    "exchanges.adapter": ADAPTER,
     "exchanges.simulator": SIMULATOR,
     "feed": FEED,
     "feed.cli": CLI,
@@ -243,9 +247,11 @@ def test_the_simulator_stands_alone() -> None:
             at_fault(name, "imports", (each for each in own(module) if not each.startswith("exchanges.simulator.")))
 
 
-def test_only_the_makers_of_its_instances_and_the_end_of_its_errors_import_ccxt() -> None:
+def test_only_the_adapter_imports_ccxt() -> None:
     importers = {n for n, module in modules().items() if any(e.partition(".")[0] == "ccxt" for e in imported(module))}
-    assert importers == {"exchanges.instance", "exchanges.translation"}
+    assert importers
+    for name in importers:
+        assert name.startswith("exchanges.adapter."), name
 
 
 def test_the_cli_is_a_user_like_any_other() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exchanges.instance import make_instance
+from exchanges.adapter.instance import make_instance
 from exchanges.profiles import Access
 from exchanges.venues import profile_of
 

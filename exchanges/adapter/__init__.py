@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 
 from exchanges import normalize, past
+from exchanges.adapter.instance import VERSION, close_instance, make_instance
+from exchanges.adapter.translation import FINAL_OVER_REST, translated
 from exchanges.aside import parse_in_turns, run_aside
 from exchanges.bars import Bars
 from exchanges.channels import streamed
 from exchanges.delivery import contract_size, volume_scale
 from exchanges.errors import Disconnected, Refused
 from exchanges.events import Candle, Listener, Ticker, TradeEvent
-from exchanges.instance import VERSION, close_instance, make_instance
 from exchanges.market_cache import MarketCache, market_cache
 from exchanges.market_table import MarketTable, taken_from
 from exchanges.markets import Markets
@@ -28,7 +29,6 @@ from exchanges.pace import Pace
 from exchanges.profiles import MARKET_ID, Access, Profile
 from exchanges.stream import Stream, Subscription
 from exchanges.trades import TradeReader
-from exchanges.translation import FINAL_OVER_REST, translated
 
 HISTORY_PAGE = 100  # past bars of one REST answer, where ccxt's features name no limit
 NAMED = 100  # markets that are named in the address of one request; to ask for more is to ask for all
