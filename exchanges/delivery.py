@@ -118,6 +118,7 @@ class Delivery:
             self._taken,
             self._intervals(),
             self._profile.name,
+            self._reading,
             {
                 TradeEvent: Goal(self._deliver_trade, self._unheard[TradeEvent]),
                 Ticker: Goal(listener.on_ticker, self._unheard[Ticker]),

@@ -68,15 +68,16 @@ def arm(
     dispatching = False
 
     def blamed(text: str, delivered: int, error: Exception) -> None:
-        reading.received_at = time.time_ns()
         reading.frame, reading.delivered = json.decode(text), delivered
         _salvage(text, error)
         _through(text)
 
     take = None if taker is None else taker(blamed)
 
-    def handled(message: Any) -> None:
+    def read() -> None:
         reading.received_at = time.time_ns()
+
+    def handled(message: Any) -> None:
         reading.frame = None
         reading.delivered = 0
         try:
@@ -86,6 +87,7 @@ def arm(
         _through(message.data)
 
     def guarded(message: Any) -> None:
+        read()
         if take is None or type(message.data) is not str or not take(message.data):
             handled(message)
 
@@ -145,7 +147,7 @@ def arm(
         if begin is None:  # aiohttp's
             drained()
         else:
-            begin(received, handled, take)
+            begin(received, handled, take, read)
 
     client.open = opened
     client.receive_loop = receive_loop

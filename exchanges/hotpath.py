@@ -12,7 +12,6 @@ declared and not used are there to be known; all of them have defaults, since ve
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -56,6 +55,12 @@ class Scene:
         if coin is None or timeframe is None or type(row[0]) is not int or type(closed) is not bool:
             return None
         return normalize.candle(row, coin, timeframe, self.exchange, received_at, closed)
+
+
+class Reading(Protocol):
+    """What a connection is reading."""
+
+    received_at: int  # local Unix ns at which it was read
 
 
 class Frame(Protocol):
@@ -124,6 +129,7 @@ def taker(
     coins: Mapping[str, str],
     timeframes: Mapping[str, str],
     exchange: str,
+    reading: Reading,
     goals: Mapping[type, Goal],
     stand: Callable[[str, Callable[[], Any]], None],
     blame: Blame,
@@ -134,34 +140,45 @@ def taker(
     """
     scene = Scene(coins, timeframes, exchange)
     at = table.at
-    rows = {start: tuple(_reader(kind, table, scene, goals[kind.makes], stand, blame) for kind in kinds)
-            for start, kinds in table.kinds.items()}  # fmt: skip
+    rows = {
+        start: _either([_reader(kind, table, scene, reading, goals[kind.makes], stand, blame) for kind in kinds])
+        for start, kinds in table.kinds.items()
+    }
 
     def take(text: str) -> bool:
         try:
-            readers = rows[text[at]]
+            read = rows[text[at]]
         except (KeyError, IndexError):
             return False
-        for read in readers:  # noqa: SIM110 - any() would make a generator for every frame
-            if read(text):
-                return True
-        return False
+        return read(text)
 
     return take
 
 
+def _either(readers: Sequence[Take]) -> Take:
+    """The first of ``readers`` that takes a text."""
+    return readers[0] if len(readers) == 1 else lambda text: any(read(text) for read in readers)
+
+
 # a closure that calls as little as it can, because it runs for every frame
-def _reader(kind: One | Many, table: Table, scene: Scene, goal: Goal, stand: Callable[..., None], blame: Blame) -> Take:
+def _reader(
+    kind: One | Many,
+    table: Table,
+    scene: Scene,
+    reading: Reading,
+    goal: Goal,
+    stand: Callable[..., None],
+    blame: Blame,
+) -> Take:
     """What takes one kind of frame, if a text is one."""
-    decode, hand_on, unheard, clock = kind.decode, goal.hand_on, goal.unheard, time.time_ns
+    decode, hand_on, unheard = kind.decode, goal.hand_on, goal.unheard
     numbered = isinstance(kind, One) and kind.numbered
     info = table.ticker_info if kind.makes is Ticker else None
 
     def one(text: str) -> bool:
-        received_at = clock()
         try:
             frame: Any = decode(text)
-            event = frame.event(scene, received_at)
+            event = frame.event(scene, reading.received_at)
         except Exception:  # noqa: BLE001 - not recognized, for whatever reason
             return False
         # an escape can hide what the venue's own parser would refuse; no venue here sends any
@@ -181,10 +198,9 @@ def _reader(kind: One | Many, table: Table, scene: Scene, goal: Goal, stand: Cal
         return True
 
     def many(text: str) -> bool:
-        received_at = clock()
         try:
             frame: Any = decode(text)
-            events = frame.events(scene, received_at)
+            events = frame.events(scene, reading.received_at)
         except Exception:  # noqa: BLE001 - as above
             return False
         if not events or "\\" in text:

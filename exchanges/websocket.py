@@ -39,6 +39,7 @@ class Connection(picows.WSListener):
 
     def __init__(self, inflate: Inflate | None, limit: int) -> None:
         super().__init__()
+        self.on_read: Callable[[], object] = _ignore
         self._early: list[WSMessage] = []
         self._tell: Tell = self._early.append
         self._handle: Tell | None = None
@@ -56,12 +57,13 @@ class Connection(picows.WSListener):
     def __repr__(self) -> str:
         return f"<Connection over picows, {'closed' if self._closed else 'open'}>"
 
-    def begin(self, tell: Tell, handle: Tell, offer: Offer | None) -> None:
+    def begin(self, tell: Tell, handle: Tell, offer: Offer | None, on_read: Callable[[], object]) -> None:
         """Deliver from now on: to ``offer`` texts, and to ``handle`` those for which it says no; to ``tell`` the rest.
 
-        ``offer`` may see binary messages too, as text.
+        ``offer`` may see binary messages too, as text. ``on_read`` is called at each read of the socket, before what it
+        brought is delivered.
         """
-        self._tell, self._handle = tell, handle
+        self._tell, self._handle, self.on_read = tell, handle, on_read
         early, self._early = self._early, []
         for message in early:
             tell(message)
@@ -74,7 +76,7 @@ class Connection(picows.WSListener):
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         socket = transport.underlying_transport
-        socket.set_protocol(_Measured(socket.get_protocol()))
+        socket.set_protocol(_Measured(socket.get_protocol(), self))
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         offer = self._offer
@@ -225,13 +227,15 @@ class _Measured(asyncio.BufferedProtocol):
     about 256 KiB per turn, as asyncio does for aiohttp.
     """
 
-    def __init__(self, own: Any) -> None:
+    def __init__(self, own: Any, connection: Connection) -> None:
         self._own = own
+        self._connection = connection
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return memoryview(self._own.get_buffer(sizehint))[:READ]
 
     def buffer_updated(self, nbytes: int) -> None:
+        self._connection.on_read()
         self._own.buffer_updated(nbytes)
 
     def eof_received(self) -> bool | None:
@@ -248,7 +252,7 @@ class _Measured(asyncio.BufferedProtocol):
         self._own.connection_lost(exc)
 
 
-def _ignore(message: WSMessage) -> None:
+def _ignore(*message: WSMessage) -> None:
     pass
 
 

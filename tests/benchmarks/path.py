@@ -20,6 +20,7 @@ from typing import Any
 
 from exchanges.delivery import Delivery
 from exchanges.events import TradeEvent
+from exchanges.fence import Reading
 from exchanges.hotpath import Blame, Goal, Take, taker
 from exchanges.profiles import Profile
 from exchanges.simulator import Simulator
@@ -67,8 +68,10 @@ def nowhere(profile: Profile) -> Take:
     """The hot path with nobody behind it."""
     assert profile.hotpath is not None
     coins = {f"{coin}USDT": coin for coin in DEFAULT_COINS}
+    reading = Reading()
+    reading.received_at = time.time_ns()
     goals = {kind.makes: Goal(lambda *event: None, set()) for kinds in profile.hotpath.kinds.values() for kind in kinds}
-    return taker(profile.hotpath, coins, {}, profile.name, goals, lambda *ticker: None, lambda *error: None)
+    return taker(profile.hotpath, coins, {}, profile.name, reading, goals, lambda *ticker: None, lambda *error: None)
 
 
 async def measure(venue: str, runs: int) -> None:
