@@ -20,6 +20,7 @@ from .readers import Reader
 
 ROOT = Path(__file__).parents[2]
 WARM_UP = 5_000  # trades before anything is measured
+SETTLE = 3.0  # seconds then for what a reader does once after its first data: this project asks for past candles
 STARTING = 60.0  # seconds that a reader may take until it has subscribed to every coin
 SENDING = 600.0  # seconds in which the slowest reader takes what is sent
 LOOK_EVERY = 0.1  # seconds between two looks at how far it is
@@ -173,7 +174,8 @@ async def measure(reader: Reader, venue: str, python: str, phases: Sequence[Phas
             async with started([python, "-m", f"{__package__}.clients.{reader.client}", *arguments], core=1) as client:
                 notes, cpus = [], []
                 await subscribed(sender, client)
-                for phase in (Phase(WARM_UP, 0), *phases):
+                for number, phase in enumerate((Phase(WARM_UP, 0), *phases)):
+                    await asyncio.sleep(SETTLE if number == 1 else 0)
                     before = await client.ask("look")
                     notes.append(await sender.ask(f"{phase.trades} {phase.rate}", SENDING))
                     after = await received(client, before["trades"], phase.trades)
