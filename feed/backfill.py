@@ -48,14 +48,14 @@ class Continuity:
         "_leap",
         "_lost_at",
         "_max_gap",
-        "_next",
         "_numbered",
         "_out_since",
         "_outage",
         "_recent",
         "_resumed",
         "_resumed_at_id",
-        "_segments",
+        "next_id",
+        "segments",
         "stamp",
     )
 
@@ -65,9 +65,9 @@ class Continuity:
         self._numbered = consecutive_ids
         self._max_gap = max_gap
         self._fetch = fetch
-        self._segments: list[Segment] = []
+        self.segments: list[Segment] = []  # the gaps that are waited for
         self.stamp = since_ts  # of the newest trade, Unix ms: ``since_ts`` for the venue that comes next
-        self._next: int | None = None  # the id after the highest one seen
+        self.next_id: int | None = None  # the id after the highest one seen
         self._floor = 0  # the same when the venue was left: lower ids were delivered then
         self._leap: int | None = None  # the id after one that was too far ahead to be believed
         self._given_up: list[tuple[int, int]] = []  # the MAX_OPEN newest holes whose time is past
@@ -76,16 +76,16 @@ class Continuity:
         self._lost_at: float | None = None  # while it lasts
         self._out_since: float | None = None  # when the last outage began, over connections that brought no trade
         self._outage: float | None = None  # seconds, of the last one
-        self._resumed_at_id: int | None = None  # equal to _next until the first trade after an outage
+        self._resumed_at_id: int | None = None  # equal to next_id until the first trade after an outage
         self._resumed = since_ts is not None  # the same, where ids don't count
 
     def __repr__(self) -> str:
-        return f"<Continuity next {self._next}, {len(self._segments)} gaps, {self._holding()} held>"
+        return f"<Continuity next {self.next_id}, {len(self.segments)} gaps, {self._holding()} held>"
 
     @property
     def deadline(self) -> float | None:
         """When expire() has something to do at the latest; None when nothing waits."""
-        return min((at + s.wait for s in self._segments if s.open and (at := s.found_at) is not None), default=None)
+        return min((at + s.wait for s in self.segments if s.open and (at := s.found_at) is not None), default=None)
 
     @property
     def interrupted(self) -> bool:
@@ -95,17 +95,13 @@ class Continuity:
     @property
     def newest(self) -> object:
         """Another value after every trade that is accepted from the wire."""
-        return self._next, self._recent[-1] if self._recent else "", self.stamp
+        return self.next_id, self._recent[-1] if self._recent else "", self.stamp
 
     def accept(self, trade: TradeEvent, now: float | None = None, number: int | None = None) -> Outcome:
         """A trade came over the wire; ``number`` is its id, where it is known as one.
 
         Without ``now`` a gap's time runs from the first expire() on.
         """
-        if number is not None and number == self._next and not self._segments:  # the ordinary one
-            self._next = number + 1
-            self.stamp = trade.timestamp
-            return DELIVER
         if not self._numbered:
             return self._accept_named(trade, now)
         if number is None:
@@ -113,11 +109,15 @@ class Continuity:
                 number = int(trade.trade_id)
             except ValueError:  # the venue's slip: there is nothing to compare, so it goes through as it came
                 return self._append(trade, None, now)
+        if number == self.next_id and not self.segments:
+            self.next_id = number + 1
+            self.stamp = trade.timestamp
+            return DELIVER
         return self._accept_numbered(trade, number, now)
 
     def lost(self, now: float) -> None:
         """The connection is gone: an outage begins, or goes on if no trade has come since. What is held stays held."""
-        untouched = self._resumed if not self._numbered else self._resumed_at_id == self._next
+        untouched = self._resumed if not self._numbered else self._resumed_at_id == self.next_id
         if self._out_since is None or not untouched:
             self._out_since = now
         self._lost_at = now
@@ -126,7 +126,7 @@ class Continuity:
         """The stream is back: the first trade decides what is missing."""
         self._outage = None if self._lost_at is None or self._out_since is None else now - self._out_since
         self._lost_at = None
-        self._resumed_at_id = self._next
+        self._resumed_at_id = self.next_id
         self._resumed = self.stamp is not None
 
     def returned(self, since_ts: int | None) -> None:
@@ -134,8 +134,8 @@ class Continuity:
 
         What this one delivered before it was left (and flushed) is not delivered again.
         """
-        if self._next is not None:
-            self._floor, self._next = self._next, None
+        if self.next_id is not None:
+            self._floor, self.next_id = self.next_id, None
         self.stamp = max((stamp for stamp in (self.stamp, since_ts) if stamp is not None), default=None)
         self._given_up.clear()
         self._lost_at = self._out_since = self._outage = self._resumed_at_id = None
@@ -158,9 +158,9 @@ class Continuity:
             return []
         if self._numbered:
             told = [t for t in past if t.trade_id.isdecimal()]
-            fresh = told if self._next is not None else [t for t in told if t.timestamp > stamp]
+            fresh = told if self.next_id is not None else [t for t in told if t.timestamp > stamp]
             if len(fresh) < len(told):
-                self._next = int(fresh[0].trade_id) if fresh else int(told[-1].trade_id) + 1
+                self.next_id = int(fresh[0].trade_id) if fresh else int(told[-1].trade_id) + 1
             return fresh
         fresh = [t for t in past if t.timestamp >= stamp + (not t.trade_id) and t.trade_id not in self._known]
         if len(fresh) < len(past):
@@ -171,7 +171,7 @@ class Continuity:
         """How many of the newest trades reach back to ``gap``; MAX_MISSING where ids don't tell, 0 if it is over."""
         if self._find(gap) is None:
             return 0
-        return MAX_MISSING if gap.from_id is None or self._next is None else self._next - gap.from_id
+        return MAX_MISSING if gap.from_id is None or self.next_id is None else self.next_id - gap.from_id
 
     def add(self, trades: Iterable[TradeEvent], gap: Gap | None = None) -> None:
         """A page of the fetch for ``gap`` (the oldest one waited for if None), oldest first; more is to come."""
@@ -194,7 +194,7 @@ class Continuity:
 
     def expire(self, now: float) -> Outcome:
         """Give up what has been waited for long enough."""
-        for segment in self._segments:
+        for segment in self.segments:
             if segment.found_at is None:
                 segment.found_at = now
             elif now >= segment.found_at + segment.wait:
@@ -203,12 +203,12 @@ class Continuity:
 
     def flush(self) -> Outcome:
         """Give up everything that is waited for: this venue is being left."""
-        for segment in self._segments:
+        for segment in self.segments:
             segment.open = False
         return self._release()
 
     def _accept_numbered(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
-        expected = self._next
+        expected = self.next_id
         if expected is None and number < self._floor and not self._restarted(trade):
             return DUPLICATE
         if expected is not None and number < expected:
@@ -221,12 +221,12 @@ class Continuity:
             gap = self._gap_by_time(trade)
         elif number > expected:
             gap = self._gap_by_id(expected, trade, number - 1)
-        self._next = number + 1
+        self.next_id = number + 1
         self.stamp = trade.timestamp
         return self._append(trade, gap, now)
 
     def _accept_lower(self, trade: TradeEvent, number: int) -> Outcome:
-        for segment in self._segments:
+        for segment in self.segments:
             if segment.has_place_for(number, trade.timestamp):
                 if number in segment.fill:
                     return DUPLICATE
@@ -241,7 +241,7 @@ class Continuity:
         before = trade.timestamp if self.stamp is None else self.stamp
         gap = Gap(None, None, before, trade.timestamp, None, fetch=False)
         released = self.flush()
-        self._next = number + 1
+        self.next_id = number + 1
         self.stamp = trade.timestamp
         self._floor = 0
         self._given_up.clear()
@@ -263,24 +263,24 @@ class Continuity:
     def _append(self, trade: TradeEvent, gap: Gap | None, now: float | None) -> Outcome:
         """Put the newest trade in line, behind ``gap`` if there is one."""
         if gap is None:
-            if not self._segments:
+            if not self.segments:
                 return DELIVER
-            self._segments[-1].held.append(trade)
+            self.segments[-1].held.append(trade)
         else:
             wait = HOLD_FOR if gap.fetch else 0.0 if self._fetch else REORDER_FOR
             if wait == REORDER_FOR and (gap.missing is None or gap.missing > REORDER_LIMIT):
                 wait = 0.0
-            self._segments.append(Segment(gap, now, [trade], wait, open=wait > 0))
-        if len(self._segments) > MAX_OPEN or self._holding() > HOLD_LIMIT:
-            self._segments[0].open = False
+            self.segments.append(Segment(gap, now, [trade], wait, open=wait > 0))
+        if len(self.segments) > MAX_OPEN or self._holding() > HOLD_LIMIT:
+            self.segments[0].open = False
         return self._release(gap)
 
     def _release(self, gap: Gap | None = None) -> Outcome:
         """Let go of the oldest segments as far as nothing is waited for."""
         deliver: list[TradeEvent] = []
         filled: list[Filled] = []
-        while self._segments and (self._segments[0].full or not self._segments[0].open):
-            segment = self._segments.pop(0)
+        while self.segments and (self.segments[0].full or not self.segments[0].open):
+            segment = self.segments.pop(0)
             hole = segment.gap
             if segment.wait:
                 fetched = sum(trade.backfilled for trade in segment.fill.values())
@@ -299,8 +299,8 @@ class Continuity:
     def _gap_by_id(self, first: int, after: TradeEvent, last: int) -> Gap:
         before = after.timestamp if self.stamp is None else self.stamp
         missing = last - first + 1
-        in_time = self._resumed_at_id != self._next or self._short_outage(after.timestamp - before)
-        awaited = missing + sum(segment.gap.missing or 0 for segment in self._segments)
+        in_time = self._resumed_at_id != self.next_id or self._short_outage(after.timestamp - before)
+        awaited = missing + sum(segment.gap.missing or 0 for segment in self.segments)
         fetch = self._fetch and in_time and awaited <= MAX_MISSING
         return Gap(first, last, before, after.timestamp, missing, fetch)
 
@@ -316,10 +316,10 @@ class Continuity:
         return (span_ms / 1000 if self._outage is None else self._outage) <= self._max_gap
 
     def _find(self, gap: Gap | None) -> Segment | None:
-        return next((s for s in self._segments if s.open and (gap is None or s.gap is gap)), None)
+        return next((s for s in self.segments if s.open and (gap is None or s.gap is gap)), None)
 
     def _holding(self) -> int:
-        return sum(len(segment.held) for segment in self._segments)
+        return sum(len(segment.held) for segment in self.segments)
 
     def _place_numbered(self, trade: TradeEvent) -> None:
         """A page may reach into any hole that is still in line."""
@@ -329,7 +329,7 @@ class Continuity:
             return  # without its number it can't be told from those that are here
         if number < self._floor:
             return
-        for segment in self._segments:
+        for segment in self.segments:
             if number not in segment.fill and segment.has_place_for(number, trade.timestamp):
                 trade.backfilled = True
                 segment.fill[number] = trade
@@ -352,7 +352,7 @@ class Continuity:
             return False
         self._known.add(trade_id)
         self._recent.append(trade_id)
-        while len(self._recent) > RECENT and not self._segments:
+        while len(self._recent) > RECENT and not self.segments:
             self._known.remove(self._recent.popleft())
         return True
 

@@ -168,17 +168,22 @@ class Intake:
         if (awaited := self._watchdog.awaited) and coin in awaited:
             self._stir()
         continuity, prices = path.continuity, path.prices
-        outcome, at = continuity.accept(trade, now, number), now
-        if outcome is DELIVER:
+        if number is not None and number == continuity.next_id and not continuity.segments:
+            # the ordinary one, as accept() takes it, without a call
+            continuity.next_id, continuity.stamp = number + 1, trade.timestamp
             at = path.trades.publish(trade, now)
-            newest = (stamp := continuity.stamp) is None or trade.timestamp >= stamp
         else:
-            newest = self._tape.settle(trade, outcome)
-        if newest:
-            if prices.reached or prices.wanted():
-                prices.publish(path.price.on_trade(trade, now), at)
-            else:
-                path.price.note(trade, now)
+            outcome, at = continuity.accept(trade, now, number), now
+            if outcome is DELIVER:
+                at = path.trades.publish(trade, now)
+                if (stamp := continuity.stamp) is not None and trade.timestamp < stamp:
+                    return
+            elif not self._tape.settle(trade, outcome):
+                return
+        if prices.reached or prices.wanted():
+            prices.publish(path.price.on_trade(trade, now), at)
+        else:
+            path.price.note(trade, now)
 
     def on_history(self, trades: list[TradeEvent]) -> None:
         """Past trades: no sign of life, and no price."""
