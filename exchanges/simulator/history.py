@@ -66,7 +66,7 @@ class History:
     end: int  # Unix ms, a whole minute: where the day ends and the venue's own trades begin
     price: int
     lots: float
-    _bars: list[Bar] | None = None
+    _bars: dict[int, Bar] = field(default_factory=dict)  # those drawn up, by their number
 
     @property
     def start(self) -> int:
@@ -81,12 +81,14 @@ class History:
         """The lots of this market for one of the shape."""
         return max(1, round(self.lots / self.shape.tail[0][3]))
 
-    def bars(self) -> list[Bar]:
-        """All its minutes, drawn up when first asked for."""
-        if self._bars is None:
-            scale, minutes = self.scale, self.shape.minutes
-            self._bars = [self._bar(i, scale, *minute) for i, minute in enumerate(minutes)]
-        return self._bars
+    def bars(self, first: int, until: int) -> list[Bar]:
+        """Its minutes from number ``first`` to before ``until``, each drawn up when first asked for."""
+        drawn, scale, minutes = self._bars, self.scale, self.shape.minutes
+        wanted = range(max(0, first), min(MINUTES, until))
+        for index in wanted:
+            if index not in drawn:
+                drawn[index] = self._bar(index, scale, *minutes[index])
+        return [drawn[index] for index in wanted]
 
     def _bar(self, index: int, scale: int, opened: int, high: int, low: int, close: int, lots: int, count: int) -> Bar:
         lots *= scale

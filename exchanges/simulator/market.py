@@ -167,8 +167,8 @@ class Market:
     def _minutes(self, start: int, end: int) -> Iterator[Bar]:
         history = self.history
         if start < history.end:
-            first = max(0, (start - history.start) // MINUTE)
-            yield from history.bars()[first : max(0, min(end, history.end) - history.start + MINUTE - 1) // MINUTE]
+            until = (min(end, history.end) - history.start + MINUTE - 1) // MINUTE
+            yield from history.bars((start - history.start) // MINUTE, until)
         for minute in range(max(start, history.end), end, MINUTE):
             bar = self.bars.get(minute)
             if bar is not None:
@@ -177,9 +177,10 @@ class Market:
     def _price_before(self, start: int) -> int:
         history = self.history
         if start <= history.start:
-            return history.bars()[0].open
+            return history.bars(0, 1)[0].open
         if start <= history.end:
-            return history.bars()[(start - history.start) // MINUTE - 1].close
+            number = (start - history.start) // MINUTE
+            return history.bars(number - 1, number)[0].close
         earlier = [bar for bar in self.bars.values() if bar.start < start]
         return max(earlier, key=lambda bar: bar.start).close if earlier else self.start_price
 

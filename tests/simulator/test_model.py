@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from exchanges.simulator import Simulator, SimulatorError
 from exchanges.simulator.bars import BINANCE_INTERVALS, BYBIT_INTERVALS, DAY, MINUTE, bar_end, bar_start, fixed
 from exchanges.simulator.catalog import DEFAULT_COINS, list_markets
+from exchanges.simulator.history import MINUTES
 from exchanges.simulator.market import Market, Trade
 from exchanges.simulator.model import Flow, PriceModel
 
@@ -33,7 +34,9 @@ def test_a_seed_gives_the_same_trades_and_history_again() -> None:
     one, two, other = (a_market(seed=seed) for seed in ("1", "1", "2"))
     assert facts(one.make(500, START)) == facts(two.make(300, START) + two.make(200, START + 5))
     assert facts(one.tape) != facts(other.make(500, START))
-    assert one.history.bars() == two.history.bars() != other.history.bars()
+    day = 0, MINUTES
+    assert one.history.bars(*day) == two.history.bars(*day) != other.history.bars(*day)
+    assert one.history.bars(7, 9) == one.history.bars(*day)[7:9]
 
 
 async def test_two_simulators_of_one_seed_trade_alike_and_two_venues_do_not() -> None:
