@@ -1,12 +1,11 @@
 """What carries ccxt's WebSockets: aiohttp, which ccxt brings along, or picows with the extra ``[fast]``.
 
-With picows a message that comes by itself is in the callback sooner; a flood that the kernel has piled up costs the
-same on both (tests/benchmarks/RESULTS.md), for it is handed over in parts. ``options: {transport: aiohttp}`` or
-``picows`` chooses for one venue, the environment's MARKET_FEED_TRANSPORT for all that say nothing; without either
-picows carries what it can where it is installed. What it can't do as ccxt asks for it goes over aiohttp, dial by dial:
-a proxy of any kind, certificates that are not to be verified, a redirect in the place of a handshake, and options that
-a ccxt of tomorrow may pass. A message may have as many bytes as ccxt allows on both, and both offer the server to
-compress.
+With picows a message is in the callback sooner, and a flood takes less work (tests/benchmarks/RESULTS.md).
+``options: {transport: aiohttp}`` or ``picows`` chooses for one venue, the environment's MARKET_FEED_TRANSPORT for all
+that say nothing; without either picows carries what it can where it is installed. What it can't do as ccxt asks for it
+goes over aiohttp, dial by dial: a proxy of any kind, certificates that are not to be verified, a redirect in the place
+of a handshake, and options that a ccxt of tomorrow may pass. A message may have as many bytes as ccxt allows on both,
+and both offer the server to compress.
 
 The event loop is the program's own choice; nothing here installs uvloop.
 """

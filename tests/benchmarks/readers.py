@@ -24,9 +24,9 @@ UNICORN = "unicorn-binance-websocket-api==2.16.1"
 PICOWS = "picows==2.3.1"
 
 
-def _ours(name: str, label: str, **options: Any) -> Reader:
+def _ours(name: str, label: str, client: str = "market_feed", **options: Any) -> Reader:
     """This project; ``options`` as below ``exchanges`` in settings.yaml."""
-    return Reader(name, label, "market_feed", {"options": {"market_cache": False, **options}}, venues=BOTH)
+    return Reader(name, label, client, {"options": {"market_cache": False, **options}}, venues=BOTH)
 
 
 READERS: Mapping[str, Reader] = {
@@ -34,6 +34,8 @@ READERS: Mapping[str, Reader] = {
     for reader in (
         _ours("feed", "**Market Feed**, plain install", transport="aiohttp"),
         _ours("fast", "**Market Feed** with `[fast]`", transport="picows"),
+        _ours("uvloop", "Market Feed, plain install, on uvloop", "market_feed_uvloop", transport="aiohttp"),
+        _ours("fast-uvloop", "Market Feed with `[fast]`, on uvloop", "market_feed_uvloop", transport="picows"),
         _ours("hotpath-off", "Market Feed, `hotpath: false`", transport="aiohttp", hotpath=False),
         Reader("ccxt", "ccxt.pro loops", "ccxt_loops", venues=BOTH),
         Reader("cryptofeed", "cryptofeed 2.4.1", "cryptofeed", needs=("cryptofeed==2.4.1", "uvloop==0.23.0")),

@@ -1,0 +1,9 @@
+"""The same as market_feed on uvloop, which a program may choose."""
+
+from __future__ import annotations
+
+import uvloop
+
+from .market_feed import main
+
+uvloop.run(main())

@@ -1,0 +1,47 @@
+"""The event loop is the program's choice: the feed on uvloop."""
+
+from __future__ import annotations
+
+import pytest
+
+from exchanges.simulator import Simulator
+from exchanges.transport import TRANSPORTS
+from feed import MarketFeed
+from tests.support import Recorder, settings_for, taped_ids
+
+uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+
+BURST = 5_000
+
+
+async def outage(transport: str) -> None:
+    """A burst, a cut, another burst: all of it comes, once and in order."""
+    async with Simulator(venues=("binance",), rate=5) as simulator:
+        venue = simulator["binance"]
+        settings = settings_for(simulator)
+        settings.exchanges[0].options["transport"] = transport
+        feed = MarketFeed(settings=settings)
+        got = Recorder(feed)
+        await feed.connect()
+        await got.until(lambda: bool(got.ids("BTC")))
+        await venue.trade("BTC", count=BURST)
+        last = taped_ids(venue, "BTC")[-1]
+        await got.until(lambda: got.ids("BTC")[-1] >= last)
+        venue.cut()
+        await venue.trade("BTC", count=10)
+        await got.until_event("connected", 2)
+        await venue.trade("BTC", count=BURST)
+        last = taped_ids(venue, "BTC")[-1]
+        await got.until(lambda: got.ids("BTC")[-1] >= last)
+        came, sent = got.ids("BTC"), taped_ids(venue, "BTC")
+        assert came == list(range(came[0], came[-1] + 1))
+        assert set(came) <= set(sent)
+        assert len(came) >= 2 * BURST + 10
+        await feed.disconnect()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_no_trade_is_lost_on_uvloop(transport: str) -> None:
+    if transport == "picows":
+        pytest.importorskip("picows", reason="the extra [fast] is not installed")
+    uvloop.run(outage(transport))
