@@ -44,10 +44,10 @@ class _Signs:
     newest: object
     price: float
     turnover: float | None
+    seen: object  # the newest trade when it was looked at last
     count: int = 0
     first: float = 0.0  # when the first one came and the last one, monotonic seconds
     last: float = 0.0
-    seen: object = None  # the newest trade when it was looked at last
     flowed: float = -inf  # since then one was accepted, monotonic seconds
 
 
@@ -66,7 +66,8 @@ class Hearsay:
         if signs is None:
             if coin not in self._without:
                 known = continuity(coin)
-                self._signs[coin] = _Signs(known, known.newest, price, ticker.volume_24h)
+                newest = known.newest  # of a connection before, perhaps
+                self._signs[coin] = _Signs(known, newest, price, ticker.volume_24h, newest)
             return
         if price == signs.price:
             return

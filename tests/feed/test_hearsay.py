@@ -111,6 +111,22 @@ def test_what_flowed_since_a_moment_is_told_from_what_may_not_have() -> None:
     assert not it.hearsay.flowed("ETH", 0.0)
 
 
+def test_what_was_traded_before_a_connection_is_no_sign_that_it_brings_trades() -> None:
+    """A coin whose first ticker comes late on it: its newest trade is the one that the connection before brought."""
+    it = Connection()
+    it.trade()
+    it.now = 5.0
+    it.missing()
+    it.ticker(6.0)
+    it.now = 7.0
+    it.missing()
+    assert not it.hearsay.flowed("BTC", 5.0)
+    it.trade()
+    it.now = 9.0
+    it.missing()
+    assert it.hearsay.flowed("BTC", 7.0)
+
+
 def test_trades_that_the_venue_has_refused_are_not_missed() -> None:
     it = Connection()
     it.tickers(0, 5)
