@@ -9,8 +9,11 @@ from typing import Any, Protocol
 from loguru import logger
 
 from feed.events import CoinConfig
+from feed.journal import Report
 from feed.session import Session
 from feed.settings import ExchangeConfig
+
+MOVES = frozenset({"failover", "failback"})  # of the feed, which stays where it is while others are tried for a coin
 
 
 class Carrier(Protocol):
@@ -111,3 +114,16 @@ class Strays:
         elif self._running is not None:
             self.end()
             self._running = self._supervisor = None
+
+
+def naming(coins: Callable[[], Iterable[CoinConfig]], aside: Report) -> Report:
+    """Tells ``aside`` what happens to ``coins``, by their names: it is not the feed's, and its moves are the log's."""
+
+    def report(event: str, exchange: str, **details: Any) -> None:
+        names = [coin.symbol for coin in coins()]
+        if event in MOVES:
+            logger.info("{} {} for {}: {}", event, exchange, ", ".join(names), details)
+        else:
+            aside(event, exchange, **(details if "coin" in details else {"coins": names} | details))
+
+    return report

@@ -26,7 +26,7 @@ from feed.session import Session
 from feed.settings import ExchangeConfig, Settings
 from feed.shared_venue import SharedVenue
 from feed.staleness import Kind, Watchdog
-from feed.strays import Strays
+from feed.strays import Strays, naming
 from feed.wanted import Wanted
 
 RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
@@ -200,12 +200,13 @@ class Supervisor:
 
     def _over_others(self, order: Sequence[ExchangeConfig], coins: Sequence[CoinConfig]) -> Supervisor:
         """A supervisor of these venues for coins that the active one does not list."""
+        wanted = replace(self._wanted, coins=coins)
         return Supervisor(
             order,
             self._settings,
-            replace(self._wanted, coins=coins),
+            wanted,
             self._desk,
-            self._aside,
+            naming(lambda: wanted.coins, self._aside),
             self._aside,
             patient=True,
             shared=self._shared,
@@ -240,8 +241,8 @@ class Supervisor:
                 self._report("exchange_blocked", name, status=failure.status, reason=failure.reason)
             if session.broke:
                 self._report("disconnected", name, reason=failure.reason)
-            elif not isinstance(failure, Blocked):
-                self._report("error", name, error=failure.reason)
+            elif isinstance(failure, Disconnected) or (isinstance(failure, Refused) and self._main):
+                self._report("error", name, error=failure.reason)  # else its coins were told as unavailable
         match failure:
             case Blocked():
                 decisions = self._policy.blocked(name, failure.status, now)

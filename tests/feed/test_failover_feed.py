@@ -176,6 +176,30 @@ async def test_a_coin_that_the_venue_does_not_list_comes_from_the_next_one(secon
             await until(lambda: [len(each.subscriptions) for each in secondary["binance"].connections] == [3])
 
 
+async def test_what_happens_to_a_coin_beside_the_others_is_told_with_its_name_and_is_no_failover() -> None:
+    """Its exchange fails, and the one after that has it too; the feed itself has not moved."""
+    coins = ["BTC", "SOL"]
+    async with (
+        Simulator(venues=("bybit",), rate=100, coins=["BTC"]) as narrow,
+        Simulator(venues=("binance",), rate=100, coins=coins) as second,
+        Simulator(venues=("binance",), rate=100, coins=coins) as third,
+    ):
+        settings = settings_for(narrow, second, **QUICK)
+        settings.exchanges.append(ExchangeConfig("binance_us", rest_url=third.rest_url, ws_url=third.ws_url))
+        feed = MarketFeed(coins, settings=settings)
+        got = Recorder(feed)
+        async with feed:
+            await got.until(lambda: ("SOL", "binance") in {(trade.coin, trade.exchange) for trade in got.trades})
+            with second["binance"].partition():
+                await got.until(lambda: "binance_us" in {trade.exchange for trade in got.trades})
+            aside = [(event, details) for event, details in got.status if details["exchange"] != "bybit"]
+            assert {"connecting", "connected", "disconnected"} <= {event for event, _ in aside}
+            assert {details.get("coin") or tuple(details["coins"]) for _, details in aside} <= {"SOL", ("SOL",)}
+            assert not {"failover", "failback"} & set(got.events)
+            assert feed.status.exchange == "bybit"
+            assert feed.status.failover_count == 0
+
+
 async def test_a_coin_that_changes_its_connection_and_not_its_venue_loses_no_trade() -> None:
     """It comes beside the others, then with them after the failover, then beside them again: one venue all the time."""
     coins = ["BTC", "ETH", "SOL"]

@@ -252,13 +252,16 @@ async def test_a_coin_that_is_not_listed_is_told_and_the_others_go_on(simulator:
 
 
 async def test_a_coin_that_no_venue_has_does_not_sound_like_the_end_of_the_feed() -> None:
-    """The others flow: what is told of the search for this one names it."""
+    """The others flow: what is told of the search for this one names it, and the feed has not moved."""
     async with Simulator(venues=VENUES, rate=100) as simulator:
         feed = MarketFeed(["BTC", "NOPE"], settings=settings_for(simulator))
         got = Recorder(feed)
         async with feed:
             await got.until(lambda: "exhausted" in got.events)
             assert got.details("exhausted")[0]["reason"].startswith("no exchange is left for NOPE, ")
+            assert got.details("exhausted")[0]["coins"] == ["NOPE"]
+            assert {each["exchange"] for each in got.details("coin_unavailable")} == set(VENUES)
+            assert not {"failover", "error", "disconnected"} & set(got.events)
             assert feed.status.connected
             assert feed.tradable
 
