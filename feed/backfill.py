@@ -256,8 +256,9 @@ class Continuity:
             return DUPLICATE
         gap = self._gap_by_time(trade) if self._resumed else None
         self._resumed = False
-        if self.stamp is None or trade.timestamp > self.stamp or _belied(self.stamp, trade):
-            self.stamp = trade.timestamp
+        stamp, timestamp = self.stamp, trade.timestamp
+        if timestamp != stamp and (stamp is None or timestamp > stamp or _belied(stamp, trade)):
+            self.stamp = timestamp
         return self._append(trade, gap, now)
 
     def _append(self, trade: TradeEvent, gap: Gap | None, now: float | None) -> Outcome:

@@ -32,6 +32,7 @@ from feed.settings import ExchangeConfig
 from .frames import WIRES, Trade
 
 FRAMES, COLD, COLD_RUNS = 200, 40_000, 15
+WARM_UP = 30_000  # the ids have leapt: the second one of a coin is believed; and 1,024 of each coin are remembered
 FIRST = 10**12  # our ids, far from the simulator's
 
 
@@ -102,7 +103,7 @@ async def measure(venue: str, runs: int) -> None:
         async with MarketFeed(settings=settings) as feed:
             (profile, take), table = own[0], own[0][0].hotpath
             assert table is not None
-            for text in texts.make(2_000):  # the venue's ids have leapt: the second one of a coin is believed
+            for text in texts.make(WARM_UP):
                 take(text)
             stage("nothing", str.isascii, aside)  # as cheap a call as any
             stage("the frame is decoded", table.kinds[aside.make(1)[0][table.at]][0].decode, aside)
