@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 from feed.cli.process import Exit, start_log
 from feed.cli.process import run as run_process
@@ -128,17 +129,34 @@ async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float
 
 
 async def _ask_websocket(exchange: ExchangeConfig, settings: Settings, timeout: float, finding: _Finding) -> None:
-    """Take the time from the dial to the first data."""
+    """Take the time from the dial to the first data; what fails first is the answer, and not tried again."""
     from feed import MarketFeed
 
-    dialled: list[float] = []
+    dialled = 0.0
+    failed = asyncio.Event()
+
+    def on_status(event: str, details: dict[str, Any]) -> None:
+        nonlocal dialled
+        if event == "connecting":
+            dialled = time.perf_counter()
+        elif event in ("error", "exchange_blocked", "disconnected"):
+            finding.live_reason = finding.live_reason or str(details.get("error") or details.get("reason"))
+            failed.set()
+
     feed = MarketFeed(settings=replace(settings, exchanges=[exchange]))
-    feed.subscribe_status(lambda event, _: dialled.append(time.perf_counter()) if event == "connecting" else None)
+    feed.subscribe_status(on_status)
+    connecting = asyncio.create_task(feed.connect(timeout=timeout))
+    failing = asyncio.create_task(failed.wait())
     try:
-        await feed.connect(timeout=timeout)
-        finding.live = time.perf_counter() - dialled[-1]
+        await asyncio.wait({connecting, failing}, return_when=asyncio.FIRST_COMPLETED)
+        if not failed.is_set():
+            await connecting
+            finding.live = time.perf_counter() - dialled
     except FeedError as error:
         reasons: dict[str, str] = getattr(error, "reasons", {})
         finding.live_reason = "; ".join(reasons.values()) or str(error)
     finally:
+        failing.cancel()
+        connecting.cancel()
+        await asyncio.gather(connecting, failing, return_exceptions=True)
         await feed.disconnect()

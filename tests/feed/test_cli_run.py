@@ -303,6 +303,16 @@ async def test_check_says_which_venues_work(settings: str, tmp_path: Path, venue
     assert re.fullmatch(r"binance +0/20 +failed +failed +.*403.*", out.splitlines()[1])
 
 
+async def test_check_takes_the_first_failure_for_the_answer(tmp_path: Path, unused_tcp_port: int) -> None:
+    """Nobody has to wait for attempts that fail alike."""
+    where = f"127.0.0.1:{unused_tcp_port}"
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"exchanges: [{{name: binance, rest_url: 'http://{where}', ws_url: 'ws://{where}'}}]")
+    code, out, err = await ran("check", "--settings", str(file), "--timeout", "3600")
+    assert code == 3, err
+    assert re.fullmatch(rf"binance +0/20 +failed +failed +Cannot connect to host {where} .*", out.splitlines()[1])
+
+
 async def test_exchanges_lists_venues_and_filters_them() -> None:
     code, out, err = await ran("exchanges")
     assert code == 0, err
