@@ -81,6 +81,13 @@ def one_of(coin: str, configs: Sequence[CoinConfig]) -> str:
     return asked
 
 
+def symbol(coin: str) -> str:
+    """Any coin in upper case, one that the feed does not have included."""
+    if isinstance(coin, str):
+        return coin.upper()
+    raise SettingsError([f"coin: found {coin!r}, allowed is a coin such as BTC"])
+
+
 def _several(name: str, given: Any, allowed: str) -> list[Any]:
     """One value or several as a list."""
     if isinstance(given, str):

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from feed.arguments import seconds
+from feed.arguments import seconds, symbol
 from feed.desk import Desk
 from feed.errors import FeedError, StaleDataError
 from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
@@ -47,9 +47,9 @@ class Asking:
     def get_price(self, coin: str) -> PriceTick | None:
         """The coin's latest tick (price in quote currency), in any case of the coin; None before the first.
 
-        It may be old: before an order ask ``require_fresh``.
+        It may be old: before an order ask ``require_fresh``. Raises SettingsError when ``coin`` is no string.
         """
-        return self._desk.prices.tick(coin.upper())
+        return self._desk.prices.tick(symbol(coin))
 
     def get_all_prices(self) -> dict[str, PriceTick]:
         """The latest tick of each coin that has one, by coin in upper case; a dict of your own."""
@@ -64,22 +64,24 @@ class Asking:
         """The coin's latest tick, if a bot may act on it now; raises StaleDataError otherwise.
 
         ``max_age`` in seconds since the tick was received, by default the settings' ``coin_stale_after``. By default
-        the whole feed must not be stale either. Raises SettingsError when ``max_age`` is no number above 0.
+        the whole feed must not be stale either. Raises SettingsError when ``coin`` is no string, or ``max_age`` no
+        number above 0.
         """
+        coin = symbol(coin)
         limit = seconds("max_age", max_age, "coin_stale_after") or self._staleness.coin_stale_after
         if self._running is None or self._running.done():
-            raise StaleDataError(coin.upper(), None, limit, "the feed is not connected")
+            raise StaleDataError(coin, None, limit, "the feed is not connected")
         now = self._clock.monotonic()
         tick = self.get_price(coin)
-        priced = None if tick is None else self._desk.prices[coin.upper()].priced_at
+        priced = None if tick is None else self._desk.prices[coin].priced_at
         if tick is None or priced is None or now - priced > limit:
-            raise StaleDataError(coin.upper(), None if priced is None else now - priced, limit)
+            raise StaleDataError(coin, None if priced is None else now - priced, limit)
         if not self.tradable:
-            raise StaleDataError(coin.upper(), now - priced, limit, "the circuit breaker is open")
+            raise StaleDataError(coin, now - priced, limit, "the circuit breaker is open")
         heard, allowed = self._desk.last_message, self._staleness.feed_stale_after
         if max_age is None and (heard is None or now - heard > allowed):
             silent = "has delivered nothing yet" if heard is None else f"has been silent for {now - heard:.1f} s"
-            raise StaleDataError(coin.upper(), now - priced, limit, f"the feed {silent}")
+            raise StaleDataError(coin, now - priced, limit, f"the feed {silent}")
         return tick
 
     @property
@@ -92,9 +94,10 @@ class Asking:
 
         Not annualized; None while there are too few. Needs the channel candles with the timeframe 1m, whose last hour
         is fetched after connecting; for a longer ``window`` ask ``candles_history`` first. Raises ValueError for a
-        ``window`` that is no whole number from 3 to 1,500.
+        ``window`` that is no whole number from 3 to 1,500, and SettingsError, which is one too, for a ``coin`` that is
+        no string.
         """
-        return self._desk.volatility.volatility(coin.upper(), window)
+        return self._desk.volatility.volatility(symbol(coin), window)
 
     @property
     def status(self) -> FeedStatus:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib import import_module
+from typing import Any
 
 import pytest
 
 from exchanges.events import Ticker
 from exchanges.simulator import Simulator, Venue
-from feed import FeedError, FeedState, MarketFeed, NoExchangeAvailable, SettingsError, StaleDataError, TradeEvent
+from feed import (
+    FeedError,
+    FeedState,
+    MarketFeed,
+    NoExchangeAvailable,
+    Settings,
+    SettingsError,
+    StaleDataError,
+    TradeEvent,
+)
 from feed.settings import Connection, ExchangeConfig, Staleness
 from tests.support import Recorder, settings_for, taped_ids, until
 
@@ -223,6 +234,14 @@ async def test_a_refused_upgrade_says_status_and_address(feed: MarketFeed, venue
     with venue.refusing(503), pytest.raises(NoExchangeAvailable) as caught:
         await feed.connect(timeout=2)
     assert caught.value.reasons[venue.name].startswith(f"HTTP 503 from {simulator.ws_url}/")
+
+
+@pytest.mark.parametrize("ask", [MarketFeed.get_price, MarketFeed.require_fresh, MarketFeed.volatility])
+@pytest.mark.parametrize("coin", [5, None, ["BTC"], b"BTC"])
+def test_what_is_no_coin_at_all_is_named(ask: Callable[[MarketFeed, Any], Any], coin: Any) -> None:
+    """Where an unknown one has no price."""
+    with pytest.raises(SettingsError, match=re.escape(f"coin: found {coin!r}, allowed is a coin such as BTC")):
+        ask(MarketFeed(["BTC"], settings=Settings()), coin)
 
 
 async def test_no_venue_within_the_timeout_is_one_line_per_venue(unused_tcp_port: int) -> None:
