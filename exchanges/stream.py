@@ -271,6 +271,8 @@ class Stream:
         """Whether a frame that refuses something is about this call, as far as it says, and nothing has come of it."""
         if (asker := self._ledger.asker(frame)) is not None:
             return call == asker
+        if not call.symbols:
+            return False  # asked for beside the markets: it brings nothing that could be missed
         named = self._named(frame)
         about = not named or any(symbol in named for symbol in call.symbols)
         return about and not self._delivery.has_brought(call.channel, call.symbols)

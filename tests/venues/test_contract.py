@@ -216,6 +216,23 @@ async def test_a_coin_that_is_refused_takes_no_other_along(name: str) -> None:
         assert it.feed.status.connected
 
 
+async def test_an_error_that_names_nothing_ends_nothing_that_flows() -> None:
+    """Neither a market nor what is asked for beside the markets, which never brings data."""
+    async with contract("coinbase") as it:
+        await it.arrived()
+        for coin in COINS:
+            await it.market.trade(coin, True)
+            await it.market.day(coin)
+        await it.arrived()
+        await it.wire.say_all([{"type": "error", "message": "something else"}])
+        for coin in COINS:
+            await it.market.trade(coin, False, later=1_000)
+        await it.arrived()
+        it.true()
+        assert it.feed.status.bad_frames == 1  # the error itself
+        assert set(it.got.events) == {*QUIET, "bad_frame"}, it.got.status
+
+
 async def test_the_subscriptions_of_twenty_coins_keep_the_laws(name: str) -> None:
     async with venue(name) as wire:
         feed = at(wire, LISTED)
