@@ -93,7 +93,7 @@ class Stream:
             profile, exchange, self._coins, timeframes, listener, self._reading, bars, self._connection, built=built
         )
         self._group = asyncio.TaskGroup()
-        self._standing: set[asyncio.Task[None]] = set()  # a task for each call
+        self._standing: set[asyncio.Task[None]] = set()  # a task for each call that may bring data
         self._subscribing = False  # what is added is asked for at once: not with the first, not when it has ended
         quotes = "quotes" in wanted.channels
         self._delivery.tickers_wanted = "ticker" in wanted.channels
@@ -122,9 +122,9 @@ class Stream:
                 while self._standing:  # and not the group's own end, after which nothing can be added any more
                     await asyncio.wait(self._standing)
                 self._subscribing = False
+                raise Refused(self.name, "refused every subscription")
         except* VenueError as errors:
             raise errors.exceptions[0] from None
-        raise Refused(self.name, "refused every subscription")
 
     async def close(self) -> None:
         """Close the ccxt instance within a bound, and leave it nothing that is heavy."""
@@ -154,8 +154,9 @@ class Stream:
 
     def _begin(self, call: _Call) -> None:
         task = self._group.create_task(self._keep(call))
-        self._standing.add(task)
-        task.add_done_callback(self._standing.discard)
+        if call.symbols:
+            self._standing.add(task)
+            task.add_done_callback(self._standing.discard)
 
     def _install(self, ws_url: str | None, timeout: float) -> None:
         """Put stores of our own into ccxt's tables and arm the client that it will dial with."""

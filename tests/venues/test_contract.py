@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from exchanges import Access, open_exchange
-from feed import Candle
+from feed import Candle, NoExchangeAvailable
 from tests.scenarios.support import nothing_left
 from tests.support import PATIENCE
 from tests.venues.contract import Contract, Market, at, contract, made, session_at, values
@@ -231,6 +231,15 @@ async def test_an_error_that_names_nothing_ends_nothing_that_flows() -> None:
         it.true()
         assert it.feed.status.bad_frames == 1  # the error itself
         assert set(it.got.events) == {*QUIET, "bad_frame"}, it.got.status
+
+
+async def test_a_venue_that_refuses_every_coin_is_not_waited_for() -> None:
+    """What is asked for beside the coins stands, and brings nothing."""
+    async with venue("coinbase") as wire:
+        wire.refused.add("BTC")
+        feed = at(wire, ["BTC"])
+        with pytest.raises(NoExchangeAvailable, match="refused every subscription"):
+            await feed.connect(timeout=PATIENCE)
 
 
 async def test_the_subscriptions_of_twenty_coins_keep_the_laws(name: str) -> None:
