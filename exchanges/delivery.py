@@ -143,9 +143,10 @@ class Delivery:
         self._listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")
 
     def _trade_and_bars(self, trade: TradeEvent, number: int | None = None) -> None:
+        # the bars first: a listener may change the trade
+        candles = self._bars.on_trade(self._connection, self._symbols[trade.coin], self._timeframes, trade)
         self._listener.on_trade(trade, number)
-        symbol = self._symbols[trade.coin]
-        for candle in self._bars.on_trade(self._connection, symbol, self._timeframes, trade):
+        for candle in candles:
             self._listener.on_candle(candle)
 
     def _on_trade(self, symbol: str, row: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.clock import Clock
@@ -171,19 +172,21 @@ class Intake:
         if number is not None and number == continuity.next_id and not continuity.segments:
             # the ordinary one, as accept() takes it, without a call
             continuity.next_id, continuity.stamp = number + 1, trade.timestamp
-            at = path.trades.publish(trade, now)
-        else:
-            outcome, at = continuity.accept(trade, now, number), now
-            if outcome is DELIVER:
-                at = path.trades.publish(trade, now)
-                if (stamp := continuity.stamp) is not None and trade.timestamp < stamp:
-                    return
-            elif not self._tape.settle(trade, outcome):
-                return
+        elif (outcome := continuity.accept(trade, now, number)) is not DELIVER:
+            told = replace(trade)
+            if self._tape.settle(told, outcome):
+                prices.publish(path.price.on_trade(told, now), now)
+            return
+        elif (stamp := continuity.stamp) is not None and trade.timestamp < stamp:
+            path.trades.publish(trade, now)
+            return
+        # its price first: a callback may change the trade
         if prices.reached or prices.wanted():
-            prices.publish(path.price.on_trade(trade, now), at)
+            tick = path.price.on_trade(trade, now)
+            prices.publish(tick, path.trades.publish(trade, now))
         else:
             path.price.note(trade, now)
+            path.trades.publish(trade, now)
 
     def on_history(self, trades: list[TradeEvent]) -> None:
         """Past trades: no sign of life, and no price."""

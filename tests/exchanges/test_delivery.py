@@ -14,6 +14,7 @@ from aiohttp import WSMessage, WSMsgType
 from exchanges import Access, Subscription, open_exchange
 from exchanges.adapter import Venue
 from exchanges.bars import Bars
+from exchanges.events import TradeEvent
 from exchanges.stream import Stream
 from tests.exchanges.support import Heard
 
@@ -389,3 +390,18 @@ async def test_gaps_are_filled_with_trades_of_the_same_market_type(market_type: 
     assert venue.profile.recent_trades["fetchTradesMethod"] == path
     assert bool(venue.profile.older_trades) is (market_type == "spot")
     await venue.close()
+
+
+async def test_a_listener_that_changes_its_trade_changes_no_bar() -> None:
+    """Bars are built from trades as the venue told them."""
+
+    def spoil(trade: TradeEvent, number: int | None = None) -> None:
+        trade.coin, trade.price, trade.quantity, trade.timestamp = "NONE", 1.0, 1.0, 1
+
+    async with spoken_of("bitstamp", {"BTC/USD": "btcusd"}) as spoken:
+        spoken.heard.on_trade = spoil  # type: ignore[method-assign] # the listener's part here
+        trade = {"id": 1, "timestamp": "1722866228", "microtimestamp": "1722866228000000", "type": 0}
+        trade |= {"amount": 0.5, "amount_str": "0.5", "price": 60000, "price_str": "60000"}
+        spoken.say({"event": "trade", "channel": "live_trades_btcusd", "data": trade})
+        assert spoken.heard.bad == []
+        assert [(bar.coin, bar.close, bar.volume) for bar in spoken.heard.candles] == [("BTC", 60000, 0.5)]

@@ -345,6 +345,25 @@ async def test_consumers_that_stand_still_slow_nobody_and_keep_what_their_polici
     assert [(await anext(oldest_go)).trade_id for _ in range(100)] == ids[-100:]
 
 
+async def test_a_callback_that_changes_its_trade_changes_no_price(feed: MarketFeed, venue: Venue) -> None:
+    """An event belongs to whoever receives it: the price is the venue's."""
+    ticks: list[tuple[str, float, int]] = []
+
+    def spoil(trade: TradeEvent) -> None:
+        trade.price, trade.timestamp, trade.coin, trade.exchange = 1.0, 1, "NONE", "none"
+
+    feed.subscribe_trades(spoil)
+    feed.subscribe_price(lambda tick: ticks.append((tick.coin, tick.price, tick.timestamp)), ["BTC"])
+    await connected(feed, venue)
+    ticks.clear()
+    await venue.trade("BTC", count=20)
+    await venue.trade("ETH")
+    await until(lambda: len(ticks) == 20 and feed.get_price("ETH") is not None)
+    assert ticks == [("BTC", t.price, t.timestamp) for t in venue.tape["BTC"][-20:]]
+    assert feed.current_prices["ETH"].price == venue.tape["ETH"][-1].price
+    assert feed.current_prices.keys() == {"BTC", "ETH"}
+
+
 async def test_a_raising_callback_disturbs_nobody(feed: MarketFeed, venue: Venue) -> None:
     def broken(trade: TradeEvent) -> None:
         raise RuntimeError("mine")
