@@ -113,6 +113,7 @@ class Intake:
         self._bad_frames = BadFrames(exchange, report)
         self._now = desk.clock.monotonic
         self.gone: set[str] = set()  # coins that were removed, and that the connection may still bring
+        self.refused: set[str] = set()  # coins of which the venue does not do all that it was asked for
         self.hearsay = Hearsay()
         self._paths: dict[str, _Path] = {}  # of the coins of which a trade was delivered
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
@@ -149,8 +150,9 @@ class Intake:
                 del self._bars[key]
 
     def welcome(self, coins: Iterable[str]) -> None:
-        """These are wanted again; the tape must know them."""
+        """These are wanted again, and asked for where they were refused; the tape must know them."""
         self.gone.difference_update(coins)
+        self.refused.difference_update(coins)
 
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> None:
         coin, now = trade.coin, self._now()
@@ -242,6 +244,7 @@ class Intake:
             self._bad_frames.add(sample)
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
+        self.refused.update(coins)
         if channel == "trades":
             self.hearsay.ignore(coins)
         if self._open:

@@ -99,10 +99,13 @@ class Hearsay:
         return signs is not None and signs.flowed >= since
 
     def forget(self, coins: Iterable[str]) -> None:
+        """These are not wanted any more; if they are again, the venue is asked for their trades again."""
         for coin in coins:
             self._signs.pop(coin, None)
+            self._without.discard(coin)
 
     def ignore(self, coins: Iterable[str]) -> None:
         """The venue has refused the trades of these."""
-        self._without.update(coins)
-        self.forget(self._without)
+        for coin in coins:
+            self._signs.pop(coin, None)
+            self._without.add(coin)

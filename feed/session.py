@@ -331,11 +331,12 @@ class Session:
 
     def extend(self, link: Link, markets: Mapping[str, str]) -> None:
         """See Host."""
-        new = {coin: symbol for coin, symbol in markets.items() if coin not in link.markets}
+        unasked = (coin for coin in markets if coin not in link.markets or coin in link.intake.refused)
+        new = {coin: markets[coin] for coin in unasked}
+        link.intake.welcome(markets)
         if new:
             link.stream.add(new, self._desk.ledger.newest_closed())
             link.markets |= new
-        link.intake.welcome(markets)
         self._figures.give(link.intake, markets)
 
     def has_company(self, leg: Leg, within: float) -> bool:

@@ -247,6 +247,26 @@ async def test_what_is_added_while_a_venue_refuses_all_else_is_asked_for_at_once
     assert "exhausted" not in got.events
 
 
+async def test_a_coin_that_was_refused_is_asked_for_again_when_it_is_added_again() -> None:
+    """The venue may carry it by then, or says again that it does not; the connection stands."""
+    async with Simulator(venues=("bybit",), rate=50) as simulator:
+        venue = simulator["bybit"]
+        feed = MarketFeed(["BTC"], settings=settings_for(simulator))
+        got = Recorder(feed)
+        async with feed:
+            market = venue.markets.pop("ADAUSDT")
+            await feed.add_coins("ADA")
+            await got.until_event("coin_unavailable", 3)
+            await feed.remove_coins("ADA")
+            await feed.add_coins("ADA")
+            await got.until_event("coin_unavailable", 6)
+            await feed.remove_coins("ADA")
+            venue.markets["ADAUSDT"] = market
+            await feed.add_coins("ADA")
+            await got.until(lambda: bool(got.ids("ADA")))
+            assert len(venue.dials) == 1
+
+
 async def test_coins_may_change_before_connect_and_after_disconnect(feed: MarketFeed, venue: Venue) -> None:
     await feed.add_coins("SOL")
     await feed.remove_coins("ETH")
