@@ -17,7 +17,7 @@ from typing import Any
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 
-__all__ = ["candle", "milliseconds", "quote", "sound_trade", "ticker", "trade", "trade_id"]
+__all__ = ["candle", "milliseconds", "quote", "ticker", "trade", "trade_id"]
 
 ABSURD = 1e15  # no price or quantity of a listed market comes near it; an id in the wrong place does
 _ABSURD_VOLUME = 1e21  # turnovers in weak currencies and volumes of dust coins are far larger than prices
@@ -48,13 +48,13 @@ def trade(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1
         except (KeyError, TypeError):  # TypeError: a side that can't be hashed
             return _any_trade(row, coin, exchange, received_at, scale)
         if type(price) is float and type(amount) is float and type(timestamp) is int and type(trade_id) is str:
-            sound = sound_trade(coin, price, amount * scale, is_buyer_maker, timestamp, exchange, trade_id, received_at)
+            sound = _sound(coin, price, amount * scale, is_buyer_maker, timestamp, exchange, trade_id, received_at)
             if sound is not None:
                 return sound
     return _any_trade(row, coin, exchange, received_at, scale)
 
 
-def sound_trade(
+def _sound(
     coin: str,
     price: float,
     quantity: float,
