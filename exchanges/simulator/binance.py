@@ -150,18 +150,12 @@ class Binance(BinanceRest):
 
     # -- events -------------------------------------------------------------------------------------------------
 
-    def send(self, stream: str, payload: str) -> None:
-        self._send_all(stream, (payload,))
-
-    def _send_all(self, stream: str, payloads: Sequence[str]) -> None:
-        """Events of one stream: as they are on raw connections, wrapped on combined ones, encoded once for each."""
-        topic = self.topics.get(stream)
-        if topic is None:
-            return
+    def deliver(self, topic: Topic, payloads: Sequence[str], subscribers: Iterable[Connection]) -> None:
+        """As they are on raw connections, wrapped on combined ones, encoded once for each."""
         frames: dict[bool, list[bytes]] = {}
-        for connection in topic.subscribers:
+        for connection in subscribers:
             if connection.combined not in frames:
-                texts = wrapped(stream, payloads) if connection.combined else payloads
+                texts = wrapped(topic.stream, payloads) if connection.combined else payloads
                 frames[connection.combined] = [text_frame(text) for text in texts]
             self.queue(connection, frames[connection.combined])
 
@@ -169,12 +163,10 @@ class Binance(BinanceRest):
         if not trades:
             return
         key = market.id.lower()
-        stream = f"{key}@trade"
-        if stream in self.topics:
-            self._send_each(stream, market, trades)
-        stream = f"{key}@aggTrade"
-        if stream in self.topics and stream not in self.recorded_streams:
-            self._send_aggregates(stream, market, trades)
+        for stream in (f"{key}@trade", f"{key}@aggTrade"):
+            topic = self.topics.get(stream)
+            if topic is not None and (topic.variant == "trade" or stream not in self.recorded_streams):
+                self.send_all(stream, self.trade_payloads(topic, market, trades))
         stream = f"{key}@bookTicker"
         if stream in self.topics and stream not in self.recorded_streams:
             self.send(stream, self._quote(market))
@@ -184,7 +176,10 @@ class Binance(BinanceRest):
         if not self.dumb and not self.is_silent(market.coin):
             self.send(stream, payload)
 
-    def _send_each(self, stream: str, market: Market, trades: list[Trade]) -> None:
+    def trade_payloads(self, topic: Topic, market: Market, trades: list[Trade]) -> Sequence[str]:
+        return self._each(market, trades) if topic.variant == "trade" else self._aggregates_of(market, trades)
+
+    def _each(self, market: Market, trades: list[Trade]) -> list[str]:
         now, digits, lot_digits = self.now(), market.digits, market.lot_digits
         head, recorded = f'{{"e":"trade","E":{now},"s":"{market.id}","t":', market.recorded
         payloads = [
@@ -193,17 +188,16 @@ class Binance(BinanceRest):
             f'"T":{trade.timestamp},"m":{"true" if trade.buyer_maker else "false"},"M":true}}'
             for trade in trades
         ]
-        self._send_all(stream, self.mix(payloads, bad_trade))
+        return self.mix(payloads, bad_trade)
 
-    def _send_aggregates(self, stream: str, market: Market, trades: list[Trade]) -> None:
+    def _aggregates_of(self, market: Market, trades: list[Trade]) -> list[str]:
         now = self.now()
-        for first, last, quantity in aggregated(market, trades):
-            self.send(
-                stream,
-                f'{{"e":"aggTrade","E":{now},"s":"{market.id}","a":{first.order},"p":"{first.price:.8f}",'
-                f'"q":"{quantity}","f":{first.id},"l":{last.id},"T":{first.timestamp},'
-                f'"m":{str(first.buyer_maker).lower()},"M":true}}',
-            )
+        return [
+            f'{{"e":"aggTrade","E":{now},"s":"{market.id}","a":{first.order},"p":"{first.price:.8f}",'
+            f'"q":"{quantity}","f":{first.id},"l":{last.id},"T":{first.timestamp},'
+            f'"m":{str(first.buyer_maker).lower()},"M":true}}'
+            for first, last, quantity in aggregated(market, trades)
+        ]
 
     def _quote(self, market: Market) -> str:
         quote = quote_fields(market)

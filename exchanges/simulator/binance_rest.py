@@ -74,6 +74,7 @@ class BinanceRest(Venue):
         route = self._routes.get(request.path.removeprefix("/api/v3/"))
         if route is None or request.method != "GET":
             return web.Response(status=404, text="<html><body><h2>404 Not found</h2></body></html>")
+        self._shown_time = self.rest_time()
         try:
             weight, work = route(request)
             refusal = self._weigh(weight)
@@ -125,7 +126,7 @@ class BinanceRest(Venue):
         market = self.markets.get(symbol)
         if market is None:
             raise BinanceError(-1121, "Invalid symbol.")
-        return market
+        return self.shown(market)
 
     def _many(self, request: web.Request) -> list[Market] | None:
         """The markets of ``symbol`` or ``symbols``, None when all are meant."""
@@ -227,7 +228,7 @@ class BinanceRest(Venue):
         return 2, lambda: self._candles(market, BINANCE_INTERVALS[name], since, until, limit)
 
     def _candles(self, market: Market, interval: int, since: int | None, until: int | None, limit: int) -> Any:
-        now = self.now()
+        now = self.shown_now()
         length = interval or 28 * DAY
         last = now if until is None else min(now, until)
         if since is not None:
@@ -238,12 +239,12 @@ class BinanceRest(Venue):
         return [kline_row(market, bar, interval) for bar in bars]
 
     def _day_tickers(self, request: web.Request) -> tuple[int, Callable[[], Any]]:
-        markets, now = self._many(request), self.now()
+        markets, now = self._many(request), self.shown_now()
         mini = request.query.get("type") == "MINI"
         weight = 80 if markets is None or len(markets) > 100 else 2 if len(markets) <= 20 else 40
         if "symbol" in request.query and markets:
             return weight, lambda: self._shown(self.day(markets[0], now), mini)
-        chosen = self.markets.values() if markets is None else markets
+        chosen = [self.shown(market) for market in self.markets.values()] if markets is None else markets
         return weight, lambda: [self._shown(self.day(market, now), mini) for market in chosen]
 
     def _shown(self, day: dict[str, Any], mini: bool) -> dict[str, Any]:
@@ -261,7 +262,7 @@ class BinanceRest(Venue):
         markets = self._many(request)
         if "symbol" in request.query and markets:
             return 2, lambda: row(markets[0])
-        chosen = self.markets.values() if markets is None else markets
+        chosen = [self.shown(market) for market in self.markets.values()] if markets is None else markets
         return 4, lambda: [row(market) for market in chosen]
 
     def day(self, market: Market, now: int) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
 from aiohttp import web
 
 from .answers import compact
-from .bars import BYBIT_INTERVALS, Bar, fixed
+from .bars import BYBIT_INTERVALS, Bar, bar_end, bar_start, fixed
 from .bybit_rest import BybitRest
 from .connection import Connection
 from .market import Market, Trade
@@ -121,24 +122,32 @@ class Bybit(BybitRest):
         self._answer(connection, False, message, request)
 
     def _snapshot(self, connection: Connection, topic: Topic) -> None:
-        """A ticker and a candle are sent at once to whom subscribes."""
+        """A ticker and a candle are sent at once to whom subscribes, as old as the stream is behind."""
         market, now = topic.market, self.now()
         if market is None or self.dumb or self.is_silent(market.coin):
             return
+        lag = self.stream_lag(connection.id)
+        if lag:
+            now -= round(lag * 1000)
+            market = market.as_of(now)
         if topic.kind == "ticker":
             self.reply(connection, self._ticker(topic, market, now))
         elif topic.kind == "candles":
-            bar = market.candle(topic.start, topic.interval, now)
-            self.reply(connection, self._candle(topic, market, bar, False))
+            start = bar_start(now, topic.interval)
+            bar = market.candle(start, topic.interval, now)
+            self.reply(connection, self._candle(topic, market, bar, False, now))
 
     # -- events -------------------------------------------------------------------------------------------------
 
     def send_trades(self, market: Market, trades: list[Trade]) -> None:
         stream = f"publicTrade.{market.id}"
-        if stream not in self.topics or not trades:
-            return
+        topic = self.topics.get(stream)
+        if topic is not None and trades:
+            self.send_all(stream, self.trade_payloads(topic, market, trades))
+
+    def trade_payloads(self, topic: Topic, market: Market, trades: list[Trade]) -> Sequence[str]:
         now, digits, lot_digits = self.now(), market.digits, market.lot_digits
-        head = f'{{"topic":"{stream}","ts":{now},"type":"snapshot","data":['
+        head = f'{{"topic":"{topic.stream}","ts":{now},"type":"snapshot","data":['
         payloads = []
         for first in range(0, len(trades), PER_FRAME):
             rows = [
@@ -148,8 +157,7 @@ class Bybit(BybitRest):
                 for trade in trades[first : first + PER_FRAME]
             ]
             payloads.append(f"{head}{','.join(rows)}]}}")
-        for payload in self.mix(payloads, bad_trades):
-            self.send(stream, payload)
+        return self.mix(payloads, bad_trades)
 
     def send_ticker(self, topic: Topic, market: Market, now: int) -> None:
         self.send(topic.stream, self._ticker(topic, market, now))
@@ -161,12 +169,12 @@ class Bybit(BybitRest):
         return compact({"topic": topic.stream, "ts": now, "type": "snapshot", "cs": market.order, "data": data})
 
     def send_candle(self, topic: Topic, market: Market, bar: Bar, closed: bool) -> None:
-        self.send(topic.stream, self._candle(topic, market, bar, closed))
+        self.send(topic.stream, self._candle(topic, market, bar, closed, self.now()))
 
-    def _candle(self, topic: Topic, market: Market, bar: Bar, closed: bool) -> str:
-        now, price, lots = self.now(), market.digits, market.lot_digits
+    def _candle(self, topic: Topic, market: Market, bar: Bar, closed: bool, now: int) -> str:
+        price, lots = market.digits, market.lot_digits
         candle = {
-            "start": bar.start, "end": topic.end - 1, "interval": topic.variant,
+            "start": bar.start, "end": bar_end(bar.start, topic.interval) - 1, "interval": topic.variant,
             "open": fixed(bar.open, price), "close": fixed(bar.close, price),
             "high": fixed(bar.high, price), "low": fixed(bar.low, price),
             "volume": fixed(bar.lots, lots), "turnover": fixed(bar.turnover, price + lots),

@@ -56,6 +56,7 @@ class BybitRest(Venue):
         if laws.rest_weight is not None and self._requests.add(monotonic(), laws.rest_window) > laws.rest_weight:
             self.violate(f"more than {laws.rest_weight} requests within {laws.rest_window:g} s")
             return web.Response(status=403, text="access too frequent")
+        self._shown_time = None if request.path == "/v5/market/time" else self.rest_time()
         try:
             if request.path != "/v5/market/time" and request.query.get("category") != "spot":
                 raise BybitError(10001, "params error: Category is invalid; this simulator has spot markets only")
@@ -65,7 +66,7 @@ class BybitRest(Venue):
         return answer(request, result if isinstance(result, Body) else self._envelope(result))
 
     def _envelope(self, result: Any, code: int = 0, message: str = "OK") -> dict[str, Any]:
-        return {"retCode": code, "retMsg": message, "result": result, "retExtInfo": {}, "time": self.now()}
+        return {"retCode": code, "retMsg": message, "result": result, "retExtInfo": {}, "time": self.shown_now()}
 
     def blocked_response(self, status: int) -> web.Response:
         return web.Response(status=status, text=_CLOUDFRONT.format(status=status), content_type="text/html")
@@ -76,7 +77,7 @@ class BybitRest(Venue):
         market = self.markets.get(request.query.get("symbol", ""))
         if market is None:
             raise BybitError(10001, "Not supported symbols")
-        return market
+        return self.shown(market)
 
     def _whole(self, request: web.Request, name: str, default: int | None = None) -> int | None:
         text = request.query.get(name)
@@ -101,8 +102,8 @@ class BybitRest(Venue):
         return self._everything
 
     def _tickers(self, request: web.Request) -> Any:
-        now = self.now()
-        markets = [self._one(request)] if "symbol" in request.query else self.markets.values()
+        now = self.shown_now()
+        markets = [self._one(request)] if "symbol" in request.query else map(self.shown, self.markets.values())
         return {"category": "spot", "list": [self.day(market, now) for market in markets]}
 
     def day(self, market: Market, now: int) -> dict[str, Any]:
@@ -129,7 +130,7 @@ class BybitRest(Venue):
         market, name = self._one(request), request.query.get("interval", "")
         if name not in BYBIT_INTERVALS:
             raise BybitError(10001, "Invalid period!")
-        interval, now = BYBIT_INTERVALS[name], self.now()
+        interval, now = BYBIT_INTERVALS[name], self.shown_now()
         limit = min(1000, max(1, self._whole(request, "limit", 200) or 200))
         since, until = self._whole(request, "start"), self._whole(request, "end")
         last = now if until is None else min(now, until)
@@ -175,7 +176,7 @@ class BybitRest(Venue):
             "s": market.id,
             "b": [[fixed(bid - i, price), fixed(bids + i, lots)] for i in range(min(limit, bid - 1))],
             "a": [[fixed(ask + i, price), fixed(asks + i, lots)] for i in range(limit)],
-            "ts": self.now(),
+            "ts": self.shown_now(),
             "u": market.order,
             "seq": market.order,
             "cts": market.last_time,

@@ -6,19 +6,32 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from random import Random
+from time import monotonic
 
 from .connection import Connection
 from .errors import SimulatorError
 from .faults import ALL, KINDS, Fault
 from .market import Market, Trade
 
+GROWTH = 0.5  # seconds by which a stream that falls behind does so each second
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Running:
+    """A fault in force: since when, in monotonic seconds and in the venue's Unix ms."""
+
+    fault: Fault
+    since: float
+    since_ms: int
+
 
 class Disturbances(ABC):
     """The faults of one venue. Each method is a plain context manager that undoes the fault on exit."""
 
     def __init__(self, seed: str) -> None:
-        self._active: dict[str, list[Fault]] = {}
+        self._active: dict[str, list[Running]] = {}
         self._dice = Random(seed)
         self._bad_due = 0.0
         self._bad_sent = 0
@@ -35,6 +48,10 @@ class Disturbances(ABC):
     def flush(self) -> None: ...
 
     @abstractmethod
+    def now(self) -> int:
+        """The venue's time, Unix ms."""
+
+    @abstractmethod
     def drop_trades(self) -> None:
         """Forget who has subscribed to the trades of a coin that is tradeless now."""
 
@@ -47,7 +64,8 @@ class Disturbances(ABC):
             self.strike(fault)
             yield
             return
-        self._active.setdefault(fault.kind, []).append(fault)
+        running = Running(fault, monotonic(), self.now())
+        self._active.setdefault(fault.kind, []).append(running)
         if fault.kind == "partition":
             self.cut()
         elif fault.kind == "tradeless":
@@ -55,7 +73,7 @@ class Disturbances(ABC):
         try:
             yield
         finally:
-            self._active[fault.kind].remove(fault)
+            self._active[fault.kind].remove(running)
 
     def strike(self, fault: Fault) -> None:
         """A fault that happens at once."""
@@ -68,13 +86,17 @@ class Disturbances(ABC):
 
     def active(self, kind: str) -> Fault | None:
         """The fault of this kind that was started last, None when there is none."""
-        faults = self._active.get(kind)
-        return faults[-1] if faults else None
+        running = self._active.get(kind)
+        return running[-1].fault if running else None
+
+    def each(self, kind: str) -> list[Fault]:
+        """The faults of this kind that are in force."""
+        return [running.fault for running in self._active.get(kind, ())]
 
     @property
     def faults(self) -> list[str]:
         """The lasting faults in force, as they are written."""
-        return [str(fault) for faults in self._active.values() for fault in faults]
+        return [str(running.fault) for faults in self._active.values() for running in faults]
 
     # -- at once ------------------------------------------------------------------------------------------------
 
@@ -130,6 +152,34 @@ class Disturbances(ABC):
     def slow_rest(self, seconds: float) -> AbstractContextManager[None]:
         return self.inject(Fault("slow-rest", seconds))
 
+    def behind(self, seconds: float) -> AbstractContextManager[None]:
+        """The stream shows what was ``seconds`` ago, with the stamps of then; at the end all that waits comes at once.
+
+        A connection made meanwhile starts as late as the others. REST is up to date.
+        """
+        return self.inject(Fault("behind", seconds))
+
+    def falling_behind(self, seconds: float, growth: float = GROWTH) -> AbstractContextManager[None]:
+        """The stream falls behind by ``growth`` (below 1) each second, until it is ``seconds`` late."""
+        if not 0 < growth < 1:
+            raise SimulatorError(f"growth must be above 0 and below 1 second each second, found {growth:g}")
+        return self.inject(Fault("falling-behind", seconds, growth))
+
+    def split(self, seconds: float) -> AbstractContextManager[None]:
+        """Connections of even number are ``seconds`` behind, those of odd number are up to date."""
+        return self.inject(Fault("split", seconds))
+
+    def rest_behind(self, seconds: float, to: float | None = None) -> AbstractContextManager[None]:
+        """What REST shows is ``seconds`` old; with ``to`` each request draws from ``seconds`` to that.
+
+        That is trades, tickers and candles, as with a cache or a replica; the server's clock is right.
+        """
+        return self.inject(Fault("rest-behind", seconds, to))
+
+    def rest_frozen(self) -> AbstractContextManager[None]:
+        """REST goes on showing trades, tickers and candles as they are now."""
+        return self.inject(Fault("rest-frozen"))
+
     def malformed(self, share: float) -> AbstractContextManager[None]:
         """Between the good trade frames comes this share of bad ones."""
         return self.inject(Fault("malformed", share))
@@ -164,10 +214,34 @@ class Disturbances(ABC):
         return any(self._active.get(kind) for kind in ("stall", "mute", "partition"))
 
     def is_silent(self, coin: str) -> bool:
-        return any(fault.argument == coin for fault in self._active.get("silent", ()))
+        return any(fault.argument == coin for fault in self.each("silent"))
 
     def is_tradeless(self, coin: str) -> bool:
-        return any(fault.argument in (coin, ALL) for fault in self._active.get("tradeless", ()))
+        return any(fault.argument in (coin, ALL) for fault in self.each("tradeless"))
+
+    @property
+    def may_lag(self) -> bool:
+        """Whether a fault is in force that puts the stream behind."""
+        return any(self._active.get(kind) for kind in ("behind", "falling-behind", "split"))
+
+    def stream_lag(self, connection_id: int) -> float:
+        """Seconds by which the stream is behind on connections whose number is as even or odd as this one."""
+        lags = [float(fault.argument or 0.0) for fault in self.each("behind")]
+        if connection_id % 2 == 0:
+            lags += [float(fault.argument or 0.0) for fault in self.each("split")]
+        for running in self._active.get("falling-behind", ()):
+            growth = GROWTH if running.fault.seconds is None else running.fault.seconds
+            lags.append(min(float(running.fault.argument or 0.0), growth * (monotonic() - running.since)))
+        return max(lags, default=0.0)
+
+    def rest_time(self) -> int | None:
+        """The moment (Unix ms) that REST shows to this request; None when that is now."""
+        moments = [running.since_ms for running in self._active.get("rest-frozen", ())]
+        for fault in self.each("rest-behind"):
+            least = float(fault.argument or 0.0)
+            seconds = least if fault.seconds is None else self._dice.uniform(least, fault.seconds)
+            moments.append(self.now() - round(seconds * 1000))
+        return min(moments, default=None)
 
     def publish(self, market: Market, trades: list[Trade]) -> None:
         """Send trades to their subscribers as far as the faults in force let them pass."""

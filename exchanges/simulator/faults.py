@@ -33,6 +33,11 @@ KINDS: dict[str, Kind] = {
     "accept-then-drop": Kind("", True, "upgrades are accepted and closed at once"),
     "rest-down": Kind("status", True, "REST is answered with 503 or that status"),
     "slow-rest": Kind("seconds", True, "REST answers come that much later"),
+    "behind": Kind("seconds", True, "the stream is that much late, with the stamps of then; REST is up to date"),
+    "falling-behind": Kind("seconds", True, "the stream falls behind by 0.5 s each second, until it is that much late"),
+    "split": Kind("seconds", True, "every second connection is that much late, the others are up to date"),
+    "rest-behind": Kind("seconds", True, "what REST shows is that much older than the stream"),
+    "rest-frozen": Kind("", True, "REST goes on showing what it showed when this began"),
     "malformed": Kind("share", True, "that share of bad frames between the good ones"),
     "silent": Kind("coin", True, "no data of that coin"),
     "tradeless": Kind(
@@ -52,7 +57,11 @@ FaultArgument = float | int | str | None
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault of a venue. ``argument`` is what its kind says; ``seconds`` the delay of late trades or Retry-After."""
+    """A fault of a venue. ``argument`` is what its kind says.
+
+    ``seconds`` is a second figure that some kinds have: the delay of late trades, Retry-After, the growth of a lag,
+    the other end of a range.
+    """
 
     kind: str
     argument: FaultArgument = None

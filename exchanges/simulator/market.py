@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from copy import copy as shallow
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
@@ -130,6 +131,33 @@ class Market:
             whole.add(current)
         return whole
 
+    def as_of(self, ms: int) -> Market:
+        """This market as it was at ``ms`` (Unix ms), for reading only."""
+        then = shallow(self)
+        number = bisect_right(self.tape, ms, key=lambda trade: trade.timestamp)
+        minute = ms - ms % MINUTE
+        begun = bisect_left(self.tape, minute, hi=number, key=lambda trade: trade.timestamp)
+        then.bars = {start: bar for start, bar in self.bars.items() if start < minute}
+        if begun < number and minute in self.bars:
+            then.bars[minute] = merged(map(self._bar_of, islice(self.tape, begun, number)), minute, 0)
+        then.tape = self.tape[:number]
+        then._past_minute = -1
+        last = then.tape[-1] if then.tape else None
+        then.last_id = None if last is None else last.id
+        then.last_price, then.last_lots, then.last_sold = self.start_price, 1, False
+        if last is not None:
+            then.last_price, then.last_lots = round(last.price * self.scale), round(last.quantity * self.lot_scale)
+            then.last_sold, then.last_time, then.order = last.buyer_maker, last.timestamp, last.order
+        return then
+
+    def _bar_of(self, trade: Trade) -> Bar:
+        """One trade as a bar."""
+        ticks, lots = round(trade.price * self.scale), round(trade.quantity * self.lot_scale)
+        bought = 0 if trade.buyer_maker else lots
+        one = Bar(trade.timestamp, ticks, ticks, ticks, ticks, lots, ticks * lots, 1, bought, ticks * bought)
+        one.first_id = one.last_id = trade.id
+        return one
+
     def best(self) -> tuple[int, int]:
         """Best bid and ask in ticks: the last trade was at one of them."""
         return (self.last_price, self.last_price + 1) if self.last_sold else (self.last_price - 1, self.last_price)
@@ -190,14 +218,11 @@ class Market:
         first = bisect_left(self.tape, since, key=lambda trade: trade.timestamp)
         price = round(self.tape[first - 1].price * self.scale) if first else self.start_price
         for trade in islice(self.tape, first, None):
-            ticks, lots = round(trade.price * self.scale), round(trade.quantity * self.lot_scale)
             start = bar_start(trade.timestamp, interval)
             if start > until:
                 break
-            bought = 0 if trade.buyer_maker else lots
-            one = Bar(start, ticks, ticks, ticks, ticks, lots, ticks * lots, 1, bought, ticks * bought)
-            one.first_id = one.last_id = trade.id
-            bars.setdefault(start, flat(start, ticks)).add(one)
+            one = self._bar_of(trade)
+            bars.setdefault(start, flat(start, one.close)).add(one)
         start = bar_start(max(since, self.history.end), interval)
         candles = []
         while start <= until:

@@ -81,6 +81,10 @@ class Sessions(Disturbances):
         """It has its first subscriber."""
 
     @abstractmethod
+    def keeps(self, topic: Topic) -> bool:
+        """Whether it stays although it has no subscribers."""
+
+    @abstractmethod
     def receive(self, connection: Connection, text: str) -> None:
         """A request of the client."""
 
@@ -109,7 +113,7 @@ class Sessions(Disturbances):
         topic = self.topics.get(stream)
         if topic is not None:
             topic.subscribers.pop(connection, None)
-            if not topic.subscribers:
+            if not topic.subscribers and not self.keeps(topic):
                 del self.topics[stream]
 
     def drop_trades(self) -> None:

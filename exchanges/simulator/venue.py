@@ -14,11 +14,10 @@ from typing import ClassVar
 from .bars import Bar, bar_start
 from .catalog import DEFAULT_COINS, Listing
 from .errors import SimulatorError
-from .frames import text_frame
 from .laws import Laws
 from .market import Market, Trade
 from .model import Flow
-from .sessions import Sessions
+from .publishing import Publishing
 from .topics import Topic
 
 SHAPES = 8  # of the day before the start, shared by the markets
@@ -29,7 +28,7 @@ def unix_ms() -> int:
     return time_ns() // 1_000_000
 
 
-class Venue(Sessions):
+class Venue(Publishing):
     """One simulated venue: ``markets`` by id, ``tape`` by coin (or "BTC/USDC"), and what tests look at.
 
     ``rate`` is the number of trades per second that the venue makes by itself; ``paused`` stops them.
@@ -59,6 +58,7 @@ class Venue(Sessions):
         self._ticker_due = self._candle_due = 0.0
         self._ticker_news: set[Market] = set()
         self._candle_news: set[Market] = set()
+        self._shown_time: int | None = None  # Unix ms that the present REST request is shown; None = now
 
     def _tapes(self) -> dict[str, Sequence[Trade]]:
         tapes: dict[str, Sequence[Trade]] = {}
@@ -69,6 +69,8 @@ class Venue(Sessions):
 
     def now(self) -> int:
         """The venue's time, Unix ms."""
+        if self.event_time is not None:
+            return self.event_time
         return unix_ms() + self._ahead if self.replay_clock is None else self.replay_clock
 
     def skip(self, seconds: float) -> None:
@@ -180,6 +182,7 @@ class Venue(Sessions):
         if clock >= self._candle_due:
             self._candle_due = clock + self.CANDLES_EVERY
             self.send_candles(now)
+        self.release(clock)
         self.enforce(clock)
         self.flush()
 
@@ -242,16 +245,18 @@ class Venue(Sessions):
     def open_topic(self, topic: Topic) -> None:
         if topic.kind == "candles":
             topic.start = bar_start(self.now(), topic.interval)
+        self.begin_late(topic)
+
+    # -- what REST shows ----------------------------------------------------------------------------------------
+
+    def shown(self, market: Market) -> Market:
+        """A market as REST shows it to the present request."""
+        return market if self._shown_time is None else market.as_of(self._shown_time)
+
+    def shown_now(self) -> int:
+        return self.now() if self._shown_time is None else self._shown_time
 
     # -- the venue's own messages -------------------------------------------------------------------------------
-
-    def send(self, stream: str, payload: str) -> None:
-        """Encode an event once and put it into the way of all its subscribers; ``flush`` writes it."""
-        topic = self.topics.get(stream)
-        if topic is not None:
-            frame = [text_frame(payload)]
-            for connection in topic.subscribers:
-                self.queue(connection, frame)
 
     @abstractmethod
     def send_ticker(self, topic: Topic, market: Market, now: int) -> None: ...
@@ -262,5 +267,6 @@ class Venue(Sessions):
     def stop(self) -> None:
         """End every connection, as a venue going down in order."""
         self.forget_late()
+        self.forget_held()
         for connection in self.connections:
             connection.close(1001, "going away")

@@ -1,0 +1,106 @@
+"""What a venue sends to its subscribers, at once or as late as its stream is."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from time import monotonic
+from typing import Any
+
+from .connection import Connection
+from .frames import text_frame
+from .lag import Held, LateStream
+from .market import Market, Trade
+from .sessions import Sessions
+from .topics import Topic
+
+
+def _of(parity: int, connections: Iterable[Connection]) -> Iterator[Connection]:
+    """The connections of even number (0), or those of odd number (1)."""
+    return (connection for connection in connections if connection.id % 2 == parity)
+
+
+class Publishing(Sessions):
+    """Events on their way to the connections of one venue."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.event_time: int | None = None  # Unix ms, while events of the past are made
+        self._late_stream = LateStream()
+
+    @abstractmethod
+    def trade_payloads(self, topic: Topic, market: Market, trades: list[Trade]) -> Sequence[str]:
+        """The events of a topic of trades for these."""
+
+    def send(self, stream: str, payload: str) -> None:
+        """Put an event into the way of all the subscribers of its stream; ``flush`` writes it."""
+        self.send_all(stream, (payload,))
+
+    def send_all(self, stream: str, payloads: Sequence[str]) -> None:
+        """The same for several events; where the stream is behind they wait."""
+        topic = self.topics.get(stream)
+        if topic is None:
+            return
+        late = self._late_stream
+        if not self.may_lag and not late.waiting:
+            self.deliver(topic, payloads, topic.subscribers)
+            return
+        made = monotonic()
+        for lane in late.lanes:
+            parity = lane.parity
+            if lane.held or self.stream_lag(parity) > 0:
+                late.hold(parity, Held(made, stream, payloads))
+            else:
+                self.deliver(topic, payloads, _of(parity, topic.subscribers))
+
+    def deliver(self, topic: Topic, payloads: Sequence[str], subscribers: Iterable[Connection]) -> None:
+        """Encode events once and queue them for ``subscribers``."""
+        frames = [text_frame(payload) for payload in payloads]
+        for connection in subscribers:
+            self.queue(connection, frames)
+
+    def keeps(self, topic: Topic) -> bool:
+        """A stream that is behind goes on for nobody: whoever comes next begins as late as the others."""
+        return self._late_stream.waiting or self.stream_lag(0) > 0
+
+    def release(self, clock: float) -> None:
+        """Deliver what is as old as the stream is behind; one that has caught up drops what nobody subscribes to."""
+        late = self._late_stream
+        if not late.waiting:
+            return
+        for lane in late.lanes:
+            for held in lane.due(clock, self.stream_lag(lane.parity)):
+                topic = self.topics.get(held.stream)
+                if topic is None or self.dumb or (topic.market is not None and self.is_silent(topic.market.coin)):
+                    continue
+                self.deliver(topic, held.payloads, _of(lane.parity, topic.subscribers))
+        if not late.waiting and self.stream_lag(0) == 0:
+            for stream in [stream for stream, topic in self.topics.items() if not topic.subscribers]:
+                del self.topics[stream]
+
+    def begin_late(self, topic: Topic) -> None:
+        """A topic of trades that is opened while the stream is behind begins with what has happened meanwhile."""
+        if topic.kind == "trades" and topic.market is not None:
+            for lane in self._late_stream.lanes:
+                lag = self.stream_lag(lane.parity)
+                if lag > 0:
+                    self._late_stream.insert(lane.parity, self._past(topic, topic.market, lag))
+
+    def forget_held(self) -> None:
+        self._late_stream.clear()
+
+    def _past(self, topic: Topic, market: Market, lag: float) -> list[Held]:
+        """The trades of the last ``lag`` seconds as this topic would have sent them."""
+        clock, now = monotonic(), self.now()
+        first = bisect_left(market.tape, now - lag * 1000, key=lambda trade: trade.timestamp)
+        past = []
+        try:
+            for timestamp, trades in groupby(market.tape[first:], key=lambda trade: trade.timestamp):
+                self.event_time = timestamp
+                payloads = self.trade_payloads(topic, market, list(trades))
+                past.append(Held(clock - (now - timestamp) / 1000, topic.stream, payloads))
+        finally:
+            self.event_time = None
+        return past

@@ -1,0 +1,195 @@
+"""A venue whose stream or REST shows what has been: frames keep coming, their stamps are old."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from exchanges.simulator import Simulator, SimulatorError, Venue
+
+from .client import Client, dial, get, until
+
+SPOT = "/v5/public/spot"
+BOTH = pytest.mark.parametrize("name", ["binance", "bybit"])
+
+
+def path_of(name: str) -> str:
+    return "/ws" if name == "binance" else SPOT
+
+
+def streams(name: str) -> tuple[str, str]:
+    """The trades and the ticker of BTC."""
+    return ("btcusdt@trade", "btcusdt@ticker") if name == "binance" else ("publicTrade.BTCUSDT", "tickers.BTCUSDT")
+
+
+def stamps(client: Client) -> list[tuple[int, float]]:
+    """Of each trade received: its id, and the seconds between its stamp and now."""
+    now = time.time() * 1000
+    rows = [row for event in client.events for row in rows_of(event)]
+    return [(int(row.get("i", row.get("t"))), (now - row["T"]) / 1000) for row in rows]
+
+
+def rows_of(event: Any) -> list[Any]:
+    if event.get("topic", "").startswith("publicTrade"):
+        return list(event["data"])
+    return [event] if event.get("e") == "trade" else []
+
+
+@BOTH
+async def test_a_stream_that_is_behind_shows_what_was_with_the_stamps_of_then(name: str) -> None:
+    async with Simulator(rate=0, venues=(name,)) as sim, dial(sim, path_of(name)) as client:
+        await client.subscribe(streams(name)[0])
+        with sim[name].behind(0.3):
+            await sim[name].trade("BTC", ids=[1])
+            began = time.monotonic()
+            await until(lambda: stamps(client))
+            assert time.monotonic() - began >= 0.25
+            (number, age), *_ = stamps(client)
+            assert number == 1
+            assert age >= 0.3
+
+
+@BOTH
+async def test_a_new_connection_to_a_late_stream_is_as_late_as_the_others_from_its_first_frame(name: str) -> None:
+    async with Simulator(rate=0, venues=(name,)) as sim:
+        venue = sim[name]
+        with venue.behind(600):
+            (old,) = await venue.trade("BTC", ids=[1])
+            venue.skip(599.9)  # the trade is as old as the stream is late, but for a moment
+            async with dial(sim, path_of(name)) as client:
+                await client.subscribe(streams(name)[0])
+                await until(lambda: [number for number, _ in stamps(client)] == [1])
+            assert old.timestamp < venue.now() - 590_000
+
+
+async def test_what_waited_comes_at_once_and_in_order_when_the_stream_has_caught_up() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, "/ws/btcusdt@trade") as client:
+        venue = sim["binance"]
+        await until(lambda: venue.connections)
+        with venue.behind(3600):
+            await venue.trade("BTC", ids=[1, 2])
+            await venue.trade("BTC", ids=[3])
+        await venue.trade("BTC", ids=[4])
+        await until(lambda: len(client.frames) == 4)
+        assert [number for number, _ in stamps(client)] == [1, 2, 3, 4]
+
+
+@BOTH
+async def test_a_stream_that_falls_behind_goes_on_and_is_later_from_frame_to_frame(name: str) -> None:
+    async with Simulator(rate=200, coins=["BTC"], venues=(name,)) as sim, dial(sim, path_of(name)) as client:
+        await client.subscribe(streams(name)[0])
+        await until(lambda: len(client.frames) > 10)
+        ages: list[float] = []
+        with sim[name].falling_behind(60, growth=0.8):
+            for _ in range(3):
+                known = len(client.frames)
+                await until(lambda known=known: len(client.frames) > known + 10)  # type: ignore[misc]  # a default
+                ages.append(stamps(client)[-1][1])
+                await asyncio.sleep(0.25)
+        assert ages[0] < ages[1] < ages[2]
+        assert ages[2] > 0.3
+
+
+async def test_a_stream_cannot_fall_behind_faster_than_time_goes_on() -> None:
+    async with Simulator(rate=0) as sim:
+        with pytest.raises(SimulatorError, match="below 1"), sim["binance"].falling_behind(10, growth=1):
+            pass
+
+
+async def test_a_split_venue_is_late_on_every_second_connection() -> None:
+    path = "/ws/btcusdt@trade"
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, path) as odd:
+        venue = sim["binance"]
+        await until(lambda: len(venue.connections) == 1)
+        async with dial(sim, path) as even:
+            await until(lambda: len(venue.connections) == 2)
+            with venue.split(3600):
+                await venue.trade("BTC", ids=[1])
+                await until(lambda: odd.frames)
+                await even.ws.ping()
+                await until(lambda: even.pongs)
+                assert even.frames == []
+            await until(lambda: even.frames)
+
+
+async def test_a_late_stream_drops_what_was_due_while_the_venue_stalled() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, "/ws/btcusdt@trade") as client:
+        venue = sim["binance"]
+        await until(lambda: venue.connections)
+        with venue.stalled():
+            with venue.behind(3600):
+                pass
+            await venue.trade("BTC", ids=[1])
+        await venue.trade("BTC", ids=[2])
+        await until(lambda: [number for number, _ in stamps(client)] == [2])
+
+
+@BOTH
+async def test_the_ticker_that_a_late_stream_shows_is_as_old_as_its_stamp(name: str) -> None:
+    async with Simulator(rate=0, coins=["BTC"], venues=(name,)) as sim:
+        venue = sim[name]
+        await venue.trade("BTC", price=50_000, count=1)
+        venue.skip(60)
+        await venue.trade("BTC", price=40_000, count=1)
+        async with dial(sim, path_of(name)) as client:
+            with venue.behind(30):
+                await client.subscribe(streams(name)[1])
+                if name == "bybit":
+                    event = await client.first(lambda event: event.get("topic") == "tickers.BTCUSDT")
+                    assert float(event["data"]["lastPrice"]) == 50_000
+                    assert event["ts"] < venue.now() - 29_000
+
+
+TRADES = {"binance": "/api/v3/trades", "bybit": "/v5/market/recent-trade"}
+TICKERS = {"binance": "/api/v3/ticker/24hr", "bybit": "/v5/market/tickers"}
+CANDLES = {"binance": "/api/v3/klines", "bybit": "/v5/market/kline"}
+
+
+async def rest(sim: Simulator, name: str, paths: dict[str, str], **more: Any) -> Any:
+    extra = {} if name == "binance" else {"category": "spot"}
+    found = await get(sim, paths[name], symbol="BTCUSDT", **extra, **more)
+    return found if name == "binance" else found["result"]["list"]
+
+
+async def shown(sim: Simulator, name: str) -> tuple[list[int], float, float]:
+    """What REST shows of BTC: the ids of its trades, its last price, and the close of its present minute."""
+    trades, ticker = await rest(sim, name, TRADES), await rest(sim, name, TICKERS)
+    candles = await rest(sim, name, CANDLES, interval="1m" if name == "binance" else "1", limit=1)
+    ids = sorted(int(row.get("id", row.get("execId"))) for row in trades)
+    last = (ticker if name == "binance" else ticker[0])["lastPrice"]
+    return ids, float(last), float(candles[0][4])
+
+
+@BOTH
+@pytest.mark.parametrize("fault", [lambda venue: venue.rest_behind(30), lambda venue: venue.rest_frozen()])
+async def test_rest_can_show_trades_tickers_and_candles_of_before(name: str, fault: Any) -> None:
+    async with Simulator(rate=0, coins=["BTC"], venues=(name,)) as sim:
+        venue: Venue = sim[name]
+        venue.skip(60 - (venue.now() / 1000) % 60)  # a minute's start
+        await venue.trade("BTC", ids=[1], price=50_000)
+        before = await shown(sim, name)
+        venue.skip(0.001)
+        standing: AbstractContextManager[None] = fault(venue)
+        with standing:
+            venue.skip(31)
+            await venue.trade("BTC", ids=[2], price=40_000)
+            assert await shown(sim, name) == before == ([1], 50_000, 50_000)
+        assert await shown(sim, name) == ([1, 2], 40_000, 40_000)
+
+
+async def test_a_late_rest_draws_its_lateness_for_each_request_and_its_clock_is_right() -> None:
+    async with Simulator(rate=0, coins=["BTC"], venues=("binance",)) as sim:
+        venue = sim["binance"]
+        for number in range(1, 101):
+            await venue.trade("BTC", ids=[number])
+            venue.skip(1)
+        with venue.rest_behind(10, 60):
+            seen = {len(await rest(sim, "binance", TRADES)) for _ in range(20)}
+            assert len(seen) > 3
+            assert all(40 <= count <= 91 for count in seen)
+            told = await get(sim, "/api/v3/time")
+            assert abs(told["serverTime"] - venue.now()) < 2000
