@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import inspect
 import re
 from collections.abc import Iterator
@@ -11,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from feed import MarketFeed
+from feed import MarketFeed, Settings
+from feed.settings import ExchangeConfig
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("feed", "exchanges", "exchanges.simulator")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-ONE_SCREEN = 60  # lines
+SITE = ROOT / "docs" / "mkdocs" / "mkdocs.yml"
 
 
 def public() -> Iterator[tuple[str, Any]]:
@@ -65,6 +68,38 @@ def test_its_links_lead_somewhere(document: Path) -> None:
     assert not [link for link in links if "://" not in link and not (document.parent / link).exists()]
 
 
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    listed = re.findall(r": ([\w/]+\.md)$", SITE.read_text("utf-8"), re.MULTILINE)
+    pages = [str(path.relative_to(ROOT / "docs")) for path in DOCUMENTS[1:]]
+    assert sorted(listed) == sorted(pages)
+
+
+def keys(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each key of a section of the settings with its default."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from keys(value, f"{field.name}.")
+        else:
+            yield prefix + field.name, value
+
+
+def test_the_settings_page_has_every_key_and_its_default() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| (`[^|]+) \|([^|]*)\|", page, re.MULTILINE))
+    written = {key: default.strip(" `") for names, default in rows.items() for key in re.findall(r"`([\w.]+)`", names)}
+    exchange = {field.name for field in dataclasses.fields(ExchangeConfig)}
+    assert exchange <= set(written)
+    for name, default in keys(Settings()):
+        key = name if name in written else name.partition(".")[2]
+        assert key in written, name
+        if isinstance(default, bool | int | float):
+            assert written[key] == (str(default).lower() if isinstance(default, bool) else f"{default:g}"), name
+        elif isinstance(default, str):
+            assert written[key] == default, name
+
+
 @pytest.mark.parametrize("document", DOCUMENTS[1:], ids=lambda path: path.name)
-def test_a_document_fits_one_screen(document: Path) -> None:
-    assert len(document.read_text("utf-8").splitlines()) <= ONE_SCREEN
+def test_its_python_is_python(document: Path) -> None:
+    for block in re.findall(r"```python\n(.*?)```", document.read_text("utf-8"), re.DOTALL):
+        compile(block, str(document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
