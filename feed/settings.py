@@ -51,7 +51,7 @@ def _url(*schemes: str, login: bool = False) -> Callable[[str], str]:
 
 _WORD = r"\A[^\s/:,\x00-\x1f\x7f]{1,30}\Z"
 _MARKET = r"\A[^\s/:]{1,30}/[^\s/:]{1,30}(:[^\s/:]{1,30})?\Z"
-_UPPER: dict[str, Any] = {"read": str.upper}
+UPPER: dict[str, Any] = {"read": str.upper}  # of a coin or a currency
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds above 0, at most 86400")]
 SecondsOrZero = Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds from 0 to 86400")]
@@ -60,8 +60,8 @@ Count = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to
 Tier = Annotated[int, Meta(ge=1, le=3, description="1, 2 or 3")]
 Switch = Annotated[bool, Meta(description="true or false")]
 Title = Annotated[str, Meta(max_length=100, description="text of at most 100 characters")]
-Symbol = Annotated[str, Meta(pattern=_WORD, description="a coin such as BTC, without the quote currency", extra=_UPPER)]
-Currency = Annotated[str, Meta(pattern=_WORD, description="a currency such as USDT", extra=_UPPER)]
+Symbol = Annotated[str, Meta(pattern=_WORD, description="a coin such as BTC, without the quote currency", extra=UPPER)]
+Currency = Annotated[str, Meta(pattern=_WORD, description="a currency such as USDT", extra=UPPER)]
 Market = Annotated[str, Meta(pattern=_MARKET, description="a market symbol of ccxt, BASE/QUOTE or BASE/QUOTE:SETTLE")]
 Exchange = Annotated[str, Meta(description="the name of an exchange, text", extra={"read": _exchange})]
 RestUrl = Annotated[

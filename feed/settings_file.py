@@ -1,8 +1,9 @@
-"""settings.yaml: found, and read as what YAML means by it."""
+"""settings.yaml: found, and read; what its scalars mean is left to the schema."""
 
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -13,10 +14,12 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from feed.settings import Settings, packaged_settings
 from feed.validation import Reader, Unreadable, join, show
+from feed.yaml_scalars import Loader
 
 ENVIRONMENT = "MARKET_FEED_SETTINGS"
 """The environment variable that names the settings file."""
 
+_MARKS = re.compile(r"undefined alias|cannot start any token|could not determine a constructor")  # *BTC, @BTC, !BTC
 _FILE_LIMIT = 256 * 1024  # bytes; a settings file has a few thousand
 _VALUE_LIMIT = 10_000  # values once YAML's anchors are written out: a few lines of anchors can stand for billions
 
@@ -55,14 +58,14 @@ def _read_text(path: str | os.PathLike[str]) -> str:
 def _data(reader: Reader, text: str) -> Any:
     """Return the data of a YAML document, having noted duplicate keys; what is not YAML ends the reading."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=Loader)
         if root is None:
             known = ", ".join(each.name for each in fields(Settings))
             raise Unreadable(f"found an empty file, allowed is a mapping with any of {known}")
         size = _survey(reader, root, "", (), {})
         if size > _VALUE_LIMIT:
             raise Unreadable(f"found anchors that stand for {size:.0f} values, allowed are {_VALUE_LIMIT}")
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)  # a safe loader
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         place = f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
@@ -72,7 +75,9 @@ def _data(reader: Reader, text: str) -> Any:
     except yaml.error.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise Unreadable(f"{place}not YAML: {' '.join(str(error.problem or error.context).split())}") from None
+        what = " ".join(str(error.problem or error.context).split())
+        hint = "; if it is meant as text, write it in quotes" if _MARKS.search(what) else ""
+        raise Unreadable(f"{place}not YAML: {what}{hint}") from None
 
 
 def _survey(reader: Reader, node: Node, path: str, above: tuple[Node, ...], sizes: dict[int, int]) -> int:

@@ -16,7 +16,9 @@ from msgspec import Meta, ValidationError, convert
 from exchanges.names import nearest
 from feed.errors import SettingsError
 from feed.events import CoinConfig
+from feed.settings import UPPER as _UPPER
 from feed.settings import Connection, Exchange, ExchangeConfig, Market, Settings, Staleness, Symbol, Tier, Title
+from feed.yaml_scalars import Plain, is_nothing, natural, number, switch
 
 _SHORT = {CoinConfig: "symbol", ExchangeConfig: "name"}  # what a bare string in place of the mapping means
 _ASCENDING = {Connection: ("backoff_initial", "backoff_max"), Staleness: ("feed_stale_after", "reconnect_after")}
@@ -80,7 +82,7 @@ class Reader:
     def value(self, kind: Any, path: str, value: Any) -> Any:
         """Return ``value`` as ``kind``, an annotation of the schema, or note why it can't be."""
         if NoneType in get_args(kind):
-            return None if value is None else self.value(get_args(kind)[0], path, value)
+            return None if is_nothing(value) else self.value(get_args(kind)[0], path, value)
         core, meta = get_args(kind) if get_origin(kind) is Annotated else (kind, None)
         if is_dataclass(core):
             return self.section(core, path, value)
@@ -91,11 +93,10 @@ class Reader:
             return self.mapping(keys, values, path, value)
         allowed = meta.description if meta else "one of " + ", ".join(get_args(core))
         try:
-            read = convert(value, kind)
+            read = convert(_meant(value, core, meta), kind)
             return meta.extra["read"](read) if meta and meta.extra else read
         except ValidationError:
-            quoted = isinstance(value, bool | int | float) and (core is str or not meta)
-            return self.wrong(path, value, allowed + (", in quotes" if quoted else ""))
+            return self.wrong(path, value, allowed + _quotes(value, core, meta))
         except ValueError as error:
             return self.wrong(path, value, str(error) or allowed)
 
@@ -104,7 +105,7 @@ class Reader:
         schema, short = _schema(kind), _SHORT.get(kind)
         if isinstance(value, kind):
             value = {name: getattr(value, name) for name in schema}
-        elif short and isinstance(value, str):
+        elif short and isinstance(value, str) and (value or not isinstance(value, Plain)):
             value = {short: value}
         if not isinstance(value, dict):
             known = ", ".join(schema)
@@ -135,10 +136,10 @@ class Reader:
 
     def items(self, kind: Any, meta: Meta, path: str, value: Any) -> Any:
         """Return a list whose items are ``kind``, each once."""
-        if meta.extra and isinstance(value, str):
+        if meta.extra and isinstance(value, str) and not is_nothing(value):
             value = [value]
         if not isinstance(value, list | tuple) or not value:
-            return self.wrong(path, value, str(meta.description))
+            return self.wrong(path, value, meta.description + (_quotes(value, str, meta) if meta.extra else ""))
         read: dict[Any, tuple[int, Any]] = {}
         for index, item in enumerate(value):
             made = self.value(kind, f"{path}[{index}]", item)
@@ -157,7 +158,7 @@ class Reader:
         if not isinstance(value, dict):
             return self.wrong(path, value, "a mapping")
         if values is Any:
-            return value
+            return natural(value)
         read = [(self.value(keys, join(path, k), k), self.value(values, join(path, k), v)) for k, v in value.items()]
         return {k: v for k, v in read if k is not _BAD and v is not _BAD}
 
@@ -167,8 +168,31 @@ def join(path: str, key: object) -> str:
     return f"{path}.{key}".lstrip(".") if plain else f"{path}[{show(key)}]"
 
 
+def _meant(value: Any, core: Any, meta: Meta | None) -> Any:
+    """Return what text without quotes means where a ``core`` stands; a coin or a currency means what was written."""
+    if not isinstance(value, Plain):
+        return value
+    if core is bool:
+        return switch(value)
+    if core in (int, float):
+        return number(value)
+    coin = bool(value) and meta is not None and meta.extra is _UPPER
+    return str(value) if coin or not is_nothing(value) else None
+
+
+def _quotes(value: object, core: Any, meta: Meta | None) -> str:
+    """Return the end of a line about a ``value`` that would be text if it stood in quotes."""
+    if core in (bool, int, float) or value == "":
+        return ""
+    if isinstance(value, Plain) and is_nothing(value):
+        return f", or write it in quotes: '{value}'"
+    return ", in quotes" if isinstance(value, bool | int | float) else ""
+
+
 def show(value: object) -> str:
     """Return ``value`` as the user wrote it, in one short line and without a password."""
+    if isinstance(value, Plain) and not isinstance(natural(value), str):
+        return _printable(_repr.repr(str(value))[1:-1]) if value else "nothing"
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
     return re.sub(r"//[^/@\s]*@", "//***@", _printable(_repr.repr(value)))

@@ -93,6 +93,7 @@ FEED: Mapping[str, str] = {
     "errors": "what a program may see raised, under one root",
     "events": "the venues' events, the price tick made of them, the feed's state",
     "settings": "what a feed can be told, and what is allowed",
+    "yaml_scalars": "YAML's scalars as they were written, and what they mean where a number or a switch stands",
     "validation": "plain data held against that, every problem reported at once",
     "settings_file": "settings.yaml, found and read",
     "clock": "time as a seam",

@@ -130,6 +130,49 @@ def test_short_forms_and_any_letter_case(tmp_path: Path) -> None:
     ]
 
 
+NOT_TEXT = "ON on NO 00 4 007 08 1e5 1E5 0x0 0X0 1_000 +1 -1 .inf .NaN ~ NULL null Y TRUE Off 2024-01-01 1.5 = $B 1INCH"
+
+
+@pytest.mark.parametrize("written", NOT_TEXT.split())
+def test_a_coin_or_currency_is_taken_as_it_is_written(written: str, tmp_path: Path) -> None:
+    """YAML 1.1 takes each of these for a truth value, a number, a date or nothing."""
+    text = f"coins: [{written}, BTC]\nquote: [{written}]\nexchanges: [{{name: okx, options: {{{written}: 1}}}}]"
+    settings = load(text, tmp_path / "s.yaml")
+    assert [coin.symbol for coin in settings.coins] == [written.upper(), "BTC"]
+    assert settings.quote == [written.upper()]
+    settings = load(f"coins:\n- symbol: {written}\n  markets: {{okx: {written}/USDT}}", tmp_path / "s.yaml")
+    assert settings.coins == [CoinConfig(written.upper(), markets={"okx": f"{written}/USDT"})]
+
+
+@pytest.mark.parametrize(("written", "read"), [("NO", ["NO"]), ("5", ["5"]), ("1e5", ["1E5"]), ("off", ["OFF"])])
+def test_a_single_currency_is_taken_as_it_is_written(written: str, read: list[str], tmp_path: Path) -> None:
+    settings = load(f"quote: {written}", tmp_path / "s.yaml")
+    assert settings.quote == read
+    assert type(settings.quote[0]) is str
+
+
+@pytest.mark.parametrize(("written", "read"), [("1e1", 10.0), ("1_0", 10.0), ("010", 10.0), ("+1.5E+1", 15.0)])
+def test_a_number_is_decimal_however_it_is_written(written: str, read: float, tmp_path: Path) -> None:
+    assert load(f"connection: {{connect_timeout: {written}}}", tmp_path / "s.yaml").connection.connect_timeout == read
+
+
+def test_options_for_ccxt_keep_their_types(tmp_path: Path) -> None:
+    text = "exchanges: [{name: okx, options: {a: on, b: '4', c: 4, d: [1.5, ~], e: {f: 1e3}, g: x, h: !!str 4}}]"
+    options = load(text, tmp_path / "s.yaml").exchanges[0].options
+    assert options == {"a": True, "b": "4", "c": 4, "d": [1.5, None], "e": {"f": 1000.0}, "g": "x", "h": "4"}
+    assert type(options["g"]) is str
+
+
+def test_nothing_in_place_of_an_address_means_none(tmp_path: Path) -> None:
+    settings = load("exchanges: [{name: okx, rest_url: ~, ws_url: , proxy: null}]", tmp_path / "s.yaml")
+    assert settings.exchanges == [ExchangeConfig("okx")]
+
+
+@pytest.mark.parametrize("word", ["yes", "On", "TRUE", "no", "Off", "false"])
+def test_a_switch_takes_the_words_of_yaml(word: str, tmp_path: Path) -> None:
+    assert load(f"backfill: {{enabled: {word}}}", tmp_path / "s.yaml").backfill.enabled is (word.lower() in "yesontrue")
+
+
 def test_whole_numbers_of_seconds_become_floats(tmp_path: Path) -> None:
     assert isinstance(load("backfill: {max_gap: 7}", tmp_path / "s.yaml").backfill.max_gap, float)
 
@@ -159,22 +202,42 @@ def test_a_byte_order_mark_and_any_unicode_are_fine(tmp_path: Path) -> None:
         ("conection: {}", "conection: found an unknown key, nearest is connection; allowed are coins, quote"),
         ("connection: {backoff: 1}", "connection.backoff: found an unknown key, nearest is backoff_"),
         ("coins: [{symbol: BTC, teir: 1}]", "coins[0].teir: found an unknown key, nearest is tier"),
-        ("1: 2", "[1]: found an unknown key"),
+        ("1: 2", "1: found an unknown key"),
         ("coins: []", "coins: found [], allowed is a list of coins, at least one"),
         ("coins: BTC", "coins: found 'BTC', allowed is a list"),
         ("coins:", "coins: found nothing, allowed is a list"),
         ("coins: [BTC, ETH, btc]", "coins[2]: found 'BTC' again, allowed is once (coins[0]"),
         ("coins: [BTC/USDT]", "coins[0].symbol: found 'BTC/USDT', allowed is a coin such as BTC"),
         ("coins: ['']", "coins[0].symbol: found ''"),
-        ("coins: [on]", "coins[0]: found true"),
+        ("coins: NULL", "coins: found NULL, allowed is a list of coins"),
+        ("coins:\n-\n", "coins[0]: found nothing, allowed is a mapping with any of symbol"),
+        ("coins: [{symbol: }]", "coins[0].symbol: found nothing, allowed is a coin"),
+        ("coins: [{symbol: 12:30}]", "coins[0].symbol: found '12:30', allowed is a coin"),
+        ("coins: [NO, 'no']", "coins[1]: found 'NO' again, allowed is once"),
         (
-            "coins: [{symbol: on}]",
-            "coins[0].symbol: found true, allowed is a coin such as BTC, without the quote currency, in ",
+            "coins: [{symbol: A, name: ~}]",
+            "coins[0].name: found ~, allowed is text of at most 100 characters, or write",
         ),
+        (
+            "coins: [*BTC]",
+            "line 1, column 9: not YAML: found undefined alias 'BTC'; if it is meant as text, write it in",
+        ),
+        (
+            "coins: [@BTC]",
+            "line 1, column 9: not YAML: found character '@' that cannot start any token; if it is meant",
+        ),
+        (
+            "coins: [!BTC ]",
+            "line 1, column 9: not YAML: could not determine a constructor for the tag '!BTC'; if it is",
+        ),
+        ("quote: null", "quote: found null, allowed is a currency, or a list of them, or write it in quotes: 'null'"),
+        ("exchanges: [NO]", "exchanges[0].name: found NO, allowed is"),
+        ("exchanges: [{name: okx, proxy: on}]", "exchanges[0].proxy: found on, allowed is"),
+        ("connection: {backoff_max: 1:30}", "connection.backoff_max: found '1:30', allowed is a number of seconds"),
+        ("connection: {backoff_max: 0x20}", "connection.backoff_max: found '0x20', allowed is a number of seconds"),
         ("coins: [{tier: 1}]", "coins[0].symbol: found nothing"),
         ("coins: [{symbol: A, tier: 4}]", "coins[0].tier: found 4, allowed is 1, 2 or 3"),
         ("coins: [{symbol: A, tier: true}]", "coins[0].tier: found true"),
-        ("coins: [{symbol: A, name: 3}]", "coins[0].name: found 3"),
         (
             "coins: [{symbol: A, markets: {krakn: A/USD}}]",
             "coins[0].markets.krakn: found 'krakn', allowed is a ccxt.pro ",
@@ -185,7 +248,6 @@ def test_a_byte_order_mark_and_any_unicode_are_fine(tmp_path: Path) -> None:
         ),
         ("coins: [{symbol: A, markets: [kraken]}]", "coins[0].markets: found ['kraken'], allowed is a mapping"),
         ("quote: []", "quote: found []"),
-        ("quote: 5", "quote: found 5"),
         ("quote: [USDT, usdt]", "quote[1]: found 'USDT' again"),
         ("channels: [trade]", "channels[0]: found 'trade', allowed is one of trades, ticker, candles, quotes"),
         ("channels: trades", "channels: found 'trades', allowed is a list"),
@@ -217,9 +279,9 @@ def test_a_byte_order_mark_and_any_unicode_are_fine(tmp_path: Path) -> None:
             "connection.connect_timeout: found 0, allowed is a number of seconds above 0",
         ),
         ("connection: {connect_timeout: -1}", "connection.connect_timeout: found -1"),
-        ("connection: {connect_timeout: yes}", "connection.connect_timeout: found true"),
-        ("connection: {connect_timeout: .nan}", "connection.connect_timeout: found nan"),
-        ("connection: {connect_timeout: .inf}", "connection.connect_timeout: found inf"),
+        ("connection: {connect_timeout: yes}", "connection.connect_timeout: found yes"),
+        ("connection: {connect_timeout: .nan}", "connection.connect_timeout: found .nan"),
+        ("connection: {connect_timeout: .inf}", "connection.connect_timeout: found .inf"),
         ("connection: {backoff_jitter: 1.5}", "connection.backoff_jitter: found 1.5, allowed is a number from 0 to 1"),
         (
             "connection: {attempts_before_failover: 2.0}",
@@ -249,8 +311,10 @@ def test_a_byte_order_mark_and_any_unicode_are_fine(tmp_path: Path) -> None:
         (b"coins: [\xff]", "found the byte 0xff at offset 8, allowed is UTF-8"),
         ("coins: !!python/object/apply:os.getcwd []", "line 1, column 8: not YAML: "),
         ("? [a]\n: 1", "line 1, column 3: not YAML: "),
-        ("coins: 2024-13-45", "line 1, column 8: found '2024-13-45'"),
-        ("coins: " + "9" * 5000, "line 1, column 8: found '9999"),
+        ("coins: 2024-13-45", "coins: found '2024-13-45', allowed is a list"),
+        ("coins: !!timestamp 2024-13-45", "line 1, column 8: found '2024-13-45'"),
+        ("coins: " + "9" * 5000, "coins: found '9999"),
+        ("backfill: {max_gap: " + "9" * 5000 + "}", "backfill.max_gap: found '9999"),
         ("coins: &a [*a]", "line 1: found an anchor that contains itself"),
         ("[" * 3000, "found values nested too deeply"),
         ("#" * 300_000, "found more than 256 kB"),
