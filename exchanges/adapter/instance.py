@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import ccxt.pro
+from aiohttp import ClientSession, TCPConnector, connector
 
 from exchanges.errors import Refused
 from exchanges.fence import abort, hang_up, redirect
@@ -24,6 +26,7 @@ VERSION: str = ccxt.__version__
 # ccxt paces requests and subscriptions by the wall clock: set back by an hour, it would hold them for that hour.
 import_module("ccxt.async_support.base.throttler").time = time.monotonic  # type: ignore[attr-defined] # ccxt's own
 
+_CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # asked for elsewhere, aiohttp warns
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
 
 
@@ -47,6 +50,8 @@ class _Hooks:
     transport: Any = None
     change_is_ratio = False
     ties_newest_first = False
+    own_session: bool
+    session: Any = None
     made: tuple[Any, ...] = ()  # every client that there was
     answered: tuple[int, Any] = (0, {})
 
@@ -66,6 +71,24 @@ class _Hooks:
         if self.maker_sides:
             row["side"] = _OTHER.get(row["side"])
         return row
+
+    def open(self, lazy: bool = False) -> None:
+        """As ccxt's, but that aiohttp is asked to clean up behind asyncio only where asyncio does not do so itself."""
+        own, self.own_session = self.own_session, False
+        try:
+            super().open(lazy)  # type: ignore[misc] # ccxt's own
+        finally:
+            self.own_session = own
+        if own and self.session is None:
+            loop: Any = self.asyncio_loop  # type: ignore[attr-defined] # ccxt's own
+            self.tcp_connector = TCPConnector(
+                ssl=self.ssl_context,  # type: ignore[attr-defined] # ccxt's own
+                loop=loop,
+                family=socket.AF_UNSPEC,
+                happy_eyeballs_delay=0,
+                enable_cleanup_closed=_CLEANUP_CLOSED,
+            )
+            self.session = ClientSession(loop=loop, connector=self.tcp_connector, trust_env=self.aiohttp_trust_env)  # type: ignore[attr-defined] # ccxt's own
 
     def carry(self, session: Any) -> Any:
         """What the WebSockets are dialled with, in the place of aiohttp's ``session``."""

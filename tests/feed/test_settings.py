@@ -50,7 +50,7 @@ def load(text: str, file: Path) -> Settings:
 def test_the_packaged_file_and_the_dataclasses_agree_on_every_default() -> None:
     written = yaml.safe_load(packaged_settings().read_text())
     assert list(written) == [each.name for each in fields(Settings)]
-    assert load_settings(packaged_settings()) == Settings()
+    assert load_settings(str(packaged_settings())) == Settings()
     for section in ("connection", "staleness", "circuit_breaker", "backfill"):
         assert list(written[section]) != []
         assert set(written[section]) == {each.name for each in fields(type(getattr(Settings(), section)))}
