@@ -70,6 +70,7 @@ SIMULATOR: Mapping[str, str] = {
     "faults": "what can go wrong, as it is written down",
     "history": "the day before the start",
     "market": "one market: its trades and the figures that follow from them",
+    "listings": "the markets that a venue lists at the moment",
     "capture": "raw capture files",
     "connection": "one client's WebSocket",
     "topics": "what connections subscribed to",

@@ -173,7 +173,7 @@ class Binance(BinanceRest):
 
     def show(self, market: Market, stream: str, payload: str) -> None:
         """A recorded event of a replay, verbatim."""
-        if not self.dumb and not self.is_silent(market.coin):
+        if not self.dumb and not self.withheld(market):
             self.send(stream, payload)
 
     def trade_payloads(self, topic: Topic, market: Market, trades: list[Trade]) -> Sequence[str]:

@@ -49,7 +49,6 @@ def restricted(status: int) -> web.Response:
 class BinanceRest(Venue):
     """``/api/v3``: ping, time, exchangeInfo, depth, trades, historicalTrades, aggTrades, klines, ticker/*."""
 
-    _info: Body | None = None
     _banned_until = 0.0
     _strikes = 0
 
@@ -162,9 +161,9 @@ class BinanceRest(Venue):
         markets = self._many(request)
         if markets is not None:
             return 20, lambda: self._info_of(markets)
-        if self._info is None:
-            self._info = Body(self._info_of(self.markets.values()))
-        return 20, lambda: self._info
+        if self.listed is None:
+            self.listed = Body(self._info_of(self.markets.values()))
+        return 20, lambda: self.listed
 
     def _info_of(self, markets: Iterable[Market]) -> dict[str, Any]:
         limit = self.laws.rest_weight or 6000
@@ -178,7 +177,7 @@ class BinanceRest(Venue):
                 {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 61000},
             ],
             "exchangeFilters": [],
-            "symbols": [symbol_info(market) for market in markets],
+            "symbols": [symbol_info(market, self.listings.is_halted(market)) for market in markets],
         }
 
     def _depth(self, request: web.Request) -> tuple[int, Callable[[], Any]]:

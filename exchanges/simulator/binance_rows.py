@@ -10,12 +10,12 @@ from .bars import Bar, bar_end, fixed
 from .market import Market, Trade
 
 
-def symbol_info(market: Market) -> dict[str, Any]:
+def symbol_info(market: Market, halted: bool) -> dict[str, Any]:
     """A symbol of exchangeInfo."""
     tick, step = fixed(1, market.digits, 8), fixed(1, market.lot_digits, 8)
     return {
         "symbol": market.id,
-        "status": "TRADING",
+        "status": "BREAK" if halted else "TRADING",
         "baseAsset": market.coin,
         "baseAssetPrecision": 8,
         "quoteAsset": market.quote,

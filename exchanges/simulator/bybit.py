@@ -124,7 +124,7 @@ class Bybit(BybitRest):
     def _snapshot(self, connection: Connection, topic: Topic) -> None:
         """A ticker and a candle are sent at once to whom subscribes, as old as the stream is behind."""
         market, now = topic.market, self.now()
-        if market is None or self.dumb or self.is_silent(market.coin):
+        if market is None or self.dumb or self.withheld(market):
             return
         lag = self.stream_lag(connection.id)
         if lag:

@@ -33,9 +33,6 @@ class BybitError(Exception):
 class BybitRest(Venue):
     """``/v5/market``: time, instruments-info, tickers, kline, recent-trade, orderbook."""
 
-    _instruments: list[dict[str, Any]] | None = None
-    _everything: Body | None = None
-
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self._requests = Window()
@@ -95,11 +92,14 @@ class BybitRest(Venue):
 
     def _instruments_info(self, request: web.Request) -> Any:
         if "symbol" in request.query:
-            return {"category": "spot", "list": [instrument(self._one(request))]}
-        if self._everything is None:
-            rows = [instrument(market) for market in self.markets.values()]
-            self._everything = Body(self._envelope({"category": "spot", "list": rows}))
-        return self._everything
+            return {"category": "spot", "list": [self._instrument(self._one(request))]}
+        if self.listed is None:
+            rows = [self._instrument(market) for market in self.markets.values()]
+            self.listed = Body(self._envelope({"category": "spot", "list": rows}))
+        return self.listed
+
+    def _instrument(self, market: Market) -> dict[str, Any]:
+        return instrument(market, self.listings.is_halted(market))
 
     def _tickers(self, request: web.Request) -> Any:
         now = self.shown_now()
@@ -183,7 +183,7 @@ class BybitRest(Venue):
         }
 
 
-def instrument(market: Market) -> dict[str, Any]:
+def instrument(market: Market, halted: bool) -> dict[str, Any]:
     """A row of instruments-info."""
     step = fixed(1, market.lot_digits)
     return {
@@ -191,7 +191,7 @@ def instrument(market: Market) -> dict[str, Any]:
         "baseCoin": market.coin,
         "quoteCoin": market.quote,
         "innovation": "0",
-        "status": "Trading",
+        "status": "Closed" if halted else "Trading",
         "marginTrading": "none",
         "stTag": "0",
         "lotSizeFilter": {

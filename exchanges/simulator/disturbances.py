@@ -12,7 +12,7 @@ from time import monotonic
 
 from .connection import Connection
 from .errors import SimulatorError
-from .faults import ALL, KINDS, Fault
+from .faults import ALL, KINDS, LISTING, Fault
 from .market import Market, Trade
 
 GROWTH = 0.5  # seconds by which a stream that falls behind does so each second
@@ -55,6 +55,14 @@ class Disturbances(ABC):
     def drop_trades(self) -> None:
         """Forget who has subscribed to the trades of a coin that is tradeless now."""
 
+    @abstractmethod
+    def relist(self) -> None:
+        """List what the faults in force leave of the venue's markets."""
+
+    @abstractmethod
+    def withheld(self, market: Market) -> bool:
+        """Whether no data of this market goes out."""
+
     # -- starting and ending ------------------------------------------------------------------------------------
 
     @contextmanager
@@ -70,10 +78,14 @@ class Disturbances(ABC):
             self.cut()
         elif fault.kind == "tradeless":
             self.drop_trades()
+        elif fault.kind in LISTING:
+            self.relist()
         try:
             yield
         finally:
             self._active[fault.kind].remove(running)
+            if fault.kind in LISTING:
+                self.relist()
 
     def strike(self, fault: Fault) -> None:
         """A fault that happens at once."""
@@ -180,6 +192,26 @@ class Disturbances(ABC):
         """REST goes on showing trades, tickers and candles as they are now."""
         return self.inject(Fault("rest-frozen"))
 
+    def halted(self, coin: str = ALL) -> AbstractContextManager[None]:
+        """That coin, or all, is listed as in maintenance and does not trade: BREAK on Binance, Closed on Bybit."""
+        return self.inject(Fault("halted", coin.upper()))
+
+    def unlisted(self, coin: str) -> AbstractContextManager[None]:
+        """That coin is not listed; it is again, or for the first time, when this ends."""
+        return self.inject(Fault("unlisted", coin.upper()))
+
+    def quoted(self, currency: str) -> AbstractContextManager[None]:
+        """Every coin is listed in that quote currency only, at its price in it (KRW: 1,380 times the one in USDT)."""
+        return self.inject(Fault("quoted", currency.upper()))
+
+    def other_coin(self, ticker: str) -> AbstractContextManager[None]:
+        """Another coin has that ticker: the same market symbol, a hundredth of the price."""
+        return self.inject(Fault("other-coin", ticker.upper()))
+
+    def thousands(self, coin: str) -> AbstractContextManager[None]:
+        """That coin is listed as a market of 1000 units: DOGE as 1000DOGE, at a thousand times the price."""
+        return self.inject(Fault("thousands", coin.upper()))
+
     def malformed(self, share: float) -> AbstractContextManager[None]:
         """Between the good trade frames comes this share of bad ones."""
         return self.inject(Fault("malformed", share))
@@ -245,7 +277,7 @@ class Disturbances(ABC):
 
     def publish(self, market: Market, trades: list[Trade]) -> None:
         """Send trades to their subscribers as far as the faults in force let them pass."""
-        if not self.dumb and not self.is_silent(market.coin):
+        if not self.dumb and not self.withheld(market):
             self.send_trades(market, self._disturbed(market, trades))
 
     def _disturbed(self, market: Market, trades: list[Trade]) -> list[Trade]:
@@ -274,7 +306,7 @@ class Disturbances(ABC):
 
         def deliver() -> None:
             self._late.discard(handle)
-            if not self.dumb and not self.is_silent(market.coin):
+            if not self.dumb and not self.withheld(market):
                 self.send_trades(market, [trade])
                 self.flush()
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from .errors import SimulatorError
 
-Argument = Literal["", "status", "code", "seconds", "share", "coin"]
+Argument = Literal["", "status", "code", "seconds", "share", "coin", "currency"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,11 @@ KINDS: dict[str, Kind] = {
     "split": Kind("seconds", True, "every second connection is that much late, the others are up to date"),
     "rest-behind": Kind("seconds", True, "what REST shows is that much older than the stream"),
     "rest-frozen": Kind("", True, "REST goes on showing what it showed when this began"),
+    "halted": Kind("coin", True, "that coin, or all, is listed as in maintenance (BREAK) and does not trade"),
+    "unlisted": Kind("coin", True, "that coin is not listed; it is when this ends"),
+    "quoted": Kind("currency", True, "every coin is listed in that quote currency only, at its price in it"),
+    "other-coin": Kind("coin", True, "another coin has that ticker, at a hundredth of the price"),
+    "thousands": Kind("coin", True, "that coin is listed as a market of 1000 units, like 1000SHIB"),
     "malformed": Kind("share", True, "that share of bad frames between the good ones"),
     "silent": Kind("coin", True, "no data of that coin"),
     "tradeless": Kind(
@@ -47,10 +52,11 @@ KINDS: dict[str, Kind] = {
     "doubled": Kind("share", True, "that share of the trades comes twice"),
     "missing": Kind("share", True, "that share of the trades does not come on the stream"),
 }
+LISTING = ("halted", "unlisted", "quoted", "other-coin", "thousands")  # the kinds that change what is listed
 RETRY_AFTER = 5.0  # seconds that a refusal with 429 or 418 names, as at the venue
 ALL = "ALL"  # in the place of a coin
-_DEFAULTS = {"rest-down": "503", "tradeless": ALL}
-_EXAMPLES = {"status": "451", "code": "1008", "seconds": "2", "share": "0.1", "coin": "DOGE"}
+_DEFAULTS = {"rest-down": "503", "tradeless": ALL, "halted": ALL}
+_EXAMPLES = {"status": "451", "code": "1008", "seconds": "2", "share": "0.1", "coin": "DOGE", "currency": "KRW"}
 
 FaultArgument = float | int | str | None
 
@@ -155,9 +161,9 @@ def _whole(text: str, least: int, most: int, what: str) -> int:
     return int(text)
 
 
-def _coin(text: str) -> str:
-    if not text.isalnum():
-        raise ValueError("a coin must be named by letters and digits")
+def _coin(text: str, what: str = "a coin") -> str:
+    if not (text.isascii() and text.isalnum()):
+        raise ValueError(f"{what} must be named by letters and digits")
     return text.upper()
 
 
@@ -167,4 +173,5 @@ _READERS: dict[str, Callable[[str], FaultArgument]] = {
     "seconds": lambda text: _number(text, 0.0, 3600.0, "seconds"),
     "share": lambda text: _number(text, 0.0, 1.0, "the share"),
     "coin": _coin,
+    "currency": lambda text: _coin(text, "a currency"),
 }

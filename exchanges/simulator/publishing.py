@@ -73,7 +73,7 @@ class Publishing(Sessions):
         for lane in late.lanes:
             for held in lane.due(clock, self.stream_lag(lane.parity)):
                 topic = self.topics.get(held.stream)
-                if topic is None or self.dumb or (topic.market is not None and self.is_silent(topic.market.coin)):
+                if topic is None or self.dumb or (topic.market is not None and self.withheld(topic.market)):
                     continue
                 self.deliver(topic, held.payloads, _of(lane.parity, topic.subscribers))
         if not late.waiting and self.stream_lag(0) == 0:

@@ -139,11 +139,11 @@ class Simulator:
             raise self._no_port(error) from None
         self._runner = runner
         self._port = runner.addresses[0][1]
+        for fault in self._faults:  # before the first trade
+            self.schedule(fault)
         self._heart = asyncio.create_task(self._beat(), name="simulator")
         if self.replay is not None:
             self._player = asyncio.create_task(self.replay.play(), name="simulator replay")
-        for fault in self._faults:
-            self.schedule(fault)
 
     def _no_port(self, error: OSError) -> SimulatorError:
         if error.errno == errno.EADDRINUSE:
@@ -231,7 +231,10 @@ class Simulator:
         """Have this fault ``start`` seconds from now."""
         self._known(fault)
         for venue in self._targets(fault):
-            self._later(fault.start, partial(self._begin, venue, fault))
+            if fault.start > 0:
+                self._later(fault.start, partial(self._begin, venue, fault))
+            else:
+                self._begin(venue, fault)
 
     def _begin(self, venue: AnyVenue, fault: ScheduledFault) -> None:
         running = venue.inject(fault.fault)

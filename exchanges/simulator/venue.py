@@ -11,16 +11,18 @@ from itertools import pairwise
 from time import monotonic, time_ns
 from typing import ClassVar
 
+from .answers import Body
 from .bars import Bar, bar_start
 from .catalog import DEFAULT_COINS, Listing
 from .errors import SimulatorError
+from .faults import LISTING
 from .laws import Laws
+from .listings import Listings
 from .market import Market, Trade
 from .model import Flow
 from .publishing import Publishing
 from .topics import Topic
 
-SHAPES = 8  # of the day before the start, shared by the markets
 CHUNK = 512  # trades of a burst that are made between two writes
 
 
@@ -47,12 +49,9 @@ class Venue(Publishing):
         self.replay_clock = start  # Unix ms: stands still but for a replay; None = real time
         self.grace = 0  # ms that a quiet market's candle stays open past its end
         now = self.now()
-        names = [f"{seed} {name} {item.id}" for item in listings]
-        shapes = [f"{seed} {name} shape {i % SHAPES}" for i in range(len(listings))]
-        markets = (Market(*own, now) for own in zip(listings, names, shapes, strict=True))
-        self.markets: dict[str, Market] = {market.id: market for market in markets}
+        self.listings = Listings(name, seed, listings, now)
         self.tape: Mapping[str, Sequence[Trade]] = self._tapes()
-        self._order = list(self.markets.values())
+        self.listed: Body | None = None  # the answer that lists all markets, until the list changes
         self._flow = Flow(f"{seed} {name} flow", [item.weight for item in listings])
         self._advanced: float | None = None
         self._ticker_due = self._candle_due = 0.0
@@ -62,10 +61,26 @@ class Venue(Publishing):
 
     def _tapes(self) -> dict[str, Sequence[Trade]]:
         tapes: dict[str, Sequence[Trade]] = {}
-        for market in self.markets.values():
+        for market in self.listings:
             tapes.setdefault(market.coin, market.tape)
-            tapes[f"{market.coin}/{market.quote}"] = market.tape
+            tapes.setdefault(f"{market.coin}/{market.quote}", market.tape)
         return tapes
+
+    @property
+    def markets(self) -> dict[str, Market]:
+        """Those listed now, by id."""
+        return self.listings.current
+
+    def relist(self) -> None:
+        self.listings.change([fault for kind in LISTING for fault in self.each(kind)], self.now())
+        self.tape, self.listed = self._tapes(), None
+        for topic in self.topics.values():
+            fresh = self.topic(topic.stream)
+            if fresh is not None and fresh.market is not None:
+                topic.market = fresh.market
+
+    def withheld(self, market: Market) -> bool:
+        return self.is_silent(market.coin) or not self.listings.trades(market)
 
     def now(self) -> int:
         """The venue's time, Unix ms."""
@@ -81,19 +96,11 @@ class Venue(Publishing):
 
     @property
     def trades_made(self) -> int:
-        return sum(market.made for market in self._order)
+        return sum(market.made for market in self.listings)
 
     def market(self, name: str) -> Market:
         """By coin ("BTC", its first quote), pair ("BTC/USDC") or id ("BTCUSDC")."""
-        wanted = name.upper()
-        for market in self._order:
-            if wanted in (market.coin, f"{market.coin}/{market.quote}", market.id):
-                return market
-        raise SimulatorError(f"{self.name} does not list {name!r}; listed are {self._listed()}")
-
-    def _listed(self) -> str:
-        names = list(dict.fromkeys(market.coin for market in self._order))
-        return ", ".join(names[:25]) + (f" and {len(names) - 25} more" if len(names) > 25 else "")
+        return self.listings.find(name, self.name)
 
     # -- trades made by a test ----------------------------------------------------------------------------------
 
@@ -113,6 +120,8 @@ class Venue(Publishing):
         more than some thousands use ``burst``: readers too slow for the venue's patience are dropped here.
         """
         market = self.market(coin)
+        if self.listings.is_halted(market):
+            raise SimulatorError(f"{market.id} is halted: no trades are made on it")
         first = market.next_id
         rows = []
         for trade_id in range(first, first + (1 if count is None else count)) if ids is None else ids:
@@ -142,7 +151,8 @@ class Venue(Publishing):
         Waits for slow readers, so that memory stays bounded; returns when all is written. ``malformed`` is the
         share of bad frames sent in addition.
         """
-        names = [market.coin for market in self._order[: len(DEFAULT_COINS)]] if coins is None else list(coins)
+        first = list(self.markets.values())[: len(DEFAULT_COINS)]
+        names = [market.coin for market in first] if coins is None else list(coins)
         markets = [self.market(name) for name in dict.fromkeys(names)]
         turn = counted()
         with self.malformed(malformed) if malformed else nullcontext():
@@ -188,13 +198,15 @@ class Venue(Publishing):
 
     def _make_trades(self, clock: float, now: int) -> None:
         if self._advanced is None:  # everyone's first price
-            orders = [(i, 1) for i, market in enumerate(self._order) if market.coin in DEFAULT_COINS]
+            places = enumerate(self.listings.places)
+            orders = [(i, 1) for i, market in places if market is not None and market.coin in DEFAULT_COINS]
         else:
             orders = self._flow.orders(self.rate * min(1.0, clock - self._advanced))
         for index, number in orders:
-            market = self._order[index]
-            self._news(market)
-            self.publish(market, market.make(number, now))
+            market = self.listings.places[index]
+            if market is not None and self.listings.trades(market):
+                self._news(market)
+                self.publish(market, market.make(number, now))
 
     def _news(self, market: Market) -> None:
         self._ticker_news.add(market)
@@ -212,7 +224,7 @@ class Venue(Publishing):
                 continue
             until = now if only is not None else max(now - self.grace, min(now, market.last_time))
             while until >= topic.end:
-                if not self.dumb and not self.is_silent(market.coin):
+                if not self.dumb and not self.withheld(market):
                     self.send_candle(topic, market, market.candle(topic.start, topic.interval, topic.end - 1), True)
                 topic.start = topic.end
 
@@ -223,8 +235,8 @@ class Venue(Publishing):
             return
         for topic in self.topics_of("ticker"):
             if topic.market is None:
-                self.send_all_tickers(topic, [market for market in news if not self.is_silent(market.coin)], now)
-            elif topic.market in news and not self.is_silent(topic.market.coin):
+                self.send_all_tickers(topic, [market for market in news if not self.withheld(market)], now)
+            elif topic.market in news and not self.withheld(topic.market):
                 self.send_ticker(topic, topic.market, now)
 
     def send_all_tickers(self, topic: Topic, markets: list[Market], now: int) -> None:
@@ -236,7 +248,7 @@ class Venue(Publishing):
         if self.dumb:
             return
         for topic in self.topics_of("candles"):
-            if topic.market in news and not self.is_silent(topic.market.coin):
+            if topic.market in news and not self.withheld(topic.market):
                 self.send_candle(topic, topic.market, topic.market.candle(topic.start, topic.interval, now), False)
 
     def topics_of(self, kind: str) -> list[Topic]:
