@@ -55,6 +55,7 @@ GOALS = (
     Goal("fast", "cryptofeed", 2.2),
     Goal("fast", "unicorn-picows", 1.6),
     Goal("fast", "floor-picows", 0.45),
+    Goal("fast", "floor-same-job", 0.8),
 )
 DELAY_GOALS = (
     DelayGoal("feed", "cryptofeed", 1.0, 10_000),

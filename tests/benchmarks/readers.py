@@ -49,5 +49,6 @@ READERS: Mapping[str, Reader] = {
         ),
         Reader("floor-aiohttp", "floor: aiohttp + orjson + dataclass", "floor_aiohttp"),
         Reader("floor-picows", "floor: picows + msgspec", "floor_picows"),
+        Reader("floor-same-job", "floor: the same job over picows + msgspec", "floor_same_job"),
     )
 }
