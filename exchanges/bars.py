@@ -70,7 +70,8 @@ class Bars:
                     kept.interrupted()
                 else:
                     kind = CandleTracker if native else CandleBuilder
-                    kept = self._kept[symbol, timeframe] = kind(coin, timeframe, self._name, scales.get(symbol, 1.0))
+                    scale = scales.get(symbol, 1.0)
+                    kept = self._kept[symbol, timeframe] = kind(coin, timeframe, self._name, scale, symbol)
                 if (coin, timeframe) in closed:
                     kept.go_on_after(closed[coin, timeframe])
         return connection

@@ -34,7 +34,7 @@ class _BinanceTrade(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
 
     def event(self, scene: Scene, received_at: int) -> TradeEvent | None:
         try:
-            coin = scene.coins[self.s]
+            coin, market = scene.markets[self.s]
         except KeyError:
             return None
         number, maker, timestamp = self.t, self.m, self.T
@@ -55,6 +55,7 @@ class _BinanceTrade(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
         trade.trade_id = f"{number}"
         trade.received_at = received_at
         trade.backfilled = False
+        trade.market = market
         return trade
 
 
@@ -84,15 +85,15 @@ class _BinanceTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False)
     n: Any = None
 
     def event(self, scene: Scene, received_at: int) -> Ticker | None:
-        coin = scene.coins.get(self.s)
         # a change of "0.000" is rounded: ccxt works it out from the open
-        if coin is None or not self.P or not 0.0 < self.o < inf:
+        if self.s not in scene.markets or not self.P or not 0.0 < self.o < inf:
             return None
+        coin, market = scene.markets[self.s]
         row = {
             "last": self.c, "timestamp": self.C, "quoteVolume": self.q, "percentage": self.P,
             "bid": self.b, "bidVolume": self.B, "ask": self.a, "askVolume": self.A,
         }  # fmt: skip
-        return whole(normalize.ticker(row, coin, scene.exchange, received_at))
+        return whole(normalize.ticker(row, coin, scene.exchange, received_at, market=market))
 
 
 class _BinanceBook(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
@@ -104,11 +105,11 @@ class _BinanceBook(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     A: float
 
     def event(self, scene: Scene, received_at: int) -> Quote | None:
-        coin = scene.coins.get(self.s)
-        if coin is None:
+        if self.s not in scene.markets:
             return None
+        coin, market = scene.markets[self.s]
         row = {"bid": self.b, "bidVolume": self.B, "ask": self.a, "askVolume": self.A}
-        return normalize.quote(row, coin, scene.exchange, received_at)
+        return normalize.quote(row, coin, scene.exchange, received_at, market=market)
 
 
 class _BinanceBar(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):

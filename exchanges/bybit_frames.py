@@ -39,9 +39,9 @@ class _BybitTrades(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
 
     def events(self, scene: Scene, received_at: int) -> Sequence[TradeEvent]:
         channel, _, market_id = self.topic.partition(".")
-        coin = scene.coins.get(market_id)
-        if coin is None or channel != "publicTrade":
+        if channel != "publicTrade" or market_id not in scene.markets:
             return ()
+        coin, market = scene.markets[market_id]
         trades, exchange = [], scene.exchange
         for row in self.data:
             sold, timestamp, trade_id = _SOLD.get(row.S), row.T, row.i
@@ -52,7 +52,9 @@ class _BybitTrades(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
                 or (timestamp > scene.latest and scene.ahead(timestamp, received_at))
             ):
                 return ()
-            trades.append(TradeEvent(coin, row.p, row.v, sold, timestamp, exchange, trade_id, received_at))
+            trades.append(
+                TradeEvent(coin, row.p, row.v, sold, timestamp, exchange, trade_id, received_at, False, market)
+            )
         return trades
 
 
@@ -78,8 +80,8 @@ class _BybitTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
 
     def event(self, scene: Scene, received_at: int) -> Ticker | None:
         day = self.data
-        coin = scene.coins.get(day.symbol)
-        if coin is None or self.type != "snapshot" or self.topic != f"tickers.{day.symbol}":
+        known = scene.markets.get(day.symbol)
+        if known is None or self.type != "snapshot" or self.topic != f"tickers.{day.symbol}":
             return None
         percent = float(f"{day.price24hPcnt}e2")
         # a change of zero may be rounded: ccxt works it out from the open
@@ -88,7 +90,8 @@ class _BybitTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
         row = {
             "last": day.lastPrice, "timestamp": self.ts, "quoteVolume": day.turnover24h, "percentage": percent,
         }  # fmt: skip
-        return whole(normalize.ticker(row, coin, scene.exchange, received_at))
+        coin, market = known
+        return whole(normalize.ticker(row, coin, scene.exchange, received_at, market=market))
 
 
 class _BybitBar(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):

@@ -121,10 +121,11 @@ class CandleTracker(_Holes):
     each loss with ``interrupted``.
     """
 
-    def __init__(self, coin: str, timeframe: str, exchange: str = "", scale: float = 1.0) -> None:
+    def __init__(self, coin: str, timeframe: str, exchange: str = "", scale: float = 1.0, market: str = "") -> None:
         super().__init__()
         timeframe_ms(timeframe)  # an unknown one fails here, not at the first row
-        self.coin, self.timeframe, self.exchange, self._scale = coin, timeframe, exchange, scale
+        self.coin, self.timeframe, self.exchange, self.market = coin, timeframe, exchange, market
+        self._scale = scale
         self.late = 0
         self.bad = 0
         self._open: Candle | None = None  # the newest bar, while nothing has closed it
@@ -199,7 +200,9 @@ class CandleTracker(_Holes):
         return self._found(rows, lambda row: self._read(row, received_at, True))
 
     def _read(self, row: Any, received_at: int, closed: bool) -> Candle | None:
-        return normalize.candle(row, self.coin, self.timeframe, self.exchange, received_at, closed, self._scale)
+        return normalize.candle(
+            row, self.coin, self.timeframe, self.exchange, received_at, closed, self._scale, self.market
+        )
 
 
 class CandleBuilder(_Holes):
@@ -212,10 +215,11 @@ class CandleBuilder(_Holes):
     ``late``.
     """
 
-    def __init__(self, coin: str, timeframe: str, exchange: str = "", scale: float = 1.0) -> None:
+    def __init__(self, coin: str, timeframe: str, exchange: str = "", scale: float = 1.0, market: str = "") -> None:
         super().__init__()
         timeframe_ms(timeframe)
-        self.coin, self.timeframe, self.exchange, self._scale = coin, timeframe, exchange, scale
+        self.coin, self.timeframe, self.exchange, self.market = coin, timeframe, exchange, market
+        self._scale = scale
         self.late = 0
         self._open: Candle | None = None
         self._ends = 0  # when the open bar does
@@ -267,7 +271,9 @@ class CandleBuilder(_Holes):
         """As :meth:`CandleTracker.fill`."""
 
         def read(row: Any) -> Candle | None:
-            return normalize.candle(row, self.coin, self.timeframe, self.exchange, received_at, True, self._scale)
+            return normalize.candle(
+                row, self.coin, self.timeframe, self.exchange, received_at, True, self._scale, self.market
+            )
 
         return self._found(rows, read)
 
@@ -296,5 +302,6 @@ class CandleBuilder(_Holes):
 
     def _bar(self, opened: int, price: float, volume: float, received_at: int, closed: bool = False) -> Candle:
         return Candle(
-            self.coin, self.timeframe, opened, price, price, price, price, volume, closed, self.exchange, received_at
-        )
+            self.coin, self.timeframe, opened, price, price, price, price, volume, closed,
+            self.exchange, received_at, self.market,
+        )  # fmt: skip

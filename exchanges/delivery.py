@@ -48,7 +48,8 @@ class Delivery:
         self._symbols: dict[str, str] = {}
         self._scales: dict[str, float] = {}
         self._volume_scales: dict[str, float] = {}
-        self._taken: dict[str, str] = {}  # the venue's id of each market whose hottest frames are read without ccxt
+        # the venue's id -> coin and symbol of each market whose hottest frames are read without ccxt
+        self._taken: dict[str, tuple[str, str]] = {}
         self._reader = TradeReader(profile)
         self._past: list[TradeEvent] = []  # of the frame that is being read
         self._turned: list[TradeEvent] = []  # the same, to be delivered from the last to the first
@@ -77,7 +78,8 @@ class Delivery:
         arriving = {**_arriving(coins, profile.quote_arrives_as, exchange.markets), **coins}
         self._coins = {**arriving, **self._coins, **coins}
         self._symbols |= {coin: symbol for symbol, coin in coins.items()}
-        self._taken |= unambiguous(exchange.markets_by_id, arriving)
+        taken = unambiguous(exchange.markets_by_id, arriving)
+        self._taken |= {market_id: (coin, self._symbols[coin]) for market_id, coin in taken.items()}
         if profile.replays_last:
             self._untraded |= coins.keys()
         for symbol in arriving:
@@ -161,7 +163,7 @@ class Delivery:
         if profile.no_trade is not None and type(row) is dict and profile.no_trade(row.get("info")):
             return
         coin = self._coins[symbol]
-        trade = self._reader.read(row, coin, reading.received_at, self._scales[symbol])
+        trade = self._reader.read(row, coin, reading.received_at, self._scales[symbol], self._symbols[coin])
         if trade is None or (profile.trade_market and not self._says(row["info"], symbol)):
             self._bad_row("trade", row)
             return
@@ -214,10 +216,11 @@ class Delivery:
     def _on_ticker(self, symbol: str, row: Any) -> None:
         self._reading.delivered += 1
         coin, name, received_at = self._coins[symbol], self._profile.name, self._reading.received_at
-        ticker = normalize.ticker(row, coin, name, received_at, volume_scale=self._volume_scales[symbol])
+        market, volume_scale = self._symbols[coin], self._volume_scales[symbol]
+        ticker = normalize.ticker(row, coin, name, received_at, volume_scale=volume_scale, market=market)
         quote = None
         if ticker is None or self.quotes_in_tickers:
-            quote = normalize.quote(row, coin, name, received_at, self._scales[symbol])
+            quote = normalize.quote(row, coin, name, received_at, self._scales[symbol], market)
         if ticker is None and quote is None:
             self._bad_row("ticker", row)
         if ticker is not None and self.tickers_wanted:
@@ -232,8 +235,8 @@ class Delivery:
 
     def _on_quote(self, symbol: str, row: Any) -> None:
         self._reading.delivered += 1
-        coin, scale = self._coins[symbol], self._scales[symbol]
-        quote = normalize.quote(row, coin, self._profile.name, self._reading.received_at, scale)
+        coin, scale, received_at = self._coins[symbol], self._scales[symbol], self._reading.received_at
+        quote = normalize.quote(row, coin, self._profile.name, received_at, scale, self._symbols[coin])
         if quote is None:
             self._bad_row("quote", row)
         else:

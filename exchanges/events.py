@@ -1,8 +1,9 @@
 """What both packages speak: one venue's data in unified types, and the listener that receives it.
 
 Prices are in the quote currency, quantities in the base currency, ``timestamp`` is the venue's time in Unix ms and
-``received_at`` the local Unix time in ns at which the frame was read. Events are plain and mutable: nobody keeps one
-after handing it over.
+``received_at`` the local Unix time in ns at which the frame was read. ``market`` is ccxt's symbol of the market that an
+event is of: BTC/USDT on spot, BTC/USDT:USDT a perpetual swap. Events are plain and mutable: nobody keeps one after
+handing it over.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class TradeEvent:
     trade_id: str = ""
     received_at: int = 0
     backfilled: bool = False
+    market: str = ""
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class Candle:
     closed: bool
     exchange: str = ""
     received_at: int = 0
+    market: str = ""
 
 
 def copied(bar: Candle, closed: bool | None = None, received_at: int | None = None) -> Candle:
@@ -61,7 +64,7 @@ def copied(bar: Candle, closed: bool | None = None, received_at: int | None = No
     return Candle(
         bar.coin, bar.timeframe, bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume,
         bar.closed if closed is None else closed,
-        bar.exchange, bar.received_at if received_at is None else received_at,
+        bar.exchange, bar.received_at if received_at is None else received_at, bar.market,
     )  # fmt: skip
 
 
@@ -81,6 +84,7 @@ class Quote:
     timestamp: int
     exchange: str = ""
     received_at: int = 0
+    market: str = ""
 
 
 @dataclass(slots=True)
@@ -102,6 +106,7 @@ class Ticker:
     ask_size: float | None = None
     exchange: str = ""
     received_at: int = 0
+    market: str = ""
 
 
 class Listener(Protocol):

@@ -31,15 +31,15 @@ Event = TradeEvent | Ticker | Quote | Candle
 class Scene:
     """Where the frames of one connection are read.
 
-    ``coins`` maps the venue's market ids to coins, ``timeframes`` its names of the wanted ones to ours. ``latest`` is
-    the Unix ms up to which nothing is from the future: as of an earlier frame, for dividing the time of each costs more
-    than the rest of a trade's checks.
+    ``markets`` maps the venue's market ids to coin and market symbol, ``timeframes`` its names of the wanted ones to
+    ours. ``latest`` is the Unix ms up to which nothing is from the future: as of an earlier frame, for dividing the
+    time of each costs more than the rest of a trade's checks.
     """
 
-    __slots__ = ("coins", "exchange", "latest", "timeframes")
+    __slots__ = ("exchange", "latest", "markets", "timeframes")
 
-    def __init__(self, coins: Mapping[str, str], timeframes: Mapping[str, str], exchange: str) -> None:
-        self.coins = coins
+    def __init__(self, markets: Mapping[str, tuple[str, str]], timeframes: Mapping[str, str], exchange: str) -> None:
+        self.markets = markets
         self.timeframes = timeframes
         self.exchange = exchange
         self.latest = 0
@@ -51,10 +51,11 @@ class Scene:
 
     def bar(self, market_id: str, interval: str, row: Sequence[Any], closed: Any, received_at: int) -> Candle | None:
         """The bar of a row as ccxt has it, and with the venue's word on whether it is closed."""
-        coin, timeframe = self.coins.get(market_id), self.timeframes.get(interval)
-        if coin is None or timeframe is None or type(row[0]) is not int or type(closed) is not bool:
+        timeframe = self.timeframes.get(interval)
+        if market_id not in self.markets or timeframe is None or type(row[0]) is not int or type(closed) is not bool:
             return None
-        return normalize.candle(row, coin, timeframe, self.exchange, received_at, closed)
+        coin, market = self.markets[market_id]
+        return normalize.candle(row, coin, timeframe, self.exchange, received_at, closed, market=market)
 
 
 class Reading(Protocol):
@@ -126,7 +127,7 @@ class Goal:
 
 def taker(
     table: Table,
-    coins: Mapping[str, str],
+    markets: Mapping[str, tuple[str, str]],
     timeframes: Mapping[str, str],
     exchange: str,
     reading: Reading,
@@ -134,11 +135,11 @@ def taker(
     stand: Callable[[str, Callable[[], Any]], None],
     blame: Blame,
 ) -> Take:
-    """One connection's hot path. ``coins`` and ``timeframes``: see :class:`Scene`.
+    """One connection's hot path. ``markets`` and ``timeframes``: see :class:`Scene`.
 
     ``stand`` is told a ticker's coin and how to get its ``ticker_info``.
     """
-    scene = Scene(coins, timeframes, exchange)
+    scene = Scene(markets, timeframes, exchange)
     at = table.at
     rows = {
         start: _either([_reader(kind, table, scene, reading, goals[kind.makes], stand, blame) for kind in kinds])

@@ -8,6 +8,7 @@ result.
 
 ``received_at`` is the local Unix time in ns at which the frame was read, 0 when unknown; it bounds how far in the
 future a row may claim to be. ``scale`` turns the venue's sizes into base units (the contract size of a swap market).
+``market`` is the symbol that the event is to have.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _ROUNDED_ID = re.compile(r"\d(\.\d+)?e\+\d+\Z")
 _SIDES = {"sell": True, "buy": False}
 
 
-def trade(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1.0) -> TradeEvent | None:
+def trade(
+    row: Any, coin: str, exchange: str, received_at: int, scale: float = 1.0, market: str = ""
+) -> TradeEvent | None:
     """The trade in a ccxt trade row, or None.
 
     A row whose side is missing or unknown is no trade here: ``is_buyer_maker`` must be one of two things, and a guess
@@ -46,12 +49,13 @@ def trade(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1
             trade_id = row["id"]
             is_buyer_maker = _SIDES[row["side"]]
         except (KeyError, TypeError):  # TypeError: a side that can't be hashed
-            return _any_trade(row, coin, exchange, received_at, scale)
+            return _any_trade(row, coin, exchange, received_at, scale, market)
         if type(price) is float and type(amount) is float and type(timestamp) is int and type(trade_id) is str:
-            sound = _sound(coin, price, amount * scale, is_buyer_maker, timestamp, exchange, trade_id, received_at)
+            quantity = amount * scale
+            sound = _sound(coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id, received_at, market)
             if sound is not None:
                 return sound
-    return _any_trade(row, coin, exchange, received_at, scale)
+    return _any_trade(row, coin, exchange, received_at, scale, market)
 
 
 def _sound(
@@ -63,6 +67,7 @@ def _sound(
     exchange: str,
     trade_id: str,
     received_at: int,
+    market: str,
 ) -> TradeEvent | None:
     """The trade of values that have their types already, or None where one of them is out of the ordinary.
 
@@ -74,12 +79,20 @@ def _sound(
         and EARLIEST <= timestamp <= received_at // 1_000_000 + AHEAD
         and "e+" not in trade_id
     ):
-        return TradeEvent(coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id, received_at)
+        return TradeEvent(
+            coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id, received_at, False, market
+        )
     return None
 
 
 def ticker(
-    row: Any, coin: str, exchange: str, received_at: int, scale: float = 1.0, volume_scale: float = 1.0
+    row: Any,
+    coin: str,
+    exchange: str,
+    received_at: int,
+    scale: float = 1.0,
+    volume_scale: float = 1.0,
+    market: str = "",
 ) -> Ticker | None:
     """The ticker in a ccxt ticker row, or None without a last price (some venues' rows carry bid and ask only).
 
@@ -116,10 +129,11 @@ def ticker(
         _size(get("askVolume"), scale),
         exchange,
         received_at,
+        market,
     )
 
 
-def quote(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1.0) -> Quote | None:
+def quote(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1.0, market: str = "") -> Quote | None:
     """The best bid and ask in a ccxt ticker or bid/ask row, or None unless both are there and not crossed.
 
     A size that the venue does not send is 0.0, a timestamp that it does not send 0 (Binance's book ticker has none); a
@@ -136,11 +150,18 @@ def quote(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1
     timestamp = _time(get("timestamp"), received_at, missing=0)
     if bid_size is None or ask_size is None or timestamp is None:
         return None
-    return Quote(coin, bid, bid_size, ask, ask_size, timestamp, exchange, received_at)
+    return Quote(coin, bid, bid_size, ask, ask_size, timestamp, exchange, received_at, market)
 
 
 def candle(
-    row: Any, coin: str, timeframe: str, exchange: str, received_at: int, closed: bool, scale: float = 1.0
+    row: Any,
+    coin: str,
+    timeframe: str,
+    exchange: str,
+    received_at: int,
+    closed: bool,
+    scale: float = 1.0,
+    market: str = "",
 ) -> Candle | None:
     """The bar in a ccxt OHLCV row ``[open time, open, high, low, close, volume]``, or None.
 
@@ -155,7 +176,7 @@ def candle(
         return None
     if not (low <= opened <= high and low <= last <= high):
         return None
-    return Candle(coin, timeframe, timestamp, opened, high, low, last, volume, closed, exchange, received_at)
+    return Candle(coin, timeframe, timestamp, opened, high, low, last, volume, closed, exchange, received_at, market)
 
 
 def milliseconds(value: Any) -> int | None:
@@ -183,7 +204,7 @@ def milliseconds(value: Any) -> int | None:
     return None
 
 
-def _any_trade(row: Any, coin: str, exchange: str, received_at: int, scale: float) -> TradeEvent | None:
+def _any_trade(row: Any, coin: str, exchange: str, received_at: int, scale: float, market: str) -> TradeEvent | None:
     """:func:`trade` for a row of any shape."""
     if not isinstance(row, dict):
         return None
@@ -196,7 +217,8 @@ def _any_trade(row: Any, coin: str, exchange: str, received_at: int, scale: floa
     quantity = amount * scale
     if is_buyer_maker is None or timestamp is None or timestamp < EARLIEST or not 0.0 < quantity < ABSURD:
         return None
-    return TradeEvent(coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id(get("id")), received_at)
+    name = trade_id(get("id"))
+    return TradeEvent(coin, price, quantity, is_buyer_maker, timestamp, exchange, name, received_at, False, market)
 
 
 def _number(value: Any) -> float | None:

@@ -21,9 +21,9 @@ class TradeReader:
         self._raw = bool(profile.trade_id or profile.trade_time)
         self._twins: dict[str, tuple[int, dict[str, int]]] = {}  # coin -> its newest ms, and how often each came in it
 
-    def read(self, row: Any, coin: str, received_at: int, scale: float = 1.0) -> TradeEvent | None:
+    def read(self, row: Any, coin: str, received_at: int, scale: float = 1.0, market: str = "") -> TradeEvent | None:
         """As :func:`exchanges.normalize.trade`."""
-        trade = normalize.trade(row, coin, self._profile.name, received_at, scale)
+        trade = normalize.trade(row, coin, self._profile.name, received_at, scale, market)
         if trade is None:
             return None
         if self._raw:

@@ -15,7 +15,8 @@ class PriceTick:
     """A coin's latest price.
 
     ``price`` in quote currency, ``timestamp`` the venue's time in Unix ms, ``volume_24h`` the 24 h turnover in quote
-    currency, ``change_24h`` in percent; ``received_at`` the local Unix time in ns at which the frame was read.
+    currency, ``change_24h`` in percent; ``received_at`` the local Unix time in ns at which the frame was read,
+    ``market`` ccxt's symbol of the market: BTC/USDT on spot, BTC/USDT:USDT a perpetual swap.
     """
 
     coin: str
@@ -25,6 +26,7 @@ class PriceTick:
     change_24h: float
     exchange: str = ""
     received_at: int = 0
+    market: str = ""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from feed.events import PriceTick
 IMPLAUSIBLE = 60_000  # ms by which a stamp is further ahead of its arrival than the next one's: it was wrong
 
 _new = object.__new__
-_Raw = tuple[float, int, str, int]  # a trade's price, timestamp, exchange, received_at
+_Raw = tuple[float, int, str, int, str]  # a trade's price, timestamp, exchange, received_at, market
 
 
 class Price:
@@ -43,7 +43,7 @@ class Price:
 
     def note(self, trade: TradeEvent, now: float) -> None:
         """A trade that nobody wants as a tick."""
-        self._last = trade.price, trade.timestamp, trade.exchange, trade.received_at
+        self._last = trade.price, trade.timestamp, trade.exchange, trade.received_at, trade.market
         self.priced_at = now
 
     def on_trade(self, trade: TradeEvent, now: float) -> PriceTick:
@@ -59,6 +59,7 @@ class Price:
         tick.change_24h = change
         tick.exchange = trade.exchange
         tick.received_at = trade.received_at
+        tick.market = trade.market
         self._last = tick
         self.priced_at = now
         return tick
@@ -75,12 +76,13 @@ class Price:
         if ticker.timestamp:
             if timed and last is not None and not _newer(ticker, last):
                 return None
-            tick = self._tick(ticker.last, ticker.timestamp, ticker.exchange, ticker.received_at)
+            tick = self._tick(ticker.last, ticker.timestamp, ticker.exchange, ticker.received_at, ticker.market)
         else:
             if timed or not ticker.received_at:
                 return None
             read_at = ticker.received_at // 1_000_000
-            tick = self._timeless = self._tick(ticker.last, read_at, ticker.exchange, ticker.received_at)
+            tick = self._tick(ticker.last, read_at, ticker.exchange, ticker.received_at, ticker.market)
+            self._timeless = tick
         self._last = tick
         self.priced_at = now
         return tick
@@ -96,11 +98,11 @@ class Price:
         change = change if ticker.change_24h is None else ticker.change_24h
         self._day = (ticker.exchange, volume, change)
 
-    def _tick(self, price: float, timestamp: int, exchange: str, received_at: int) -> PriceTick:
+    def _tick(self, price: float, timestamp: int, exchange: str, received_at: int, market: str) -> PriceTick:
         source, volume, change = self._day
         if source != exchange:
             volume = change = nan
-        return PriceTick(self._coin, price, timestamp, volume, change, exchange, received_at)
+        return PriceTick(self._coin, price, timestamp, volume, change, exchange, received_at, market)
 
 
 class Prices(dict[str, Price]):

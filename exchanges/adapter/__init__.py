@@ -114,7 +114,12 @@ class Venue:
             rows = {symbol: {**row, "percentage": row["info"].get(field)} for symbol, row in rows.items()}
         tickers = (
             normalize.ticker(
-                rows.get(symbol), coin, self.name, now, volume_scale=volume_scale(self.profile, listed[symbol])
+                rows.get(symbol),
+                coin,
+                self.name,
+                now,
+                volume_scale=volume_scale(self.profile, listed[symbol]),
+                market=symbol,
             )
             for coin, symbol in markets.items()
         )
@@ -138,7 +143,7 @@ class Venue:
         now = time.time_ns()
         scale = contract_size(self._api.markets[symbol])
         reader = TradeReader(profile)
-        read = [reader.read(row, coin, now, scale) for row in rows]
+        read = [reader.read(row, coin, now, scale, symbol) for row in rows]
         return sorted((trade for trade in read if trade is not None), key=_place)
 
     def stream(self, wanted: Subscription, listener: Listener, bars: Bars, on_going_down: Callable[[], None]) -> Stream:
@@ -194,7 +199,7 @@ class Venue:
             rows = await past.newest(page, limit, most, api.parse_timeframe(timeframe) * 1000)
         now = time.time_ns()
         scale = contract_size(api.markets[symbol]) if self.profile.candles_in_contracts else 1.0
-        read = (normalize.candle(row, coin, timeframe, self.name, now, True, scale) for row in rows)
+        read = (normalize.candle(row, coin, timeframe, self.name, now, True, scale, symbol) for row in rows)
         return [candle for candle in read if candle is not None]
 
     @contextlib.asynccontextmanager

@@ -68,11 +68,11 @@ def fastest(call: Callable[[str], Any], runs: Iterator[Sequence[str]]) -> float:
 def nowhere(profile: Profile) -> Take:
     """The hot path with nobody behind it."""
     assert profile.hotpath is not None
-    coins = {f"{coin}USDT": coin for coin in DEFAULT_COINS}
+    markets = {f"{coin}USDT": (coin, f"{coin}/USDT") for coin in DEFAULT_COINS}
     reading = Reading()
     reading.received_at = time.time_ns()
     goals = {kind.makes: Goal(lambda *event: None, set()) for kinds in profile.hotpath.kinds.values() for kind in kinds}
-    return taker(profile.hotpath, coins, {}, profile.name, reading, goals, lambda *ticker: None, lambda *error: None)
+    return taker(profile.hotpath, markets, {}, profile.name, reading, goals, lambda *ticker: None, lambda *error: None)
 
 
 async def measure(venue: str, runs: int) -> None:

@@ -108,6 +108,7 @@ async def test_json_has_every_kind_of_event(settings: str) -> None:
     assert all({"exchange", "at"} <= set(event["details"]) for event in seen if event["type"] == "status")
     trade = next(event for event in seen if event["type"] == "trade")
     assert {"price", "quantity", "is_buyer_maker", "timestamp", "trade_id", "received_at"} <= set(trade)
+    assert {event["market"] for event in seen if event["type"] != "status"} == {"BTC/USDT", "ETH/USDT"}
 
 
 async def test_json_ends_after_seconds_with_the_end_of_the_feed(settings: str) -> None:

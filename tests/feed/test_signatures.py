@@ -36,11 +36,12 @@ CALLS = {
     "remove_coins": "coins",
 }
 EVENTS = {
-    "PriceTick": "coin, price, timestamp, volume_24h, change_24h, exchange='', received_at=0",
+    "PriceTick": "coin, price, timestamp, volume_24h, change_24h, exchange='', received_at=0, market=''",
     "TradeEvent": "coin, price, quantity, is_buyer_maker, timestamp, exchange='', trade_id='', received_at=0, "
-    "backfilled=False",
-    "Candle": "coin, timeframe, timestamp, open, high, low, close, volume, closed, exchange='', received_at=0",
-    "Quote": "coin, bid, bid_size, ask, ask_size, timestamp, exchange='', received_at=0",
+    "backfilled=False, market=''",
+    "Candle": "coin, timeframe, timestamp, open, high, low, close, volume, closed, exchange='', received_at=0, "
+    "market=''",
+    "Quote": "coin, bid, bid_size, ask, ask_size, timestamp, exchange='', received_at=0, market=''",
     "CoinConfig": "symbol, tier=3, name='', markets=<factory>",
     "FeedStatus": "connected, exchange, state, last_message_time, reconnect_count, failover_count, "
     "messages_received, errors",

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from time import time_ns
+from typing import Any
 
 from exchanges import Access, open_exchange
 from exchanges.adapter import Venue
@@ -88,6 +89,12 @@ class Contract:
         self.got = Recorder(feed)
         self.market = Market(wire)
 
+    def symbol(self, coin: str) -> str:
+        """The market of the coin."""
+        carrier = self.feed._carrier(coin)
+        assert carrier is not None
+        return carrier.venue.market(coin)
+
     def native(self) -> bool:
         return "candles" not in self.wire.script.LACKS
 
@@ -109,6 +116,9 @@ class Contract:
         assert told == due
         for coin in COINS:
             assert {tick.price for tick in self.got.prices if tick.coin == coin} <= self.market.prices(coin)
+        events: list[Any] = [*self.got.trades, *self.got.prices, *self.got.candles]
+        told_of = {(each.coin, each.market) for each in events}
+        assert told_of <= {(coin, self.symbol(coin)) for coin in COINS}
         assert self.wire.violations == []
 
     async def arrived(self) -> None:

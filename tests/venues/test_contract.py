@@ -156,7 +156,7 @@ async def test_each_bar_is_closed_once(name: str) -> None:
             bar, price = whole[coin], PRICES[coin] + 100
             assert (bar.open, bar.high, bar.low, bar.close) == (price, price + 9, price - 9, price + 3)
             assert bar.volume == pytest.approx(4.0)
-            assert (bar.timeframe, bar.exchange) == ("1m", venue_name(name))
+            assert (bar.timeframe, bar.exchange, bar.market) == ("1m", venue_name(name), it.symbol(coin))
         assert it.wire.violations == []
         assert it.feed.status.bad_frames == 0
 
@@ -266,6 +266,7 @@ async def test_trades_over_rest_are_those_of_the_stream(name: str) -> None:
             await session.load()
             for coin in COINS:
                 told = await session.fetch_trades(coin, session.market(coin))
+                assert {trade.market for trade in told} == {session.market(coin)}
                 assert [values(trade) for trade in told] == [
                     made(name, deal, by_rest=True) for deal in wire.history[coin]
                 ]

@@ -63,7 +63,8 @@ async def test_quotes_come_once_and_have_their_sizes_in_base_units(name: str) ->
                 await wire.say("quotes", coin, wire.script.quote(days[coin], 1.5, 2.5))  # type: ignore[attr-defined] # of swaps only
             await until(lambda: len(quotes) >= len(COINS))
             assert [replace(quote, received_at=0) for quote in quotes] == [
-                Quote(coin, day.bid, 1.5, day.ask, 2.5, now, venue_name(name)) for coin, day in days.items()
+                Quote(coin, day.bid, 1.5, day.ask, 2.5, now, venue_name(name), market=f"{coin}/USDT:USDT")
+                for coin, day in days.items()
             ]
             await connecting
             assert wire.violations == []
