@@ -13,6 +13,7 @@ from feed.desk import Desk
 from feed.errors import FeedError, StaleDataError
 from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
 from feed.journal import Journal
+from feed.prices import Price
 from feed.settings import Staleness
 from feed.supervisor import Supervisor
 from feed.wanted import Wanted
@@ -21,6 +22,7 @@ _HEALTH: Mapping[FeedState, str] = {
     FeedState.IDLE: "failed",
     FeedState.CONNECTING: "degraded",
     FeedState.LIVE: "healthy",
+    FeedState.LAGGING: "degraded",
     FeedState.STALE: "degraded",
     FeedState.RECONNECTING: "degraded",
     FeedState.CLOSED: "failed",
@@ -63,26 +65,42 @@ class Asking:
     def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
         """The coin's latest tick, if a bot may act on it now; raises StaleDataError otherwise.
 
-        ``max_age`` in seconds since the tick was received, by default the settings' ``coin_stale_after``. By default
-        the whole feed must not be stale either. Raises SettingsError when ``coin`` is no string, or ``max_age`` no
-        number above 0.
+        ``max_age`` in seconds since the price was made at the venue, by default the settings' ``coin_stale_after``: the
+        time since it was received and what its connection lags together. By default the whole feed must not be stale
+        either. Raises SettingsError when ``coin`` is no string, or ``max_age`` no number above 0.
         """
         coin = symbol(coin)
         limit = seconds("max_age", max_age, "coin_stale_after") or self._staleness.coin_stale_after
         if self._running is None or self._running.done():
             raise StaleDataError(coin, None, limit, "the feed is not connected")
-        now = self._clock.monotonic()
-        tick = self.get_price(coin)
-        priced = None if tick is None else self._desk.prices[coin].priced_at
-        if tick is None or priced is None or now - priced > limit:
-            raise StaleDataError(coin, None if priced is None else now - priced, limit)
+        price, clock = self._desk.prices.get(coin), self._clock
+        tick = None if price is None else price.tick
+        if price is None or tick is None or price.priced_at is None:
+            raise StaleDataError(coin, None, limit)
+        received = clock.since(price.priced_at)
+        age = max(received, self._age_at_venue(price, tick.exchange, received))
+        if age > limit:
+            reason = f"the price is {age:.3f} s old at {tick.exchange}, received {received:.3f} s ago"
+            raise StaleDataError(coin, age, limit, f"{reason}; allowed are {limit:g} s")
         if not self.tradable:
-            raise StaleDataError(coin, now - priced, limit, "the circuit breaker is open")
+            raise StaleDataError(coin, age, limit, "the circuit breaker is open")
         heard, allowed = self._desk.last_message, self._staleness.feed_stale_after
-        if max_age is None and (heard is None or now - heard > allowed):
-            silent = "has delivered nothing yet" if heard is None else f"has been silent for {now - heard:.1f} s"
-            raise StaleDataError(coin, now - priced, limit, f"the feed {silent}")
+        silent = None if heard is None else clock.since(heard)
+        if max_age is None and (silent is None or silent > allowed):
+            told = "has delivered nothing yet" if silent is None else f"has been silent for {silent:.1f} s"
+            raise StaleDataError(coin, age, limit, f"the feed {told}")
         return tick
+
+    def _age_at_venue(self, price: Price, exchange: str, received: float) -> float:
+        """Seconds since the venue made the price, as far as its stamps tell, ``received`` so many seconds ago."""
+        delay, clock = self._desk.delays[exchange].seconds, self._clock
+        lag = self._lag_of(exchange) or 0.0
+        stamp = price.stamp()
+        if stamp is None:
+            return received + lag
+        if delay is None:  # nothing but our own clock to hold it against: far ahead is as wrong as far behind
+            return abs(clock.now() - stamp / 1000)
+        return max(received + lag, clock.running() - stamp / 1000 - delay)
 
     @property
     def tradable(self) -> bool:
@@ -103,7 +121,7 @@ class Asking:
     def status(self) -> FeedStatus:
         """A snapshot of where the feed stands, see FeedStatus; a new one at each access."""
         return FeedStatus(
-            connected=self._journal.state in (FeedState.LIVE, FeedState.STALE),
+            connected=self._journal.state in (FeedState.LIVE, FeedState.LAGGING, FeedState.STALE),
             exchange=self._journal.exchange,
             state=self._journal.state,
             last_message_time=self._last_message_time(),
@@ -113,6 +131,7 @@ class Asking:
             errors=self._journal.errors + self._desk.bad_frames,
             bad_frames=self._desk.bad_frames,
             tradable=self.tradable,
+            lag=self._lag_of(self._journal.exchange),
         )
 
     def get_status(self) -> dict[str, Any]:
@@ -122,7 +141,7 @@ class Asking:
             "state": str(self._journal.state),
             "coins": [config.symbol for config in self.coin_configs],
             "prices_cached": len(self._desk.prices.ticks),
-            "last_message_age": None if heard is None else self._clock.monotonic() - heard,
+            "last_message_age": None if heard is None else self._clock.since(heard),
         }
 
     def get_health(self) -> dict[str, Any]:
@@ -142,6 +161,10 @@ class Asking:
             | (self._supervisor.undelivered if self._supervisor is not None else {}),
         }
 
+    def _lag_of(self, exchange: str) -> float | None:
+        """Seconds by which the venue's data is behind; None while that is not known."""
+        return None if self._supervisor is None else self._supervisor.lag_of(exchange)
+
     def _last_message_time(self) -> float | None:
         heard = self._desk.last_message
-        return None if heard is None else self._clock.now() - (self._clock.monotonic() - heard)
+        return None if heard is None else self._clock.now() - self._clock.since(heard)

@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
+from collections.abc import Callable
+from types import MethodType
+
+NOISE = 0.05  # seconds: two clocks that are read one after the other differ by less, unless the machine was suspended
+
+
+def _boot_clock() -> Callable[[], float] | None:
+    """The system's clock that goes on while the machine is suspended, where ``time.monotonic`` does not.
+
+    Linux: CLOCK_BOOTTIME. macOS: ``time.monotonic`` is mach_absolute_time, which stands still then, and CLOCK_MONOTONIC
+    goes on (clock_gettime(3)). Windows: ``time.monotonic`` goes on itself.
+    """
+    if sys.platform == "win32":
+        return None
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC if sys.platform == "darwin" else None)
+    return None if clock is None else MethodType(time.clock_gettime, clock)
+
+
+_boot = _boot_clock()
 
 
 class Clock:
-    """The system's clocks. ``now`` is Unix seconds and may step; ``monotonic`` never does, and durations use it."""
+    """The system's clocks.
+
+    ``now`` is Unix seconds and may step. ``monotonic`` never steps, and durations use it; where it stands still while
+    the machine is suspended, ``suspended`` and ``running`` count that time too.
+    """
+
+    def __init__(self) -> None:
+        self._start = self._gap()
+        self._noted = 0.0  # seconds of suspend that look() has found
+        self._suspends: list[tuple[float, float]] = []  # when each was found (monotonic), and its seconds
 
     def now(self) -> float:
         return time.time()
@@ -16,3 +45,33 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def running(self) -> float:
+        """Seconds on a scale that goes on through a suspend; by ``monotonic`` until the first one."""
+        return self.monotonic() + self.suspended()
+
+    def suspended(self) -> float:
+        """Seconds that the machine was suspended since this clock was made."""
+        return max(self._noted, found) if (found := self._gap() - self._start) > self._noted + NOISE else self._noted
+
+    def running_at(self, at: float) -> float:
+        """``running()`` at the moment ``at`` of ``monotonic``.
+
+        What came between the last ``look`` and the one that found a suspend counts as of before it: nobody can know.
+        """
+        return at + self._noted - sum(seconds for found, seconds in self._suspends if found >= at)
+
+    def since(self, at: float) -> float:
+        """Seconds since the moment ``at`` of ``monotonic``, suspends included."""
+        return self.running() - self.running_at(at)
+
+    def look(self) -> float:
+        """Note a suspend; returns the seconds of one that was not noted yet, else 0.0."""
+        missed = self.suspended() - self._noted
+        if missed:
+            self._suspends.append((self.monotonic(), missed))
+            self._noted += missed
+        return missed
+
+    def _gap(self) -> float:
+        return 0.0 if _boot is None else _boot() - self.monotonic()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from math import inf
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.clock import Clock
 from feed.dispatch import Dispatcher
+from feed.events import PriceTick
 from feed.gaps import DELIVER
 from feed.hearsay import Hearsay
 from feed.journal import Report
+from feed.lag import ConnectionLag, LeastDelay
 from feed.ledger import Ledger
-from feed.prices import Prices
+from feed.prices import Prices, Streamed
 from feed.staleness import Watchdog
 from feed.tape import Tape
 from feed.volatility import Volatility
@@ -35,6 +38,7 @@ class Desk:
         self.last_message: float | None = None  # of the feed's own venue, monotonic seconds
         self.bad_frames = 0
         self.ledger = Ledger()
+        self.delays: defaultdict[str, LeastDelay] = defaultdict(LeastDelay)  # by venue
 
     def forget(self, coins: Iterable[str]) -> None:
         """These were removed: nothing is known of them any more."""
@@ -47,11 +51,17 @@ class Desk:
         """A trade that had to wait for its place in the order."""
         self.dispatcher.publish("trades", trade.coin, trade)
 
-    def on_ticker(self, ticker: Ticker, waited: float = 0.0) -> None:
-        """A ticker that was read ``waited`` seconds ago."""
-        tick = self.prices[ticker.coin].on_ticker(ticker, self.clock.monotonic() - waited)
+    def on_ticker(self, ticker: Ticker) -> None:
+        self._on_tick(self.prices[ticker.coin].on_ticker(ticker, self.clock.monotonic()))
+
+    def on_figures(self, ticker: Ticker) -> None:
+        """A ticker that was read over REST, a while ago."""
+        read_at = self.clock.monotonic() - max(0.0, self.clock.now() - ticker.received_at / 1e9)
+        self._on_tick(self.prices[ticker.coin].on_ticker(ticker, read_at, over_rest=True))
+
+    def _on_tick(self, tick: PriceTick | None) -> None:
         if tick is not None:
-            self.dispatcher.publish("prices", ticker.coin, tick)
+            self.dispatcher.publish("prices", tick.coin, tick)
 
     def on_candle(self, candle: Candle) -> None:
         """A bar or its state so far; nothing more of a bar that another venue or connection closed already."""
@@ -112,6 +122,10 @@ class Intake:
         self._main = main
         self._bad_frames = BadFrames(exchange, report)
         self._now = desk.clock.monotonic
+        self.lag = ConnectionLag(desk.delays[exchange])
+        self._looked_at = -inf  # monotonic seconds
+        self._ticked: set[str] = set()  # coins of which a ticker came
+        self._tried: dict[str, Streamed] = {}  # the newest stamp of each coin on trial, since the last look
         self.gone: set[str] = set()  # coins that were removed, and that the connection may still bring
         self.refused: set[str] = set()  # coins of which the venue does not do all that it was asked for
         self.hearsay = Hearsay()
@@ -159,7 +173,7 @@ class Intake:
         try:
             path = self._paths[coin]
         except KeyError:
-            if not self._begin(coin, now):
+            if not self._begin(trade, now):
                 return
             path = self._paths[coin]
         # as _heard does it while data flows, without a call
@@ -200,6 +214,11 @@ class Intake:
             return
         now = self._now()
         self._heard(ticker.coin, now)
+        self._ticked.add(ticker.coin)
+        if not self.delivering and ticker.timestamp:
+            tried = self._tried.get(ticker.coin)
+            if tried is None or tried.by_ticker:
+                self._tried[ticker.coin] = Streamed(now, ticker.timestamp, True)
         if self.delivering:
             self.hearsay.note(ticker, self._tape.continuity, now)
             self._desk.on_ticker(ticker)
@@ -211,7 +230,7 @@ class Intake:
         if ticker.coin in self.gone:
             return
         if self.delivering and ticker.timestamp:  # it may have waited for the dial
-            self._desk.on_ticker(ticker, max(0.0, self._desk.clock.now() - ticker.received_at / 1e9))
+            self._desk.on_figures(ticker)
         elif self.delivering:  # how old the price is by now nobody knows
             self._desk.prices[ticker.coin].learn(ticker)
         elif self._open:
@@ -252,11 +271,28 @@ class Intake:
             for coin in (coin for coin in coins if coin not in self.gone):
                 self._report("coin_unavailable", self._exchange, coin=coin, **details)
 
-    def _begin(self, coin: str, now: float) -> bool:
+    def look_at_lag(self) -> None:
+        """Measure what the connection lags, by what came since the last look."""
+        clock, after, self._looked_at = self._desk.clock, self._looked_at, self._now()
+        if self.delivering:
+            prices, exchange = self._desk.prices, self._exchange
+            both = ((coin, prices.get(coin)) for coin in self._paths.keys() | self._ticked)
+            found = {c: came for c, price in both if price is not None and (came := price.streamed(exchange, after))}
+        else:
+            found, self._tried = self._tried, {}
+        delays: tuple[dict[str, float], dict[str, float]] = {}, {}
+        for coin, came in found.items():
+            delays[came.by_ticker][coin] = clock.running_at(came.at) - came.stamp / 1000
+        now = clock.running()
+        self.lag.look(now, now - clock.now(), *delays)
+
+    def _begin(self, trade: TradeEvent, now: float) -> bool:
         """Make a path for a coin's first trade; False for one that is not delivered."""
+        coin = trade.coin
         if coin in self.gone:
             return False
         if not self.delivering:
+            self._tried[coin] = Streamed(now, trade.timestamp, False)
             self._heard(coin, now)
             return False
         if self.last_data is None:

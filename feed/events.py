@@ -48,6 +48,7 @@ class FeedState(StrEnum):
     IDLE = "idle"  # not connected yet
     CONNECTING = "connecting"  # dialling, loading markets, subscribing; no data yet
     LIVE = "live"  # data is flowing
+    LAGGING = "lagging"  # data is flowing, but behind the venue
     STALE = "stale"  # connected, but nothing has come for a while
     RECONNECTING = "reconnecting"  # data has flowed, the connection is lost, the next attempt is due
     CLOSED = "closed"  # disconnect() was called
@@ -59,6 +60,7 @@ class FeedStatus:
 
     ``last_message_time`` in Unix seconds by the local clock, None before the first message; ``reconnect_count``
     connections that carried data after one was lost; ``errors`` includes ``bad_frames``, frames that can't be read.
+    ``lag``: seconds by which the data was behind the venue when it came, None where that is not known.
     """
 
     connected: bool
@@ -71,3 +73,4 @@ class FeedStatus:
     errors: int
     bad_frames: int = 0
     tradable: bool = True
+    lag: float | None = None

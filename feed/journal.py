@@ -20,6 +20,14 @@ _MOVES: Mapping[FeedState, Mapping[str, FeedState]] = {
     FeedState.IDLE: {"connecting": FeedState.CONNECTING, "closed": FeedState.CLOSED},
     FeedState.CONNECTING: {"connected": FeedState.LIVE, "closed": FeedState.CLOSED},
     FeedState.LIVE: {
+        "feed_lagging": FeedState.LAGGING,
+        "feed_stale": FeedState.STALE,
+        "disconnected": FeedState.RECONNECTING,
+        "closed": FeedState.CLOSED,
+    },
+    FeedState.LAGGING: {
+        "feed_caught_up": FeedState.LIVE,
+        "connected": FeedState.LIVE,
         "feed_stale": FeedState.STALE,
         "disconnected": FeedState.RECONNECTING,
         "closed": FeedState.CLOSED,
@@ -35,6 +43,7 @@ _MOVES: Mapping[FeedState, Mapping[str, FeedState]] = {
 _LEVELS: Mapping[str, str] = {  # of the log; what is not here is INFO
     "disconnected": "WARNING",
     "feed_stale": "WARNING",
+    "feed_lagging": "WARNING",
     "coin_unavailable": "WARNING",
     "exchange_blocked": "WARNING",
     "bad_frame": "WARNING",
@@ -46,7 +55,7 @@ _LEVELS: Mapping[str, str] = {  # of the log; what is not here is INFO
     "error": "WARNING",
     "callback_error": "DEBUG",  # the dispatcher logs the error itself, with its traceback
 }
-_FAILURES = frozenset({"disconnected", "feed_stale", "failover", "exhausted"})  # what the circuit breaker counts
+_FAILURES = frozenset({"disconnected", "feed_stale", "feed_lagging", "failover", "exhausted"})  # the breaker's
 FLOWING = 2.0  # seconds since the last data up to which it flows
 _PLACING = frozenset({"connecting", "connected", "failover", "failback"})  # what says where the feed is
 _ERRORS = frozenset({"error", "disconnected", "exchange_blocked", "callback_error", "exhausted"})

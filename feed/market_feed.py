@@ -305,6 +305,7 @@ class MarketFeed(Subscribing, Asking):
         while True:
             due = self._journal.breaker.next_tick
             await self._clock.sleep(LOOK if due is None else min(LOOK, max(0.0, due - self._clock.monotonic())))
+            self._clock.look()
             self._journal.look(self._desk.last_message)
 
     async def candles_history(self, coin: str, timeframe: str = "1m", limit: int = 100) -> list[Candle]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import nan
+from typing import NamedTuple
 
 from exchanges.events import Ticker, TradeEvent
 from feed.events import PriceTick
@@ -13,6 +14,14 @@ _new = object.__new__
 _Raw = tuple[float, int, str, int, str]  # a trade's price, timestamp, exchange, received_at, market
 
 
+class Streamed(NamedTuple):
+    """When a price came (monotonic seconds), the venue's time of it (Unix ms), and whether a ticker brought it."""
+
+    at: float
+    stamp: int
+    by_ticker: bool
+
+
 class Price:
     """One coin's latest price. Written by the loop's thread, read by any.
 
@@ -20,7 +29,7 @@ class Price:
     replaced in one step, never changed. ``priced_at``: when the latest price came, monotonic seconds.
     """
 
-    __slots__ = ("_coin", "_day", "_last", "_made", "_timeless", "priced_at")
+    __slots__ = ("_coin", "_day", "_last", "_made", "_of_rest", "_of_ticker", "_timeless", "priced_at")
 
     def __init__(self, coin: str) -> None:
         self.priced_at: float | None = None
@@ -28,6 +37,8 @@ class Price:
         self._day: tuple[str, float, float] = ("", nan, nan)  # exchange, volume_24h, change_24h
         self._last: PriceTick | _Raw | None = None
         self._timeless: PriceTick | None = None  # the newest one whose time is that of its arrival
+        self._of_ticker: PriceTick | None = None  # the newest one of a ticker
+        self._of_rest: PriceTick | None = None  # the newest one that came over REST
         self._made: tuple[_Raw, PriceTick] | None = None  # what was made of a trade when somebody asked
 
     @property
@@ -64,11 +75,12 @@ class Price:
         self.priced_at = now
         return tick
 
-    def on_ticker(self, ticker: Ticker, now: float) -> PriceTick | None:
+    def on_ticker(self, ticker: Ticker, now: float, *, over_rest: bool = False) -> PriceTick | None:
         """The tick of a ticker that is newer than the coin's last tick; None for one that is not.
 
         A ticker without a time can't claim to be newer than what has one: it prices a coin only while nothing else of
         its venue has, and its tick has the time at which it was read. The 24 h figures are taken over either way.
+        ``over_rest``: it says nothing of how far the stream lags.
         """
         self.learn(ticker)
         last = self.tick
@@ -83,9 +95,27 @@ class Price:
             read_at = ticker.received_at // 1_000_000
             tick = self._tick(ticker.last, read_at, ticker.exchange, ticker.received_at, ticker.market)
             self._timeless = tick
-        self._last = tick
+        self._last = self._of_ticker = tick
+        if over_rest:
+            self._of_rest = tick
         self.priced_at = now
         return tick
+
+    def stamp(self) -> int | None:
+        """The venue's time (Unix ms) of the latest price; None where that has none of its own."""
+        last = self._last
+        if isinstance(last, tuple):
+            return last[1]
+        return None if last is None or last is self._timeless else last.timestamp
+
+    def streamed(self, exchange: str, after: float) -> Streamed | None:
+        """How the latest price came over a connection to ``exchange``; None unless it did, with a stamp, ``after``."""
+        last, at = self._last, self.priced_at
+        if last is None or at is None or at <= after or last is self._of_rest or last is self._timeless:
+            return None
+        if isinstance(last, tuple):
+            return Streamed(at, last[1], False) if last[2] == exchange else None
+        return Streamed(at, last.timestamp, last is self._of_ticker) if last.exchange == exchange else None
 
     def learn(self, ticker: Ticker) -> None:
         """Take over a ticker's 24 h figures, without its price."""

@@ -61,6 +61,7 @@ class Session:
         self.connected = False  # a connection that is carried has delivered; ``carry`` moves it, and nobody else
         self.broke = False  # what ``carry`` raised last ended such a connection
         self.delivering = False  # False while on trial
+        self.lag: float | None = None  # seconds of its freshest connection, when last looked at; None: not known
         self.listing = Listing(venue, self._note)
         self.asked_for: Sequence[CoinConfig] = ()  # what was wanted when the venue was last asked for it
         self._settings = settings
@@ -88,6 +89,19 @@ class Session:
     def lost_bars(self) -> int:
         """Bars that ended unseen, and that the venue's record did not give in time."""
         return self.bars.lost
+
+    def look_at_lag(self) -> None:
+        """Measure what its connections lag."""
+        for link in self._links():
+            link.intake.look_at_lag()
+        lags = (link.intake.lag.seconds for link in self._links())
+        self.lag = min((lag for lag in lags if lag is not None), default=None)
+
+    def is_up_to_date(self, now: float) -> bool:
+        """Whether data comes at this moment, and is not behind as far as its stamps tell."""
+        last, lag = self.last_data, self.lag
+        silence = self._settings.staleness.feed_stale_after
+        return last is not None and now - last < silence and (lag is None or lag <= self._settings.staleness.max_lag)
 
     def flowing_for(self, now: float) -> float:
         """Seconds since the first data of the connections that are carried; 0.0 before."""
@@ -151,6 +165,16 @@ class Session:
 
         ``since``: the time (Unix ms) of each coin's last trade on the venue that was left; what came later is fetched.
         """
+        clock, delay = self._desk.clock, self._desk.delays[self.name]
+        asking = asyncio.create_task(self._shared.ask_time(clock, delay), name=f"time of {self.name}")
+        try:
+            await self._carry(since, trial)
+        finally:
+            asking.cancel()
+            await asyncio.wait({asking})
+        raise AssertionError("a venue is carried until an error ends it")
+
+    async def _carry(self, since: Mapping[str, int], trial: bool) -> NoReturn:
         self.broke = False
         self.delivering = not trial
         self._tell("connecting")
@@ -185,6 +209,7 @@ class Session:
             self._markets = {}
             self._figures.drop()
             self.broke, self.connected = self.connected, False
+            self.lag = None
             if not self.delivering:
                 self._figures.outdate()  # a trial's went with it
                 self.bars.drop()

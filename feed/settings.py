@@ -119,11 +119,15 @@ class Connection:
 
 @dataclass(slots=True)
 class Staleness:
-    """After how many silent seconds the feed or a coin counts as stale, and the connection as dead."""
+    """After how many silent seconds the feed or a coin counts as stale, and the connection as dead.
+
+    ``max_lag``: by how many seconds the data may be behind before the feed counts as lagging.
+    """
 
     feed_stale_after: Seconds = 5.0
     coin_stale_after: Seconds = 60.0
     reconnect_after: Seconds = 10.0
+    max_lag: Seconds = 5.0
 
 
 @dataclass(slots=True)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
+from loguru import logger
+
+from exchanges.errors import VenueError
 from feed.budget import DialBudget
 from feed.clock import Clock
+from feed.lag import LeastDelay
 from feed.tape import Shelf
 
 if TYPE_CHECKING:
     from exchanges.adapter import Venue
 
+TIME_TIMEOUT = 5.0  # seconds that the venue has for telling its time
 BARS_SHARE = 0.5  # of the requests that a venue allows: gaps in trades can't wait, bars can
 
 
@@ -30,3 +36,17 @@ class SharedVenue:
         for budget in (self.bars, self.requests):
             await budget.take(clock)
         return await self.venue.fetch_candles(symbol, timeframe, since)
+
+    async def ask_time(self, clock: Clock, delay: LeastDelay) -> None:
+        """Have the venue's own clock be a reference for ``delay``: a stream that is late from its beginning shows."""
+        if not delay.wants_trust(clock.running()):
+            return
+        try:
+            async with asyncio.timeout(TIME_TIMEOUT):
+                time = await self.venue.fetch_time()
+        except (VenueError, TimeoutError) as error:
+            logger.info("{}: its time could not be asked for: {}", self.venue.name, error or "no answer in time")
+            return
+        if time is not None:
+            now = clock.running()
+            delay.trust(now - time / 1000, now)

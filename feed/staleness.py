@@ -89,6 +89,11 @@ class Watchdog:
         self._checked_at = 0.0
         self.awaited: Container[str] = ()  # the coins whose data would be a recovery
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the feed was told to be stale, and not yet to have recovered."""
+        return self._feed_silent_since is not None
+
     def start(self, coins: Iterable[str], now: float) -> None:
         """A connection that is to carry ``coins`` stands. What is stale stays so until data comes."""
         self.watch(coins, now)

@@ -29,6 +29,8 @@ class Carrier(Protocol):
 
     def hears(self, coin: str) -> bool: ...
 
+    def lag_of(self, exchange: str) -> float | None: ...
+
     def renew(self) -> None: ...
 
     def forget(self, coins: Collection[str]) -> None: ...
@@ -69,6 +71,10 @@ class Strays:
     def hears(self, coin: str) -> bool:
         """See Supervisor.hears."""
         return self._supervisor is not None and self._supervisor.hears(coin)
+
+    def lag_of(self, exchange: str) -> float | None:
+        """See Supervisor.lag_of."""
+        return None if self._supervisor is None else self._supervisor.lag_of(exchange)
 
     def renew(self) -> None:
         """See Supervisor.renew."""

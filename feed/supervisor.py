@@ -21,6 +21,7 @@ from feed.errors import NoExchangeAvailable
 from feed.events import CoinConfig
 from feed.failover import Failover
 from feed.journal import Report
+from feed.lag import LagWatch
 from feed.prefetch import Prefetch
 from feed.session import Session
 from feed.settings import ExchangeConfig, Settings
@@ -70,6 +71,7 @@ class Supervisor:
         self._main = shared is None
         self._shared: dict[str, SharedVenue] = {} if shared is None else shared
         self._watchdog = Watchdog(settings.staleness)
+        self._lag_watch = LagWatch(settings.staleness.max_lag)
         self._stirred = asyncio.Event()  # something happened that a decision may follow from
         self._sessions: dict[str, Session] = {}
         self._carrying: dict[str, asyncio.Task[VenueError]] = {}
@@ -171,6 +173,7 @@ class Supervisor:
             del self._carrying[name]
         for name in list(self._carrying):
             session = self._sessions[name]
+            session.look_at_lag()
             if session.last_data is not None:
                 session.backoff.note_data(session.last_data)
                 if session.connected:
@@ -197,6 +200,29 @@ class Supervisor:
                 self._carry_out(self._policy.silent(venue, finding.seconds, now), now)
             if finding.kind is Kind.DEAD and self.exchange == venue:
                 self._sessions[venue].drop(f"no data for {finding.seconds:.1f} s")
+
+        self._look_at_lag(now)
+
+    def _look_at_lag(self, now: float) -> None:
+        """Tell when the active venue begins to lag, and when that is over."""
+        active = self._sessions[self.exchange]
+        if not active.connected or self._watchdog.is_stale:
+            self._lag_watch.restart()
+            return
+        finding = self._lag_watch.check(active.lag, now)
+        if finding is not None:
+            self._report(str(finding.kind), active.name, seconds=round(finding.seconds, 3))
+
+    def lag_of(self, exchange: str) -> float | None:
+        """Seconds by which a venue's data is behind; None while that is not known."""
+        session = self._sessions.get(exchange)
+        own = None if session is None or exchange not in self._carrying else session.lag
+        return self._strays.lag_of(exchange) if own is None else own
+
+    @property
+    def lagging_since(self) -> float | None:
+        """Since when the active venue's data is too far behind, monotonic seconds; None while it is not."""
+        return self._lag_watch.since
 
     def _over_others(self, order: Sequence[ExchangeConfig], coins: Sequence[CoinConfig]) -> Supervisor:
         """A supervisor of these venues for coins that the active one does not list."""

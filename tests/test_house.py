@@ -100,6 +100,7 @@ FEED: Mapping[str, str] = {
     "clock": "time as a seam",
     "backoff": "how long to wait before the next dial",
     "budget": "how many dials a venue allows",
+    "lag": "how far a venue's data lies behind, by its stamps",
     "staleness": "which silence is worth telling, and which is the end",
     "breaker": "when not to bet on the feed",
     "volatility": "over closed minutes",

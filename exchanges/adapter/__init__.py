@@ -100,6 +100,14 @@ class Venue:
         async with self._translated():
             return await run_aside(partial(_listed, self.profile, self.access))
 
+    async def fetch_time(self) -> int | None:
+        """The venue's clock, Unix ms; None where it has no such request. Raises VenueError."""
+        if self._fills.has.get("fetchTime") is not True:
+            return None
+        async with self._translated():
+            time = await self._fills.fetch_time()
+        return normalize.milliseconds(time)
+
     async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
         """The 24 h summary of each coin in ``markets`` (coin -> symbol), over REST. Raises VenueError."""
         named = list(markets.values())
