@@ -18,12 +18,17 @@ from feed.validation import check
 def coins_of(coins: Iterable[str] | None, settings: Settings) -> list[CoinConfig]:
     """The coins asked for, as the settings describe them; one they don't know is taken as it is."""
     if coins is None:
-        return list(settings.coins)
+        return [own(config) for config in settings.coins]
     known: dict[str, Any] = {config.symbol: config for config in settings.coins}
     asked = _several("coins", coins, "a list of coins such as BTC")
     chosen = Settings(coins=[known.get(str(coin).upper(), coin) for coin in asked])
     check(chosen, source="")
-    return chosen.coins
+    return [own(config) for config in chosen.coins]
+
+
+def own(config: CoinConfig) -> CoinConfig:
+    """A copy of a coin's configuration: what the feed knows can't be changed through the one that somebody else has."""
+    return CoinConfig(config.symbol, config.tier, config.name, dict(config.markets))
 
 
 def more_coins(coins: Iterable[str], settings: Settings, present: Sequence[CoinConfig]) -> list[CoinConfig]:

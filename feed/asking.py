@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from feed.arguments import seconds, symbol
+from feed.arguments import own, seconds, symbol
 from feed.desk import Desk
 from feed.errors import FeedError, StaleDataError
 from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
@@ -43,18 +43,19 @@ class Asking:
 
     @property
     def coin_configs(self) -> list[CoinConfig]:
-        """The coins in force, in the order in which they were asked for; a list of your own."""
-        return list(self._wanted.coins)
+        """The coins in force, in the order in which they were asked for; copies of your own."""
+        return [own(config) for config in self._wanted.coins]
 
     def get_price(self, coin: str) -> PriceTick | None:
         """The coin's latest tick (price in quote currency), in any case of the coin; None before the first.
 
-        It may be old: before an order ask ``require_fresh``. Raises SettingsError when ``coin`` is no string.
+        It is a copy: changing it changes nothing that the feed knows. It may be old: before an order ask
+        ``require_fresh``. Raises SettingsError when ``coin`` is no string.
         """
         return self._desk.prices.tick(symbol(coin))
 
     def get_all_prices(self) -> dict[str, PriceTick]:
-        """The latest tick of each coin that has one, by coin in upper case; a dict of your own."""
+        """The latest tick of each coin that has one, by coin in upper case; all of it copies of your own."""
         return self._desk.prices.ticks
 
     @property
@@ -139,8 +140,8 @@ class Asking:
         heard = self._desk.last_message
         return asdict(self.status) | {
             "state": str(self._journal.state),
-            "coins": [config.symbol for config in self.coin_configs],
-            "prices_cached": len(self._desk.prices.ticks),
+            "coins": [config.symbol for config in self._wanted.coins],
+            "prices_cached": self._desk.prices.cached,
             "last_message_age": None if heard is None else self._clock.since(heard),
         }
 

@@ -9,6 +9,8 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from loguru import logger
+
 from feed.errors import FeedError
 
 STOP_TIMEOUT = 10.0  # seconds that stop() waits for the thread; disconnecting takes up to 5
@@ -77,6 +79,10 @@ class Background:
     def _loop(self) -> None:
         try:
             asyncio.run(self._serve())
+        except (KeyboardInterrupt, SystemExit) as error:
+            if self._thread is not threading.main_thread():  # there nobody would hear of a SystemExit
+                logger.critical("the feed's thread ended over {!r}, which a callback has raised", error)
+            raise
         finally:
             self._ended.set()
 

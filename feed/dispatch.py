@@ -1,8 +1,9 @@
 """Subscribers, kept apart: none of them can slow, starve or break another, or the socket.
 
 A plain callback is called inline. A coroutine callback has a bounded queue and a task of its own that awaits it event
-by event; an iterator has a bounded buffer. All receive the same event objects: who wants to change one takes a copy.
-What a channel or a coin is called is the publisher's business.
+by event; an iterator has a bounded buffer. All receive the same event object, which is theirs: the publisher keeps
+none, and who wants to change one that others may look at takes a copy. Events that are tuples are the exception: each
+subscriber has the parts of its own. What a channel or a coin is called is the publisher's business.
 
 ``publish`` belongs to the thread of the event loop; subscribing and cancelling are safe from any thread.
 """
@@ -10,6 +11,7 @@ What a channel or a coin is called is the publisher's business.
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import inspect
 import math
@@ -132,7 +134,8 @@ class Dispatcher:
 
         A coroutine function, or whatever turns out to return an awaitable, is awaited event by event from a queue with
         the policy ``on_full`` (POLICIES); "error" ends the subscription and reports why. With ``unpack`` the events are
-        tuples of the callback's arguments. Raises TypeError for what can't be called, ValueError for other policies.
+        tuples of the callback's arguments, which it receives as copies. Raises TypeError for what can't be called,
+        ValueError for other policies.
         """
         if not callable(callback):
             raise TypeError(f"a callback must be callable; {callback!r} is {type(callback).__name__}")
@@ -163,7 +166,7 @@ class Dispatcher:
         buffer.taken_at = clock()
 
         def sink(coin: Hashable, event: Any) -> None:
-            if buffer.put(coin, (event, False, None)) is not None and on_full != "latest":
+            if buffer.put(coin, (_own(event), False, None)) is not None and on_full != "latest":
                 slow(subscription, clock() - buffer.taken_at, buffer.dropped)
 
         subscription._sink = sink
@@ -300,7 +303,12 @@ def _is(callback: Callback, kind: Callable[[Any], bool]) -> bool:
 
 
 def _spread(callback: Callback, event: Any) -> Any:
-    return callback(*event)
+    return callback(*_own(event))
+
+
+def _own(event: Any) -> Any:
+    """The event itself; a tuple, which status events are and which come rarely, with parts of the receiver's own."""
+    return copy.deepcopy(event) if type(event) is tuple else event
 
 
 def _nothing(event: Any) -> None:

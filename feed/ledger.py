@@ -75,12 +75,12 @@ class Ledger:
             del self._bars[key]
 
     def overdue(self, past: Iterable[Candle]) -> list[Candle]:
-        """The closed bars of ``past`` (one coin, one timeframe) that the feed began with and has not closed yet."""
+        """Those closed bars of ``past`` (one coin, one timeframe) that the feed has begun and not closed, as copies."""
         found = []
         for candle in past:
             bars = self._bars.get((candle.coin, candle.timeframe))
             if bars is not None and candle.closed and candle.timestamp >= bars.begun:
-                found += [] if candle.timestamp in bars.closed else [candle]
+                found += [] if candle.timestamp in bars.closed else [copied(candle)]
         return found
 
     def joined(self, coin: str, timeframe: str, past: Sequence[Candle]) -> list[Candle]:

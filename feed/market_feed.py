@@ -77,7 +77,7 @@ class MarketFeed(Subscribing, Asking):
 
     def __repr__(self) -> str:
         where = self._journal.exchange or "no exchange yet"
-        return f"<MarketFeed {self._journal.state}, {where}, {len(self.coin_configs)} coins>"
+        return f"<MarketFeed {self._journal.state}, {where}, {len(self._wanted.coins)} coins>"
 
     async def add_coins(self, coins: str | Iterable[str]) -> None:
         """Carry these coins too, without touching the streams of the others; those that are here already stay.
@@ -321,7 +321,7 @@ class MarketFeed(Subscribing, Asking):
         those allowed, and for a wrong ``limit``; FeedError when the feed is not connected, or the venue has no candles
         over REST or does not answer.
         """
-        symbol = one_of(coin, self.coin_configs)
+        symbol = one_of(coin, self._wanted.coins)
         running = self._running
         if running is None or running.done():
             raise FeedError("the feed is not connected: await connect(), or start() it, first")

@@ -11,7 +11,8 @@ from feed.events import PriceTick
 IMPLAUSIBLE = 60_000  # ms by which a stamp is further ahead of its arrival than the next one's: it was wrong
 
 _new = object.__new__
-_Raw = tuple[float, int, str, int, str]  # a trade's price, timestamp, exchange, received_at, market
+_Raw = tuple[float, int, str, int, str, tuple[str, float, float]]
+"""A tick's price, timestamp, exchange, received_at and market, and the day's figures that were known by then."""
 
 
 class Streamed(NamedTuple):
@@ -25,53 +26,55 @@ class Streamed(NamedTuple):
 class Price:
     """One coin's latest price. Written by the loop's thread, read by any.
 
-    The tick of a trade that nobody receives is made when somebody asks for it. What is read from another thread is
-    replaced in one step, never changed. ``priced_at``: when the latest price came, monotonic seconds.
+    What is kept are the figures of the latest tick and not the tick: the one that was delivered belongs to its
+    receivers, and each one that is asked for is made anew. So nobody can change what the feed knows. What is read from
+    another thread is replaced in one step. ``priced_at``: when the latest price came, monotonic seconds.
     """
 
-    __slots__ = ("_coin", "_day", "_last", "_made", "_of_rest", "_of_ticker", "_timeless", "priced_at")
+    __slots__ = ("_coin", "_day", "_last", "_of_rest", "_of_ticker", "_timeless", "priced_at")
 
     def __init__(self, coin: str) -> None:
         self.priced_at: float | None = None
         self._coin = coin
         self._day: tuple[str, float, float] = ("", nan, nan)  # exchange, volume_24h, change_24h
-        self._last: PriceTick | _Raw | None = None
-        self._timeless: PriceTick | None = None  # the newest one whose time is that of its arrival
-        self._of_ticker: PriceTick | None = None  # the newest one of a ticker
-        self._of_rest: PriceTick | None = None  # the newest one that came over REST
-        self._made: tuple[_Raw, PriceTick] | None = None  # what was made of a trade when somebody asked
+        self._last: _Raw | None = None
+        self._timeless: _Raw | None = None  # the newest one whose time is that of its arrival
+        self._of_ticker: _Raw | None = None  # the newest one of a ticker
+        self._of_rest: _Raw | None = None  # the newest one that came over REST
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a tick."""
+        return self._last is not None
 
     @property
     def tick(self) -> PriceTick | None:
-        """The latest tick; the same object until there is another price."""
+        """The latest tick, made for whoever asks."""
         last = self._last
-        if type(last) is not tuple:
-            return last  # type: ignore[return-value] # mypy does not narrow by type() of a union with tuples
-        made = self._made
-        if made is None or made[0] is not last:
-            made = self._made = last, self._tick(*last)
-        return made[1]
+        return None if last is None else self._tick(last)
 
     def note(self, trade: TradeEvent, now: float) -> None:
         """A trade that nobody wants as a tick."""
-        self._last = trade.price, trade.timestamp, trade.exchange, trade.received_at, trade.market
+        self._last = trade.price, trade.timestamp, trade.exchange, trade.received_at, trade.market, self._day
         self.priced_at = now
 
     def on_trade(self, trade: TradeEvent, now: float) -> PriceTick:
         """The tick of a trade; every trade makes one."""
-        exchange, volume, change = self._day
-        if exchange != trade.exchange:
+        day = self._day
+        exchange, volume, change = day
+        price, timestamp, source, received_at = trade.price, trade.timestamp, trade.exchange, trade.received_at
+        if exchange != source:
             volume = change = nan
         tick = _new(PriceTick)  # as PriceTick(...) does it, in half of the time
         tick.coin = self._coin
-        tick.price = trade.price
-        tick.timestamp = trade.timestamp
+        tick.price = price
+        tick.timestamp = timestamp
         tick.volume_24h = volume
         tick.change_24h = change
-        tick.exchange = trade.exchange
-        tick.received_at = trade.received_at
-        tick.market = trade.market
-        self._last = tick
+        tick.exchange = source
+        tick.received_at = received_at
+        tick.market = market = trade.market
+        self._last = price, timestamp, source, received_at, market, day
         self.priced_at = now
         return tick
 
@@ -83,44 +86,37 @@ class Price:
         ``over_rest``: it says nothing of how far the stream lags.
         """
         self.learn(ticker)
-        last = self.tick
-        timed = last is not None and last.exchange == ticker.exchange and last is not self._timeless
+        last = self._last
+        timed = last is not None and last[2] == ticker.exchange and last is not self._timeless
         if ticker.timestamp:
             if timed and last is not None and not _newer(ticker, last):
                 return None
-            tick = self._tick(ticker.last, ticker.timestamp, ticker.exchange, ticker.received_at, ticker.market)
+            raw = ticker.last, ticker.timestamp, ticker.exchange, ticker.received_at, ticker.market, self._day
         else:
             if timed or not ticker.received_at:
                 return None
             read_at = ticker.received_at // 1_000_000
-            tick = self._tick(ticker.last, read_at, ticker.exchange, ticker.received_at, ticker.market)
-            self._timeless = tick
-        self._last = self._of_ticker = tick
+            raw = self._timeless = ticker.last, read_at, ticker.exchange, ticker.received_at, ticker.market, self._day
+        self._last = self._of_ticker = raw
         if over_rest:
-            self._of_rest = tick
+            self._of_rest = raw
         self.priced_at = now
-        return tick
+        return self._tick(raw)
 
     def stamp(self) -> int | None:
         """The venue's time (Unix ms) of the latest price; None where that has none of its own."""
         last = self._last
-        if isinstance(last, tuple):
-            return last[1]
-        return None if last is None or last is self._timeless else last.timestamp
+        return None if last is None or last is self._timeless else last[1]
 
     def streamed(self, exchange: str, after: float) -> Streamed | None:
         """How the latest price came over a connection to ``exchange``; None unless it did, with a stamp, ``after``."""
         last, at = self._last, self.priced_at
         if last is None or at is None or at <= after or last is self._of_rest or last is self._timeless:
             return None
-        if isinstance(last, tuple):
-            return Streamed(at, last[1], False) if last[2] == exchange else None
-        return Streamed(at, last.timestamp, last is self._of_ticker) if last.exchange == exchange else None
+        return Streamed(at, last[1], last is self._of_ticker) if last[2] == exchange else None
 
     def learn(self, ticker: Ticker) -> None:
         """Take over a ticker's 24 h figures, without its price."""
-        if self._last is not None:
-            self._last = self.tick  # with the figures of its own time
         exchange, volume, change = self._day
         if exchange != ticker.exchange:
             volume = change = nan
@@ -128,8 +124,8 @@ class Price:
         change = change if ticker.change_24h is None else ticker.change_24h
         self._day = (ticker.exchange, volume, change)
 
-    def _tick(self, price: float, timestamp: int, exchange: str, received_at: int, market: str) -> PriceTick:
-        source, volume, change = self._day
+    def _tick(self, raw: _Raw) -> PriceTick:
+        price, timestamp, exchange, received_at, market, (source, volume, change) = raw
         if source != exchange:
             volume = change = nan
         return PriceTick(self._coin, price, timestamp, volume, change, exchange, received_at, market)
@@ -146,8 +142,13 @@ class Prices(dict[str, Price]):
         return self.setdefault(coin, Price(coin))
 
     @property
+    def cached(self) -> int:
+        """How many coins have a tick."""
+        return sum(price.known for price in self.copy().values())
+
+    @property
     def ticks(self) -> dict[str, PriceTick]:
-        """The latest tick of each coin that has one."""
+        """The latest tick of each coin that has one, made for whoever asks."""
         return {coin: tick for coin, price in self.copy().items() if (tick := price.tick) is not None}
 
     def tick(self, coin: str) -> PriceTick | None:
@@ -156,11 +157,12 @@ class Prices(dict[str, Price]):
         return None if price is None else price.tick
 
 
-def _newer(ticker: Ticker, last: PriceTick) -> bool:
+def _newer(ticker: Ticker, last: _Raw) -> bool:
     """Whether ``ticker`` came after ``last``: by the venue's time, unless ``last`` was stamped as no clock runs.
 
     One stamp from the future must not keep out every ticker until then, and one from the past is no news: of two times
     that can't both be right, the one closer to its arrival is believed.
     """
-    lead, last_lead = (each.timestamp - each.received_at // 1_000_000 for each in (ticker, last))
-    return ticker.timestamp > last.timestamp or (last_lead - lead > IMPLAUSIBLE and last_lead > abs(lead))
+    lead = ticker.timestamp - ticker.received_at // 1_000_000
+    last_lead = last[1] - last[3] // 1_000_000
+    return ticker.timestamp > last[1] or (last_lead - lead > IMPLAUSIBLE and last_lead > abs(lead))

@@ -190,14 +190,21 @@ class Worker:
                 result = self._call(event)
             if awaitable(result):
                 await result
-        except asyncio.CancelledError as error:
-            if self.task is not None and self.task.cancelling():
+        except (KeyboardInterrupt, SystemExit):
+            raise  # the program is to end
+        except BaseException as error:  # a user's callback may raise anything
+            if self._is_ending(error):
                 raise
-            self._owner.failed(self._place, error, reported)  # something that the callback awaited
-        except Exception as error:  # noqa: BLE001 - a user's callback may raise anything
             self._owner.failed(self._place, error, reported)
         finally:
             self._began = None
+
+
+    def _is_ending(self, error: BaseException) -> bool:
+        """Whether ``error`` ends this task; else the callback raised it, or something that the callback awaited."""
+        if isinstance(error, asyncio.CancelledError):
+            return self.task is not None and bool(self.task.cancelling())
+        return isinstance(error, GeneratorExit) and not _runs(self.task)  # closed with its loop
 
 
 class Stream(AsyncIterator[Any]):
@@ -269,6 +276,14 @@ class Stream(AsyncIterator[Any]):
 def awaitable(result: Any) -> bool:
     """Whether a callback's result is to be awaited."""
     return hasattr(type(result), "__await__")
+
+
+def _runs(task: asyncio.Task[None] | None) -> bool:
+    """Whether ``task`` is what runs at this moment."""
+    try:
+        return task is not None and asyncio.current_task() is task
+    except RuntimeError:  # no loop runs
+        return False
 
 
 def _discard(item: Item) -> None:

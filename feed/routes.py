@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Any, Protocol
@@ -112,8 +111,10 @@ def _handing(dispatcher: Source, subscription: Receiver, call: Callable[[Any], A
             return before
         try:
             result = call(event)
-        # a plain callback that reads a cancelled future's result has not been cancelled itself
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's callback may raise anything
+        except (KeyboardInterrupt, SystemExit):
+            raise  # the program is to end
+        # also a CancelledError of a future that it looked at, or a GeneratorExit: nobody ends what reads the socket
+        except BaseException as error:  # noqa: BLE001 - a user's callback may raise anything
             dispatcher.failed(subscription, error)
         else:
             if result is not None and awaitable(result):

@@ -19,6 +19,10 @@ BUFFER = 10_000  # events that an iterator or a coroutine callback may fall behi
 class Subscribing:
     """The subscribing half of MarketFeed.
 
+    An event belongs to those who receive it: changing it changes nothing that the feed knows or delivers later. The
+    subscribers of one channel receive the same object, in the order in which they subscribed, so a callback that wants
+    to change an event takes a copy (``dataclasses.replace``). The details of a status event are each subscriber's own.
+
     Wherever ``coins`` can be given, None means all of the feed's. ``on_full`` says what happens when a coroutine
     callback or an iterator falls behind: "drop_oldest" (counted, and told as slow_callback), "latest" (only the newest
     event of each coin is kept), or "error" (the subscription ends; an iterator raises SlowConsumerError). Iterators

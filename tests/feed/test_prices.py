@@ -40,20 +40,38 @@ def test_every_trade_makes_a_tick_with_the_days_figures() -> None:
 
 
 def test_a_trade_whose_tick_nobody_takes_still_prices_its_coin() -> None:
-    """Its tick is made when somebody asks, with the day's figures of its own time, and once."""
+    """Its tick is made when somebody asks, with the day's figures of its own time."""
     prices = Prices()
     prices["BTC"].on_ticker(ticker(10, AT), 0)
     prices["BTC"].note(trade(9, AT + 5), 7.0)
     tick = prices.tick("BTC")
     assert tick is not None
     assert (tick.price, tick.timestamp, tick.volume_24h, tick.exchange) == (9, AT + 5, 5e8, "binance")
-    assert prices.tick("BTC") is tick
+    assert prices.tick("BTC") == tick
     assert prices["BTC"].priced_at == 7.0
     prices["BTC"].note(trade(8, AT + 6), 8.0)
     prices["BTC"].learn(ticker(7, AT - 1, exchange="bybit"))
     assert prices.ticks["BTC"].price == 8
     assert prices.ticks["BTC"].volume_24h == 5e8
     assert prices.tick("ETH") is None
+
+
+def test_what_is_done_to_a_tick_changes_nothing_that_is_known() -> None:
+    """Neither to one that was delivered, of a trade or a ticker, nor to one that somebody asked for."""
+    prices = Prices()
+    for tick in (
+        prices["BTC"].on_ticker(ticker(10, AT), 0),
+        prices["BTC"].on_trade(trade(10, AT + 1), 0),
+        prices.tick("BTC"),
+        prices.ticks["BTC"],
+    ):
+        assert tick is not None
+        tick.price, tick.timestamp, tick.exchange, tick.volume_24h = 1.0, AT + 10**9, "", 0.0
+        known = prices.tick("BTC")
+        assert known is not None
+        assert (known.price, known.exchange, known.volume_24h) == (10, "binance", 5e8)
+    assert prices["BTC"].on_ticker(ticker(11, AT + 2), 0) is not None
+    assert prices.cached == 1
 
 
 def test_one_venues_price_never_comes_with_anothers_figures() -> None:
