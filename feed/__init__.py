@@ -6,6 +6,9 @@ The names are loaded when they are first asked for, so that ``market-feed --help
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.machinery import PathFinder, SourceFileLoader
+from importlib.util import find_spec
+from os.path import dirname, join, realpath
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -45,6 +48,29 @@ __all__ = [
 # in which the names are found
 _MODULES = ("feed.errors", "feed.events", "feed.settings", "feed.settings_file", "feed.market_feed")
 
+
+def _shadow() -> str | None:
+    """Return the file of a bot's own module ``exchanges``, where Python finds that in place of ours."""
+    try:
+        spec = find_spec("exchanges")
+    except ValueError:  # it is in sys.modules and says nothing of itself
+        return "a module of the program"
+    if spec is None or not isinstance(spec.loader, SourceFileLoader) or spec.origin is None:
+        return None
+    if realpath(dirname(spec.origin)) == join(dirname(dirname(realpath(__file__))), "exchanges"):
+        return None
+    inside = spec.submodule_search_locations or []
+    ours = inside and all(PathFinder.find_spec(f"exchanges.{name}", inside) for name in ("events", "normalize"))
+    return None if ours else spec.origin
+
+
+if _shadowed_by := _shadow():
+    raise ImportError(
+        f"{_shadowed_by} shadows the package 'exchanges' of market-feed, which has the same name: rename it, or start "
+        "the program where Python does not find it first",
+        name="exchanges",
+        path=_shadowed_by,
+    )
 
 logger.disable("feed")  # a library is silent until its user enables it
 

@@ -2,11 +2,15 @@
 
 pytest finds them by itself where market-feed is installed. They serve plain tests and coroutine tests of any plugin
 alike, since the exchanges live in a thread of their own. Nothing is imported before a test asks for it.
+
+The wheel has this file once more, as the module ``market_feed_pytest``: pytest loads it in every project, and ``feed``
+and ``exchanges`` may be modules of that project. Then the fixtures say so, and all other tests run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +27,28 @@ staleness: {feed_stale_after: 1, coin_stale_after: 5, reconnect_after: 3}
 """
 
 
+OURS = {"feed": "market_feed", "exchanges": "simulator"}  # a module that only our package of the name has
+
+
+def _need_ours() -> None:
+    """Fail the test with one line where the project has a module with the name of one of our packages."""
+    for package, module in OURS.items():
+        try:
+            found = find_spec(f"{package}.{module}")
+        except ImportError as error:
+            if error.name == "exchanges":
+                pytest.fail(str(error), pytrace=False)
+            found = None
+        if found is None:
+            spec = find_spec(package)
+            where = package if spec is None else spec.origin or next(iter(spec.submodule_search_locations or [package]))
+            pytest.fail(
+                f"{where} shadows the package '{package}' of market-feed, which has the same name: rename it to use "
+                "market-feed's fixtures",
+                pytrace=False,
+            )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Make the mark known."""
     text = "what the exchanges of the fixture market_simulator are, in Simulator's arguments (venues, rate, coins, ...)"
@@ -37,6 +63,7 @@ def market_simulator(request: pytest.FixtureRequest) -> Iterator[ThreadedSimulat
     ``.blocked(451)``, ``.trade("BTC", price=50_000)``. ``@pytest.mark.market_simulator(rate=0, venues=["bybit"])``
     changes what they are.
     """
+    _need_ours()
     from exchanges.simulator import ThreadedSimulator
 
     mark = request.node.get_closest_marker(MARK)

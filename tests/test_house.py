@@ -6,10 +6,12 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import resolve_name
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -309,6 +311,19 @@ def test_importing_feed_imports_nothing_heavy() -> None:
     told = python("import sys, feed; print(*{name.partition('.')[0] for name in sys.modules})").stdout.split()
     assert "feed" in told
     assert not {"ccxt", "aiohttp", "rich", "numpy"} & set(told)
+
+
+DISTRIBUTIONS = {"yaml": "pyyaml"}  # of modules that are not called like theirs
+
+
+def test_what_the_library_imports_is_declared() -> None:
+    """What only comes along with another package may be gone with its next version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = chain.from_iterable(project["optional-dependencies"].values())
+    declared = {re.split(r"[^\w-]", each)[0].lower() for each in chain(project["dependencies"], extras)}
+    for name, module in modules().items():
+        tops = {each.partition(".")[0] for each in imported(module)} - {"feed", "exchanges"} - sys.stdlib_module_names
+        at_fault(name, "imports", (top for top in tops if DISTRIBUTIONS.get(top, top) not in declared))
 
 
 SILENCE = """

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
+
+from feed import pytest_plugin as plugin
+
 ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 EXAMPLE = ROOT / "docs" / "examples" / "test_my_bot.py"
 LOADED = "import sys, feed.pytest_plugin; print(*{name.partition('.')[0] for name in sys.modules})"
 
@@ -51,20 +56,30 @@ async def test_it(market_simulator, market_feed):
 """
 
 
+def installed(tmp_path: Path) -> str:
+    """A PYTHONPATH with the package as pip installs it: the entry point, the plugin's own module, the packages."""
+    site = tmp_path / "site"
+    site.mkdir()
+    info = site / "market_feed-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: market-feed\nVersion: 0\n")
+    points = PROJECT["project"]["entry-points"]["pytest11"]
+    lines = [f"{name} = {value}\n" for name, value in points.items()]
+    (info / "entry_points.txt").write_text("".join(["[pytest11]\n", *lines]))
+    for source, target in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"].items():
+        if "/" not in target:
+            shutil.copy(ROOT / source, site / target)
+    return f"{site}{os.pathsep}{ROOT}"
+
+
 def test_an_installed_package_brings_them_by_itself(tmp_path: Path) -> None:
     """Beside the other plugins: here the one that runs coroutine tests."""
-    installed = tmp_path / "site" / "market_feed-0.dist-info"
-    installed.mkdir(parents=True)
-    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: market-feed\nVersion: 0\n")
-    points = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["entry-points"]["pytest11"]
-    lines = [f"{name} = {value}\n" for name, value in points.items()]
-    (installed / "entry_points.txt").write_text("".join(["[pytest11]\n", *lines]))
     at = tmp_path / "bot"
     at.mkdir()
     (at / "test_it.py").write_text(COROUTINE)
     options = ["-q", "-W", "error", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
     options += ["-o", "asyncio_default_fixture_loop_scope=function"]
-    ended = run(at, options, PYTHONPATH=f"{tmp_path / 'site'}{os.pathsep}{ROOT}")
+    ended = run(at, options, PYTHONPATH=installed(tmp_path))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "1 passed" in ended.stdout
 
@@ -93,6 +108,72 @@ def test_starting_pytest_imports_nothing_heavy() -> None:
 
 
 def test_the_package_names_the_plugin_as_its_entry_point() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    module = import_module(project["entry-points"]["pytest11"]["market_feed"])
-    assert {"market_simulator", "market_feed_settings", "market_feed"} <= set(vars(module))
+    module = PROJECT["project"]["entry-points"]["pytest11"]["market_feed"]
+    included = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    (source,) = (source for source, target in included.items() if target == f"{module}.py")
+    assert ROOT / source == Path(plugin.__file__)
+    assert {"market_simulator", "market_feed_settings", "market_feed"} <= set(vars(plugin))
+
+
+# --- A project with modules of its own that have our names
+
+OWN = {
+    "feed.py": {
+        "feed.py": "def mine(): return 1\n",
+        "test_it.py": "from feed import mine\ndef test(): assert mine()\n",
+    },
+    "feed/__init__.py": {"feed/__init__.py": "", "feed/x.py": "X = 1\n", "test_it.py": "def test(): import feed.x\n"},
+    "exchanges.py": {"exchanges.py": "Y = 1\n", "test_it.py": "from exchanges import Y\ndef test(): assert Y\n"},
+    "exchanges/__init__.py": {
+        "exchanges/__init__.py": "",
+        "exchanges/names.py": "Z = 1\n",
+        "test_it.py": "from exchanges.names import Z\ndef test(): assert Z\n",
+    },
+}
+
+
+def project(tmp_path: Path, files: Mapping[str, str]) -> Path:
+    at = tmp_path / "bot"
+    for name, text in files.items():
+        (at / name).parent.mkdir(parents=True, exist_ok=True)
+        (at / name).write_text(text)
+    return at
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_a_project_with_such_a_module_runs_its_own_tests(own: str, tmp_path: Path) -> None:
+    at = project(tmp_path, OWN[own])
+    ended = run(at, ["-q", "-p", "no:cacheprovider"], PYTHONPATH=installed(tmp_path))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "1 passed" in ended.stdout
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_there_a_fixture_says_which_file_shadows_ours(own: str, tmp_path: Path) -> None:
+    at = project(tmp_path, {**OWN[own], "test_it.py": "def test(market_feed): pass\n"})
+    ended = run(at, ["-q", "-p", "no:cacheprovider"], PYTHONPATH=installed(tmp_path))
+    assert ended.returncode == 1
+    assert (
+        f"{at / own} shadows the package '{own.partition('/')[0].removesuffix('.py')}' of market-feed" in ended.stdout
+    )
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("own", [own for own in OWN if own.startswith("exchanges")])
+@pytest.mark.parametrize(
+    "line", ["from feed import MarketFeed", "import exchanges; from feed.settings import Settings"]
+)
+def test_a_bot_with_its_own_exchanges_is_told_which_file_shadows_ours(own: str, line: str, tmp_path: Path) -> None:
+    at = project(tmp_path, {**OWN[own], "bot.py": f"{line}\n"})
+    ended = subprocess.run(
+        [sys.executable, "bot.py"],
+        cwd=at,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    last = ended.stderr.splitlines()[-1]
+    assert ended.returncode == 1
+    assert last.startswith(f"ImportError: {at / own} shadows the package 'exchanges' of market-feed")
