@@ -6,6 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.properties import register_profiles
+
+register_profiles()
+
 
 @pytest.fixture(scope="session", autouse=True)
 def no_market_cache() -> Iterator[None]:

@@ -7,10 +7,11 @@ import threading
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exchanges.aside import PIECE, parse_in_turns, run_aside
+from tests.properties import drawing
 from tests.support import until
 
 
@@ -66,7 +67,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=40)
+@drawing(40)
 @given(values)
 def test_json_parsed_in_turns_is_what_was_written(value: object) -> None:
     """Also where it is longer than a piece, at any depth."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from aiohttp import WSMessage, WSMsgType
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from exchanges import Subscription
@@ -25,6 +25,7 @@ from exchanges.bars import Bars
 from exchanges.hotpath import unambiguous
 from exchanges.simulator import Simulator
 from tests.exchanges.support import Heard, opened, streaming
+from tests.properties import drawing
 
 NOW = 1_760_000_000_123  # Unix ms, "now" of all frames
 COINS = ("BTC", "ETH", "DOGE")
@@ -391,7 +392,7 @@ def following(draw: st.DrawFn, name: str) -> str:
 async def test_candles_that_follow_one_another(pair: Pair, name: str) -> None:
     """Taken ones and those that ccxt reads, with holes between them, late ones and doubled ones: each told once."""
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @drawing(300, suppress_health_check=list(HealthCheck))
     @given(st.lists(following(name), min_size=2, max_size=12))
     def compare(frames: list[str]) -> None:
         closed: list[int] = []
@@ -459,7 +460,7 @@ def mutated(draw: st.DrawFn, frames: Sequence[Any]) -> str:
 async def test_mutated_frames(pair: Pair, name: str) -> None:
     frames = [*GOOD[name], *(COMBINED if name == "binance" else [])]
 
-    @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @drawing(1500, suppress_health_check=list(HealthCheck))
     @given(mutated(frames))
     def compare(frame: str) -> None:
         pair.receive(frame)
@@ -474,7 +475,7 @@ PRICES = st.decimals(min_value="0.00000001", max_value="999999999", places=8).ma
 async def test_plausible_frames_with_any_figures(pair: Pair, name: str) -> None:
     """Every figure of a frame replaced by another of its kind: the floats must be the same to the last bit."""
 
-    @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @drawing(500, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(GOOD[name]), st.data())
     def compare(frame: Any, data: st.DataObject) -> None:
         for path in paths(frame):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from feed.breaker import EVENTS, MOVES, Breaker, Signal, State, Transition
+from tests.properties import drawing
 
 FAILURES, WINDOW, COOLDOWN = 3, 60.0, 45.0
 HEALTHY = WINDOW / 4
@@ -94,7 +95,7 @@ class BreakerRules(RuleBasedStateMachine):
 
 
 TestBreakerRules = BreakerRules.TestCase
-TestBreakerRules.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestBreakerRules.settings = drawing(120, stateful_step_count=40)
 
 
 @given(st.lists(st.floats(0, 40), max_size=60), st.integers(1, 6))

@@ -7,7 +7,7 @@ from itertools import cycle
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -28,6 +28,7 @@ from feed.failover import (
     Switch,
     TryFailback,
 )
+from tests.properties import drawing
 
 NAMES = ["bybit", "binance", "binance_us"]
 ATTEMPTS, FAILBACK, COOLDOWN, STABLE = 3, 300.0, 600.0, 30.0
@@ -203,7 +204,7 @@ class FailoverRules(RuleBasedStateMachine):
 
 
 TestFailoverRules = FailoverRules.TestCase
-TestFailoverRules.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestFailoverRules.settings = drawing(150, stateful_step_count=40)
 
 
 def test_the_table_has_no_dead_ends() -> None:
@@ -449,7 +450,7 @@ def test_a_relapse_counts_although_a_better_venue_takes_over() -> None:
     assert now - first == 600
 
 
-@settings(max_examples=40, deadline=None)
+@drawing(40)
 @given(
     st.lists(st.floats(1, 6000), min_size=2, max_size=6),
     st.sampled_from(["unreachable", "accepts and drops"]),

@@ -7,10 +7,10 @@ from itertools import pairwise
 from math import inf
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from feed.staleness import Finding, Kind, Verdict, Watchdog, judge
+from feed.staleness import ROUNDING, Finding, Kind, Verdict, Watchdog, judge
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,11 @@ def test_every_silence_is_told_once_and_in_time(pauses: list[tuple[float, str]],
             assert 5.0 <= at - last <= 5.5
 
 
+def steps(count: int, coin: str) -> list[tuple[float, str]]:
+    return [(0.173, coin)] * count
+
+
+@example([(13.148, "ETH"), *steps(3, "BTC"), (22.49, "BTC"), (22.49, "BTC"), *steps(83, "BTC")])
 @given(NOTES)
 def test_recovery_is_found_within_a_second_by_an_owner_who_ignores_what_note_returns(
     pauses: list[tuple[float, str]],
@@ -117,7 +122,7 @@ def test_recovery_is_found_within_a_second_by_an_owner_who_ignores_what_note_ret
         for (at, _), (then, _) in zip(
             *([row for row in told if row[1].kind is kind] for told in (exact, late)), strict=True
         ):
-            assert at <= then <= at + 1.01
+            assert at - ROUNDING <= then <= at + 1.01  # a poll may meet the limit itself, a check comes after it
 
 
 def test_a_quiet_coin_is_told_and_never_costs_the_connection() -> None:

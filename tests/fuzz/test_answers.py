@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from exchanges import Access, open_exchange
@@ -20,10 +20,11 @@ from exchanges.errors import VenueError
 from tests.exchanges.support import served
 from tests.fuzz import junk
 from tests.fuzz.looped import Looped
+from tests.properties import drawing
 from tests.scenarios.support import feeding, fronted, only, quick, redirected, simulated
 
-FUZZ = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-FEW = settings(FUZZ, max_examples=30)
+FUZZ = drawing(200, suppress_health_check=list(HealthCheck))
+FEW = drawing(30, suppress_health_check=list(HealthCheck))
 MARKETS = {"BTC": "BTC/USDT", "ETH": "ETH/USDT"}
 
 

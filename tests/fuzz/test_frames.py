@@ -8,15 +8,16 @@ from contextlib import suppress
 
 import pytest
 from aiohttp import WSMsgType
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from tests.fuzz import junk
 from tests.fuzz.lab import Lab
 from tests.fuzz.wire import trade_message
+from tests.properties import drawing
 from tests.support import until
 
-FUZZ = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+FUZZ = drawing(200, suppress_health_check=list(HealthCheck))
 
 # What a trade can't do without. A missing time means "now" (some venues have none). A row of no market is nobody's.
 NEEDED = {"binance": ("p", "q"), "bybit": ("p", "v", "S", "s")}
