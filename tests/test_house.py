@@ -79,6 +79,7 @@ SIMULATOR: Mapping[str, str] = {
     "disturbances": "the faults while they last",
     "lag": "what a stream that is behind holds back",
     "sessions": "connections from the upgrade to the end, the laws on the way",
+    "trade_faults": "what faults do to trades and candles on their way",
     "publishing": "what a venue sends, at once or as late as its stream is",
     "venue": "markets, trades, publishing: what all venues share",
     "binance_rows": "Binance's rows",

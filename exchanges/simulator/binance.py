@@ -12,11 +12,10 @@ from typing import Any, ClassVar
 from aiohttp import web
 
 from .answers import compact
-from .bars import BINANCE_INTERVALS, Bar, fixed
+from .bars import BINANCE_INTERVALS, Bar, bar_end, fixed
 from .binance_rest import BinanceRest, error, restricted
 from .binance_rows import aggregated, bad_trade, decimal, quote_fields
 from .connection import Connection
-from .faults import Fault
 from .frames import text_frame
 from .market import Market, Trade
 from .sessions import Entry
@@ -44,6 +43,7 @@ def wrapped(stream: str, payloads: Iterable[str]) -> list[str]:
 class Binance(BinanceRest):
     """The streams @trade, @aggTrade, @ticker, @miniTicker, @bookTicker and @kline_<interval>, raw and combined."""
 
+    FAMILY: ClassVar[str] = "binance"
     TICKERS_EVERY: ClassVar[float] = 1.0
     CANDLES_EVERY: ClassVar[float] = 2.0
     recorded_streams: Set[str] = frozenset()  # of a replay: they come from the capture and from nowhere else
@@ -145,9 +145,6 @@ class Binance(BinanceRest):
             self.reply(connection, f'{{"e":"serverShutdown","E":{self.now()}}}')
         self.flush()
 
-    def can_have(self, fault: Fault) -> bool:
-        return True
-
     # -- events -------------------------------------------------------------------------------------------------
 
     def deliver(self, topic: Topic, payloads: Sequence[str], subscribers: Iterable[Connection]) -> None:
@@ -230,9 +227,9 @@ class Binance(BinanceRest):
 
     def send_candle(self, topic: Topic, market: Market, bar: Bar, closed: bool) -> None:
         price, lots = market.digits, market.lot_digits
-        money = price + lots
+        money, end = price + lots, bar_end(bar.start, topic.interval)
         candle = {
-            "t": bar.start, "T": topic.end - 1, "s": market.id, "i": topic.variant, "f": bar.first_id, "L": bar.last_id,
+            "t": bar.start, "T": end - 1, "s": market.id, "i": topic.variant, "f": bar.first_id, "L": bar.last_id,
             "o": fixed(bar.open, price, 8), "c": fixed(bar.close, price, 8),
             "h": fixed(bar.high, price, 8), "l": fixed(bar.low, price, 8),
             "v": fixed(bar.lots, lots, 8), "n": bar.count, "x": closed, "q": fixed(bar.turnover, money, 8),

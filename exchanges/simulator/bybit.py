@@ -23,6 +23,7 @@ PER_FRAME = 100  # trades; the venue sends up to 1024 in one
 class Bybit(BybitRest):
     """The topics publicTrade, tickers and kline.<interval> of ``/v5/public/spot``."""
 
+    FAMILY: ClassVar[str] = "bybit"
     TICKERS_EVERY: ClassVar[float] = 0.1
     CANDLES_EVERY: ClassVar[float] = 1.0
 
@@ -153,7 +154,7 @@ class Bybit(BybitRest):
             rows = [
                 f'{{"i":"{trade.id}","T":{trade.timestamp},"p":"{trade.price:.{digits}f}",'
                 f'"v":"{trade.quantity:.{lot_digits}f}","S":"{"Sell" if trade.buyer_maker else "Buy"}",'
-                f'"s":"{market.id}","BT":false,"RPI":false,"seq":{trade.order}}}'
+                f'"s":"{market.id}","BT":{"true" if trade.block else "false"},"RPI":false,"seq":{trade.order}}}'
                 for trade in trades[first : first + PER_FRAME]
             ]
             payloads.append(f"{head}{','.join(rows)}]}}")

@@ -159,7 +159,7 @@ class BybitRest(Venue):
                 "size": f"{trade.quantity:.{market.lot_digits}f}",
                 "side": "Sell" if trade.buyer_maker else "Buy",
                 "time": str(trade.timestamp),
-                "isBlockTrade": False,
+                "isBlockTrade": trade.block,
                 "isRPITrade": False,
                 "seq": str(trade.order),
             }

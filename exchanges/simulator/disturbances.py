@@ -1,20 +1,21 @@
-"""A venue's faults while they last: context managers for tests, and what they do to trades on their way out."""
+"""A venue's faults while they last: context managers for tests, and what is in force at the moment."""
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from random import Random
 from time import monotonic
+from typing import ClassVar
 
 from .connection import Connection
 from .errors import SimulatorError
 from .faults import ALL, KINDS, LISTING, Fault
-from .market import Market, Trade
+from .market import Market
 
+REPEATED_AFTER = 1100  # trades of a coin until a repeated one comes again
 GROWTH = 0.5  # seconds by which a stream that falls behind does so each second
 
 
@@ -30,22 +31,15 @@ class Running:
 class Disturbances(ABC):
     """The faults of one venue. Each method is a plain context manager that undoes the fault on exit."""
 
+    FAMILY: ClassVar[str]  # whose protocol the venue speaks
+
     def __init__(self, seed: str) -> None:
         self._active: dict[str, list[Running]] = {}
-        self._dice = Random(seed)
-        self._bad_due = 0.0
-        self._bad_sent = 0
-        self._late: set[asyncio.TimerHandle] = set()
+        self.dice = Random(seed)
 
     @property
     @abstractmethod
     def connections(self) -> list[Connection]: ...
-
-    @abstractmethod
-    def send_trades(self, market: Market, trades: list[Trade]) -> None: ...
-
-    @abstractmethod
-    def flush(self) -> None: ...
 
     @abstractmethod
     def now(self) -> int:
@@ -93,6 +87,10 @@ class Disturbances(ABC):
             self.cut()
         elif fault.kind == "shutdown-notice":
             self.shutdown_notice()
+        elif fault.kind == "leap":
+            self.leap(int(fault.argument or 0))
+        elif fault.kind == "stamp-ahead":
+            self.stamp_ahead(float(fault.argument or 0.0))
         else:
             self.close(int(fault.argument or 1006))
 
@@ -128,9 +126,20 @@ class Disturbances(ABC):
     def shutdown_notice(self) -> None:
         raise SimulatorError("this venue sends no notice before it shuts down: shutdown-notice is Binance's")
 
+    @abstractmethod
+    def leap(self, ahead: int, coin: str = ALL) -> None:
+        """The next trade of that coin, or of each, has on the stream an id too high by ``ahead``.
+
+        REST has the true id, and the trades after it go on as if nothing had been.
+        """
+
+    @abstractmethod
+    def stamp_ahead(self, seconds: float, coin: str = ALL) -> None:
+        """The next trade of that coin, or of each, has on the stream a stamp that is ``seconds`` in the future."""
+
     def can_have(self, fault: Fault) -> bool:
-        """False for a notice that this venue does not send."""
-        return fault.kind != "shutdown-notice"
+        """False for what only other venues do."""
+        return KINDS[fault.kind].only in ("", self.FAMILY)
 
     # -- while they last ----------------------------------------------------------------------------------------
 
@@ -238,6 +247,28 @@ class Disturbances(ABC):
         """That share of the trades does not come on the stream; REST has them."""
         return self.inject(Fault("missing", share))
 
+    def repeated(self, share: float, after: int = REPEATED_AFTER) -> AbstractContextManager[None]:
+        """That share of the trades comes again ``after`` trades of the coin later."""
+        return self.inject(Fault("repeated", share, after))
+
+    def skipping(self, every: int) -> AbstractContextManager[None]:
+        """One in ``every`` ids is given to no trade: neither the stream nor REST ever has it."""
+        return self.inject(Fault("skipping", every))
+
+    def block_trades(self, share: float) -> AbstractContextManager[None]:
+        """After that share of the trades comes a block trade (Bybit's ``BT``), a fifth above or below the market."""
+        if not self.can_have(fault := Fault("block-trades", share)):
+            raise SimulatorError(f"{fault.kind}: only {KINDS[fault.kind].only} marks such trades")
+        return self.inject(fault)
+
+    def late_close(self, seconds: float) -> AbstractContextManager[None]:
+        """The final state of a candle comes ``seconds`` after its end, behind the first ones of the next candle."""
+        return self.inject(Fault("late-close", seconds))
+
+    def lost_close(self) -> AbstractContextManager[None]:
+        """The final state of a candle does not come on the stream; REST has it."""
+        return self.inject(Fault("lost-close"))
+
     # -- what they do -------------------------------------------------------------------------------------------
 
     @property
@@ -271,64 +302,6 @@ class Disturbances(ABC):
         moments = [running.since_ms for running in self._active.get("rest-frozen", ())]
         for fault in self.each("rest-behind"):
             least = float(fault.argument or 0.0)
-            seconds = least if fault.seconds is None else self._dice.uniform(least, fault.seconds)
+            seconds = least if fault.seconds is None else self.dice.uniform(least, fault.seconds)
             moments.append(self.now() - round(seconds * 1000))
         return min(moments, default=None)
-
-    def publish(self, market: Market, trades: list[Trade]) -> None:
-        """Send trades to their subscribers as far as the faults in force let them pass."""
-        if not self.dumb and not self.withheld(market):
-            self.send_trades(market, self._disturbed(market, trades))
-
-    def _disturbed(self, market: Market, trades: list[Trade]) -> list[Trade]:
-        missing, late, doubled = (self._share(kind) for kind in ("missing", "late", "doubled"))
-        if not (missing or late or doubled):
-            return trades
-        passed = []
-        for trade in trades:
-            if self._dice.random() < missing:
-                continue
-            if self._dice.random() < late:
-                self._delay(market, trade)
-                continue
-            passed.append(trade)
-            if self._dice.random() < doubled:
-                passed.append(trade)
-        return passed
-
-    def _share(self, kind: str) -> float:
-        fault = self.active(kind)
-        return 0.0 if fault is None else float(fault.argument or 0.0)
-
-    def _delay(self, market: Market, trade: Trade) -> None:
-        fault = self.active("late")
-        seconds = 1.0 if fault is None or fault.seconds is None else fault.seconds
-
-        def deliver() -> None:
-            self._late.discard(handle)
-            if not self.dumb and not self.withheld(market):
-                self.send_trades(market, [trade])
-                self.flush()
-
-        handle = asyncio.get_running_loop().call_later(seconds, deliver)
-        self._late.add(handle)
-
-    def forget_late(self) -> None:
-        for handle in self._late:
-            handle.cancel()
-        self._late.clear()
-
-    def mix(self, good: list[str], spoil: Callable[[str, int], str]) -> list[str]:
-        """The good frames and between them the share of bad ones, made by ``spoil`` of a good one and a number."""
-        share = self._share("malformed")
-        if not share:
-            return good
-        mixed = []
-        for payload in good:
-            self._bad_due += share
-            while self._bad_due >= 1.0:
-                self._bad_due -= 1.0
-                self._bad_sent += 1
-                mixed.append(spoil(payload, self._bad_sent))
-            mixed.append(payload)
-        return mixed

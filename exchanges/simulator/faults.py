@@ -9,22 +9,23 @@ from typing import Literal
 
 from .errors import SimulatorError
 
-Argument = Literal["", "status", "code", "seconds", "share", "coin", "currency"]
+Argument = Literal["", "status", "code", "seconds", "share", "coin", "currency", "count"]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of fault: what its argument is, whether it lasts, and what it does."""
+    """One kind of fault: what its argument is, whether it lasts, what it does, and the only venue that has it."""
 
     argument: Argument
     lasts: bool
     meaning: str
+    only: str = ""
 
 
 KINDS: dict[str, Kind] = {
     "cut": Kind("", False, "every connection gets a TCP reset"),
     "close": Kind("code", False, "every connection is closed with that code; 1006 = without a close frame"),
-    "shutdown-notice": Kind("", False, "Binance's serverShutdown event"),
+    "shutdown-notice": Kind("", False, "Binance's serverShutdown event", "binance"),
     "stall": Kind("", True, "the wire is up, pings are answered, no data comes"),
     "mute": Kind("", True, "nothing is answered, not even pings"),
     "partition": Kind("", True, "every connection is cut and every new one reset"),
@@ -51,12 +52,21 @@ KINDS: dict[str, Kind] = {
     "late": Kind("share", True, "that share of the trades comes 1 s late"),
     "doubled": Kind("share", True, "that share of the trades comes twice"),
     "missing": Kind("share", True, "that share of the trades does not come on the stream"),
+    "repeated": Kind("share", True, "that share of the trades comes again 1,100 trades of the coin later"),
+    "skipping": Kind("count", True, "one in so many trade ids does not exist"),
+    "leap": Kind("count", False, "each coin's next trade has an id too high by so much on the stream"),
+    "stamp-ahead": Kind("seconds", False, "each coin's next trade is stamped so far in the future on the stream"),
+    "block-trades": Kind("share", True, "Bybit's block trades, as many as that share, far from the price", "bybit"),
+    "late-close": Kind("seconds", True, "the last state of a candle comes that much after its end"),
+    "lost-close": Kind("", True, "the last state of a candle does not come"),
 }
 LISTING = ("halted", "unlisted", "quoted", "other-coin", "thousands")  # the kinds that change what is listed
 RETRY_AFTER = 5.0  # seconds that a refusal with 429 or 418 names, as at the venue
 ALL = "ALL"  # in the place of a coin
 _DEFAULTS = {"rest-down": "503", "tradeless": ALL, "halted": ALL}
-_EXAMPLES = {"status": "451", "code": "1008", "seconds": "2", "share": "0.1", "coin": "DOGE", "currency": "KRW"}
+_EXAMPLES = {
+    "status": "451", "code": "1008", "seconds": "2", "share": "0.1", "coin": "DOGE", "currency": "KRW", "count": "20",
+}  # fmt: skip
 
 FaultArgument = float | int | str | None
 
@@ -170,7 +180,8 @@ def _coin(text: str, what: str = "a coin") -> str:
 _READERS: dict[str, Callable[[str], FaultArgument]] = {
     "status": lambda text: _whole(text, 400, 599, "the HTTP status"),
     "code": lambda text: _whole(text, 1000, 4999, "the close code"),
-    "seconds": lambda text: _number(text, 0.0, 3600.0, "seconds"),
+    "seconds": lambda text: _number(text, 0.0, 86_400.0, "seconds"),
+    "count": lambda text: _whole(text, 2, 10**9, "the count"),
     "share": lambda text: _number(text, 0.0, 1.0, "the share"),
     "coin": _coin,
     "currency": lambda text: _coin(text, "a currency"),

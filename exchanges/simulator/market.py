@@ -31,6 +31,7 @@ class Trade:
     buyer_maker: bool
     timestamp: int
     order: int
+    block: bool = False  # made off the book: no part of price, volume and candles
 
 
 class Market:
@@ -58,11 +59,20 @@ class Market:
         self._bar = flat(-1, 0)
         self._past, self._past_minute = flat(0, 0), -1
 
-    def make(self, count: int, now: int) -> list[Trade]:
-        """The model's next ``count`` trades, put on the tape."""
+    def make(self, count: int, now: int, ids: Iterable[int] | None = None) -> list[Trade]:
+        """The model's next ``count`` trades, put on the tape; with the next ids, or with these."""
         step = self.model.step
         first = self.next_id
-        return self.record([(first + i, *step()) for i in range(count)], now)
+        return self.record([(each, *step()) for each in ids or range(first, first + count)], now)
+
+    def make_block(self, ticks: int, lots: int, sold: bool, now: int) -> Trade:
+        """Put a block trade on the tape: it is shown among the trades and counts nowhere else."""
+        self.order += 1
+        trade = Trade(self.next_id, ticks / self.scale, lots / self.lot_scale, sold, now, self.order, block=True)
+        self.last_id = trade.id
+        self.tape.append(trade)
+        self.made += 1
+        return trade
 
     @property
     def next_id(self) -> int:
@@ -139,11 +149,12 @@ class Market:
         begun = bisect_left(self.tape, minute, hi=number, key=lambda trade: trade.timestamp)
         then.bars = {start: bar for start, bar in self.bars.items() if start < minute}
         if begun < number and minute in self.bars:
-            then.bars[minute] = merged(map(self._bar_of, islice(self.tape, begun, number)), minute, 0)
+            booked = (trade for trade in islice(self.tape, begun, number) if not trade.block)
+            then.bars[minute] = merged(map(self._bar_of, booked), minute, 0)
         then.tape = self.tape[:number]
         then._past_minute = -1
-        last = then.tape[-1] if then.tape else None
-        then.last_id = None if last is None else last.id
+        then.last_id = then.tape[-1].id if then.tape else None
+        last = next((trade for trade in reversed(then.tape) if not trade.block), None)
         then.last_price, then.last_lots, then.last_sold = self.start_price, 1, False
         if last is not None:
             then.last_price, then.last_lots = round(last.price * self.scale), round(last.quantity * self.lot_scale)
@@ -221,6 +232,8 @@ class Market:
             start = bar_start(trade.timestamp, interval)
             if start > until:
                 break
+            if trade.block:
+                continue
             one = self._bar_of(trade)
             bars.setdefault(start, flat(start, one.close)).add(one)
         start = bar_start(max(since, self.history.end), interval)

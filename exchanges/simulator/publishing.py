@@ -13,8 +13,8 @@ from .connection import Connection
 from .frames import text_frame
 from .lag import Held, LateStream
 from .market import Market, Trade
-from .sessions import Sessions
 from .topics import Topic
+from .trade_faults import TradeFaults
 
 
 def _of(parity: int, connections: Iterable[Connection]) -> Iterator[Connection]:
@@ -22,7 +22,7 @@ def _of(parity: int, connections: Iterable[Connection]) -> Iterator[Connection]:
     return (connection for connection in connections if connection.id % 2 == parity)
 
 
-class Publishing(Sessions):
+class Publishing(TradeFaults):
     """Events on their way to the connections of one venue."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

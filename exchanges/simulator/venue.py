@@ -15,7 +15,7 @@ from .answers import Body
 from .bars import Bar, bar_start
 from .catalog import DEFAULT_COINS, Listing
 from .errors import SimulatorError
-from .faults import LISTING
+from .faults import LISTING, Fault
 from .laws import Laws
 from .listings import Listings
 from .market import Market, Trade
@@ -71,6 +71,10 @@ class Venue(Publishing):
         """Those listed now, by id."""
         return self.listings.current
 
+    @property
+    def listed_markets(self) -> list[Market]:
+        return list(self.markets.values())
+
     def relist(self) -> None:
         self.listings.change([fault for kind in LISTING for fault in self.each(kind)], self.now())
         self.tape, self.listed = self._tapes(), None
@@ -122,9 +126,8 @@ class Venue(Publishing):
         market = self.market(coin)
         if self.listings.is_halted(market):
             raise SimulatorError(f"{market.id} is halted: no trades are made on it")
-        first = market.next_id
         rows = []
-        for trade_id in range(first, first + (1 if count is None else count)) if ids is None else ids:
+        for trade_id in self.next_ids(market, 1 if count is None else count) if ids is None else ids:
             ticks, lots, sold = market.model.step()
             if price is not None:
                 ticks = round(price * market.scale)
@@ -143,6 +146,46 @@ class Venue(Publishing):
         self._news(market)
         self.publish(market, trades)
         self.flush()
+        return trades
+
+    async def block_trade(self, coin: str, *, price: float | None = None, quantity: float | None = None) -> Trade:
+        """Make a block trade on ``coin`` now; it is on the tape, in REST and sent, and counts nowhere else."""
+        if not self.can_have(Fault("block-trades")):
+            raise SimulatorError(f"{self.name} does not mark block trades")
+        market, now = self.market(coin), self.now()
+        trade = self._make_block(market, now, price, quantity)
+        self.publish(market, [trade])
+        self.flush()
+        return trade
+
+    def _make_block(
+        self, market: Market, now: int, price: float | None = None, quantity: float | None = None
+    ) -> Trade:
+        sold = self.dice.random() < 0.5
+        far = market.last_price * (0.8 if sold else 1.2)
+        ticks = round(far if price is None else price * market.scale)
+        lots = market.typical * 50 if quantity is None else round(quantity * market.lot_scale)
+        return market.make_block(ticks, lots, sold, now)
+
+    def next_ids(self, market: Market, count: int) -> Sequence[int]:
+        """The ids of the market's next trades."""
+        fault, first = self.active("skipping"), market.next_id
+        if fault is None:
+            return range(first, first + count)
+        ids, share = [], 1 / float(fault.argument or 2)
+        for _ in range(count):
+            first += self.dice.random() < share
+            ids.append(first)
+            first += 1
+        return ids
+
+    def _make(self, market: Market, count: int, now: int) -> list[Trade]:
+        """The model's next trades, and block trades among them where there are some."""
+        trades = market.make(count, now, self.next_ids(market, count))
+        blocks = self.active("block-trades")
+        if blocks is not None:
+            chances = sum(self.dice.random() < float(blocks.argument or 0.0) for _ in range(count))
+            trades += [self._make_block(market, now) for _ in range(chances)]
         return trades
 
     async def burst(self, count: int, *, coins: Iterable[str] | None = None, malformed: float = 0.0) -> None:
@@ -166,7 +209,7 @@ class Venue(Publishing):
                     number = share + (1 if i < extra else 0)
                     if number:
                         self._news(market)
-                        self.publish(market, market.make(number, now))
+                        self.publish(market, self._make(market, number, now))
                 count -= min(CHUNK, count)
                 await self.drain()
 
@@ -206,7 +249,7 @@ class Venue(Publishing):
             market = self.listings.places[index]
             if market is not None and self.listings.trades(market):
                 self._news(market)
-                self.publish(market, market.make(number, now))
+                self.publish(market, self._make(market, number, now))
 
     def _news(self, market: Market) -> None:
         self._ticker_news.add(market)
@@ -225,8 +268,18 @@ class Venue(Publishing):
             until = now if only is not None else max(now - self.grace, min(now, market.last_time))
             while until >= topic.end:
                 if not self.dumb and not self.withheld(market):
-                    self.send_candle(topic, market, market.candle(topic.start, topic.interval, topic.end - 1), True)
+                    self._close(topic, market, market.candle(topic.start, topic.interval, topic.end - 1))
                 topic.start = topic.end
+
+    def _close(self, topic: Topic, market: Market, bar: Bar) -> None:
+        """Send the final state of a candle, unless it is lost or late."""
+        late = self.active("late-close")
+        if self.active("lost-close"):
+            return
+        if late is None:
+            self.send_candle(topic, market, bar, True)
+        else:
+            self.send_later(float(late.argument or 0.0), market, lambda: self.send_candle(topic, market, bar, True))
 
     def send_tickers(self, now: int) -> None:
         """Tickers of the markets that traded since the last call."""

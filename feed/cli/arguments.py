@@ -11,6 +11,12 @@ PROGRAM = "market-feed"
 LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 SIMULATED = ("bybit", "binance", "binance_us")
 DEFAULT_PORT = 8765
+FAULTS = """\
+  cut  close-1008  shutdown-notice  stall  mute  partition  blocked-451  refuse-451  accept-then-drop
+  rest-down[-503]  slow-rest-2  rest-behind-2  rest-frozen  behind-2  falling-behind-2  split-2
+  halted[-ALL]  unlisted-DOGE  quoted-KRW  other-coin-DOGE  thousands-DOGE
+  malformed-0.1  silent-DOGE  tradeless[-ALL]  late-0.1  doubled-0.1  missing-0.1  repeated-0.1
+  skipping-20  leap-20  stamp-ahead-2  block-trades-0.1  late-close-2  lost-close"""
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -140,7 +146,8 @@ def parser() -> argparse.ArgumentParser:
         "simulate",
         "the simulated exchange alone, for any client in any language",
         examples="examples:\n  market-feed simulate --rate 500\n"
-        "  market-feed simulate --fault stall@20+5 --fault bybit:blocked-451@30+10 --fault cut@60",
+        "  market-feed simulate --fault stall@20+5 --fault bybit:blocked-451@30+10 --fault cut@60\n\n"
+        f"kinds of faults (docs/testing.md tells what each does):\n{FAULTS}",
     )
     simulate.add_argument("--port", type=port, default=DEFAULT_PORT, help="(default: %(default)s; 0: any free one)")
     simulate.add_argument("--venues", type=names, metavar="A,B", help="venues to speak like (default: binance,bybit)")
@@ -154,7 +161,8 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--replay", nargs="+", metavar="FILE", help="send the frames of capture files instead")
     simulate.add_argument("--speed", type=speed, help="of the replay (default: 1; 0: as fast as it goes)")
     simulate.add_argument(
-        "--fault", action="append", default=[], metavar="SPEC", help="[venue:]kind@start+seconds; may be repeated"
+        "--fault", action="append", default=[], metavar="SPEC",
+        help="[venue:]kind@start+seconds, the kinds are below; may be repeated",
     )
     simulate.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds")
     _logging(simulate)

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from exchanges.simulator.faults import allowed
 from feed.cli import main
-from feed.cli.arguments import parser
+from feed.cli.arguments import FAULTS, parser
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -95,3 +96,7 @@ print(sorted({{'ccxt', 'rich', 'aiohttp'}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_help_of_simulate_lists_all_faults() -> None:
+    assert sorted(FAULTS.split()) == sorted(allowed().split(", "))

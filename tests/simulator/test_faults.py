@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextlib import ExitStack
+from pathlib import Path
 
 import aiohttp
 import pytest
 
-from exchanges.simulator import Simulator
+from exchanges.simulator import Simulator, Venue, parse_fault
+from exchanges.simulator.faults import KINDS
 
 from .client import Client, dial, get, status_of, until
 
@@ -313,3 +316,14 @@ async def test_a_burst_waits_for_a_slow_reader_and_ends_when_that_reader_is_cut(
                 await burst
         assert len(venue.tape["BTC"]) == 300_000
         assert venue.dropped == []
+
+
+def test_the_documented_table_of_faults_is_whole_and_right() -> None:
+    """Every kind has a row, every spelling of a row is read, and every method of a row is one of a venue."""
+    text = (Path(__file__).parents[2] / "docs/testing.md").read_text()
+    rows = [line.split("|")[1:3] for line in text.partition("| method |")[2].splitlines() if line.startswith("| `")]
+    methods = [each for row in rows for each in re.findall(r"`(\w+)\(", row[0])]
+    specs = [each for row in rows for each in re.findall(r"`([^`]+)`", row[1])]
+    assert {parse_fault(spec).fault.kind for spec in specs} == set(KINDS)
+    assert all(callable(getattr(Venue, method)) for method in methods)
+    assert len(set(methods)) == len(KINDS)
