@@ -27,6 +27,9 @@ _HEALTH: Mapping[FeedState, str] = {
     FeedState.RECONNECTING: "degraded",
     FeedState.CLOSED: "failed",
 }
+_FLOWING = (FeedState.LIVE, FeedState.LAGGING)
+_CONNECTED = (*_FLOWING, FeedState.STALE)
+TURN = 0.5  # seconds after which the event loop notes again that it runs
 
 
 class Asking:
@@ -40,6 +43,7 @@ class Asking:
         self._clock = desk.clock
         self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task, set by what connects
         self._supervisor: Supervisor | None = None  # likewise
+        self._turned_at = 0.0  # when the event loop last came round, monotonic seconds; likewise
 
     @property
     def coin_configs(self) -> list[CoinConfig]:
@@ -122,9 +126,9 @@ class Asking:
     def status(self) -> FeedStatus:
         """A snapshot of where the feed stands, see FeedStatus; a new one at each access."""
         return FeedStatus(
-            connected=self._journal.state in (FeedState.LIVE, FeedState.LAGGING, FeedState.STALE),
+            connected=self._state in _CONNECTED and not self._hangs,
             exchange=self._journal.exchange,
-            state=self._journal.state,
+            state=self._state,
             last_message_time=self._last_message_time(),
             reconnect_count=self._journal.reconnects,
             failover_count=self._journal.failovers,
@@ -139,7 +143,7 @@ class Asking:
         """The status as a dict, with ``coins``, ``prices_cached`` and ``last_message_age`` (seconds or None)."""
         heard = self._desk.last_message
         return asdict(self.status) | {
-            "state": str(self._journal.state),
+            "state": str(self._state),
             "coins": [config.symbol for config in self._wanted.coins],
             "prices_cached": self._desk.prices.cached,
             "last_message_age": None if heard is None else self._clock.since(heard),
@@ -155,12 +159,25 @@ class Asking:
         status = self.status
         at = status.last_message_time
         return {
-            "status": _HEALTH[self._journal.state],
+            "status": _HEALTH[status.state],
             "last_activity": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(),
             "error_count": status.errors,
             "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")}
             | (self._supervisor.undelivered if self._supervisor is not None else {}),
         }
+
+    @property
+    def _hangs(self) -> bool:
+        """Whether the event loop has not come round for as long as makes a feed stale: a callback blocks it."""
+        running = self._running
+        if running is None or running.done():
+            return False
+        return self._clock.since(self._turned_at) > self._staleness.feed_stale_after + TURN
+
+    @property
+    def _state(self) -> FeedState:
+        state = self._journal.state
+        return FeedState.STALE if state in _FLOWING and self._hangs else state
 
     def _lag_of(self, exchange: str) -> float | None:
         """Seconds by which the venue's data is behind; None while that is not known."""

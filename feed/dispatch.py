@@ -29,7 +29,8 @@ __all__ = ["Dispatcher", "Subscription"]
 REPORT_EVERY = 1.0  # seconds between two reports about one callback
 
 Report = Callable[[str, dict[str, Any]], None]
-_Sink = Callable[[Hashable, Any], None]  # takes coin and event
+BEHIND = 1.0  # seconds that an event may wait for its consumer before that is told; then at each doubling
+_Sink = Callable[[Hashable, Any, float], bool]  # takes coin, event and time; True when it made a report
 
 
 class Subscription:
@@ -46,10 +47,11 @@ class Subscription:
         self.slow = 0
         self._dispatcher = dispatcher
         self._buffer = buffer
-        self._call: Callback = _nothing  # a plain callback
+        self.call: Callback = _nothing  # a plain callback
         self._sink: _Sink | None = None  # stands in for it where there is a queue
         self.publish: Callable[[Any, float], float] | None = None  # see feed.routes.Receiver
         self._worker: Worker | None = None
+        self._behind_told = 0.0  # seconds that were told last, while it is behind
         self._told: dict[str, float] = {}  # when each kind of report was last made
         self._untold: dict[str, int] = {}  # and how many there were since
 
@@ -63,13 +65,30 @@ class Subscription:
         return self._buffer.dropped
 
     @property
+    def waiting(self) -> int:
+        """Events that wait for it."""
+        return len(self._buffer)
+
+    @property
     def queued(self) -> bool:
         """Whether events wait for it in a queue; else it is a plain callback."""
         return self._sink is not None
 
-    def call_for(self, coin: Hashable) -> Callable[[Any], Any]:
-        """What takes an event of ``coin``."""
-        return self._call if self._sink is None else functools.partial(self._sink, coin)
+    def put(self, coin: Hashable, event: Any, now: float) -> bool:
+        """Queue an event that came ``now``; True when that led to a report."""
+        return self._sink is not None and self._sink(coin, event, now)
+
+    def behind(self, age: Callable[[float], float]) -> float | None:
+        """Seconds that its oldest event waits, when that is to be told: from BEHIND on, and whenever it has doubled."""
+        since = self._buffer.waiting_since()
+        seconds = 0.0 if since is None else age(since)
+        if seconds < BEHIND:
+            self._behind_told = 0.0 if seconds < BEHIND / 2 else self._behind_told
+            return None
+        if seconds < 2 * self._behind_told:
+            return None
+        self._behind_told = seconds
+        return seconds
 
     def cancel(self) -> None:
         """Deliver nothing more, also of what is queued; a coroutine callback that is running may finish. Idempotent."""
@@ -98,8 +117,10 @@ class Dispatcher:
     ``report(event, details)`` is told "callback_error" {callback, error, count} and "slow_callback" {callback, ms,
     count, and dropped where a queue overflowed} at most once per REPORT_EVERY seconds, subscription and kind; count is
     how many there were since the report before. A plain callback is slow from ``slow_after`` seconds on, a coroutine
-    callback or an iterator when its queue of ``queue_size`` events is full. What goes wrong while a report is being
-    delivered is counted and logged, but not reported: a status callback that raises must not cause the next report.
+    callback or an iterator when its queue of ``queue_size`` events is full. One that falls behind is told before that,
+    by ``look``, as "slow_callback" {callback, behind (seconds), waiting (events)}. What goes wrong while a report is
+    being delivered is counted and logged, but not reported: a status callback that raises must not cause the next
+    report.
     """
 
     def __init__(
@@ -143,7 +164,7 @@ class Dispatcher:
         if _is(callback, inspect.isgeneratorfunction) or _is(callback, inspect.isasyncgenfunction):
             raise TypeError(f"a callback must do its work when it is called; {name} is a generator function")
         subscription = Subscription(self, channel, name, keys, Buffer(on_full, self._queue_size))
-        subscription._call = functools.partial(_spread, callback) if unpack else callback
+        subscription.call = functools.partial(_spread, callback) if unpack else callback
         if _is(callback, inspect.iscoroutinefunction):
             self._queue(subscription)
         self._add(subscription)
@@ -165,9 +186,11 @@ class Dispatcher:
         clock, slow = self.clock, self.slow
         buffer.taken_at = clock()
 
-        def sink(coin: Hashable, event: Any) -> None:
-            if buffer.put(coin, (_own(event), False, None)) is not None and on_full != "latest":
-                slow(subscription, clock() - buffer.taken_at, buffer.dropped)
+        def sink(coin: Hashable, event: Any, now: float) -> bool:
+            if buffer.put(coin, (_own(event), False, None, now)) is None or on_full == "latest":
+                return False
+            slow(subscription, clock() - buffer.taken_at, buffer.dropped)
+            return True
 
         subscription._sink = sink
         stream = Stream(subscription, buffer, clock)
@@ -189,6 +212,25 @@ class Dispatcher:
     def publish(self, channel: str, coin: Hashable, event: Any) -> None:
         """Hand ``event`` to all subscribers of ``channel`` and ``coin``, in the order in which they subscribed."""
         self.route(channel, coin).publish(event, self.clock())
+
+    def look(self, age: Callable[[float], float]) -> None:
+        """Tell of the consumers that have fallen behind; to be called every second or so.
+
+        ``age``: how many seconds a moment of the dispatcher's clock is past.
+        """
+        for subscription in [each for channel in self._subscriptions.values() for each in channel]:
+            seconds = subscription.behind(age) if subscription.queued else None
+            if seconds is not None:
+                subscription.slow += 1
+                details = {"callback": subscription.name, "behind": round(seconds, 3), "waiting": subscription.waiting}
+                logger.warning("{} is behind: {}", subscription.name, details)
+                self._tell("slow_callback", details, False)
+
+    def abandon(self) -> None:
+        """The tasks behind the coroutine callbacks are another process's: this one is a fork of it."""
+        for worker in self.workers.values():
+            worker.forget()
+        self.workers = {}
 
     def subscribed(self, channel: str) -> Collection[Subscription]:
         """Those of ``channel`` at this moment, in the order in which they subscribed."""
@@ -242,7 +284,7 @@ class Dispatcher:
             route.forget()
 
     def _queue(self, subscription: Subscription) -> Worker:
-        worker = Worker(subscription, self, subscription._call, subscription._buffer)
+        worker = Worker(subscription, self, subscription.call, subscription._buffer)
         subscription._worker, subscription._sink = worker, worker.put
         return worker
 
@@ -252,7 +294,7 @@ class Dispatcher:
         if worker is None:
             worker = self._queue(subscription)
             self._changed(subscription.channel)
-        worker.put(getattr(event, "coin", ""), event, result)
+        worker.put(getattr(event, "coin", ""), event, self.clock(), result)
 
     def failed(self, subscription: Subscription, error: BaseException, reported: bool = False) -> None:
         """Count what a callback raised, over a report where ``reported``, and tell it when it is time."""

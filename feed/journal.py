@@ -100,6 +100,10 @@ class Journal:
         """
         self._publish(event, exchange, details)
 
+    def leave_behind(self) -> None:
+        """This process is a fork of the one in which the feed is connected: nobody is told."""
+        self.state = FeedState.CLOSED if self.state is not FeedState.IDLE else FeedState.IDLE
+
     def look(self, last_data: float | None) -> None:
         """Let the breaker see the time, and when data came last (monotonic seconds)."""
         now = self._clock.monotonic()

@@ -12,13 +12,14 @@ from typing import Any, Self
 from loguru import logger
 
 from feed.arguments import coins_of, more_coins, one_of, order_of, seconds, some_of
-from feed.asking import Asking
+from feed.asking import TURN, Asking
 from feed.background import Background, across
 from feed.breaker import Breaker
 from feed.clock import Clock
 from feed.desk import Desk
 from feed.errors import FeedError, NoExchangeAvailable, SettingsError
 from feed.events import Candle
+from feed.forked import register
 from feed.history import History
 from feed.journal import Journal
 from feed.session import Session
@@ -29,7 +30,6 @@ from feed.supervisor import Supervisor
 from feed.validation import check
 from feed.wanted import Wanted
 
-LOOK = 0.5  # seconds between two looks of the circuit breaker
 LOOK_FOR_COINS = 0.05  # seconds between two looks at whether coins that were added have data
 CLOSE_TIMEOUT = 1.0  # seconds that coroutine callbacks have to finish what is queued for them
 
@@ -74,6 +74,19 @@ class MarketFeed(Subscribing, Asking):
         self._background: Background | None = None
         self._starting = threading.Lock()
         self._changing = threading.Lock()  # the list of coins
+        register(self)
+
+    def leave_behind(self) -> object:
+        """This process is a fork: the feed is connected in the parent, not here. Returns what the parent goes on with.
+
+        It may be connected here anew.
+        """
+        theirs = self._running, self._supervisor, self._background, self._dispatcher.workers
+        self._running = self._supervisor = self._background = None
+        self._starting, self._changing = threading.Lock(), threading.Lock()
+        self._dispatcher.abandon()
+        self._journal.leave_behind()
+        return theirs
 
     def __repr__(self) -> str:
         where = self._journal.exchange or "no exchange yet"
@@ -197,6 +210,7 @@ class MarketFeed(Subscribing, Asking):
 
     def _begin(self, *, patient: bool) -> None:
         self._dispatcher.reopen()
+        self._turned_at = self._clock.monotonic()
         supervisor = self._supervisor = Supervisor(
             self._order,
             self._settings,
@@ -301,11 +315,13 @@ class MarketFeed(Subscribing, Asking):
         return None if self._supervisor is None else self._supervisor.carrier(coin)
 
     async def _guard(self) -> None:
-        """Have the circuit breaker look at the time and at the data."""
+        """Have the circuit breaker look at the time and at the data, and note that the loop runs."""
         while True:
+            self._turned_at = self._clock.monotonic()
             due = self._journal.breaker.next_tick
-            await self._clock.sleep(LOOK if due is None else min(LOOK, max(0.0, due - self._clock.monotonic())))
+            await self._clock.sleep(TURN if due is None else min(TURN, max(0.0, due - self._clock.monotonic())))
             self._clock.look()
+            self._dispatcher.look(self._clock.since)
             self._journal.look(self._desk.last_message)
 
     async def candles_history(self, coin: str, timeframe: str = "1m", limit: int = 100) -> list[Candle]:

@@ -22,7 +22,8 @@ POLICIES = ("drop_oldest", "latest", "error")
 SLICE = 0.005  # seconds for which a consumer that never suspends may hold the loop
 
 Callback = Callable[..., Any]
-Item = tuple[Any, bool, Any]  # the event; whether it is itself a report; what the callback returned for it already
+Item = tuple[Any, bool, Any, float]
+"""The event; whether it is itself a report; what the callback returned for it already; when it came."""
 
 
 class Place(Protocol):
@@ -73,6 +74,9 @@ class Buffer:
     def __bool__(self) -> bool:
         return bool(self._queue or self._latest)
 
+    def __len__(self) -> int:
+        return len(self._queue) + len(self._latest)
+
     def put(self, coin: Hashable, item: Item) -> Item | None:
         """Add an item; returns the one that had to go for it, if any."""
         gone: Item | None = None
@@ -92,6 +96,13 @@ class Buffer:
         self.dropped += gone is not None
         self._ready.set()
         return gone
+
+    def waiting_since(self) -> float | None:
+        """When the next event to be taken came; None while nothing waits. From any thread."""
+        try:
+            return (next(iter(self._latest.values())) if self._latest else self._queue[0])[3]
+        except (IndexError, RuntimeError, StopIteration):  # taken just now, in another thread
+            return None
 
     def take(self) -> Item:
         return self._latest.popitem(last=False)[1] if self._latest else self._queue.popleft()
@@ -128,22 +139,28 @@ class Worker:
         self._buffer = buffer
         self._began: float | None = None  # when the call that is running did
 
-    def put(self, coin: Hashable, event: Any, result: Any = None) -> None:
-        """Queue an event; the task starts with the first one that comes while a loop runs."""
+    def put(self, coin: Hashable, event: Any, now: float, result: Any = None) -> bool:
+        """Queue an event; the task starts with the first one that comes while a loop runs. True: a report was made."""
         owner, buffer = self._owner, self._buffer
-        item = (event, owner.reporting, result)
+        item = (event, owner.reporting, result, now)
         if owner.closed or not self._place.active:
             buffer.dropped += 1
             _discard(item)
-            return
+            return False
         gone = buffer.put(coin, item)
         if self.task is None or self.task.done():
             self._start()
-        if gone is not None:
-            _discard(gone)
-            if buffer.policy != "latest":
-                now = owner.clock()
-                owner.slow(self._place, now - (now if self._began is None else self._began), buffer.dropped)
+        if gone is None:
+            return False
+        _discard(gone)
+        if buffer.policy == "latest":
+            return False
+        owner.slow(self._place, now - (now if self._began is None else self._began), buffer.dropped)
+        return True
+
+    def forget(self) -> None:
+        """Its task is another process's: this one is a fork of it."""
+        self.task = self._began = None
 
     def wake(self) -> None:
         """Have the task notice that something has ended."""
@@ -173,7 +190,7 @@ class Worker:
                     continue
                 await asyncio.sleep(0)
             elif buffer.overflow is not None:
-                coin, (event, reported, _) = buffer.overflow
+                coin, (event, reported, _, _) = buffer.overflow
                 place.cancel()
                 owner.failed(place, SlowConsumerError(place.channel, coin, event, buffer.size), reported)
             elif owner.closed:
@@ -183,7 +200,7 @@ class Worker:
             turn = owner.clock()
 
     async def _deliver(self, item: Item) -> None:
-        event, reported, result = item
+        event, reported, result, _ = item
         self._began = self._owner.clock()
         try:
             if result is None:

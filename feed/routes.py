@@ -21,8 +21,11 @@ class Receiver(Place, Protocol):
     def queued(self) -> bool:
         """Whether events wait for it in a queue; else it is a plain callback."""
 
-    def call_for(self, coin: Hashable) -> Callable[[Any], Any]:
-        """What takes an event of ``coin``."""
+    def call(self, event: Any) -> Any:
+        """What takes an event of a plain callback."""
+
+    def put(self, coin: Hashable, event: Any, now: float) -> bool:
+        """What takes an event where there is a queue; True when that led to a report, which took time."""
 
 
 class Source(Owner, Protocol):
@@ -96,10 +99,20 @@ def _caller(dispatcher: Source, subscription: Receiver, coin: Hashable) -> _Publ
     A plain callback's is the same for all coins: those of a thousand would push one another out of the caches.
     """
     if subscription.queued:
-        return _handing(dispatcher, subscription, subscription.call_for(coin))
+        return _queueing(dispatcher, subscription, coin)
     if subscription.publish is None:
-        subscription.publish = _handing(dispatcher, subscription, subscription.call_for(coin))
+        subscription.publish = _handing(dispatcher, subscription, subscription.call)
     return subscription.publish
+
+
+def _queueing(dispatcher: Source, subscription: Receiver, coin: Hashable) -> _Publish:
+    """What queues an event; the time at which it came goes with it."""
+    clock, put = dispatcher.clock, subscription.put
+
+    def publish(event: Any, before: float) -> float:
+        return clock() if subscription.active and put(coin, event, before) else before
+
+    return publish
 
 
 def _handing(dispatcher: Source, subscription: Receiver, call: Callable[[Any], Any]) -> _Publish:

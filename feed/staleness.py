@@ -121,6 +121,18 @@ class Watchdog:
         if gone and self._since:
             self.watch([coin for coin in self._since if coin not in gone], self._began)
 
+    def backdate(self, seconds: float, before: float) -> None:
+        """The machine was suspended for so many seconds: what was heard up to ``before`` was heard so much earlier."""
+        for times in (self.heard, self._since, self._coins_silent_since):
+            for coin, at in times.items():
+                if at <= before:
+                    times[coin] = at - seconds
+        self._began -= seconds if self._began <= before else 0.0
+        if self._feed_silent_since is not None and self._feed_silent_since <= before:
+            self._feed_silent_since -= seconds
+        if self._connected_at is not None and self._connected_at <= before:
+            self._connected_at -= seconds
+
     def note(self, coin: str, now: float) -> bool:
         """Data of ``coin`` came. True when it ends a silence that was told: check() at once to tell the recovery."""
         self.heard[coin] = now

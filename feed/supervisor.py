@@ -71,6 +71,8 @@ class Supervisor:
         self._main = shared is None
         self._shared: dict[str, SharedVenue] = {} if shared is None else shared
         self._watchdog = Watchdog(settings.staleness)
+        self._suspended = desk.clock.suspended()  # seconds, as far as the watchdog knows
+        self._woken: tuple[float, float] | None = None  # seconds of a suspend, and when it was found, monotonic
         self._lag_watch = LagWatch(settings.staleness.max_lag)
         self._stirred = asyncio.Event()  # something happened that a decision may follow from
         self._sessions: dict[str, Session] = {}
@@ -190,6 +192,7 @@ class Supervisor:
             self._prefetch.look(active, [self._sessions[config.name] for config in self._order], now)
             others = [config for config in self._order if config.name != active.venue.name]
             self._strays.look_after(active.listing.missing, others)
+        self._note_suspend(now)
         for finding in self._watchdog.check(now):
             venue = self.exchange
             if finding.kind in (Kind.FEED_STALE, Kind.COIN_STALE):
@@ -202,6 +205,15 @@ class Supervisor:
                 self._sessions[venue].drop(f"no data for {finding.seconds:.1f} s")
 
         self._look_at_lag(now)
+
+    def _note_suspend(self, now: float) -> None:
+        """Have the watchdog count the time of a suspend, a look later: data that came since then is newer than that."""
+        if self._woken is not None:
+            self._watchdog.backdate(*self._woken)
+            self._woken = None
+        if missed := self._desk.clock.suspended() - self._suspended:
+            self._suspended += missed
+            self._woken = missed, now
 
     def _look_at_lag(self, now: float) -> None:
         """Tell when the active venue begins to lag, and when that is over."""

@@ -100,6 +100,7 @@ FEED: Mapping[str, str] = {
     "yaml_scalars": "YAML's scalars as they were written, and what they mean where a number or a switch stands",
     "validation": "plain data held against that, every problem reported at once",
     "settings_file": "settings.yaml, found and read",
+    "forked": "what becomes of feeds in a forked child",
     "clock": "time as a seam",
     "backoff": "how long to wait before the next dial",
     "budget": "how many dials a venue allows",

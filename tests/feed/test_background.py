@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +20,7 @@ from exchanges.simulator import ThreadedSimulator
 from feed import FeedError, FeedState, MarketFeed, NoExchangeAvailable, PriceTick, Settings, StaleDataError
 from feed.background import Background
 from feed.events import CoinConfig
-from feed.settings import Connection, ExchangeConfig
+from feed.settings import Connection, ExchangeConfig, Staleness
 from tests.support import PATIENCE
 
 
@@ -49,6 +50,45 @@ def nowhere() -> MarketFeed:
     """A feed whose only venue is not there."""
     venue = ExchangeConfig("bybit", rest_url="http://127.0.0.1:1", ws_url="ws://127.0.0.1:1")
     return MarketFeed(["BTC"], settings=Settings(exchanges=[venue]))
+
+
+def test_a_callback_that_blocks_the_loop_is_seen_from_another_thread(settings: Settings) -> None:
+    """Nothing in the loop can tell of it. When the callback returns, the feed is what it was."""
+    settings.staleness = Staleness(feed_stale_after=0.5, reconnect_after=20)
+    feed = MarketFeed(settings=settings)
+    blocks, goes_on = threading.Event(), threading.Event()
+
+    def on_price(tick: PriceTick) -> None:
+        if blocks.is_set():
+            goes_on.wait(PATIENCE)
+
+    feed.subscribe_price(on_price)
+    feed.start()
+    try:
+        assert feed.status.state is FeedState.LIVE
+        blocks.set()
+        seen_within(lambda: not feed.status.connected)
+        assert feed.status.state is FeedState.STALE
+        assert feed.get_status()["state"] == "stale"
+        assert feed.get_health()["status"] == "degraded"
+        for max_age in (None, 0.5):
+            with pytest.raises(StaleDataError):
+                feed.require_fresh("BTC", max_age)
+        blocks.clear()
+        goes_on.set()
+        seen_within(lambda: feed.status.connected and feed.status.state is FeedState.LIVE)
+        assert feed.get_health()["status"] == "healthy"
+    finally:
+        goes_on.set()
+        feed.stop()
+
+
+def seen_within(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    """Wait until ``condition`` holds; nothing tells this thread of it."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def threads() -> list[threading.Thread]:

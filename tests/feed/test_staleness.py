@@ -232,3 +232,19 @@ def test_nothing_is_due_before_the_first_start() -> None:
     watchdog = Watchdog(LIMITS)
     assert watchdog.next_check(123.0) == inf
     assert watchdog.check(1e6) == []
+
+
+def test_a_suspend_is_silence() -> None:
+    """Unless data came since it was found."""
+    watchdog = Watchdog(LIMITS)
+    watchdog.start(COINS, 0.0)
+    watchdog.note("BTC", 3.0)
+    watchdog.check(3.0)
+    watchdog.backdate(600.0, before=3.5)
+    assert [f.kind for f in watchdog.check(4.0)] == [Kind.FEED_STALE, *[Kind.COIN_STALE] * 3, Kind.DEAD]
+    watchdog = Watchdog(LIMITS)
+    watchdog.start(COINS, 0.0)
+    for coin in COINS:
+        watchdog.note(coin, 3.9)
+    watchdog.backdate(600.0, before=3.5)
+    assert watchdog.check(4.0) == []
