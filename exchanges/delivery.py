@@ -9,6 +9,7 @@ from exchanges import normalize
 from exchanges.bars import Bars
 from exchanges.events import Candle, Listener, Quote, Ticker, TradeEvent
 from exchanges.fence import SAMPLE, Reading
+from exchanges.foreign_text import Cleaner
 from exchanges.hotpath import Blame, Goal, Take, taker, unambiguous
 from exchanges.profiles import Profile
 from exchanges.push import Latest, Stores, Timeframes
@@ -58,6 +59,7 @@ class Delivery:
         self._first_read: dict[str, int] = {}  # when the first frame with trades of each such symbol was read
         self._unheard: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # the coins of what is to come
         self._deliver_trade = self._trade_and_bars if built else listener.on_trade
+        self.clean = Cleaner()  # of what a venue sends, to be shown
         self.tickers_wanted = True  # as prices and figures
         self.quotes_in_tickers = False
         self.quotes_in_books = False
@@ -142,7 +144,7 @@ class Delivery:
         return any(self._coins[symbol] not in unheard for symbol in symbols)
 
     def _bad_row(self, kind: str, row: Any) -> None:
-        self._listener.on_bad_frame(f"{kind}: {str(row)[:SAMPLE]}")
+        self._listener.on_bad_frame(self.clean(f"{kind}: {row}", SAMPLE))
 
     def _trade_and_bars(self, trade: TradeEvent, number: int | None = None) -> None:
         # the bars first: a listener may change the trade

@@ -16,6 +16,7 @@ import picows
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from exchanges.name_lookup import look_up
 from exchanges.websocket import Connection, Inflate
 
 OFFER = "permessage-deflate; client_max_window_bits"
@@ -36,8 +37,7 @@ async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: 
     socks: list[socket.socket] = []
 
     async def connected(to: object) -> socket.socket:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
+        found = await look_up(where.host or "", where.port or 0)
         socks.append(await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=EYEBALLS, interleave=1))
         return socks[0]
 

@@ -12,6 +12,7 @@ import asyncio
 import math
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -20,6 +21,7 @@ from aiohttp import WSMsgType
 from loguru import logger
 from msgspec import json
 
+from exchanges.foreign_text import READ, Cleaner
 from exchanges.hotpath import Blame, Take
 from exchanges.push import Latest, in_rows, is_book, pushed
 
@@ -48,13 +50,14 @@ def arm(
     taker: Callable[[Blame], Take | None] | None = None,
     on_book: Callable[[Any], bool] = lambda book: False,
     carry: Callable[[Any], Any] = lambda session: session,
+    clean: Cleaner | None = None,
 ) -> None:
     """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
 
     ``timeout``: seconds a dial may take; ccxt counts whole ones. What ``taker`` makes is offered each text before ccxt
     is, and says whether it has delivered it; so is ``on_book`` each order book that ccxt has brought up to date.
     ``on_frame`` is told every frame that was not taken when ccxt is through with it. ``carry`` makes of ccxt's session
-    the one that dials: :meth:`exchanges.transport.Transport.carry`.
+    the one that dials: :meth:`exchanges.transport.Transport.carry`. ``clean`` makes what a venue sends fit for showing.
     """
     handle, dispatch, resolve, reject, begin_dial, dial = (
         client.handle_message,
@@ -66,6 +69,10 @@ def arm(
     )
 
     dispatching = False
+    clean = clean or Cleaner()
+
+    def bad(data: Any, error: Exception) -> None:
+        on_bad_frame(clean(_sample(data, error), SAMPLE))
 
     def blamed(text: str, delivered: int, error: Exception) -> None:
         reading.frame, reading.delivered = json.decode(text), delivered
@@ -92,23 +99,26 @@ def arm(
             handled(message)
 
     def _salvage(data: Any, error: Exception) -> None:
-        logger.opt(exception=error).debug("a frame could not be handled")
+        told = clean.lines
+        logger.opt(lazy=True).debug(
+            "a frame could not be handled\n{}", lambda: told("".join(traceback.format_exception(error)))
+        )
         # ccxt's handlers take the rows of a "data" list as they stand (read: Bybit, HashKey): the first ones are out
         rows = list(in_rows(reading.frame))[reading.delivered :]
         if not rows:
-            on_bad_frame(_sample(data, error))
+            bad(data, error)
         for row in rows:
             try:
                 dispatch(client, row)
             except Exception as row_error:  # noqa: BLE001 - as above
-                on_bad_frame(_sample(row["data"], row_error))
+                bad(row["data"], row_error)
 
     def _through(data: Any) -> None:
         if reading.frame is not None:
             try:
                 on_frame(reading.frame)
             except Exception as error:  # noqa: BLE001 - it looks into whatever a venue sends
-                on_bad_frame(_sample(data, error))
+                bad(data, error)
 
     def noted(client: Any, frame: Any) -> None:
         nonlocal dispatching
@@ -127,7 +137,7 @@ def arm(
     def addressed(error: Any, message_hash: Any = None) -> Any:
         if message_hash is None and dispatching:
             error.stray = reading.frame  # it was told to all: the stream's calls decide whether they mind
-            on_bad_frame(_sample(reading.frame, error))
+            bad(reading.frame, error)
         return reject(error, message_hash)
 
     async def opened(*dial: Any) -> None:
@@ -226,9 +236,9 @@ def redirect(url: str, target: str | None) -> str:
 
 
 def _sample(data: Any, error: Exception) -> str:
-    """The beginning of what could not be read, and why, in one line."""
-    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else str(data)
-    return f"{type(error).__name__}: {' '.join(text[:SAMPLE].split())}"
+    """The beginning of what could not be read, and why."""
+    text = data[:READ].decode("utf-8", "replace") if isinstance(data, bytes) else str(data)[:READ]
+    return f"{type(error).__name__}: {text}"
 
 
 async def hang_up(client: Any) -> None:

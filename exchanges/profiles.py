@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from exchanges.foreign_text import address_shown, secrets_in_address, secrets_in_options, values_shown
 from exchanges.hotpath import Table
 
 CandleFlag = Callable[[Any, Any], bool | None]
@@ -117,10 +118,10 @@ class Access:
 
     ``market_type`` spot or swap, ``quote`` the quote currencies in the order in which a market is looked for.
 
-    ``rest_url`` and ``ws_url`` replace the scheme and host of every address. ``options`` are handed to ccxt as they
-    are, but for ``sandbox: true``, which asks for the venue's testnet, ``hotpath: false``, which has ccxt read every
-    frame, ``transport: aiohttp`` or ``picows`` (exchanges.transport), and ``market_cache``, which says whether the list
-    of markets is kept on disk (exchanges.market_cache).
+    ``rest_url`` and ``ws_url`` replace the scheme and host of every address, ``proxy`` is told in exchanges.proxies.
+    ``options`` are handed to ccxt as they are, but for ``sandbox: true``, which asks for the venue's testnet,
+    ``hotpath: false``, which has ccxt read every frame, ``transport: aiohttp`` or ``picows`` (exchanges.transport), and
+    ``market_cache``, which says whether the list of markets is kept on disk (exchanges.market_cache).
     """
 
     market_type: str = "spot"
@@ -130,3 +131,15 @@ class Access:
     proxy: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     timeout: float = 10.0
+
+    def __repr__(self) -> str:
+        """As a dataclass shows itself, without what is secret."""
+        shown = {each.name: getattr(self, each.name) for each in fields(self)}
+        shown["proxy"] = None if self.proxy is None else address_shown(self.proxy)
+        return f"Access({', '.join(f'{name}={value!r}' for name, value in values_shown(shown).items())})"
+
+    def secrets(self) -> Iterator[str]:
+        """What may be shown to nobody: passwords and tokens of the addresses, and what the options keep secret."""
+        for address in (self.proxy, self.rest_url, self.ws_url):
+            yield from secrets_in_address(address) if address else ()
+        yield from secrets_in_options(self.options)

@@ -14,6 +14,7 @@ from exchanges.delivery import Delivery, contract_size
 from exchanges.errors import Refused, VenueError
 from exchanges.events import Listener
 from exchanges.fence import Reading, arm
+from exchanges.foreign_text import Cleaner
 from exchanges.gather import gather
 from exchanges.profiles import Profile, Refusal
 from exchanges.refusals import Ledger, asking, names
@@ -49,7 +50,8 @@ class Stream:
 
     A fresh instance carries no dial backoff, subscription or future of an earlier connection, and an old one can be
     closed behind the new one's back. ``bars`` outlive it: a bar is closed once, over all connections. ``translate``
-    makes a VenueError of whatever ccxt raised, ``release`` closes the instance within a bound.
+    makes a VenueError of whatever ccxt raised, ``clean`` what a venue says fit to be shown, ``release`` closes the
+    instance within a bound.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Stream:
         ws_url: str | None,
         timeout: float,
         translate: Callable[[Exception], VenueError],
+        clean: Cleaner,
         release: Callable[[], Awaitable[None]],
     ) -> None:
         self.name = profile.name
@@ -73,6 +76,7 @@ class Stream:
         self._listener = listener
         self._on_going_down = on_going_down
         self._translate = translate
+        self._clean = clean
         self._release = release
         self._reading = Reading()
         self._ledger = Ledger()
@@ -95,6 +99,7 @@ class Stream:
         self._group = asyncio.TaskGroup()
         self._standing: set[asyncio.Task[None]] = set()  # a task for each call that may bring data
         self._subscribing = False  # what is added is asked for at once: not with the first, not when it has ended
+        self._delivery.clean = clean
         quotes = "quotes" in wanted.channels
         self._delivery.tickers_wanted = "ticker" in wanted.channels
         self._delivery.quotes_in_tickers = quotes and quotes_in_tickers(exchange)
@@ -192,6 +197,7 @@ class Stream:
                 delivery.taker,
                 delivery.on_book,
                 exchange.carry,
+                self._clean,
             )
 
         exchange.on_new_client = on_new_client
@@ -299,7 +305,7 @@ class Stream:
 
     def _refuse(self, call: _Call, keeper: asyncio.Task[Any], reason: str) -> None:
         if call not in self._refusals:
-            self._refusals[call] = Refused(self.name, reason)
+            self._refusals[call] = Refused(self.name, self._clean(reason))
             keeper.cancel()
 
     def _on_unnamed(self) -> None:
@@ -314,4 +320,5 @@ class Stream:
         return confirmed or self._delivery.has_brought(call.channel, call.symbols)
 
     def _unavailable(self, channel: str, symbols: Iterable[str], reason: str, timeframe: str = "") -> None:
-        self._listener.on_unavailable(channel, [self._coins[symbol] for symbol in symbols], reason, timeframe)
+        coins = [self._coins[symbol] for symbol in symbols]
+        self._listener.on_unavailable(channel, coins, self._clean(reason), timeframe)

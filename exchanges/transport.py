@@ -22,6 +22,8 @@ from aiohttp import TCPConnector, WSServerHandshakeError, hdrs
 from aiohttp.http import SERVER_SOFTWARE
 from yarl import URL
 
+from exchanges.http_client import REDIRECTS, HttpClient
+
 TRANSPORTS = ("aiohttp", "picows")
 VARIABLE = "MARKET_FEED_TRANSPORT"
 
@@ -58,7 +60,7 @@ class Transport:
 
     async def dial(self, session: Any, tls: Any, url: str, options: dict[str, Any]) -> Any:
         """Dial over picows, or over aiohttp where picows can't; raises aiohttp's errors."""
-        direct = type(session.connector) is TCPConnector and not session.trust_env  # no socks, no proxy from outside
+        direct = session.direct(url) if isinstance(session, HttpClient) else _direct(session)
         if not direct or not options.keys() <= _KNOWN or not isinstance(tls, SSLContext):
             return await session.ws_connect(url, **options)
         from exchanges.dial import connect  # picows is an extra
@@ -72,9 +74,9 @@ class Transport:
                 bool(options.get("compress")),
             )
         except WSServerHandshakeError as error:
-            if error.status not in (301, 302, 303, 307, 308):
+            if error.status not in REDIRECTS:
                 raise
-            return await session.ws_connect(url, **options)
+        return await session.ws_connect(url, **options)  # it judges where the redirect leads
 
 
 class _Session:
@@ -101,6 +103,11 @@ class _Dialling:
         return await self._transport.dial(*self._dial)
 
     async def __aexit__(self, *error: object) -> None: ...
+
+
+def _direct(session: Any) -> bool:
+    """Whether aiohttp's own session has neither a connector of its own, as for SOCKS, nor a proxy from outside."""
+    return type(session.connector) is TCPConnector and not session.trust_env
 
 
 def _headers(session: Any, url: str, given: Any) -> dict[str, str]:

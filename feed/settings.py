@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 import yaml
 from msgspec import Meta
 
+from exchanges.foreign_text import address_shown, values_shown
 from exchanges.names import canonical, exchange_names, nearest
+from exchanges.proxies import NONE
 from feed.events import CoinConfig
 
 if TYPE_CHECKING:
@@ -52,6 +54,18 @@ def _url(*schemes: str, login: bool = False) -> Callable[[str], str]:
     return read
 
 
+_proxy_url = _url("http", "https", "socks4", "socks4a", "socks5", "socks5h", login=True)
+
+
+def _proxy(text: str) -> str:
+    return NONE if text.lower() in (NONE, "no", "off", "false") else _proxy_url(text)
+
+
+def _proxy_as_text(value: Any) -> Any:
+    """YAML reads no, off and false as False."""
+    return NONE if value is False else value
+
+
 _WORD = r"\A[^\s/:,\x00-\x1f\x7f]{1,30}\Z"
 _MARKET = r"\A[^\s/:]{1,30}/[^\s/:]{1,30}(:[^\s/:]{1,30})?\Z"
 UPPER: dict[str, Any] = {"read": str.upper}  # of a coin or a currency
@@ -67,15 +81,18 @@ Symbol = Annotated[str, Meta(pattern=_WORD, description="a coin such as BTC, wit
 Currency = Annotated[str, Meta(pattern=_WORD, description="a currency such as USDT", extra=UPPER)]
 Market = Annotated[str, Meta(pattern=_MARKET, description="a market symbol of ccxt, BASE/QUOTE or BASE/QUOTE:SETTLE")]
 Exchange = Annotated[str, Meta(description="the name of an exchange, text", extra={"read": _exchange})]
+_address: dict[str, Any] = {"show": address_shown}  # a wrong one is told without its login
 RestUrl = Annotated[
-    str, Meta(description="http://host:port or https://host:port", extra={"read": _url("http", "https")})
+    str, Meta(description="http://host:port or https://host:port", extra={"read": _url("http", "https"), **_address})
 ]
-WsUrl = Annotated[str, Meta(description="ws://host:port or wss://host:port", extra={"read": _url("ws", "wss")})]
+WsUrl = Annotated[
+    str, Meta(description="ws://host:port or wss://host:port", extra={"read": _url("ws", "wss"), **_address})
+]
 ProxyUrl = Annotated[
     str,
     Meta(
-        description="http://host:port, https://host:port or socks5://host:port",
-        extra={"read": _url("http", "https", "socks4", "socks5", "socks5h", login=True)},
+        description="http://host:port, https://host:port, socks5://host:port, or none",
+        extra={"read": _proxy, "written": _proxy_as_text, **_address},
     ),
 ]
 MarketType = Literal["spot", "swap"]
@@ -90,6 +107,8 @@ Timeframe = Literal["1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h"
 class ExchangeConfig:
     """One venue. The URLs replace scheme and host of its addresses; ``options`` are handed to ccxt as they are.
 
+    ``proxy``: None for the one that the environment names, if it names one (exchanges.proxies), ``none`` for none.
+
     ``market_type``: a coin's perpetual swap and its spot are two markets, whose prices differ. Quantities and volumes
     are in base currency on both. Where venues of both types stand in one order, a failover leads from the one market to
     the other, and a coin that the active venue does not list comes from the other one all the while: no event ever
@@ -102,6 +121,12 @@ class ExchangeConfig:
     ws_url: WsUrl | None = None
     proxy: ProxyUrl | None = None
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """As a dataclass shows itself, without a login and without what stands under an option such as apiKey."""
+        shown = {each.name: getattr(self, each.name) for each in fields(self)}
+        shown["proxy"] = address_shown(self.proxy) if isinstance(self.proxy, str) else self.proxy
+        return f"ExchangeConfig({', '.join(f'{name}={value!r}' for name, value in values_shown(shown).items())})"
 
 
 @dataclass(slots=True)

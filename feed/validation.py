@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from msgspec import Meta, ValidationError, convert
 
+from exchanges.foreign_text import values_shown, without_logins
 from exchanges.names import nearest
 from feed.errors import SettingsError
 from feed.events import CoinConfig
@@ -92,13 +93,14 @@ class Reader:
             keys, values = get_args(core)
             return self.mapping(keys, values, path, value)
         allowed = meta.description if meta else "one of " + ", ".join(get_args(core))
+        extra: dict[str, Any] = (meta.extra or {}) if meta else {}
         try:
-            read = convert(_meant(value, core, meta), kind)
-            return meta.extra["read"](read) if meta and meta.extra else read
+            meant = extra.get("written", _same)(_meant(value, core, meta))
+            return extra.get("read", _same)(convert(meant, kind))
         except ValidationError:
-            return self.wrong(path, value, allowed + _quotes(value, core))
+            return self.wrong(path, _shown(value, extra), allowed + _quotes(value, core))
         except ValueError as error:
-            return self.wrong(path, value, str(error) or allowed)
+            return self.wrong(path, _shown(value, extra), str(error) or allowed)
 
     def section(self, kind: Any, path: str, value: Any) -> Any:
         """Return the dataclass ``kind`` filled from a mapping; the keys left out keep their defaults."""
@@ -195,7 +197,17 @@ def show(value: object) -> str:
         return _printable(_repr.repr(str(value))[1:-1]) if value else "nothing"
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
-    return re.sub(r"//[^/@\s]*@", "//***@", _printable(_repr.repr(value)))
+    return without_logins(_printable(_repr.repr(values_shown(value))))
+
+
+def _shown(value: Any, extra: dict[str, Any]) -> Any:
+    """Return ``value`` as it may be shown: itself, unless it has something to hide."""
+    shown = extra["show"](value) if "show" in extra and isinstance(value, str) else value
+    return value if shown == value else shown
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _printable(text: str) -> str:

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+import traceback
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from copy import deepcopy
 from functools import partial
 from typing import Any
 
 import msgspec
+from loguru import logger
 
 from exchanges import normalize, past
-from exchanges.adapter.instance import VERSION, close_instance, make_instance
-from exchanges.adapter.translation import FINAL_OVER_REST, translated
+from exchanges.adapter.instance import VERSION, close_instance, left_alone, make_instance, proxies
+from exchanges.adapter.translation import FINAL_OVER_REST, told, translated
 from exchanges.aside import parse_in_turns, run_aside
+from exchanges.ban import Quiet
 from exchanges.bars import Bars
 from exchanges.channels import streamed
 from exchanges.delivery import contract_size, volume_scale
-from exchanges.errors import Disconnected, Refused
+from exchanges.errors import Refused, VenueError
 from exchanges.events import Candle, Listener, Ticker, TradeEvent
+from exchanges.foreign_text import Cleaner, secrets_in_address
 from exchanges.market_cache import MarketCache, market_cache
 from exchanges.market_table import MarketTable, taken_from
 from exchanges.markets import Markets
 from exchanges.pace import Pace
 from exchanges.profiles import MARKET_ID, Access, Profile
+from exchanges.proxies import Proxy, environment_proxies
 from exchanges.stream import Stream, Subscription
 from exchanges.trades import TradeReader
 
@@ -45,7 +49,8 @@ class Venue:
         self._api = make_instance(profile, access)
         self._fills = make_instance(profile, access)  # fills gaps: a burst of requests is lawful, waiting loses trades
         self._fills.enableRateLimit = False
-        self._quiet_until = -math.inf  # the venue's Retry-After over REST, monotonic seconds
+        self._quiet = Quiet(access.rest_url, access.ws_url, profile.name, access.market_type, access.proxy)
+        self.clean = Cleaner(_secrets(access))
         self._pace = Pace(*profile.sockets) if profile.sockets is not None else None
         self._markets = Markets(profile, access, (self._api, self._fills), _cache(profile, access), self._ask)
 
@@ -161,6 +166,7 @@ class Venue:
         """
         exchange = make_instance(self.profile, self.access)
         exchange.pace = self._pace
+        exchange.quiet = self._quiet
         self._markets.give(exchange)
         return Stream(
             self.profile,
@@ -171,7 +177,8 @@ class Venue:
             on_going_down=on_going_down,
             ws_url=self.access.ws_url,
             timeout=self.access.timeout,
-            translate=partial(translated, self.name),
+            translate=self._dial_failed,
+            clean=self.clean,
             release=partial(close_instance, exchange),
         )
 
@@ -213,15 +220,38 @@ class Venue:
     @contextlib.asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
         """Fence a request: none leaves while a Retry-After lasts, for whatever it was that the venue answered so."""
-        if (wait := self._quiet_until - time.monotonic()) > 0:
-            raise Disconnected(self.name, f"wants to be left alone for {wait:.1f} s more", wait)
+        if (wait := self._quiet.left(dial=False)) > 0:
+            raise left_alone(self.name, wait)
         try:
             yield
-        except Exception as error:  # ccxt's parsers on whatever a venue answers: anything may come out
-            failure = translated(self.name, error, FINAL_OVER_REST)
-            if isinstance(failure, Disconnected) and failure.retry_after:
-                self._quiet_until = max(self._quiet_until, time.monotonic() + failure.retry_after)
-            raise failure from error
+        except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue answers: anything may come out
+            self._log(error)
+            self._quiet.note(told(error), dial=False)
+            failure = translated(self.name, error, FINAL_OVER_REST, self.clean)
+            try:
+                raise failure from None
+            finally:
+                failure.__context__ = None  # what ccxt and aiohttp say there may quote a password
+
+    def _dial_failed(self, error: Exception) -> VenueError:
+        """What a connection ended for, or could not be made for."""
+        self._log(error)
+        self._quiet.note(told(error), dial=True)
+        return translated(self.name, error, clean=self.clean)
+
+    def _log(self, error: Exception) -> None:
+        logger.opt(lazy=True).debug("{}", lambda: self.clean.lines("".join(traceback.format_exception(error))))
+
+    @property
+    def proxies(self) -> Mapping[str, Proxy | str | None]:
+        """The venue's REST and WebSocket addresses, each with its proxy or None; a text says what is wrong with it."""
+        return proxies(self._api, self.access)
+
+
+def _secrets(access: Access) -> Iterator[str]:
+    yield from access.secrets()
+    for proxy in environment_proxies():
+        yield from secrets_in_address(proxy)
 
 
 def _cache(profile: Profile, access: Access) -> MarketCache | None:

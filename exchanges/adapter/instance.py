@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import ccxt.pro
-from aiohttp import ClientSession, TCPConnector, connector
 
-from exchanges.errors import Refused
+from exchanges.ban import Quiet
+from exchanges.certificates import tls_context
+from exchanges.errors import Disconnected, Refused
 from exchanges.fence import abort, hang_up, redirect
+from exchanges.http_client import SOCKS_EXTRA, HttpClient, socks_missing
 from exchanges.pace import Pace
 from exchanges.profiles import Access, Profile
+from exchanges.proxies import Proxy, proxy_for
 from exchanges.transport import transport_for
 
 VERSION: str = ccxt.__version__
@@ -26,13 +27,21 @@ VERSION: str = ccxt.__version__
 # ccxt paces requests and subscriptions by the wall clock: set back by an hour, it would hold them for that hour.
 import_module("ccxt.async_support.base.throttler").time = time.monotonic  # type: ignore[attr-defined] # ccxt's own
 
-_CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # asked for elsewhere, aiohttp warns
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
 
 
-async def _in_turn(pace: Pace, dial: Callable[[Any], Awaitable[Any]], session: Any) -> Any:
-    await pace.turn()
+async def _in_turn(exchange: Any, dial: Callable[[Any], Awaitable[Any]], session: Any) -> Any:
+    """Dial when the venue's limit on sockets allows, and not at all while it wants to be left alone."""
+    if exchange.quiet is not None and (wait := exchange.quiet.left(dial=True)) > 0:
+        raise left_alone(exchange.called, wait)
+    if exchange.pace is not None:
+        await exchange.pace.turn()
     return await dial(session)
+
+
+def left_alone(name: str, seconds: float) -> Disconnected:
+    """The error of what is not asked for because the venue's Retry-After, or its ban, lasts."""
+    return Disconnected(name, f"wants to be left alone for {seconds:.1f} s more", seconds)
 
 
 _OTHER = {"buy": "sell", "sell": "buy"}
@@ -41,6 +50,9 @@ _OTHER = {"buy": "sell", "sell": "buy"}
 class _Hooks:
     """What is added to a ccxt.pro class: addresses redirected, HTTP statuses kept, new clients shown."""
 
+    called = ""  # the venue's name
+    quiet: Quiet | None = None  # whether it wants to be left alone
+    make_session: Callable[[Any], Any] | None = None  # given the TLS context
     rest_url: str | None = None
     on_new_client: Any = None
     keyless: frozenset[str] = frozenset()
@@ -50,7 +62,6 @@ class _Hooks:
     transport: Any = None
     change_is_ratio = False
     ties_newest_first = False
-    own_session: bool
     session: Any = None
     made: tuple[Any, ...] = ()  # every client that there was
     answered: tuple[int, Any] = (0, {})
@@ -60,8 +71,8 @@ class _Hooks:
         client = super().client(url)  # type: ignore[misc] # ccxt's own
         if not known:
             self.made = (*self.made, client)
-        if not known and self.pace is not None:
-            client.create_connection = partial(_in_turn, self.pace, client.create_connection)
+        if not known:
+            client.create_connection = partial(_in_turn, self, client.create_connection)
         if not known and self.on_new_client is not None:
             self.on_new_client(client)
         return client
@@ -73,22 +84,11 @@ class _Hooks:
         return row
 
     def open(self, lazy: bool = False) -> None:
-        """As ccxt's, but that aiohttp is asked to clean up behind asyncio only where asyncio does not do so itself."""
-        own, self.own_session = self.own_session, False
-        try:
-            super().open(lazy)  # type: ignore[misc] # ccxt's own
-        finally:
-            self.own_session = own
-        if own and self.session is None:
-            loop: Any = self.asyncio_loop  # type: ignore[attr-defined] # ccxt's own
-            self.tcp_connector = TCPConnector(
-                ssl=self.ssl_context,  # type: ignore[attr-defined] # ccxt's own
-                loop=loop,
-                family=socket.AF_UNSPEC,
-                happy_eyeballs_delay=0,
-                enable_cleanup_closed=_CLEANUP_CLOSED,
-            )
-            self.session = ClientSession(loop=loop, connector=self.tcp_connector, trust_env=self.aiohttp_trust_env)  # type: ignore[attr-defined] # ccxt's own
+        """As ccxt's, with a session of ours; asked lazily of a closed instance it raises, and opens nothing."""
+        closed = lazy and self.closed_by_user  # type: ignore[attr-defined] # ccxt's own
+        if self.make_session is not None and self.session is None and not closed:
+            self.session = self.make_session(self.ssl_context)  # type: ignore[attr-defined] # ccxt's own
+        super().open(lazy)  # type: ignore[misc] # ccxt's own
 
     def carry(self, session: Any) -> Any:
         """What the WebSockets are dialled with, in the place of aiohttp's ``session``."""
@@ -167,8 +167,11 @@ def make_instance(profile: Profile, access: Access) -> Any:
     exchange.has["fetchCurrencies"] = False  # a second request at every start, for names that nothing here reads
     _only(exchange, access.market_type)
     exchange.options = exchange.deep_extend(exchange.options, options)
-    if exchange.verify and not exchange.options.get("include_OS_certificates"):
-        exchange.ssl_context = _tls(exchange.cafile)
+    if exchange.verify:
+        exchange.ssl_context = tls_context(exchange.cafile, bool(exchange.options.get("include_OS_certificates")))
+    exchange.called = profile.name
+    named = [address for address in (access.rest_url, access.ws_url) if address is not None]
+    exchange.make_session = partial(HttpClient, proxy_for=partial(proxy_for, configured=access.proxy), named=named)
     exchange.rest_url = access.rest_url
     exchange.keyless = profile.keyless
     exchange.hotpath = hotpath
@@ -176,11 +179,39 @@ def make_instance(profile: Profile, access: Access) -> Any:
     exchange.transport = transport
     exchange.change_is_ratio = profile.change_is_ratio
     exchange.ties_newest_first = profile.ties_newest_first
-    if access.proxy is not None:
-        kinds = ("socksProxy", "wsSocksProxy") if access.proxy.startswith("socks") else ("httpsProxy", "wssProxy")
-        for kind in kinds:
-            setattr(exchange, kind, access.proxy)
+    if socks_missing():
+        for proxy in proxies(exchange, access).values():
+            if isinstance(proxy, Proxy) and proxy.socks:
+                raise Refused(profile.name, f"the proxy {proxy} {SOCKS_EXTRA}")
     return exchange
+
+
+def proxies(exchange: Any, access: Access) -> dict[str, Proxy | str | None]:
+    """A venue's REST and WebSocket address, with the proxy of each: None for none, a text where it is wrong."""
+    found: dict[str, Proxy | str | None] = {}
+    for url in _addresses(exchange, access):
+        try:
+            found[url] = proxy_for(url, access.proxy)
+        except ValueError as error:
+            found[url] = str(error)
+    return found
+
+
+def _addresses(exchange: Any, access: Access) -> Iterator[str]:
+    """The first address of each kind: with what the settings put in its place, one host serves for all."""
+    known = list(_texts(exchange.urls.get("api")))
+    for own, schemes in ((access.rest_url, ("http", "https")), (access.ws_url, ("ws", "wss"))):
+        theirs = (exchange.implode_hostname(url) for url in known if url.partition("://")[0] in schemes)
+        if (url := own or next(theirs, None)) is not None:
+            yield url
+
+
+def _texts(urls: Any) -> Iterator[str]:
+    if isinstance(urls, dict):
+        for each in urls.values():
+            yield from _texts(each)
+    elif isinstance(urls, str):
+        yield urls
 
 
 def _installed(module: str) -> bool:
@@ -202,12 +233,6 @@ def _only(exchange: Any, market_type: str) -> None:
     else:
         return
     fetch["types"] = kept or types
-
-
-@cache
-def _tls(cafile: str) -> ssl.SSLContext:
-    """The TLS context of all instances: ccxt makes one for each, of 0.7 MB, while the loop stands still for 35 ms."""
-    return ssl.create_default_context(cafile=cafile)
 
 
 async def close_instance(exchange: Any) -> None:

@@ -1,39 +1,79 @@
-"""ccxt's errors end here: what leaves is Disconnected, Refused or Blocked."""
+"""ccxt's errors end here: what leaves is Disconnected, Refused or Blocked, in words that are fit to be shown."""
 
 from __future__ import annotations
 
-import math
 import re
+import ssl
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import ccxt.pro
 
+from exchanges import certificates
+from exchanges.ban import Wait, is_rate_limit, wait_told
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
+from exchanges.foreign_text import LENGTH, READ, Cleaner, printable
 
 BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
-REASON = 200  # characters of a reason
-LONGEST_BAN = 259_200.0  # seconds, 3 days: Binance's own bans last no longer; whoever asks for more has slipped
 FINAL_OVER_REST = (ccxt.pro.NotSupported, ccxt.pro.BadSymbol, ccxt.pro.AuthenticationError)
 """ccxt's errors for a request that no other try will bring an answer to."""
 
+_LIMITED = (ccxt.pro.DDoSProtection, ccxt.pro.RateLimitExceeded)
+_CHAIN = 10  # errors that stand behind one another, at most
 
-def translated(name: str, error: Exception, final: tuple[type[Exception], ...] | None = None) -> VenueError:
+
+def translated(
+    name: str,
+    error: Exception,
+    final: tuple[type[Exception], ...] | None = None,
+    clean: Cleaner | None = None,
+) -> VenueError:
     """The one of our errors that says what the caller can do about ccxt's ``error``.
 
     ``final`` are ccxt's errors that trying again can't help; by default every answer that is the venue's own refusal.
+    ``clean`` makes the venue's words fit to be shown.
     """
-    if isinstance(error, VenueError):
-        return error
-    cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error.__cause__ or error
-    status = getattr(cause, "status", 0) or getattr(error, "status", 0)
-    headers = getattr(cause, "headers", None) or getattr(error, "headers", None) or {}
-    reason = _reason(error, cause, status)
-    if status in BLOCKED:
+    known = next((each for each in _behind(error) if isinstance(each, VenueError)), None)
+    if known is not None:  # of ours, which ccxt may have wrapped
+        return known
+    cause, status, _ = _answer(error)
+    reason = _reason(error, cause, status, clean or Cleaner())
+    wait = told(error)
+    if status in BLOCKED and not is_rate_limit(status, str(cause)):
         return Blocked(name, reason, status)
     refusal = isinstance(error, final or ccxt.pro.ExchangeError) and not isinstance(error, ccxt.pro.BadResponse)
     if refusal:
         return Refused(name, reason)
-    return Disconnected(name, reason, _seconds(headers.get("Retry-After")))
+    return Disconnected(name, reason, wait.seconds)
+
+
+def told(error: Exception) -> Wait:
+    """What the answer behind an error says about when to ask again."""
+    if isinstance(error, VenueError):
+        return Wait(None)
+    cause, status, headers = _answer(error)
+    return wait_told(
+        status, headers, str(cause)[:READ], time.time(), isinstance(error, _LIMITED) and status not in BLOCKED
+    )
+
+
+def _answer(error: Exception) -> tuple[BaseException, int, Any]:
+    """What stands behind an error of ccxt's, with the HTTP status and the headers of the answer."""
+    cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error.__cause__ or error
+    status = getattr(cause, "status", 0) or getattr(error, "status", 0)
+    headers = getattr(cause, "headers", None) or getattr(error, "headers", None) or {}
+    return cause, status, headers
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it was raised for or from."""
+    found: list[BaseException] = [error]
+    for each in found:
+        yield each
+        inner = [arg for arg in each.args if isinstance(arg, BaseException)]
+        inner += [cause for cause in (each.__cause__, getattr(each, "certificate_error", None)) if cause is not None]
+        found += [one for one in inner if one not in found][: _CHAIN - len(found)]
 
 
 # what ccxt puts before a request, aiohttp's word on TLS where there may be none, and web pages of gateways
@@ -44,22 +84,15 @@ _NOISE = re.compile(
 _REFUSED = re.compile(r"^(\d{3}), message='Invalid response status', url='(.*)'$")  # aiohttp, of an upgrade
 
 
-def _reason(error: Exception, cause: BaseException, status: int) -> str:
+def _reason(error: Exception, cause: BaseException, status: int, clean: Cleaner) -> str:
     """One line that says what happened, without ccxt's wrapping."""
     silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
-    text = " ".join(_NOISE.sub("", str(cause)).split()) or silent
+    text = " ".join(_NOISE.sub("", str(cause)[:READ]).split()) or silent
     text = _REFUSED.sub(r"HTTP \1 from \2", text)
     if not isinstance(error, ccxt.pro.BaseError | OSError | TimeoutError):  # a parser's: no person understands it alone
         text = f"sent something that cannot be read ({type(error).__name__}: {text})"
     if status and str(status) not in text:
         text = f"HTTP {status}: {text}"
-    return text[:REASON]
-
-
-def _seconds(retry_after: Any) -> float | None:
-    """Retry-After as seconds; the header's other form, a date, no venue here sends."""
-    try:
-        seconds = float(retry_after)
-    except (TypeError, ValueError):
-        return None
-    return min(max(0.0, seconds), LONGEST_BAN) if math.isfinite(seconds) else None
+    text = clean(text, LENGTH)
+    refused = next((each for each in _behind(error) if isinstance(each, ssl.SSLCertVerificationError)), None)
+    return text if refused is None else f"{text} - {printable(certificates.advice(refused))}"

@@ -1,0 +1,145 @@
+"""How long a venue wants to be left alone, as its answers say in many ways, and that it is.
+
+Retry-After is one of them. Gateways drop it, and some venues never send it: Binance bans with HTTP 418 and "IP banned
+until <Unix ms>" in the text (https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits), Bybit with 403
+and "access too frequent" for ten minutes (https://bybit-exchange.github.io/docs/v5/rate-limit), KuCoin says in
+``gw-ratelimit-reset`` how many milliseconds are left.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+LONGEST = 259_200.0  # seconds, 3 days: Binance's own bans last no longer; whoever asks for more has slipped
+TOO_FREQUENT = 600.0  # seconds that Bybit's ban lasts, which names no time
+BANNED = 120.0  # seconds that Binance's shortest ban lasts
+
+_LIMITS = frozenset({418, 429})
+_FREQUENT = re.compile(r"too frequent|too many (?:requests|visits)|rate.?limit", re.I)
+_BAN = re.compile(r"\bbann?ed\b|\bban\b|too frequent", re.I)
+_UNTIL = re.compile(r"\b(?:until|till|after|before)\b\D{0,20}?(\d{13}|\d{10})(?!\d)", re.I)
+_UNTIL_DATE = re.compile(r"\b(?:until|till|after)\b\W{0,3}(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)", re.I)
+_FOR = re.compile(r"\b(?:in|after|wait|for)\s+(?:about\s+)?(\d{1,9}(?:\.\d{1,9})?)\s*([a-z]+)", re.I)
+_UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hou": 3600.0}
+_MILLISECONDS_LEFT = ("gw-ratelimit-reset",)
+_RESETS = ("X-Bapi-Limit-Reset-Timestamp", "X-Gate-RateLimit-Reset-Timestamp", "X-RateLimit-Reset", "RateLimit-Reset")
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """``seconds`` from now, None where no time is told; ``banned``: nothing of the venue may be asked for."""
+
+    seconds: float | None
+    banned: bool = False
+
+
+def is_rate_limit(status: int, text: str) -> bool:
+    """Whether an answer says that too much was asked for; a 403 may say so, or that this place is shut out."""
+    return status in _LIMITS or (status == 403 and bool(_FREQUENT.search(text)))
+
+
+def wait_told(status: int, headers: Mapping[str, str], text: str, now: float, limited: bool = False) -> Wait:
+    """What an answer says about when to ask again. ``now``: Unix seconds; the answer's own Date counts before it.
+
+    ``limited``: it is known, from elsewhere, for one that says that too much was asked for.
+    """
+    date = _date(headers.get("Date"))
+    now = now if date is None else date
+    told = _retry_after(headers.get("Retry-After"), now)
+    if not limited and not is_rate_limit(status, text):
+        return Wait(told)
+    banned = status == 418 or bool(_BAN.search(text))
+    if told is None:
+        ends = [*_in_headers(headers, now), *_in_text(text, now)]
+        told = max((end for end in ends if end > 0), default=None)
+    if told is None and banned:
+        told = BANNED if status == 418 else TOO_FREQUENT
+    return Wait(None if told is None else min(told, LONGEST), banned)
+
+
+def _retry_after(value: Any, now: float) -> float | None:
+    """Seconds, or an HTTP date."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        date = _date(value)
+        seconds = math.nan if date is None else date - now
+    return min(max(0.0, seconds), LONGEST) if math.isfinite(seconds) else None
+
+
+def _date(value: Any) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
+
+
+def _in_headers(headers: Mapping[str, str], now: float) -> list[float]:
+    left = [number / 1000 for name in _MILLISECONDS_LEFT if (number := _number(headers.get(name))) is not None]
+    resets = [number for name in _RESETS if (number := _number(headers.get(name))) is not None]
+    return left + [_epoch(number) - now if number > 1e9 else number for number in resets]
+
+
+def _in_text(text: str, now: float) -> list[float]:
+    ends = [_epoch(float(end)) - now for end in _UNTIL.findall(text)]
+    for day, clock in _UNTIL_DATE.findall(text):
+        try:
+            ends.append(datetime.fromisoformat(f"{day}T{clock}").replace(tzinfo=UTC).timestamp() - now)
+        except ValueError:  # a day that there is not
+            continue
+    units = ((float(number), unit.lower()) for number, unit in _FOR.findall(text))
+    return ends + [number * _UNITS.get(unit, _UNITS.get(unit[:3], 0.0)) for number, unit in units]
+
+
+def _epoch(number: float) -> float:
+    """Unix seconds of a time that may be in milliseconds."""
+    return number / 1000 if number > 1e11 else number
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+_quiet_until: dict[Hashable, float] = {}  # monotonic seconds; for all feeds of the process: the venue counts addresses
+
+
+class Quiet:
+    """Until when a venue is left alone, over REST and by dials. ``key``: what the venue's count depends on.
+
+    A ban counts for both. So does any wait where both go to the same host.
+    """
+
+    def __init__(self, rest_url: str | None, ws_url: str | None, *key: Hashable) -> None:
+        self._key = (rest_url, ws_url, *key)
+        self._one_host = rest_url is not None and ws_url is not None and _host(rest_url) == _host(ws_url)
+
+    def left(self, *, dial: bool) -> float:
+        """Seconds until the next request, or the next ``dial``, may leave; 0.0 when it may."""
+        return max(0.0, _quiet_until.get((self._key, dial), -math.inf) - time.monotonic())
+
+    def note(self, wait: Wait, *, dial: bool) -> None:
+        """An answer to a request, or to a ``dial``, told to wait."""
+        if not wait.seconds:
+            return
+        now = time.monotonic()
+        for gone in [key for key, until in _quiet_until.items() if until <= now]:
+            del _quiet_until[gone]
+        for kind in {dial, not dial} if wait.banned or self._one_host else {dial}:
+            key = self._key, kind
+            _quiet_until[key] = max(_quiet_until.get(key, now), now + wait.seconds)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.lower()

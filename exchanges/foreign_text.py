@@ -1,0 +1,145 @@
+"""Text that others send, made fit to be shown: printable, bounded, and without what the settings keep secret.
+
+A venue's answer, a proxy's refusal or a frame that cannot be read may hold anything: escape sequences that move a
+terminal's cursor, marks that turn the direction of writing, and the password that was sent along. It is cleaned once,
+where it becomes a text of ours; what goes out of the feed later needs no care.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus
+
+LENGTH = 200  # characters of one text, unless more is asked for
+READ = 16_384  # characters that are looked at
+TRACE = 20_000  # characters of a traceback
+HIDDEN = "***"
+ANYWHERE = 6  # characters from which on a secret is hidden wherever it stands, and not only as a word of its own
+SHORTEST = 3  # characters of a secret that is searched for: the letter a would be found everywhere
+
+_SECRET_KEY = re.compile(
+    r"api_?key|access_?key|^key$|secret|passw|passphrase|^pass$|^pwd$|token|auth|cookie|credential|private|mnemonic"
+    r"|signature|bearer|login|headers?$",
+    re.I,
+)
+_LOGIN = re.compile(r"(?<=//)[^/\s'\"<>?#]*@")
+_QUERY = re.compile(r"([?&][\w-]*(?:token|key|secret|sign|auth|passw|pwd)[\w-]*=)[^&\s'\"<>#]+", re.I)
+_AUTHORIZATION = re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer)\s+)?)[\w+/=.~-]+", re.I)
+
+
+def printable(text: str, length: int = LENGTH) -> str:
+    """``text`` in one line of at most ``length`` characters; what cannot be printed is written as an escape.
+
+    That are control characters (C0 and C1), marks of direction and of no width, and what is no character at all.
+    """
+    return _escaped(" ".join(text[:READ].split())[:length])[:length]
+
+
+def without_logins(text: str) -> str:
+    """``text`` without the logins and tokens that stand in addresses, nor those of an Authorization header."""
+    return _AUTHORIZATION.sub(rf"\1{HIDDEN}", _QUERY.sub(rf"\1{HIDDEN}", _LOGIN.sub(f"{HIDDEN}@", text)))
+
+
+def address_shown(address: str) -> str:
+    """What was written where an address belongs, without login and query: the login may stand before no scheme."""
+    scheme, separator, rest = address.rpartition("://")
+    rest = rest.partition("?")[0] + (f"?{HIDDEN}" if "?" in rest else "")
+    login, at, host = rest.rpartition("@")
+    return scheme + separator + (f"{HIDDEN}{at}{host}" if at else login + host)
+
+
+def values_shown(value: Any, *, key: str = "") -> Any:
+    """A copy of plain data in which secrets are hidden: what stands under a key such as apiKey, and logins."""
+    if isinstance(value, Mapping):
+        return {name: values_shown(each, key=key or _secret_name(name)) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [values_shown(each, key=key) for each in value]
+    if key and value is not None and not isinstance(value, bool):
+        return HIDDEN
+    return without_logins(value) if isinstance(value, str) else value
+
+
+def _secret_name(name: object) -> str:
+    return name if isinstance(name, str) and _SECRET_KEY.search(name) else ""
+
+
+def secrets_in_address(address: str) -> Iterator[str]:
+    """The password of an address, with its user as it is sent along, and the values of its query."""
+    rest, _, query = address.rpartition("://")[2].partition("?")
+    yield from (value for _, value in parse_qsl(query))
+    login, at, _ = rest.rpartition("@")
+    if at:
+        user, colon, password = login.partition(":")
+        yield password if colon else user
+        yield login
+        yield unquote(login)
+
+
+def secrets_in_options(options: Any, *, key: str = "") -> Iterator[str]:
+    """The texts that stand under a key such as apiKey, and those of addresses."""
+    if isinstance(options, Mapping):
+        for name, each in options.items():
+            yield from secrets_in_options(each, key=key or _secret_name(name))
+    elif isinstance(options, list | tuple):
+        for each in options:
+            yield from secrets_in_options(each, key=key)
+    elif isinstance(options, str | int | float) and not isinstance(options, bool):
+        text = str(options)
+        if key:
+            yield text
+            yield text.rpartition(" ")[2]  # of "Bearer ..."
+        if "://" in text:
+            yield from secrets_in_address(text)
+
+
+class Cleaner:
+    """Cleans texts; ``secrets`` are hidden in every form in which they may come back."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {form for secret in secrets for form in _forms(secret) if len(form) >= SHORTEST}
+        parts = [_searched(form) for form in sorted(forms, key=len, reverse=True)]
+        self._secrets = re.compile("|".join(parts), re.I) if parts else None
+
+    def __repr__(self) -> str:
+        return "<Cleaner>"
+
+    def __call__(self, text: str, length: int = LENGTH) -> str:
+        """``text`` as it may be shown, see ``printable``."""
+        return printable(self.redacted(text), length)
+
+    def redacted(self, text: str) -> str:
+        """``text``, as far as it is looked at, without the secrets."""
+        text = text[:READ]
+        return without_logins(text if self._secrets is None else self._secrets.sub(HIDDEN, text))
+
+    def lines(self, text: str) -> str:
+        """A text of several lines, such as a traceback, as it may be logged."""
+        redacted = text[:TRACE] if self._secrets is None else self._secrets.sub(HIDDEN, text[:TRACE])
+        return "\n".join(_escaped(line) for line in without_logins(redacted).splitlines())
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _searched(form: str) -> str:
+    return re.escape(form) if len(form) >= ANYWHERE else rf"(?<!\w){re.escape(form)}(?!\w)"
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """As it stands, as it is percent-encoded, as base64, and as it stands in JSON, in HTML and in Python's repr."""
+    for plain in {secret, unquote(secret), unquote_plus(secret)}:
+        encoded = quote(plain, safe="")
+        yield from (plain, encoded, quote(plain), quote_plus(plain), quote(encoded, safe=""))
+        yield from (json.dumps(plain)[1:-1], json.dumps(plain, ensure_ascii=False)[1:-1], html.escape(plain))
+        yield repr(plain)[1:-1]
+        for content in {plain.encode(), plain.encode("latin-1", "replace")}:
+            yield b64encode(content).decode().rstrip("=")
+            yield urlsafe_b64encode(content).decode().rstrip("=")

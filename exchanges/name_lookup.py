@@ -1,0 +1,114 @@
+"""Names looked up in threads that nobody waits for: a name server that does not answer holds up neither loop nor exit.
+
+asyncio looks names up in its pool of threads, and a thread there that hangs (getaddrinfo takes up to 30 s and cannot be
+cancelled) is waited for when the loop is closed and when the process ends. Here a lookup that is given up goes on by
+itself, in a daemon thread, and whoever asks for the same name meanwhile waits for the same thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+HUNG = 60.0  # seconds after which a lookup that has not ended is left to itself, and another one is begun
+
+_Found = list[tuple[Any, ...]]  # getaddrinfo's rows
+_Asked = tuple[str, int, int]
+
+_lock = threading.Lock()
+_running: dict[_Asked, tuple[float, Future[_Found]]] = {}
+
+
+async def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> _Found:
+    """getaddrinfo's rows for a TCP connection to ``host``; cancelling returns at once. Raises OSError."""
+    if (numeric := _numeric(host, port)) is not None:
+        return numeric
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[_Found] = loop.create_future()
+
+    def settle(done: Future[_Found]) -> None:
+        if answer.done():
+            return
+        if (error := done.exception()) is not None:
+            answer.set_exception(type(error)(*error.args))  # each waiter its own: a traceback grows while it travels
+        else:
+            answer.set_result(done.result())
+
+    def tell(done: Future[_Found]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, done)
+
+    _lookup((host, port, family)).add_done_callback(tell)
+    return await answer
+
+
+def _lookup(asked: _Asked) -> Future[_Found]:
+    """The lookup that is under way, or a new one."""
+    with _lock:
+        begun, running = _running.get(asked, (0.0, None))
+        if running is not None and time.monotonic() - begun < HUNG:
+            return running
+        found: Future[_Found] = Future()
+        _running[asked] = time.monotonic(), found
+    threading.Thread(target=_run, args=(asked, found), name=f"looking up {asked[0]}", daemon=True).start()
+    return found
+
+
+def _run(asked: _Asked, found: Future[_Found]) -> None:
+    host, port, family = asked
+    rows: _Found | OSError
+    try:
+        rows = list(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
+    except OSError as error:
+        rows = error
+    except UnicodeError as error:  # a label that is empty or too long
+        rows = socket.gaierror(socket.EAI_NONAME, f"no name of a host ({error})")
+    with _lock:
+        if _running.get(asked, (0.0, None))[1] is found:
+            del _running[asked]
+    if isinstance(rows, OSError):
+        found.set_exception(rows)
+    else:
+        found.set_result(rows)
+
+
+def _numeric(host: str, port: int) -> _Found | None:
+    """The row of a host that is an address already; None for a name."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        if address.scope_id:
+            return None
+        return [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))]
+    return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
+
+
+class Resolver(AbstractResolver):
+    """The same for aiohttp's connector."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]) if len(address) < 4 or not address[3] else f"{address[0]}%{address[3]}",
+                port=int(address[1]),
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, address in await look_up(host, port, family)
+        ]
+
+    async def close(self) -> None: ...

@@ -1,0 +1,138 @@
+"""Which proxy an address is asked through: the settings' one, else the one that the environment names, as for curl.
+
+The environment's variables are ``http_proxy`` (for http and ws), ``https_proxy`` (for https and wss), ``all_proxy``
+(for what has none) and ``no_proxy``, each in lower or upper case; the lower case wins, and an empty one says none.
+HTTP_PROXY does not count in a CGI program, where a client could set it (https://httpoxy.org). A loopback address is
+never asked through the environment's proxy.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from urllib.parse import urlsplit
+
+from exchanges.foreign_text import Cleaner, address_shown
+
+NONE = "none"  # in the settings: no proxy, whatever the environment says
+SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_OTHER_NAMES = {"socks": "socks5"}  # as desktops write it
+_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+_TLS = ("https", "wss")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Proxy:
+    """A proxy: its address, login included, and ``source``, which says where it is named."""
+
+    url: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{address_shown(self.url)} ({self.source})"
+
+    def __repr__(self) -> str:
+        return f"<Proxy {self}>"
+
+    @property
+    def socks(self) -> bool:
+        return self.url.startswith("socks")
+
+
+def proxy_for(url: str, configured: str | None, environ: Mapping[str, str] | None = None) -> Proxy | None:
+    """The proxy through which ``url`` (http, https, ws or wss) is asked; None where it is asked directly.
+
+    ``configured`` is the settings' ``proxy``. Raises ValueError for a proxy of the environment that can't be one.
+    """
+    if configured is not None:
+        return None if configured == NONE else Proxy(configured, "settings")
+    environ = os.environ if environ is None else environ
+    address = urlsplit(url)
+    host = address.hostname or ""
+    if is_loopback(host) or _excepted(host, address.port or _PORTS.get(address.scheme, 0), environ):
+        return None
+    for kind in ("https" if address.scheme in _TLS else "http", "all"):
+        name, value = _variable(f"{kind}_proxy", environ)
+        if value is not None:
+            return _read(name, value.strip()) if value.strip() else None
+    return None
+
+
+def environment_proxies(environ: Mapping[str, str] | None = None) -> list[str]:
+    """The addresses of all proxies that the environment names."""
+    environ = os.environ if environ is None else environ
+    return [value for kind in ("http", "https", "all") if (value := _variable(f"{kind}_proxy", environ)[1])]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, a name or an address, is this machine itself."""
+    name = host.strip("[]").rstrip(".").lower()
+    with suppress(ValueError):
+        address = ip_address(name.partition("%")[0])
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+    return name == "localhost" or name.endswith(".localhost")
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """The variable's name as it is written, and its value; None where there is none."""
+    if name in environ:
+        return name, environ[name]
+    upper = name.upper()
+    if upper == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
+        return upper, None
+    return upper, environ.get(upper)
+
+
+def _read(name: str, value: str) -> Proxy:
+    scheme, separator, rest = value.partition("://")
+    scheme = _OTHER_NAMES.get(scheme.lower(), scheme.lower()) if separator else "http"
+    url = f"{scheme}://{rest if separator else value}".rstrip("/")
+    try:
+        address = urlsplit(url)
+        known = scheme in SCHEMES and bool(address.hostname) and address.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        found = Cleaner()(address_shown(value))
+        raise ValueError(
+            f"the environment's {name} is {found!r}, allowed is host:port behind one of "
+            f"{', '.join(f'{each}://' for each in SCHEMES)}"
+        )
+    return Proxy(url, name)
+
+
+def _excepted(host: str, port: int, environ: Mapping[str, str]) -> bool:
+    """Whether ``no_proxy`` names the host: a name and all below it, an address, a network, ``*``, each with a port."""
+    _, value = _variable("no_proxy", environ)
+    entries = [entry.strip().lower() for entry in re.split(r"[,\s]+", value or "") if entry.strip()]
+    return any(_matches(entry, host.rstrip(".").lower(), port) for entry in entries)
+
+
+def _matches(entry: str, host: str, port: int) -> bool:
+    if entry == "*":
+        return True
+    with suppress(ValueError):
+        address = ip_address(host)
+        with suppress(ValueError):
+            return address in ip_network(entry.strip("[]"), strict=False)
+    name, only = _split(entry)
+    if only is not None and only != port:
+        return False
+    with suppress(ValueError):
+        return ip_address(host) == ip_address(name)
+    name = name.removeprefix("*").strip(".")
+    return bool(name) and (host == name or host.endswith(f".{name}"))
+
+
+def _split(entry: str) -> tuple[str, int | None]:
+    """An entry's host and port: ``host:8443``, ``[::1]:8443``, ``::1``."""
+    bracketed = re.fullmatch(r"\[([^\]]*)\](?::(\d+))?", entry)
+    plain = re.fullmatch(r"([^:]*):(\d+)", entry)
+    found = bracketed or plain
+    if found is None:
+        return entry, None
+    return found[1], int(found[2]) if found[2] else None

@@ -1,0 +1,152 @@
+"""What others send is shown printable, in one short line, and without what the settings keep secret."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchanges.foreign_text import Cleaner, address_shown, printable, secrets_in_options, values_shown
+from exchanges.profiles import Access
+from feed import Settings, SettingsError
+from feed.settings import ExchangeConfig
+from feed.validation import check
+
+PASSWORD = "S3cr3t p@ss/word"
+LOGIN = f"me:{quote(PASSWORD, safe='')}"
+ACCESS = Access(
+    proxy=f"http://{LOGIN}@proxy.example:3128",
+    options={
+        "apiKey": "AKIA-0123456789",
+        "headers": {"X-Venue": "tok-abcdefgh"},
+        "nested": [{"password": 987_654_321}],
+    },
+)
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "\x1b",
+        "\x07",
+        "\x9b",
+        "\x00",
+        "\u202e",
+        "\u2066",
+        "\u2069",
+        "\u200e",
+        "\u200f",
+        "\u200b",
+        "\u2028",
+        "\ufeff",
+        "\udc80",
+    ],
+)
+def test_what_moves_a_terminal_or_turns_the_writing_is_written_out(mark: str) -> None:
+    assert printable(f"a{mark}[31mb\nc\r\nd\te").isprintable()
+    assert Cleaner()(f"a{mark}b").isprintable()
+    assert Cleaner().lines(f"a{mark}b\n  c").replace("\n", "").isprintable()
+
+
+@given(st.text(max_size=2000), st.integers(1, 300))
+def test_any_text_becomes_one_printable_line_within_its_length(text: str, length: int) -> None:
+    shown = printable(text, length)
+    assert shown.isprintable()
+    assert len(shown) <= length
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        PASSWORD,
+        quote(PASSWORD),
+        quote(PASSWORD, safe=""),
+        quote(quote(PASSWORD, safe=""), safe=""),
+        b64encode(f"me:{PASSWORD}".encode()).decode(),
+        b64encode(PASSWORD.encode()).decode(),
+        json.dumps(PASSWORD),
+        f"http://{LOGIN}@proxy.example:3128",
+        f"http://me:{PASSWORD}@proxy.example:3128",
+        "AKIA-0123456789",
+        "akia-0123456789",
+        "tok-abcdefgh",
+        "987654321",
+    ],
+)
+def test_a_secret_of_the_settings_is_hidden_in_whatever_form_it_comes_back(form: str) -> None:
+    clean = Cleaner(ACCESS.secrets())
+    for text in (form, f"407 of {form}!", "x" * 190 + form, json.dumps({"error": form})):
+        for shown in (clean(text), clean(text, 5000), clean.lines(text)):
+            for secret in (PASSWORD, "S3cr3t", "AKIA", "akia", "tok-abc", "98765"):
+                assert secret not in shown
+            assert b64encode(f"me:{PASSWORD}".encode()).decode()[:12] not in shown
+    assert "S3cr3t" not in repr(clean)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "via http://someone:else@proxy:1/ now",
+        "GET wss://venue.example/ws?token=else-token&x=1",
+        "{'Proxy-Authorization': 'Basic ZWxzZQ=='}",
+        "authorization: Bearer ZWxzZQ==",
+    ],
+)
+def test_logins_and_tokens_of_nobodys_settings_are_hidden_by_their_form(text: str) -> None:
+    shown = Cleaner()(text)
+    assert "else" not in shown
+    assert "ZWxzZQ" not in shown
+
+
+def test_what_is_no_secret_stays() -> None:
+    text = "HTTP 403: wss://stream.example:9443/ws/btcusdt@trade refuses 1 of 3, Basic authentication required"
+    assert Cleaner(["pw", "a", "", "1"])(text) == text
+
+
+def test_no_repr_shows_a_secret() -> None:
+    config = ExchangeConfig("okx", proxy=ACCESS.proxy, options=dict(ACCESS.options))
+    for shown in (repr(config), repr(Settings(exchanges=[config])), repr(ACCESS)):
+        for secret in ("S3cr3t", "AKIA", "tok-", "98765"):
+            assert secret not in shown
+        assert "***" in shown
+    assert repr(ExchangeConfig("okx")) == (
+        "ExchangeConfig(name='okx', market_type='spot', rest_url=None, ws_url=None, proxy=None, options={})"
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"proxy": "me:hunter2@proxy.example:3128"},
+        {"proxy": "ftp://me:hunter2@proxy.example"},
+        {"proxy": "http://me:hunter2/x@proxy.example:1"},
+        {"rest_url": "https://me:hunter2@venue.example"},
+        {"rest_url": "https://venue.example?token=hunter2"},
+        {"ws_url": "wss://hunter2@venue.example"},
+        {"options": ["hunter2", {"apiKey": "hunter2"}]},
+    ],
+)
+def test_a_settings_error_shows_no_secret(wrong: dict[str, object]) -> None:
+    settings = Settings(exchanges=[ExchangeConfig("okx", **wrong)])  # type: ignore[arg-type] # wrong types are wanted
+    with pytest.raises(SettingsError) as caught:
+        check(settings)
+    if "options" not in wrong:
+        assert "hunter2" not in str(caught.value)
+    assert "apiKey': 'hunter2" not in str(caught.value)
+    assert caught.value.problems[0].startswith("settings: exchanges[0]")
+
+
+def test_addresses_and_values_are_shown_without_what_they_hide() -> None:
+    assert address_shown("http://u:p@h:1") == "http://***@h:1"
+    assert address_shown("u:p@q@h:1") == "***@h:1"
+    assert address_shown("h:1") == "h:1"
+    assert values_shown({"a": [1, {"secret": "x"}], "headers": {"b": ["y"]}, "token": None}) == {
+        "a": [1, {"secret": "***"}],
+        "headers": {"b": ["***"]},
+        "token": None,
+    }
+    assert set(secrets_in_options({"url": "http://u:pass@h", "defaultType": "spot"})) == {"pass", "u:pass"}
