@@ -86,7 +86,11 @@ class Asking:
         age = max(received, self._age_at_venue(price, tick.exchange, received))
         if age > limit:
             reason = f"the price is {age:.3f} s old at {tick.exchange}, received {received:.3f} s ago"
-            raise StaleDataError(coin, age, limit, f"{reason}; allowed are {limit:g} s")
+            reason = f"{reason}; allowed are {limit:g} s"
+            doubt = self._desk.markets.doubt(coin)
+            raise StaleDataError(coin, age, limit, f"{reason}; {doubt}" if doubt else reason)
+        if doubt := self._desk.markets.doubt(coin):
+            raise StaleDataError(coin, age, limit, doubt)
         if not self.tradable:
             raise StaleDataError(coin, age, limit, "the circuit breaker is open")
         heard, allowed = self._desk.last_message, self._staleness.feed_stale_after

@@ -6,10 +6,12 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from math import inf
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.clock import Clock
+from feed.coin_markets import CoinMarkets
 from feed.dispatch import Dispatcher
 from feed.events import PriceTick
 from feed.gaps import DELIVER
@@ -29,10 +31,11 @@ BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; what comes in bet
 class Desk:
     """What the feed knows across venues and connections; every Intake hands its events in here."""
 
-    def __init__(self, dispatcher: Dispatcher, clock: Clock) -> None:
+    def __init__(self, dispatcher: Dispatcher, clock: Clock, max_price_ratio: float) -> None:
         self.dispatcher = dispatcher
         self.clock = clock
         self.prices = Prices()
+        self.markets = CoinMarkets(max_price_ratio, self.prices, clock.monotonic)
         self.volatility = Volatility()
         self.messages = 0  # events of all connections
         self.last_message: float | None = None  # of the feed's own venue, monotonic seconds
@@ -42,6 +45,7 @@ class Desk:
 
     def forget(self, coins: Iterable[str]) -> None:
         """These were removed: nothing is known of them any more."""
+        self.markets.forget(coins := list(coins))
         for coin in coins:
             self.prices.pop(coin, None)
             self.volatility.forget(coin)
@@ -49,6 +53,8 @@ class Desk:
 
     def on_trade(self, trade: TradeEvent) -> None:
         """A trade that had to wait for its place in the order."""
+        if not self.markets.takes(trade):
+            return
         self.dispatcher.publish("trades", trade.coin, trade)
 
     def on_ticker(self, ticker: Ticker) -> None:
@@ -65,7 +71,7 @@ class Desk:
 
     def on_candle(self, candle: Candle) -> None:
         """A bar or its state so far; nothing more of a bar that another venue or connection closed already."""
-        if not self.ledger.enter(candle):
+        if not self.markets.takes(candle) or not self.ledger.enter(candle):
             return
         if candle.closed:
             self.volatility.add(candle)
@@ -116,9 +122,13 @@ class Intake:
         self._watchdog = watchdog
         self._watched = watchdog.heard
         self._tape = tape
+        self.exchange = exchange
+        self.turn = 0
+        self.tell = partial(report, exchange=exchange)
+        self.stir = self._stir = stir
+        self._admitted: set[str] = set()  # coins of whose market this connection may deliver
         self._exchange = exchange
         self._report = report
-        self._stir = stir
         self._main = main
         self._bad_frames = BadFrames(exchange, report)
         self._now = desk.clock.monotonic
@@ -132,16 +142,21 @@ class Intake:
         self._paths: dict[str, _Path] = {}  # of the coins of which a trade was delivered
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
         self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the bars that it closed last
+        if delivering:
+            desk.markets.begin(self)
 
     def deliver(self) -> None:
         """The trial is over. Its tickers tell the day's figures, but their prices may be old; its bars are closed."""
         self.delivering = True
+        self._desk.markets.begin(self)
         for ticker in self._learned.values():
-            self._desk.prices[ticker.coin].learn(ticker)
+            if self._admits(ticker.coin, ticker.market, ticker.last):
+                self._desk.prices[ticker.coin].learn(ticker)
         self._learned.clear()
         for bars in self._bars.values():
             for bar in bars:
-                self._desk.on_candle(bar)
+                if self._admits(bar.coin, bar.market, bar.close):
+                    self._desk.on_candle(bar)
         self._bars.clear()
 
     def has_traded(self, coin: str) -> bool:
@@ -150,14 +165,21 @@ class Intake:
 
     def close(self) -> None:
         self._open = self.delivering = False
+        self._desk.markets.end(self)
+        self._admitted.clear()
         self._paths.clear()
         self._bad_frames.close()
+
+    def revoke(self, coin: str) -> None:
+        """See Connection."""
+        self._admitted.discard(coin)
+        self._paths.pop(coin, None)
 
     def forget(self, coins: Iterable[str]) -> None:
         """Nothing is delivered of these, until ``welcome`` names them."""
         for coin in coins:
             self.gone.add(coin)
-            self._paths.pop(coin, None)
+            self.revoke(coin)
             self.hearsay.forget((coin,))
             self._learned.pop(coin, None)
             for key in [key for key in self._bars if key[0] == coin]:
@@ -206,7 +228,8 @@ class Intake:
 
     def on_history(self, trades: list[TradeEvent]) -> None:
         """Past trades: no sign of life, and no price."""
-        if self.delivering and trades[0].coin not in self.gone:
+        past = trades[-1]
+        if self.delivering and past.coin not in self.gone and self._admits(past.coin, past.market, past.price):
             self._tape.recall(trades, self._desk.clock.monotonic())
 
     def on_ticker(self, ticker: Ticker) -> None:
@@ -220,14 +243,15 @@ class Intake:
             if tried is None or tried.by_ticker:
                 self._tried[ticker.coin] = Streamed(now, ticker.timestamp, True)
         if self.delivering:
-            self.hearsay.note(ticker, self._tape.continuity, now)
-            self._desk.on_ticker(ticker)
+            if self._admits(ticker.coin, ticker.market, ticker.last):
+                self.hearsay.note(ticker, self._tape.continuity, now)
+                self._desk.on_ticker(ticker)
         elif self._open:
             self._learned[ticker.coin] = ticker
 
     def on_figures(self, ticker: Ticker) -> None:
         """A ticker over REST, no sign of life: it tells its coin's day, and the price where it says of which moment."""
-        if ticker.coin in self.gone:
+        if ticker.coin in self.gone or (self.delivering and not self._admits(ticker.coin, ticker.market, ticker.last)):
             return
         if self.delivering and ticker.timestamp:  # it may have waited for the dial
             self._desk.on_figures(ticker)
@@ -245,7 +269,8 @@ class Intake:
     def on_mended(self, candle: Candle) -> None:
         """A bar from the venue's record: no sign of life of the connection."""
         if self.delivering:
-            self._desk.on_candle(candle)
+            if self._admits(candle.coin, candle.market, candle.close):
+                self._desk.on_candle(candle)
         elif self._open and candle.closed:
             key = candle.coin, candle.timeframe
             self._bars.setdefault(key, deque(maxlen=TRIAL_BARS)).append(candle)
@@ -254,7 +279,7 @@ class Intake:
         if quote.coin in self.gone:
             return
         self._heard(quote.coin, self._now())
-        if self.delivering:
+        if self.delivering and self._admits(quote.coin, quote.market, (quote.bid + quote.ask) / 2):
             self._desk.on_quote(quote)
 
     def on_bad_frame(self, sample: str) -> None:
@@ -295,11 +320,23 @@ class Intake:
             self._tried[coin] = Streamed(now, trade.timestamp, False)
             self._heard(coin, now)
             return False
+        if not self._admits(coin, trade.market, trade.price):
+            self._heard(coin, now)
+            return False
         if self.last_data is None:
             self.first_data = now
             self.flowing.set()
         self._paths[coin] = _Path(coin, self._desk, self._tape)
         return True
+
+    def _admits(self, coin: str, market: str, price: float) -> bool:
+        """Whether the coin's events are delivered from this connection."""
+        if coin in self._admitted:
+            return True
+        if self._desk.markets.admit(self, coin, market, price):
+            self._admitted.add(coin)
+            return True
+        return False
 
     def _heard(self, coin: str, now: float) -> None:
         """Note that data of ``coin`` came at ``now``, monotonic seconds."""

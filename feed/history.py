@@ -101,6 +101,8 @@ class History:
             raise FeedError(f"{coin.symbol} was removed from the feed meanwhile")
         if past:
             past[-1].closed = _over(past[-1], at)
+        if desk.markets.withholds(venue.name, coin.symbol, symbol):
+            raise FeedError(f"{venue.name}'s {symbol} is withheld: its price is too far from {coin.symbol}'s last one")
         # from here on without a pause: what the feed delivers next follows what is returned
         for candle in desk.ledger.overdue(past):
             desk.on_candle(candle)
@@ -109,7 +111,8 @@ class History:
         if closed:
             session.bars.known(symbol, timeframe, closed[-1].timestamp)
         for candle in closed:
-            desk.volatility.add(candle)
+            if desk.markets.takes(candle):
+                desk.volatility.add(candle)
         return joined
 
     def _venue_time(self, name: str) -> int:

@@ -45,6 +45,8 @@ _LEVELS: Mapping[str, str] = {  # of the log; what is not here is INFO
     "feed_stale": "WARNING",
     "feed_lagging": "WARNING",
     "coin_unavailable": "WARNING",
+    "market_changed": "WARNING",
+    "price_mismatch": "WARNING",
     "exchange_blocked": "WARNING",
     "bad_frame": "WARNING",
     "slow_callback": "WARNING",

@@ -68,7 +68,8 @@ class MarketFeed(Subscribing, Asking):
         limits = self._settings.circuit_breaker
         self._journal = Journal(self._clock, Breaker(limits.failures, limits.window, limits.cooldown))
         Subscribing.__init__(self, self._journal.dispatcher, wanted)
-        Asking.__init__(self, Desk(self._dispatcher, self._clock), self._journal, self._settings.staleness, wanted)
+        desk = Desk(self._dispatcher, self._clock, self._settings.connection.max_price_ratio)
+        Asking.__init__(self, desk, self._journal, self._settings.staleness, wanted)
         self._history = History(self._desk, wanted, self._carrier)
         self._waiting = 0  # connect() calls under way
         self._background: Background | None = None

@@ -124,6 +124,10 @@ class Price:
         change = change if ticker.change_24h is None else ticker.change_24h
         self._day = (ticker.exchange, volume, change)
 
+    def forget_day(self) -> None:
+        """The coin is taken from another market of the same venue: the 24 h figures are not that one's."""
+        self._day = ("", nan, nan)
+
     def _tick(self, raw: _Raw) -> PriceTick:
         price, timestamp, exchange, received_at, market, (source, volume, change) = raw
         if source != exchange:

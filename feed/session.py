@@ -108,6 +108,16 @@ class Session:
         firsts = [at for link in self._links() if (at := link.intake.first_data) is not None]
         return now - min(firsts) if firsts else 0.0
 
+    @property
+    def withheld(self) -> list[CoinConfig]:
+        """The coins of whose markets here nothing is delivered: their prices are too far from the last ones known."""
+        markets, withholds = self._markets, self._desk.markets.withholds
+        return [
+            coin
+            for coin in self._wanted.coins
+            if coin.symbol in markets and withholds(self.name, coin.symbol, markets[coin.symbol])
+        ]
+
     def renew(self) -> None:
         """Have the connections carry all that is wanted now, and nothing else."""
         self._changed.set()

@@ -73,6 +73,7 @@ UPPER: dict[str, Any] = {"read": str.upper}  # of a coin or a currency
 Seconds = Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds above 0, at most 86400")]
 SecondsOrZero = Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds from 0 to 86400")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+Ratio = Annotated[float, Meta(gt=1, le=1000, description="a number above 1, at most 1000")]
 Count = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
 Tier = Annotated[int, Meta(ge=1, le=3, description="1, 2 or 3")]
 Switch = Annotated[bool, Meta(description="true or false")]
@@ -131,7 +132,11 @@ class ExchangeConfig:
 
 @dataclass(slots=True)
 class Connection:
-    """When to try again, and when elsewhere; in seconds, except the share ``backoff_jitter`` and the attempts."""
+    """When to try again, and when elsewhere; in seconds, except the share ``backoff_jitter`` and the attempts.
+
+    ``max_price_ratio``: how many times the last price, or what part of it, the first price may be that a coin has on
+    another venue or market; to the power of 1 + the last price's age / 600 s.
+    """
 
     connect_timeout: Seconds = 10.0
     backoff_initial: Seconds = 1.0
@@ -140,6 +145,7 @@ class Connection:
     stable_after: SecondsOrZero = 30.0
     attempts_before_failover: Count = 3
     failback_after: Seconds = 300.0
+    max_price_ratio: Ratio = 1.5
 
 
 @dataclass(slots=True)

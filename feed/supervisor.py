@@ -191,7 +191,7 @@ class Supervisor:
         if active.connected:
             self._prefetch.look(active, [self._sessions[config.name] for config in self._order], now)
             others = [config for config in self._order if config.name != active.venue.name]
-            self._strays.look_after(active.listing.missing, others)
+            self._strays.look_after([*active.listing.missing, *active.withheld], others)
         self._note_suspend(now)
         for finding in self._watchdog.check(now):
             venue = self.exchange

@@ -121,6 +121,8 @@ FEED: Mapping[str, str] = {
     "routes": "a coin's way to the subscribers of a channel",
     "dispatch": "subscribers, kept apart",
     "prices": "each coin's latest tick",
+    "price_plausibility": "whether another market's price can be the same coin's",
+    "coin_markets": "from which market each coin is taken",
     "journal": "everything that happens, once: logged, counted, told; it moves the state",
     "tape": "a venue's trades in order: gaps fetched over REST, what comes behind them held",
     "shared_venue": "one venue's budgets of dials and REST requests",

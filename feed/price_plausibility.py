@@ -1,0 +1,120 @@
+"""Whether the first price of another market can be the same coin's: two venues may list two coins under one ticker.
+
+Pure: prices and times are arguments, times in monotonic seconds. Two prices are as far apart as the higher one is times
+the lower one. The longer ago the last price came, the further the next one may be from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import NamedTuple
+
+ALONE = 600.0  # seconds that a market is withheld while no other venue says which price is right
+PER = 600.0  # seconds of age of the last price that allow its ratio once more
+LARGEST_POWER = 100.0  # of the ratio: by then any price is allowed
+
+
+@dataclass(frozen=True, slots=True)
+class VenueMarket:
+    """A market symbol on a venue."""
+
+    exchange: str
+    symbol: str
+
+    @property
+    def details(self) -> dict[str, str]:
+        """As status events have it."""
+        return {"exchange": self.exchange, "market": self.symbol}
+
+    def __str__(self) -> str:
+        return f"{self.symbol} of {self.exchange}"
+
+
+class Verdict(NamedTuple):
+    """``told``: how far apart the prices are, the first time that this market is withheld; else None."""
+
+    plausible: bool
+    told: float | None = None
+
+
+@dataclass(slots=True)
+class _Withheld:
+    since: float
+    price: float
+    seen: float  # when that price came
+    ratio: float
+
+
+class PricePlausibility:
+    """Judges the prices of markets from which a coin was not taken before.
+
+    ``max_ratio``: how far apart two prices of one moment may be. A market that is further off is withheld until it
+    agrees with the last price, or with another venue's withheld market: two against the old price are right. One that
+    is alone is withheld for ALONE seconds, and longer while the old price is being renewed.
+    """
+
+    def __init__(self, max_ratio: float) -> None:
+        self._max_ratio = max_ratio
+        self._withheld: dict[str, dict[VenueMarket, _Withheld]] = {}
+
+    def allowed(self, age: float) -> float:
+        """How far a price may be from one that is ``age`` seconds old."""
+        return float(self._max_ratio ** min(1.0 + max(0.0, age) / PER, LARGEST_POWER))
+
+    def judge(
+        self, coin: str, market: VenueMarket, price: float, now: float, last: float | None, age: float
+    ) -> Verdict:
+        """Judge a price of ``market``; ``last`` is the coin's last known price, ``age`` seconds old, None for none."""
+        if not _is_price(price):
+            return Verdict(False)
+        if last is None or not _is_price(last):
+            self._release(coin, market)
+            return Verdict(True)
+        ratio = _apart(price, last)
+        if ratio <= self.allowed(age):
+            self._release(coin, market)
+            return Verdict(True)
+        withheld = self._withheld.setdefault(coin, {})
+        held = withheld.get(market)
+        is_new = held is None or now - held.seen > ALONE
+        if held is None or is_new:
+            held = withheld[market] = _Withheld(now, price, now, ratio)
+        held.price, held.seen, held.ratio = price, now, ratio
+        agreeing = any(
+            other.exchange != market.exchange
+            and now - known.seen <= ALONE
+            and _apart(price, known.price) <= self.allowed(now - known.seen)
+            for other, known in withheld.items()
+        )
+        if agreeing:
+            self.forget(coin)
+            return Verdict(True, ratio if is_new else None)
+        if now - held.since >= ALONE and age >= ALONE:
+            self._release(coin, market)
+            return Verdict(True)
+        return Verdict(False, ratio if is_new else None)
+
+    def withheld(self, coin: str) -> Mapping[VenueMarket, float]:
+        """The markets that are withheld from a coin, and how far from the last price each of them is."""
+        return {market: held.ratio for market, held in self._withheld.get(coin, {}).copy().items()}
+
+    def forget(self, coin: str) -> None:
+        """Nothing is withheld from the coin any more."""
+        self._withheld.pop(coin, None)
+
+    def _release(self, coin: str, market: VenueMarket) -> None:
+        withheld = self._withheld.get(coin)
+        if withheld is not None:
+            withheld.pop(market, None)
+            if not withheld:
+                del self._withheld[coin]
+
+
+def _is_price(value: float) -> bool:
+    return isfinite(value) and value > 0
+
+
+def _apart(one: float, other: float) -> float:
+    return max(one / other, other / one)
