@@ -99,11 +99,7 @@ def test_every_silence_is_told_once_and_in_time(pauses: list[tuple[float, str]],
             assert 5.0 <= at - last <= 5.5
 
 
-def steps(count: int, coin: str) -> list[tuple[float, str]]:
-    return [(0.173, coin)] * count
-
-
-@example([(13.148, "ETH"), *steps(3, "BTC"), (22.49, "BTC"), (22.49, "BTC"), *steps(83, "BTC")])
+@example([(n * 0.173, coin) for n, coin in ((76, "ETH"), (3, "BTC"), (130, "BTC"), (130, "BTC"), (83, "BTC"))])
 @given(NOTES)
 def test_recovery_is_found_within_a_second_by_an_owner_who_ignores_what_note_returns(
     pauses: list[tuple[float, str]],
