@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from exchanges import normalize
+from exchanges import normalize, venue_time
 from exchanges.bars import Bars
 from exchanges.events import Candle, Listener, Quote, Ticker, TradeEvent
 from exchanges.fence import SAMPLE, Reading
@@ -191,7 +191,8 @@ class Delivery:
         if self._first_read.get(symbol) != reading.received_at:
             return False
         clock = profile.venue_time
-        now = clock(reading.frame) if clock is not None else reading.received_at // 1_000_000
+        known = clock(reading.frame) if clock is not None else venue_time.at_venue(profile.name)
+        now = reading.received_at // 1_000_000 if known is None else known
         return now - trade.timestamp > REPLAY
 
     def _says(self, info: Mapping[str, Any], symbol: str) -> bool:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Protocol
 
 from msgspec import Meta, json
 
-from exchanges import normalize
+from exchanges import normalize, venue_time
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 
 Positive = Annotated[float, Meta(gt=0.0, lt=normalize.ABSURD)]  # a trade's price or quantity
@@ -46,7 +46,7 @@ class Scene:
 
     def ahead(self, timestamp: int, received_at: int) -> bool:
         """Whether a stamp after ``latest`` is from the future."""
-        self.latest = received_at // 1_000_000 + normalize.AHEAD
+        self.latest = venue_time.latest(self.exchange, received_at)
         return timestamp > self.latest
 
     def bar(self, market_id: str, interval: str, row: Sequence[Any], closed: Any, received_at: int) -> Candle | None:

@@ -6,7 +6,8 @@ never ends a stream; the caller counts the Nones. A row made of ordinary values 
 or numeric strings in place of floats, seconds in place of milliseconds or a missing key takes the slow one to the same
 result.
 
-``received_at`` is the local Unix time in ns at which the frame was read, 0 when unknown; it bounds how far in the
+``received_at`` is the local Unix time in ns at which the frame was read, 0 when unknown; it bounds, with what is known
+of the venue's clock (:mod:`exchanges.venue_time`), how far in the
 future a row may claim to be. ``scale`` turns the venue's sizes into base units (the contract size of a swap market).
 ``market`` is the symbol that the event is to have.
 """
@@ -16,7 +17,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from exchanges import venue_time
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
+from exchanges.venue_time import AHEAD
 
 __all__ = ["candle", "milliseconds", "quote", "ticker", "trade", "trade_id"]
 
@@ -24,7 +27,6 @@ ABSURD = 1e15  # no price or quantity of a listed market comes near it; an id in
 _ABSURD_VOLUME = 1e21  # turnovers in weak currencies and volumes of dust coins are far larger than prices
 _EARLIEST_S, _LATEST_S = 1_230_768_000, 4_102_444_800  # 2009, the year of the first coin, to 2100
 EARLIEST, _LATEST = _EARLIEST_S * 1000, _LATEST_S * 1000
-AHEAD = 86_400_000  # ms: clocks are skewed by seconds and time zones are mixed up by hours; more is not a time
 _EXACT_INTEGER = 2**53  # floats are exact up to here
 _LONGEST_ID = 10**100  # Python refuses to print integers of more than 4,300 digits
 _ROUNDED_ID = re.compile(r"\d(\.\d+)?e\+\d+\Z")
@@ -107,7 +109,7 @@ def ticker(
     last = _positive(get("last")) or _positive(get("close"))
     if last is None:
         return None
-    timestamp = _time(get("timestamp"), received_at, missing=0)
+    timestamp = _time(get("timestamp"), exchange, received_at, missing=0)
     if timestamp is None:
         return None
     volume = _volume(get("quoteVolume"))
@@ -147,7 +149,7 @@ def quote(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1
         return None
     bid_size = 0.0 if (size := get("bidVolume")) is None else _size(size, scale)
     ask_size = 0.0 if (size := get("askVolume")) is None else _size(size, scale)
-    timestamp = _time(get("timestamp"), received_at, missing=0)
+    timestamp = _time(get("timestamp"), exchange, received_at, missing=0)
     if bid_size is None or ask_size is None or timestamp is None:
         return None
     return Quote(coin, bid, bid_size, ask, ask_size, timestamp, exchange, received_at, market)
@@ -169,7 +171,7 @@ def candle(
     """
     if not isinstance(row, (list, tuple)) or len(row) < 6:
         return None
-    timestamp = _time(row[0], received_at, missing=None)
+    timestamp = _time(row[0], exchange, received_at, missing=None)
     opened, high, low, last = _positive(row[1]), _positive(row[2]), _positive(row[3]), _positive(row[4])
     volume = _size(row[5], scale)
     if timestamp is None or opened is None or high is None or low is None or last is None or volume is None:
@@ -213,7 +215,7 @@ def _any_trade(row: Any, coin: str, exchange: str, received_at: int, scale: floa
     if price is None or amount is None or type(side) is not str:
         return None
     is_buyer_maker = _SIDES.get(side.strip().lower())
-    timestamp = _time(get("timestamp"), received_at, missing=received_at // 1_000_000)
+    timestamp = _time(get("timestamp"), exchange, received_at, missing=received_at // 1_000_000)
     quantity = amount * scale
     if is_buyer_maker is None or timestamp is None or timestamp < EARLIEST or not 0.0 < quantity < ABSURD:
         return None
@@ -254,12 +256,12 @@ def _volume(value: Any) -> float | None:
     return number if number is not None and 0.0 <= number < _ABSURD_VOLUME else None
 
 
-def _time(value: Any, received_at: int, missing: int | None) -> int | None:
+def _time(value: Any, exchange: str, received_at: int, missing: int | None) -> int | None:
     """``value`` in Unix ms, ``missing`` for None; None when nothing read at ``received_at`` can be of that time."""
     if value is None:
         return missing
     timestamp = value if type(value) is int and EARLIEST <= value < _LATEST else milliseconds(value)
-    if timestamp is None or (received_at > 0 and timestamp > received_at // 1_000_000 + AHEAD):
+    if timestamp is None or (received_at > 0 and not venue_time.is_time(exchange, timestamp, received_at)):
         return None
     return timestamp
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from loguru import logger
 
-from exchanges import Subscription
+from exchanges import Subscription, venue_time
 from exchanges.bars import Bars
 from exchanges.errors import Disconnected, VenueError
 from exchanges.events import Candle
@@ -91,7 +91,10 @@ class Session:
         return self.bars.lost
 
     def look_at_lag(self) -> None:
-        """Measure what its connections lag."""
+        """Measure what its connections lag, and tell a local clock that is wrong, once."""
+        if self._shared.clock_complaint is None and (complaint := venue_time.complaint(self.name)) is not None:
+            self._shared.clock_complaint = complaint
+            self._note("error", self.name, error=complaint)
         for link in self._links():
             link.intake.look_at_lag()
         lags = (link.intake.lag.seconds for link in self._links())

@@ -29,6 +29,7 @@ class SharedVenue:
         self.dials = DialBudget(venue.profile.dials)
         self.requests = DialBudget(fetches, 60.0)
         self.shelf = Shelf()
+        self.clock_complaint: str | None = None  # what was told of the local clock
         self.bars = DialBudget(max(1, int(fetches * BARS_SHARE)), 60.0)  # of these, those for bars
 
     async def fetch_candles(self, clock: Clock, symbol: str, timeframe: str, since: int) -> list[Any]:

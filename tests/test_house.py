@@ -32,6 +32,7 @@ EXCHANGES: Mapping[str, str] = {
     "certificates": "which authorities a venue's certificate may be from",
     "name_lookup": "names looked up in threads that nobody waits for",
     "http_client": "aiohttp's session: proxies, redirects and bounds",
+    "venue_time": "what time it is at a venue, whatever the local clock says",
     "normalize": "pure functions: ccxt rows to events",
     "hotpath": "the hottest frames, from text to events without ccxt",
     "binance_frames": "which those are at Binance",

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from loguru import logger
 
-from exchanges import normalize, past
+from exchanges import normalize, past, venue_time
 from exchanges.adapter.instance import VERSION, close_instance, left_alone, make_instance, proxies
 from exchanges.adapter.translation import FINAL_OVER_REST, told, translated
 from exchanges.aside import parse_in_turns, run_aside
@@ -110,8 +110,10 @@ class Venue:
         if self._fills.has.get("fetchTime") is not True:
             return None
         async with self._translated():
-            time = await self._fills.fetch_time()
-        return normalize.milliseconds(time)
+            said = normalize.milliseconds(await self._fills.fetch_time())
+        if said is not None:
+            venue_time.tell(self.name, said)
+        return said
 
     async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
         """The 24 h summary of each coin in ``markets`` (coin -> symbol), over REST. Raises VenueError."""

@@ -158,9 +158,7 @@ class Venue(Publishing):
         self.flush()
         return trade
 
-    def _make_block(
-        self, market: Market, now: int, price: float | None = None, quantity: float | None = None
-    ) -> Trade:
+    def _make_block(self, market: Market, now: int, price: float | None = None, quantity: float | None = None) -> Trade:
         sold = self.dice.random() < 0.5
         far = market.last_price * (0.8 if sold else 1.2)
         ticks = round(far if price is None else price * market.scale)

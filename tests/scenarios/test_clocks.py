@@ -8,11 +8,14 @@ from importlib import import_module
 
 import pytest
 
+from exchanges import venue_time
+from exchanges.transport import TRANSPORTS
 from feed import FeedState
 from feed.settings import CircuitBreaker, Staleness
 from tests.scenarios.support import feeding, only, quick, simulated
 
 HOUR = 3600.0
+DAY = 24 * HOUR
 
 
 class WallClock:
@@ -37,14 +40,16 @@ class WallClock:
 @pytest.fixture
 def wall(monkeypatch: pytest.MonkeyPatch) -> Iterator[WallClock]:
     with monkeypatch.context() as patch:
+        for known in ("_told", "_suspected"):
+            patch.setattr(venue_time, known, {})
         yield WallClock(patch)
 
 
-BREAKING = {"disconnected", "feed_stale", "coin_stale", "reconnecting", "failover", "circuit_open", "error", "gap"}
+BREAKING = {"disconnected", "feed_stale", "coin_stale", "reconnecting", "failover", "circuit_open", "gap"}
 
 
 async def test_a_live_feed_does_not_notice_a_step(venue_name: str, seed: str, wall: WallClock) -> None:
-    """Nothing is stale, nothing is dialled. ``received_at`` is this machine's clock, so it steps; ages do not."""
+    """Nothing is stale or dialled, and nothing complained of but the clock. ``received_at`` steps with it; ages do not."""
     async with simulated(venue_name, seed) as simulator:
         settings = quick(simulator, staleness=Staleness(feed_stale_after=1.5, coin_stale_after=3, reconnect_after=3))
         settings.exchanges[0].options = {"ws": {"keepAlive": 500}}  # ccxt looks at its pongs twice a second
@@ -56,6 +61,8 @@ async def test_a_live_feed_does_not_notice_a_step(venue_name: str, seed: str, wa
                 await got.more_trades(120)  # over several looks of ccxt at its pongs
                 assert abs((got.trades[-1].received_at - before) / 1e9 - hours * HOUR) < 30
             assert BREAKING & set(got.events) == set()
+            errors = [details["error"] for event, details in got.status if event == "error"]
+            assert all(error.startswith("the clock of this machine is ") for error in errors)
             assert feed.status.state is FeedState.LIVE
             for coin in ("BTC", "ETH"):
                 assert feed.require_fresh(coin, max_age=5).coin == coin
@@ -115,3 +122,32 @@ async def test_a_failover_is_not_held_up_by_a_step(seed: str, wall: WallClock, h
         with only(first).partition():
             await got.until(lambda: "binance" in got.first_price, timeout=8)
         assert feed.status.failover_count == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(("venue_name", "days"), [("binance", -3), ("bybit", -3), ("binance", -3650), ("bybit", 40)])
+async def test_a_clock_that_is_days_off_is_told_and_costs_no_data(
+    venue_name: str, days: int, transport: str, seed: str, wall: WallClock
+) -> None:
+    """A machine without a clock chip before it has reached a time server; over ccxt's parsers too."""
+    wall.step(days * DAY)
+    async with simulated(venue_name, seed) as simulator:
+        settings = quick(simulator)
+        settings.exchanges[0].options = {"transport": transport, "hotpath": days > -100}
+        async with feeding(settings) as (feed, got):
+            told = await got.until_event("error")
+            assert told["error"].startswith(f"the clock of this machine is {abs(days)}.0 days ")
+            assert ("behind" if days < 0 else "ahead of") in told["error"]
+            await got.until(lambda: len(got.trades) > 20 and bool(got.candles))
+            assert abs(got.trades[-1].timestamp / 1000 + days * DAY - time.time()) < 30  # the venue's own time
+            assert feed.require_fresh("BTC", 5).coin == "BTC"
+            assert feed.status.state is FeedState.LIVE
+        assert got.events.count("error") == 1
+
+
+async def test_a_clock_that_is_a_minute_off_is_not_worth_a_word(seed: str, wall: WallClock) -> None:
+    wall.step(-45)
+    async with simulated("binance", seed) as simulator, feeding(quick(simulator)) as (_, got):
+        await got.more_trades(20)
+        await got.until(lambda: venue_time.local_error("binance") is not None)
+        assert "error" not in got.events

@@ -1,0 +1,82 @@
+"""What time it is at a venue, as far as is known: the clock of this machine may be wrong by days.
+
+A stamp far ahead of the local clock is no time, unless the venue's own clock says so. That is known from the venue's
+answer to the question of its time, or from its stamps: those that keep the same distance from a clock that never steps,
+for longer than they differ, come from a running clock. One for all feeds of a process, and kept by the venue's name.
+"""
+
+from __future__ import annotations
+
+import time
+
+AHEAD = 86_400_000  # ms: clocks are skewed by seconds and time zones are mixed up by hours; more is not a time
+WRONG = 60_000  # ms by which the clock of a machine that synchronizes it is never off
+_STAMPS = 5  # from which a running clock is read
+_WITHIN = 2_000  # ms by which they may differ from its ticking
+_OVER = 2_500  # ms that lie between the first and the last of them
+
+_told: dict[str, float] = {}  # venue -> its Unix ms less those of the clock that never steps
+_suspected: dict[str, list[tuple[float, float]]] = {}  # venue -> when a stamp came that is no time, and the difference
+
+_clock = getattr(time, "CLOCK_BOOTTIME", None)  # goes on through a suspend
+
+
+def _now() -> float:
+    """Unix-independent ms that never step."""
+    return (time.clock_gettime(_clock) if _clock is not None else time.monotonic()) * 1000
+
+
+def tell(venue: str, stamp: float) -> None:
+    """The venue has just said what time it is, Unix ms."""
+    _told[venue] = stamp - _now()
+    _suspected.pop(venue, None)
+
+
+def at_venue(venue: str) -> float | None:
+    """Return the time at the venue in Unix ms, None while that is not known."""
+    difference = _told.get(venue)
+    return None if difference is None else difference + _now()
+
+
+def local_error(venue: str) -> float | None:
+    """Return by how many seconds this machine's clock is ahead of the venue's (negative: behind), None: not known."""
+    known = at_venue(venue)
+    return None if known is None else time.time() - known / 1000
+
+
+def latest(venue: str, received_at: int) -> int:
+    """Return the Unix ms up to which a stamp that was read at ``received_at`` (local Unix ns) can be a time."""
+    known = at_venue(venue)
+    return max(received_at // 1_000_000, 0 if known is None else int(known)) + AHEAD
+
+
+def is_time(venue: str, stamp: int, received_at: int) -> bool:
+    """Say whether a stamp can be a time. One that can't is remembered: others may prove the local clock wrong."""
+    if stamp <= latest(venue, received_at):
+        return True
+    if venue in _told:
+        return False
+    now = _now()
+    seen = _suspected.setdefault(venue, [])
+    seen[:] = [(at, difference) for at, difference in seen if abs(difference - (stamp - now)) <= _WITHIN]
+    seen.append((now, stamp - now))
+    if len(seen) < _STAMPS or now - seen[0][0] < _OVER:
+        del seen[_STAMPS:]  # the first ones say since when
+        return False
+    _told[venue] = min(difference for _, difference in _suspected.pop(venue))
+    return True
+
+
+def complaint(venue: str) -> str | None:
+    """Return what is to be said of a local clock that is wrong, None while it is not known to be."""
+    error = local_error(venue)
+    if error is None or abs(error) * 1000 < WRONG:
+        return None
+    return f"the clock of this machine is {span(error)} {venue}'s: set it, for example by NTP"
+
+
+def span(seconds: float) -> str:
+    """Return a difference between two clocks in words: 3.0 days behind."""
+    units = (("days", 86_400), ("hours", 3600), ("minutes", 60), ("s", 1))
+    unit, length = next((each for each in units if abs(seconds) >= each[1]), units[-1])
+    return f"{abs(seconds) / length:.1f} {unit} {'behind' if seconds < 0 else 'ahead of'}"

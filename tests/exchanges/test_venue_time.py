@@ -1,0 +1,104 @@
+"""The venue's time is told, or read off stamps that tick; what only claims to be of the future stays out."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from exchanges import normalize, venue_time
+
+NOW = 1_800_000_000_000  # Unix ms, of a local clock that is right
+DAY = 86_400_000
+
+
+class Clocks:
+    """The clocks that venue_time asks, at a standstill until ``wait``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ms = 0.0
+        monkeypatch.setattr(venue_time, "_now", lambda: self.ms)
+        monkeypatch.setattr(time, "time", lambda: self.wall / 1000)
+        monkeypatch.setattr(venue_time, "_told", {})
+        monkeypatch.setattr(venue_time, "_suspected", {})
+
+    @property
+    def wall(self) -> float:
+        return NOW + self.ms
+
+    @property
+    def wall_ns(self) -> int:
+        return int(self.wall) * 1_000_000
+
+    def wait(self, seconds: float) -> None:
+        self.ms += seconds * 1000
+
+    def takes(self, ahead: float, venue: str = "v") -> bool:
+        """Whether a stamp so many ms ahead of the local clock is taken for a time."""
+        return venue_time.is_time(venue, int(self.wall + ahead), self.wall_ns)
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
+    return Clocks(monkeypatch)
+
+
+def test_without_a_word_from_the_venue_a_day_ahead_is_the_limit(clocks: Clocks) -> None:
+    assert clocks.takes(DAY)
+    assert not clocks.takes(DAY + 1)
+    assert venue_time.local_error("v") is None
+    assert venue_time.complaint("v") is None
+
+
+def test_what_the_venue_says_counts_for_it_alone(clocks: Clocks) -> None:
+    venue_time.tell("v", clocks.wall + 3 * DAY)
+    clocks.wait(100)
+    assert clocks.takes(3 * DAY)
+    assert not clocks.takes(4 * DAY + 1)
+    assert not clocks.takes(3 * DAY, "w")
+    assert venue_time.local_error("v") == pytest.approx(-3 * 86_400)
+    assert venue_time.complaint("v") == "the clock of this machine is 3.0 days behind v's: set it, for example by NTP"
+    assert venue_time.complaint("w") is None
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(90, "1.5 minutes ahead of"), (-7200, "2.0 hours behind"), (59, None)])
+def test_a_clock_is_complained_of_from_a_minute_on(clocks: Clocks, seconds: float, said: str | None) -> None:
+    venue_time.tell("v", clocks.wall - seconds * 1000)
+    told = venue_time.complaint("v")
+    assert (told is None) is (said is None)
+    assert said is None or f"is {said} v's" in str(told)
+
+
+def test_stamps_that_tick_prove_the_local_clock_wrong(clocks: Clocks) -> None:
+    """A venue that can't be asked for its time."""
+    taken = []
+    for _ in range(8):
+        taken.append(clocks.takes(5 * DAY))
+        clocks.wait(0.5)
+    assert taken == [False] * 5 + [True] * 3
+    assert venue_time.local_error("v") == pytest.approx(-5 * 86_400)
+
+
+def test_one_stamp_however_often_it_comes_proves_nothing(clocks: Clocks) -> None:
+    stamp = int(clocks.wall + 5 * DAY)
+    for _ in range(100):
+        assert not venue_time.is_time("v", stamp, clocks.wall_ns)
+        clocks.wait(0.1)
+
+
+def test_many_stamps_at_once_prove_nothing(clocks: Clocks) -> None:
+    assert not any(clocks.takes(5 * DAY + n) for n in range(100))
+
+
+def test_stamps_do_not_overrule_what_the_venue_says(clocks: Clocks) -> None:
+    venue_time.tell("v", clocks.wall)
+    for _ in range(20):
+        assert not clocks.takes(5 * DAY)
+        clocks.wait(1)
+
+
+def test_a_row_is_taken_by_the_venues_time(clocks: Clocks) -> None:
+    row = {"price": 1.0, "amount": 1.0, "timestamp": int(clocks.wall + 3 * DAY), "id": "1", "side": "buy"}
+    assert normalize.trade(row, "BTC", "v", clocks.wall_ns) is None
+    venue_time.tell("v", clocks.wall + 3 * DAY)
+    assert normalize.trade(row, "BTC", "v", clocks.wall_ns) is not None
