@@ -49,7 +49,7 @@ BREAKING = {"disconnected", "feed_stale", "coin_stale", "reconnecting", "failove
 
 
 async def test_a_live_feed_does_not_notice_a_step(venue_name: str, seed: str, wall: WallClock) -> None:
-    """Nothing is stale or dialled, and nothing complained of but the clock. ``received_at`` steps with it; ages do not."""
+    """Nothing is stale or dialled, and only the clock is complained of. ``received_at`` steps with it; ages do not."""
     async with simulated(venue_name, seed) as simulator:
         settings = quick(simulator, staleness=Staleness(feed_stale_after=1.5, coin_stale_after=3, reconnect_after=3))
         settings.exchanges[0].options = {"ws": {"keepAlive": 500}}  # ccxt looks at its pongs twice a second
