@@ -64,6 +64,7 @@ EXCHANGES: Mapping[str, str] = {
     "simulator": "loopback venues with the venues' laws; imports nothing of the rest",
 }
 ADAPTER: Mapping[str, str] = {
+    "ccxt_import": "ccxt without the exchanges that nobody asks for",
     "translation": "where ccxt's errors end",
     "instance": "ccxt's classes as a profile wants them: what is added, an instance made, and closed",
     "__init__": "the venue",

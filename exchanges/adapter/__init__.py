@@ -15,7 +15,8 @@ import msgspec
 from loguru import logger
 
 from exchanges import normalize, past, venue_time
-from exchanges.adapter.instance import VERSION, close_instance, left_alone, make_instance, proxies
+from exchanges.adapter.ccxt_import import VERSION
+from exchanges.adapter.instance import close_instance, left_alone, make_instance, proxies
 from exchanges.adapter.translation import FINAL_OVER_REST, told, translated
 from exchanges.aside import parse_in_turns, run_aside
 from exchanges.ban import Quiet

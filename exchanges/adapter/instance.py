@@ -10,8 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-import ccxt.pro
-
+from exchanges.adapter import ccxt_import
 from exchanges.ban import Quiet
 from exchanges.certificates import tls_context
 from exchanges.errors import Disconnected, Refused
@@ -22,10 +21,10 @@ from exchanges.profiles import Access, Profile
 from exchanges.proxies import Proxy, proxy_for
 from exchanges.transport import transport_for
 
-VERSION: str = ccxt.__version__
-
 # ccxt paces requests and subscriptions by the wall clock: set back by an hour, it would hold them for that hour.
 import_module("ccxt.async_support.base.throttler").time = time.monotonic  # type: ignore[attr-defined] # ccxt's own
+
+_Precise = import_module("ccxt.base.precise").Precise
 
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
 
@@ -108,7 +107,7 @@ class _Hooks:
 
     def safe_ticker(self, ticker: Any, *args: Any) -> Any:
         if self.change_is_ratio and ticker.get("percentage") is not None:
-            ticker["percentage"] = ccxt.Precise.string_mul(str(ticker["percentage"]), "100")
+            ticker["percentage"] = _Precise.string_mul(str(ticker["percentage"]), "100")
         return super().safe_ticker(ticker, *args)  # type: ignore[misc] # ccxt's own
 
     def sign(self, path: str, *args: Any, **kwargs: Any) -> Any:
@@ -125,7 +124,7 @@ class _Hooks:
         self.answered = (0, {})
         try:
             return await super().fetch(redirect(url, self.rest_url), *args, **kwargs)  # type: ignore[misc] # ccxt's own
-        except ccxt.pro.BaseError as error:
+        except ccxt_import.errors.BaseError as error:
             error.status, error.headers = self.answered
             raise
 
@@ -138,7 +137,7 @@ class _Hooks:
 
 @cache
 def ccxt_class(ccxt_id: str) -> Any:
-    return type(ccxt_id, (_Hooks, getattr(ccxt.pro, ccxt_id)), {})
+    return type(ccxt_id, (_Hooks, ccxt_import.exchange_class(ccxt_id)), {})
 
 
 def make_instance(profile: Profile, access: Access) -> Any:
@@ -151,6 +150,7 @@ def make_instance(profile: Profile, access: Access) -> Any:
     hotpath = options.pop("hotpath", True) is not False
     options.pop("market_cache", None)
     try:
+        ccxt_import.check_variable()
         transport = transport_for(options.pop("transport", None))
     except ValueError as error:
         raise Refused(profile.name, str(error)) from None

@@ -8,18 +8,17 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import ccxt.pro
-
 from exchanges import certificates
+from exchanges.adapter.ccxt_import import errors
 from exchanges.ban import Wait, is_rate_limit, wait_told
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from exchanges.foreign_text import LENGTH, READ, Cleaner, printable
 
 BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
-FINAL_OVER_REST = (ccxt.pro.NotSupported, ccxt.pro.BadSymbol, ccxt.pro.AuthenticationError)
+FINAL_OVER_REST = (errors.NotSupported, errors.BadSymbol, errors.AuthenticationError)
 """ccxt's errors for a request that no other try will bring an answer to."""
 
-_LIMITED = (ccxt.pro.DDoSProtection, ccxt.pro.RateLimitExceeded)
+_LIMITED = (errors.DDoSProtection, errors.RateLimitExceeded)
 _CHAIN = 10  # errors that stand behind one another, at most
 
 
@@ -42,7 +41,7 @@ def translated(
     wait = told(error)
     if status in BLOCKED and not is_rate_limit(status, str(cause)):
         return Blocked(name, reason, status)
-    refusal = isinstance(error, final or ccxt.pro.ExchangeError) and not isinstance(error, ccxt.pro.BadResponse)
+    refusal = isinstance(error, final or errors.ExchangeError) and not isinstance(error, errors.BadResponse)
     if refusal:
         return Refused(name, reason)
     return Disconnected(name, reason, wait.seconds)
@@ -89,7 +88,7 @@ def _reason(error: Exception, cause: BaseException, status: int, clean: Cleaner)
     silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
     text = " ".join(_NOISE.sub("", str(cause)[:READ]).split()) or silent
     text = _REFUSED.sub(r"HTTP \1 from \2", text)
-    if not isinstance(error, ccxt.pro.BaseError | OSError | TimeoutError):  # a parser's: no person understands it alone
+    if not isinstance(error, errors.BaseError | OSError | TimeoutError):  # a parser's: no person understands it alone
         text = f"sent something that cannot be read ({type(error).__name__}: {text})"
     if status and str(status) not in text:
         text = f"HTTP {status}: {text}"

@@ -1,0 +1,230 @@
+"""Imports of ccxt only what is used: half of the memory and of the time that ``import ccxt.pro`` takes.
+
+The ``__init__`` of ``ccxt``, ``ccxt.async_support`` and ``ccxt.pro`` imports every exchange, 986 modules in all. Here
+it is executed too, in the same module object, but each line ``from ccxt.pro.NAME import NAME`` waits until the name is
+asked for: by the feed, or by a program that imports ccxt itself, in any form, before the feed's import or after it and
+in any thread. Whoever asks gets the same class as ever. Whoever asks for what cannot be told without all of them
+(``dir``, ``vars``, a name that is not there) has the rest imported first. Nothing here holds a lock: each import takes
+Python's own locks.
+
+ccxt is imported as its authors wrote it where a program has imported it before, where an ``__init__`` does more than
+import and list (a later version), and where the environment's MARKET_FEED_CCXT is ``whole``.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import sys
+import time
+import weakref
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import CodeType, ModuleType, SimpleNamespace
+from typing import Any
+
+from loguru import logger
+
+VARIABLE = "MARKET_FEED_CCXT"
+WHOLE = "whole"
+TRIES, PAUSE = 100, 0.05  # seconds, to import what another thread imports too
+PACKAGES = ("ccxt", "ccxt.async_support", "ccxt.pro")
+
+_names_of: Any = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index] # the type's own, not an instance's
+"""A module's dict, whatever its class says of ``__dict__``."""
+
+
+class _Package(ModuleType):
+    """A package whose exchanges are imported when they are asked for; a plain module as soon as none is missing."""
+
+    deferred: dict[str, tuple[str, str]]  # name in the package -> module and name in it; on the class of each package
+
+    def __getattr__(self, name: str) -> Any:
+        names = _names_of(self)
+        if name in type(self).deferred:
+            _take(self, name)
+        elif name not in names and not (name.startswith("__") and name.endswith("__")):
+            _take_all(self)  # the import of an exchange may bring a subpackage's name along
+        if name in names:
+            return names[name]
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if place := type(self).deferred.get(name):
+            if isinstance(value, ModuleType) and value is sys.modules.get(
+                place[0]
+            ):  # Python puts an imported module into its package
+                _put(self, name, value)
+                return
+            _take(self, name)  # or Python would put it over the program's own value later
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in type(self).deferred:
+            _take(self, name)
+        super().__delattr__(name)
+
+    def __dir__(self) -> list[str]:
+        _take_all(self)
+        return sorted(_names_of(self))
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override] # what vars() and importlib.reload() read
+        _take_all(self)
+        names: dict[str, Any] = _names_of(self)
+        return names
+
+
+def _take(package: _Package, name: str) -> None:
+    """Carry out the line of ``__init__`` that imports ``name``."""
+    if place := type(package).deferred.get(name):  # else another thread was faster
+        _put(package, name, import_module(place[0]))
+
+
+def _put(package: _Package, name: str, module: ModuleType) -> None:
+    deferred = type(package).deferred
+    if (place := deferred.get(name)) and place[1] in (found := _names_of(module)):
+        _names_of(package)[name] = found[place[1]]
+        deferred.pop(name, None)
+
+
+def _take_all(package: ModuleType) -> None:
+    """Import what is missing; the package is a module like any other then."""
+    if isinstance(package, _Package):
+        for name in tuple(type(package).deferred):
+            _take(package, name)
+        if not type(package).deferred:
+            ModuleType.__setattr__(package, "__class__", ModuleType)
+
+
+class _Mark:
+    """Stands for an exchange's class while ``__init__`` runs."""
+
+    __slots__ = ("__weakref__", "place")
+
+    def __init__(self, place: tuple[str, str]) -> None:
+        self.place = place
+
+
+class _Unexpected(Exception):
+    """An ``__init__`` does something with an exchange's class."""
+
+
+def _run(code: CodeType, package: str, names: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Execute an ``__init__`` but for its imports of exchanges, and return those. Raises whatever it raises."""
+    marks: list[weakref.ref[_Mark]] = []
+
+    def importing(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
+        above, _, last = name.rpartition(".")
+        if level or above != package or tuple(fromlist or ()) != (last,):
+            return builtins.__import__(name, globals, locals, fromlist, level)
+        mark = _Mark((name, last))
+        marks.append(weakref.ref(mark))
+        return SimpleNamespace(**{last: mark})
+
+    names["__builtins__"] = {**vars(builtins), "__import__": importing}
+    try:
+        exec(code, names)
+    finally:
+        names["__builtins__"] = vars(builtins)
+        deferred = {key: names.pop(key).place for key in tuple(names) if type(names[key]) is _Mark}
+    if any(mark() is not None for mark in marks):
+        raise _Unexpected("keeps exchanges elsewhere than under their names")
+    return deferred
+
+
+class _Loader(Loader):
+    """Loads a package as ``loader`` would, but for the exchanges."""
+
+    def __init__(self, loader: Any, code: CodeType) -> None:
+        self._loader = loader
+        self._code = code
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        made: ModuleType | None = self._loader.create_module(spec)
+        return made
+
+    def exec_module(self, module: ModuleType) -> None:
+        spec = module.__spec__
+        assert spec is not None
+        spec.loader = module.__loader__ = self._loader
+        if module.__name__ == "ccxt.pro":  # whose first line takes Python's import locks in another order than others
+            import_module("ccxt.async_support")
+        try:
+            deferred = _run(self._code, module.__name__, module.__dict__)
+        except Exception as error:  # noqa: BLE001 - a later ccxt may do anything with what is not there yet
+            logger.warning("{}: imported whole, its __init__ is not as expected: {!r}", module.__name__, error)
+            self._loader.exec_module(module)
+        else:
+            if deferred:
+                module.__class__ = type("module", (_Package,), {"deferred": deferred})
+
+
+class _Finder(MetaPathFinder):
+    """Stands before Python's own finders while ccxt's packages are imported."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name not in PACKAGES or (path is not None and not _deferring("ccxt")):
+            return None
+        others = (getattr(finder, "find_spec", None) for finder in sys.meta_path if finder is not self)
+        specs = (find(name, path, target) for find in others if find is not None)
+        spec: ModuleSpec | None = next((spec for spec in specs if spec is not None), None)
+        loader: Any = spec.loader if spec is not None else None
+        code = loader.get_code(name) if hasattr(loader, "get_code") else None
+        if spec is None or not isinstance(code, CodeType):
+            return None
+        if any(isinstance(value, CodeType) for value in code.co_consts):  # a function may look names up at any time
+            return None
+        spec.loader = _Loader(loader, code)
+        return spec
+
+
+def _deferring(package: str) -> bool:
+    return isinstance(sys.modules.get(package), _Package)
+
+
+def _import() -> ModuleType:
+    """Import ``ccxt.pro``, as far as can be without its exchanges, and return it."""
+    if os.environ.get(VARIABLE) != WHOLE:
+        if "ccxt" in sys.modules and not _deferring("ccxt"):
+            logger.info("ccxt is imported already: it stays whole")
+        else:
+            finder = _Finder()
+            sys.meta_path.insert(0, finder)
+            try:
+                _import_pro()
+            finally:
+                sys.meta_path.remove(finder)
+            if whole := [package for package in PACKAGES if not _deferring(package)]:
+                logger.warning("{}: imported whole", ", ".join(whole))
+    return _import_pro()
+
+
+def _import_pro() -> ModuleType:
+    """Another thread that imports a part of ccxt may hold a lock that this one wants, and want one that it holds."""
+    for _ in range(TRIES):
+        try:
+            return import_module("ccxt.pro")
+        except RuntimeError as error:
+            if "deadlock" not in str(error):  # Python's own error for it has no public name
+                raise
+            time.sleep(PAUSE)
+    return import_module("ccxt.pro")
+
+
+def check_variable() -> None:
+    """Raises ValueError for a MARKET_FEED_CCXT that says nothing that there is."""
+    if (asked := os.environ.get(VARIABLE, "")) not in ("", WHOLE):
+        raise ValueError(f"the environment's {VARIABLE} is {asked!r}: allowed is {WHOLE}")
+
+
+_pro = _import()
+errors = import_module("ccxt.base.errors")
+VERSION: str = import_module("ccxt").__version__
+
+
+def exchange_class(ccxt_id: str) -> Any:
+    """The class of ccxt.pro; imports its module when it is asked for first, which may take a tenth of a second."""
+    return getattr(_pro, ccxt_id)
