@@ -34,6 +34,11 @@ class DialBudget:
             return 0.0
         return max(0.0, self._dials[0] + self.window - now)
 
+    def plenty(self, now: float) -> bool:
+        """Whether less than half of the limit is used within the window."""
+        half = self.allowed // 2
+        return len(self._dials) <= half or now - self._dials[-half - 1] > self.window
+
     def spend(self, now: float) -> None:
         """A dial leaves at ``now``."""
         self._dials.append(now)

@@ -14,7 +14,7 @@ from feed.clock import Clock
 from feed.coin_markets import CoinMarkets
 from feed.dispatch import Dispatcher
 from feed.events import PriceTick
-from feed.gaps import DELIVER
+from feed.gaps import DELIVER, Outcome, Verdict
 from feed.hearsay import Hearsay
 from feed.journal import Report
 from feed.lag import ConnectionLag, LeastDelay
@@ -198,6 +198,17 @@ class Intake:
             if not self._begin(trade, now):
                 return
             path = self._paths[coin]
+        continuity, prices = path.continuity, path.prices
+        if number is not None and number == continuity.next_id and not continuity.segments:
+            # the ordinary one, as accept() takes it, without a call
+            continuity.next_id, continuity.stamp = number + 1, trade.timestamp
+        elif (outcome := continuity.accept(trade, now, number)) is not DELIVER:
+            self._settle(path, trade, outcome, now)
+            return
+        elif (stamp := continuity.stamp) is not None and trade.timestamp < stamp:
+            self._heard(coin, now)
+            path.trades.publish(trade, now)
+            return
         # as _heard does it while data flows, without a call
         self.last_data = self._watched[coin] = now
         desk = self._desk
@@ -206,18 +217,6 @@ class Intake:
             desk.last_message = now
         if (awaited := self._watchdog.awaited) and coin in awaited:
             self._stir()
-        continuity, prices = path.continuity, path.prices
-        if number is not None and number == continuity.next_id and not continuity.segments:
-            # the ordinary one, as accept() takes it, without a call
-            continuity.next_id, continuity.stamp = number + 1, trade.timestamp
-        elif (outcome := continuity.accept(trade, now, number)) is not DELIVER:
-            told = replace(trade)
-            if self._tape.settle(told, outcome):
-                prices.publish(path.price.on_trade(told, now), now)
-            return
-        elif (stamp := continuity.stamp) is not None and trade.timestamp < stamp:
-            path.trades.publish(trade, now)
-            return
         # its price first: a callback may change the trade
         if prices.reached or prices.wanted():
             tick = path.price.on_trade(trade, now)
@@ -225,6 +224,21 @@ class Intake:
         else:
             path.price.note(trade, now)
             path.trades.publish(trade, now)
+
+    def _settle(self, path: _Path, trade: TradeEvent, outcome: Outcome, now: float) -> None:
+        """Carry out what became of a trade that does not simply go on. One that is late or repeated is no sign of life.
+
+        A repeated one shows at least that its connection is there: beside another one all may be repeated.
+        """
+        if outcome.verdict in (Verdict.DUPLICATE, Verdict.LATE):
+            self._desk.messages += 1
+            if outcome.verdict is Verdict.DUPLICATE:
+                self.last_data = now
+        else:
+            self._heard(trade.coin, now)
+        told = replace(trade)
+        if self._tape.settle(told, outcome):
+            path.prices.publish(path.price.on_trade(told, now), now)
 
     def on_history(self, trades: list[TradeEvent]) -> None:
         """Past trades: no sign of life, and no price."""

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from exchanges.adapter import Venue
 
 MARGIN = 0.01  # seconds after its deadline at which a gap is given up, so that it is never too early
-SPACING = 1.0  # seconds between two fetches of a coin: the second one answers for all gaps that came in between
+ASK_AGAIN = 0.3  # seconds between two fetches of a coin: the second one answers for all gaps that came in between
+SPACING = 1.0  # the same when the venue has been asked for half of what it allows
 RETRY_AFTER = 0.4  # seconds until a fetch that failed is tried again, as long as the gap may wait
 AROUND = 100  # trades asked for beyond those missing: what comes while the answer is on its way
 
@@ -73,8 +75,7 @@ class Tape:
         self._coins: dict[str, Continuity] = {}
         self._shelf = shelf
         self._symbols: dict[str, str] = {}
-        self._fetches: dict[asyncio.Task[None], str] = {}  # for which coin
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # coin -> one fetch at a time
+        self._fetches: dict[str, asyncio.Task[None]] = {}  # coin -> what fetches for all of its gaps
         self._fetched: defaultdict[str, float] = defaultdict(lambda: -inf)  # coin -> its last one, monotonic seconds
         self._requests = requests
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -151,10 +152,10 @@ class Tape:
                 for _ in self._coins[coin].flush().filled:
                     self._report("gap_filled", self._venue.name, coin=coin, trades=0, complete=False)
                 self._shelf.forget(coin)
-            for known in (self._coins, self._symbols, self._turns, self._fetched):
+            for known in (self._coins, self._symbols, self._fetched):
                 known.pop(coin, None)
-            for task in [task for task, fetched in self._fetches.items() if fetched == coin]:
-                task.cancel()
+            if coin in self._fetches:
+                self._fetches.pop(coin).cancel()
             if coin in self._timers:
                 self._timers.pop(coin).cancel()
 
@@ -178,8 +179,9 @@ class Tape:
 
     def close(self) -> None:
         """Stop fetching."""
-        for task in self._fetches:
+        for task in self._fetches.values():
             task.cancel()
+        self._fetches.clear()
         for coin, timer in self._timers.items():
             timer.cancel()
             if (holder := self._shelf.holders.get(coin, self)) is not self:
@@ -195,15 +197,21 @@ class Tape:
         name = self._venue.name
         if outcome.gap is not None:
             self._report("gap", name, coin=coin, **outcome.gap.details)
-            if outcome.gap.fetch:
-                task = asyncio.create_task(self._fetch(coin, outcome.gap), name=f"backfill {coin} on {name}")
-                self._fetches[task] = coin
-                task.add_done_callback(lambda task: self._fetches.pop(task, None))
+            fetching = self._fetches.get(coin)
+            if outcome.gap.fetch and (fetching is None or fetching.done()):
+                task = asyncio.create_task(self._fetch(coin), name=f"backfill {coin} on {name}")
+                self._fetches[coin] = task
+                task.add_done_callback(partial(self._fetched_all, coin))
             self._expect(coin)
         for trade in outcome.deliver:
             self._deliver(trade)
         for filled in outcome.filled:
             self._report("gap_filled", name, coin=coin, trades=filled.trades, complete=filled.complete)
+
+    def _fetched_all(self, coin: str, task: asyncio.Task[None]) -> None:
+        """Nothing of the coin is fetched any more."""
+        if self._fetches.get(coin) is task:
+            del self._fetches[coin]
 
     def _expect(self, coin: str) -> None:
         """Look again when what waits for a fetch has waited long enough."""
@@ -217,43 +225,49 @@ class Tape:
         self._carry_out(coin, self._coins[coin].expire(self._clock.monotonic()))
         self._expect(coin)
 
-    async def _fetch(self, coin: str, gap: Gap) -> None:
-        """Fetch what a gap misses, in the time that its trades may wait."""
+    async def _fetch(self, coin: str) -> None:
+        """Ask the venue for what a coin's gaps miss, again and again for as long as one of them waits.
+
+        What the venue has over REST may lie behind its stream, for a second or two: a copy, a cache.
+        """
         continuity = self._coins[coin]
-        trades: list[TradeEvent] = []
-        complete = False
-        reason = "no answer in time"
         try:
-            async with asyncio.timeout(HOLD_FOR), self._turns[coin]:
-                await self._space(coin)
-                while behind := continuity.behind(gap):  # or else it was filled meanwhile
-                    try:
-                        trades = await self._fetched_for(coin, gap, behind, continuity)
-                        complete = bool(trades) and trades[0].timestamp < gap.from_ts
-                        break
-                    except Disconnected as error:
-                        reason = error.reason
-                        await self._clock.sleep(max(RETRY_AFTER, error.retry_after or 0.0))
+            while (gap := continuity.sought) is not None:
+                try:
+                    await self._space(coin)
+                    async with asyncio.timeout(HOLD_FOR):
+                        pages = await self._pages(coin, gap, continuity)
+                    counted = continuity.counts
+                    self._carry_out(coin, continuity.answered(pages, self._clock.monotonic()))
+                    if counted and not continuity.counts:
+                        logger.warning(
+                            "{}: the trade ids of {} are not consecutive, as the venue itself shows: they don't count",
+                            self._venue.name,
+                            coin,
+                        )
+                except Disconnected as error:
+                    logger.info("{}: the gap in {} is not filled yet: {}", self._venue.name, coin, error.reason)
+                    await self._clock.sleep(min(max(RETRY_AFTER, error.retry_after or 0.0), HOLD_FOR))
+                except TimeoutError:
+                    logger.info("{}: the gap in {} is not filled yet: no answer in time", self._venue.name, coin)
         except VenueError as error:
             logger.warning("{}: the gap in {} is not filled: {}", self._venue.name, coin, error)
-        except TimeoutError:
-            logger.warning("{}: the gap in {} is not filled: {}", self._venue.name, coin, reason)
-        self._carry_out(coin, continuity.filled(trades, complete, self._clock.monotonic(), gap))
+            self._carry_out(coin, continuity.give_up())
 
-    async def _fetched_for(self, coin: str, gap: Gap, behind: int, continuity: Continuity) -> list[TradeEvent]:
-        """The newest trades, after all older ones that the gap misses."""
-        trades = await self._ask(coin, limit=behind + AROUND)
-        continuity.add(trades, gap)  # what is here counts, even if the rest does not come in time
-        if self._venue.profile.older_trades:
-            if gap.from_id is not None and gap.to_id is not None:
-                await self._fetch_older(coin, gap.from_id, gap.to_id, trades, continuity, gap)
-            else:
-                trades = await self._fetch_back(coin, gap, trades, continuity)
-        return trades
+    async def _pages(self, coin: str, gap: Gap, continuity: Continuity) -> list[list[TradeEvent]]:
+        """What the venue has for a gap: each list is in one piece, oldest first."""
+        newest = await self._ask(coin, limit=continuity.behind(gap) + AROUND)
+        continuity.add(newest)  # what is here counts, even if the rest does not come in time
+        if not self._venue.profile.older_trades:
+            return [newest]
+        if gap.from_id is not None and gap.to_id is not None:
+            return [newest, *await self._fetch_older(coin, gap.from_id, gap.to_id, newest, continuity)]
+        return [await self._fetch_back(coin, gap, newest, continuity)]
 
     async def _space(self, coin: str) -> None:
         """Wait until this coin may be asked for: at once for its first gap, those that follow soon share a fetch."""
-        await self._clock.sleep(max(0.0, self._fetched[coin] + SPACING - self._clock.monotonic()))
+        spacing = ASK_AGAIN if self._requests.plenty(self._clock.monotonic()) else SPACING
+        await self._clock.sleep(max(0.0, self._fetched[coin] + spacing - self._clock.monotonic()))
         self._fetched[coin] = self._clock.monotonic()
 
     async def _ask(self, coin: str, from_id: int | None = None, limit: int | None = None) -> list[TradeEvent]:
@@ -264,30 +278,37 @@ class Tape:
         return await self._venue.fetch_trades(coin, self._symbols[coin], from_id, limit)
 
     async def _fetch_older(
-        self, coin: str, first: int, last: int, newest: list[TradeEvent], continuity: Continuity, gap: Gap
-    ) -> None:
-        """Page from the first missing id on, up to what the newest trades brought."""
+        self, coin: str, first: int, last: int, newest: list[TradeEvent], continuity: Continuity
+    ) -> list[list[TradeEvent]]:
+        """Page from before the first missing id on, up to what the newest trades brought.
+
+        Each page begins with the trade that ended the one before, so that what is missing between two is seen.
+        """
+        pages: list[list[TradeEvent]] = []
         reached = min(map(_id, newest), default=last + 1)
-        while first <= min(last, reached - 1):
-            page = await self._ask(coin, first)
-            following = max(map(_id, page), default=-1) + 1
-            if following <= first:
-                return  # the venue has nothing more
-            continuity.add(page, gap)
-            first = following
+        known = first - 1
+        while known < min(last, reached - 1):
+            page = await self._ask(coin, max(0, known))
+            highest = max(map(_id, page), default=-1)
+            if highest <= known:
+                break  # the venue has nothing more
+            continuity.add(page)
+            pages.append(page)
+            known = highest
+        return pages
 
     async def _fetch_back(
         self, coin: str, gap: Gap, newest: list[TradeEvent], continuity: Continuity
     ) -> list[TradeEvent]:
-        """Page back from the newest trades to the gap's begin; returns the trades from there or from the last page."""
+        """Page back from the newest trades to the gap's begin; returns all of them, in one piece."""
         trades = newest
         while trades and trades[0].timestamp >= gap.from_ts and (reached := _id(trades[0])) > 0:
             page = await self._ask(coin, max(0, reached - self._venue.profile.recent_limit))
             older = [trade for trade in page if _id(trade) < reached]
             if not older:
                 break  # the venue has nothing more
-            continuity.add(older, gap)
-            trades = older
+            continuity.add(older)
+            trades = [*older, *trades]
         return trades
 
 

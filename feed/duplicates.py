@@ -1,0 +1,61 @@
+"""The ids of a coin's last trades: by them what a venue repeats is known, where ids don't count."""
+
+from __future__ import annotations
+
+from collections import deque
+
+REACH = 600.0  # seconds for which an id is remembered
+LIMIT = 20_000  # ids remembered at most, per coin
+STEP = 20.0  # seconds between two looks at what is older than REACH
+
+
+class RecentIds:
+    """Ids in the order in which they came, for REACH seconds and at most LIMIT of them; times are monotonic seconds.
+
+    Where nobody says the time, only LIMIT bounds them.
+    """
+
+    __slots__ = ("_gone", "_known", "_look_at", "_marks", "_order")
+
+    def __init__(self) -> None:
+        self._order: deque[str] = deque()
+        self._known: set[str] = set()
+        self._gone = 0  # how many were forgotten
+        self._marks: deque[tuple[float, int]] = deque()  # times, and how many had been added by then
+        self._look_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __contains__(self, trade_id: str) -> bool:
+        return trade_id in self._known
+
+    @property
+    def newest(self) -> str:
+        """The id that was added last, "" before the first."""
+        return self._order[-1] if self._order else ""
+
+    def add(self, trade_id: str, now: float | None, *, keep: bool) -> bool:
+        """Whether the id is new, which it is only once. ``keep``: nothing is forgotten this time."""
+        known = self._known
+        if trade_id in known:
+            return False
+        known.add(trade_id)
+        order = self._order
+        order.append(trade_id)
+        if (len(order) > LIMIT or (now is not None and now >= self._look_at)) and not keep:
+            self._forget(now)
+        return True
+
+    def _forget(self, now: float | None) -> None:
+        order, marks = self._order, self._marks
+        added = self._gone + len(order)
+        until = added - LIMIT
+        if now is not None and now >= self._look_at:
+            self._look_at = now + STEP
+            marks.append((now, added))
+            while marks[0][0] <= now - REACH:
+                until = max(until, marks.popleft()[1])
+        while self._gone < until:
+            self._known.remove(order.popleft())
+            self._gone += 1
