@@ -6,7 +6,7 @@ Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-str
 from __future__ import annotations
 
 from math import inf
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from msgspec import MsgspecError, Struct
 
@@ -140,19 +140,27 @@ class _BinanceKline(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
 
     def event(self, scene: Scene, received_at: int) -> Candle | None:
         bar = self.k
+        if self.s is not None and self.s != bar.s:
+            return None
         return scene.bar(bar.s, bar.i, (bar.t, bar.o, bar.h, bar.l, bar.c, bar.v), bar.x, received_at)
 
 
-_Payload = TypeVar("_Payload", bound=Frame)
+class _OfMarket(Frame, Protocol):
+    s: str  # the market's id
+
+
+_Payload = TypeVar("_Payload", bound=_OfMarket)
 
 
 class _Combined(Struct, Generic[_Payload], forbid_unknown_fields=True, gc=False):
-    """A frame of the combined endpoint."""
+    """A frame of the combined endpoint, whose streams are named in lower case: btcusdt@trade."""
 
     stream: str
     data: _Payload
 
     def event(self, scene: Scene, received_at: int) -> Event | None:
+        if self.stream.partition("@")[0] != self.data.s.lower():
+            return None
         return self.data.event(scene, received_at)
 
 

@@ -47,6 +47,7 @@ class _BybitTrades(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
             sold, timestamp, trade_id = _SOLD.get(row.S), row.T, row.i
             if (
                 sold is None
+                or row.BT  # a block trade
                 or row.s != market_id
                 or "e+" in trade_id
                 or (timestamp > scene.latest and scene.ahead(timestamp, received_at))
@@ -120,6 +121,8 @@ class _BybitKline(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
         if channel != "kline":
             return None
         bar = self.data[0]
+        if bar.interval is not None and bar.interval != interval:
+            return None
         row = bar.start, bar.open, bar.high, bar.low, bar.close, bar.volume
         return scene.bar(market_id, interval, row, bar.confirm, received_at)
 

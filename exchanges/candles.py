@@ -12,6 +12,7 @@ from typing import Any
 
 from exchanges import normalize
 from exchanges.events import Candle, TradeEvent, copied
+from exchanges.units import of_coin, units_of
 
 __all__ = ["TIMEFRAMES", "CandleBuilder", "CandleTracker", "bar_open", "next_open", "timeframe_ms"]
 
@@ -126,6 +127,7 @@ class CandleTracker(_Holes):
         timeframe_ms(timeframe)  # an unknown one fails here, not at the first row
         self.coin, self.timeframe, self.exchange, self.market = coin, timeframe, exchange, market
         self._scale = scale
+        self._units = units_of(coin, market)
         self.late = 0
         self.bad = 0
         self._open: Candle | None = None  # the newest bar, while nothing has closed it
@@ -200,9 +202,10 @@ class CandleTracker(_Holes):
         return self._found(rows, lambda row: self._read(row, received_at, True))
 
     def _read(self, row: Any, received_at: int, closed: bool) -> Candle | None:
-        return normalize.candle(
+        candle = normalize.candle(
             row, self.coin, self.timeframe, self.exchange, received_at, closed, self._scale, self.market
         )
+        return None if candle is None else of_coin(candle, self._units)
 
 
 class CandleBuilder(_Holes):
@@ -220,6 +223,7 @@ class CandleBuilder(_Holes):
         timeframe_ms(timeframe)
         self.coin, self.timeframe, self.exchange, self.market = coin, timeframe, exchange, market
         self._scale = scale
+        self._units = units_of(coin, market)
         self.late = 0
         self._open: Candle | None = None
         self._ends = 0  # when the open bar does
@@ -271,9 +275,10 @@ class CandleBuilder(_Holes):
         """As :meth:`CandleTracker.fill`."""
 
         def read(row: Any) -> Candle | None:
-            return normalize.candle(
+            candle = normalize.candle(
                 row, self.coin, self.timeframe, self.exchange, received_at, True, self._scale, self.market
             )
+            return None if candle is None else of_coin(candle, self._units)
 
         return self._found(rows, read)
 

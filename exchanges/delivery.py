@@ -14,6 +14,7 @@ from exchanges.hotpath import Blame, Goal, Take, taker, unambiguous
 from exchanges.profiles import Profile
 from exchanges.push import Latest, Stores, Timeframes
 from exchanges.trades import TradeReader
+from exchanges.units import of_coin, units_of
 
 REPLAY = 2_000  # ms that a trade must be old to pass as a replay: clocks are skewed by a second or so
 
@@ -47,6 +48,7 @@ class Delivery:
         self._connection = connection
         self._timeframes = tuple(timeframes)
         self._symbols: dict[str, str] = {}
+        self._units: dict[str, int] = {}  # coin -> how many of it the market's unit is, where not one
         self._scales: dict[str, float] = {}
         self._volume_scales: dict[str, float] = {}
         # the venue's id -> coin and symbol of each market whose hottest frames are read without ccxt
@@ -81,7 +83,10 @@ class Delivery:
         self._coins = {**arriving, **self._coins, **coins}
         self._symbols |= {coin: symbol for symbol, coin in coins.items()}
         taken = unambiguous(exchange.markets_by_id, arriving)
-        self._taken |= {market_id: (coin, self._symbols[coin]) for market_id, coin in taken.items()}
+        self._units |= {coin: units for symbol, coin in coins.items() if (units := units_of(coin, symbol)) != 1}
+        self._taken |= {
+            market_id: (coin, self._symbols[coin]) for market_id, coin in taken.items() if coin not in self._units
+        }
         if profile.replays_last:
             self._untraded |= coins.keys()
         for symbol in arriving:
@@ -162,13 +167,20 @@ class Delivery:
                 symbol = own
             elif own in self._exchange.markets:
                 return  # of a market that nobody wants
-        if profile.no_trade is not None and type(row) is dict and profile.no_trade(row.get("info")):
-            return
         coin = self._coins[symbol]
+        if type(row) is dict:
+            if profile.no_trade is not None and profile.no_trade(row.get("info")):
+                return
+            if profile.off_book is not None and profile.off_book(row.get("info")):
+                self._unheard[TradeEvent].discard(coin)
+                self._listener.on_off_book(coin)
+                return
         trade = self._reader.read(row, coin, reading.received_at, self._scales[symbol], self._symbols[coin])
         if trade is None or (profile.trade_market and not self._says(row["info"], symbol)):
             self._bad_row("trade", row)
             return
+        if coin in self._units:
+            of_coin(trade, self._units[coin])
         self._unheard[TradeEvent].discard(coin)
         if self._is_past(symbol, trade):
             self._past.append(trade)
@@ -226,6 +238,8 @@ class Delivery:
             quote = normalize.quote(row, coin, name, received_at, self._scales[symbol], market)
         if ticker is None and quote is None:
             self._bad_row("ticker", row)
+        if ticker is not None and coin in self._units:
+            of_coin(ticker, self._units[coin])
         if ticker is not None and self.tickers_wanted:
             self._unheard[Ticker].discard(coin)
             self._listener.on_ticker(ticker)
@@ -246,6 +260,8 @@ class Delivery:
             self._tell_quote(quote)
 
     def _tell_quote(self, quote: Quote) -> None:
+        if quote.coin in self._units:
+            of_coin(quote, self._units[quote.coin])
         self._unheard[Quote].discard(quote.coin)
         self._listener.on_quote(quote)
 

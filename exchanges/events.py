@@ -124,6 +124,9 @@ class Listener(Protocol):
 
     def on_quote(self, quote: Quote) -> None: ...
 
+    def on_off_book(self, coin: str) -> None:
+        """A trade that was made off the order book, such as a block trade: neither a trade nor a price here."""
+
     def on_bad_frame(self, sample: str) -> None:
         """A frame or a row that could not be read; ``sample`` is its beginning."""
 

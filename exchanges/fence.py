@@ -22,6 +22,7 @@ from loguru import logger
 from msgspec import json
 
 from exchanges.foreign_text import READ, Cleaner
+from exchanges.frame_markets import OtherMarket
 from exchanges.hotpath import Blame, Take
 from exchanges.push import Latest, in_rows, is_book, pushed
 
@@ -51,6 +52,7 @@ def arm(
     on_book: Callable[[Any], bool] = lambda book: False,
     carry: Callable[[Any], Any] = lambda session: session,
     clean: Cleaner | None = None,
+    check: Callable[[Any], None] = lambda frame: None,
 ) -> None:
     """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
 
@@ -58,6 +60,7 @@ def arm(
     is, and says whether it has delivered it; so is ``on_book`` each order book that ccxt has brought up to date.
     ``on_frame`` is told every frame that was not taken when ccxt is through with it. ``carry`` makes of ccxt's session
     the one that dials: :meth:`exchanges.transport.Transport.carry`. ``clean`` makes what a venue sends fit for showing.
+    ``check`` raises OtherMarket for a frame of which nothing is to be delivered.
     """
     handle, dispatch, resolve, reject, begin_dial, dial = (
         client.handle_message,
@@ -89,6 +92,9 @@ def arm(
         reading.delivered = 0
         try:
             handle(message)
+        except OtherMarket as error:
+            bad(message.data, error)
+            return
         except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue sends; anything may come out
             _salvage(message.data, error)
         _through(message.data)
@@ -122,6 +128,7 @@ def arm(
 
     def noted(client: Any, frame: Any) -> None:
         nonlocal dispatching
+        check(frame)
         reading.frame = frame
         dispatching = True
         try:

@@ -29,7 +29,7 @@ class Markets:
         ask: Callable[[], Coroutine[Any, Any, MarketTable]],
     ) -> None:
         self._name = profile.name
-        self._quotes = tuple(dict.fromkeys((*access.quote, *profile.quotes)))
+        self._quotes = tuple(access.quote)
         self._access = access
         self._first, *self._others = sessions
         self._cache = cache
@@ -73,7 +73,7 @@ class Markets:
             market = self._first.markets.get(symbol)
             if market is not None and market.get("active") is not False:
                 return symbol
-        raise Refused(self._name, f"does not list {coin} (looked for {', '.join(asked)})")
+        raise Refused(self._name, f"does not list {coin} (looked for {', '.join(asked)}{self._other_quotes(codes)})")
 
     async def close(self) -> None:
         """End what is under way."""
@@ -105,6 +105,13 @@ class Markets:
         give(self._table, self._first)
         for exchange in self._others:
             self.give(exchange)
+
+    def _other_quotes(self, codes: Sequence[str]) -> str:
+        """In which quote currencies the venue trades a coin, where it does in none that the settings list."""
+        rows = self._first.markets.values()
+        active = (row for row in rows if row.get("base") in codes and row.get("active") is not False)
+        quotes = sorted({str(row.get("quote")) for row in active} - set(self._quotes))
+        return f"; it has {', '.join(quotes)}, which `quote` does not list" if quotes else ""
 
     def _lists(self, coin: str, override: str | None) -> bool:
         with contextlib.suppress(Refused):

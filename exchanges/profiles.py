@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from exchanges.foreign_text import address_shown, secrets_in_address, secrets_in_options, values_shown
+from exchanges.frame_markets import Named
 from exchanges.hotpath import Table
 
 CandleFlag = Callable[[Any, Any], bool | None]
@@ -83,7 +84,9 @@ class Profile:
     older_trades: Mapping[str, Any] = field(default_factory=dict)  # the same from an id on, which goes under "fromId"
     keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
     trade_market: str = ""  # the raw trade's field with its market's id, where ccxt takes the frame's word for it
-    no_trade: Callable[[Any], bool] | None = None  # whether a raw trade is none of the market's, and not bad either
+    no_trade: Callable[[Any], bool] | None = None  # whether a raw trade is none at all, and not bad either
+    off_book: Callable[[Any], bool] | None = None  # whether it was made off the order book: a block trade, a take-over
+    markets_named: Named | None = None  # the markets of which a frame speaks, in its topic and in its rows
     trade_id: tuple[str, ...] = ()  # the raw trade's field with its id (WebSocket, REST), where ccxt's is not it
     trade_time: str = ""  # the raw trade's field with its time, where ccxt takes another one
     quote_arrives_as: Mapping[str, str] = field(default_factory=dict)  # quote asked for -> quote of what then comes
@@ -102,7 +105,6 @@ class Profile:
     confirms: Callable[[Any], tuple[str, str] | None] | None = None  # the channel and market id that it has accepted
     hotpath: Table | None = None  # the frames that are read without ccxt
     singly: frozenset[str] = frozenset()  # channels that are asked for one market at a time
-    quotes: tuple[str, ...] = ()  # quote currencies tried after the user's, where the venue has none of the usual ones
     maker_sides: bool = False  # ccxt hands on the maker's side as if it were the taker's
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # name -> request sent beside the channels'
     joined: Callable[[Sequence[Any]], Any] | None = None  # one request of several, where each replaces the one before

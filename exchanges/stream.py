@@ -15,6 +15,7 @@ from exchanges.errors import Refused, VenueError
 from exchanges.events import Listener
 from exchanges.fence import Reading, arm
 from exchanges.foreign_text import Cleaner
+from exchanges.frame_markets import check
 from exchanges.gather import gather
 from exchanges.profiles import Profile, Refusal
 from exchanges.refusals import Ledger, asking, names
@@ -168,7 +169,7 @@ class Stream:
         exchange, reading, listener, delivery = self._exchange, self._reading, self._listener, self._delivery
         latest = (delivery.tickers, delivery.bidsasks)
         going_down, refusal_of, confirms = self._profile.going_down, self._profile.refusal, self._profile.confirms
-        unnamed = self._ledger.unnamed
+        unnamed, named = self._ledger.unnamed, self._profile.markets_named
 
         def on_frame(frame: Any) -> None:
             if reading.delivered:
@@ -198,6 +199,7 @@ class Stream:
                 delivery.on_book,
                 exchange.carry,
                 self._clean,
+                (lambda frame: None) if named is None else partial(check, named),
             )
 
         exchange.on_new_client = on_new_client

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from exchanges import frame_markets
 from exchanges.binance_frames import BINANCE
 from exchanges.bybit_frames import BYBIT
 from exchanges.names import ALIASES, canonical, exchange_names, nearest
@@ -25,8 +26,37 @@ def _binance_going_down(frame: Any) -> bool:
 
 
 def _binance_no_trade(raw: Any) -> bool:
-    """Of the insurance fund, of deleveraging, or an id alone: no market trades, and its REST has none of them."""
-    return isinstance(raw, dict) and raw.get("X") in ("INSURANCE_FUND", "ADL", "NA")
+    """An id alone."""
+    return isinstance(raw, dict) and raw.get("X") == "NA"
+
+
+def _binance_off_book(raw: Any) -> bool:
+    """Of the insurance fund, or of deleveraging: its REST has none of them."""
+    return isinstance(raw, dict) and raw.get("X") in ("INSURANCE_FUND", "ADL")
+
+
+def _bybit_off_book(raw: Any) -> bool:
+    """A block trade (Bybit v5, public trade channel and recent public trades). RPI orders are matched in the book."""
+    return isinstance(raw, dict) and bool(raw.get("BT") or raw.get("isBlockTrade"))
+
+
+def _gate_off_book(raw: Any) -> bool:
+    """A take-over by the insurance fund or by deleveraging (Gate v4, futures trades), which its bars leave out too."""
+    return isinstance(raw, dict) and raw.get("is_internal") is True
+
+
+def _deribit_off_book(raw: Any) -> bool:
+    """Part of a block trade (Deribit v2, trades)."""
+    return isinstance(raw, dict) and bool(raw.get("block_trade_id"))
+
+
+def _krakenfutures_off_book(raw: Any) -> bool:
+    """Part of a block trade, or a position that was terminated or assigned (Kraken Futures, trade feed and history)."""
+    return isinstance(raw, dict) and raw.get("type") in ("block", "termination", "assignment")
+
+
+def _paradex_off_book(raw: Any) -> bool:
+    return isinstance(raw, dict) and raw.get("trade_type") in ("BLOCK_TRADE", "TRANSFER", "SETTLE_MARKET")
 
 
 def _bybit_candle_closed(frame: Any, row: Any) -> bool | None:
@@ -182,10 +212,12 @@ def _binance(name: str, *, sandbox: bool = False, testnet: bool = True, note: st
             "older_trades": {},  # only with an API key
             "consecutive_ids": False,  # nowhere promised
             "dials": 150,  # of two sockets each: what is traded and what is summed up have paths of their own
+            "off_book": _binance_off_book,
             "no_trade": _binance_no_trade,  # seen live some 15 times a minute, most with a price of zero
         },
         session_limit=86_400,
         going_down=_binance_going_down,
+        markets_named=frame_markets.binance,
         hotpath=BINANCE,
         lean=True,
         note=note,
@@ -202,6 +234,8 @@ def _bybit(name: str, *, sandbox: bool = False, note: str = "") -> Profile:
         dials=500,
         trade_market="s",
         trade_texts=("i", "S"),  # without them: the time as the id, and sold (pro/bybit.py, parse_ws_trade)
+        off_book=_bybit_off_book,
+        markets_named=frame_markets.bybit,
         recent_limit=60,  # on spot: Bybit v5, recent public trades
         swap={"recent_limit": 1000},
         fetches=600,  # 600 within 5 s: Bybit v5, rate limits
@@ -230,6 +264,7 @@ _TABLE: Mapping[str, Profile] = {
             recent_limit=500,  # OKX v5, market data, trades
             fetches=600,  # 100 within 2 s: the same
             candle_closed=_okx_candle_closed,
+            markets_named=frame_markets.okx,
             replays_last=True,
             swap={"tickers_in_contracts": True},  # "vol24h", which ccxt takes (okx.py, parse_ticker)
         ),
@@ -262,6 +297,7 @@ _TABLE: Mapping[str, Profile] = {
             "kucoin",
             "kucoin",
             refusal=_kucoin_refusal,
+            markets_named=frame_markets.kucoin,
             chunk=100,  # topics per batch: KuCoin, WebSocket, introduction
             capacity=Capacity(300),  # topics: KuCoin, WebSocket, introduction
             singly=frozenset({"ticker"}),  # /market/ticker, which takes many, has no turnover and no change
@@ -277,6 +313,7 @@ _TABLE: Mapping[str, Profile] = {
         Profile(
             "gate",
             "gate",
+            off_book=_gate_off_book,
             candle_closed=_gate_candle_closed,
             candle_volume=_gate_candle_volume,
             candles_in_contracts=True,
@@ -288,6 +325,7 @@ _TABLE: Mapping[str, Profile] = {
             options={"ws": {"cost": 2.5}},  # times 50 ms: 10 messages per second and connection, pings too, the same
             session_limit=86_400,  # the same
             history=_bitget_snapshot,  # Bitget v2, spot, trade channel
+            markets_named=frame_markets.okx,
         ),
         Profile(
             "mexc",
@@ -338,6 +376,7 @@ _TABLE: Mapping[str, Profile] = {
             "cryptocom",
             options={"ws": {"settle": 1.0}},  # "add a 1-second sleep after": Exchange v1, common API reference
             capacity=Capacity(400),  # channels: measured, not documented
+            markets_named=frame_markets.cryptocom,
             refusal=_cryptocom_refusal,  # it has the number 0, ccxt's requests have none
             replays_last=True,  # not documented either way
             change_is_ratio=True,  # "c" is -0.0022 for -0.22 % (the same, ticker), which ccxt passes on
@@ -357,7 +396,6 @@ _TABLE: Mapping[str, Profile] = {
         Profile(
             "upbit",
             "upbit",
-            quotes=("KRW",),
             chunk=500,  # one request carries all
             joined=_joined_by_type,  # 5 requests per second and 100 per minute: Upbit, rate limits
             history=_first_told,
@@ -368,7 +406,6 @@ _TABLE: Mapping[str, Profile] = {
         Profile(
             "bithumb",
             "bithumb",
-            quotes=("KRW",),
             joined=_joined_by_type,  # measured; documented by ccxt for its private socket (pro/bithumb.py)
             history=_first_told,
             trade_id=("",),  # of another kind over REST: 17829816707050000, in the stream 862683813820523888
@@ -383,6 +420,9 @@ _TABLE: Mapping[str, Profile] = {
             refusal=_phemex_refusal,
             ties_newest_first=True,
         ),
+        Profile("deribit", "deribit", off_book=_deribit_off_book, markets_named=frame_markets.deribit),
+        Profile("krakenfutures", "krakenfutures", off_book=_krakenfutures_off_book),
+        Profile("paradex", "paradex", off_book=_paradex_off_book),
     )
 }
 

@@ -157,8 +157,8 @@ class Asking:
         """A dict for a health check: ``status`` ("healthy", "degraded" or "failed") and what stands behind it.
 
         ``last_activity`` (ISO 8601, UTC, or None), ``error_count``, and ``metrics``, which is ``get_status()`` without
-        ``coins`` and ``errors``; those of a connected feed have ``late_trades`` and ``lost_bars`` too, which could not
-        be delivered any more.
+        ``coins`` and ``errors``, and ``off_book_trades``, block trades and the like, which are left out; those of a
+        connected feed have ``late_trades`` and ``lost_bars`` too, which could not be delivered any more.
         """
         status = self.status
         at = status.last_message_time
@@ -167,6 +167,7 @@ class Asking:
             "last_activity": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(),
             "error_count": status.errors,
             "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")}
+            | {"off_book_trades": self._desk.off_book_trades}
             | (self._supervisor.undelivered if self._supervisor is not None else {}),
         }
 

@@ -40,6 +40,7 @@ class Desk:
         self.messages = 0  # events of all connections
         self.last_message: float | None = None  # of the feed's own venue, monotonic seconds
         self.bad_frames = 0
+        self.off_book_trades = 0  # block trades and the like, which are not delivered
         self.ledger = Ledger()
         self.delays: defaultdict[str, LeastDelay] = defaultdict(LeastDelay)  # by venue
 
@@ -295,6 +296,12 @@ class Intake:
         self._heard(quote.coin, self._now())
         if self.delivering and self._admits(quote.coin, quote.market, (quote.bid + quote.ask) / 2):
             self._desk.on_quote(quote)
+
+    def on_off_book(self, coin: str) -> None:
+        """A sign of life, and no more."""
+        if coin not in self.gone:
+            self._heard(coin, self._now())
+            self._desk.off_book_trades += self.delivering
 
     def on_bad_frame(self, sample: str) -> None:
         if self._open:

@@ -34,6 +34,7 @@ from exchanges.profiles import MARKET_ID, Access, Profile
 from exchanges.proxies import Proxy, environment_proxies
 from exchanges.stream import Stream, Subscription
 from exchanges.trades import TradeReader
+from exchanges.units import of_coin, units_of
 
 HISTORY_PAGE = 100  # past bars of one REST answer, where ccxt's features name no limit
 NAMED = 100  # markets that are named in the address of one request; to ask for more is to ask for all
@@ -139,7 +140,8 @@ class Venue:
             )
             for coin, symbol in markets.items()
         )
-        return [ticker for ticker in tickers if ticker is not None]
+        told = (ticker for ticker in tickers if ticker is not None)
+        return [of_coin(ticker, units_of(ticker.coin, ticker.market)) for ticker in told]
 
     async def fetch_trades(
         self, coin: str, symbol: str, from_id: int | None = None, limit: int | None = None
@@ -159,8 +161,11 @@ class Venue:
         now = time.time_ns()
         scale = contract_size(self._api.markets[symbol])
         reader = TradeReader(profile)
-        read = [reader.read(row, coin, now, scale, symbol) for row in rows]
-        return sorted((trade for trade in read if trade is not None), key=_place)
+        off_book, units = profile.off_book, units_of(coin, symbol)
+        if off_book is not None:
+            rows = [row for row in rows if not off_book(row.get("info"))]
+        read = (reader.read(row, coin, now, scale, symbol) for row in rows)
+        return sorted((of_coin(trade, units) for trade in read if trade is not None), key=_place)
 
     def stream(self, wanted: Subscription, listener: Listener, bars: Bars, on_going_down: Callable[[], None]) -> Stream:
         """A new connection, not dialled yet. Markets must be loaded.
@@ -218,7 +223,8 @@ class Venue:
         now = time.time_ns()
         scale = contract_size(api.markets[symbol]) if self.profile.candles_in_contracts else 1.0
         read = (normalize.candle(row, coin, timeframe, self.name, now, True, scale, symbol) for row in rows)
-        return [candle for candle in read if candle is not None]
+        units = units_of(coin, symbol)
+        return [of_coin(candle, units) for candle in read if candle is not None]
 
     @contextlib.asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:

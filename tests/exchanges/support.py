@@ -39,6 +39,8 @@ class Heard:
         self.on_candle = self.candles.append
         self.on_quote = self.quotes.append
         self.on_bad_frame = self.bad.append
+        self.off_book: list[str] = []
+        self.on_off_book = self.off_book.append
 
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> None:
         assert number is None or trade.trade_id == str(number)

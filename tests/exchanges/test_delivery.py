@@ -49,14 +49,15 @@ async def spoken_of(
     wanted: Iterable[str] = (),
     channels: Sequence[str] = ("trades", "ticker", "candles"),
     contract_size: float | None = None,
+    coin: str = "",
 ) -> AsyncIterator[Spoken]:
     """The stream of the ``wanted`` markets, or all; ``ids``: the listed ones' symbols and what the venue calls them.
 
-    With a ``contract_size`` they are perpetual swaps.
+    With a ``contract_size`` they are perpetual swaps. ``coin``: as which they are wanted, where not by their own names.
     """
     venue = open_exchange(name, Access(market_type="swap" if contract_size else "spot"))
     venue._api.set_markets([_market(venue, symbol, market_id, contract_size) for symbol, market_id in ids.items()])
-    markets = {symbol.partition("/")[0]: symbol for symbol in wanted or ids}
+    markets = {coin or symbol.partition("/")[0]: symbol for symbol in wanted or ids}
     heard = Heard()
     bars = Bars(name, venue.fetch_candles, heard.on_candle)
     stream = venue.stream(Subscription(markets, channels), heard, bars, lambda: None)
@@ -405,3 +406,156 @@ async def test_a_listener_that_changes_its_trade_changes_no_bar() -> None:
         spoken.say({"event": "trade", "channel": "live_trades_btcusd", "data": trade})
         assert spoken.heard.bad == []
         assert [(bar.coin, bar.close, bar.volume) for bar in spoken.heard.candles] == [("BTC", 60000, 0.5)]
+
+
+BYBIT_WS = "wss://stream.bybit.com/v5/public/linear"
+
+
+def bybit_trades(market: str, *rows: Mapping[str, Any]) -> dict[str, Any]:
+    at = now_ms()
+    row = {"T": at, "s": market, "S": "Buy", "v": "2000", "p": "0.00812", "L": "PlusTick", "BT": False, "RPI": False}
+    data = [{**row, "i": str(number), **changes} for number, changes in enumerate(rows)]
+    return {"topic": f"publicTrade.{market}", "type": "snapshot", "ts": at, "data": data}
+
+
+async def test_block_trades_are_left_out_and_counted_one_by_one() -> None:
+    """Retail price improvement is matched in the book, so it is a trade."""
+    async with spoken_of("bybit", {"BTC/USDT:USDT": "BTCUSDT"}, BYBIT_WS, contract_size=1.0) as spoken:
+        spoken.say(
+            bybit_trades("BTCUSDT", {}, {"BT": True, "p": "9"}, {"RPI": True}), bybit_trades("BTCUSDT", {"BT": True})
+        )
+        assert spoken.live == ["0", "2"]
+        assert spoken.heard.off_book == ["BTC", "BTC"]
+        assert spoken.heard.bad == []
+
+
+@pytest.mark.parametrize("block", [{"block_trade_id": "154"}, {}])
+async def test_deribits_block_trades_are_left_out(block: Mapping[str, str]) -> None:
+    async with spoken_of("deribit", {"BTC/USD:BTC": "BTC-PERPETUAL"}, contract_size=10.0) as spoken:
+        row = {
+            "trade_seq": 1, "trade_id": "ETH-1", "timestamp": now_ms(), "price": 61_000.0, "direction": "buy",
+            "instrument_name": "BTC-PERPETUAL", "amount": 50.0, "tick_direction": 0, "index_price": 61_000.0, **block,
+        }  # fmt: skip
+        params = {"channel": "trades.BTC-PERPETUAL.100ms", "data": [row]}
+        spoken.say({"jsonrpc": "2.0", "method": "subscription", "params": params})
+        assert (len(spoken.live), spoken.heard.off_book) == ((0, ["BTC"]) if block else (1, []))
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_trade"), [("fill", True), ("liquidation", True), ("block", False), ("termination", False)]
+)
+async def test_of_kraken_futures_only_what_was_matched_in_the_book_is_a_trade(kind: str, is_trade: bool) -> None:
+    async with spoken_of("krakenfutures", {"BTC/USD:USD": "PF_XBTUSD"}, contract_size=1.0) as spoken:
+        row = {"uid": "a1", "side": "sell", "type": kind, "seq": 1, "time": now_ms(), "qty": 2.0, "price": 61_000.0}
+        spoken.say({"feed": "trade", "product_id": "PF_XBTUSD", **row})
+        assert (len(spoken.live), len(spoken.heard.off_book)) == ((1, 0) if is_trade else (0, 1))
+
+
+@pytest.mark.parametrize("internal", [True, False])
+async def test_gates_take_overs_are_left_out(internal: bool) -> None:
+    async with spoken_of("gate", {"BTC/USDT:USDT": "BTC_USDT"}, contract_size=0.0001) as spoken:
+        at = now_ms()
+        row = {"size": -108, "id": 27753479, "create_time": at // 1000, "create_time_ms": at, "price": "61000.4",
+               "contract": "BTC_USDT", "is_internal": internal}  # fmt: skip
+        spoken.say({"channel": "futures.trades", "event": "update", "time": at // 1000, "result": [row]})
+        assert (len(spoken.live), spoken.heard.off_book) == ((0, ["BTC"]) if internal else (1, []))
+
+
+# --- frames whose rows are of another market than their topic ---------------------------------------------------------
+
+AT = 1_760_000_000_123
+SAYS_TWO: dict[str, list[Any]] = {
+    "bybit": [
+        bybit_trades("BTCUSDT", {}, {"s": "ETHUSDT"}),
+        {"topic": "tickers.BTCUSDT", "type": "delta", "ts": AT, "data": {"symbol": "ETHUSDT", "lastPrice": "2600"}},
+        {"topic": "tickers.BTCUSDT", "type": "snapshot", "ts": AT, "data": {"symbol": "ETHUSDT", "lastPrice": "2600"}},
+        {"topic": "kline.1.BTCUSDT", "type": "snapshot", "ts": AT, "data": [
+            {"start": AT - AT % 60_000, "end": AT, "interval": "5", "open": "1", "close": "1", "high": "1", "low": "1",
+             "volume": "1", "turnover": "1", "confirm": False, "timestamp": AT}]},
+    ],
+    "binance": [
+        {"stream": "btcusdt@trade", "data": {"e": "trade", "E": AT, "s": "ETHUSDT", "t": 1, "p": "2600", "q": "1",
+                                              "T": AT, "m": True, "M": True}},
+        {"stream": "btcusdt@bookTicker", "data": {"u": 1, "s": "ETHUSDT", "b": "1", "B": "1", "a": "2", "A": "1"}},
+        {"e": "kline", "E": AT, "s": "BTCUSDT", "k": {
+            "t": AT - AT % 60_000, "T": AT, "s": "ETHUSDT", "i": "1m", "o": "1", "c": "1", "h": "1", "l": "1", "v": "1",
+            "n": 1, "x": False, "q": "1", "V": "1", "Q": "1", "B": "0"}},
+    ],
+    "okx": [
+        {"arg": {"channel": "trades", "instId": "BTC-USDT"},
+         "data": [{"instId": "ETH-USDT", "tradeId": "1", "px": "2600", "sz": "1", "side": "buy", "ts": str(AT)}]},
+        {"arg": {"channel": "tickers", "instId": "BTC-USDT"},
+         "data": [{"instType": "SPOT", "instId": "ETH-USDT", "last": "2600", "ts": str(AT)}]},
+    ],
+    "kucoin": [
+        {"type": "message", "topic": "/market/match:BTC-USDT", "subject": "trade.l3match", "data": {
+            "sequence": "1", "type": "match", "symbol": "ETH-USDT", "side": "buy", "price": "2600", "size": "1",
+            "tradeId": "1", "time": f"{AT}000000"}},
+    ],
+    "cryptocom": [
+        {"id": -1, "method": "subscribe", "code": 0, "result": {
+            "instrument_name": "BTC_USDT", "subscription": "trade.BTC_USDT", "channel": "trade",
+            "data": [{"d": "1", "t": AT, "q": "1", "p": "2600", "s": "BUY", "i": "ETH_USDT"}]}},
+    ],
+    "bitget": [
+        {"action": "update", "arg": {"instType": "SPOT", "channel": "ticker", "instId": "BTCUSDT"},
+         "data": [{"instId": "ETHUSDT", "lastPr": "2600", "ts": str(AT)}], "ts": AT},
+    ],
+}  # fmt: skip
+IDS = {"okx": "{}-USDT", "kucoin": "{}-USDT", "cryptocom": "{}_USDT"}
+
+
+@pytest.mark.parametrize(("name", "frame"), [(name, frame) for name, frames in SAYS_TWO.items() for frame in frames])
+async def test_a_frame_whose_rows_are_of_another_market_than_its_topic_is_a_bad_one(name: str, frame: Any) -> None:
+    """Nothing of it is delivered, neither as the one market nor as the other."""
+    ids = {f"{coin}/USDT": IDS.get(name, "{}USDT").format(coin) for coin in ("BTC", "ETH")}
+    url = {"bybit": "wss://stream.bybit.com/v5/public/spot", "binance": "wss://stream.binance.com:9443/ws/0"}
+    channels = ("trades", "ticker", "candles", "quotes")
+    async with spoken_of(name, ids, url.get(name, "wss://venue.example/ws"), channels=channels) as spoken:
+        spoken.say(frame)
+        heard = spoken.heard
+        assert [*heard.trades, *heard.past, *heard.tickers, *heard.candles, *heard.quotes] == []
+        assert len(heard.bad) == 1
+        assert heard.bad[0].startswith("OtherMarket: ")
+
+
+# --- markets of a thousand units --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("symbol", "market_id", "coin", "units"),
+    [
+        ("1000BONK/USDT:USDT", "1000BONKUSDT", "BONK", 1_000),
+        ("SHIB1000/USDT:USDT", "SHIB1000USDT", "SHIB", 1_000),
+        ("1000000MOG/USDT:USDT", "1000000MOGUSDT", "MOG", 1_000_000),
+        ("1000BONK/USDT:USDT", "1000BONKUSDT", "1000BONK", 1),
+        ("1INCH/USDT:USDT", "1INCHUSDT", "1INCH", 1),
+    ],
+)
+async def test_a_market_of_many_units_is_told_as_the_coin(symbol: str, market_id: str, coin: str, units: int) -> None:
+    async with spoken_of(
+        "bybit",
+        {symbol: market_id},
+        BYBIT_WS,
+        channels=("trades", "ticker", "candles", "quotes"),
+        contract_size=1.0,
+        coin=coin,
+    ) as spoken:
+        at = now_ms()
+        bar = {"start": at - at % 60_000, "end": at, "interval": "1", "open": "0.00812", "close": "0.00812",
+               "high": "0.0082", "low": "0.0081", "volume": "2000", "turnover": "16", "confirm": False,
+               "timestamp": at}  # fmt: skip
+        day = {"symbol": market_id, "lastPrice": "0.00812", "turnover24h": "16.24", "volume24h": "2000",
+               "prevPrice24h": "0.008", "price24hPcnt": "0.015", "bid1Price": "0.00811", "bid1Size": "7",
+               "ask1Price": "0.00812", "ask1Size": "9"}  # fmt: skip
+        spoken.say(
+            bybit_trades(market_id, {}),
+            {"topic": f"kline.1.{market_id}", "type": "snapshot", "ts": at, "data": [bar]},
+            {"topic": f"tickers.{market_id}", "type": "snapshot", "ts": at, "cs": 1, "data": day},
+        )
+        heard, price = spoken.heard, float(f"0.00812e-{len(str(units)) - 1}")
+        (trade,), (candle,), (ticker,) = heard.trades, heard.candles, heard.tickers
+        assert (trade.coin, trade.market, trade.price, trade.quantity) == (coin, symbol, price, 2000.0 * units)
+        assert (candle.close, candle.volume, candle.market) == (price, 2000.0 * units, symbol)
+        assert (ticker.last, ticker.volume_24h, ticker.change_24h) == (price, 16.24, 1.5)
+        assert heard.bad == []

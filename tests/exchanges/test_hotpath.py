@@ -180,7 +180,9 @@ GOOD: dict[str, list[Any]] = {
     "bybit": [BYBIT_TRADES, BYBIT_TICKER, BYBIT_KLINE, {"type": "snapshot", **BYBIT_KLINE}],
 }
 ALL = [(venue, frame) for venue, frames in GOOD.items() for frame in frames]
-COMBINED = [{"stream": "some@stream", "data": frame} for frame in (BINANCE_TRADE, BINANCE_TICKER, BINANCE_BOOK)]
+COMBINED = [
+    {"stream": f"{frame['s']}@some".lower(), "data": frame} for frame in (BINANCE_TRADE, BINANCE_TICKER, BINANCE_BOOK)
+]
 
 ODD = [
     None, True, False, 0, 1, -1, -0.0, 1.5, 1e-9, 1e300, 2**53, 2**63, 2**64, 10**30, NOW, NOW / 1000, NOW + 10**9, [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
@@ -49,12 +50,16 @@ def of(coin: str, got: Recorder, quotes: list[Quote]) -> list[Any]:
     return [each for kind in events for each in kind if each.coin == coin]
 
 
+def needs(transport: str) -> None:
+    if transport == "picows":
+        pytest.importorskip("picows", reason="the extra [fast] is not installed")
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_another_coin_under_the_same_ticker_is_told_and_comes_from_the_next_venue(
     simulator: Exchanges, transport: str
 ) -> None:
-    if transport == "picows":
-        pytest.importorskip("picows", reason="the extra [fast] is not installed")
+    needs(transport)
     feed = MarketFeed(settings=quick(simulator, transport=transport))
     got, quotes = Recorder(feed), list[Quote]()
     feed.subscribe_quotes(quotes.append)
@@ -179,3 +184,122 @@ async def test_the_coin_goes_back_to_the_active_venue_when_that_ones_price_fits_
             ends = next(n for n, t in enumerate(got.trades) if t.coin == "ETH" and t.exchange == "bybit")
             await until(lambda: len(got.trades) > ends + 200)
             assert {t.exchange for t in got.trades[ends:]} == {"bybit"}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_market_of_a_thousand_units_goes_on_as_the_coin_itself_on_another_venue(
+    simulator: Exchanges, transport: str
+) -> None:
+    """Trades, candles, quotes and what is fetched over REST are scaled; the change of the market is told."""
+    needs(transport)
+    settings = quick(simulator, transport=transport)
+    settings.coins = [CoinConfig("ETH", markets={"binance": "1000ETH/USDT"}), CoinConfig("BTC")]
+    with simulator["binance"].thousands("ETH"):
+        feed = MarketFeed(settings=settings)
+        got, quotes = Recorder(feed), list[Quote]()
+        feed.subscribe_quotes(quotes.append)
+        async with feed:
+            await got.until(lambda: bool(got.ids("ETH") and got.ids("BTC")))
+            await until(lambda: any(quote.coin == "ETH" for quote in quotes))
+            bars = await feed.candles_history("ETH", limit=5)
+            simulator["binance"].cut()
+            with simulator["binance"].blocked(451):
+                changed = await got.until_event("market_changed")
+                await got.until(lambda: any(t.coin == "ETH" and t.exchange == "bybit" for t in got.trades))
+                feed.require_fresh("ETH", 5)
+    assert changed["from"] == {"exchange": "binance", "market": "1000ETH/USDT"}
+    assert got.details("price_mismatch") == []
+    prices = [tick.price for tick in got.prices if tick.coin == "ETH"]
+    prices += [bar.close for bar in (*got.candles, *bars) if bar.coin == "ETH"]
+    prices += [quote.bid for quote in quotes if quote.coin == "ETH"]
+    assert max(prices) < 1.5 * min(prices)
+    on_first = [t for t in got.trades if t.coin == "ETH" and t.market == "1000ETH/USDT"]
+    assert all(t.quantity > 0 for t in on_first)
+
+
+@pytest.mark.parametrize("hotpath", [True, False])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_block_trades_are_counted_and_not_delivered(simulator: Exchanges, transport: str, hotpath: bool) -> None:
+    """Neither from the stream nor from REST after an outage."""
+    needs(transport)
+    settings = quick(simulator, transport=transport, hotpath=hotpath)
+    settings.exchanges = settings.exchanges[1:2]
+    settings.connection.attempts_before_failover = 3
+    feed, bybit = MarketFeed(settings=settings), simulator["bybit"]
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: bool(got.ids("ETH") and got.ids("BTC")))
+        block = await bybit.block_trade("BTC", price=1.0)
+        await until(lambda: feed.get_health()["metrics"]["off_book_trades"] == 1)
+        bybit.cut()
+        missed = await bybit.block_trade("BTC", price=2.0)
+        (traded,) = await bybit.trade("BTC")
+        await got.until(lambda: traded.id in got.ids("BTC"))
+        await got.until(lambda: any(trade.backfilled and trade.coin == "BTC" for trade in got.trades))
+    assert {block.id, missed.id}.isdisjoint(got.ids("BTC"))
+    assert min(tick.price for tick in got.prices if tick.coin == "BTC") > 100
+    assert min(candle.low for candle in got.candles if candle.coin == "BTC") > 100
+
+
+@pytest.mark.parametrize("hotpath", [True, False])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_ticker_of_another_market_than_its_topic_is_told_as_a_bad_frame(
+    simulator: Exchanges, transport: str, hotpath: bool
+) -> None:
+    needs(transport)
+    settings = quick(simulator, transport=transport, hotpath=hotpath)
+    settings.exchanges = settings.exchanges[1:2]
+    feed, bybit = MarketFeed(settings=settings), simulator["bybit"]
+    got = Recorder(feed)
+    async with feed:
+        await until(lambda: "tickers.BTCUSDT" in bybit.topics)
+        for kind in ("delta", "snapshot"):
+            row = {"symbol": "ETHUSDT", "lastPrice": "2.5"}
+            frame = {"topic": "tickers.BTCUSDT", "ts": bybit.now(), "type": kind, "cs": 1, "data": row}
+            bybit.send("tickers.BTCUSDT", json.dumps(frame))
+        bybit.flush()
+        await until(lambda: feed.status.bad_frames == 2)
+        told = await got.until_event("bad_frame")
+        assert "OtherMarket" in told["sample"]
+    assert min(tick.price for tick in got.prices) > 100
+
+
+async def test_no_currency_is_used_that_the_settings_do_not_list(simulator: Exchanges) -> None:
+    """A venue that has only others is not gone to for the coin, and says which it has."""
+    feed = MarketFeed(settings=quick(simulator))
+    got = Recorder(feed)
+    with simulator["bybit"].quoted("KRW"):
+        async with feed:
+            await got.until(lambda: bool(got.ids("ETH") and got.ids("BTC")))
+            with simulator["binance"].blocked(451):
+                simulator["binance"].cut()
+                await got.until(lambda: any(t.exchange == "binance_us" for t in got.trades))
+    assert {t.market.partition("/")[2] for t in got.trades} == {"USDT"}
+    told = [str(details) for event, details in got.status if details["exchange"] in ("bybit", "binance_us")]
+    assert any("KRW, which `quote` does not list" in text or "does not list any of BTC, ETH" in text for text in told)
+
+
+async def test_a_coin_that_the_first_venue_lacks_does_not_come_in_another_currency(simulator: Exchanges) -> None:
+    settings = quick(simulator)
+    settings.exchanges = settings.exchanges[:2]
+    feed = MarketFeed(settings=settings)
+    got = Recorder(feed)
+    with simulator["binance"].unlisted("ETH"), simulator["bybit"].quoted("KRW"):
+        async with feed:
+            await got.until(lambda: bool(got.ids("BTC")))
+            told = await got.until_event("coin_unavailable", 2)
+            assert (told["exchange"], told["coin"]) == ("bybit", "ETH")
+            assert "it has KRW, which `quote` does not list" in told["reason"]
+            assert feed.get_price("ETH") is None
+
+
+async def test_a_currency_that_the_coin_names_for_the_venue_is_used(simulator: Exchanges) -> None:
+    settings = quick(simulator)
+    settings.exchanges = settings.exchanges[1:2]
+    settings.coins = [CoinConfig("BTC", markets={"bybit": "BTC/KRW"})]
+    feed = MarketFeed(settings=settings)
+    got = Recorder(feed)
+    with simulator["bybit"].quoted("KRW"):
+        async with feed:
+            await got.until(lambda: bool(got.ids("BTC")))
+    assert {t.market for t in got.trades} == {"BTC/KRW"}

@@ -16,6 +16,7 @@ from tests.venues.wire import Frame, Laws, Topic, Wire
 
 LAWS = Laws(dials=(10, 1.0), replaces=True, paths=dict.fromkeys(("trades", "ticker"), "/websocket/v1"))
 LACKS = frozenset({"candles"})
+QUOTES = ("KRW",)
 SENDS_OLD_TRADES = True
 REFUSES_WHOLE = False
 REFUSES_SILENTLY = True

@@ -16,7 +16,7 @@ from feed import MarketFeed, PriceTick, Settings, TradeEvent
 from feed.settings import Channel, Connection, ExchangeConfig
 from tests.support import Recorder
 from tests.venues.market import CHANNELS, COINS, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Day, Deal, rest_bar
-from tests.venues.wire import Topic, Wire, market_type, options, script, trade_id, venue, venue_name
+from tests.venues.wire import Topic, Wire, market_type, options, quotes, script, trade_id, venue, venue_name
 
 AHEAD = 20_000  # ms; however slow the machine, a trade must not be old when it comes, for then it may count as history
 ROOM = 10_000  # ms that are left of the minute in which a test trades
@@ -140,13 +140,20 @@ def at(wire: Wire, coins: Collection[str], channels: Sequence[Channel] = CHANNEL
     rest_url, ws_url = f"http://{wire.address}", f"ws://{wire.address}"
     name = venue_name(wire.name)
     config = ExchangeConfig(name, market_type(wire.name), rest_url, ws_url, options=options(wire.name))
-    settings = Settings(channels=list(channels), exchanges=[config], connection=Connection(backoff_initial=0.05))
+    settings = Settings(
+        channels=list(channels),
+        exchanges=[config],
+        quote=list(quotes(wire.name)),
+        connection=Connection(backoff_initial=0.05),
+    )
     return MarketFeed(coins, exchange=name, settings=settings)
 
 
 def session_at(wire: Wire) -> Venue:
     """The venue without a feed."""
-    access = Access(market_type(wire.name), rest_url=f"http://{wire.address}", options=options(wire.name))
+    access = Access(
+        market_type(wire.name), quotes(wire.name), rest_url=f"http://{wire.address}", options=options(wire.name)
+    )
     return open_exchange(venue_name(wire.name), access)
 
 

@@ -18,6 +18,7 @@ LAWS = Laws(
     paths=dict.fromkeys(("trades", "ticker"), "/websocket/v1"),
 )  # fmt: skip
 LACKS = frozenset({"candles"})
+QUOTES = ("KRW",)
 SENDS_OLD_TRADES = True
 REFUSES_WHOLE = False
 REFUSES_SILENTLY = True

@@ -101,6 +101,11 @@ def options(name: str) -> dict[str, Any]:
     return dict(getattr(script(name), "OPTIONS", {}))
 
 
+def quotes(name: str) -> Sequence[str]:
+    """The quote currencies that the settings must list, where the venue has none of the usual ones."""
+    return tuple(getattr(script(name), "QUOTES", ("USDT", "USDC", "USD")))
+
+
 def dialled(name: str, request: web.Request) -> Iterable[Topic]:
     """The topics for which a dial's own address asks, on venues where it does."""
     by_address: Any = getattr(script(name), "dialled", None)
