@@ -22,6 +22,7 @@ class Listings:
         self._names = f"{seed} {name}"
         self._first = [self._market(one, one.id, i, now) for i, one in enumerate(listings)]
         self._made: dict[tuple[int, str], Market] = {}  # those that faults brought: they go on when they come again
+        self._kinds: dict[Market, frozenset[str]] = {}  # which faults brought each of them
         self.places: list[Market | None] = list(self._first)
         self.current: dict[str, Market] = {market.id: market for market in self._first}
         self._halted: set[str] = set()
@@ -32,6 +33,15 @@ class Listings:
     def __iter__(self) -> Iterator[Market]:
         """All that were ever listed; those listed now come first."""
         yield from dict.fromkeys([*self.current.values(), *self._first, *self._made.values()])
+
+    @property
+    def count(self) -> int:
+        """How many markets were ever listed."""
+        return len(self._first) + len(self._made)
+
+    def brought_by(self, market: Market) -> frozenset[str]:
+        """The kinds of faults that made this market what it is; none for a market of the start."""
+        return self._kinds.get(market, frozenset())
 
     def is_halted(self, market: Market) -> bool:
         return bool(self._halted) and (ALL in self._halted or market.coin in self._halted)
@@ -75,6 +85,7 @@ class Listings:
             price, size = market.last_price / market.scale * factor, PER_USDT.get(quote, 1.0)
             one = listing(coin, quote, price, market.listing.turnover * size, market.listing.weight)
             known = self._made[key] = self._market(one, f"{one.id} {fault}", place, now)
+            self._kinds[known] = self.brought_by(market) | {fault.kind}
         return known
 
     def _of(self, coin: str) -> Market:

@@ -29,8 +29,11 @@ class Kind:
     choices: tuple[object, ...] = ()  # what {} stands for, in all of the specs alike
     everywhere: bool = False
     first: bool = False  # strikes the venue of first choice
+    only: str = ""  # the one venue that can have it
     repeat: int = 1  # up to so many times, within seconds
 
+
+COINS = ("BTC", "ETH", "DOGE", "INJ", "LTC")
 
 KINDS: tuple[Kind, ...] = (
     Kind(7, ("cut",)),
@@ -52,8 +55,30 @@ KINDS: tuple[Kind, ...] = (
     Kind(5, ("doubled-{}+",), (2.0, 60.0), choices=(0.05, 0.5, 1.0)),
     Kind(5, ("missing-{}+",), (2.0, 30.0), counted=True, choices=(0.02, 0.2, 0.6)),
     Kind(3, ("missing-{}+", "late-{}+", "doubled-{}+", "cut@1"), (3.0, 15.0), counted=True, choices=(0.05, 0.3)),
-    Kind(4, ("silent-{}+",), (3.0, 100.0), counted=True, choices=("BTC", "ETH", "DOGE", "INJ", "LTC")),
+    Kind(4, ("silent-{}+",), (3.0, 100.0), counted=True, choices=COINS),
     Kind(20, ("refuse-503+", "cut"), (1.0, 3.0), first=True),  # failover, and failback as soon as it does well again
+    Kind(6, ("falling-behind-{}+",), (8.0, 40.0), choices=(8, 20, 60)),
+    Kind(4, ("behind-{}+",), (3.0, 30.0), choices=(0.5, 3, 8, 15)),
+    Kind(3, ("behind-{}+", "cut@{}"), (8.0, 30.0), choices=(3, 8)),  # a fresh connection to a late stream
+    Kind(3, ("split-{}+",), (5.0, 40.0), choices=(3, 10, 30)),
+    Kind(3, ("split-{}+", "cut@1"), (5.0, 40.0), choices=(3, 10, 30)),
+    Kind(4, ("rest-behind-{}+",), (5.0, 60.0), choices=(0.3, 0.7, 1.2, 2)),
+    Kind(5, ("rest-behind-{}+", "cut"), (3.0, 20.0), choices=(0.3, 0.7, 1.2, 2)),
+    Kind(4, ("rest-behind-{}+", "missing-0.1+"), (3.0, 20.0), counted=True, choices=(0.3, 0.7, 1.2, 2)),
+    Kind(2, ("rest-frozen+",), (3.0, 40.0)),
+    Kind(3, ("rest-frozen+", "cut"), (3.0, 20.0)),
+    Kind(4, ("skipping-{}+",), (20.0, 120.0), choices=(5, 20, 100)),
+    Kind(3, ("leap-{}",), choices=(40_000, 999_000)),
+    Kind(2, ("stamp-ahead-{}",), choices=(3600, 82_800)),
+    Kind(3, ("halted+",), (5.0, 40.0)),
+    Kind(2, ("halted+", "cut"), (5.0, 40.0)),
+    Kind(3, ("halted-{}+", "cut"), (5.0, 60.0), choices=COINS),
+    Kind(3, ("unlisted-{}+", "cut"), (5.0, 60.0), choices=COINS),
+    Kind(3, ("quoted-{}+", "cut"), (5.0, 40.0), choices=("KRW", "USDC")),
+    Kind(3, ("block-trades-{}+",), (5.0, 60.0), choices=(0.02, 0.2), only="bybit"),
+    Kind(2, ("repeated-{}+",), (60.0, 120.0), choices=(0.02, 0.2)),
+    Kind(2, ("late-close-{}+",), (60.0, 120.0), choices=(1, 5, 20)),
+    Kind(2, ("lost-close+",), (60.0, 120.0)),
     Kind(2, ("partition+",), (1.0, 25.0), everywhere=True),
     Kind(2, ("cut",), everywhere=True),
     Kind(1, ("stall+",), (7.0, 20.0), everywhere=True),
@@ -73,6 +98,37 @@ class Strike:
         return f"{self.at:8.1f} s  {self.venue}:{self.fault.fault}{lasts}"
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How the venues differ from the start: faults by venue, and the units of a coin's market there, as 1000DOGE."""
+
+    specs: Mapping[str, tuple[str, ...]]
+    units: Mapping[str, Mapping[str, int]]
+
+
+def begin(seed: int, venues: Mapping[str, bool]) -> Beginning:
+    """Draw whether a venue has another coin under a ticker, a coin by the thousand, or is not open yet.
+
+    Another coin is never on the venue of first choice: nobody could know which of the two is meant before a second
+    venue has been seen.
+    """
+    dice = Random(f"{seed} beginning")
+    names = list(venues)
+    specs: dict[str, tuple[str, ...]] = dict.fromkeys(names, ())
+    units: dict[str, dict[str, int]] = {}
+    if dice.random() < 0.6:
+        specs[dice.choice(names[1:])] += (f"other-coin-{dice.choice(('INJ', 'LTC', 'ETH'))}",)
+    if dice.random() < 0.6:
+        name = dice.choice(names)
+        specs[name] += ("thousands-DOGE",)
+        units[name] = {"DOGE": 1000}
+    if dice.random() < 0.4:
+        specs[names[0]] += (f"halted+{dice.uniform(15, 40):.1f}",)
+    if dice.random() < 0.3:
+        specs[dice.choice(names[1:])] += (f"quoted-KRW+{dice.uniform(30, 90):.1f}",)
+    return Beginning(specs, units)
+
+
 def draw(seed: int, venues: Mapping[str, bool], mean_pause: float = MEAN_PAUSE) -> Iterator[Strike]:
     """Endless strikes on ``venues`` (name -> whether it counts its trades), in the order of their time."""
     dice = Random(seed)
@@ -82,7 +138,7 @@ def draw(seed: int, venues: Mapping[str, bool], mean_pause: float = MEAN_PAUSE) 
     waiting: list[Strike] = []
     while True:
         kind = dice.choices(KINDS, weights)[0]
-        possible = [name for name in names if venues[name] or not kind.counted]
+        possible = [name for name in names if (venues[name] or not kind.counted) and kind.only in ("", name)]
         struck = names if kind.everywhere else names[:1] if kind.first else [dice.choice(possible)]
         duration = dice.uniform(*kind.lasts)
         argument = dice.choice(kind.choices) if kind.choices else ""

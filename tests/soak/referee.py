@@ -7,16 +7,20 @@ which it was the active one, and no trade may come again in a later period.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.soak.silence import Silences
 from tests.soak.truth import MINUTE, Truth
 
 BREACHES_KEPT = 200
 STALE_FROM, STALE_TO = 5.0, 5.5  # seconds of silence within which feed_stale is due
-DEAD = 60.0  # seconds of silence beside a healthy venue that are a dead stream
+UP_TO_DATE = 5.0  # seconds that data may be old at the venue and still be data: the settings' max_lag
+LATE_BY = 0.25  # seconds more than its max_age that a price which was called fresh may be old: rounding, busy machines
+FAR_AHEAD = 60_000  # ms: a stamp that no clock explains
 NEAR = 2.0  # percentage points by which a day's change may be off: the ticker is older than the trade
 
 
@@ -67,11 +71,18 @@ class Tally:
     told: int = 0
     ticks: int = 0
     wrong_prices: int = 0
+    fresh: int = 0
+    not_fresh: int = 0
+    wrong_fresh: int = 0
     mixed_prices: int = 0
     mixed_figures: int = 0
     older_prices: int = 0
     candles: int = 0
     wrong_candles: int = 0
+
+
+def _same(told: Sequence[float], true: Sequence[float]) -> bool:
+    return all(abs(one - other) <= 1e-9 * max(1.0, abs(other)) for one, other in zip(told, true, strict=True))
 
 
 class Referee:
@@ -83,24 +94,24 @@ class Referee:
         self.breach_counts: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self.stale_delays: list[float] = []
-        self.longest_silence = 0.0
-        self.longest_healthy_silence = 0.0
+        self.silences = Silences(truths, began, self.breach)
+        self.refused = 0  # answers of require_fresh
+        self.oldest_fresh = 0.0  # seconds
+        self.close_delays: list[float] = []  # from a bar's end until it was told to be closed
         self.switch_times: list[float] = []  # from the failover to the first tick of a venue that was well
-        self.failback_breaks: list[float] = []  # silence around a failback from a venue that was well
         self.unclosed_bars: list[str] = []
         self.defects: list[str] = []
         self.active = ""
         self._truths = truths
         self._began = began
-        self._books: dict[tuple[str, str], Book] = {}
-        self._carrier: dict[str, tuple[str, int]] = {}  # coin -> the venue of its last trade, and its time
-        self._heard: float | None = None
-        self._silence_from = began
+        self._unix = time.time() - time.monotonic()  # what makes Unix seconds of monotonic ones
+        self._books: dict[tuple[str, str, str], Book] = {}
+        self._carrier: dict[str, tuple[str, str, int]] = {}  # coin -> venue, market and time of its last trade
+        self._heard = began  # when the last data came, old or not
         self._read_at = began  # when the newest trade was read from the wire: it may have waited behind a gap since
         self._stale_told = False
         self._switched: tuple[float, str, bool] | None = None
-        self._failed_back = False
-        self._newest: dict[str, tuple[str, int]] = {}  # coin -> venue and time of its last tick
+        self._newest: dict[str, tuple[tuple[str, str], int]] = {}  # coin -> venue and time of its last tick
         self._closed: dict[str, deque[int]] = {}
         self._sampled = 0
 
@@ -118,6 +129,12 @@ class Referee:
             self._price(at, *fields)
         elif kind == "candle":
             self._candle(at, *fields)
+        elif kind == "fresh":
+            self._fresh(at, *fields)
+        elif kind == "refused":
+            self.refused += fields[0]
+        elif kind == "stall":
+            self.silences.stall(fields[0], at)
         elif kind == "status":
             self._status(at, *fields)
         elif kind == "defect":
@@ -128,28 +145,40 @@ class Referee:
 
     def _trade(
         self, at: float, filled: bool, waited: float, coin: str, venue: str, trade_id: str, price: float,
-        quantity: float, maker: bool, timestamp: int,
+        quantity: float, maker: bool, timestamp: int, market: str,
     ) -> None:  # fmt: skip
-        self._data(at)
         if not filled:
+            self._data(at, timestamp)
             self._read_at = max(self._read_at, at - waited)
         tally, number = self.tallies[venue], int(trade_id)
         tally.trades += 1
         tally.filled += filled
-        true = self._truths[venue].trade(coin, number)
+        truth = self._truths[venue]
+        true = truth.trade(coin, number)
+        altered = None if filled else truth.sent_as(coin, number)
+        if altered is not None and (true is None or timestamp == altered.timestamp):
+            if altered.id != number or true is None:
+                return  # its id leapt: the trade itself is good, and its place in the order unknown
+            true = altered
         if true is None:
-            self.breach("unknown trade", at, f"{coin} {number} on {venue}")
-        elif (true.price, true.quantity, true.buyer_maker, true.timestamp) != (price, quantity, maker, timestamp):
+            what = truth.mistaken(coin, number)
+            self.breach("unknown trade", at, f"{coin} {number} on {venue}{f': {what}' if what else ''}")
+        elif true.block:
+            self.breach("off-book trade", at, f"{coin} {number} on {venue}")
+        elif not _same((true.price, true.quantity), (price, quantity)) or (true.buyer_maker, true.timestamp) != (
+            maker, timestamp
+        ):  # fmt: skip
             tally.changed += 1
             self.breach("changed trade", at, f"{coin} {number} on {venue}: {true} but {price, quantity, maker}")
-        book = self._books.setdefault((venue, coin), Book())
+        book = self._books.setdefault((venue, coin, market), Book())
         before = self._carrier.get(coin)
-        if before is None or before[0] != venue:
+        if before is None or before[:2] != (venue, market):
             self._settle(at, venue, coin, book, leaving=True)
             book.first, book.last = number, None
             if before is not None:
-                self._taken_over(at, venue, coin, book, before[1])
-        self._carrier[coin] = (venue, timestamp)
+                self._taken_over(at, venue, coin, book, before[2])
+        if timestamp < self._now_ms(at) + FAR_AHEAD:
+            self._carrier[coin] = (venue, market, timestamp)
         expected = None if book.last is None else book.last + 1
         if number <= (book.highest if expected is None else expected - 1):
             self._again(at, venue, coin, book, number)
@@ -159,6 +188,8 @@ class Referee:
         book.last = book.highest = number
 
     def _again(self, at: float, venue: str, coin: str, book: Book, number: int) -> None:
+        if self._truths[venue].leapt(coin, number):
+            return
         for hole in book.holes:
             if hole.first <= number <= hole.last:
                 book.holes.remove(hole)
@@ -184,18 +215,17 @@ class Referee:
             )
 
     def _before_first(self, venue: str, coin: str, book: Book, since: int) -> int:
-        """How many trades of the venue after ``since`` (Unix ms) came before the first one of this period."""
+        """How many trades of the market after ``since`` (Unix ms) came before the first one of this period."""
         assert book.first is not None
-        number, truth = book.first, self._truths[venue]
-        while (trade := truth.trade(coin, number - 1)) is not None and trade.timestamp > since:
-            number -= 1
-        return book.first - number
+        return self._truths[venue].before(coin, book.first, since)
 
     def _passed_over(self, at: float, venue: str, coin: str, book: Book, first: int, last: int) -> None:
         """Known to the feed, or lost at once."""
         hole = Hole(first, last, at)
         timestamps = [trade.timestamp for trade in self._truths[venue].between(coin, first, last)]
-        stamps = (timestamps[0], timestamps[-1]) if timestamps else (0, 0)
+        if not timestamps:
+            return  # ids that no trade has
+        stamps = (timestamps[0], timestamps[-1])
         known = any(
             gap.complete is not True and gap.holds(first, stamps[0]) and gap.holds(last, stamps[1])
             for gap in book.gaps
@@ -206,20 +236,28 @@ class Referee:
             self._lost(at, venue, coin, book, hole, f"no gap was reported, known are {list(book.gaps)}")
 
     def _lost(self, at: float, venue: str, coin: str, book: Book, hole: Hole, why: str) -> None:
-        count = hole.last - hole.first + 1
+        count = len(list(self._truths[venue].between(coin, hole.first, hole.last)))
         self.tallies[venue].lost += count
         book.passed.append((hole.first, hole.last))
         self.breach("lost", at, f"{count} of {coin} on {venue}, {hole.first} to {hole.last}: {why}")
 
+    def _book(self, venue: str, coin: str) -> Book:
+        """The coin's book there; of the market that brought trades last where there are several."""
+        carrier = self._carrier.get(coin)
+        if carrier is not None and carrier[0] == venue:
+            return self._books[venue, coin, carrier[1]]
+        books = [book for (where, what, _), book in self._books.items() if (where, what) == (venue, coin)]
+        return books[-1] if books else self._books.setdefault((venue, coin, f"{coin}/USDT"), Book())
+
     def _gap(self, at: float, venue: str, details: Mapping[str, Any]) -> None:
-        book = self._books.setdefault((venue, details["coin"]), Book())
+        book = self._book(venue, details["coin"])
         book.gaps.append(Gap(details))
         if len(book.gaps) > 500:
             book.gaps.popleft()
 
     def _gap_filled(self, at: float, venue: str, details: Mapping[str, Any]) -> None:
         coin, complete = details["coin"], details["complete"]
-        book = self._books.setdefault((venue, coin), Book())
+        book = self._book(venue, coin)
         gap = next((gap for gap in book.gaps if gap.complete is None), None)
         if gap is None:
             self.breach("lie", at, f"a gap of {coin} on {venue} ended that had not begun: {details}")
@@ -243,7 +281,7 @@ class Referee:
             if complete:
                 self._lost(at, venue, coin, book, hole, f"the gap was told to be complete: {gap.details}")
             else:
-                self.tallies[venue].told += hole.last - hole.first + 1
+                self.tallies[venue].told += len(trades)
                 book.passed.append((hole.first, hole.last))
         while len(book.gaps) > 50 and book.gaps[0].complete is not None:
             book.gaps.popleft()
@@ -259,9 +297,9 @@ class Referee:
 
     def _price(
         self, at: float, coin: str, venue: str, price: float, timestamp: int, volume: float | None,
-        change: float | None,
+        change: float | None, market: str,
     ) -> None:  # fmt: skip
-        self._data(at)
+        self._data(at, timestamp)
         truth, tally = self._truths[venue], self.tallies[venue]
         tally.ticks += 1
         if self._switched is not None and venue == self._switched[1]:
@@ -269,71 +307,74 @@ class Referee:
             self._switched = None
             if well and truth.well_since is not None:
                 self.switch_times.append(at - since)
-        if venue != self.active:
+        if self.active not in (venue, "") and not self._truths[self.active].lacked(coin, at):
             tally.mixed_prices += 1
             self.breach("mixed price", at, f"{coin} of {venue} while {self.active} was active")
-        if not truth.had_price(coin, price, timestamp):
+        wrong = truth.judge(coin, price, timestamp)
+        if wrong is not None:
             tally.wrong_prices += 1
-            self.breach("wrong price", at, f"{coin} {price} at {timestamp} on {venue}")
+            self.breach(wrong, at, f"{coin} {price} at {timestamp} on {venue} ({market})")
         before = self._newest.get(coin)
-        if before is not None and before[0] == venue and timestamp < before[1] - 1500:
+        if before is not None and before[0] == (venue, market) and timestamp < before[1] - 1500:
             tally.older_prices += 1
             self.breach("older price", at, f"{coin} on {venue}: {timestamp} after {before[1]}")
-        self._newest[coin] = (venue, timestamp)
+        if timestamp < self._now_ms(at) + FAR_AHEAD:
+            self._newest[coin] = ((venue, market), timestamp)
         self._sampled += 1
         if change is not None and self._sampled % 10 == 0:
-            own = abs(change - truth.day_change(coin, price))
-            if own > NEAR:
+            own = truth.day_changes(coin, price)
+            if min(abs(change - each) for each in own) > NEAR:
                 tally.mixed_figures += 1
-                others = {name: each.day_change(coin, price) for name, each in self._truths.items()}
+                others = {name: each.day_changes(coin, price) for name, each in self._truths.items()}
                 self.breach("mixed figures", at, f"{coin} of {venue}: change {change}, the venues' are {others}")
+
+    def _fresh(
+        self, at: float, unix_ms: int, coin: str, venue: str, price: float, timestamp: int, max_age: float
+    ) -> None:
+        """A price that require_fresh let pass at that moment."""
+        truth, tally = self._truths[venue], self.tallies[venue]
+        tally.fresh += 1
+        age = truth.age(coin, timestamp, unix_ms)
+        self.oldest_fresh = max(self.oldest_fresh, age)
+        if age > max_age + LATE_BY:
+            tally.not_fresh += 1
+            self.breach("old price", at, f"{coin} on {venue} was {age:.2f} s old, require_fresh({max_age:g}) passed it")
+        wrong = truth.judge(coin, price, timestamp)
+        if wrong is not None:
+            tally.wrong_fresh += 1
+            self.breach(f"{wrong}, called fresh", at, f"{coin} {price} at {timestamp} on {venue}")
 
     def _candle(self, at: float, coin: str, venue: str, opened: int, *values: float) -> None:
         tally = self.tallies[venue]
         tally.candles += 1
+        self.close_delays.append(self._now_ms(at) / 1000 - (opened + MINUTE) / 1000)
         closed = self._closed.setdefault(coin, deque(maxlen=600))
         if opened in closed:
             self.breach("bar closed twice", at, f"{coin} {opened} on {venue}")
         closed.append(opened)
-        true = self._truths[venue].bar(coin, opened)
-        if any(abs(told - each) > 1e-9 * max(1.0, abs(each)) for told, each in zip(values, true, strict=True)):
+        true = self._truths[venue].bars(coin, opened)
+        if not any(_same(values, each) for each in true):
             tally.wrong_candles += 1
             self.breach("wrong bar", at, f"{coin} {opened} on {venue}: {values}, true is {true}")
 
     # -- time ---------------------------------------------------------------------------------------------------
 
-    def _data(self, at: float) -> None:
-        silent = at - self._silence_from
-        if silent > 1.0:
-            self._silence(self._silence_from, at)
-        self._silence_from = at
+    def _now_ms(self, at: float) -> float:
+        return (at + self._unix) * 1000
+
+    def _data(self, at: float, timestamp: int) -> None:
+        """Data that was made at the venue at ``timestamp`` (Unix ms): it ends a silence if it is up to date."""
+        self._heard = at
         self._stale_told = False
-        if self._failed_back:
-            self._failed_back = False
-            self.failback_breaks.append(silent)
-
-    def _silence(self, begun: float, until: float) -> None:
-        self.longest_silence = max(self.longest_silence, until - begun)
-        since = [truth.well_since for truth in self._truths.values() if truth.well_since is not None]
-        if since:
-            healthy = until - max(begun, min(since))
-            self.longest_healthy_silence = max(self.longest_healthy_silence, healthy)
-            if healthy > DEAD:
-                self.breach("dead stream", until, f"{healthy:.1f} s of silence beside a healthy venue")
-
-    def before_strike(self, now: float) -> None:
-        """A fault is about to begin: what was healthy until now may not be any more."""
-        if now - self._silence_from > 1.0:
-            since = [truth.well_since for truth in self._truths.values() if truth.well_since is not None]
-            if since:
-                healthy = now - max(self._silence_from, min(since))
-                self.longest_healthy_silence = max(self.longest_healthy_silence, healthy)
+        if self._now_ms(at) - timestamp <= UP_TO_DATE * 1000:
+            self.silences.data(at)
 
     def look(self, now: float) -> None:
         """Settle what is overdue; ``now`` in monotonic seconds."""
-        for (venue, coin), book in self._books.items():
+        for (venue, coin, _), book in self._books.items():
             if book.holes:
                 self._settle(now, venue, coin, book, leaving=False)
+        self.silences.look(now)
 
     def _status(self, at: float, event: str, details: dict[str, Any]) -> None:
         self.events[event] += 1
@@ -342,8 +383,9 @@ class Referee:
             self.active = venue
         if event == "failover":
             self._switched = (at, venue, self._truths[venue].well_since is not None)
+            self.silences.left()
         elif event == "failback":
-            self._failed_back = self._truths[details["from"]].well_since is not None
+            self.silences.failback(details["from"], venue)
         elif event == "gap":
             self._gap(at, venue, details)
         elif event == "gap_filled":
@@ -353,8 +395,8 @@ class Referee:
             self.stale_delays.append(seconds)
             if not STALE_FROM <= seconds <= STALE_TO:
                 self.breach("feed_stale", at, f"after {seconds:.3f} s")
-            if at - self._silence_from > STALE_TO + 1.5 and not self._stale_told:
-                self.breach("feed_stale", at, f"came {at - self._silence_from:.3f} s after the last data")
+            if at - self._heard > STALE_TO + 1.5 and not self._stale_told:
+                self.breach("feed_stale", at, f"came {at - self._heard:.3f} s after the last data")
             if at - self._read_at < STALE_FROM - 0.1:
                 self.breach("feed_stale", at, f"came {at - self._read_at:.3f} s after a trade")
             self._stale_told = True

@@ -92,14 +92,17 @@ def table(result: Result) -> str:
     told = f"{len(delays)}, after {min(delays):.3f} to {max(delays):.3f} s" if delays else "0"
     lines += [
         f"feed_stale              {told}",
-        f"longest silence         {referee.longest_silence:.1f} s; "
-        f"{referee.longest_healthy_silence:.1f} s while a venue was healthy",
+        f"longest silence         {referee.silences.longest:.1f} s without up-to-date data; "
+        f"{referee.silences.longest_healthy:.1f} s while a venue was healthy (stalls of the loops taken off)",
+        f"require_fresh           the oldest price it let pass was {referee.oldest_fresh:.2f} s old at the venue; "
+        f"it refused {referee.refused:,} times",
         f"failovers               {referee.events['failover']}, "
         f"first tick of a healthy venue {_spread(referee.switch_times)}",
-        f"failbacks               {referee.events['failback']}, break in the data {_spread(referee.failback_breaks)} "
+        f"failbacks               {referee.events['failback']}, break in the data {_spread(referee.silences.breaks)} "
         f"where the venue left was well",
         f"reconnects              {referee.events['reconnecting']}, disconnects {referee.events['disconnected']}, "
         f"gaps {referee.events['gap']}, breaker opened {referee.events['circuit_open']} times",
+        f"bars closed             {_spread(referee.close_delays)}",
         f"bars never closed       {len(referee.unclosed_bars)} {' '.join(referee.unclosed_bars[:10])}",
         f"unhandled, ERROR or up  {len(referee.defects)}",
         f"disconnect() took       {result.close_seconds:.2f} s",
@@ -129,6 +132,7 @@ def table(result: Result) -> str:
 
 _WORDS = {
     "trades": "trades delivered", "filled": "of these backfilled", "disordered": "out of order",
+    "fresh": "called fresh", "not_fresh": "too old for that", "wrong_fresh": "wrong for that",
     "changed": "changed", "told": "told to be missing", "ticks": "price ticks", "mixed_prices": "of a venue not active",
     "mixed_figures": "mixed 24 h figures", "older_prices": "back in time", "candles": "bars closed",
     "wrong_candles": "wrong bars",

@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 
-from exchanges.simulator import Simulator
+from exchanges.simulator import Simulator, parse_fault
 from feed import Settings
 from feed.settings import Connection, ExchangeConfig
-from tests.soak.plan import Strike, draw
+from tests.soak.plan import Beginning, Strike, begin, draw
 from tests.soak.referee import Referee
 from tests.soak.report import SETTLED, Result, Sample
 from tests.soak.truth import Truth
@@ -67,10 +67,14 @@ class Subject:
         await self.process.wait()
 
 
-def settings_for(simulators: Mapping[str, Simulator]) -> Settings:
+def settings_for(simulators: Mapping[str, Simulator], beginning: Beginning) -> Settings:
     """Quick to dial, to fail over and to return, so that all three happen often; the limits of silence are defaults."""
     settings = Settings()
     settings.coins = settings.coins[:COINS]
+    for coin in settings.coins:
+        for venue, units in beginning.units.items():
+            if coin.symbol in units:
+                coin.markets = {**coin.markets, venue: f"{units[coin.symbol]}{coin.symbol}/USDT"}
     settings.exchanges = [
         ExchangeConfig(name, rest_url=simulator.rest_url, ws_url=simulator.ws_url)
         for name, simulator in simulators.items()
@@ -89,8 +93,15 @@ async def soak(minutes: float, seed: int, say: Say = lambda line: None, *, mean_
         for place, name in enumerate(VENUES):
             simulator = Simulator(venues=(name,), rate=RATE, markets=COINS, seed=seed * 10 + place)
             simulators[name] = await stack.enter_async_context(simulator)
-        truths = {name: Truth(simulator, simulator[name]) for name, simulator in simulators.items()}
-        subject = await Subject.start(settings_for(simulators))
+        beginning = begin(seed, VENUES)
+        for name, specs in beginning.specs.items():
+            for spec in specs:
+                simulators[name].schedule(parse_fault(spec))
+                say(f"     0.0 s  > {name}:{spec}")
+        truths = {
+            name: Truth(simulator, simulator[name], beginning.units.get(name)) for name, simulator in simulators.items()
+        }
+        subject = await Subject.start(settings_for(simulators, beginning))
         stack.push_async_callback(subject.stop)
         began, opened = time.monotonic(), unix_ms()
         referee = Referee(truths, began)
@@ -101,6 +112,8 @@ async def soak(minutes: float, seed: int, say: Say = lambda line: None, *, mean_
         stack.callback(striking.cancel)
         await _watch(subject, truths, referee, result, began, say, reading)
         striking.cancel()
+        referee.silences.before_strike(time.monotonic())
+        referee.silences.look(time.monotonic(), all_of_them=True)
         referee.unclosed_bars = referee.unclosed(opened, unix_ms() - SLACK_MS)
         if reading.done():
             reading.result()
@@ -144,7 +157,7 @@ async def _strike(
             return
         await asyncio.sleep(max(0.0, began + strike.at - time.monotonic()))
         now = time.monotonic()
-        referee.before_strike(now)
+        referee.silences.before_strike(now)
         truths[strike.venue].simulator.schedule(strike.fault)
         result.strikes += 1
         say(f"{now - began:8.1f} s  > {strike.venue}:{strike.fault.fault} for {strike.fault.duration or 0:.1f} s")
@@ -157,7 +170,9 @@ async def _watch(
     """Look at the venues and at the subject's memory until the time is over."""
     end = began + result.seconds
     census_at, sampled_at, pruned_at = began + min(SETTLED, result.seconds / 4), began, began
+    looked = began
     while (now := time.monotonic()) < end and not reading.done():
+        referee.silences.stall(looked + EVERY_LOOK, now)  # the venues are in this process: nothing was sent meanwhile
         for name, truth in truths.items():
             truth.look(now)
             recent = sum(now - dialled < DIAL_WINDOW for dialled in truth.venue.dials)
@@ -176,4 +191,5 @@ async def _watch(
             trades = sum(tally.trades for tally in referee.tallies.values())
             found = f"{trades} trades, {len(referee.breaches)} breaches, {subject.rss() / 1e6:.1f} MB"
             say(f"{now - began:8.1f} s  = {found}")
+        looked = time.monotonic()
         await asyncio.sleep(EVERY_LOOK)

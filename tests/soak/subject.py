@@ -21,10 +21,14 @@ from typing import Any
 import msgspec
 from loguru import logger
 
-from feed import Candle, MarketFeed, PriceTick, Settings, TradeEvent
+from feed import Candle, MarketFeed, PriceTick, Settings, StaleDataError, TradeEvent
 from feed.validation import check
 
 FLUSH = 0.02  # seconds that what was told may wait here
+ASK_EVERY = 0.25  # seconds between two questions for fresh prices
+MAX_AGES = (2.0, 5.0)  # seconds, by turns
+BEAT = 0.05
+STALL = 0.1  # seconds by which a sleep is late that count as a stall
 COUNTED = ("Future", "Continuity", "Stream", "Intake", "Session", "ClientSession", "FastClient", "Timeframes")
 
 
@@ -55,11 +59,11 @@ def subscribe(feed: MarketFeed, tell: Any) -> None:
     def on_trade(trade: TradeEvent) -> None:
         kind = "filled" if trade.backfilled else "trade"
         waited = (time.time_ns() - trade.received_at) / 1e9
-        fields = (trade.trade_id, trade.price, trade.quantity, trade.is_buyer_maker, trade.timestamp)
+        fields = (trade.trade_id, trade.price, trade.quantity, trade.is_buyer_maker, trade.timestamp, trade.market)
         tell(kind, time.monotonic(), waited, trade.coin, trade.exchange, *fields)
 
     def on_price(tick: PriceTick) -> None:
-        told = (tick.price, tick.timestamp, tick.volume_24h, tick.change_24h)
+        told = (tick.price, tick.timestamp, tick.volume_24h, tick.change_24h, tick.market)
         tell("price", time.monotonic(), tick.coin, tick.exchange, *told)
 
     def on_candle(bar: Candle) -> None:
@@ -74,6 +78,35 @@ def subscribe(feed: MarketFeed, tell: Any) -> None:
     feed.subscribe_price(on_price)
     feed.subscribe_candles(on_candle)
     feed.subscribe_status(on_status)
+
+
+async def ask(feed: MarketFeed, tell: Any) -> None:
+    """Ask for a fresh price of every coin, as a bot does before an order, and pass on each that is given."""
+    turn = 0
+    while True:
+        await asyncio.sleep(ASK_EVERY)
+        turn += 1
+        max_age = MAX_AGES[turn % len(MAX_AGES)]
+        refused = 0
+        for coin in feed.coin_configs:
+            try:
+                tick = feed.require_fresh(coin.symbol, max_age)
+            except StaleDataError:
+                refused += 1
+                continue
+            told = (tick.coin, tick.exchange, tick.price, tick.timestamp, max_age)
+            tell("fresh", time.monotonic(), time.time_ns() // 1_000_000, *told)
+        tell("refused", time.monotonic(), refused)
+
+
+async def watch_the_loop(tell: Any) -> None:
+    """Tell when the loop stood still: what it could not do meanwhile is not the feed's fault."""
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(BEAT)
+        now = time.monotonic()
+        if now - before > BEAT + STALL:
+            tell("stall", now, before + BEAT)
 
 
 def watch_for_defects(tell: Any) -> None:
@@ -135,12 +168,16 @@ async def main(spec: Mapping[str, Any]) -> None:
     check(settings)
     feed = MarketFeed(settings=settings)
     subscribe(feed, reporter.tell)
-    await feed.connect()
+    await feed.connect(timeout=None)
+    asking = [asyncio.create_task(ask(feed, reporter.tell)), asyncio.create_task(watch_the_loop(reporter.tell))]
     while order := (await orders.readline()).strip():
         if order == b"census":
             reporter.tell("census", time.monotonic(), census(feed))
         elif order == b"close":
             break
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
     began = time.monotonic()
     await feed.disconnect()
     took = time.monotonic() - began

@@ -3,71 +3,223 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from math import isclose
 from time import monotonic
 
 from exchanges.simulator import Market, Simulator, Trade, Venue
+from exchanges.simulator.trade_faults import Altered
 
 KEPT = 12_000  # trades per market: more than a backfill's 300 s of the busiest coin
 MINUTE = 60_000
-HARMFUL = ("stall", "mute", "partition", "blocked", "refuse", "accept-then-drop", "rest-down", "slow-rest")
+HARMFUL = (
+    "stall", "mute", "partition", "blocked", "refuse", "accept-then-drop", "rest-down", "slow-rest",
+    "behind", "falling-behind", "split", "halted-ALL", "quoted-KRW",
+)  # fmt: skip
 SHUNNED = 600.0  # seconds that the feed keeps away from a venue that blocked it, whatever the venue does meanwhile
+REMEMBERED = 300.0  # seconds for which another venue may bring a coin that was not to be had here
+QUOTES = ("USDT", "USDC", "USD")
+BY_KIND = {"other-coin": "another coin", "thousands": "another unit", "quoted": "another currency"}
 
 
 class Truth:
-    """One venue of the soak."""
+    """One venue of the soak. ``units`` are the coins that the settings want from markets of so many units: 1000DOGE."""
 
-    def __init__(self, simulator: Simulator, venue: Venue) -> None:
+    def __init__(
+        self, simulator: Simulator, venue: Venue, units: Mapping[str, int] | None = None,
+        quotes: Collection[str] = QUOTES,
+    ) -> None:  # fmt: skip
         self.simulator = simulator
         self.venue = venue
         self.well_since: float | None = monotonic()  # nothing that stops data or keeps the feed away; None: not now
-        self._markets: dict[str, Market] = {market.coin: market for market in venue.markets.values()}
+        self.was_ill = False
+        self._units = units or {}
+        self._quotes = quotes
+        self._coins = tuple(dict.fromkeys(market.coin for market in venue.markets.values()))
+        self._right: dict[str, list[tuple[Market, int]]] = {}
+        self._known = 0  # markets that were ever listed when ``_right`` was filled
+        self._indexed = 0  # of the venue's altered trades
+        self._sent: dict[tuple[str, int], Altered] = {}  # by market and the id on the stream
+        self._leapt: set[tuple[str, int]] = set()  # market and true id
+        self._stamps: dict[tuple[str, int], int] = {}  # market and stamp on the stream -> the true stamp
         self._blocked_at = -SHUNNED
+        self._withheld_at: dict[str, float] = {}  # coin -> when it was last not to be had here
 
     def look(self, now: float) -> None:
-        """Note the faults in force, and forget old trades."""
+        """Note the faults in force."""
         kinds = [fault for fault in self.venue.faults if fault.startswith(HARMFUL)]
         if any(fault.startswith("blocked") for fault in kinds):
             self._blocked_at = now
         if kinds or now - self._blocked_at < SHUNNED:
-            self.well_since = None
+            self.well_since, self.was_ill = None, True
         elif self.well_since is None:
             self.well_since = now
+        for coin in self._coins:
+            if not self._offers(coin):
+                self._withheld_at[coin] = now
+
+    def _offers(self, coin: str) -> bool:
+        trades = self.venue.listings.trades
+        return any(trades(market) for market, _ in self._of(coin))
+
+    def lacked(self, coin: str, now: float) -> bool:
+        """Whether the coin was not to be had here lately, so that another venue may bring it."""
+        return not self._offers(coin) or now - self._withheld_at.get(coin, -REMEMBERED) < REMEMBERED
 
     def prune(self) -> None:
-        for market in self._markets.values():
+        for market in self.venue.listings:
             if len(market.tape) > KEPT * 5 // 4:
                 del market.tape[:-KEPT]
 
+    # -- which markets are the coin's ---------------------------------------------------------------------------
+
+    def _of(self, coin: str) -> list[tuple[Market, int]]:
+        """The markets whose price is the coin's, each with the units in one of its own."""
+        if self._known != self.venue.listings.count:
+            self._known = self.venue.listings.count
+            self._right.clear()
+        if coin not in self._right:
+            self._right[coin] = self._find(coin)
+        return self._right[coin]
+
+    def _find(self, coin: str) -> list[tuple[Market, int]]:
+        found = []
+        for market in self.venue.listings:
+            unit = self._units.get(coin, 1)
+            name = coin if market.coin == coin else f"{unit}{coin}"
+            right = market.coin == name and market.quote in self._quotes
+            if right and "other-coin" not in self.venue.listings.brought_by(market):
+                found.append((market, 1 if market.coin == coin else unit))
+        return found
+
+    def _not_of(self, coin: str) -> list[tuple[Market, str]]:
+        """The markets that may be mistaken for the coin's, and what they are instead."""
+        right = {market for market, _ in self._of(coin)}
+        found = []
+        for market in self.venue.listings:
+            if market not in right and market.coin.endswith(coin):
+                kinds = self.venue.listings.brought_by(market)
+                what = next((what for kind, what in BY_KIND.items() if kind in kinds), "another market")
+                found.append((market, what))
+        return found
+
+    # -- trades -------------------------------------------------------------------------------------------------
+
     def trade(self, coin: str, number: int) -> Trade | None:
-        """The trade of that id, None if there is none (or it is too old). The simulator counts on every venue."""
-        tape = self._markets[coin].tape
-        index = number - tape[0].id if tape else -1
-        return tape[index] if 0 <= index < len(tape) else None
+        """The coin's trade of that id, None if there is none or it is too old."""
+        for market, unit in self._of(coin):
+            trade = _at(market, number)
+            if trade is not None:
+                if unit == 1:
+                    return trade
+                return replace(trade, price=trade.price / unit, quantity=trade.quantity * unit)
+        return None
+
+    def mistaken(self, coin: str, number: int) -> str | None:
+        """What a trade of that id is that is not the coin's."""
+        return next((what for market, what in self._not_of(coin) if _at(market, number) is not None), None)
+
+    def sent_as(self, coin: str, number: int) -> Trade | None:
+        """The trade that the stream showed under that id, or with another stamp, although it was none of the kind."""
+        self._index()
+        found = (self._sent.get((market.id, number)) for market, _ in self._of(coin))
+        return next((altered.sent for altered in found if altered is not None), None)
+
+    def leapt(self, coin: str, number: int) -> bool:
+        """Whether the trade of that id had another one on the stream."""
+        self._index()
+        return bool(self._leapt) and any((market.id, number) in self._leapt for market, _ in self._of(coin))
+
+    def _index(self) -> None:
+        for altered in self.venue.altered[self._indexed :]:
+            self._sent[altered.market, altered.sent.id] = altered
+            if altered.sent.id != altered.true.id:
+                self._leapt.add((altered.market, altered.true.id))
+            if altered.sent.timestamp != altered.true.timestamp:
+                self._stamps[altered.market, altered.sent.timestamp] = altered.true.timestamp
+        self._indexed = len(self.venue.altered)
 
     def between(self, coin: str, first: int, last: int) -> Iterator[Trade]:
-        """The trades from one id to another, as far as they are kept."""
-        found = (self.trade(coin, number) for number in range(first, last + 1))
-        return (trade for trade in found if trade is not None)
+        """The coin's trades from one id to another, as far as they are kept; not those off the book or that leapt."""
+        for market, _ in self._of(coin):
+            tape = market.tape
+            index = bisect_left(tape, first, key=lambda trade: trade.id)
+            while index < len(tape) and tape[index].id <= last:
+                if not tape[index].block and not self.leapt(coin, tape[index].id):
+                    yield tape[index]
+                index += 1
 
-    def had_price(self, coin: str, price: float, timestamp: int) -> bool:
-        """Whether a trade of that millisecond had this price, or it was the last price when the millisecond began."""
-        market = self._markets[coin]
-        tape = market.tape
-        first = bisect_left(tape, timestamp, key=lambda trade: trade.timestamp)
-        last = bisect_right(tape, timestamp, lo=first, key=lambda trade: trade.timestamp)
-        before = tape[first - 1].price if first else market.start_price / market.scale
-        return price == before or any(trade.price == price for trade in tape[first:last])
+    def before(self, coin: str, number: int, since: int) -> int:
+        """How many trades of the market of this one were made before it and after ``since`` (Unix ms)."""
+        for market, _ in self._of(coin):
+            tape = market.tape
+            index = bisect_left(tape, number, key=lambda trade: trade.id)
+            if index < len(tape) and tape[index].id == number:
+                first = bisect_right(tape, since, hi=index, key=lambda trade: trade.timestamp)
+                return sum(not trade.block for trade in tape[first:index])
+        return 0
 
-    def day_change(self, coin: str, price: float) -> float:
-        """The change in percent against 24 hours ago, if ``price`` is the last."""
-        market = self._markets[coin]
-        day = market.day(self.venue.now())
-        return float(price * market.scale / day.open - 1) * 100
+    # -- prices -------------------------------------------------------------------------------------------------
 
-    def bar(self, coin: str, opened: int) -> tuple[float, ...]:
-        """Open, high, low, close and volume of a minute."""
-        market = self._markets[coin]
-        bar = market.candle(opened, MINUTE, self.venue.now())
-        prices = (each / market.scale for each in (bar.open, bar.high, bar.low, bar.close))
-        return (*prices, bar.lots / market.lot_scale)
+    def judge(self, coin: str, price: float, timestamp: int) -> str | None:
+        """None for a price that the coin had at that millisecond; otherwise what it is instead."""
+        if any(_had(market, price * unit, timestamp) for market, unit in self._of(coin)):
+            return None
+        if self._ahead(coin, timestamp) is not None:
+            return None
+        for market, what in self._not_of(coin):
+            if _had(market, price, timestamp):
+                return what
+        if any(_had(market, price, timestamp) for market, unit in self._of(coin) if unit != 1):
+            return "another unit"
+        for market, _ in self._of(coin):
+            if any(trade.block and isclose(trade.price, price, rel_tol=1e-9) for trade in market.tape[-2000:]):
+                return "off the book"
+        return "wrong price"
+
+    def age(self, coin: str, timestamp: int, at: int) -> float:
+        """Seconds between the moment of a price and ``at`` (Unix ms); its true stamp where the stream's was wrong."""
+        true = self._ahead(coin, timestamp)
+        return (at - (timestamp if true is None else true)) / 1000
+
+    def _ahead(self, coin: str, timestamp: int) -> int | None:
+        """The true stamp of a trade that was sent with this wrong one."""
+        self._index()
+        found = (self._stamps.get((market.id, timestamp)) for market, _ in self._of(coin))
+        return next((stamp for stamp in found if stamp is not None), None)
+
+    def day_changes(self, coin: str, price: float) -> list[float]:
+        """The change in percent against 24 hours ago, if ``price`` is the last, on each of the coin's markets."""
+        now = self.venue.now()
+        return [
+            float(price * unit * market.scale / market.day(now).open - 1) * 100 for market, unit in self._of(coin)
+        ]
+
+    def bars(self, coin: str, opened: int) -> list[tuple[float, ...]]:
+        """Open, high, low, close and volume of a minute on each of the coin's markets."""
+        found = []
+        for market, unit in self._of(coin):
+            bar = market.candle(opened, MINUTE, self.venue.now())
+            prices = (each / market.scale / unit for each in (bar.open, bar.high, bar.low, bar.close))
+            found.append((*prices, bar.lots / market.lot_scale * unit))
+        return found
+
+
+def _at(market: Market, number: int) -> Trade | None:
+    tape = market.tape
+    index = bisect_left(tape, number, key=lambda trade: trade.id)
+    return tape[index] if index < len(tape) and tape[index].id == number else None
+
+
+def _had(market: Market, price: float, timestamp: int) -> bool:
+    """Whether a trade of that millisecond had this price, or it was the last price when the millisecond began."""
+    tape = market.tape
+    first = bisect_left(tape, timestamp, key=lambda trade: trade.timestamp)
+    last = bisect_right(tape, timestamp, lo=first, key=lambda trade: trade.timestamp)
+    before = next((tape[i].price for i in range(first - 1, -1, -1) if not tape[i].block), None)
+    if before is None:
+        before = market.start_price / market.scale
+    return isclose(price, before, rel_tol=1e-9) or any(
+        isclose(trade.price, price, rel_tol=1e-9) for trade in tape[first:last] if not trade.block
+    )

@@ -1,0 +1,117 @@
+"""How long no up-to-date data came although a venue was well, and how long a failback broke the data.
+
+Both are judged with the stalls of the loops taken off: a machine that stands still is not the feed's fault. A stall is
+often told after the data that ended it, so a silence is judged some moments later.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tests.soak.truth import Truth
+
+LONGEST = 7.0  # seconds of silence beside a healthy venue: feed_stale_after and two more
+LONGEST_BREAK = 1.0  # seconds without data around a failback
+REDIAL = 6.0  # seconds that a venue which was ill may go on unseen: the longest backoff of the soak's settings, spread
+SETTLE = 1.5  # seconds until the stalls within a silence have been told
+NOTED = 1.0  # seconds of silence that are worth a look
+SHORT = 0.1  # seconds of a stall that are not taken off
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """From ``begun`` to ``until`` (monotonic seconds) no data came; ``well_from``: since when a venue was healthy."""
+
+    begun: float
+    until: float
+    well_from: float | None
+    failback: bool
+
+
+class Silences:
+    """``data`` for all that is up to date, ``stall`` for the loops' stalls, ``look`` from time to time."""
+
+    def __init__(
+        self, truths: Mapping[str, Truth], began: float, breach: Callable[[str, float, str], None]
+    ) -> None:
+        self.longest = 0.0
+        self.longest_healthy = 0.0
+        self.breaks: list[float] = []
+        self.begun = began  # when the last data came
+        self._truths = truths
+        self._breach = breach
+        self._stalls: deque[tuple[float, float]] = deque(maxlen=500)
+        self._pending: list[Silent] = []
+        self._failback: tuple[str, str] | None = None
+
+    def stall(self, begun: float, until: float) -> None:
+        if until - begun > SHORT:
+            self._stalls.append((begun, until))
+
+    def failback(self, left: str, to: str) -> None:
+        """The feed went back; the next data ends the break."""
+        self._failback = (left, to) if self._well(left) and self._well(to) else None
+
+    def left(self) -> None:
+        """A failover or the like: the next data does not end a failback's break."""
+        self._failback = None
+
+    def _well(self, venue: str) -> bool:
+        return self._truths[venue].well_since is not None
+
+    def _well_from(self) -> float | None:
+        """Since when a venue was well and could be known to be."""
+        since = [
+            truth.well_since + (REDIAL if truth.was_ill else 0.0)
+            for truth in self._truths.values()
+            if truth.well_since is not None
+        ]
+        return min(since, default=None)
+
+    def data(self, at: float) -> None:
+        """Up-to-date data came."""
+        back = self._failback is not None and all(map(self._well, self._failback))
+        self._failback = None
+        self._note(at, back)
+        self.begun = at
+
+    def before_strike(self, now: float) -> None:
+        """A fault is about to begin: what was healthy until now may not be any more."""
+        self._note(now, False)
+
+    def _note(self, until: float, failback: bool) -> None:
+        if failback or until - self.begun > NOTED:
+            self._pending.append(Silent(self.begun, until, self._well_from(), failback))
+
+    def look(self, now: float, *, all_of_them: bool = False) -> None:
+        """Judge the silences whose stalls are known by now."""
+        ripe = [each for each in self._pending if all_of_them or now - each.until > SETTLE]
+        self._pending = [each for each in self._pending if each not in ripe]
+        for each in ripe:
+            self._judge(each)
+
+    def _judge(self, silent: Silent) -> None:
+        seconds = self._lasted(silent.begun, silent.until)
+        self.longest = max(self.longest, seconds)
+        if silent.failback:
+            self.breaks.append(seconds)
+            if seconds > LONGEST_BREAK:
+                self._breach("failback break", silent.until, f"{seconds:.2f} s without data around a failback")
+        if silent.well_from is None or silent.well_from >= silent.until:
+            return
+        healthy = self._lasted(max(silent.begun, silent.well_from), silent.until)
+        self.longest_healthy = max(self.longest_healthy, healthy)
+        if healthy > LONGEST:
+            self._breach("silence", silent.until, f"{healthy:.1f} s without up-to-date data beside a healthy venue")
+
+    def _lasted(self, begun: float, until: float) -> float:
+        """The seconds between the two, without those in which a loop stood still."""
+        taken, covered = 0.0, begun
+        for first, last in sorted(self._stalls):
+            first, last = max(first, covered), min(last, until)
+            if last > first:
+                taken += last - first
+                covered = last
+        return until - begun - taken

@@ -1,0 +1,306 @@
+"""The soak's referee finds what is planted: each test tells it what a feed with one fault would tell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from exchanges.simulator import Simulator, Trade
+from tests.soak.plan import begin, draw
+from tests.soak.referee import Referee
+from tests.soak.silence import Silences
+from tests.soak.truth import Truth
+
+VENUES = {"bybit": False, "binance": True, "binance_us": True}
+
+
+@dataclass
+class Bench:
+    """Two venues without trades of their own, and a referee who is told lines about them."""
+
+    sims: dict[str, Simulator]
+    truths: dict[str, Truth]
+    referee: Referee
+    faults: ExitStack = field(default_factory=ExitStack)
+    now: float = field(default_factory=time.monotonic)
+
+    def unix(self) -> int:
+        return round((self.now + self.referee._unix) * 1000)
+
+    async def trade(self, venue: str, coin: str = "BTC", **how: Any) -> Trade:
+        (trade,) = await self.sims[venue][venue].trade(coin, **how)
+        return trade
+
+    def tell(self, kind: str, *fields: Any) -> None:
+        self.referee.take([kind, self.now, *fields])
+
+    def status(self, event: str, venue: str, **details: Any) -> None:
+        self.tell("status", event, {"exchange": venue, **details})
+
+    def told(self, trade: Trade, venue: str = "bybit", coin: str = "BTC", *, filled: bool = False) -> None:
+        """The feed delivers this trade."""
+        fields = (str(trade.id), trade.price, trade.quantity, trade.buyer_maker, trade.timestamp)
+        self.tell("filled" if filled else "trade", 0.0, coin, venue, *fields, f"{coin}/USDT")
+
+    def price(self, trade: Trade, venue: str = "bybit", coin: str = "BTC", *, times: float = 1.0) -> None:
+        self.tell("price", coin, venue, trade.price * times, trade.timestamp, None, None, f"{coin}/USDT")
+
+    def fresh(self, trade: Trade, venue: str = "bybit", coin: str = "BTC", *, max_age: float = 2.0) -> None:
+        """require_fresh lets the price of this trade pass now."""
+        self.tell("fresh", self.unix(), coin, venue, trade.price, trade.timestamp, max_age)
+
+    @property
+    def found(self) -> dict[str, int]:
+        return dict(self.referee.breach_counts)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with Simulator(rate=0, venues=("bybit",)) as one, Simulator(rate=0, venues=("binance",), seed=2) as two:
+        sims = {"bybit": one, "binance": two}
+        truths = {name: Truth(sim, sim[name], {"DOGE": 1000}) for name, sim in sims.items()}
+        made = Bench(sims, truths, Referee(truths, time.monotonic()))
+        made.status("connected", "bybit")
+        with made.faults:
+            yield made
+
+
+async def test_a_feed_that_does_all_right_breaks_nothing(bench: Bench) -> None:
+    for _ in range(5):
+        trade = await bench.trade("bybit")
+        bench.now = time.monotonic()
+        bench.told(trade)
+        bench.price(trade)
+        bench.fresh(trade)
+    assert bench.found == {}
+    assert bench.referee.tallies["bybit"].fresh == 5
+
+
+async def test_a_price_that_is_too_old_at_the_venue_must_not_be_called_fresh(bench: Bench) -> None:
+    trade = await bench.trade("bybit")
+    bench.now = time.monotonic() + 2.1
+    bench.fresh(trade)
+    assert bench.found == {}
+    bench.now += 0.5
+    bench.fresh(trade)
+    bench.fresh(trade, max_age=5.0)
+    assert bench.found == {"old price": 1}
+    assert bench.referee.oldest_fresh == pytest.approx(2.6, abs=0.1)
+
+
+async def test_a_price_that_was_never_there_is_wrong_and_worse_when_it_is_called_fresh(bench: Bench) -> None:
+    trade = await bench.trade("bybit")
+    wrong = Trade(trade.id, trade.price * 1.01, 1.0, False, trade.timestamp, 1)
+    bench.price(wrong)
+    bench.fresh(wrong)
+    assert bench.found == {"wrong price": 1, "wrong price, called fresh": 1}
+
+
+@pytest.mark.parametrize(
+    ("fault", "coin", "listed", "kind"),
+    [
+        ("quoted", "BTC", "BTC", "another currency"),
+        ("other_coin", "BTC", "BTC", "another coin"),
+        ("thousands", "DOGE", "1000DOGE", "another unit"),
+        ("thousands", "ETH", "1000ETH", "another unit"),
+    ],
+)
+async def test_a_price_of_another_thing_is_named(bench: Bench, fault: str, coin: str, listed: str, kind: str) -> None:
+    venue = bench.sims["bybit"]["bybit"]
+    bench.faults.enter_context(getattr(venue, fault)("KRW" if fault == "quoted" else coin))
+    trade = await bench.trade("bybit", listed)
+    bench.price(trade, coin=coin)
+    bench.fresh(trade, coin=coin)
+    assert bench.found == {kind: 1, f"{kind}, called fresh": 1}
+    bench.told(trade, coin=coin)
+    assert "unknown trade" in bench.found or "changed trade" in bench.found
+
+
+async def test_a_price_that_was_scaled_to_the_coin_and_one_in_an_allowed_currency_are_right(bench: Bench) -> None:
+    venue = bench.sims["bybit"]["bybit"]
+    bench.faults.enter_context(venue.thousands("DOGE"))
+    trade = await bench.trade("bybit", "1000DOGE")
+    scaled = Trade(trade.id, trade.price / 1000, trade.quantity * 1000, trade.buyer_maker, trade.timestamp, 1)
+    bench.price(scaled, coin="DOGE")
+    bench.told(scaled, coin="DOGE")
+    bench.faults.enter_context(venue.quoted("USDC"))
+    bench.price(await bench.trade("bybit", "BTC"))
+    assert bench.found == {}
+
+
+async def test_a_block_trade_is_neither_a_price_nor_a_trade(bench: Bench) -> None:
+    await bench.trade("bybit")
+    block = await bench.sims["bybit"]["bybit"].block_trade("BTC", price=48_000)
+    bench.price(block)
+    bench.told(block)
+    assert bench.found == {"off the book": 1, "off-book trade": 1}
+
+
+async def test_a_price_of_another_venue_is_mixed_unless_the_active_one_lacks_the_coin(bench: Bench) -> None:
+    bench.price(await bench.trade("binance"), "binance")
+    assert bench.found == {"mixed price": 1}
+    with bench.sims["bybit"]["bybit"].unlisted("ETH"):
+        bench.price(await bench.trade("binance", "ETH"), "binance", "ETH")
+    assert bench.found == {"mixed price": 1}
+
+
+@pytest.mark.parametrize("complete", [True, False, None])
+async def test_a_missing_trade_is_lost_unless_the_feed_has_said_so(bench: Bench, complete: bool | None) -> None:
+    first, _, third = [await bench.trade("binance") for _ in range(3)]
+    bench.status("connected", "binance")
+    bench.told(first, "binance")
+    if complete is not None:
+        ids = {"from_id": first.id + 1, "to_id": first.id + 1}
+        bench.status("gap", "binance", coin="BTC", missing=1, **ids)
+        bench.status("gap_filled", "binance", coin="BTC", trades=0, complete=complete)
+    bench.told(third, "binance")
+    bench.referee.look(bench.now)
+    assert bench.found == ({} if complete is False else {"lost": 1})
+
+
+async def test_ids_that_no_trade_has_are_not_missing(bench: Bench) -> None:
+    with bench.sims["binance"]["binance"].skipping(2):
+        trades = await bench.sims["binance"]["binance"].trade("BTC", count=50)
+    assert trades[-1].id - trades[0].id > 55
+    bench.status("connected", "binance")
+    for trade in trades:
+        bench.told(trade, "binance")
+    assert bench.found == {}
+
+
+async def test_a_trade_that_comes_again_is_doubled_and_one_that_comes_late_is_out_of_order(bench: Bench) -> None:
+    bench.status("connected", "binance")
+    first, second, third = [await bench.trade("binance") for _ in range(3)]
+    for trade in (first, third, first, second):
+        bench.told(trade, "binance")
+    assert bench.found == {"lost": 1, "doubled": 1, "out of order": 1}
+
+
+async def test_a_trade_whose_id_leapt_is_not_held_against_the_feed(bench: Bench) -> None:
+    venue = bench.sims["binance"]["binance"]
+    bench.status("connected", "binance")
+    bench.told(await bench.trade("binance"), "binance")
+    venue.leap(40_000)
+    leapt = await bench.trade("binance")
+    (altered,) = venue.altered
+    bench.told(altered.sent, "binance")
+    bench.told(await bench.trade("binance"), "binance")
+    bench.told(leapt, "binance", filled=True)  # REST has it under its true id
+    assert bench.found == {}
+
+
+async def test_the_age_of_a_price_with_a_wrong_stamp_is_its_true_age(bench: Bench) -> None:
+    venue = bench.sims["bybit"]["bybit"]
+    venue.stamp_ahead(3600)
+    await bench.trade("bybit")
+    (altered,) = venue.altered
+    bench.price(altered.sent)
+    bench.now = time.monotonic() + 1
+    bench.fresh(altered.sent)
+    assert bench.found == {}
+    bench.now += 2
+    bench.fresh(altered.sent)
+    assert bench.found == {"old price": 1}
+
+
+async def test_a_bar_that_is_not_the_venues_is_wrong_and_none_is_closed_twice(bench: Bench) -> None:
+    trade = await bench.trade("bybit", price=60_000, quantity=1)
+    opened = trade.timestamp - trade.timestamp % 60_000
+    right = bench.truths["bybit"].bars("BTC", opened)[0]
+    bench.tell("candle", "BTC", "bybit", opened, *right)
+    assert bench.found == {}
+    bench.tell("candle", "BTC", "bybit", opened, *right[:4], 7.0)
+    assert bench.found == {"bar closed twice": 1, "wrong bar": 1}
+
+
+# -- silences ----------------------------------------------------------------------------------------------------------
+
+
+def silences(bench: Bench, began: float) -> Silences:
+    for truth in bench.truths.values():
+        truth.well_since = began
+    return Silences(bench.truths, began, bench.referee.breach)
+
+
+async def test_a_silence_beside_a_healthy_venue_is_a_breach_after_seven_seconds(bench: Bench) -> None:
+    watched = silences(bench, 100.0)
+    watched.data(106.9)
+    watched.data(114.0)
+    watched.look(120.0)
+    assert bench.found == {"silence": 1}
+    assert watched.longest_healthy == pytest.approx(7.1)
+
+
+async def test_the_stalls_of_a_loop_are_taken_off_a_silence_even_if_they_are_told_later(bench: Bench) -> None:
+    watched = silences(bench, 100.0)
+    watched.data(110.0)
+    watched.stall(101.0, 103.5)
+    watched.stall(103.0, 104.5)  # both processes at the same time: once
+    watched.look(112.0)
+    assert bench.found == {}
+    assert watched.longest_healthy == pytest.approx(6.5)
+
+
+async def test_no_venue_healthy_no_breach_and_one_that_was_ill_must_be_found_first(bench: Bench) -> None:
+    watched = silences(bench, 100.0)
+    for truth in bench.truths.values():
+        truth.well_since = None
+    watched.data(130.0)
+    bench.truths["binance"].well_since = 140.0
+    bench.truths["binance"].was_ill = True
+    watched.data(152.9)
+    watched.look(160.0)
+    assert bench.found == {}
+    assert watched.longest == pytest.approx(30.0)
+    watched.data(167.0)
+    watched.look(170.0)
+    assert bench.found == {"silence": 1}
+
+
+async def test_a_failback_must_not_break_the_data_for_more_than_a_second(bench: Bench) -> None:
+    watched = silences(bench, 100.0)
+    watched.data(100.5)
+    watched.failback("binance", "bybit")
+    watched.data(101.4)
+    watched.failback("bybit", "binance")
+    watched.data(102.5)
+    watched.look(110.0)
+    assert bench.found == {"failback break": 1}
+    assert watched.breaks == [pytest.approx(0.9), pytest.approx(1.1)]
+
+
+async def test_old_data_does_not_end_a_silence(bench: Bench) -> None:
+    referee = bench.referee
+    old = await bench.trade("bybit")
+    began = bench.now = time.monotonic()
+    bench.told(old)
+    bench.now = began + 6
+    bench.told(old, filled=True)
+    bench.price(old)
+    assert referee.silences.begun == began
+    trade = await bench.trade("bybit")
+    trade.timestamp = bench.unix()
+    bench.told(trade)
+    assert referee.silences.begun == bench.now
+
+
+# -- the plan ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_is_the_same_plan_and_every_kind_can_be_had() -> None:
+    assert begin(5, VENUES) == begin(5, VENUES)
+    first, second = (list(islice(draw(5, VENUES), 500)) for _ in range(2))
+    assert first == second
+    kinds = {strike.fault.fault.kind for strike in first}
+    wanted = {"behind", "falling-behind", "split", "rest-behind", "rest-frozen", "skipping", "leap", "stamp-ahead",
+              "halted", "unlisted", "quoted", "block-trades", "repeated", "late-close", "lost-close"}  # fmt: skip
+    assert wanted <= kinds
+    assert all(strike.venue == "bybit" for strike in first if strike.fault.fault.kind == "block-trades")
+    specs = [spec for seed in range(20) for each in begin(seed, VENUES).specs.values() for spec in each]
+    assert {spec.partition("-")[0].partition("+")[0] for spec in specs} == {"other", "thousands", "halted", "quoted"}
