@@ -16,7 +16,7 @@ from typing import Any
 from tests.soak.silence import Silences
 from tests.soak.truth import MINUTE, Truth
 
-BREACHES_KEPT = 200
+BREACHES_KEPT = 12  # of each kind
 STALE_FROM, STALE_TO = 5.0, 5.5  # seconds of silence within which feed_stale is due
 UP_TO_DATE = 5.0  # seconds that data may be old at the venue and still be data: the settings' max_lag
 LATE_BY = 0.25  # seconds more than its max_age that a price which was called fresh may be old: rounding, busy machines
@@ -53,7 +53,6 @@ class Book:
     first: int | None = None  # the lowest and the highest id delivered, in this period
     last: int | None = None
     highest: int = -1  # over all periods
-    gaps: deque[Gap] = field(default_factory=deque)  # not ended yet, and some that have
     holes: list[Hole] = field(default_factory=list)
     passed: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=200))  # told or lost: may come late
 
@@ -106,6 +105,7 @@ class Referee:
         self._began = began
         self._unix = time.time() - time.monotonic()  # what makes Unix seconds of monotonic ones
         self._books: dict[tuple[str, str, str], Book] = {}
+        self._gaps: dict[tuple[str, str], deque[Gap]] = {}  # by venue and coin: not ended yet, and some that have
         self._carrier: dict[str, tuple[str, str, int]] = {}  # coin -> venue, market and time of its last trade
         self._heard = began  # when the last data came, old or not
         self._read_at = began  # when the newest trade was read from the wire: it may have waited behind a gap since
@@ -117,7 +117,7 @@ class Referee:
 
     def breach(self, kind: str, at: float, what: str) -> None:
         self.breach_counts[kind] += 1
-        if len(self.breaches) < BREACHES_KEPT:
+        if self.breach_counts[kind] <= BREACHES_KEPT:
             self.breaches.append(f"{at - self._began:8.1f} s  {kind}: {what}")
 
     def take(self, line: list[Any]) -> None:
@@ -207,7 +207,7 @@ class Referee:
     def _taken_over(self, at: float, venue: str, coin: str, book: Book, since: int) -> None:
         """What this venue traded since the last one's last trade is missing, unless the feed says so."""
         missing = self._before_first(venue, coin, book, since)
-        known = any(gap.complete is None and "from_ts" in gap.details for gap in book.gaps)
+        known = any(gap.complete is None and "from_ts" in gap.details for gap in self._gaps_of(venue, coin))
         if missing and not known:
             self.tallies[venue].lost += missing
             self.breach(
@@ -228,12 +228,13 @@ class Referee:
         stamps = (timestamps[0], timestamps[-1])
         known = any(
             gap.complete is not True and gap.holds(first, stamps[0]) and gap.holds(last, stamps[1])
-            for gap in book.gaps
+            for gap in self._gaps_of(venue, coin)
         )  # fmt: skip
         if known:
             book.holes.append(hole)
         else:
-            self._lost(at, venue, coin, book, hole, f"no gap was reported, known are {list(book.gaps)}")
+            gaps = list(self._gaps_of(venue, coin))[-5:]
+            self._lost(at, venue, coin, book, hole, f"no gap was reported; the last ones are {gaps}")
 
     def _lost(self, at: float, venue: str, coin: str, book: Book, hole: Hole, why: str) -> None:
         count = len(list(self._truths[venue].between(coin, hole.first, hole.last)))
@@ -249,16 +250,19 @@ class Referee:
         books = [book for (where, what, _), book in self._books.items() if (where, what) == (venue, coin)]
         return books[-1] if books else self._books.setdefault((venue, coin, f"{coin}/USDT"), Book())
 
+    def _gaps_of(self, venue: str, coin: str) -> deque[Gap]:
+        return self._gaps.setdefault((venue, coin), deque())
+
     def _gap(self, at: float, venue: str, details: Mapping[str, Any]) -> None:
-        book = self._book(venue, details["coin"])
-        book.gaps.append(Gap(details))
-        if len(book.gaps) > 500:
-            book.gaps.popleft()
+        gaps = self._gaps_of(venue, details["coin"])
+        gaps.append(Gap(details))
+        if len(gaps) > 500:
+            gaps.popleft()
 
     def _gap_filled(self, at: float, venue: str, details: Mapping[str, Any]) -> None:
         coin, complete = details["coin"], details["complete"]
-        book = self._book(venue, coin)
-        gap = next((gap for gap in book.gaps if gap.complete is None), None)
+        book, gaps = self._book(venue, coin), self._gaps_of(venue, coin)
+        gap = next((gap for gap in gaps if gap.complete is None), None)
         if gap is None:
             self.breach("lie", at, f"a gap of {coin} on {venue} ended that had not begun: {details}")
             return
@@ -283,8 +287,8 @@ class Referee:
             else:
                 self.tallies[venue].told += len(trades)
                 book.passed.append((hole.first, hole.last))
-        while len(book.gaps) > 50 and book.gaps[0].complete is not None:
-            book.gaps.popleft()
+        while len(gaps) > 50 and gaps[0].complete is not None:
+            gaps.popleft()
 
     def _settle(self, at: float, venue: str, coin: str, book: Book, *, leaving: bool) -> None:
         """A gap that was never said to be incomplete, though its trades are passed over."""

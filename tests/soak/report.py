@@ -126,7 +126,7 @@ def table(result: Result) -> str:
     lines.append("")
     lines.append("every promise was kept" if not broken else "BROKEN: " + "; ".join(broken))
     if broken:
-        lines += referee.breaches[:40]
+        lines += referee.breaches[:60]
     return "\n".join(lines)
 
 
