@@ -383,7 +383,7 @@ class Referee:
     def _status(self, at: float, event: str, details: dict[str, Any]) -> None:
         self.events[event] += 1
         venue = details["exchange"]
-        if event in ("connecting", "connected", "failover", "failback"):
+        if event in ("failover", "failback") or not self.active:  # others connect too: on trial, or for single coins
             self.active = venue
         if event == "failover":
             self._switched = (at, venue, self._truths[venue].well_since is not None)
