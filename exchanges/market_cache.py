@@ -72,8 +72,10 @@ class MarketCache:
             logger.debug("{}: not written: {}", self.path, error)
 
     def _content(self) -> bytes:
-        with self.path.open("rb") as file:
+        with open(self.path, "rb", opener=_at_once) as file:
             found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ValueError("no plain file")
             if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
                 raise ValueError("others can write it")
             content = file.read(MOST_BYTES + DIGEST + 1)
@@ -136,6 +138,11 @@ def _decoded(content: bytes) -> MarketTable:
     raw = _read_raw(content)
     rows = {symbol: _read_row(row) for symbol, row in raw.markets.items()}
     return MarketTable(raw.loaded_at, rows, raw.ids, raw.currencies, raw.options)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting for whoever writes, should somebody have put a pipe in the file's place."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _digest(content: bytes) -> bytes:

@@ -33,15 +33,20 @@ class MarketTable(msgspec.Struct):
 def taken_from(exchange: Any, options: Mapping[str, Any], loaded_at: float, *, lean: bool) -> MarketTable:
     """The table of a ccxt instance that has loaded its markets; ``options`` are a copy of those it had before.
 
-    ``lean`` leaves out the venue's own answers (``info``), which are most of it.
+    ``lean`` leaves out the venue's own answers (``info``), which are most of it. A market whose name cannot be printed
+    is left out: it is in nobody's settings, and would be in the log.
     """
-    rows = exchange.markets
+    rows = {symbol: row for symbol, row in exchange.markets.items() if isinstance(symbol, str) and symbol.isprintable()}
     if lean:
         rows = {symbol: {**row, "info": {}} for symbol, row in rows.items()}
     return MarketTable(
         loaded_at,
-        dict(rows),
-        {market_id: [each["symbol"] for each in listed] for market_id, listed in exchange.markets_by_id.items()},
+        rows,
+        {
+            market_id: symbols
+            for market_id, listed in exchange.markets_by_id.items()
+            if (symbols := [each["symbol"] for each in listed if each["symbol"] in rows])
+        },
         dict(exchange.currencies),
         {key: value for key, value in exchange.options.items() if key not in options or options[key] != value},
     )

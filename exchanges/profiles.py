@@ -110,6 +110,7 @@ class Profile:
     joined: Callable[[Sequence[Any]], Any] | None = None  # one request of several, where each replaces the one before
     change_is_ratio: bool = False  # a ticker's "percentage" in ccxt's row is 0.01 for one percent
     all_tickers: bool = False  # a REST request for the tickers of several markets must be one for those of all
+    rows_by_place: bool = False  # in its lists of markets, what a row means depends on its place
     lean: bool = False  # nothing that is called here reads a market's "info", the venue's own answer about it
     note: str = ""
 

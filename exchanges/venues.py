@@ -385,6 +385,7 @@ _TABLE: Mapping[str, Profile] = {
         Profile(
             "hyperliquid",
             "hyperliquid",
+            rows_by_place=True,  # an asset is known by its place in the universe, a token by its place among the tokens
             dials=150,  # 30 per minute and IP: Hyperliquid, rate limits and user limits
             singly=frozenset({"ticker"}),  # allMids, which brings all at once, has mids only, of perpetuals too
             # the public ones; ccxt's own request is for a user's fills, and wants to know whose

@@ -18,6 +18,7 @@ from exchanges import normalize, past, venue_time
 from exchanges.adapter.ccxt_import import VERSION
 from exchanges.adapter.instance import close_instance, left_alone, make_instance, proxies
 from exchanges.adapter.translation import FINAL_OVER_REST, told, translated
+from exchanges.adapter.unreadable_rows import load_markets
 from exchanges.aside import parse_in_turns, run_aside
 from exchanges.ban import Quiet
 from exchanges.bars import Bars
@@ -287,7 +288,7 @@ async def _listed(profile: Profile, access: Access) -> MarketTable:
     exchange.timeout_on_exit = 0  # it waits so long for TLS connections: nothing else runs on this loop
     before, now = deepcopy(exchange.options), time.time()
     try:
-        await exchange.load_markets()
+        await load_markets(exchange, rows_by_place=profile.rows_by_place)
         return taken_from(exchange, before, now, lean=profile.lean)
     finally:
         await close_instance(exchange)

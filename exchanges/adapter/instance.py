@@ -97,6 +97,26 @@ class _Hooks:
         rows = trades[::-1] if self.ties_newest_first and isinstance(trades, list) else trades
         return super().parse_trades(rows, *args)  # type: ignore[misc] # ccxt's own
 
+    def parse_tickers(self, tickers: Any, *args: Any, **kwargs: Any) -> Any:
+        """As ccxt's; a row that it cannot read costs itself alone."""
+        try:
+            return super().parse_tickers(tickers, *args, **kwargs)  # type: ignore[misc] # ccxt's own
+        except ccxt.pro.BaseError:
+            raise
+        except Exception:  # ccxt's parsers on whatever a venue answers: anything may come out
+            rows = self.to_array(tickers) if isinstance(tickers, dict | list) else []  # type: ignore[attr-defined] # ccxt's own
+            good = [row for row in rows if self._readable(row)]
+            if not good:
+                raise
+            return super().parse_tickers(good, *args, **kwargs)  # type: ignore[misc] # ccxt's own
+
+    def _readable(self, ticker: Any) -> bool:
+        try:
+            self.parse_ticker(ticker)  # type: ignore[attr-defined] # ccxt's own
+        except Exception:  # noqa: BLE001 - that is the question
+            return False
+        return True
+
     def sort_by_2(self, array: Any, key1: Any, key2: Any, descending: bool = False) -> Any:
         """As ccxt's, which orders the trades of one millisecond by their ids as text, but that 9 comes before 10."""
         if key2 != "id":

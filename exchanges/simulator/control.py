@@ -1,12 +1,19 @@
 """The simulator's own HTTP interface, for tests in any language:
 
 ``GET /simulator`` tells the state as JSON; ``POST /simulator/faults`` with ``{"fault": "stall+5"}`` starts a fault.
+
+It is for programs on this machine, and a browser is one: a page from anywhere may send requests to a loopback address,
+and a name that its owner points there makes the answer readable. So a request of another origin is refused (403), as
+is one to a host that is neither an address nor this machine's own name (400).
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -20,11 +27,18 @@ PREFIX = "/simulator"
 
 
 async def handle(simulator: Simulator, request: web.Request) -> web.Response:
+    hosts = request.headers.getall("Host", [])
+    if len(hosts) != 1 or not _is_here(hosts[0], simulator.host):
+        text = f"found the host {', '.join(hosts)[:100]!r}; allowed are this machine's addresses and localhost"
+        return web.json_response({"error": text}, status=400)
+    if foreign := _foreign_origin(request, hosts[0]):
+        text = f"found a request of {foreign[:100]!r}; allowed are those of programs and of {hosts[0]}"
+        return web.json_response({"error": text}, status=403)
     if request.path == PREFIX and request.method == "GET":
         return web.json_response(state(simulator))
     if request.path == f"{PREFIX}/faults" and request.method == "POST":
         try:
-            fault = parse_fault(_spec(await request.text()))
+            fault = parse_fault(_spec(await request.read()))
             simulator.schedule(fault)
         except SimulatorError as error:
             return web.json_response({"error": str(error)}, status=400)
@@ -33,10 +47,34 @@ async def handle(simulator: Simulator, request: web.Request) -> web.Response:
     return web.json_response({"error": text}, status=404)
 
 
-def _spec(body: str) -> str:
+def _is_here(host: str, own: str) -> bool:
+    """Whether a Host header names this machine by an address or as localhost, or as the server itself was told."""
     try:
-        spec = json.loads(body)["fault"]
-    except (ValueError, KeyError, TypeError):
+        address = urlsplit(f"//{host}")
+        name, port = address.hostname, address.port
+    except ValueError:  # no address, or no port
+        return False
+    plain = host == address.netloc and "@" not in host and (port is None or port > 0)
+    if not plain or name is None:
+        return False
+    with suppress(ValueError):
+        return bool(ip_address(name.partition("%")[0]))
+    return name == "localhost" or name == own.lower()
+
+
+def _foreign_origin(request: web.Request, host: str) -> str:
+    """The origin that a browser names, where it is not this server; empty for a program, which names none."""
+    for origin in request.headers.getall("Origin", []):
+        if origin.lower() != f"http://{host}".lower():
+            return origin or "no origin"
+    site: str = request.headers.get("Sec-Fetch-Site", "none")
+    return "" if site in ("none", "same-origin") else f"a {site} page"
+
+
+def _spec(body: bytes) -> str:
+    try:
+        spec = json.loads(body.decode())["fault"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         spec = None
     if not isinstance(spec, str):
         wanted = '{"fault": "[venue:]kind[-argument][@start][+duration]"}'

@@ -186,6 +186,10 @@ class Simulator:
         return self.venues[name]
 
     @property
+    def host(self) -> str:
+        return self._host
+
+    @property
     def port(self) -> int:
         return self._port
 
