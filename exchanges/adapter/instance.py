@@ -101,8 +101,6 @@ class _Hooks:
         """As ccxt's; a row that it cannot read costs itself alone."""
         try:
             return super().parse_tickers(tickers, *args, **kwargs)  # type: ignore[misc] # ccxt's own
-        except ccxt.pro.BaseError:
-            raise
         except Exception:  # ccxt's parsers on whatever a venue answers: anything may come out
             rows = self.to_array(tickers) if isinstance(tickers, dict | list) else []  # type: ignore[attr-defined] # ccxt's own
             good = [row for row in rows if self._readable(row)]

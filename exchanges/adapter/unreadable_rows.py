@@ -1,8 +1,8 @@
 """A row of a venue's list of markets that cannot be read costs that row, and not the venue.
 
-ccxt's modules parse a list in one go: a null among thousands of markets, or one that lacks a field, ends in an error of
-Python's, and nothing is left of the answer. Here the answers are kept while the markets are loaded. Where parsing them
-fails, the rows that are at fault are searched by halving the list, and the rest is taken.
+ccxt's modules parse a list in one go: a null among thousands of markets, or a row that lacks a field, ends in an error,
+and nothing is left of the answer. Here the answers are kept while the markets are loaded. Where parsing them fails, the
+rows that are at fault are searched by halving the list, and the rest is taken.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import ccxt.pro
 from loguru import logger
 
-from exchanges.errors import VenueError
 from exchanges.foreign_text import printable
 
 MOST = 50  # rows that are left out; where more are at fault, the venue has changed and nothing is to be guessed
@@ -23,7 +21,6 @@ SHOWN = 80  # characters of a row that are logged
 
 _Rows = list[Any]  # of a list its items, of a mapping its pairs
 _Request = tuple[Any, ...]
-_OWN = (ccxt.pro.BaseError, VenueError, OSError, TimeoutError)  # errors that say what they are: not a parser's
 
 
 async def load_markets(exchange: Any, *, rows_by_place: bool = False) -> None:
@@ -32,21 +29,20 @@ async def load_markets(exchange: Any, *, rows_by_place: bool = False) -> None:
     ``rows_by_place``: what a row means depends on its place, so none may be left out.
     """
     answers: dict[_Request, Any] = {}
-    fetch = exchange.fetch
+    fetch, asked = exchange.fetch, 0
 
     async def kept(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        key = (method, url, body)
-        answers[key] = answer = await fetch(url, method, headers, body)
+        nonlocal asked
+        asked += 1
+        answers[method, url, body] = answer = await fetch(url, method, headers, body)
         return answer
 
     exchange.fetch = kept
     try:
         await exchange.load_markets()
         return
-    except _OWN:
-        raise
     except Exception as error:  # ccxt's parsers on whatever a venue answers: anything may come out
-        if rows_by_place or not answers:
+        if rows_by_place or not answers or len(answers) < asked:  # or a request failed
             raise
         exchange.fetch = fetch
         if not await _Mending(exchange, answers).mend():
@@ -111,8 +107,6 @@ class _Mending:
     async def _parses(self) -> bool:
         try:
             self._exchange.set_markets(await self._exchange.fetch_markets())
-        except _OWN:
-            raise
         except Exception:  # noqa: BLE001 - that is the question
             return False
         return True

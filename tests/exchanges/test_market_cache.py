@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -96,6 +97,31 @@ def test_a_list_that_makes_no_sense_does_not_count(cache: MarketCache, what: str
     cache.write(NONSENSE[what]())
     assert cache.path.exists()
     assert cache.read() is None
+
+
+@POSIX
+@pytest.mark.parametrize("what", ["a pipe", "a folder", "a device", "a link to nothing", "a socket"])
+def test_what_is_no_file_does_not_count_and_holds_up_nothing(
+    cache: MarketCache, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.folder.mkdir(parents=True)
+    match what:
+        case "a pipe":
+            os.mkfifo(cache.path)
+        case "a folder":
+            cache.path.mkdir()
+        case "a device":
+            cache.path.symlink_to("/dev/zero")
+        case "a link to nothing":
+            cache.path.symlink_to(cache.folder / "nothing")
+        case _:
+            monkeypatch.chdir(cache.folder)  # the path of a socket may have no more than about 100 characters
+            with socket.socket(socket.AF_UNIX) as bound:
+                bound.bind(cache.path.name)
+    assert cache.read() is None
+    written = table()
+    cache.write(written)
+    assert cache.read() == (None if what == "a folder" else written)
 
 
 @POSIX

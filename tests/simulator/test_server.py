@@ -172,6 +172,78 @@ async def test_the_control_interface_refuses_what_it_cannot_read(body: str) -> N
         assert (await response.json())["error"]
 
 
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        DEEP,
+        '{"fault": ' + DEEP,
+        '{"a":' * 50_000,
+        "9" * 10_000,
+        b"\xff\xfe",
+        b'{"fault": "\xed\xa0\x80"}',
+        '{"fault": "\\ud800"}',
+    ],
+    ids=["arrays", "a fault of arrays", "objects", "a long number", "no UTF-8", "half a pair", "an escaped half"],
+)
+async def test_the_control_interface_refuses_what_is_nested_or_no_text(body: str | bytes) -> None:
+    async with Simulator(rate=0) as sim, aiohttp.ClientSession() as session:
+        for kind in ("application/json", "application/json; charset=nope"):
+            request = session.post(f"{sim.rest_url}/simulator/faults", data=body, headers={"Content-Type": kind})
+            async with request as response:
+                assert response.status == 400
+                assert (await response.json())["error"]
+        assert sim["binance"].faults == []
+
+
+async def control(sim: Simulator, *headers: str, method: str = "POST") -> int:
+    """The status of a request with exactly these headers."""
+    body = b'{"fault": "stall+60"}'
+    path = "/simulator/faults" if method == "POST" else "/simulator"
+    head = [f"{method} {path} HTTP/1.1", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
+    writer.write("\r\n".join([*head, "", ""]).encode() + body)
+    status = int((await reader.readline()).split()[1])
+    writer.close()
+    await writer.wait_closed()
+    return status
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_the_control_interface_is_for_no_page_of_another_origin(method: str) -> None:
+    async with Simulator(rate=0) as sim:
+        own = f"Host: 127.0.0.1:{sim.port}"
+        for headers in (
+            ["Origin: https://evil.example"],
+            ["Origin: null"],
+            ["Origin: "],
+            [f"Origin: http://127.0.0.1:{sim.port + 1}"],
+            [f"Origin: https://127.0.0.1:{sim.port}"],
+            [f"Origin: http://127.0.0.1:{sim.port}", "Origin: http://evil.example"],
+            ["Sec-Fetch-Site: cross-site"],
+            ["Sec-Fetch-Site: same-site"],
+        ):
+            assert await control(sim, own, *headers, method=method) == 403
+        assert sim["binance"].faults == []
+        assert await control(sim, own, f"Origin: http://127.0.0.1:{sim.port}", method=method) == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_the_control_interface_answers_to_no_name_that_others_own(method: str) -> None:
+    """A name of the attacker's may point here: the browser takes the answer for the attacker's own."""
+    async with Simulator(rate=0) as sim:
+        for host in ("evil.example", f"evil.example:{sim.port}", "127.0.0.1.evil.example", "localhost@evil.example",
+                     "localhost:x", "", "[::1", "localhost/x"):  # fmt: skip
+            assert await control(sim, f"Host: {host}", method=method) == 400
+        assert await control(sim, method=method) == 400
+        assert await control(sim, "Host: localhost", "Host: evil.example", method=method) == 400
+        assert sim["binance"].faults == []
+        for host in (f"127.0.0.1:{sim.port}", f"LOCALHOST:{sim.port}", "localhost", f"[::1]:{sim.port}", "192.168.1.5"):
+            assert await control(sim, f"Host: {host}", method=method) == 200
+
+
 async def test_a_notice_that_bybit_does_not_know_is_refused_by_the_control_interface() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, aiohttp.ClientSession() as session:
         async with session.post(f"{sim.rest_url}/simulator/faults", json={"fault": "shutdown-notice"}) as response:
