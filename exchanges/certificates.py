@@ -38,9 +38,10 @@ def problems() -> list[str]:
 
 def advice(error: ssl.SSLCertVerificationError) -> str:
     """What can be done about a certificate that was not accepted."""
-    if error.verify_code in (_EXPIRED, _NOT_YET):
+    code = getattr(error, "verify_code", None)  # aiohttp's error, which is one too, has none
+    if code in (_EXPIRED, _NOT_YET):
         return "is this machine's clock right?"
-    if error.verify_code in _OTHER_HOST:
+    if code in _OTHER_HOST:
         return "somebody else answers in the host's place"
     told = f"to trust an authority of your own, name its PEM file in {FILE} or its folder in {FOLDER}"
     return "; ".join([told, *problems()])

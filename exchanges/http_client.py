@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import Any
 
 import aiohttp
-from aiohttp import BasicAuth, ClientResponse, ClientSession, TCPConnector, TraceConfig, connector
+from aiohttp import ClientResponse, ClientSession, TCPConnector, TraceConfig, connector
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -101,7 +102,7 @@ class HttpClient:
         return self._request("PATCH", url, **options)
 
     def ws_connect(self, url: str, **options: Any) -> _Dialling:
-        """What aiohttp's session returns, as ccxt uses it: it is entered, and never left."""
+        """What aiohttp's session returns: ccxt enters it, and never leaves it."""
         return _Dialling(self, url, options)
 
     async def dial(self, url: str, options: Mapping[str, Any]) -> Any:
@@ -148,8 +149,9 @@ class HttpClient:
         if proxy.socks:
             return self._socks_session(proxy), way
         address = URL(proxy.url)
-        if address.user is not None:
-            way["proxy_auth"] = BasicAuth(address.user, address.password or "", "utf-8")
+        if address.user is not None:  # aiohttp makes Proxy-Authorization of it, in a tunnel's request and in others
+            login = b64encode(f"{address.user}:{address.password or ''}".encode()).decode()
+            way["proxy_headers"] = {"Authorization": f"Basic {login}"}
         return self._session, {**way, "proxy": address.with_user(None)}
 
     def _socks_session(self, proxy: Proxy) -> ClientSession:
@@ -207,8 +209,11 @@ class _Dialling:
         self._url = url
         self._options = options
 
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._client.dial(self._url, self._options).__await__()
+
     async def __aenter__(self) -> Any:
-        return await self._client.dial(self._url, self._options)
+        return await self
 
     async def __aexit__(self, *error: object) -> None: ...
 

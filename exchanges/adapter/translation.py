@@ -19,6 +19,7 @@ FINAL_OVER_REST = (errors.NotSupported, errors.BadSymbol, errors.AuthenticationE
 """ccxt's errors for a request that no other try will bring an answer to."""
 
 _LIMITED = (errors.DDoSProtection, errors.RateLimitExceeded)
+ADVICE = 300  # characters
 _CHAIN = 10  # errors that stand behind one another, at most
 
 
@@ -93,5 +94,5 @@ def _reason(error: Exception, cause: BaseException, status: int, clean: Cleaner)
     if status and str(status) not in text:
         text = f"HTTP {status}: {text}"
     text = clean(text, LENGTH)
-    refused = next((each for each in _behind(error) if isinstance(each, ssl.SSLCertVerificationError)), None)
-    return text if refused is None else f"{text} - {printable(certificates.advice(refused))}"
+    refused = [each for each in _behind(error) if isinstance(each, ssl.SSLCertVerificationError)]
+    return f"{text} - {printable(certificates.advice(refused[-1]), ADVICE)}" if refused else text
