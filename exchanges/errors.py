@@ -27,6 +27,10 @@ class Refused(VenueError):
     """The venue does not do what was asked (unknown market, no such channel): trying again won't help."""
 
 
+class Halted(Refused):
+    """The venue lists the market and does not trade it now (maintenance, a halt): it may trade again."""
+
+
 class Blocked(VenueError):
     """The venue shuts this place out (HTTP 451, 403): try another venue. ``status`` is the HTTP status."""
 

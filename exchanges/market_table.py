@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 MarketId = str | int | None  # ccxt's ids are text, but for a few modules'
-MEANING = ("id", "contract", "contractSize", "active")  # of a market: what a stream that runs relies on
+MEANING = ("id", "contract", "contractSize")  # of a market: what a stream that runs relies on
 
 
 class MarketTable(msgspec.Struct):
@@ -74,12 +74,12 @@ def give(table: MarketTable, exchange: Any) -> None:
 
 
 def changed(before: MarketTable, after: MarketTable) -> Collection[str]:
-    """The symbols whose market is gone or means something else now."""
+    """The symbols whose market means something else now; one that is gone or halted means nothing else."""
     rows = after.markets
     return {
         symbol
         for symbol, row in before.markets.items()
-        if symbol not in rows or any(row.get(key) != rows[symbol].get(key) for key in MEANING)
+        if symbol in rows and any(row.get(key) != rows[symbol].get(key) for key in MEANING)
     }
 
 

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from math import inf
 from typing import Any
 
-from exchanges.errors import Disconnected, Refused
+from exchanges.errors import Disconnected, Halted, Refused
 from exchanges.market_cache import AGED, MarketCache
 from exchanges.market_table import MarketTable, changed, give, with_gone
 from exchanges.profiles import Access, Profile, codes_of
+
+PAUSE = 1.0  # seconds between two times that the venue is asked for its list
 
 
 class Markets:
@@ -36,6 +39,8 @@ class Markets:
         self._ask = ask
         self._table: MarketTable | None = None
         self._from_disk = False
+        self._gone: Collection[str] = ()  # symbols that were listed once
+        self._asked_at = -inf  # monotonic seconds
         self._loading: asyncio.Task[None] | None = None
         self._keeping: asyncio.Future[None] | None = None
 
@@ -44,11 +49,11 @@ class Markets:
         """See Venue.aged."""
         return self._from_disk and self._table is not None and time.time() - self._table.loaded_at > AGED
 
-    async def load(self, coins: Mapping[str, str | None]) -> None:
+    async def load(self, coins: Mapping[str, str | None], *, anew: bool = False) -> None:
         """See Venue.load."""
         if not self._first.markets:
             await self._shared(fresh=False)
-        if self._from_disk and not all(self._lists(coin, override) for coin, override in coins.items()):
+        if (anew or self._from_disk) and not all(self._lists(coin, override) for coin, override in coins.items()):
             await self._shared(fresh=True)
 
     async def refresh(self) -> Collection[str]:
@@ -69,10 +74,12 @@ class Markets:
         """See Venue.market."""
         codes = codes_of(coin)
         asked = [override] if override else [self._symbol(code, quote) for code in codes for quote in self._quotes]
-        for symbol in asked:
-            market = self._first.markets.get(symbol)
-            if market is not None and market.get("active") is not False:
+        listed = [symbol for symbol in asked if symbol in self._first.markets and symbol not in self._gone]
+        for symbol in listed:
+            if self._first.markets[symbol].get("active") is not False:
                 return symbol
+        if listed:
+            raise Halted(self._name, f"has halted {coin} ({', '.join(listed)} is listed and not traded now)")
         raise Refused(self._name, f"does not list {coin} (looked for {', '.join(asked)}{self._other_quotes(codes)})")
 
     async def close(self) -> None:
@@ -91,16 +98,24 @@ class Markets:
         await asyncio.shield(self._loading)
 
     async def _load(self, fresh: bool) -> None:
-        """Reading and parsing thousands of markets takes part of a second: in a thread, for another venue delivers."""
+        """Reading and parsing thousands of markets takes part of a second: in a thread, for another venue delivers.
+
+        The venue is asked once within PAUSE, however many coins are looked for in vain.
+        """
         table = None if fresh or self._cache is None else await asyncio.to_thread(self._cache.read)
         from_disk = table is not None
         if table is None:
+            await asyncio.sleep(max(0.0, self._asked_at + PAUSE - time.monotonic()))
+            asked_at = time.monotonic()
             table = await self._ask()
+            self._asked_at = asked_at
             if not table.markets:
                 raise Disconnected(self._name, f"answered with no {self._access.market_type} market at all")
             if self._cache is not None:
                 self._keeping = asyncio.get_running_loop().run_in_executor(None, self._cache.write, table)
+        listed = table.markets.keys()
         self._table = table if self._table is None else with_gone(table, self._table)
+        self._gone = self._table.markets.keys() - listed
         self._from_disk = from_disk
         give(self._table, self._first)
         for exchange in self._others:

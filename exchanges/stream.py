@@ -52,7 +52,7 @@ class Stream:
     A fresh instance carries no dial backoff, subscription or future of an earlier connection, and an old one can be
     closed behind the new one's back. ``bars`` outlive it: a bar is closed once, over all connections. ``translate``
     makes a VenueError of whatever ccxt raised, ``clean`` what a venue says fit to be shown, ``release`` closes the
-    instance within a bound.
+    instance within a bound, ``renew`` gives it the venue's markets of now.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Stream:
         translate: Callable[[Exception], VenueError],
         clean: Cleaner,
         release: Callable[[], Awaitable[None]],
+        renew: Callable[[], None],
     ) -> None:
         self.name = profile.name
         self._profile = profile
@@ -79,6 +80,7 @@ class Stream:
         self._translate = translate
         self._clean = clean
         self._release = release
+        self._renew = renew
         self._reading = Reading()
         self._ledger = Ledger()
         self._keepers: dict[_Call, asyncio.Task[Any]] = {}
@@ -141,6 +143,8 @@ class Stream:
     def add(self, markets: Mapping[str, str], closed: Mapping[tuple[str, str], int]) -> None:
         """Carry these (coin -> market symbol) too, on the same connection; ``closed`` as in Subscription."""
         coins = {symbol: coin for coin, symbol in markets.items()}
+        if not coins.keys() <= self._exchange.markets.keys():  # listed since this connection was made
+            self._renew()
         self._coins |= coins
         timeframes, native, connection = self._wanted.timeframes, not self._builds_candles, self._connection
         scales = self._scales(coins)

@@ -24,6 +24,7 @@ from math import inf
 PATIENCE = 12  # times failback_after: the longest trial, and the active time that clears a venue's record
 FIRST_WAIT = 0.1  # times failback_after: from leaving a venue to its first trial
 LAST_WAIT = 2.0  # times failback_after: the longest wait between trials
+REFUSED_FIRST = 5.0  # seconds that a venue is left alone which does not do what is asked for, for the first time
 CARRYING = 1.5  # seconds since the last data within which a connection carries data right now
 PROVEN = 3.0  # seconds of data that let a trial relieve a venue which might yet recover: more than a word and a drop
 TRIAL_SILENCE = 30.0  # seconds without data that end a trial: a venue that is to carry all coins is never as quiet
@@ -157,6 +158,7 @@ class _Record:
 
     shut_until: float = -inf  # it said no
     refused_until: float = -inf  # it said so to what was asked for
+    refusals: int = 0  # how often, since it last carried data
     trial_at: float = -inf  # not before
     failures: int = 0  # trials and returns that failed, since it last did well
     relapses: int = 0  # returns alone
@@ -167,7 +169,7 @@ class Failover:
 
     What comes from a venue that is neither active nor on trial changes nothing, save that its no is remembered.
     ``blocked_cooldown``: how long a block lasts; Bybit's own ban for too frequent access lasts these 10 minutes.
-    ``refused_cooldown``: how long any other no does, by default as long.
+    Any other no lasts REFUSED_FIRST at first and twice as long each time, until the venue carries data.
     """
 
     def __init__(
@@ -177,7 +179,6 @@ class Failover:
         failback_after: float,
         blocked_cooldown: float = 600.0,
         stable_after: float = 30.0,
-        refused_cooldown: float | None = None,
     ) -> None:
         if not venues or len(set(venues)) != len(venues):
             raise ValueError(f"venues are {list(venues)!r}; allowed is one or more, each once")
@@ -186,7 +187,6 @@ class Failover:
         """Failed attempts in a row after which a venue is left; the caller may change it."""
         self._failback_after = failback_after
         self._blocked_cooldown = blocked_cooldown
-        self._refused_cooldown = blocked_cooldown if refused_cooldown is None else refused_cooldown
         self._stable_after = stable_after
         self._records = {venue: _Record() for venue in venues}
         self._state = State.CONNECTING
@@ -213,6 +213,7 @@ class Failover:
     def data(self, venue: str, at: float, now: float | None = None) -> list[Decision]:
         """Data came from this venue, the active one or the one on trial, ``at`` this moment, if not just ``now``."""
         now = at if now is None else now
+        self._records[venue].refusals = 0
         if venue == self.active:
             self._turn.note(at)
             if self._state is State.CONNECTING:
@@ -253,10 +254,13 @@ class Failover:
         """This venue shuts us out (HTTP ``status``)."""
         return self._said_no(venue, now, f"blocked (HTTP {status})", self._blocked_cooldown)
 
-    def refused(self, venue: str, reason: str, now: float) -> list[Decision]:
-        """This venue does not do what is asked for, e.g. lists none of the coins."""
-        self._records[venue].refused_until = now + self._refused_cooldown
-        return self._said_no(venue, now, reason, self._refused_cooldown)
+    def refused(self, venue: str, reason: str, now: float, longest: float = inf) -> list[Decision]:
+        """This venue does not do what is asked for, e.g. lists none of the coins; it is left alone for ``longest``."""
+        record = self._records[venue]
+        cooldown = min(REFUSED_FIRST * 2.0 ** min(record.refusals, 20), longest)
+        record.refusals += 1
+        record.refused_until = now + cooldown
+        return self._said_no(venue, now, reason, cooldown)
 
     def asked_anew(self, now: float) -> list[Decision]:
         """Something else is asked for: that a venue refused what was asked before says nothing any more."""

@@ -70,7 +70,8 @@ class History:
                     for _ in range(min(AT_ONCE, len(cold))):
                         group.create_task(self._warm_up(queue), name="market feed history")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stirred.wait(), AGAIN)
+                async with asyncio.timeout(AGAIN):  # wait_for() may swallow a cancellation that comes with the event
+                    await self._stirred.wait()
 
     async def _warm_up(self, queue: Iterator[CoinConfig]) -> None:
         for coin in queue:

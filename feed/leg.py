@@ -43,6 +43,7 @@ class Link:
     carries: Carries
     dialled_at: float  # monotonic seconds
     worn: asyncio.Event = field(default_factory=asyncio.Event)  # the venue will cut it
+    left: set[str] = field(default_factory=set)  # coins that were halted while it carried them
 
     def brings(self, coin: str) -> bool:
         return coin in self.markets and coin not in self.intake.gone

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
+from math import inf
 from typing import Any, NoReturn
 
 from loguru import logger
@@ -75,6 +77,8 @@ class Session:
         self._stir = stir
         self._dismiss = dismiss
         self._dropped: asyncio.Future[NoReturn] | None = None
+        self._refused = False  # the venue listed nothing of what was wanted
+        self._list_due = asyncio.Event()  # its list is to be asked for before the time that was set
         self._changed = asyncio.Event()  # more or less is wanted
         self._figures = Figures(venue, self._known)
         self._markets: dict[str, str] = {}  # coin -> symbol, of what is carried
@@ -144,13 +148,24 @@ class Session:
 
     async def refresh(self) -> None:
         """Ask the venue for its markets again; what is carried starts anew if they are not what it was made for."""
-        changed = await self.venue.refresh()
-        if not set(self._markets.values()).isdisjoint(changed):
+        changed = await self.listing.refresh(self._wanted.coins)
+        carried = self._markets
+        if not set(carried.values()).isdisjoint(changed):
             self.drop("the venue has changed markets that were wanted")
+        elif carried and self.listing.differs(self._wanted.coins, carried, self._flowing()):
+            self.renew()
+
+    def doubt(self, coin: str) -> None:
+        """A coin is silent: it may have missed something, or have been halted."""
+        self.tape.doubt(coin)
+        if coin:
+            self.listing.doubt(self._desk.clock.monotonic())
+            self._list_due.set()
 
     def promote(self, since: Mapping[str, int]) -> None:
         """The trial is over, the connections deliver from now on. ``since``: see ``carry``."""
         self.delivering = True
+        self._list_due.set()
         if self._legs:
             self.tape.resumed(self._markets, since)
             self._watchdog.start(self._markets, self._desk.clock.monotonic())
@@ -192,7 +207,7 @@ class Session:
         self.delivering = not trial
         self._tell("connecting")
         self.asked_for = self._wanted.coins
-        await self.listing.load(self._wanted.coins)
+        await self.listing.load(self._wanted.coins, anew=self._refused or not self._main)
         markets = self._listed()
         await self._shared.dials.take(self._desk.clock)
         await self._fetch_figures(markets)
@@ -210,6 +225,7 @@ class Session:
                 group.create_task(_raised(self._dropped))
                 if not self.venue.streams("ticker"):
                     group.create_task(self._keep_figures())
+                group.create_task(self._keep_listing())
                 while True:
                     await self._changed.wait()
                     self._changed.clear()
@@ -280,15 +296,15 @@ class Session:
         return sum(capacity.weight(self.venue.market_id(symbol), each) for symbol in markets.values())
 
     async def _rearrange(self, group: asyncio.TaskGroup) -> None:
-        """Coins, channels or timeframes were added or removed."""
-        try:
-            await self.listing.load(self._wanted.coins)
-        except VenueError as error:  # what is carried goes on
-            logger.warning("{}: its markets could not be asked for: {}", self.name, error.reason)
+        """Coins, channels or timeframes were added or removed, or are listed now and were not, or the other way."""
         await self._fetch_figures(self._listed())
         asked_for, markets = self._wanted.coins, self._listed()  # some may have come and gone meanwhile
         new = {coin: symbol for coin, symbol in markets.items() if coin not in self._markets}
+        self._leave({coin for coin in self._markets if coin not in markets} & self._known())
         self._markets = markets
+        for link in self._links():
+            if not link.left.isdisjoint(new):  # the venue may have ended what it had subscribed to
+                link.worn.set()
         if self.delivering:
             self.tape.resumed(new, {})
             if self.connected:
@@ -302,6 +318,14 @@ class Session:
         self._spread(group)
         self.asked_for = asked_for
         self._stir()
+
+    def _leave(self, coins: Collection[str]) -> None:
+        """These are halted, or not listed any more: nothing of them is delivered until they are listed again."""
+        for link in self._links():
+            link.intake.forget(coins)
+            link.left.update(coins)
+        if self.delivering:
+            self.tape.leave(coins)
 
     def _known(self) -> set[str]:
         return {coin.symbol for coin in self._wanted.coins}
@@ -460,7 +484,36 @@ class Session:
         (self._report if self.delivering else self._aside)(event, exchange, **details)
 
     def _listed(self) -> dict[str, str]:
-        return self.listing.markets(self._wanted.coins)
+        self._refused = True
+        markets = self.listing.markets(self._wanted.coins, self._flowing())
+        self._refused = False
+        self.listing.schedule(self._desk.clock.monotonic())
+        self._list_due.set()
+        return markets
+
+    def _flowing(self) -> dict[str, str]:
+        """The markets of which data comes."""
+        heard = self._watchdog.heard if self.delivering else {}
+        since = self._desk.clock.monotonic() - self._settings.staleness.feed_stale_after
+        return {coin: symbol for coin, symbol in self._markets.items() if heard.get(coin, -inf) > since}
+
+    async def _keep_listing(self) -> None:
+        """Ask for the venue's list when it is due, while the venue delivers: what was missing may be listed now."""
+        clock = self._desk.clock
+        while True:
+            due = self.listing.due if self.delivering else inf
+            self._list_due.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if due == inf else max(0.0, due - clock.monotonic())):
+                    await self._list_due.wait()
+                continue
+            try:
+                await self.refresh()
+            except VenueError as error:  # what is carried goes on, and what is missing is told by the list that is here
+                logger.warning("{}: its markets could not be asked for: {}", self.name, error.reason)
+                self.listing.confirm(self._wanted.coins)
+                self.renew()
+            self.listing.schedule(clock.monotonic(), again=True)
 
     async def _fetch_figures(self, markets: Mapping[str, str]) -> None:
         """The 24 h figures, once per coin, so that its first tick has them; without them the stream goes on."""

@@ -14,7 +14,7 @@ from typing import Any
 from loguru import logger
 
 from exchanges import Access, open_exchange
-from exchanges.errors import Blocked, Disconnected, Refused, VenueError
+from exchanges.errors import Blocked, Disconnected, Halted, Refused, VenueError
 from feed import failover
 from feed.desk import Desk
 from feed.errors import NoExchangeAvailable
@@ -22,6 +22,7 @@ from feed.events import CoinConfig
 from feed.failover import Failover
 from feed.journal import Report
 from feed.lag import LagWatch
+from feed.listing import HALT, UNLISTED
 from feed.prefetch import Prefetch
 from feed.session import Session
 from feed.settings import ExchangeConfig, Settings
@@ -32,7 +33,6 @@ from feed.wanted import Wanted
 
 RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
 LOOK = 0.5  # seconds between two looks at which connections carry data
-REFUSED_COOLDOWN = 60.0  # seconds that a venue is left alone which does not do what is asked for
 
 
 class Supervisor:
@@ -93,7 +93,6 @@ class Supervisor:
             1,
             connection.failback_after,
             stable_after=connection.stable_after,
-            refused_cooldown=REFUSED_COOLDOWN,
         )
 
     @property
@@ -196,7 +195,7 @@ class Supervisor:
         for finding in self._watchdog.check(now):
             venue = self.exchange
             if finding.kind in (Kind.FEED_STALE, Kind.COIN_STALE):
-                self._sessions[venue].tape.doubt(finding.coin)
+                self._sessions[venue].doubt(finding.coin)
             if finding.kind is not Kind.DEAD and (self._main or finding.coin):
                 self._report(str(finding.kind), venue, **finding.details)
             if finding.kind in (Kind.FEED_STALE, Kind.DEAD):
@@ -270,7 +269,8 @@ class Supervisor:
         session.backoff.note_disconnect(now)
         delay = session.backoff.delay_for(getattr(failure, "retry_after", None))
         self._due[name] = now + delay
-        (self._final.add if isinstance(failure, Refused | Blocked) else self._final.discard)(name)
+        final = isinstance(failure, Refused | Blocked) and not isinstance(failure, Halted)
+        (self._final.add if final else self._final.discard)(name)
         if not session.delivering:
             logger.info("{} fell on trial: {}", name, failure.reason)
         if session.delivering and (self.ready.done() or self.reasons.get(name) != failure.reason):
@@ -285,7 +285,8 @@ class Supervisor:
             case Blocked():
                 decisions = self._policy.blocked(name, failure.status, now)
             case Refused():
-                decisions = self._policy.refused(name, failure.reason, now)
+                longest = HALT if isinstance(failure, Halted) else UNLISTED
+                decisions = self._policy.refused(name, failure.reason, now, longest)
             case Disconnected(retry_after=float(wait)) if self._too_long(wait):
                 decisions = self._policy.put_off(name, wait, failure.reason, now)
             case _:

@@ -171,11 +171,15 @@ class Tape:
 
     def flush(self) -> None:
         """This venue is left: what waits goes out, and its sequence ends; what it delivered is remembered."""
-        held = [coin for coin in self._coins if self._holds(coin)]
+        self.leave(self._coins)
+        self.close()
+
+    def leave(self, coins: Iterable[str]) -> None:
+        """The same for these coins alone."""
+        held = [coin for coin in coins if coin in self._coins and self._holds(coin)]
         for coin in held:
             self._carry_out(coin, self._coins[coin].flush())
         self._shelf.left.update(held)
-        self.close()
 
     def close(self) -> None:
         """Stop fetching."""

@@ -78,25 +78,27 @@ class Venue:
         """Whether the markets are a list kept on disk, and so old that the venue should be asked soon."""
         return self._markets.aged
 
-    async def load(self, coins: Mapping[str, str | None] | None = None) -> None:
+    async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None:
         """Load the markets of the wanted type unless they are there. Raises VenueError.
 
-        A list kept on disk will do, unless it lacks one of ``coins`` (coin -> override, as in ``market``): that may be
-        newer. Whoever waits may be cancelled: the others' load goes on.
+        A list kept on disk will do, unless it lacks one of ``coins`` (coin -> override, as in ``market``), or has it as
+        halted: that may be over. ``anew``: so may it be with a list that the venue gave earlier, and the venue is asked
+        again, once a second at most. Whoever waits may be cancelled: the others' load goes on.
         """
-        await self._markets.load(coins or {})
+        await self._markets.load(coins or {}, anew=anew)
 
     async def refresh(self) -> Collection[str]:
-        """Ask the venue for its markets again; return the symbols of those that are gone or changed. Raises VenueError.
+        """Ask the venue for its markets again; return the symbols that mean something else now. Raises VenueError.
 
-        What is gone stays known, as not traded, for the streams that still run.
+        What is gone stays known, as not traded, for the streams that still run; ``market`` refuses it.
         """
         return await self._markets.refresh()
 
     def market(self, coin: str, override: str | None = None) -> str:
         """The market symbol of ``coin``: ``override``, or with the first quote currency in which the venue trades it.
 
-        Raises Refused, saying what was looked for. Markets must be loaded.
+        Raises Halted for one that is listed and not traded now, else Refused, saying what was looked for. Markets must
+        be loaded.
         """
         return self._markets.symbol(coin, override)
 
@@ -189,6 +191,7 @@ class Venue:
             translate=self._dial_failed,
             clean=self.clean,
             release=partial(close_instance, exchange),
+            renew=partial(self._markets.give, exchange),
         )
 
     async def close(self) -> None:

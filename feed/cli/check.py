@@ -31,6 +31,7 @@ class _Finding:
     name: str
     coins: int = 0
     missing: tuple[str, ...] = ()
+    halted: tuple[str, ...] = ()  # listed, and not traded now
     rest: float | None = None
     rest_reason: str = ""
     live: float | None = None
@@ -46,6 +47,7 @@ class _Finding:
                 self.live_reason and f"WebSocket: {self.live_reason}",
             ]
         wrong += [f"does not list {', '.join(self.missing)}"] if self.missing and self.coins else []
+        wrong += [f"has halted {', '.join(self.halted)}"] if self.halted and self.coins else []
         return "; ".join(filter(None, wrong)) or "ok"
 
 
@@ -85,7 +87,7 @@ async def _ask(exchange: ExchangeConfig, settings: Settings, timeout: float) -> 
 async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float, finding: _Finding) -> None:
     """Load the markets, look for the coins, and take the time of one small request."""
     from exchanges import Access, open_exchange
-    from exchanges.errors import Refused, VenueError
+    from exchanges.errors import Halted, Refused, VenueError
 
     access = Access(
         exchange.market_type,
@@ -96,7 +98,8 @@ async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float
         exchange.options,
         min(timeout, settings.connection.connect_timeout),
     )
-    missing = []
+    missing: list[str] = []
+    halted: list[str] = []
     try:
         venue = open_exchange(exchange.name, access)
     except VenueError as error:
@@ -109,12 +112,13 @@ async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float
             for coin in settings.coins:
                 try:
                     symbols[coin.symbol] = venue.market(coin.symbol, coin.markets.get(exchange.name))
-                except Refused:
-                    missing.append(coin.symbol)
+                except Refused as refusal:
+                    (halted if isinstance(refusal, Halted) else missing).append(coin.symbol)
             finding.coins = len(symbols)
-            finding.missing = tuple(missing)
+            finding.missing, finding.halted = tuple(missing), tuple(halted)
             if not symbols:
-                finding.rest_reason = f"lists none of {', '.join(missing)}"
+                none = [f"lists none of {', '.join(missing)}"] if missing else []
+                finding.rest_reason = "; ".join(none + ([f"has halted {', '.join(halted)}"] if halted else []))
             else:
                 await asyncio.sleep(THROTTLED)
                 start = time.perf_counter()

@@ -16,6 +16,7 @@ from feed.failover import (
     MOVES,
     PATIENCE,
     PROVEN,
+    REFUSED_FIRST,
     TRIAL_SILENCE,
     AbandonTrial,
     Decision,
@@ -48,6 +49,7 @@ class FailoverRules(RuleBasedStateMachine):
         self.now = 1000.0
         self.active, self.exhausted, self.trial = self.venues[0], False, ""
         self.shut = dict.fromkeys(self.venues, -inf)
+        self.refusals = dict.fromkeys(self.venues, 0)
         self.spans: dict[str, list[float]] = {}  # venue -> the data of its connection, active or on trial
         self.failed = 0
 
@@ -112,7 +114,9 @@ class FailoverRules(RuleBasedStateMachine):
             self.now += seconds
             if venue in (self.active, self.trial) and not (venue == self.active and self.exhausted):
                 self.spans.setdefault(venue, []).append(self.now)
-            self.carry_out(self.policy.data(venue, self.now))
+            if venue in self.venues:
+                self.refusals[venue] = 0
+                self.carry_out(self.policy.data(venue, self.now))
 
     @rule(seconds=st.sampled_from([0.0, 5.0, 20.0]), times=st.integers(1, 40))
     def all_is_well(self, seconds: float, times: int) -> None:
@@ -170,9 +174,11 @@ class FailoverRules(RuleBasedStateMachine):
         if venue not in self.venues:
             return
         was_active = venue == self.active and not self.exhausted
-        self.shut[venue] = self.now + COOLDOWN
+        refused = min(REFUSED_FIRST * 2 ** self.refusals[venue], COOLDOWN)
+        self.shut[venue] = max(self.shut[venue], self.now + (COOLDOWN if status is not None else refused))
         if status is None:
-            self.carry_out(self.policy.refused(venue, "lists none of the coins", self.now))
+            self.refusals[venue] += 1
+            self.carry_out(self.policy.refused(venue, "lists none of the coins", self.now, COOLDOWN))
         else:
             self.carry_out(self.policy.blocked(venue, status, self.now))
         assert self.trial != venue
@@ -248,11 +254,25 @@ def test_when_all_fail_they_are_tried_round_and_round_for_ever(behaviour: list[s
 def test_when_all_say_no_the_first_to_reopen_is_tried_then() -> None:
     it = policy()
     assert it.blocked("bybit", 403, 0.0) == [Switch("bybit", "binance", "blocked (HTTP 403)")]
-    assert it.refused("binance", "lists none of BTC", 5.0) == [Switch("binance", "binance_us", "lists none of BTC")]
+    assert it.blocked("binance", 451, 5.0) == [Switch("binance", "binance_us", "blocked (HTTP 451)")]
     assert it.blocked("binance_us", 451, 9.0) == [Exhausted(600.0, "bybit")]
     assert it.active is None
     assert it.tick(599.9) == []
     assert it.tick(600.0) == [Switch("binance_us", "bybit", "its cooldown is over")]
+
+
+def test_a_refusal_lasts_longer_each_time_until_the_venue_carries_data() -> None:
+    """A maintenance may be short or long; what a venue does not list at all is asked for ever less often."""
+    it, now, waits = policy(["binance"]), 0.0, list[float]()
+    for _ in range(6):
+        it.refused("binance", "has halted BTC", now, 60.0)
+        waits.append(it.next_tick(now) - now)
+        now = it.next_tick(now)
+        assert it.tick(now) == [Retry("binance")]
+    assert waits == [5, 10, 20, 40, 60, 60]
+    it.data("binance", now)
+    it.refused("binance", "has halted BTC", now, 60.0)
+    assert it.next_tick(now) == now + REFUSED_FIRST
 
 
 def test_a_single_venue_is_tried_for_ever_and_after_a_no_when_its_cooldown_is_over() -> None:
@@ -313,7 +333,7 @@ def test_a_trial_with_a_hole_in_its_data_has_failed() -> None:
 def test_while_the_first_is_down_the_second_is_returned_to() -> None:
     it = policy()
     it.blocked("bybit", 451, 0.0)
-    it.refused("binance", "maintenance", 0.0)
+    it.blocked("binance", 451, 0.0)
     it.data("binance_us", 1.0)
     assert it.tick(600.0) == [TryFailback("bybit")]
     assert it.blocked("bybit", 451, 601.0) == [AbandonTrial("bybit")]
