@@ -145,7 +145,9 @@ class Continuity:
         """
         if self.next_id is not None:
             leaps = self._doubts.standing(self.next_id) if self._doubts is not None else []
-            expected = leaps[0].expected if leaps else None  # None for the very first trade: no number is known but its own
+            expected = (
+                leaps[0].expected if leaps else None
+            )  # None for the very first trade: no number is known but its own
             self._floor, self.next_id = self.next_id if expected is None else expected, None
         self.stamp = max((stamp for stamp in (self.stamp, since_ts) if stamp is not None), default=None)
         self._given_up.clear()
