@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 if TYPE_CHECKING:
-    from exchanges.events import Candle, Quote, TradeEvent
+    from exchanges.events import Candle, Quote, Ticker, TradeEvent
     from feed.errors import (
         FeedError,
         NoExchangeAvailable,
@@ -41,6 +41,7 @@ __all__ = [
     "SettingsError",
     "SlowConsumerError",
     "StaleDataError",
+    "Ticker",
     "TradeEvent",
     "load_settings",
 ]

@@ -60,11 +60,18 @@ class Desk:
 
     def on_ticker(self, ticker: Ticker) -> None:
         self._on_tick(self.prices[ticker.coin].on_ticker(ticker, self.clock.monotonic()))
+        self.dispatcher.publish("tickers", ticker.coin, ticker)
 
     def on_figures(self, ticker: Ticker) -> None:
         """A ticker that was read over REST, a while ago."""
         read_at = self.clock.monotonic() - max(0.0, self.clock.now() - ticker.received_at / 1e9)
         self._on_tick(self.prices[ticker.coin].on_ticker(ticker, read_at, over_rest=True))
+        self.dispatcher.publish("tickers", ticker.coin, ticker)
+
+    def learn(self, ticker: Ticker) -> None:
+        """A ticker whose price may be of any age: it tells the day."""
+        self.prices[ticker.coin].learn(ticker)
+        self.dispatcher.publish("tickers", ticker.coin, ticker)
 
     def _on_tick(self, tick: PriceTick | None) -> None:
         if tick is not None:
@@ -271,7 +278,7 @@ class Intake:
         if self.delivering and ticker.timestamp:  # it may have waited for the dial
             self._desk.on_figures(ticker)
         elif self.delivering:  # how old the price is by now nobody knows
-            self._desk.prices[ticker.coin].learn(ticker)
+            self._desk.learn(ticker)
         elif self._open:
             self._learned[ticker.coin] = ticker
 

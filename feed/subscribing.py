@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
-from exchanges.events import Candle, Quote, TradeEvent
+from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.arguments import known_timeframe, watched
 from feed.desk import candles
 from feed.dispatch import Dispatcher, Subscription
@@ -82,6 +82,17 @@ class Subscribing:
         self._ask(self._wanted.channels, "quotes")
         return handle
 
+    def subscribe_tickers(
+        self, cb: Callable[[Ticker], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+    ) -> Subscription:
+        """Call ``cb(Ticker)`` with each of the venue's own 24 h summaries, as it came; what it does not say is None.
+
+        Where the venue streams none, they come over REST once a minute. Returns a handle with ``cancel()``.
+        """
+        handle = self._subscribe("tickers", cb, coins, on_full)
+        self._ask(self._wanted.channels, "ticker")
+        return handle
+
     def subscribe_status(self, cb: Callable[[str, dict[str, Any]], Any]) -> Subscription:
         """Call ``cb(event, details)`` on everything that happens to the feed.
 
@@ -118,6 +129,14 @@ class Subscribing:
         """The quotes of ``subscribe_quotes``, for ``async for``."""
         stream = self._iterate("quotes", coins, on_full, size)
         self._ask(self._wanted.channels, "quotes")
+        return stream
+
+    def tickers(
+        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
+    ) -> AsyncIterator[Ticker]:
+        """The tickers of ``subscribe_tickers``, for ``async for``."""
+        stream = self._iterate("tickers", coins, on_full, size)
+        self._ask(self._wanted.channels, "ticker")
         return stream
 
     def events(self, *, on_full: str = "drop_oldest", size: int = BUFFER) -> AsyncIterator[tuple[str, dict[str, Any]]]:

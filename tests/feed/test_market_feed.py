@@ -13,6 +13,7 @@ import pytest
 
 from exchanges.events import Ticker
 from exchanges.simulator import Simulator, Venue
+from exchanges.transport import TRANSPORTS
 from feed import (
     FeedError,
     FeedState,
@@ -483,3 +484,26 @@ async def test_a_price_is_not_fresh_once_the_feed_is_closed(feed: MarketFeed, ve
     await feed.disconnect()
     with pytest.raises(StaleDataError, match="not connected"):
         feed.require_fresh("BTC", max_age=60)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_tickers_are_the_venues_own_summary_of_the_day(transport: str) -> None:
+    """As callbacks and as an iterator, also where no ticker was asked for; an update that is no newer price, too."""
+    if transport == "picows":
+        pytest.importorskip("picows", reason="the extra [fast] is not installed")
+    async with Simulator(venues=("binance",), rate=20) as simulator:
+        settings = settings_for(simulator, channels=["trades"])
+        settings.exchanges[0].options["transport"] = transport
+        feed = MarketFeed(settings=settings)
+        told: list[Ticker] = []
+        feed.subscribe_tickers(told.append, ["ETH"])
+        async with feed:
+            stream = feed.tickers()
+            ticker = await anext(stream)
+            assert (ticker.exchange, ticker.market) == ("binance", f"{ticker.coin}/USDT")
+            assert ticker.last > 0
+            assert ticker.volume_24h is not None
+            assert ticker.change_24h is not None
+            await until(lambda: any(each.bid is not None and each.ask is not None for each in told))
+        assert {(each.coin, each.market) for each in told} == {("ETH", "ETH/USDT")}
+        assert {each.market async for each in stream} <= {"BTC/USDT", "ETH/USDT"}  # it ends with the connection

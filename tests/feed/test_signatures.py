@@ -15,11 +15,13 @@ CALLS = {
     "subscribe_trades": "cb, coins=None",
     "subscribe_candles": "cb, coins=None, timeframe='1m'",
     "subscribe_quotes": "cb, coins=None",
+    "subscribe_tickers": "cb, coins=None",
     "subscribe_status": "cb",
     "prices": "",
     "trades": "",
     "candles": "",
     "quotes": "",
+    "tickers": "",
     "events": "",
     "connect": "timeout=30",
     "disconnect": "",
@@ -42,6 +44,8 @@ EVENTS = {
     "Candle": "coin, timeframe, timestamp, open, high, low, close, volume, closed, exchange='', received_at=0, "
     "market=''",
     "Quote": "coin, bid, bid_size, ask, ask_size, timestamp, exchange='', received_at=0, market=''",
+    "Ticker": "coin, last, timestamp, volume_24h=None, change_24h=None, bid=None, bid_size=None, ask=None, "
+    "ask_size=None, exchange='', received_at=0, market=''",
     "CoinConfig": "symbol, tier=3, name='', markets=<factory>",
     "FeedStatus": "connected, exchange, state, last_message_time, reconnect_count, failover_count, "
     "messages_received, errors",
