@@ -37,7 +37,11 @@ async def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
     def run() -> T:
         with asyncio.Runner() as runner:
-            return runner.run(watched())
+            running = watched()
+            try:
+                return runner.run(running)
+            finally:
+                running.close()  # which does nothing, unless this thread may not have a loop
 
     running = asyncio.get_running_loop().run_in_executor(None, run)
     try:

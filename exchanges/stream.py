@@ -120,7 +120,10 @@ class Stream:
         A channel or coin that the venue refuses is told to the listener and the rest goes on; Refused is raised when
         nothing is left.
         """
-        self._exchange.open()  # ccxt's modules that ask for an address first start a task before they dial
+        try:
+            self._exchange.open()  # ccxt's modules that ask for an address first start a task before they dial
+        except (OSError, ValueError) as error:  # the certificates cannot be read; ValueError: nor parsed
+            raise self._translate(error) from error
         try:
             async with self._group:
                 self._subscribe(self._coins)

@@ -67,6 +67,7 @@ EXCHANGES: Mapping[str, str] = {
 }
 ADAPTER: Mapping[str, str] = {
     "ccxt_import": "ccxt without the exchanges that nobody asks for",
+    "local_faults": "faults of this machine or program, told as such",
     "translation": "where ccxt's errors end",
     "unreadable_rows": "a row of a list of markets that cannot be read costs itself alone",
     "instance": "ccxt's classes as a profile wants them: what is added, an instance made, and closed",

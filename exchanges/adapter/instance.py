@@ -62,6 +62,10 @@ class _Hooks:
     change_is_ratio = False
     ties_newest_first = False
     session: Any = None
+    cafile: str
+    options: Any
+    ssl_context: Any
+    verify: Any
     made: tuple[Any, ...] = ()  # every client that there was
     answered: tuple[int, Any] = (0, {})
 
@@ -86,12 +90,14 @@ class _Hooks:
         """As ccxt's, with a session of ours; asked lazily of a closed instance it raises, and opens nothing."""
         closed = lazy and self.closed_by_user  # type: ignore[attr-defined] # ccxt's own
         if self.make_session is not None and self.session is None and not closed:
-            self.session = self.make_session(self.ssl_context)  # type: ignore[attr-defined] # ccxt's own
+            if self.ssl_context is None and self.verify:
+                self.ssl_context = tls_context(self.cafile, bool(self.options.get("include_OS_certificates")))
+            self.session = self.make_session(self.ssl_context)
         super().open(lazy)  # type: ignore[misc] # ccxt's own
 
     def carry(self, session: Any) -> Any:
         """What the WebSockets are dialled with, in the place of aiohttp's ``session``."""
-        return session if self.transport is None else self.transport.carry(session, self.ssl_context)  # type: ignore[attr-defined] # ccxt's own
+        return session if self.transport is None else self.transport.carry(session, self.ssl_context)
 
     def parse_trades(self, trades: Any, *args: Any) -> Any:
         rows = trades[::-1] if self.ties_newest_first and isinstance(trades, list) else trades
@@ -185,8 +191,6 @@ def make_instance(profile: Profile, access: Access) -> Any:
     exchange.has["fetchCurrencies"] = False  # a second request at every start, for names that nothing here reads
     _only(exchange, access.market_type)
     exchange.options = exchange.deep_extend(exchange.options, options)
-    if exchange.verify:
-        exchange.ssl_context = tls_context(exchange.cafile, bool(exchange.options.get("include_OS_certificates")))
     exchange.called = profile.name
     named = [address for address in (access.rest_url, access.ws_url) if address is not None]
     exchange.make_session = partial(HttpClient, proxy_for=partial(proxy_for, configured=access.proxy), named=named)

@@ -10,6 +10,7 @@ from typing import Any
 
 from exchanges import certificates
 from exchanges.adapter.ccxt_import import errors
+from exchanges.adapter.local_faults import local_fault
 from exchanges.ban import Wait, is_rate_limit, wait_told
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from exchanges.foreign_text import LENGTH, READ, Cleaner, printable
@@ -86,6 +87,8 @@ _REFUSED = re.compile(r"^(\d{3}), message='Invalid response status', url='(.*)'$
 
 def _reason(error: Exception, cause: BaseException, status: int, clean: Cleaner) -> str:
     """One line that says what happened, without ccxt's wrapping."""
+    if fault := local_fault(_behind(error)):
+        return clean(fault, LENGTH)
     silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
     text = " ".join(_NOISE.sub("", str(cause)[:READ]).split()) or silent
     text = _REFUSED.sub(r"HTTP \1 from \2", text)

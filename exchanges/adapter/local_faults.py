@@ -1,0 +1,83 @@
+"""Faults of this machine or this program, which no venue can help: told as what they are, not as the venue's answer."""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+from collections.abc import Iterable
+
+# what the system says, and what can be done about it
+_BY_NUMBER = {
+    errno.EMFILE: "too many open files: raise this process's limit (ulimit -n)",
+    errno.ENFILE: "too many open files on this machine",
+    errno.ENOMEM: "out of memory",
+    errno.ENOBUFS: "out of memory for sockets",
+    errno.EACCES: "not permitted: a firewall or the permissions of this process forbid the connection",
+    errno.EPERM: "not permitted: a firewall or the permissions of this process forbid the connection",
+    errno.ENETUNREACH: "the network is unreachable: this machine is offline, or has no route",
+    errno.ENETDOWN: "the network is down",
+    errno.EADDRNOTAVAIL: "no address or port is left to connect from",
+    errno.EAFNOSUPPORT: "this machine has no such network (IPv4 or IPv6)",
+    errno.ENOSPC: "no space left on the disk",
+    errno.EROFS: "the file system is read-only",
+}
+_NUMBER = re.compile(r"\[Errno (\d+)\]")  # in a text, where the errors of several addresses are one
+
+# whose code runs where a loop or a socket cannot do what it is asked: no answer of a venue is read there
+_NETWORK = frozenset(
+    {
+        *("asyncio", "selectors", "select", "socket", "ssl", "threading", "concurrent"),
+        *("aiohttp", "aiohappyeyeballs", "picows", "uvloop", "gevent", "greenlet", "eventlet"),
+    }
+)
+
+
+def local_fault(errors: Iterable[BaseException]) -> str:
+    """Return what is wrong here, if one of ``errors``, each the cause of the one before, says so; else nothing."""
+    for error in errors:
+        if isinstance(error, MemoryError):
+            return "this machine: out of memory"
+        if isinstance(error, OSError) and (told := _told(error)):
+            return f"this machine: {told}"
+        if _is_programs(error):
+            return f"this program: {type(error).__name__}: {error}{_patched()}"
+    return ""
+
+
+def _told(error: OSError) -> str:
+    numbers = [error.errno] if error.errno else [int(each) for each in _NUMBER.findall(str(error))]
+    here = [_BY_NUMBER[number] for number in numbers if number in _BY_NUMBER]
+    return here[0] if here and len(here) == len(numbers) else ""  # if one address was reached, this machine is well
+
+
+def _is_programs(error: BaseException) -> bool:
+    """Whether an error is of the program: an event loop that cannot do this, a part of Python that is missing."""
+    if isinstance(error, NotImplementedError | ImportError):
+        return True
+    if isinstance(error, RecursionError) or not isinstance(error, RuntimeError | AttributeError | TypeError):
+        return False
+    return _raised_in(error) in _NETWORK
+
+
+def _raised_in(error: BaseException) -> str:
+    """The package whose code raised an error."""
+    traceback, name = error.__traceback__, ""
+    while traceback is not None:
+        name = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        traceback = traceback.tb_next
+    return name.partition(".")[0]
+
+
+def _patched() -> str:
+    """What is to be added where another library has replaced parts of Python under us."""
+    for library, hint in (("gevent", "monkey.patch_all()"), ("eventlet", "monkey_patch()")):
+        if library in sys.modules and _has_patched(library):
+            return f" ({library} has patched this process: run the feed in a process of its own, without {hint})"
+    return ""
+
+
+def _has_patched(library: str) -> bool:
+    module = sys.modules.get("gevent.monkey" if library == "gevent" else "eventlet.patcher")
+    patched = getattr(module, "saved", None) or getattr(module, "already_patched", None)
+    return bool(patched)

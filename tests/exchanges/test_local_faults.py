@@ -1,0 +1,152 @@
+"""What is wrong here is not told as a venue's answer: over real sockets, in loops and processes that cannot do it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exchanges.adapter.local_faults import local_fault
+from exchanges.simulator import ThreadedSimulator
+from exchanges.transport import TRANSPORTS
+from feed import MarketFeed, Settings
+from feed.events import CoinConfig
+from feed.settings import ExchangeConfig
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[ThreadedSimulator]:
+    with ThreadedSimulator(venues=["binance"], rate=20) as simulator:
+        yield simulator
+
+
+def settings_for(simulator: ThreadedSimulator, transport: str) -> Settings:
+    options: dict[str, Any] = {"transport": transport}
+    venue = ExchangeConfig("binance", rest_url=simulator.rest_url, ws_url=simulator.ws_url, options=options)
+    return Settings(coins=[CoinConfig("BTC")], exchanges=[venue])
+
+
+async def reason(settings: Settings) -> str:
+    """Why the feed does not connect."""
+    feed = MarketFeed(settings=settings)
+    failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def on_status(event: str, details: dict[str, Any]) -> None:
+        if event in ("error", "disconnected") and not failed.done():
+            failed.set_result(str(details.get("error") or details.get("reason")))
+
+    feed.subscribe_status(on_status)
+    connecting = asyncio.create_task(feed.connect())
+    async with asyncio.timeout(20):
+        why = await failed
+    connecting.cancel()
+    await asyncio.wait({connecting})
+    return why
+
+
+class Lame(asyncio.SelectorEventLoop):
+    """A loop that has no sockets, as some have none for what they were not made for."""
+
+    async def sock_connect(self, sock: Any, address: Any) -> None:
+        raise NotImplementedError("this loop has no sock_connect")
+
+    async def create_connection(self, *args: Any, **options: Any) -> Any:
+        raise NotImplementedError("this loop has no create_connection")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_loop_that_cannot_dial_is_not_the_venues_fault(transport: str, simulator: ThreadedSimulator) -> None:
+    settings = settings_for(simulator, transport)
+    settings.exchanges[0].options["market_cache"] = False
+    with asyncio.Runner(loop_factory=Lame) as runner:
+        told = runner.run(reason(settings))
+    assert told.startswith("this program: NotImplementedError: this loop has no ")
+
+
+FULL = """
+import asyncio, os, resource, sys
+import exchanges.adapter
+from feed import MarketFeed, NoExchangeAvailable
+
+async def main():
+    feed = MarketFeed(settings=sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    taken = []
+    try:
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        pass
+    try:
+        await feed.connect(2)
+    except NoExchangeAvailable as error:
+        print(error)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_process_without_files_left_is_told_what_helps(
+    transport: str, simulator: ThreadedSimulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "s.yaml"
+    venue = f"{{name: binance, rest_url: '{simulator.rest_url}', ws_url: '{simulator.ws_url}'"
+    file.write_text(f"coins: [BTC]\nexchanges: [{venue}, options: {{transport: {transport}}}}}]")
+    command = [sys.executable, "-c", FULL, str(file)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    why = "binance: this machine: too many open files: raise this process's limit (ulimit -n)"
+    assert ended.stdout.splitlines()[1:] == [f"  {why}"], ended.stderr
+
+
+WITHOUT = """
+import asyncio, sys
+sys.modules[{module!r}] = None
+try:
+    from feed import FeedError, MarketFeed
+except ImportError as error:
+    raise SystemExit(f"at once: {{error}}")
+feed = MarketFeed(["BTC"], "binance", settings="{settings}")
+try:
+    asyncio.run(feed.connect(5))
+except FeedError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("module", ["ssl", "gzip"])
+def test_a_python_without_a_part_says_which(module: str, tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("exchanges: [{name: binance, rest_url: 'http://127.0.0.1:1', ws_url: 'ws://127.0.0.1:1'}]")
+    code = WITHOUT.format(module=module, settings=file)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert f"import of {module} halted" in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "cannot be read" not in ended.stdout
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.ENETUNREACH, errno.EACCES])
+def test_the_systems_numbers_are_told_in_words(number: int) -> None:
+    assert local_fault([ValueError(), OSError(number, "x")]).startswith("this machine: ")
+
+
+def test_an_address_that_answers_leaves_this_machine_without_blame() -> None:
+    """No IPv6 here, and nobody at the IPv4 address."""
+    both = OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 101] Network is unreachable")
+    assert local_fault([both]) == ""
+    assert local_fault([OSError("[Errno 101] Network is unreachable, [Errno 101] Network is unreachable")]) != ""
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("p"), TypeError("'NoneType'"), ValueError(), ConnectionRefusedError(111, "")]
+)
+def test_what_a_venue_sends_is_no_fault_of_this_machine(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        raise error
+    assert local_fault([caught.value]) == ""
