@@ -76,7 +76,7 @@ class Asking:
         """
         coin = symbol(coin)
         limit = seconds("max_age", max_age, "coin_stale_after") or self._staleness.coin_stale_after
-        if self._running is None or self._running.done():
+        if self._running is None or self._running.done() or self._loop_closed:
             raise StaleDataError(coin, None, limit, "the feed is not connected")
         price, clock = self._desk.prices.get(coin), self._clock
         tick = None if price is None else price.tick
@@ -172,6 +172,12 @@ class Asking:
         }
 
     @property
+    def _loop_closed(self) -> bool:
+        """Whether the event loop was closed under the feed, without ``disconnect()``."""
+        running = self._running
+        return running is not None and not running.done() and running.get_loop().is_closed()
+
+    @property
     def _hangs(self) -> bool:
         """Whether the event loop has not come round for as long as makes a feed stale: a callback blocks it."""
         running = self._running
@@ -181,7 +187,7 @@ class Asking:
 
     @property
     def _state(self) -> FeedState:
-        state = self._journal.state
+        state = FeedState.CLOSED if self._loop_closed else self._journal.state
         return FeedState.STALE if state in _FLOWING and self._hangs else state
 
     def _lag_of(self, exchange: str) -> float | None:

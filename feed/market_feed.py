@@ -72,6 +72,9 @@ class MarketFeed(Subscribing, Asking):
         Asking.__init__(self, desk, self._journal, self._settings.staleness, wanted)
         self._history = History(self._desk, wanted, self._carrier)
         self._waiting = 0  # connect() calls under way
+        self._left: list[
+            object
+        ] = []  # what loops that were closed did not end; kept: its deletion would be complained of
         self._background: Background | None = None
         self._starting = threading.Lock()
         self._changing = threading.Lock()  # the list of coins
@@ -89,6 +92,13 @@ class MarketFeed(Subscribing, Asking):
         self._journal.leave_behind()
         return theirs
 
+    def _leave_closed_loop(self) -> None:
+        """A loop that was closed under the feed left it a task that never ends: the feed may be connected anew."""
+        if self._loop_closed:
+            self._journal.note("closed", self._journal.exchange)
+            self._left.append(self.leave_behind())
+            self._waiting = 0
+
     def __repr__(self) -> str:
         where = self._journal.exchange or "no exchange yet"
         return f"<MarketFeed {self._journal.state}, {where}, {len(self._wanted.coins)} coins>"
@@ -104,6 +114,7 @@ class MarketFeed(Subscribing, Asking):
 
         Can be awaited in any event loop while the feed runs, and beside other calls.
         """
+        self._leave_closed_loop()
         running = self._running
         if running is None or running.done():
             self._enlist(coins)
@@ -117,6 +128,7 @@ class MarketFeed(Subscribing, Asking):
         iterator may still be taken. Raises SettingsError for a coin that the feed does not have, and when none would
         be left, with nothing removed. Can be awaited in any event loop while the feed runs, and beside other calls.
         """
+        self._leave_closed_loop()
         running = self._running
         if running is None or running.done():
             self._removed(coins)
@@ -186,6 +198,7 @@ class MarketFeed(Subscribing, Asking):
         Raises FeedError when disconnect() comes first, or when the feed runs in another thread.
         """
         seconds("timeout", timeout, "retrying for ever")
+        self._leave_closed_loop()
         if self._elsewhere():
             raise FeedError("the feed runs in an event loop of another thread; stop() it first")
         while self._running is not None and self._running.cancelling() and not self._running.done():
@@ -237,6 +250,7 @@ class MarketFeed(Subscribing, Asking):
 
     async def disconnect(self) -> None:
         """Close everything within 5 s and leave nothing behind. Idempotent; subscriptions stay for the next connect."""
+        self._leave_closed_loop()
         running = self._running
         if running is None:
             return
@@ -283,6 +297,7 @@ class MarketFeed(Subscribing, Asking):
     def _in_background(self, timeout: float | None) -> Background:
         seconds("timeout", timeout, "retrying for ever")
         with self._starting:
+            self._leave_closed_loop()
             started = self._background is not None and not self._background.ended
             if started or (self._running is not None and not self._running.done()):
                 raise FeedError("the feed is connected already; stop() or disconnect() it first")
