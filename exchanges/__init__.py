@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from exchanges.errors import Refused
+from exchanges.local_faults import local_fault
 from exchanges.names import exchange_names
 from exchanges.profiles import Access
 from exchanges.stream import Subscription
@@ -25,12 +27,15 @@ def open_exchange(name: str, access: Access | None = None) -> Venue:
     """Return the venue ``name`` over its ccxt.pro class, nothing fetched yet.
 
     Imports ccxt, which takes about a second the first time. Raises ValueError for an unknown name and Refused for a
-    testnet that does not exist.
+    testnet that does not exist, and for what this machine or Python lacks.
     """
-    from exchanges.adapter import Venue
-
     access, profile = access or Access(), profile_of(name)
-    return Venue(replace(profile, **profile.swap) if access.market_type == "swap" else profile, access)
+    try:
+        from exchanges.adapter import Venue
+
+        return Venue(replace(profile, **profile.swap) if access.market_type == "swap" else profile, access)
+    except (OSError, ImportError, MemoryError) as error:
+        raise Refused(name, local_fault([error]) or f"this machine: {error}") from error
 
 
 def supported() -> list[Support]:

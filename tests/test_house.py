@@ -32,6 +32,7 @@ EXCHANGES: Mapping[str, str] = {
     "certificates": "which authorities a venue's certificate may be from",
     "name_lookup": "names looked up in threads that nobody waits for",
     "http_client": "aiohttp's session: proxies, redirects and bounds",
+    "local_faults": "faults of this machine or program, told as such",
     "venue_time": "what time it is at a venue, whatever the local clock says",
     "normalize": "pure functions: ccxt rows to events",
     "frame_markets": "of which markets a frame speaks, in its topic and in its rows",
@@ -67,7 +68,6 @@ EXCHANGES: Mapping[str, str] = {
 }
 ADAPTER: Mapping[str, str] = {
     "ccxt_import": "ccxt without the exchanges that nobody asks for",
-    "local_faults": "faults of this machine or program, told as such",
     "translation": "where ccxt's errors end",
     "unreadable_rows": "a row of a list of markets that cannot be read costs itself alone",
     "instance": "ccxt's classes as a profile wants them: what is added, an instance made, and closed",

@@ -10,7 +10,7 @@ from typing import Any
 
 from exchanges import certificates
 from exchanges.adapter.ccxt_import import errors
-from exchanges.adapter.local_faults import local_fault
+from exchanges.local_faults import local_fault
 from exchanges.ban import Wait, is_rate_limit, wait_told
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from exchanges.foreign_text import LENGTH, READ, Cleaner, printable

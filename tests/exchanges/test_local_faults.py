@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from exchanges.adapter.local_faults import local_fault
+from exchanges.local_faults import local_fault
 from exchanges.simulator import ThreadedSimulator
 from exchanges.transport import TRANSPORTS
 from feed import MarketFeed, Settings
