@@ -10,10 +10,10 @@ from typing import Any
 
 from exchanges import certificates
 from exchanges.adapter.ccxt_import import errors
-from exchanges.local_faults import local_fault
 from exchanges.ban import Wait, is_rate_limit, wait_told
 from exchanges.errors import Blocked, Disconnected, Refused, VenueError
 from exchanges.foreign_text import LENGTH, READ, Cleaner, printable
+from exchanges.local_faults import local_fault
 
 BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
 FINAL_OVER_REST = (errors.NotSupported, errors.BadSymbol, errors.AuthenticationError)
