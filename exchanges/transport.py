@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from ssl import SSLContext
 from typing import Any
 
-from aiohttp import TCPConnector, WSServerHandshakeError, hdrs
+from aiohttp import ClientRequest, TCPConnector, WSServerHandshakeError, hdrs
 from aiohttp.http import SERVER_SOFTWARE
 from yarl import URL
 
@@ -29,7 +29,7 @@ VARIABLE = "MARKET_FEED_TRANSPORT"
 
 # what ccxt passes beside the address, and what of it picows does: pinging and closing are ccxt's own business
 _KNOWN = {"autoping", "autoclose", "headers", "compress", "max_msg_size"}
-_LIKE_AIOHTTP = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": SERVER_SOFTWARE}
+_LIKE_AIOHTTP: dict[str, str] = {**ClientRequest.DEFAULT_HEADERS, "User-Agent": SERVER_SOFTWARE}
 
 
 def transport_for(name: Any = None) -> Transport | None:

@@ -6,10 +6,15 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
+
 from exchanges.simulator import Simulator, Venue
 from feed import Candle, MarketFeed, PriceTick, Settings, TradeEvent
 from feed.events import CoinConfig
 from feed.settings import Connection, ExchangeConfig, Staleness
+
+CCXT_ALONE = pytest.mark.filterwarnings("ignore:enable_cleanup_closed:DeprecationWarning")
+"""For tests that open a ccxt class as its authors made it: it asks aiohttp for what newer Pythons do by themselves."""
 
 PATIENCE = 20.0  # seconds that a condition may take on a busy machine
 

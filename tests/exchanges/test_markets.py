@@ -21,6 +21,9 @@ from exchanges.market_cache import AGED, VARIABLE, MarketCache
 from exchanges.simulator import Simulator
 from tests.addresses import pointed
 from tests.exchanges.support import opened, streaming
+from tests.support import CCXT_ALONE
+
+pytestmark = CCXT_ALONE
 
 COINS = ("BTC", "ETH", "SOL/USDC")
 

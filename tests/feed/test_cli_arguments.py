@@ -69,7 +69,7 @@ def test_every_problem_of_the_settings_is_a_line(
 ) -> None:
     file = f"{tmp_path}/s.yaml"
     with open(file, "w") as out:
-        out.write("coins: []\nquote: 5")
+        out.write("coins: []\nquote: {}")
     assert main(["watch", "--settings", file]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[:3] for line in lines] == [["market-feed", file, "coins"], ["market-feed", file, "quote"]]

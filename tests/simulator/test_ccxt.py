@@ -11,6 +11,9 @@ import ccxt.pro
 import pytest
 
 from exchanges.simulator import Simulator
+from tests.support import CCXT_ALONE
+
+pytestmark = CCXT_ALONE
 
 VENUES = ["binance", "bybit"]
 
