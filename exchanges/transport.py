@@ -29,7 +29,7 @@ VARIABLE = "MARKET_FEED_TRANSPORT"
 
 # what ccxt passes beside the address, and what of it picows does: pinging and closing are ccxt's own business
 _KNOWN = {"autoping", "autoclose", "headers", "compress", "max_msg_size"}
-_LIKE_AIOHTTP: dict[str, str] = {**ClientRequest.DEFAULT_HEADERS, "User-Agent": SERVER_SOFTWARE}
+_LIKE_AIOHTTP = {**{str(k): v for k, v in ClientRequest.DEFAULT_HEADERS.items()}, "User-Agent": SERVER_SOFTWARE}
 
 
 def transport_for(name: Any = None) -> Transport | None:
