@@ -13,6 +13,7 @@ from loguru import logger
 from exchanges.candles import CandleBuilder, CandleTracker
 from exchanges.errors import VenueError
 from exchanges.events import Candle, TradeEvent
+from exchanges.overdue import Overdue, Timing
 
 AT_ONCE = 5  # requests under way, of one venue: an outage tears the bars of all coins, in all timeframes
 MEND_DELAYS = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching missed bars
@@ -25,10 +26,12 @@ class Bars:
     """Keeps the bars of every (market symbol, timeframe) of one venue, over all connections that follow one another.
 
     ``fetch`` is the venue's REST answer; ``deliver`` takes the bars that it mends. What a connection brings itself is
-    handed back to it.
+    handed back to it. With ``timing`` a bar that is over is closed also where nothing more comes.
     """
 
-    def __init__(self, name: str, fetch: Fetch, deliver: Callable[[Candle], None]) -> None:
+    def __init__(
+        self, name: str, fetch: Fetch, deliver: Callable[[Candle], None], timing: Timing | None = None
+    ) -> None:
         self._name = name
         self._fetch = fetch
         self._deliver = deliver
@@ -38,6 +41,8 @@ class Bars:
         self._lost = 0  # of those that are not kept any more
         self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._requests = asyncio.Semaphore(AT_ONCE)
+        self._overdue = None if timing is None else self._overdue_by(timing)
+        self._looking: asyncio.Task[None] | None = None
 
     @property
     def lost(self) -> int:
@@ -60,6 +65,8 @@ class Bars:
         ``coins``: market symbol -> coin. ``closed``: the newest bar (its open time, Unix ms) of a (coin, timeframe)
         that some venue has closed. ``scales``: market symbol -> what one unit of a row's volume is, where it is not 1.
         """
+        if self._overdue is not None and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._overdue.run(), name=f"ends of bars on {self._name}")
         if connection is None:
             self._connections += 1
             connection = self._connections
@@ -145,6 +152,8 @@ class Bars:
             self._lost += self._kept.pop(key).lost
             if key in self._mending:
                 self._mending[key].cancel()
+            if self._overdue is not None:
+                self._overdue.forget(key)
         for symbol in gone:
             self._builds_from.pop(symbol, None)
 
@@ -156,10 +165,18 @@ class Bars:
 
     async def end(self) -> None:
         """The connection is over; what is not mended yet will be with the next one's bars."""
-        mending = list(self._mending.values())
+        mending = [*self._mending.values(), *([] if self._looking is None else [self._looking])]
         for task in mending:
             task.cancel()
         await asyncio.gather(*mending, return_exceptions=True)
+
+    def _overdue_by(self, timing: Timing) -> Overdue:
+        async def fetch(symbol: str, timeframe: str, since: int) -> Sequence[Any]:
+            async with self._requests:
+                return await self._fetch(symbol, timeframe, since)
+
+        mend = self._mend_if_torn
+        return Overdue(self._name, self._kept, fetch, self._deliver, mend, timing)
 
     def _mend_if_torn(self, symbol: str, timeframe: str) -> None:
         key = symbol, timeframe

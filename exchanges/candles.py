@@ -27,6 +27,7 @@ TIMEFRAMES: Mapping[str, int] = {
 }
 """The known timeframes with their length in ms; "1M" is a calendar month and its length nominal."""
 
+AHEAD = 2_000  # ms that a trade's stamp may be ahead of the time that has passed since the one before
 MAX_HOLES = 1_000  # what one REST request brings; older bars are history, not a hole in the stream
 
 
@@ -75,6 +76,16 @@ def _between(earlier: int, later: int, timeframe: str) -> Iterator[int]:
         behind = earlier
     while (behind := next_open(behind, timeframe)) < later:
         yield behind
+
+
+def _last_over(opened: int, until: int, timeframe: str) -> int:
+    """The last bar that is over at ``until``, of those after the one that opened at ``opened``; that one if none is."""
+    if timeframe != "1M":
+        length = timeframe_ms(timeframe)
+        return opened + max(0, (until - opened) // length - 1) * length
+    while next_open(next_open(opened, timeframe), timeframe) <= until:
+        opened = next_open(opened, timeframe)
+    return opened
 
 
 class _Holes:
@@ -132,12 +143,64 @@ class CandleTracker(_Holes):
         self.bad = 0
         self._open: Candle | None = None  # the newest bar, while nothing has closed it
         self._newest: int | None = None  # its open time, or of the bar closed last
+        self._empty = 0  # the last bar after that of which the venue's record has nothing
+        self._by_time = False  # that one was closed by time: those that follow may be missing
         self._interrupted = False
 
     @property
     def begun(self) -> bool:
         """Whether any bar is known yet."""
         return self._newest is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a bar has begun and is not closed."""
+        return self._open is not None
+
+    @property
+    def due(self) -> int | None:
+        """When (Unix ms, venue's clock) the open bar is over, or else the next one; None before the first."""
+        if self._newest is None or self._open is not None:
+            return None if self._newest is None else next_open(self._newest, self.timeframe)
+        return next_open(next_open(max(self._newest, self._empty), self.timeframe), self.timeframe)
+
+    @property
+    def unclosed(self) -> int:
+        """The open time (ms) of the first bar that is not closed."""
+        newest = self._newest or 0
+        return newest if self._open is not None else next_open(newest, self.timeframe)
+
+    def close_recorded(self, rows: Iterable[Any], until: int, received_at: int = 0) -> list[Candle]:
+        """The candles, oldest first, of bars not closed yet that ended by ``until``, as the record ``rows`` has them.
+
+        A bar whose record has less volume than was seen of it is not closed by that: the record is behind. Bars of
+        which the record has nothing are none: so are they at this venue.
+        """
+        over = {}
+        for row in rows:
+            candle = self._read(row, received_at, True)
+            if candle is not None and next_open(candle.timestamp, self.timeframe) <= until:
+                over[candle.timestamp] = candle
+        closed: list[Candle] = []
+        for opened in sorted(over):
+            bar = self._open
+            if self._newest is None or opened < self._newest or (opened == self._newest and bar is None):
+                continue
+            if bar is not None and (opened > bar.timestamp or over[opened].volume < bar.volume * (1 - 1e-9)):
+                return closed
+            closed.append(over[opened])
+            self._newest, self._open, self._by_time = opened, None, True
+        if self._open is None and self._newest is not None:
+            self._empty = max(self._empty, _last_over(self._newest, until, self.timeframe))
+        return closed
+
+    def close_as_seen(self, received_at: int = 0) -> list[Candle]:
+        """The open bar closed in the state that was seen last, if nothing of it can have been missed."""
+        bar = self._open
+        if bar is None or self._interrupted:
+            return []
+        self._open, self._by_time = None, True
+        return [copied(bar, True, received_at)]
 
     def update(self, row: Any, received_at: int = 0, closed: bool | None = None) -> list[Candle]:
         """The candles to deliver for one ccxt OHLCV row: the bar before, when this row ends it, then the row itself.
@@ -162,13 +225,15 @@ class CandleTracker(_Holes):
         ended: list[Candle] = []
         if newest is not None and opened > newest:
             unsaid = said and before is not None  # the venue says when a bar is over, and we missed it
-            if self._interrupted or unsaid:
-                self._miss([newest] if before is not None else [])
-                self._miss(_between(newest, opened, self.timeframe))
-            elif before is not None:
+            if self._interrupted or unsaid or self._by_time:
+                self._miss([newest] if before is not None and (self._interrupted or unsaid) else [])
+                self._miss(_between(max(newest, self._empty), opened, self.timeframe))
+            if before is not None and not self._interrupted and not unsaid:
                 ended.append(copied(before, True, candle.received_at))
         # a row of the same bar after an interruption is as good as before: venues send the whole bar each time
         self._interrupted = False
+        if newest is None or opened > newest:
+            self._by_time = False
         self._newest = opened
         self._open = None if candle.closed else copied(candle)
         return [*ended, candle]
@@ -228,6 +293,9 @@ class CandleBuilder(_Holes):
         self._open: Candle | None = None
         self._ends = 0  # when the open bar does
         self._complete = False  # every trade of the open bar was seen
+        self._flat = False  # nothing was traded in the open bar yet: it has the last price
+        self._last = (0, 0)  # the newest trade's time (ms) and arrival (ns)
+        self._doubtful: TradeEvent | None = None  # one that is stamped further ahead than time has passed
         self._interrupted = False
         self._after: int | None = None  # the bar that another venue has closed last, until the first one after it
 
@@ -237,7 +305,26 @@ class CandleBuilder(_Holes):
         return self._open is not None
 
     def add(self, trade: TradeEvent) -> list[Candle]:
-        """The candles to deliver for one trade: the bars that it ends, then an update of its own bar."""
+        """The candles to deliver for one trade: the bars that it ends, then an update of its own bar.
+
+        One that would end a bar, and whose stamp is further ahead than time has passed, waits for the next trade, which
+        shows whether the stamp was wrong. Then it counts as of that one's time. ``trade`` may be kept.
+        """
+        doubtful, self._doubtful = self._doubtful, None
+        if doubtful is not None:
+            if trade.timestamp < doubtful.timestamp - AHEAD:
+                doubtful.timestamp = trade.timestamp
+            return [*self._add(doubtful), *self.add(trade)]
+        stamp, arrival = self._last
+        passed = (trade.received_at - arrival) // 1_000_000
+        ends = self._open is not None and trade.timestamp >= self._ends
+        if ends and arrival and passed > 0 and trade.timestamp - stamp > passed + AHEAD:
+            self._doubtful = trade
+            return []
+        return self._add(trade)
+
+    def _add(self, trade: TradeEvent) -> list[Candle]:
+        self._last = trade.timestamp, trade.received_at
         bar, after = self._open, self._after
         past = bar is not None and trade.timestamp < bar.timestamp
         if past or (after is not None and trade.timestamp < next_open(after, self.timeframe)):
@@ -248,10 +335,38 @@ class CandleBuilder(_Holes):
         self._complete = self._complete and not self._interrupted
         self._interrupted = False
         price = trade.price
+        if self._flat:
+            bar.open = bar.high = bar.low = price
+            self._flat = False
         bar.high, bar.low, bar.close = max(bar.high, price), min(bar.low, price), price
         bar.volume += trade.quantity
         bar.received_at = trade.received_at
         return [copied(bar)]
+
+    @property
+    def due(self) -> int | None:
+        """As :attr:`CandleTracker.due`."""
+        return None if self._open is None else self._ends
+
+    def close_until(self, until: int, received_at: int = 0) -> list[Candle]:
+        """The candles, oldest first, of the bars that ended by ``until``: every trade before that has come.
+
+        A bar of which trades may be missing becomes a hole. One without trades is flat.
+        """
+        closed: list[Candle] = []
+        while (bar := self._open) is not None and self._ends <= until:
+            if self._interrupted:
+                self._miss([bar.timestamp])
+                self.go_on_after(bar.timestamp)
+                break
+            if self._complete:
+                closed.append(copied(bar, True, received_at))
+            else:
+                self._miss([bar.timestamp])
+            self._open = self._bar(self._ends, bar.close, 0.0, received_at)
+            self._ends = next_open(self._ends, self.timeframe)
+            self._complete = self._flat = True
+        return closed
 
     def interrupted(self) -> None:
         """Trades were missed and will not be delivered: the bars concerned are holes. Not after a complete backfill."""
@@ -300,7 +415,7 @@ class CandleBuilder(_Holes):
                 ended += [self._bar(moment, bar.close, 0.0, trade.received_at, closed=True) for moment in between]
             else:
                 self._miss(between)
-        self._complete, self._interrupted = whole, False
+        self._complete, self._interrupted, self._flat = whole, False, False
         self._open = self._bar(opened, trade.price, trade.quantity, trade.received_at)
         self._ends = next_open(opened, self.timeframe)
         return [*ended, copied(self._open)]

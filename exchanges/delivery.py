@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from exchanges import normalize, venue_time
@@ -152,10 +153,10 @@ class Delivery:
         self._listener.on_bad_frame(self.clean(f"{kind}: {row}", SAMPLE))
 
     def _trade_and_bars(self, trade: TradeEvent, number: int | None = None) -> None:
-        # the bars first: a listener may change the trade
-        candles = self._bars.on_trade(self._connection, self._symbols[trade.coin], self._timeframes, trade)
-        self._listener.on_trade(trade, number)
-        for candle in candles:
+        own = replace(trade)  # a listener may change it
+        if self._listener.on_trade(trade, number) is False:
+            return
+        for candle in self._bars.on_trade(self._connection, self._symbols[own.coin], self._timeframes, own):
             self._listener.on_candle(candle)
 
     def _on_trade(self, symbol: str, row: Any) -> None:

@@ -112,8 +112,11 @@ class Ticker:
 class Listener(Protocol):
     """Receives one venue's events synchronously, in the order of the wire. Its methods must not raise."""
 
-    def on_trade(self, trade: TradeEvent, number: int | None = None) -> None:
-        """``number`` is the trade's id where the connection knows it as a number."""
+    def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool | None:
+        """``number`` is the trade's id where the connection knows it as a number.
+
+        False says that the trade is repeated or late, and no part of the candles that are built.
+        """
 
     def on_history(self, trades: list[TradeEvent]) -> None:
         """Trades of one coin that the venue repeats at a subscription, oldest first: past, so no price and not news."""

@@ -121,7 +121,7 @@ class Goal:
     ``unheard`` has the coins of which none came yet, and loses them.
     """
 
-    hand_on: Callable[..., None]
+    hand_on: Callable[..., object]
     unheard: set[str]
 
 

@@ -198,25 +198,24 @@ class Intake:
         self.gone.difference_update(coins)
         self.refused.difference_update(coins)
 
-    def on_trade(self, trade: TradeEvent, number: int | None = None) -> None:
+    def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool:
         coin, now = trade.coin, self._now()
         try:
             path = self._paths[coin]
         except KeyError:
             if not self._begin(trade, now):
-                return
+                return True
             path = self._paths[coin]
         continuity, prices = path.continuity, path.prices
         if number is not None and number == continuity.next_id and not continuity.segments:
             # the ordinary one, as accept() takes it, without a call
             continuity.next_id, continuity.stamp = number + 1, trade.timestamp
         elif (outcome := continuity.accept(trade, now, number)) is not DELIVER:
-            self._settle(path, trade, outcome, now)
-            return
+            return self._settle(path, trade, outcome, now)
         elif (stamp := continuity.stamp) is not None and trade.timestamp < stamp:
             self._heard(coin, now)
             path.trades.publish(trade, now)
-            return
+            return True
         # as _heard does it while data flows, without a call
         self.last_data = self._watched[coin] = now
         desk = self._desk
@@ -232,13 +231,15 @@ class Intake:
         else:
             path.price.note(trade, now)
             path.trades.publish(trade, now)
+        return True
 
-    def _settle(self, path: _Path, trade: TradeEvent, outcome: Outcome, now: float) -> None:
+    def _settle(self, path: _Path, trade: TradeEvent, outcome: Outcome, now: float) -> bool:
         """Carry out what became of a trade that does not simply go on. One that is late or repeated is no sign of life.
 
         A repeated one shows at least that its connection is there: beside another one all may be repeated.
         """
-        if outcome.verdict in (Verdict.DUPLICATE, Verdict.LATE):
+        counts = outcome.verdict not in (Verdict.DUPLICATE, Verdict.LATE)
+        if not counts:
             self._desk.messages += 1
             if outcome.verdict is Verdict.DUPLICATE:
                 self.last_data = now
@@ -247,6 +248,7 @@ class Intake:
         told = replace(trade)
         if self._tape.settle(told, outcome):
             path.prices.publish(path.price.on_trade(told, now), now)
+        return counts
 
     def on_history(self, trades: list[TradeEvent]) -> None:
         """Past trades: no sign of life, and no price."""

@@ -58,7 +58,7 @@ class Session:
         venue = self.venue = shared.venue
         self.name = venue.name
         self.backoff = _backoff(settings)
-        self.bars = Bars(venue.name, partial(shared.fetch_candles, desk.clock), self._on_mended)
+        self.bars = Bars(venue.name, partial(shared.fetch_candles, desk.clock), self._on_mended, self)
         self.tape = Tape(venue, settings.backfill, desk.on_trade, report, desk.clock, shared.requests, shared.shelf)
         self.connected = False  # a connection that is carried has delivered; ``carry`` moves it, and nobody else
         self.broke = False  # what ``carry`` raised last ended such a connection
@@ -109,6 +109,23 @@ class Session:
         last, lag = self.last_data, self.lag
         silence = self._settings.staleness.feed_stale_after
         return last is not None and now - last < silence and (lag is None or lag <= self._settings.staleness.max_lag)
+
+    def venue_time(self) -> float | None:
+        """See exchanges.overdue.Timing."""
+        delay = self._desk.delays[self.name].seconds
+        return None if delay is None or not self.delivering else (self._desk.clock.running() - delay) * 1000
+
+    def stream_time(self) -> float | None:
+        """See exchanges.overdue.Timing."""
+        at, last, silence = self.venue_time(), self.last_data, self._settings.staleness.reconnect_after
+        if at is None or last is None or not self.connected or self._desk.clock.monotonic() - last > silence:
+            return None
+        return at - (self.lag or 0.0) * 1000
+
+    def has_room(self) -> bool:
+        """See exchanges.overdue.Timing."""
+        now, shared = self._desk.clock.monotonic(), self._shared
+        return bool(self.venue.timeframes) and shared.bars.plenty(now) and shared.requests.plenty(now)
 
     def flowing_for(self, now: float) -> float:
         """Seconds since the first data of the connections that are carried; 0.0 before."""

@@ -44,6 +44,7 @@ EXCHANGES: Mapping[str, str] = {
     "units": "markets of 1000 units and more, as the coin itself",
     "trades": "a venue's trades, with what its profile says",
     "candles": "bars, each closed exactly once",
+    "overdue": "bars that are over, closed by a timer",
     "bars": "every bar of one venue, over all its connections: tracked, built from trades, mended",
     "past": "past bars over REST, page by page",
     "push": "the stores that ccxt fills and that deliver",
