@@ -20,11 +20,12 @@ from aiohttp import ClientResponse, ClientSession, TCPConnector, TraceConfig, co
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from exchanges.name_lookup import Resolver
+from exchanges.name_lookup import Resolver, look_up
 from exchanges.proxies import Proxy
 
 MOST_BYTES = 64 << 20  # of an answer over REST, once it is unpacked; the largest lists of markets have some 20 MB
 REDIRECTS = (301, 302, 303, 307, 308)
+SOCKS_PORT = 1080  # where the address names none
 SOCKS_EXTRA = 'needs aiohttp_socks, which is not installed: pip install "market-feed[socks]"'
 
 _CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # asked for elsewhere, aiohttp warns
@@ -56,6 +57,7 @@ class HttpClient:
         self._trace = TraceConfig()
         self._trace.on_request_redirect.append(self._on_redirect)
         self._socks: dict[str, ClientSession] = {}
+        self._socks_errors: tuple[type[Exception], ...] = ()
         self._session = self._over(
             TCPConnector(
                 ssl=tls,
@@ -107,11 +109,14 @@ class HttpClient:
 
     async def dial(self, url: str, options: Mapping[str, Any]) -> Any:
         """Dial a WebSocket; raises aiohttp's errors."""
+        refused: Exception
         try:
-            session, way = self._way(url, options)
+            session, way = await self._way(url, options)
             return await session.ws_connect(url, **way)
         except aiohttp.ClientHttpProxyError as error:
             refused = _without_login(error)
+        except self._socks_errors as error:
+            refused = aiohttp.ClientConnectionError(f"the SOCKS proxy failed: {error}")
         raise refused
 
     async def close(self) -> None:
@@ -119,12 +124,16 @@ class HttpClient:
 
     @asynccontextmanager
     async def _request(self, method: str, url: Any, **options: Any) -> AsyncIterator[Answer]:
+        refused: Exception
         try:
-            session, way = self._way(str(url), options)
+            async with asyncio.timeout(getattr(options.get("timeout"), "total", None)):  # aiohttp's own begins later
+                session, way = await self._way(str(url), options)
             async with session.request(method, url, **way) as response:
                 answer = Answer(response, await _body(response))
         except aiohttp.ClientHttpProxyError as error:
             refused = _without_login(error)
+        except self._socks_errors as error:
+            refused = aiohttp.ClientConnectionError(f"the SOCKS proxy failed: {error}")
         else:
             yield answer
             return
@@ -139,7 +148,7 @@ class HttpClient:
         except ValueError as error:
             raise aiohttp.ClientConnectionError(str(error)) from None
 
-    def _way(self, url: str, options: Mapping[str, Any]) -> tuple[ClientSession, dict[str, Any]]:
+    async def _way(self, url: str, options: Mapping[str, Any]) -> tuple[ClientSession, dict[str, Any]]:
         """The session for an address, and the options with its proxy: the login apart, so that no error quotes it."""
         way = dict(options)
         given = way.pop("proxy", None)
@@ -147,24 +156,29 @@ class HttpClient:
         if proxy is None:
             return self._session, way
         if proxy.socks:
-            return self._socks_session(proxy), way
+            return await self._socks_session(proxy), way
         address = URL(proxy.url)
         if address.user is not None:  # aiohttp makes Proxy-Authorization of it, in a tunnel's request and in others
             login = b64encode(f"{address.user}:{address.password or ''}".encode()).decode()
             way["proxy_headers"] = {"Authorization": f"Basic {login}"}
         return self._session, {**way, "proxy": address.with_user(None)}
 
-    def _socks_session(self, proxy: Proxy) -> ClientSession:
+    async def _socks_session(self, proxy: Proxy) -> ClientSession:
         if proxy.url not in self._socks:
             try:
-                from aiohttp_socks import ProxyConnector
+                from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
             except ImportError:
                 raise aiohttp.ClientConnectionError(f"the proxy {proxy} {SOCKS_EXTRA}") from None
+            self._socks_errors = ProxyError, ProxyConnectionError, ProxyTimeoutError
             scheme, _, rest = proxy.url.partition("://")
             remote = True if scheme in ("socks5h", "socks4a") else None  # whether the proxy looks names up
             kind = {"socks5h": "socks5", "socks4a": "socks4"}.get(scheme, scheme)
-            through = ProxyConnector.from_url(f"{kind}://{rest}", ssl=self._tls, rdns=remote)
-            self._socks[proxy.url] = self._over(through)
+            address = URL(f"{kind}://{rest}")
+            found = await look_up(address.host or "", address.port or SOCKS_PORT)  # it would wait in asyncio's threads
+            there = address.with_port(address.port or SOCKS_PORT).with_host(str(found[0][4][0]))
+            if proxy.url not in self._socks:  # another request may have come first
+                through = ProxyConnector.from_url(str(there), ssl=self._tls, rdns=remote)
+                self._socks[proxy.url] = self._over(through)
         return self._socks[proxy.url]
 
     async def _on_redirect(self, session: Any, context: Any, redirect: aiohttp.TraceRequestRedirectParams) -> None:

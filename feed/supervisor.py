@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import traceback
 from collections import defaultdict
 from collections.abc import Awaitable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -366,8 +367,10 @@ class Supervisor:
         except VenueError as failure:
             return failure
         except Exception as error:  # noqa: BLE001 - a defect of ours must not end the feed in silence
-            logger.exception("{}: the connection was given up over an unforeseen error", session.venue.name)
-            return Disconnected(session.venue.name, f"unforeseen {error!r}")
+            clean = session.venue.clean
+            told = clean.lines("".join(traceback.format_exception(error)))
+            logger.error("{}: the connection was given up over an unforeseen error\n{}", session.venue.name, told)
+            return Disconnected(session.venue.name, clean(f"unforeseen {error!r}"))
 
     # What is open
 

@@ -444,6 +444,25 @@ async def test_a_socks_proxy_carries_both(options: dict[str, Any], monkeypatch: 
         assert logins == [("me", SECRET)] * 2
 
 
+async def test_a_socks_proxy_that_refuses_is_told_as_a_proxy(options: dict[str, Any]) -> None:
+    pytest.importorskip("aiohttp_socks", reason="the extra [socks] is not installed")
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _, methods = await reader.readexactly(2)
+        await reader.readexactly(methods)
+        writer.write(b"\x05\x00")
+        await reader.readexactly(10)
+        writer.write(b"\x05\x02\x00\x01" + bytes(6))  # not allowed by its rules
+
+    async with Simulator(venues=("binance",), rate=0) as simulator, listening(refuse) as at:
+        proxy = f"socks5://me:{SECRET}@{at}"
+        async with opened("binance", simulator, **FAR, options=options, proxy=proxy) as venue:
+            error = await failure(venue.load())
+        assert isinstance(error, Disconnected)
+        assert "the SOCKS proxy failed" in error.reason
+        assert SECRET not in everything_said(error)
+
+
 # --- secrets and terminals --------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,110 @@
+"""A name server that does not answer, in a process of its own, where getaddrinfo hangs as it does for real."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import pytest
+
+from exchanges.simulator import Simulator
+from exchanges.transport import TRANSPORTS
+
+HANGS = 60.0  # seconds: getaddrinfo gives up after 20 to 30, which cannot be shortened
+EXIT = 10.0  # seconds from the last word to the end of the process, on a busy machine
+
+CHILD = """
+import asyncio, socket, sys, time
+look_up = socket.getaddrinfo
+
+def hanging(host, *args, **kwargs):
+    if isinstance(host, str) and host.endswith(".invalid"):
+        time.sleep({hangs})
+    return look_up(host, *args, **kwargs)
+
+socket.getaddrinfo = hanging
+from feed import MarketFeed, NoExchangeAvailable, Settings
+from feed.settings import Connection, ExchangeConfig
+
+FAR = {{"rest_url": "https://venue.invalid", "ws_url": "wss://venue.invalid"}}
+NEAR = {{"rest_url": "{rest}", "ws_url": "{ws}"}}
+OPTIONS = {{"transport": "{transport}"}}
+
+async def main():
+    settings = Settings(
+        exchanges=[ExchangeConfig(name, **{{**NEAR, **where}}, options=OPTIONS) for name, where in {venues}],
+        connection=Connection(connect_timeout={connect_timeout}, backoff_initial=0.1),
+    )
+    feed = MarketFeed(["BTC"], settings=settings)
+    await asyncio.to_thread(__import__, "ccxt.pro")
+    begun = time.monotonic()
+    try:
+        await feed.connect({timeout})
+        how = feed.status.exchange
+    except NoExchangeAvailable as error:
+        how = "none: " + " ".join(str(error).split())
+    took = time.monotonic() - begun
+    await feed.disconnect()
+    print(f"{{took:.2f}}|{{time.monotonic() - begun - took:.2f}}|{{how}}", flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def told(simulator: Simulator, venues: str, timeout: float, connect_timeout: float, transport: str) -> list[str]:
+    """What the child says; that it ends soon is asserted here."""
+    code = CHILD.format(
+        hangs=HANGS,
+        rest=simulator.rest_url,
+        ws=simulator.ws_url,
+        venues=venues,
+        timeout=timeout,
+        connect_timeout=connect_timeout,
+        transport=transport,
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    async with asyncio.timeout(HANGS):
+        line = (await process.stdout.readline()).decode()
+    said = time.monotonic()
+    async with asyncio.timeout(EXIT):
+        assert await process.wait() == 0
+    assert time.monotonic() - said < EXIT
+    return line.strip().split("|")
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    if request.param == "picows":
+        pytest.importorskip("picows", reason="the extra [fast] is not installed")
+    return str(request.param)
+
+
+async def test_connect_keeps_its_time_and_the_process_ends(transport: str) -> None:
+    async with Simulator(rate=20) as simulator:
+        took, closing, how = await told(simulator, '[("binance", FAR)]', 3.0, 10.0, transport)
+    assert 2.9 < float(took) < 4.5
+    assert float(closing) < 4.5
+    assert how.startswith("none: no exchange delivered data within 3 s")
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "FAR",
+        '{"ws_url": FAR["ws_url"]}',
+        '{"proxy": "http://proxy.invalid:1"}',
+        '{"proxy": "socks5://proxy.invalid:1"}',
+    ],
+    ids=["for REST", "for the stream", "for a proxy", "for a SOCKS proxy"],
+)
+async def test_the_next_venue_takes_over_within_the_connect_timeout(transport: str, where: str) -> None:
+    if "socks" in where:
+        pytest.importorskip("aiohttp_socks", reason="the extra [socks] is not installed")
+    async with Simulator(rate=20) as simulator:
+        venues = f'[("binance", {where}), ("bybit", {{}})]'
+        took, closing, how = await told(simulator, venues, 30.0, 2.0, transport)
+    assert how == "bybit"
+    assert float(took) < 2.0 + 4.0
+    assert float(closing) < 4.5
