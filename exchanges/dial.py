@@ -16,6 +16,7 @@ import picows
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from exchanges.foreign_text import READ
 from exchanges.name_lookup import look_up
 from exchanges.websocket import Connection, Inflate
 
@@ -113,10 +114,12 @@ def _refusal(error: picows.WSHandshakeError, url: URL, headers: Mapping[str, str
         return aiohttp.ClientConnectionError(f"Cannot connect to host {url.host}:{url.port} [{error}]")
     refused = isinstance(error, picows.WSInvalidStatusError)
     request = aiohttp.RequestInfo(url, "GET", CIMultiDictProxy(CIMultiDict(headers)), url)
-    return aiohttp.WSServerHandshakeError(
+    made = aiohttp.WSServerHandshakeError(
         request,
         (),
         status=int(response.status),
         message="Invalid response status" if refused else str(error),
         headers=response.headers,
     )
+    made.body = (error.raw_body or b"")[:READ].decode("utf-8", "replace")  # type: ignore[attr-defined] # as HttpClient's
+    return made

@@ -11,7 +11,8 @@ import asyncio
 import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,10 +21,12 @@ from aiohttp import ClientResponse, ClientSession, TCPConnector, TraceConfig, co
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from exchanges.foreign_text import READ
 from exchanges.name_lookup import Resolver, look_up
 from exchanges.proxies import Proxy
 
 MOST_BYTES = 64 << 20  # of an answer over REST, once it is unpacked; the largest lists of markets have some 20 MB
+REFUSAL_WITHIN = 1.0  # seconds for what a server says when it refuses a dial
 REDIRECTS = (301, 302, 303, 307, 308)
 SOCKS_PORT = 1080  # where the address names none
 SOCKS_EXTRA = 'needs aiohttp_socks, which is not installed: pip install "market-feed[socks]"'
@@ -33,6 +36,8 @@ _TLS = ("https", "wss")
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 Place = tuple[str, int]  # host and port
+
+_refusals: ContextVar[list[str] | None] = ContextVar("refusals", default=None)  # where a dial keeps what is answered
 
 
 class RedirectRefused(aiohttp.ClientConnectionError):
@@ -56,6 +61,7 @@ class HttpClient:
         self._named = {place(URL(address)) for address in named}
         self._trace = TraceConfig()
         self._trace.on_request_redirect.append(self._on_redirect)
+        self._trace.on_request_end.append(self._on_answer)
         self._socks: dict[str, ClientSession] = {}
         self._socks_errors: tuple[type[Exception], ...] = ()
         self._session = self._over(
@@ -110,13 +116,20 @@ class HttpClient:
     async def dial(self, url: str, options: Mapping[str, Any]) -> Any:
         """Dial a WebSocket; raises aiohttp's errors."""
         refused: Exception
+        words: list[str] = []
+        kept = _refusals.set(words)
         try:
             session, way = await self._way(url, options)
             return await session.ws_connect(url, **way)
+        except aiohttp.WSServerHandshakeError as error:
+            error.body = "".join(words)  # type: ignore[attr-defined] # ours: a ban may be told there
+            raise
         except aiohttp.ClientHttpProxyError as error:
             refused = _without_login(error)
         except self._socks_errors as error:
             refused = aiohttp.ClientConnectionError(f"the SOCKS proxy failed: {error}")
+        finally:
+            _refusals.reset(kept)
         raise refused
 
     async def close(self) -> None:
@@ -180,6 +193,15 @@ class HttpClient:
                 through = ProxyConnector.from_url(str(there), ssl=self._tls, rdns=remote)
                 self._socks[proxy.url] = self._over(through)
         return self._socks[proxy.url]
+
+    async def _on_answer(self, session: Any, context: Any, ended: aiohttp.TraceRequestEndParams) -> None:
+        """Keep what an answer to a dial says that is none of a WebSocket: aiohttp reads nothing of it."""
+        words, response = _refusals.get(), ended.response
+        if words is None or response.status == 101:
+            return
+        with suppress(TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(REFUSAL_WITHIN):
+                words.append((await response.content.read(READ)).decode("utf-8", "replace"))
 
     async def _on_redirect(self, session: Any, context: Any, redirect: aiohttp.TraceRequestRedirectParams) -> None:
         """Before aiohttp follows: what is raised here ends the request."""

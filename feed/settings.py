@@ -66,8 +66,9 @@ def _proxy_as_text(value: Any) -> Any:
     return NONE if value is False else value
 
 
-_WORD = r"\A[^\s/:,\x00-\x1f\x7f]{1,30}\Z"
-_MARKET = r"\A[^\s/:]{1,30}/[^\s/:]{1,30}(:[^\s/:]{1,30})?\Z"
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"  # as pasted from a web page
+_WORD = rf"\A[^\s/:,{_UNSEEN}]{{1,30}}\Z"
+_MARKET = rf"\A[^\s/:{_UNSEEN}]{{1,30}}/[^\s/:{_UNSEEN}]{{1,30}}(:[^\s/:{_UNSEEN}]{{1,30}})?\Z"
 UPPER: dict[str, Any] = {"read": str.upper}  # of a coin or a currency
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds above 0, at most 86400")]

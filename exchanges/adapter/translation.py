@@ -41,7 +41,7 @@ def translated(
     cause, status, _ = _answer(error)
     reason = _reason(error, cause, status, clean or Cleaner())
     wait = told(error)
-    if status in BLOCKED and not is_rate_limit(status, str(cause)):
+    if status in BLOCKED and not is_rate_limit(status, _words(cause)):
         return Blocked(name, reason, status)
     refusal = isinstance(error, final or errors.ExchangeError) and not isinstance(error, errors.BadResponse)
     if refusal:
@@ -54,9 +54,13 @@ def told(error: Exception) -> Wait:
     if isinstance(error, VenueError):
         return Wait(None)
     cause, status, headers = _answer(error)
-    return wait_told(
-        status, headers, str(cause)[:READ], time.time(), isinstance(error, _LIMITED) and status not in BLOCKED
-    )
+    limited = isinstance(error, _LIMITED) and status not in BLOCKED
+    return wait_told(status, headers, _words(cause), time.time(), limited)
+
+
+def _words(cause: BaseException) -> str:
+    """What an error says, and the answer that a dial was refused with."""
+    return f"{str(cause)[:READ]} {getattr(cause, 'body', '')}"
 
 
 def _answer(error: Exception) -> tuple[BaseException, int, Any]:

@@ -467,3 +467,30 @@ def test_check_takes_any_object(settings: Settings) -> None:
             pytest.fail(f"{wrong}")
     else:
         check(settings)
+
+
+@pytest.mark.parametrize(
+    ("written", "proxy"),
+    [
+        ("none", "none"),
+        ("None", "none"),
+        ("NO", "none"),
+        ("off", "none"),
+        ("false", "none"),
+        ("'none'", "none"),
+        ("", None),
+        ("null", None),
+        ("~", None),
+        ("socks5h://u:p@h:1", "socks5h://u:p@h:1"),
+    ],
+)
+def test_a_proxy_can_be_none_and_unsaid_it_is_the_environments(written: str, proxy: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(f"exchanges:\n- name: okx\n  proxy: {written}\n")
+    assert load_settings(file).exchanges[0].proxy == proxy
+
+
+@pytest.mark.parametrize("mark", ["\u200b", "\u202e", "\ufeff", "\x85", "\u2066"])
+def test_a_coin_with_a_mark_that_nobody_sees_is_refused(mark: str) -> None:
+    with pytest.raises(SettingsError, match="a coin such as BTC"):
+        check(Settings(coins=[CoinConfig(f"BT{mark}C")]))
