@@ -26,6 +26,8 @@ from exchanges.frame_markets import OtherMarket
 from exchanges.hotpath import Blame, Take
 from exchanges.push import Latest, in_rows, is_book, pushed
 
+SLICE = 0.05  # seconds for which messages that wait are handled before the loop has its turn
+LOOK_EVERY = 16  # messages until the clock is looked at again
 SAMPLE = 200  # characters of a bad frame that are reported
 
 
@@ -191,7 +193,8 @@ def arm(
 def _drained(client: Any) -> Callable[[], None]:
     """``client``'s receive_loop, with what waits in the buffer read first.
 
-    ccxt's own loop would do the same, but it looks the buffer up, a property five attributes deep, twice per message.
+    ccxt's own loop would do the same, but it looks the buffer up, a property five attributes deep, twice per message,
+    and it drains the whole buffer: behind callbacks that are slow it would hold up the loop's timers for many seconds.
     """
     own: Callable[[], None] = client.receive_loop
     # what aiohttp counts per message beside its size; a ccxt that does not know it drains in another way
@@ -202,14 +205,22 @@ def _drained(client: Any) -> Callable[[], None]:
     def receive_loop() -> None:
         buffer = None if client.closed() else client.buffer
         if buffer and len(buffer) > 1:
-            handle, drained = client.handle_message, 0
+            handle, drained, count, end = client.handle_message, 0, 0, time.monotonic() + SLICE
             while len(buffer) > 1:
                 message, size = buffer.popleft()
                 drained += size + overhead
                 handle(message)
+                count += 1
+                if count == LOOK_EVERY:
+                    count = 0
+                    if time.monotonic() > end:
+                        break
             if buffer:  # aiohttp takes the sizes off its count when the last message is read
                 message, size = buffer[0]
                 buffer[0] = message, size + drained
+            if len(buffer) > 1:
+                client.asyncio_loop.call_soon(receive_loop)
+                return
         own()
 
     return receive_loop

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import aiohttp
@@ -22,6 +23,7 @@ Offer = Callable[[str], bool]
 CONTROL = 125  # bytes that the payload of a ping, pong or close frame has at most: RFC 6455, 5.5
 LOST = 1006  # the code of an end without a close frame
 READ = 65_536  # bytes that are read at once: what a cache close to the core holds
+SLICE = 0.05  # seconds that a read may take to be handled before the loop has its turn
 CLOSE_WITHIN = 10.0  # seconds for the peer to answer a close frame, as with aiohttp
 
 _KINDS = {picows.WSMsgType.TEXT: WSMsgType.TEXT, picows.WSMsgType.BINARY: WSMsgType.BINARY}
@@ -208,6 +210,18 @@ class Connection(picows.WSListener):
         self._transport.disconnect()
         return True
 
+    def pause(self) -> None:
+        """Read no more in this turn of the loop."""
+        socket = self._transport.underlying_transport
+        if not socket.is_closing():
+            socket.pause_reading()
+            self._loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        socket = self._transport.underlying_transport
+        if not socket.is_closing():
+            socket.resume_reading()
+
     def abort(self) -> None:
         """Drop the TCP connection at once."""
         self._transport.disconnect(False)
@@ -224,7 +238,7 @@ class _Measured(asyncio.BufferedProtocol):
 
     By itself it lets its buffer grow to what the kernel holds, and that is megabytes in a burst: they would be handed
     over in one turn of the loop, longer than the queues of coroutine callbacks are. aiofastnet, which calls this, reads
-    about 256 KiB per turn, as asyncio does for aiohttp.
+    about 256 KiB per turn, as asyncio does for aiohttp; less where the callbacks are slow: timers are to run meanwhile.
     """
 
     def __init__(self, own: Any, connection: Connection) -> None:
@@ -236,7 +250,10 @@ class _Measured(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._connection.on_read()
+        began = monotonic()
         self._own.buffer_updated(nbytes)
+        if monotonic() - began > SLICE:
+            self._connection.pause()
 
     def eof_received(self) -> bool | None:
         closing: bool | None = self._own.eof_received()

@@ -216,7 +216,6 @@ class Worker:
         finally:
             self._began = None
 
-
     def _is_ending(self, error: BaseException) -> bool:
         """Whether ``error`` ends this task; else the callback raised it, or something that the callback awaited."""
         if isinstance(error, asyncio.CancelledError):

@@ -161,7 +161,10 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--replay", nargs="+", metavar="FILE", help="send the frames of capture files instead")
     simulate.add_argument("--speed", type=speed, help="of the replay (default: 1; 0: as fast as it goes)")
     simulate.add_argument(
-        "--fault", action="append", default=[], metavar="SPEC",
+        "--fault",
+        action="append",
+        default=[],
+        metavar="SPEC",
         help="[venue:]kind@start+seconds, the kinds are below; may be repeated",
     )
     simulate.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds")

@@ -147,8 +147,8 @@ async def feeding(settings: Settings, *coins: str, timeout: float = 20.0) -> Asy
 class Gate:
     """A wire to a server, at ``address``. ``hangs``: it takes connections and passes nothing on.
 
-    ``cut_after`` bytes from the server the connection is cut; after that one cut it passes everything.
-    ``connections`` counts those that came.
+    ``delay``: seconds by which what the server sends comes later. ``cut_after`` bytes from the server the connection is
+    cut; after that one cut it passes everything. ``connections`` counts those that came.
     """
 
     def __init__(self, port: int) -> None:
@@ -156,6 +156,7 @@ class Gate:
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self.hangs = False
+        self.delay = 0.0
         self.cut_after: int | None = None
         self.cuts = 0
         self.connections = 0
@@ -202,7 +203,12 @@ class Gate:
                 end.transport.abort()
 
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        due = 0.0
         while data := await reader.read(1 << 16):
+            if self.delay or due > monotonic():  # in order, and no faster than it came
+                due = max(due, monotonic() + self.delay)
+                asyncio.get_running_loop().call_at(due, writer.write, data)
+                continue
             if self.cut_after is not None:
                 data, left = data[: self.cut_after], self.cut_after - len(data)
                 self.cut_after = max(0, left)

@@ -1,0 +1,282 @@
+"""A price is fresh when it is fresh at the venue: whatever came in between, on the way or in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from exchanges.simulator import Simulator, ThreadedSimulator
+from exchanges.transport import TRANSPORTS
+from feed import FeedState, MarketFeed, PriceTick, Settings, StaleDataError
+from feed.settings import Staleness
+from tests.scenarios.support import Gate, Witness, feeding, only, quick, redirected, simulated
+
+MAX_LAG = 1.0
+SLACK = 0.3  # seconds between a tick's being judged and the clock's being read, on a busy machine
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if name == "picows":
+        pytest.importorskip("picows", reason="the extra [fast] is not installed")
+    return name
+
+
+def patient(simulator: Simulator, transport: str = "aiohttp", **changes: Any) -> Settings:
+    """One venue over a transport; a lag is told from MAX_LAG on, and neither lag nor silence costs the connection."""
+    staleness = Staleness(feed_stale_after=5, coin_stale_after=60, reconnect_after=60, max_lag=MAX_LAG)
+    settings = quick(simulator, **{"staleness": staleness, **changes})
+    settings.exchanges[0].options["transport"] = transport
+    return settings
+
+
+def age_of(feed: MarketFeed, coin: str, max_age: float) -> float | None:
+    """Seconds since the venue stamped the price that is fresh, by the clock that both share; None where none is."""
+    try:
+        return time.time() - feed.require_fresh(coin, max_age).timestamp / 1000
+    except StaleDataError:
+        return None
+
+
+def is_fresh(feed: MarketFeed, coin: str, max_age: float) -> bool:
+    return age_of(feed, coin, max_age) is not None
+
+
+class Judge:
+    """Asks for a fresh price at every tick; ``wrong`` has the ages of those that were fresh and should not have."""
+
+    def __init__(self, feed: MarketFeed, max_age: float = 1.0) -> None:
+        self.feed = feed
+        self.max_age = max_age
+        self.wrong: list[float] = []
+        self.fresh = 0
+        self.refused = 0
+        feed.subscribe_price(self.ask)
+
+    def ask(self, tick: PriceTick) -> None:
+        age = age_of(self.feed, tick.coin, self.max_age)
+        if age is None:
+            self.refused += 1
+        else:
+            self.fresh += 1
+            if age > self.max_age + SLACK:
+                self.wrong.append(age)
+
+
+async def test_a_stream_that_falls_behind_is_told_and_nothing_of_it_is_fresh(
+    venue_name: str, transport: str, seed: str
+) -> None:
+    async with simulated(venue_name, seed) as simulator, feeding(patient(simulator, transport)) as (feed, got):
+        await got.more_trades(100)
+        judge = Judge(feed)
+        with only(simulator).falling_behind(3, growth=0.8):
+            lagging = await got.until_event("feed_lagging")
+            assert lagging["exchange"] == venue_name
+            assert lagging["seconds"] > MAX_LAG
+            assert feed.status.state is FeedState.LAGGING
+            assert feed.status.connected
+            health = feed.get_health()
+            assert health["status"] == "degraded"
+            assert health["metrics"]["lag"] > MAX_LAG
+            assert feed.get_status()["state"] == "lagging"
+            await got.until(lambda: judge.refused > 20)
+            with pytest.raises(StaleDataError, match="old at") as caught:
+                feed.require_fresh("BTC", MAX_LAG)
+            assert caught.value.coin == "BTC"
+            assert caught.value.limit == MAX_LAG
+            assert caught.value.age is not None
+            assert caught.value.age > MAX_LAG
+            assert feed.require_fresh("BTC", 30).coin == "BTC"
+        caught_up = await got.until_event("feed_caught_up")
+        assert caught_up["seconds"] > 0
+        await got.until(lambda: is_fresh(feed, "BTC", MAX_LAG))
+        assert [feed.get_status()["state"], feed.get_health()["status"]] == ["live", "healthy"]
+        assert judge.wrong == []
+        assert judge.fresh > 0
+        assert {"disconnected", "feed_stale"} & set(got.events) == set()
+
+
+async def test_a_stream_that_is_late_from_the_beginning_is_known_by_the_venues_clock(
+    venue_name: str, transport: str, seed: str
+) -> None:
+    async with simulated(venue_name, seed, rate=0) as simulator:
+        venue = only(simulator)
+        with venue.behind(600):
+            for coin in ("BTC", "ETH"):
+                await venue.trade(coin, count=50)
+            venue.skip(595)
+            venue.rate = 100
+            settings = patient(simulator, transport, channels=["trades"])
+            async with feeding(settings) as (feed, got):
+                await got.more_trades(1)
+                assert not is_fresh(feed, "BTC", 60)
+                await got.until_event("feed_lagging")
+                assert not is_fresh(feed, "BTC", 60)
+
+
+@asynccontextmanager
+async def delayed(simulator: Simulator, transport: str) -> AsyncIterator[tuple[Gate, MarketFeed, Witness]]:
+    """A feed whose WebSocket passes a gate, which may delay what comes."""
+    async with Gate(simulator.port) as gate:
+        settings = redirected(patient(simulator, transport), ws_url=f"ws://{gate.address}")
+        async with feeding(settings) as (feed, got):
+            yield gate, feed, got
+
+
+async def test_a_proxy_that_delays_what_comes_is_seen_also_over_a_reconnect(
+    venue_name: str, transport: str, seed: str
+) -> None:
+    """The connection made anew is late from its first frame: that is not the norm."""
+    async with simulated(venue_name, seed) as simulator, delayed(simulator, transport) as (gate, feed, got):
+        await got.more_trades(50)
+        judge = Judge(feed)
+        gate.delay = 2.5
+        await got.until_event("feed_lagging")
+        only(simulator).cut()
+        await got.until_event("connected", 2)
+        await got.until_event("feed_lagging", 2)
+        assert not is_fresh(feed, "BTC", MAX_LAG)
+        assert feed.status.state is FeedState.LAGGING
+        gate.delay = 0.0
+        await got.until_event("feed_caught_up")
+        assert judge.wrong == []
+
+
+async def test_an_old_price_over_rest_is_not_fresh(venue_name: str, seed: str) -> None:
+    """ETH trades so rarely that all that is known of it at the connect is the venue's REST, which is an hour behind."""
+    async with simulated(venue_name, seed) as simulator:
+        venue = only(simulator)
+        with venue.rest_behind(3600), venue.silent("ETH"):
+            async with feeding(patient(simulator)) as (feed, got):
+                await got.until(lambda: feed.get_price("ETH") is not None and is_fresh(feed, "BTC", 5))
+                with pytest.raises(StaleDataError) as caught:
+                    feed.require_fresh("ETH", 5)
+                assert caught.value.age == pytest.approx(3600, abs=100)
+                assert not is_fresh(feed, "ETH", 60)
+
+
+@pytest.mark.parametrize("seconds", [2.5])
+async def test_what_waited_while_a_callback_blocked_is_not_fresh(
+    venue_name: str, transport: str, seed: str, seconds: float
+) -> None:
+    with ThreadedSimulator(venues=(venue_name,), rate=200, coins=("BTC", "ETH")) as simulator:
+        settings = patient(simulator._ready.result(), transport)
+        async with feeding(settings) as (feed, got):
+            blocked: list[float] = []
+
+            def block(tick: PriceTick) -> None:
+                if not blocked and len(got.prices) > 100:
+                    blocked.append(time.time())
+                    time.sleep(seconds)
+
+            feed.subscribe_price(block)
+            judge = Judge(feed)
+            await got.until(lambda: bool(blocked) and judge.refused > 50)
+            await got.until(lambda: is_fresh(feed, "BTC", MAX_LAG))
+            assert judge.wrong == []
+            assert judge.fresh > 50
+
+
+async def test_callbacks_that_are_too_slow_for_what_comes_are_a_lag(transport: str, seed: str) -> None:
+    """8 ms each at 300 a second: none of them is slow, all of them together are."""
+    with ThreadedSimulator(venues=("binance",), rate=300, coins=("BTC", "ETH")) as simulator:
+        async with feeding(patient(simulator._ready.result(), transport)) as (feed, got):
+            judge = Judge(feed)
+            handle = feed.subscribe_price(lambda tick: time.sleep(0.008))
+            await got.until_event("feed_lagging")
+            await got.until(lambda: judge.refused > 20)
+            assert not is_fresh(feed, "BTC", MAX_LAG)
+            handle.cancel()
+            await got.until_event("feed_caught_up")
+            assert judge.wrong == []
+
+
+async def test_consumers_that_fall_behind_are_told_how_old_their_events_are(seed: str) -> None:
+    async with simulated("binance", seed, rate=60) as simulator, feeding(patient(simulator)) as (feed, got):
+
+        async def slow(tick: PriceTick) -> None:
+            await asyncio.sleep(0.1)
+
+        feed.subscribe_price(slow)
+        stream = feed.prices(on_full="drop_oldest")
+        await got.until(lambda: len([each for each in got.details("slow_callback") if "behind" in each]) >= 4)
+        told: dict[str, list[float]] = {}
+        for details in got.details("slow_callback"):
+            told.setdefault(details["callback"], []).append(details["behind"])
+        assert len(told) == 2
+        for ages in told.values():
+            assert 1 <= ages[0] < 3
+            assert ages == sorted(ages)
+        await stream.aclose()  # type: ignore[attr-defined] # a Stream
+
+
+CHILD = """
+import asyncio, sys, time
+from feed import MarketFeed, Settings, StaleDataError
+from feed.events import CoinConfig
+from feed.settings import ExchangeConfig
+
+venue = ExchangeConfig(sys.argv[3], rest_url=sys.argv[1], ws_url=sys.argv[2], options={"transport": sys.argv[4]})
+feed = MarketFeed(settings=Settings(coins=[CoinConfig("BTC")], exchanges=[venue]))
+asked, wrong, refused = 0, [], 0
+last = time.monotonic()
+stopped = None  # since when it goes on after the stop
+
+def on_price(tick):
+    global asked, refused, last, stopped
+    now = time.monotonic()
+    if asked >= 50 and now - last > 2:
+        stopped = now
+    last = now
+    asked += 1
+    try:
+        age = time.time() - feed.require_fresh("BTC", 1).timestamp / 1000
+    except StaleDataError:
+        refused += 1
+    else:
+        if age > 1.3:
+            wrong.append(age)
+
+async def main():
+    feed.subscribe_price(on_price)
+    await feed.connect()
+    while asked < 50:
+        await asyncio.sleep(0.01)
+    print("running", flush=True)
+    async with asyncio.timeout(20):
+        while stopped is None or time.monotonic() - stopped < 3:
+            await asyncio.sleep(0.01)
+    feed.require_fresh("BTC", 1)
+    await feed.disconnect()
+    print(len(wrong), max(wrong, default=0), refused > 0, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP on this system")
+def test_what_waited_while_the_process_was_stopped_is_not_fresh(venue_name: str, transport: str, seed: str) -> None:
+    with ThreadedSimulator(venues=(venue_name,), rate=200, coins=("BTC",)) as simulator:
+        command = [sys.executable, "-c", CHILD, simulator.rest_url, simulator.ws_url, venue_name, transport]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            try:
+                assert child.stdout.readline() == "running\n"
+                os.kill(child.pid, signal.SIGSTOP)
+                time.sleep(4)  # what is tested is that time passes
+                os.kill(child.pid, signal.SIGCONT)
+                told, _ = child.communicate(timeout=30)
+                assert child.returncode == 0
+            finally:
+                child.kill()
+    assert told == "0 0 True\n"
