@@ -17,8 +17,9 @@ import pytest
 from exchanges.simulator import Simulator, ThreadedSimulator
 from exchanges.transport import TRANSPORTS
 from feed import FeedState, MarketFeed, PriceTick, Settings, StaleDataError
-from feed.settings import Staleness
+from feed.settings import Connection, Staleness
 from tests.scenarios.support import Gate, Witness, feeding, only, quick, redirected, simulated
+from tests.support import until
 
 MAX_LAG = 1.0
 SLACK = 0.3  # seconds between a tick's being judged and the clock's being read, on a busy machine
@@ -35,7 +36,8 @@ def transport(request: pytest.FixtureRequest) -> str:
 def patient(simulator: Simulator, transport: str = "aiohttp", **changes: Any) -> Settings:
     """One venue over a transport; a lag is told from MAX_LAG on, and neither lag nor silence costs the connection."""
     staleness = Staleness(feed_stale_after=5, coin_stale_after=60, reconnect_after=60, max_lag=MAX_LAG)
-    settings = quick(simulator, **{"staleness": staleness, **changes})
+    connection = Connection(connect_timeout=10, backoff_initial=0.05, backoff_max=0.4)
+    settings = quick(simulator, **{"staleness": staleness, "connection": connection, **changes})
     settings.exchanges[0].options["transport"] = transport
     return settings
 
@@ -109,19 +111,17 @@ async def test_a_stream_that_falls_behind_is_told_and_nothing_of_it_is_fresh(
 async def test_a_stream_that_is_late_from_the_beginning_is_known_by_the_venues_clock(
     venue_name: str, transport: str, seed: str
 ) -> None:
-    async with simulated(venue_name, seed, rate=0) as simulator:
+    async with simulated(venue_name, seed) as simulator:
         venue = only(simulator)
-        with venue.behind(600):
-            for coin in ("BTC", "ETH"):
-                await venue.trade(coin, count=50)
-            venue.skip(595)
-            venue.rate = 100
-            settings = patient(simulator, transport, channels=["trades"])
-            async with feeding(settings) as (feed, got):
-                await got.more_trades(1)
-                assert not is_fresh(feed, "BTC", 60)
-                await got.until_event("feed_lagging")
-                assert not is_fresh(feed, "BTC", 60)
+        with venue.falling_behind(3, growth=0.9):
+            await until(lambda: venue.stream_lag(1) > 2.5)
+            async with feeding(patient(simulator, transport)) as (feed, got):
+                judge = Judge(feed)
+                lagging = await got.until_event("feed_lagging")
+                assert lagging["seconds"] == pytest.approx(2.8, abs=0.5)
+                assert not is_fresh(feed, "BTC", MAX_LAG)
+                await got.more_trades(20)
+                assert judge.wrong == []
 
 
 @asynccontextmanager
@@ -140,7 +140,7 @@ async def test_a_proxy_that_delays_what_comes_is_seen_also_over_a_reconnect(
     async with simulated(venue_name, seed) as simulator, delayed(simulator, transport) as (gate, feed, got):
         await got.more_trades(50)
         judge = Judge(feed)
-        gate.delay = 2.5
+        gate.delay = 1.6
         await got.until_event("feed_lagging")
         only(simulator).cut()
         await got.until_event("connected", 2)
@@ -152,9 +152,9 @@ async def test_a_proxy_that_delays_what_comes_is_seen_also_over_a_reconnect(
         assert judge.wrong == []
 
 
-async def test_an_old_price_over_rest_is_not_fresh(venue_name: str, seed: str) -> None:
+async def test_an_old_price_over_rest_is_not_fresh(seed: str) -> None:
     """ETH trades so rarely that all that is known of it at the connect is the venue's REST, which is an hour behind."""
-    async with simulated(venue_name, seed) as simulator:
+    async with simulated("binance", seed) as simulator:
         venue = only(simulator)
         with venue.rest_behind(3600), venue.silent("ETH"):
             async with feeding(patient(simulator)) as (feed, got):

@@ -33,9 +33,7 @@ class Silent:
 class Silences:
     """``data`` for all that is up to date, ``stall`` for the loops' stalls, ``look`` from time to time."""
 
-    def __init__(
-        self, truths: Mapping[str, Truth], began: float, breach: Callable[[str, float, str], None]
-    ) -> None:
+    def __init__(self, truths: Mapping[str, Truth], began: float, breach: Callable[[str, float, str], None]) -> None:
         self.longest = 0.0
         self.longest_healthy = 0.0
         self.breaks: list[float] = []

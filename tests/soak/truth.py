@@ -192,9 +192,7 @@ class Truth:
     def day_changes(self, coin: str, price: float) -> list[float]:
         """The change in percent against 24 hours ago, if ``price`` is the last, on each of the coin's markets."""
         now = self.venue.now()
-        return [
-            float(price * unit * market.scale / market.day(now).open - 1) * 100 for market, unit in self._of(coin)
-        ]
+        return [float(price * unit * market.scale / market.day(now).open - 1) * 100 for market, unit in self._of(coin)]
 
     def bars(self, coin: str, opened: int) -> list[tuple[float, ...]]:
         """Open, high, low, close and volume of a minute on each of the coin's markets."""
