@@ -33,14 +33,15 @@ class Kind:
     repeat: int = 1  # up to so many times, within seconds
 
 
+SKIPS = "binance_us"  # skips ids: from then on nobody can know that a trade is missing there
 COINS = ("BTC", "ETH", "DOGE", "INJ", "LTC")
 
 KINDS: tuple[Kind, ...] = (
     Kind(7, ("cut",)),
     Kind(5, ("cut",), repeat=8),  # during connect, subscribe, backoff, failover
     Kind(8, ("close-{}",), choices=(1000, 1001, 1006, 1008, 1011, 1012)),
-    Kind(4, ("shutdown-notice",), counted=True),
-    Kind(3, ("shutdown-notice", "cut@{}"), counted=True, choices=(0.05, 0.3, 1.0, 2.5)),
+    Kind(4, ("shutdown-notice",), only="binance"),
+    Kind(3, ("shutdown-notice", "cut@{}"), only="binance", choices=(0.05, 0.3, 1.0, 2.5)),
     Kind(8, ("stall+",), (1.0, 30.0)),
     Kind(6, ("mute+",), (1.0, 30.0)),
     Kind(7, ("partition+",), (1.0, 40.0)),
@@ -67,7 +68,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(4, ("rest-behind-{}+", "missing-0.1+"), (3.0, 20.0), counted=True, choices=(0.3, 0.7, 1.2, 2)),
     Kind(2, ("rest-frozen+",), (3.0, 40.0)),
     Kind(3, ("rest-frozen+", "cut"), (3.0, 20.0)),
-    Kind(4, ("skipping-{}+",), (20.0, 120.0), choices=(5, 20, 100)),
+    Kind(4, ("skipping-{}+",), (20.0, 120.0), choices=(5, 20, 100), only=SKIPS),
     Kind(3, ("leap-{}",), choices=(40_000, 999_000)),
     Kind(2, ("stamp-ahead-{}",), choices=(3600, 82_800)),
     Kind(3, ("halted+",), (5.0, 40.0)),
@@ -136,9 +137,12 @@ def draw(seed: int, venues: Mapping[str, bool], mean_pause: float = MEAN_PAUSE) 
     weights = [kind.weight for kind in KINDS]
     now, blocked = QUIET_START, -BLOCK_PAUSE
     waiting: list[Strike] = []
+    counting = {name for name in names if venues[name]}
     while True:
         kind = dice.choices(KINDS, weights)[0]
-        possible = [name for name in names if (venues[name] or not kind.counted) and kind.only in ("", name)]
+        possible = [name for name in names if (name in counting or not kind.counted) and kind.only in ("", name)]
+        if kind.specs[0].startswith("skipping"):
+            counting.discard(SKIPS)
         struck = names if kind.everywhere else names[:1] if kind.first else [dice.choice(possible)]
         duration = dice.uniform(*kind.lasts)
         argument = dice.choice(kind.choices) if kind.choices else ""
@@ -149,7 +153,7 @@ def draw(seed: int, venues: Mapping[str, bool], mean_pause: float = MEAN_PAUSE) 
             strike
             for moment in moments
             for name in struck
-            for strike in _strikes(kind.specs, name, moment, argument, duration, venues[name])
+            for strike in _strikes(kind.specs, name, moment, argument, duration, name in counting)
         ]
         now += dice.expovariate(1 / mean_pause)
         waiting.sort(key=lambda strike: strike.at)
