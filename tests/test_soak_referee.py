@@ -150,6 +150,15 @@ async def test_a_price_of_another_venue_is_mixed_unless_the_active_one_lacks_the
     assert bench.found == {"mixed price": 1}
 
 
+async def test_a_mismatch_is_false_where_both_venues_have_the_coin(bench: Bench) -> None:
+    sides = {"from": {"exchange": "bybit", "market": "BTC/USDT"}, "to": {"exchange": "binance", "market": "BTC/USDT"}}
+    with bench.sims["binance"]["binance"].other_coin("BTC"):
+        bench.status("price_mismatch", "binance", coin="BTC", ratio=112.0, **sides)
+        assert bench.found == {}
+    bench.status("price_mismatch", "binance", coin="ETH", ratio=1.6, **sides)
+    assert bench.found == {"false mismatch": 1}
+
+
 @pytest.mark.parametrize("complete", [True, False, None])
 async def test_a_missing_trade_is_lost_unless_the_feed_has_said_so(bench: Bench, complete: bool | None) -> None:
     first, _, third = [await bench.trade("binance") for _ in range(3)]

@@ -110,7 +110,7 @@ class Beginning:
 def begin(seed: int, venues: Mapping[str, bool]) -> Beginning:
     """Draw whether a venue has another coin under a ticker, a coin by the thousand, or is not open yet.
 
-    Another coin is never on the venue of first choice: nobody could know which of the two is meant before a second
+    Another coin is never on the venue that is seen first: nobody could know which of the two is meant before a second
     venue has been seen.
     """
     dice = Random(f"{seed} beginning")
@@ -119,12 +119,12 @@ def begin(seed: int, venues: Mapping[str, bool]) -> Beginning:
     units: dict[str, dict[str, int]] = {}
     if dice.random() < 0.6:
         specs[dice.choice(names[1:])] += (f"other-coin-{dice.choice(('INJ', 'LTC', 'ETH'))}",)
+    elif dice.random() < 0.6:
+        specs[names[0]] += (f"halted+{dice.uniform(15, 40):.1f}",)
     if dice.random() < 0.6:
         name = dice.choice(names)
         specs[name] += ("thousands-DOGE",)
         units[name] = {"DOGE": 1000}
-    if dice.random() < 0.4:
-        specs[names[0]] += (f"halted+{dice.uniform(15, 40):.1f}",)
     if dice.random() < 0.3:
         specs[dice.choice(names[1:])] += (f"quoted-KRW+{dice.uniform(30, 90):.1f}",)
     return Beginning(specs, units)

@@ -19,7 +19,9 @@ from tests.soak.truth import MINUTE, Truth
 BREACHES_KEPT = 12  # of each kind
 STALE_FROM, STALE_TO = 5.0, 5.5  # seconds of silence within which feed_stale is due
 UP_TO_DATE = 5.0  # seconds that data may be old at the venue and still be data: the settings' max_lag
+SIGN_OF_LIFE = 0.9  # seconds: a trade that came later than that after it was made says nothing of the stream
 LATE_BY = 0.25  # seconds more than its max_age that a price which was called fresh may be old: rounding, busy machines
+WITHHELD = 900.0  # seconds for which another venue may bring a coin whose price was withheld
 FAR_AHEAD = 60_000  # ms: a stamp that no clock explains
 NEAR = 2.0  # percentage points by which a day's change may be off: the ticker is older than the trade
 
@@ -112,6 +114,7 @@ class Referee:
         self._stale_told = False
         self._switched: tuple[float, str, bool] | None = None
         self._newest: dict[str, tuple[tuple[str, str], int]] = {}  # coin -> venue and time of its last tick
+        self._withheld: dict[tuple[str, str], float] = {}  # venue and coin -> when a price was withheld there
         self._closed: dict[str, deque[int]] = {}
         self._sampled = 0
 
@@ -149,7 +152,8 @@ class Referee:
     ) -> None:  # fmt: skip
         if not filled:
             self._data(at, timestamp)
-            self._read_at = max(self._read_at, at - waited)
+            if self._now_ms(at - waited) - timestamp < SIGN_OF_LIFE * 1000:
+                self._read_at = max(self._read_at, at - waited)
         tally, number = self.tallies[venue], int(trade_id)
         tally.trades += 1
         tally.filled += filled
@@ -311,7 +315,7 @@ class Referee:
             self._switched = None
             if well and truth.well_since is not None:
                 self.switch_times.append(at - since)
-        if self.active not in (venue, "") and not self._truths[self.active].lacked(coin, at):
+        if self.active not in (venue, "") and not self._may_come_from_elsewhere(coin, at):
             tally.mixed_prices += 1
             self.breach("mixed price", at, f"{coin} of {venue} while {self.active} was active")
         wrong = truth.judge(coin, price, timestamp)
@@ -331,6 +335,18 @@ class Referee:
                 tally.mixed_figures += 1
                 others = {name: each.day_changes(coin, price) for name, each in self._truths.items()}
                 self.breach("mixed figures", at, f"{coin} of {venue}: change {change}, the venues' are {others}")
+
+    def _may_come_from_elsewhere(self, coin: str, at: float) -> bool:
+        """Whether the active venue does not have the coin, or its price there was told to be withheld."""
+        withheld = self._withheld.get((self.active, coin), -WITHHELD)
+        return at - withheld < WITHHELD or self._truths[self.active].lacked(coin, at)
+
+    def _mismatch(self, at: float, details: Mapping[str, Any]) -> None:
+        """Prices of two markets were told to be too far apart for one coin."""
+        coin, there, here = details["coin"], details["from"], details["to"]
+        self._withheld[here["exchange"], coin] = at
+        if not any(self._truths[each["exchange"]].has_another(coin) for each in (there, here)):
+            self.breach("false mismatch", at, f"{coin}: {there} and {here} are the same coin; ratio {details['ratio']}")
 
     def _fresh(
         self, at: float, unix_ms: int, coin: str, venue: str, price: float, timestamp: int, max_age: float
@@ -390,6 +406,8 @@ class Referee:
             self.silences.left()
         elif event == "failback":
             self.silences.failback(details["from"], venue)
+        elif event == "price_mismatch":
+            self._mismatch(at, details)
         elif event == "gap":
             self._gap(at, venue, details)
         elif event == "gap_filled":

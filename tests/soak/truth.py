@@ -63,6 +63,10 @@ class Truth:
         trades = self.venue.listings.trades
         return any(trades(market) for market, _ in self._of(coin))
 
+    def has_another(self, coin: str) -> bool:
+        """Whether another coin has this ticker here."""
+        return any(market.coin == coin and what == "another coin" for market, what in self._not_of(coin))
+
     def lacked(self, coin: str, now: float) -> bool:
         """Whether the coin was not to be had here lately, so that another venue may bring it."""
         return not self._offers(coin) or now - self._withheld_at.get(coin, -REMEMBERED) < REMEMBERED
