@@ -14,13 +14,10 @@ from exchanges.profiles import codes_of
 
 _UNITS: Mapping[str, int] = {
     "1000": 1_000,
-    "1K": 1_000,
-    "K": 1_000,  # hyperliquid's kSHIB, whose letters ccxt makes capitals
     "10000": 10_000,
     "100000": 100_000,
     "1000000": 1_000_000,
-    "1M": 1_000_000,
-    "M": 1_000_000,
+    "1M": 1_000_000,  # a letter without a figure says nothing: KBTC and MSOL are coins of their own
 }
 _AFTER = ("1000", "10000", "100000", "1000000")  # Bybit writes SHIB1000 as well as 1000BONK
 
@@ -30,7 +27,7 @@ _Event = TypeVar("_Event", TradeEvent, Ticker, Quote, Candle)
 def units_of(coin: str, symbol: str) -> int:
     """How many of ``coin`` one unit of the market ``symbol`` is: 1 for what has that very name, as 1INCH or 1000SATS.
 
-    To be asked of a market that the user has named for the coin: a name alone (MX, KAVA) says nothing.
+    A market whose name does not tell (Hyperliquid's kPEPE) counts as one of one unit.
     """
     base = symbol.partition("/")[0]
     codes = codes_of(coin)

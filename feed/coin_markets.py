@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from exchanges.events import Candle, TradeEvent
+from feed.clock import Clock
 from feed.price_plausibility import PricePlausibility, VenueMarket
 from feed.prices import Prices
 
@@ -29,10 +30,10 @@ class Connection(Protocol):
 class CoinMarkets:
     """Admits each coin's market. A connection asks once per coin, and again when its answer was no or was revoked."""
 
-    def __init__(self, max_ratio: float, prices: Prices, now: Callable[[], float]) -> None:
+    def __init__(self, max_ratio: float, prices: Prices, clock: Clock) -> None:
         self._plausibility = PricePlausibility(max_ratio)
         self._prices = prices
-        self._now = now
+        self._clock = clock
         self._taken: dict[str, tuple[VenueMarket, Connection]] = {}  # with the latest connection that delivers it
         self._connections: set[Connection] = set()
         self._turns = 0
@@ -60,9 +61,9 @@ class CoinMarkets:
             return True
         before, holder = taken
         was_withheld = market in self._plausibility.withheld(coin)
-        known, now = self._prices.get(coin), self._now()
+        known, now = self._prices.get(coin), self._clock.monotonic()
         last = None if known is None else known.tick
-        age = 0.0 if known is None or known.priced_at is None else now - known.priced_at
+        age = 0.0 if known is None or known.priced_at is None else self._clock.since(known.priced_at)
         verdict = self._plausibility.judge(coin, market, price, now, None if last is None else last.price, age)
         told = {"coin": coin, "from": before.details, "to": market.details}
         if verdict.told is not None:

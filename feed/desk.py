@@ -35,7 +35,7 @@ class Desk:
         self.dispatcher = dispatcher
         self.clock = clock
         self.prices = Prices()
-        self.markets = CoinMarkets(max_price_ratio, self.prices, clock.monotonic)
+        self.markets = CoinMarkets(max_price_ratio, self.prices, clock)
         self.volatility = Volatility()
         self.messages = 0  # events of all connections
         self.last_message: float | None = None  # of the feed's own venue, monotonic seconds

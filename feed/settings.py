@@ -114,7 +114,7 @@ class ExchangeConfig:
     ``market_type``: a coin's perpetual swap and its spot are two markets, whose prices differ. Quantities and volumes
     are in base currency on both. Where venues of both types stand in one order, a failover leads from the one market to
     the other, and a coin that the active venue does not list comes from the other one all the while: no event ever
-    mixes the two, and its ``exchange`` says of which it is.
+    mixes the two, its ``market`` says of which it is, and the change is told as ``market_changed``.
     """
 
     name: Exchange

@@ -114,6 +114,8 @@ async def test_another_venues_swap_takes_over_under_the_same_coin(first: str, se
             ("BTC", venue_name(first), 64_000.0, 0.25),
             ("BTC", venue_name(second), 70_000.0, 0.25),
         ]
+        changes = [(told["from"]["market"], told["to"]["market"]) for told in got.details("market_changed")]
+        assert changes == ([("BTC/USDT", "BTC/USDT:USDT")] if market_type(first) == "spot" else [])
         assert {tick.coin for tick in got.prices} == {"BTC"}
         made = {venue_name(first): {64_000.0, OF_REST}, venue_name(second): {70_000.0, OF_REST}}
         assert all(tick.price in made[tick.exchange] for tick in got.prices)

@@ -1,0 +1,144 @@
+"""Which connection a coin is taken from when several deliver it, with a clock of the test's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from exchanges.events import TradeEvent
+from feed.clock import Clock
+from feed.coin_markets import CoinMarkets
+from feed.prices import Prices
+
+
+class Hands(Clock):
+    """A clock that the test turns; the machine may have been suspended meanwhile."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+        self.asleep = 0.0
+
+    def monotonic(self) -> float:
+        return self.at
+
+    def since(self, at: float) -> float:
+        return self.at - at + self.asleep
+
+
+class Standing:
+    """A connection that delivers one market."""
+
+    def __init__(self, markets: CoinMarkets, exchange: str, symbol: str = "ETH/USDT") -> None:
+        self.exchange, self.symbol = exchange, symbol
+        self.delivering = True
+        self.turn = 0
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.revoked: list[str] = []
+        self.stirred = 0
+        markets.begin(self)
+
+    def revoke(self, coin: str) -> None:
+        self.revoked.append(coin)
+
+    def tell(self, event: str, **details: Any) -> None:
+        self.told.append((event, details))
+
+    def stir(self) -> None:
+        self.stirred += 1
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock, self.prices = Hands(), Prices()
+        self.markets = CoinMarkets(1.5, self.prices, self.clock)
+
+    def stand(self, exchange: str, symbol: str = "ETH/USDT") -> Standing:
+        return Standing(self.markets, exchange, symbol)
+
+    def price(self, of: Standing, price: float) -> bool:
+        """A trade comes over a connection; whether it is delivered."""
+        if not self.markets.admit(of, "ETH", of.symbol, price):
+            return False
+        trade = TradeEvent("ETH", price, 1.0, False, 5, of.exchange, market=of.symbol)
+        self.prices["ETH"].on_trade(trade, self.clock.monotonic())
+        return True
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_connection_that_was_relieved_does_not_take_the_coin_back(world: World) -> None:
+    old, new = world.stand("a"), world.stand("b")
+    assert world.price(old, 100.0)
+    assert world.price(new, 101.0)
+    assert old.revoked == ["ETH"]
+    assert not world.price(old, 101.0)
+    assert not world.markets.takes(TradeEvent("ETH", 1.0, 1.0, False, 5, "a", market="ETH/USDT"))
+    new.delivering = False
+    assert world.price(old, 101.0)
+    assert [event for event, _ in old.told + new.told] == []
+
+
+def test_two_connections_of_one_market_deliver_side_by_side(world: World) -> None:
+    old, new = world.stand("a"), world.stand("a")
+    assert world.price(old, 100.0)
+    assert world.price(new, 300.0)
+    assert world.price(old, 100.0)
+    assert (old.revoked, new.revoked) == ([], [])
+
+
+def test_a_withheld_market_waits_for_the_one_that_took_its_place_to_go(world: World) -> None:
+    """Its price fits again: the other venue is not needed any more, and is left first."""
+    first, active = world.stand("a"), world.stand("b")
+    assert world.price(first, 100.0)
+    first.delivering = False
+    assert not world.price(active, 1.0)
+    assert active.stirred == 1
+    other = world.stand("c")
+    assert world.price(other, 100.0)
+    assert world.markets.withholds("b", "ETH", "ETH/USDT")
+    assert not world.price(active, 100.0)
+    assert not world.markets.withholds("b", "ETH", "ETH/USDT")
+    assert active.stirred == 2
+    other.delivering = False
+    assert world.price(active, 100.0)
+    assert [event for event, _ in active.told] == ["price_mismatch"]
+
+
+def test_a_market_alone_is_believed_when_nobody_contradicts_for_ten_minutes(world: World) -> None:
+    first, active = world.stand("a"), world.stand("b")
+    world.price(first, 100.0)
+    first.delivering = False
+    for _ in range(60):
+        assert not world.price(active, 1.0)
+        assert "ETH/USDT of b" in world.markets.doubt("ETH")
+        world.clock.at += 10
+    assert world.price(active, 1.0)
+    assert world.markets.doubt("ETH") == ""
+
+
+def test_the_time_of_a_suspend_counts_into_the_age_of_the_last_price(world: World) -> None:
+    first, active = world.stand("a"), world.stand("b")
+    world.price(first, 100.0)
+    first.delivering = False
+    world.clock.asleep = 3600.0
+    assert world.price(active, 300.0)
+
+
+def test_another_currency_at_the_same_price_is_told_as_another_market(world: World) -> None:
+    first, second = world.stand("a"), world.stand("a", "ETH/USDC")
+    world.price(first, 100.0)
+    world.price(second, 100.0)
+    world.price(second, 100.0)
+    between = {"from": {"exchange": "a", "market": "ETH/USDT"}, "to": {"exchange": "a", "market": "ETH/USDC"}}
+    assert second.told == [("market_changed", {"coin": "ETH", **between})]
+
+
+def test_a_coin_that_is_removed_and_added_begins_anew(world: World) -> None:
+    first, second = world.stand("a"), world.stand("b")
+    world.price(first, 100.0)
+    world.markets.forget(["ETH"])
+    assert world.price(second, 1.0)
