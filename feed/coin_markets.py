@@ -15,7 +15,6 @@ class Connection(Protocol):
     """A connection of a venue, as far as it matters here."""
 
     exchange: str
-    delivering: bool
     turn: int  # a connection with a higher one delivers since later
 
     def revoke(self, coin: str) -> None:
@@ -34,7 +33,9 @@ class CoinMarkets:
         self._plausibility = PricePlausibility(max_ratio)
         self._prices = prices
         self._clock = clock
-        self._taken: dict[str, tuple[VenueMarket, Connection]] = {}  # with the latest connection that delivers it
+        self._taken: dict[
+            str, tuple[VenueMarket, Connection | None]
+        ] = {}  # with the latest connection that delivers it
         self._connections: set[Connection] = set()
         self._turns = 0
 
@@ -47,6 +48,7 @@ class CoinMarkets:
     def end(self, connection: Connection) -> None:
         """It delivers no more."""
         self._connections.discard(connection)
+        self._taken |= {coin: (market, None) for coin, (market, by) in self._taken.items() if by is connection}
 
     def admit(self, connection: Connection, coin: str, symbol: str, price: float) -> bool:
         """Whether the coin's events of market ``symbol`` are delivered from this connection; ``price`` is of one.
@@ -56,7 +58,7 @@ class CoinMarkets:
         market = VenueMarket(connection.exchange, symbol)
         taken = self._taken.get(coin)
         if taken is None or taken[0] == market:
-            if taken is None or taken[1].turn < connection.turn or not taken[1].delivering:
+            if taken is None or taken[1] is None or taken[1].turn < connection.turn:
                 self._taken[coin] = market, connection
             return True
         before, holder = taken
@@ -70,7 +72,7 @@ class CoinMarkets:
             connection.tell("price_mismatch", **told, ratio=verdict.told)
         if verdict.plausible == was_withheld or verdict.told is not None:
             connection.stir()
-        if not verdict.plausible or (holder.delivering and holder.turn > connection.turn):
+        if not verdict.plausible or (holder is not None and holder.turn > connection.turn):
             return False
         self._taken[coin] = market, connection
         if before.symbol != symbol:
@@ -94,7 +96,7 @@ class CoinMarkets:
         """Why the coin's last price may not be its price any more; "" while its market delivers. From any thread."""
         taken = self._taken.get(coin)
         withheld = self._plausibility.withheld(coin)
-        if taken is None or taken[1].delivering or not withheld:
+        if taken is None or taken[1] is not None or not withheld:
             return ""
         others = " and ".join(f"{market}, {ratio:.4g} times apart" for market, ratio in withheld.items())
         return f"its price is of {taken[0]}, which delivers no more; withheld is {others}, perhaps another coin"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -31,7 +33,6 @@ class Standing:
 
     def __init__(self, markets: CoinMarkets, exchange: str, symbol: str = "ETH/USDT") -> None:
         self.exchange, self.symbol = exchange, symbol
-        self.delivering = True
         self.turn = 0
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.revoked: list[str] = []
@@ -77,7 +78,7 @@ def test_a_connection_that_was_relieved_does_not_take_the_coin_back(world: World
     assert old.revoked == ["ETH"]
     assert not world.price(old, 101.0)
     assert not world.markets.takes(TradeEvent("ETH", 1.0, 1.0, False, 5, "a", market="ETH/USDT"))
-    new.delivering = False
+    world.markets.end(new)
     assert world.price(old, 101.0)
     assert [event for event, _ in old.told + new.told] == []
 
@@ -94,7 +95,7 @@ def test_a_withheld_market_waits_for_the_one_that_took_its_place_to_go(world: Wo
     """Its price fits again: the other venue is not needed any more, and is left first."""
     first, active = world.stand("a"), world.stand("b")
     assert world.price(first, 100.0)
-    first.delivering = False
+    world.markets.end(first)
     assert not world.price(active, 1.0)
     assert active.stirred == 1
     other = world.stand("c")
@@ -103,7 +104,7 @@ def test_a_withheld_market_waits_for_the_one_that_took_its_place_to_go(world: Wo
     assert not world.price(active, 100.0)
     assert not world.markets.withholds("b", "ETH", "ETH/USDT")
     assert active.stirred == 2
-    other.delivering = False
+    world.markets.end(other)
     assert world.price(active, 100.0)
     assert [event for event, _ in active.told] == ["price_mismatch"]
 
@@ -111,7 +112,7 @@ def test_a_withheld_market_waits_for_the_one_that_took_its_place_to_go(world: Wo
 def test_a_market_alone_is_believed_when_nobody_contradicts_for_ten_minutes(world: World) -> None:
     first, active = world.stand("a"), world.stand("b")
     world.price(first, 100.0)
-    first.delivering = False
+    world.markets.end(first)
     for _ in range(60):
         assert not world.price(active, 1.0)
         assert "ETH/USDT of b" in world.markets.doubt("ETH")
@@ -123,7 +124,7 @@ def test_a_market_alone_is_believed_when_nobody_contradicts_for_ten_minutes(worl
 def test_the_time_of_a_suspend_counts_into_the_age_of_the_last_price(world: World) -> None:
     first, active = world.stand("a"), world.stand("b")
     world.price(first, 100.0)
-    first.delivering = False
+    world.markets.end(first)
     world.clock.asleep = 3600.0
     assert world.price(active, 300.0)
 
@@ -142,3 +143,13 @@ def test_a_coin_that_is_removed_and_added_begins_anew(world: World) -> None:
     world.price(first, 100.0)
     world.markets.forget(["ETH"])
     assert world.price(second, 1.0)
+
+
+def test_what_has_ended_is_not_kept(world: World) -> None:
+    first = world.stand("a")
+    world.price(first, 100.0)
+    gone = weakref.ref(first)
+    world.markets.end(first)
+    del first
+    gc.collect()
+    assert gone() is None
