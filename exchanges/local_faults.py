@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
+import socket
+import ssl
 import sys
 from collections.abc import Iterable
 
@@ -38,6 +40,8 @@ def local_fault(errors: Iterable[BaseException]) -> str:
     for error in errors:
         if isinstance(error, MemoryError):
             return "this machine: out of memory"
+        if isinstance(error, ssl.SSLError | socket.gaierror):  # their numbers are their own
+            return ""
         if isinstance(error, OSError) and (told := _told(error)):
             return f"this machine: {told}"
         if _is_programs(error):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 AHEAD = 86_400_000  # ms: clocks are skewed by seconds and time zones are mixed up by hours; more is not a time
+CLOCK = "the clock of this machine"  # what a complaint begins with
 WRONG = 60_000  # ms by which the clock of a machine that synchronizes it is never off
 _STAMPS = 5  # from which a running clock is read
 _WITHIN = 2_000  # ms by which they may differ from its ticking
@@ -72,7 +73,7 @@ def complaint(venue: str) -> str | None:
     error = local_error(venue)
     if error is None or abs(error) * 1000 < WRONG:
         return None
-    return f"the clock of this machine is {span(error)} {venue}'s: set it, for example by NTP"
+    return f"{CLOCK} is {span(error)} {venue}'s: set it, for example by NTP"
 
 
 def span(seconds: float) -> str:

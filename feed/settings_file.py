@@ -27,17 +27,21 @@ _FILE_LIMIT = 256 * 1024  # bytes; a settings file has a few thousand
 _VALUE_LIMIT = 10_000  # values once YAML's anchors are written out: a few lines of anchors can stand for billions
 
 
+def settings_source(path: str | os.PathLike[str] | None = None) -> str | os.PathLike[str] | Traversable:
+    """Return the file that ``load_settings(path)`` reads."""
+    named = path if path is not None else os.environ.get(ENVIRONMENT) or None
+    if named is not None:
+        return named
+    local = Path("settings.yaml")
+    return local if local.exists() else packaged_settings()
+
+
 def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
     """Read ``path``, else the file that MARKET_FEED_SETTINGS names, else ./settings.yaml, else the packaged defaults.
 
     Keys that the file leaves out keep their defaults. Raises SettingsError with one line per problem.
     """
-    named: str | os.PathLike[str] | Traversable | None = (
-        path if path is not None else os.environ.get(ENVIRONMENT) or None
-    )
-    if named is None:
-        local = Path("settings.yaml")
-        named = local if local.exists() else packaged_settings()
+    named = settings_source(path)
     reader = Reader(str(named))
     with reader.fenced():
         text = _read_text(named)

@@ -166,6 +166,7 @@ CLI: Mapping[str, str] = {
     "board": "what a screen shows, as data",
     "render": "the board as a table or as lines",
     "views": "screen, lines or JSON over a feed",
+    "diagnosis": "what check knows of the machine, and what it advises",
     "check": "market-feed check",
     "exchanges": "market-feed exchanges",
     "simulate": "market-feed simulate",

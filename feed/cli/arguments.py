@@ -129,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
     watch.add_argument("--json", action="store_true", help="every event as one JSON object per line on stdout")
     _common(watch)
 
-    check = command("check", "validate the settings, then ask every venue by REST and WebSocket")
+    check = command("check", "validate the settings, ask every venue by REST and WebSocket, and say what to do")
     check.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
     check.add_argument(
         "--exchange", type=names, metavar="A,B", help="ask these venues instead of those of the settings"
@@ -137,6 +137,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--timeout", type=seconds, default=15.0, metavar="N", help="seconds for a venue (default: %(default)g)"
     )
+    check.add_argument("--json", action="store_true", help="all of it as one JSON object on stdout")
     _logging(check)
 
     exchanges = command("exchanges", "the venues and what each supports")

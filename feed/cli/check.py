@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import os
+import sys
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from exchanges import venue_time
+from feed.cli.diagnosis import PAGE, machine, remedies
 from feed.cli.process import Exit, start_log
 from feed.cli.process import run as run_process
 from feed.cli.tables import columns
 from feed.errors import FeedError
 from feed.settings import ExchangeConfig, Settings
-from feed.settings_file import load_settings
+from feed.settings_file import load_settings, settings_source
 from feed.validation import check
 
+BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"  # of a terminal
+AGREES = 1.0  # seconds: the answer's way is in the difference
 THROTTLED = 0.5  # seconds after the markets in which ccxt's own rate limit would be part of what is measured
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one row per venue; 3 when none works by WebSocket."""
+    """Print one row per venue, what it stands on and what to do; 3 when none works by WebSocket."""
     return run_process(_check(args))
 
 
@@ -36,6 +45,12 @@ class _Finding:
     rest_reason: str = ""
     live: float | None = None
     live_reason: str = ""
+    clock: float | None = None  # seconds by which this machine's clock is ahead of the venue's
+    proxies: dict[str, str] = field(default_factory=dict)  # address -> what it is asked through
+
+    def row(self) -> dict[str, Any]:
+        """Everything as plain data; times in seconds."""
+        return {("exchange" if name == "name" else name): value for name, value in asdict(self).items()}
 
     def remark(self) -> str:
         """Return what is wrong, or ok."""
@@ -59,18 +74,78 @@ async def _check(args: argparse.Namespace) -> int:
         settings.exchanges = [known.get(name) or ExchangeConfig(name) for name in args.exchange]
         check(settings)
     findings = await asyncio.gather(*(_ask(exchange, settings, args.timeout) for exchange in settings.exchanges))
-    rows = [
-        (
-            each.name,
-            f"{each.coins}/{len(settings.coins)}",
-            _milliseconds(each.rest),
-            _milliseconds(each.live),
-            each.remark(),
+    facts = machine()
+    facts["settings"] = str(settings_source(args.settings))
+    clocks = {each.name: said for each in findings if (said := _clock(each)) is not None}
+    advice = remedies([each.row() for each in findings], facts, clocks)
+    works = any(each.live is not None for each in findings)
+    if args.json:
+        print(json.dumps({**facts, "exchanges": [each.row() for each in findings], "works": works, "advice": advice}))
+    else:
+        print(
+            "\n".join(
+                [*_table(findings, len(settings.coins)), "", *_facts(facts, findings), "", *_to_do(advice, works)]
+            )
         )
+    return Exit.OK if works else Exit.NO_VENUE
+
+
+def _table(findings: Sequence[_Finding], coins: int) -> list[str]:
+    rows = [
+        (each.name, f"{each.coins}/{coins}", _milliseconds(each.rest), _milliseconds(each.live), each.remark())
         for each in findings
     ]
-    print(columns(("exchange", "coins", "REST", "first data", "remark"), rows))
-    return Exit.OK if any(each.live is not None for each in findings) else Exit.NO_VENUE
+    head, *lines = columns(("exchange", "coins", "REST", "first data", "remark"), rows).splitlines()
+    return [_styled(BOLD, head), *(_styled(_color(each), line) for each, line in zip(findings, lines, strict=True))]
+
+
+def _color(finding: _Finding) -> str:
+    return RED if finding.live is None else GREEN if finding.remark() == "ok" else YELLOW
+
+
+def _facts(facts: Mapping[str, Any], findings: Sequence[_Finding]) -> list[str]:
+    """What the table stands on, a line each."""
+    clocks = [f"{each.name} {_difference(each.clock)}" for each in findings]
+    proxies = dict.fromkeys(proxy for each in findings for proxy in each.proxies.values())
+    cache = facts["cache"]
+    lines = {
+        "clock": "; ".join(clocks),
+        "proxy": "; ".join(proxies) or "none",
+        "certificates": " and ".join(facts["certificates"]["trusted"]),
+        "settings": facts["settings"],
+        "cache": cache["problem"] or cache["folder"] or "none",
+        "transport": facts["transport"],
+        "ccxt": facts["ccxt"],
+        "python": facts["python"],
+        "market-feed": facts["market_feed"],
+    }
+    return [f"{name:<13} {text}" for name, text in lines.items()]
+
+
+def _difference(seconds: float | None) -> str:
+    if seconds is None:
+        return "not known"
+    return "agrees" if abs(seconds) < AGREES else venue_time.span(seconds).removesuffix(" of")
+
+
+def _clock(finding: _Finding) -> str | None:
+    """What is to be said of this machine's clock, where it is wrong by the venue's."""
+    if finding.clock is None or abs(finding.clock) * 1000 < venue_time.WRONG:
+        return None
+    return f"{venue_time.span(finding.clock)} {finding.name}'s"
+
+
+def _to_do(advice: Sequence[str], works: bool) -> list[str]:
+    if not advice:
+        return [_styled(BOLD, "what to do:") + " nothing, all of it works"]
+    return [_styled(BOLD, "what to do:"), *(f"- {line}" for line in advice), f"- {PAGE}"]
+
+
+def _styled(code: str, text: str) -> str:
+    """``text`` as it is, or in colour on a terminal."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{code}m{text}\x1b[0m"
 
 
 def _milliseconds(seconds: float | None) -> str:
@@ -107,7 +182,11 @@ async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float
         return
     try:
         async with asyncio.timeout(timeout):
+            finding.proxies = {url: str(proxy) for url, proxy in venue.proxies.items() if proxy is not None}
             await venue.refresh()
+            with suppress(VenueError):  # it has no such request, or does not answer it: its clock is not known
+                await venue.fetch_time()
+                finding.clock = venue_time.local_error(exchange.name)
             symbols = {}
             for coin in settings.coins:
                 try:
@@ -143,6 +222,8 @@ async def _ask_websocket(exchange: ExchangeConfig, settings: Settings, timeout: 
         nonlocal dialled
         if event == "connecting":
             dialled = time.perf_counter()
+        elif str(details.get("error", "")).startswith(venue_time.CLOCK):
+            pass  # which is told apart, and costs no data
         elif event in ("error", "exchange_blocked", "disconnected"):
             finding.live_reason = finding.live_reason or str(details.get("error") or details.get("reason"))
             failed.set()

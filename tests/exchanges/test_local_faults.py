@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator

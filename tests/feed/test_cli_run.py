@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import os
+import platform
 import pty
 import re
 import signal
@@ -302,6 +303,49 @@ async def test_check_says_which_venues_work(settings: str, tmp_path: Path, venue
         code, out, err = await ran("check", "--settings", settings, "--timeout", "3")
     assert code == 3, err
     assert re.fullmatch(r"binance +0/20 +failed +failed +.*403.*", out.splitlines()[1])
+
+
+async def test_check_names_what_the_feed_stands_on_and_what_to_do(settings: str, venue: Simulator) -> None:
+    code, out, err = await ran("check", "--settings", settings)
+    assert code == 0, err
+    _, told, advice = out.split("\n\n")
+    facts = dict(line.split(maxsplit=1) for line in told.splitlines())
+    assert list(facts) == "clock proxy certificates settings cache transport ccxt python market-feed".split()
+    assert facts["clock"] == "binance agrees"
+    assert facts["settings"] == settings
+    assert facts["python"].startswith(platform.python_version())
+    assert advice == "what to do: nothing, all of it works\n"
+    with venue["binance"].blocked(451):
+        code, out, _ = await ran("check", "--settings", settings, "--timeout", "3")
+    assert code == 3
+    head, first, *_ = out.split("\n\n")[2].splitlines()
+    assert head == "what to do:"
+    assert first == "- binance does not serve this place: put another exchange first, or name a `proxy:` for it"
+
+
+async def test_check_tells_all_of_it_as_json(settings: str, venue: Simulator) -> None:
+    with venue["binance"].blocked(451):
+        code, out, _ = await ran("check", "--settings", settings, "--json", "--timeout", "3")
+    assert code == 3
+    told = json.loads(out)
+    assert not told["works"]
+    assert told["settings"] == settings
+    assert told["transport"] in ("aiohttp", "picows")
+    assert {"market_feed", "python", "ccxt", "cache", "certificates"} < told.keys()
+    (exchange,) = told["exchanges"]
+    assert exchange["exchange"] == "binance"
+    assert "451" in exchange["rest_reason"]
+    assert told["advice"]
+
+
+async def test_check_names_the_proxy_without_its_password(settings: str, tmp_path: Path) -> None:
+    file = tmp_path / "proxied.yaml"
+    proxied = "rest_url: 'http://venue.invalid', ws_url: 'ws://venue.invalid', proxy: 'http://me:secret@127.0.0.1:1'"
+    file.write_text(f"exchanges: [{{name: binance, {proxied}}}]")
+    code, out, err = await ran("check", "--settings", str(file), "--timeout", "5")
+    assert code == 3, err
+    assert "http://***@127.0.0.1:1 (settings)" in out
+    assert "secret" not in out + err
 
 
 async def test_check_takes_the_first_failure_for_the_answer(tmp_path: Path, unused_tcp_port: int) -> None:

@@ -1,0 +1,112 @@
+"""What ``market-feed check`` knows of the machine, and what it advises for what the venues answered."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+# What a venue's reason says -> what can be done about it. The first that fits is the advice.
+ADVICE: tuple[tuple[str, str], ...] = (
+    (r"\b451\b|\b403\b", "does not serve this place: put another exchange first, or name a `proxy:` for it"),
+    (r"\b407\b|[Pp]roxy", "cannot be reached through its proxy: check its address and login, or write `proxy: none`"),
+    (r"[Cc]ertificate|CERTIFICATE", "shows a certificate that is not trusted here: its row says what helps"),
+    (
+        r"\b429\b|\b418\b|left alone|banned",
+        "wants to be left alone for a while: ask less often from this address, and wait",
+    ),
+    (r"this machine:|this program:", "cannot be reached for a fault on this side, which its row names"),
+    (r"name server|[Nn]ame or service|getaddrinfo|resolution", "has a name that is not found: check the name server"),
+    (r"no answer|not reached|timed out|in time", "does not answer in time: a firewall may drop what is sent there"),
+    (r"lists none|has halted", "trades none of the coins: check `quote:` and `markets:`, or name other coins"),
+    (r"Cannot connect|refused", "cannot be connected to: check the address, and the firewall between"),
+)
+OTHERWISE = "does not work, for the reason in its row"
+PAGE = "docs/troubleshooting.md has more, by symptom"
+
+
+def machine() -> dict[str, Any]:
+    """What the feed stands on here, by its name in the output."""
+    return {
+        "market_feed": _version("market-feed"),
+        "python": f"{platform.python_version()} ({platform.python_implementation()}, {platform.platform(terse=True)})",
+        "ccxt": _version("ccxt"),
+        "transport": _transport(),
+        "cache": _cache(),
+        "certificates": _certificates(),
+    }
+
+
+def remedies(rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Any], clock: Mapping[str, str]) -> list[str]:
+    """What to do, a line each; nothing where all is well. ``clock`` has what is to be said of it, by venue."""
+    found = [
+        *_of_machine(facts),
+        *dict.fromkeys(f"set the clock of this machine: it is {said}" for said in clock.values()),
+    ]
+    for row in rows:
+        for reason in dict.fromkeys(filter(None, (row["rest_reason"], row["live_reason"]))):
+            advice = next((text for pattern, text in ADVICE if re.search(pattern, reason)), OTHERWISE)
+            found.append(f"{row['exchange']} {advice}")
+        if row["rest"] is not None and row["live"] is None:
+            found.append(
+                f"{row['exchange']} answers over REST alone: a proxy or firewall may not let WebSockets through"
+            )
+        if row["missing"]:
+            found.append(
+                f"{row['exchange']} does not list {', '.join(row['missing'])}: take them from another exchange of the "
+                "order, or name the market under the coin's `markets:`"
+            )
+    return list(dict.fromkeys(found))
+
+
+def _of_machine(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield from facts["certificates"]["problems"]
+    cache = facts["cache"]
+    if cache["problem"]:
+        yield f"market lists are asked for at every start: {cache['problem']}"
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # run from a checkout, or a program that was shipped without it
+        module = sys.modules.get(name)
+        return str(getattr(module, "__version__", "unknown"))
+
+
+def _transport() -> str:
+    from exchanges.transport import VARIABLE, transport_for
+
+    named = f" ({VARIABLE})" if os.environ.get(VARIABLE) else ""
+    try:
+        return ("aiohttp" if transport_for() is None else "picows") + named
+    except ValueError as error:
+        return str(error)
+
+
+def _cache() -> dict[str, str]:
+    from exchanges.market_cache import VARIABLE, cache_folder
+
+    try:
+        folder = cache_folder()
+    except ValueError as error:
+        return {"folder": "", "problem": str(error)}
+    if folder is None:
+        return {"folder": "off" if os.environ.get(VARIABLE) == "off" else "", "problem": ""}
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    problem = "" if there.is_dir() and os.access(there, os.W_OK) else f"{folder} cannot be written"
+    return {"folder": str(folder), "problem": problem}
+
+
+def _certificates() -> dict[str, Any]:
+    from exchanges.certificates import FILE, FOLDER, problems
+
+    named = {name: os.environ[name] for name in (FILE, FOLDER) if os.environ.get(name)}
+    return {
+        "trusted": ["ccxt's own list", *(f"{path} ({name})" for name, path in named.items())],
+        "problems": problems(),
+    }
