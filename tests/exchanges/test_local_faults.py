@@ -145,9 +145,17 @@ def test_an_address_that_answers_leaves_this_machine_without_blame() -> None:
     assert local_fault([OSError("[Errno 101] Network is unreachable, [Errno 101] Network is unreachable")]) != ""
 
 
-@pytest.mark.parametrize(
-    "error", [KeyError("p"), TypeError("'NoneType'"), ValueError(), ConnectionRefusedError(111, "")]
-)
+NOT_LOCAL = [
+    KeyError("p"),
+    TypeError("'NoneType'"),
+    ValueError(),
+    ConnectionRefusedError(111, "refused"),
+    ssl.SSLCertVerificationError(1, "certificate verify failed"),  # OpenSSL's number, which is EPERM's too
+    socket.gaierror(12, "unknown"),
+]
+
+
+@pytest.mark.parametrize("error", NOT_LOCAL, ids=repr)
 def test_what_a_venue_sends_is_no_fault_of_this_machine(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
         raise error
