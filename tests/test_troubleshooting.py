@@ -1,0 +1,78 @@
+"""The troubleshooting page quotes messages as the code says them, and names every event that asks for a remedy."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+QUOTED = [line for block in re.findall(r"```text\n(.*?)```", PAGE, re.S) for line in block.splitlines()]
+TELLING = 8  # characters of its own from which on a text in the code is a message
+
+SYMPTOMS = [
+    "451",
+    "403",
+    "proxy",
+    "certificate",
+    "clock",
+    "name server",
+    "rate limit",
+    "ban",
+    "stale",
+    "lagging",
+    "missing",
+    "slow callback",
+    "memory",
+    "several processes",
+]
+
+
+@cache
+def messages() -> list[re.Pattern[str]]:
+    """Every text in the code of the library as a pattern: what is put into it may be anything."""
+    found = []
+    for package in ("feed", "exchanges"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if "simulator" not in path.parts:
+                found += [pattern for node in ast.walk(ast.parse(path.read_text("utf-8"))) for pattern in said(node)]
+    return found
+
+
+def said(node: ast.AST) -> Iterator[re.Pattern[str]]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        parts = [node.value]
+        pattern = re.escape(node.value)
+    elif isinstance(node, ast.JoinedStr):
+        parts = [str(each.value) for each in node.values if isinstance(each, ast.Constant)]
+        pattern = "".join(
+            re.escape(str(each.value)) if isinstance(each, ast.Constant) else ".*" for each in node.values
+        )
+    else:
+        return
+    if sum(map(len, parts)) >= TELLING:
+        yield re.compile(pattern)
+
+
+@pytest.mark.parametrize("line", QUOTED)
+def test_a_quoted_message_is_one_that_the_code_says(line: str) -> None:
+    assert any(pattern.fullmatch(line) for pattern in messages())
+
+
+def test_something_is_quoted() -> None:
+    assert len(QUOTED) > 15
+
+
+@pytest.mark.parametrize("symptom", SYMPTOMS)
+def test_every_symptom_has_a_heading(symptom: str) -> None:
+    headings = " ".join(re.findall(r"^## (.*)$", PAGE, re.M)).lower()
+    assert symptom in headings
+
+
+def test_a_message_that_nobody_says_would_be_found() -> None:
+    assert not any(pattern.fullmatch("the moon is in the wrong house") for pattern in messages())
