@@ -272,6 +272,18 @@ async def test_no_venue_healthy_no_breach_and_one_that_was_ill_must_be_found_fir
     assert bench.found == {"silence": 1}
 
 
+async def test_a_silence_is_one_however_many_faults_begin_in_it_and_begins_with_the_first_dial(bench: Bench) -> None:
+    watched = silences(bench, 100.0)
+    watched.connecting(103.0)
+    watched.connecting(109.0)
+    for now in (109.0, 110.5, 111.0):
+        watched.before_strike(now)
+    watched.data(112.0)
+    watched.look(120.0)
+    assert bench.found == {"silence": 1}
+    assert watched.longest_healthy == pytest.approx(9.0)
+
+
 async def test_a_failback_must_not_break_the_data_for_more_than_a_second(bench: Bench) -> None:
     watched = silences(bench, 100.0)
     watched.data(100.5)

@@ -401,6 +401,8 @@ class Referee:
         venue = details["exchange"]
         if event in ("failover", "failback") or not self.active:  # others connect too: on trial, or for single coins
             self.active = venue
+        if event == "connecting":
+            self.silences.connecting(at)
         if event == "failover":
             self._switched = (at, venue, self._truths[venue].well_since is not None)
             self.silences.left()

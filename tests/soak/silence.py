@@ -43,6 +43,13 @@ class Silences:
         self._stalls: deque[tuple[float, float]] = deque(maxlen=500)
         self._pending: list[Silent] = []
         self._failback: tuple[str, str] | None = None
+        self._told: float | None = None  # when the silence began that was told last
+        self._heard = False
+
+    def connecting(self, at: float) -> None:
+        """The feed dials: before that it is not silent but not there."""
+        if not self._heard:
+            self._heard, self.begun = True, at
 
     def stall(self, begun: float, until: float) -> None:
         if until - begun > SHORT:
@@ -101,7 +108,8 @@ class Silences:
             return
         healthy = self._lasted(max(silent.begun, silent.well_from), silent.until)
         self.longest_healthy = max(self.longest_healthy, healthy)
-        if healthy > LONGEST:
+        if healthy > LONGEST and silent.begun != self._told:  # one that goes on through several faults is one
+            self._told = silent.begun
             self._breach("silence", silent.until, f"{healthy:.1f} s without up-to-date data beside a healthy venue")
 
     def _lasted(self, begun: float, until: float) -> float:
