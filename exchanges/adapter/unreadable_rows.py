@@ -29,12 +29,15 @@ async def load_markets(exchange: Any, *, rows_by_place: bool = False) -> None:
     ``rows_by_place``: what a row means depends on its place, so none may be left out.
     """
     answers: dict[_Request, Any] = {}
-    fetch, asked = exchange.fetch, 0
+    fetch, failed = exchange.fetch, False
 
     async def kept(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        nonlocal asked
-        asked += 1
-        answers[method, url, body] = answer = await fetch(url, method, headers, body)
+        nonlocal failed
+        try:
+            answers[method, url, body] = answer = await fetch(url, method, headers, body)
+        except BaseException:
+            failed = True
+            raise
         return answer
 
     exchange.fetch = kept
@@ -42,7 +45,7 @@ async def load_markets(exchange: Any, *, rows_by_place: bool = False) -> None:
         await exchange.load_markets()
         return
     except Exception as error:  # ccxt's parsers on whatever a venue answers: anything may come out
-        if rows_by_place or not answers or len(answers) < asked:  # or a request failed
+        if rows_by_place or not answers or failed:
             raise
         exchange.fetch = fetch
         if not await _Mending(exchange, answers).mend():
@@ -57,6 +60,7 @@ class _Mending:
 
     def __init__(self, exchange: Any, answers: dict[_Request, Any]) -> None:
         self._exchange = exchange
+        self._fetch = exchange.fetch
         self._answers = answers
         self._found = {key: found for key, answer in answers.items() if (found := _rows(answer, DEEP)) is not None}
         self._left_out: list[Any] = []
@@ -83,8 +87,7 @@ class _Mending:
     async def _search(self) -> bool:
         """Find the one answer without whose rows the others can be read, and leave out those that are at fault."""
         for key, (rows, put) in self._found.items():
-            self._answers[key] = put([])
-            if await self._parses():
+            if await self._parses_with(key, put, [], rows[:1], rows[-1:]):
                 bad = await self._bad(key, rows, put)
                 self._left_out += bad
                 self._answers[key] = put(_without(rows, bad))
@@ -104,6 +107,14 @@ class _Mending:
         bad = await self._bad(key, rows[:half], put)
         return bad if len(bad) > MOST else bad + await self._bad(key, rows[half:], put)
 
+    async def _parses_with(self, key: _Request, put: Callable[[_Rows], Any], *some: _Rows) -> bool:
+        """Whether it does with any of some rows in the place of all."""
+        for rows in some:
+            self._answers[key] = put(rows)
+            if await self._parses():
+                return True
+        return False
+
     async def _parses(self) -> bool:
         try:
             self._exchange.set_markets(await self._exchange.fetch_markets())
@@ -113,7 +124,10 @@ class _Mending:
 
     async def _answer(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         await asyncio.sleep(0)  # so that this can be cancelled
-        return self._answers[method, url, body]
+        key = (method, url, body)
+        if key not in self._answers:  # it was still under way when another answer could not be parsed
+            self._answers[key] = await self._fetch(url, method, headers, body)
+        return self._answers[key]
 
 
 def _rows(answer: Any, deep: int) -> tuple[_Rows, Callable[[_Rows], Any]] | None:

@@ -1,0 +1,48 @@
+"""A row that is none, in each venue's own lists of markets: it costs itself alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.venues.contract import session_at
+from tests.venues.market import COINS
+from tests.venues.wire import names, script, venue
+
+BY_PLACE = ("hyperliquid",)  # a row left out would make other assets of those behind it
+
+
+def containers(answer: Any) -> Iterator[Any]:
+    """The lists and mappings in an answer, itself included, most of whose values are such themselves."""
+    if isinstance(answer, dict | list):
+        values = list(answer.values()) if isinstance(answer, dict) else answer
+        inner = [value for value in values if isinstance(value, dict | list)]
+        if len(inner) > 1 and 2 * len(inner) > len(values):
+            yield answer
+        for value in inner:
+            yield from containers(value)
+
+
+def spoiled(answer: Any, bad: Any) -> Any:
+    rows = max(containers(answer), key=len, default=None)
+    if isinstance(rows, list):
+        rows.insert(len(rows) // 2, bad)
+    elif isinstance(rows, dict):
+        rows["NONE"] = bad
+    return answer
+
+
+@pytest.mark.parametrize("bad", [None, "x", {}], ids=["null", "a text", "an empty object"])
+@pytest.mark.parametrize("name", [name for name in names() if name not in BY_PLACE])
+async def test_a_row_that_is_no_market_costs_itself_alone(name: str, bad: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = script(name).rest
+    monkeypatch.setattr(script(name), "rest", lambda path, query, wire: spoiled(own(path, query, wire), bad))
+    async with venue(name) as wire:
+        session = session_at(wire)
+        try:
+            await session.load()
+            assert all(session.market(coin) for coin in COINS)
+        finally:
+            await session.close()
