@@ -74,8 +74,7 @@ async def _check(args: argparse.Namespace) -> int:
         settings.exchanges = [known.get(name) or ExchangeConfig(name) for name in args.exchange]
         check(settings)
     findings = await asyncio.gather(*(_ask(exchange, settings, args.timeout) for exchange in settings.exchanges))
-    facts = machine()
-    facts["settings"] = os.path.abspath(str(settings_source(args.settings)))
+    facts = machine(str(settings_source(args.settings)))
     clocks = {each.name: said for each in findings if (said := _clock(each)) is not None}
     advice = remedies([each.row() for each in findings], facts, clocks)
     works = any(each.live is not None for each in findings)

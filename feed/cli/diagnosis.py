@@ -29,9 +29,10 @@ OTHERWISE = "does not work, for the reason in its row"
 PAGE = "docs/troubleshooting.md has more, by symptom"
 
 
-def machine() -> dict[str, Any]:
-    """What the feed stands on here, by its name in the output."""
+def machine(settings: str) -> dict[str, Any]:
+    """What the feed stands on here, by its name in the output; ``settings`` is the file."""
     return {
+        "settings": os.path.abspath(settings),
         "market_feed": _version("market-feed"),
         "python": f"{platform.python_version()} ({platform.python_implementation()}, {platform.platform(terse=True)})",
         "ccxt": _version("ccxt"),
