@@ -142,6 +142,21 @@ async def test_a_block_trade_is_neither_a_price_nor_a_trade(bench: Bench) -> Non
     assert bench.found == {"off the book": 1, "off-book trade": 1}
 
 
+async def test_a_price_older_than_the_one_before_is_a_breach_unless_the_stream_is_late(bench: Bench) -> None:
+    first = await bench.trade("bybit")
+    bench.sims["bybit"]["bybit"].skip(2)
+    second = await bench.trade("bybit")
+    with bench.sims["bybit"]["bybit"].behind(3):
+        bench.truths["bybit"].look(bench.now)
+        bench.price(second)
+        bench.price(first)
+    assert bench.found == {}
+    bench.now += 60
+    bench.price(second)
+    bench.price(first)
+    assert bench.found == {"older price": 1}
+
+
 async def test_a_price_of_another_venue_is_mixed_unless_the_active_one_lacks_the_coin(bench: Bench) -> None:
     bench.price(await bench.trade("binance"), "binance")
     assert bench.found == {"mixed price": 1}

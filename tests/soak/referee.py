@@ -323,7 +323,8 @@ class Referee:
             tally.wrong_prices += 1
             self.breach(wrong, at, f"{coin} {price} at {timestamp} on {venue} ({market})")
         before = self._newest.get(coin)
-        if before is not None and before[0] == (venue, market) and timestamp < before[1] - 1500:
+        back = before is not None and before[0] == (venue, market) and timestamp < before[1] - 1500
+        if before is not None and back and not truth.late_lately(at):
             tally.older_prices += 1
             self.breach("older price", at, f"{coin} on {venue}: {timestamp} after {before[1]}")
         if timestamp < self._now_ms(at) + FAR_AHEAD:

@@ -17,6 +17,8 @@ HARMFUL = (
     "stall", "mute", "partition", "blocked", "refuse", "accept-then-drop", "rest-down", "slow-rest",
     "behind", "falling-behind", "split", "halted-ALL", "quoted-KRW",
 )  # fmt: skip
+LATE = ("behind", "falling-behind", "split")
+LATE_FOR = 10.0  # seconds after its end for which a late stream is taken into account
 SHUNNED = 600.0  # seconds that the feed keeps away from a venue that blocked it, whatever the venue does meanwhile
 REMEMBERED = 300.0  # seconds for which another venue may bring a coin that was not to be had here
 QUOTES = ("USDT", "USDC", "USD")
@@ -44,6 +46,7 @@ class Truth:
         self._leapt: set[tuple[str, int]] = set()  # market and true id
         self._stamps: dict[tuple[str, int], int] = {}  # market and stamp on the stream -> the true stamp
         self._blocked_at = -SHUNNED
+        self._late_at = -LATE_FOR
         self._withheld_at: dict[str, float] = {}  # coin -> when it was last not to be had here
 
     def look(self, now: float) -> None:
@@ -55,9 +58,15 @@ class Truth:
             self.well_since, self.was_ill = None, True
         elif self.well_since is None:
             self.well_since = now
+        if any(fault.startswith(LATE) for fault in self.venue.faults):
+            self._late_at = now
         for coin in self._coins:
             if not self._offers(coin):
                 self._withheld_at[coin] = now
+
+    def late_lately(self, now: float) -> bool:
+        """Whether the stream was behind REST: its trades may be older than the price that REST gave at the dial."""
+        return now - self._late_at < LATE_FOR
 
     def _offers(self, coin: str) -> bool:
         trades = self.venue.listings.trades
