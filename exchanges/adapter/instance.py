@@ -38,6 +38,10 @@ async def _in_turn(exchange: Any, dial: Callable[[Any], Awaitable[Any]], session
     return await dial(session)
 
 
+async def _refused(url: str, session: Any) -> Any:
+    raise ConnectionError(f"{url.partition('?')[0]} is not dialled: it came over TLS, and is plain text")
+
+
 def left_alone(name: str, seconds: float) -> Disconnected:
     """The error of what is not asked for because the venue's Retry-After, or its ban, lasts."""
     return Disconnected(name, f"wants to be left alone for {seconds:.1f} s more", seconds)
@@ -53,6 +57,7 @@ class _Hooks:
     quiet: Quiet | None = None  # whether it wants to be left alone
     make_session: Callable[[Any], Any] | None = None  # given the TLS context
     rest_url: str | None = None
+    ws_given = False  # whether the settings say where the streams are
     on_new_client: Any = None
     keyless: frozenset[str] = frozenset()
     hotpath = True
@@ -76,9 +81,16 @@ class _Hooks:
             self.made = (*self.made, client)
         if not known:
             client.create_connection = partial(_in_turn, self, client.create_connection)
+            if self.is_downgrade(url):
+                client.create_connection = partial(_refused, url)
         if not known and self.on_new_client is not None:
             self.on_new_client(client)
         return client
+
+    def is_downgrade(self, url: str) -> bool:
+        """Whether an address that came over TLS by REST, as KuCoin's does, is one of plain text."""
+        own = self.ws_given or (self.rest_url or "").startswith("http://")
+        return url.startswith("ws://") and not own and url not in _texts(self.urls.get("api"))  # type: ignore[attr-defined] # ccxt's own
 
     def parse_trade(self, *args: Any) -> Any:
         row = super().parse_trade(*args)  # type: ignore[misc] # ccxt's own
@@ -195,6 +207,7 @@ def make_instance(profile: Profile, access: Access) -> Any:
     named = [address for address in (access.rest_url, access.ws_url) if address is not None]
     exchange.make_session = partial(HttpClient, proxy_for=partial(proxy_for, configured=access.proxy), named=named)
     exchange.rest_url = access.rest_url
+    exchange.ws_given = access.ws_url is not None
     exchange.keyless = profile.keyless
     exchange.hotpath = hotpath
     exchange.maker_sides = profile.maker_sides
