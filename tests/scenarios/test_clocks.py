@@ -45,7 +45,16 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Iterator[WallClock]:
         yield WallClock(patch)
 
 
-BREAKING = {"disconnected", "feed_stale", "coin_stale", "reconnecting", "failover", "circuit_open", "gap"}
+BREAKING = {
+    "disconnected",
+    "feed_stale",
+    "feed_lagging",
+    "coin_stale",
+    "reconnecting",
+    "failover",
+    "circuit_open",
+    "gap",
+}
 
 
 async def test_a_live_feed_does_not_notice_a_step(venue_name: str, seed: str, wall: WallClock) -> None:
