@@ -182,6 +182,13 @@ class Continuity:
             self._resumed = False
         return fresh
 
+    def unbroken(self) -> None:
+        """The connection was there before the venue that was left had its last trade: nothing is missing before the
+        next one."""
+        self._resumed = False
+        if self._numbered and self.next_id is None:
+            self.stamp = None
+
     def behind(self, gap: Gap) -> int:
         """How many of the newest trades reach back to ``gap``; MAX_MISSING where ids don't tell, 0 if it is over."""
         if not any(segment.open and segment.gap is gap for segment in self.segments):

@@ -25,6 +25,9 @@ from feed.tape import Tape
 from feed.volatility import Volatility
 
 TRIAL_BARS = 2  # per coin and timeframe: what the active venue may have missed to close while it was failing
+TRIAL_TRADES = 256  # per coin: those that may be newer than the last ones of the venue that is left
+TRIAL_MEMORY = 10 * 10**9  # ns for which they are kept, but for the last one of each coin
+WATCHED = 2.0  # seconds from a trial's first data until each of its coins is subscribed to
 BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; what comes in between is counted
 
 
@@ -150,6 +153,9 @@ class Intake:
         self._paths: dict[str, _Path] = {}  # of the coins of which a trade was delivered
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
         self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the bars that it closed last
+        self._past: dict[str, deque[TradeEvent]] = {}  # coin -> the last trades of a trial
+        self._watched_from = 0.0  # the newest stamp of the trial's first WATCHED seconds, Unix ms
+        self.eager = False  # on trial: the next data is awaited
         if delivering:
             desk.markets.begin(self)
 
@@ -166,6 +172,21 @@ class Intake:
                 if self._admits(bar.coin, bar.market, bar.close):
                     self._desk.on_candle(bar)
         self._bars.clear()
+        past, self._past = self._past, {}
+        for coin in self._tape.carried:
+            self._go_on(coin, list(past.get(coin, ())))
+
+    def _go_on(self, coin: str, past: list[TradeEvent]) -> None:
+        """Deliver what came on trial since the last trade of the venue that is left: nothing waits for a fetch."""
+        fresh = self._tape.went_on(coin, past, self._watched_since())
+        if fresh and self._admits(coin, fresh[-1].market, fresh[-1].price):
+            self._tape.catch_up(fresh[:-1], self._now())
+            self.on_trade(fresh[-1])
+
+    def _watched_since(self) -> float:
+        """Since when nothing has been missed, by the venue's stamps in Unix ms; ``inf`` if it has just begun."""
+        begun = self.first_data is not None and self._now() - self.first_data > WATCHED
+        return self._watched_from if begun else inf
 
     def has_traded(self, coin: str) -> bool:
         """Whether a trade of the coin was delivered."""
@@ -190,6 +211,7 @@ class Intake:
             self.revoke(coin)
             self.hearsay.forget((coin,))
             self._learned.pop(coin, None)
+            self._past.pop(coin, None)
             for key in [key for key in self._bars if key[0] == coin]:
                 del self._bars[key]
 
@@ -335,11 +357,18 @@ class Intake:
             found = {c: came for c, price in both if price is not None and (came := price.streamed(exchange, after))}
         else:
             found, self._tried = self._tried, {}
+            self._shorten_past()
         delays: tuple[dict[str, float], dict[str, float]] = {}, {}
         for coin, came in found.items():
             delays[came.by_ticker][coin] = clock.running_at(came.at) - came.stamp / 1000
         now = clock.running()
         self.lag.look(now, now - clock.now(), *delays)
+
+    def _shorten_past(self) -> None:
+        oldest = int(self._desk.clock.now() * 1e9) - TRIAL_MEMORY
+        for trades in self._past.values():
+            while len(trades) > 1 and trades[0].received_at < oldest:
+                trades.popleft()
 
     def _begin(self, trade: TradeEvent, now: float) -> bool:
         """Make a path for a coin's first trade; False for one that is not delivered."""
@@ -348,6 +377,10 @@ class Intake:
             return False
         if not self.delivering:
             self._tried[coin] = Streamed(now, trade.timestamp, False)
+            if self._open:
+                self._past.setdefault(coin, deque(maxlen=TRIAL_TRADES)).append(trade)
+                if self.first_data is None or now - self.first_data <= WATCHED:
+                    self._watched_from = max(self._watched_from, trade.timestamp)
             self._heard(coin, now)
             return False
         if not self._admits(coin, trade.market, trade.price):
@@ -383,6 +416,8 @@ class Intake:
                 desk.last_message = now
             if self._watchdog.note(coin, now):
                 self._stir()
+        elif self.eager:
+            self._stir()
 
 
 class BadFrames:

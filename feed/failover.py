@@ -1,124 +1,52 @@
 """Which venue carries the feed now, and which next: settings order is preference.
 
-One venue is active. It is left after enough failed attempts in a row, and at once when it says no. On any other than
-the first, a more preferred one is put on trial from time to time, beside the active one (make-before-break), and takes
-over when it has carried data for long enough; or earlier, as the place to go, when the active one falls or is silent
-meanwhile. In any case only while it carries data right now: its past alone would relieve one silence by another.
+One venue is active. As soon as it is silent, lags, or has failed its first redial, the others are put on trial beside
+it, the next one first and the ones after it shortly behind, and whichever carries data first carries the feed. It is
+left after enough failed attempts in a row where none does, and at once when it says no.
+
+On any other than the first, a more preferred one is put on trial from time to time, beside the active one
+(make-before-break), and takes over when it has carried data for long enough. In any case only while it carries data
+right now: its past alone would relieve one silence by another.
 
 A connection that carried data for ``stable_after`` seconds and then ends is an outage: the attempts are counted from 0.
 One that did not is a failed attempt: a venue that accepts, says a word and drops is no better than one that refuses.
 
-Hysteresis. Each failed trial doubles the wait before the next one (up to twice ``failback_after``), and a venue that is
-left soon after it was returned to needs twice the trial (up to 12 times ``failback_after``); being active for 12 times
-``failback_after`` clears both. So a flapping primary whose alternatives are well causes, at any period, at most 8
-switches within 12 times ``failback_after``: an hour by default.
+Hysteresis. Each failed trial of a preferred venue doubles the wait before the next one (up to twice
+``failback_after``), and a venue that is left soon after it was returned to needs twice the trial (up to 12 times
+``failback_after``); being active for 12 times ``failback_after`` clears both. So a flapping primary whose alternatives
+are well causes, at any period, at most 8 switches within 12 times ``failback_after``: an hour by default.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from math import inf
+
+from feed.decisions import (
+    MOVES,
+    AbandonTrial,
+    Decision,
+    Event,
+    Exhausted,
+    Failback,
+    Retry,
+    State,
+    Switch,
+    TryFailback,
+    TryRelief,
+)
 
 PATIENCE = 12  # times failback_after: the longest trial, and the active time that clears a venue's record
 FIRST_WAIT = 0.1  # times failback_after: from leaving a venue to its first trial
 LAST_WAIT = 2.0  # times failback_after: the longest wait between trials
 REFUSED_FIRST = 5.0  # seconds that a venue is left alone which does not do what is asked for, for the first time
 CARRYING = 1.5  # seconds since the last data within which a connection carries data right now
-PROVEN = 3.0  # seconds of data that let a trial relieve a venue which might yet recover: more than a word and a drop
+JUST = 0.25  # the same for the moment at which a preferred venue takes over from one that is well
 TRIAL_SILENCE = 30.0  # seconds without data that end a trial: a venue that is to carry all coins is never as quiet
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Dial the active venue again, when its backoff allows."""
-
-    venue: str
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """Leave a venue that fails. Where ``to`` is on trial, its connection is taken over."""
-
-    from_: str
-    to: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class TryFailback:
-    """Connect this preferred venue beside the active one; its data is not delivered yet."""
-
-    to: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failback:
-    """The trial has passed: its connection takes over, then the other one goes."""
-
-    from_: str
-    to: str
-
-
-@dataclass(frozen=True, slots=True)
-class AbandonTrial:
-    """Close the connection on trial."""
-
-    venue: str
-
-
-@dataclass(frozen=True, slots=True)
-class Exhausted:
-    """Every venue has said no: nothing is dialled before ``until`` (monotonic seconds), then ``venue`` is."""
-
-    until: float
-    venue: str
-
-
-Decision = Retry | Switch | TryFailback | Failback | AbandonTrial | Exhausted
-
-
-class State(Enum):
-    """Where the feed stands."""
-
-    CONNECTING = "connecting"  # the active venue is dialled, or waits for its next dial
-    LIVE = "live"  # the active venue carries data
-    TRIAL = "trial"  # it does, and a preferred one is on trial beside it
-    EXHAUSTED = "exhausted"  # no venue may be dialled now
-
-
-class Event(Enum):
-    """What moves it."""
-
-    FLOWED = "flowed"  # the first data of the active venue's connection
-    FELL = "fell"  # the active venue's connection failed; it is dialled again
-    LEFT = "left"  # the active venue is left for one that has to be dialled
-    RESCUED = "rescued"  # the active venue is left for the one on trial, which carries data
-    SHUT = "shut"  # the last venue said no
-    REOPENED = "reopened"  # a venue's cooldown is over
-    TRIED = "tried"  # a trial began
-    FAILED = "failed"  # the trial failed
-    PASSED = "passed"  # the trial passed
-
-
-MOVES: dict[tuple[State, Event], State] = {
-    (State.CONNECTING, Event.FLOWED): State.LIVE,
-    (State.CONNECTING, Event.FELL): State.CONNECTING,
-    (State.CONNECTING, Event.LEFT): State.CONNECTING,
-    (State.CONNECTING, Event.SHUT): State.EXHAUSTED,
-    (State.LIVE, Event.FELL): State.CONNECTING,
-    (State.LIVE, Event.LEFT): State.CONNECTING,
-    (State.LIVE, Event.SHUT): State.EXHAUSTED,
-    (State.LIVE, Event.TRIED): State.TRIAL,
-    (State.TRIAL, Event.FELL): State.CONNECTING,
-    (State.TRIAL, Event.LEFT): State.CONNECTING,
-    (State.TRIAL, Event.SHUT): State.EXHAUSTED,
-    (State.TRIAL, Event.RESCUED): State.LIVE,
-    (State.TRIAL, Event.FAILED): State.LIVE,
-    (State.TRIAL, Event.PASSED): State.LIVE,
-    (State.EXHAUSTED, Event.REOPENED): State.CONNECTING,
-}
+RELIEF_STEP = 0.4  # seconds from one venue's trial to the next one's, where data is needed
+RELIEF_SPREAD = 0.8  # seconds within which all the others are on trial then
+RELIEF_AGAIN = 1.0  # seconds until a venue whose trial failed is tried again, if its backoff asks for no more
 
 
 @dataclass(slots=True)
@@ -127,19 +55,30 @@ class _Connection:
 
     venue: str
     since: float  # the turn's begin
+    proving: bool = False  # on trial as the preferred one, to be returned to
     first: float | None = None  # data on this connection
     last: float = -inf
     failed: int = 0
+    fallen: bool = False  # a connection ended, and none has been stable since
     returned: bool = False  # preferred to the one before: leaving it soon is flapping
 
     def note(self, now: float) -> None:
         if self.first is None:
             self.first = now
-        self.last = now
+        self.last = max(self.last, now)
+
+    def fall(self, stable_after: float) -> bool:
+        """Its connection ended. Whether that was a redial, and a failed one."""
+        brought = self.first is not None
+        stable = brought and self.flowed >= stable_after
+        redialled = not brought or (self.fallen and not stable)
+        self.failed = 0 if stable else self.failed + 1
+        self.fallen, self.first = True, None
+        return redialled
 
     @property
-    def silent_until(self) -> float:
-        """The moment until which its silence is borne, if it is on trial."""
+    def fails_at(self) -> float:
+        """When its silence ends its trial."""
         return max(self.since, self.last) + TRIAL_SILENCE
 
     @property
@@ -147,9 +86,9 @@ class _Connection:
         """Seconds from the first data to the last."""
         return 0.0 if self.first is None else self.last - self.first
 
-    def carries(self, now: float) -> bool:
+    def carries(self, now: float, within: float) -> bool:
         """Whether data flows right now."""
-        return now - self.last <= CARRYING
+        return self.first is not None and now - self.last <= within
 
 
 @dataclass(slots=True)
@@ -160,8 +99,18 @@ class _Record:
     refused_until: float = -inf  # it said so to what was asked for
     refusals: int = 0  # how often, since it last carried data
     trial_at: float = -inf  # not before
+    relief_at: float = -inf  # nor this where data is needed
     failures: int = 0  # trials and returns that failed, since it last did well
     relapses: int = 0  # returns alone
+
+    def trial_wait(self) -> float:
+        """Times failback_after until its next trial."""
+        return min(FIRST_WAIT * 2.0 ** min(self.failures, 20), LAST_WAIT)
+
+    @property
+    def trial_needed(self) -> float:
+        """Times failback_after for which it must carry data on trial."""
+        return float(min(2**self.relapses, PATIENCE))
 
 
 class Failover:
@@ -170,6 +119,7 @@ class Failover:
     What comes from a venue that is neither active nor on trial changes nothing, save that its no is remembered.
     ``blocked_cooldown``: how long a block lasts; Bybit's own ban for too frequent access lasts these 10 minutes.
     Any other no lasts REFUSED_FIRST at first and twice as long each time, until the venue carries data.
+    ``relief_after``: the silence that has the others put on trial, from the moment ``began`` or the last data on.
     """
 
     def __init__(
@@ -179,6 +129,8 @@ class Failover:
         failback_after: float,
         blocked_cooldown: float = 600.0,
         stable_after: float = 30.0,
+        relief_after: float = inf,
+        began: float = inf,
     ) -> None:
         if not venues or len(set(venues)) != len(venues):
             raise ValueError(f"venues are {list(venues)!r}; allowed is one or more, each once")
@@ -188,13 +140,21 @@ class Failover:
         self._failback_after = failback_after
         self._blocked_cooldown = blocked_cooldown
         self._stable_after = stable_after
+        self._relief_after = relief_after
+        self._carrying = min(CARRYING, relief_after / 2)
+        self._step = min(RELIEF_STEP, RELIEF_SPREAD / max(1, len(venues) - 2))
         self._records = {venue: _Record() for venue in venues}
         self._state = State.CONNECTING
         self._turn = _Connection(self._venues[0], inf)
-        self._trial: _Connection | None = None
+        self._trials: dict[str, _Connection] = {}
+        self.heard = began
+        """When the feed had data last that was up to date; its begin before the first."""
+        self._reason = ""  # of the need for another venue; empty for silence
+        self._lagging = False
+        self._step_at = -inf  # when the next venue may be put on trial, where data is needed
 
     def __repr__(self) -> str:
-        return f"<Failover {self._state.value} {self.active}, trial {self.trial}>"
+        return f"<Failover {self._state.value} {self.active}, trials {', '.join(self._trials) or None}>"
 
     @property
     def state(self) -> State:
@@ -206,49 +166,70 @@ class Failover:
         return None if self._state is State.EXHAUSTED else self._turn.venue
 
     @property
+    def trials(self) -> tuple[str, ...]:
+        """The venues on trial."""
+        return tuple(self._trials)
+
+    @property
     def trial(self) -> str | None:
-        """The venue on trial."""
-        return None if self._trial is None else self._trial.venue
+        """The preferred venue that is on trial to be returned to."""
+        return next((venue for venue, trial in self._trials.items() if trial.proving), None)
+
+    def awaits(self, venue: str, now: float) -> bool:
+        """Whether the next data of this venue may decide something, so that it should be told at once."""
+        trial = self._trials.get(venue)
+        if trial is None or self._state is State.RELIEF:
+            return trial is not None
+        return trial.first is None or now - trial.first >= self._trial_needed(venue)
 
     def data(self, venue: str, at: float, now: float | None = None) -> list[Decision]:
-        """Data came from this venue, the active one or the one on trial, ``at`` this moment, if not just ``now``."""
+        """Data came from this venue, the active one or one on trial, ``at`` this moment, if not just ``now``.
+
+        Of a venue on trial only what is up to date is told.
+        """
         now = at if now is None else now
-        self._records[venue].refusals = 0
         if venue == self.active:
-            self._turn.note(at)
-            if self._state is State.CONNECTING:
-                self._move(Event.FLOWED)
-        elif self._trial is not None and venue == self._trial.venue:
-            if at > self._trial.silent_until:
-                return [self._fail_trial(now)]
-            self._trial.note(at)
-            if self._trial.flowed >= self._trial_needed(venue) and self._trial.carries(now):
-                return [Failback(self._take_trial(now, Event.PASSED), venue)]
+            return self._active_data(at)
+        trial = self._trials.get(venue)
+        if trial is None:
+            return []
+        if at > trial.fails_at:
+            return [self._fail_trial(venue, now)]
+        self._records[venue].refusals = 0
+        trial.note(at)
+        if self._state is State.RELIEF:
+            return self._relieved(now)
+        if trial.flowed >= self._trial_needed(venue) and trial.carries(now, JUST):
+            left = self._turn.venue
+            return [*self._take(venue, now, Event.PASSED), Failback(left, venue)]
         return []
 
-    def silent(self, venue: str, seconds: float, now: float) -> list[Decision]:
-        """This venue's connection stands but has carried nothing for so long that it was told, or is to be dropped."""
-        if venue != self.active or not self._relief(now):
+    def lagging(self, venue: str, seconds: float, now: float) -> list[Decision]:
+        """The active venue's data is so far behind that it does not count."""
+        if venue != self.active:
             return []
-        self._book(self._turn, now)
-        return [Switch(self._take_trial(now, Event.RESCUED), self._turn.venue, f"no data for {seconds:.1f} s")]
+        self._lagging = True
+        return self._need(now, f"lags {seconds:.1f} s")
+
+    def caught_up(self, venue: str) -> None:
+        """The active venue's data counts again, from the next piece on."""
+        if venue == self.active:
+            self._lagging = False
 
     def disconnected(self, venue: str, now: float, reason: str = "") -> list[Decision]:
         """This venue's connection ended, or could not be made."""
-        if venue == self.trial:
-            return [self._fail_trial(now)]
+        if venue in self._trials:
+            return [self._fail_trial(venue, now)]
         if venue != self.active:
             return []
         turn = self._turn
-        stable = turn.first is not None and turn.flowed >= self._stable_after
-        turn.failed = 0 if stable else turn.failed + 1
-        turn.first = None
-        if turn.failed >= self.attempts_before_failover or self._relief(now):
-            attempts = (
-                f"{turn.failed} failed attempt{'s' * (turn.failed != 1)} in a row" if turn.failed else "connection lost"
-            )
-            return self._leave(now, f"{attempts}: {reason}" if reason else attempts, Event.FELL)
-        return [*self._drop_trial(), self._retry()]
+        redialled = turn.fall(self._stable_after)
+        self._lagging = False
+        why = f"{turn.failed} failed attempt{'s' * (turn.failed != 1)} in a row" if turn.failed else "connection lost"
+        why = f"{why}: {reason}" if reason else why
+        if turn.failed >= self.attempts_before_failover or self._carrying_trial(now) is not None:
+            return self._leave(now, why, Event.FELL)
+        return [self._retry(), *(self._need(now, why) if redialled else [])]
 
     def blocked(self, venue: str, status: int, now: float) -> list[Decision]:
         """This venue shuts us out (HTTP ``status``)."""
@@ -279,59 +260,123 @@ class Failover:
             return []
         if self._state is State.EXHAUSTED:
             return [self._reopen(now)]
-        if self._trial is not None:
-            return [self._fail_trial(now)]
+        if over := [venue for venue, trial in self._trials.items() if trial.fails_at <= now]:
+            return [self._fail_trial(venue, now) for venue in over]
+        if self._state is State.RELIEF:
+            return self._try_relief(now)
+        if self._silence_at <= now:
+            return self._need(now, "")
         to = next(venue for venue in self._preferred() if self._trial_due(venue) <= now)
-        self._trial = _Connection(to, now)
+        self._trials[to] = _Connection(to, now, proving=True)
         self._move(Event.TRIED)
         return [TryFailback(to)]
 
     def next_tick(self, now: float) -> float:
         """When tick() has something to do, if nothing else happens; ``inf`` for never."""
-        match self._state:
-            case State.EXHAUSTED:
-                return min(record.shut_until for record in self._records.values())
-            case State.TRIAL:
-                assert self._trial is not None
-                return self._trial.silent_until
-            case State.LIVE:
-                return min(map(self._trial_due, self._preferred()), default=inf)
-            case State.CONNECTING:
-                return inf
+        if self._state is State.EXHAUSTED:
+            return min(record.shut_until for record in self._records.values())
+        due = [trial.fails_at for trial in self._trials.values()]
+        if self._state is State.RELIEF:
+            due += [
+                max(self._step_at, self._relief_due(venue)) for venue in self._others() if venue not in self._trials
+            ]
+        else:
+            due.append(self._silence_at)
+        if self._state is State.LIVE:
+            due += map(self._trial_due, self._preferred())
+        return min(due, default=inf)
 
     def _move(self, event: Event) -> None:
         self._state = MOVES[self._state, event]
 
+    def _active_data(self, at: float) -> list[Decision]:
+        self._records[self._turn.venue].refusals = 0
+        self._turn.note(at)
+        if self._lagging:
+            return []
+        news = self.heard == inf or at > self.heard
+        self.heard = at if news else self.heard
+        if self._state is State.CONNECTING:
+            self._move(Event.FLOWED)
+        elif self._state is State.RELIEF and news:
+            dropped: list[Decision] = [*self._drop_trials(but=self.trial)]
+            self._move(Event.FLOWED)
+            if self._trials:
+                self._move(Event.TRIED)
+            return dropped
+        return []
+
+    def _need(self, now: float, reason: str) -> list[Decision]:
+        """The active venue carries nothing that counts: whichever other one does is to take over."""
+        if len(self._venues) == 1:
+            return []
+        if self._state is not State.RELIEF:
+            self._move(Event.NEEDED)
+            self._step_at = now
+        self._reason = reason
+        return self._relieved(now) or self._try_relief(now)
+
+    def _relieved(self, now: float) -> list[Decision]:
+        """Go to a venue on trial that carries data, if there is one."""
+        to = self._carrying_trial(now)
+        if to is None:
+            return []
+        self._book(self._turn, now)
+        left, reason = self._turn.venue, self._reason or f"no data for {now - self.heard:.1f} s"
+        return [*self._take(to, now, Event.RESCUED), Switch(left, to, reason)]
+
+    def _try_relief(self, now: float) -> list[Decision]:
+        """Put the next venue on trial, if it is time."""
+        if now < self._step_at:
+            return []
+        waiting = (venue for venue in self._others() if venue not in self._trials and self._relief_due(venue) <= now)
+        if (to := next(waiting, None)) is None:
+            return []
+        self._trials[to] = _Connection(to, now)
+        self._step_at = now + self._step
+        return [TryRelief(to)]
+
+    def _carrying_trial(self, now: float) -> str | None:
+        carrying = [venue for venue, trial in self._trials.items() if trial.carries(now, self._carrying)]
+        return min(carrying, key=self._venues.index, default=None)
+
+    @property
+    def _silence_at(self) -> float:
+        """When the feed will have been silent for too long."""
+        return inf if len(self._venues) == 1 else self.heard + self._relief_after
+
     def _said_no(self, venue: str, now: float, reason: str, cooldown: float) -> list[Decision]:
         record = self._records[venue]
         record.shut_until = max(record.shut_until, now + cooldown)
-        if venue == self.trial:
-            return [self._fail_trial(now)]
+        if venue in self._trials:
+            return [self._fail_trial(venue, now)]
         return self._leave(now, reason, Event.SHUT) if venue == self.active else []
 
     def _leave(self, now: float, reason: str, alone: Event) -> list[Decision]:
         """Go where data flows now, else to the next venue in order; ``alone`` is what it means if there is none."""
         left = self._turn
-        if self._trial is not None and self._trial.carries(now):
+        if (carrying := self._carrying_trial(now)) is not None:
             self._book(left, now)
-            return [Switch(self._take_trial(now, Event.RESCUED), self._turn.venue, reason)]
-        dropped = self._drop_trial()
+            return [*self._take(carrying, now, Event.RESCUED), Switch(left.venue, carrying, reason)]
         to = self._next_venue(now)
         if to is None and alone is Event.FELL:
-            return [*dropped, self._retry()]
+            return [self._retry()]
         self._book(left, now)
+        self._lagging = False
         if to is None:
+            dropped = self._drop_trials()
             self._move(alone)
             until = self.next_tick(now)
             return [*dropped, Exhausted(until, self._first_open(until))]
-        self._turn = _Connection(to, now)
+        taken = self._trials.pop(to, None)
+        self._turn = _Connection(to, now) if taken is None else taken
+        for venue, trial in self._trials.items():
+            trial.proving &= self._venues.index(venue) < self._venues.index(to)
+        self._turn.proving = False
+        self._records[left.venue].relief_at = now + RELIEF_AGAIN
+        self._reason = reason
         self._move(Event.LEFT)
-        return [*dropped, Switch(left.venue, to, reason)]
-
-    def _relief(self, now: float) -> bool:
-        """Whether the trial does well enough to relieve the active venue at once, though that one might recover."""
-        trial = self._trial
-        return trial is not None and trial.carries(now) and trial.flowed >= min(PROVEN, self._stable_after)
+        return [Switch(left.venue, to, reason)]
 
     def _retry(self) -> Retry:
         self._move(Event.FELL)
@@ -351,37 +396,44 @@ class Failover:
         elif turn.returned:
             record.failures += 1
             record.relapses += 1
-        record.trial_at = now + self._trial_wait(record)
+        record.trial_at = now + record.trial_wait() * self._failback_after
 
-    def _take_trial(self, now: float, event: Event) -> str:
-        """Make the connection on trial the active one; returns the venue it relieves."""
-        assert self._trial is not None
-        left, self._turn, self._trial = self._turn, self._trial, None
+    def _take(self, venue: str, now: float, event: Event) -> list[AbandonTrial]:
+        """Make the connection on trial the active one; the other trials end."""
+        left, self._turn = self._turn, self._trials.pop(venue)
         self._turn.since = now
-        self._turn.returned = True
+        self._turn.proving = False
+        self._turn.returned = self._venues.index(venue) < self._venues.index(left.venue)
+        self.heard = self._turn.last
+        self._lagging = False
         self._move(event)
-        return left.venue
+        return self._drop_trials()
 
-    def _fail_trial(self, now: float) -> AbandonTrial:
-        assert self._trial is not None
-        record = self._records[self._trial.venue]
-        record.failures += 1
-        record.trial_at = now + self._trial_wait(record)
-        self._move(Event.FAILED)
-        return self._drop_trial()[0]
+    def _fail_trial(self, venue: str, now: float) -> AbandonTrial:
+        trial, record = self._trials.pop(venue), self._records[venue]
+        record.relief_at = now + RELIEF_AGAIN
+        self._step_at = min(self._step_at, now)
+        if trial.proving:
+            record.failures += 1
+            record.trial_at = now + record.trial_wait() * self._failback_after
+            self._move(Event.FAILED)
+        return AbandonTrial(venue)
 
-    def _drop_trial(self) -> list[AbandonTrial]:
-        """End the trial, if there is one; unless it failed, the next one begins as soon as the active venue is live."""
-        if self._trial is None:
-            return []
-        venue, self._trial = self._trial.venue, None
-        return [AbandonTrial(venue)]
+    def _drop_trials(self, but: str | None = None) -> list[AbandonTrial]:
+        """End the trials; none of them has failed."""
+        dropped = [venue for venue in self._trials if venue != but]
+        for venue in dropped:
+            del self._trials[venue]
+        return [AbandonTrial(venue) for venue in dropped]
+
+    def _others(self) -> tuple[str, ...]:
+        """The others in settings order, round and round, from the one after the active on."""
+        place = self._venues.index(self._turn.venue)
+        return self._venues[place + 1 :] + self._venues[:place]
 
     def _next_venue(self, now: float) -> str | None:
-        """The next one after the active in settings order, round and round, that has not said no."""
-        place = self._venues.index(self._turn.venue)
-        others = self._venues[place + 1 :] + self._venues[:place]
-        return next((venue for venue in others if self._records[venue].shut_until <= now), None)
+        """The next one that has not said no."""
+        return next((venue for venue in self._others() if self._records[venue].shut_until <= now), None)
 
     def _first_open(self, now: float) -> str:
         return next(venue for venue in self._venues if self._records[venue].shut_until <= now)
@@ -392,8 +444,8 @@ class Failover:
     def _trial_due(self, venue: str) -> float:
         return max(self._records[venue].trial_at, self._records[venue].shut_until)
 
-    def _trial_wait(self, record: _Record) -> float:
-        return min(FIRST_WAIT * 2.0 ** min(record.failures, 20), LAST_WAIT) * self._failback_after
+    def _relief_due(self, venue: str) -> float:
+        return max(self._records[venue].relief_at, self._records[venue].shut_until)
 
     def _trial_needed(self, venue: str) -> float:
-        return float(min(2 ** self._records[venue].relapses, PATIENCE)) * self._failback_after
+        return self._records[venue].trial_needed * self._failback_after

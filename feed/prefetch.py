@@ -23,6 +23,13 @@ class Prefetch:
         self._dismiss = dismiss
         self._asked_at: dict[str, float] = {}  # venue -> when its markets were asked for, monotonic seconds
 
+    def hurry(self, others: Sequence[Session], now: float) -> None:
+        """The feed is silent: each of the others may be needed in a moment."""
+        for session in others:
+            if not session.venue.loaded and now >= self._asked_at.get(session.name, -inf) + PATIENCE:
+                self._asked_at[session.name] = now
+                self._dismiss(_loaded(session))
+
     def look(self, active: Session, order: Sequence[Session], now: float) -> None:
         """While all is well load the markets of the one after ``active`` in ``order``, and renew old lists."""
         if active.flowing_for(now) <= AFTER:

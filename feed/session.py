@@ -30,6 +30,7 @@ from feed.staleness import Watchdog
 from feed.tape import Tape
 from feed.wanted import Wanted
 
+TRUST_WAIT = 0.5  # seconds of data on trial in which a venue may tell its time, for what its data lags
 NAMED = 5  # coins that are named in an error
 
 
@@ -77,6 +78,8 @@ class Session:
         self._stir = stir
         self._dismiss = dismiss
         self._dropped: asyncio.Future[NoReturn] | None = None
+        self._since: Mapping[str, int] = {}  # see ``carry``
+        self._eager = False
         self._refused = False  # the venue listed nothing of what was wanted
         self._list_due = asyncio.Event()  # its list is to be asked for before the time that was set
         self._changed = asyncio.Event()  # more or less is wanted
@@ -126,6 +129,24 @@ class Session:
         """See exchanges.overdue.Timing."""
         now, shared = self._desk.clock.monotonic(), self._shared
         return bool(self.venue.timeframes) and shared.bars.plenty(now) and shared.requests.plenty(now)
+
+    def is_proven_up_to_date(self, now: float) -> bool:
+        """The same of a connection on trial, whose lag is not known before the venue has told its time."""
+        if not self.is_up_to_date(now):
+            return False
+        unknown = self._desk.delays[self.name].wants_trust(self._desk.clock.running())
+        return not unknown or self.flowing_for(now) >= TRUST_WAIT
+
+    @property
+    def eager(self) -> bool:
+        """Whether the next data of a trial may decide something, so that it stirs."""
+        return self._eager
+
+    @eager.setter
+    def eager(self, eager: bool) -> None:
+        self._eager = eager
+        for link in self._links():
+            link.intake.eager = eager
 
     def flowing_for(self, now: float) -> float:
         """Seconds since the first data of the connections that are carried; 0.0 before."""
@@ -182,6 +203,7 @@ class Session:
     def promote(self, since: Mapping[str, int]) -> None:
         """The trial is over, the connections deliver from now on. ``since``: see ``carry``."""
         self.delivering = True
+        self._since = since
         self._list_due.set()
         if self._legs:
             self.tape.resumed(self._markets, since)
@@ -221,6 +243,7 @@ class Session:
 
     async def _carry(self, since: Mapping[str, int], trial: bool) -> NoReturn:
         self.broke = False
+        self._since = since
         self.delivering = not trial
         self._tell("connecting")
         self.asked_for = self._wanted.coins
@@ -235,7 +258,7 @@ class Session:
         self._changed.clear()
         self._markets = markets
         if self.delivering:
-            self.tape.resumed(markets, since)
+            self.tape.resumed(markets, self._since)
         try:
             async with asyncio.TaskGroup() as group:
                 self._spread(group, allowed=1)
@@ -377,6 +400,7 @@ class Session:
             delivering=self.delivering,
             main=self._main,
         )
+        intake.eager = self._eager
         self._figures.give(intake, markets)
         channels, timeframes = leg.asks
         subscription = Subscription(markets, channels, timeframes, self._desk.ledger.newest_closed())

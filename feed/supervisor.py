@@ -16,7 +16,8 @@ from loguru import logger
 
 from exchanges import Access, open_exchange
 from exchanges.errors import Blocked, Disconnected, Halted, Refused, VenueError
-from feed import failover
+from feed import decisions as decided
+from feed.decisions import Decision
 from feed.desk import Desk
 from feed.errors import NoExchangeAvailable
 from feed.events import CoinConfig
@@ -88,12 +89,14 @@ class Supervisor:
         self._policy = self._policy_over(order)
 
     def _policy_over(self, order: Sequence[ExchangeConfig]) -> Failover:
-        connection = self._settings.connection
+        connection, limits = self._settings.connection, self._settings.staleness
         return Failover(  # one attempt per venue until the first data, then as many as the settings say
             [config.name for config in order],
             1,
             connection.failback_after,
             stable_after=connection.stable_after,
+            relief_after=limits.feed_stale_after if self._main else limits.coin_stale_after,
+            began=self._desk.clock.monotonic(),
         )
 
     @property
@@ -178,7 +181,7 @@ class Supervisor:
             session.look_at_lag()
             if session.last_data is not None:
                 session.backoff.note_data(session.last_data)
-                if session.connected:
+                if session.connected and (session.delivering or session.is_proven_up_to_date(now)):
                     self._carry_out(self._policy.data(name, session.last_data, now), now)
         for name in sorted(ended, key=self.exchange.__eq__):  # a trial's end first: nobody is to be sent there
             task = ended[name]
@@ -187,7 +190,6 @@ class Supervisor:
         if active.connected and not self.ready.done():
             self.ready.set_result(None)
             self._policy.attempts_before_failover = self._settings.connection.attempts_before_failover
-        self._carry_out(self._policy.tick(now), now)
         if active.connected:
             self._prefetch.look(active, [self._sessions[config.name] for config in self._order], now)
             others = [config for config in self._order if config.name != active.venue.name]
@@ -199,12 +201,14 @@ class Supervisor:
                 self._sessions[venue].doubt(finding.coin)
             if finding.kind is not Kind.DEAD and (self._main or finding.coin):
                 self._report(str(finding.kind), venue, **finding.details)
-            if finding.kind in (Kind.FEED_STALE, Kind.DEAD):
-                self._carry_out(self._policy.silent(venue, finding.seconds, now), now)
-            if finding.kind is Kind.DEAD and self.exchange == venue:
+            if finding.kind is Kind.DEAD:
                 self._sessions[venue].drop(f"no data for {finding.seconds:.1f} s")
-
         self._look_at_lag(now)
+        self._carry_out(self._policy.tick(now), now)
+        if now - self._policy.heard > self._settings.staleness.feed_stale_after / 4:
+            self._prefetch.hurry([session for name, session in self._sessions.items() if name != self.exchange], now)
+        for name in self._carrying:
+            self._sessions[name].eager = self._policy.awaits(name, now)
 
     def _note_suspend(self, now: float) -> None:
         """Have the watchdog count the time of a suspend, a look later: data that came since then is newer than that."""
@@ -216,7 +220,7 @@ class Supervisor:
             self._woken = missed, now
 
     def _look_at_lag(self, now: float) -> None:
-        """Tell when the active venue begins to lag, and when that is over."""
+        """Tell when the active venue begins to lag, and when that is over; one that stays behind is dialled anew."""
         active = self._sessions[self.exchange]
         if not active.connected or self._watchdog.is_stale:
             self._lag_watch.restart()
@@ -224,6 +228,13 @@ class Supervisor:
         finding = self._lag_watch.check(active.lag, now)
         if finding is not None:
             self._report(str(finding.kind), active.name, seconds=round(finding.seconds, 3))
+        since = self._lag_watch.since
+        if since is None:
+            self._policy.caught_up(active.name)
+            return
+        self._carry_out(self._policy.lagging(active.name, active.lag or 0.0, now), now)
+        if self.exchange == active.name and now - since >= self._settings.staleness.reconnect_after:
+            active.drop(f"lags {active.lag or 0.0:.1f} s, for {now - since:.1f} s")
 
     def lag_of(self, exchange: str) -> float | None:
         """Seconds by which a venue's data is behind; None while that is not known."""
@@ -300,26 +311,26 @@ class Supervisor:
 
     # What follows
 
-    def _carry_out(self, decisions: Sequence[failover.Decision], now: float) -> None:
+    def _carry_out(self, decisions: Sequence[Decision], now: float) -> None:
         for decision in decisions:
             match decision:
-                case failover.Retry(venue):
+                case decided.Retry(venue):
                     delay = max(0.0, self._due[venue] - now)
                     attempt = self._sessions[venue].backoff.attempt
                     self._report("reconnecting", venue, attempt=attempt, delay=round(delay, 3))
                     self._dial(venue)
-                case failover.Switch(from_, to, reason):
+                case decided.Switch(from_, to, reason):
                     if self.ready.done() or to not in self.reasons:
                         self._report("failover", to, **{"from": from_, "to": to, "reason": reason})
                     self._relieve(from_, to)
-                case failover.TryFailback(to):
+                case decided.TryFailback(to) | decided.TryRelief(to):
                     self._dial(to, trial=True)
-                case failover.Failback(from_, to):
+                case decided.Failback(from_, to):
                     self._report("failback", to, **{"from": from_, "to": to})
                     self._relieve(from_, to)
-                case failover.AbandonTrial(venue):
+                case decided.AbandonTrial(venue):
                     self._stop(venue)
-                case failover.Exhausted(until, venue):
+                case decided.Exhausted(until, venue):
                     whom = "" if self._main else " for " + ", ".join(coin.symbol for coin in self._wanted.coins)
                     wait = f"{venue} is asked again in {until - now:.0f} s"
                     self._report("exhausted", venue, reason=f"no exchange is left{whom}, {wait}")
@@ -336,7 +347,8 @@ class Supervisor:
         tape.flush()
         if to in self._carrying:
             session.promote(self._since)
-            self._report("connected", to)
+            if session.connected:
+                self._report("connected", to)
         else:
             self._dial(to)
         self._stop(left)

@@ -97,6 +97,34 @@ class Tape:
             return False
         return trade.timestamp == self._coins[trade.coin].stamp
 
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The coins whose trades it judges."""
+        return tuple(coin for coin in self._coins if self._holds(coin))
+
+    def went_on(self, coin: str, past: Sequence[TradeEvent], watched_since: float) -> list[TradeEvent]:
+        """A trial takes over a coin: those of ``past``, the trial's trades, oldest first, that are to be accepted next.
+
+        They are newer than the last trade of the venue that was left. When that one came after ``watched_since`` (Unix
+        ms), from which on the trial has missed nothing, nothing is missing before them either.
+        """
+        continuity = self._coins[coin]
+        if continuity.stamp is None:
+            return []
+        fresh = continuity.missed(past) if past else []
+        if continuity.stamp >= watched_since:
+            continuity.unbroken()
+        return fresh
+
+    def catch_up(self, trades: Sequence[TradeEvent], now: float) -> None:
+        """Deliver these, as accepted from the wire, of which a newer one is to come: their prices are no news."""
+        for trade in trades:
+            outcome = self._coins[trade.coin].accept(trade, now)
+            if outcome is DELIVER:
+                self._deliver(trade)
+            else:
+                self._carry_out(trade.coin, outcome)
+
     def recall(self, past: Sequence[TradeEvent], now: float) -> None:
         """Take a coin's past trades, oldest first, as they come at a subscription: for what an outage missed."""
         if not self._settings.enabled:

@@ -121,6 +121,7 @@ FEED: Mapping[str, str] = {
     "staleness": "which silence is worth telling, and which is the end",
     "breaker": "when not to bet on the feed",
     "volatility": "over closed minutes",
+    "decisions": "what is decided of venues, and the table of the moves",
     "failover": "which venue now and next",
     "duplicates": "the ids by which a repeated trade is known",
     "gaps": "what is missing, and what was found for it",

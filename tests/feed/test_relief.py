@@ -1,0 +1,146 @@
+"""Silence beside a healthy venue: the next ones are put on trial at once, and the first that carries data takes over.
+
+All is measured by receipt, over real sockets. ``LIMIT`` is what the settings promise, and what a busy machine takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from exchanges.simulator import Simulator, Venue
+from feed import MarketFeed
+from feed.settings import Connection, ExchangeConfig, Settings, Staleness
+from tests.support import Recorder, settings_for, until
+
+STALE = 1.0  # seconds, as feed_stale_after
+LIMIT = STALE + 2.0
+NAMES = ("bybit", "binance", "binance_us")
+
+
+class Clocked(Recorder):
+    """A recorder that knows when each tick came, monotonic seconds."""
+
+    def __init__(self, feed: MarketFeed) -> None:
+        super().__init__(feed)
+        self.ticks: list[tuple[float, str]] = []
+        feed.subscribe_price(lambda tick: self.ticks.append((monotonic(), tick.exchange)))
+
+    def longest_gap(self, since: float) -> float:
+        """The longest time without a tick from ``since`` on."""
+        times = [since, *(at for at, _ in self.ticks if at > since)]
+        return max(after - before for before, after in zip(times, times[1:], strict=False))
+
+    def break_at(self, exchange: str) -> float:
+        """Seconds from the last tick of another exchange to the first of this one."""
+        first = next(
+            at
+            for (at, name), (_, before) in zip(self.ticks[1:], self.ticks, strict=False)
+            if name == exchange != before
+        )
+        return first - max(at for at, _ in self.ticks if at < first)
+
+
+@pytest.fixture
+async def venues() -> AsyncIterator[list[Simulator]]:
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(Simulator(venues=(name,), rate=60, coins=["BTC", "ETH"], seed=seed))
+            for seed, name in enumerate(NAMES, start=1)
+        ]
+
+
+def settings_over(*simulators: Simulator, transport: str = "aiohttp", **connection: Any) -> Settings:
+    settings = settings_for(*simulators)
+    settings.staleness = Staleness(feed_stale_after=STALE, coin_stale_after=30, reconnect_after=3 * STALE, max_lag=1.0)
+    settings.connection = Connection(
+        **{"connect_timeout": 5, "backoff_initial": 0.3, "stable_after": 2, "failback_after": 60} | connection
+    )
+    for config in settings.exchanges:
+        config.options["transport"] = transport
+    return settings
+
+
+def only(simulator: Simulator) -> Venue:
+    return next(iter(simulator.venues.values()))
+
+
+@contextmanager
+def cut_and_hanging(venue: Venue) -> Iterator[None]:
+    """Its connection is cut, and what is dialled is accepted and left without an answer."""
+    with venue.muted():
+        venue.cut()
+        yield
+
+
+@contextmanager
+def cut_and_refusing(venue: Venue) -> Iterator[None]:
+    with venue.refusing(503):
+        venue.cut()
+        yield
+
+
+@contextmanager
+def cut_and_blocked(venue: Venue) -> Iterator[None]:
+    with venue.blocked(451):
+        venue.cut()
+        yield
+
+
+@contextmanager
+def dropping(venue: Venue) -> Iterator[None]:
+    with venue.accept_then_drop():
+        venue.cut()
+        yield
+
+
+FAULTS: dict[str, Callable[[Venue], AbstractContextManager[None]]] = {
+    "stalled": lambda venue: venue.stalled(),
+    "muted": lambda venue: venue.muted(),
+    "partitioned": lambda venue: venue.partition(),
+    "hanging": cut_and_hanging,
+    "refusing": cut_and_refusing,
+    "blocked": cut_and_blocked,
+    "dropping": dropping,
+    "late": lambda venue: venue.behind(4.0),
+}
+
+
+async def silence_of(simulators: list[Simulator], faulty: int, fault: str, settings: Settings) -> tuple[float, Clocked]:
+    """The longest time without a tick of a healthy venue, while the first ``faulty`` venues have the fault."""
+    feed = MarketFeed(settings=settings)
+    got = Clocked(feed)
+    async with feed, AsyncExitStack() as stack:
+        await got.until(lambda: len(got.ticks) > 20)
+        began = monotonic()
+        for simulator in simulators[:faulty]:
+            stack.enter_context(FAULTS[fault](only(simulator)))
+        healthy = {only(simulator).name for simulator in simulators[faulty:]}
+        await got.until(lambda: got.ticks[-1][1] in healthy)
+        got.ticks[:] = [tick for tick in got.ticks if tick[1] in healthy]
+        seen = len(got.ticks)
+        await got.until(lambda: len(got.ticks) > seen + 20)
+        return got.longest_gap(began), got
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_the_next_venue_carries_the_feed_in_time(venues: list[Simulator], fault: str) -> None:
+    silent, got = await silence_of(venues[:2], 1, fault, settings_over(*venues[:2]))
+    assert silent <= LIMIT + (1.0 if fault == "late" else 0.0)  # it counts as late from max_lag on
+    assert [(each["from"], each["to"]) for each in got.details("failover")] == [("bybit", "binance")]
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "picows"])
+@pytest.mark.parametrize("fault", ["stalled", "hanging", "refusing", "late"])
+async def test_a_third_venue_carries_the_feed_in_time_where_two_have_the_same_fault(
+    venues: list[Simulator], fault: str, transport: str
+) -> None:
+    pytest.importorskip(transport)
+    silent, got = await silence_of(venues, 2, fault, settings_over(*venues, transport=transport))
+    assert silent <= LIMIT + (1.0 if fault == "late" else 0.0)
+    assert got.details("failover")[-1]["to"] == "binance_us"
