@@ -34,6 +34,7 @@ from feed.strays import Strays, naming
 from feed.wanted import Wanted
 
 RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
+START_GRACE = 2.0  # seconds that the first venue has at least until the next ones are tried beside it
 LOOK = 0.5  # seconds between two looks at which connections carry data
 
 
@@ -96,7 +97,7 @@ class Supervisor:
             connection.failback_after,
             stable_after=connection.stable_after,
             relief_after=limits.feed_stale_after if self._main else limits.coin_stale_after,
-            began=self._desk.clock.monotonic(),
+            began=self._desk.clock.monotonic() + max(0.0, START_GRACE - limits.feed_stale_after),
         )
 
     @property
@@ -150,6 +151,7 @@ class Supervisor:
         try:
             await asyncio.to_thread(import_module, "exchanges.adapter")  # ccxt takes a second: not the loop's
             self._open()
+            self._policy = self._policy_over(self._order)  # its time begins now
             if self._sessions:
                 self._dial(self.exchange)
             else:

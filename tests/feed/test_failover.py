@@ -11,32 +11,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from feed.failover import (
-    CARRYING,
+from feed.decisions import (
     MOVES,
-    PATIENCE,
-    PROVEN,
-    REFUSED_FIRST,
-    TRIAL_SILENCE,
     AbandonTrial,
     Decision,
     Event,
     Exhausted,
     Failback,
-    Failover,
     Retry,
     State,
     Switch,
     TryFailback,
+    TryRelief,
 )
+from feed.failover import CARRYING, PATIENCE, REFUSED_FIRST, RELIEF_AGAIN, RELIEF_SPREAD, TRIAL_SILENCE, Failover
 from tests.properties import drawing
 
 NAMES = ["bybit", "binance", "binance_us"]
-ATTEMPTS, FAILBACK, COOLDOWN, STABLE = 3, 300.0, 600.0, 30.0
+ATTEMPTS, FAILBACK, COOLDOWN, STABLE, SILENCE = 3, 300.0, 600.0, 30.0, 5.0
 
 
-def policy(venues: Sequence[str] = NAMES) -> Failover:
-    return Failover(venues, ATTEMPTS, FAILBACK, COOLDOWN, STABLE)
+def policy(venues: Sequence[str] = NAMES, relief_after: float = inf) -> Failover:
+    """Without ``relief_after`` silence is nothing: only what the inputs tell counts."""
+    return Failover(venues, ATTEMPTS, FAILBACK, COOLDOWN, STABLE, relief_after, -1.0)
 
 
 class FailoverRules(RuleBasedStateMachine):
@@ -45,13 +42,18 @@ class FailoverRules(RuleBasedStateMachine):
     @initialize(count=st.integers(1, 3))
     def begin(self, count: int) -> None:
         self.venues = NAMES[:count]
-        self.policy = policy(self.venues)
         self.now = 1000.0
-        self.active, self.exhausted, self.trial = self.venues[0], False, ""
+        self.policy = Failover(self.venues, ATTEMPTS, FAILBACK, COOLDOWN, STABLE, SILENCE, self.now)
+        self.active, self.exhausted = self.venues[0], False
+        self.trials: dict[str, bool] = {}  # venue -> whether it is to be returned to
         self.shut = dict.fromkeys(self.venues, -inf)
         self.refusals = dict.fromkeys(self.venues, 0)
         self.spans: dict[str, list[float]] = {}  # venue -> the data of its connection, active or on trial
         self.failed = 0
+
+    @property
+    def trial(self) -> str:
+        return next((venue for venue, proving in self.trials.items() if proving), "")
 
     def carry_out(self, decisions: list[Decision]) -> None:
         for decision in decisions:
@@ -66,23 +68,26 @@ class FailoverRules(RuleBasedStateMachine):
                     assert (from_, reason != "") == (self.active, True)
                     assert to != from_
                     assert self.shut[to] <= self.now, "a venue that said no is dialled before its cooldown is over"
-                    assert self.trial in ("", to), "a trial is left behind"
+                    assert not self.carries(to) or set(self.trials) == {to}, "a trial is left behind"
                     self.move_to(to)
                 case TryFailback(to):
-                    assert self.trial == ""
+                    assert self.trials == {}
                     assert self.live(), "a trial while the active venue is down"
                     assert self.venues.index(to) < self.venues.index(self.active)
                     assert self.shut[to] <= self.now
-                    self.trial = to
+                    self.trials[to] = True
+                case TryRelief(to):
+                    assert to not in {self.active, *self.trials}
+                    assert self.shut[to] <= self.now
+                    self.trials[to] = False
                 case Failback(from_, to):
-                    assert (from_, to) == (self.active, self.trial)
+                    assert (from_, self.trials) == (self.active, {to: True})
                     assert self.carried(to) >= FAILBACK
                     assert self.carries(to), "a silent venue is returned to"
                     self.move_to(to)
                 case AbandonTrial(venue):
-                    assert venue == self.trial
+                    del self.trials[venue]
                     self.spans.pop(venue, None)
-                    self.trial = ""
                 case Exhausted(until, venue):
                     assert all(shut > self.now for shut in self.shut.values())
                     assert until == min(self.shut.values()) == self.shut[venue]
@@ -91,8 +96,9 @@ class FailoverRules(RuleBasedStateMachine):
     def move_to(self, venue: str) -> None:
         self.spans.pop(self.active, None)
         self.active, self.exhausted, self.failed = venue, False, 0
-        if venue == self.trial:
-            self.trial = ""
+        self.trials.pop(venue, None)
+        place = self.venues.index(venue)
+        self.trials = {each: proving and self.venues.index(each) < place for each, proving in self.trials.items()}
 
     def carried(self, venue: str) -> float:
         return self.spans[venue][-1] - self.spans[venue][0] if self.spans.get(venue) else 0.0
@@ -112,62 +118,74 @@ class FailoverRules(RuleBasedStateMachine):
     def data(self, venue: str, seconds: float, times: int) -> None:
         for _ in range(times):
             self.now += seconds
-            if venue in (self.active, self.trial) and not (venue == self.active and self.exhausted):
+            if venue in (self.active, *self.trials) and not (venue == self.active and self.exhausted):
                 self.spans.setdefault(venue, []).append(self.now)
             if venue in self.venues:
-                self.refusals[venue] = 0
+                if venue in (self.active, *self.trials) and not (venue == self.active and self.exhausted):
+                    self.refusals[venue] = 0
                 self.carry_out(self.policy.data(venue, self.now))
 
     @rule(seconds=st.sampled_from([0.0, 5.0, 20.0]), times=st.integers(1, 40))
     def all_is_well(self, seconds: float, times: int) -> None:
         """Both connections carry data, and time is told."""
         for _ in range(times):
-            for venue in filter(None, (self.active, self.trial)):
+            for venue in (self.active, *self.trials):
                 self.data(venue, 0.0, 1)
             self.now += seconds
             self.tick()
 
     @rule()
     def active_is_disconnected(self) -> None:
-        before, trial, exhausted = self.active, self.trial, self.exhausted
+        before, exhausted = self.active, self.exhausted
         self.failed = 0 if self.carried(before) >= STABLE else self.failed + 1
         failed, others = self.failed, [venue for venue in self.venues if venue != before]
-        flowing = trial and self.carries(trial)
-        carrying = flowing and self.carried(trial) >= PROVEN
+        carrying = [venue for venue in self.trials if self.carries(venue)]
         self.spans.pop(before, None)
         decisions = self.policy.disconnected(before, self.now, "reset by peer")
         self.carry_out(decisions)
         if exhausted:
             assert decisions == []
             self.failed -= 1
-        elif carrying or (flowing and failed >= ATTEMPTS):
-            assert self.active == trial, "data was flowing on trial"
+        elif carrying:
+            assert self.active in carrying, "data was flowing on trial"
         elif failed >= ATTEMPTS and any(self.shut[venue] <= self.now for venue in others):
             assert self.active != before
         else:
-            assert decisions[-1] == Retry(before)
+            assert Retry(before) in decisions
 
-    @precondition(lambda self: self.trial)
-    @rule(proven=st.booleans())
-    def active_is_silent(self, proven: bool) -> None:
-        """Its connection stands; if the trial carries data right now, that is where the feed goes."""
-        before, trial = self.active, self.trial
-        if proven:
-            for _ in range(5):
-                self.data(trial, 1.0, 1)
-            if self.trial != trial:
-                return  # it has passed or failed meanwhile
-        relieved = self.carries(trial) and self.carried(trial) >= PROVEN
-        decisions = self.policy.silent(before, 5.0, self.now)
-        self.carry_out(decisions)
-        assert [type(each) for each in decisions] == [Switch] * relieved
-        assert (self.active, self.trial) == ((trial, "") if relieved else (before, trial))
+    @rule(seconds=st.sampled_from([0.5, 2.0]))
+    def active_is_silent(self, seconds: float) -> None:
+        """Its connection stands; if any other carries data right now, that is where the feed goes."""
+        if self.exhausted:
+            return
+        before = self.active
+        for _ in range(30):
+            self.now += seconds
+            self.tick()
+            if self.active != before or self.exhausted:
+                return
+        others = [venue for venue in self.venues if venue != before and self.shut[venue] <= self.now]
+        assert {*others} <= {*self.trials}, "a venue that may be dialled is not tried"
+        if others:
+            self.data(others[-1], 0.0, 1)
+            assert self.active == others[-1]
 
-    @precondition(lambda self: self.trial)
-    @rule()
-    def trial_is_disconnected(self) -> None:
-        self.carry_out(self.policy.disconnected(self.trial, self.now))
-        assert self.trial == ""
+    @rule(seconds=st.sampled_from([6.0, 60.0]))
+    def active_lags(self, seconds: float) -> None:
+        if not self.live():
+            return
+        carrying = [venue for venue in self.trials if self.carries(venue)]
+        before = self.active
+        self.carry_out(self.policy.lagging(before, seconds, self.now))
+        assert self.active in (carrying or [before])
+        self.policy.caught_up(self.active)
+
+    @precondition(lambda self: self.trials)
+    @rule(data=st.data())
+    def trial_is_disconnected(self, data: st.DataObject) -> None:
+        venue = data.draw(st.sampled_from(sorted(self.trials)))
+        self.carry_out(self.policy.disconnected(venue, self.now))
+        assert venue not in self.trials
 
     @rule(venue=st.sampled_from(NAMES), status=st.sampled_from([451, 403, None]))
     def says_no(self, venue: str, status: int | None) -> None:
@@ -181,32 +199,35 @@ class FailoverRules(RuleBasedStateMachine):
             self.carry_out(self.policy.refused(venue, "lists none of the coins", self.now, COOLDOWN))
         else:
             self.carry_out(self.policy.blocked(venue, status, self.now))
-        assert self.trial != venue
+        assert venue not in self.trials
         assert not was_active or self.exhausted or self.active != venue, "a no is not heeded at once"
 
     @rule()
     def tick(self) -> None:
-        for _ in range(3):  # each one may bring the next
-            due = self.policy.next_tick(self.now)
+        for _ in range(6):  # each one may bring the next
+            due, state = self.policy.next_tick(self.now), self.policy.state
             decisions = self.policy.tick(self.now)
-            assert bool(decisions) == (due <= self.now), "next_tick() tells exactly when tick() acts"
+            acts = bool(decisions) or self.policy.state is not state
+            assert acts == (due <= self.now), "next_tick() tells exactly when tick() acts"
             self.carry_out(decisions)
         if any(shut <= self.now for shut in self.shut.values()):
             assert not self.exhausted, "a venue may be dialled, but is not"
 
     @rule(venue=st.sampled_from(NAMES))
     def an_old_connection_ends(self, venue: str) -> None:
-        if venue in self.venues and venue not in (self.active, self.trial):
+        if venue in self.venues and venue not in (self.active, *self.trials):
             assert self.policy.disconnected(venue, self.now) == []
 
     @invariant()
-    def there_is_one_active_venue_and_at_most_one_preferred_on_trial(self) -> None:
+    def there_is_one_active_venue_and_at_most_one_is_to_be_returned_to(self) -> None:
         if not hasattr(self, "policy"):
             return
         assert self.policy.active == (None if self.exhausted else self.active)
+        assert set(self.policy.trials) == set(self.trials)
         assert (self.policy.trial or "") == self.trial
-        assert self.trial != self.active
-        assert (self.policy.state is State.TRIAL) == bool(self.trial)
+        assert self.active not in self.trials
+        assert sum(self.trials.values()) <= 1
+        assert not self.trials or self.policy.state in (State.TRIAL, State.RELIEF)
 
 
 TestFailoverRules = FailoverRules.TestCase
@@ -236,7 +257,7 @@ def test_with_a_healthy_venue_somewhere_the_feed_ends_up_on_it(behaviour: list[s
         FAULTS[fault](it, it.active or "", float(dials))
         dials += 1
         assert dials <= ATTEMPTS * len(venues)
-    assert it.data(it.active or "", 100.0) == []
+    assert all(isinstance(each, AbandonTrial) for each in it.data(it.active or "", 100.0))
     assert it.state is State.LIVE
 
 
@@ -286,15 +307,16 @@ def test_an_outage_of_a_stable_connection_is_not_yet_a_failed_attempt() -> None:
     it = policy()
     for second in range(31):
         it.data("bybit", float(second))
-    assert [it.disconnected("bybit", 31.0 + n)[0] for n in range(4)] == [
-        *[Retry("bybit")] * 3,
-        Switch("bybit", "binance", "3 failed attempts in a row"),
-    ]
+    assert it.disconnected("bybit", 31.0) == [Retry("bybit")]
+    assert it.state is State.CONNECTING
+    assert it.disconnected("bybit", 32.0) == [Retry("bybit"), TryRelief("binance")]
+    assert it.disconnected("bybit", 32.1) == [Retry("bybit")]
+    assert it.disconnected("bybit", 33.0) == [Switch("bybit", "binance", "3 failed attempts in a row")]
 
 
-def on_binance(now: float = 0.0) -> Failover:
+def on_binance(now: float = 0.0, relief_after: float = inf) -> Failover:
     """Bybit has failed, Binance carries data."""
-    it = policy()
+    it = policy(relief_after=relief_after)
     for _ in range(ATTEMPTS):
         it.disconnected("bybit", now)
     it.data("binance", now)
@@ -351,17 +373,21 @@ def test_when_the_active_venue_fails_a_trial_that_carries_data_takes_over_at_onc
     assert it.trial is None
 
 
-@pytest.mark.parametrize("told", ["silent", "disconnected"])
+@pytest.mark.parametrize("told", ["silent", "disconnected", "lagging"])
 def test_data_that_flows_on_trial_ends_the_silence_of_the_active_venue(told: str) -> None:
-    """Long before the trial would have passed; until now the silence went on for another five seconds and a dial."""
-    it = on_binance()
-    it.tick(30.0)
-    for second in range(31, 40):
-        it.data("bybit", float(second))
-        it.data("binance", float(second) - 5)
-    said = it.silent("binance", 5.0, 39.2) if told == "silent" else it.disconnected("binance", 39.2)
-    assert said == [Switch("binance", "bybit", "no data for 5.0 s" if told == "silent" else "connection lost")]
-    assert (it.state, it.active, it.trial) == (State.LIVE, "bybit", None)
+    """Long before the trial would have passed: a single piece of data will do."""
+    it = on_binance(relief_after=SILENCE)
+    it.data("binance", 31.0)
+    it.tick(31.0)
+    it.data("bybit", 35.9)
+    said = {
+        "silent": lambda: it.tick(36.0),
+        "disconnected": lambda: it.disconnected("binance", 36.0),
+        "lagging": lambda: it.lagging("binance", 6.0, 36.0),
+    }[told]()
+    reason = {"silent": "no data for 5.0 s", "disconnected": "connection lost", "lagging": "lags 6.0 s"}[told]
+    assert said == [Switch("binance", "bybit", reason)]
+    assert (it.state, it.active, it.trials) == (State.LIVE, "bybit", ())
 
 
 def test_no_silence_is_relieved_by_another() -> None:
@@ -371,15 +397,13 @@ def test_no_silence_is_relieved_by_another() -> None:
     for second in range(31, 91):
         it.data("bybit", float(second))
         it.data("binance", float(second))
-    assert it.silent("binance", 5.0, 95.0) == []
-    assert it.disconnected("binance", 100.0) == [AbandonTrial("bybit"), Retry("binance")]
+    assert it.disconnected("binance", 100.0) == [Retry("binance")]
+    assert it.trials == ("bybit",)
     again = on_binance()
     again.tick(30.0)
     again.data("bybit", 31.0)
-    assert again.blocked("binance", 451, 35.0) == [
-        AbandonTrial("bybit"),
-        Switch("binance", "binance_us", "blocked (HTTP 451)"),
-    ]
+    assert again.blocked("binance", 451, 35.0) == [Switch("binance", "binance_us", "blocked (HTTP 451)")]
+    assert again.data("bybit", 35.1) == [Switch("binance_us", "bybit", "blocked (HTTP 451)")]
 
 
 def test_a_trial_passes_only_while_it_carries_data() -> None:
@@ -393,16 +417,6 @@ def test_a_trial_passes_only_while_it_carries_data() -> None:
     assert it.data("bybit", 340.5, 340.6) == [Failback("binance", "bybit")]
 
 
-def test_a_word_on_trial_does_not_relieve_a_venue_that_may_recover() -> None:
-    """But one that says no, or has failed for good, is left for it."""
-    it = on_binance()
-    it.tick(30.0)
-    it.data("bybit", 31.0)
-    it.data("bybit", 31.0 + PROVEN - 0.1)
-    assert it.silent("binance", 5.0, 34.0) == []
-    assert it.refused("binance", "maintenance", 34.0) == [Switch("binance", "bybit", "maintenance")]
-
-
 def test_both_may_fall_in_one_moment_and_each_is_held_to_account() -> None:
     """The trial's end is told first, so that nobody is sent there: its wait doubles, and its no is remembered."""
     it = on_binance()
@@ -412,6 +426,120 @@ def test_both_may_fall_in_one_moment_and_each_is_held_to_account() -> None:
     assert it.disconnected("binance", 60.2) == [Retry("binance")]
     it.data("binance", 61.0)
     assert it.next_tick(61.0) == 660.2
+
+
+# Relief: what happens beside a venue that is silent, lags or is gone.
+
+
+def silent(venues: Sequence[str] = NAMES) -> tuple[Failover, list[Decision]]:
+    """The first venue carried data until 100.0 and says nothing more; what is decided when that is too long."""
+    it = policy(venues, SILENCE)
+    it.data(venues[0], 100.0)
+    assert it.next_tick(100.0) == 100.0 + SILENCE
+    assert it.tick(104.9) == []
+    return it, it.tick(100.0 + SILENCE)
+
+
+def test_beside_a_silent_venue_the_next_ones_are_tried_one_shortly_after_another() -> None:
+    venues = ["a", "b", "c", "d", "e"]
+    it, decisions = silent(venues)
+    tried, now = [(105.0, decisions)], 105.0
+    while it.next_tick(now) < 130.0:
+        now = it.next_tick(now)
+        tried.append((now, it.tick(now)))
+    assert [decisions for _, decisions in tried] == [[TryRelief(venue)] for venue in venues[1:]]
+    assert tried[-1][0] - tried[0][0] <= RELIEF_SPREAD + 1e-9
+
+
+def test_whichever_carries_data_first_carries_the_feed() -> None:
+    it, _ = silent()
+    it.tick(105.4)
+    assert it.data("binance_us", 105.9) == [
+        AbandonTrial("binance"),
+        Switch("bybit", "binance_us", "no data for 5.9 s"),
+    ]
+    it, _ = silent()
+    it.tick(105.4)
+    assert it.data("bybit", 105.9) == [AbandonTrial("binance"), AbandonTrial("binance_us")]
+    assert it.state is State.LIVE
+
+
+def test_a_trial_that_fails_makes_way_for_the_next_at_once_and_is_tried_again() -> None:
+    it, decisions = silent()
+    assert decisions == [TryRelief("binance")]
+    assert it.disconnected("binance", 105.1) == [AbandonTrial("binance")]
+    assert it.tick(105.1) == [TryRelief("binance_us")]
+    assert it.next_tick(105.6) == 105.1 + RELIEF_AGAIN
+    assert it.tick(105.1 + RELIEF_AGAIN) == [TryRelief("binance")]
+
+
+def test_a_venue_that_said_no_is_not_tried_for_relief() -> None:
+    it = policy(relief_after=SILENCE)
+    it.blocked("binance", 451, 99.0)
+    it.data("bybit", 100.0)
+    assert it.tick(105.0) == [TryRelief("binance_us")]
+    assert it.refused("binance_us", "has halted BTC", 105.2) == [AbandonTrial("binance_us")]
+    assert it.next_tick(105.2) == 105.2 + REFUSED_FIRST
+
+
+def test_a_lagging_venue_is_left_for_one_that_is_up_to_date() -> None:
+    """Its own data does not count while it lags, and counts from the next piece on when it has caught up."""
+    it = policy(NAMES[:2], SILENCE)
+    it.data("bybit", 100.0)
+    assert it.lagging("bybit", 6.0, 100.5) == [TryRelief("binance")]
+    assert it.data("bybit", 101.0) == []
+    assert it.state is State.RELIEF
+    it.caught_up("bybit")
+    assert it.data("bybit", 101.5) == [AbandonTrial("binance")]
+    assert it.lagging("bybit", 7.0, 102.0) == [TryRelief("binance")]
+    assert it.data("binance", 102.4) == [Switch("bybit", "binance", "lags 7.0 s")]
+
+
+def test_an_outage_is_redialled_once_before_others_are_tried() -> None:
+    it = policy(NAMES[:2])
+    for second in range(10):
+        it.data("bybit", float(second))
+    assert it.disconnected("bybit", 10.0) == [Retry("bybit")]
+    assert it.disconnected("bybit", 11.0) == [Retry("bybit"), TryRelief("binance")]
+
+
+def test_a_venue_that_hangs_from_the_start_is_relieved_too() -> None:
+    it = policy(relief_after=SILENCE)
+    assert it.next_tick(0.0) == SILENCE - 1.0
+    assert it.tick(SILENCE - 1.0) == [TryRelief("binance")]
+    assert it.data("binance", 4.5) == [Switch("bybit", "binance", "no data for 5.5 s")]
+
+
+def test_silence_is_counted_from_the_feeds_last_data_over_all_venues() -> None:
+    """The next venue is dialled after a no and hangs: it gets no silence of its own."""
+    it = policy(relief_after=SILENCE)
+    it.data("bybit", 100.0)
+    it.blocked("bybit", 451, 103.0)
+    assert it.next_tick(103.0) == 105.0
+    assert it.tick(105.0) == [TryRelief("binance_us")]
+
+
+def test_a_preferred_venue_on_trial_goes_on_proving_itself_after_a_short_silence() -> None:
+    it = on_binance(relief_after=SILENCE)
+    for second in range(31):
+        it.data("binance", float(second))
+    assert it.tick(30.0) == [TryFailback("bybit")]
+    it.data("bybit", 31.0)
+    assert it.tick(35.0) == [TryRelief("binance_us")]
+    assert it.data("binance", 36.0) == [AbandonTrial("binance_us")]
+    assert (it.state, it.trial) == (State.TRIAL, "bybit")
+
+
+def test_the_next_data_of_a_trial_is_awaited_where_it_may_decide() -> None:
+    it = on_binance()
+    it.tick(30.0)
+    assert it.awaits("bybit", 30.0)
+    it.data("bybit", 31.0)
+    assert not it.awaits("bybit", 32.0)
+    assert it.awaits("bybit", 31.0 + FAILBACK)
+    it.lagging("binance", 6.0, 40.0)
+    assert it.awaits("bybit", 40.0)
+    assert not it.awaits("binance", 40.0)
 
 
 def test_a_return_that_fails_soon_doubles_the_trial_and_a_long_one_clears_the_record() -> None:
@@ -491,12 +619,12 @@ def test_a_flapping_primary_causes_at_most_eight_switches_in_any_hour(
         now += step
         while change <= now:
             up, change = not up, change + next(lengths)
-        for venue in filter(None, (it.active, it.trial)):
+        for venue in filter(None, (it.active, *it.trials)):
             if venue == "binance" or up:
                 happened(it.data(venue, now))
             else:
                 for _ in range(ATTEMPTS + 1):
-                    if venue in (it.active, it.trial):
+                    if venue in (it.active, *it.trials):
                         happened(FAULTS[fault](it, venue, now))
         happened(it.tick(now))
     for first, ninth in zip(moves, moves[8:], strict=False):

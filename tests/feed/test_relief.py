@@ -5,9 +5,9 @@ All is measured by receipt, over real sockets. ``LIMIT`` is what the settings pr
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from itertools import pairwise
 from time import monotonic
 from typing import Any
 
@@ -15,8 +15,8 @@ import pytest
 
 from exchanges.simulator import Simulator, Venue
 from feed import MarketFeed
-from feed.settings import Connection, ExchangeConfig, Settings, Staleness
-from tests.support import Recorder, settings_for, until
+from feed.settings import Connection, Settings, Staleness
+from tests.support import Recorder, settings_for
 
 STALE = 1.0  # seconds, as feed_stale_after
 LIMIT = STALE + 2.0
@@ -34,7 +34,7 @@ class Clocked(Recorder):
     def longest_gap(self, since: float) -> float:
         """The longest time without a tick from ``since`` on."""
         times = [since, *(at for at, _ in self.ticks if at > since)]
-        return max(after - before for before, after in zip(times, times[1:], strict=False))
+        return max(after - before for before, after in pairwise(times))
 
     def break_at(self, exchange: str) -> float:
         """Seconds from the last tick of another exchange to the first of this one."""
