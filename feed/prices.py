@@ -62,18 +62,17 @@ class Price:
         """The tick of a trade; every trade makes one."""
         day = self._day
         exchange, volume, change = day
-        price, timestamp, source, received_at = trade.price, trade.timestamp, trade.exchange, trade.received_at
-        if exchange != source:
-            volume = change = nan
         tick = _new(PriceTick)  # as PriceTick(...) does it, in half of the time
         tick.coin = self._coin
-        tick.price = price
-        tick.timestamp = timestamp
+        tick.price = price = trade.price
+        tick.timestamp = timestamp = trade.timestamp
+        tick.exchange = source = trade.exchange
+        tick.received_at = received_at = trade.received_at
+        tick.market = market = trade.market
+        if exchange != source:
+            volume = change = nan
         tick.volume_24h = volume
         tick.change_24h = change
-        tick.exchange = source
-        tick.received_at = received_at
-        tick.market = market = trade.market
         self._last = price, timestamp, source, received_at, market, day
         self.priced_at = now
         return tick
