@@ -144,3 +144,22 @@ async def test_a_third_venue_carries_the_feed_in_time_where_two_have_the_same_fa
     silent, got = await silence_of(venues, 2, fault, settings_over(*venues, transport=transport))
     assert silent <= LIMIT + (1.0 if fault == "late" else 0.0)
     assert got.details("failover")[-1]["to"] == "binance_us"
+
+
+@pytest.mark.parametrize("rate", [5.0, 60.0, 300.0])
+async def test_a_failback_does_not_break_the_data(venues: list[Simulator], rate: float) -> None:
+    """However seldom trades come, and however slow REST is: what came on trial goes on where the other one ends."""
+    first, second = (only(simulator) for simulator in venues[:2])
+    feed = MarketFeed(settings=settings_over(*venues[:2], failback_after=2))
+    got = Clocked(feed)
+    async with feed, AsyncExitStack() as stack:
+        await got.until(lambda: len(got.ticks) > 20)
+        with first.partition():
+            await got.until(lambda: got.ticks[-1][1] == "binance")
+        first.rate = second.rate = rate
+        for venue in (first, second):
+            stack.enter_context(venue.slow_rest(2.0))
+        got.ticks[:] = [tick for tick in got.ticks if tick[1] == "binance"]
+        await got.until_event("failback")
+        await got.until(lambda: got.ticks[-1][1] == "bybit")
+        assert got.break_at("bybit") < 1.0
