@@ -64,7 +64,7 @@ def spoiled_anywhere(draw: st.DrawFn, good: Any) -> Any:
             inner = place[key]
             if not isinstance(inner, dict | list) or not inner or draw(st.integers(0, 4)) == 0:
                 if draw(st.booleans()):
-                    place[key] = draw(values)
+                    place[key] = copy.deepcopy(draw(values))  # which is taken apart too, and others draw it again
                 else:
                     del place[key]
                 break
