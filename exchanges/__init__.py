@@ -7,39 +7,39 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from exchanges.errors import Refused
+from exchanges.ccxt_adapter.stream.connection import Subscription
+from exchanges.errors import Rejected
 from exchanges.local_faults import local_fault
 from exchanges.names import exchange_names
-from exchanges.profiles import Access
-from exchanges.stream import Subscription
-from exchanges.venues import profile_of
+from exchanges.venues.profile import Access
+from exchanges.venues.table import profile_of
 
 if TYPE_CHECKING:
-    from exchanges.adapter import Venue
-    from exchanges.support import Support
+    from exchanges.ccxt_adapter.support import Support
+    from exchanges.ccxt_adapter.venue import CcxtVenue
 
 __all__ = ["Access", "Subscription", "exchange_names", "open_exchange", "profile_of", "supported"]
 
 logger.disable("exchanges")  # a library is silent until its user enables it
 
 
-def open_exchange(name: str, access: Access | None = None) -> Venue:
+def open_exchange(name: str, access: Access | None = None) -> CcxtVenue:
     """Return the venue ``name`` over its ccxt.pro class, nothing fetched yet.
 
-    Imports ccxt, which takes about a second the first time. Raises ValueError for an unknown name and Refused for a
+    Imports ccxt, which takes about a second the first time. Raises ValueError for an unknown name and Rejected for a
     testnet that does not exist, and for what this machine or Python lacks.
     """
     access, profile = access or Access(), profile_of(name)
     try:
-        from exchanges.adapter import Venue
+        from exchanges.ccxt_adapter.venue import CcxtVenue
 
-        return Venue(replace(profile, **profile.swap) if access.market_type == "swap" else profile, access)
+        return CcxtVenue(replace(profile, **profile.swap) if access.market_type == "swap" else profile, access)
     except (OSError, ImportError, MemoryError) as error:
-        raise Refused(name, local_fault([error]) or f"this machine: {error}") from error
+        raise Rejected(name, local_fault([error]) or f"this machine: {error}") from error
 
 
 def supported() -> list[Support]:
     """Every venue that can be asked for, and what each streams. Imports ccxt."""
-    from exchanges import support
+    from exchanges.ccxt_adapter import support
 
     return support.supported()

@@ -23,11 +23,11 @@ class Disconnected(VenueError):
         self.retry_after = retry_after
 
 
-class Refused(VenueError):
+class Rejected(VenueError):
     """The venue does not do what was asked (unknown market, no such channel): trying again won't help."""
 
 
-class Halted(Refused):
+class Halted(Rejected):
     """The venue lists the market and does not trade it now (maintenance, a halt): it may trade again."""
 
 

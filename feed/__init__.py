@@ -15,17 +15,11 @@ from loguru import logger
 
 if TYPE_CHECKING:
     from exchanges.events import Candle, Quote, Ticker, TradeEvent
-    from feed.errors import (
-        FeedError,
-        NoExchangeAvailable,
-        SettingsError,
-        SlowConsumerError,
-        StaleDataError,
-    )
+    from feed.errors import FeedError, NoExchangeAvailable, SettingsError, SlowConsumerError, StaleDataError
     from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
     from feed.market_feed import MarketFeed
-    from feed.settings import Settings
-    from feed.settings_file import load_settings
+    from feed.settings.file import load_settings
+    from feed.settings.schema import Settings
 
 __all__ = [
     "Candle",
@@ -47,7 +41,7 @@ __all__ = [
 ]
 
 # in which the names are found
-_MODULES = ("feed.errors", "feed.events", "feed.settings", "feed.settings_file", "feed.market_feed")
+_MODULES = ("feed.errors", "feed.events", "feed.settings.schema", "feed.settings.file", "feed.market_feed")
 
 
 def _shadow() -> str | None:

@@ -11,30 +11,30 @@ from typing import Any, Self
 
 from loguru import logger
 
-from feed.arguments import coins_of, more_coins, one_of, order_of, seconds, some_of
-from feed.asking import TURN, Asking
 from feed.background import Background, across
-from feed.breaker import Breaker
 from feed.clock import Clock
-from feed.desk import Desk
 from feed.errors import FeedError, NoExchangeAvailable, SettingsError
 from feed.events import Candle
 from feed.forked import register
-from feed.history import History
-from feed.journal import Journal
-from feed.session import Session
-from feed.settings import Settings
-from feed.settings_file import load_settings
-from feed.subscribing import Subscribing
-from feed.supervisor import Supervisor
-from feed.validation import check
-from feed.wanted import Wanted
+from feed.market_data.candle_history import CandleHistory
+from feed.market_data.hub import MarketDataHub
+from feed.policies.circuit_breaker import CircuitBreakerPolicy
+from feed.query_api import TURN, QueryMethods
+from feed.sessions.session import Session
+from feed.sessions.supervisor import Supervisor
+from feed.settings.arguments import coins_of, more_coins, one_of, order_of, seconds, some_of
+from feed.settings.file import load_settings
+from feed.settings.schema import Settings
+from feed.settings.validation import check
+from feed.subscribe_api import SubscribeMethods
+from feed.subscriptions.status import StatusReporter
+from feed.subscriptions.wanted_data import WantedData
 
 LOOK_FOR_COINS = 0.05  # seconds between two looks at whether coins that were added have data
 CLOSE_TIMEOUT = 1.0  # seconds that coroutine callbacks have to finish what is queued for them
 
 
-class MarketFeed(Subscribing, Asking):
+class MarketFeed(SubscribeMethods, QueryMethods):
     """Live prices, trades and candles of some coins, from the first venue of the order that delivers.
 
     ``coins``: symbols in any case, None for all of the settings; one that the settings don't know counts as tier 3.
@@ -61,16 +61,18 @@ class MarketFeed(Subscribing, Asking):
         else:
             raise SettingsError([f"settings: found {settings!r}, allowed is a path, a Settings, or None"])
         self._order = order_of(exchange, self._settings)
-        wanted = Wanted(coins_of(coins, self._settings), list(self._settings.channels))
+        wanted = WantedData(coins_of(coins, self._settings), list(self._settings.channels))
         if "candles" in wanted.channels:
             wanted.timeframes.append(self._settings.candle_timeframe)
         self._clock = Clock()
         limits = self._settings.circuit_breaker
-        self._journal = Journal(self._clock, Breaker(limits.failures, limits.window, limits.cooldown))
-        Subscribing.__init__(self, self._journal.dispatcher, wanted)
-        desk = Desk(self._dispatcher, self._clock, self._settings.connection.max_price_ratio)
-        Asking.__init__(self, desk, self._journal, self._settings.staleness, wanted)
-        self._history = History(self._desk, wanted, self._carrier)
+        self._journal = StatusReporter(
+            self._clock, CircuitBreakerPolicy(limits.failures, limits.window, limits.cooldown)
+        )
+        SubscribeMethods.__init__(self, self._journal.dispatcher, wanted)
+        desk = MarketDataHub(self._dispatcher, self._clock, self._settings.connection.max_price_ratio)
+        QueryMethods.__init__(self, desk, self._journal, self._settings.staleness, wanted)
+        self._history = CandleHistory(self._desk, wanted, self._carrier)
         self._waiting = 0  # connect() calls under way
         self._left: list[
             object

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exchanges.simulator import Simulator, Venue
+from exchanges.simulator import SimulatedVenue, Simulator
 from feed import Candle, MarketFeed, PriceTick, Settings, TradeEvent
 from feed.events import CoinConfig
 from feed.settings import Connection, ExchangeConfig, Staleness
@@ -97,6 +97,6 @@ async def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> Non
             await asyncio.sleep(0.005)
 
 
-def taped_ids(venue: Venue, coin: str) -> list[int]:
+def taped_ids(venue: SimulatedVenue, coin: str) -> list[int]:
     """The ids of every trade that the venue made on a coin."""
     return [trade.id for trade in venue.tape[coin]]

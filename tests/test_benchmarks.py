@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.benchmarks.figures import FULL_SPEED, ratio
-from tests.benchmarks.measure import Failed, Figures, Phase, figures, measure
+from tests.benchmarks.measure import DayStats, Failed, Phase, figures, measure
 from tests.benchmarks.plot import plot
 from tests.benchmarks.readers import READERS
 from tests.benchmarks.report import report
@@ -17,8 +17,8 @@ SENT = {"ids": [1, 2, 3, 4], "sent": [0, 1_000, 2_000, 3_000]}
 FULL = Phase(4, 0)
 
 
-def run(speed: float, phase: Phase = FULL) -> Figures:
-    return Figures(phase, speed, 1e5 / speed, lost=0, doubled=0, p50=1.0, p99=2.0, worst=3.0)
+def run(speed: float, phase: Phase = FULL) -> DayStats:
+    return DayStats(phase, speed, 1e5 / speed, lost=0, doubled=0, p50=1.0, p99=2.0, worst=3.0)
 
 
 def test_lost_and_doubled_trades_are_counted_and_delays_are_of_the_first_arrival() -> None:

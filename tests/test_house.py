@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 # A module imports only modules above it in its table. If the code wants another shape, the table changes first.
 
 EXCHANGES: Mapping[str, str] = {
-    "errors": "Disconnected (try again), Refused / Blocked (try another venue)",
+    "errors": "Disconnected (try again), Rejected / Blocked (try another venue)",
     "events": "TradeEvent, Candle, Quote, Ticker and the Listener: what both packages speak",
     "names": "the venues' names, without importing ccxt",
     "foreign_text": "what others send, made printable and free of secrets",
@@ -177,7 +177,7 @@ CLI: Mapping[str, str] = {
 }
 TABLES: Mapping[str, Mapping[str, str]] = {
     "exchanges": EXCHANGES,
-    "exchanges.adapter": ADAPTER,
+    "exchanges.ccxt_adapter.venue": ADAPTER,
     "exchanges.simulator": SIMULATOR,
     "feed": FEED,
     "feed.cli": CLI,
@@ -279,7 +279,7 @@ def test_only_the_adapter_imports_ccxt() -> None:
     importers = {n for n, module in modules().items() if any(e.partition(".")[0] == "ccxt" for e in imported(module))}
     assert importers
     for name in importers - {"exchanges.names"}:  # which asks ccxt.pro where nothing else lists its modules
-        assert name.startswith("exchanges.adapter."), name
+        assert name.startswith("exchanges.ccxt_adapter.venue."), name
 
 
 def test_the_cli_is_a_user_like_any_other() -> None:

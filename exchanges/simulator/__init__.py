@@ -5,26 +5,26 @@
 as context managers (``with venue.stalled(): ...``). ``ThreadedSimulator`` is the same without asyncio.
 """
 
-from .errors import SimulatorError
-from .faults import Fault, ScheduledFault, parse_fault
-from .laws import BINANCE_LAWS, BYBIT_LAWS, Laws
-from .market import Market, Trade
-from .server import Simulator
-from .threaded import ThreadedSimulator, ThreadedVenue
-from .venue import Venue
+from exchanges.simulator.connections.venue_laws import BINANCE_LAWS, BYBIT_LAWS, VenueLaws
+from exchanges.simulator.errors import SimulatorError
+from exchanges.simulator.faults import Fault, ScheduledFault, parse_fault
+from exchanges.simulator.markets.market import Market, Trade
+from exchanges.simulator.server import Simulator
+from exchanges.simulator.threaded import ThreadedSimulator, ThreadedVenue
+from exchanges.simulator.venue import SimulatedVenue
 
 __all__ = [
     "BINANCE_LAWS",
     "BYBIT_LAWS",
     "Fault",
-    "Laws",
     "Market",
     "ScheduledFault",
+    "SimulatedVenue",
     "Simulator",
     "SimulatorError",
     "ThreadedSimulator",
     "ThreadedVenue",
     "Trade",
-    "Venue",
+    "VenueLaws",
     "parse_fault",
 ]

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from .errors import SimulatorError
-from .faults import allowed, parse_fault
+from exchanges.simulator.errors import SimulatorError
+from exchanges.simulator.faults import allowed, parse_fault
 
 if TYPE_CHECKING:
-    from .server import Simulator
+    from exchanges.simulator.server import Simulator
 
 PREFIX = "/simulator"
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from .errors import SimulatorError
+from exchanges.simulator.errors import SimulatorError
 
 Argument = Literal["", "status", "code", "seconds", "share", "coin", "currency", "count"]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FaultKind:
     """One kind of fault: what its argument is, whether it lasts, what it does, and the only venue that has it."""
 
     argument: Argument
@@ -22,43 +22,47 @@ class Kind:
     only: str = ""
 
 
-KINDS: dict[str, Kind] = {
-    "cut": Kind("", False, "every connection gets a TCP reset"),
-    "close": Kind("code", False, "every connection is closed with that code; 1006 = without a close frame"),
-    "shutdown-notice": Kind("", False, "Binance's serverShutdown event", "binance"),
-    "stall": Kind("", True, "the wire is up, pings are answered, no data comes"),
-    "mute": Kind("", True, "nothing is answered, not even pings"),
-    "partition": Kind("", True, "every connection is cut and every new one reset"),
-    "blocked": Kind("status", True, "upgrades and REST are answered with that status"),
-    "refuse": Kind("status", True, "upgrades are answered with that status"),
-    "accept-then-drop": Kind("", True, "upgrades are accepted and closed at once"),
-    "rest-down": Kind("status", True, "REST is answered with 503 or that status"),
-    "slow-rest": Kind("seconds", True, "REST answers come that much later"),
-    "behind": Kind("seconds", True, "the stream is that much late, with the stamps of then; REST is up to date"),
-    "falling-behind": Kind("seconds", True, "the stream falls behind by 0.5 s each second, until it is that much late"),
-    "split": Kind("seconds", True, "every second connection is that much late, the others are up to date"),
-    "rest-behind": Kind("seconds", True, "what REST shows is that much older than the stream"),
-    "rest-frozen": Kind("", True, "REST goes on showing what it showed when this began"),
-    "halted": Kind("coin", True, "that coin, or all, is listed as in maintenance (BREAK) and does not trade"),
-    "unlisted": Kind("coin", True, "that coin is not listed; it is when this ends"),
-    "quoted": Kind("currency", True, "every coin is listed in that quote currency only, at its price in it"),
-    "other-coin": Kind("coin", True, "another coin has that ticker, at a hundredth of the price"),
-    "thousands": Kind("coin", True, "that coin is listed as a market of 1000 units, like 1000SHIB"),
-    "malformed": Kind("share", True, "that share of bad frames between the good ones"),
-    "silent": Kind("coin", True, "no data of that coin"),
-    "tradeless": Kind(
+KINDS: dict[str, FaultKind] = {
+    "cut": FaultKind("", False, "every connection gets a TCP reset"),
+    "close": FaultKind("code", False, "every connection is closed with that code; 1006 = without a close frame"),
+    "shutdown-notice": FaultKind("", False, "Binance's serverShutdown event", "binance"),
+    "stall": FaultKind("", True, "the wire is up, pings are answered, no data comes"),
+    "mute": FaultKind("", True, "nothing is answered, not even pings"),
+    "partition": FaultKind("", True, "every connection is cut and every new one reset"),
+    "blocked": FaultKind("status", True, "upgrades and REST are answered with that status"),
+    "refuse": FaultKind("status", True, "upgrades are answered with that status"),
+    "accept-then-drop": FaultKind("", True, "upgrades are accepted and closed at once"),
+    "rest-down": FaultKind("status", True, "REST is answered with 503 or that status"),
+    "slow-rest": FaultKind("seconds", True, "REST answers come that much later"),
+    "behind": FaultKind("seconds", True, "the stream is that much late, with the stamps of then; REST is up to date"),
+    "falling-behind": FaultKind(
+        "seconds", True, "the stream falls behind by 0.5 s each second, until it is that much late"
+    ),
+    "split": FaultKind("seconds", True, "every second connection is that much late, the others are up to date"),
+    "rest-behind": FaultKind("seconds", True, "what REST shows is that much older than the stream"),
+    "rest-frozen": FaultKind("", True, "REST goes on showing what it showed when this began"),
+    "halted": FaultKind("coin", True, "that coin, or all, is listed as in maintenance (BREAK) and does not trade"),
+    "unlisted": FaultKind("coin", True, "that coin is not listed; it is when this ends"),
+    "quoted": FaultKind("currency", True, "every coin is listed in that quote currency only, at its price in it"),
+    "other-coin": FaultKind("coin", True, "another coin has that ticker, at a hundredth of the price"),
+    "thousands": FaultKind("coin", True, "that coin is listed as a market of 1000 units, like 1000SHIB"),
+    "malformed": FaultKind("share", True, "that share of bad frames between the good ones"),
+    "silent": FaultKind("coin", True, "no data of that coin"),
+    "tradeless": FaultKind(
         "coin", True, "trade subscriptions of that coin, or of all, are dropped without a word; the tickers go on"
     ),
-    "late": Kind("share", True, "that share of the trades comes 1 s late"),
-    "doubled": Kind("share", True, "that share of the trades comes twice"),
-    "missing": Kind("share", True, "that share of the trades does not come on the stream"),
-    "repeated": Kind("share", True, "that share of the trades comes again 1,100 trades of the coin later"),
-    "skipping": Kind("count", True, "one in so many trade ids does not exist"),
-    "leap": Kind("count", False, "each coin's next trade has an id too high by so much on the stream"),
-    "stamp-ahead": Kind("seconds", False, "each coin's next trade is stamped so far in the future on the stream"),
-    "block-trades": Kind("share", True, "Bybit's block trades, as many as that share, far from the price", "bybit"),
-    "late-close": Kind("seconds", True, "the last state of a candle comes that much after its end"),
-    "lost-close": Kind("", True, "the last state of a candle does not come"),
+    "late": FaultKind("share", True, "that share of the trades comes 1 s late"),
+    "doubled": FaultKind("share", True, "that share of the trades comes twice"),
+    "missing": FaultKind("share", True, "that share of the trades does not come on the stream"),
+    "repeated": FaultKind("share", True, "that share of the trades comes again 1,100 trades of the coin later"),
+    "skipping": FaultKind("count", True, "one in so many trade ids does not exist"),
+    "leap": FaultKind("count", False, "each coin's next trade has an id too high by so much on the stream"),
+    "stamp-ahead": FaultKind("seconds", False, "each coin's next trade is stamped so far in the future on the stream"),
+    "block-trades": FaultKind(
+        "share", True, "Bybit's block trades, as many as that share, far from the price", "bybit"
+    ),
+    "late-close": FaultKind("seconds", True, "the last state of a candle comes that much after its end"),
+    "lost-close": FaultKind("", True, "the last state of a candle does not come"),
 }
 LISTING = ("halted", "unlisted", "quoted", "other-coin", "thousands")  # the kinds that change what is listed
 RETRY_AFTER = 5.0  # seconds that a refusal with 429 or 418 names, as at the venue
@@ -105,7 +109,7 @@ def allowed() -> str:
     return ", ".join(_spelled(name, kind) for name, kind in KINDS.items())
 
 
-def _spelled(name: str, kind: Kind) -> str:
+def _spelled(name: str, kind: FaultKind) -> str:
     if not kind.argument:
         return name
     return f"{name}[-{_DEFAULTS[name]}]" if name in _DEFAULTS else f"{name}-{_EXAMPLES[kind.argument]}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .catalog import Listing, listing
-from .errors import SimulatorError
-from .faults import ALL, Fault
-from .market import Market
+from exchanges.simulator.errors import SimulatorError
+from exchanges.simulator.faults import ALL, Fault
+from exchanges.simulator.markets.catalog import Listing, listing
+from exchanges.simulator.markets.market import Market
 
 SHAPES = 8  # of the day before the start, shared by the markets
 PER_USDT = {"KRW": 1380.0, "JPY": 150.0, "TRY": 34.0, "BRL": 5.6, "EUR": 0.92, "GBP": 0.78, "BTC": 1 / 60_000}

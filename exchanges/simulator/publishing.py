@@ -9,15 +9,15 @@ from itertools import groupby
 from time import monotonic
 from typing import Any
 
-from .connection import Connection
-from .frames import text_frame
-from .lag import Held, LateStream
-from .market import Market, Trade
-from .topics import Topic
-from .trade_faults import TradeFaults
+from exchanges.simulator.connections.client_connection import ClientConnection
+from exchanges.simulator.connections.topics import Topic
+from exchanges.simulator.connections.trade_faults import TradeFaults
+from exchanges.simulator.connections.websocket_frames import text_frame
+from exchanges.simulator.lag import Held, LateStream
+from exchanges.simulator.markets.market import Market, Trade
 
 
-def _of(parity: int, connections: Iterable[Connection]) -> Iterator[Connection]:
+def _of(parity: int, connections: Iterable[ClientConnection]) -> Iterator[ClientConnection]:
     """The connections of even number (0), or those of odd number (1)."""
     return (connection for connection in connections if connection.id % 2 == parity)
 
@@ -55,7 +55,7 @@ class Publishing(TradeFaults):
             else:
                 self.deliver(topic, payloads, _of(parity, topic.subscribers))
 
-    def deliver(self, topic: Topic, payloads: Sequence[str], subscribers: Iterable[Connection]) -> None:
+    def deliver(self, topic: Topic, payloads: Sequence[str], subscribers: Iterable[ClientConnection]) -> None:
         """Encode events once and queue them for ``subscribers``."""
         frames = [text_frame(payload) for payload in payloads]
         for connection in subscribers:

@@ -13,19 +13,19 @@ from typing import Any
 
 from aiohttp import web
 
-from . import control
-from .binance import Binance
-from .bybit import Bybit
-from .capture import Capture, read_captures
-from .catalog import list_markets
-from .errors import SimulatorError
-from .faults import ScheduledFault, parse_fault
-from .laws import BINANCE_LAWS, BYBIT_LAWS, LAWLESS, Laws, copy_of
-from .replay import Replay, start_of
+from exchanges.simulator import control
+from exchanges.simulator.binance.streams import Binance
+from exchanges.simulator.bybit.streams import Bybit
+from exchanges.simulator.captures.file_format import Capture, read_captures
+from exchanges.simulator.captures.replay import Replay, start_of
+from exchanges.simulator.connections.venue_laws import BINANCE_LAWS, BYBIT_LAWS, LAWLESS, VenueLaws, copy_of
+from exchanges.simulator.errors import SimulatorError
+from exchanges.simulator.faults import ScheduledFault, parse_fault
+from exchanges.simulator.markets.catalog import list_markets
 
 AnyVenue = Binance | Bybit
 
-VENUES: dict[str, tuple[type[Binance] | type[Bybit], Laws]] = {
+VENUES: dict[str, tuple[type[Binance] | type[Bybit], VenueLaws]] = {
     "binance": (Binance, BINANCE_LAWS),
     "binance_us": (Binance, BINANCE_LAWS),
     "bybit": (Bybit, BYBIT_LAWS),
@@ -39,7 +39,7 @@ class Simulator:
 
     ``port`` 0 takes any free one. ``rate`` is the trades per second of each venue (0: only what a test makes).
     ``markets`` is the number listed, ``coins`` lists exactly these instead. ``laws`` False limits nothing; a mapping
-    of venue name to ``Laws`` sets them. ``faults`` are specs as ``parse_fault`` reads them; one without a venue is
+    of venue name to ``VenueLaws`` sets them. ``faults`` are specs as ``parse_fault`` reads them; one without a venue is
     for all of them. ``replay`` names capture files to play on Binance instead, at ``speed`` times the recorded pace
     (0: as fast as the sockets take it) or at about ``rate`` trades per second.
 
@@ -53,7 +53,7 @@ class Simulator:
         rate: float | None = None,
         markets: int = 40,
         seed: int = 1,
-        laws: bool | Mapping[str, Laws] = True,
+        laws: bool | Mapping[str, VenueLaws] = True,
         coins: Iterable[str] | None = None,
         *,
         host: str = "127.0.0.1",

@@ -12,8 +12,8 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Self, cast
 
-from .errors import SimulatorError
-from .server import Simulator
+from exchanges.simulator.errors import SimulatorError
+from exchanges.simulator.server import Simulator
 
 PATIENCE = 30.0  # seconds that a call into the thread may take
 

@@ -11,17 +11,17 @@ from itertools import pairwise
 from time import monotonic, time_ns
 from typing import ClassVar
 
-from .answers import Body
-from .bars import Bar, bar_start
-from .catalog import DEFAULT_COINS, Listing
-from .errors import SimulatorError
-from .faults import LISTING, Fault
-from .laws import Laws
-from .listings import Listings
-from .market import Market, Trade
-from .model import Flow
-from .publishing import Publishing
-from .topics import Topic
+from exchanges.simulator.connections.rest_answers import Body
+from exchanges.simulator.connections.topics import Topic
+from exchanges.simulator.connections.venue_laws import VenueLaws
+from exchanges.simulator.errors import SimulatorError
+from exchanges.simulator.faults import LISTING, Fault
+from exchanges.simulator.listings import Listings
+from exchanges.simulator.markets.candles import Bar, bar_start
+from exchanges.simulator.markets.catalog import DEFAULT_COINS, Listing
+from exchanges.simulator.markets.market import Market, Trade
+from exchanges.simulator.markets.price_model import Flow
+from exchanges.simulator.publishing import Publishing
 
 CHUNK = 512  # trades of a burst that are made between two writes
 
@@ -30,7 +30,7 @@ def unix_ms() -> int:
     return time_ns() // 1_000_000
 
 
-class Venue(Publishing):
+class SimulatedVenue(Publishing):
     """One simulated venue: ``markets`` by id, ``tape`` by coin (or "BTC/USDC"), and what tests look at.
 
     ``rate`` is the number of trades per second that the venue makes by itself; ``paused`` stops them.
@@ -40,7 +40,14 @@ class Venue(Publishing):
     CANDLES_EVERY: ClassVar[float]
 
     def __init__(
-        self, name: str, listings: Sequence[Listing], *, seed: int, rate: float, laws: Laws, start: int | None = None
+        self,
+        name: str,
+        listings: Sequence[Listing],
+        *,
+        seed: int,
+        rate: float,
+        laws: VenueLaws,
+        start: int | None = None,
     ) -> None:
         super().__init__(name, f"{seed} {name} faults", laws)
         self.rate = rate

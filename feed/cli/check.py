@@ -19,9 +19,9 @@ from feed.cli.process import Exit, start_log
 from feed.cli.process import run as run_process
 from feed.cli.tables import columns
 from feed.errors import FeedError
-from feed.settings import ExchangeConfig, Settings
-from feed.settings_file import load_settings, settings_source
-from feed.validation import check
+from feed.settings.file import load_settings, settings_source
+from feed.settings.schema import ExchangeConfig, Settings
+from feed.settings.validation import check
 
 BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"  # of a terminal
 AGREES = 1.0  # seconds: the answer's way is in the difference
@@ -161,7 +161,7 @@ async def _ask(exchange: ExchangeConfig, settings: Settings, timeout: float) -> 
 async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float, finding: _Finding) -> None:
     """Load the markets, look for the coins, and take the time of one small request."""
     from exchanges import Access, open_exchange
-    from exchanges.errors import Halted, Refused, VenueError
+    from exchanges.errors import Halted, Rejected, VenueError
 
     access = Access(
         exchange.market_type,
@@ -190,7 +190,7 @@ async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float
             for coin in settings.coins:
                 try:
                     symbols[coin.symbol] = venue.market(coin.symbol, coin.markets.get(exchange.name))
-                except Refused as refusal:
+                except Rejected as refusal:
                     (halted if isinstance(refusal, Halted) else missing).append(coin.symbol)
             finding.coins = len(symbols)
             finding.missing, finding.halted = tuple(missing), tuple(halted)

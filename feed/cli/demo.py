@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from feed.cli.arguments import SIMULATED
 from feed.cli.process import CommandError
 from feed.cli.process import run as run_process
-from feed.settings import Connection, ExchangeConfig, Settings, Staleness
+from feed.settings.schema import Connection, ExchangeConfig, Settings, Staleness
 
 if TYPE_CHECKING:
     from exchanges.simulator import Simulator
-    from feed.cli.views import View
+    from feed.cli.outputs import View
 
 # seconds before, seconds it lasts, the faults, what the screen says
 FAULTS: tuple[tuple[float, float, tuple[str, ...], str], ...] = (
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 async def _demo(args: argparse.Namespace) -> int:
     from exchanges.simulator import Simulator, SimulatorError
     from feed import MarketFeed
-    from feed.cli.views import screen_view, show
+    from feed.cli.outputs import screen_view, show
 
     settings = Settings()
     if args.faults:

@@ -80,7 +80,7 @@ def _version(name: str) -> str:
 
 
 def _transport() -> str:
-    from exchanges.transport import VARIABLE, transport_for
+    from exchanges.ccxt_adapter.transport.choose import VARIABLE, transport_for
 
     named = f" ({VARIABLE})" if os.environ.get(VARIABLE) else ""
     try:
@@ -90,7 +90,7 @@ def _transport() -> str:
 
 
 def _cache() -> dict[str, str]:
-    from exchanges.market_cache import VARIABLE, cache_folder
+    from exchanges.ccxt_adapter.markets.disk_cache import VARIABLE, cache_folder
 
     try:
         folder = cache_folder()
@@ -104,7 +104,7 @@ def _cache() -> dict[str, str]:
 
 
 def _certificates() -> dict[str, Any]:
-    from exchanges.certificates import FILE, FOLDER, problems
+    from exchanges.ccxt_adapter.transport.certificates import FILE, FOLDER, problems
 
     named = {name: os.environ[name] for name in (FILE, FOLDER) if os.environ.get(name)}
     return {

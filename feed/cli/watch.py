@@ -6,7 +6,7 @@ import argparse
 
 from feed.cli.process import run as run_process
 from feed.cli.process import start_log
-from feed.settings_file import load_settings
+from feed.settings.file import load_settings
 
 
 def run(args: argparse.Namespace) -> int:
@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _watch(args: argparse.Namespace) -> int:
     from feed import MarketFeed
-    from feed.cli.views import JsonView, screen_view, show
+    from feed.cli.outputs import JsonView, screen_view, show
 
     settings = load_settings(args.settings)
     coins = list(dict.fromkeys(coin for group in args.coins for coin in group))

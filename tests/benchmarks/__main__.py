@@ -9,13 +9,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from .environments import interpreter
-from .figures import JUDGED
-from .frames import WIRES
-from .measure import ROOT, Failed, Figures, Phase, measure
-from .plot import plot
-from .readers import READERS
-from .report import report
+from tests.benchmarks.environments import interpreter
+from tests.benchmarks.figures import JUDGED
+from tests.benchmarks.frames import WIRES
+from tests.benchmarks.measure import ROOT, DayStats, Failed, Phase, measure
+from tests.benchmarks.plot import plot
+from tests.benchmarks.readers import READERS
+from tests.benchmarks.report import report
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PLOT = ROOT / ".github" / "benchmark.svg"
@@ -58,9 +58,9 @@ def arguments() -> argparse.Namespace:
 
 async def compare(
     venue: str, readers: Sequence[str], phases: Sequence[Phase], rounds: int, cache: Path
-) -> tuple[dict[str, list[list[Figures]]], dict[str, str]]:
+) -> tuple[dict[str, list[list[DayStats]]], dict[str, str]]:
     """The runs of each reader that could be measured every time; of the others the reason."""
-    runs: dict[str, list[list[Figures]]] = {name: [] for name in readers}
+    runs: dict[str, list[list[DayStats]]] = {name: [] for name in readers}
     left_out: dict[str, str] = {}
     for i in range(rounds):
         for name in list(runs):

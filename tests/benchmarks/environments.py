@@ -8,8 +8,8 @@ import sys
 import venv
 from pathlib import Path
 
-from .measure import Failed
-from .readers import Reader
+from tests.benchmarks.measure import Failed
+from tests.benchmarks.readers import Reader
 
 WITHIN = 300.0  # seconds for pip
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from .measure import Figures
+from tests.benchmarks.measure import DayStats
 
-Runs = Mapping[str, Sequence[Sequence[Figures]]]
+Runs = Mapping[str, Sequence[Sequence[DayStats]]]
 """Reader name -> one list per round -> the figures of each phase; the first phase is at full speed."""
 
 FULL_SPEED = 0  # the phase
@@ -26,7 +26,7 @@ def ratio(runs: Runs, reader: str, peer: str, phase: int, figure: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
+class Destination:
     """At full speed ``reader`` does at least ``speed`` times the trades/s of ``peer``."""
 
     reader: str
@@ -47,15 +47,15 @@ class DelayGoal:
 
 JUDGED = "binance"  # the venue of the goals
 GOALS = (
-    Goal("feed", "ccxt", 5),
-    Goal("feed", "cryptofeed", 1.4),
-    Goal("feed", "unicorn-picows", 1.0),
-    Goal("feed", "floor-picows", 0.25),
-    Goal("fast", "ccxt", 8),
-    Goal("fast", "cryptofeed", 2.2),
-    Goal("fast", "unicorn-picows", 1.6),
-    Goal("fast", "floor-picows", 0.45),
-    Goal("fast", "floor-same-job", 0.8),
+    Destination("feed", "ccxt", 5),
+    Destination("feed", "cryptofeed", 1.4),
+    Destination("feed", "unicorn-picows", 1.0),
+    Destination("feed", "floor-picows", 0.25),
+    Destination("fast", "ccxt", 8),
+    Destination("fast", "cryptofeed", 2.2),
+    Destination("fast", "unicorn-picows", 1.6),
+    Destination("fast", "floor-picows", 0.45),
+    Destination("fast", "floor-same-job", 0.8),
 )
 DELAY_GOALS = (
     DelayGoal("feed", "cryptofeed", 1.0, 10_000),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from exchanges.simulator.binance import wrapped
+from exchanges.simulator.binance.streams import wrapped
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,18 +18,17 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from exchanges.delivery import Delivery
+from exchanges.ccxt_adapter.stream.client_guard import FrameReading
+from exchanges.ccxt_adapter.stream.row_handler import RowHandler
 from exchanges.events import TradeEvent
-from exchanges.fence import Reading
-from exchanges.hotpath import Blame, Goal, Take, taker
-from exchanges.profiles import Profile
 from exchanges.simulator import Simulator
-from exchanges.simulator.catalog import DEFAULT_COINS
+from exchanges.simulator.markets.catalog import DEFAULT_COINS
+from exchanges.venues.fast_decoder import Blame, Destination, Take, taker
+from exchanges.venues.profile import Profile
 from feed import MarketFeed, Settings
 from feed.events import CoinConfig
 from feed.settings import ExchangeConfig
-
-from .frames import WIRES, Trade
+from tests.benchmarks.frames import WIRES, Trade
 
 FRAMES, COLD, COLD_RUNS = 200, 40_000, 15
 WARM_UP = 30_000  # the ids have leapt: the second one of a coin is believed; and 1,024 of each coin are remembered
@@ -69,22 +68,26 @@ def nowhere(profile: Profile) -> Take:
     """The hot path with nobody behind it."""
     assert profile.hotpath is not None
     markets = {f"{coin}USDT": (coin, f"{coin}/USDT") for coin in DEFAULT_COINS}
-    reading = Reading()
+    reading = FrameReading()
     reading.received_at = time.time_ns()
-    goals = {kind.makes: Goal(lambda *event: None, set()) for kinds in profile.hotpath.kinds.values() for kind in kinds}
+    goals = {
+        kind.makes: Destination(lambda *event: None, set())
+        for kinds in profile.hotpath.kinds.values()
+        for kind in kinds
+    }
     return taker(profile.hotpath, markets, {}, profile.name, reading, goals, lambda *ticker: None, lambda *error: None)
 
 
 async def measure(venue: str, runs: int) -> None:
     own: list[tuple[Profile, Take]] = []
-    make = Delivery.taker
+    make = RowHandler.taker
 
-    def taken(delivery: Delivery, blame: Blame) -> Take | None:
+    def taken(delivery: RowHandler, blame: Blame) -> Take | None:
         if (take := make(delivery, blame)) is not None:
             own.append((delivery._profile, take))
         return take
 
-    Delivery.taker = taken  # type: ignore[assignment,method-assign] # to have the feed's own
+    RowHandler.taker = taken  # type: ignore[assignment,method-assign] # to have the feed's own
     texts, aside = Texts(venue), Texts(venue)
     stages: dict[str, float] = {}
 

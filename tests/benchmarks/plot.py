@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from statistics import median
 
-from .figures import FULL_SPEED, Runs, values
-from .readers import READERS
+from tests.benchmarks.figures import FULL_SPEED, Runs, values
+from tests.benchmarks.readers import READERS
 
 WIDTH, LEFT, RIGHT, LINE, TOP = 760, 290, 90, 30, 44
 OURS, PEER, FLOOR = "#1a7f37", "#8c959f", "#d0d7de"

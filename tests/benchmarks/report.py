@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 
-from .figures import DELAY_GOALS, FULL_SPEED, GOALS, JUDGED, Runs, ratio, values
-from .measure import Phase
-from .readers import READERS
+from tests.benchmarks.figures import DELAY_GOALS, FULL_SPEED, GOALS, JUDGED, Runs, ratio, values
+from tests.benchmarks.measure import Phase
+from tests.benchmarks.readers import READERS
 
 Row = Sequence[str]
 

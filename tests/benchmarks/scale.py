@@ -33,9 +33,9 @@ from pathlib import Path
 from typing import Any
 
 from exchanges.simulator import Simulator
-from exchanges.simulator.bars import MINUTE
-from exchanges.simulator.catalog import list_markets
-from exchanges.simulator.connection import Connection
+from exchanges.simulator.connections.client_connection import ClientConnection
+from exchanges.simulator.markets.candles import MINUTE
+from exchanges.simulator.markets.catalog import list_markets
 from feed import MarketFeed, Settings
 from feed.events import CoinConfig
 from feed.settings import ExchangeConfig, Staleness
@@ -50,7 +50,7 @@ MIXES = ("trades alone", "like with like", "as the venue sends")
 TICKER_EACH, CANDLE_EACH = 2, 4  # trades, like with like
 RATE = 2_000  # trades per second, as the venue sends
 
-Block = list[tuple[Connection, list[bytes]]]
+Block = list[tuple[ClientConnection, list[bytes]]]
 
 
 def names(count: int) -> list[str]:

@@ -17,11 +17,10 @@ import time
 from dataclasses import dataclass
 
 from exchanges.simulator import Simulator
-from exchanges.simulator.catalog import DEFAULT_COINS
-from exchanges.simulator.connection import Connection
-from exchanges.simulator.frames import text_frame
-
-from .frames import WIRES, Trade
+from exchanges.simulator.connections.client_connection import ClientConnection
+from exchanges.simulator.connections.websocket_frames import text_frame
+from exchanges.simulator.markets.catalog import DEFAULT_COINS
+from tests.benchmarks.frames import WIRES, Trade
 
 APART = 10**9  # between the ids of two coins
 BLOCK = 256  # trades per write at full speed
@@ -31,7 +30,7 @@ NAP = 200_000  # ns: what is due later than that is not waited for at full load
 @dataclass(frozen=True, slots=True)
 class Rendered:
     id: int
-    frames: list[tuple[Connection, bytes]]
+    frames: list[tuple[ClientConnection, bytes]]
 
 
 class Sender:
@@ -43,7 +42,7 @@ class Sender:
         self._next = {coin: (i + 1) * APART for i, coin in enumerate(DEFAULT_COINS)}
         self._ticks = {coin: round(price * 100) for coin, (price, _) in DEFAULT_COINS.items()}
 
-    def _readers(self, coin: str) -> list[tuple[str, Connection]]:
+    def _readers(self, coin: str) -> list[tuple[str, ClientConnection]]:
         topics = (self._venue.topics.get(stream) for stream in self._wire.streams(f"{coin}USDT"))
         return [(topic.stream, reader) for topic in topics if topic is not None for reader in topic.subscribers]
 

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from exchanges.simulator import SimulatedVenue as Simulated
 from exchanges.simulator import Simulator
-from exchanges.simulator import Venue as Simulated
 from tests.exchanges.support import VENUES
 
 

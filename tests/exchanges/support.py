@@ -11,11 +11,11 @@ from typing import Any
 from aiohttp import web
 
 from exchanges import Access, Subscription, open_exchange
-from exchanges.adapter import Venue
-from exchanges.bars import Bars
+from exchanges.candles.venue_candles import VenueCandles
+from exchanges.ccxt_adapter.stream.connection import CcxtConnection
+from exchanges.ccxt_adapter.venue import CcxtVenue
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from exchanges.simulator import Simulator
-from exchanges.stream import Stream
 from tests.support import until
 
 VENUES = ("binance", "bybit")  # the simulator's
@@ -56,7 +56,7 @@ class Heard:
 
 
 @asynccontextmanager
-async def opened(name: str, at: Simulator | str, **access: Any) -> AsyncIterator[Venue]:
+async def opened(name: str, at: Simulator | str, **access: Any) -> AsyncIterator[CcxtVenue]:
     """The venue ``name`` at a simulator or at ``host:port``, closed in the end."""
     rest_url, ws_url = (at.rest_url, at.ws_url) if isinstance(at, Simulator) else (f"http://{at}", f"ws://{at}")
     venue = open_exchange(name, Access(**{"rest_url": rest_url, "ws_url": ws_url, "timeout": 5.0, **access}))
@@ -69,7 +69,7 @@ async def opened(name: str, at: Simulator | str, **access: Any) -> AsyncIterator
 class Running:
     """A stream that runs: ``heard`` is what its listener was told, ``ended`` what ended it."""
 
-    def __init__(self, stream: Stream, heard: Heard) -> None:
+    def __init__(self, stream: CcxtConnection, heard: Heard) -> None:
         self.stream = stream
         self.heard = heard
         self.task = asyncio.create_task(stream.run())
@@ -92,13 +92,13 @@ class Running:
 
 @asynccontextmanager
 async def streaming(
-    venue: Venue, coins: Iterable[str], channels: Sequence[str] = ("trades",), timeframes: Sequence[str] = ("1m",)
+    venue: CcxtVenue, coins: Iterable[str], channels: Sequence[str] = ("trades",), timeframes: Sequence[str] = ("1m",)
 ) -> AsyncIterator[Running]:
     """A running stream of some coins, whose markets are loaded first."""
     await venue.load()
     wanted = Subscription({coin: venue.market(coin) for coin in coins}, channels, timeframes)
     heard = Heard()
-    bars = Bars(venue.name, venue.fetch_candles, heard.on_candle)
+    bars = VenueCandles(venue.name, venue.fetch_candles, heard.on_candle)
     running = Running(venue.stream(wanted, heard, bars, lambda: None), heard)
     try:
         yield running

@@ -13,11 +13,11 @@ import pytest
 from aiohttp import web
 
 from exchanges import Subscription
-from exchanges.adapter import Venue
-from exchanges.bars import Bars
+from exchanges.candles.venue_candles import VenueCandles
+from exchanges.ccxt_adapter.stream.connection import CcxtConnection
+from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
+from exchanges.ccxt_adapter.venue import CcxtVenue
 from exchanges.simulator import Simulator
-from exchanges.stream import Stream
-from exchanges.transport import TRANSPORTS
 from tests.exchanges.support import Heard, opened, served
 from tests.scenarios.support import nothing_left, open_sockets
 from tests.support import until
@@ -34,7 +34,7 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 
 @asynccontextmanager
-async def venue_at(ws_url: str, transport: str) -> AsyncIterator[Venue]:
+async def venue_at(ws_url: str, transport: str) -> AsyncIterator[CcxtVenue]:
     """A venue whose markets are there and whose stream is dialled at ``ws_url``."""
     async with (
         Simulator(venues=("binance",), rate=0, coins=("BTC",)) as simulator,
@@ -47,11 +47,11 @@ async def venue_at(ws_url: str, transport: str) -> AsyncIterator[Venue]:
 class Dial:
     """A stream that dials; given up, it is closed as the feed does it: the closing goes on beside the next dial."""
 
-    def __init__(self, venue: Venue, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, venue: CcxtVenue, tls: ssl.SSLContext | None = None) -> None:
         heard = Heard()
         wanted = Subscription({"BTC": "BTC/USDT"}, ("trades",))
-        self.bars = Bars(venue.name, venue.fetch_candles, heard.on_candle)
-        self.stream: Stream = venue.stream(wanted, heard, self.bars, lambda: None)
+        self.bars = VenueCandles(venue.name, venue.fetch_candles, heard.on_candle)
+        self.stream: CcxtConnection = venue.stream(wanted, heard, self.bars, lambda: None)
         if tls is not None:
             self.stream._exchange.ssl_context = tls
         self.running = asyncio.create_task(self.stream.run())
@@ -152,7 +152,7 @@ async def test_a_dial_that_is_given_up_at_any_moment_leaves_nothing(
 async def test_when_a_dial_over_picows_is_cancelled_its_socket_is_closed(scheme: str) -> None:
     """At once, whatever picows was at: the program's loop may end with it."""
     pytest.importorskip("picows", reason="the extra [fast] is not installed")
-    from exchanges.dial import connect
+    from exchanges.ccxt_adapter.transport.dial import connect
 
     tls = ssl.create_default_context()
     with socket.create_server(("127.0.0.1", 0), backlog=2 * TURNS) as server:  # the kernel accepts, nobody answers

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchanges.foreign_text import Cleaner, address_shown, printable, secrets_in_options, values_shown
-from exchanges.profiles import Access
+from exchanges.venues.profile import Access
 from feed import Settings, SettingsError
 from feed.settings import ExchangeConfig
-from feed.validation import check
+from feed.settings.validation import check
 
 PASSWORD = "S3cr3t p@ss/word"
 LOGIN = f"me:{quote(PASSWORD, safe='')}"

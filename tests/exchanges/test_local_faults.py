@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.local_faults import local_fault
 from exchanges.simulator import ThreadedSimulator
-from exchanges.transport import TRANSPORTS
 from feed import MarketFeed, Settings
 from feed.events import CoinConfig
 from feed.settings import ExchangeConfig
@@ -73,7 +73,7 @@ def test_a_loop_that_cannot_dial_is_not_the_venues_fault(transport: str, simulat
 
 FULL = """
 import asyncio, os, resource, sys
-import exchanges.adapter
+import exchanges.ccxt_adapter.venue
 from feed import MarketFeed, NoExchangeAvailable
 
 async def main():

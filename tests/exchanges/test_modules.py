@@ -15,7 +15,7 @@ from typing import Any
 import ccxt.pro
 import pytest
 
-from exchanges.channels import CHANNELS, STAND_INS, StandIn, has_calls, source_of_quotes, streamed
+from exchanges.ccxt_adapter.stream.channels import CHANNELS, STAND_INS, StandIn, has_calls, source_of_quotes, streamed
 
 STORES = {"trades": "trades", "ticker": "tickers", "candles": "ohlcvs", "quotes": "bidsasks"}
 FINDS = ("safe_value", "safe_list")  # what finds a list in a dict; safe_dict does not

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from exchanges.simulator import Simulator, Venue
+from exchanges.simulator import SimulatedVenue, Simulator
 from feed import MarketFeed
 from tests.support import Recorder, settings_for
 
 
 @pytest.fixture
-def venue(simulator: Simulator) -> Venue:
+def venue(simulator: Simulator) -> SimulatedVenue:
     return next(iter(simulator.venues.values()))
 
 

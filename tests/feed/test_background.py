@@ -228,7 +228,7 @@ def test_a_web_server_with_threads_tells_prices(feed: MarketFeed) -> None:
     feed.start()
     assert first.wait(PATIENCE)
 
-    class Prices(BaseHTTPRequestHandler):
+    class PriceCache(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
@@ -237,7 +237,7 @@ def test_a_web_server_with_threads_tells_prices(feed: MarketFeed) -> None:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Prices) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), PriceCache) as server:
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
         try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from feed.cli.outlet import Outlet
+from feed.cli.stdout_writer import StdoutWriter
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def never() -> bool:
 
 
 async def test_everything_arrives_in_order_though_the_reader_is_slow(pipe: tuple[int, int]) -> None:
-    outlet = Outlet(pipe[1], lambda: None, never, waiting=1000)
+    outlet = StdoutWriter(pipe[1], lambda: None, never, waiting=1000)
     wanted = [b"%06d" % number for number in range(50_000)]
 
     def read() -> bytes:
@@ -48,7 +48,7 @@ async def test_everything_arrives_in_order_though_the_reader_is_slow(pipe: tuple
 
 
 async def test_a_line_does_not_wait_for_the_next(pipe: tuple[int, int]) -> None:
-    outlet = Outlet(pipe[1], lambda: None, never)
+    outlet = StdoutWriter(pipe[1], lambda: None, never)
     outlet.write(b"now")
     async with asyncio.timeout(10):
         assert await asyncio.to_thread(os.read, pipe[0], 100) == b"now\n"
@@ -57,7 +57,7 @@ async def test_a_line_does_not_wait_for_the_next(pipe: tuple[int, int]) -> None:
 
 async def test_a_reader_that_goes_is_told_and_nothing_waits_for_it(pipe: tuple[int, int]) -> None:
     gone = asyncio.Event()
-    outlet = Outlet(pipe[1], gone.set, never, waiting=10)
+    outlet = StdoutWriter(pipe[1], gone.set, never, waiting=10)
     os.close(pipe[0])
     async with asyncio.timeout(10):
         while not gone.is_set():
@@ -71,7 +71,7 @@ async def test_a_reader_that_goes_is_told_and_nothing_waits_for_it(pipe: tuple[i
 
 async def test_giving_up_ends_the_wait_for_a_reader_that_sleeps(pipe: tuple[int, int]) -> None:
     over = False
-    outlet = Outlet(pipe[1], lambda: None, lambda: over, waiting=10)
+    outlet = StdoutWriter(pipe[1], lambda: None, lambda: over, waiting=10)
     outlet.write(b"x" * 1_000_000)
     outlet.flush()
     over = True

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from feed.cli import render
-from feed.cli.board import WORDS, WORDS_FOR_MANY, Board, Note, Row, clock_remark, describe
+from feed.cli import live_table
+from feed.cli.live_state import WORDS, WORDS_FOR_MANY, LiveState, Note, Row, clock_remark, describe
 from feed.events import FeedState, FeedStatus, PriceTick, TradeEvent
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -43,16 +43,16 @@ def hand() -> Hand:
 
 
 @pytest.fixture
-def board(hand: Hand) -> Board:
-    return Board(clock=hand, wall=hand)
+def board(hand: Hand) -> LiveState:
+    return LiveState(clock=hand, wall=hand)
 
 
 def drawn(rows: list[Row], notes: list[Note], width: int, height: int | None, caption: str = "") -> list[str]:
     """The lines of the screen as a terminal of that size shows them."""
     console = Console(file=io.StringIO(), width=width, height=height or 100, force_terminal=True, color_system=None)
-    head = render.header("live", "bybit", 75.0, 1234.5, 1, 2)
+    head = live_table.header("live", "bybit", 75.0, 1234.5, 1, 2)
     with console.capture() as captured:
-        console.print(render.screen(head, rows, notes, caption, console, height))
+        console.print(live_table.screen(head, rows, notes, caption, console, height))
     return [line.rstrip() for line in captured.get().rstrip("\n").split("\n")]
 
 
@@ -72,7 +72,7 @@ def drawn(rows: list[Row], notes: list[Note], width: int, height: int | None, ca
     ],
 )
 def test_prices_have_about_six_significant_digits(value: float, text: str) -> None:
-    assert render.price(value) == text
+    assert live_table.price(value) == text
 
 
 @pytest.mark.parametrize(
@@ -88,17 +88,17 @@ def test_prices_have_about_six_significant_digits(value: float, text: str) -> No
     ],
 )
 def test_turnovers_are_short(value: float, text: str) -> None:
-    assert render.amount(value) == text
+    assert live_table.amount(value) == text
 
 
 @given(st.floats(0, 9.9e14))
 def test_a_turnover_fits_into_six_characters(value: float) -> None:
-    assert len(render.amount(value)) <= 6
+    assert len(live_table.amount(value)) <= 6
 
 
 @given(st.floats(1e-8, 1e7))
 def test_a_price_keeps_four_digits_and_stays_narrow(value: float) -> None:
-    text = render.price(value)
+    text = live_table.price(value)
     assert float(text.replace(",", "")) == pytest.approx(value, rel=1e-3)
     assert len(text) <= 14
 
@@ -116,14 +116,14 @@ def test_a_price_keeps_four_digits_and_stays_narrow(value: float) -> None:
     ],
 )
 def test_latency_is_shown_as_measured(ms: float | None, text: str) -> None:
-    assert render.latency(ms) == text
+    assert live_table.latency(ms) == text
 
 
 @pytest.mark.parametrize(("ms", "text"), [(2.1, "2.1 ms"), (None, "-"), (41_300, "41 s"), (7.24e10, "838 d")])
 def test_a_line_gives_a_latency_one_unit(ms: float | None, text: str) -> None:
-    line = render.price_line(Row("BTC", 65012.3, latency=ms, venue="bybit"), 0.0)
+    line = live_table.price_line(Row("BTC", 65012.3, latency=ms, venue="bybit"), 0.0)
     assert line.endswith(f" {text}  bybit")
-    assert len(line) == len(render.price_line(Row("BTC", 65012.3, latency=85.0, venue="bybit"), 0.0))
+    assert len(line) == len(live_table.price_line(Row("BTC", 65012.3, latency=85.0, venue="bybit"), 0.0))
 
 
 @pytest.mark.parametrize(
@@ -131,13 +131,13 @@ def test_a_line_gives_a_latency_one_unit(ms: float | None, text: str) -> None:
     [(None, "-"), (0.04, "0.0"), (9.96, "10"), (119.0, "119"), (125.0, "2:05"), (7265.0, "2:01:05")],
 )
 def test_ages(seconds: float | None, text: str) -> None:
-    assert render.age(seconds) == text
+    assert live_table.age(seconds) == text
 
 
 # --- the board
 
 
-def test_a_row_tells_price_direction_rate_age_and_latency(board: Board, hand: Hand) -> None:
+def test_a_row_tells_price_direction_rate_age_and_latency(board: LiveState, hand: Hand) -> None:
     board.sample(status(0))
     board.on_price(tick(100.0))
     board.on_price(tick(101.0))
@@ -150,7 +150,7 @@ def test_a_row_tells_price_direction_rate_age_and_latency(board: Board, hand: Ha
     assert board.message_rate == 20.0
 
 
-def test_an_unchanged_price_keeps_its_direction(board: Board, hand: Hand) -> None:
+def test_an_unchanged_price_keeps_its_direction(board: LiveState, hand: Hand) -> None:
     for price in (100.0, 99.0, 99.0):
         board.on_price(tick(price))
         hand.now += 1.0
@@ -158,7 +158,7 @@ def test_an_unchanged_price_keeps_its_direction(board: Board, hand: Hand) -> Non
     assert (row.direction, row.moved) == (-1, 2.0)
 
 
-def test_rates_forget_what_is_past(board: Board, hand: Hand) -> None:
+def test_rates_forget_what_is_past(board: LiveState, hand: Hand) -> None:
     for _ in range(100):
         board.on_trade(TradeEvent("BTC", 1.0, 1.0, True, 0))
         hand.now += 0.1
@@ -170,7 +170,7 @@ def test_rates_forget_what_is_past(board: Board, hand: Hand) -> None:
     assert board.rows(["BTC"], {"BTC": tick(1.0)})[0].rate == 0.0
 
 
-def test_a_coin_without_a_price_has_an_empty_row(board: Board) -> None:
+def test_a_coin_without_a_price_has_an_empty_row(board: LiveState) -> None:
     assert board.rows(["BTC"], {}) == [Row("BTC")]
 
 
@@ -183,14 +183,14 @@ def test_impossible_latencies_are_blamed_on_the_clocks() -> None:
     assert clock_remark([]) == ""
 
 
-def test_bad_frames_are_counted_in_one_note(board: Board) -> None:
+def test_bad_frames_are_counted_in_one_note(board: LiveState) -> None:
     for count in (1, 2, 3):
         board.on_status("bad_frame", {"exchange": "bybit", "count": count, "sample": "{"})
     assert [note.text for note in board.take_notes()] == ["bybit: 3 frames that could not be read"]
     assert board.take_notes() == []
 
 
-def test_one_outage_is_one_line_for_all_coins(board: Board, hand: Hand) -> None:
+def test_one_outage_is_one_line_for_all_coins(board: LiveState, hand: Hand) -> None:
     for coin in ("BTC", "ETH", "SOL"):
         board.on_status("gap", {"exchange": "binance", "coin": coin, "missing": None})
         board.on_status("gap_filled", {"exchange": "binance", "coin": coin, "trades": 5, "complete": True})
@@ -302,10 +302,10 @@ def test_a_terminal_without_unicode_gets_ascii() -> None:
 
     console = Console(file=Ascii(), width=80, force_terminal=True, color_system=None)
     with console.capture() as captured:
-        console.print(render.screen("head", ROWS, NOTES, "", console))
+        console.print(live_table.screen("head", ROWS, NOTES, "", console))
     assert captured.get().isascii()
 
 
 def test_plain_lines_are_one_line_each() -> None:
-    assert "65,012.30" in render.price_line(ROWS[0], 0.0)
-    assert render.note_line(Note(0.0, "failover", "a -> b: x")).endswith(" failover         a -> b: x")
+    assert "65,012.30" in live_table.price_line(ROWS[0], 0.0)
+    assert live_table.note_line(Note(0.0, "failover", "a -> b: x")).endswith(" failover         a -> b: x")

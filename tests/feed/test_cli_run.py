@@ -22,9 +22,9 @@ import pytest
 
 from exchanges.simulator import Simulator
 from feed.cli import demo, main
-from feed.cli.views import status_line
+from feed.cli.outputs import status_line
 from feed.settings import Settings
-from feed.settings_file import load_settings
+from feed.settings.file import load_settings
 from tests.support import until
 
 TIMEOUT = 60.0

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.simulator import ThreadedSimulator
-from exchanges.transport import TRANSPORTS
 
 BEGIN = """
 import asyncio, sys, threading

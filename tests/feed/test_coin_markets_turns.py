@@ -10,8 +10,8 @@ import pytest
 
 from exchanges.events import TradeEvent
 from feed.clock import Clock
-from feed.coin_markets import CoinMarkets
-from feed.prices import Prices
+from feed.market_data.coin_markets import CoinMarkets
+from feed.market_data.price_cache import PriceCache
 
 
 class Hands(Clock):
@@ -51,7 +51,7 @@ class Standing:
 
 class World:
     def __init__(self) -> None:
-        self.clock, self.prices = Hands(), Prices()
+        self.clock, self.prices = Hands(), PriceCache()
         self.markets = CoinMarkets(1.5, self.prices, self.clock)
 
     def stand(self, exchange: str, symbol: str = "ETH/USDT") -> Standing:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exchanges.simulator import Simulator, Venue
+from exchanges.simulator import SimulatedVenue, Simulator
 from feed import FeedError, MarketFeed, SettingsError
 from tests.support import Recorder, settings_for, taped_ids, until
 
@@ -21,12 +21,12 @@ async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
         yield simulator
 
 
-async def connected(feed: MarketFeed, venue: Venue) -> None:
+async def connected(feed: MarketFeed, venue: SimulatedVenue) -> None:
     await feed.connect()
     await until(lambda: len({s for c in venue.connections for s in c.subscriptions}) == 2 * STREAMS)
 
 
-def whole(got: Recorder, venue: Venue, coin: str, last: int) -> bool:
+def whole(got: Recorder, venue: SimulatedVenue, coin: str, last: int) -> bool:
     """Whether every trade from the first one received up to ``last`` is there, once and in order."""
     ids = got.ids(coin)
     return bool(ids) and ids[-1] >= last and ids == [i for i in taped_ids(venue, coin) if ids[0] <= i <= ids[-1]]
@@ -38,7 +38,9 @@ def coins_of(got: Recorder) -> list[str]:
     return [each.coin for kind in delivered for each in kind]
 
 
-async def test_an_added_coin_flows_on_the_connection_that_stands(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_an_added_coin_flows_on_the_connection_that_stands(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     """No dial, and the others' trades are complete and in order over the change."""
     await connected(feed, venue)
     await feed.add_coins(["sol", "SOL", "BTC"])
@@ -56,7 +58,7 @@ async def test_an_added_coin_flows_on_the_connection_that_stands(feed: MarketFee
     assert "disconnected" not in got.events
 
 
-async def test_nothing_of_a_removed_coin_is_delivered(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_nothing_of_a_removed_coin_is_delivered(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """Its price is gone, and so it is from the status; the others go on without a break."""
     await connected(feed, venue)
     await got.until(lambda: bool(got.ids("BTC")) and bool(got.ids("ETH")))
@@ -73,7 +75,7 @@ async def test_nothing_of_a_removed_coin_is_delivered(feed: MarketFeed, venue: V
     assert "disconnected" not in got.events
 
 
-async def test_a_gap_ends_with_its_coin(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_a_gap_ends_with_its_coin(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """What waits for the fetch is not delivered any more, so the gap stays incomplete, and that is told."""
     await connected(feed, venue)
     await got.until(lambda: bool(got.ids("BTC")) and bool(got.ids("ETH")))
@@ -91,7 +93,7 @@ async def test_a_gap_ends_with_its_coin(feed: MarketFeed, venue: Venue, got: Rec
         assert [(each["coin"], each["trades"], each["complete"]) for each in told] == [("ETH", 0, False)]
 
 
-async def test_a_coin_that_is_added_again_begins_anew(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_a_coin_that_is_added_again_begins_anew(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """No stale price is shown, no gap is told for the time when it was not wanted, and no trade comes twice."""
     venue.paused = True
     connecting = asyncio.create_task(feed.connect())
@@ -118,7 +120,7 @@ async def test_a_coin_that_is_added_again_begins_anew(feed: MarketFeed, venue: V
     assert "gap" not in got.events
 
 
-async def test_a_subscription_may_name_a_coin_once_it_is_there(feed: MarketFeed, venue: Venue) -> None:
+async def test_a_subscription_may_name_a_coin_once_it_is_there(feed: MarketFeed, venue: SimulatedVenue) -> None:
     """Callbacks and iterators; before, the coin is unknown."""
     with pytest.raises(SettingsError, match="SOL"):
         feed.subscribe_trades(lambda trade: None, ["SOL"])
@@ -134,7 +136,7 @@ async def test_a_subscription_may_name_a_coin_once_it_is_there(feed: MarketFeed,
 
 
 async def test_a_coin_that_is_not_listed_is_told_and_does_not_hold_up(
-    feed: MarketFeed, venue: Venue, got: Recorder
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await connected(feed, venue)
     async with asyncio.timeout(5):  # the connect_timeout is 10
@@ -145,7 +147,9 @@ async def test_a_coin_that_is_not_listed_is_told_and_does_not_hold_up(
     assert "disconnected" not in got.events
 
 
-async def test_an_added_coin_is_there_only_when_it_has_a_price(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_an_added_coin_is_there_only_when_it_has_a_price(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     """A candle may come before the first trade, and the figures over REST may fail."""
     await connected(feed, venue)
     with venue.rest_down():
@@ -161,7 +165,7 @@ async def test_an_added_coin_is_there_only_when_it_has_a_price(feed: MarketFeed,
     assert feed.get_price("SOL") is not None
 
 
-async def test_a_market_is_one_coins_alone(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_a_market_is_one_coins_alone(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """MATIC is POL by its old name: who asks for both is told, and the one that is carried goes on."""
     await feed.add_coins("POL")
     await feed.connect()
@@ -178,7 +182,7 @@ async def test_a_market_is_one_coins_alone(feed: MarketFeed, venue: Venue, got: 
     assert feed.get_price("MATIC") is None
 
 
-async def test_a_coin_may_go_on_under_its_other_name(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_a_coin_may_go_on_under_its_other_name(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """Its bars too, also when the connection that brought them under the first name goes."""
     await feed.add_coins("POL")
     await feed.connect()
@@ -194,7 +198,7 @@ async def test_a_coin_may_go_on_under_its_other_name(feed: MarketFeed, venue: Ve
 
 
 async def test_a_coin_that_is_added_again_while_its_connection_is_replaced_has_its_bars(
-    feed: MarketFeed, venue: Venue, got: Recorder
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await feed.add_coins("SOL")
     await feed.connect()
@@ -212,7 +216,7 @@ async def test_a_coin_that_is_added_again_while_its_connection_is_replaced_has_i
 
 
 async def test_a_venue_that_refused_all_is_asked_again_for_what_is_added(
-    feed: MarketFeed, venue: Venue, got: Recorder
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     """Only a coin that it does not list was left: its refusal says nothing of the next one."""
     await connected(feed, venue)
@@ -267,7 +271,7 @@ async def test_a_coin_that_was_refused_is_asked_for_again_when_it_is_added_again
             assert len(venue.dials) == 1
 
 
-async def test_coins_may_change_before_connect_and_after_disconnect(feed: MarketFeed, venue: Venue) -> None:
+async def test_coins_may_change_before_connect_and_after_disconnect(feed: MarketFeed, venue: SimulatedVenue) -> None:
     await feed.add_coins("SOL")
     await feed.remove_coins("ETH")
     await feed.connect()
@@ -281,7 +285,7 @@ async def test_coins_may_change_before_connect_and_after_disconnect(feed: Market
 
 
 async def test_a_change_while_the_feed_reconnects_is_what_the_next_connection_carries(
-    feed: MarketFeed, venue: Venue, got: Recorder
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await connected(feed, venue)
     with venue.partition():
@@ -295,7 +299,7 @@ async def test_a_change_while_the_feed_reconnects_is_what_the_next_connection_ca
     }
 
 
-async def test_changes_side_by_side_end_as_asked(feed: MarketFeed, venue: Venue) -> None:
+async def test_changes_side_by_side_end_as_asked(feed: MarketFeed, venue: SimulatedVenue) -> None:
     """The last word on a coin counts; a coin removed while its addition waits ends the wait."""
     await connected(feed, venue)
     venue.paused = True

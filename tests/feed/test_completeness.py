@@ -12,8 +12,8 @@ from typing import Self
 import pytest
 from aiohttp import web
 
-from exchanges.simulator import Simulator, Venue
-from exchanges.transport import TRANSPORTS
+from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
+from exchanges.simulator import SimulatedVenue, Simulator
 from feed import MarketFeed, Settings
 from feed.events import CoinConfig
 from feed.settings import Connection, ExchangeConfig, Staleness
@@ -51,7 +51,7 @@ async def flowing(got: Recorder) -> None:
     await got.until(lambda: len(got.trades) >= 5)
 
 
-def whole(venue: Venue, got: Recorder) -> bool:
+def whole(venue: SimulatedVenue, got: Recorder) -> bool:
     """Whether all trades of the venue from the first one delivered on were delivered, once and in order."""
     ids = [int(trade.trade_id) for trade in got.trades if trade.exchange == venue.name]
     truth = taped_ids(venue, "BTC")

@@ -10,7 +10,7 @@ import pytest
 
 from exchanges.simulator import Simulator
 from feed import FeedError, MarketFeed
-from feed.supervisor import Supervisor
+from feed.sessions.supervisor import Supervisor
 from tests.support import Recorder, settings_for
 
 

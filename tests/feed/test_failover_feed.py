@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from exchanges import venues
 from exchanges.simulator import Simulator
-from feed import FeedState, MarketFeed, NoExchangeAvailable, StaleDataError, leg, prefetch
+from exchanges.venues import table
+from feed import FeedState, MarketFeed, NoExchangeAvailable, StaleDataError
+from feed.sessions import connection, prefetch
 from feed.settings import CircuitBreaker, Connection, ExchangeConfig, Staleness
 from tests.support import Recorder, settings_for, taped_ids, until
 
@@ -316,8 +317,8 @@ async def test_a_connection_that_is_too_old_is_replaced_however_often_that_fails
     secondary: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One failed attempt must not let it go on until the venue cuts it."""
-    monkeypatch.setattr(leg, "ANEW", 0.05)
-    monkeypatch.setitem(venues._TABLE, "binance", replace(venues._TABLE["binance"], session_limit=4))
+    monkeypatch.setattr(connection, "ANEW", 0.05)
+    monkeypatch.setitem(table._TABLE, "binance", replace(table._TABLE["binance"], session_limit=4))
     venue = secondary["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)

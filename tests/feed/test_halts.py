@@ -14,10 +14,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from exchanges.market_cache import VARIABLE
+from exchanges.ccxt_adapter.markets.disk_cache import VARIABLE
 from exchanges.simulator import Simulator
-from feed import MarketFeed, NoExchangeAvailable, listing
+from feed import MarketFeed, NoExchangeAvailable
 from feed.cli.check import _ask
+from feed.sessions import coin_listing
 from feed.settings import Connection, Staleness
 from tests.scenarios.support import fronted
 from tests.support import Recorder, settings_for, until
@@ -97,9 +98,9 @@ def feed_over(*venues: tuple[Lists, str], coins: tuple[str, ...] = COINS, **chan
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "FIRST", 0.3)
-    monkeypatch.setattr("feed.failover.REFUSED_FIRST", 0.3)
-    monkeypatch.setattr("exchanges.markets.PAUSE", 0.2)
+    monkeypatch.setattr(coin_listing, "FIRST", 0.3)
+    monkeypatch.setattr("feed.policies.failover.REFUSED_FIRST", 0.3)
+    monkeypatch.setattr("exchanges.ccxt_adapter.markets.markets.PAUSE", 0.2)
 
 
 async def test_a_venue_in_maintenance_at_the_start_delivers_when_it_is_over(venue: tuple[Lists, str]) -> None:
@@ -168,7 +169,7 @@ async def test_a_coin_that_is_added_when_it_is_listed_comes_at_once(
 ) -> None:
     """The list that the feed started with did not have it: the venue is asked, once for all that is added."""
     lists, _ = venue
-    monkeypatch.setattr(listing, "FIRST", 600.0)
+    monkeypatch.setattr(coin_listing, "FIRST", 600.0)
     lists.unlisted.add("ETH")
     feed = feed_over(venue, coins=("BTC",))
     got = Recorder(feed)
@@ -183,7 +184,7 @@ async def test_the_list_is_asked_for_once_in_a_while_however_often_a_coin_is_add
     venue: tuple[Lists, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lists, _ = venue
-    monkeypatch.setattr("exchanges.markets.PAUSE", 0.5)
+    monkeypatch.setattr("exchanges.ccxt_adapter.markets.markets.PAUSE", 0.5)
     lists.unlisted.add("ETH")
     feed = feed_over(venue, coins=("BTC",))
     async with feed:

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from exchanges import venues
-from exchanges.profiles import Capacity
-from exchanges.simulator import Simulator, Venue
-from exchanges.simulator.connection import Connection
+from exchanges.simulator import SimulatedVenue, Simulator
+from exchanges.simulator.connections.client_connection import ClientConnection
+from exchanges.venues import table
+from exchanges.venues.profile import Capacity
 from feed import FeedState, MarketFeed
 from feed.settings import Staleness
 from tests.support import Recorder, settings_for, taped_ids, until
@@ -24,14 +24,14 @@ EACH = 2  # coins of a connection
 @pytest.fixture(params=["binance", "bybit"])
 async def simulator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Simulator]:
     name = request.param
-    small = replace(venues.profile_of(name), capacity=Capacity(EACH * STREAMS))
-    monkeypatch.setattr(venues, "_TABLE", {**venues._TABLE, name: small})
+    small = replace(table.profile_of(name), capacity=Capacity(EACH * STREAMS))
+    monkeypatch.setattr(table, "_TABLE", {**table._TABLE, name: small})
     async with Simulator(venues=(name,), rate=150, coins=[*COINS, "ADA"]) as simulator:
         yield simulator
 
 
 @pytest.fixture
-def venue(simulator: Simulator) -> Venue:
+def venue(simulator: Simulator) -> SimulatedVenue:
     return next(iter(simulator.venues.values()))
 
 
@@ -44,7 +44,7 @@ async def feed(simulator: Simulator) -> AsyncIterator[MarketFeed]:
 
 
 @pytest.fixture
-async def got(feed: MarketFeed, venue: Venue) -> Recorder:
+async def got(feed: MarketFeed, venue: SimulatedVenue) -> Recorder:
     """Of the feed when all its connections stand."""
     got = Recorder(feed)
     await feed.connect()
@@ -53,11 +53,11 @@ async def got(feed: MarketFeed, venue: Venue) -> Recorder:
     return got
 
 
-def carrying(venue: Venue, coin: str) -> Connection:
+def carrying(venue: SimulatedVenue, coin: str) -> ClientConnection:
     return next(c for c in venue.connections if any(coin in stream.upper() for stream in c.subscriptions))
 
 
-async def complete(got: Recorder, venue: Venue, coins: tuple[str, ...] = COINS) -> None:
+async def complete(got: Recorder, venue: SimulatedVenue, coins: tuple[str, ...] = COINS) -> None:
     """Wait until all trades made so far have come, each once and in order."""
     last = {coin: taped_ids(venue, coin)[-1] for coin in coins}
 
@@ -69,7 +69,7 @@ async def complete(got: Recorder, venue: Venue, coins: tuple[str, ...] = COINS) 
 
 
 async def test_coins_are_spread_over_as_many_connections_as_they_need(
-    feed: MarketFeed, venue: Venue, got: Recorder
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     assert len(venue.dials) == 3
     assert got.events.count("connected") == 1
@@ -78,7 +78,9 @@ async def test_coins_are_spread_over_as_many_connections_as_they_need(
     assert venue.violations == []
 
 
-async def test_a_connection_that_breaks_alone_is_dialled_alone(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_a_connection_that_breaks_alone_is_dialled_alone(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     """Its coins are named; the others see no gap, and nothing is lost of any where the venue counts its trades."""
     carrying(venue, "SOL").reset()
     lost = await got.until_event("disconnected")
@@ -96,7 +98,7 @@ async def test_a_connection_that_breaks_alone_is_dialled_alone(feed: MarketFeed,
 
 
 async def test_a_half_open_connection_is_noticed_while_others_flow(
-    feed: MarketFeed, venue: Venue, got: Recorder
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     dead = carrying(venue, "ETH")
     dead.half_open = True
@@ -111,7 +113,7 @@ async def test_a_half_open_connection_is_noticed_while_others_flow(
     assert "feed_stale" not in got.events
 
 
-async def test_the_whole_venue_gone_is_one_reconnect(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_the_whole_venue_gone_is_one_reconnect(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """All connections break: that ends the venue's turn as it does with one."""
     venue.cut()
     await got.until(lambda: any("coins" not in details for details in got.details("disconnected")))
@@ -120,7 +122,9 @@ async def test_the_whole_venue_gone_is_one_reconnect(feed: MarketFeed, venue: Ve
     assert feed.status.state is FeedState.LIVE
 
 
-async def test_a_connection_that_stays_away_ends_the_venues_turn(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_a_connection_that_stays_away_ends_the_venues_turn(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     """Blocked where the others still flow: the venue does not want us, whoever is connected."""
     with venue.blocked(451):
         carrying(venue, "SOL").reset()
@@ -129,7 +133,7 @@ async def test_a_connection_that_stays_away_ends_the_venues_turn(feed: MarketFee
 
 
 async def test_a_coin_is_added_where_there_is_room_or_on_a_new_connection(
-    feed: MarketFeed, venue: Venue, got: Recorder
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await feed.remove_coins("DOGE")
     await until(lambda: len(venue.connections) == 2)  # nobody needs the third one any more
@@ -144,7 +148,7 @@ async def test_a_coin_is_added_where_there_is_room_or_on_a_new_connection(
 
 
 async def test_the_place_of_a_removed_coin_is_taken_without_breaking_the_law(
-    feed: MarketFeed, venue: Venue, got: Recorder
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     """The venue still counts its streams: the connection is replaced, and the coin that stays loses nothing."""
     venue.laws.streams = EACH * STREAMS
@@ -156,7 +160,7 @@ async def test_the_place_of_a_removed_coin_is_taken_without_breaking_the_law(
     assert "disconnected" not in got.events
 
 
-async def test_more_channels_spread_the_coins_anew(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_more_channels_spread_the_coins_anew(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """Coins that move flow on their new connection before they leave the old one."""
     feed.subscribe_candles(lambda candle: None, timeframe="5m")
     weight = STREAMS + 1
@@ -165,7 +169,7 @@ async def test_more_channels_spread_the_coins_anew(feed: MarketFeed, venue: Venu
     assert "disconnected" not in got.events
 
 
-async def test_every_connection_ends_with_the_feed(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_every_connection_ends_with_the_feed(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     async with asyncio.timeout(5):
         await feed.disconnect()
     await until(lambda: not venue.connections)

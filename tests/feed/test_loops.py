@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.simulator import Simulator
-from exchanges.transport import TRANSPORTS
 from feed import MarketFeed
 from tests.support import Recorder, settings_for, taped_ids
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.events import Ticker
-from exchanges.simulator import Simulator, Venue
-from exchanges.transport import TRANSPORTS
+from exchanges.simulator import SimulatedVenue, Simulator
 from feed import (
     FeedError,
     FeedState,
@@ -36,7 +36,7 @@ async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
         yield simulator
 
 
-async def connected(feed: MarketFeed, venue: Venue) -> None:
+async def connected(feed: MarketFeed, venue: SimulatedVenue) -> None:
     """Connect, and return when the one trade that it takes for data to flow has arrived."""
     arrived = asyncio.Event()
     handle = feed.subscribe_trades(lambda trade: arrived.set())
@@ -49,7 +49,7 @@ async def connected(feed: MarketFeed, venue: Venue) -> None:
     handle.cancel()
 
 
-async def subscribed(venue: Venue, after: int = 0) -> None:
+async def subscribed(venue: SimulatedVenue, after: int = 0) -> None:
     """Wait until a connection of more than ``after`` dials carries all that the feed asks for: 2 coins, 3 channels.
 
     It is the only one: an earlier one that is on its way out would take the trade that the feed waits for.
@@ -57,7 +57,7 @@ async def subscribed(venue: Venue, after: int = 0) -> None:
     await until(lambda: len(venue.dials) > after and [len(each.subscriptions) for each in venue.connections] == [6])
 
 
-async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """Price, quantity, side, time and id are the venue's own."""
     await connected(feed, venue)
     await venue.trade("BTC", count=50)
@@ -71,7 +71,9 @@ async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: Ve
         assert all(trade.received_at >= trade.timestamp * 1_000_000 for trade in mine)
 
 
-async def test_a_summary_over_rest_prices_a_coin_only_where_it_says_when(simulator: Simulator, venue: Venue) -> None:
+async def test_a_summary_over_rest_prices_a_coin_only_where_it_says_when(
+    simulator: Simulator, venue: SimulatedVenue
+) -> None:
     """Bybit's does not: how old that price is nobody knows, and a trade or a ticker on the stream comes soon."""
     for coin in ("BTC", "ETH"):
         await venue.trade(coin)  # before the feed: only REST knows of it
@@ -91,7 +93,9 @@ async def test_a_summary_over_rest_prices_a_coin_only_where_it_says_when(simulat
         assert tick.volume_24h > 0
 
 
-async def test_a_summary_that_waited_for_the_dial_is_as_old_as_its_reading(feed: MarketFeed, venue: Venue) -> None:
+async def test_a_summary_that_waited_for_the_dial_is_as_old_as_its_reading(
+    feed: MarketFeed, venue: SimulatedVenue
+) -> None:
     await connected(feed, venue)
     assert feed._supervisor is not None
     (link,) = feed._supervisor._sessions[venue.name]._links()
@@ -102,7 +106,9 @@ async def test_a_summary_that_waited_for_the_dial_is_as_old_as_its_reading(feed:
         feed.require_fresh("ETH", max_age=5)
 
 
-async def test_the_first_tick_of_a_coin_has_its_24_h_figures(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_the_first_tick_of_a_coin_has_its_24_h_figures(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     await connected(feed, venue)
     first = {tick.coin: tick for tick in reversed(got.prices)}
     assert set(first) == {"BTC", "ETH"}
@@ -126,7 +132,9 @@ async def test_one_connection_carries_all_coins_and_channels(simulator: Simulato
 
 
 @pytest.mark.parametrize("coins", [["BTC"], None], ids=["one coin", "two coins"])
-async def test_a_burst_arrives_complete(feed: MarketFeed, venue: Venue, got: Recorder, coins: list[str] | None) -> None:
+async def test_a_burst_arrives_complete(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder, coins: list[str] | None
+) -> None:
     """30,000 trades as fast as the socket takes them, and not one is missing, doubled or out of order."""
     await connected(feed, venue)
     await venue.burst(30_000, coins=coins or ["BTC", "ETH"])
@@ -135,7 +143,7 @@ async def test_a_burst_arrives_complete(feed: MarketFeed, venue: Venue, got: Rec
         assert got.ids(coin) == taped_ids(venue, coin)
 
 
-async def test_bad_frames_cost_no_good_trade(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_bad_frames_cost_no_good_trade(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """Truncated JSON, null rows and amounts that are no numbers are counted and told; the stream goes on."""
     await connected(feed, venue)
     await venue.burst(10_000, coins=["BTC", "ETH"], malformed=0.05)
@@ -149,7 +157,7 @@ async def test_bad_frames_cost_no_good_trade(feed: MarketFeed, venue: Venue, got
     assert "disconnected" not in got.events
 
 
-async def test_a_cut_wire_costs_one_reconnect(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_a_cut_wire_costs_one_reconnect(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     await connected(feed, venue)
     dials = len(venue.dials)
     venue.cut()
@@ -170,7 +178,9 @@ async def test_a_cut_wire_costs_one_reconnect(feed: MarketFeed, venue: Venue, go
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1006, 1008, 1012])
-async def test_a_close_is_followed_by_a_reconnect(feed: MarketFeed, venue: Venue, got: Recorder, code: int) -> None:
+async def test_a_close_is_followed_by_a_reconnect(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder, code: int
+) -> None:
     await connected(feed, venue)
     dials = len(venue.dials)
     venue.close(code)
@@ -220,7 +230,7 @@ async def test_a_venue_that_drops_every_connection_is_not_stormed(simulator: Sim
 
 @pytest.mark.parametrize("status", [403, 451])
 async def test_a_venue_that_blocks_this_place_is_named_as_such(
-    feed: MarketFeed, venue: Venue, got: Recorder, status: int
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder, status: int
 ) -> None:
     with venue.blocked(status), pytest.raises(NoExchangeAvailable) as caught:
         await feed.connect(timeout=10)
@@ -230,8 +240,10 @@ async def test_a_venue_that_blocks_this_place_is_named_as_such(
     assert blocked["exchange"] == venue.name
 
 
-async def test_a_refused_upgrade_says_status_and_address(feed: MarketFeed, venue: Venue, simulator: Simulator) -> None:
-    import_module("exchanges.adapter")  # as below
+async def test_a_refused_upgrade_says_status_and_address(
+    feed: MarketFeed, venue: SimulatedVenue, simulator: Simulator
+) -> None:
+    import_module("exchanges.ccxt_adapter.venue")  # as below
     with venue.refusing(503), pytest.raises(NoExchangeAvailable) as caught:
         await feed.connect(timeout=2)
     assert caught.value.reasons[venue.name].startswith(f"HTTP 503 from {simulator.ws_url}/")
@@ -246,7 +258,9 @@ def test_what_is_no_coin_at_all_is_named(ask: Callable[[MarketFeed, Any], Any], 
 
 
 async def test_no_venue_within_the_timeout_is_one_line_per_venue(unused_tcp_port: int) -> None:
-    import_module("exchanges.adapter")  # ccxt takes seconds where the machine is busy: they are not the venues'
+    import_module(
+        "exchanges.ccxt_adapter.venue"
+    )  # ccxt takes seconds where the machine is busy: they are not the venues'
     where = f"127.0.0.1:{unused_tcp_port}"
     settings = settings_for()
     settings.exchanges = [
@@ -291,7 +305,7 @@ async def test_coins_that_no_venue_lists_fail_at_once(simulator: Simulator) -> N
         await MarketFeed(["NOPE"], settings=settings_for(simulator)).connect(timeout=30)
 
 
-async def test_disconnecting_leaves_nothing_behind(simulator: Simulator, venue: Venue) -> None:
+async def test_disconnecting_leaves_nothing_behind(simulator: Simulator, venue: SimulatedVenue) -> None:
     before = asyncio.all_tasks()
     feed = MarketFeed(settings=settings_for(simulator))
     await connected(feed, venue)
@@ -301,7 +315,9 @@ async def test_disconnecting_leaves_nothing_behind(simulator: Simulator, venue: 
     await until(lambda: asyncio.all_tasks() <= before and not venue.connections)
 
 
-async def test_a_feed_connects_again_after_it_was_disconnected(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_a_feed_connects_again_after_it_was_disconnected(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     await connected(feed, venue)
     await feed.disconnect()
     await connected(feed, venue)
@@ -309,7 +325,9 @@ async def test_a_feed_connects_again_after_it_was_disconnected(feed: MarketFeed,
     assert got.events.count("closed") == 1
 
 
-async def test_coroutine_callbacks_get_every_trade_in_order(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_coroutine_callbacks_get_every_trade_in_order(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     seen: list[int] = []
 
     async def slow(trade: TradeEvent) -> None:
@@ -324,7 +342,7 @@ async def test_coroutine_callbacks_get_every_trade_in_order(feed: MarketFeed, ve
 
 
 async def test_consumers_that_stand_still_slow_nobody_and_keep_what_their_policies_say(
-    feed: MarketFeed, venue: Venue, got: Recorder
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     gate = asyncio.Event()
     seen: list[str] = []
@@ -346,7 +364,7 @@ async def test_consumers_that_stand_still_slow_nobody_and_keep_what_their_polici
     assert [(await anext(oldest_go)).trade_id for _ in range(100)] == ids[-100:]
 
 
-async def test_a_callback_that_changes_its_trade_changes_no_price(feed: MarketFeed, venue: Venue) -> None:
+async def test_a_callback_that_changes_its_trade_changes_no_price(feed: MarketFeed, venue: SimulatedVenue) -> None:
     """An event belongs to whoever receives it: the price is the venue's."""
     ticks: list[tuple[str, float, int]] = []
 
@@ -365,7 +383,7 @@ async def test_a_callback_that_changes_its_trade_changes_no_price(feed: MarketFe
     assert feed.current_prices.keys() == {"BTC", "ETH"}
 
 
-async def test_a_raising_callback_disturbs_nobody(feed: MarketFeed, venue: Venue) -> None:
+async def test_a_raising_callback_disturbs_nobody(feed: MarketFeed, venue: SimulatedVenue) -> None:
     def broken(trade: TradeEvent) -> None:
         raise RuntimeError("mine")
 
@@ -381,7 +399,7 @@ async def test_a_raising_callback_disturbs_nobody(feed: MarketFeed, venue: Venue
     assert told["at"] > 0
 
 
-async def test_a_coroutine_callback_may_disconnect(feed: MarketFeed, venue: Venue) -> None:
+async def test_a_coroutine_callback_may_disconnect(feed: MarketFeed, venue: SimulatedVenue) -> None:
     done = asyncio.Event()
 
     async def enough(trade: TradeEvent) -> None:
@@ -396,7 +414,9 @@ async def test_a_coroutine_callback_may_disconnect(feed: MarketFeed, venue: Venu
     assert feed.status.state is FeedState.CLOSED
 
 
-async def test_a_cancelled_subscription_hears_nothing_more(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_a_cancelled_subscription_hears_nothing_more(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     heard: list[TradeEvent] = []
     handle = feed.subscribe_trades(heard.append)
     await connected(feed, venue)
@@ -441,7 +461,9 @@ async def test_disconnecting_at_once_ends_the_connect(feed: MarketFeed) -> None:
     assert feed.status.state is FeedState.CLOSED
 
 
-async def test_connecting_while_disconnecting_connects_anew(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_connecting_while_disconnecting_connects_anew(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     await connected(feed, venue)
     dials = len(venue.dials)
     ending = asyncio.create_task(feed.disconnect())
@@ -454,7 +476,7 @@ async def test_connecting_while_disconnecting_connects_anew(feed: MarketFeed, ve
     await got.until(lambda: len(got.trades) == 2)
 
 
-async def test_an_impatient_connect_does_not_end_a_patient_one(feed: MarketFeed, venue: Venue) -> None:
+async def test_an_impatient_connect_does_not_end_a_patient_one(feed: MarketFeed, venue: SimulatedVenue) -> None:
     patient = asyncio.create_task(feed.connect())
     with pytest.raises(NoExchangeAvailable):
         await feed.connect(timeout=0.01)
@@ -464,7 +486,7 @@ async def test_an_impatient_connect_does_not_end_a_patient_one(feed: MarketFeed,
     assert feed.status.state is FeedState.LIVE
 
 
-async def test_what_is_subscribed_later_comes_too(feed: MarketFeed, venue: Venue, got: Recorder) -> None:
+async def test_what_is_subscribed_later_comes_too(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """Another timeframe renews the connection, without a gap: the old one stays until the new one carries data."""
     await connected(feed, venue)
     later: list[str] = []
@@ -478,7 +500,7 @@ async def test_what_is_subscribed_later_comes_too(feed: MarketFeed, venue: Venue
     assert "disconnected" not in got.events
 
 
-async def test_a_price_is_not_fresh_once_the_feed_is_closed(feed: MarketFeed, venue: Venue) -> None:
+async def test_a_price_is_not_fresh_once_the_feed_is_closed(feed: MarketFeed, venue: SimulatedVenue) -> None:
     await connected(feed, venue)
     assert feed.require_fresh("BTC", max_age=60).coin == "BTC"
     await feed.disconnect()

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from exchanges import Access, open_exchange
-from exchanges.market_cache import AGED, VARIABLE
+from exchanges.ccxt_adapter.markets.disk_cache import AGED, VARIABLE
 from exchanges.simulator import Simulator
 from feed import MarketFeed, Settings
 from feed.cli.check import _ask

@@ -14,10 +14,10 @@ from time import monotonic
 import pytest
 
 from exchanges import Access, Subscription, open_exchange
-from exchanges.bars import Bars
+from exchanges.candles.venue_candles import VenueCandles
 from exchanges.simulator import Simulator
 from feed import MarketFeed, TradeEvent
-from feed.budget import DialBudget
+from feed.policies.rate_limit import RateLimit
 from feed.settings import Backfill, Connection, Staleness
 from tests.support import Recorder, settings_for, taped_ids, until
 
@@ -261,7 +261,7 @@ async def test_the_successor_of_a_connection_waits_for_its_turn_too(binance: Sim
     async with feed:
         assert feed._supervisor is not None
         shared = feed._supervisor._shared["binance"]
-        shared.dials = DialBudget(1, 1.0, margin=0, slack=0)
+        shared.dials = RateLimit(1, 1.0, margin=0, slack=0)
         spent_at = monotonic()
         shared.dials.spend(spent_at)
         binance["binance"].shutdown_notice()
@@ -451,7 +451,7 @@ async def test_a_closed_connection_leaves_little_to_the_collector(binance: Simul
     venue = open_exchange("binance", Access(rest_url=binance.rest_url, ws_url=binance.ws_url))
     await venue.load()
     wanted = Subscription({coin: venue.market(coin) for coin in ("BTC", "ETH", "SOL")}, ["trades", "ticker", "candles"])
-    bars = Bars("binance", venue.fetch_candles, lambda candle: None)
+    bars = VenueCandles("binance", venue.fetch_candles, lambda candle: None)
 
     async def connect() -> None:
         stream = venue.stream(wanted, Deaf(), bars, lambda: None)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.simulator import Simulator
-from exchanges.transport import TRANSPORTS
 from feed import MarketFeed, PriceTick, TradeEvent
 from tests.support import Recorder, settings_for
 

@@ -161,7 +161,7 @@ def test_there_a_fixture_says_which_file_shadows_ours(own: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("own", [own for own in OWN if own.startswith("exchanges")])
 @pytest.mark.parametrize(
-    "line", ["from feed import MarketFeed", "import exchanges; from feed.settings import Settings"]
+    "line", ["from feed import MarketFeed", "import exchanges; from feed.settings.schema import Settings"]
 )
 def test_a_bot_with_its_own_exchanges_is_told_which_file_shadows_ours(own: str, line: str, tmp_path: Path) -> None:
     at = project(tmp_path, {**OWN[own], "bot.py": f"{line}\n"})

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from exchanges.simulator import Simulator, Venue
+from exchanges.simulator import SimulatedVenue, Simulator
 from feed import MarketFeed
 from feed.settings import Connection, Settings, Staleness
 from tests.support import Recorder, settings_for
@@ -66,12 +66,12 @@ def settings_over(*simulators: Simulator, transport: str = "aiohttp", **connecti
     return settings
 
 
-def only(simulator: Simulator) -> Venue:
+def only(simulator: Simulator) -> SimulatedVenue:
     return next(iter(simulator.venues.values()))
 
 
 @contextmanager
-def cut_and_hanging(venue: Venue) -> Iterator[None]:
+def cut_and_hanging(venue: SimulatedVenue) -> Iterator[None]:
     """Its connection is cut, and what is dialled is accepted and left without an answer."""
     with venue.muted():
         venue.cut()
@@ -79,27 +79,27 @@ def cut_and_hanging(venue: Venue) -> Iterator[None]:
 
 
 @contextmanager
-def cut_and_refusing(venue: Venue) -> Iterator[None]:
+def cut_and_refusing(venue: SimulatedVenue) -> Iterator[None]:
     with venue.refusing(503):
         venue.cut()
         yield
 
 
 @contextmanager
-def cut_and_blocked(venue: Venue) -> Iterator[None]:
+def cut_and_blocked(venue: SimulatedVenue) -> Iterator[None]:
     with venue.blocked(451):
         venue.cut()
         yield
 
 
 @contextmanager
-def dropping(venue: Venue) -> Iterator[None]:
+def dropping(venue: SimulatedVenue) -> Iterator[None]:
     with venue.accept_then_drop():
         venue.cut()
         yield
 
 
-FAULTS: dict[str, Callable[[Venue], AbstractContextManager[None]]] = {
+FAULTS: dict[str, Callable[[SimulatedVenue], AbstractContextManager[None]]] = {
     "stalled": lambda venue: venue.stalled(),
     "muted": lambda venue: venue.muted(),
     "partitioned": lambda venue: venue.partition(),

@@ -16,8 +16,8 @@ import pytest
 from aiohttp import web
 from loguru import logger
 
+from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.simulator import Simulator
-from exchanges.transport import TRANSPORTS
 from feed import MarketFeed, NoExchangeAvailable, Settings
 from feed.events import CoinConfig
 from feed.settings import Connection, ExchangeConfig

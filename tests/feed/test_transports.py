@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from exchanges import Access, open_exchange
+from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.simulator import Simulator
-from exchanges.transport import TRANSPORTS
 from feed import MarketFeed, Quote, Settings
 from tests.support import Recorder, settings_for
 

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from exchanges import Access, open_exchange
-from exchanges.adapter import Venue
-from exchanges.candles import CandleTracker
+from exchanges.candles.one_timeframe import CandleTracker
+from exchanges.ccxt_adapter.venue import CcxtVenue
 from exchanges.errors import VenueError
 from tests.exchanges.support import served
 from tests.fuzz import junk
@@ -28,7 +28,7 @@ FEW = drawing(30, suppress_health_check=list(HealthCheck))
 MARKETS = {"BTC": "BTC/USDT", "ETH": "ETH/USDT"}
 
 
-class Desk(Looped):
+class MarketDataHub(Looped):
     """One venue's REST that answers with ``body`` where it is not None, else as the simulator does."""
 
     def __init__(self, name: str) -> None:
@@ -49,7 +49,7 @@ class Desk(Looped):
         await self.venue.load()
         self.markets = next(iter(self.good.values()))
 
-    def fresh(self) -> Venue:
+    def fresh(self) -> CcxtVenue:
         """A venue that knows no market yet."""
         venue = open_exchange(self.name, Access(rest_url=f"http://{self._address}", timeout=5))
         for exchange in (venue._api, venue._fills):
@@ -65,7 +65,7 @@ class Desk(Looped):
             text = await passed.read() if self.body is None else self.body
             return web.Response(body=text, content_type="application/json")
 
-    async def ask(self, body: bytes | None, what: Callable[[Venue], Any], venue: Venue | None = None) -> Any:
+    async def ask(self, body: bytes | None, what: Callable[[CcxtVenue], Any], venue: CcxtVenue | None = None) -> Any:
         """What comes of an answer: a result, or VenueError and nothing else."""
         self.body = body
         try:
@@ -77,13 +77,13 @@ class Desk(Looped):
 
 
 @pytest.fixture(scope="module", params=["binance", "bybit"])
-def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
-    desk = Desk(request.param)
+def desk(request: pytest.FixtureRequest) -> Iterator[MarketDataHub]:
+    desk = MarketDataHub(request.param)
     yield desk
     desk.close()
 
 
-ANSWERS: Mapping[str, Callable[[Venue], Any]] = {
+ANSWERS: Mapping[str, Callable[[CcxtVenue], Any]] = {
     "tickers": lambda venue: venue.fetch_tickers(MARKETS),
     "trades": lambda venue: venue.fetch_trades("BTC", "BTC/USDT"),
     "candles": lambda venue: venue.fetch_candles("BTC/USDT", "1m", 1_700_000_000_000),
@@ -93,7 +93,7 @@ arbitrary = st.one_of(junk.anything.map(str.encode), junk.texts.map(str.encode),
 
 @FUZZ
 @given(what=st.sampled_from(sorted(ANSWERS)), body=arbitrary)
-def test_an_arbitrary_answer_is_an_error_of_the_venue_or_nothing(desk: Desk, what: str, body: bytes) -> None:
+def test_an_arbitrary_answer_is_an_error_of_the_venue_or_nothing(desk: MarketDataHub, what: str, body: bytes) -> None:
     answered = desk.run(desk.ask(body, ANSWERS[what]))
     if what == "candles":
         rows = list(answered or ())
@@ -105,7 +105,7 @@ def test_an_arbitrary_answer_is_an_error_of_the_venue_or_nothing(desk: Desk, wha
 
 @FUZZ
 @given(what=st.sampled_from(sorted(ANSWERS)), data=st.data())
-def test_an_answer_with_a_few_things_wrong_invents_nothing(desk: Desk, what: str, data: st.DataObject) -> None:
+def test_an_answer_with_a_few_things_wrong_invents_nothing(desk: MarketDataHub, what: str, data: st.DataObject) -> None:
     """What comes of it was in the good answer too."""
     good = desk.run(desk.ask(None, ANSWERS[what]))
     answer = next(reversed(desk.good.values()))
@@ -124,7 +124,7 @@ def test_an_answer_with_a_few_things_wrong_invents_nothing(desk: Desk, what: str
 
 @FEW
 @given(body=arbitrary, data=st.data())
-def test_markets_that_are_none_are_an_error_of_the_venue(desk: Desk, body: bytes, data: st.DataObject) -> None:
+def test_markets_that_are_none_are_an_error_of_the_venue(desk: MarketDataHub, body: bytes, data: st.DataObject) -> None:
     """Arbitrary ones, and good ones with a few things wrong: what loads can be asked for its markets."""
 
     async def load(body: bytes) -> None:

@@ -28,7 +28,7 @@ def venue_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session", autouse=True)
 def ccxt_is_no_garbage() -> Iterator[None]:
     """ccxt's own objects stay out of the collections that look for what a feed has left: each took 0.3 s."""
-    import_module("exchanges.adapter")
+    import_module("exchanges.ccxt_adapter.venue")
     gc.collect()
     gc.freeze()
     yield

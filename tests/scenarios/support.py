@@ -15,7 +15,7 @@ from zlib import crc32
 import aiohttp
 from aiohttp import web
 
-from exchanges.simulator import Simulator, Venue
+from exchanges.simulator import SimulatedVenue, Simulator
 from feed import MarketFeed, Settings
 from feed.settings import Connection, ExchangeConfig, Staleness
 from tests.support import Recorder, settings_for, until
@@ -40,7 +40,7 @@ def simulated(venue: str, seed: str, *, rate: float = 100, coins: Iterable[str] 
     return Simulator(venues=(venue,), rate=rate, coins=coins, seed=crc32(seed.encode()), **more)
 
 
-def only(simulator: Simulator) -> Venue:
+def only(simulator: Simulator) -> SimulatedVenue:
     """The simulator's one venue."""
     (venue,) = simulator.venues.values()
     return venue
@@ -78,13 +78,13 @@ class Witness(Recorder):
         await self.until(lambda: len(self.trades) >= wanted, timeout)
 
 
-def whole(got: Recorder, venue: Venue, coin: str) -> None:
+def whole(got: Recorder, venue: SimulatedVenue, coin: str) -> None:
     """Every trade of the coin since the first one received: none lost, none doubled, none out of order."""
     received, taped = got.ids(coin), [trade.id for trade in venue.tape[coin]]
     assert received == taped[taped.index(received[0]) :]
 
 
-async def quiet(got: Recorder, venue: Venue) -> None:
+async def quiet(got: Recorder, venue: SimulatedVenue) -> None:
     """Have the venue make one more trade of every coin and no others, and wait for them."""
     venue.rate = 0
     for coin in COINS:

@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.errors import Blocked, Disconnected, VenueError
 from exchanges.simulator import Simulator
-from exchanges.transport import TRANSPORTS
 from feed import MarketFeed, NoExchangeAvailable, Settings
 from feed.events import CoinConfig
 from feed.settings import Connection, ExchangeConfig

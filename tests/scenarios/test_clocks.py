@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 
 from exchanges import venue_time
-from exchanges.transport import TRANSPORTS
+from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from feed import FeedState
 from feed.settings import CircuitBreaker, Staleness
 from tests.scenarios.support import feeding, only, quick, simulated

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.simulator import Simulator, ThreadedSimulator
-from exchanges.transport import TRANSPORTS
 from feed import FeedState, MarketFeed, PriceTick, Settings, StaleDataError
 from feed.settings import Connection, Staleness
 from tests.scenarios.support import Gate, Witness, feeding, only, quick, redirected, simulated

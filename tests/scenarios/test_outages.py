@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 from aiohttp import WSMsgType, web
 
-from exchanges.simulator import Venue
+from exchanges.simulator import SimulatedVenue
 from feed import FeedState, MarketFeed
 from feed.settings import Backfill, Connection, Staleness
 from tests.exchanges.support import served
@@ -275,7 +275,7 @@ async def test_rest_that_fails_while_the_stream_is_up_disturbs_nothing(venue_nam
 # -- the figure to reach ----------------------------------------------------------------------------------------------
 
 
-def _strike(venue: Venue, number: int) -> None:
+def _strike(venue: SimulatedVenue, number: int) -> None:
     """The outages of a bad hour, by turns."""
     match number % 4:
         case 0:

@@ -11,10 +11,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from exchanges.simulator import Simulator, Venue, parse_fault
+from exchanges.simulator import SimulatedVenue, Simulator, parse_fault
 from exchanges.simulator.faults import KINDS
-
-from .client import Client, dial, get, status_of, until
+from tests.simulator.client import Client, dial, get, status_of, until
 
 TRADES = "/ws/btcusdt@trade/dogeusdt@trade"
 SPOT = "/v5/public/spot"
@@ -325,5 +324,5 @@ def test_the_documented_table_of_faults_is_whole_and_right() -> None:
     methods = [each for row in rows for each in re.findall(r"`(\w+)\(", row[0])]
     specs = [each for row in rows for each in re.findall(r"`([^`]+)`", row[1])]
     assert {parse_fault(spec).fault.kind for spec in specs} == set(KINDS)
-    assert all(callable(getattr(Venue, method)) for method in methods)
+    assert all(callable(getattr(SimulatedVenue, method)) for method in methods)
     assert len(set(methods)) == len(KINDS)

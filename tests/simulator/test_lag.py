@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from exchanges.simulator import Simulator, SimulatorError, Venue
-
-from .client import Client, dial, get, until
+from exchanges.simulator import SimulatedVenue, Simulator, SimulatorError
+from tests.simulator.client import Client, dial, get, until
 
 SPOT = "/v5/public/spot"
 BOTH = pytest.mark.parametrize("name", ["binance", "bybit"])
@@ -168,7 +167,7 @@ async def shown(sim: Simulator, name: str) -> tuple[list[int], float, float]:
 @pytest.mark.parametrize("fault", [lambda venue: venue.rest_behind(30), lambda venue: venue.rest_frozen()])
 async def test_rest_can_show_trades_tickers_and_candles_of_before(name: str, fault: Any) -> None:
     async with Simulator(rate=0, coins=["BTC"], venues=(name,)) as sim:
-        venue: Venue = sim[name]
+        venue: SimulatedVenue = sim[name]
         venue.skip(60 - (venue.now() / 1000) % 60)  # a minute's start
         await venue.trade("BTC", ids=[1], price=50_000)
         before = await shown(sim, name)

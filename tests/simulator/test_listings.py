@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from exchanges.simulator import Simulator, SimulatorError
-
-from .client import dial, get, until
+from tests.simulator.client import dial, get, until
 
 BOTH = pytest.mark.parametrize("name", ["binance", "bybit"])
 LIST = {"binance": "/api/v3/exchangeInfo", "bybit": "/v5/market/instruments-info"}

@@ -8,8 +8,7 @@ import aiohttp
 import pytest
 
 from exchanges.simulator import Simulator
-
-from .client import get, until
+from tests.simulator.client import get, until
 
 
 async def test_binance_lists_trades_by_their_ids() -> None:

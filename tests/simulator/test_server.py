@@ -12,8 +12,7 @@ import pytest
 
 from exchanges.simulator import Fault, ScheduledFault, Simulator, SimulatorError, parse_fault
 from exchanges.simulator.faults import KINDS, allowed
-
-from .client import dial, get, status_of, until
+from tests.simulator.client import dial, get, status_of, until
 
 
 async def test_a_port_in_use_is_one_clear_line() -> None:

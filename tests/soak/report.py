@@ -11,7 +11,7 @@ from tests.soak.referee import Referee, Tally
 SETTLED = 300.0  # seconds after which memory must have stopped growing
 GROWTH = 5_000_000  # bytes per hour
 DIALS = {"bybit": 500, "binance": 300, "binance_us": 300}  # each venue's own limit
-LEFT_NOTHING = ("Stream", "Intake", "ClientSession", "ccxt exchanges")  # none may live after disconnect()
+LEFT_NOTHING = ("Stream", "ConnectionListener", "ClientSession", "ccxt exchanges")  # none may live after disconnect()
 
 
 @dataclass(slots=True)
@@ -63,7 +63,9 @@ class Result:
         if len(self.samples) >= 2:
             end = self.samples[-1].census
             left = {
-                name: count for name, count in end["counts"].items() if name in ("Stream", "Intake", "ClientSession")
+                name: count
+                for name, count in end["counts"].items()
+                if name in ("Stream", "ConnectionListener", "ClientSession")
             }
             if any(left.values()):
                 broken.append(f"left behind after disconnect(): {left}")

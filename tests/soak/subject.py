@@ -22,14 +22,23 @@ import msgspec
 from loguru import logger
 
 from feed import Candle, MarketFeed, PriceTick, Settings, StaleDataError, TradeEvent
-from feed.validation import check
+from feed.settings.validation import check
 
 FLUSH = 0.02  # seconds that what was told may wait here
 ASK_EVERY = 0.25  # seconds between two questions for fresh prices
 MAX_AGES = (2.0, 5.0)  # seconds, by turns
 BEAT = 0.05
 STALL = 0.1  # seconds by which a sleep is late that count as a stall
-COUNTED = ("Future", "Continuity", "Stream", "Intake", "Session", "ClientSession", "FastClient", "Timeframes")
+COUNTED = (
+    "Future",
+    "TradeSequence",
+    "Stream",
+    "ConnectionListener",
+    "Session",
+    "ClientSession",
+    "FastClient",
+    "Timeframes",
+)
 
 
 class Reporter:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from math import isclose
 from time import monotonic
 
-from exchanges.simulator import Market, Simulator, Trade, Venue
-from exchanges.simulator.trade_faults import Altered
+from exchanges.simulator import Market, SimulatedVenue, Simulator, Trade
+from exchanges.simulator.connections.trade_faults import Altered
 
 KEPT = 12_000  # trades per market: more than a backfill's 300 s of the busiest coin
 MINUTE = 60_000
@@ -29,7 +29,7 @@ class Truth:
     """One venue of the soak. ``units`` are the coins that the settings want from markets of so many units: 1000DOGE."""
 
     def __init__(
-        self, simulator: Simulator, venue: Venue, units: Mapping[str, int] | None = None,
+        self, simulator: Simulator, venue: SimulatedVenue, units: Mapping[str, int] | None = None,
         quotes: Collection[str] = QUOTES,
     ) -> None:  # fmt: skip
         self.simulator = simulator

@@ -11,11 +11,11 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 VENUE = "binance"
 MARKET_TYPE = "swap"
-LAWS = Laws(
+LAWS = VenueLaws(
     messages=(10, 1.0),
     topics=1024,
     batch=200,

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"cost": 0.05}}  # ccxt spaces its messages by 250 ms
-LAWS = Laws(topics=25, dials=(20, 60.0), paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws/2"))
+LAWS = VenueLaws(topics=25, dials=(20, 60.0), paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws/2"))
 LACKS = frozenset({"timestamp", "turnover"})
 SENDS_OLD_TRADES = True
 SENDS_OLD_BARS = True

@@ -7,11 +7,11 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 # Ten messages per second, for which the profile spaces them; here both are ten times as fast.
 OPTIONS = {"ws": {"cost": 0.25}}
-LAWS = Laws(
+LAWS = VenueLaws(
     messages=(10, 0.1),
     size=4096,
     topics=1000,

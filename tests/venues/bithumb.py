@@ -12,9 +12,9 @@ from typing import Any
 
 from tests.venues import upbit
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-LAWS = Laws(dials=(10, 1.0), replaces=True, paths=dict.fromkeys(("trades", "ticker"), "/websocket/v1"))
+LAWS = VenueLaws(dials=(10, 1.0), replaces=True, paths=dict.fromkeys(("trades", "ticker"), "/websocket/v1"))
 LACKS = frozenset({"candles"})
 QUOTES = ("KRW",)
 SENDS_OLD_TRADES = True

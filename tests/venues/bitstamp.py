@@ -7,10 +7,10 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"cost": 0.1}}  # ccxt spaces its messages by 75 ms; the venue has no limit that is published
-LAWS = Laws(paths={"trades": "/"})
+LAWS = VenueLaws(paths={"trades": "/"})
 LACKS = frozenset({"candles", "ticker"})
 SENDS_OLD_TRADES = False
 SENDS_OLD_BARS = False

@@ -7,11 +7,11 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, PRICES, Bar, Day, Deal, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 VENUE = "bybit"
 MARKET_TYPE = "swap"
-LAWS = Laws(
+LAWS = VenueLaws(
     size=21_000,
     ping_within=20.0 + 1,
     paths=dict.fromkeys(("trades", "ticker", "candles", "quotes"), "/v5/public/linear"),

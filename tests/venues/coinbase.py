@@ -7,9 +7,9 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-LAWS = Laws(messages=(8, 1.0), subscribe_within=5.0, wanted=("heartbeats",))
+LAWS = VenueLaws(messages=(8, 1.0), subscribe_within=5.0, wanted=("heartbeats",))
 LACKS = frozenset({"candles"})
 SENDS_OLD_TRADES = True
 REFUSES_WHOLE = True

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, ms, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-LAWS = Laws(messages=(100, 1.0), dials=(8, 1.0), subscribe_within=5.0)
+LAWS = VenueLaws(messages=(100, 1.0), dials=(8, 1.0), subscribe_within=5.0)
 LACKS = frozenset({"candles"})
 SENDS_OLD_TRADES = True
 REFUSES_WHOLE = True

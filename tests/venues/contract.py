@@ -11,9 +11,9 @@ from time import time_ns
 from typing import Any
 
 from exchanges import Access, open_exchange
-from exchanges.adapter import Venue
+from exchanges.ccxt_adapter.venue import CcxtVenue
 from feed import MarketFeed, PriceTick, Settings, TradeEvent
-from feed.settings import Channel, Connection, ExchangeConfig
+from feed.settings.schema import Channel, Connection, ExchangeConfig
 from tests.support import Recorder
 from tests.venues.market import CHANNELS, COINS, MINUTE, OLD_FACTOR, PRICES, REST_FACTOR, Day, Deal, rest_bar
 from tests.venues.wire import Topic, Wire, market_type, options, quotes, script, trade_id, venue, venue_name
@@ -149,7 +149,7 @@ def at(wire: Wire, coins: Collection[str], channels: Sequence[Channel] = CHANNEL
     return MarketFeed(coins, exchange=name, settings=settings)
 
 
-def session_at(wire: Wire) -> Venue:
+def session_at(wire: Wire) -> CcxtVenue:
     """The venue without a feed."""
     access = Access(
         market_type(wire.name), quotes(wire.name), rest_url=f"http://{wire.address}", options=options(wire.name)

@@ -11,10 +11,10 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"settle": 0.05}}  # the pause after the dial and the law that it keeps are both 20 times as short here
-LAWS = Laws(
+LAWS = VenueLaws(
     messages=(100, 1.0),
     topics=400,
     settle=0.05,

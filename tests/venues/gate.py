@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-LAWS = Laws(paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws/v4/"))
+LAWS = VenueLaws(paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws/v4/"))
 LACKS = frozenset({"timestamp"})
 SENDS_OLD_TRADES = False
 REFUSES_WHOLE = True

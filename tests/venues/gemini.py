@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"cost": 0.1}}  # ccxt spaces its messages by 100 ms
-LAWS = Laws(paths={"trades": "/v1/multimarketdata", "candles": "/v2/marketdata"})
+LAWS = VenueLaws(paths={"trades": "/v1/multimarketdata", "candles": "/v2/marketdata"})
 LACKS = frozenset({"ticker", "turnover"})
 SENDS_OLD_TRADES = False  # v2 does, which is not asked for trades
 SENDS_OLD_BARS = True

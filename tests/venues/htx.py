@@ -9,10 +9,10 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"cost": 0.1}}  # ccxt spaces its messages by 100 ms
-LAWS = Laws(paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws"))
+LAWS = VenueLaws(paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws"))
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = True
 SENDS_OLD_BARS = False

@@ -8,10 +8,10 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"cost": 0.2}}  # ccxt spaces its messages by 50 ms
-LAWS = Laws(topics=30, ping_within=60.0, paths=dict.fromkeys(("trades", "candles"), "/ws"))
+LAWS = VenueLaws(topics=30, ping_within=60.0, paths=dict.fromkeys(("trades", "candles"), "/ws"))
 LACKS = frozenset({"ticker"})  # ccxt takes the book ticker for one, which has no last price
 SENDS_OLD_TRADES = False
 REFUSES_WHOLE = False

@@ -8,11 +8,13 @@ from typing import Any
 
 from tests.venues import okx
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 VENUE = "okx"
 MARKET_TYPE = "swap"
-LAWS = Laws(dials=okx.LAWS.dials, ping_within=okx.LAWS.ping_within, paths={**okx.LAWS.paths, "quotes": "/ws/v5/public"})
+LAWS = VenueLaws(
+    dials=okx.LAWS.dials, ping_within=okx.LAWS.ping_within, paths={**okx.LAWS.paths, "quotes": "/ws/v5/public"}
+)
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = True
 REFUSES_WHOLE = False

@@ -7,10 +7,10 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 OPTIONS = {"ws": {"cost": 0.1}}  # the spacing of messages and the law that it keeps are both ten times as fast here
-LAWS = Laws(messages=(20, 0.1), requests=20, ping_within=30.0)
+LAWS = VenueLaws(messages=(20, 0.1), requests=20, ping_within=30.0)
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = True
 SENDS_OLD_BARS = True

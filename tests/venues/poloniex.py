@@ -7,9 +7,9 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-LAWS = Laws(
+LAWS = VenueLaws(
     messages=(500, 1.0), ping_within=30.0, paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws/public")
 )  # fmt: skip
 LACKS: frozenset[str] = frozenset()

@@ -17,16 +17,7 @@ from tests.scenarios.support import nothing_left
 from tests.support import PATIENCE
 from tests.venues.contract import Contract, Market, at, contract, made, session_at, values
 from tests.venues.market import COINS, LISTED, MINUTE, PRICES, Bar, Day, Deal, rest_bar
-from tests.venues.wire import (
-    Wire,
-    market_type,
-    names,
-    refuses_silently,
-    script,
-    sends_old_bars,
-    venue,
-    venue_name,
-)
+from tests.venues.wire import Wire, market_type, names, refuses_silently, script, sends_old_bars, venue, venue_name
 
 QUIET = {"connecting", "connected"}  # what a feed tells to which nothing but data came
 
@@ -117,7 +108,7 @@ async def test_the_days_figures_come_over_rest_where_no_ticker_does(name: str, m
     lacks = script(name).LACKS
     if "ticker" not in lacks:
         pytest.skip("the venue streams tickers")
-    monkeypatch.setattr("feed.figures.EVERY", 0.05)
+    monkeypatch.setattr("feed.sessions.day_stats.EVERY", 0.05)
 
     async def told(it: Contract) -> None:
         day = vars(script(name))["rest_day"]("BTC", 0)

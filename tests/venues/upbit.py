@@ -11,9 +11,9 @@ from time import time_ns
 from typing import Any
 
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, ms, rest_bar, rest_day
-from tests.venues.wire import Frame, Laws, Topic, Wire
+from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-LAWS = Laws(
+LAWS = VenueLaws(
     messages=(5, 1.0), dials=(5, 1.0), replaces=True, ping_within=120.0,
     paths=dict.fromkeys(("trades", "ticker"), "/websocket/v1"),
 )  # fmt: skip

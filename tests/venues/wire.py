@@ -24,7 +24,7 @@ Topic = tuple[str, str]  # channel and coin
 
 
 @dataclass(frozen=True, slots=True)
-class Laws:
+class VenueLaws:
     """A venue's limits, from its documentation; None where it has none. Times in seconds."""
 
     messages: tuple[int, float] | None = None  # so many of the client's within so many seconds, per connection
@@ -45,7 +45,7 @@ class Laws:
 class Script(Protocol):
     """What a module of this package must have to be a venue's script."""
 
-    LAWS: Laws
+    LAWS: VenueLaws
     LACKS: Collection[str]
     """What the venue's tickers don't tell: timestamp, turnover, change; or "candles", "ticker": it has none."""
     SENDS_OLD_TRADES: bool
@@ -181,7 +181,7 @@ class Connection:
     """One client's WebSocket and what it subscribed to."""
 
     def __init__(
-        self, path: str, socket: web.WebSocketResponse, transport: asyncio.Transport | None, laws: Laws
+        self, path: str, socket: web.WebSocketResponse, transport: asyncio.Transport | None, laws: VenueLaws
     ) -> None:
         self.path = path
         self.socket = socket

@@ -8,8 +8,7 @@ from typing import Any
 import ccxt.pro
 
 from tests.addresses import pointed
-
-from .tally import begin, take
+from tests.benchmarks.clients.tally import begin, take
 
 
 async def loop(exchange: Any, symbol: str) -> None:

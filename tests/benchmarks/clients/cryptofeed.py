@@ -9,7 +9,7 @@ from cryptofeed.connection import RestEndpoint, Routes, WebsocketEndpoint
 from cryptofeed.defines import TRADES
 from cryptofeed.exchanges import Binance
 
-from .tally import begin, take
+from tests.benchmarks.clients.tally import begin, take
 
 place = begin()
 

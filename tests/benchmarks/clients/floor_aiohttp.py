@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import aiohttp
 import orjson
 
-from .tally import begin, take
+from tests.benchmarks.clients.tally import begin, take
 
 
 @dataclass(slots=True)

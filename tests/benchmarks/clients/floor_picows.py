@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from .tally import begin, take
+from tests.benchmarks.clients.tally import begin, take
 
 
 class Trade(msgspec.Struct, gc=False):

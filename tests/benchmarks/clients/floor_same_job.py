@@ -13,8 +13,7 @@ import msgspec
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from feed import PriceTick, TradeEvent
-
-from .tally import begin, take
+from tests.benchmarks.clients.tally import begin, take
 
 
 class Trade(msgspec.Struct, gc=False):

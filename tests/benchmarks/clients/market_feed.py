@@ -7,8 +7,7 @@ import asyncio
 from feed import MarketFeed, Settings
 from feed.events import CoinConfig, TradeEvent
 from feed.settings import ExchangeConfig
-
-from .tally import begin, take
+from tests.benchmarks.clients.tally import begin, take
 
 
 def on_trade(trade: TradeEvent) -> None:

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import uvloop
 
-from .market_feed import main
+from tests.benchmarks.clients.market_feed import main
 
 uvloop.run(main())

@@ -7,7 +7,7 @@ from typing import Any
 
 from unicorn_binance_websocket_api import BinanceWebSocketApiManager
 
-from .tally import begin, take
+from tests.benchmarks.clients.tally import begin, take
 
 
 def on_message(message: dict[str, Any]) -> None:

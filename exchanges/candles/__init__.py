@@ -1,0 +1,1 @@
+"""Candles of one venue: each closed exactly once, what was missed fetched."""

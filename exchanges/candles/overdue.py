@@ -1,0 +1,141 @@
+"""Closes candles that are over by the venue's time: on a thin market nothing comes that would end them.
+
+A bar that a venue streams is closed from the venue's record (REST), a bar that is built from trades by the trades.
+Where the record can't be asked in time, the state that was seen last stands, as long as data flows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from loguru import logger
+
+from exchanges.candles.one_timeframe import CandleBuilder, CandleTracker
+from exchanges.errors import VenueError
+from exchanges.events import Candle
+
+GRACE = 3.0  # seconds after a bar's end in which the venue may close it itself, and bring its record up to date
+PATIENCE = 6.0  # seconds after a bar's end from which the state seen last stands, where the record can't be asked
+LOOK_EVERY = 1.0  # seconds
+AT_A_LOOK = 5  # requests that are begun at one look
+ATTEMPTS = 2  # at asking the record, after which the state seen last stands
+AGAIN = (2.0, 5.0, 15.0, 60.0)  # seconds until the record is asked again for a bar that it did not have
+
+Key = tuple[str, str]
+"""A market symbol and a timeframe."""
+
+
+class Timing(Protocol):
+    """What closing by time needs to know of the venue."""
+
+    def venue_time(self) -> float | None:
+        """The venue's time now, Unix ms; None while it is not known, or while nothing is delivered from there."""
+
+    def stream_time(self) -> float | None:
+        """The venue's time (Unix ms) up to which its stream has brought everything; None while no data flows."""
+
+    def has_room(self) -> bool:
+        """Whether the venue's limit has room for requests that can wait."""
+
+
+class Overdue:
+    """Looks once a second at the bars ``kept`` of one venue.
+
+    ``mend`` is told a key of which some bar has become a hole.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kept: Mapping[Key, CandleTracker | CandleBuilder],
+        fetch: Callable[[str, str, int], Awaitable[Sequence[Any]]],
+        deliver: Callable[[Candle], None],
+        mend: Callable[[str, str], None],
+        timing: Timing,
+    ) -> None:
+        self._name = name
+        self._kept = kept
+        self._asking: dict[Key, asyncio.Task[None]] = {}  # those that are asked for over REST now
+        self._fetch = fetch
+        self._deliver = deliver
+        self._mend = mend
+        self._timing = timing
+        self._again: dict[Key, tuple[int, int, float]] = {}  # key -> bar, attempts, not before (monotonic seconds)
+
+    async def run(self) -> None:
+        """Look, for ever; what is being asked for ends with it."""
+        try:
+            while True:
+                await asyncio.sleep(LOOK_EVERY)
+                try:
+                    self.look(time.monotonic())
+                except Exception:  # noqa: BLE001 - a defect here must not end what closes all other bars
+                    logger.exception("{}: closing candles by time failed", self._name)
+        finally:
+            asking = list(self._asking.values())
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+
+    def look(self, now: float) -> None:
+        """Close what is over, or begin to ask for it; ``now`` is monotonic seconds."""
+        at = self._timing.venue_time()
+        if at is None:
+            return
+        streamed = self._timing.stream_time()
+        room = AT_A_LOOK if self._timing.has_room() else 0
+        late: list[tuple[bool, int, Key]] = []
+        for key, kept in self._kept.items():
+            due = kept.due
+            if due is None or due + GRACE * 1000 > at or key in self._asking:
+                continue
+            if isinstance(kept, CandleTracker):
+                late.append((not kept.is_open, due, key))  # first those of which something came, the oldest first
+            elif streamed is not None:
+                self._tell(kept.close_until(int(streamed - GRACE * 1000), time.time_ns()))
+                self._mend(*key)
+        for _, due, key in sorted(late):
+            bar, attempts, not_before = self._again.get(key, (due, 0, 0.0))
+            if bar != due:
+                attempts, not_before = 0, 0.0
+            in_vain = not room or attempts >= ATTEMPTS
+            if in_vain and streamed is not None and due + PATIENCE * 1000 <= streamed:
+                tracker = self._kept[key]
+                assert isinstance(tracker, CandleTracker)
+                if closed := tracker.close_as_seen(time.time_ns()):
+                    self._tell(closed)
+                    continue
+            if room and now >= not_before:
+                room -= 1
+                self._ask(key, due, attempts, now, at)
+
+    def _ask(self, key: Key, due: int, attempts: int, now: float, at: float) -> None:
+        self._again[key] = due, attempts + 1, now + AGAIN[min(attempts, len(AGAIN) - 1)]
+        task = asyncio.create_task(self._close(key, int(at)), name=f"end of {key[0]} {key[1]} on {self._name}")
+        self._asking[key] = task
+        task.add_done_callback(lambda task: self._asking.pop(key, None))
+
+    async def _close(self, key: Key, at: int) -> None:
+        """Close what the venue's record has of the bars that were over at ``at``, Unix ms by the venue's clock."""
+        tracker = self._kept[key]
+        assert isinstance(tracker, CandleTracker)
+        try:
+            rows = await self._fetch(*key, tracker.unclosed)
+        except VenueError as error:
+            logger.info("{}: the {} bars of {} can't be closed yet: {}", self._name, key[1], key[0], error)
+            return
+        if self._kept.get(key) is tracker:
+            self._tell(tracker.close_recorded(rows, at, time.time_ns()))
+
+    def _tell(self, candles: Sequence[Candle]) -> None:
+        for candle in candles:
+            self._deliver(candle)
+
+    def forget(self, key: Key) -> None:
+        """These bars are not wanted any more."""
+        self._again.pop(key, None)
+        if key in self._asking:
+            self._asking[key].cancel()

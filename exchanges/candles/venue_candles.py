@@ -1,0 +1,205 @@
+"""A venue's bars over all its connections: native or built from trades, each closed once, what was missed fetched."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from loguru import logger
+
+from exchanges.candles.one_timeframe import CandleBuilder, CandleTracker
+from exchanges.candles.overdue import Overdue, Timing
+from exchanges.errors import VenueError
+from exchanges.events import Candle, TradeEvent
+
+AT_ONCE = 5  # requests under way, of one venue: an outage tears the bars of all coins, in all timeframes
+MEND_DELAYS = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching missed bars
+
+Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
+"""(market symbol, timeframe, Unix ms) -> ccxt's OHLCV rows from the bar that opened then."""
+
+
+class VenueCandles:
+    """Keeps the bars of every (market symbol, timeframe) of one venue, over all connections that follow one another.
+
+    ``fetch`` is the venue's REST answer; ``deliver`` takes the bars that it mends. What a connection brings itself is
+    handed back to it. With ``timing`` a bar that is over is closed also where nothing more comes.
+    """
+
+    def __init__(
+        self, name: str, fetch: Fetch, deliver: Callable[[Candle], None], timing: Timing | None = None
+    ) -> None:
+        self._name = name
+        self._fetch = fetch
+        self._deliver = deliver
+        self._connections = 0
+        self._builds_from: dict[str, int] = {}  # symbol -> the connection of whose trades: two bring each trade twice
+        self._kept: dict[tuple[str, str], CandleTracker | CandleBuilder] = {}
+        self._lost = 0  # of those that are not kept any more
+        self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._requests = asyncio.Semaphore(AT_ONCE)
+        self._overdue = None if timing is None else self._overdue_by(timing)
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def lost(self) -> int:
+        """Bars that were given up: they will not be closed."""
+        return self._lost + sum(kept.lost for kept in self._kept.values())
+
+    def begin(
+        self,
+        coins: Mapping[str, str],
+        timeframes: Iterable[str],
+        closed: Mapping[tuple[str, str], int],
+        *,
+        native: bool,
+        scales: Mapping[str, float] = MappingProxyType({}),
+        connection: int | None = None,
+    ) -> int:
+        """A connection begins: bars that are open may have missed something. Returns its number.
+
+        ``connection`` is the number of one that stands, to which ``coins`` are added.
+        ``coins``: market symbol -> coin. ``closed``: the newest bar (its open time, Unix ms) of a (coin, timeframe)
+        that some venue has closed. ``scales``: market symbol -> what one unit of a row's volume is, where it is not 1.
+        """
+        if self._overdue is not None and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._overdue.run(), name=f"ends of bars on {self._name}")
+        if connection is None:
+            self._connections += 1
+            connection = self._connections
+        for timeframe in timeframes:
+            for symbol, coin in coins.items():
+                kept = self._kept.get((symbol, timeframe))
+                if kept is not None and kept.coin == coin:  # a market may go on as another coin
+                    kept.interrupted()
+                else:
+                    kind = CandleTracker if native else CandleBuilder
+                    scale = scales.get(symbol, 1.0)
+                    kept = self._kept[symbol, timeframe] = kind(coin, timeframe, self._name, scale, symbol)
+                if (coin, timeframe) in closed:
+                    kept.go_on_after(closed[coin, timeframe])
+        return connection
+
+    def begun(self, symbol: str, timeframe: str) -> bool:
+        """Whether some bar is known."""
+        return (kept := self._kept.get((symbol, timeframe))) is not None and kept.begun
+
+    def on_row(
+        self, symbol: str, timeframe: str, row: Any, received_at: int, closed: bool | None
+    ) -> list[Candle] | None:
+        """The candles of a native row, with the venue's word on whether it is closed; None when it is no candle."""
+        tracker = self._kept.get((symbol, timeframe))
+        if tracker is None:
+            return []  # of a connection that has ended and still drains
+        assert isinstance(tracker, CandleTracker)
+        bad = tracker.bad
+        candles = tracker.update(row, received_at, closed)
+        self._mend_if_torn(symbol, timeframe)
+        return candles if tracker.bad == bad else None
+
+    def on_candle(self, symbol: str, candle: Candle) -> list[Candle]:
+        """The candles of a native bar that was read already, its ``closed`` being the venue's word."""
+        timeframe = candle.timeframe
+        tracker = self._kept.get((symbol, timeframe))
+        if tracker is None:
+            return []  # of a connection that has ended and still drains
+        assert isinstance(tracker, CandleTracker)
+        candle.coin = tracker.coin  # the market may have gone on as another coin
+        candles = tracker.follow(candle, said=True)
+        self._mend_if_torn(symbol, timeframe)
+        return candles
+
+    def on_trade(self, connection: int, symbol: str, timeframes: Iterable[str], trade: TradeEvent) -> list[Candle]:
+        """The candles of a trade on a venue that streams none; the newest connection that has trades builds them."""
+        builds_from = self._builds_from.get(symbol, 0)
+        if connection < builds_from:
+            return []
+        if connection > builds_from:
+            self._builds_from[symbol] = connection
+            for timeframe in timeframes:
+                self._kept[symbol, timeframe].interrupted()  # between two a trade may be missing, or there twice
+        candles: list[Candle] = []
+        for timeframe in timeframes:
+            builder = self._kept[symbol, timeframe]
+            assert isinstance(builder, CandleBuilder)
+            candles += builder.add(trade)
+            self._mend_if_torn(symbol, timeframe)
+        return candles
+
+    def known(self, symbol: str, timeframe: str, opened: int) -> None:
+        """The past bars up to this one (its open time, Unix ms) were fetched: none that follows may be missed."""
+        kept = self._kept.get((symbol, timeframe))
+        if kept is not None and not kept.begun:
+            kept.go_on_after(opened)
+
+    def holes(self) -> dict[tuple[str, str], list[int]]:
+        """The bars (open times, Unix ms) of each (coin, timeframe) that are not mended yet."""
+        return {(kept.coin, timeframe): holes for (_, timeframe), kept in self._kept.items() if (holes := kept.holes())}
+
+    def owe(self, lacked: Mapping[tuple[str, str], Collection[int]]) -> None:
+        """Close these too, that were begun or missed elsewhere."""
+        for (_, timeframe), kept in self._kept.items():
+            if bars := lacked.get((kept.coin, timeframe)):
+                kept.owe(bars)
+
+    def forget(self, symbols: Iterable[str]) -> None:
+        """Drop the bars of markets that no connection carries any more."""
+        gone = frozenset(symbols)
+        for key in [key for key in self._kept if key[0] in gone]:
+            self._lost += self._kept.pop(key).lost
+            if key in self._mending:
+                self._mending[key].cancel()
+            if self._overdue is not None:
+                self._overdue.forget(key)
+        for symbol in gone:
+            self._builds_from.pop(symbol, None)
+
+    def drop(self) -> None:
+        """Every connection is over, and nobody was told what the bars were: those that follow begin anew."""
+        symbols = {symbol for symbol, _ in self._kept}
+        self.forget(symbols)
+        self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # one that still drains builds none
+
+    async def end(self) -> None:
+        """The connection is over; what is not mended yet will be with the next one's bars."""
+        mending = [*self._mending.values(), *([] if self._looking is None else [self._looking])]
+        for task in mending:
+            task.cancel()
+        await asyncio.gather(*mending, return_exceptions=True)
+
+    def _overdue_by(self, timing: Timing) -> Overdue:
+        async def fetch(symbol: str, timeframe: str, since: int) -> Sequence[Any]:
+            async with self._requests:
+                return await self._fetch(symbol, timeframe, since)
+
+        mend = self._mend_if_torn
+        return Overdue(self._name, self._kept, fetch, self._deliver, mend, timing)
+
+    def _mend_if_torn(self, symbol: str, timeframe: str) -> None:
+        key = symbol, timeframe
+        if self._kept[key].holes() and key not in self._mending:
+            task = asyncio.create_task(self._mend(symbol, timeframe), name=f"bars of {symbol} on {self._name}")
+            self._mending[key] = task
+            task.add_done_callback(lambda task: self._mending.pop(key, None))
+
+    async def _mend(self, symbol: str, timeframe: str) -> None:
+        """Fetch the bars that an outage left open or skipped, and close them; given up after a few attempts."""
+        kept = self._kept[symbol, timeframe]
+        for delay in MEND_DELAYS:
+            await asyncio.sleep(delay)
+            if not kept.holes():
+                return  # the venue itself has filled them
+            try:
+                async with self._requests:
+                    rows = await self._fetch(symbol, timeframe, kept.holes()[0])
+            except VenueError as error:
+                logger.warning("{}: {} bars of {} are not mended yet: {}", self._name, timeframe, symbol, error)
+                continue
+            for candle in kept.fill(rows, time.time_ns()):
+                self._deliver(candle)
+            if not kept.holes():
+                return
+        logger.warning("{}: {} bars of {} stay open: {}", self._name, timeframe, symbol, kept.forget())

@@ -1,0 +1,1 @@
+"""Venues over ccxt.pro: the only code that touches ccxt's objects."""

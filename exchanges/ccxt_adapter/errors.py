@@ -1,0 +1,105 @@
+"""ccxt's errors end here: what leaves is Disconnected, Rejected or Blocked, in words that are fit to be shown."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from exchanges.ccxt_adapter.bans import Wait, is_rate_limit, wait_told
+from exchanges.ccxt_adapter.ccxt_import import errors
+from exchanges.ccxt_adapter.transport import certificates
+from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
+from exchanges.foreign_text import LENGTH, READ, Cleaner, printable
+from exchanges.local_faults import local_fault
+
+BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
+FINAL_OVER_REST = (errors.NotSupported, errors.BadSymbol, errors.AuthenticationError)
+"""ccxt's errors for a request that no other try will bring an answer to."""
+
+_LIMITED = (errors.DDoSProtection, errors.RateLimitExceeded)
+ADVICE = 300  # characters
+_CHAIN = 10  # errors that stand behind one another, at most
+
+
+def translated(
+    name: str,
+    error: Exception,
+    final: tuple[type[Exception], ...] | None = None,
+    clean: Cleaner | None = None,
+) -> VenueError:
+    """The one of our errors that says what the caller can do about ccxt's ``error``.
+
+    ``final`` are ccxt's errors that trying again can't help; by default every answer that is the venue's own refusal.
+    ``clean`` makes the venue's words fit to be shown.
+    """
+    known = next((each for each in _behind(error) if isinstance(each, VenueError)), None)
+    if known is not None:  # of ours, which ccxt may have wrapped
+        return known
+    cause, status, _ = _answer(error)
+    reason = _reason(error, cause, status, clean or Cleaner())
+    wait = told(error)
+    if status in BLOCKED and not is_rate_limit(status, _words(cause)):
+        return Blocked(name, reason, status)
+    refusal = isinstance(error, final or errors.ExchangeError) and not isinstance(error, errors.BadResponse)
+    if refusal:
+        return Rejected(name, reason)
+    return Disconnected(name, reason, wait.seconds)
+
+
+def told(error: Exception) -> Wait:
+    """What the answer behind an error says about when to ask again."""
+    if isinstance(error, VenueError):
+        return Wait(None)
+    cause, status, headers = _answer(error)
+    limited = isinstance(error, _LIMITED) and status not in BLOCKED
+    return wait_told(status, headers, _words(cause), time.time(), limited)
+
+
+def _words(cause: BaseException) -> str:
+    """What an error says, and the answer that a dial was refused with."""
+    return f"{str(cause)[:READ]} {getattr(cause, 'body', '')}"
+
+
+def _answer(error: Exception) -> tuple[BaseException, int, Any]:
+    """What stands behind an error of ccxt's, with the HTTP status and the headers of the answer."""
+    cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error.__cause__ or error
+    status = getattr(cause, "status", 0) or getattr(error, "status", 0)
+    headers = getattr(cause, "headers", None) or getattr(error, "headers", None) or {}
+    return cause, status, headers
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it was raised for or from."""
+    found: list[BaseException] = [error]
+    for each in found:
+        yield each
+        inner = [arg for arg in each.args if isinstance(arg, BaseException)]
+        inner += [cause for cause in (each.__cause__, getattr(each, "certificate_error", None)) if cause is not None]
+        found += [one for one in inner if one not in found][: _CHAIN - len(found)]
+
+
+# what ccxt puts before a request, aiohttp's word on TLS where there may be none, and web pages of gateways
+_NOISE = re.compile(
+    r"^\w+ (?=[A-Z]+ https?://)| ssl:default(?= \[)|<(?:!doctype|html|head|body|\?xml)\b.*", re.I | re.S
+)
+
+_REFUSED = re.compile(r"^(\d{3}), message='Invalid response status', url='(.*)'$")  # aiohttp, of an upgrade
+
+
+def _reason(error: Exception, cause: BaseException, status: int, clean: Cleaner) -> str:
+    """One line that says what happened, without ccxt's wrapping."""
+    if fault := local_fault(_behind(error)):
+        return clean(fault, LENGTH)
+    silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
+    text = " ".join(_NOISE.sub("", str(cause)[:READ]).split()) or silent
+    text = _REFUSED.sub(r"HTTP \1 from \2", text)
+    if not isinstance(error, errors.BaseError | OSError | TimeoutError):  # a parser's: no person understands it alone
+        text = f"sent something that cannot be read ({type(error).__name__}: {text})"
+    if status and str(status) not in text:
+        text = f"HTTP {status}: {text}"
+    text = clean(text, LENGTH)
+    refused = [each for each in _behind(error) if isinstance(each, ssl.SSLCertVerificationError)]
+    return f"{text} - {printable(certificates.advice(refused[-1]), ADVICE)}" if refused else text

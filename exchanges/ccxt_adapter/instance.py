@@ -1,0 +1,298 @@
+"""ccxt.pro's classes as a venue's profile wants them: what is added to them, an instance made, an instance closed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import cache, partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from exchanges.ccxt_adapter import ccxt_import
+from exchanges.ccxt_adapter.bans import Quiet
+from exchanges.ccxt_adapter.stream.client_guard import abort, hang_up, redirect
+from exchanges.ccxt_adapter.stream.dial_rate import DialRate
+from exchanges.ccxt_adapter.transport.certificates import tls_context
+from exchanges.ccxt_adapter.transport.choose import transport_for
+from exchanges.ccxt_adapter.transport.http_client import SOCKS_EXTRA, HttpClient, socks_missing
+from exchanges.ccxt_adapter.transport.proxies import Proxy, proxy_for
+from exchanges.errors import Disconnected, Rejected
+from exchanges.venues.profile import Access, Profile
+
+# ccxt paces requests and subscriptions by the wall clock: set back by an hour, it would hold them for that hour.
+import_module("ccxt.async_support.base.throttler").time = time.monotonic  # type: ignore[attr-defined] # ccxt's own
+
+_Precise = import_module("ccxt.base.precise").Precise
+
+CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
+
+
+async def _in_turn(exchange: Any, dial: Callable[[Any], Awaitable[Any]], session: Any) -> Any:
+    """Dial when the venue's limit on sockets allows, and not at all while it wants to be left alone."""
+    if exchange.quiet is not None and (wait := exchange.quiet.left(dial=True)) > 0:
+        raise left_alone(exchange.called, wait)
+    if exchange.pace is not None:
+        await exchange.pace.turn()
+    return await dial(session)
+
+
+async def _refused(url: str, session: Any) -> Any:
+    raise ConnectionError(f"{url.partition('?')[0]} is not dialled: it came over TLS, and is plain text")
+
+
+def left_alone(name: str, seconds: float) -> Disconnected:
+    """The error of what is not asked for because the venue's Retry-After, or its ban, lasts."""
+    return Disconnected(name, f"wants to be left alone for {seconds:.1f} s more", seconds)
+
+
+_OTHER = {"buy": "sell", "sell": "buy"}
+
+
+class _Hooks:
+    """What is added to a ccxt.pro class: addresses redirected, HTTP statuses kept, new clients shown."""
+
+    called = ""  # the venue's name
+    quiet: Quiet | None = None  # whether it wants to be left alone
+    make_session: Callable[[Any], Any] | None = None  # given the TLS context
+    rest_url: str | None = None
+    ws_given = False  # whether the settings say where the streams are
+    on_new_client: Any = None
+    keyless: frozenset[str] = frozenset()
+    hotpath = True
+    maker_sides = False
+    pace: DialRate | None = None
+    transport: Any = None
+    change_is_ratio = False
+    ties_newest_first = False
+    session: Any = None
+    cafile: str
+    options: Any
+    ssl_context: Any
+    verify: Any
+    made: tuple[Any, ...] = ()  # every client that there was
+    answered: tuple[int, Any] = (0, {})
+
+    def client(self, url: str) -> Any:
+        known = url in (self.clients or ())  # type: ignore[attr-defined] # ccxt's own
+        client = super().client(url)  # type: ignore[misc] # ccxt's own
+        if not known:
+            self.made = (*self.made, client)
+        if not known:
+            client.create_connection = partial(_in_turn, self, client.create_connection)
+            if self.is_downgrade(url):
+                client.create_connection = partial(_refused, url)
+        if not known and self.on_new_client is not None:
+            self.on_new_client(client)
+        return client
+
+    def is_downgrade(self, url: str) -> bool:
+        """Whether an address that came over TLS by REST, as KuCoin's does, is one of plain text."""
+        own = self.ws_given or (self.rest_url or "").startswith("http://")
+        return url.startswith("ws://") and not own and url not in _texts(self.urls.get("api"))  # type: ignore[attr-defined] # ccxt's own
+
+    def parse_trade(self, *args: Any) -> Any:
+        row = super().parse_trade(*args)  # type: ignore[misc] # ccxt's own
+        if self.maker_sides:
+            row["side"] = _OTHER.get(row["side"])
+        return row
+
+    def open(self, lazy: bool = False) -> None:
+        """As ccxt's, with a session of ours; asked lazily of a closed instance it raises, and opens nothing."""
+        closed = lazy and self.closed_by_user  # type: ignore[attr-defined] # ccxt's own
+        if self.make_session is not None and self.session is None and not closed:
+            if self.ssl_context is None and self.verify:
+                self.ssl_context = tls_context(self.cafile, bool(self.options.get("include_OS_certificates")))
+            self.session = self.make_session(self.ssl_context)
+        super().open(lazy)  # type: ignore[misc] # ccxt's own
+
+    def carry(self, session: Any) -> Any:
+        """What the WebSockets are dialled with, in the place of aiohttp's ``session``."""
+        return session if self.transport is None else self.transport.carry(session, self.ssl_context)
+
+    def parse_trades(self, trades: Any, *args: Any) -> Any:
+        rows = trades[::-1] if self.ties_newest_first and isinstance(trades, list) else trades
+        return super().parse_trades(rows, *args)  # type: ignore[misc] # ccxt's own
+
+    def parse_tickers(self, tickers: Any, *args: Any, **kwargs: Any) -> Any:
+        """As ccxt's; a row that it cannot read costs itself alone."""
+        try:
+            return super().parse_tickers(tickers, *args, **kwargs)  # type: ignore[misc] # ccxt's own
+        except Exception:  # ccxt's parsers on whatever a venue answers: anything may come out
+            rows = self.to_array(tickers) if isinstance(tickers, dict | list) else []  # type: ignore[attr-defined] # ccxt's own
+            good = [row for row in rows if self._readable(row)]
+            if not good:
+                raise
+            return super().parse_tickers(good, *args, **kwargs)  # type: ignore[misc] # ccxt's own
+
+    def _readable(self, ticker: Any) -> bool:
+        try:
+            self.parse_ticker(ticker)  # type: ignore[attr-defined] # ccxt's own
+        except Exception:  # noqa: BLE001 - that is the question
+            return False
+        return True
+
+    def sort_by_2(self, array: Any, key1: Any, key2: Any, descending: bool = False) -> Any:
+        """As ccxt's, which orders the trades of one millisecond by their ids as text, but that 9 comes before 10."""
+        if key2 != "id":
+            return super().sort_by_2(array, key1, key2, descending)  # type: ignore[misc] # ccxt's own
+        return sorted(
+            array, key=lambda row: (row[key1] or 0, len(row["id"] or ""), row["id"] or ""), reverse=descending
+        )
+
+    def safe_ticker(self, ticker: Any, *args: Any) -> Any:
+        if self.change_is_ratio and ticker.get("percentage") is not None:
+            ticker["percentage"] = _Precise.string_mul(str(ticker["percentage"]), "100")
+        return super().safe_ticker(ticker, *args)  # type: ignore[misc] # ccxt's own
+
+    def sign(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        if path not in self.keyless:
+            return super().sign(path, *args, **kwargs)  # type: ignore[misc] # ccxt's own
+        self.apiKey = "none"  # ccxt refuses to ask without one
+        try:
+            signed = super().sign(path, *args, **kwargs)  # type: ignore[misc] # ccxt's own
+        finally:
+            self.apiKey = ""
+        return {**signed, "headers": None}
+
+    async def fetch(self, url: str, *args: Any, **kwargs: Any) -> Any:
+        self.answered = (0, {})
+        try:
+            return await super().fetch(redirect(url, self.rest_url), *args, **kwargs)  # type: ignore[misc] # ccxt's own
+        except ccxt_import.errors.BaseError as error:
+            error.status, error.headers = self.answered
+            raise
+
+    def on_rest_response(
+        self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *request: Any
+    ) -> str:
+        self.answered = (code, headers)
+        return body.strip()
+
+
+@cache
+def ccxt_class(ccxt_id: str) -> Any:
+    return type(ccxt_id, (_Hooks, ccxt_import.exchange_class(ccxt_id)), {})
+
+
+def make_instance(profile: Profile, access: Access) -> Any:
+    """A ccxt.pro instance set up for one venue; it opens nothing until it is asked for something."""
+    for module, extra in profile.needs.items():
+        if not _installed(module):
+            raise Rejected(profile.name, f'needs {module}, which is not installed: pip install "market-feed[{extra}]"')
+    options = dict(access.options)
+    sandbox = profile.sandbox or bool(options.pop("sandbox", False))
+    hotpath = options.pop("hotpath", True) is not False
+    options.pop("market_cache", None)
+    try:
+        ccxt_import.check_variable()
+        transport = transport_for(options.pop("transport", None))
+    except ValueError as error:
+        raise Rejected(profile.name, str(error)) from None
+    exchange = ccxt_class(profile.ccxt_id)({"enableRateLimit": True, "timeout": int(access.timeout * 1000)})
+    if sandbox:
+        if not profile.testnet or not exchange.urls.get("test"):
+            raise Rejected(profile.name, "has no testnet; binance_testnet and bybit_testnet are the ones known to work")
+        exchange.set_sandbox_mode(True)
+    if exchange.has.get(access.market_type) is False:
+        raise Rejected(profile.name, f"has no {access.market_type} markets")
+    exchange.options = exchange.deep_extend(exchange.options, profile.options)
+    exchange.options["defaultType"] = access.market_type
+    exchange.has.update(profile.has)
+    exchange.has["fetchCurrencies"] = False  # a second request at every start, for names that nothing here reads
+    _only(exchange, access.market_type)
+    exchange.options = exchange.deep_extend(exchange.options, options)
+    exchange.called = profile.name
+    named = [address for address in (access.rest_url, access.ws_url) if address is not None]
+    exchange.make_session = partial(HttpClient, proxy_for=partial(proxy_for, configured=access.proxy), named=named)
+    exchange.rest_url = access.rest_url
+    exchange.ws_given = access.ws_url is not None
+    exchange.keyless = profile.keyless
+    exchange.hotpath = hotpath
+    exchange.maker_sides = profile.maker_sides
+    exchange.transport = transport
+    exchange.change_is_ratio = profile.change_is_ratio
+    exchange.ties_newest_first = profile.ties_newest_first
+    if socks_missing():
+        for proxy in proxies(exchange, access).values():
+            if isinstance(proxy, Proxy) and proxy.socks:
+                raise Rejected(profile.name, f"the proxy {proxy} {SOCKS_EXTRA}")
+    return exchange
+
+
+def proxies(exchange: Any, access: Access) -> dict[str, Proxy | str | None]:
+    """A venue's REST and WebSocket address, with the proxy of each: None for none, a text where it is wrong."""
+    found: dict[str, Proxy | str | None] = {}
+    for url in _addresses(exchange, access):
+        try:
+            found[url] = proxy_for(url, access.proxy)
+        except ValueError as error:
+            found[url] = str(error)
+    return found
+
+
+def _addresses(exchange: Any, access: Access) -> Iterator[str]:
+    """The first address of each kind: with what the settings put in its place, one host serves for all."""
+    known = list(_texts(exchange.urls.get("api")))
+    for own, schemes in ((access.rest_url, ("http", "https")), (access.ws_url, ("ws", "wss"))):
+        theirs = (exchange.implode_hostname(url) for url in known if url.partition("://")[0] in schemes)
+        if (url := own or next(theirs, None)) is not None:
+            yield url
+
+
+def _texts(urls: Any) -> Iterator[str]:
+    if isinstance(urls, dict):
+        for each in urls.values():
+            yield from _texts(each)
+    elif isinstance(urls, str):
+        yield urls
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it is in
+        return False
+
+
+def _only(exchange: Any, market_type: str) -> None:
+    """Have ccxt load one market type: its modules take the types as a list or as a dict of switches."""
+    fetch = exchange.options.get("fetchMarkets")
+    types = fetch.get("types") if isinstance(fetch, dict) else None
+    wanted = {"spot": ("spot",), "swap": ("swap", "linear")}[market_type]
+    if isinstance(types, list):
+        kept: Any = [kind for kind in types if kind in wanted]
+    elif isinstance(types, dict):
+        kept = {kind: switch if kind in wanted else False for kind, switch in types.items()}
+    else:
+        return
+    fetch["types"] = kept or types
+
+
+async def close_instance(exchange: Any) -> None:
+    """Close a ccxt instance within about CLOSE_GRACE seconds: a dead peer never answers the closing handshake."""
+    clients = exchange.made  # also those that ccxt has forgotten after an error, while they close
+    await asyncio.gather(*map(hang_up, clients))
+    try:
+        async with asyncio.timeout(CLOSE_GRACE):
+            await exchange.close()
+    except TimeoutError:
+        for client in clients:
+            abort(client)
+        await exchange.close()
+    for client in clients:
+        abort(client)
+    _unburden(exchange)
+
+
+def _unburden(exchange: Any) -> None:
+    """Take from a closed instance what is heavy: its parts refer to one another, so it lives until a full collection.
+
+    Those are rare beside hundreds of thousands of cached objects; hundreds of dials may lie between two.
+    """
+    exchange.on_new_client = None
+    exchange.made = ()
+    for name, value in list(vars(exchange).items()):
+        if isinstance(value, dict):
+            setattr(exchange, name, {})

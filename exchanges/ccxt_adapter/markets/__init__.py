@@ -1,0 +1,1 @@
+"""A venue's markets: loaded once, kept on disk, found by coin."""

@@ -1,0 +1,204 @@
+"""Market lists kept on disk, so that the next start need not ask for thousands of markets and parse them again.
+
+One file per venue, market type, address, options and version of ccxt, in the platform's folder for such things:
+``$XDG_CACHE_HOME`` or ``~/.cache`` on Linux, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on Windows, below
+``market-feed``. The environment variable MARKET_FEED_CACHE names another folder, or turns this ``off``;
+``options: {market_cache: false}`` turns it off for one venue. A loopback ``rest_url`` (a simulator on some free port)
+is cached only when ``market_cache: true`` asks for it.
+
+A file that is broken, too old, too large, another's or from another version is as good as none, and so is a folder
+that can't be written: nothing here raises for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from loguru import logger
+
+from exchanges.ccxt_adapter.markets.table import MarketTable
+
+VARIABLE = "MARKET_FEED_CACHE"
+FORMAT = 1  # of the file: another number is another file
+TTL = 6 * 3600.0  # seconds that a list counts for
+AGED = 3600.0  # seconds after which a list that counts is asked for anew, once data flows
+MOST_BYTES = 32 << 20  # of a file
+MOST_FILES = 64  # in the folder
+SUFFIX, UNFINISHED = ".markets", ".part"
+DIGEST = 16  # bytes in front of a file's content
+
+
+class MarketCache:
+    """The file of one venue's markets in ``folder``. ``key`` is all that the list depends on."""
+
+    def __init__(self, folder: Path, name: str, *key: Any) -> None:
+        self.folder = folder
+        self._key = _digest(msgspec.msgpack.encode((FORMAT, name, *key), order="sorted"))
+        self.path = folder / f"{name}-{self._key.hex()[:16]}{SUFFIX}"
+
+    def read(self) -> MarketTable | None:
+        """The list that was kept, unless it does not count any more."""
+        try:
+            table = self._checked(self._content())
+        except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+            if not isinstance(error, FileNotFoundError):
+                logger.debug("{}: not used: {}", self.path, error)
+            return None
+        return table
+
+    def write(self, table: MarketTable) -> None:
+        """Keep a list, if it can be kept: whole or not at all, and only as far as it comes back the same."""
+        try:
+            content = self._key + msgspec.msgpack.encode(table)
+            if _decoded(content[DIGEST:]) != table:
+                raise ValueError("it would not come back as it is")
+            if len(content) > MOST_BYTES:
+                raise ValueError(f"{len(content)} bytes, at most {MOST_BYTES} are kept")
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._put(_digest(content) + content)
+            self._tidy()
+        except (OSError, ValueError, TypeError, OverflowError, msgspec.MsgspecError, RecursionError) as error:
+            logger.debug("{}: not written: {}", self.path, error)
+
+    def _content(self) -> bytes:
+        with open(self.path, "rb", opener=_at_once) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ValueError("no plain file")
+            if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+                raise ValueError("others can write it")
+            content = file.read(MOST_BYTES + DIGEST + 1)
+        if len(content) > MOST_BYTES + DIGEST:
+            raise ValueError(f"more than {MOST_BYTES} bytes")
+        digest, content = content[:DIGEST], content[DIGEST:]
+        if digest != _digest(content):
+            raise ValueError("broken")
+        if content[:DIGEST] != self._key:
+            raise ValueError("of something else")
+        return content[DIGEST:]
+
+    def _checked(self, content: bytes) -> MarketTable:
+        table = _decoded(content)
+        age = time.time() - table.loaded_at
+        if not 0 <= age < TTL:
+            raise ValueError(f"{age:.0f} s old, counts for {TTL:.0f} s")
+        if not table.markets or any(row.get("symbol") != symbol for symbol, row in table.markets.items()):
+            raise ValueError("has no markets, or under wrong names")
+        if not all(symbol in table.markets for symbols in table.ids.values() for symbol in symbols):
+            raise ValueError("has ids of no market")
+        return table
+
+    def _put(self, content: bytes) -> None:
+        handle, part = tempfile.mkstemp(UNFINISHED, self.path.stem, self.folder)  # readable by its owner alone
+        try:
+            with open(handle, "wb") as file:
+                file.write(content)
+            os.replace(part, self.path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(part)
+            raise
+
+    def _tidy(self) -> None:
+        """Remove what has no use any more, ours by its suffix, and the oldest beyond MOST_FILES."""
+        mine = [path for path in self.folder.iterdir() if path.suffix in (SUFFIX, UNFINISHED)]
+        newest = sorted(mine, key=_written, reverse=True)
+        for place, path in enumerate(newest):
+            if place >= MOST_FILES or time.time() - _written(path) > TTL:
+                with suppress(OSError):
+                    path.unlink()
+
+
+class _Raw(msgspec.Struct):
+    """A table whose rows are still bytes: decoded one by one they leave other threads their turn."""
+
+    loaded_at: float
+    markets: dict[str, msgspec.Raw]
+    ids: dict[str | int | None, list[str]]
+    currencies: dict[str, Any]
+    options: dict[str, Any]
+
+
+_read_raw = msgspec.msgpack.Decoder(_Raw).decode
+_read_row = msgspec.msgpack.Decoder(dict[str, Any]).decode
+
+
+def _decoded(content: bytes) -> MarketTable:
+    raw = _read_raw(content)
+    rows = {symbol: _read_row(row) for symbol, row in raw.markets.items()}
+    return MarketTable(raw.loaded_at, rows, raw.ids, raw.currencies, raw.options)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting for whoever writes, should somebody have put a pipe in the file's place."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=DIGEST).digest()
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def cache_folder() -> Path | None:
+    """Where lists are kept; None where nowhere. Raises ValueError for a MARKET_FEED_CACHE that is neither."""
+    asked = os.environ.get(VARIABLE, "")
+    if asked == "off":
+        return None
+    if asked:
+        if not Path(asked).is_absolute():
+            raise ValueError(f"the environment's {VARIABLE} is {asked!r}: allowed are off and an absolute path")
+        return Path(asked)
+    base = _platform_folder()
+    return base / "market-feed" if base.is_absolute() else None
+
+
+def _platform_folder() -> Path:
+    with suppress(RuntimeError):  # nobody's home
+        if sys.platform == "win32":
+            return Path(os.environ.get("LOCALAPPDATA", ""))
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches"
+        given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        return given if given.is_absolute() else Path.home() / ".cache"
+    return Path()
+
+
+def market_cache(asked: object, rest_url: str | None, name: str, *key: Any) -> MarketCache | None:
+    """The cache of a venue, or None where there is none to be.
+
+    ``asked`` is the option ``market_cache``: True, False or, by default, None. Raises ValueError for anything else.
+    """
+    if asked not in (True, False, None):
+        raise ValueError(f"options.market_cache is {asked!r}: allowed are true and false")
+    folder = cache_folder()
+    if folder is None or asked is False or (asked is None and _loopback(rest_url)):
+        return None
+    try:
+        return MarketCache(folder, name, rest_url, *key)
+    except (TypeError, ValueError, OverflowError) as error:  # options that have no plain form
+        logger.debug("{}: no market cache: {}", name, error)
+        return None
+
+
+def _loopback(rest_url: str | None) -> bool:
+    host = urlsplit(rest_url or "").hostname or ""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"

@@ -1,0 +1,137 @@
+"""The markets of one venue: loaded once, from disk where they are kept, and found by coin."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from math import inf
+from typing import Any
+
+from exchanges.ccxt_adapter.markets.disk_cache import AGED, MarketCache
+from exchanges.ccxt_adapter.markets.table import MarketTable, changed, give, with_gone
+from exchanges.errors import Disconnected, Halted, Rejected
+from exchanges.venues.profile import Access, Profile, codes_of
+
+PAUSE = 1.0  # seconds between two times that the venue is asked for its list
+
+
+class Markets:
+    """Holds the markets of ``sessions``, which are the ccxt instances for REST, and gives them to those of streams.
+
+    ``ask`` asks the venue for its list and raises VenueError; ``cache`` is where it is kept, if it is.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        access: Access,
+        sessions: Sequence[Any],
+        cache: MarketCache | None,
+        ask: Callable[[], Coroutine[Any, Any, MarketTable]],
+    ) -> None:
+        self._name = profile.name
+        self._quotes = tuple(access.quote)
+        self._access = access
+        self._first, *self._others = sessions
+        self._cache = cache
+        self._ask = ask
+        self._table: MarketTable | None = None
+        self._from_disk = False
+        self._gone: Collection[str] = ()  # symbols that were listed once
+        self._asked_at = -inf  # monotonic seconds
+        self._loading: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Future[None] | None = None
+
+    @property
+    def aged(self) -> bool:
+        """See Venue.aged."""
+        return self._from_disk and self._table is not None and time.time() - self._table.loaded_at > AGED
+
+    async def load(self, coins: Mapping[str, str | None], *, anew: bool = False) -> None:
+        """See Venue.load."""
+        if not self._first.markets:
+            await self._shared(fresh=False)
+        if (anew or self._from_disk) and not all(self._lists(coin, override) for coin, override in coins.items()):
+            await self._shared(fresh=True)
+
+    async def refresh(self) -> Collection[str]:
+        """See Venue.refresh."""
+        before = self._table
+        await self._shared(fresh=True)
+        return () if before is None or self._table is None else changed(before, self._table)
+
+    def give(self, exchange: Any) -> None:
+        """Set the markets of another ccxt instance; they are shared."""
+        for name in self._first.options.get("marketHelperProps") or ():
+            self._first.options.setdefault(name, None)  # ccxt looks up what only its other market types have filled in
+        exchange.set_markets_from_exchange(self._first)
+        if self._table is not None:
+            exchange.options.update(self._table.options)
+
+    def symbol(self, coin: str, override: str | None) -> str:
+        """See Venue.market."""
+        codes = codes_of(coin)
+        asked = [override] if override else [self._symbol(code, quote) for code in codes for quote in self._quotes]
+        listed = [symbol for symbol in asked if symbol in self._first.markets and symbol not in self._gone]
+        for symbol in listed:
+            if self._first.markets[symbol].get("active") is not False:
+                return symbol
+        if listed:
+            raise Halted(self._name, f"has halted {coin} ({', '.join(listed)} is listed and not traded now)")
+        raise Rejected(self._name, f"does not list {coin} (looked for {', '.join(asked)}{self._other_quotes(codes)})")
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait({self._loading})
+            if not self._loading.cancelled():
+                self._loading.exception()  # retrieved, whoever waited for it
+        if self._keeping is not None:
+            await asyncio.wait({self._keeping})
+
+    async def _shared(self, *, fresh: bool) -> None:
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.create_task(self._load(fresh), name=f"markets of {self._name}")
+        await asyncio.shield(self._loading)
+
+    async def _load(self, fresh: bool) -> None:
+        """Reading and parsing thousands of markets takes part of a second: in a thread, for another venue delivers.
+
+        The venue is asked once within PAUSE, however many coins are looked for in vain.
+        """
+        table = None if fresh or self._cache is None else await asyncio.to_thread(self._cache.read)
+        from_disk = table is not None
+        if table is None:
+            await asyncio.sleep(max(0.0, self._asked_at + PAUSE - time.monotonic()))
+            asked_at = time.monotonic()
+            table = await self._ask()
+            self._asked_at = asked_at
+            if not table.markets:
+                raise Disconnected(self._name, f"answered with no {self._access.market_type} market at all")
+            if self._cache is not None:
+                self._keeping = asyncio.get_running_loop().run_in_executor(None, self._cache.write, table)
+        listed = table.markets.keys()
+        self._table = table if self._table is None else with_gone(table, self._table)
+        self._gone = self._table.markets.keys() - listed
+        self._from_disk = from_disk
+        give(self._table, self._first)
+        for exchange in self._others:
+            self.give(exchange)
+
+    def _other_quotes(self, codes: Sequence[str]) -> str:
+        """In which quote currencies the venue trades a coin, where it does in none that the settings list."""
+        rows = self._first.markets.values()
+        active = (row for row in rows if row.get("base") in codes and row.get("active") is not False)
+        quotes = sorted({str(row.get("quote")) for row in active} - set(self._quotes))
+        return f"; it has {', '.join(quotes)}, which `quote` does not list" if quotes else ""
+
+    def _lists(self, coin: str, override: str | None) -> bool:
+        with contextlib.suppress(Rejected):
+            return bool(self.symbol(coin, override))
+        return False
+
+    def _symbol(self, base: str, quote: str) -> str:
+        return f"{base}/{quote}:{quote}" if self._access.market_type == "swap" else f"{base}/{quote}"

@@ -1,0 +1,1 @@
+"""One WebSocket connection over ccxt: subscribing, guarding the client, delivering its rows."""

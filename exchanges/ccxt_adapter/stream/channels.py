@@ -1,0 +1,100 @@
+"""Which of ccxt's watch calls bring a channel, and what stands in where a venue's module brings it otherwise or not.
+
+The push delivery builds on how ccxt's modules keep what comes (see :mod:`exchanges.ccxt_adapter.stream.row_caches`). ``STAND_INS`` names every
+module that keeps it otherwise; tests/exchanges/test_modules.py reads ccxt's source and holds the table to be complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+Watch = Callable[[Sequence[str]], Awaitable[Any]]
+
+
+class StandIn(StrEnum):
+    """What is done where a module does not keep a channel's rows as all others do."""
+
+    TRADES = "candles are built from trades"
+    TICKERS = "quotes come with the tickers"
+    UNSTAMPED = "tickers count as having no time"
+    NOTHING = "not to be had"
+
+
+STAND_INS: Mapping[tuple[str, str], StandIn] = {
+    ("cex", "trades"): StandIn.NOTHING,  # all go to the market asked for last, whatever they are of
+    ("cex", "candles"): StandIn.TRADES,  # of all timeframes together
+    ("ndax", "candles"): StandIn.TRADES,  # a bar that goes on is changed in place
+    ("upbit", "candles"): StandIn.TRADES,  # of one second, not kept
+    ("whitebit", "candles"): StandIn.TRADES,  # of all timeframes together
+    ("onetrading", "ticker"): StandIn.UNSTAMPED,  # the time is added when it is kept already
+    ("nado", "ticker"): StandIn.NOTHING,  # bid and ask only
+    ("kraken", "quotes"): StandIn.TICKERS,
+    ("modetrade", "quotes"): StandIn.TICKERS,
+    ("woofipro", "quotes"): StandIn.TICKERS,
+}
+"""(ccxt id, channel) -> what stands in."""
+
+# channel -> the entry of ccxt's `has`, and how the watch call for some symbols is made from an instance and a timeframe
+_Make = Callable[[Any, str], Watch]
+_MANY: Mapping[str, tuple[str, _Make]] = {
+    "trades": ("watchTradesForSymbols", lambda exchange, _: exchange.watch_trades_for_symbols),
+    "ticker": ("watchTickers", lambda exchange, _: exchange.watch_tickers),
+    "candles": (
+        "watchOHLCVForSymbols",
+        lambda exchange, timeframe: lambda symbols: exchange.watch_ohlcv_for_symbols([[s, timeframe] for s in symbols]),
+    ),
+    "quotes": ("watchBidsAsks", lambda exchange, _: exchange.watch_bids_asks),
+    "book": ("watchOrderBookForSymbols", lambda exchange, _: exchange.watch_order_book_for_symbols),
+}
+_ONE: Mapping[str, tuple[str, _Make]] = {
+    "trades": ("watchTrades", lambda exchange, _: lambda symbols: exchange.watch_trades(symbols[0])),
+    "ticker": ("watchTicker", lambda exchange, _: lambda symbols: exchange.watch_ticker(symbols[0])),
+    "candles": ("watchOHLCV", lambda exchange, timeframe: lambda symbols: exchange.watch_ohlcv(symbols[0], timeframe)),
+    "quotes": ("watchBidsAsks", lambda exchange, _: exchange.watch_bids_asks),
+    "book": ("watchOrderBook", lambda exchange, _: lambda symbols: exchange.watch_order_book(symbols[0])),
+}
+CHANNELS = ("trades", "ticker", "candles", "quotes")
+
+
+def has_calls(exchange: Any, channel: str) -> bool:
+    """Whether ccxt has a watch call for the channel (one of CHANNELS, or "book")."""
+    return any(exchange.has.get(table[channel][0]) is True for table in (_MANY, _ONE))
+
+
+def calls(
+    exchange: Any, channel: str, symbols: Sequence[str], chunk: int, timeframe: str = ""
+) -> Iterator[tuple[tuple[str, ...], Watch]]:
+    """The watch calls of one channel, and for which symbols: ``chunk`` of them at a time where ccxt can, or each.
+
+    A ``chunk`` of 1 asks for ccxt's calls for one symbol, where it has them.
+    """
+    ways = [(*_MANY[channel], chunk), (*_ONE[channel], 1)]
+    for method, make, size in ways if chunk > 1 else reversed(ways):
+        if exchange.has.get(method) is True:
+            watch = make(exchange, timeframe)
+            for start in range(0, len(symbols), size):
+                yield tuple(symbols[start : start + size]), watch
+            return
+
+
+def streamed(exchange: Any) -> tuple[str, ...]:
+    """The channels that a venue streams and whose rows ccxt keeps in a way that delivers them."""
+    without = (StandIn.NOTHING, StandIn.TRADES)
+    return tuple(
+        channel
+        for channel in CHANNELS
+        if has_calls(exchange, channel) and STAND_INS.get((exchange.id, channel)) not in without
+    )
+
+
+def source_of_quotes(exchange: Any) -> str:
+    """Whose calls bring best bid and ask: those of "quotes", else of "ticker", else of "book"; "" where none does."""
+    own = streamed(exchange)
+    return next((way for way in ("quotes", "ticker") if way in own), "book" if has_calls(exchange, "book") else "")
+
+
+def quotes_in_tickers(exchange: Any) -> bool:
+    """Whether the rows in which best bid and ask come are kept as tickers."""
+    return source_of_quotes(exchange) == "ticker" or STAND_INS.get((exchange.id, "quotes")) is StandIn.TICKERS

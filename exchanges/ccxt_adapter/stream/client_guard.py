@@ -1,0 +1,276 @@
+"""The fence around one ccxt WebSocket client: a bad frame costs itself and nothing else.
+
+An exception in ccxt's message handler leaves ``Client.receive_loop`` through a done-callback, nothing re-arms it, and
+the stream ends with the socket open and the caller none the wiser (measured on ccxt 4.5.90). So the client's own
+handler is guarded here, its dial is pointed where the settings say, and its futures are not woken for rows that the
+stores have delivered already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from aiohttp import WSMsgType
+from loguru import logger
+from msgspec import json
+
+from exchanges.ccxt_adapter.stream.row_caches import Latest, in_rows, is_book, pushed
+from exchanges.foreign_text import READ, Cleaner
+from exchanges.venues.fast_decoder import Blame, Take
+from exchanges.venues.frame_markets import OtherMarket
+
+SLICE = 0.05  # seconds for which messages that wait are handled before the loop has its turn
+LOOK_EVERY = 16  # messages until the clock is looked at again
+SAMPLE = 200  # characters of a bad frame that are reported
+
+
+class FrameReading:
+    """What a connection is reading at this moment; the stores stamp their events from it."""
+
+    __slots__ = ("delivered", "frame", "received_at")
+
+    def __init__(self) -> None:
+        self.received_at = 0  # local Unix ns at which the frame was taken from the socket
+        self.frame: Any = None  # the frame as decoded, None while it is not
+        self.delivered = 0  # rows that the frame has delivered so far
+
+
+def arm(
+    client: Any,
+    reading: FrameReading,
+    latest: Sequence[Latest],
+    on_bad_frame: Callable[[str], None],
+    on_frame: Callable[[Any], None],
+    ws_url: str | None,
+    timeout: float,
+    taker: Callable[[Blame], Take | None] | None = None,
+    on_book: Callable[[Any], bool] = lambda book: False,
+    carry: Callable[[Any], Any] = lambda session: session,
+    clean: Cleaner | None = None,
+    check: Callable[[Any], None] = lambda frame: None,
+) -> None:
+    """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
+
+    ``timeout``: seconds a dial may take; ccxt counts whole ones. What ``taker`` makes is offered each text before ccxt
+    is, and says whether it has delivered it; so is ``on_book`` each order book that ccxt has brought up to date.
+    ``on_frame`` is told every frame that was not taken when ccxt is through with it. ``carry`` makes of ccxt's session
+    the one that dials: :meth:`exchanges.ccxt_adapter.transport.choose.Transport.carry`. ``clean`` makes what a venue sends fit for showing.
+    ``check`` raises OtherMarket for a frame of which nothing is to be delivered.
+    """
+    handle, dispatch, resolve, reject, begin_dial, dial = (
+        client.handle_message,
+        client.on_message_callback,
+        client.resolve,
+        client.reject,
+        client.open,
+        client.create_connection,
+    )
+
+    dispatching = False
+    clean = clean or Cleaner()
+
+    def bad(data: Any, error: Exception) -> None:
+        on_bad_frame(clean(_sample(data, error), SAMPLE))
+
+    def blamed(text: str, delivered: int, error: Exception) -> None:
+        reading.frame, reading.delivered = json.decode(text), delivered
+        _salvage(text, error)
+        _through(text)
+
+    take = None if taker is None else taker(blamed)
+
+    def read() -> None:
+        reading.received_at = time.time_ns()
+
+    def handled(message: Any) -> None:
+        reading.frame = None
+        reading.delivered = 0
+        try:
+            handle(message)
+        except OtherMarket as error:
+            bad(message.data, error)
+            return
+        except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue sends; anything may come out
+            _salvage(message.data, error)
+        _through(message.data)
+
+    def guarded(message: Any) -> None:
+        read()
+        if take is None or type(message.data) is not str or not take(message.data):
+            handled(message)
+
+    def _salvage(data: Any, error: Exception) -> None:
+        told = clean.lines
+        logger.opt(lazy=True).debug(
+            "a frame could not be handled\n{}", lambda: told("".join(traceback.format_exception(error)))
+        )
+        # ccxt's handlers take the rows of a "data" list as they stand (read: Bybit, HashKey): the first ones are out
+        rows = list(in_rows(reading.frame))[reading.delivered :]
+        if not rows:
+            bad(data, error)
+        for row in rows:
+            try:
+                dispatch(client, row)
+            except Exception as row_error:  # noqa: BLE001 - as above
+                bad(row["data"], row_error)
+
+    def _through(data: Any) -> None:
+        if reading.frame is not None:
+            try:
+                on_frame(reading.frame)
+            except Exception as error:  # noqa: BLE001 - it looks into whatever a venue sends
+                bad(data, error)
+
+    def noted(client: Any, frame: Any) -> None:
+        nonlocal dispatching
+        check(frame)
+        reading.frame = frame
+        dispatching = True
+        try:
+            dispatch(client, frame)
+        finally:
+            dispatching = False
+
+    def quiet(result: Any, message_hash: Any) -> Any:
+        if is_book(result):
+            return result if on_book(result) else resolve(result, message_hash)
+        return result if pushed(result, latest) else resolve(result, message_hash)
+
+    def addressed(error: Any, message_hash: Any = None) -> Any:
+        if message_hash is None and dispatching:
+            error.stray = reading.frame  # it was told to all: the stream's calls decide whether they mind
+            bad(reading.frame, error)
+        return reject(error, message_hash)
+
+    async def opened(*dial: Any) -> None:
+        client.dialling = asyncio.current_task()
+        await begin_dial(*dial)
+
+    drained = _drained(client)
+
+    def received(message: Any) -> None:
+        if message.type is WSMsgType.CLOSED:
+            client.on_close(message.data)
+        else:
+            guarded(message)
+
+    def receive_loop() -> None:
+        begin = getattr(client.connection, "begin", None)
+        if begin is None:  # aiohttp's
+            drained()
+        else:
+            begin(received, handled, take, read)
+
+    client.open = opened
+    client.receive_loop = receive_loop
+    client.handle_message = guarded
+    client.reject = addressed
+    client.on_message_callback = noted
+    client.resolve = quiet
+    client.connectionTimeout = math.ceil(timeout) * 1000
+    client.maxPingPongMisses = math.inf  # counted on the wall clock, which may step: the feed times silence
+    settle = getattr(client, "settle", 0.0)  # seconds; ccxt takes what stands in options["ws"] as a client's own
+
+    async def settled(dialled: Awaitable[Any]) -> Any:
+        connection = await dialled
+        await asyncio.sleep(settle)
+        return connection
+
+    def create_connection(session: Any) -> Any:
+        dialled = dial(_redirected(carry(session), ws_url))
+        return settled(dialled) if settle else dialled
+
+    client.create_connection = create_connection
+
+
+def _drained(client: Any) -> Callable[[], None]:
+    """``client``'s receive_loop, with what waits in the buffer read first.
+
+    ccxt's own loop would do the same, but it looks the buffer up, a property five attributes deep, twice per message,
+    and it drains the whole buffer: behind callbacks that are slow it would hold up the loop's timers for many seconds.
+    """
+    own: Callable[[], None] = client.receive_loop
+    # what aiohttp counts per message beside its size; a ccxt that does not know it drains in another way
+    overhead = getattr(sys.modules[type(client).__module__], "MSG_SIZE_OVERHEAD", None)
+    if overhead is None:
+        return own
+
+    def receive_loop() -> None:
+        buffer = None if client.closed() else client.buffer
+        if buffer and len(buffer) > 1:
+            handle, drained, count, end = client.handle_message, 0, 0, time.monotonic() + SLICE
+            while len(buffer) > 1:
+                message, size = buffer.popleft()
+                drained += size + overhead
+                handle(message)
+                count += 1
+                if count == LOOK_EVERY:
+                    count = 0
+                    if time.monotonic() > end:
+                        break
+            if buffer:  # aiohttp takes the sizes off its count when the last message is read
+                message, size = buffer[0]
+                buffer[0] = message, size + drained
+            if len(buffer) > 1:
+                client.asyncio_loop.call_soon(receive_loop)
+                return
+        own()
+
+    return receive_loop
+
+
+class _Redirected:
+    """An aiohttp session whose WebSocket dials go to another scheme and host; the path and the rest stay.
+
+    The client keeps its own address: ccxt's handlers tell spot from swap by it.
+    """
+
+    def __init__(self, session: Any, target: str) -> None:
+        self._session = session
+        self._target = target
+        self.cookie_jar = session.cookie_jar
+
+    def ws_connect(self, url: str, **options: Any) -> Any:
+        return self._session.ws_connect(redirect(url, self._target), **options)
+
+
+def _redirected(session: Any, target: str | None) -> Any:
+    return session if target is None else _Redirected(session, target)
+
+
+def redirect(url: str, target: str | None) -> str:
+    """``url`` with the scheme and host of ``target``; unchanged where there is none."""
+    if target is None:
+        return url
+    to = urlsplit(target)
+    return urlunsplit(urlsplit(url)._replace(scheme=to.scheme, netloc=to.netloc))
+
+
+def _sample(data: Any, error: Exception) -> str:
+    """The beginning of what could not be read, and why."""
+    text = data[:READ].decode("utf-8", "replace") if isinstance(data, bytes) else str(data)[:READ]
+    return f"{type(error).__name__}: {text}"
+
+
+async def hang_up(client: Any) -> None:
+    """Give up the client's dial if it goes on, and wait until it has ended: ccxt lets it go on behind a close."""
+    dialling: asyncio.Task[None] | None = getattr(client, "dialling", None)
+    if dialling is not None and not dialling.done():
+        dialling.cancel()
+        await asyncio.wait({dialling})
+
+
+def abort(client: Any) -> None:
+    """Drop the client's TCP connection at once, without a close handshake that a dead peer would never answer."""
+    connection = client.connection
+    aiohttps = getattr(getattr(connection, "_conn", None), "transport", None)
+    end = getattr(connection, "abort", None) or getattr(aiohttps, "abort", None)
+    if end is not None:
+        end()

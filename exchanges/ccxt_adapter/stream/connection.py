@@ -1,0 +1,340 @@
+"""One connection to a venue: what it subscribes to, and which calls stand for that until it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from exchanges.candles.venue_candles import VenueCandles
+from exchanges.ccxt_adapter.stream.channels import (
+    Watch,
+    calls,
+    has_calls,
+    quotes_in_tickers,
+    source_of_quotes,
+    streamed,
+)
+from exchanges.ccxt_adapter.stream.client_guard import FrameReading, arm
+from exchanges.ccxt_adapter.stream.rejections import RejectionTracker, asking, names
+from exchanges.ccxt_adapter.stream.request_batching import gather
+from exchanges.ccxt_adapter.stream.row_handler import RowHandler, contract_size
+from exchanges.errors import Rejected, VenueError
+from exchanges.events import Listener
+from exchanges.foreign_text import Cleaner
+from exchanges.venues.frame_markets import check
+from exchanges.venues.profile import Profile, Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a stream carries.
+
+    ``markets`` maps each coin to its market symbol, ``channels`` are among trades, ticker, candles and quotes,
+    ``timeframes`` are the candles' (1m, 5m, ...). ``closed`` is the bar (open time, Unix ms) of each (coin, timeframe)
+    that some venue has closed last: what follows is fetched unless it comes.
+    """
+
+    markets: Mapping[str, str]
+    channels: Sequence[str]
+    timeframes: Sequence[str] = ("1m",)
+    closed: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One standing watch call."""
+
+    channel: str
+    symbols: tuple[str, ...]
+    watch: Watch
+    timeframe: str = ""  # of candles
+
+
+class CcxtConnection:
+    """One connection's life, from the dial to the error that ends it, over a ccxt.pro instance of its own.
+
+    A fresh instance carries no dial backoff, subscription or future of an earlier connection, and an old one can be
+    closed behind the new one's back. ``bars`` outlive it: a bar is closed once, over all connections. ``translate``
+    makes a VenueError of whatever ccxt raised, ``clean`` what a venue says fit to be shown, ``release`` closes the
+    instance within a bound, ``renew`` gives it the venue's markets of now.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        exchange: Any,
+        wanted: Subscription,
+        listener: Listener,
+        bars: VenueCandles,
+        *,
+        on_going_down: Callable[[], None],
+        ws_url: str | None,
+        timeout: float,
+        translate: Callable[[Exception], VenueError],
+        clean: Cleaner,
+        release: Callable[[], Awaitable[None]],
+        renew: Callable[[], None],
+    ) -> None:
+        self.name = profile.name
+        self._profile = profile
+        self._exchange = exchange
+        self._wanted = wanted
+        self._listener = listener
+        self._on_going_down = on_going_down
+        self._translate = translate
+        self._clean = clean
+        self._release = release
+        self._renew = renew
+        self._reading = FrameReading()
+        self._ledger = RejectionTracker()
+        self._keepers: dict[_Call, asyncio.Task[Any]] = {}
+        self._confirmed: set[tuple[str, str]] = set()  # channels and market ids
+        self._refusals: dict[_Call, Rejected] = {}  # of calls that are about to end for it
+        self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
+        own = streamed(exchange)
+        wants_candles = "candles" in wanted.channels and "trades" in wanted.channels and "trades" in own
+        self._builds_candles = wants_candles and "candles" not in own
+        self._streamed = own
+        timeframes, built = wanted.timeframes, self._builds_candles
+        self._bars = bars
+        self._connection = bars.begin(
+            self._coins, timeframes, wanted.closed, native=not built, scales=self._scales(self._coins)
+        )
+        self._delivery = RowHandler(
+            profile, exchange, self._coins, timeframes, listener, self._reading, bars, self._connection, built=built
+        )
+        self._group = asyncio.TaskGroup()
+        self._standing: set[asyncio.Task[None]] = set()  # a task for each call that may bring data
+        self._subscribing = False  # what is added is asked for at once: not with the first, not when it has ended
+        self._delivery.clean = clean
+        quotes = "quotes" in wanted.channels
+        self._delivery.tickers_wanted = "ticker" in wanted.channels
+        self._delivery.quotes_in_tickers = quotes and quotes_in_tickers(exchange)
+        self._delivery.quotes_in_books = quotes and source_of_quotes(exchange) == "book"
+        self._delivery.on_no_quote = self._look_into_book
+        self._install(ws_url, timeout)
+
+    def __repr__(self) -> str:
+        dialled = ", ".join(self._exchange.clients or ()) or "not dialled"
+        return f"<Stream {self.name}, {len(self._coins)} coins, {dialled}>"
+
+    async def run(self) -> None:
+        """Dial, subscribe and deliver to the listener until the connection ends, which raises Disconnected or Blocked.
+
+        A channel or coin that the venue refuses is told to the listener and the rest goes on; Rejected is raised when
+        nothing is left.
+        """
+        try:
+            self._exchange.open()  # ccxt's modules that ask for an address first start a task before they dial
+        except (OSError, ValueError) as error:  # the certificates cannot be read; ValueError: nor parsed
+            raise self._translate(error) from error
+        try:
+            async with self._group:
+                self._subscribe(self._coins)
+                for call in self._beside():
+                    self._begin(call)
+                self._subscribing = True
+                while self._standing:  # and not the group's own end, after which nothing can be added any more
+                    await asyncio.wait(self._standing)
+                self._subscribing = False
+                raise Rejected(self.name, "refused every subscription")
+        except* VenueError as errors:
+            raise errors.exceptions[0] from None
+
+    async def close(self) -> None:
+        """Close the ccxt instance within a bound, and leave it nothing that is heavy."""
+        await self._release()
+        self._ledger.clear()
+        self._keepers.clear()
+
+    def add(self, markets: Mapping[str, str], closed: Mapping[tuple[str, str], int]) -> None:
+        """Carry these (coin -> market symbol) too, on the same connection; ``closed`` as in Subscription."""
+        coins = {symbol: coin for coin, symbol in markets.items()}
+        if not coins.keys() <= self._exchange.markets.keys():  # listed since this connection was made
+            self._renew()
+        self._coins |= coins
+        timeframes, native, connection = self._wanted.timeframes, not self._builds_candles, self._connection
+        scales = self._scales(coins)
+        self._bars.begin(coins, timeframes, closed, native=native, scales=scales, connection=connection)
+        self._delivery.add(coins)
+        if self._subscribing:
+            self._subscribe(coins)
+
+    def _scales(self, symbols: Iterable[str]) -> dict[str, float]:
+        in_contracts = symbols if self._profile.candles_in_contracts else ()
+        return {symbol: contract_size(self._exchange.markets[symbol]) for symbol in in_contracts}
+
+    def _subscribe(self, symbols: Iterable[str]) -> None:
+        for channel in self._wanted.channels:
+            for call in self._calls(channel, list(symbols)):
+                self._begin(call)
+
+    def _begin(self, call: _Call) -> None:
+        task = self._group.create_task(self._keep(call))
+        if call.symbols:
+            self._standing.add(task)
+            task.add_done_callback(self._standing.discard)
+
+    def _install(self, ws_url: str | None, timeout: float) -> None:
+        """Put stores of our own into ccxt's tables and arm the client that it will dial with."""
+        exchange, reading, listener, delivery = self._exchange, self._reading, self._listener, self._delivery
+        latest = (delivery.tickers, delivery.bidsasks)
+        going_down, refusal_of, confirms = self._profile.going_down, self._profile.refusal, self._profile.confirms
+        unnamed, named = self._ledger.unnamed, self._profile.markets_named
+
+        def on_frame(frame: Any) -> None:
+            if reading.delivered:
+                delivery.on_frame()
+            elif going_down is not None and going_down(frame):
+                self._on_going_down()
+            elif refusal_of is not None and (refusal := refusal_of(frame)) is not None:
+                self._on_refusal(frame, refusal)
+            elif confirms is not None and (confirmed := confirms(frame)) is not None:
+                self._confirmed.add(confirmed)
+            if unnamed:
+                self._on_unnamed()
+
+        def on_new_client(client: Any) -> None:
+            self._ledger.keep(client)
+            if self._profile.joined is not None:
+                gather(client, self._profile.joined)
+            arm(
+                client,
+                reading,
+                latest,
+                listener.on_bad_frame,
+                on_frame,
+                ws_url,
+                timeout,
+                delivery.taker,
+                delivery.on_book,
+                exchange.carry,
+                self._clean,
+                (lambda frame: None) if named is None else partial(check, named),
+            )
+
+        exchange.on_new_client = on_new_client
+
+    def _calls(self, channel: str, symbols: Sequence[str]) -> Iterator[_Call]:
+        """The watch calls of one channel."""
+        exchange, way = self._exchange, channel
+        if channel == "candles" and self._builds_candles:
+            return
+        if channel == "quotes":
+            way = source_of_quotes(exchange)
+            if way in self._wanted.channels and way != "quotes":
+                return  # they come with those
+        elif channel not in self._streamed:
+            if channel == "ticker" and (exchange.has.get("fetchTickers") or exchange.has.get("fetchTicker")):
+                return  # the day's figures come over REST, the prices with the trades
+            way = ""
+        if not way:
+            self._unavailable(channel, symbols, f"{self.name} has no {channel} channel")
+            return
+        chunk = 1 if channel in self._profile.singly else self._profile.chunk
+        for timeframe in self._wanted.timeframes if channel == "candles" else ("",):
+            for some, watch in calls(exchange, way, symbols, chunk, timeframe):
+                yield _Call(channel, some, watch, timeframe)
+
+    def _look_into_book(self, symbol: str) -> None:
+        """Its tickers have no bid and ask."""
+        if not has_calls(self._exchange, "book"):
+            self._unavailable("quotes", [symbol], f"{self.name} has no quotes channel")
+            return
+        for some, watch in calls(self._exchange, "book", [symbol], 1):
+            self._begin(_Call("quotes", some, watch))
+
+    def _beside(self) -> Iterator[_Call]:
+        """The requests that the venue wants beside those of the channels."""
+        for name, request in self._profile.beside.items():
+            yield _Call(name, (), partial(self._ask, name, dict(request)))
+
+    def _ask(self, name: str, request: dict[str, Any], symbols: Sequence[str]) -> Awaitable[Any]:
+        exchange = self._exchange
+        answered: Awaitable[Any] = exchange.watch(exchange.urls["api"]["ws"], name, request, name)
+        return answered
+
+    async def _keep(self, call: _Call) -> None:
+        """Keep one watch call standing: it subscribes and carries errors, the data comes through the stores."""
+        task = asyncio.current_task()
+        assert task is not None
+        asking.set(call)
+        self._keepers[call] = task
+        while True:
+            try:
+                await call.watch(call.symbols)
+                await asyncio.sleep(0)  # a venue whose futures do wake must not starve the loop
+            except asyncio.CancelledError:
+                refused = self._refusals.pop(call, None)
+                if refused is None or task.uncancel():
+                    self._keepers.pop(call, None)
+                    raise
+                failure: VenueError = refused
+                break
+            except Exception as error:  # noqa: BLE001 - ccxt's modules raise whatever their parsers meet
+                failure = self._translate(error)
+                frame = getattr(error, "stray", None)
+                if frame is None or self._minds(call, frame):
+                    break
+        self._keepers.pop(call, None)
+        if not isinstance(failure, Rejected):
+            self._subscribing = False  # it ends
+            raise failure
+        self._ledger.forget(call)
+        if len(call.symbols) == 1:
+            self._unavailable(call.channel, call.symbols, failure.reason, call.timeframe)
+            return
+        for symbol in call.symbols:  # one bad market in a request has the whole request refused
+            self._begin(replace(call, symbols=(symbol,)))
+
+    def _minds(self, call: _Call, frame: Any) -> bool:
+        """Whether a frame that refuses something is about this call, as far as it says, and nothing has come of it."""
+        if (asker := self._ledger.asker(frame)) is not None:
+            return call == asker
+        if not call.symbols:
+            return False  # asked for beside the markets: it brings nothing that could be missed
+        named = self._named(frame)
+        about = not named or any(symbol in named for symbol in call.symbols)
+        return about and not self._delivery.has_brought(call.channel, call.symbols)
+
+    def _named(self, frame: Any) -> set[str]:
+        markets = self._exchange.markets
+        return {symbol for symbol in self._coins if names(frame, (symbol, markets[symbol]["id"]))}
+
+    def _on_refusal(self, frame: Any, refusal: Rejection) -> None:
+        """End the calls that a frame refuses: those of several markets are split, so that the good ones go on."""
+        if refusal.unnamed:
+            self._ledger.unnamed.append(refusal.reason)
+            return
+        named = self._named(frame)
+        for call, keeper in list(self._keepers.items()):
+            if refusal.channel not in ("", call.channel) or not self._minds(call, frame):
+                continue
+            if refusal.alone:
+                refused = [symbol for symbol in call.symbols if symbol in named]
+                self._unavailable(call.channel, refused, refusal.reason, call.timeframe)
+            else:
+                self._refuse(call, keeper, refusal.reason)
+
+    def _refuse(self, call: _Call, keeper: asyncio.Task[Any], reason: str) -> None:
+        if call not in self._refusals:
+            self._refusals[call] = Rejected(self.name, self._clean(reason))
+            keeper.cancel()
+
+    def _on_unnamed(self) -> None:
+        """End the calls that were refused without a name, once the others were accepted."""
+        for call, reason in self._ledger.blamed(self._is_accepted).items():
+            if (keeper := self._keepers.get(call)) is not None:
+                self._refuse(call, keeper, reason)
+
+    def _is_accepted(self, call: _Call) -> bool:
+        ids = (self._exchange.markets[symbol]["id"] for symbol in call.symbols)
+        confirmed = all((call.channel, market_id) in self._confirmed for market_id in ids)
+        return confirmed or self._delivery.has_brought(call.channel, call.symbols)
+
+    def _unavailable(self, channel: str, symbols: Iterable[str], reason: str, timeframe: str = "") -> None:
+        coins = [self._coins[symbol] for symbol in symbols]
+        self._listener.on_unavailable(channel, coins, self._clean(reason), timeframe)

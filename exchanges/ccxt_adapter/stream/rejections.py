@@ -1,0 +1,96 @@
+"""Whose request a venue has refused, where ccxt tells nobody, or asks for nothing again once it has asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterable
+from contextvars import ContextVar
+from typing import Any
+
+asking: ContextVar[Hashable] = ContextVar("asking", default=None)
+"""The call under way: what ccxt sends and notes for it, also in tasks of its own, is the call's."""
+
+REQUESTS = 10_000  # whose numbers are remembered: pings are numbered too, and a connection may last for weeks
+_IDS = ("id", "req_id", "reqid")  # how the venues name a request's number
+
+
+class _Subscriptions(dict[Any, Any]):
+    """A client's ``subscriptions``, in which ccxt notes what it has asked for; ``notes`` are told for which call."""
+
+    __slots__ = ("_notes",)
+
+    def __init__(self, noted: dict[Any, Any], notes: list[_Note]) -> None:
+        super().__init__(noted)
+        self._notes = notes
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._notes.append((self, key, asking.get()))
+
+
+_Note = tuple[dict[Any, Any], Any, Hashable]  # where, under which key, for which call
+
+
+class RejectionTracker:
+    """Keeps which call has sent which request, and under which keys ccxt has noted that it need not be sent again."""
+
+    def __init__(self) -> None:
+        self._askers: dict[str, Hashable] = {}
+        self._noted: list[_Note] = []
+        self._open: dict[Hashable, bool] = {}  # whether a call's request is still without an answer
+        self.unnamed: list[str] = []  # the reasons of refusals of which nobody knows yet whom they are for
+
+    def keep(self, client: Any) -> None:
+        """Keep the books of ``client``, a new one."""
+        send = client.send
+
+        async def noted(message: Any) -> Any:
+            if isinstance(message, dict) and asking.get() is not None:
+                self._open.setdefault(asking.get(), True)
+                self._askers.update({str(message[key]): asking.get() for key in _IDS if key in message})
+                while len(self._askers) > REQUESTS:
+                    del self._askers[next(iter(self._askers))]
+            return await send(message)
+
+        client.subscriptions = _Subscriptions(client.subscriptions, self._noted)
+        client.send = noted
+
+    def clear(self) -> None:
+        """The connection is over."""
+        self._askers.clear()
+        self._noted.clear()
+        self._open.clear()
+        self.unnamed.clear()
+
+    def asker(self, frame: Any) -> Hashable:
+        """The call that sent the request whose number a frame has; None where that is not known."""
+        if not isinstance(frame, dict):
+            return None
+        return next((call for key in _IDS if (call := self._askers.get(str(frame.get(key)))) is not None), None)
+
+    def blamed(self, answered: Callable[[Any], bool]) -> dict[Any, str]:
+        """The calls for which the unnamed refusals are, with the reasons; none while that can't be known.
+
+        A venue answers every request once, so it is known when as many are without an answer as were refused.
+        """
+        self._open = {call: still and not answered(call) for call, still in self._open.items()}
+        waiting = [call for call, still in self._open.items() if still]
+        if len(waiting) > len(self.unnamed):
+            return {}
+        blamed = dict(zip(waiting, self.unnamed, strict=False))
+        self.unnamed.clear()
+        return blamed
+
+    def forget(self, call: Hashable) -> None:
+        """The venue has refused a call's request: its markets may be asked for again."""
+        self._open.pop(call, None)
+        for subscriptions, key, owner in self._noted:
+            if owner == call:
+                subscriptions.pop(key, None)
+        self._noted[:] = [note for note in self._noted if note[2] != call]
+
+
+def names(frame: Any, words: Iterable[Any]) -> bool:
+    """Whether a frame names one of ``words``: a market by its id or its symbol."""
+    text = str(frame)
+    return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) for word in words if isinstance(word, str))

@@ -1,0 +1,155 @@
+"""Push delivery: stores that ccxt fills and that hand each parsed row on at that very moment.
+
+All ccxt.pro modules keep public data the same way: they look up ``exchange.trades[symbol]`` (``tickers``, ``ohlcvs``,
+``bidsasks`` likewise), append or assign the parsed row, then resolve a future. Putting stores of our own there before
+subscribing makes ccxt's append the delivery: every row once, in order, none lost to a ring or to a future that woke
+too late (ccxt issues 28089, 22125). The stores keep nothing that grows with time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+Row = Any
+Deliver = Callable[[str, Row], None]
+
+
+class RowCache(list[Any]):
+    """Stands in for ccxt's ArrayCache: ``append`` delivers, only the newest row is kept for handlers that look back."""
+
+    __slots__ = ("_deliver", "hashmap")
+
+    def __init__(self, deliver: Callable[[Row], None]) -> None:
+        super().__init__()
+        self._deliver = deliver
+        self.hashmap: dict[Any, Any] = {}  # ccxt's caches have one; nothing is kept in it
+
+    def append(self, row: Row) -> None:
+        self[:] = (row,)
+        self._deliver(row)
+
+    def getLimit(self, symbol: str | None, limit: int | None) -> int | None:
+        return limit
+
+    get_limit = getLimit
+
+
+class RowCaches(dict[str, Any]):
+    """``exchange.trades``: one fixed store per wanted symbol; a row of any other symbol goes nowhere.
+
+    Assigning and deleting are ignored, because handlers re-assign the store on every frame and un_watch deletes it.
+    """
+
+    def __init__(self, symbols: Iterable[str], deliver: Deliver) -> None:
+        super().__init__({symbol: RowCache(partial(deliver, symbol)) for symbol in symbols})
+        self._deliver = deliver
+        self._unwanted = RowCache(lambda row: None)
+
+    def add(self, symbol: str) -> None:
+        """From now on this one is wanted too."""
+        super().__setitem__(symbol, RowCache(partial(self._deliver, symbol)))
+
+    def __missing__(self, symbol: str) -> RowCache:
+        return self._unwanted
+
+    def __setitem__(self, symbol: str, value: Any) -> None:
+        pass
+
+    def __delitem__(self, symbol: str) -> None:
+        pass
+
+
+class Latest(dict[str, Any]):
+    """``exchange.tickers`` or ``bidsasks``: assigning is the delivery; the newest of each listed market is kept.
+
+    Handlers merge deltas into the row that stands here, so it stays. ``last`` is the row delivered last, by which the
+    connection recognises the future that needs no waking.
+    """
+
+    def __init__(self, wanted: Collection[str], listed: Collection[str], deliver: Deliver) -> None:
+        super().__init__()
+        self._wanted = set(wanted)
+        self._listed = listed
+        self._deliver = deliver
+        self._standing: dict[str, Callable[[], Row]] = {}
+        self.last: Row = None
+
+    def add(self, symbol: str) -> None:
+        """From now on this one is wanted too."""
+        self._wanted.add(symbol)
+
+    def stand(self, symbol: str, make: Callable[[], Row]) -> None:
+        """The newest row of ``symbol`` was delivered past this store; ``make`` makes it when a handler looks for it."""
+        self.pop(symbol, None)
+        self._standing[symbol] = make
+
+    def __missing__(self, symbol: str) -> Row:
+        row = self._standing.pop(symbol)()
+        super().__setitem__(symbol, row)
+        return row
+
+    def __setitem__(self, symbol: str, row: Row) -> None:
+        if symbol not in self._listed:
+            raise KeyError(f"market {symbol!r} is not listed")
+        super().__setitem__(symbol, row)
+        if symbol in self._wanted:
+            self.last = row
+            self._deliver(symbol, row)
+
+
+class Timeframes(dict[str, Any]):
+    """``exchange.ohlcvs``: per symbol a fixed dict of one store per wanted timeframe."""
+
+    def __init__(
+        self, symbols: Iterable[str], timeframes: Sequence[str], deliver: Callable[[str, str, Row], None]
+    ) -> None:
+        super().__init__({symbol: RowCaches(timeframes, partial(deliver, symbol)) for symbol in symbols})
+        self._timeframes, self._deliver = timeframes, deliver
+        self._unwanted = RowCaches((), lambda timeframe, row: None)
+
+    def add(self, symbol: str) -> None:
+        """From now on this one is wanted too."""
+        super().__setitem__(symbol, RowCaches(self._timeframes, partial(self._deliver, symbol)))
+
+    def __missing__(self, symbol: str) -> RowCaches:
+        return self._unwanted
+
+    def __setitem__(self, symbol: str, value: Any) -> None:
+        pass
+
+    def __delitem__(self, symbol: str) -> None:
+        pass
+
+
+def pushed(result: Any, latest: Iterable[Latest]) -> bool:
+    """Whether ``result``, about to resolve a watch future, holds only what was delivered already."""
+    if isinstance(result, RowCache):
+        return True
+    if isinstance(result, list):
+        return any(isinstance(part, RowCache) for part in result)
+    if isinstance(result, dict):
+        return any(row.last is not None and row.last is result for row in latest) or _all_latest(result, latest)
+    return False
+
+
+def _all_latest(result: dict[str, Any], latest: Iterable[Latest]) -> bool:
+    """A dict of tickers by symbol, as okx, poloniex and hyperliquid resolve it."""
+    return bool(result) and any(
+        all(isinstance(row, dict) and rows.get(symbol) is row for symbol, row in result.items()) for rows in latest
+    )
+
+
+def is_book(result: Any) -> bool:
+    """Whether ``result``, about to resolve a watch future, is one of ccxt's order books, which change in place."""
+    return isinstance(result, dict) and "bids" in result and "asks" in result and "symbol" in result
+
+
+def in_rows(frame: Any) -> Iterator[dict[str, Any]]:
+    """The frame once per row of its ``data`` list, so that one bad row does not take its neighbours along."""
+    if isinstance(frame, dict):
+        rows = frame.get("data")
+        if isinstance(rows, list) and len(rows) > 1:
+            for row in rows:
+                yield {**frame, "data": [row]}

@@ -1,0 +1,316 @@
+"""How what one connection brings reaches the listener: from ccxt's rows, at the moment they are stored, to events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from exchanges import normalize, venue_time
+from exchanges.candles.venue_candles import VenueCandles
+from exchanges.ccxt_adapter.stream.client_guard import SAMPLE, FrameReading
+from exchanges.ccxt_adapter.stream.row_caches import Latest, RowCaches, Timeframes
+from exchanges.ccxt_adapter.trade_ids import TradeReader
+from exchanges.events import Candle, Listener, Quote, Ticker, TradeEvent
+from exchanges.foreign_text import Cleaner
+from exchanges.venues.fast_decoder import Blame, Destination, Take, taker, unambiguous
+from exchanges.venues.profile import Profile
+from exchanges.venues.units import of_coin, units_of
+
+REPLAY = 2_000  # ms that a trade must be old to pass as a replay: clocks are skewed by a second or so
+
+
+class RowHandler:
+    """Puts stores of our own into ccxt's tables; each row becomes an event there and then.
+
+    ``coins``: market symbol -> coin. ``built`` are the timeframes whose bars are built from the trades, ``connection``
+    is the bars' number of this connection.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        exchange: Any,
+        coins: Mapping[str, str],
+        timeframes: Iterable[str],
+        listener: Listener,
+        reading: FrameReading,
+        bars: VenueCandles,
+        connection: int,
+        *,
+        built: bool,
+    ) -> None:
+        self._profile = profile
+        self._exchange = exchange
+        self._coins: dict[str, str] = {}
+        self._listener = listener
+        self._reading = reading
+        self._bars = bars
+        self._connection = connection
+        self._timeframes = tuple(timeframes)
+        self._symbols: dict[str, str] = {}
+        self._units: dict[str, int] = {}  # coin -> how many of it the market's unit is, where not one
+        self._scales: dict[str, float] = {}
+        self._volume_scales: dict[str, float] = {}
+        # the venue's id -> coin and symbol of each market whose hottest frames are read without ccxt
+        self._taken: dict[str, tuple[str, str]] = {}
+        self._reader = TradeReader(profile)
+        self._past: list[TradeEvent] = []  # of the frame that is being read
+        self._turned: list[TradeEvent] = []  # the same, to be delivered from the last to the first
+        self._first_bars: dict[tuple[str, str], tuple[Any, bool | None]] = {}  # of a frame, where none was known
+        self._untraded: set[str] = set()  # symbols of which no trade came yet, where the first one may be a past one
+        self._first_read: dict[str, int] = {}  # when the first frame with trades of each such symbol was read
+        self._unheard: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # the coins of what is to come
+        self._deliver_trade = self._trade_and_bars if built else listener.on_trade
+        self.clean = Cleaner()  # of what a venue sends, to be shown
+        self.tickers_wanted = True  # as prices and figures
+        self.quotes_in_tickers = False
+        self.quotes_in_books = False
+        self.on_no_quote: Callable[[str], None] = lambda symbol: None  # told once of a symbol whose tickers have none
+        self._quoteless: set[str] = set()
+        self._tops: dict[str, tuple[Any, Any]] = {}  # symbol -> the best level of each side that was told last
+        exchange.tickers = self.tickers = Latest((), exchange.markets, self._on_ticker)
+        exchange.bidsasks = self.bidsasks = Latest((), exchange.markets, self._on_quote)
+        exchange.trades = RowCaches((), self._on_trade)
+        exchange.ohlcvs = Timeframes((), self._timeframes, self._on_candle)
+        self.add(coins)
+
+    def add(self, coins: Mapping[str, str]) -> None:
+        """From now on these (market symbol -> coin) are delivered too."""
+        exchange, profile = self._exchange, self._profile
+        for unheard in self._unheard.values():
+            unheard.update(coins.values() - self._symbols.keys())
+        arriving = {**_arriving(coins, profile.quote_arrives_as, exchange.markets), **coins}
+        self._coins = {**arriving, **self._coins, **coins}
+        self._symbols |= {coin: symbol for symbol, coin in coins.items()}
+        taken = unambiguous(exchange.markets_by_id, arriving)
+        self._units |= {coin: units for symbol, coin in coins.items() if (units := units_of(coin, symbol)) != 1}
+        self._taken |= {
+            market_id: (coin, self._symbols[coin]) for market_id, coin in taken.items() if coin not in self._units
+        }
+        if profile.replays_last:
+            self._untraded |= coins.keys()
+        for symbol in arriving:
+            self._scales[symbol] = contract_size(exchange.markets[symbol])
+            self._volume_scales[symbol] = volume_scale(profile, exchange.markets[symbol])
+            for stores in (exchange.trades, self.tickers, self.bidsasks):
+                stores.add(symbol)
+        for symbol in coins:
+            exchange.ohlcvs.add(symbol)
+
+    def on_frame(self) -> None:
+        """ccxt is through with a frame: what had to wait for its end goes out."""
+        if self._first_bars:
+            first, self._first_bars = self._first_bars, {}
+            for (symbol, timeframe), (row, closed) in first.items():
+                self._tell_bar(symbol, timeframe, row, closed)
+        if self._turned:
+            turned, self._turned = self._turned, []
+            for trade in reversed(turned):
+                self._deliver_trade(trade)
+        if self._past:
+            past, self._past = self._past, []
+            if past[0].timestamp > past[-1].timestamp:
+                past.reverse()
+            by_coin: dict[str, list[TradeEvent]] = {}
+            for trade in sorted(past, key=lambda trade: trade.timestamp):
+                by_coin.setdefault(trade.coin, []).append(trade)
+            for trades in by_coin.values():
+                self._listener.on_history(trades)
+
+    def taker(self, blame: Blame) -> Take | None:
+        """The way around ccxt for the hottest frames, where the venue has one and nothing speaks against it."""
+        table, listener = self._profile.hotpath, self._listener
+        if table is None or not self._taken or not self._exchange.hotpath:
+            return None
+        return taker(
+            table,
+            self._taken,
+            self._intervals(),
+            self._profile.name,
+            self._reading,
+            {
+                TradeEvent: Destination(self._deliver_trade, self._unheard[TradeEvent]),
+                Ticker: Destination(listener.on_ticker, self._unheard[Ticker]),
+                Quote: Destination(listener.on_quote, self._unheard[Quote]),
+                Candle: Destination(self._on_bar, self._unheard[Candle]),
+            },
+            lambda coin, info: self.tickers.stand(self._symbols[coin], lambda: {"info": info()}),
+            blame,
+        )
+
+    def _intervals(self) -> dict[str, str]:
+        """The venue's name of each wanted timeframe, as far as ccxt reads it as that."""
+        ids, find = self._exchange.timeframes or {}, self._exchange.find_timeframe
+        return {ids[each]: each for each in self._timeframes if each in ids and find(ids[each]) == each}
+
+    def has_brought(self, channel: str, symbols: Iterable[str]) -> bool:
+        """Whether data of this channel has come of one of these markets."""
+        unheard = self._unheard[_EVENTS[channel]]
+        return any(self._coins[symbol] not in unheard for symbol in symbols)
+
+    def _bad_row(self, kind: str, row: Any) -> None:
+        self._listener.on_bad_frame(self.clean(f"{kind}: {row}", SAMPLE))
+
+    def _trade_and_bars(self, trade: TradeEvent, number: int | None = None) -> None:
+        own = replace(trade)  # a listener may change it
+        if self._listener.on_trade(trade, number) is False:
+            return
+        for candle in self._bars.on_trade(self._connection, self._symbols[own.coin], self._timeframes, own):
+            self._listener.on_candle(candle)
+
+    def _on_trade(self, symbol: str, row: Any) -> None:
+        profile, reading = self._profile, self._reading
+        reading.delivered += 1
+        if not profile.trade_market and type(row) is dict and (own := row.get("symbol")) != symbol:
+            # ccxt keeps the trades of a frame under the first one's market (pro/coinbase.py, handle_trade)
+            if own in self._coins:
+                symbol = own
+            elif own in self._exchange.markets:
+                return  # of a market that nobody wants
+        coin = self._coins[symbol]
+        if type(row) is dict:
+            if profile.no_trade is not None and profile.no_trade(row.get("info")):
+                return
+            if profile.off_book is not None and profile.off_book(row.get("info")):
+                self._unheard[TradeEvent].discard(coin)
+                self._listener.on_off_book(coin)
+                return
+        trade = self._reader.read(row, coin, reading.received_at, self._scales[symbol], self._symbols[coin])
+        if trade is None or (profile.trade_market and not self._says(row["info"], symbol)):
+            self._bad_row("trade", row)
+            return
+        if coin in self._units:
+            of_coin(trade, self._units[coin])
+        self._unheard[TradeEvent].discard(coin)
+        if self._is_past(symbol, trade):
+            self._past.append(trade)
+        elif profile.newest_first:
+            self._turned.append(trade)
+        else:
+            self._deliver_trade(trade)
+
+    def _is_past(self, symbol: str, trade: TradeEvent) -> bool:
+        """Whether the venue repeats the trade at a subscription: the frame says so, or it is old and in its first.
+
+        A repeated one that is younger than REPLAY is as good as live.
+        """
+        profile, reading = self._profile, self._reading
+        if profile.history is not None and profile.history(reading.frame):
+            return True
+        if symbol in self._untraded:
+            self._untraded.remove(symbol)
+            self._first_read[symbol] = reading.received_at
+        if self._first_read.get(symbol) != reading.received_at:
+            return False
+        clock = profile.venue_time
+        known = clock(reading.frame) if clock is not None else venue_time.at_venue(profile.name)
+        now = reading.received_at // 1_000_000 if known is None else known
+        return now - trade.timestamp > REPLAY
+
+    def _says(self, info: Mapping[str, Any], symbol: str) -> bool:
+        """Whether a raw trade names its market and has the texts in whose place ccxt would guess."""
+        profile, market_id = self._profile, self._exchange.markets[symbol]["id"]
+        texts = (info.get(key) for key in profile.trade_texts)
+        return info.get(profile.trade_market) == market_id and all(type(text) is str and text for text in texts)
+
+    def on_book(self, book: Any) -> bool:
+        """ccxt has brought an order book up to date; True when it is of a wanted market, so that nobody need wake."""
+        symbol, bids, asks = book["symbol"], book["bids"], book["asks"]
+        if symbol not in self._coins:
+            return False
+        self._reading.delivered += 1
+        if bids and asks and (self.quotes_in_books or symbol in self._quoteless):
+            top = tuple(bids[0][:2]), tuple(asks[0][:2])
+            if top != self._tops.get(symbol):
+                self._tops[symbol] = top
+                (bid, bid_size), (ask, ask_size) = top
+                sizes = {"bidVolume": bid_size, "askVolume": ask_size}
+                self._on_quote(symbol, {"bid": bid, "ask": ask, **sizes, "timestamp": book.get("timestamp")})
+        return True
+
+    def _on_ticker(self, symbol: str, row: Any) -> None:
+        self._reading.delivered += 1
+        coin, name, received_at = self._coins[symbol], self._profile.name, self._reading.received_at
+        market, volume_scale = self._symbols[coin], self._volume_scales[symbol]
+        ticker = normalize.ticker(row, coin, name, received_at, volume_scale=volume_scale, market=market)
+        quote = None
+        if ticker is None or self.quotes_in_tickers:
+            quote = normalize.quote(row, coin, name, received_at, self._scales[symbol], market)
+        if ticker is None and quote is None:
+            self._bad_row("ticker", row)
+        if ticker is not None and coin in self._units:
+            of_coin(ticker, self._units[coin])
+        if ticker is not None and self.tickers_wanted:
+            self._unheard[Ticker].discard(coin)
+            self._listener.on_ticker(ticker)
+        if self.quotes_in_tickers:
+            if quote is not None:
+                self._tell_quote(quote)
+            elif symbol not in self._quoteless and (row.get("bid") is None or row.get("ask") is None):
+                self._quoteless.add(symbol)
+                self.on_no_quote(symbol)
+
+    def _on_quote(self, symbol: str, row: Any) -> None:
+        self._reading.delivered += 1
+        coin, scale, received_at = self._coins[symbol], self._scales[symbol], self._reading.received_at
+        quote = normalize.quote(row, coin, self._profile.name, received_at, scale, self._symbols[coin])
+        if quote is None:
+            self._bad_row("quote", row)
+        else:
+            self._tell_quote(quote)
+
+    def _tell_quote(self, quote: Quote) -> None:
+        if quote.coin in self._units:
+            of_coin(quote, self._units[quote.coin])
+        self._unheard[Quote].discard(quote.coin)
+        self._listener.on_quote(quote)
+
+    def _on_candle(self, symbol: str, timeframe: str, row: Any) -> None:
+        self._reading.delivered += 1
+        flag, volume = self._profile.candle_closed, self._profile.candle_volume
+        closed = flag(self._reading.frame, row) if flag is not None else None
+        if volume is not None and (base := volume(self._reading.frame, row)) is not None:
+            row = [*row[:5], base]
+        if self._bars.begun(symbol, timeframe):
+            self._tell_bar(symbol, timeframe, row, closed)
+        else:  # some venues repeat hundreds of past bars at a subscription: the last one is the one that goes on
+            self._first_bars[symbol, timeframe] = row, closed
+
+    def _on_bar(self, candle: Candle) -> None:
+        for told in self._bars.on_candle(self._symbols[candle.coin], candle):
+            self._listener.on_candle(told)
+
+    def _tell_bar(self, symbol: str, timeframe: str, row: Any, closed: bool | None) -> None:
+        candles = self._bars.on_row(symbol, timeframe, row, self._reading.received_at, closed)
+        if candles is None:
+            self._bad_row("candle", row)
+        else:
+            self._unheard[Candle].discard(self._coins[symbol])
+        for candle in candles or ():
+            self._listener.on_candle(candle)
+
+
+_EVENTS: Mapping[str, type] = {"trades": TradeEvent, "ticker": Ticker, "quotes": Quote, "candles": Candle}
+
+
+def _arriving(coins: Mapping[str, str], quotes: Mapping[str, str], markets: Mapping[str, Any]) -> dict[str, str]:
+    """The coins of the markets under whose names others come: by the quote currency, unless they are wanted too."""
+    arriving = {}
+    for symbol, coin in coins.items():
+        base, _, quote = symbol.partition("/")
+        other = f"{base}/{quotes.get(quote, quote)}"
+        if other in markets:
+            arriving[other] = coin
+    return arriving
+
+
+def contract_size(market: Mapping[str, Any]) -> float:
+    """What one unit of a market's amount is in the base currency: 1 on spot, ccxt's contractSize elsewhere."""
+    size = market.get("contractSize")
+    return float(size) if market.get("contract") and size else 1.0
+
+
+def volume_scale(profile: Profile, market: Mapping[str, Any]) -> float:
+    """What one unit of the volume in a market's ticker is in the base currency."""
+    return contract_size(market) if profile.tickers_in_contracts else 1.0

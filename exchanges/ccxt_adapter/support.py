@@ -1,0 +1,42 @@
+"""What can be had from each venue, read from the profiles and ccxt's ``has``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exchanges.ccxt_adapter.instance import ccxt_class
+from exchanges.ccxt_adapter.stream.channels import source_of_quotes, streamed
+from exchanges.names import exchange_names
+from exchanges.venues.table import profile_of
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What can be had from a venue: its own name as ``title``, the ``channels`` it streams, a remark."""
+
+    name: str
+    title: str
+    channels: tuple[str, ...]
+    note: str
+
+
+def supported() -> list[Support]:
+    """Every venue that can be asked for, our own rows first; read from the profiles and ccxt's ``has``."""
+    rows = []
+    for name in exchange_names():
+        profile = profile_of(name)
+        exchange = ccxt_class(profile.ccxt_id)()
+        exchange.has.update(profile.has)
+        channels = streamed(exchange)
+        notes = [profile.note]
+        if "trades" in channels and "candles" not in channels:
+            channels += ("candles",)
+            notes.append("candles are built from trades")
+        if "ticker" not in channels and exchange.has.get("fetchTickers"):
+            notes.append("the day's figures by REST")
+        if "quotes" not in channels and (source := source_of_quotes(exchange)):
+            channels += ("quotes",)
+            notes.append({"ticker": "quotes from tickers, else order books", "book": "quotes from order books"}[source])
+        note = "; ".join(filter(None, notes))
+        rows.append(Support(name, exchange.name, channels, note))
+    return rows

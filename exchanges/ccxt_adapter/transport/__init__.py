@@ -1,0 +1,1 @@
+"""What carries ccxt's WebSockets: aiohttp, or picows with the extra ``[fast]``."""

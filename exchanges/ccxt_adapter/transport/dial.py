@@ -1,0 +1,125 @@
+"""Dialling a WebSocket over picows, with aiohttp's errors; a dial that is given up leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from ssl import SSLContext
+from typing import Any
+
+import aiohappyeyeballs
+import aiohttp
+import picows
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from exchanges.ccxt_adapter.transport.name_lookup import look_up
+from exchanges.ccxt_adapter.transport.websocket import Inflate, WebSocket
+from exchanges.foreign_text import READ
+
+OFFER = "permessage-deflate; client_max_window_bits"
+EYEBALLS = 0.25  # seconds before the other address family is tried as well: RFC 8305, 5
+GONE_WITHIN = 0.5  # seconds for picows to see that its socket has ended: a turn or two of the loop
+_log = logging.Logger("picows", logging.CRITICAL + 1)  # what it would log is told as errors
+
+
+async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: int, compress: bool) -> WebSocket:
+    """Dial ``url``; cancelling ends the dial, and nothing of it stays open.
+
+    ``limit``: bytes of a message. ``compress``: offer the server to compress. ``tls`` verifies the server.
+    Raises aiohttp's errors: WSServerHandshakeError (the status, the headers) and ClientConnectionError.
+    """
+    if compress:
+        headers = {**headers, "Sec-WebSocket-Extensions": OFFER}
+    where = URL(url)
+    socks: list[socket.socket] = []
+
+    async def connected(to: object) -> socket.socket:
+        found = await look_up(where.host or "", where.port or 0)
+        socks.append(await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=EYEBALLS, interleave=1))
+        return socks[0]
+
+    def listener(request: picows.WSUpgradeRequest, response: picows.WSUpgradeResponse) -> WebSocket:
+        return WebSocket(_agreed(response.headers.get("Sec-WebSocket-Extensions", ""), compress), limit)
+
+    dialling = asyncio.create_task(
+        picows.ws_connect(
+            listener,
+            url,
+            ssl_context=tls,
+            disconnect_on_exception=False,
+            websocket_handshake_timeout=None,
+            logger_name=_log,
+            max_frame_size=limit,
+            extra_headers=headers,
+            max_redirects=0,
+            socket_factory=connected,
+        )
+    )
+    try:
+        await asyncio.wait({dialling})
+        _, connection = dialling.result()
+        if not isinstance(connection, WebSocket):  # None when the peer hung up instead of answering
+            raise aiohttp.ServerDisconnectedError
+    except picows.WSHandshakeError as error:
+        _hang_up(socks)
+        raise _refusal(error, where, headers) from error
+    except (OSError, ValueError) as error:  # ValueError: a certificate or a name that cannot be
+        _hang_up(socks)
+        raise aiohttp.ClientConnectionError(f"Cannot connect to host {where.host}:{where.port} [{error}]") from error
+    except asyncio.CancelledError:
+        await _give_up(dialling, socks)
+        raise
+    return connection
+
+
+def _hang_up(socks: list[socket.socket]) -> None:
+    """End the TCP connection under whatever picows has made of it, which ends that."""
+    for sock in socks:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+async def _give_up(dialling: asyncio.Task[Any], socks: list[socket.socket]) -> None:
+    """End a dial and wait until nothing of it is left: while it waits for the upgrade, picows forgets its transport."""
+    dialling.cancel()
+    await asyncio.wait({dialling})
+    if not dialling.cancelled() and dialling.exception() is None:
+        transport, _ = dialling.result()
+        transport.disconnect(False)
+    _hang_up(socks)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GONE_WITHIN):
+            while any(sock.fileno() >= 0 for sock in socks):  # noqa: ASYNC110 - nothing tells of the end
+                await asyncio.sleep(0)
+
+
+def _agreed(extensions: str, offered: bool) -> Inflate | None:
+    """What the server wants of the compression that was offered."""
+    if not extensions:
+        return None
+    name, *parameters = [part.strip() for part in extensions.split(";")]
+    if not offered or name != "permessage-deflate" or "," in extensions:
+        raise picows.WSHandshakeError(f"Invalid extensions {extensions!r}")
+    return Inflate("server_no_context_takeover" in parameters)
+
+
+def _refusal(error: picows.WSHandshakeError, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientError:
+    """The same error, with the same text, that aiohttp makes of such an answer."""
+    response = error.response
+    if response is None:
+        return aiohttp.ClientConnectionError(f"Cannot connect to host {url.host}:{url.port} [{error}]")
+    refused = isinstance(error, picows.WSInvalidStatusError)
+    request = aiohttp.RequestInfo(url, "GET", CIMultiDictProxy(CIMultiDict(headers)), url)
+    made = aiohttp.WSServerHandshakeError(
+        request,
+        (),
+        status=int(response.status),
+        message="Invalid response status" if refused else str(error),
+        headers=response.headers,
+    )
+    made.body = (error.raw_body or b"")[:READ].decode("utf-8", "replace")  # type: ignore[attr-defined] # as HttpClient's
+    return made

@@ -1,0 +1,297 @@
+"""What a ccxt instance asks and dials over: aiohttp's session, with what a hostile or broken answer may cost bounded.
+
+It takes the proxy of each address (exchanges.ccxt_adapter.transport.proxies), looks names up without a thread that would be waited for
+(exchanges.ccxt_adapter.transport.name_lookup), reads so many bytes of an answer and no more, and follows no redirect that leads from TLS to
+plain text, or to a host that the settings do not name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from importlib.util import find_spec
+from typing import Any
+
+import aiohttp
+from aiohttp import ClientResponse, ClientSession, TCPConnector, TraceConfig, connector
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from exchanges.ccxt_adapter.transport.name_lookup import Resolver, look_up
+from exchanges.ccxt_adapter.transport.proxies import Proxy
+from exchanges.foreign_text import READ
+
+MOST_BYTES = 64 << 20  # of an answer over REST, once it is unpacked; the largest lists of markets have some 20 MB
+REFUSAL_WITHIN = 1.0  # seconds for what a server says when it refuses a dial
+REDIRECTS = (301, 302, 303, 307, 308)
+SOCKS_PORT = 1080  # where the address names none
+SOCKS_EXTRA = 'needs aiohttp_socks, which is not installed: pip install "market-feed[socks]"'
+
+_CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # asked for elsewhere, aiohttp warns
+_TLS = ("https", "wss")
+_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+
+Place = tuple[str, int]  # host and port
+
+_refusals: ContextVar[list[str] | None] = ContextVar("refusals", default=None)  # where a dial keeps what is answered
+
+
+class RedirectRefused(aiohttp.ClientConnectionError):
+    """A redirect that is not followed; its text says where it leads, and why not."""
+
+
+class TooMuch(aiohttp.ClientPayloadError):
+    """An answer of more than MOST_BYTES."""
+
+
+class HttpClient:
+    """Requests and WebSocket dials of one ccxt instance, in the place of the aiohttp session that it would make.
+
+    ``tls``: the context that servers are verified with, False for not at all. ``proxy_for`` says the proxy of an
+    address, ``named`` are the addresses to whose hosts a redirect may lead.
+    """
+
+    def __init__(self, tls: Any, proxy_for: Callable[[str], Proxy | None], named: Collection[str] = ()) -> None:
+        self._tls = tls
+        self._proxy_for = proxy_for
+        self._named = {place(URL(address)) for address in named}
+        self._trace = TraceConfig()
+        self._trace.on_request_redirect.append(self._on_redirect)
+        self._trace.on_request_end.append(self._on_answer)
+        self._socks: dict[str, ClientSession] = {}
+        self._socks_errors: tuple[type[Exception], ...] = ()
+        self._session = self._over(
+            TCPConnector(
+                ssl=tls,
+                resolver=Resolver(),
+                family=socket.AF_UNSPEC,
+                happy_eyeballs_delay=0,  # as ccxt has it: both families at once
+                enable_cleanup_closed=_CLEANUP_CLOSED,
+            )
+        )
+
+    def __repr__(self) -> str:
+        return f"<HttpClient, {'closed' if self.closed else 'open'}>"
+
+    @property
+    def cookie_jar(self) -> Any:
+        return self._session.cookie_jar
+
+    @property
+    def headers(self) -> Any:
+        """What ccxt adds to each request: nothing."""
+        return self._session.headers
+
+    @property
+    def closed(self) -> bool:
+        return self._session.closed
+
+    def direct(self, url: str) -> bool:
+        """Whether an address is asked without a proxy. Raises ClientConnectionError for a proxy that can't be one."""
+        return self._proxy(url) is None
+
+    def get(self, url: Any, **options: Any) -> Any:
+        return self._request("GET", url, **options)
+
+    def post(self, url: Any, **options: Any) -> Any:
+        return self._request("POST", url, **options)
+
+    def put(self, url: Any, **options: Any) -> Any:
+        return self._request("PUT", url, **options)
+
+    def delete(self, url: Any, **options: Any) -> Any:
+        return self._request("DELETE", url, **options)
+
+    def patch(self, url: Any, **options: Any) -> Any:
+        return self._request("PATCH", url, **options)
+
+    def ws_connect(self, url: str, **options: Any) -> _Dialling:
+        """What aiohttp's session returns: ccxt enters it, and never leaves it."""
+        return _Dialling(self, url, options)
+
+    async def dial(self, url: str, options: Mapping[str, Any]) -> Any:
+        """Dial a WebSocket; raises aiohttp's errors."""
+        refused: Exception
+        words: list[str] = []
+        kept = _refusals.set(words)
+        try:
+            session, way = await self._way(url, options)
+            return await session.ws_connect(url, **way)
+        except aiohttp.WSServerHandshakeError as error:
+            error.body = "".join(words)  # type: ignore[attr-defined] # ours: a ban may be told there
+            raise
+        except aiohttp.ClientHttpProxyError as error:
+            refused = _without_login(error)
+        except self._socks_errors as error:
+            refused = aiohttp.ClientConnectionError(f"the SOCKS proxy failed: {error}")
+        finally:
+            _refusals.reset(kept)
+        raise refused
+
+    async def close(self) -> None:
+        await asyncio.gather(self._session.close(), *(session.close() for session in self._socks.values()))
+
+    @asynccontextmanager
+    async def _request(self, method: str, url: Any, **options: Any) -> AsyncIterator[Answer]:
+        refused: Exception
+        try:
+            async with asyncio.timeout(getattr(options.get("timeout"), "total", None)):  # aiohttp's own begins later
+                session, way = await self._way(str(url), options)
+            async with session.request(method, url, **way) as response:
+                answer = Answer(response, await _body(response))
+        except aiohttp.ClientHttpProxyError as error:
+            refused = _without_login(error)
+        except self._socks_errors as error:
+            refused = aiohttp.ClientConnectionError(f"the SOCKS proxy failed: {error}")
+        else:
+            yield answer
+            return
+        raise refused
+
+    def _over(self, through: TCPConnector) -> ClientSession:
+        return ClientSession(connector=through, trace_configs=[self._trace])
+
+    def _proxy(self, url: str) -> Proxy | None:
+        try:
+            return self._proxy_for(url)
+        except ValueError as error:
+            raise aiohttp.ClientConnectionError(str(error)) from None
+
+    async def _way(self, url: str, options: Mapping[str, Any]) -> tuple[ClientSession, dict[str, Any]]:
+        """The session for an address, and the options with its proxy: the login apart, so that no error quotes it."""
+        way = dict(options)
+        given = way.pop("proxy", None)
+        proxy = Proxy(str(given), "ccxt") if given else self._proxy(url)
+        if proxy is None:
+            return self._session, way
+        if proxy.socks:
+            return await self._socks_session(proxy), way
+        address = URL(proxy.url)
+        if address.user is not None:  # aiohttp makes Proxy-Authorization of it, in a tunnel's request and in others
+            login = b64encode(f"{address.user}:{address.password or ''}".encode()).decode()
+            way["proxy_headers"] = {"Authorization": f"Basic {login}"}
+        return self._session, {**way, "proxy": address.with_user(None)}
+
+    async def _socks_session(self, proxy: Proxy) -> ClientSession:
+        if proxy.url not in self._socks:
+            try:
+                from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
+            except ImportError:
+                raise aiohttp.ClientConnectionError(f"the proxy {proxy} {SOCKS_EXTRA}") from None
+            self._socks_errors = ProxyError, ProxyConnectionError, ProxyTimeoutError
+            scheme, _, rest = proxy.url.partition("://")
+            remote = True if scheme in ("socks5h", "socks4a") else None  # whether the proxy looks names up
+            kind = {"socks5h": "socks5", "socks4a": "socks4"}.get(scheme, scheme)
+            address = URL(f"{kind}://{rest}")
+            found = await look_up(address.host or "", address.port or SOCKS_PORT)  # it would wait in asyncio's threads
+            there = address.with_port(address.port or SOCKS_PORT).with_host(str(found[0][4][0]))
+            if proxy.url not in self._socks:  # another request may have come first
+                through = ProxyConnector.from_url(str(there), ssl=self._tls, rdns=remote)
+                self._socks[proxy.url] = self._over(through)
+        return self._socks[proxy.url]
+
+    async def _on_answer(self, session: Any, context: Any, ended: aiohttp.TraceRequestEndParams) -> None:
+        """Keep what an answer to a dial says that is none of a WebSocket: aiohttp reads nothing of it."""
+        words, response = _refusals.get(), ended.response
+        if words is None or response.status == 101:
+            return
+        with suppress(TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(REFUSAL_WITHIN):
+                words.append((await response.content.read(READ)).decode("utf-8", "replace"))
+
+    async def _on_redirect(self, session: Any, context: Any, redirect: aiohttp.TraceRequestRedirectParams) -> None:
+        """Before aiohttp follows: what is raised here ends the request."""
+        response = redirect.response
+        location = response.headers.get("Location") or response.headers.get("URI")
+        if location is None:
+            return
+        try:
+            to = response.url.join(URL(location))
+            why = why_refused(response.url, to, self._named)
+        except ValueError:
+            why = "it is no address"
+        if why:
+            response.close()
+            raise RedirectRefused(
+                f"HTTP {response.status}: the redirect from {response.url.origin()} to {location[:200]!r} is not "
+                f"followed: {why}"
+            )
+
+
+class Answer:
+    """An answer that was read to its end, as ccxt uses aiohttp's."""
+
+    def __init__(self, response: ClientResponse, body: bytes) -> None:
+        self.status = response.status
+        self.reason = response.reason
+        self.headers = response.headers
+        self.content = body
+        self._charset = response.charset
+
+    async def text(self, errors: str = "strict") -> str:
+        try:
+            return self.content.decode(self._charset or "utf-8", errors)
+        except LookupError:  # a charset that nobody knows
+            return self.content.decode("utf-8", errors)
+
+
+class _Dialling:
+    def __init__(self, client: HttpClient, url: str, options: Mapping[str, Any]) -> None:
+        self._client = client
+        self._url = url
+        self._options = options
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._client.dial(self._url, self._options).__await__()
+
+    async def __aenter__(self) -> Any:
+        return await self
+
+    async def __aexit__(self, *error: object) -> None: ...
+
+
+def why_refused(at: URL, to: URL, named: Collection[Place] = ()) -> str:
+    """Why a redirect is not followed; empty where it is.
+
+    Never from TLS to plain text. On the same host and port it is followed, and so it is from plain text to TLS where
+    both are on their usual ports, and to the places that are ``named``.
+    """
+    if at.scheme in _TLS and to.scheme not in _TLS:
+        return "it leads from TLS to plain text"
+    usual = place(at)[1] == _PORTS.get(at.scheme) and place(to)[1] == _PORTS.get(to.scheme)
+    same = place(at) == place(to) or (place(at)[0] == place(to)[0] and usual)
+    if same or place(to) in named:
+        return ""
+    return "it leads to another host, which the settings do not name"
+
+
+def place(url: URL) -> Place:
+    return (url.host or "").rstrip(".").lower(), url.port or _PORTS.get(url.scheme, 0)
+
+
+def socks_missing() -> bool:
+    """Whether what a SOCKS proxy is asked with is not installed."""
+    return find_spec("aiohttp_socks") is None
+
+
+async def _body(response: ClientResponse) -> bytes:
+    """All of an answer, unpacked."""
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BYTES:
+            response.close()
+            raise TooMuch(f"answered HTTP {response.status} with more than {MOST_BYTES >> 20} MB")
+    return b"".join(parts)
+
+
+def _without_login(error: aiohttp.ClientHttpProxyError) -> aiohttp.ClientHttpProxyError:
+    """A proxy's refusal as aiohttp tells it, without the request that was sent: its headers have the password."""
+    at = error.request_info.real_url.with_user(None)
+    asked = aiohttp.RequestInfo(at, error.request_info.method, CIMultiDictProxy(CIMultiDict()), at)
+    return aiohttp.ClientHttpProxyError(asked, (), status=error.status, message=error.message, headers=error.headers)

@@ -1,0 +1,296 @@
+"""A WebSocket over picows, with the surface that ccxt's client uses of aiohttp's.
+
+Needs the extra ``[fast]``. A frame goes from the read buffer to its handler in the same turn of the loop, with no task,
+future or queue between them. What it tells are aiohttp's messages and errors, because ccxt's client and the adapter
+know those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import aiohttp
+import picows
+from aiohttp import WebSocketError, WSMessage, WSMsgType
+
+Tell = Callable[[WSMessage], object]
+Offer = Callable[[str], bool]
+
+CONTROL = 125  # bytes that the payload of a ping, pong or close frame has at most: RFC 6455, 5.5
+LOST = 1006  # the code of an end without a close frame
+READ = 65_536  # bytes that are read at once: what a cache close to the core holds
+SLICE = 0.05  # seconds that a read may take to be handled before the loop has its turn
+CLOSE_WITHIN = 10.0  # seconds for the peer to answer a close frame, as with aiohttp
+
+_KINDS = {picows.WSMsgType.TEXT: WSMsgType.TEXT, picows.WSMsgType.BINARY: WSMsgType.BINARY}
+
+
+class WebSocket(picows.WSListener):
+    """One open WebSocket. What comes before :meth:`begin` waits.
+
+    Pings are answered as they come. Fragments are put together, compressed messages inflated; own ones are sent as
+    they are. Peers that break the protocol are told as a message of type ERROR, an end without a close frame as one of
+    type CLOSED with the code 1006.
+    """
+
+    _conn = None  # ccxt's client looks for aiohttp's buffer behind it
+
+    def __init__(self, inflate: Inflate | None, limit: int) -> None:
+        super().__init__()
+        self.on_read: Callable[[], object] = _ignore
+        self._early: list[WSMessage] = []
+        self._tell: Tell = self._early.append
+        self._handle: Tell | None = None
+        self._offer: Offer | None = None  # for whole, uncompressed messages, while no fragments wait
+        self._begun: Offer | None = None
+        self._inflate = inflate
+        self._limit = limit
+        self._kind: WSMsgType | None = None  # of the message of which fragments wait
+        self._compressed = False
+        self._data = bytearray()
+        self._closed = False
+        self._ended = asyncio.Event()  # no more frames will come
+        self._ending: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Connection over picows, {'closed' if self._closed else 'open'}>"
+
+    def begin(self, tell: Tell, handle: Tell, offer: Offer | None, on_read: Callable[[], object]) -> None:
+        """Deliver from now on: to ``offer`` texts, and to ``handle`` those for which it says no; to ``tell`` the rest.
+
+        ``offer`` may see binary messages too, as text. ``on_read`` is called at each read of the socket, before what it
+        brought is delivered.
+        """
+        self._tell, self._handle, self.on_read = tell, handle, on_read
+        early, self._early = self._early, []
+        for message in early:
+            tell(message)
+        if not self._closed:
+            self._begun = self._offer = None if self._inflate is not None else offer
+
+    # --- what picows calls --------------------------------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: picows.WSTransport) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        socket = transport.underlying_transport
+        socket.set_protocol(_Measured(socket.get_protocol(), self))
+
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        offer = self._offer
+        # asking for the type costs more than all this, and what is longer than a control frame is none
+        if offer is None or frame.payload_size <= CONTROL or not frame.fin:
+            self._read(frame)
+            return
+        try:
+            text = frame.get_payload_as_utf8_text()
+        except UnicodeDecodeError:
+            self._read(frame)
+            return
+        if offer(text):
+            return
+        if frame.msg_type == picows.WSMsgType.TEXT and not frame.rsv1 and self._handle is not None:
+            self._handle(WSMessage(WSMsgType.TEXT, text, None))
+        else:
+            self._read(frame)
+
+    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
+        told = self._ended.is_set()
+        self._ended.set()
+        self._ending = self._loop.create_task(self._lost(told))
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def _read(self, frame: picows.WSFrame) -> None:
+        """Any frame."""
+        if self._ended.is_set():
+            return
+        kind, payload = frame.msg_type, frame.get_payload_as_bytes()
+        if kind == picows.WSMsgType.CLOSE:
+            self._ended.set()
+            self._offer = None
+            self._tell(WSMessage(WSMsgType.CLOSE, int.from_bytes(payload[:2], "big"), payload[2:].decode()))
+        elif kind == picows.WSMsgType.PONG:
+            self._tell(WSMessage(WSMsgType.PONG, payload, ""))
+        elif not self._closed:
+            try:
+                self._collect(kind, payload, bool(frame.fin), bool(frame.rsv1))
+            except WebSocketError as error:
+                self._fail(error)
+
+    def _collect(self, kind: picows.WSMsgType, payload: bytes, fin: bool, compressed: bool) -> None:
+        """A data frame: all of a message or a part of it."""
+        begins = kind != picows.WSMsgType.CONTINUATION
+        if begins is (self._kind is not None):
+            raise WebSocketError(aiohttp.WSCloseCode.PROTOCOL_ERROR, "fragments out of order")
+        if begins:
+            self._kind, self._compressed = _KINDS[kind], compressed
+        if compressed and (self._inflate is None or not begins):
+            raise WebSocketError(aiohttp.WSCloseCode.PROTOCOL_ERROR, "a reserved bit is set")
+        self._data += payload
+        if len(self._data) > self._limit:
+            raise _too_big(self._limit)
+        if not fin:
+            self._offer = None
+            return
+        told, data = self._kind, bytes(self._data)
+        self._kind, self._data, self._offer = None, bytearray(), self._begun
+        if self._compressed and self._inflate is not None:
+            data = self._inflate(data, self._limit)
+        if told is WSMsgType.BINARY:
+            self._tell(WSMessage(told, data, None))
+            return
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise WebSocketError(aiohttp.WSCloseCode.INVALID_TEXT, f"invalid UTF-8: {error.reason}") from error
+        self._tell(WSMessage(WSMsgType.TEXT, text, None))
+
+    def _fail(self, error: WebSocketError) -> None:
+        """The peer broke the protocol: RFC 6455, 7.1.7."""
+        tell = self._tell
+        self._transport.send_close(picows.WSCloseCode(error.code))
+        self._stop()
+        self._transport.disconnect()
+        tell(WSMessage(WSMsgType.ERROR, error, None))
+
+    async def _lost(self, told: bool) -> None:
+        """The TCP connection ended: say so unless a close frame said it."""
+        tell, error = self._tell, None
+        try:
+            await self._transport.wait_disconnected()
+        except Exception as raised:  # noqa: BLE001 - whatever picows ended it for
+            error = raised
+        if not self._closed and not told:
+            self._stop()
+            kind, data = (WSMsgType.CLOSED, LOST) if error is None else (WSMsgType.ERROR, error)
+            tell(WSMessage(kind, data, None))
+
+    def _stop(self) -> None:
+        self._closed = True
+        self._offer = self._begun = None
+        if self._handle is not None:
+            self._tell = self._handle = _ignore
+
+    # --- what ccxt's client calls -------------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    async def send_str(self, data: str) -> None:
+        self._open().send(picows.WSMsgType.TEXT, data)
+
+    async def ping(self, message: bytes = b"") -> None:
+        self._open().send_ping(message)
+
+    async def pong(self, message: bytes = b"") -> None:
+        self._open().send_pong(message)
+
+    async def close(self, *, code: int = 1000) -> bool:
+        """Close with the handshake of RFC 6455, or answer the peer's; False when it is closed already."""
+        if self._closed:
+            return False
+        self._stop()
+        self._tell = _ignore
+        self._early.clear()
+        self._transport.send_close(picows.WSCloseCode(code))
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await self._ended.wait()
+        except TimeoutError:
+            self.abort()
+        except BaseException:
+            self.abort()
+            raise
+        self._transport.disconnect()
+        return True
+
+    def pause(self) -> None:
+        """Read no more in this turn of the loop."""
+        socket = self._transport.underlying_transport
+        if not socket.is_closing():
+            socket.pause_reading()
+            self._loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        socket = self._transport.underlying_transport
+        if not socket.is_closing():
+            socket.resume_reading()
+
+    def abort(self) -> None:
+        """Drop the TCP connection at once."""
+        self._transport.disconnect(False)
+
+    def _open(self) -> picows.WSTransport:
+        transport = self._transport
+        if self._closed or transport.is_disconnected or transport.is_close_frame_sent:
+            raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+        return transport
+
+
+class _Measured(asyncio.BufferedProtocol):
+    """picows's protocol, by at most READ bytes at a time.
+
+    By itself it lets its buffer grow to what the kernel holds, and that is megabytes in a burst: they would be handed
+    over in one turn of the loop, longer than the queues of coroutine callbacks are. aiofastnet, which calls this, reads
+    about 256 KiB per turn, as asyncio does for aiohttp; less where the callbacks are slow: timers are to run meanwhile.
+    """
+
+    def __init__(self, own: Any, connection: WebSocket) -> None:
+        self._own = own
+        self._connection = connection
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return memoryview(self._own.get_buffer(sizehint))[:READ]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._connection.on_read()
+        began = monotonic()
+        self._own.buffer_updated(nbytes)
+        if monotonic() - began > SLICE:
+            self._connection.pause()
+
+    def eof_received(self) -> bool | None:
+        closing: bool | None = self._own.eof_received()
+        return closing
+
+    def pause_writing(self) -> None:
+        self._own.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._own.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._own.connection_lost(exc)
+
+
+def _ignore(*message: WSMessage) -> None:
+    pass
+
+
+class Inflate:
+    """permessage-deflate, receiving: RFC 7692. ``fresh``: the server begins each message with an empty window."""
+
+    def __init__(self, fresh: bool) -> None:
+        self._fresh = fresh
+        self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def __call__(self, data: bytes, limit: int) -> bytes:
+        if self._fresh:
+            self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            whole = self._stream.decompress(data + b"\x00\x00\xff\xff", limit + 1)
+        except zlib.error as error:
+            raise WebSocketError(aiohttp.WSCloseCode.PROTOCOL_ERROR, f"cannot be inflated: {error}") from error
+        if len(whole) > limit:
+            raise _too_big(limit)
+        return whole
+
+
+def _too_big(limit: int) -> WebSocketError:
+    return WebSocketError(aiohttp.WSCloseCode.MESSAGE_TOO_BIG, f"a message of more than {limit} bytes")

@@ -1,0 +1,305 @@
+"""One venue over its ccxt.pro class: its markets, its REST answers, its streams."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import msgspec
+from loguru import logger
+
+from exchanges import normalize, venue_time
+from exchanges.candles.venue_candles import VenueCandles
+from exchanges.ccxt_adapter import history_pages
+from exchanges.ccxt_adapter.bans import Quiet
+from exchanges.ccxt_adapter.ccxt_import import VERSION
+from exchanges.ccxt_adapter.errors import FINAL_OVER_REST, told, translated
+from exchanges.ccxt_adapter.instance import close_instance, left_alone, make_instance, proxies
+from exchanges.ccxt_adapter.markets.disk_cache import MarketCache, market_cache
+from exchanges.ccxt_adapter.markets.markets import Markets
+from exchanges.ccxt_adapter.markets.table import MarketTable, taken_from
+from exchanges.ccxt_adapter.markets.unreadable_rows import load_markets
+from exchanges.ccxt_adapter.markets.worker import parse_in_turns, run_aside
+from exchanges.ccxt_adapter.stream.channels import streamed
+from exchanges.ccxt_adapter.stream.connection import CcxtConnection, Subscription
+from exchanges.ccxt_adapter.stream.dial_rate import DialRate
+from exchanges.ccxt_adapter.stream.row_handler import contract_size, volume_scale
+from exchanges.ccxt_adapter.trade_ids import TradeReader
+from exchanges.ccxt_adapter.transport.proxies import Proxy, environment_proxies
+from exchanges.errors import Rejected, VenueError
+from exchanges.events import Candle, Listener, Ticker, TradeEvent
+from exchanges.foreign_text import Cleaner, secrets_in_address
+from exchanges.venues.profile import MARKET_ID, Access, Profile
+from exchanges.venues.units import of_coin, units_of
+
+HISTORY_PAGE = 100  # past bars of one REST answer, where ccxt's features name no limit
+NAMED = 100  # markets that are named in the address of one request; to ask for more is to ask for all
+CANDLES = 1000  # bars that are asked for at once, where ccxt's features name no lower limit
+
+
+class CcxtVenue:
+    """A venue as the feed sees it. Markets are loaded once and shared by every stream that is opened on it."""
+
+    def __init__(self, profile: Profile, access: Access) -> None:
+        self.name = profile.name
+        self.profile = profile
+        self.access = access
+        self._api = make_instance(profile, access)
+        self._fills = make_instance(profile, access)  # fills gaps: a burst of requests is lawful, waiting loses trades
+        self._fills.enableRateLimit = False
+        self._quiet = Quiet(access.rest_url, access.ws_url, profile.name, access.market_type, access.proxy)
+        self.clean = Cleaner(_secrets(access))
+        self._pace = DialRate(*profile.sockets) if profile.sockets is not None else None
+        self._markets = Markets(profile, access, (self._api, self._fills), _cache(profile, access), self._ask)
+
+    def __repr__(self) -> str:
+        return f"<Venue {self.name} {self.access.market_type}, {len(self._api.markets or ())} markets>"
+
+    @property
+    def loaded(self) -> bool:
+        return bool(self._api.markets)
+
+    @property
+    def can_fetch_trades(self) -> bool:
+        """Whether public trades can be had over REST."""
+        return bool(self._api.has.get("fetchTrades"))
+
+    def streams(self, channel: str) -> bool:
+        """Whether a connection brings the channel."""
+        return channel in streamed(self._api)
+
+    @property
+    def aged(self) -> bool:
+        """Whether the markets are a list kept on disk, and so old that the venue should be asked soon."""
+        return self._markets.aged
+
+    async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None:
+        """Load the markets of the wanted type unless they are there. Raises VenueError.
+
+        A list kept on disk will do, unless it lacks one of ``coins`` (coin -> override, as in ``market``), or has it as
+        halted: that may be over. ``anew``: so may it be with a list that the venue gave earlier, and the venue is asked
+        again, once a second at most. Whoever waits may be cancelled: the others' load goes on.
+        """
+        await self._markets.load(coins or {}, anew=anew)
+
+    async def refresh(self) -> Collection[str]:
+        """Ask the venue for its markets again; return the symbols that mean something else now. Raises VenueError.
+
+        What is gone stays known, as not traded, for the streams that still run; ``market`` refuses it.
+        """
+        return await self._markets.refresh()
+
+    def market(self, coin: str, override: str | None = None) -> str:
+        """The market symbol of ``coin``: ``override``, or with the first quote currency in which the venue trades it.
+
+        Raises Halted for one that is listed and not traded now, else Rejected, saying what was looked for. Markets must
+        be loaded.
+        """
+        return self._markets.symbol(coin, override)
+
+    def market_id(self, symbol: str) -> str:
+        """The venue's own id of a market. Markets must be loaded."""
+        return str(self._api.markets[symbol]["id"])
+
+    async def _ask(self) -> MarketTable:
+        async with self._translated():
+            return await run_aside(partial(_listed, self.profile, self.access))
+
+    async def fetch_time(self) -> int | None:
+        """The venue's clock, Unix ms; None where it has no such request. Raises VenueError."""
+        if self._fills.has.get("fetchTime") is not True:
+            return None
+        async with self._translated():
+            said = normalize.milliseconds(await self._fills.fetch_time())
+        if said is not None:
+            venue_time.tell(self.name, said)
+        return said
+
+    async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
+        """The 24 h summary of each coin in ``markets`` (coin -> symbol), over REST. Raises VenueError."""
+        named = list(markets.values())
+        async with self._translated():
+            if self._api.has.get("fetchTickers"):
+                every = self.profile.all_tickers or len(named) > NAMED
+                rows = await self._api.fetch_tickers(None if every else named)
+            else:
+                rows = {symbol: await self._api.fetch_ticker(symbol) for symbol in markets.values()}
+        now, listed = time.time_ns(), self._api.markets
+        if field := self.profile.day_change:
+            rows = {symbol: {**row, "percentage": row["info"].get(field)} for symbol, row in rows.items()}
+        tickers = (
+            normalize.ticker(
+                rows.get(symbol),
+                coin,
+                self.name,
+                now,
+                volume_scale=volume_scale(self.profile, listed[symbol]),
+                market=symbol,
+            )
+            for coin, symbol in markets.items()
+        )
+        told = (ticker for ticker in tickers if ticker is not None)
+        return [of_coin(ticker, units_of(ticker.coin, ticker.market)) for ticker in told]
+
+    async def fetch_trades(
+        self, coin: str, symbol: str, from_id: int | None = None, limit: int | None = None
+    ) -> list[TradeEvent]:
+        """Public trades with the stream's own ids over REST, oldest first: the newest, or from ``from_id`` on.
+
+        ``from_id`` only where the profile has ``older_trades``. At most ``limit``, and at most ``recent_limit``.
+        Raises VenueError.
+        """
+        profile = self.profile
+        params = profile.recent_trades if from_id is None else {**profile.older_trades, "fromId": from_id}
+        market_id = self._api.markets[symbol]["id"]
+        params = {key: market_id if value == MARKET_ID else value for key, value in params.items()}
+        async with self._translated():
+            most = min(limit or profile.recent_limit, profile.recent_limit)
+            rows = await self._fills.fetch_trades(symbol, limit=most, params=params)
+        now = time.time_ns()
+        scale = contract_size(self._api.markets[symbol])
+        reader = TradeReader(profile)
+        off_book, units = profile.off_book, units_of(coin, symbol)
+        if off_book is not None:
+            rows = [row for row in rows if not off_book(row.get("info"))]
+        read = (reader.read(row, coin, now, scale, symbol) for row in rows)
+        return sorted((of_coin(trade, units) for trade in read if trade is not None), key=_place)
+
+    def stream(
+        self, wanted: Subscription, listener: Listener, bars: VenueCandles, on_going_down: Callable[[], None]
+    ) -> CcxtConnection:
+        """A new connection, not dialled yet. Markets must be loaded.
+
+        ``bars`` outlive the connections that follow one another. ``on_going_down``: the venue will cut it soon.
+        """
+        exchange = make_instance(self.profile, self.access)
+        exchange.pace = self._pace
+        exchange.quiet = self._quiet
+        self._markets.give(exchange)
+        return CcxtConnection(
+            self.profile,
+            exchange,
+            wanted,
+            listener,
+            bars,
+            on_going_down=on_going_down,
+            ws_url=self.access.ws_url,
+            timeout=self.access.timeout,
+            translate=self._dial_failed,
+            clean=self.clean,
+            release=partial(close_instance, exchange),
+            renew=partial(self._markets.give, exchange),
+        )
+
+    async def close(self) -> None:
+        """Release the REST sessions; streams are closed one by one."""
+        await self._markets.close()
+        await asyncio.gather(close_instance(self._api), close_instance(self._fills))
+
+    async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
+        """ccxt's OHLCV rows of a market from the bar that opened at ``since`` (Unix ms) on. Raises VenueError."""
+        async with self._translated():
+            most = self._fills.feature_value(symbol, "fetchOHLCV", "limit") or CANDLES
+            rows: list[Any] = await self._fills.fetch_ohlcv(symbol, timeframe, since=since, limit=min(most, CANDLES))
+        return rows
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """Those of its candles over REST; none where it has no candles there."""
+        return tuple(self._api.timeframes or ()) if self._api.has.get("fetchOHLCV") is True else ()
+
+    async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
+        """The newest ``limit`` bars of a market, oldest first, fewer where the venue has no more; all as closed.
+
+        The request waits for its turn among the venue's others. Raises VenueError.
+        """
+        api = self._api
+        async with self._translated():
+            most = api.feature_value(symbol, "fetchOHLCV", "limit") or HISTORY_PAGE
+
+            async def page(since: int | None, rows: int) -> Any:
+                return await api.fetch_ohlcv(symbol, timeframe, since=since, limit=rows)
+
+            rows = await history_pages.newest(page, limit, most, api.parse_timeframe(timeframe) * 1000)
+        now = time.time_ns()
+        scale = contract_size(api.markets[symbol]) if self.profile.candles_in_contracts else 1.0
+        read = (normalize.candle(row, coin, timeframe, self.name, now, True, scale, symbol) for row in rows)
+        units = units_of(coin, symbol)
+        return [of_coin(candle, units) for candle in read if candle is not None]
+
+    @contextlib.asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        """Fence a request: none leaves while a Retry-After lasts, for whatever it was that the venue answered so."""
+        if (wait := self._quiet.left(dial=False)) > 0:
+            raise left_alone(self.name, wait)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue answers: anything may come out
+            self._log(error)
+            self._quiet.note(told(error), dial=False)
+            failure = translated(self.name, error, FINAL_OVER_REST, self.clean)
+            try:
+                raise failure from None
+            finally:
+                failure.__context__ = None  # what ccxt and aiohttp say there may quote a password
+
+    def _dial_failed(self, error: Exception) -> VenueError:
+        """What a connection ended for, or could not be made for."""
+        self._log(error)
+        self._quiet.note(told(error), dial=True)
+        return translated(self.name, error, clean=self.clean)
+
+    def _log(self, error: Exception) -> None:
+        logger.opt(lazy=True).debug("{}", lambda: self.clean.lines("".join(traceback.format_exception(error))))
+
+    @property
+    def proxies(self) -> Mapping[str, Proxy | str | None]:
+        """The venue's REST and WebSocket addresses, each with its proxy or None; a text says what is wrong with it."""
+        return proxies(self._api, self.access)
+
+
+def _secrets(access: Access) -> Iterator[str]:
+    yield from access.secrets()
+    for proxy in environment_proxies():
+        yield from secrets_in_address(proxy)
+
+
+def _cache(profile: Profile, access: Access) -> MarketCache | None:
+    """Where the venue's list is kept: apart for all that it depends on."""
+    asked = access.options.get("market_cache")
+    key = (access.market_type, profile.lean, {**profile.options}, {**access.options}, VERSION)
+    try:
+        return market_cache(asked, access.rest_url, profile.name, *key)
+    except ValueError as error:
+        raise Rejected(profile.name, str(error)) from None
+
+
+def _parsed(by_ccxt: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse_in_turns(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return by_ccxt(text)  # which raises what ccxt expects
+
+
+async def _listed(profile: Profile, access: Access) -> MarketTable:
+    """Ask a venue for its markets, with a ccxt instance of its own: this runs beside the feed's loop."""
+    exchange = make_instance(profile, access)
+    exchange.on_json_response = partial(_parsed, exchange.on_json_response)
+    exchange.timeout_on_exit = 0  # it waits so long for TLS connections: nothing else runs on this loop
+    before, now = deepcopy(exchange.options), time.time()
+    try:
+        await load_markets(exchange, rows_by_place=profile.rows_by_place)
+        return taken_from(exchange, before, now, lean=profile.lean)
+    finally:
+        await close_instance(exchange)
+
+
+def _place(trade: TradeEvent) -> tuple[int, int]:
+    """Where a trade belongs; ccxt sorts those of one millisecond by their ids as text."""
+    return trade.timestamp, int(trade.trade_id) if trade.trade_id.isdecimal() else 0

@@ -1,0 +1,1 @@
+"""Binance spot's protocol on the simulator."""

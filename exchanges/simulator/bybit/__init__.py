@@ -1,0 +1,1 @@
+"""Bybit v5 spot's protocol on the simulator."""

@@ -1,0 +1,1 @@
+"""Captured frames, and playing them on a simulated venue."""

@@ -1,0 +1,126 @@
+"""Raw capture files of Binance's combined stream: each line ``<local Unix ns> <frame as received>``, gzip or plain."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from exchanges.simulator.errors import SimulatorError
+from exchanges.simulator.markets.catalog import DEFAULT_COINS, Listing, price_digits, quantity_digits
+
+_QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY")
+_GZIP = b"\x1f\x8b"
+
+
+@dataclass(slots=True)
+class Recorded:
+    """One captured frame: ``payload`` is the event inside the combined frame, verbatim; ``data`` the trade in it."""
+
+    stamp_ns: int
+    stream: str
+    payload: str
+    event_ms: int | None  # the venue's own time, where the event tells it
+    trade: dict[str, Any] | None
+
+
+@dataclass(slots=True)
+class Capture:
+    """Frames of one or several files in the order of their stamps."""
+
+    frames: list[Recorded] = field(default_factory=list)
+
+    @property
+    def streams(self) -> set[str]:
+        return {frame.stream for frame in self.frames}
+
+    @property
+    def trades(self) -> Iterator[dict[str, Any]]:
+        return (frame.trade for frame in self.frames if frame.trade is not None)
+
+    def listings(self) -> list[Listing]:
+        """The markets found, with the decimals that their trades need."""
+        first: dict[str, float] = {}
+        digits: dict[str, tuple[int, int]] = {}
+        for stream in sorted(self.streams):
+            first.setdefault(stream.partition("@")[0].upper(), 0.0)
+        for trade in self.trades:
+            symbol = trade["s"]
+            first[symbol] = first.get(symbol) or float(trade["p"])
+            price, lots = digits.get(symbol, (2, 0))
+            digits[symbol] = max(price, _decimals(trade["p"])), max(lots, _decimals(trade["q"]))
+        return [_listing(symbol, price or 1.0, digits.get(symbol)) for symbol, price in first.items()]
+
+
+def _listing(symbol: str, price: float, digits: tuple[int, int] | None) -> Listing:
+    quote = next((quote for quote in _QUOTES if symbol.endswith(quote) and symbol != quote), symbol[-4:])
+    coin = symbol.removesuffix(quote)
+    turnover = DEFAULT_COINS[coin][1] * 1e6 if coin in DEFAULT_COINS else 1e8
+    own, lots = digits or (price_digits(price), quantity_digits(price))
+    return Listing(coin, quote, price, turnover, 1.0, own, lots)
+
+
+def _decimals(text: str) -> int:
+    return len(text.partition(".")[2].rstrip("0"))
+
+
+def read_captures(paths: Iterable[str | Path]) -> Capture:
+    """Read and merge the files. Raises SimulatorError naming the file, the line and what is wrong with it."""
+    frames = [frame for path in paths for frame in _read(Path(path))]
+    if not any(frame.trade for frame in frames):
+        raise SimulatorError("the capture files hold no trades: a replay needs at least one @trade event")
+    return Capture(sorted(frames, key=attrgetter("stamp_ns")))
+
+
+def _read(path: Path) -> Iterator[Recorded]:
+    try:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if data.startswith(_GZIP) else data).decode()
+    except FileNotFoundError:
+        raise SimulatorError(f"capture file {path} does not exist") from None
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise SimulatorError(f"capture file {path} cannot be read: {error}") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            frame = _parse(line)
+        except (ValueError, KeyError, TypeError) as error:
+            raise SimulatorError(
+                f"{path}:{number}: not a line '<Unix ns> <frame of a combined stream>': {_reason(error)}"
+            ) from None
+        if frame is not None:
+            yield frame
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def _parse(line: str) -> Recorded | None:
+    """One line; None for an empty one and for a plain snapshot."""
+    if not line.strip():
+        return None
+    stamp, _, text = line.partition(" ")
+    frame = json.loads(text)
+    if not isinstance(frame, dict):
+        raise ValueError("the frame is not a JSON object")
+    if "stream" not in frame:
+        return None
+    stream, data = frame["stream"], frame["data"]
+    head = f'{{"stream":"{stream}","data":'
+    verbatim = text.startswith(head) and text.endswith("}")
+    payload = text[len(head) : -1] if verbatim else json.dumps(data, separators=(",", ":"))
+    if not isinstance(stream, str) or not isinstance(data, dict):
+        raise ValueError("stream or data is not what a combined stream sends")
+    return Recorded(int(stamp), stream, payload, data.get("E"), _trade(data) if stream.endswith("@trade") else None)
+
+
+def _trade(data: dict[str, Any]) -> dict[str, Any]:
+    price, quantity = data["p"], data["q"]
+    if float(price) <= 0 or float(quantity) <= 0:
+        raise ValueError("a trade without price or quantity")
+    return {"s": data["s"], "t": int(data["t"]), "p": price, "q": quantity, "T": int(data["T"]), "m": bool(data["m"])}

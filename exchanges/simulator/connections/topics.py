@@ -1,0 +1,29 @@
+"""What connections subscribed to: one topic per stream name, shared by its subscribers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from exchanges.simulator.connections.client_connection import ClientConnection
+from exchanges.simulator.markets.candles import bar_end
+from exchanges.simulator.markets.market import Market
+
+TopicKind = Literal["trades", "ticker", "candles", "quotes", "other"]
+
+
+@dataclass(slots=True)
+class Topic:
+    """``variant`` is the venue's own name of the channel; ``start`` the opening time of the candle in progress."""
+
+    stream: str
+    kind: TopicKind
+    market: Market | None
+    variant: str
+    interval: int = 0
+    start: int = 0
+    subscribers: dict[ClientConnection, None] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        return bar_end(self.start, self.interval)

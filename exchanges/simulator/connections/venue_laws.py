@@ -1,0 +1,77 @@
+"""The venues' laws: what a client may do, and the books kept about it.
+
+The figures come from the venues' documentation (EXCHANGE_FACTS):
+https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams and
+https://bybit-exchange.github.io/docs/v5/ws/connect
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+
+@dataclass(slots=True)
+class VenueLaws:
+    """One venue's limits; None means that the venue has no such law. Times in seconds; tests may shorten them."""
+
+    messages_per_second: int | None = None  # inbound, control frames included
+    streams: int | None = None  # per connection
+    dials: int = 300  # upgrade attempts ...
+    dial_window: float = 300.0  # ... within this time
+    session_limit: float | None = None  # a connection is cut after this time
+    ping_every: float | None = None  # the server's ping frames
+    pong_within: float = 60.0
+    idle_limit: float | None = None  # without any message of the client
+    args_per_request: int | None = None
+    args_characters: int | None = None  # of all subscriptions of a connection
+    rest_weight: int | None = None  # of REST requests ...
+    rest_window: float = 60.0  # ... within this time
+    patience: int = 8_000_000  # bytes that may wait for a slow reader before it is dropped
+
+
+BINANCE_LAWS = VenueLaws(
+    messages_per_second=5,
+    streams=1024,
+    dials=300,
+    session_limit=86_400.0,
+    ping_every=20.0,
+    rest_weight=6000,
+)
+BYBIT_LAWS = VenueLaws(
+    dials=500,
+    idle_limit=600.0,
+    args_per_request=10,
+    args_characters=21_000,
+    rest_weight=600,
+    rest_window=5.0,
+)
+LAWLESS = VenueLaws(dials=1 << 62)  # nothing is limited but the memory
+
+
+def copy_of(laws: VenueLaws) -> VenueLaws:
+    """A venue's own copy, which a test may change."""
+    return replace(laws)
+
+
+class Window:
+    """Counts what happened within the last ``span`` seconds."""
+
+    def __init__(self) -> None:
+        self._events: deque[tuple[float, int]] = deque()
+        self._sum = 0
+
+    def add(self, now: float, span: float, weight: int = 1) -> int:
+        """Note ``weight`` at ``now`` and return the sum of the window."""
+        self._events.append((now, weight))
+        self._sum += weight
+        return self.sum(now, span)
+
+    def sum(self, now: float, span: float) -> int:
+        while self._events and self._events[0][0] <= now - span:
+            self._sum -= self._events.popleft()[1]
+        return self._sum
+
+    def free_in(self, now: float, span: float) -> float:
+        """Seconds until the oldest event leaves the window."""
+        return max(0.0, self._events[0][0] + span - now) if self._events else 0.0

@@ -1,0 +1,1 @@
+"""A simulated venue's markets, their trades and history."""

@@ -1,0 +1,246 @@
+"""One market of a simulated venue: its trades, the record of truth, and the figures that follow from them."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from copy import copy as shallow
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+
+from exchanges.simulator.markets.candles import DAY, MINUTE, Bar, bar_end, bar_start, copy, flat, merged
+from exchanges.simulator.markets.catalog import Listing
+from exchanges.simulator.markets.history import PriceHistory
+from exchanges.simulator.markets.price_model import PriceModel
+
+TAPE_LIMIT = 150_000  # trades kept per market: about 20 MB
+BARS_KEPT = 7 * 1440
+
+
+@dataclass(slots=True)
+class Trade:
+    """One trade as made: ``buyer_maker`` is True when the taker sold; ``timestamp`` in Unix ms.
+
+    ``order`` numbers the takers' orders: the trades of one order at one price are one aggregate trade.
+    """
+
+    id: int
+    price: float
+    quantity: float
+    buyer_maker: bool
+    timestamp: int
+    order: int
+    block: bool = False  # made off the book: no part of price, volume and candles
+
+
+class Market:
+    """Trades, minute bars since the start and the day before it, for one market."""
+
+    def __init__(self, listing: Listing, seed: str, shape: str, now: int) -> None:
+        self.listing = listing
+        self.id = listing.id
+        self.coin, self.quote = listing.coin, listing.quote
+        self.digits, self.lot_digits = listing.digits, listing.lot_digits
+        self.scale, self.lot_scale = 10**listing.digits, 10**listing.lot_digits
+        self.tape: list[Trade] = []
+        self.recorded: dict[int, str] = {}  # trade id -> its payload as captured (replay)
+        self.made = 0
+        self.order = Random(seed).randint(10**8, 10**9)  # the first aggregate id
+        self.first_id = Random(seed).randint(10**9, 4 * 10**9)  # of trades for which nobody names an id
+        self.start_price = max(10, round(listing.price * self.scale))
+        self.last_price, self.last_lots, self.last_sold, self.last_time = self.start_price, 1, False, now
+        self.last_id: int | None = None
+        self.typical = max(1, round(800 / listing.price * self.lot_scale))
+        self.model = PriceModel(seed, self.start_price, self.typical)
+        lots = listing.turnover / listing.price * self.lot_scale
+        self.history = PriceHistory(shape, now - now % MINUTE, self.start_price, lots)
+        self.bars: dict[int, Bar] = {}  # since the start, by their opening time; minutes without a trade are missing
+        self._bar = flat(-1, 0)
+        self._past, self._past_minute = flat(0, 0), -1
+
+    def make(self, count: int, now: int, ids: Iterable[int] | None = None) -> list[Trade]:
+        """The model's next ``count`` trades, put on the tape; with the next ids, or with these."""
+        step = self.model.step
+        first = self.next_id
+        return self.record([(each, *step()) for each in ids or range(first, first + count)], now)
+
+    def make_block(self, ticks: int, lots: int, sold: bool, now: int) -> Trade:
+        """Put a block trade on the tape: it is shown among the trades and counts nowhere else."""
+        self.order += 1
+        trade = Trade(self.next_id, ticks / self.scale, lots / self.lot_scale, sold, now, self.order, block=True)
+        self.last_id = trade.id
+        self.tape.append(trade)
+        self.made += 1
+        return trade
+
+    @property
+    def next_id(self) -> int:
+        return self.first_id if self.last_id is None else self.last_id + 1
+
+    def record(self, rows: Iterable[tuple[int, int, int, bool]], now: int) -> list[Trade]:
+        """Put trades on the tape at ``now`` (Unix ms), given as (id, price in ticks, quantity in lots, taker sold).
+
+        The ids must go on increasing; one call is one taker's order or several, never a part of one.
+        """
+        bar = self._bar
+        start = now - now % MINUTE
+        if bar.start != start:
+            bar = self._open_bar(start)
+        scale, lot_scale, order = self.scale, self.lot_scale, self.order
+        last_id, last, lots, seller = self.last_id, 0, 0, False  # a batch begins with a new order
+        trades: list[Trade] = []
+        for trade_id, ticks, lots, sold in rows:
+            if ticks != last or sold is not seller:
+                order, last, seller = order + 1, ticks, sold
+                bar.trade(ticks, trade_id)
+            trades.append(Trade(trade_id, ticks / scale, lots / lot_scale, sold, now, order))
+            turnover = ticks * lots
+            bar.lots += lots
+            bar.turnover += turnover
+            if not sold:
+                bar.buy_lots += lots
+                bar.buy_turnover += turnover
+            last_id = trade_id
+        if trades and last_id is not None:
+            bar.count += len(trades)
+            bar.last_id = last_id
+            self.last_id, self.last_price, self.last_lots, self.last_sold = last_id, last, lots, seller
+            self.last_time, self.order = now, order
+            self.tape += trades
+            self.made += len(trades)
+        return trades
+
+    def _open_bar(self, start: int) -> Bar:
+        if start < self._past_minute:
+            self._past_minute = -1  # a trade for a minute that was summed up already
+        bar = self.bars.get(start)
+        if bar is None:
+            bar = self.bars[start] = flat(start, 0)
+            if len(self.bars) > BARS_KEPT:
+                del self.bars[next(iter(self.bars))]
+        if len(self.tape) > TAPE_LIMIT * 5 // 4:
+            del self.tape[:-TAPE_LIMIT]
+        self._bar = bar
+        return bar
+
+    def day(self, now: int) -> Bar:
+        """The last 24 hours (to the minute) as one bar; its open is the price 24 hours ago."""
+        minute = now - now % MINUTE
+        since = minute + MINUTE - DAY
+        if minute != self._past_minute:
+            before = self.history.since(since)
+            past = before or flat(since, self.last_price)
+            for start, bar in self.bars.items():
+                if since <= start < minute:
+                    past.add(bar)
+            self._past, self._past_minute = past, minute
+        whole = copy(self._past)
+        current = self.bars.get(minute)
+        if current is not None:
+            whole.add(current)
+        return whole
+
+    def as_of(self, ms: int) -> Market:
+        """This market as it was at ``ms`` (Unix ms), for reading only."""
+        then = shallow(self)
+        number = bisect_right(self.tape, ms, key=lambda trade: trade.timestamp)
+        minute = ms - ms % MINUTE
+        begun = bisect_left(self.tape, minute, hi=number, key=lambda trade: trade.timestamp)
+        then.bars = {start: bar for start, bar in self.bars.items() if start < minute}
+        if begun < number and minute in self.bars:
+            booked = (trade for trade in islice(self.tape, begun, number) if not trade.block)
+            then.bars[minute] = merged(map(self._bar_of, booked), minute, 0)
+        then.tape = self.tape[:number]
+        then._past_minute = -1
+        then.last_id = then.tape[-1].id if then.tape else None
+        last = next((trade for trade in reversed(then.tape) if not trade.block), None)
+        then.last_price, then.last_lots, then.last_sold = self.start_price, 1, False
+        if last is not None:
+            then.last_price, then.last_lots = round(last.price * self.scale), round(last.quantity * self.lot_scale)
+            then.last_sold, then.last_time, then.order = last.buyer_maker, last.timestamp, last.order
+        return then
+
+    def _bar_of(self, trade: Trade) -> Bar:
+        """One trade as a bar."""
+        ticks, lots = round(trade.price * self.scale), round(trade.quantity * self.lot_scale)
+        bought = 0 if trade.buyer_maker else lots
+        one = Bar(trade.timestamp, ticks, ticks, ticks, ticks, lots, ticks * lots, 1, bought, ticks * bought)
+        one.first_id = one.last_id = trade.id
+        return one
+
+    def best(self) -> tuple[int, int]:
+        """Best bid and ask in ticks: the last trade was at one of them."""
+        return (self.last_price, self.last_price + 1) if self.last_sold else (self.last_price - 1, self.last_price)
+
+    def sizes(self) -> tuple[int, int]:
+        """The lots at the best bid and ask, different after every trade."""
+        mixed = (self.last_price * 2654435761 + (self.last_id or 0) * 40503) & 0xFFFFFFFF
+        return 1 + self.typical * (mixed & 0xFF) // 32, 1 + self.typical * (mixed >> 8 & 0xFF) // 32
+
+    def candle(self, start: int, interval: int, now: int) -> Bar:
+        """The bar of ``interval`` that opened at ``start``, as it stands at ``now``."""
+        if interval and interval < MINUTE:
+            end = start + interval
+            bars = [bar for bar in self._seconds(interval, start, min(end - 1, now)) if bar.start == start]
+            return bars[0] if bars else flat(start, self.last_price)
+        candles = self.candles(interval, start, bar_end(start, interval) - 1, now)
+        return candles[0] if candles else flat(start, self.last_price)
+
+    def candles(self, interval: int, since: int, until: int, now: int) -> list[Bar]:
+        """All bars that opened from ``since`` to ``until`` (both included), oldest first, without a hole."""
+        if interval and interval < MINUTE:
+            return self._seconds(interval, since, min(until, now))
+        start = bar_start(max(since, self.history.start), interval)
+        if start < since:
+            start = bar_end(start, interval)
+        candles, price = [], self._price_before(start)
+        while start <= min(until, now):
+            end = bar_end(start, interval)
+            candle = merged(self._minutes(start, min(end, now + 1)), start, price)
+            price = candle.close
+            candles.append(candle)
+            start = end
+        return candles
+
+    def _minutes(self, start: int, end: int) -> Iterator[Bar]:
+        history = self.history
+        if start < history.end:
+            until = (min(end, history.end) - history.start + MINUTE - 1) // MINUTE
+            yield from history.bars((start - history.start) // MINUTE, until)
+        for minute in range(max(start, history.end), end, MINUTE):
+            bar = self.bars.get(minute)
+            if bar is not None:
+                yield bar
+
+    def _price_before(self, start: int) -> int:
+        history = self.history
+        if start <= history.start:
+            return history.bars(0, 1)[0].open
+        if start <= history.end:
+            number = (start - history.start) // MINUTE
+            return history.bars(number - 1, number)[0].close
+        earlier = [bar for bar in self.bars.values() if bar.start < start]
+        return max(earlier, key=lambda bar: bar.start).close if earlier else self.start_price
+
+    def _seconds(self, interval: int, since: int, until: int) -> list[Bar]:
+        """Bars shorter than a minute, from the tape itself (so none from before the start)."""
+        bars: dict[int, Bar] = {}
+        first = bisect_left(self.tape, since, key=lambda trade: trade.timestamp)
+        price = round(self.tape[first - 1].price * self.scale) if first else self.start_price
+        for trade in islice(self.tape, first, None):
+            start = bar_start(trade.timestamp, interval)
+            if start > until:
+                break
+            if trade.block:
+                continue
+            one = self._bar_of(trade)
+            bars.setdefault(start, flat(start, one.close)).add(one)
+        start = bar_start(max(since, self.history.end), interval)
+        candles = []
+        while start <= until:
+            bar = bars.get(start) or flat(start, price)
+            price = bar.close
+            candles.append(bar)
+            start += interval
+        return [bar for bar in candles if bar.start >= since]

@@ -1,0 +1,141 @@
+"""Bybit v5's hottest frames on spot.
+
+Source: https://bybit-exchange.github.io/docs/v5/websocket/public/trade, .../ticker and .../kline
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, json
+
+from exchanges import normalize
+from exchanges.events import Candle, Ticker, TradeEvent
+from exchanges.venues.fast_decoder import FrameContext, FrameTable, Positive, Time, many, one, whole
+
+_SOLD = {"Buy": False, "Sell": True}
+
+
+class _BybitRow(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    i: Annotated[str, Meta(min_length=1)]
+    T: Time
+    p: Positive
+    v: Positive
+    S: str
+    s: str
+    L: Any = None
+    BT: Any = None
+    RPI: Any = None
+    seq: Any = None
+
+
+class _BybitTrades(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    topic: str
+    ts: Any = None
+    type: Any = None
+    data: list[_BybitRow]
+
+    def events(self, scene: FrameContext, received_at: int) -> Sequence[TradeEvent]:
+        channel, _, market_id = self.topic.partition(".")
+        if channel != "publicTrade" or market_id not in scene.markets:
+            return ()
+        coin, market = scene.markets[market_id]
+        trades, exchange = [], scene.exchange
+        for row in self.data:
+            sold, timestamp, trade_id = _SOLD.get(row.S), row.T, row.i
+            if (
+                sold is None
+                or row.BT  # a block trade
+                or row.s != market_id
+                or "e+" in trade_id
+                or (timestamp > scene.latest and scene.ahead(timestamp, received_at))
+            ):
+                return ()
+            trades.append(
+                TradeEvent(coin, row.p, row.v, sold, timestamp, exchange, trade_id, received_at, False, market)
+            )
+        return trades
+
+
+class _BybitDay(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    symbol: str
+    lastPrice: float
+    highPrice24h: Any = None
+    lowPrice24h: Any = None
+    prevPrice24h: float
+    volume24h: float
+    turnover24h: float
+    # a fraction, to be turned into percent exactly, as ccxt does
+    price24hPcnt: Annotated[str, Meta(pattern=r"\A-?[0-9]{1,9}(\.[0-9]{1,18})?\Z")]
+    usdIndexPrice: Any = None
+
+
+class _BybitTicker(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    topic: str
+    ts: int
+    type: str
+    cs: Any = None
+    data: _BybitDay
+
+    def event(self, scene: FrameContext, received_at: int) -> Ticker | None:
+        day = self.data
+        known = scene.markets.get(day.symbol)
+        if known is None or self.type != "snapshot" or self.topic != f"tickers.{day.symbol}":
+            return None
+        percent = float(f"{day.price24hPcnt}e2")
+        # a change of zero may be rounded: ccxt works it out from the open
+        if not percent or not 0.0 < day.prevPrice24h < inf or not 0.0 <= day.volume24h < inf:
+            return None
+        row = {
+            "last": day.lastPrice, "timestamp": self.ts, "quoteVolume": day.turnover24h, "percentage": percent,
+        }  # fmt: skip
+        coin, market = known
+        return whole(normalize.ticker(row, coin, scene.exchange, received_at, market=market))
+
+
+class _BybitBar(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    start: Any
+    end: Any = None
+    interval: Any = None
+    open: float
+    close: float
+    high: float
+    low: float
+    volume: float
+    turnover: Any = None
+    confirm: Any
+    timestamp: Any = None
+
+
+class _BybitKline(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    topic: str
+    ts: Any = None
+    type: Any = None
+    data: Annotated[list[_BybitBar], Meta(min_length=1, max_length=1)]  # several wait for one another: Delivery
+
+    def event(self, scene: FrameContext, received_at: int) -> Candle | None:
+        channel, _, market_id = self.topic.rpartition(".")
+        channel, _, interval = channel.partition(".")
+        if channel != "kline":
+            return None
+        bar = self.data[0]
+        if bar.interval is not None and bar.interval != interval:
+            return None
+        row = bar.start, bar.open, bar.high, bar.low, bar.close, bar.volume
+        return scene.bar(market_id, interval, row, bar.confirm, received_at)
+
+
+_KLINE = one(Candle, _BybitKline)
+
+BYBIT = FrameTable(
+    at=10,
+    kinds={
+        "p": (many(TradeEvent, _BybitTrades),),
+        "t": (one(Ticker, _BybitTicker),),
+        "k": (_KLINE,),
+        "n": (_KLINE,),  # with the type, a snapshot, before the topic
+    },
+    ticker_info=lambda text: json.decode(text)["data"],
+)

@@ -1,0 +1,248 @@
+"""The hottest frames, straight from the text of the WebSocket message into events, in front of ccxt's own handler.
+
+A frame is taken whole or not at all: what is not exactly as its venue's table says (``binance_frames``,
+``bybit_frames``), down to an unknown field, a value that :mod:`exchanges.normalize` would drop or a figure that ccxt
+would have to work out, goes to ccxt unchanged. So ccxt stays the reference, and what comes out here equals its result
+field by field (tests/exchanges/test_hotpath.py).
+
+The decoders are lax: a float may stand in a string. msgspec reads such a string by JSON's grammar for numbers, where
+Python's ``float``, which ccxt calls, also takes " 1", "+1" and "1_000"; those frames go to ccxt. Fields that are
+declared and not used are there to be known; all of them have defaults, since venues drop fields too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Protocol
+
+from msgspec import Meta, json
+
+from exchanges import normalize, venue_time
+from exchanges.events import Candle, Quote, Ticker, TradeEvent
+
+Positive = Annotated[float, Meta(gt=0.0, lt=normalize.ABSURD)]  # a trade's price or quantity
+Time = Annotated[int, Meta(ge=normalize.EARLIEST)]  # a trade's, Unix ms
+
+Event = TradeEvent | Ticker | Quote | Candle
+
+
+class FrameContext:
+    """Where the frames of one connection are read.
+
+    ``markets`` maps the venue's market ids to coin and market symbol, ``timeframes`` its names of the wanted ones to
+    ours. ``latest`` is the Unix ms up to which nothing is from the future: as of an earlier frame, for dividing the
+    time of each costs more than the rest of a trade's checks.
+    """
+
+    __slots__ = ("exchange", "latest", "markets", "timeframes")
+
+    def __init__(self, markets: Mapping[str, tuple[str, str]], timeframes: Mapping[str, str], exchange: str) -> None:
+        self.markets = markets
+        self.timeframes = timeframes
+        self.exchange = exchange
+        self.latest = 0
+
+    def ahead(self, timestamp: int, received_at: int) -> bool:
+        """Whether a stamp after ``latest`` is from the future."""
+        self.latest = venue_time.latest(self.exchange, received_at)
+        return timestamp > self.latest
+
+    def bar(self, market_id: str, interval: str, row: Sequence[Any], closed: Any, received_at: int) -> Candle | None:
+        """The bar of a row as ccxt has it, and with the venue's word on whether it is closed."""
+        timeframe = self.timeframes.get(interval)
+        if market_id not in self.markets or timeframe is None or type(row[0]) is not int or type(closed) is not bool:
+            return None
+        coin, market = self.markets[market_id]
+        return normalize.candle(row, coin, timeframe, self.exchange, received_at, closed, market=market)
+
+
+class FrameClock(Protocol):
+    """What a connection is reading."""
+
+    received_at: int  # local Unix ns at which it was read
+
+
+class Frame(Protocol):
+    """A decoded frame of one event."""
+
+    def event(self, scene: FrameContext, received_at: int) -> Event | None:
+        """Its event, None for one that ccxt is to read."""
+
+
+class Frames(Protocol):
+    """A decoded frame of several events."""
+
+    def events(self, scene: FrameContext, received_at: int) -> Sequence[Event]:
+        """Its events in order, all of one coin; all of them or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """A kind of frame that makes one event of the type ``makes``; ``numbered``: ``t`` is a trade's id as a number."""
+
+    makes: type
+    decode: Callable[[str], Frame]
+    numbered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A kind of frame that makes some events of the type ``makes``."""
+
+    makes: type
+    decode: Callable[[str], Frames]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTable:
+    """One venue's frames: by the character ``at`` that place, the kinds that they may be, tried in order.
+
+    ``ticker_info``: the part of a ticker's frame that ccxt merges later deltas into, for venues that may send some.
+    """
+
+    at: int
+    kinds: Mapping[str, Sequence[One | Many]]
+    ticker_info: Callable[[str], Any] | None = None
+
+
+Take = Callable[[str], bool]
+"""Delivers a text's events and says whether it has; when not, nothing was delivered and ccxt is to read the text."""
+
+Blame = Callable[[str, int, Exception], None]
+"""Told a text that was taken, and how many of its events were handed on when the listener raised, and what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where events of one type go: to ``hand_on``, a trade with its id as a number where the venue counts.
+
+    ``unheard`` has the coins of which none came yet, and loses them.
+    """
+
+    hand_on: Callable[..., object]
+    unheard: set[str]
+
+
+def taker(
+    table: FrameTable,
+    markets: Mapping[str, tuple[str, str]],
+    timeframes: Mapping[str, str],
+    exchange: str,
+    reading: FrameClock,
+    goals: Mapping[type, Destination],
+    stand: Callable[[str, Callable[[], Any]], None],
+    blame: Blame,
+) -> Take:
+    """One connection's hot path. ``markets`` and ``timeframes``: see :class:`FrameContext`.
+
+    ``stand`` is told a ticker's coin and how to get its ``ticker_info``.
+    """
+    scene = FrameContext(markets, timeframes, exchange)
+    at = table.at
+    rows = {
+        start: _either([_reader(kind, table, scene, reading, goals[kind.makes], stand, blame) for kind in kinds])
+        for start, kinds in table.kinds.items()
+    }
+
+    def take(text: str) -> bool:
+        try:
+            read = rows[text[at]]
+        except (KeyError, IndexError):
+            return False
+        return read(text)
+
+    return take
+
+
+def _either(readers: Sequence[Take]) -> Take:
+    """The first of ``readers`` that takes a text."""
+    return readers[0] if len(readers) == 1 else lambda text: any(read(text) for read in readers)
+
+
+# a closure that calls as little as it can, because it runs for every frame
+def _reader(
+    kind: One | Many,
+    table: FrameTable,
+    scene: FrameContext,
+    reading: FrameClock,
+    goal: Destination,
+    stand: Callable[..., None],
+    blame: Blame,
+) -> Take:
+    """What takes one kind of frame, if a text is one."""
+    decode, hand_on, unheard = kind.decode, goal.hand_on, goal.unheard
+    numbered = isinstance(kind, One) and kind.numbered
+    info = table.ticker_info if kind.makes is Ticker else None
+
+    def one(text: str) -> bool:
+        try:
+            frame: Any = decode(text)
+            event = frame.event(scene, reading.received_at)
+        except Exception:  # noqa: BLE001 - not recognized, for whatever reason
+            return False
+        # an escape can hide what the venue's own parser would refuse; no venue here sends any
+        if event is None or "\\" in text:
+            return False
+        if unheard:
+            unheard.discard(event.coin)
+        try:
+            if numbered:
+                hand_on(event, frame.t)
+                return True
+            if info is not None:
+                stand(event.coin, partial(info, text))
+            hand_on(event)
+        except Exception as error:  # noqa: BLE001 - the listener's: what it saw is not to come again
+            blame(text, 1, error)
+        return True
+
+    def many(text: str) -> bool:
+        try:
+            frame: Any = decode(text)
+            events = frame.events(scene, reading.received_at)
+        except Exception:  # noqa: BLE001 - as above
+            return False
+        if not events or "\\" in text:
+            return False
+        unheard.discard(events[0].coin)
+        handed_on = 0
+        try:
+            for event in events:
+                handed_on += 1
+                hand_on(event)
+        except Exception as error:  # noqa: BLE001 - as above
+            blame(text, handed_on, error)
+        return True
+
+    return many if isinstance(kind, Many) else one
+
+
+def unambiguous(markets_by_id: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> dict[str, str]:
+    """The coin of each wanted spot market by the venue's id, where no other market has it. ``wanted``: symbol -> coin.
+
+    ``markets_by_id`` is ccxt's. An id of other than capitals and digits is left out: in a topic it might be taken for
+    something else.
+    """
+    return {
+        market_id: wanted[markets[0]["symbol"]]
+        for market_id, markets in markets_by_id.items()
+        if len(markets) == 1 and markets[0]["symbol"] in wanted and markets[0].get("spot") is True
+        if market_id.isascii() and market_id.isalnum() and market_id.isupper()
+    }
+
+
+def whole(ticker: Ticker | None) -> Ticker | None:
+    """``ticker`` when it has its day's figures from the venue; ccxt works out what is missing."""
+    return None if ticker is None or ticker.volume_24h is None or ticker.change_24h is None else ticker
+
+
+def one(makes: type, frame: Any, *, numbered: bool = False) -> One:
+    """The kind of frame that the msgspec type ``frame`` describes."""
+    return One(makes, json.Decoder(frame, strict=False).decode, numbered)
+
+
+def many(makes: type, frame: Any) -> Many:
+    """As :func:`one`, for :class:`Frames`."""
+    return Many(makes, json.Decoder(frame, strict=False).decode)

@@ -1,0 +1,70 @@
+"""Markets of 1,000 units and more (1000SHIB, 1MBABYDOGE): their figures as those of the coin itself.
+
+Venues list coins of very small prices like this, mostly as swaps; ccxt has such a market's base under the venue's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TypeVar
+
+from exchanges.events import Candle, Quote, Ticker, TradeEvent
+from exchanges.venues.profile import codes_of
+
+_UNITS: Mapping[str, int] = {
+    "1000": 1_000,
+    "10000": 10_000,
+    "100000": 100_000,
+    "1000000": 1_000_000,
+    "1M": 1_000_000,  # a letter without a figure says nothing: KBTC and MSOL are coins of their own
+}
+_AFTER = ("1000", "10000", "100000", "1000000")  # Bybit writes SHIB1000 as well as 1000BONK
+
+_Event = TypeVar("_Event", TradeEvent, Ticker, Quote, Candle)
+
+
+def units_of(coin: str, symbol: str) -> int:
+    """How many of ``coin`` one unit of the market ``symbol`` is: 1 for what has that very name, as 1INCH or 1000SATS.
+
+    A market whose name does not tell (Hyperliquid's kPEPE) counts as one of one unit.
+    """
+    base = symbol.partition("/")[0]
+    codes = codes_of(coin)
+    if base in codes:
+        return 1
+    for code in codes:
+        for mark, units in _UNITS.items():
+            if base == f"{mark}{code}" or (mark in _AFTER and base == f"{code}{mark}"):
+                return units
+    return 1
+
+
+def of_coin(event: _Event, units: int) -> _Event:
+    """``event`` itself, with its prices and quantities turned from those of a market of so many units to the coin's."""
+    if units == 1:
+        return event
+    down = 1 - len(str(units))  # powers of ten: 1000 is 3 places
+    if isinstance(event, TradeEvent):
+        event.price = _moved(event.price, down)
+        event.quantity = _moved(event.quantity, -down)
+    elif isinstance(event, Ticker):
+        event.last = _moved(event.last, down)
+        event.bid, event.ask = _moved(event.bid, down), _moved(event.ask, down)
+        event.bid_size, event.ask_size = _moved(event.bid_size, -down), _moved(event.ask_size, -down)
+    elif isinstance(event, Quote):
+        event.bid, event.ask = _moved(event.bid, down), _moved(event.ask, down)
+        event.bid_size, event.ask_size = _moved(event.bid_size, -down), _moved(event.ask_size, -down)
+    else:
+        event.open, event.high = _moved(event.open, down), _moved(event.high, down)
+        event.low, event.close = _moved(event.low, down), _moved(event.close, down)
+        event.volume = _moved(event.volume, -down)
+    return event
+
+
+_Number = TypeVar("_Number", float, float | None)
+
+
+def _moved(value: _Number, places: int) -> _Number:
+    """The number with its decimal point moved: a division of floats would leave 8.120000000000001e-06."""
+    return value if value is None else float(Decimal(repr(value)).scaleb(places))

@@ -1,0 +1,1 @@
+"""The candles that the feed has delivered, and past ones joined to them."""

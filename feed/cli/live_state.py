@@ -1,0 +1,231 @@
+"""What the screen shows, kept up to date by the feed's callbacks; and the words for each status event."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from feed.events import FeedStatus, PriceTick, TradeEvent
+
+RATE_WINDOW = 5.0  # seconds over which trades and messages per second are taken
+NOTES = 100  # events kept
+TOGETHER = 3.0  # seconds within which the same event of several coins is one line
+AHEAD = 5.0  # ms that data may seem to arrive before it was sent, before the clocks are blamed
+LATE = 10_000.0  # ms after which it is no longer the line that is slow
+_NO_WORDS = frozenset({"exchange", "at"})  # details that are shown elsewhere, or not at all
+
+# event -> its words, with its details in braces; an event that is not here is shown with all its details
+WORDS: Mapping[str, str] = {
+    "connecting": "{exchange}",
+    "connected": "{exchange}",
+    "disconnected": "{exchange}: {reason}",
+    "reconnecting": "{exchange}: attempt {attempt} in {delay:.1f} s",
+    "feed_stale": "{exchange}: silent for {seconds:.1f} s",
+    "feed_recovered": "{exchange}: data flows again after {seconds:.1f} s",
+    "coin_stale": "{exchange}: {coin} silent for {seconds:.0f} s",
+    "coin_recovered": "{exchange}: {coin} is back",
+    "coin_unavailable": "{exchange}: {coin}: {reason}",
+    "exchange_blocked": "{exchange}: {reason}",
+    "failover": "{from} -> {to}: {reason}",
+    "exhausted": "{reason}",
+    "failback": "{from} -> {to}: it works again",
+    "circuit_open": "not tradable: {reason}",
+    "circuit_half_open": "cooldown over, waiting for data",
+    "circuit_closed": "tradable again",
+    "gap": "{exchange}: {coin} missed {missing} trades",
+    "gap_filled": "{exchange}: {coin} got {trades} missed trades",
+    "bad_frame": "{exchange}: {count} frames that could not be read",
+    "callback_error": "{callback} raised {error}",
+    "slow_callback": "{callback} took {ms:.0f} ms",
+    "error": "{exchange}: {error}",
+    "closed": "{exchange}",
+}
+
+
+# the same for several coins at once; what counts per coin is added up
+WORDS_FOR_MANY: Mapping[str, str] = {
+    "coin_stale": "{exchange}: {coins} coins silent",
+    "coin_recovered": "{exchange}: {coins} coins are back",
+    "coin_unavailable": "{exchange}: {coins} coins not available",
+    "gap": "{exchange}: {coins} coins missed trades",
+    "gap_filled": "{exchange}: {coins} coins got {trades} missed trades",
+}
+
+
+def describe(event: str, details: Mapping[str, Any], words: Mapping[str, str] = WORDS) -> str:
+    """Return the words for a status event, in one line."""
+    try:
+        text = words[event].format_map({name: "some" if value is None else value for name, value in details.items()})
+    except (KeyError, ValueError, TypeError):  # an event or a detail that this version has no words for
+        text = ", ".join(f"{name} {value}" for name, value in details.items() if name not in _NO_WORDS)
+    return " ".join(text.split())
+
+
+@dataclass(slots=True)
+class Note:
+    """A line under the table. ``at`` in local Unix seconds; ``event`` is a status event or a word of the program."""
+
+    at: float
+    event: str
+    text: str
+    details: dict[str, Any] = field(default_factory=dict)
+    coins: int = 1
+
+    def absorb(self, details: Mapping[str, Any]) -> None:
+        """Tell of another coin too, or of a higher count."""
+        if self.event not in WORDS_FOR_MANY:
+            self.text = describe(self.event, details)
+            return
+        self.coins += 1
+        trades = (self.details.get("trades") or 0) + (details.get("trades") or 0)
+        self.details |= {"coins": self.coins, "trades": trades}
+        self.text = describe(self.event, self.details, WORDS_FOR_MANY)
+
+
+@dataclass(slots=True)
+class Row:
+    """One coin as shown. ``direction``: 1 up, -1 down, 0 unknown; ``moved``: seconds since; ``latency`` in ms."""
+
+    coin: str
+    price: float | None = None
+    direction: int = 0
+    moved: float = 1e9
+    change_24h: float = 0.0
+    volume_24h: float = 0.0
+    rate: float = 0.0
+    age: float | None = None
+    latency: float | None = None
+    venue: str = ""
+
+
+@dataclass(slots=True)
+class _Move:
+    price: float
+    direction: int
+    at: float
+
+
+@dataclass(slots=True)
+class _Sample:
+    at: float
+    trades: Counter[str]
+    messages: int
+
+
+@dataclass
+class LiveState:
+    """Counts what the feed delivers. ``rates`` False where the feed carries no trades."""
+
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    notes: deque[Note] = field(default_factory=lambda: deque(maxlen=NOTES))
+    _trades: Counter[str] = field(default_factory=Counter)
+    _moves: dict[str, _Move] = field(default_factory=dict)
+    _samples: deque[_Sample] = field(default_factory=deque)
+    _since: float | None = None  # monotonic: when the present connection came up
+
+    def on_trade(self, trade: TradeEvent) -> None:
+        self._trades[trade.coin] += 1
+
+    def on_price(self, tick: PriceTick) -> None:
+        last = self._moves.get(tick.coin)
+        if last is None:
+            self._moves[tick.coin] = _Move(tick.price, 0, -1e9)
+        elif tick.price != last.price:
+            last.direction = 1 if tick.price > last.price else -1
+            last.price, last.at = tick.price, self.clock()
+
+    def on_status(self, event: str, details: Mapping[str, Any]) -> None:
+        if event == "connected":
+            self._since = self.clock()
+        elif event == "disconnected":
+            self._since = None
+        kin = self._kin(event, details)
+        if kin is None:
+            self.notes.append(Note(self.wall(), event, describe(event, details), dict(details)))
+        else:
+            kin.absorb(details)
+
+    def _kin(self, event: str, details: Mapping[str, Any]) -> Note | None:
+        """The recent line that this event belongs to: one outage tells every coin's gap, and nobody reads 20 lines."""
+        for note in reversed(self.notes):
+            if self.wall() - note.at > TOGETHER:
+                return None
+            if note.event == event and note.details.get("exchange") == details.get("exchange"):
+                return note if event in WORDS_FOR_MANY or event == "bad_frame" else None
+        return None
+
+    def note(self, event: str, text: str) -> None:
+        """Add a line."""
+        self.notes.append(Note(self.wall(), event, text))
+
+    def take_notes(self) -> list[Note]:
+        """Return the lines added since the last call, and forget them."""
+        taken = list(self.notes)
+        self.notes.clear()
+        return taken
+
+    def sample(self, status: FeedStatus) -> None:
+        """Remember the counters of now, so that rates can be taken; call it at every refresh."""
+        now = self.clock()
+        self._samples.append(_Sample(now, self._trades.copy(), status.messages_received))
+        while now - self._samples[0].at > RATE_WINDOW:
+            self._samples.popleft()
+
+    @property
+    def connected_for(self) -> float | None:
+        """Seconds since the present connection came up."""
+        return None if self._since is None else self.clock() - self._since
+
+    @property
+    def message_rate(self) -> float:
+        """Messages per second."""
+        first, last = self._ends()
+        return max(0, last.messages - first.messages) / max(last.at - first.at, 1e-9) if last is not first else 0.0
+
+    def rows(self, coins: list[str], prices: Mapping[str, PriceTick]) -> list[Row]:
+        """Return one row per coin, in the order given."""
+        return [self._row(coin, prices.get(coin)) for coin in coins]
+
+    def _row(self, coin: str, tick: PriceTick | None) -> Row:
+        if tick is None:
+            return Row(coin)
+        first, last = self._ends()
+        seconds = last.at - first.at
+        move = self._moves.get(coin)
+        received = tick.received_at / 1e9
+        return Row(
+            coin,
+            tick.price,
+            move.direction if move else 0,
+            self.clock() - move.at if move else 1e9,
+            tick.change_24h,
+            tick.volume_24h,
+            (last.trades[coin] - first.trades[coin]) / seconds if seconds > 0 else 0.0,
+            max(0.0, self.wall() - received) if received else None,
+            received * 1000 - tick.timestamp if received and tick.timestamp else None,
+            tick.exchange,
+        )
+
+    def _ends(self) -> tuple[_Sample, _Sample]:
+        nothing = _Sample(self.clock(), Counter(), 0)
+        return (self._samples[0], self._samples[-1]) if self._samples else (nothing, nothing)
+
+
+def clock_remark(rows: list[Row]) -> str:
+    """Return what the latencies say about the clocks, "" when nothing is odd.
+
+    Data can't arrive before it was sent: latencies below zero prove that the clocks differ. Very late data may be a
+    replay, too.
+    """
+    latencies = [row.latency for row in rows if row.latency is not None]
+    middle = statistics.median(latencies) if latencies else 0.0
+    if middle < -AHEAD:
+        return f"clocks differ: the venue's is at least {-middle:.0f} ms ahead of this machine's"
+    if middle > LATE:
+        return "clocks differ, or this is a replay: the venue's times are long past"
+    return ""

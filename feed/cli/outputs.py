@@ -1,0 +1,243 @@
+"""Three ways to show a feed: a live table, plain lines, JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections import deque
+from collections.abc import Mapping
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from feed.cli import live_table
+from feed.cli.arguments import PROGRAM
+from feed.cli.live_state import LiveState, Row, clock_remark
+from feed.cli.process import Exit, interrupted, start_log
+from feed.cli.stdout_writer import StdoutWriter
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from feed import MarketFeed, Settings
+
+REFRESH = 0.2  # seconds between two pictures of the table
+LINES = 0.25  # seconds between two looks for events, without a table
+PRICES = 1.0  # seconds between two lines about one coin
+HELD_LOG = 50  # log lines kept while the table owns the terminal, the last ones
+
+
+class View(Protocol):
+    """Shows a feed from before it connects until after it is closed."""
+
+    def attach(self, feed: MarketFeed, settings: Settings) -> None:
+        """Subscribe to what is shown."""
+
+    def note(self, event: str, text: str) -> None:
+        """Show a line that does not come from the feed."""
+
+    async def run(self) -> None:
+        """Show until cancelled, or return when nobody looks any more."""
+
+    def close(self) -> None:
+        """Show what is left; the feed is closed."""
+
+
+async def show(feed: MarketFeed, settings: Settings, view: View, seconds: float | None, timeout: float) -> int:
+    """Connect, show ``seconds`` of live data (None: until cancelled) and disconnect; returns the exit code."""
+    view.attach(feed, settings)
+    painter = asyncio.create_task(view.run())
+    try:
+        live = asyncio.create_task(_live(feed, seconds, timeout))
+        try:
+            await asyncio.wait({painter, live}, return_when=asyncio.FIRST_COMPLETED)
+            if live.done():
+                live.result()
+            else:
+                painter.result()
+        finally:
+            await _ended(live)
+            await feed.disconnect()
+            await _ended(painter)
+    finally:
+        view.close()
+    return Exit.OK
+
+
+async def _live(feed: MarketFeed, seconds: float | None, timeout: float) -> None:
+    await feed.connect(timeout=timeout)
+    if seconds is None:
+        await asyncio.get_running_loop().create_future()
+    else:
+        await asyncio.sleep(seconds)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel ``task`` and wait for its end; what it raised is somebody else's news."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()
+
+
+def screen_view(log_level: str | None) -> View:
+    """Return the table when stdout is a terminal and rich is installed, else plain lines; and start the log."""
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        start_log(log_level or "ERROR")  # the lines tell every event already
+        return PlainView()
+    try:
+        from rich.console import Console
+    except ImportError:
+        print(f"{PROGRAM}: for the live table: pip install 'market-feed[cli]'", file=sys.stderr)
+        start_log(log_level or "ERROR")
+        return PlainView()
+    held: deque[str] = deque(maxlen=HELD_LOG)
+    start_log(log_level or "WARNING", held.append if sys.stderr.isatty() else None)
+    return TableView(Console(), held)
+
+
+class _BoardView:
+    """What the table and the plain lines share: a board that the feed's callbacks keep."""
+
+    def __init__(self) -> None:
+        self.board = LiveState()
+        self._feed: MarketFeed | None = None
+
+    def attach(self, feed: MarketFeed, settings: Settings) -> None:
+        self._feed = feed
+        feed.subscribe_status(self.board.on_status)
+        feed.subscribe_price(self.board.on_price)
+        if "trades" in settings.channels:
+            feed.subscribe_trades(self.board.on_trade)
+
+    def note(self, event: str, text: str) -> None:
+        self.board.note(event, text)
+
+    def rows(self) -> list[Row]:
+        if self._feed is None:
+            return []
+        return self.board.rows([coin.symbol for coin in self._feed.coin_configs], self._feed.get_all_prices())
+
+
+class TableView(_BoardView):
+    """The live table, on the terminal's other screen, so that resizing leaves no rubbish; its last state stays."""
+
+    def __init__(self, console: Console, held_log: deque[str]) -> None:
+        super().__init__()
+        self._console = console
+        self._held_log = held_log
+
+    async def run(self) -> None:
+        from rich.live import Live
+
+        with Live(
+            console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+        ) as live:
+            while True:
+                live.update(self.draw(self._console.height), refresh=True)
+                await asyncio.sleep(REFRESH)
+
+    def draw(self, height: int | None = None) -> RenderableType:
+        """Return the picture of now for a window of ``height`` lines."""
+        rows, feed = self.rows(), self._feed
+        head = ""
+        if feed is not None:
+            status = feed.status
+            self.board.sample(status)
+            since = self.board.connected_for if status.connected else None
+            head = live_table.header(
+                status.state,
+                status.exchange,
+                since,
+                self.board.message_rate,
+                status.reconnect_count,
+                status.failover_count,
+            )
+        return live_table.screen(head, rows, self.board.notes, clock_remark(rows), self._console, height)
+
+    def close(self) -> None:
+        sys.stderr.writelines(self._held_log)
+        if any(row.price is not None for row in self.rows()):
+            self._console.print(self.draw())
+
+
+class PlainView(_BoardView):
+    """A line per event, and per coin whose price has changed at most one a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._printed: dict[str, float] = {}
+
+    async def run(self) -> None:
+        every = round(PRICES / LINES)
+        for beat in count():
+            self._print(prices=beat % every == 0)
+            await asyncio.sleep(LINES)
+
+    def close(self) -> None:
+        self._print(prices=True)
+
+    def _print(self, *, prices: bool) -> None:
+        lines: list[str] = []
+        last: list[str] = []
+        for note in self.board.take_notes():
+            (last if note.event == "closed" else lines).append(live_table.note_line(note))
+        for row in self.rows() if prices else ():
+            if row.price is not None and self._printed.get(row.coin) != row.price:
+                self._printed[row.coin] = row.price
+                lines.append(live_table.price_line(row, self.board.wall()))
+        if lines := lines + last:
+            print("\n".join(lines), flush=True)
+
+
+class JsonView:
+    """Every event as a JSON object on a line of its own."""
+
+    def __init__(self) -> None:
+        self._gone = asyncio.Event()
+        self._outlet = StdoutWriter(sys.stdout.fileno(), self._gone.set, interrupted)
+
+    def attach(self, feed: MarketFeed, settings: Settings) -> None:
+        feed.subscribe_status(self._on_status)
+        feed.subscribe_price(self._writer("price"))
+        if "trades" in settings.channels:
+            feed.subscribe_trades(self._writer("trade"))
+        if "candles" in settings.channels:
+            feed.subscribe_candles(self._writer("candle"), timeframe=settings.candle_timeframe)
+        if "quotes" in settings.channels:
+            feed.subscribe_quotes(self._writer("quote"))
+
+    def note(self, event: str, text: str) -> None:
+        """A program's own remarks are no events of the feed."""
+
+    async def run(self) -> None:
+        await self._gone.wait()
+
+    def close(self) -> None:
+        self._outlet.close()
+        if self._outlet.error is not None:
+            raise self._outlet.error
+
+    def _writer(self, kind: str) -> Any:
+        encode, write = msgspec.json.Encoder().encode, self._outlet.write
+        opening = f'{{"type":"{kind}",'.encode()
+
+        def on_event(event: Any) -> None:
+            write(opening + encode(event)[1:])
+
+        return on_event
+
+    def _on_status(self, event: str, details: Mapping[str, Any]) -> None:
+        self._outlet.write(status_line(event, details))
+
+
+def status_line(event: str, details: Mapping[str, Any]) -> bytes:
+    """Return a status event as JSON, whatever is in its details."""
+    line = {"type": "status", "event": event, "details": details}
+    try:
+        return msgspec.json.encode(line, enc_hook=str)
+    except (TypeError, ValueError):  # keys that are no strings, half a surrogate pair in a venue's text
+        line["details"] = {ascii(name): ascii(value) for name, value in details.items()}
+        return msgspec.json.encode(line)

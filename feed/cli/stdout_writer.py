@@ -1,0 +1,86 @@
+"""Bytes to stdout, in order and without holding up the feed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+WAITING = 64 * 1024 * 1024  # bytes that may wait for a slow reader before the feed is made to wait, too
+_SLICE = 0.2  # seconds of waiting for a slow reader before looking whether that still makes sense
+
+
+class StdoutWriter:
+    """Collects what one turn of the event loop writes and hands it to a thread, which writes it at once.
+
+    When the reader is slow the thread waits for it; when ``waiting`` bytes are due, so does the writer: nothing is
+    dropped, unless the reader has gone (``on_broken`` is called in the event loop) or ``give_up`` says that it's over.
+    ``error`` is what writing failed with.
+    """
+
+    def __init__(
+        self, fd: int, on_broken: Callable[[], object], give_up: Callable[[], bool], waiting: int = WAITING
+    ) -> None:
+        self._fd = fd
+        self._on_broken = on_broken
+        self._give_up = give_up
+        self._waiting = waiting
+        self._loop = asyncio.get_running_loop()
+        self._lines: list[bytes] = []
+        self._due = bytearray()
+        self._closing = False
+        self.error: OSError | None = None
+        self._changed = threading.Condition()  # holds _due, _closing and error
+        self._thread = threading.Thread(target=self._drain, name="market-feed output", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes) -> None:
+        """Take a line without its newline; it is on its way when the loop's present turn ends."""
+        if not self._lines:
+            self._loop.call_soon(self.flush)
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        """Hand over what is collected."""
+        if not self._lines:
+            return
+        self._lines.append(b"")
+        chunk, self._lines = b"\n".join(self._lines), []
+        with self._changed:
+            while len(self._due) > self._waiting and self.error is None:
+                self._changed.wait(_SLICE)
+                if self._give_up():
+                    return
+            self._due += chunk
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Return when everything is written, or can't be."""
+        self.flush()
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        while self._thread.is_alive() and not self._give_up():
+            self._thread.join(_SLICE)
+
+    def _drain(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._due or self._closing)
+                chunk, self._due = self._due, bytearray()
+                self._changed.notify_all()
+            if not chunk:
+                return
+            try:
+                rest = memoryview(chunk)
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
+            except OSError as error:  # EPIPE: the reader has gone; ENOSPC, EIO: nothing can be written any more, either
+                with self._changed:
+                    self.error = error
+                    self._changed.notify_all()
+                with suppress(RuntimeError):  # the loop is closed: nobody waits for the news
+                    self._loop.call_soon_threadsafe(self._on_broken)
+                return

@@ -1,0 +1,1 @@
+"""Where the events of all connections meet: the latest state of each coin."""

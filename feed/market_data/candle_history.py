@@ -1,0 +1,135 @@
+"""Past bars over REST, joined to those that the feed delivers, and the volatility that follows from them at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from exchanges.candles.one_timeframe import TIMEFRAMES, next_open
+from exchanges.errors import Disconnected, VenueError
+from exchanges.events import Candle
+from feed.errors import FeedError, SettingsError
+from feed.events import CoinConfig
+from feed.market_data.hub import MarketDataHub
+from feed.market_data.volatility import TIMEFRAME
+from feed.sessions.session import Session
+from feed.subscriptions.wanted_data import WantedData
+
+if TYPE_CHECKING:
+    from exchanges.ccxt_adapter.venue import CcxtVenue
+
+LIMIT = 10_000  # bars of one call: ten requests where a request gives a thousand
+WARM = 61  # bars that volatility's default window needs: sixty closed ones, and the one that is running
+AT_ONCE = 4  # requests on their way while volatility is warmed up; ccxt paces them as the venue allows
+AGAIN = 30.0  # seconds until coins whose bars could not be fetched are tried again
+
+Carrier = Callable[[str], Session | None]
+"""coin -> the session of the venue that carries it, None while there is none."""
+
+
+class CandleHistory:
+    """What happened before the feed connected."""
+
+    def __init__(self, desk: MarketDataHub, wanted: WantedData, carrier: Carrier) -> None:
+        self._desk = desk
+        self._wanted = wanted
+        self._carrier = carrier
+        self._done: set[str] = set()  # coins whose closed minutes are there
+        self._stirred = asyncio.Event()  # there are others
+
+    def forget(self, coins: Iterable[str]) -> None:
+        """These were removed, or are there anew."""
+        self._done.difference_update(coins)
+        self._stirred.set()
+
+    async def candles(self, coin: str, timeframe: str, limit: int) -> list[Candle]:
+        """See MarketFeed.candles_history; ``coin`` is one of the feed's."""
+        if type(limit) is not int or not 1 <= limit <= LIMIT:
+            raise SettingsError([f"limit: found {limit!r}, allowed is a whole number of candles from 1 to {LIMIT:,}"])
+        config = next(config for config in self._wanted.coins if config.symbol == coin)
+        try:
+            return await self._fetched(config, timeframe, limit)
+        except VenueError as error:
+            raise FeedError(f"{coin}: no {timeframe} candles from {error}") from error
+
+    async def warm(self, ready: asyncio.Future[None]) -> None:
+        """From the first data on, see that every coin has the closed minutes that its volatility needs, for ever."""
+        await asyncio.wait({ready})
+        self._done.clear()
+        self._stirred = asyncio.Event()  # of this event loop
+        while True:
+            self._stirred.clear()
+            if "candles" in self._wanted.channels and TIMEFRAME in self._wanted.timeframes:
+                cold = [coin for coin in self._wanted.coins if coin.symbol not in self._done]
+                queue = iter(sorted(cold, key=lambda coin: coin.tier))
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(AT_ONCE, len(cold))):
+                        group.create_task(self._warm_up(queue), name="market feed history")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN):  # wait_for() may swallow a cancellation that comes with the event
+                    await self._stirred.wait()
+
+    async def _warm_up(self, queue: Iterator[CoinConfig]) -> None:
+        for coin in queue:
+            try:
+                if self._desk.volatility.count(coin.symbol) < WARM - 1:
+                    await self._fetched(coin, TIMEFRAME, WARM)
+                self._done.add(coin.symbol)
+            except (VenueError, FeedError) as error:
+                logger.info("{}: no volatility from past candles yet: {}", coin.symbol, error)
+                if isinstance(error, Disconnected):
+                    return  # the venue's trouble, not the coin's: the rest is asked for in the next round
+            except Exception:  # noqa: BLE001 - a defect of ours here must not end the feed: prices flow without it
+                logger.exception("{}: no volatility from past candles over an unforeseen error", coin.symbol)
+                self._done.add(coin.symbol)
+
+    async def _fetched(self, coin: CoinConfig, timeframe: str, limit: int) -> list[Candle]:
+        """The newest ``limit`` bars; raises VenueError, and FeedError where there is nobody to ask."""
+        session = self._carrier(coin.symbol)
+        if session is None:
+            raise FeedError("the feed has no exchange yet: await connect(), or start() it, first")
+        venue, desk = session.venue, self._desk
+        _check(timeframe, venue)
+        await venue.load()
+        symbol = venue.market(coin.symbol, coin.markets.get(venue.name))
+        at = self._venue_time(venue.name)
+        past = await venue.fetch_history(coin.symbol, symbol, timeframe, limit)
+        if coin not in self._wanted.coins:
+            raise FeedError(f"{coin.symbol} was removed from the feed meanwhile")
+        if past:
+            past[-1].closed = _over(past[-1], at)
+        if desk.markets.withholds(venue.name, coin.symbol, symbol):
+            raise FeedError(f"{venue.name}'s {symbol} is withheld: its price is too far from {coin.symbol}'s last one")
+        # from here on without a pause: what the feed delivers next follows what is returned
+        for candle in desk.ledger.overdue(past):
+            desk.on_candle(candle)
+        joined = desk.ledger.joined(coin.symbol, timeframe, past)[-limit:]
+        closed = [candle for candle in joined if candle.closed]
+        if closed:
+            session.bars.known(symbol, timeframe, closed[-1].timestamp)
+        for candle in closed:
+            if desk.markets.takes(candle):
+                desk.volatility.add(candle)
+        return joined
+
+    def _venue_time(self, name: str) -> int:
+        """The newest time that the venue has told, Unix ms: our own clock may be off by hours."""
+        ticks = list(self._desk.prices.ticks.values())
+        return max((tick.timestamp for tick in ticks if tick.exchange == name), default=0)
+
+
+def _over(bar: Candle, at: int) -> bool:
+    """Whether the newest bar of an answer that was asked for at ``at`` had ended by then."""
+    return bar.timeframe in TIMEFRAMES and next_open(bar.timestamp, bar.timeframe) <= at
+
+
+def _check(timeframe: str, venue: CcxtVenue) -> None:
+    allowed = venue.timeframes
+    if not allowed:
+        raise FeedError(f"{venue.name} has no candles over REST; subscribe_candles() builds them as trades come in")
+    if timeframe not in allowed:
+        raise SettingsError([f"timeframe: found {timeframe!r}, allowed on {venue.name} are {', '.join(allowed)}"])

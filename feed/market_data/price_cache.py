@@ -1,0 +1,171 @@
+"""The price cache: each coin's latest tick, made of trades and tickers of one venue at a time."""
+
+from __future__ import annotations
+
+from math import nan
+from typing import NamedTuple
+
+from exchanges.events import Ticker, TradeEvent
+from feed.events import PriceTick
+
+IMPLAUSIBLE = 60_000  # ms by which a stamp is further ahead of its arrival than the next one's: it was wrong
+
+_new = object.__new__
+_Raw = tuple[float, int, str, int, str, tuple[str, float, float]]
+"""A tick's price, timestamp, exchange, received_at and market, and the day's figures that were known by then."""
+
+
+class Streamed(NamedTuple):
+    """When a price came (monotonic seconds), the venue's time of it (Unix ms), and whether a ticker brought it."""
+
+    at: float
+    stamp: int
+    by_ticker: bool
+
+
+class Price:
+    """One coin's latest price. Written by the loop's thread, read by any.
+
+    What is kept are the figures of the latest tick and not the tick: the one that was delivered belongs to its
+    receivers, and each one that is asked for is made anew. So nobody can change what the feed knows. What is read from
+    another thread is replaced in one step. ``priced_at``: when the latest price came, monotonic seconds.
+    """
+
+    __slots__ = ("_coin", "_day", "_last", "_of_rest", "_of_ticker", "_timeless", "priced_at")
+
+    def __init__(self, coin: str) -> None:
+        self.priced_at: float | None = None
+        self._coin = coin
+        self._day: tuple[str, float, float] = ("", nan, nan)  # exchange, volume_24h, change_24h
+        self._last: _Raw | None = None
+        self._timeless: _Raw | None = None  # the newest one whose time is that of its arrival
+        self._of_ticker: _Raw | None = None  # the newest one of a ticker
+        self._of_rest: _Raw | None = None  # the newest one that came over REST
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a tick."""
+        return self._last is not None
+
+    @property
+    def tick(self) -> PriceTick | None:
+        """The latest tick, made for whoever asks."""
+        last = self._last
+        return None if last is None else self._tick(last)
+
+    def note(self, trade: TradeEvent, now: float) -> None:
+        """A trade that nobody wants as a tick."""
+        self._last = trade.price, trade.timestamp, trade.exchange, trade.received_at, trade.market, self._day
+        self.priced_at = now
+
+    def on_trade(self, trade: TradeEvent, now: float) -> PriceTick:
+        """The tick of a trade; every trade makes one."""
+        day = self._day
+        exchange, volume, change = day
+        tick = _new(PriceTick)  # as PriceTick(...) does it, in half of the time
+        tick.coin = self._coin
+        tick.price = price = trade.price
+        tick.timestamp = timestamp = trade.timestamp
+        tick.exchange = source = trade.exchange
+        tick.received_at = received_at = trade.received_at
+        tick.market = market = trade.market
+        if exchange != source:
+            volume = change = nan
+        tick.volume_24h = volume
+        tick.change_24h = change
+        self._last = price, timestamp, source, received_at, market, day
+        self.priced_at = now
+        return tick
+
+    def on_ticker(self, ticker: Ticker, now: float, *, over_rest: bool = False) -> PriceTick | None:
+        """The tick of a ticker that is newer than the coin's last tick; None for one that is not.
+
+        A ticker without a time can't claim to be newer than what has one: it prices a coin only while nothing else of
+        its venue has, and its tick has the time at which it was read. The 24 h figures are taken over either way.
+        ``over_rest``: it says nothing of how far the stream lags.
+        """
+        self.learn(ticker)
+        last = self._last
+        timed = last is not None and last[2] == ticker.exchange and last is not self._timeless
+        if ticker.timestamp:
+            if timed and last is not None and not _newer(ticker, last):
+                return None
+            raw = ticker.last, ticker.timestamp, ticker.exchange, ticker.received_at, ticker.market, self._day
+        else:
+            if timed or not ticker.received_at:
+                return None
+            read_at = ticker.received_at // 1_000_000
+            raw = self._timeless = ticker.last, read_at, ticker.exchange, ticker.received_at, ticker.market, self._day
+        self._last = self._of_ticker = raw
+        if over_rest:
+            self._of_rest = raw
+        self.priced_at = now
+        return self._tick(raw)
+
+    def stamp(self) -> int | None:
+        """The venue's time (Unix ms) of the latest price; None where that has none of its own."""
+        last = self._last
+        return None if last is None or last is self._timeless else last[1]
+
+    def streamed(self, exchange: str, after: float) -> Streamed | None:
+        """How the latest price came over a connection to ``exchange``; None unless it did, with a stamp, ``after``."""
+        last, at = self._last, self.priced_at
+        if last is None or at is None or at <= after or last is self._of_rest or last is self._timeless:
+            return None
+        return Streamed(at, last[1], last is self._of_ticker) if last[2] == exchange else None
+
+    def learn(self, ticker: Ticker) -> None:
+        """Take over a ticker's 24 h figures, without its price."""
+        exchange, volume, change = self._day
+        if exchange != ticker.exchange:
+            volume = change = nan
+        volume = volume if ticker.volume_24h is None else ticker.volume_24h
+        change = change if ticker.change_24h is None else ticker.change_24h
+        self._day = (ticker.exchange, volume, change)
+
+    def forget_day(self) -> None:
+        """The coin is taken from another market of the same venue: the 24 h figures are not that one's."""
+        self._day = ("", nan, nan)
+
+    def _tick(self, raw: _Raw) -> PriceTick:
+        price, timestamp, exchange, received_at, market, (source, volume, change) = raw
+        if source != exchange:
+            volume = change = nan
+        return PriceTick(self._coin, price, timestamp, volume, change, exchange, received_at, market)
+
+
+class PriceCache(dict[str, Price]):
+    """Every coin's price; asking for one that is not there yet makes it.
+
+    The 24 h figures are the venue's own, from its last ticker; NaN until that venue has told them, so that a tick never
+    mixes one venue's price with another's turnover.
+    """
+
+    def __missing__(self, coin: str) -> Price:
+        return self.setdefault(coin, Price(coin))
+
+    @property
+    def cached(self) -> int:
+        """How many coins have a tick."""
+        return sum(price.known for price in self.copy().values())
+
+    @property
+    def ticks(self) -> dict[str, PriceTick]:
+        """The latest tick of each coin that has one, made for whoever asks."""
+        return {coin: tick for coin, price in self.copy().items() if (tick := price.tick) is not None}
+
+    def tick(self, coin: str) -> PriceTick | None:
+        """The coin's latest tick, None before the first."""
+        price = self.get(coin)
+        return None if price is None else price.tick
+
+
+def _newer(ticker: Ticker, last: _Raw) -> bool:
+    """Whether ``ticker`` came after ``last``: by the venue's time, unless ``last`` was stamped as no clock runs.
+
+    One stamp from the future must not keep out every ticker until then, and one from the past is no news: of two times
+    that can't both be right, the one closer to its arrival is believed.
+    """
+    lead = ticker.timestamp - ticker.received_at // 1_000_000
+    last_lead = last[1] - last[3] // 1_000_000
+    return ticker.timestamp > last[1] or (last_lead - lead > IMPLAUSIBLE and last_lead > abs(lead))

@@ -1,0 +1,1 @@
+"""The feed's decisions: pure, with time as an argument."""

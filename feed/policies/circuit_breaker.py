@@ -1,0 +1,131 @@
+"""When not to trade: after too many failures in too short a time, for a while.
+
+Data flows on whatever the breaker says; what it withholds is trust. It is open for exactly ``cooldown`` seconds, and
+``tradable`` is False for that time and no longer, as the contract says ("False while the breaker is open"). Half-open
+is therefore tradable, and safe: ``require_fresh`` still refuses every price that is too old, and one failure opens it
+again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+
+
+class BreakerState(Enum):
+    CLOSED = "closed"  # all is well
+    OPEN = "open"  # too much has failed: cooling down
+    HALF_OPEN = "half_open"  # the cooldown is over, data has yet to prove itself
+
+
+class BreakerSignal(Enum):
+    """What moves it."""
+
+    FAILED = "failed"  # as many failures as the state bears
+    COOLED = "cooled"  # the cooldown is over
+    HEALTHY = "healthy"  # data has flowed for long enough without a failure
+
+
+MOVES: dict[tuple[BreakerState, BreakerSignal], BreakerState] = {
+    (BreakerState.CLOSED, BreakerSignal.FAILED): BreakerState.OPEN,
+    (BreakerState.HALF_OPEN, BreakerSignal.FAILED): BreakerState.OPEN,
+    (BreakerState.OPEN, BreakerSignal.COOLED): BreakerState.HALF_OPEN,
+    (BreakerState.HALF_OPEN, BreakerSignal.HEALTHY): BreakerState.CLOSED,
+}
+
+EVENTS: dict[BreakerState, str] = {
+    BreakerState.CLOSED: "circuit_closed",
+    BreakerState.OPEN: "circuit_open",
+    BreakerState.HALF_OPEN: "circuit_half_open",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """``event`` is the status event's name; of circuit_open, ``until`` is its end in monotonic seconds.
+
+    ``seconds`` is how long that is from now, for the caller who has to tell it in Unix ms.
+    """
+
+    event: str
+    reason: str = ""
+    until: float | None = None
+    seconds: float | None = None
+
+
+class CircuitBreakerPolicy:
+    """Opens when ``failures`` of them fall within ``window`` seconds, for ``cooldown`` seconds; ``now`` is monotonic.
+
+    What counts as a failure is the caller's to say: a disconnect, a stale period, a failover, no venue left. Failures
+    while it is open change nothing: the cooldown is neither prolonged nor does it start with a debt.
+
+    Half-open, the first failure opens it again, and data closes it: ``healthy_for`` seconds from the first piece to the
+    last, a quarter of the window unless told otherwise. That is long enough to outlast a connection that drops after
+    its first words, and a stall in between is a failure of its own.
+    """
+
+    def __init__(self, failures: int, window: float, cooldown: float, healthy_for: float | None = None) -> None:
+        self._window = window
+        self._cooldown = cooldown
+        self._healthy_for = window / 4 if healthy_for is None else healthy_for
+        self._borne = {BreakerState.CLOSED: failures, BreakerState.HALF_OPEN: 1}  # as many open it
+        self._state = BreakerState.CLOSED
+        self._failed: deque[float] = deque(maxlen=failures)
+        self._until = 0.0  # the cooldown's end, while open
+        self._healthy_since: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Breaker {self._state.value}>"
+
+    @property
+    def state(self) -> BreakerState:
+        return self._state
+
+    @property
+    def tradable(self) -> bool:
+        return self._state is not BreakerState.OPEN
+
+    @property
+    def next_tick(self) -> float | None:
+        """When tick() has something to do; None while time alone changes nothing."""
+        return self._until if self._state is BreakerState.OPEN else None
+
+    def failure(self, reason: str, now: float) -> list[Transition]:
+        """Something failed; ``reason`` is told when it is what opens the breaker."""
+        told = self.tick(now)
+        if self._state is BreakerState.OPEN:
+            return told
+        self._failed.append(now)
+        recent = sum(now - at <= self._window for at in self._failed)
+        if recent >= (borne := self._borne[self._state]):
+            self._until = now + self._cooldown
+            counted = f"{recent} failures within {self._window:g} s, last: {reason}" if borne > 1 else reason
+            told.append(self._move(BreakerSignal.FAILED, counted))
+        return told
+
+    def data(self, now: float) -> list[Transition]:
+        """Data flows; cheap while closed."""
+        if self._state is BreakerState.CLOSED:
+            return []
+        told = self.tick(now)
+        if self._state is BreakerState.HALF_OPEN:
+            if self._healthy_since is None:
+                self._healthy_since = now
+            if now - self._healthy_since >= self._healthy_for:
+                told.append(self._move(BreakerSignal.HEALTHY))
+        return told
+
+    def tick(self, now: float) -> list[Transition]:
+        """Time has passed; due at ``next_tick``."""
+        if self._state is BreakerState.OPEN and now >= self._until:
+            return [self._move(BreakerSignal.COOLED)]
+        return []
+
+    def _move(self, signal: BreakerSignal, reason: str = "") -> Transition:
+        self._state = MOVES[self._state, signal]
+        self._failed.clear()
+        self._healthy_since = None
+        if self._state is BreakerState.OPEN:
+            return Transition(EVENTS[self._state], reason, self._until, self._cooldown)
+        return Transition(EVENTS[self._state])

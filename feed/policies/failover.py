@@ -1,0 +1,451 @@
+"""Which venue carries the feed now, and which next: settings order is preference.
+
+One venue is active. As soon as it is silent, lags, or has failed its first redial, the others are put on trial beside
+it, the next one first and the ones after it shortly behind, and whichever carries data first carries the feed. It is
+left after enough failed attempts in a row where none does, and at once when it says no.
+
+On any other than the first, a more preferred one is put on trial from time to time, beside the active one
+(make-before-break), and takes over when it has carried data for long enough. In any case only while it carries data
+right now: its past alone would relieve one silence by another.
+
+A connection that carried data for ``stable_after`` seconds and then ends is an outage: the attempts are counted from 0.
+One that did not is a failed attempt: a venue that accepts, says a word and drops is no better than one that refuses.
+
+Hysteresis. Each failed trial of a preferred venue doubles the wait before the next one (up to twice
+``failback_after``), and a venue that is left soon after it was returned to needs twice the trial (up to 12 times
+``failback_after``); being active for 12 times ``failback_after`` clears both. So a flapping primary whose alternatives
+are well causes, at any period, at most 8 switches within 12 times ``failback_after``: an hour by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+from feed.policies.failover_decisions import (
+    MOVES,
+    AbandonTrial,
+    Decision,
+    Exhausted,
+    Failback,
+    FailoverEvent,
+    FailoverState,
+    Retry,
+    Switch,
+    TryFailback,
+    TryRelief,
+)
+
+PATIENCE = 12  # times failback_after: the longest trial, and the active time that clears a venue's record
+FIRST_WAIT = 0.1  # times failback_after: from leaving a venue to its first trial
+LAST_WAIT = 2.0  # times failback_after: the longest wait between trials
+REFUSED_FIRST = 5.0  # seconds that a venue is left alone which does not do what is asked for, for the first time
+CARRYING = 1.5  # seconds since the last data within which a connection carries data right now
+JUST = 0.25  # the same for the moment at which a preferred venue takes over from one that is well
+TRIAL_SILENCE = 30.0  # seconds without data that end a trial: a venue that is to carry all coins is never as quiet
+RELIEF_STEP = 0.4  # seconds from one venue's trial to the next one's, where data is needed
+RELIEF_SPREAD = 0.8  # seconds within which all the others are on trial then
+RELIEF_AGAIN = 1.0  # seconds until a venue whose trial failed is tried again, if its backoff asks for no more
+
+
+@dataclass(slots=True)
+class _Connection:
+    """A venue's turn: the data of its connection, and the attempts that failed in a row."""
+
+    venue: str
+    since: float  # the turn's begin
+    proving: bool = False  # on trial as the preferred one, to be returned to
+    first: float | None = None  # data on this connection
+    last: float = -inf
+    failed: int = 0
+    fallen: bool = False  # a connection ended, and none has been stable since
+    returned: bool = False  # preferred to the one before: leaving it soon is flapping
+
+    def note(self, now: float) -> None:
+        if self.first is None:
+            self.first = now
+        self.last = max(self.last, now)
+
+    def fall(self, stable_after: float) -> bool:
+        """Its connection ended. Whether that was a redial, and a failed one."""
+        brought = self.first is not None
+        stable = brought and self.flowed >= stable_after
+        redialled = not brought or (self.fallen and not stable)
+        self.failed = 0 if stable else self.failed + 1
+        self.fallen, self.first = True, None
+        return redialled
+
+    @property
+    def fails_at(self) -> float:
+        """When its silence ends its trial."""
+        return max(self.since, self.last) + TRIAL_SILENCE
+
+    @property
+    def flowed(self) -> float:
+        """Seconds from the first data to the last."""
+        return 0.0 if self.first is None else self.last - self.first
+
+    def carries(self, now: float, within: float) -> bool:
+        """Whether data flows right now."""
+        return self.first is not None and now - self.last <= within
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is remembered of a venue while others are active."""
+
+    shut_until: float = -inf  # it said no
+    refused_until: float = -inf  # it said so to what was asked for
+    refusals: int = 0  # how often, since it last carried data
+    trial_at: float = -inf  # not before
+    relief_at: float = -inf  # nor this where data is needed
+    failures: int = 0  # trials and returns that failed, since it last did well
+    relapses: int = 0  # returns alone
+
+    def trial_wait(self) -> float:
+        """Times failback_after until its next trial."""
+        return min(FIRST_WAIT * 2.0 ** min(self.failures, 20), LAST_WAIT)
+
+    @property
+    def trial_needed(self) -> float:
+        """Times failback_after for which it must carry data on trial."""
+        return float(min(2**self.relapses, PATIENCE))
+
+
+class Failover:
+    """The policy; ``now`` is monotonic seconds. Dial ``active`` first, then carry out what the inputs return, in order.
+
+    What comes from a venue that is neither active nor on trial changes nothing, save that its no is remembered.
+    ``blocked_cooldown``: how long a block lasts; Bybit's own ban for too frequent access lasts these 10 minutes.
+    Any other no lasts REFUSED_FIRST at first and twice as long each time, until the venue carries data.
+    ``relief_after``: the silence that has the others put on trial, from the moment ``began`` or the last data on.
+    """
+
+    def __init__(
+        self,
+        venues: Sequence[str],
+        attempts_before_failover: int,
+        failback_after: float,
+        blocked_cooldown: float = 600.0,
+        stable_after: float = 30.0,
+        relief_after: float = inf,
+        began: float = inf,
+    ) -> None:
+        if not venues or len(set(venues)) != len(venues):
+            raise ValueError(f"venues are {list(venues)!r}; allowed is one or more, each once")
+        self._venues = tuple(venues)
+        self.attempts_before_failover = attempts_before_failover
+        """Failed attempts in a row after which a venue is left; the caller may change it."""
+        self._failback_after = failback_after
+        self._blocked_cooldown = blocked_cooldown
+        self._stable_after = stable_after
+        self._relief_after = relief_after
+        self._carrying = min(CARRYING, relief_after / 2)
+        self._step = min(RELIEF_STEP, RELIEF_SPREAD / max(1, len(venues) - 2))
+        self._records = {venue: _Record() for venue in venues}
+        self._state = FailoverState.CONNECTING
+        self._turn = _Connection(self._venues[0], inf)
+        self._trials: dict[str, _Connection] = {}
+        self.heard = began
+        """When the feed had data last that was up to date; its begin before the first."""
+        self._reason = ""  # of the need for another venue; empty for silence
+        self._lagging = False
+        self._step_at = -inf  # when the next venue may be put on trial, where data is needed
+
+    def __repr__(self) -> str:
+        return f"<Failover {self._state.value} {self.active}, trials {', '.join(self._trials) or None}>"
+
+    @property
+    def state(self) -> FailoverState:
+        return self._state
+
+    @property
+    def active(self) -> str | None:
+        """The venue that carries the feed or is dialled for it; None while every venue's no lasts."""
+        return None if self._state is FailoverState.EXHAUSTED else self._turn.venue
+
+    @property
+    def trials(self) -> tuple[str, ...]:
+        """The venues on trial."""
+        return tuple(self._trials)
+
+    @property
+    def trial(self) -> str | None:
+        """The preferred venue that is on trial to be returned to."""
+        return next((venue for venue, trial in self._trials.items() if trial.proving), None)
+
+    def awaits(self, venue: str, now: float) -> bool:
+        """Whether the next data of this venue may decide something, so that it should be told at once."""
+        trial = self._trials.get(venue)
+        if trial is None or self._state is FailoverState.RELIEF:
+            return trial is not None
+        return trial.first is None or now - trial.first >= self._trial_needed(venue)
+
+    def data(self, venue: str, at: float, now: float | None = None) -> list[Decision]:
+        """Data came from this venue, the active one or one on trial, ``at`` this moment, if not just ``now``.
+
+        Of a venue on trial only what is up to date is told.
+        """
+        now = at if now is None else now
+        if venue == self.active:
+            return self._active_data(at)
+        trial = self._trials.get(venue)
+        if trial is None:
+            return []
+        if at > trial.fails_at:
+            return [self._fail_trial(venue, now)]
+        self._records[venue].refusals = 0
+        trial.note(at)
+        if self._state is FailoverState.RELIEF:
+            return self._relieved(now)
+        if trial.flowed >= self._trial_needed(venue) and trial.carries(now, JUST):
+            left = self._turn.venue
+            return [*self._take(venue, now, FailoverEvent.PASSED), Failback(left, venue)]
+        return []
+
+    def lagging(self, venue: str, seconds: float, now: float) -> list[Decision]:
+        """The active venue's data is so far behind that it does not count."""
+        if venue != self.active:
+            return []
+        self._lagging = True
+        return self._need(now, f"lags {seconds:.1f} s")
+
+    def caught_up(self, venue: str) -> None:
+        """The active venue's data counts again, from the next piece on."""
+        if venue == self.active:
+            self._lagging = False
+
+    def disconnected(self, venue: str, now: float, reason: str = "") -> list[Decision]:
+        """This venue's connection ended, or could not be made."""
+        if venue in self._trials:
+            return [self._fail_trial(venue, now)]
+        if venue != self.active:
+            return []
+        turn = self._turn
+        redialled = turn.fall(self._stable_after)
+        self._lagging = False
+        why = f"{turn.failed} failed attempt{'s' * (turn.failed != 1)} in a row" if turn.failed else "connection lost"
+        why = f"{why}: {reason}" if reason else why
+        if turn.failed >= self.attempts_before_failover or self._carrying_trial(now) is not None:
+            return self._leave(now, why, FailoverEvent.FELL)
+        return [self._retry(), *(self._need(now, why) if redialled else [])]
+
+    def blocked(self, venue: str, status: int, now: float) -> list[Decision]:
+        """This venue shuts us out (HTTP ``status``)."""
+        return self._said_no(venue, now, f"blocked (HTTP {status})", self._blocked_cooldown)
+
+    def refused(self, venue: str, reason: str, now: float, longest: float = inf) -> list[Decision]:
+        """This venue does not do what is asked for, e.g. lists none of the coins; it is left alone for ``longest``."""
+        record = self._records[venue]
+        cooldown = min(REFUSED_FIRST * 2.0 ** min(record.refusals, 20), longest)
+        record.refusals += 1
+        record.refused_until = now + cooldown
+        return self._said_no(venue, now, reason, cooldown)
+
+    def asked_anew(self, now: float) -> list[Decision]:
+        """Something else is asked for: that a venue refused what was asked before says nothing any more."""
+        for record in self._records.values():
+            if record.shut_until <= record.refused_until:
+                record.shut_until = min(record.shut_until, now)
+        return self.tick(now)
+
+    def put_off(self, venue: str, seconds: float, reason: str, now: float) -> list[Decision]:
+        """This venue wants to be left alone for longer than the feed may be silent."""
+        return self._said_no(venue, now, f"wants to be left alone for {seconds:g} s: {reason}", seconds)
+
+    def tick(self, now: float) -> list[Decision]:
+        """Time has passed; due at next_tick() at the latest."""
+        if now < self.next_tick(now):
+            return []
+        if self._state is FailoverState.EXHAUSTED:
+            return [self._reopen(now)]
+        if over := [venue for venue, trial in self._trials.items() if trial.fails_at <= now]:
+            return [self._fail_trial(venue, now) for venue in over]
+        if self._state is FailoverState.RELIEF:
+            return self._try_relief(now)
+        if self._silence_at <= now:
+            return self._need(now, "")
+        to = next(venue for venue in self._preferred() if self._trial_due(venue) <= now)
+        self._trials[to] = _Connection(to, now, proving=True)
+        self._move(FailoverEvent.TRIED)
+        return [TryFailback(to)]
+
+    def next_tick(self, now: float) -> float:
+        """When tick() has something to do, if nothing else happens; ``inf`` for never."""
+        if self._state is FailoverState.EXHAUSTED:
+            return min(record.shut_until for record in self._records.values())
+        due = [trial.fails_at for trial in self._trials.values()]
+        if self._state is FailoverState.RELIEF:
+            due += [
+                max(self._step_at, self._relief_due(venue)) for venue in self._others() if venue not in self._trials
+            ]
+        else:
+            due.append(self._silence_at)
+        if self._state is FailoverState.LIVE:
+            due += map(self._trial_due, self._preferred())
+        return min(due, default=inf)
+
+    def _move(self, event: FailoverEvent) -> None:
+        self._state = MOVES[self._state, event]
+
+    def _active_data(self, at: float) -> list[Decision]:
+        self._records[self._turn.venue].refusals = 0
+        self._turn.note(at)
+        if self._lagging:
+            return []
+        news = self.heard == inf or at > self.heard
+        self.heard = at if news else self.heard
+        if self._state is FailoverState.CONNECTING:
+            self._move(FailoverEvent.FLOWED)
+        elif self._state is FailoverState.RELIEF and news:
+            dropped: list[Decision] = [*self._drop_trials(but=self.trial)]
+            self._move(FailoverEvent.FLOWED)
+            if self._trials:
+                self._move(FailoverEvent.TRIED)
+            return dropped
+        return []
+
+    def _need(self, now: float, reason: str) -> list[Decision]:
+        """The active venue carries nothing that counts: whichever other one does is to take over."""
+        if len(self._venues) == 1:
+            return []
+        if self._state is not FailoverState.RELIEF:
+            self._move(FailoverEvent.NEEDED)
+            self._step_at = now
+        self._reason = reason
+        return self._relieved(now) or self._try_relief(now)
+
+    def _relieved(self, now: float) -> list[Decision]:
+        """Go to a venue on trial that carries data, if there is one."""
+        to = self._carrying_trial(now)
+        if to is None:
+            return []
+        self._book(self._turn, now)
+        left, reason = self._turn.venue, self._reason or f"no data for {now - self.heard:.1f} s"
+        return [*self._take(to, now, FailoverEvent.RESCUED), Switch(left, to, reason)]
+
+    def _try_relief(self, now: float) -> list[Decision]:
+        """Put the next venue on trial, if it is time."""
+        if now < self._step_at:
+            return []
+        waiting = (venue for venue in self._others() if venue not in self._trials and self._relief_due(venue) <= now)
+        if (to := next(waiting, None)) is None:
+            return []
+        self._trials[to] = _Connection(to, now)
+        self._step_at = now + self._step
+        return [TryRelief(to)]
+
+    def _carrying_trial(self, now: float) -> str | None:
+        carrying = [venue for venue, trial in self._trials.items() if trial.carries(now, self._carrying)]
+        return min(carrying, key=self._venues.index, default=None)
+
+    @property
+    def _silence_at(self) -> float:
+        """When the feed will have been silent for too long."""
+        return inf if len(self._venues) == 1 else self.heard + self._relief_after
+
+    def _said_no(self, venue: str, now: float, reason: str, cooldown: float) -> list[Decision]:
+        record = self._records[venue]
+        record.shut_until = max(record.shut_until, now + cooldown)
+        if venue in self._trials:
+            return [self._fail_trial(venue, now)]
+        return self._leave(now, reason, FailoverEvent.SHUT) if venue == self.active else []
+
+    def _leave(self, now: float, reason: str, alone: FailoverEvent) -> list[Decision]:
+        """Go where data flows now, else to the next venue in order; ``alone`` is what it means if there is none."""
+        left = self._turn
+        if (carrying := self._carrying_trial(now)) is not None:
+            self._book(left, now)
+            return [*self._take(carrying, now, FailoverEvent.RESCUED), Switch(left.venue, carrying, reason)]
+        to = self._next_venue(now)
+        if to is None and alone is FailoverEvent.FELL:
+            return [self._retry()]
+        self._book(left, now)
+        self._lagging = False
+        if to is None:
+            dropped = self._drop_trials()
+            self._move(alone)
+            until = self.next_tick(now)
+            return [*dropped, Exhausted(until, self._first_open(until))]
+        taken = self._trials.pop(to, None)
+        self._turn = _Connection(to, now) if taken is None else taken
+        for venue, trial in self._trials.items():
+            trial.proving &= self._venues.index(venue) < self._venues.index(to)
+        self._turn.proving = False
+        self._records[left.venue].relief_at = now + RELIEF_AGAIN
+        self._reason = reason
+        self._move(FailoverEvent.LEFT)
+        return [Switch(left.venue, to, reason)]
+
+    def _retry(self) -> Retry:
+        self._move(FailoverEvent.FELL)
+        return Retry(self._turn.venue)
+
+    def _reopen(self, now: float) -> Retry | Switch:
+        left, to = self._turn.venue, self._first_open(now)
+        self._turn = _Connection(to, now)
+        self._move(FailoverEvent.REOPENED)
+        return Retry(to) if to == left else Switch(left, to, "its cooldown is over")
+
+    def _book(self, turn: _Connection, now: float) -> None:
+        """Remember how a venue did that is left because it failed."""
+        record = self._records[turn.venue]
+        if now - turn.since >= PATIENCE * self._failback_after:
+            record.failures = record.relapses = 0
+        elif turn.returned:
+            record.failures += 1
+            record.relapses += 1
+        record.trial_at = now + record.trial_wait() * self._failback_after
+
+    def _take(self, venue: str, now: float, event: FailoverEvent) -> list[AbandonTrial]:
+        """Make the connection on trial the active one; the other trials end."""
+        left, self._turn = self._turn, self._trials.pop(venue)
+        self._turn.since = now
+        self._turn.proving = False
+        self._turn.returned = self._venues.index(venue) < self._venues.index(left.venue)
+        self.heard = self._turn.last
+        self._lagging = False
+        self._move(event)
+        return self._drop_trials()
+
+    def _fail_trial(self, venue: str, now: float) -> AbandonTrial:
+        trial, record = self._trials.pop(venue), self._records[venue]
+        record.relief_at = now + RELIEF_AGAIN
+        self._step_at = min(self._step_at, now)
+        if trial.proving:
+            record.failures += 1
+            record.trial_at = now + record.trial_wait() * self._failback_after
+            self._move(FailoverEvent.FAILED)
+        return AbandonTrial(venue)
+
+    def _drop_trials(self, but: str | None = None) -> list[AbandonTrial]:
+        """End the trials; none of them has failed."""
+        dropped = [venue for venue in self._trials if venue != but]
+        for venue in dropped:
+            del self._trials[venue]
+        return [AbandonTrial(venue) for venue in dropped]
+
+    def _others(self) -> tuple[str, ...]:
+        """The others in settings order, round and round, from the one after the active on."""
+        place = self._venues.index(self._turn.venue)
+        return self._venues[place + 1 :] + self._venues[:place]
+
+    def _next_venue(self, now: float) -> str | None:
+        """The next one that has not said no."""
+        return next((venue for venue in self._others() if self._records[venue].shut_until <= now), None)
+
+    def _first_open(self, now: float) -> str:
+        return next(venue for venue in self._venues if self._records[venue].shut_until <= now)
+
+    def _preferred(self) -> tuple[str, ...]:
+        return self._venues[: self._venues.index(self._turn.venue)]
+
+    def _trial_due(self, venue: str) -> float:
+        return max(self._records[venue].trial_at, self._records[venue].shut_until)
+
+    def _relief_due(self, venue: str) -> float:
+        return max(self._records[venue].relief_at, self._records[venue].shut_until)
+
+    def _trial_needed(self, venue: str) -> float:
+        return self._records[venue].trial_needed * self._failback_after

@@ -1,0 +1,158 @@
+"""How far a venue's data lies behind, by the venue's own stamps: whatever its clock and ours say.
+
+A delay is arrival minus stamp. It has the two clocks' difference in it, which nobody knows and which does not matter:
+lag is a delay above the least one that the venue showed within the last minutes, on whichever connection, so a fresh
+connection to a late stream does not take its lateness for the norm. Arrivals are read from a clock that never steps, so
+a step of the local clock is no lag either. A venue whose frames have no stamps has no lag that could be known.
+
+Pure: time is an argument, in seconds on ``Clock.running``'s scale.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+WINDOW = 600.0  # seconds for which a delay is remembered: a venue's clock and ours drift apart by less than 0.1 s
+BUCKET = 10.0  # seconds whose delays are remembered together
+AGREEING = 3  # delays that confirm one another: a wrong stamp, alone, is not the norm
+WITHIN = 1.0  # seconds by which those may differ, and by which a stamp may be ahead of our clock unconfirmed
+RECENT = 2.0  # seconds: the freshest of the delays of so long is what the connection lags
+CAUGHT_UP = 0.5  # share of the limit under which a lag counts as over
+TRUSTED_FOR = 60.0  # seconds until the venue's time may be asked for again
+
+_NONE: Mapping[str, float] = MappingProxyType({})
+
+
+class LeastDelay:
+    """The least delay of one venue within WINDOW, over all its connections and its answers to the question of its time.
+
+    ``seconds`` is None before the first. It is replaced in one step, so any thread may read it.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+        self._answers: deque[tuple[float, float]] = deque()  # when the venue told its time, and the delay of the answer
+        self._buckets: deque[tuple[float, list[float], list[float]]] = deque()  # begin, lowest, lowest of the accepted
+        self._traded = False
+
+    def note(self, delay: float, now: float, expected: float, *, by_ticker: bool = False) -> None:
+        """A delay of data. ``expected``: what it would be if our clock and the venue's were right and the way short.
+
+        A delay far below that has a stamp from the future: it counts when others confirm it. Tickers count while no
+        trade has come: some venues stamp them with the end of a period.
+        """
+        if by_ticker and self._traded:
+            return
+        if not by_ticker and not self._traded:
+            self._traded = True
+            self._buckets.clear()
+        if not self._buckets or now - self._buckets[-1][0] >= BUCKET:
+            self._buckets.append((now, [], []))
+        _, seen, accepted = self._buckets[-1]
+        for kept in (seen, accepted) if delay >= expected - WITHIN else (seen,):
+            kept.append(delay)
+            kept.sort()
+            del kept[AGREEING:]
+        self._settle(now, expected)
+
+    def trust(self, delay: float, now: float) -> None:
+        """The delay of the venue's answer to the question of its time."""
+        self._answers.append((now, delay))
+        self._settle(now, delay)
+
+    def wants_trust(self, now: float) -> bool:
+        """Whether the venue should be asked for its time."""
+        return not self._answers or now - self._answers[-1][0] >= TRUSTED_FOR
+
+    def _settle(self, now: float, expected: float) -> None:
+        for kept in (self._answers, self._buckets):
+            while kept and now - kept[0][0] > WINDOW:
+                kept.popleft()
+        seen = sorted(delay for _, delays, _ in self._buckets for delay in delays)
+        accepted = [delay for _, delay in self._answers]
+        accepted += [delays[0] for _, _, delays in self._buckets if delays]
+        accepted += [low for low, high in zip(seen, seen[AGREEING - 1 :], strict=False) if high - low <= WITHIN][:1]
+        unconfirmed = min(seen, key=lambda delay: abs(delay - expected), default=None)
+        self.seconds = min(accepted, default=unconfirmed)
+
+
+class ConnectionLag:
+    """What one connection lags: ``seconds`` above the venue's least delay, None while that is not known.
+
+    It is the freshest of the recent delays: one late row, of a quiet coin or repeated by the venue, is no lag. Nor is a
+    coin's first one on the connection, which may be history.
+    """
+
+    def __init__(self, least: LeastDelay) -> None:
+        self.seconds: float | None = None
+        self._least = least
+        self._coins: set[str] = set()
+        self._recent: deque[tuple[float, float]] = deque()
+
+    def look(
+        self, now: float, expected: float, traded: Mapping[str, float], ticked: Mapping[str, float] = _NONE
+    ) -> None:
+        """The newest delays since the last look, of the coins' trades and of their tickers. ``expected``: see note."""
+        for delays in filter(None, (traded, ticked)):
+            lowest = sorted(delays.values())
+            usual = lowest[1] if len(lowest) > 2 else lowest[0]  # the stamps of one of many coins may be wrong
+            self._least.note(usual, now, expected, by_ticker=delays is ticked)
+        least = self._least.seconds
+        if least is None:
+            return
+        lags = {coin: delay - least for coin, delay in ticked.items() if delay >= least}
+        lags |= {coin: max(0.0, delay - least) for coin, delay in traded.items()}
+        known = [lag for coin, lag in lags.items() if coin in self._coins or lag <= RECENT]
+        self._coins |= lags.keys()
+        recent = self._recent
+        if known:
+            recent.append((now, min(known) + least))
+        while len(recent) > 2 and now - recent[0][0] > RECENT:
+            recent.popleft()
+        if recent:
+            self.seconds = max(0.0, min(delay for _, delay in recent) - least)
+
+
+class LagKind(StrEnum):
+    """What is told, by the names of the status events."""
+
+    LAGGING = "feed_lagging"
+    CAUGHT_UP = "feed_caught_up"
+
+
+@dataclass(frozen=True, slots=True)
+class LagFinding:
+    """``seconds`` of lag where it begins, of its duration where it has ended."""
+
+    kind: LagKind
+    seconds: float
+
+
+class LagWatch:
+    """Decides when the feed counts as lagging: from ``max_lag`` seconds on, until well under that."""
+
+    def __init__(self, max_lag: float) -> None:
+        self._max_lag = max_lag
+        self.since: float | None = None  # set while lagging
+        self._told_since: float | None = None  # the same, over the reconnects between
+
+    def restart(self) -> None:
+        """The connection is another one, or silent: if it lags, that is to be told again."""
+        self.since = None
+
+    def check(self, lag: float | None, now: float) -> LagFinding | None:
+        """What has changed with the connection's ``lag`` (seconds, None while not known)."""
+        if lag is None:
+            return None
+        if self.since is None and lag > self._max_lag:
+            self.since = now
+            self._told_since = now if self._told_since is None else self._told_since
+            return LagFinding(LagKind.LAGGING, lag)
+        if self._told_since is not None and lag <= CAUGHT_UP * self._max_lag:
+            began, self.since, self._told_since = self._told_since, None, None
+            return LagFinding(LagKind.CAUGHT_UP, now - began)
+        return None

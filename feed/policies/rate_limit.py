@@ -1,0 +1,50 @@
+"""How often a venue may be dialled, or asked: its own limit per time, less a margin."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from feed.clock import Clock
+
+
+class RateLimit:
+    """Keeps dials below a venue's limit of ``limit`` per ``per`` seconds (Binance 300, Bybit 500, each per 300 s).
+
+    The venue counts when a dial arrives, we when it leaves, so its window is taken ``slack`` seconds longer: dials may
+    take that long to arrive without meeting those of the next window. And its limit holds per address, which other
+    programs may share: a part of it, ``margin``, is left alone. Memory is bounded by the limit.
+    """
+
+    def __init__(self, limit: int, per: float = 300.0, *, margin: float = 0.1, slack: float = 10.0) -> None:
+        if limit < 1:
+            raise ValueError(f"limit is {limit!r}; allowed is 1 or more")
+        if not 0 <= margin < 1:
+            raise ValueError(f"margin is {margin!r}; allowed is 0 <= margin < 1")
+        self.allowed = max(1, int(limit * (1 - margin)))
+        self.window = per + slack
+        self._dials: deque[float] = deque(maxlen=self.allowed)
+
+    def __repr__(self) -> str:
+        return f"<RateLimit {self.allowed} per {self.window:g} s>"
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next dial is allowed; 0.0 when it is allowed now (monotonic seconds)."""
+        if len(self._dials) < self.allowed:
+            return 0.0
+        return max(0.0, self._dials[0] + self.window - now)
+
+    def plenty(self, now: float) -> bool:
+        """Whether less than half of the limit is used within the window."""
+        half = self.allowed // 2
+        return len(self._dials) <= half or now - self._dials[-half - 1] > self.window
+
+    def spend(self, now: float) -> None:
+        """A dial leaves at ``now``."""
+        self._dials.append(now)
+
+    async def take(self, clock: Clock, sleep: Callable[[float], Awaitable[object]] | None = None) -> None:
+        """Wait until a dial is allowed and spend it; nobody comes in between. ``sleep`` may do better than to wait."""
+        while (wait := self.wait(clock.monotonic())) > 0:
+            await (sleep or clock.sleep)(wait)
+        self.spend(clock.monotonic())

@@ -1,0 +1,198 @@
+"""When silence means something: a stale feed, a stale coin, a dead connection.
+
+Only data counts. Pings, pongs and acknowledgements never reach this module, so a venue that answers pings and sends
+nothing is as dead as one that is gone. Quiet is not dead: a coin's silence is told, and never restarts the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from math import inf
+from typing import Protocol
+
+FEED_POLL = 0.25  # seconds between checks while the feed is stale: tells the recovery even if nobody heeds note()
+COIN_POLL = 1.0  # the same while some coin is stale
+ROUNDING = 0.001  # seconds: a check comes this much after the limit, so that float rounding can't make it too early
+
+
+class Limits(Protocol):
+    """Seconds of silence: until the user is told, until a coin is told, until the connection is dropped."""
+
+    @property
+    def feed_stale_after(self) -> float: ...
+
+    @property
+    def coin_stale_after(self) -> float: ...
+
+    @property
+    def reconnect_after(self) -> float: ...
+
+
+class SilenceVerdict(Enum):
+    """What a connection's silence means."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    DEAD = "dead"
+
+
+class SilenceKind(StrEnum):
+    """What was found; all but DEAD are the names of status events."""
+
+    FEED_STALE = "feed_stale"
+    FEED_RECOVERED = "feed_recovered"
+    COIN_STALE = "coin_stale"
+    COIN_RECOVERED = "coin_recovered"
+    DEAD = "dead"  # drop the connection
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One change: ``seconds`` of silence, so far or in all; ``coin`` is empty where the whole feed is meant."""
+
+    kind: SilenceKind
+    seconds: float
+    coin: str = ""
+
+    @property
+    def details(self) -> dict[str, str | float]:
+        """The status event's details, as the contract has them."""
+        if self.kind is SilenceKind.COIN_RECOVERED:
+            return {"coin": self.coin}
+        return {"coin": self.coin, "seconds": self.seconds} if self.coin else {"seconds": self.seconds}
+
+
+def judge(silent: float, limits: Limits) -> SilenceVerdict:
+    """FRESH, STALE (tell the user) or DEAD (drop the connection) after ``silent`` seconds without data."""
+    if silent >= limits.reconnect_after:
+        return SilenceVerdict.DEAD
+    return SilenceVerdict.STALE if silent >= limits.feed_stale_after else SilenceVerdict.FRESH
+
+
+class SilenceWatch:
+    """Watches one feed over all its connections; times are monotonic seconds.
+
+    Silence is counted from the last piece of data, whatever the connection does meanwhile: a feed that is reconnecting
+    is stale after the same time as one that is stalled. Only DEAD is about one connection: its time begins with it.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.heard: dict[str, float] = {}  # coin -> its last data
+        self._since: dict[str, float] = {}  # coin -> when it was first watched: its silence before any data
+        self._began = 0.0  # when the first coin was watched: the feed's silence before any data
+        self._connected_at: float | None = None  # None: there is no connection, or it has been found dead
+        self._feed_silent_since: float | None = None  # set while the feed is stale
+        self._coins_silent_since: dict[str, float] = {}  # the coins that are stale
+        self._checked_at = 0.0
+        self.awaited: Container[str] = ()  # the coins whose data would be a recovery
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the feed was told to be stale, and not yet to have recovered."""
+        return self._feed_silent_since is not None
+
+    def start(self, coins: Iterable[str], now: float) -> None:
+        """A connection that is to carry ``coins`` stands. What is stale stays so until data comes."""
+        self.watch(coins, now)
+        self._connected_at = now
+
+    def lost(self) -> None:
+        """The connection is gone: there is nothing to be found dead until the next start."""
+        self._connected_at = None
+
+    def watch(self, coins: Iterable[str], now: float) -> None:
+        """From now on these are the coins; those that stay keep their past, the connection is the same."""
+        if self._since:
+            self._began = self._heard()  # the coin that spoke last may be leaving: its word still counts
+        else:
+            self._began, self._feed_silent_since = now, None
+        self._since = {coin: self._since.get(coin, now) for coin in coins}
+        for gone in self.heard.keys() - self._since.keys():
+            del self.heard[gone]
+        for gone in self._coins_silent_since.keys() - self._since.keys():
+            del self._coins_silent_since[gone]
+
+    def forget(self, coins: Iterable[str]) -> None:
+        """These are not watched any more."""
+        gone = frozenset(coins)
+        if gone and self._since:
+            self.watch([coin for coin in self._since if coin not in gone], self._began)
+
+    def backdate(self, seconds: float, before: float) -> None:
+        """The machine was suspended for so many seconds: what was heard up to ``before`` was heard so much earlier."""
+        for times in (self.heard, self._since, self._coins_silent_since):
+            for coin, at in times.items():
+                if at <= before:
+                    times[coin] = at - seconds
+        self._began -= seconds if self._began <= before else 0.0
+        if self._feed_silent_since is not None and self._feed_silent_since <= before:
+            self._feed_silent_since -= seconds
+        if self._connected_at is not None and self._connected_at <= before:
+            self._connected_at -= seconds
+
+    def note(self, coin: str, now: float) -> bool:
+        """Data of ``coin`` came. True when it ends a silence that was told: check() at once to tell the recovery."""
+        self.heard[coin] = now
+        return coin in self.awaited
+
+    def check(self, now: float) -> list[Finding]:
+        """What has changed since the last check; each change is told once."""
+        if not self._since:
+            return []
+        heard = self._heard()
+        found = self._check_feed(heard, now) + self._check_coins(now)
+        connected_at = self._connected_at
+        if connected_at is not None and judge(now - max(heard, connected_at), self._limits) is SilenceVerdict.DEAD:
+            self._connected_at = None
+            found.append(Finding(SilenceKind.DEAD, now - max(heard, connected_at)))
+        self.awaited = self._since if self._feed_silent_since is not None else self._coins_silent_since
+        self._checked_at = now
+        return found
+
+    def next_check(self, now: float) -> float:
+        """When the earliest verdict can change, never before ``now``; ``inf`` before the first start."""
+        if not self._since:
+            return inf
+        limits, heard = self._limits, self._heard()
+        talking = self._since.keys() - self._coins_silent_since.keys()
+        due = [self.heard.get(coin, self._since[coin]) + limits.coin_stale_after for coin in talking]
+        if self._feed_silent_since is None:
+            due.append(heard + min(limits.feed_stale_after, limits.reconnect_after))
+        if self._connected_at is not None:
+            due.append(max(heard, self._connected_at) + limits.reconnect_after)
+        polls = [self._checked_at + FEED_POLL] if self._feed_silent_since is not None else []
+        if self._coins_silent_since:
+            polls.append(self._checked_at + COIN_POLL)
+        return max(now, min([at + ROUNDING for at in due] + polls, default=inf))
+
+    def _heard(self) -> float:
+        """When the feed's last data came."""
+        return max(self.heard.values(), default=self._began)
+
+    def _check_feed(self, heard: float, now: float) -> list[Finding]:
+        since = self._feed_silent_since
+        if since is not None and heard > since:
+            self._feed_silent_since = None
+            first = min((at for at in self.heard.values() if at > since), default=heard)
+            return [Finding(SilenceKind.FEED_RECOVERED, first - since), *self._check_feed(heard, now)]
+        if since is None and judge(now - heard, self._limits) is not SilenceVerdict.FRESH:
+            self._feed_silent_since = heard
+            return [Finding(SilenceKind.FEED_STALE, now - heard)]
+        return []
+
+    def _check_coins(self, now: float) -> list[Finding]:
+        found: list[Finding] = []
+        for coin, watched_since in self._since.items():
+            heard = self.heard.get(coin, watched_since)
+            since = self._coins_silent_since.get(coin)
+            if since is not None and heard > since:
+                del self._coins_silent_since[coin]
+                found.append(Finding(SilenceKind.COIN_RECOVERED, heard - since, coin))
+                since = None
+            if since is None and now - heard >= self._limits.coin_stale_after:
+                self._coins_silent_since[coin] = heard
+                found.append(Finding(SilenceKind.COIN_STALE, now - heard, coin))
+        return found

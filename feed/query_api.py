@@ -1,0 +1,199 @@
+"""What a program can ask: the prices, whether one may act on them, where the feed stands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from feed.errors import FeedError, StaleDataError
+from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
+from feed.market_data.hub import MarketDataHub
+from feed.market_data.price_cache import Price
+from feed.sessions.supervisor import Supervisor
+from feed.settings.arguments import own, seconds, symbol
+from feed.settings.schema import Staleness
+from feed.subscriptions.status import StatusReporter
+from feed.subscriptions.wanted_data import WantedData
+
+_HEALTH: Mapping[FeedState, str] = {
+    FeedState.IDLE: "failed",
+    FeedState.CONNECTING: "degraded",
+    FeedState.LIVE: "healthy",
+    FeedState.LAGGING: "degraded",
+    FeedState.STALE: "degraded",
+    FeedState.RECONNECTING: "degraded",
+    FeedState.CLOSED: "failed",
+}
+_FLOWING = (FeedState.LIVE, FeedState.LAGGING)
+_CONNECTED = (*_FLOWING, FeedState.STALE)
+TURN = 0.5  # seconds after which the event loop notes again that it runs
+
+
+class QueryMethods:
+    """The asking half of MarketFeed: what is known now, from any thread."""
+
+    def __init__(self, desk: MarketDataHub, journal: StatusReporter, staleness: Staleness, wanted: WantedData) -> None:
+        self._desk = desk
+        self._journal = journal
+        self._staleness = staleness
+        self._wanted = wanted
+        self._clock = desk.clock
+        self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task, set by what connects
+        self._supervisor: Supervisor | None = None  # likewise
+        self._turned_at = 0.0  # when the event loop last came round, monotonic seconds; likewise
+
+    @property
+    def coin_configs(self) -> list[CoinConfig]:
+        """The coins in force, in the order in which they were asked for; copies of your own."""
+        return [own(config) for config in self._wanted.coins]
+
+    def get_price(self, coin: str) -> PriceTick | None:
+        """The coin's latest tick (price in quote currency), in any case of the coin; None before the first.
+
+        It is a copy: changing it changes nothing that the feed knows. It may be old: before an order ask
+        ``require_fresh``. Raises SettingsError when ``coin`` is no string.
+        """
+        return self._desk.prices.tick(symbol(coin))
+
+    def get_all_prices(self) -> dict[str, PriceTick]:
+        """The latest tick of each coin that has one, by coin in upper case; all of it copies of your own."""
+        return self._desk.prices.ticks
+
+    @property
+    def current_prices(self) -> dict[str, PriceTick]:
+        """The same as ``get_all_prices()``."""
+        return self.get_all_prices()
+
+    def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
+        """The coin's latest tick, if a bot may act on it now; raises StaleDataError otherwise.
+
+        ``max_age`` in seconds since the price was made at the venue, by default the settings' ``coin_stale_after``: the
+        time since it was received and what its connection lags together. By default the whole feed must not be stale
+        either. Raises SettingsError when ``coin`` is no string, or ``max_age`` no number above 0.
+        """
+        coin = symbol(coin)
+        limit = seconds("max_age", max_age, "coin_stale_after") or self._staleness.coin_stale_after
+        if self._running is None or self._running.done() or self._loop_closed:
+            raise StaleDataError(coin, None, limit, "the feed is not connected")
+        price, clock = self._desk.prices.get(coin), self._clock
+        tick = None if price is None else price.tick
+        if price is None or tick is None or price.priced_at is None:
+            raise StaleDataError(coin, None, limit)
+        received = clock.since(price.priced_at)
+        age = max(received, self._age_at_venue(price, tick.exchange, received))
+        if age > limit:
+            reason = f"the price is {age:.3f} s old at {tick.exchange}, received {received:.3f} s ago"
+            reason = f"{reason}; allowed are {limit:g} s"
+            doubt = self._desk.markets.doubt(coin)
+            raise StaleDataError(coin, age, limit, f"{reason}; {doubt}" if doubt else reason)
+        if doubt := self._desk.markets.doubt(coin):
+            raise StaleDataError(coin, age, limit, doubt)
+        if not self.tradable:
+            raise StaleDataError(coin, age, limit, "the circuit breaker is open")
+        heard, allowed = self._desk.last_message, self._staleness.feed_stale_after
+        silent = None if heard is None else clock.since(heard)
+        if max_age is None and (silent is None or silent > allowed):
+            told = "has delivered nothing yet" if silent is None else f"has been silent for {silent:.1f} s"
+            raise StaleDataError(coin, age, limit, f"the feed {told}")
+        return tick
+
+    def _age_at_venue(self, price: Price, exchange: str, received: float) -> float:
+        """Seconds since the venue made the price, as far as its stamps tell, ``received`` so many seconds ago."""
+        delay, clock = self._desk.delays[exchange].seconds, self._clock
+        lag = self._lag_of(exchange) or 0.0
+        stamp = price.stamp()
+        if stamp is None:
+            return received + lag
+        if delay is None:  # nothing but our own clock to hold it against: far ahead is as wrong as far behind
+            return abs(clock.now() - stamp / 1000)
+        return max(received + lag, clock.running() - stamp / 1000 - delay)
+
+    @property
+    def tradable(self) -> bool:
+        """False while the circuit breaker is open: data flows on, but too much has failed to bet on it."""
+        return self._journal.breaker.tradable
+
+    def volatility(self, coin: str, window: int = 60) -> float | None:
+        """Standard deviation of the 1-minute log returns over the last ``window`` closed candles, in percent.
+
+        Not annualized; None while there are too few. Needs the channel candles with the timeframe 1m, whose last hour
+        is fetched after connecting; for a longer ``window`` ask ``candles_history`` first. Raises ValueError for a
+        ``window`` that is no whole number from 3 to 1,500, and SettingsError, which is one too, for a ``coin`` that is
+        no string.
+        """
+        return self._desk.volatility.volatility(symbol(coin), window)
+
+    @property
+    def status(self) -> FeedStatus:
+        """A snapshot of where the feed stands, see FeedStatus; a new one at each access."""
+        return FeedStatus(
+            connected=self._state in _CONNECTED and not self._hangs,
+            exchange=self._journal.exchange,
+            state=self._state,
+            last_message_time=self._last_message_time(),
+            reconnect_count=self._journal.reconnects,
+            failover_count=self._journal.failovers,
+            messages_received=self._desk.messages,
+            errors=self._journal.errors + self._desk.bad_frames,
+            bad_frames=self._desk.bad_frames,
+            tradable=self.tradable,
+            lag=self._lag_of(self._journal.exchange),
+        )
+
+    def get_status(self) -> dict[str, Any]:
+        """The status as a dict, with ``coins``, ``prices_cached`` and ``last_message_age`` (seconds or None)."""
+        heard = self._desk.last_message
+        return asdict(self.status) | {
+            "state": str(self._state),
+            "coins": [config.symbol for config in self._wanted.coins],
+            "prices_cached": self._desk.prices.cached,
+            "last_message_age": None if heard is None else self._clock.since(heard),
+        }
+
+    def get_health(self) -> dict[str, Any]:
+        """A dict for a health check: ``status`` ("healthy", "degraded" or "failed") and what stands behind it.
+
+        ``last_activity`` (ISO 8601, UTC, or None), ``error_count``, and ``metrics``, which is ``get_status()`` without
+        ``coins`` and ``errors``, and ``off_book_trades``, block trades and the like, which are left out; those of a
+        connected feed have ``late_trades`` and ``lost_bars`` too, which could not be delivered any more.
+        """
+        status = self.status
+        at = status.last_message_time
+        return {
+            "status": _HEALTH[status.state],
+            "last_activity": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(),
+            "error_count": status.errors,
+            "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")}
+            | {"off_book_trades": self._desk.off_book_trades}
+            | (self._supervisor.undelivered if self._supervisor is not None else {}),
+        }
+
+    @property
+    def _loop_closed(self) -> bool:
+        """Whether the event loop was closed under the feed, without ``disconnect()``."""
+        running = self._running
+        return running is not None and not running.done() and running.get_loop().is_closed()
+
+    @property
+    def _hangs(self) -> bool:
+        """Whether the event loop has not come round for as long as makes a feed stale: a callback blocks it."""
+        running = self._running
+        if running is None or running.done():
+            return False
+        return self._clock.since(self._turned_at) > self._staleness.feed_stale_after + TURN
+
+    @property
+    def _state(self) -> FeedState:
+        state = FeedState.CLOSED if self._loop_closed else self._journal.state
+        return FeedState.STALE if state in _FLOWING and self._hangs else state
+
+    def _lag_of(self, exchange: str) -> float | None:
+        """Seconds by which the venue's data is behind; None while that is not known."""
+        return None if self._supervisor is None else self._supervisor.lag_of(exchange)
+
+    def _last_message_time(self) -> float | None:
+        heard = self._desk.last_message
+        return None if heard is None else self._clock.now() - self._clock.since(heard)

@@ -1,0 +1,1 @@
+"""Which venue is carried, and the connections that carry it."""

@@ -1,0 +1,142 @@
+"""Which of the wanted coins a venue lists, and as which market; when its list is asked for again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from math import inf
+from typing import TYPE_CHECKING
+
+from exchanges.errors import Halted, Rejected
+from feed.events import CoinConfig
+from feed.subscriptions.status import Report
+
+if TYPE_CHECKING:
+    from exchanges.ccxt_adapter.venue import CcxtVenue
+
+FIRST = 5.0  # seconds from finding that a coin is missing until the venue's list is asked for again
+HALT = 60.0  # the longest such wait for a coin that is halted; each is twice the one before
+UNLISTED = 600.0  # the same for a coin that is not listed at all
+
+
+class CoinListing:
+    """Finds the market of each coin; ``missing`` are those that the venue does not list, or has halted. Each is told
+    once.
+
+    A coin that is wanted anew counts as missing when a list says so that was asked for since then: ``confirm``.
+    ``due``: when the list is to be asked for again, monotonic seconds.
+    """
+
+    def __init__(self, venue: CcxtVenue, report: Report) -> None:
+        self.missing: list[CoinConfig] = []
+        self.due = inf
+        self._wait = FIRST
+        self._venue = venue
+        self._report = report
+        self._told: dict[str, str] = {}  # coin -> why it is missing, as told
+        self._confirmed: set[str] = set()  # coins for which a list was asked
+        self._asking: set[str] = set()  # those for which one is asked now
+        self._refusals: dict[str, Rejected] = {}
+
+    async def load(self, coins: Iterable[CoinConfig], *, anew: bool = False) -> None:
+        """Have the venue know its markets, those of ``coins`` if it can; ``anew`` as in CcxtVenue.load. Raises VenueError.
+
+        What it lacks then is missing.
+        """
+        wanted = list(coins)
+        await self._venue.load({coin.symbol: coin.markets.get(self._venue.name) for coin in wanted}, anew=anew)
+        self.confirm(wanted)
+
+    async def refresh(self, coins: Iterable[CoinConfig]) -> Collection[str]:
+        """Ask the venue for its markets again, as CcxtVenue.refresh does; what it lacks of ``coins`` then is missing."""
+        self._asking = {coin.symbol for coin in coins}
+        changed = await self._venue.refresh()
+        self._confirmed |= self._asking
+        return changed
+
+    def confirm(self, coins: Iterable[CoinConfig]) -> None:
+        """The list was asked for while these were wanted."""
+        self._confirmed.update(coin.symbol for coin in coins)
+
+    def markets(self, coins: Iterable[CoinConfig], flowing: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Coin -> market symbol for what the venue lists; the others are told, once. Rejected when there is none.
+
+        ``flowing`` (coin -> symbol) are those whose data comes: no list is believed that denies them.
+        """
+        wanted = list(coins)
+        markets, self._refusals = self._found(wanted, flowing or {})
+        confirmed = {coin: refusal for coin, refusal in self._refusals.items() if coin in self._confirmed}
+        self.missing = [coin for coin in wanted if coin.symbol in confirmed]
+        for coin, refusal in confirmed.items():
+            if self._told.get(coin) != refusal.reason:
+                self._told[coin] = refusal.reason
+                self._report("coin_unavailable", self._venue.name, coin=coin, reason=refusal.reason)
+        for coin in markets:
+            self._told.pop(coin, None)
+        if not markets:
+            raise _refusal_of(self._venue.name, self._refusals)
+        return markets
+
+    def differs(self, coins: Iterable[CoinConfig], carried: Collection[str], flowing: Mapping[str, str]) -> bool:
+        """Whether the list says something else of ``coins`` than which are ``carried``, and why the others are not."""
+        markets, refusals = self._found(coins, flowing)
+        told = {coin: refusal.reason for coin, refusal in refusals.items()}
+        return markets.keys() != set(carried) or told != self._told
+
+    def schedule(self, now: float, *, again: bool = False) -> None:
+        """Set ``due`` by what is missing: at once for what is not confirmed, else ever later; ``again``: it was due."""
+        unconfirmed = self._refusals.keys() - self._confirmed
+        if unconfirmed:
+            self.due = now
+        elif not self._refusals:
+            self.due, self._wait = inf, FIRST
+        elif again or self.due == inf:
+            longest = HALT if any(isinstance(each, Halted) for each in self._refusals.values()) else UNLISTED
+            wait = min(self._wait, longest)
+            self.due, self._wait = now + wait, 2 * wait
+
+    def doubt(self, now: float) -> None:
+        """A coin that was listed is silent: it may have been halted."""
+        self.due = min(self.due, now)
+
+    def forget(self, coins: Collection[str]) -> None:
+        """These are not wanted any more."""
+        for coin in coins:
+            self._told.pop(coin, None)
+            self._refusals.pop(coin, None)
+        self._confirmed.difference_update(coins)
+        self._asking.difference_update(coins)
+        self.missing = [coin for coin in self.missing if coin.symbol not in coins]
+
+    def _found(
+        self, coins: Iterable[CoinConfig], flowing: Mapping[str, str]
+    ) -> tuple[dict[str, str], dict[str, Rejected]]:
+        """Coin -> market symbol, and coin -> why there is none."""
+        name = self._venue.name
+        markets: dict[str, str] = {}
+        holders: dict[str, str] = {}  # symbol -> coin
+        refusals: dict[str, Rejected] = {}
+        for coin in coins:
+            try:
+                symbol = self._venue.market(coin.symbol, coin.markets.get(name))
+            except Rejected as refusal:
+                if coin.symbol not in flowing:
+                    refusals[coin.symbol] = refusal
+                    continue
+                symbol = flowing[coin.symbol]
+            if holders.setdefault(symbol, coin.symbol) == coin.symbol:
+                markets[coin.symbol] = symbol
+            else:
+                refusals[coin.symbol] = Rejected(name, f"its {symbol} is carried as {holders[symbol]}")
+        return markets, refusals
+
+
+def _refusal_of(name: str, refusals: Mapping[str, Rejected]) -> Rejected:
+    """Why a venue carries none of the coins: one that is halted may come back, so it decides."""
+    halted = [coin for coin, refusal in refusals.items() if isinstance(refusal, Halted)]
+    if len(refusals) == 1:
+        return next(iter(refusals.values()))
+    if not halted:
+        return Rejected(name, f"does not list any of {', '.join(refusals)}")
+    others = [coin for coin in refusals if coin not in halted]
+    unlisted = f", and does not list {', '.join(others)}" if others else ""
+    return Halted(name, f"has halted {', '.join(halted)}{unlisted}")

@@ -1,0 +1,328 @@
+"""One of the connections that together carry a venue: kept standing, replaced in time, dialled anew on its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING, Any, Protocol
+
+from loguru import logger
+
+from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
+from feed.market_data.hub import ConnectionListener
+from feed.policies.backoff import Backoff
+from feed.trades.lost_subscription import GrowingWait
+
+if TYPE_CHECKING:
+    from exchanges.ccxt_adapter.stream.connection import CcxtConnection
+
+OVERLAP = 2.0  # seconds that a connection stays beside its successor: until that has subscribed to everything
+OVERLAP_EACH = 0.01  # and so much more for each subscription: venues take them one request after another
+ANEW = 10.0  # seconds until the next attempt at a successor while the connection still stands
+EARLY = 600.0  # seconds before the venue cuts a connection that it is replaced
+GRACE = 0.1  # seconds in which connections end that are cut at one time
+FEW = 20  # coins that may all be quiet at a time: the silence of fewer is no evidence against the venue
+UNHEARD = 3  # times the patience with coins of which a connection has brought no trade yet: it may still subscribe
+UNHEARD_EACH = 0.1  # and so many seconds more for each of its subscriptions
+
+Carries = tuple[tuple[str, ...], tuple[str, ...]]
+"""The channels and timeframes that a connection has asked for."""
+
+
+@dataclass(slots=True)
+class OpenConnection:
+    """One connection. ``markets`` (coin -> symbol) are those that it asked for, coins included that are not wanted."""
+
+    stream: CcxtConnection
+    intake: ConnectionListener
+    running: asyncio.Task[None]
+    markets: dict[str, str]
+    carries: Carries
+    dialled_at: float  # monotonic seconds
+    worn: asyncio.Event = field(default_factory=asyncio.Event)  # the venue will cut it
+    left: set[str] = field(default_factory=set)  # coins that were halted while it carried them
+
+    def brings(self, coin: str) -> bool:
+        return coin in self.markets and coin not in self.intake.gone
+
+    @property
+    def subscriptions(self) -> int:
+        return len(self.markets) * (len(self.carries[0]) + len(self.carries[1]))
+
+    def silent_for(self, now: float) -> float:
+        heard = self.intake.last_data
+        return now - (self.dialled_at if heard is None else heard)
+
+
+class Host(Protocol):
+    """What a leg is told and given by the session that it is part of."""
+
+    @property
+    def name(self) -> str: ...
+
+    def dial(self, leg: CoinConnection) -> OpenConnection:
+        """A connection for what ``leg`` carries, for which the venue's budget has been asked."""
+
+    async def may_dial(self, old: OpenConnection | None = None) -> None:
+        """Wait until the venue's budget has room, or raise what ends ``old`` meanwhile."""
+
+    def hang_up(self, link: OpenConnection) -> None: ...
+
+    def fits(self, markets: Mapping[str, str]) -> bool:
+        """Whether a connection can carry these."""
+
+    def extend(self, link: OpenConnection, markets: Mapping[str, str]) -> None:
+        """Have a connection carry these too, or again."""
+
+    def has_company(self, leg: CoinConnection, within: float) -> bool:
+        """Whether another connection of the venue stands that had data ``within`` so many seconds."""
+
+    def on_flow(self, leg: CoinConnection) -> None:
+        """The connection that ``leg`` has now brings data, or may have coins that are all quiet."""
+
+    def on_break(self, leg: CoinConnection, reason: str) -> None:
+        """It is gone, and dialled anew while the others stand."""
+
+    def on_retry(self, leg: CoinConnection, attempt: int, delay: float) -> None: ...
+
+    def on_silence(self, leg: CoinConnection) -> None:
+        """Its connection may have missed something."""
+
+    def on_missing(self, coins: Sequence[str], seconds: float, doubted: Sequence[str]) -> None:
+        """A connection brings no trades of some coins though its tickers tell of some; of others they may be lost."""
+
+    def on_replaced(self, leg: CoinConnection, reason: str) -> None:
+        """Its connection was silent, and another one that has data stands in its place."""
+
+
+class CoinConnection:
+    """Carries ``markets`` (coin -> symbol) with what it ``asks``, which its host may change, calling ``stir`` then.
+
+    When it is the only one whose connection stands, what ends that ends ``carry``, so that the host hears of it. Beside
+    others it is dialled anew on its own, up to ``attempts`` times; only then has the venue failed.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        markets: dict[str, str],
+        asks: Carries,
+        backoff: Backoff,
+        *,
+        attempts: int,
+        connect_timeout: float,
+        silence: float,
+        session_limit: float | None,
+        now: Any,
+        sleep: Any,
+    ) -> None:
+        self.markets = markets
+        self.asks = asks
+        self.link: OpenConnection | None = None
+        self.successor: OpenConnection | None = None  # while it is to replace the link
+        self.broke = False  # told as broken, and not yet as connected again
+        self.flowing = asyncio.Event()  # its first connection has brought data, or will not soon
+        self._host = host
+        self._backoff = backoff
+        self._attempts = attempts
+        self._connect_timeout = connect_timeout
+        self._silence = silence
+        self._patience = GrowingWait(silence)  # with the silence of a few coins
+        self._patience_with: defaultdict[str, GrowingWait] = defaultdict(
+            lambda: GrowingWait(silence)
+        )  # each one's trades
+        self._lifetime = inf if session_limit is None else max(session_limit - EARLY, session_limit / 2)
+        self._now = now
+        self._sleep = sleep
+        self._stirred = asyncio.Event()
+
+    @property
+    def links(self) -> list[OpenConnection]:
+        """The connections that bring data: the one that carries, and its successor while there is one."""
+        return [link for link in (self.link, self.successor) if link is not None]
+
+    def stir(self) -> None:
+        """Look at what has changed."""
+        self._stirred.set()
+
+    async def carry(self, *, may_dial: bool) -> None:
+        """Keep a connection standing until there is nothing to carry; raises VenueError when the venue has failed.
+
+        ``may_dial``: the venue's budget was asked for the first dial.
+        """
+        try:
+            while self.markets:
+                try:
+                    if not may_dial:
+                        await self._host.may_dial()
+                    may_dial = False
+                    self.link = self._host.dial(self)
+                    await self._until_flowing(self.link)
+                    self._host.on_flow(self)
+                    self.flowing.set()
+                    await self._attend()
+                except VenueError as failure:
+                    await self._recover(failure)
+        finally:
+            self._hang_up()
+            self.flowing.set()
+
+    def _hang_up(self) -> None:
+        link, self.link = self.link, None
+        if link is not None:
+            self._host.hang_up(link)
+
+    async def _attend(self) -> None:
+        """See that the connection that stands is the right one; raises what ended it."""
+        while self.markets:
+            self._stirred.clear()
+            link, now = self.link, self._now()
+            assert link is not None
+            if link.running.done():
+                link.running.result()  # it carries nothing more, whatever it is asked for
+            missing = {coin: s for coin, s in self.markets.items() if not link.brings(coin)}
+            if missing and self._host.fits(link.markets | missing):
+                self._host.extend(link, missing)
+                missing = {}
+            is_silent, untraded = self._is_silent(link, now), self._untraded(link, now)
+            unwanted = sum(coin not in self.markets for coin in link.markets)
+            if is_silent:
+                await self._replace_silent(link, now)
+            elif untraded:
+                for coin in untraded:
+                    self._patience_with[coin].spend(now)
+                since = max(untraded.values())
+                doubted = [coin for coin in self.markets if not link.intake.hearsay.flowed(coin, since)]
+                self._host.on_missing(sorted(untraded), now - min(untraded.values()), doubted)
+                await self._replace(link)
+            elif (
+                missing
+                or link.worn.is_set()
+                or link.carries != self.asks
+                or unwanted > len(self.markets)
+                or now >= link.dialled_at + self._lifetime
+            ):
+                await self._replace(link)
+            else:
+                due = link.dialled_at + self._lifetime - now
+                await wait(link, self._stirred, min(due, self._silence / 4))
+
+    def _is_silent(self, link: OpenConnection, now: float) -> bool:
+        """Whether it is silent while others flow, and not because its few coins are."""
+        silence = self._patience.at(now) if len(self.markets) < FEW else self._silence
+        return link.silent_for(now) >= silence and self._host.has_company(self, self._silence / 2)
+
+    def _untraded(self, link: OpenConnection, now: float) -> dict[str, float]:
+        """The coins whose trades it should bring and does not, and since when."""
+        if "trades" not in link.carries[0]:
+            return {}
+        beginning = UNHEARD_EACH * link.subscriptions
+
+        def patience(coin: str) -> float:
+            enough = self._patience_with[coin].at(now)
+            return enough if link.intake.has_traded(coin) else UNHEARD * enough + beginning
+
+        return link.intake.hearsay.missing(patience, now)
+
+    async def _replace(self, old: OpenConnection) -> None:
+        """Have a successor carry data before the old one goes."""
+        logger.info("{}: replacing a connection that stands", self._host.name)
+        new: OpenConnection | None = None
+        try:
+            await self._host.may_dial(old)
+            new = self.successor = self._host.dial(self)
+            await self._until_flowing(new)
+            await wait(new, asyncio.Event(), OVERLAP + OVERLAP_EACH * new.subscriptions)
+        except VenueError as error:
+            if new is not None:
+                self._host.hang_up(new)
+            if old.running.done():
+                raise
+            logger.warning("{}: the connection could not be replaced: {}", self._host.name, error.reason)
+            await wait(old, asyncio.Event(), ANEW)
+            return
+        except BaseException:
+            if new is not None:
+                self._host.hang_up(new)
+            raise
+        finally:
+            self.successor = None
+        self.link = new
+        self._host.hang_up(old)
+
+    async def _replace_silent(self, old: OpenConnection, now: float) -> None:
+        """It may be half open, or its coins may be quiet: a successor shows which."""
+        reason = f"no data for {old.silent_for(now):.1f} s"
+        logger.info("{}: {} on one of the connections", self._host.name, reason)
+        self._patience.spend(now)
+        self._host.on_silence(self)
+        await self._host.may_dial(old)
+        new = self.successor = self._host.dial(self)
+        try:
+            await self._until_flowing(new)
+        except BaseException:
+            self._host.hang_up(new)
+            raise
+        finally:
+            self.successor = None
+        if old.silent_for(self._now()) < self._silence:  # it was quiet only
+            self._host.hang_up(new)
+            return
+        self._hang_up()
+        self.link = new
+        if new.intake.flowing.is_set():
+            self._host.on_replaced(self, reason)
+
+    async def _until_flowing(self, link: OpenConnection) -> None:
+        if await wait(link, link.intake.flowing, self._connect_timeout):
+            return
+        if len(self.markets) >= FEW or not self._host.has_company(self, self._silence):
+            raise Disconnected(self._host.name, f"no data within {self._connect_timeout:g} s of the dial")
+
+    async def _recover(self, failure: VenueError) -> None:
+        """Return when the connection may be dialled anew; raises ``failure`` if it is the venue's, not this one's."""
+        link = self.link
+        if link is not None:
+            first, last = link.intake.first_data, link.intake.last_data
+            for at in (first, last):
+                if at is not None:
+                    self._backoff.note_data(at)
+        self._hang_up()
+        if link is not None and isinstance(failure, Rejected) and not all(map(link.brings, self.markets)):
+            return  # it ended just when more was to be asked for
+        if isinstance(failure, Blocked) or not self._host.has_company(self, self._silence):
+            raise failure
+        await self._sleep(GRACE)
+        if not self._host.has_company(self, self._silence):
+            raise failure
+        if link is not None:
+            self._host.on_break(self, failure.reason)
+        if isinstance(failure, Rejected):  # its coins were told: there is nothing to try until there are others
+            self.flowing.set()
+            refused = dict(self.markets)
+            while self.markets == refused:
+                self._stirred.clear()
+                await self._stirred.wait()
+            return
+        self._backoff.note_disconnect(self._now())
+        delay = self._backoff.delay_for(getattr(failure, "retry_after", None))
+        if self._backoff.attempt > self._attempts:
+            raise failure
+        self._host.on_retry(self, self._backoff.attempt, delay)
+        await self._sleep(delay)
+
+
+async def wait(link: OpenConnection, event: asyncio.Event, timeout: float | None) -> bool:
+    """True when ``event`` came, False after ``timeout`` seconds; raises what ended the connection meanwhile."""
+    waiting = asyncio.create_task(event.wait())
+    try:
+        awaited: set[asyncio.Future[Any]] = {link.running, waiting}
+        done, _ = await asyncio.wait(awaited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    if link.running in done:
+        link.running.result()
+    return waiting in done

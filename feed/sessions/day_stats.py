@@ -1,0 +1,68 @@
+"""The 24 h figures of a venue's coins over REST: once before a coin's first tick, and to keep where no ticker comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from exchanges.errors import VenueError
+from exchanges.events import Ticker
+from feed.market_data.hub import ConnectionListener
+
+if TYPE_CHECKING:
+    from exchanges.ccxt_adapter.venue import CcxtVenue
+
+EVERY = 60.0  # seconds between those that are fetched where the venue has no tickers on its connection
+TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the first stream
+HASTE = 0.75  # seconds that they may hold up a later one: a failover is to take less than two in all
+
+
+class DayStats:
+    """Asks for them and keeps them until a connection takes them. ``known`` says which coins are wanted now."""
+
+    def __init__(self, venue: CcxtVenue, known: Callable[[], Collection[str]]) -> None:
+        self._venue = venue
+        self._known = known
+        self._fetched: set[str] = set()  # coins whose figures were
+        self._waiting: dict[str, Ticker] = {}  # of them, those that no connection has taken yet
+
+    def forget(self, coins: Iterable[str]) -> None:
+        """These are not wanted any more."""
+        for coin in coins:
+            self._fetched.discard(coin)
+            self._waiting.pop(coin, None)
+
+    def outdate(self) -> None:
+        """Those that were taken will be old by the time they are needed again."""
+        self._fetched.clear()
+
+    def drop(self) -> None:
+        """No connection is left that could take what waits."""
+        self._waiting.clear()
+
+    def give(self, intake: ConnectionListener, coins: Collection[str]) -> None:
+        """Hand over those of ``coins`` that wait."""
+        for coin in self._waiting.keys() & coins:
+            intake.on_figures(self._waiting.pop(coin))
+
+    async def fetch_missing(self, markets: Mapping[str, str], within: float) -> None:
+        """Those of the coins (coin -> symbol) that were not fetched yet; without them the stream goes on."""
+        missing = {coin: symbol for coin, symbol in markets.items() if coin not in self._fetched}
+        if missing:
+            await self.fetch(missing, within)
+
+    async def fetch(self, markets: Mapping[str, str], within: float) -> None:
+        """Those of all the coins, if the venue answers ``within`` so many seconds."""
+        try:
+            async with asyncio.timeout(within):
+                tickers = await self._venue.fetch_tickers(markets)
+        except (VenueError, TimeoutError) as error:
+            logger.warning("{}: no 24 h figures by REST: {}", self._venue.name, error or "no answer in time")
+            return
+        known = self._known()  # a coin that was removed meanwhile must not find them when it is added again
+        for ticker in (ticker for ticker in tickers if ticker.coin in known):
+            self._fetched.add(ticker.coin)
+            self._waiting[ticker.coin] = ticker

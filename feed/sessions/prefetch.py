@@ -1,0 +1,52 @@
+"""Markets loaded ahead of need, so that a failover need not wait for them, and old lists of them renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from math import inf
+from typing import Any
+
+from loguru import logger
+
+from exchanges.errors import VenueError
+from feed.sessions.session import Session
+
+AFTER = 1.0  # seconds of data after which the next venue's markets are loaded ahead of need
+AGAIN = 60.0  # seconds until that is tried again, if it failed
+PATIENCE = 5.0  # seconds without its markets until the one after it is asked too
+
+
+class Prefetch:
+    """Asks one venue after the other. ``dismiss`` awaits what was begun."""
+
+    def __init__(self, dismiss: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        self._dismiss = dismiss
+        self._asked_at: dict[str, float] = {}  # venue -> when its markets were asked for, monotonic seconds
+
+    def hurry(self, others: Sequence[Session], now: float) -> None:
+        """The feed is silent: each of the others may be needed in a moment."""
+        for session in others:
+            if not session.venue.loaded and now >= self._asked_at.get(session.name, -inf) + PATIENCE:
+                self._asked_at[session.name] = now
+                self._dismiss(_loaded(session))
+
+    def look(self, active: Session, order: Sequence[Session], now: float) -> None:
+        """While all is well load the markets of the one after ``active`` in ``order``, and renew old lists."""
+        if active.flowing_for(now) <= AFTER:
+            return
+        place = order.index(active)
+        for session in (*order[place:], *order[:place]):
+            venue, last = session.venue, self._asked_at.get(session.name, -inf)
+            if (venue.aged or not venue.loaded) and now >= last + AGAIN:
+                self._asked_at[session.name] = last = now
+                self._dismiss(_loaded(session))
+            if session is not active and (venue.loaded or now < last + PATIENCE):
+                return  # those behind are asked where this one has nothing to say
+
+
+async def _loaded(session: Session) -> None:
+    """Load a venue's markets, or renew them; if that fails now, it is told when the venue is needed."""
+    try:
+        await (session.refresh() if session.venue.loaded else session.venue.load())
+    except VenueError as error:
+        logger.info("{}: the markets could not be loaded ahead of need: {}", error.exchange, error.reason)

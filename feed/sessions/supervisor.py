@@ -1,0 +1,471 @@
+"""Keeps one venue of the settings' order delivering: carries out what the failover policy decides."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import traceback
+from collections import defaultdict
+from collections.abc import Awaitable, Collection, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from math import inf
+from typing import Any
+
+from loguru import logger
+
+from exchanges import Access, open_exchange
+from exchanges.errors import Blocked, Disconnected, Halted, Rejected, VenueError
+from feed.errors import NoExchangeAvailable
+from feed.events import CoinConfig
+from feed.market_data.hub import MarketDataHub
+from feed.policies import failover_decisions as decided
+from feed.policies.failover import Failover
+from feed.policies.failover_decisions import Decision
+from feed.policies.lag import LagWatch
+from feed.policies.staleness import SilenceKind, SilenceWatch
+from feed.sessions.coin_listing import HALT, UNLISTED
+from feed.sessions.fallback_coins import FallbackCoins, naming
+from feed.sessions.prefetch import Prefetch
+from feed.sessions.session import Session
+from feed.sessions.shared_venue import SharedVenue
+from feed.settings.schema import ExchangeConfig, Settings
+from feed.subscriptions.status import Report
+from feed.subscriptions.wanted_data import WantedData
+
+RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
+START_GRACE = 2.0  # seconds that the first venue has at least until the next ones are tried beside it
+LOOK = 0.5  # seconds between two looks at which connections carry data
+
+
+class Supervisor:
+    """Runs until it is cancelled, and then leaves nothing open.
+
+    ``ready`` is done with the first data, or, unless ``patient``, fails with NoExchangeAvailable when every venue has
+    said no; ``reasons`` says for each venue tried why it does not deliver. Coins that the active venue does not list
+    come through a supervisor of their own over the other venues, which is given what is ``shared``, goes on from the
+    main one's ``since`` and reports ``aside``.
+    """
+
+    def __init__(
+        self,
+        order: Sequence[ExchangeConfig],
+        settings: Settings,
+        wanted: WantedData,
+        desk: MarketDataHub,
+        report: Report,
+        aside: Report,
+        *,
+        patient: bool,
+        shared: dict[str, SharedVenue] | None = None,
+        since: Mapping[str, int] | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = self._loop.create_future()
+        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # awaited or not
+        self.reasons: dict[str, str] = {}
+        self._order = order
+        self._settings = settings
+        self._wanted = wanted
+        self._desk = desk
+        self._report = report
+        self._aside = aside
+        self._patient = patient
+        self._main = shared is None
+        self._shared: dict[str, SharedVenue] = {} if shared is None else shared
+        self._watchdog = SilenceWatch(settings.staleness)
+        self._suspended = desk.clock.suspended()  # seconds, as far as the watchdog knows
+        self._woken: tuple[float, float] | None = None  # seconds of a suspend, and when it was found, monotonic
+        self._lag_watch = LagWatch(settings.staleness.max_lag)
+        self._stirred = asyncio.Event()  # something happened that a decision may follow from
+        self._sessions: dict[str, Session] = {}
+        self._carrying: dict[str, asyncio.Task[VenueError]] = {}
+        self._ending: defaultdict[str, set[asyncio.Task[VenueError]]] = defaultdict(set)  # what was stopped, by venue
+        self._due: dict[str, float] = {}  # when a venue may be dialled again, monotonic seconds
+        self._since: Mapping[str, int] = since or {}  # the last trades (Unix ms) of the venue that was left
+        self._closing: set[asyncio.Task[Any]] = set()
+        self._strays = FallbackCoins(self._over_others, self._dismiss_task)
+        self._prefetch = Prefetch(self._dismiss)
+        self._final: set[str] = set()  # venues that said no themselves: waiting does not help
+        self._policy = self._policy_over(order)
+
+    def _policy_over(self, order: Sequence[ExchangeConfig]) -> Failover:
+        connection, limits = self._settings.connection, self._settings.staleness
+        return Failover(  # one attempt per venue until the first data, then as many as the settings say
+            [config.name for config in order],
+            1,
+            connection.failback_after,
+            stable_after=connection.stable_after,
+            relief_after=limits.feed_stale_after if self._main else limits.coin_stale_after,
+            began=self._desk.clock.monotonic() + max(0.0, START_GRACE - limits.feed_stale_after),
+        )
+
+    @property
+    def exchange(self) -> str:
+        """The venue that delivers or is tried."""
+        return self._policy.active or self._order[0].name
+
+    @property
+    def undelivered(self) -> dict[str, int]:
+        """How many trades came when their place in the order was past, and how many bars no record closed."""
+        strays = self._strays.undelivered
+        late = sum(session.tape.late for session in self._sessions.values())
+        lost = sum(session.lost_bars for session in self._sessions.values())
+        return {"late_trades": late + strays.get("late_trades", 0), "lost_bars": lost + strays.get("lost_bars", 0)}
+
+    def carrier(self, coin: str) -> Session | None:
+        """The session of the venue that carries ``coin`` or is tried for it; None while there is none."""
+        return self._strays.carrier(coin) if coin in self._strays.coins else self._sessions.get(self.exchange)
+
+    def renew(self) -> None:
+        """More is wanted than the connection carries: have it replaced by one that does. Safe from any thread."""
+        self._loop.call_soon_threadsafe(self._renew)
+
+    def forget(self, coins: Collection[str]) -> None:
+        """These coins were removed from what is wanted: nothing of them is delivered from now on."""
+        self._since = {coin: at for coin, at in self._since.items() if coin not in coins}
+        for session in self._sessions.values():
+            session.forget(coins)
+        self._watchdog.forget(coins)
+        self._strays.forget(coins)
+        self._renew()
+
+    @property
+    def venues(self) -> int:
+        """How many venues may carry a coin."""
+        return len(self._sessions) or len(self._order)
+
+    def hears(self, coin: str) -> bool:
+        """Whether data of ``coin`` came, from the venue that carries it."""
+        return coin in self._watchdog.heard or self._strays.hears(coin)
+
+    def _renew(self) -> None:
+        for session in self._sessions.values():
+            session.renew()
+        now = self._desk.clock.monotonic()
+        self._carry_out(self._policy.asked_anew(now), now)
+        self._strays.renew()
+
+    async def run(self) -> None:
+        """Carry venues, for ever."""
+        try:
+            await asyncio.to_thread(
+                import_module, "exchanges.ccxt_adapter.venue"
+            )  # ccxt takes a second: not the loop's
+            self._open()
+            self._policy = self._policy_over(self._order)  # its time begins now
+            if self._sessions:
+                self._dial(self.exchange)
+            else:
+                self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
+            while self._sessions:
+                await self._pause()
+                self._look(self._desk.clock.monotonic())
+        finally:
+            await _to_the_end(self._release())
+
+    # What happens
+
+    async def _pause(self) -> None:
+        """Wait until something has happened or is due."""
+        now = self._desk.clock.monotonic()
+        due = min(self._policy.next_tick(now), self._watchdog.next_check(now), now + LOOK if self._carrying else inf)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if due == inf else max(0.0, due - now)):
+                await self._stirred.wait()
+        self._stirred.clear()
+
+    def _look(self, now: float) -> None:
+        """Tell the policies what has happened, and do what they decide."""
+        ended = {name: task for name, task in self._carrying.items() if task.done()}
+        for name in ended:
+            del self._carrying[name]
+        for name in list(self._carrying):
+            session = self._sessions[name]
+            session.look_at_lag()
+            if session.last_data is not None:
+                session.backoff.note_data(session.last_data)
+                if session.connected and (session.delivering or session.is_proven_up_to_date(now)):
+                    self._carry_out(self._policy.data(name, session.last_data, now), now)
+        for name in sorted(ended, key=self.exchange.__eq__):  # a trial's end first: nobody is to be sent there
+            task = ended[name]
+            self._failed(name, Disconnected(name, "cancelled from outside") if task.cancelled() else task.result(), now)
+        active = self._sessions[self.exchange]
+        if active.connected and not self.ready.done():
+            self.ready.set_result(None)
+            self._policy.attempts_before_failover = self._settings.connection.attempts_before_failover
+        if active.connected:
+            self._prefetch.look(active, [self._sessions[config.name] for config in self._order], now)
+            others = [config for config in self._order if config.name != active.venue.name]
+            self._strays.look_after([*active.listing.missing, *active.withheld], others)
+        self._note_suspend(now)
+        for finding in self._watchdog.check(now):
+            venue = self.exchange
+            if finding.kind in (SilenceKind.FEED_STALE, SilenceKind.COIN_STALE):
+                self._sessions[venue].doubt(finding.coin)
+            if finding.kind is not SilenceKind.DEAD and (self._main or finding.coin):
+                self._report(str(finding.kind), venue, **finding.details)
+            if finding.kind is SilenceKind.DEAD:
+                self._sessions[venue].drop(f"no data for {finding.seconds:.1f} s")
+        self._look_at_lag(now)
+        self._carry_out(self._policy.tick(now), now)
+        if now - self._policy.heard > self._settings.staleness.feed_stale_after / 4:
+            self._prefetch.hurry([session for name, session in self._sessions.items() if name != self.exchange], now)
+        for name in self._carrying:
+            self._sessions[name].eager = self._policy.awaits(name, now)
+
+    def _note_suspend(self, now: float) -> None:
+        """Have the watchdog count the time of a suspend, a look later: data that came since then is newer than that."""
+        if self._woken is not None:
+            self._watchdog.backdate(*self._woken)
+            self._woken = None
+        if missed := self._desk.clock.suspended() - self._suspended:
+            self._suspended += missed
+            self._woken = missed, now
+
+    def _look_at_lag(self, now: float) -> None:
+        """Tell when the active venue begins to lag, and when that is over; one that stays behind is dialled anew."""
+        active = self._sessions[self.exchange]
+        if not active.connected or self._watchdog.is_stale:
+            self._lag_watch.restart()
+            return
+        finding = self._lag_watch.check(active.lag, now)
+        if finding is not None:
+            self._report(str(finding.kind), active.name, seconds=round(finding.seconds, 3))
+        since = self._lag_watch.since
+        if since is None:
+            self._policy.caught_up(active.name)
+            return
+        self._carry_out(self._policy.lagging(active.name, active.lag or 0.0, now), now)
+        if self.exchange == active.name and now - since >= self._settings.staleness.reconnect_after:
+            active.drop(f"lags {active.lag or 0.0:.1f} s, for {now - since:.1f} s")
+
+    def lag_of(self, exchange: str) -> float | None:
+        """Seconds by which a venue's data is behind; None while that is not known."""
+        session = self._sessions.get(exchange)
+        own = None if session is None or exchange not in self._carrying else session.lag
+        return self._strays.lag_of(exchange) if own is None else own
+
+    @property
+    def lagging_since(self) -> float | None:
+        """Since when the active venue's data is too far behind, monotonic seconds; None while it is not."""
+        return self._lag_watch.since
+
+    def _over_others(self, order: Sequence[ExchangeConfig], coins: Sequence[CoinConfig]) -> Supervisor:
+        """A supervisor of these venues for coins that the active one does not list."""
+        wanted = replace(self._wanted, coins=coins)
+        return Supervisor(
+            order,
+            self._settings,
+            wanted,
+            self._desk,
+            naming(lambda: wanted.coins, self._aside),
+            self._aside,
+            patient=True,
+            shared=self._shared,
+            since=self._since,
+        )
+
+    @property
+    def carried(self) -> Sequence[CoinConfig]:
+        """The coins that are wanted of it."""
+        return self._wanted.coins
+
+    def change(self, coins: Iterable[CoinConfig]) -> None:
+        """Carry these coins and no others."""
+        before = {coin.symbol for coin in self._wanted.coins}
+        self._wanted.coins = list(coins)
+        self.forget(before - {coin.symbol for coin in self._wanted.coins})
+
+    def _failed(self, name: str, failure: VenueError, now: float) -> None:
+        """A connection ended, or could not be made: tell it, and have the policy decide."""
+        session = self._sessions[name]
+        if isinstance(failure, Rejected) and session.asked_for is not self._wanted.coins:
+            failure = Disconnected(name, f"{failure.reason}, before it was asked for what is wanted now")
+        session.backoff.note_disconnect(now)
+        delay = session.backoff.delay_for(getattr(failure, "retry_after", None))
+        self._due[name] = now + delay
+        final = isinstance(failure, Rejected | Blocked) and not isinstance(failure, Halted)
+        (self._final.add if final else self._final.discard)(name)
+        if not session.delivering:
+            logger.info("{} fell on trial: {}", name, failure.reason)
+        if session.delivering and (self.ready.done() or self.reasons.get(name) != failure.reason):
+            self.reasons[name] = failure.reason  # before the first data, told once and not in every round
+            if isinstance(failure, Blocked):
+                self._report("exchange_blocked", name, status=failure.status, reason=failure.reason)
+            if session.broke:
+                self._report("disconnected", name, reason=failure.reason)
+            elif isinstance(failure, Disconnected) or (isinstance(failure, Rejected) and self._main):
+                self._report("error", name, error=failure.reason)  # else its coins were told as unavailable
+        match failure:
+            case Blocked():
+                decisions = self._policy.blocked(name, failure.status, now)
+            case Rejected():
+                longest = HALT if isinstance(failure, Halted) else UNLISTED
+                decisions = self._policy.refused(name, failure.reason, now, longest)
+            case Disconnected(retry_after=float(wait)) if self._too_long(wait):
+                decisions = self._policy.put_off(name, wait, failure.reason, now)
+            case _:
+                decisions = self._policy.disconnected(name, now, failure.reason)
+        self._carry_out(decisions, now)
+
+    def _too_long(self, wait: float) -> bool:
+        """Whether a Retry-After is more silence than a connection may have, and there is somewhere else to go."""
+        return wait > self._settings.staleness.reconnect_after and len(self._order) > 1
+
+    # What follows
+
+    def _carry_out(self, decisions: Sequence[Decision], now: float) -> None:
+        for decision in decisions:
+            match decision:
+                case decided.Retry(venue):
+                    delay = max(0.0, self._due[venue] - now)
+                    attempt = self._sessions[venue].backoff.attempt
+                    self._report("reconnecting", venue, attempt=attempt, delay=round(delay, 3))
+                    self._dial(venue)
+                case decided.Switch(from_, to, reason):
+                    if self.ready.done() or to not in self.reasons:
+                        self._report("failover", to, **{"from": from_, "to": to, "reason": reason})
+                    self._relieve(from_, to)
+                case decided.TryFailback(to) | decided.TryRelief(to):
+                    self._dial(to, trial=True)
+                case decided.Failback(from_, to):
+                    self._report("failback", to, **{"from": from_, "to": to})
+                    self._relieve(from_, to)
+                case decided.AbandonTrial(venue):
+                    self._stop(venue)
+                case decided.Exhausted(until, venue):
+                    whom = "" if self._main else " for " + ", ".join(coin.symbol for coin in self._wanted.coins)
+                    wait = f"{venue} is asked again in {until - now:.0f} s"
+                    self._report("exhausted", venue, reason=f"no exchange is left{whom}, {wait}")
+                    if not self.ready.done() and not self._patient and self._final >= set(self._sessions):
+                        self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
+
+    def _relieve(self, left: str, to: str) -> None:
+        """Leave one venue for another, which may carry data already."""
+        session = self._sessions[to]
+        tape = self._sessions[left].tape
+        self._since = {**self._since, **tape.last_timestamps()}
+        self._desk.ledger.owe(self._sessions[left].bars.holes())
+        self._sessions[left].demote()
+        tape.flush()
+        if to in self._carrying:
+            session.promote(self._since)
+            if session.connected:
+                self._report("connected", to)
+        else:
+            self._dial(to)
+        self._stop(left)
+
+    def _dial(self, name: str, *, trial: bool = False) -> None:
+        """Start carrying a venue, when its backoff allows."""
+        if name not in self._carrying:
+            task = asyncio.create_task(self._carried(self._sessions[name], trial), name=f"market feed on {name}")
+            task.add_done_callback(lambda task: self._stirred.set())
+            self._carrying[name] = task
+
+    def _stop(self, name: str) -> None:
+        task = self._carrying.pop(name, None)
+        if task is not None:
+            task.cancel()
+            self._ending[name].add(task)
+            task.add_done_callback(self._ending[name].discard)
+            self._dismiss_task(task)
+
+    async def _carried(self, session: Session, trial: bool) -> VenueError:
+        """Carry a venue until it ends, and return why."""
+        clock = self._desk.clock
+        try:
+            if ending := set(self._ending[session.venue.name]):
+                await asyncio.wait(ending)  # one session carries once at a time: what ends clears up behind itself
+            await clock.sleep(max(0.0, self._due.get(session.venue.name, 0.0) - clock.monotonic()))
+            await session.carry(self._since, trial=trial)
+        except VenueError as failure:
+            return failure
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not end the feed in silence
+            clean = session.venue.clean
+            told = clean.lines("".join(traceback.format_exception(error)))
+            logger.error("{}: the connection was given up over an unforeseen error\n{}", session.venue.name, told)
+            return Disconnected(session.venue.name, clean(f"unforeseen {error!r}"))
+
+    # What is open
+
+    def _open(self) -> None:
+        """Set up every venue of the order."""
+        for config in self._order:
+            settings = self._settings
+            access = Access(
+                market_type=config.market_type,
+                quote=tuple(settings.quote),
+                rest_url=config.rest_url,
+                ws_url=config.ws_url,
+                proxy=config.proxy,
+                options=config.options,
+                timeout=settings.connection.connect_timeout,
+            )
+            if config.name not in self._shared:
+                try:
+                    venue = open_exchange(config.name, access)
+                except VenueError as error:  # it can't be set up like this: the others go on without it
+                    self.reasons[config.name] = error.reason
+                    self._report("error", config.name, error=error.reason)
+                    continue
+                self._shared[config.name] = SharedVenue(venue)
+            self._sessions[config.name] = Session(
+                self._shared[config.name],
+                self._wanted,
+                self._desk,
+                self._watchdog,
+                settings,
+                self._report,
+                self._aside,
+                main=self._main,
+                stir=self._stirred.set,
+                dismiss=self._dismiss,
+            )
+        able = [config for config in self._order if config.name in self._sessions]
+        if able and able != list(self._order):
+            self._order, self._policy = able, self._policy_over(able)
+
+    def _dismiss(self, closing: Coroutine[Any, Any, None]) -> None:
+        self._dismiss_task(asyncio.create_task(closing, name="closing a stream"))
+
+    def _dismiss_task(self, task: asyncio.Task[Any]) -> None:
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _release(self) -> None:
+        """Close whatever is open, within RELEASE_TIMEOUT."""
+        self._strays.end()
+        for name in list(self._carrying):
+            self._stop(name)
+        for session in self._sessions.values():
+            self._dismiss(_awaited(session.close()))
+        if self._main:  # the venues are shared with the supervisor of the strays
+            for each in self._shared.values():
+                self._dismiss(each.venue.close())
+        clock = self._desk.clock
+        end = clock.monotonic() + RELEASE_TIMEOUT
+        while self._closing and clock.monotonic() < end:  # a session that ends has its connection closed in turn
+            await asyncio.wait(self._closing, timeout=end - clock.monotonic())
+        late = list(self._closing)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+async def _awaited(end: Awaitable[Any]) -> None:
+    await end
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await ``work`` however often the wait is cancelled, and be cancelled then: an ending loop cancels twice."""
+    task = asyncio.create_task(work, name="closing the feed")
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError

@@ -1,0 +1,117 @@
+"""settings.yaml: found, and read; what its scalars mean is left to the schema."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from feed.settings.schema import Settings, packaged_settings
+from feed.settings.validation import Reader, Unreadable, join, show
+from feed.settings.yaml_scalars import Loader
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+ENVIRONMENT = "MARKET_FEED_SETTINGS"
+"""The environment variable that names the settings file."""
+
+_MARKS = re.compile(r"undefined alias|cannot start any token|could not determine a constructor")  # *BTC, @BTC, !BTC
+_FILE_LIMIT = 256 * 1024  # bytes; a settings file has a few thousand
+_VALUE_LIMIT = 10_000  # values once YAML's anchors are written out: a few lines of anchors can stand for billions
+
+
+def settings_source(path: str | os.PathLike[str] | None = None) -> str | os.PathLike[str] | Traversable:
+    """Return the file that ``load_settings(path)`` reads."""
+    named = path if path is not None else os.environ.get(ENVIRONMENT) or None
+    if named is not None:
+        return named
+    local = Path("settings.yaml")
+    return local if local.exists() else packaged_settings()
+
+
+def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
+    """Read ``path``, else the file that MARKET_FEED_SETTINGS names, else ./settings.yaml, else the packaged defaults.
+
+    Keys that the file leaves out keep their defaults. Raises SettingsError with one line per problem.
+    """
+    named = settings_source(path)
+    reader = Reader(str(named))
+    with reader.fenced():
+        text = _read_text(named)
+        data = _data(reader, text)
+        settings: Settings = reader.section(Settings, "", data)
+    return settings
+
+
+def _read_text(path: str | os.PathLike[str] | Traversable) -> str:
+    try:
+        with open(path, "rb") if isinstance(path, str | os.PathLike) else path.open("rb") as file:
+            raw = file.read(_FILE_LIMIT + 1)
+        if len(raw) > _FILE_LIMIT:
+            raise Unreadable(f"found more than {_FILE_LIMIT // 1024} kB, allowed is a settings file")
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"found the byte 0x{raw[error.start]:02x} at offset {error.start}, allowed is UTF-8") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise Unreadable(f"can't be read ({reason}), allowed is a readable YAML file") from None
+
+
+def _data(reader: Reader, text: str) -> Any:
+    """Return the data of a YAML document, having noted duplicate keys; what is not YAML ends the reading."""
+    try:
+        root = yaml.compose(text, Loader=Loader)
+        if root is None:
+            known = ", ".join(each.name for each in fields(Settings))
+            raise Unreadable(f"found an empty file, allowed is a mapping with any of {known}")
+        size = _survey(reader, root, "", (), {})
+        if size > _VALUE_LIMIT:
+            raise Unreadable(f"found anchors that stand for {size:.0f} values, allowed are {_VALUE_LIMIT}")
+        return yaml.load(text, Loader)  # a safe loader
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        place = f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
+        raise Unreadable(
+            f"{place}: found the character {show(chr(error.character))}, allowed is printable text"
+        ) from None
+    except yaml.error.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        what = " ".join(str(error.problem or error.context).split())
+        hint = "; if it is meant as text, write it in quotes" if _MARKS.search(what) else ""
+        raise Unreadable(f"{place}not YAML: {what}{hint}") from None
+
+
+def _survey(reader: Reader, node: Node, path: str, above: tuple[Node, ...], sizes: dict[int, int]) -> int:
+    """Return how many values ``node`` stands for; note duplicate keys and values that YAML itself can't make."""
+    if any(node is each for each in above):
+        raise Unreadable(f"line {node.start_mark.line + 1}: found an anchor that contains itself, allowed is what ends")
+    if id(node) in sizes:
+        return sizes[id(node)]
+    total = 1
+    above = (*above, node)
+    if isinstance(node, MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if isinstance(key, ScalarNode) and name in lines:
+                reader.note(join(path, name), f"found in lines {lines[name]} and {line}, allowed is once")
+            lines.setdefault(name, line)
+            total += _survey(reader, key, path, above, sizes) + _survey(reader, value, join(path, name), above, sizes)
+    elif isinstance(node, SequenceNode):
+        total += sum(_survey(reader, item, f"{path}[{i}]", above, sizes) for i, item in enumerate(node.value))
+    else:
+        try:
+            with suppress(yaml.YAMLError):  # an unknown tag, which safe_load reports, or <<, which it merges
+                yaml.constructor.SafeConstructor().construct_object(node)
+        except (ValueError, LookupError, AttributeError, ArithmeticError, TypeError):  # PyYAML's own, e.g. 2024-13-45
+            place = f"line {node.start_mark.line + 1}, column {node.start_mark.column + 1}: "
+            raise Unreadable(f"{place}found {show(node.value)}, allowed is what its form promises, or quotes") from None
+    return sizes.setdefault(id(node), total)

@@ -1,0 +1,219 @@
+"""What a feed can be told: the dataclasses of settings.yaml, each with its default.
+
+They are the schema: each field's annotation says which values are allowed, in code (msgspec checks type and bounds, a
+``read`` function the rest) and in words (``description``, the end of the line about a wrong value).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from msgspec import Meta
+
+from exchanges.ccxt_adapter.transport.proxies import NONE
+from exchanges.foreign_text import address_shown, values_shown
+from exchanges.names import canonical, exchange_names, nearest
+from feed.events import CoinConfig
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+# --- Values: what is allowed. A `read` returns what the settings shall hold, or raises ValueError (what is allowed)
+
+
+def _exchange(name: str) -> str:
+    if name in exchange_names():
+        return canonical(name)
+    near = nearest(name, exchange_names())
+    raise ValueError(
+        f"a ccxt.pro exchange, nearest: {', '.join(near)}" if near else "a name from `market-feed exchanges`"
+    )
+
+
+def _url(*schemes: str, login: bool = False) -> Callable[[str], str]:
+    """Return a reader of addresses that name only a scheme, a host and perhaps a port (and with ``login`` a user)."""
+
+    def read(text: str) -> str:
+        try:
+            url = urlsplit(text)
+            known = url.scheme in schemes and url.hostname and url.port != 0
+        except ValueError:  # a host or a port that can't be one
+            known = False
+        more = not known or url.path.strip("/") or url.query or url.fragment or ("@" in url.netloc and not login)
+        if more or re.search(r"[^\x21-\x7e]", text):
+            raise ValueError
+        return text.rstrip("/")
+
+    return read
+
+
+_proxy_url = _url("http", "https", "socks4", "socks4a", "socks5", "socks5h", login=True)
+
+
+def _proxy(text: str) -> str:
+    return NONE if text.lower() in (NONE, "no", "off", "false") else _proxy_url(text)
+
+
+def _proxy_as_text(value: Any) -> Any:
+    """YAML reads no, off and false as False."""
+    return NONE if value is False else value
+
+
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"  # as pasted from a web page
+_WORD = rf"\A[^\s/:,{_UNSEEN}]{{1,30}}\Z"
+_MARKET = rf"\A[^\s/:{_UNSEEN}]{{1,30}}/[^\s/:{_UNSEEN}]{{1,30}}(:[^\s/:{_UNSEEN}]{{1,30}})?\Z"
+UPPER: dict[str, Any] = {"read": str.upper}  # of a coin or a currency
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds above 0, at most 86400")]
+SecondsOrZero = Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds from 0 to 86400")]
+Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+Ratio = Annotated[float, Meta(gt=1, le=1000, description="a number above 1, at most 1000")]
+Count = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
+Tier = Annotated[int, Meta(ge=1, le=3, description="1, 2 or 3")]
+Switch = Annotated[bool, Meta(description="true or false")]
+Title = Annotated[str, Meta(max_length=100, description="text of at most 100 characters")]
+Symbol = Annotated[str, Meta(pattern=_WORD, description="a coin such as BTC, without the quote currency", extra=UPPER)]
+Currency = Annotated[str, Meta(pattern=_WORD, description="a currency such as USDT", extra=UPPER)]
+Market = Annotated[str, Meta(pattern=_MARKET, description="a market symbol of ccxt, BASE/QUOTE or BASE/QUOTE:SETTLE")]
+Exchange = Annotated[str, Meta(description="the name of an exchange, text", extra={"read": _exchange})]
+_address: dict[str, Any] = {"show": address_shown}  # a wrong one is told without its login
+RestUrl = Annotated[
+    str, Meta(description="http://host:port or https://host:port", extra={"read": _url("http", "https"), **_address})
+]
+WsUrl = Annotated[
+    str, Meta(description="ws://host:port or wss://host:port", extra={"read": _url("ws", "wss"), **_address})
+]
+ProxyUrl = Annotated[
+    str,
+    Meta(
+        description="http://host:port, https://host:port, socks5://host:port, or none",
+        extra={"read": _proxy, "written": _proxy_as_text, **_address},
+    ),
+]
+MarketType = Literal["spot", "swap"]
+Channel = Literal["trades", "ticker", "candles", "quotes"]
+Timeframe = Literal["1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"]
+
+
+# --- The settings
+
+
+@dataclass(slots=True)
+class ExchangeConfig:
+    """One venue. The URLs replace scheme and host of its addresses; ``options`` are handed to ccxt as they are.
+
+    ``proxy``: None for the one that the environment names, if it names one (exchanges.ccxt_adapter.transport.proxies), ``none`` for none.
+
+    ``market_type``: a coin's perpetual swap and its spot are two markets, whose prices differ. Quantities and volumes
+    are in base currency on both. Where venues of both types stand in one order, a failover leads from the one market to
+    the other, and a coin that the active venue does not list comes from the other one all the while: no event ever
+    mixes the two, its ``market`` says of which it is, and the change is told as ``market_changed``.
+    """
+
+    name: Exchange
+    market_type: MarketType = "spot"
+    rest_url: RestUrl | None = None
+    ws_url: WsUrl | None = None
+    proxy: ProxyUrl | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """As a dataclass shows itself, without a login and without what stands under an option such as apiKey."""
+        shown = {each.name: getattr(self, each.name) for each in fields(self)}
+        shown["proxy"] = address_shown(self.proxy) if isinstance(self.proxy, str) else self.proxy
+        return f"ExchangeConfig({', '.join(f'{name}={value!r}' for name, value in values_shown(shown).items())})"
+
+
+@dataclass(slots=True)
+class Connection:
+    """When to try again, and when elsewhere; in seconds, except the share ``backoff_jitter`` and the attempts.
+
+    ``max_price_ratio``: how many times the last price, or what part of it, the first price may be that a coin has on
+    another venue or market; to the power of 1 + the last price's age / 600 s.
+    """
+
+    connect_timeout: Seconds = 10.0
+    backoff_initial: Seconds = 1.0
+    backoff_max: Seconds = 30.0
+    backoff_jitter: Share = 0.2
+    stable_after: SecondsOrZero = 30.0
+    attempts_before_failover: Count = 3
+    failback_after: Seconds = 300.0
+    max_price_ratio: Ratio = 1.5
+
+
+@dataclass(slots=True)
+class Staleness:
+    """After how many silent seconds the feed or a coin counts as stale, and the connection as dead.
+
+    ``max_lag``: by how many seconds the data may be behind before the feed counts as lagging.
+    """
+
+    feed_stale_after: Seconds = 5.0
+    coin_stale_after: Seconds = 60.0
+    reconnect_after: Seconds = 10.0
+    max_lag: Seconds = 5.0
+
+
+@dataclass(slots=True)
+class CircuitBreaker:
+    """``failures`` within ``window`` seconds open the breaker for ``cooldown`` seconds."""
+
+    failures: Count = 5
+    window: Seconds = 60.0
+    cooldown: Seconds = 60.0
+
+
+@dataclass(slots=True)
+class Backfill:
+    """Whether trades missed during an outage are fetched, and up to how many seconds back."""
+
+    enabled: Switch = True
+    max_gap: Seconds = 300.0
+
+
+def packaged_settings() -> Path | Traversable:
+    """Return the file of the defaults: inside the wheel, or in a checkout the repository's own settings.yaml."""
+    here = Path(__file__).with_name("settings.yaml")
+    for file in (here, here.parent.parent / here.name):
+        if file.is_file():
+            return file
+    from importlib.resources import files  # in a zip file there is no path to it
+
+    return files("feed") / here.name
+
+
+@cache
+def _packaged() -> dict[str, list[dict[str, Any]]]:
+    loaded: dict[str, list[dict[str, Any]]] = yaml.safe_load(packaged_settings().read_text("utf-8"))
+    return loaded
+
+
+@dataclass(slots=True)
+class Settings:
+    """Everything a feed can be told; ``Settings()`` holds the packaged defaults."""
+
+    coins: Annotated[list[CoinConfig], Meta(min_length=1, description="a list of coins, at least one")] = field(
+        default_factory=lambda: [CoinConfig(**coin) for coin in _packaged()["coins"]]
+    )
+    quote: Annotated[
+        list[Currency], Meta(min_length=1, description="a currency, or a list of them", extra={"one": 1})
+    ] = field(default_factory=lambda: ["USDT", "USDC", "USD"])
+    channels: Annotated[list[Channel], Meta(min_length=1, description="a list of trades, ticker, candles, quotes")] = (
+        field(default_factory=lambda: ["trades", "ticker", "candles"])
+    )
+    candle_timeframe: Timeframe = "1m"
+    exchanges: Annotated[list[ExchangeConfig], Meta(min_length=1, description="a list of exchanges, at least one")] = (
+        field(default_factory=lambda: [ExchangeConfig(**exchange) for exchange in _packaged()["exchanges"]])
+    )
+    connection: Connection = field(default_factory=Connection)
+    staleness: Staleness = field(default_factory=Staleness)
+    circuit_breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    backfill: Backfill = field(default_factory=Backfill)

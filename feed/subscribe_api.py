@@ -1,0 +1,168 @@
+"""How a program receives events: callbacks and async iterators, over all coins or some."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Any
+
+from exchanges.events import Candle, Quote, Ticker, TradeEvent
+from feed.events import PriceTick
+from feed.market_data.hub import candles
+from feed.settings.arguments import known_timeframe, watched
+from feed.subscriptions.dispatcher import Dispatcher, Subscriber
+from feed.subscriptions.wanted_data import WantedData
+
+Coins = Collection[str] | None
+BUFFER = 10_000  # events that an iterator or a coroutine callback may fall behind
+
+
+class SubscribeMethods:
+    """The subscribing half of MarketFeed.
+
+    An event belongs to those who receive it: changing it changes nothing that the feed knows or delivers later. The
+    subscribers of one channel receive the same object, in the order in which they subscribed, so a callback that wants
+    to change an event takes a copy (``dataclasses.replace``). The details of a status event are each subscriber's own.
+
+    Wherever ``coins`` can be given, None means all of the feed's. ``on_full`` says what happens when a coroutine
+    callback or an iterator falls behind: "drop_oldest" (counted, and told as slow_callback), "latest" (only the newest
+    event of each coin is kept), or "error" (the subscription ends; an iterator raises SlowConsumerError). Iterators
+    end when the feed disconnects; ``size`` is how many events one may fall behind. All raise SettingsError for an
+    unknown coin or timeframe, and ValueError for an unknown ``on_full`` or a ``size`` below 1. SubscribeMethods and
+    ``cancel()`` are safe from any thread.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, wanted: WantedData) -> None:
+        self._dispatcher = dispatcher
+        self._wanted = wanted
+
+    def subscribe_price(
+        self, cb: Callable[[PriceTick], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+    ) -> Subscriber:
+        """Call ``cb(PriceTick)`` on every trade, and on every ticker that is newer than the coin's last tick.
+
+        Returns a handle with ``cancel()``.
+        """
+        handle = self._subscribe("prices", cb, coins, on_full)
+        self._ask_for_prices()
+        return handle
+
+    def subscribe_trades(
+        self, cb: Callable[[TradeEvent], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+    ) -> Subscriber:
+        """Call ``cb(TradeEvent)`` for every trade, once, in the venue's order per coin.
+
+        Trades that an outage kept back come with ``backfilled`` set, before those that came after them. Returns a
+        handle with ``cancel()``.
+        """
+        handle = self._subscribe("trades", cb, coins, on_full)
+        self._ask(self._wanted.channels, "trades")
+        return handle
+
+    def subscribe_candles(
+        self,
+        cb: Callable[[Candle], Any],
+        coins: Coins = None,
+        timeframe: str = "1m",
+        *,
+        on_full: str = "drop_oldest",
+    ) -> Subscriber:
+        """Call ``cb(Candle)`` on every update of a bar; ``closed`` is True exactly once per bar.
+
+        Several timeframes at a time are subscriptions side by side. Returns a handle with ``cancel()``.
+        """
+        handle = self._subscribe(candles(known_timeframe(timeframe)), cb, coins, on_full)
+        self._ask_for_candles(timeframe)
+        return handle
+
+    def subscribe_quotes(
+        self, cb: Callable[[Quote], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+    ) -> Subscriber:
+        """Call ``cb(Quote)`` on every change of the best bid or ask. Returns a handle with ``cancel()``."""
+        handle = self._subscribe("quotes", cb, coins, on_full)
+        self._ask(self._wanted.channels, "quotes")
+        return handle
+
+    def subscribe_tickers(
+        self, cb: Callable[[Ticker], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+    ) -> Subscriber:
+        """Call ``cb(Ticker)`` with each of the venue's own 24 h summaries, as it came; what it does not say is None.
+
+        Where the venue streams none, they come over REST once a minute. Returns a handle with ``cancel()``.
+        """
+        handle = self._subscribe("tickers", cb, coins, on_full)
+        self._ask(self._wanted.channels, "ticker")
+        return handle
+
+    def subscribe_status(self, cb: Callable[[str, dict[str, Any]], Any]) -> Subscriber:
+        """Call ``cb(event, details)`` on everything that happens to the feed.
+
+        ``details`` has ``exchange`` and ``at`` (Unix ms) beside the event's own, which the README lists. Returns a
+        handle with ``cancel()``.
+        """
+        return self._dispatcher.subscribe("status", cb, unpack=True)
+
+    def prices(
+        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
+    ) -> AsyncIterator[PriceTick]:
+        """The ticks of ``subscribe_price``, for ``async for``; ends when the feed disconnects."""
+        stream = self._iterate("prices", coins, on_full, size)
+        self._ask_for_prices()
+        return stream
+
+    def trades(
+        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
+    ) -> AsyncIterator[TradeEvent]:
+        """The trades of ``subscribe_trades``, for ``async for``."""
+        stream = self._iterate("trades", coins, on_full, size)
+        self._ask(self._wanted.channels, "trades")
+        return stream
+
+    def candles(
+        self, coins: Coins = None, timeframe: str = "1m", *, on_full: str = "drop_oldest", size: int = BUFFER
+    ) -> AsyncIterator[Candle]:
+        """The candles of ``subscribe_candles``, for ``async for``."""
+        stream = self._iterate(candles(known_timeframe(timeframe)), coins, on_full, size)
+        self._ask_for_candles(timeframe)
+        return stream
+
+    def quotes(self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER) -> AsyncIterator[Quote]:
+        """The quotes of ``subscribe_quotes``, for ``async for``."""
+        stream = self._iterate("quotes", coins, on_full, size)
+        self._ask(self._wanted.channels, "quotes")
+        return stream
+
+    def tickers(
+        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
+    ) -> AsyncIterator[Ticker]:
+        """The tickers of ``subscribe_tickers``, for ``async for``."""
+        stream = self._iterate("tickers", coins, on_full, size)
+        self._ask(self._wanted.channels, "ticker")
+        return stream
+
+    def events(self, *, on_full: str = "drop_oldest", size: int = BUFFER) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """The (event, details) pairs of ``subscribe_status``, for ``async for``."""
+        return self._dispatcher.iterate("status", None, on_full, size)
+
+    def _subscribe(self, channel: str, callback: Callable[..., Any], coins: Coins, on_full: str) -> Subscriber:
+        keys = watched(coins, self._wanted.coins)
+        return self._dispatcher.subscribe(channel, callback, keys, on_full=on_full)
+
+    def _iterate(self, channel: str, coins: Coins, on_full: str, size: int) -> AsyncIterator[Any]:
+        return self._dispatcher.iterate(channel, watched(coins, self._wanted.coins), on_full, size)
+
+    def _ask_for_prices(self) -> None:
+        if not {"trades", "ticker"} & set(self._wanted.channels):
+            self._ask(self._wanted.channels, "ticker")
+
+    def _ask_for_candles(self, timeframe: str) -> None:
+        self._ask(self._wanted.timeframes, timeframe)
+        self._ask(self._wanted.channels, "candles")
+
+    def _ask(self, names: list[str], name: str) -> None:
+        if name not in names:
+            names.append(name)
+            self._renew()
+
+    def _renew(self) -> None:
+        """More is wanted than the connection carries."""
+        raise NotImplementedError("the feed that connects says how")

@@ -1,0 +1,1 @@
+"""How events reach a program: callbacks, iterators, status events."""

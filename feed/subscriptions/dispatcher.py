@@ -1,0 +1,357 @@
+"""Subscribers, kept apart: none of them can slow, starve or break another, or the socket.
+
+A plain callback is called inline. A coroutine callback has a bounded queue and a task of its own that awaits it event
+by event; an iterator has a bounded buffer. All receive the same event object, which is theirs: the publisher keeps
+none, and who wants to change one that others may look at takes a copy. Events that are tuples are the exception: each
+subscriber has the parts of its own. What a channel or a coin is called is the publisher's business.
+
+``publish`` belongs to the thread of the event loop; subscribing and cancelling are safe from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import inspect
+import math
+import time
+from collections.abc import Callable, Collection, Hashable
+from typing import Any
+
+from loguru import logger
+
+from feed.subscriptions.queues import Buffer, Callback, EventIterator, Worker
+from feed.subscriptions.routes import Route
+
+__all__ = ["Dispatcher", "Subscriber"]
+
+REPORT_EVERY = 1.0  # seconds between two reports about one callback
+
+Report = Callable[[str, dict[str, Any]], None]
+BEHIND = 1.0  # seconds that an event may wait for its consumer before that is told; then at each doubling
+_Sink = Callable[[Hashable, Any, float], bool]  # takes coin, event and time; True when it made a report
+
+
+class Subscriber:
+    """A consumer's place in a channel. ``errors``, ``slow`` and ``dropped`` count what went wrong since it began."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, channel: str, name: str, keys: Collection[Hashable] | None, buffer: Buffer
+    ) -> None:
+        self.channel = channel
+        self.name = name
+        self.keys = None if keys is None else frozenset([keys] if isinstance(keys, str) else keys)
+        self.active = True
+        self.errors = 0
+        self.slow = 0
+        self._dispatcher = dispatcher
+        self._buffer = buffer
+        self.call: Callback = _nothing  # a plain callback
+        self._sink: _Sink | None = None  # stands in for it where there is a queue
+        self.publish: Callable[[Any, float], float] | None = None  # see feed.subscriptions.routes.Receiver
+        self._worker: Worker | None = None
+        self._behind_told = 0.0  # seconds that were told last, while it is behind
+        self._told: dict[str, float] = {}  # when each kind of report was last made
+        self._untold: dict[str, int] = {}  # and how many there were since
+
+    def __repr__(self) -> str:
+        state = "active" if self.active else "cancelled"
+        return f"<Subscription {self.name} to {self.channel}, {state}, {self.errors} errors, {self.dropped} dropped>"
+
+    @property
+    def dropped(self) -> int:
+        """Events that a full queue cost; with the policy "latest" also those that a newer one replaced."""
+        return self._buffer.dropped
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for it."""
+        return len(self._buffer)
+
+    @property
+    def queued(self) -> bool:
+        """Whether events wait for it in a queue; else it is a plain callback."""
+        return self._sink is not None
+
+    def put(self, coin: Hashable, event: Any, now: float) -> bool:
+        """Queue an event that came ``now``; True when that led to a report."""
+        return self._sink is not None and self._sink(coin, event, now)
+
+    def behind(self, age: Callable[[float], float]) -> float | None:
+        """Seconds that its oldest event waits, when that is to be told: from BEHIND on, and whenever it has doubled."""
+        since = self._buffer.waiting_since()
+        seconds = 0.0 if since is None else age(since)
+        if seconds < BEHIND:
+            self._behind_told = 0.0 if seconds < BEHIND / 2 else self._behind_told
+            return None
+        if seconds < 2 * self._behind_told:
+            return None
+        self._behind_told = seconds
+        return seconds
+
+    def cancel(self) -> None:
+        """Deliver nothing more, also of what is queued; a coroutine callback that is running may finish. Idempotent."""
+        if self.active:
+            self.active = False
+            self.publish = None
+            self._dispatcher._remove(self)
+            if self._worker is not None and (self._worker.task is None or self._worker.task.done()):
+                self._buffer.clear()
+            else:
+                self._buffer.wake()
+
+    def _due(self, kind: str, now: float) -> int:
+        """Count one more of ``kind``; how many to report now, 0 when it is too soon after the last report."""
+        count = self._untold.get(kind, 0) + 1
+        if now - self._told.get(kind, -math.inf) < REPORT_EVERY:
+            self._untold[kind] = count
+            return 0
+        self._told[kind], self._untold[kind] = now, 0
+        return count
+
+
+class Dispatcher:
+    """Publishes events to subscribers by channel and coin.
+
+    ``report(event, details)`` is told "callback_error" {callback, error, count} and "slow_callback" {callback, ms,
+    count, and dropped where a queue overflowed} at most once per REPORT_EVERY seconds, subscription and kind; count is
+    how many there were since the report before. A plain callback is slow from ``slow_after`` seconds on, a coroutine
+    callback or an iterator when its queue of ``queue_size`` events is full. One that falls behind is told before that,
+    by ``look``, as "slow_callback" {callback, behind (seconds), waiting (events)}. What goes wrong while a report is
+    being delivered is counted and logged, but not reported: a status callback that raises must not cause the next
+    report.
+    """
+
+    def __init__(
+        self,
+        report: Report,
+        *,
+        slow_after: float = 0.1,
+        queue_size: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
+        self.closed = self.aborting = self.reporting = False  # as feed.subscriptions.queues.Owner says
+        self.workers: dict[asyncio.Task[None], Worker] = {}
+        self.errors = 0  # of all subscriptions, gone ones included
+        self._report = report
+        self.slow_after = slow_after
+        self._queue_size = queue_size
+        self._subscriptions: dict[str, dict[Subscriber, None]] = {}  # by channel, in the order they came
+        self._routes: dict[str, dict[Hashable, Route]] = {}  # by channel and coin, made when first needed
+        self.version = object()  # another one after each change, so that a route in the making sees that it is old
+
+    def subscribe(
+        self,
+        channel: str,
+        callback: Callback,
+        keys: Collection[Hashable] | None = None,
+        *,
+        on_full: str = "drop_oldest",
+        unpack: bool = False,
+    ) -> Subscriber:
+        """Call ``callback`` with every event of ``channel``, or with those of its ``keys`` (coins).
+
+        A coroutine function, or whatever turns out to return an awaitable, is awaited event by event from a queue with
+        the policy ``on_full`` (POLICIES); "error" ends the subscription and reports why. With ``unpack`` the events are
+        tuples of the callback's arguments, which it receives as copies. Raises TypeError for what can't be called,
+        ValueError for other policies.
+        """
+        if not callable(callback):
+            raise TypeError(f"a callback must be callable; {callback!r} is {type(callback).__name__}")
+        name = _name(callback)
+        if _is(callback, inspect.isgeneratorfunction) or _is(callback, inspect.isasyncgenfunction):
+            raise TypeError(f"a callback must do its work when it is called; {name} is a generator function")
+        subscription = Subscriber(self, channel, name, keys, Buffer(on_full, self._queue_size))
+        subscription.call = functools.partial(_spread, callback) if unpack else callback
+        if _is(callback, inspect.iscoroutinefunction):
+            self._queue(subscription)
+        self._add(subscription)
+        return subscription
+
+    def iterate(
+        self,
+        channel: str,
+        keys: Collection[Hashable] | None = None,
+        on_full: str = "drop_oldest",
+        size: int | None = None,
+    ) -> EventIterator:
+        """The events of ``channel``, or those of its ``keys`` (coins), for ``async for`` in the publisher's loop.
+
+        ``size`` bounds the buffer, which is the dispatcher's ``queue_size`` otherwise. Raises ValueError.
+        """
+        buffer = Buffer(on_full, self._queue_size if size is None else size)
+        subscription = Subscriber(self, channel, f"iterator over {channel}", keys, buffer)
+        clock, slow = self.clock, self.slow
+        buffer.taken_at = clock()
+
+        def sink(coin: Hashable, event: Any, now: float) -> bool:
+            if buffer.put(coin, (_own(event), False, None, now)) is None or on_full == "latest":
+                return False
+            slow(subscription, clock() - buffer.taken_at, buffer.dropped)
+            return True
+
+        subscription._sink = sink
+        stream = EventIterator(subscription, buffer, clock)
+        if self.closed:
+            subscription.active = False
+        else:
+            self._add(subscription)
+        return stream
+
+    def route(self, channel: str, coin: Hashable) -> Route:
+        """The way of ``coin``'s events to the subscribers of ``channel``; it may be kept."""
+        routes = self._routes.setdefault(channel, {})
+        return routes.get(coin) or routes.setdefault(coin, Route(self, channel, coin))
+
+    def wanted(self, channel: str, coin: Hashable) -> bool:
+        """Whether anybody would receive an event."""
+        return self.route(channel, coin).wanted()
+
+    def publish(self, channel: str, coin: Hashable, event: Any) -> None:
+        """Hand ``event`` to all subscribers of ``channel`` and ``coin``, in the order in which they subscribed."""
+        self.route(channel, coin).publish(event, self.clock())
+
+    def look(self, age: Callable[[float], float]) -> None:
+        """Tell of the consumers that have fallen behind; to be called every second or so.
+
+        ``age``: how many seconds a moment of the dispatcher's clock is past.
+        """
+        for subscription in [each for channel in self._subscriptions.values() for each in channel]:
+            seconds = subscription.behind(age) if subscription.queued else None
+            if seconds is not None:
+                subscription.slow += 1
+                details = {"callback": subscription.name, "behind": round(seconds, 3), "waiting": subscription.waiting}
+                logger.warning("{} is behind: {}", subscription.name, details)
+                self._tell("slow_callback", details, False)
+
+    def abandon(self) -> None:
+        """The tasks behind the coroutine callbacks are another process's: this one is a fork of it."""
+        for worker in self.workers.values():
+            worker.forget()
+        self.workers = {}
+
+    def subscribed(self, channel: str) -> Collection[Subscriber]:
+        """Those of ``channel`` at this moment, in the order in which they subscribed."""
+        return self._subscriptions.get(channel, {}).copy()
+
+    async def close(self, timeout: float) -> None:
+        """End the iterators, let the coroutine callbacks finish what is queued, and cancel them after ``timeout`` s.
+
+        A fifth of the timeout is theirs to clean up. Nothing is queued any more, plain callbacks are still called. A
+        coroutine callback may close its own dispatcher: it is not waited for, and its queue ends with it. Idempotent.
+        """
+        self.closed = True
+        self.end_iterators()
+        for worker in self.workers.values():
+            worker.wake()
+        tasks = {task for task in self.workers if not task.done()} - {asyncio.current_task()}
+        try:
+            if tasks:
+                _, tasks = await asyncio.wait(tasks, timeout=0.8 * timeout)
+        finally:
+            self.aborting = True
+            for task in tasks:
+                task.cancel()
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=max(0.2 * timeout, 0.05))
+            for task in stuck:
+                logger.warning("{} does not end when it is cancelled", task.get_name())
+
+    def end_iterators(self, failure: str = "") -> None:
+        """Have the iterators end after what is buffered; with a FeedError of that text, if there is one."""
+        for subscription in [s for channel in self._subscriptions.values() for s in channel]:
+            if subscription._worker is None and subscription._sink is not None:
+                subscription._buffer.failure = failure
+                subscription.cancel()
+
+    def reopen(self) -> None:
+        """Queue again after ``close``: the callbacks are still subscribed, the iterators have ended."""
+        self.closed = self.aborting = False
+
+    def _add(self, subscription: Subscriber) -> None:
+        self._subscriptions.setdefault(subscription.channel, {})[subscription] = None
+        self._changed(subscription.channel)
+
+    def _remove(self, subscription: Subscriber) -> None:
+        self._subscriptions.get(subscription.channel, {}).pop(subscription, None)
+        self._changed(subscription.channel)
+
+    def _changed(self, channel: str) -> None:
+        self.version = object()
+        for route in self._routes.get(channel, {}).copy().values():
+            route.forget()
+
+    def _queue(self, subscription: Subscriber) -> Worker:
+        worker = Worker(subscription, self, subscription.call, subscription._buffer)
+        subscription._worker, subscription._sink = worker, worker.put
+        return worker
+
+    def promote(self, subscription: Subscriber, event: Any, result: Any) -> None:
+        """A plain callback returned an awaitable: it is a coroutine callback, and this is its first call."""
+        worker = subscription._worker
+        if worker is None:
+            worker = self._queue(subscription)
+            self._changed(subscription.channel)
+        worker.put(getattr(event, "coin", ""), event, self.clock(), result)
+
+    def failed(self, subscription: Subscriber, error: BaseException, reported: bool = False) -> None:
+        """Count what a callback raised, over a report where ``reported``, and tell it when it is time."""
+        self.errors += 1
+        subscription.errors += 1
+        count = subscription._due("callback_error", self.clock())
+        if count:
+            name, channel = subscription.name, subscription.channel
+            logger.opt(exception=error).error("{} raised over {} ({} times since last told)", name, channel, count)
+            self._tell("callback_error", {"callback": name, "error": repr(error), "count": count}, reported)
+
+    def slow(self, subscription: Subscriber, seconds: float, dropped: int | None = None) -> None:
+        """Count a slow call, or a full queue that has ``dropped`` so many by now, and tell it when it is time."""
+        subscription.slow += 1
+        count = subscription._due("slow_callback", self.clock())
+        if count:
+            details = {"callback": subscription.name, "ms": round(seconds * 1000, 3), "count": count}
+            if dropped is not None:
+                details["dropped"] = dropped
+            logger.warning("{} is slow: {}", subscription.name, details)
+            self._tell("slow_callback", details, False)
+
+    def _tell(self, event: str, details: dict[str, Any], reported: bool) -> None:
+        if reported or self.reporting:
+            return
+        self.reporting = True
+        try:
+            self._report(event, details)
+        except Exception as error:  # noqa: BLE001 - it ends in callbacks; none of them may disturb the others
+            logger.opt(exception=error).error("reporting {} failed", event)
+        finally:
+            self.reporting = False
+
+
+def _name(callback: Callback) -> str:
+    """What a callback is called in reports and in the log."""
+    while isinstance(callback, functools.partial):
+        callback = callback.func
+    name = getattr(callback, "__qualname__", None)
+    return name if isinstance(name, str) else type(callback).__qualname__
+
+
+def _is(callback: Callback, kind: Callable[[Any], bool]) -> bool:
+    """Whether ``callback`` is of a ``kind`` of function, be it partial, bound or an object with such a ``__call__``."""
+    while isinstance(callback, functools.partial):
+        callback = callback.func
+    return kind(callback) or kind(getattr(type(callback), "__call__", None))  # noqa: B004 - the method, not whether
+
+
+def _spread(callback: Callback, event: Any) -> Any:
+    return callback(*_own(event))
+
+
+def _own(event: Any) -> Any:
+    """The event itself; a tuple, which status events are and which come rarely, with parts of the receiver's own."""
+    return copy.deepcopy(event) if type(event) is tuple else event
+
+
+def _nothing(event: Any) -> None:
+    """No callback: an iterator's subscription."""

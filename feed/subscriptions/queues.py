@@ -1,0 +1,308 @@
+"""What stands between a channel and a consumer that takes its time: bounded buffers, the tasks that call, iterators.
+
+Filled in the loop's thread and emptied by one consumer each; what a full one costs is its policy's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Hashable
+from typing import Any, Protocol, Self
+
+from feed.errors import FeedError, SlowConsumerError
+
+__all__ = ["POLICIES", "Buffer", "Callback", "EventIterator", "Worker", "awaitable"]
+
+POLICIES = ("drop_oldest", "latest", "error")
+"""What a full queue does: lose its oldest event; keep only each coin's newest at any time; end with an error."""
+
+SLICE = 0.005  # seconds for which a consumer that never suspends may hold the loop
+
+Callback = Callable[..., Any]
+Item = tuple[Any, bool, Any, float]
+"""The event; whether it is itself a report; what the callback returned for it already; when it came."""
+
+
+class Place(Protocol):
+    """A consumer's place in a channel, as its queue sees it."""
+
+    channel: str
+    name: str
+    active: bool
+
+    def cancel(self) -> None: ...
+
+
+class Owner(Protocol):
+    """The dispatcher, as its queues see it."""
+
+    clock: Callable[[], float]  # monotonic seconds
+    closed: bool  # nothing is queued any more
+    aborting: bool  # nothing is delivered any more
+    reporting: bool  # what is published now is itself a report
+    workers: dict[asyncio.Task[None], Worker]  # those whose task runs
+
+    def failed(self, place: Any, error: BaseException, reported: bool = False) -> None:
+        """A callback raised, over a report where ``reported``."""
+
+    def slow(self, place: Any, seconds: float, dropped: int | None = None) -> None:
+        """A queue overflowed, ``seconds`` after its consumer last took something."""
+
+
+class Buffer:
+    """A bounded queue with a policy, filled in the loop's thread and emptied by one consumer."""
+
+    def __init__(self, policy: str, size: int) -> None:
+        if policy not in POLICIES:
+            raise ValueError(f"on_full is {policy!r}; allowed are {', '.join(POLICIES)}")
+        if type(size) is not int or size < 1:
+            raise ValueError(f"size is {size!r}; allowed is a whole number from 1")
+        self.policy = policy
+        self.size = size
+        self.dropped = 0
+        self.taken_at = 0.0  # when an iterator's consumer last came back for more
+        self.failure = ""  # why the publisher ended, if it was not meant to
+        self.overflow: tuple[Hashable, Item] | None = None  # the first event that the policy "error" dropped
+        self._ready = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None  # the consumer's
+        self._queue: deque[Item] = deque()
+        self._latest: OrderedDict[Hashable, Item] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._queue or self._latest)
+
+    def __len__(self) -> int:
+        return len(self._queue) + len(self._latest)
+
+    def put(self, coin: Hashable, item: Item) -> Item | None:
+        """Add an item; returns the one that had to go for it, if any."""
+        gone: Item | None = None
+        if self.policy == "latest":
+            gone = self._latest.get(coin)
+            if gone is None and len(self._latest) >= self.size:
+                gone = self._latest.popitem(last=False)[1]
+            self._latest[coin] = item  # where the one before stood, so that a busy coin does not keep itself back
+        elif len(self._queue) < self.size and self.overflow is None:
+            self._queue.append(item)
+        elif self.policy == "error":
+            gone = item
+            self.overflow = self.overflow or (coin, item)
+        else:
+            gone = self._queue.popleft()
+            self._queue.append(item)
+        self.dropped += gone is not None
+        self._ready.set()
+        return gone
+
+    def waiting_since(self) -> float | None:
+        """When the next event to be taken came; None while nothing waits. From any thread."""
+        try:
+            return (next(iter(self._latest.values())) if self._latest else self._queue[0])[3]
+        except (IndexError, RuntimeError, StopIteration):  # taken just now, in another thread
+            return None
+
+    def take(self) -> Item:
+        return self._latest.popitem(last=False)[1] if self._latest else self._queue.popleft()
+
+    async def wait(self) -> None:
+        """Until something was put, or ``wake`` was called: then look what it is."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._ready = loop, asyncio.Event()  # an event belongs to the loop that first waited for it
+        self._ready.clear()
+        await self._ready.wait()
+
+    def wake(self) -> None:
+        """Have the consumer look again; from any thread."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the consumer with it
+                self._loop.call_soon_threadsafe(self._ready.set)
+
+    def clear(self) -> None:
+        """Drop everything; an awaitable that nobody will await any more is closed."""
+        while self:
+            self.dropped += 1
+            _discard(self.take())
+
+
+class Worker:
+    """The queue and, while a loop runs, the task behind one coroutine callback."""
+
+    def __init__(self, place: Place, owner: Owner, call: Callback, buffer: Buffer) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self._place = place
+        self._owner = owner
+        self._call = call
+        self._buffer = buffer
+        self._began: float | None = None  # when the call that is running did
+
+    def put(self, coin: Hashable, event: Any, now: float, result: Any = None) -> bool:
+        """Queue an event; the task starts with the first one that comes while a loop runs. True: a report was made."""
+        owner, buffer = self._owner, self._buffer
+        item = (event, owner.reporting, result, now)
+        if owner.closed or not self._place.active:
+            buffer.dropped += 1
+            _discard(item)
+            return False
+        gone = buffer.put(coin, item)
+        if self.task is None or self.task.done():
+            self._start()
+        if gone is None:
+            return False
+        _discard(gone)
+        if buffer.policy == "latest":
+            return False
+        owner.slow(self._place, now - (now if self._began is None else self._began), buffer.dropped)
+        return True
+
+    def forget(self) -> None:
+        """Its task is another process's: this one is a fork of it."""
+        self.task = self._began = None
+
+    def wake(self) -> None:
+        """Have the task notice that something has ended."""
+        self._buffer.wake()
+
+    def _start(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # published outside a loop: what is queued waits for one
+        self.task = loop.create_task(self._run(), name=f"market-feed: {self._place.name}")
+        self._owner.workers[self.task] = self
+        self.task.add_done_callback(self._ended)  # not in its own finally: one cancelled early never starts
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._owner.workers[task]
+        if self._owner.closed or not self._place.active:
+            self._buffer.clear()
+
+    async def _run(self) -> None:
+        place, owner, buffer = self._place, self._owner, self._buffer
+        turn = owner.clock()
+        while place.active and not owner.aborting:
+            if buffer:
+                await self._deliver(buffer.take())
+                if owner.clock() - turn < SLICE:
+                    continue
+                await asyncio.sleep(0)
+            elif buffer.overflow is not None:
+                coin, (event, reported, _, _) = buffer.overflow
+                place.cancel()
+                owner.failed(place, SlowConsumerError(place.channel, coin, event, buffer.size), reported)
+            elif owner.closed:
+                return
+            else:
+                await buffer.wait()
+            turn = owner.clock()
+
+    async def _deliver(self, item: Item) -> None:
+        event, reported, result, _ = item
+        self._began = self._owner.clock()
+        try:
+            if result is None:
+                result = self._call(event)
+            if awaitable(result):
+                await result
+        except (KeyboardInterrupt, SystemExit):
+            raise  # the program is to end
+        except BaseException as error:  # a user's callback may raise anything
+            if self._is_ending(error):
+                raise
+            self._owner.failed(self._place, error, reported)
+        finally:
+            self._began = None
+
+    def _is_ending(self, error: BaseException) -> bool:
+        """Whether ``error`` ends this task; else the callback raised it, or something that the callback awaited."""
+        if isinstance(error, asyncio.CancelledError):
+            return self.task is not None and bool(self.task.cancelling())
+        return isinstance(error, GeneratorExit) and not _runs(self.task)  # closed with its loop
+
+
+class EventIterator(AsyncIterator[Any]):
+    """A channel as an async iterator; it buffers from the moment it is made.
+
+    It ends when the dispatcher closes, after what is buffered. Leaving an ``async for`` over it releases it, unless it
+    is kept in a variable: then it goes on where it stopped, until ``close``, ``async with`` or its deletion ends it.
+    Waiting can be cancelled without losing an event. With the policy "error" it raises SlowConsumerError in the place
+    of the first event dropped, and ends. When the publisher ends over a defect it raises FeedError, once.
+    """
+
+    def __init__(self, place: Place, buffer: Buffer, clock: Callable[[], float]) -> None:
+        self._place = place
+        self._buffer = buffer
+        self._clock = clock
+        self._turn = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Stream of {self._place.channel}, {self.dropped} dropped>"
+
+    @property
+    def dropped(self) -> int:
+        """Events that the full buffer cost; with the policy "latest" also those that a newer one replaced."""
+        return self._buffer.dropped
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        buffer = self._buffer
+        buffer.taken_at = self._clock()
+        if buffer and buffer.taken_at - self._turn >= SLICE:  # a body that never suspends must not hold the loop
+            await asyncio.sleep(0)
+            self._turn = self._clock()
+        while not buffer:
+            if buffer.overflow is not None:
+                (coin, item), buffer.overflow = buffer.overflow, None
+                self._place.cancel()
+                raise SlowConsumerError(self._place.channel, coin, item[0], buffer.size)
+            if not self._place.active:
+                if buffer.failure:
+                    failure, buffer.failure = buffer.failure, ""
+                    raise FeedError(failure)
+                raise StopAsyncIteration
+            await buffer.wait()
+            self._turn = self._clock()
+        return buffer.take()[0]
+
+    def close(self) -> None:
+        """Receive nothing more and drop what is buffered; whoever waits for the next event is let go. Idempotent."""
+        self._place.cancel()
+        self._buffer.overflow = None
+        self._buffer.clear()
+
+    async def aclose(self) -> None:
+        """:meth:`close`, by the name that async generators have for it."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self._place.cancel()
+
+
+def awaitable(result: Any) -> bool:
+    """Whether a callback's result is to be awaited."""
+    return hasattr(type(result), "__await__")
+
+
+def _runs(task: asyncio.Task[None] | None) -> bool:
+    """Whether ``task`` is what runs at this moment."""
+    try:
+        return task is not None and asyncio.current_task() is task
+    except RuntimeError:  # no loop runs
+        return False
+
+
+def _discard(item: Item) -> None:
+    """Close a coroutine that nobody will await: Python warns of it otherwise."""
+    if inspect.iscoroutine(item[2]):
+        item[2].close()

@@ -1,0 +1,131 @@
+"""Everything that happens to the feed goes through here once: logged, counted, told, and moving its state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from loguru import logger
+
+from feed.clock import Clock
+from feed.events import FeedState
+from feed.policies.circuit_breaker import CircuitBreakerPolicy, Transition
+from feed.subscriptions.dispatcher import Dispatcher
+
+Report = Callable[..., None]
+"""report(event, exchange, **details), which is StatusReporter.note."""
+
+# state -> the event that moves the feed on -> where to. StatusReporter.note is the one place that applies it.
+_MOVES: Mapping[FeedState, Mapping[str, FeedState]] = {
+    FeedState.IDLE: {"connecting": FeedState.CONNECTING, "closed": FeedState.CLOSED},
+    FeedState.CONNECTING: {"connected": FeedState.LIVE, "closed": FeedState.CLOSED},
+    FeedState.LIVE: {
+        "feed_lagging": FeedState.LAGGING,
+        "feed_stale": FeedState.STALE,
+        "disconnected": FeedState.RECONNECTING,
+        "closed": FeedState.CLOSED,
+    },
+    FeedState.LAGGING: {
+        "feed_caught_up": FeedState.LIVE,
+        "connected": FeedState.LIVE,
+        "feed_stale": FeedState.STALE,
+        "disconnected": FeedState.RECONNECTING,
+        "closed": FeedState.CLOSED,
+    },
+    FeedState.STALE: {
+        "feed_recovered": FeedState.LIVE,
+        "disconnected": FeedState.RECONNECTING,
+        "closed": FeedState.CLOSED,
+    },
+    FeedState.RECONNECTING: {"connected": FeedState.LIVE, "closed": FeedState.CLOSED},
+    FeedState.CLOSED: {"connecting": FeedState.CONNECTING},
+}
+_LEVELS: Mapping[str, str] = {  # of the log; what is not here is INFO
+    "disconnected": "WARNING",
+    "feed_stale": "WARNING",
+    "feed_lagging": "WARNING",
+    "coin_unavailable": "WARNING",
+    "market_changed": "WARNING",
+    "price_mismatch": "WARNING",
+    "exchange_blocked": "WARNING",
+    "bad_frame": "WARNING",
+    "slow_callback": "WARNING",
+    "failover": "WARNING",
+    "exhausted": "WARNING",
+    "circuit_open": "WARNING",
+    "gap": "WARNING",
+    "error": "WARNING",
+    "callback_error": "DEBUG",  # the dispatcher logs the error itself, with its traceback
+}
+_FAILURES = frozenset({"disconnected", "feed_stale", "feed_lagging", "failover", "exhausted"})  # the breaker's
+FLOWING = 2.0  # seconds since the last data up to which it flows
+_PLACING = frozenset({"connecting", "connected", "failover", "failback"})  # what says where the feed is
+_ERRORS = frozenset({"error", "disconnected", "exchange_blocked", "callback_error", "exhausted"})
+
+
+class StatusReporter:
+    """Keeps the feed's state and counts, and tells the log and the status subscribers.
+
+    ``exchange`` is the venue that the last connection event was about.
+    """
+
+    def __init__(self, clock: Clock, breaker: CircuitBreakerPolicy) -> None:
+        self.state = FeedState.IDLE
+        self.exchange = ""
+        self.reconnects = 0  # connections that carried data after one was lost
+        self.failovers = 0
+        self.errors = 0
+        self.breaker = breaker
+        self._clock = clock
+        self._lost = False
+        self.dispatcher = Dispatcher(self._report, clock=clock.monotonic)
+
+    def note(self, event: str, exchange: str, **details: Any) -> None:
+        """Tell that ``event`` happened at ``exchange``; ``details`` are its own, beside exchange and time."""
+        self.state = _MOVES[self.state].get(event, self.state)
+        if event in _PLACING:
+            self.exchange = exchange
+        if event == "connected":
+            self.reconnects += self._lost
+            self._lost = False
+        self._lost |= event == "disconnected"
+        self.failovers += event == "failover"
+        self.errors += event in _ERRORS
+        self._publish(event, exchange, details)
+        if event in _FAILURES:
+            self._told(self.breaker.failure(event, self._clock.monotonic()))
+
+    def aside(self, event: str, exchange: str, **details: Any) -> None:
+        """Tell what happened to a connection that only carries coins which the feed's venue does not list.
+
+        It is logged and told, but neither moves the state nor counts against the feed.
+        """
+        self._publish(event, exchange, details)
+
+    def leave_behind(self) -> None:
+        """This process is a fork of the one in which the feed is connected: nobody is told."""
+        self.state = FeedState.CLOSED if self.state is not FeedState.IDLE else FeedState.IDLE
+
+    def look(self, last_data: float | None) -> None:
+        """Let the breaker see the time, and when data came last (monotonic seconds)."""
+        now = self._clock.monotonic()
+        self._told(self.breaker.tick(now))
+        if last_data is not None and now - last_data < FLOWING and self.state is FeedState.LIVE:
+            self._told(self.breaker.data(now))
+
+    def _publish(self, event: str, exchange: str, details: Mapping[str, Any]) -> None:
+        told = " ".join(f"{key}={value}" for key, value in details.items())
+        logger.log(_LEVELS.get(event, "INFO"), "{} {} {}", event, exchange, told)
+        details = {"exchange": exchange, "at": int(self._clock.now() * 1000), **details}
+        self.dispatcher.publish("status", "", (event, details))
+
+    def _told(self, transitions: Iterable[Transition]) -> None:
+        for transition in transitions:
+            details: dict[str, Any] = {}
+            if transition.seconds is not None:
+                until = int((self._clock.now() + transition.seconds) * 1000)
+                details = {"reason": transition.reason, "until": until}
+            self.note(transition.event, self.exchange, **details)
+
+    def _report(self, event: str, details: dict[str, Any]) -> None:
+        self.note(event, self.exchange, **details)

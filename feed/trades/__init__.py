@@ -1,0 +1,1 @@
+"""Every trade of a coin once and in the venue's order."""

@@ -1,0 +1,527 @@
+"""Every trade of a coin once and in the venue's order: duplicates out, gaps found, held open for the fetch, and filled.
+
+A gap opens a segment: the hole, what has been found for it, and the trades that came after it and wait. Segments are
+released from the oldest on, each when its hole is full, given up by the fetch, or over its time. No segment, nothing
+held: that is the ordinary path, and it runs for each trade, so it is one comparison.
+
+Once the trades behind a hole are out, what belonged into it can't be delivered in order any more: it is LATE, to be
+counted, not delivered. The gap has been reported incomplete by then.
+
+No number, id or stamp that a venue got wrong holds back a coin's good trades. A trade whose own number is wrong is
+delivered once, as it came, and the sequence goes on as if it had not been there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from exchanges.events import TradeEvent
+from feed.trades.duplicates import RecentIds
+from feed.trades.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, Outcome, Segment, TradeVerdict, number_of
+from feed.trades.leaps import REORDER_LIMIT, Doubts, Leap, content
+
+HOLD_FOR = 2.0  # seconds that trades wait for a fetch at most
+HOLD_LIMIT = 10_000  # trades that wait at most, per coin
+REORDER_FOR = 0.25  # seconds that they wait where nothing is fetched: for trades that only come out of order
+LEAP = 1_000_000  # an id so far ahead of the others is believed when the next trade goes on from it
+MAX_OPEN = 64  # holes in line, per coin; one more, and the oldest is given up
+MAX_MISSING = 50_000  # trades to wait for at a time, per coin: more would neither come in time nor fit in memory
+IMPLAUSIBLE = 60_000  # ms by which the next trade is older than one that was stamped with a time yet to come
+RESTART_MS = 1000  # a lower id near the newest one is a duplicate unless its stamp is this much later
+PROOFS = 3  # holes that the venue itself has shown to be none, after which its ids of the coin don't count
+PROOFS_WITHIN = 3600.0  # seconds in which they are counted: a venue may skip some ids in a maintenance
+
+
+class TradeSequence:
+    """One coin's trades on one venue; ``now`` is monotonic seconds.
+
+    ``consecutive_ids``: the venue counts this market's trades one by one, so ids alone show what is missing. Elsewhere
+    duplicates are found among the last ids, and a gap is the time between the trades on both sides of an outage.
+    ``max_gap``: outages of more seconds than this are reported and not fetched. ``fetch``: False reports all gaps and
+    waits for none. ``since_ts``: the last trade's time on the venue that was left (or later, while nothing can have
+    been missed), Unix ms; what happened since then is a gap by time on this one.
+    """
+
+    __slots__ = (
+        "_behind",
+        "_doubts",
+        "_fetch",
+        "_floor",
+        "_given_up",
+        "_lost_at",
+        "_max_gap",
+        "_numbered",
+        "_out_since",
+        "_outage",
+        "_recent",
+        "_resumed",
+        "_resumed_at_id",
+        "next_id",
+        "segments",
+        "stamp",
+    )
+
+    def __init__(
+        self, consecutive_ids: bool, max_gap: float, *, fetch: bool = True, since_ts: int | None = None
+    ) -> None:
+        self._numbered = consecutive_ids
+        self._max_gap = max_gap
+        self._fetch = fetch
+        self.segments: list[Segment] = []  # the gaps that are waited for
+        self.stamp = since_ts  # of the newest trade, Unix ms: ``since_ts`` for the venue that comes next
+        self.next_id: int | None = None  # the id after the highest one seen
+        self._floor = 0  # the same when the venue was left: lower ids were delivered then
+        self._doubts: Doubts | None = None
+        self._given_up: list[tuple[int, int]] = []  # the MAX_OPEN newest holes whose time is past
+        self._recent: RecentIds | None = None  # made when ids are first to be remembered
+        self._behind: tuple[float, int] | None = None  # when one came that is stamped before ``stamp``, and its stamp
+        self._lost_at: float | None = None  # while it lasts
+        self._out_since: float | None = None  # when the last outage began, over connections that brought no trade
+        self._outage: float | None = None  # seconds, of the last one
+        self._resumed_at_id: int | None = None  # equal to next_id until the first trade after an outage
+        self._resumed = since_ts is not None  # the same, where ids don't count
+
+    def __repr__(self) -> str:
+        return f"<TradeSequence next {self.next_id}, {len(self.segments)} gaps, {self._holding()} held>"
+
+    @property
+    def deadline(self) -> float | None:
+        """When expire() has something to do at the latest; None when nothing waits."""
+        return min((at + s.wait for s in self.segments if s.open and (at := s.found_at) is not None), default=None)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the connection is gone, and none has taken its place."""
+        return self._lost_at is not None
+
+    @property
+    def newest(self) -> object:
+        """Another value after every trade that is accepted from the wire."""
+        return self.next_id, "" if self._recent is None else self._recent.newest, self.stamp
+
+    @property
+    def counts(self) -> bool:
+        """Whether the coin's ids are taken as consecutive: not any more after PROOFS holes that were none."""
+        return self._numbered
+
+    @property
+    def sought(self) -> Gap | None:
+        """The oldest gap that is waited for and to be fetched."""
+        return next((segment.gap for segment in self.segments if segment.open and segment.gap.fetch), None)
+
+    def accept(self, trade: TradeEvent, now: float | None = None, number: int | None = None) -> Outcome:
+        """A trade came over the wire; ``number`` is its id, where it is known as one.
+
+        Without ``now`` a gap's time runs from the first expire() on.
+        """
+        if not self._numbered:
+            return self._accept_named(trade, now)
+        if number is None and (number := number_of(trade)) is None:
+            return self._append(trade, None, now)  # the venue's slip: there is nothing to compare
+        if number == self.next_id and not self.segments:
+            self.next_id = number + 1
+            self.stamp = trade.timestamp
+            return DELIVER
+        return self._accept_numbered(trade, number, now)
+
+    def lost(self, now: float) -> None:
+        """The connection is gone: an outage begins, or goes on if no trade has come since. What is held stays held."""
+        untouched = self._resumed if not self._numbered else self._resumed_at_id == self.next_id
+        if self._out_since is None or not untouched:
+            self._out_since = now
+        self._lost_at = now
+
+    def resumed(self, now: float) -> None:
+        """The stream is back: the first trade decides what is missing."""
+        self._outage = None if self._lost_at is None or self._out_since is None else now - self._out_since
+        self._lost_at = None
+        self._resumed_at_id = self.next_id
+        self._resumed = self.stamp is not None
+
+    def returned(self, since_ts: int | None) -> None:
+        """The venue carries the feed again, after another that had its last trade at ``since_ts`` (Unix ms), if any.
+
+        What this one delivered before it was left (and flushed) is not delivered again.
+        """
+        if self.next_id is not None:
+            leaps = self._doubts.standing(self.next_id) if self._doubts is not None else []
+            expected = (
+                leaps[0].expected if leaps else None
+            )  # None for the very first trade: no number is known but its own
+            self._floor, self.next_id = self.next_id if expected is None else expected, None
+        self.stamp = max((stamp for stamp in (self.stamp, since_ts) if stamp is not None), default=None)
+        self._given_up.clear()
+        self._doubts = None
+        self._lost_at = self._out_since = self._outage = self._resumed_at_id = None
+        self._resumed = self.stamp is not None
+
+    def doubt(self) -> None:
+        """The connection was silent for longer than it should be: where ids don't count, the next trade decides."""
+        if self._lost_at is None:
+            self._outage = 0.0
+            self._resumed = self.stamp is not None
+
+    def missed(self, past: Sequence[TradeEvent]) -> list[TradeEvent]:
+        """Those of ``past``, trades that the venue repeats at a subscription, oldest first, that are news here.
+
+        They are to be accepted next. When ``past`` reaches back to what was delivered, nothing is missing before them.
+        Before the first trade there is nothing to miss.
+        """
+        stamp = self.stamp
+        if stamp is None:
+            return []
+        if self._numbered:
+            told = [t for t in past if t.trade_id.isdecimal()]
+            fresh = told if self.next_id is not None else [t for t in told if t.timestamp > stamp]
+            if len(fresh) < len(told):
+                self.next_id = int(fresh[0].trade_id) if fresh else int(told[-1].trade_id) + 1
+            return fresh
+        known = self._recent or ()
+        fresh = [t for t in past if t.timestamp >= stamp + (not t.trade_id) and t.trade_id not in known]
+        if len(fresh) < len(past):
+            self._resumed = False
+        return fresh
+
+    def unbroken(self) -> None:
+        """The connection was there before the venue that was left had its last trade: nothing is missing before the
+        next one."""
+        self._resumed = False
+        if self._numbered and self.next_id is None:
+            self.stamp = None
+
+    def behind(self, gap: Gap) -> int:
+        """How many of the newest trades reach back to ``gap``; MAX_MISSING where ids don't tell, 0 if it is over."""
+        if not any(segment.open and segment.gap is gap for segment in self.segments):
+            return 0
+        return MAX_MISSING if gap.from_id is None or self.next_id is None else self.next_id - gap.from_id
+
+    def add(self, trades: Iterable[TradeEvent]) -> None:
+        """A page of an answer over REST, oldest first; more is to come: what is here counts if the rest comes late."""
+        for trade in trades:
+            if not self._place_numbered(trade):
+                self._place_named(trade)
+
+    def answered(self, pages: Sequence[Sequence[TradeEvent]], now: float) -> Outcome:
+        """The venue has answered over REST: what was found goes to its place, and what is proven ends.
+
+        Each page is what the venue has in one piece, oldest first.
+        """
+        for page in pages:
+            self.add(page)
+        for segment in self.segments:
+            if segment.open and segment.gap.fetch and segment.look_into(pages):
+                self._note_proof(now)
+        return self._settle_clash(pages) or self._release()
+
+    def give_up(self) -> Outcome:
+        """The venue can't be asked: nothing more is found."""
+        for segment in self.segments:
+            segment.open = segment.open and not segment.gap.fetch
+        return self._release()
+
+    def expire(self, now: float) -> Outcome:
+        """Give up what has been waited for long enough."""
+        for segment in self.segments:
+            if segment.found_at is None:
+                segment.found_at = now
+            elif now >= segment.found_at + segment.wait:
+                if segment.clash and len(segment.held) == 1:
+                    self._drop_leap(segment)  # the venue had time enough to show it under its own
+                segment.open = False
+        return self._release()
+
+    def flush(self) -> Outcome:
+        """Give up everything that is waited for: this venue is being left."""
+        for segment in self.segments:
+            segment.open = False
+        return self._release()
+
+    def _accept_numbered(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
+        expected = self.next_id
+        if number < (self._floor if expected is None else expected):
+            return self._accept_lower(trade, number, now)
+        if expected is not None and number - expected >= LEAP:
+            return self._accept_stray(trade, number, now)
+        gap, before = None, self.stamp
+        if expected is None:
+            gap = self._gap_by_time(trade)
+        elif number > expected:
+            gap = self._gap_by_id(expected, trade, number - 1)
+        if expected is None or gap is not None:
+            # what comes over REST may be one of those on which no other has gone on, under its right number
+            self._doubted.misnumber(each.content for each in self._doubted.standing(expected))
+            leap = Leap(expected, number, gap, content(trade), trade.received_at, before)
+            self._doubted.note(leap, expected)
+        self.next_id = number + 1
+        self.stamp = trade.timestamp
+        return self._append(trade, gap, now)
+
+    def _accept_lower(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
+        doubts = self._doubts
+        if doubts is not None and self._numbered and (place := doubts.contradicted(trade, number, self.next_id)) >= 0:
+            return self._convict(place, trade, number, now)
+        for segment in self.segments:
+            if segment.has_place_for(number, trade.timestamp):
+                if self._is_of_now(trade, segment):
+                    return self._accept_stray(trade, number, now)
+                if number in segment.fill:
+                    return DUPLICATE
+                segment.absent.discard(number)
+                segment.fill[number] = trade
+                return self._release()
+        if self._is_newer(trade, number):
+            return self._accept_stray(trade, number, now)
+        return LATE if any(first <= number <= last for first, last in self._given_up) else DUPLICATE
+
+    def _accept_stray(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
+        """A number that fits nowhere: the trade goes through as it came, and the sequence goes on without it.
+
+        Only if the next one goes on from it does the venue count anew.
+        """
+        doubts = self._doubted
+        followed = doubts.stray is not None and 0 <= number - doubts.stray < REORDER_LIMIT
+        if followed:
+            return self._restart(trade, number)
+        doubts.stray = number + 1
+        doubts.misnumber([content(trade)])
+        return self._append(trade, None, now)
+
+    def _restart(self, trade: TradeEvent, number: int) -> Outcome:
+        """The venue counts anew from this trade on; what it missed nobody can tell."""
+        before = trade.timestamp if self.stamp is None else self.stamp
+        gap = Gap(None, None, before, trade.timestamp, None, fetch=False)
+        released = self.flush()
+        if self._numbered:
+            self.next_id = number + 1
+        self.stamp = trade.timestamp
+        self._floor = 0
+        self._given_up.clear()
+        self._doubts = None
+        return Outcome(TradeVerdict.RELEASE, (*released.deliver, trade), gap, released.filled)
+
+    def _convict(self, place: int, trade: TradeEvent, number: int, now: float | None) -> Outcome:
+        """The leaps from ``place`` on have wrong numbers, as ``trade`` shows: the sequence goes on as it was before.
+
+        They are delivered once, before ``trade``, unless they were found under their right numbers. Where as many
+        trades are missing there as they are, they are those; else one that comes over REST and is the same but for the
+        number is not delivered again.
+        """
+        doubts = self._doubted
+        convicted, doubts.leaps = doubts.leaps[place:], doubts.leaps[:place]
+        first, last = convicted[0], convicted[-1].number
+        taken = [s for s in self.segments if any(s.gap is leap.gap for leap in convicted)]
+        self.segments = [s for s in self.segments if s not in taken]
+        found = [fill[n] for fill in (s.fill for s in taken) for n in sorted(fill)]
+        numbers = [n for s in taken for n in s.fill]
+        repeated = {content(each) for each in found}
+        released = found + [t for s in taken for t in s.held if content(t) not in repeated]
+        released.sort(key=lambda each: each.timestamp)
+        unnamed = [leap.content for leap in convicted if leap.content not in repeated]
+        if first.expected is None:
+            doubts.misnumber(unnamed)
+            self.next_id = max(numbers) + 1 if numbers else None
+        else:
+            theirs = len(unnamed) if min([number, *numbers]) == first.expected + len(unnamed) else 0
+            if not theirs:
+                doubts.misnumber(unnamed)
+            self.next_id = max([first.expected + theirs - 1, *numbers]) + 1
+            self._given_up = [each for each in self._given_up if not first.expected <= each[0] <= last]
+        self.stamp = max([each.timestamp for each in found], default=first.before)
+        whole = self.next_id is not None and number <= self.next_id
+        filled = [Filled(s.gap, sum(t.backfilled for t in s.fill.values()), whole) for s in taken if s.wait]
+        if self.segments:
+            self.segments[-1].held += released
+            released = []
+        outcome = self.accept(trade, now, number)
+        after = (trade,) if outcome is DELIVER else outcome.deliver
+        return Outcome(TradeVerdict.RELEASE, (*released, *after), outcome.gap, (*filled, *outcome.filled))
+
+    def _settle_clash(self, pages: Sequence[Sequence[TradeEvent]]) -> Outcome | None:
+        """Where the newest trade came over REST too, under another number: see which of the two the venue has."""
+        leaps = self._doubts.standing(self.next_id) if self._doubts is not None and self._numbered else []
+        segment = self.segments[-1] if self.segments else None
+        if not leaps or segment is None or segment.gap is not leaps[-1].gap or segment.gap.from_id is None:
+            return None
+        if all(content(found) != leaps[-1].content for found in segment.fill.values()):
+            return None
+        shown = leaps[-1].is_shown_by(pages)
+        segment.clash = shown is None
+        if shown is not False:
+            return None
+        self._drop_leap(segment)
+        return self._release()
+
+    def _drop_leap(self, segment: Segment) -> None:
+        """The newest trade waits behind a hole in which it was found under its right number."""
+        leap = self._doubted.leaps.pop()
+        last = max(segment.fill)
+        segment.held.clear()
+        segment.open = segment.clash = False
+        segment.elsewhere.update(set(range(last + 1, leap.number)) - segment.absent)
+        self.next_id, self.stamp = last + 1, segment.fill[last].timestamp
+
+    def _is_of_now(self, trade: TradeEvent, segment: Segment) -> bool:
+        """Whether a trade happened after the hole in which its number lies, as the newest one: its number is wrong."""
+        gap, stamp = segment.gap, self.stamp
+        if stamp is None or not gap.from_ts <= gap.to_ts < trade.timestamp:
+            return False
+        return stamp <= trade.timestamp <= gap.to_ts + 2 * HOLD_FOR * 1000
+
+    def _is_newer(self, trade: TradeEvent, number: int) -> bool:
+        """Whether a lower id than the next one is no duplicate, by its time: the venue counts anew, or it is wrong."""
+        stamp = self.stamp
+        if stamp is None:
+            return False
+        near = number >= (self._floor if self.next_id is None else self.next_id) - REORDER_LIMIT
+        if trade.timestamp >= stamp + (RESTART_MS if near else 1):
+            return True
+        return not near and _belied(stamp, trade)
+
+    @property
+    def _doubted(self) -> Doubts:
+        if self._doubts is None:
+            self._doubts = Doubts()
+        return self._doubts
+
+    def _note_proof(self, now: float) -> None:
+        """A hole was none: the venue has skipped its ids. After PROOFS of them, ids don't count for this coin."""
+        proofs = self._doubted.proofs
+        proofs[:] = [at for at in proofs if at > now - PROOFS_WITHIN] + [now]
+        if len(proofs) >= PROOFS and self._numbered and self.next_id is not None:
+            self._numbered = False
+            self._floor, self.next_id = self.next_id, None
+
+    def _accept_named(self, trade: TradeEvent, now: float | None) -> Outcome:
+        if self._floor and (number := number_of(trade)) is not None and number < self._floor:
+            return self._accept_lower(trade, number, now)
+        before = "" if self._recent is None else self._recent.newest
+        if not self._remember(trade.trade_id, now):
+            return DUPLICATE
+        gap = self._gap_by_time(trade) if self._resumed else None
+        self._resumed = False
+        stamp, timestamp = self.stamp, trade.timestamp
+        if timestamp != stamp and (stamp is None or timestamp > stamp or self._is_disproved(stamp, trade, now)):
+            self.stamp = timestamp
+            self._behind = None
+        return self._append(trade, gap, now, before)
+
+    def _is_disproved(self, stamp: int, trade: TradeEvent, now: float | None) -> bool:
+        """Whether ``stamp``, of the newest trade, is wrong, as those show that come after it with earlier ones."""
+        if now is not None:
+            came, began = self._behind = self._behind or (now, trade.timestamp)
+            if now - came > HOLD_FOR and trade.timestamp - began >= (now - came) * 1000 - RESTART_MS:
+                return True  # the others go on at the pace of the time that passes
+        return _belied(stamp, trade)
+
+    def _append(self, trade: TradeEvent, gap: Gap | None, now: float | None, before: str = "") -> Outcome:
+        """Put the newest trade in line, behind ``gap`` if there is one."""
+        if gap is None:
+            if not self.segments:
+                return DELIVER
+            self.segments[-1].held.append(trade)
+        else:
+            wait = HOLD_FOR if gap.fetch else 0.0 if self._fetch else REORDER_FOR
+            if wait == REORDER_FOR and (gap.missing is None or gap.missing > REORDER_LIMIT):
+                wait = 0.0
+            numbered = self._numbered
+            self.segments.append(Segment(gap, now, [trade], wait, before, numbered, open=wait > 0))
+        if len(self.segments) > MAX_OPEN or self._holding() > HOLD_LIMIT:
+            self.segments[0].open = False
+        return self._release(gap)
+
+    def _release(self, gap: Gap | None = None) -> Outcome:
+        """Let go of the oldest segments as far as nothing is waited for."""
+        deliver: list[TradeEvent] = []
+        filled: list[Filled] = []
+        while self.segments and (self.segments[0].full or not self.segments[0].open):
+            segment = self.segments.pop(0)
+            hole = segment.gap
+            if segment.wait:
+                fetched = sum(trade.backfilled for trade in segment.fill.values())
+                filled.append(Filled(hole, fetched, segment.full))
+            self._given_up = [*self._given_up, *segment.still_missing()][-MAX_OPEN:]
+            if self._doubts is not None:
+                self._doubts.ended(hole, segment.fill)
+            if segment.numbered:
+                deliver += [segment.fill[number] for number in sorted(segment.fill)]
+            else:
+                deliver += sorted(segment.fill.values(), key=lambda trade: trade.timestamp)
+            deliver += segment.held
+        if gap is None and not deliver:
+            return HELD
+        return Outcome(TradeVerdict.RELEASE if deliver else TradeVerdict.HELD, deliver, gap, filled)
+
+    def _gap_by_id(self, first: int, after: TradeEvent, last: int) -> Gap:
+        before = after.timestamp if self.stamp is None else self.stamp
+        missing = last - first + 1
+        in_time = self._resumed_at_id != self.next_id or self._short_outage(after.timestamp - before)
+        awaited = missing + sum(segment.gap.missing or 0 for segment in self.segments)
+        fetch = self._fetch and in_time and awaited <= MAX_MISSING
+        return Gap(first, last, before, after.timestamp, missing, fetch)
+
+    def _gap_by_time(self, after: TradeEvent) -> Gap | None:
+        before = self.stamp
+        if before is not None and _belied(before, after):
+            before = after.timestamp - int((self._outage or 0.0) * 1000)
+        if before is None or after.timestamp < before:
+            return None  # nothing to start from, or the stream goes on before it ended: nothing is missing
+        fetch = self._fetch and self._short_outage(after.timestamp - before)
+        return Gap(None, None, before, after.timestamp, None, fetch)
+
+    def _short_outage(self, span_ms: int) -> bool:
+        """The outage as it was told, for a quiet coin's trades may lie far apart; else the span between its trades."""
+        return (span_ms / 1000 if self._outage is None else self._outage) <= self._max_gap
+
+    def _holding(self) -> int:
+        return sum(len(segment.held) for segment in self.segments)
+
+    def _place_numbered(self, trade: TradeEvent) -> bool:
+        """Put a trade of an answer into a numbered hole that is still in line, if there is one for it.
+
+        Without its number it can't be told from those that are here.
+        """
+        holes = [segment for segment in self.segments if segment.numbered]
+        if not holes or (number := number_of(trade)) is None or number < (self._floor if self._numbered else 0):
+            return False
+        for segment in holes:
+            if not segment.has_place_for(number, trade.timestamp):
+                continue
+            if number in segment.fill or number in segment.elsewhere:
+                return True
+            if self._doubts is not None and self._doubts.knows(trade):
+                segment.elsewhere.add(number)
+            else:
+                trade.backfilled = True
+                segment.absent.discard(number)
+                segment.fill[number] = trade
+            return True
+        return False
+
+    def _place_named(self, trade: TradeEvent) -> None:
+        """Ids tell what is known; without ids only what lies strictly between is certain not to be."""
+        edge = 0 if trade.trade_id else 1
+        for segment in self.segments:
+            if segment.numbered or not segment.open:
+                continue
+            if segment.gap.from_ts + edge <= trade.timestamp <= segment.gap.to_ts - edge:
+                if self._remember(trade.trade_id, None):
+                    trade.backfilled = True
+                    segment.fill[len(segment.fill)] = trade
+                return
+
+    def _remember(self, trade_id: str, now: float | None) -> bool:
+        """Whether the id is new. Nothing is forgotten while trades are held: a fetch may bring it again."""
+        if not trade_id:
+            return True
+        if self._recent is None:
+            self._recent = RecentIds()
+        return self._recent.add(trade_id, now, keep=bool(self.segments))
+
+
+def _belied(stamp: int, trade: TradeEvent) -> bool:
+    """Whether a trade that comes after ``stamp`` shows that no clock ran so: one slip must not date all that follows.
+
+    Of two times that can't both be right, the one closer to the arrival is believed.
+    """
+    arrival = trade.received_at // 1_000_000
+    return stamp - trade.timestamp > IMPLAUSIBLE and abs(trade.timestamp - arrival) < stamp - arrival

@@ -1,0 +1,226 @@
+"""A bar that is over is closed a few seconds later, once, with what the venue's record or the trades say of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from exchanges.candles.one_timeframe import CandleBuilder
+from exchanges.candles.overdue import AT_A_LOOK, GRACE, PATIENCE
+from exchanges.candles.venue_candles import VenueCandles
+from exchanges.errors import Disconnected
+from exchanges.events import Candle, TradeEvent
+
+MINUTE = 60_000
+T0 = 1_723_075_200_000  # 2024-08-08 00:00 UTC
+
+
+def at(minute: int) -> int:
+    return T0 + minute * MINUTE
+
+
+def row(minute: int, volume: float = 5.0) -> list[float]:
+    return [at(minute), 2.0, 3.0, 1.0, 2.0, volume]
+
+
+class FrameContext:
+    """The bars of some coins, a venue's record of them, and a clock that is turned by hand."""
+
+    def __init__(self, coins: int = 1, timeframes: Sequence[str] = ("1m",), *, native: bool = True) -> None:
+        self.delivered: list[Candle] = []
+        self.record: dict[str, list[list[float]]] = {}
+        self.asked: list[tuple[str, str, int]] = []
+        self.failure: Disconnected | None = None
+        self.room = self.flowing = True
+        self.now = float(T0)
+        self.bars = VenueCandles("one", self.fetch, self.delivered.append, self)
+        self.number = self.bars.begin({f"C{n}/USDT": f"C{n}" for n in range(coins)}, timeframes, {}, native=native)
+
+    def venue_time(self) -> float | None:
+        return self.now
+
+    def stream_time(self) -> float | None:
+        return self.now if self.flowing else None
+
+    def has_room(self) -> bool:
+        return self.room
+
+    async def fetch(self, symbol: str, timeframe: str, since: int) -> list[Any]:
+        self.asked.append((symbol, timeframe, since))
+        if self.failure is not None:
+            raise self.failure
+        return [each for each in self.record.get(symbol, []) if each[0] >= since]
+
+    def row(self, row: list[float], closed: bool | None = False, coin: int = 0) -> None:
+        self.delivered += self.bars.on_row(f"C{coin}/USDT", "1m", row, 0, closed) or []
+
+    async def look(self, now: float) -> None:
+        """Look when the venue's clock shows ``now`` (ms), and let what was asked be answered."""
+        self.now = now
+        assert self.bars._overdue is not None
+        self.bars._overdue.look(now / 1000)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    @property
+    def closed(self) -> list[tuple[int, float]]:
+        """Minute and volume of the closed ones."""
+        return [((c.timestamp - T0) // MINUTE, c.volume) for c in self.delivered if c.closed]
+
+
+OVER = GRACE * 1000
+
+
+async def test_a_bar_that_nothing_ends_is_closed_from_the_record_once() -> None:
+    scene = FrameContext()
+    scene.row(row(0, 4.0))
+    scene.record["C0/USDT"] = [row(0), row(1, 0.0)]
+    await scene.look(at(1) + OVER - 1)
+    assert scene.asked == []
+    await scene.look(at(1) + OVER)
+    assert scene.closed == [(0, 5.0)]
+    assert scene.asked == [("C0/USDT", "1m", at(0))]
+    scene.row(row(0, 5.0), closed=True)  # the venue's own word comes with the next trade
+    scene.row(row(1, 1.0))
+    await scene.look(at(1) + 2 * OVER)
+    assert scene.closed == [(0, 5.0)]
+    await scene.bars.end()
+
+
+async def test_bars_in_which_nothing_was_traded_are_as_the_record_has_them() -> None:
+    """Flat ones where the venue has such; where it has none, it is not asked again for one that it does not have."""
+    for has_flat in (True, False):
+        scene = FrameContext()
+        scene.row(row(0))
+        for minute in range(1, 6):
+            scene.record["C0/USDT"] = [row(0), *(row(n, 0.0) for n in range(1, minute + 1) if has_flat)]
+            for late in (OVER, OVER + 1000, OVER + 30_000):
+                await scene.look(at(minute) + late)
+        assert scene.closed == [(0, 5.0), *((n, 0.0) for n in range(1, 5) if has_flat)]
+        assert len(scene.asked) == 5
+        scene.row(row(6))
+        await scene.look(at(6) + 1)
+        await scene.bars.end()
+
+
+async def test_a_record_that_is_behind_is_asked_again() -> None:
+    """It has less volume than was seen: that would not be the bar."""
+    scene = FrameContext()
+    scene.row(row(0, 5.0))
+    scene.record["C0/USDT"] = [row(0, 3.0)]
+    await scene.look(at(1) + OVER)
+    assert scene.closed == []
+    scene.record["C0/USDT"] = [row(0, 7.0)]
+    await scene.look(at(1) + OVER + 1000)
+    assert len(scene.asked) == 1
+    await scene.look(at(1) + OVER + 2000)
+    assert scene.closed == [(0, 7.0)]
+    await scene.bars.end()
+
+
+async def test_where_the_record_can_not_be_asked_the_state_seen_last_stands_while_data_flows() -> None:
+    for failing in (True, False):
+        scene = FrameContext()
+        scene.row(row(0, 5.0))
+        scene.room = failing
+        scene.failure = Disconnected("one", "down") if failing else None
+        scene.flowing = False
+        for second in range(30):
+            await scene.look(at(1) + second * 1000)
+        assert scene.closed == []
+        scene.flowing = True
+        await scene.look(at(1) + PATIENCE * 1000 + 30_000)
+        assert scene.closed == [(0, 5.0)]
+        await scene.bars.end()
+
+
+async def test_after_an_interruption_only_the_record_closes_a_bar() -> None:
+    scene = FrameContext()
+    scene.row(row(0, 5.0))
+    scene.bars.begin({"C0/USDT": "C0"}, ["1m"], {}, native=True)
+    scene.room = False
+    await scene.look(at(1) + 20_000)
+    assert scene.closed == []
+    scene.room = True
+    scene.record["C0/USDT"] = [row(0, 9.0), row(1, 0.0)]
+    await scene.look(at(1) + 21_000)
+    assert scene.closed == [(0, 9.0)]
+    await scene.bars.end()
+
+
+async def test_a_thousand_coins_are_no_burst() -> None:
+    """A few are asked for at each look, those first of which something came."""
+    scene = FrameContext(1000)
+    for coin in range(1000):
+        scene.row(row(0), coin=coin)
+        scene.record[f"C{coin}/USDT"] = [row(0)]
+    await scene.look(at(1) + OVER)
+    assert len(scene.asked) == AT_A_LOOK
+    await scene.look(at(1) + OVER + 1000)
+    assert len(scene.asked) == 2 * AT_A_LOOK
+    scene.room = False
+    await scene.look(at(1) + PATIENCE * 1000)
+    assert len(scene.asked) == 2 * AT_A_LOOK
+    assert len(scene.closed) == 1000
+    await scene.bars.end()
+
+
+# --- bars built from trades -------------------------------------------------------------------------------------------
+
+
+def trade(minute: float, price: float, read_at: float | None = None) -> TradeEvent:
+    stamp = T0 + int(minute * MINUTE)
+    arrival = stamp if read_at is None else T0 + int(read_at * MINUTE)
+    return TradeEvent("C0", price, 1.0, False, stamp, received_at=arrival * 1_000_000)
+
+
+async def test_built_bars_are_closed_by_time_and_those_without_trades_are_flat() -> None:
+    scene = FrameContext(native=False)
+
+    def tell(each: TradeEvent) -> None:
+        scene.delivered += scene.bars.on_trade(scene.number, "C0/USDT", ["1m"], each)
+
+    tell(trade(0.5, 10.0))
+    tell(trade(1.2, 11.0))
+    scene.flowing = False
+    await scene.look(at(4) + OVER)
+    assert scene.closed == []
+    scene.flowing = True
+    await scene.look(at(4) + OVER)
+    assert scene.closed == [(1, 1.0), (2, 0.0), (3, 0.0)]
+    tell(trade(4.5, 20.0))
+    await scene.look(at(5) + OVER)
+    (last,) = [c for c in scene.delivered if c.closed and c.timestamp == at(4)]
+    assert (last.open, last.high, last.low, last.close, last.volume) == (20.0, 20.0, 20.0, 20.0, 1.0)
+    await scene.bars.end()
+
+
+async def test_a_built_bar_of_which_trades_may_be_missing_is_asked_for() -> None:
+    scene = FrameContext(native=False)
+    for minute in (0.5, 1.2):
+        scene.bars.on_trade(scene.number, "C0/USDT", ["1m"], trade(minute, 10.0))
+    scene.record["C0/USDT"] = [row(0), row(1, 8.0), row(2, 9.0)]
+    scene.bars.begin({"C0/USDT": "C0"}, ["1m"], {}, native=False)
+    await scene.look(at(2) + OVER)
+    assert (1, 8.0) in scene.closed
+    await scene.bars.end()
+
+
+def test_a_trade_stamped_ahead_neither_ends_a_bar_nor_keeps_out_the_trades_behind_it() -> None:
+    builder = CandleBuilder("C0", "1m")
+    told = [c for each in (trade(0.5, 1.0), trade(1.1, 2.0), trade(1.2, 3.0)) for c in builder.add(each)]
+    told += builder.add(trade(1.3 + 23 * 60, 9.0, read_at=1.3))
+    told += [c for each in (trade(1.4, 4.0), trade(2.1, 5.0), trade(3.1, 6.0)) for c in builder.add(each)]
+    whole = {(c.timestamp - T0) // MINUTE: c for c in told if c.closed}
+    assert set(whole) == {1, 2}
+    assert (whole[1].high, whole[1].close, whole[1].volume) == (9.0, 4.0, 4.0)
+    assert builder.late == 0
+
+
+def test_a_clock_of_ours_that_steps_back_costs_no_trade_of_a_bar() -> None:
+    builder = CandleBuilder("C0", "1m")
+    told = [c for each in (trade(0.5, 1.0), trade(1.1, 2.0)) for c in builder.add(each)]
+    for minute in (70.1, 70.2, 71.1):
+        told += builder.add(trade(minute, 3.0, read_at=minute - 60))
+    assert [c.volume for c in told if c.closed and c.timestamp == at(70)] == [2.0]

@@ -1,0 +1,137 @@
+"""A venue's bars over all its connections."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from exchanges.candles.venue_candles import AT_ONCE, VenueCandles
+from exchanges.events import Candle, TradeEvent
+
+MINUTE = 60_000
+OPENED = 1_700_000_040_000
+FIRST = 27_000_000  # minutes since the epoch
+
+
+async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
+    """Every bar that it tore is asked for and closed, a few at a time."""
+    coins = {f"{coin}/USDT": coin for coin in (f"C{n}" for n in range(40))}
+    under_way, most, mended = 0, 0, list[Candle]()
+    done = asyncio.Event()
+
+    async def fetch(symbol: str, timeframe: str, since: int) -> list[Any]:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        under_way -= 1
+        return [[since, 1.0, 1.0, 1.0, 1.0, 5.0]]
+
+    def deliver(candle: Candle) -> None:
+        mended.append(candle)
+        if len(mended) == len(coins):
+            done.set()
+
+    bars = VenueCandles("a venue", fetch, deliver)
+    for opened in (OPENED, OPENED + MINUTE):  # a connection each: the first one does not see its bar's end
+        bars.begin(coins, ["1m"], {}, native=True)
+        for symbol in coins:
+            bars.on_row(symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
+    async with asyncio.timeout(10):
+        await done.wait()
+    assert most == AT_ONCE
+    assert {(bar.coin, bar.timestamp, bar.volume, bar.closed) for bar in mended} == {
+        (coin, OPENED, 5.0, True) for coin in coins.values()
+    }
+    await bars.end()
+
+
+def row(minute: int) -> list[float]:
+    return [(FIRST + minute) * MINUTE, 2.0, 3.0, 1.0, 2.0, 5.0]
+
+
+class Delivered:
+    """What is mended, from a record in which every minute is."""
+
+    def __init__(self) -> None:
+        self.candles: list[Candle] = []
+        self.came = asyncio.Event()
+
+    async def fetch(self, symbol: str, timeframe: str, since: int) -> list[Any]:
+        return [row(since // MINUTE - FIRST + number) for number in range(10)]
+
+    def deliver(self, candle: Candle) -> None:
+        self.candles.append(candle)
+        self.came.set()
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
+async def test_a_bar_that_ends_between_history_and_the_first_frame_is_not_missed(native: bool) -> None:
+    """History ends with minute 0, the stream begins in minute 2: minute 1 is fetched."""
+    mended = Delivered()
+    bars = VenueCandles("one", mended.fetch, mended.deliver)
+    number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
+    bars.known("BTC/USDT", "1m", FIRST * MINUTE)
+    if native:
+        bars.on_row("BTC/USDT", "1m", row(2), 0, False)
+    else:
+        trade = TradeEvent("BTC", 2.0, 1.0, False, (FIRST + 2) * MINUTE + 5)
+        bars.on_trade(number, "BTC/USDT", ["1m"], trade)
+    async with asyncio.timeout(10):
+        await mended.came.wait()
+    await bars.end()
+    assert [candle.timestamp // MINUTE - FIRST for candle in mended.candles] == [1]
+    assert mended.candles[0].closed
+
+
+async def test_history_does_not_move_bars_that_have_begun() -> None:
+    """The stream is further than the record, or behind it: its own bar stays open until it is closed."""
+    mended = Delivered()
+    bars = VenueCandles("one", mended.fetch, mended.deliver)
+    bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
+    assert bars.on_row("BTC/USDT", "1m", row(2), 0, None)
+    for minute in (0, 5):
+        bars.known("BTC/USDT", "1m", (FIRST + minute) * MINUTE)
+    candles = bars.on_row("BTC/USDT", "1m", row(3), 0, None) or []
+    assert [(c.timestamp // MINUTE - FIRST, c.closed) for c in candles] == [(2, True), (3, False)]
+    assert mended.candles == []
+    await bars.end()
+
+
+async def test_a_bar_that_was_read_already_is_its_markets_coins_and_goes_on_from_rows() -> None:
+    """The connection that reads it may have begun when the market was still carried as another coin."""
+    mended = Delivered()
+    bars = VenueCandles("one", mended.fetch, mended.deliver)
+    bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
+    bars.begin({"BTC/USDT": "XBT"}, ["1m"], {}, native=True)
+    assert bars.on_row("BTC/USDT", "1m", row(1), 0, False)
+    opened = (FIRST + 1) * MINUTE
+    first, again = (
+        bars.on_candle("BTC/USDT", Candle("BTC", "1m", opened, 2.0, 3.0, 1.0, 2.0, 6.0, True)) for _ in range(2)
+    )
+    assert [(bar.coin, bar.timestamp, bar.closed) for bar in first] == [("XBT", opened, True)]
+    assert again == []
+    await bars.end()
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
+async def test_a_connection_that_drains_after_all_is_over_closes_nothing(native: bool) -> None:
+    mended = Delivered()
+    bars = VenueCandles("one", mended.fetch, mended.deliver)
+    number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
+
+    def told(connection: int, minute: int) -> list[Candle] | None:
+        if native:
+            return bars.on_row("BTC/USDT", "1m", row(minute), 0, None)
+        trade = TradeEvent("BTC", 2.0, 1.0, False, (FIRST + minute) * MINUTE + 5)
+        return bars.on_trade(connection, "BTC/USDT", ["1m"], trade)
+
+    assert told(number, 1)
+    bars.drop()
+    assert told(number, 2) == []
+    assert not bars.begun("BTC/USDT", "1m")
+    assert told(bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native), 3)
+    await bars.end()

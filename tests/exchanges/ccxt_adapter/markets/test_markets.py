@@ -1,0 +1,243 @@
+"""Markets over a list kept on disk: when it counts, when the venue is asked, and that it is as good."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ccxt.pro
+import msgspec
+import pytest
+
+from exchanges.candles.venue_candles import VenueCandles
+from exchanges.ccxt_adapter.markets.disk_cache import AGED, VARIABLE, MarketCache
+from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges.errors import Disconnected, Rejected, VenueError
+from exchanges.simulator import Simulator
+from tests.addresses import pointed
+from tests.exchanges.support import opened, streaming
+from tests.support import CCXT_ALONE
+
+pytestmark = CCXT_ALONE
+
+COINS = ("BTC", "ETH", "SOL/USDC")
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def venue_name() -> str:
+    return "binance"
+
+
+@pytest.fixture
+async def simulator(venue_name: str) -> AsyncIterator[Simulator]:
+    async with Simulator(venues=(venue_name,), rate=0, coins=COINS) as simulator:
+        yield simulator
+
+
+def kept(simulator: Simulator, **options: Any) -> AbstractAsyncContextManager[CcxtVenue]:
+    """Its venue, with the list kept on disk although this is a loopback address."""
+    (name,) = simulator.venues
+    return opened(name, simulator, options={"market_cache": True, **options})
+
+
+def asked(simulator: Simulator) -> int:
+    """How many requests the venue has answered."""
+    (venue,) = simulator.venues.values()
+    return len(venue.rest_calls)
+
+
+async def loaded_once(simulator: Simulator) -> None:
+    async with kept(simulator) as venue:
+        await venue.load()
+        assert not venue.aged
+
+
+def cache_of(venue: CcxtVenue) -> MarketCache:
+    cache = venue._markets._cache
+    assert cache is not None
+    return cache
+
+
+async def rewritten(simulator: Simulator, without: str = "", age: float = 0.0, **row: Any) -> None:
+    """A list on disk ``age`` seconds old, without one symbol, and BTC's market changed."""
+    async with kept(simulator) as venue:
+        await venue.load()
+        cache = cache_of(venue)
+    table = cache.read()
+    assert table is not None
+    markets = {symbol: each for symbol, each in table.markets.items() if symbol != without}
+    markets["BTC/USDT"] = {**markets["BTC/USDT"], **row}
+    ids = {market_id: symbols for market_id, symbols in table.ids.items() if without not in symbols}
+    cache.write(msgspec.structs.replace(table, loaded_at=table.loaded_at - age, markets=markets, ids=ids))
+    assert cache.read() is not None
+
+
+@pytest.mark.parametrize("venue_name", ["binance", "bybit"])
+async def test_a_second_start_asks_nothing_and_streams(simulator: Simulator, venue_name: str) -> None:
+    await loaded_once(simulator)
+    before = asked(simulator)
+    async with kept(simulator) as venue, streaming(venue, ["BTC"]) as running:
+        assert asked(simulator) == before
+        made = simulator[venue_name]
+        await running.until(lambda: [len(each.subscriptions) for each in made.connections] == [1])
+        await made.trade("BTC", count=3)
+        await running.until(lambda: len(running.heard.trades) == 3)
+        assert [ticker.coin for ticker in await venue.fetch_tickers({"BTC": "BTC/USDT"})] == ["BTC"]
+
+
+def by_id(exchange: Any) -> dict[str, list[str]]:
+    return {key: [row["symbol"] for row in rows] for key, rows in exchange.markets_by_id.items()}
+
+
+@pytest.mark.parametrize("venue_name", ["binance", "bybit"])
+async def test_a_list_from_disk_is_what_ccxt_makes_of_the_venues_answer(simulator: Simulator, venue_name: str) -> None:
+    """But for the answer itself, ``info``, which nothing reads."""
+    await loaded_once(simulator)
+    plain = getattr(ccxt.pro, venue_name)({"options": {"fetchMarkets": {"types": ["spot"]}}})
+    plain.has["fetchCurrencies"] = False
+    plain.urls = pointed(plain.urls, simulator.rest_url, simulator.ws_url)
+    await plain.load_markets()
+    await plain.close()
+    async with kept(simulator) as venue:
+        await venue.load()
+        api = venue._api
+        assert venue._markets._from_disk
+        assert api.markets == {symbol: {**row, "info": {}} for symbol, row in plain.markets.items()}
+        for name in ("symbols", "ids", "codes", "currencies", "currencies_by_id"):
+            assert getattr(api, name) == getattr(plain, name), name
+        assert set(api.baseCurrencies) == set(plain.baseCurrencies)
+        assert set(api.quoteCurrencies) == set(plain.quoteCurrencies)
+        assert by_id(api) == by_id(plain)
+
+
+async def test_a_coin_that_the_list_lacks_is_looked_for_at_the_venue(simulator: Simulator) -> None:
+    """It may be newer than the list. One that is not there either is refused after one request."""
+    await rewritten(simulator, without="ETH/USDT")
+    before = asked(simulator)
+    async with kept(simulator) as venue:
+        await venue.load({"BTC": None})
+        assert asked(simulator) == before
+        await venue.load({"BTC": None, "ETH": None, "NOPE": None})
+        assert venue.market("ETH") == "ETH/USDT"
+        with pytest.raises(Rejected, match="does not list NOPE"):
+            venue.market("NOPE")
+        await venue.load({"NOPE": None})
+        assert asked(simulator) == before + 1
+    async with kept(simulator) as venue:  # and what was found is kept
+        await venue.load({"ETH": None})
+        assert asked(simulator) == before + 1
+
+
+async def test_an_override_that_the_list_lacks_is_looked_for_too(simulator: Simulator) -> None:
+    await rewritten(simulator, without="ETH/USDT")
+    async with kept(simulator) as venue:
+        await venue.load({"ETH": "ETH/USDT"})
+        assert venue.market("ETH", "ETH/USDT") == "ETH/USDT"
+
+
+async def test_while_the_venue_does_not_answer_a_lacking_coin_is_no_refusal(simulator: Simulator) -> None:
+    """It is an outage, now and at the next attempt: the list is not taken for fresh."""
+    await rewritten(simulator, without="ETH/USDT")
+    (made,) = simulator.venues.values()
+    async with kept(simulator) as venue:
+        with made.partition():
+            for _ in range(2):
+                with pytest.raises(Disconnected):
+                    await venue.load({"ETH": None})
+        await venue.load({"ETH": None})
+        assert venue.market("ETH") == "ETH/USDT"
+
+
+async def test_a_list_that_grows_old_is_renewed_and_tells_what_changed(simulator: Simulator) -> None:
+    await rewritten(simulator, age=AGED + 60, id="OLDID")
+    async with kept(simulator) as venue:
+        await venue.load()
+        assert venue.aged
+        assert await venue.refresh() == {"BTC/USDT"}
+        assert not venue.aged
+        assert await venue.refresh() == set()
+    async with kept(simulator) as venue:
+        await venue.load()
+        assert not venue.aged
+
+
+async def test_what_the_venue_has_delisted_is_refused_and_streams_that_carry_it_run_on(
+    simulator: Simulator, venue_name: str
+) -> None:
+    await loaded_once(simulator)
+    async with kept(simulator) as venue, streaming(venue, ["ETH"]) as running:
+        async with Simulator(venues=(venue_name,), rate=0, coins=("BTC",)) as later:
+            venue.access = replace(venue.access, rest_url=later.rest_url)
+            assert await venue.refresh() == set()
+        with pytest.raises(Rejected, match="does not list ETH"):
+            venue.market("ETH")
+        made = simulator[venue_name]
+        await running.until(lambda: [len(each.subscriptions) for each in made.connections] == [1])
+        await made.trade("ETH")
+        await running.until(lambda: len(running.heard.trades) == 1)
+        async with asyncio.timeout(10):
+            bars = VenueCandles(venue.name, venue.fetch_candles, running.heard.on_candle)
+            stream = venue.stream(running.stream._wanted, running.heard, bars, lambda: None)
+            await bars.end()
+            await stream.close()
+
+
+@pytest.mark.parametrize("option", [{"market_cache": False}, {}])
+async def test_turned_off_or_on_loopback_nothing_is_kept(
+    simulator: Simulator, venue_name: str, folder: Path, option: dict[str, bool]
+) -> None:
+    async with opened(venue_name, simulator, options=option) as venue:
+        await venue.load()
+    assert os.listdir(folder) == []
+
+
+async def test_options_that_change_the_list_have_a_file_of_their_own(simulator: Simulator, folder: Path) -> None:
+    await loaded_once(simulator)
+    async with kept(simulator, fetchMarkets={"types": ["spot", "linear"]}) as venue:
+        assert cache_of(venue).read() is None
+
+
+async def test_what_a_module_notes_while_it_loads_is_kept_for_streams_too(simulator: Simulator) -> None:
+    """Some modules look up names of their own later (kraken, hyperliquid), which only loading sets."""
+    async with kept(simulator) as venue:
+        await venue.load()
+        cache = cache_of(venue)
+    table = cache.read()
+    assert table is not None
+    cache.write(msgspec.structs.replace(table, options={"noted": {"BTC": 1}}))
+    async with kept(simulator) as venue, streaming(venue, ["BTC"]) as running:
+        assert venue._api.options["noted"] == venue._fills.options["noted"] == {"BTC": 1}
+        assert running.exchange.options["noted"] == {"BTC": 1}
+
+
+async def test_who_gives_up_waiting_leaves_the_load_to_the_others(simulator: Simulator) -> None:
+    async with kept(simulator) as venue:
+        waiting = [asyncio.create_task(venue.load()) for _ in range(2)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert venue.loaded
+        assert asked(simulator) == 1
+
+
+async def test_a_venue_is_closed_while_it_loads(simulator: Simulator) -> None:
+    (made,) = simulator.venues.values()
+    with made.slow_rest(30):
+        async with kept(simulator) as venue:
+            waiting = asyncio.create_task(venue.load())
+            while not made.rest_calls:  # noqa: ASYNC110 - nothing tells of the change
+                await asyncio.sleep(0.005)
+        async with asyncio.timeout(5):
+            with pytest.raises((asyncio.CancelledError, VenueError)):
+                await waiting

@@ -1,0 +1,95 @@
+"""A row of a venue's list that cannot be read costs itself alone, over each venue's real ccxt class."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges.errors import VenueError
+from exchanges.simulator import Simulator
+from tests.exchanges.support import VENUES, opened, served
+
+LISTS: dict[str, Callable[[Any], list[Any]]] = {
+    "binance": lambda answer: answer["symbols"] if isinstance(answer, dict) else answer,
+    "bybit": lambda answer: answer["result"]["list"],
+}
+BAD: dict[str, Any] = {
+    "null": None,
+    "a text": "BTCUSDT",
+    "a number": 7,
+    "an empty object": {},
+    "an array": ["BTC", "USDT"],
+    "an object without most of it": {"symbol": "XYZUSDT"},
+    "an object of wrong types": {"symbol": 5, "baseAsset": [], "quoteAsset": {}, "baseCoin": 1.5, "quoteCoin": None},
+}
+
+
+@asynccontextmanager
+async def spoiled(name: str, spoil: Callable[[list[Any]], None]) -> AsyncIterator[CcxtVenue]:
+    """A venue whose lists, of markets and of tickers, ``spoil`` has changed."""
+    async with Simulator(venues=(name,), rate=0) as simulator, aiohttp.ClientSession() as session:
+
+        async def answer(request: web.Request) -> web.Response:
+            async with session.get(f"{simulator.rest_url}{request.path_qs}") as passed:
+                good = await passed.json(content_type=None)
+            spoil(LISTS[name](good))
+            return web.Response(text=json.dumps(good), content_type="application/json")
+
+        async with served(web.get("/{path:.*}", answer)) as at, opened(name, at) as venue:
+            yield venue
+
+
+@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize("name", VENUES)
+async def test_one_bad_row_costs_itself_alone(name: str, what: str) -> None:
+    """Of the markets, and of the day's figures."""
+    async with Simulator(venues=(name,), rate=0) as simulator, opened(name, simulator) as whole:
+        await whole.load()
+        markets = {coin: whole.market(coin) for coin in ("BTC", "ETH", "SOL")}
+        count = len(whole._api.markets)
+    async with spoiled(name, lambda rows: rows.insert(len(rows) // 2, BAD[what])) as venue:
+        await venue.load()
+        assert {coin: venue.market(coin) for coin in markets} == markets
+        assert count <= len(venue._api.markets) <= count + 1
+        tickers = await venue.fetch_tickers(markets)
+        assert {ticker.coin for ticker in tickers} == set(markets)
+
+
+@pytest.mark.parametrize("name", VENUES)
+async def test_several_bad_rows_of_several_kinds_cost_themselves_alone(name: str) -> None:
+    def spoil(rows: list[Any]) -> None:
+        for place, bad in enumerate(BAD.values()):
+            rows.insert(5 * place, bad)
+
+    async with spoiled(name, spoil) as venue:
+        await venue.load()
+        assert venue.market("BTC") == "BTC/USDT"
+        assert len(venue._api.markets) >= 40
+
+
+@pytest.mark.parametrize("name", VENUES)
+async def test_a_list_of_nothing_but_bad_rows_is_the_venues_fault(name: str) -> None:
+    def spoil(rows: list[Any]) -> None:
+        rows[:] = [None, {}, "x", {}]
+
+    async with spoiled(name, spoil) as venue:
+        with pytest.raises(VenueError):
+            await venue.load()
+
+
+async def test_a_market_whose_name_cannot_be_printed_is_left_out() -> None:
+    def spoil(rows: list[Any]) -> None:
+        rows.append({**rows[0], "symbol": "X\u202eYUSDT", "baseAsset": "X\u202eY"})
+        rows.append({**rows[0], "symbol": "\x1b[2JUSDT", "baseAsset": "\x1b[2J"})
+
+    async with spoiled("binance", spoil) as venue:
+        await venue.load()
+        assert all(symbol.isprintable() for symbol in venue._api.markets)
+        assert venue.market("BTC") == "BTC/USDT"

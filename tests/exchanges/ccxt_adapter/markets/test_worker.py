@@ -1,0 +1,83 @@
+"""Work beside the loop: its result, its errors, its end, and JSON parsed in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchanges.ccxt_adapter.markets.worker import PIECE, parse_in_turns, run_aside
+from tests.properties import drawing
+from tests.support import until
+
+
+async def test_the_result_comes_from_another_thread() -> None:
+    async def work() -> int:
+        await asyncio.sleep(0)
+        return threading.get_ident()
+
+    assert await run_aside(work) != threading.get_ident()
+
+
+async def test_an_error_comes_out_as_it_is() -> None:
+    async def work() -> None:
+        raise LookupError("nothing there")
+
+    with pytest.raises(LookupError, match="nothing there"):
+        await run_aside(work)
+
+
+async def test_cancelling_ends_the_work_too() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    task = asyncio.create_task(run_aside(work))
+    await until(begun.is_set)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_what_is_cancelled_at_once_never_begins_or_ends() -> None:
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(run_aside(work))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task}, timeout=10)
+    assert task.cancelled()
+
+
+numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@drawing(40)
+@given(values)
+def test_json_parsed_in_turns_is_what_was_written(value: object) -> None:
+    """Also where it is longer than a piece, at any depth."""
+    rows = [{"row": value, "n": n} for n in range(3)]
+    long = {"head": value, "rows": rows, "padding": ["x" * 1000] * (PIECE // 1000 + 1), "text": "[" * PIECE}
+    assert parse_in_turns(msgspec.json.encode(value).decode()) == value
+    assert parse_in_turns(" " + msgspec.json.encode(long).decode()) == long
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a":', "[" + "1," * PIECE, '{"a":[' + "1," * PIECE + "}"])
+def test_what_is_no_json_raises(text: str) -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        parse_in_turns(text)

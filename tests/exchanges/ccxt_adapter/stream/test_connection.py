@@ -1,0 +1,541 @@
+"""One connection over the real ccxt.pro classes and loopback sockets: complete, lawful, and ended with a clear word."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp import WSMsgType, web
+
+from exchanges import Access, profile_of
+from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges.errors import Blocked, Disconnected, Rejected
+from exchanges.simulator import BINANCE_LAWS, Simulator
+from exchanges.simulator import SimulatedVenue as Simulated
+from exchanges.simulator.markets.catalog import DEFAULT_COINS
+from tests.exchanges.support import CHANNELS, VENUES, Running, opened, served, streaming
+from tests.support import taped_ids, until
+
+TRADES = {"binance": "{}usdt@trade", "bybit": "publicTrade.{}USDT"}
+
+
+@pytest.fixture
+def transport(request: pytest.FixtureRequest) -> str | None:
+    """By default the one that a user gets; tests of what depends on it run on both."""
+    return getattr(request, "param", None)
+
+
+on_both = pytest.mark.parametrize("transport", [None, "aiohttp"], indirect=True)
+
+
+@pytest.fixture
+async def venue(simulator: Simulator, simulated: Simulated, transport: str | None) -> AsyncIterator[CcxtVenue]:
+    options = {} if transport is None else {"transport": transport}
+    async with opened(simulated.name, simulator, options=options) as venue:
+        yield venue
+
+
+def carries(simulated: Simulated, count: int) -> Callable[[], bool]:
+    """Whether the venue has one connection with so many subscriptions."""
+    return lambda: [len(each.subscriptions) for each in simulated.connections] == [count]
+
+
+# --- subscribing ------------------------------------------------------------------------------------------------------
+
+
+async def test_twenty_coins_and_all_channels_share_one_connection(venue: CcxtVenue, simulated: Simulated) -> None:
+    simulated.rate = 500
+    async with streaming(venue, DEFAULT_COINS, CHANNELS) as running:
+        await running.until(carries(simulated, 60))
+        heard = running.heard
+        for events in (heard.trades, heard.tickers, heard.candles):
+            await running.until(lambda events=events: {event.coin for event in events} == set(DEFAULT_COINS))  # type: ignore[misc] # lambda default
+        assert len(simulated.dials) == 1
+        assert simulated.violations == []
+        assert heard.bad == []
+        assert heard.unavailable == []
+
+
+@pytest.mark.parametrize("name", VENUES)
+async def test_a_hundred_coins_and_more_share_one_connection(name: str) -> None:
+    """In as many requests as the venue's laws want: ten topics each on Bybit, five messages a second on Binance."""
+    async with Simulator(venues=(name,), rate=0, markets=145) as simulator, opened(name, simulator) as venue:
+        made = simulator[name]
+        coins = sorted({market.coin for market in made.markets.values()})
+        assert len(coins) == 140
+        async with streaming(venue, coins, ["trades", "ticker"]) as running:
+            await running.until(carries(made, 280))
+            for coin in coins:
+                await made.trade(coin)
+            await running.until(lambda: [trade.coin for trade in running.heard.trades] == coins)
+        assert len(made.dials) == 1
+        assert made.violations == []
+
+
+async def test_more_streams_than_binance_allows_cost_the_surplus_only() -> None:
+    """What is beyond is told as unavailable, the rest goes on, and no law is broken. 103 stand for the real 1024."""
+    limit = 103
+    laws = {"binance": replace(BINANCE_LAWS, streams=limit)}
+    options = {"subscriptionLimitByStream": {"spot": limit}}
+    async with (
+        Simulator(venues=("binance",), rate=0, markets=145, laws=laws) as simulator,
+        opened("binance", simulator, options=options) as venue,
+    ):
+        made = simulator["binance"]
+        coins = sorted({market.coin for market in made.markets.values()})
+        async with streaming(venue, coins) as running:
+            await running.until(lambda: len(running.heard.unavailable) == len(coins) - limit)
+            await running.until(carries(made, limit))
+            surplus = {coin for _, (coin,), _ in running.heard.unavailable}
+            for coin in coins:
+                await made.trade(coin)
+            await running.until(lambda: {trade.coin for trade in running.heard.trades} == set(coins) - surplus)
+        assert made.violations == []
+
+
+def test_as_many_streams_are_used_as_binance_allows() -> None:
+    assert profile_of("binance").options["subscriptionLimitByStream"]["spot"] == BINANCE_LAWS.streams == 1024
+
+
+async def test_one_unknown_symbol_does_not_take_its_neighbours_along() -> None:
+    """Bybit refuses a whole request for it."""
+    async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
+        made = simulator["bybit"]
+        await venue.load()
+        gone = made.markets.pop("DOGEUSDT")
+        coins = list(DEFAULT_COINS)
+        async with streaming(venue, coins, CHANNELS) as running:
+            await running.until(carries(made, 57))
+            await running.until(lambda: len(running.heard.unavailable) == 3)
+            told = {(channel, *coins) for channel, coins, _ in running.heard.unavailable}
+            assert told == {(channel, gone.coin) for channel in CHANNELS}
+            assert all("DOGEUSDT" in reason for _, _, reason in running.heard.unavailable)
+            assert ("candles", "1m") in running.heard.refused
+            coins.remove("DOGE")
+            for coin in coins:
+                await made.trade(coin, count=3)
+            await running.until(lambda: len(running.heard.trades) == 57)
+            assert all(running.heard.ids(coin) == taped_ids(made, coin) for coin in coins)
+        assert len(made.dials) == 1
+
+
+async def test_a_stream_of_which_nothing_is_left_is_refused() -> None:
+    async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
+        await venue.load()
+        del simulator["bybit"].markets["BTCUSDT"]
+        async with streaming(venue, ["BTC"]) as running:
+            error = await running.ended()
+        assert isinstance(error, Rejected)
+        assert running.heard.unavailable[0][:2] == ("trades", ["BTC"])
+
+
+async def test_what_is_added_when_the_last_subscription_was_refused_is_carried_all_the_same() -> None:
+    """Between that and the end of the stream there are moments in which the feed does not know yet."""
+    async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
+        await venue.load()
+        made = simulator["bybit"]
+        del made.markets["BTCUSDT"]
+        async with streaming(venue, ["BTC"]) as running:
+            loop, tell = asyncio.get_running_loop(), running.heard.on_unavailable
+            added = loop.create_future()
+
+            def add() -> None:
+                try:
+                    running.stream.add({"ETH": venue.market("ETH")}, {})
+                except RuntimeError as error:
+                    added.set_exception(error)
+                else:
+                    added.set_result(None)
+
+            def on_unavailable(channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
+                tell(channel, coins, reason, timeframe)
+                loop.call_soon(loop.call_soon, add)  # the last call has ended by then, and the stream does not know
+
+            running.heard.on_unavailable = on_unavailable  # type: ignore[method-assign] # the stream looks it up there
+            await added
+            await running.until(carries(made, 1))
+            await made.trade("ETH")
+            await running.until(lambda: running.heard.ids("ETH") == taped_ids(made, "ETH"))
+
+
+async def test_several_timeframes_and_quotes_come_too(venue: CcxtVenue, simulated: Simulated) -> None:
+    simulated.rate = 200
+    quotes = ["quotes"] if venue.name == "binance" else []
+    async with streaming(venue, ["BTC"], ["candles", *quotes], ["1m", "5m"]) as running:
+        heard = running.heard
+        await running.until(lambda: {candle.timeframe for candle in heard.candles} == {"1m", "5m"})
+        await running.until(lambda: len(heard.quotes) >= 3 * len(quotes))
+        assert all(0 < quote.bid <= quote.ask for quote in heard.quotes)
+        assert simulated.violations == []
+
+
+# --- delivering -------------------------------------------------------------------------------------------------------
+
+
+def rows(count: int, first: int = 1) -> list[Any]:
+    """Rows of Bybit's publicTrade topic."""
+    now = 1_700_000_000_000
+    return [
+        {"i": str(first + number), "T": now, "p": "100.5", "v": "0.25", "S": "Buy", "s": "BTCUSDT", "BT": False}
+        for number in range(count)
+    ]
+
+
+async def sent(simulated: Simulated, data: Any) -> None:
+    frame = {"topic": "publicTrade.BTCUSDT", "ts": 1_700_000_000_000, "type": "snapshot", "data": data}
+    simulated.send("publicTrade.BTCUSDT", json.dumps(frame))
+    simulated.flush()
+
+
+BAD_ROWS: list[Any] = [None, 7, [], {}, {"v": "many"}, {"v": None}, {"p": "-1"}, {"T": 5}, {"S": "?"}]
+
+
+async def test_one_bad_row_of_a_frame_costs_none_of_its_neighbours() -> None:
+    """Wherever it stands in the frame, and whatever is wrong with it, the other rows come once and in order."""
+    async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
+        made = simulator["bybit"]
+        async with streaming(venue, ["BTC"]) as running:
+            await running.until(carries(made, 1))
+            heard, expected = running.heard, 0
+            for bad in BAD_ROWS:
+                for place in range(4):
+                    good = rows(3, first=expected)
+                    wrong = {**good[0], "i": "999999", **bad} if isinstance(bad, dict) and bad else bad
+                    await sent(made, [*good[:place], wrong, *good[place:]])
+                    expected += 3
+                await running.until(lambda: len(heard.trades) + len(heard.bad) >= expected // 3 * 4)  # noqa: B023 - awaited here
+                assert heard.ids("BTC") == list(range(expected)), bad
+            assert len(heard.bad) == 4 * len(BAD_ROWS)
+            assert not running.task.done()
+
+
+@on_both
+async def test_a_burst_arrives_complete_and_leaves_nothing_behind(venue: CcxtVenue, simulated: Simulated) -> None:
+    """50,000 trades on five coins with tickers and candles between them: nothing that ccxt keeps has grown."""
+    coins = list(DEFAULT_COINS)[:5]
+    async with streaming(venue, coins, CHANNELS) as running:
+        exchange, heard = running.exchange, running.heard
+        await running.until(carries(simulated, 15))
+        await simulated.burst(500, coins=coins)
+        await running.until(lambda: len(heard.trades) == 500 and len(heard.tickers) >= 5 and len(heard.candles) >= 5)
+        before = kept(exchange)
+        await simulated.burst(49_500, coins=coins)
+        await running.until(lambda: len(heard.trades) == 50_000, timeout=60)
+        assert kept(exchange) == before
+        for coin in coins:
+            assert heard.ids(coin) == taped_ids(simulated, coin)
+        assert heard.bad == []
+
+
+def kept(exchange: Any) -> dict[str, int]:
+    """How much ccxt holds: the rows of its stores, and what its client remembers."""
+    (client,) = exchange.clients.values()
+    return {
+        "trades": sum(map(len, exchange.trades.values())),
+        "tickers": len(exchange.tickers),
+        "bidsasks": len(exchange.bidsasks),
+        "candles": sum(len(store) for stores in exchange.ohlcvs.values() for store in stores.values()),
+        "futures": len(client.futures),
+        "callbacks": sum(len(future._callbacks or ()) for future in client.futures.values()),
+        "subscriptions": len(client.subscriptions),
+        "rejections": len(client.rejections),
+        "order books": len(exchange.orderbooks),
+    }
+
+
+@on_both
+async def test_malformed_frames_cost_themselves_alone(venue: CcxtVenue, simulated: Simulated) -> None:
+    async with streaming(venue, ["BTC", "ETH"]) as running:
+        await running.until(carries(simulated, 2))
+        await simulated.burst(2_000, coins=["BTC", "ETH"], malformed=0.3)
+        await running.until(lambda: len(running.heard.trades) == 2_000)
+        for coin in ("BTC", "ETH"):
+            assert running.heard.ids(coin) == taped_ids(simulated, coin)
+        assert running.heard.bad
+        assert not running.task.done()
+
+
+# --- ending -----------------------------------------------------------------------------------------------------------
+
+
+@on_both
+@pytest.mark.parametrize("status", [403, 451])
+async def test_an_upgrade_that_shuts_this_place_out_is_blocked(
+    venue: CcxtVenue, simulated: Simulated, status: int
+) -> None:
+    await venue.load()
+    with simulated.refusing(status):
+        async with streaming(venue, ["BTC"], CHANNELS) as running:
+            error = await running.ended()
+    assert isinstance(error, Blocked)
+    assert error.status == status
+    assert error.exchange == venue.name
+    assert str(status) in error.reason
+    assert len(simulated.dials) == 1
+
+
+@on_both
+@pytest.mark.parametrize(("status", "retry_after"), [(429, 17.0), (418, 90.0), (429, None), (503, None), (500, None)])
+async def test_an_upgrade_that_is_refused_for_now_says_for_how_long(
+    venue: CcxtVenue, simulated: Simulated, status: int, retry_after: float | None
+) -> None:
+    await venue.load()
+    with simulated.refusing(status, retry_after):
+        async with streaming(venue, ["BTC"], CHANNELS) as running:
+            error = await running.ended()
+    assert isinstance(error, Disconnected)
+    assert error.retry_after == retry_after
+    assert str(status) in error.reason
+    assert "\n" not in error.reason
+
+
+@pytest.mark.parametrize("code", [1000, 1006, 1008, 1012])
+async def test_a_close_ends_the_stream_at_once(venue: CcxtVenue, simulated: Simulated, code: int) -> None:
+    async with streaming(venue, ["BTC", "ETH"]) as running:
+        await running.until(carries(simulated, 2))
+        simulated.close(code)
+        error = await running.ended(timeout=3)
+    assert isinstance(error, Disconnected)
+    assert str(code) in error.reason
+
+
+async def test_a_cut_wire_ends_the_stream_at_once(venue: CcxtVenue, simulated: Simulated) -> None:
+    async with streaming(venue, ["BTC", "ETH"]) as running:
+        await running.until(carries(simulated, 2))
+        simulated.cut()
+        assert isinstance(await running.ended(timeout=3), Disconnected)
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1:{}", "nowhere.invalid:{}"])
+async def test_a_dial_that_finds_nobody_is_an_outage(venue: CcxtVenue, where: str, unused_tcp_port: int) -> None:
+    await venue.load()
+    venue.access = Access(ws_url=f"ws://{where.format(unused_tcp_port)}", timeout=5)
+    async with streaming(venue, ["BTC"], CHANNELS) as running:
+        error = await running.ended()
+    assert isinstance(error, Disconnected)
+    assert where.format(unused_tcp_port) in error.reason
+
+
+async def test_a_dial_that_nobody_answers_is_given_up_in_time(venue: CcxtVenue) -> None:
+    """TCP is up, but no answer to the upgrade comes."""
+    await venue.load()
+    released = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await released.wait()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    venue.access = Access(ws_url=f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=1)
+    async with streaming(venue, ["BTC"], CHANNELS) as running:
+        error = await running.ended(timeout=4)
+    released.set()
+    server.close()
+    assert isinstance(error, Disconnected)
+    assert "time" in error.reason.lower()
+
+
+@on_both
+async def test_closing_leaves_nothing_behind(venue: CcxtVenue, simulated: Simulated) -> None:
+    await venue.load()
+    before = asyncio.all_tasks()
+    async with streaming(venue, ["BTC"]) as running:
+        await running.until(carries(simulated, 1))
+    await until(lambda: asyncio.all_tasks() <= before and not simulated.connections)
+
+
+@on_both
+async def test_closing_is_bounded_whatever_the_peer_does(venue: CcxtVenue) -> None:
+    """One that is gone answers no closing handshake; aiohttp alone would wait for it for ten seconds."""
+    await venue.load()
+    upgraded, released = asyncio.Event(), asyncio.Event()
+
+    async def deaf(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        upgraded.set()
+        await released.wait()
+        return socket
+
+    async with served(web.get("/{path:.*}", deaf)) as at:
+        venue.access = replace(venue.access, ws_url=f"ws://{at}")
+        async with streaming(venue, ["BTC"]) as running:
+            async with asyncio.timeout(5):
+                await upgraded.wait()
+            await running.until(lambda: all(client.isConnected for client in running.exchange.clients.values()))
+            running.task.cancel()
+            async with asyncio.timeout(3):
+                await running.stream.close()
+        released.set()
+
+
+# --- a venue without a row in the table -------------------------------------------------------------------------------
+
+
+class HashKey:
+    """HashKey Global's public REST and streams, as far as a feed needs them, in the documented shape.
+
+    https://hashkeyglobal-apidoc.readme.io/reference/websocket-api#public-stream
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.sockets: list[web.WebSocketResponse] = []
+        self.routes = [
+            web.get("/api/v1/exchangeInfo", self._info),
+            web.get("/quote/ws/v1", self._stream),
+        ]
+
+    async def _info(self, request: web.Request) -> web.Response:
+        symbols = [
+            {
+                "symbol": f"{coin}USDT", "symbolName": f"{coin}USDT", "status": "TRADING", "baseAsset": coin,
+                "baseAssetPrecision": "0.00001", "quoteAsset": "USDT", "quotePrecision": "0.0000001",
+                "filters": [
+                    {"minPrice": "0.01", "maxPrice": "100000", "tickSize": "0.01", "filterType": "PRICE_FILTER"},
+                    {"minQty": "0.00001", "maxQty": "8", "stepSize": "0.00001", "filterType": "LOT_SIZE"},
+                    {"minNotional": "1", "filterType": "MIN_NOTIONAL"},
+                ],
+            }
+            for coin in ("BTC", "ETH")
+        ]  # fmt: skip
+        return web.json_response({"timezone": "UTC", "symbols": symbols, "contracts": [], "coins": []})
+
+    async def _stream(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.sockets.append(socket)
+        async for message in socket:
+            if message.type is WSMsgType.TEXT and "symbol" in message.json():
+                self.requests.append(message.json())
+        return socket
+
+    @property
+    def topics(self) -> list[tuple[str, str]]:
+        return sorted((request["symbol"], request["topic"]) for request in self.requests)
+
+    async def send(self, topic: str, symbol: str, data: list[Any], **params: str) -> None:
+        frame = {"symbol": symbol, "topic": topic, "params": params, "data": data, "f": False, "shared": False}
+        for socket in self.sockets:
+            await socket.send_json(frame)
+
+    async def trades(self, symbol: str, ids: range) -> None:
+        now = 1_722_866_228_000
+        data = [{"v": str(i), "t": now + i, "p": "2340.41", "q": "0.0132", "m": i % 2 == 0} for i in ids]
+        await self.send("trade", symbol, data)
+
+
+@pytest.fixture
+def hashkey() -> HashKey:
+    return HashKey()
+
+
+@pytest.fixture
+async def hashkey_stream(hashkey: HashKey) -> AsyncIterator[Running]:
+    async with (
+        served(*hashkey.routes) as at,
+        opened("hashkey", at) as venue,
+        streaming(venue, ["BTC", "ETH"], CHANNELS) as running,
+    ):
+        await running.until(lambda: len(hashkey.requests) == 6)
+        yield running
+
+
+async def test_without_multi_symbol_calls_each_coin_is_subscribed_once(
+    hashkey: HashKey, hashkey_stream: Running
+) -> None:
+    """On one connection, and not again however much comes."""
+    expected = sorted((f"{coin}USDT", topic) for coin in ("BTC", "ETH") for topic in ("trade", "realtimes", "kline_1m"))
+    assert hashkey.topics == expected
+    await hashkey.trades("BTCUSDT", range(100))
+    await hashkey_stream.until(lambda: len(hashkey_stream.heard.trades) == 100)
+    assert hashkey.topics == expected
+    assert len(hashkey.sockets) == 1
+
+
+async def test_without_multi_symbol_calls_trades_come_once_and_in_order(
+    hashkey: HashKey, hashkey_stream: Running
+) -> None:
+    """Single ones and several in a frame, of two coins in turns, and more than ccxt's own cache holds."""
+    heard = hashkey_stream.heard
+    for first in range(0, 3000, 30):
+        await hashkey.trades("BTCUSDT", range(first, first + 1))
+        await hashkey.trades("ETHUSDT", range(first, first + 30))
+        await hashkey.trades("BTCUSDT", range(first + 1, first + 30))
+    await hashkey_stream.until(lambda: len(heard.trades) == 6000)
+    assert heard.ids("BTC") == heard.ids("ETH") == list(range(3000))
+    assert {(t.exchange, t.price, t.quantity) for t in heard.trades} == {("hashkey", 2340.41, 0.0132)}
+    assert all(trade.is_buyer_maker is (int(trade.trade_id) % 2 == 0) for trade in heard.trades)
+    assert sum(map(len, hashkey_stream.exchange.trades.values())) == 2
+
+
+async def test_without_multi_symbol_calls_tickers_and_candles_come_too(
+    hashkey: HashKey, hashkey_stream: Running
+) -> None:
+    heard = hashkey_stream.heard
+    day = {"t": 1722864411064, "s": "ETHUSDT", "c": "2195", "o": "2000", "v": "666.5", "qv": "1586902.75"}
+    await hashkey.send("realtimes", "ETHUSDT", [day], realtimeInterval="24h")
+    for minute, close in ((0, "1.1"), (0, "1.2"), (1, "1.3")):
+        opened_at = 1722861660000 + 60_000 * minute
+        bar = {"t": opened_at, "s": "BTCUSDT", "o": "1.0", "h": "2.0", "l": "0.5", "c": close, "v": "7"}
+        await hashkey.send("kline", "BTCUSDT", [bar], klineType="1m")
+    await hashkey_stream.until(lambda: len(heard.candles) == 4 and len(heard.tickers) == 1)
+    (ticker,) = heard.tickers
+    assert (ticker.coin, ticker.last, ticker.volume_24h) == ("ETH", 2195.0, 1586902.75)
+    assert ticker.change_24h == pytest.approx(9.75)
+    assert [(candle.close, candle.closed) for candle in heard.candles] == [
+        (1.1, False), (1.2, False), (1.2, True), (1.3, False)
+    ]  # fmt: skip
+
+
+async def test_without_multi_symbol_calls_a_bad_frame_ends_nothing(hashkey: HashKey, hashkey_stream: Running) -> None:
+    for socket in hashkey.sockets:
+        await socket.send_str('{"symbol":"BTCUSDT","topic":"trade","data":[{"v":')
+    await hashkey.send("trade", "BTCUSDT", [None])
+    await hashkey.trades("BTCUSDT", range(5))
+    await hashkey_stream.until(lambda: hashkey_stream.heard.ids("BTC") == list(range(5)))
+    assert len(hashkey_stream.heard.bad) == 2
+
+
+async def test_a_channel_that_a_venue_does_not_have_is_told_unless_something_stands_in() -> None:
+    """Bitstamp has neither tickers nor candles: the day's figures are in its REST, candles are built from trades."""
+
+    async def markets(request: web.Request) -> web.Response:
+        pair = {
+            "name": "BTC/USD", "market_symbol": "btcusd", "url_symbol": "btcusd", "base_decimals": 8,
+            "counter_decimals": 2, "base_currency": "BTC", "counter_currency": "USD", "minimum_order": "10 USD",
+            "minimum_order_value": "10", "trading": "Enabled", "market_type": "SPOT", "description": "Bitcoin",
+            "instant_order_counter_decimals": 2, "instant_and_market_orders": "Enabled",
+        }  # fmt: skip
+        return web.json_response([pair])
+
+    asked: list[Any] = []
+
+    async def stream(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            asked.append(message.json())
+            trade = {"id": 1, "timestamp": "1722866228", "microtimestamp": "1722866228000000", "type": 0}
+            trade |= {"amount": 0.5, "amount_str": "0.5", "price": 60000, "price_str": "60000"}
+            await socket.send_json({"event": "trade", "channel": "live_trades_btcusd", "data": trade})
+        return socket
+
+    async with (
+        served(web.get("/api/v2/markets/", markets), web.get("/", stream)) as at,
+        opened("bitstamp", at) as venue,
+        streaming(venue, ["BTC"], CHANNELS) as running,
+    ):
+        await running.until(lambda: len(running.heard.trades) == 1)
+        assert running.heard.unavailable == []
+        assert running.heard.trades[0].price == 60000
+        assert [(candle.close, candle.closed) for candle in running.heard.candles] == [(60000, False)]
+        assert len(asked) == 1
+        async with streaming(venue, ["BTC"], ["candles"]) as without_trades:
+            assert "refused every subscription" in str(await without_trades.ended())
+            told = [(channel, coins) for channel, coins, _ in without_trades.heard.unavailable]
+            assert told == [("candles", ["BTC"])]

@@ -1,0 +1,144 @@
+"""What a venue's frame refuses: read by the rows of the table, told apart by the markets that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from exchanges.ccxt_adapter.stream import rejections
+from exchanges.ccxt_adapter.stream.rejections import RejectionTracker, asking, names
+from exchanges.venues.profile import Rejection
+from exchanges.venues.table import profile_of
+
+FRAMES = [
+    (
+        "bitfinex",
+        {"channel": "trades", "symbol": "tNOPE", "event": "error", "msg": "symbol: invalid", "code": 10300},
+        Rejection("symbol: invalid", channel="trades"),
+    ),
+    (
+        "kraken",
+        {"error": "Currency pair not supported A/B", "method": "subscribe", "success": False, "symbol": "A/B"},
+        Rejection("Currency pair not supported A/B", alone=True),
+    ),
+    (
+        "kucoin",
+        {"id": "1", "type": "error", "code": 404, "data": "topic /market/match:A-B is not found"},
+        Rejection("topic /market/match:A-B is not found"),
+    ),
+    ("coinbase", {"type": "error", "message": "A-B is not a valid product"}, Rejection("A-B is not a valid product")),
+    (
+        "bitstamp",
+        {"event": "bts:error", "channel": "", "data": {"code": None, "message": "Bad subscription string."}},
+        Rejection("Bad subscription string.", unnamed=True),
+    ),
+    (
+        "gemini",
+        {"result": "error", "reason": "NoValidTradingPairs"},
+        Rejection("NoValidTradingPairs", unnamed=True),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "frame", "refusal"), FRAMES)
+def test_a_refusal_that_ccxt_passes_over_is_recognised(name: str, frame: Any, refusal: Rejection) -> None:
+    read = profile_of(name).refusal
+    assert read is not None
+    assert read(frame) == refusal
+
+
+ANSWERS: list[Any] = [{}, {"event": "subscribed"}, {"type": "ack"}, {"method": "subscribe", "success": True}]
+
+
+@pytest.mark.parametrize("frame", ANSWERS)
+@pytest.mark.parametrize("name", [name for name, _, _ in FRAMES])
+def test_nothing_else_is_taken_for_a_refusal(name: str, frame: Any) -> None:
+    read = profile_of(name).refusal
+    assert read is not None
+    assert read(frame) is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "named"),
+    [
+        ({"message": "ETH-USD is not a valid product"}, True),
+        ({"message": "STETH-USD is not a valid product"}, False),
+        ({"message": "ETH-USDC is not a valid product"}, False),
+        ({"topic": "/market/match:BTC-USD,ETH-USD"}, True),
+        ({"symbol": "ETH/USD"}, True),
+        ({"key": "trade:1m:ETH-USD"}, True),
+        ({"message": "busy"}, False),
+        (None, False),
+    ],
+)
+def test_a_market_is_named_by_its_id_or_its_symbol_as_a_whole_word(frame: Any, named: bool) -> None:
+    assert names(frame, ("ETH/USD", "ETH-USD", None)) is named
+
+
+async def test_the_numbers_of_requests_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ping is a request with a number too."""
+    monkeypatch.setattr(rejections, "REQUESTS", 3)
+
+    class Client:
+        subscriptions: Mapping[str, Any] = {}
+
+        async def send(self, message: Any) -> None: ...
+
+    ledger, client = RejectionTracker(), Client()
+    ledger.keep(client)
+    asking.set("a call")
+    for number in range(5):
+        await client.send({"req_id": number})
+    assert [ledger.asker({"req_id": number}) for number in range(5)] == [None, None, "a call", "a call", "a call"]
+
+
+class Venue:
+    """A client that takes whatever is sent, and the books that are kept of it."""
+
+    def __init__(self) -> None:
+        self.subscriptions: dict[str, Any] = {}
+        self.ledger = RejectionTracker()
+        self.ledger.keep(self)
+        self.accepted: set[str] = set()
+
+    async def send(self, message: Any) -> None:
+        """Takes it."""
+
+    async def asked(self, *calls: str) -> None:
+        for call in calls:
+            asking.set(call)
+            await self.send({"subscribe": call})
+
+    def blamed(self) -> dict[str, str]:
+        return self.ledger.blamed(self.accepted.__contains__)
+
+
+async def test_a_refusal_without_a_name_is_for_the_one_request_without_an_answer() -> None:
+    """In whatever order the venue answers."""
+    venue = Venue()
+    await venue.asked("A", "B", "C")
+    venue.accepted.add("A")
+    venue.ledger.unnamed.append("bad")
+    assert venue.blamed() == {}
+    venue.accepted.add("C")
+    assert venue.blamed() == {"B": "bad"}
+    assert venue.blamed() == {}
+
+
+async def test_as_many_refusals_as_open_requests_are_for_all_of_them() -> None:
+    venue = Venue()
+    await venue.asked("A", "B")
+    venue.ledger.unnamed += ["bad", "worse"]
+    assert venue.blamed() == {"A": "bad", "B": "worse"}
+
+
+async def test_an_error_while_every_request_is_answered_is_for_none_that_follows() -> None:
+    venue = Venue()
+    await venue.asked("A")
+    venue.accepted.add("A")
+    venue.ledger.unnamed.append("something else")
+    assert venue.blamed() == {}
+    await venue.asked("B")
+    assert venue.blamed() == {}

@@ -1,0 +1,184 @@
+"""The stores: what ccxt appends is delivered at that moment, and nothing is kept that grows."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+from ccxt.async_support.base.ws.cache import ArrayCache
+from ccxt.base.exchange import Exchange
+
+from exchanges.ccxt_adapter.stream.row_caches import Latest, RowCache, RowCaches, Timeframes, in_rows, pushed
+
+ROWS = [{"id": str(number)} for number in range(10_000)]
+
+
+class Delivered(list[Any]):
+    """Called by a store, keeps what it is called with."""
+
+    def __call__(self, *delivery: Any) -> None:
+        self.append(delivery)
+
+
+@pytest.fixture
+def delivered() -> Delivered:
+    return Delivered()
+
+
+def test_appending_to_a_store_delivers_each_row_once_and_in_order(delivered: Delivered) -> None:
+    stores = RowCaches(["BTC/USDT", "ETH/USDT"], delivered)
+    for row in ROWS:
+        stores["BTC/USDT"].append(row)
+    stores["ETH/USDT"].append(ROWS[0])
+    assert delivered == [*(("BTC/USDT", row) for row in ROWS), ("ETH/USDT", ROWS[0])]
+
+
+def test_a_store_keeps_the_newest_row_and_no_other(delivered: Delivered) -> None:
+    """Some of ccxt's handlers look at the row before."""
+    store = RowCaches(["BTC/USDT"], delivered)["BTC/USDT"]
+    for row in ROWS:
+        store.append(row)
+    assert store == [ROWS[-1]]
+    assert store[-1] is ROWS[-1]
+    assert store.hashmap == {}
+
+
+def test_a_store_answers_what_ccxt_asks_its_caches(delivered: Delivered) -> None:
+    store = RowCaches(["BTC/USDT"], delivered)["BTC/USDT"]
+    public = {name for name in vars(ArrayCache) if not name.startswith("_")}
+    assert public <= set(dir(store))
+    assert store.getLimit("BTC/USDT", 5) == 5
+    assert store.getLimit(None, None) is None
+
+
+def test_reassigning_and_deleting_leave_the_store_in_place(delivered: Delivered) -> None:
+    """Handlers put the cache back on every frame, un_watch deletes it."""
+    stores = RowCaches(["BTC/USDT"], delivered)
+    store = stores["BTC/USDT"]
+    stores["BTC/USDT"] = ArrayCache(1000)
+    del stores["BTC/USDT"]
+    del stores["NOPE/USDT"]
+    stores["BTC/USDT"].append(ROWS[0])
+    assert stores["BTC/USDT"] is store
+    assert delivered == [("BTC/USDT", ROWS[0])]
+
+
+@pytest.mark.parametrize("get", [Exchange.safe_value, Exchange().safe_list], ids=["safe_value", "safe_list"])
+def test_ccxts_own_access_finds_the_store(delivered: Delivered, get: Any) -> None:
+    stores = RowCaches(["BTC/USDT"], delivered)
+    found = get(stores, "BTC/USDT")
+    assert found is stores["BTC/USDT"]
+    assert "BTC/USDT" in stores
+    found.append(ROWS[0])
+    assert delivered == [("BTC/USDT", ROWS[0])]
+
+
+def test_a_symbol_that_nobody_wants_goes_nowhere(delivered: Delivered) -> None:
+    stores = RowCaches(["BTC/USDT"], delivered)
+    for number, row in enumerate(ROWS):
+        symbol = f"COIN{number}/USDT"
+        if symbol not in stores:
+            stores[symbol] = ArrayCache(1000)
+        stores[symbol].append(row)
+    assert delivered == []
+    assert list(stores) == ["BTC/USDT"]
+    assert len(stores["COIN1/USDT"]) == 1
+
+
+def test_assigning_a_ticker_delivers_it_and_keeps_the_newest_of_each_market(delivered: Delivered) -> None:
+    """Handlers merge a delta into the ticker that stands, so also that of an unwanted market must stand."""
+    listed = ["BTC/USDT", "ETH/USDT", "SOL/USDT"]
+    tickers = Latest(["BTC/USDT"], listed, delivered)
+    for number in range(100):
+        for symbol in listed:
+            tickers[symbol] = {"symbol": symbol, "last": number}
+    assert delivered == [("BTC/USDT", {"symbol": "BTC/USDT", "last": number}) for number in range(100)]
+    assert tickers == {symbol: {"symbol": symbol, "last": 99} for symbol in listed}
+    assert tickers.last is tickers["BTC/USDT"]
+
+
+def test_a_ticker_that_went_past_the_store_stands_in_it_when_it_is_looked_for(delivered: Delivered) -> None:
+    """It is made then, once, and delivered never; the next one takes its place."""
+    tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
+    tickers["BTC/USDT"] = {"last": 1}
+    made = []
+
+    def make(last: int) -> Any:
+        made.append(last)
+        return {"last": last}
+
+    for last in (2, 3):
+        tickers.stand("BTC/USDT", partial(make, last))
+    assert Exchange.safe_value(tickers, "BTC/USDT") == {"last": 3}
+    assert Exchange.safe_value(tickers, "BTC/USDT") is tickers["BTC/USDT"]
+    assert Exchange.safe_value(tickers, "ETH/USDT") is None
+    assert made == [3]
+    tickers["BTC/USDT"] = {"last": 4}
+    assert tickers["BTC/USDT"] == {"last": 4}
+    assert delivered == [("BTC/USDT", {"last": 1}), ("BTC/USDT", {"last": 4})]
+
+
+def test_a_ticker_of_no_market_is_an_error(delivered: Delivered) -> None:
+    """Or a venue that makes names up would fill the memory; the fence counts it as a bad frame."""
+    tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
+    with pytest.raises(KeyError, match="not listed"):
+        tickers["NOPE"] = {"last": 1}
+    assert tickers == {}
+
+
+def test_candles_are_delivered_with_their_timeframe(delivered: Delivered) -> None:
+    bars = Timeframes(["BTC/USDT"], ["1m", "5m"], delivered)
+    # as ccxt's handlers do it: the symbol's dict first, then the timeframe's cache in it
+    bars["BTC/USDT"] = Exchange.safe_value(bars, "BTC/USDT", {})
+    for timeframe in ("1m", "5m", "1h"):
+        if Exchange.safe_value(bars["BTC/USDT"], timeframe) is None:
+            bars["BTC/USDT"][timeframe] = ArrayCache(1000)
+        bars["BTC/USDT"][timeframe].append([1, timeframe])
+    bars["NOPE/USDT"] = {}
+    bars["NOPE/USDT"]["1m"].append([1, "1m"])
+    del bars["BTC/USDT"]
+    bars["BTC/USDT"]["1m"].append([2, "1m"])
+    assert delivered == [
+        ("BTC/USDT", "1m", [1, "1m"]),
+        ("BTC/USDT", "5m", [1, "5m"]),
+        ("BTC/USDT", "1m", [2, "1m"]),
+    ]
+
+
+def test_what_was_delivered_wakes_no_future(delivered: Delivered) -> None:
+    """Each of the shapes in which ccxt's modules resolve what they have stored."""
+    store = RowCaches(["BTC/USDT"], delivered)["BTC/USDT"]
+    tickers = Latest(["BTC/USDT", "ETH/USDT"], ["BTC/USDT", "ETH/USDT"], delivered)
+    tickers["ETH/USDT"] = {"last": 2}
+    tickers["BTC/USDT"] = {"last": 1}
+    latest = (tickers, Latest([], [], delivered))
+    assert pushed(store, latest)
+    assert pushed(["BTC/USDT", "1m", store], latest)
+    assert pushed(tickers["BTC/USDT"], latest)
+    assert pushed({"BTC/USDT": tickers["BTC/USDT"], "ETH/USDT": tickers["ETH/USDT"]}, latest)
+
+
+@pytest.mark.parametrize("result", [None, True, "pong", [], {}, {"last": 1}, {"BTC/USDT": {"last": 1}}, [1, 2], 7.5])
+def test_anything_else_wakes_its_future(delivered: Delivered, result: Any) -> None:
+    """An answer to a request looks like anything; equal is not the same."""
+    tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
+    latest = (tickers, Latest([], [], delivered))
+    assert not pushed(result, latest)
+    tickers["BTC/USDT"] = {"last": 1}
+    assert not pushed(result, latest)
+
+
+def test_a_frame_is_taken_apart_row_by_row() -> None:
+    frame = {"topic": "publicTrade.BTCUSDT", "ts": 1, "data": [{"i": "1"}, None, {"i": "3"}]}
+    assert list(in_rows(frame)) == [{**frame, "data": [row]} for row in frame["data"]]  # type: ignore[attr-defined] # any frame
+
+
+@pytest.mark.parametrize("frame", [None, "pong", [1, 2], {}, {"data": {}}, {"data": []}, {"data": [1]}])
+def test_a_frame_without_several_rows_is_not_taken_apart(frame: Any) -> None:
+    assert list(in_rows(frame)) == []
+
+
+def test_a_store_is_a_list_as_ccxts_caches_are() -> None:
+    assert isinstance(RowCache(print), list)
+    assert isinstance(ArrayCache(1), list)

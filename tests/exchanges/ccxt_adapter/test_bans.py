@@ -1,0 +1,66 @@
+"""How long a venue wants to be left alone, in the words of many venues."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import formatdate
+
+import pytest
+
+from exchanges.ccxt_adapter.bans import LONGEST, Quiet, Wait, wait_told
+
+NOW = 1_795_887_600.0
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "text", "wait"),
+    [
+        (418, {}, "binance 418 Way too much request weight used; IP banned until 1795887720000.", Wait(120.0, True)),
+        (429, {}, '{"code":-1003,"msg":"Too much request weight; IP banned until 1795887720"}', Wait(120.0, True)),
+        (418, {"Retry-After": "30"}, "IP banned until 1795887720000", Wait(30.0, True)),
+        (418, {}, "I'm a teapot", Wait(120.0, True)),
+        (403, {}, "access too frequent, please try again later", Wait(600.0, True)),
+        (403, {}, "<html>Request blocked by CloudFront</html>", Wait(None)),
+        (451, {}, "Service unavailable from a restricted location", Wait(None)),
+        (429, {"Retry-After": formatdate(NOW + 90, usegmt=True)}, "", Wait(90.0)),
+        (503, {"Retry-After": "7"}, "maintenance", Wait(7.0)),
+        (429, {"X-Bapi-Limit-Reset-Timestamp": "1795887605000"}, "Too many visits!", Wait(5.0)),
+        (429, {"X-Bapi-Limit-Reset-Timestamp": "1795887500000"}, "Too many visits!", Wait(None)),
+        (429, {"gw-ratelimit-reset": "2500"}, '{"code":"429000","msg":"Too many requests"}', Wait(2.5)),
+        (429, {"X-RateLimit-Reset": "12"}, "", Wait(12.0)),
+        (429, {"X-Gate-RateLimit-Reset-Timestamp": "1795887603"}, "", Wait(3.0)),
+        (429, {}, '{"code":"50011","msg":"Rate limit reached."}', Wait(None)),
+        (429, {}, "please retry in 45 seconds", Wait(45.0)),
+        (429, {}, "You have been banned, wait 5 minutes", Wait(300.0, True)),
+        (429, {}, "limited until 2026-11-28T17:43:00Z", Wait(180.0)),
+        (418, {}, "banned until 9999999999999", Wait(LONGEST, True)),
+        (418, {}, "banned until 1795887000000", Wait(120.0, True)),
+        (429, {"Date": formatdate(NOW - 86_400, usegmt=True)}, "banned until 1795801320000", Wait(120.0, True)),
+        (500, {}, "order 1795887720000 after 1795887720000", Wait(None)),
+        (429, {"Retry-After": "nan", "gw-ratelimit-reset": "x"}, "", Wait(None)),
+        (429, {"Retry-After": "-5"}, "", Wait(0.0)),
+    ],
+)
+def test_a_wait_is_read_in_whatever_way_it_is_told(
+    status: int, headers: Mapping[str, str], text: str, wait: Wait
+) -> None:
+    assert wait_told(status, headers, text, NOW) == wait
+
+
+def test_a_ban_counts_for_dials_too_and_a_limit_where_both_go_to_one_host(unused_tcp_port: int) -> None:
+    at = f"127.0.0.1:{unused_tcp_port}"
+    for number, (rest, ws, wait, both) in enumerate(
+        [
+            ("http://" + at, "ws://" + at, Wait(60.0), True),
+            ("http://" + at, "ws://other.example", Wait(60.0), False),
+            (None, None, Wait(60.0), False),
+            (None, None, Wait(60.0, True), True),
+        ]
+    ):
+        quiet = Quiet(rest, ws, at, number)
+        quiet.note(wait, dial=False)
+        quiet.note(Wait(None), dial=True)
+        assert 59 < quiet.left(dial=False) <= 60
+        assert (quiet.left(dial=True) > 59) is both
+        assert Quiet(rest, ws, at, number).left(dial=False) > 59  # another feed's of the same process
+        assert Quiet(rest, ws, at, number, "by another proxy").left(dial=False) == 0

@@ -1,0 +1,60 @@
+"""Past bars page by page, over answers as the venues give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from exchanges.ccxt_adapter.history_pages import newest
+
+MINUTE = 60_000
+
+
+class Record:
+    """A venue's bars of the minutes 0 to ``last``, ``missing`` left out, at most ``most`` an answer."""
+
+    def __init__(self, last: int, most: int, missing: Sequence[int] = (), *, stubborn: bool = False) -> None:
+        self.rows = [[n * MINUTE, 1.0, 1.0, 1.0, 1.0, 1.0] for n in range(last + 1) if n not in missing]
+        self.most = most
+        self.stubborn = stubborn  # gives its newest, whatever it is asked
+        self.asked = 0
+
+    async def page(self, since: int | None, limit: int) -> Sequence[Any]:
+        self.asked += 1
+        assert limit <= self.most
+        assert since is None or since >= 0  # what venues refuse
+        if since is None or self.stubborn:
+            return self.rows[-limit:]
+        return [row for row in self.rows if row[0] >= since][:limit]
+
+    async def newest(self, limit: int) -> list[int]:
+        return [row[0] // MINUTE for row in await newest(self.page, limit, self.most, MINUTE)]
+
+
+@pytest.mark.parametrize(("limit", "asked"), [(1, 1), (100, 1), (101, 2), (250, 3), (300, 3)])
+async def test_as_many_pages_as_it_takes_and_no_more(limit: int, asked: int) -> None:
+    record = Record(999, 100)
+    assert await record.newest(limit) == list(range(1000 - limit, 1000))
+    assert record.asked == asked
+
+
+async def test_what_the_venue_does_not_have_is_left_out() -> None:
+    """Also minutes in which nothing was traded."""
+    assert await Record(149, 100).newest(1000) == list(range(150))
+    assert await Record(149, 100, missing=[120, 40]).newest(1000) == [n for n in range(150) if n not in (40, 120)]
+    assert await Record(-1, 100).newest(10) == []
+
+
+async def test_a_venue_that_gives_only_its_newest_is_not_asked_for_ever() -> None:
+    record = Record(999, 100, stubborn=True)
+    assert await record.newest(1000) == list(range(900, 1000))
+    assert record.asked == 2
+
+
+async def test_rows_that_are_no_candle_are_passed_over() -> None:
+    async def page(since: int | None, limit: int) -> list[Any]:
+        return [None, [], ["x", 1], {"t": 1}, [None, 1], [MINUTE, 1]] if since is None else []
+
+    assert await newest(page, 5, 10, MINUTE) == [[MINUTE, 1]]

@@ -1,0 +1,30 @@
+"""What is added to ccxt's own classes, without a socket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from exchanges.ccxt_adapter.instance import make_instance
+from exchanges.venues.profile import Access
+from exchanges.venues.table import profile_of
+
+
+@pytest.mark.parametrize(
+    ("ids", "ordered"),
+    [
+        ([9, 10, 11], ["9", "10", "11"]),
+        ([101, 100, 99], ["99", "100", "101"]),
+        (["0af", "0b0", "0b1"], ["0af", "0b0", "0b1"]),
+        ([None, None], [None, None]),
+    ],
+)
+async def test_trades_of_one_millisecond_keep_the_venues_order(ids: list[Any], ordered: list[Any]) -> None:
+    """ccxt sorts them by their ids as text, where 10 comes before 9."""
+    exchange = make_instance(profile_of("hitbtc"), Access())
+    rows = [{"t": 1_700_000_000_000, "i": name, "p": "1.5", "q": "2", "s": "buy"} for name in ids]
+    earlier = {"t": 1_699_999_999_999, "i": 12_345, "p": "1.5", "q": "2", "s": "sell"}
+    read = [row["id"] for row in exchange.parse_ws_trades([*rows, earlier])]
+    assert read == ["12345", *ordered]
+    await exchange.close()

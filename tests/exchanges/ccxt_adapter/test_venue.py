@@ -1,0 +1,368 @@
+"""One venue over its real ccxt.pro class and REST: markets, figures, trades, and errors that a person understands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from exchanges import Access, open_exchange
+from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
+from exchanges.events import Ticker, TradeEvent
+from exchanges.simulator import SimulatedVenue as Simulated
+from exchanges.simulator import Simulator
+from tests.exchanges.support import VENUES, opened, served, streaming
+
+
+@pytest.fixture
+async def venue(simulator: Simulator, simulated: Simulated) -> AsyncIterator[CcxtVenue]:
+    async with opened(simulated.name, simulator) as venue:
+        yield venue
+
+
+# --- markets ----------------------------------------------------------------------------------------------------------
+
+
+async def test_one_request_loads_the_markets_and_no_other_type(venue: CcxtVenue, simulated: Simulated) -> None:
+    """By default ccxt asks for futures, options and currencies too, each of them megabytes."""
+    await venue.load()
+    await venue.load()
+    paths = [path for _, path in simulated.rest_calls]
+    assert paths == [{"binance": "/api/v3/exchangeInfo", "bybit": "/v5/market/instruments-info"}[venue.name]]
+    assert venue.loaded
+    assert len(venue._api.markets) == len(simulated.markets)
+
+
+async def test_a_coin_is_found_with_the_first_quote_currency_that_the_venue_lists() -> None:
+    coins = ["BTC/USDC", "BTC/USDT", "ETH/USDC", "SOL/USD"]
+    async with Simulator(venues=("binance",), rate=0, coins=coins) as simulator:
+        async with opened("binance", simulator) as venue:
+            await venue.load()
+            assert [venue.market(coin) for coin in ("BTC", "ETH", "SOL")] == ["BTC/USDT", "ETH/USDC", "SOL/USD"]
+        async with opened("binance", simulator, quote=("USDC", "USDT")) as venue:
+            await venue.load()
+            assert venue.market("BTC") == "BTC/USDC"
+            with pytest.raises(Rejected, match=r"does not list SOL \(looked for SOL/USDC, SOL/USDT\)"):
+                venue.market("SOL")
+
+
+async def test_an_override_names_the_market_and_nothing_else_will_do(venue: CcxtVenue) -> None:
+    await venue.load()
+    assert venue.market("BTC", "BTC/USDC") == "BTC/USDC"
+    with pytest.raises(Rejected, match=r"does not list BTC \(looked for BTC/EUR\)"):
+        venue.market("BTC", "BTC/EUR")
+
+
+async def test_a_coin_that_is_not_listed_is_refused(venue: CcxtVenue) -> None:
+    await venue.load()
+    with pytest.raises(Rejected, match=r"NOPE/USDT, NOPE/USDC, NOPE/USD") as caught:
+        venue.market("NOPE")
+    assert caught.value.exchange == venue.name
+
+
+async def test_a_market_that_is_not_traded_is_passed_over(venue: CcxtVenue) -> None:
+    await venue.load()
+    venue._api.markets["BTC/USDT"]["active"] = False
+    assert venue.market("BTC") == "BTC/USDC"
+    venue._api.markets["SOL/USDC"]["active"] = venue._api.markets["SOL/USDT"]["active"] = False
+    with pytest.raises(Rejected, match="does not list SOL"):
+        venue.market("SOL")
+
+
+async def test_a_renamed_coin_is_found_under_its_older_code() -> None:
+    """But its own code comes first, also with a later quote currency."""
+    async with (
+        Simulator(venues=("bybit",), rate=0, coins=["MATIC", "FTM", "S/USDC"]) as simulator,
+        opened("bybit", simulator) as venue,
+    ):
+        await venue.load()
+        assert venue.market("POL") == "MATIC/USDT"
+        assert venue.market("S") == "S/USDC"
+        async with streaming(venue, ["POL"]) as running:
+            made = simulator["bybit"]
+            await running.until(lambda: [len(each.subscriptions) for each in made.connections] == [1])
+            await made.trade("MATIC")
+            await running.until(lambda: len(running.heard.trades) == 1)
+            assert running.heard.trades[0].coin == "POL"
+
+
+@pytest.mark.parametrize(
+    ("name", "market_type"), [("binance_us", "swap"), ("kraken", "swap"), ("krakenfutures", "spot")]
+)
+def test_a_market_type_that_a_venue_does_not_have_is_refused(name: str, market_type: str) -> None:
+    """Clearly, and not as an outage that would be tried for ever."""
+    with pytest.raises(Rejected, match=f"{name}: has no {market_type} markets"):
+        open_exchange(name, Access(market_type=market_type))
+
+
+async def test_swap_markets_are_settled_in_their_quote_currency() -> None:
+    venue = open_exchange("binance", Access(market_type="swap"))
+    assert venue._api.options["fetchMarkets"]["types"] == ["linear"]
+    venue._api.markets = {"BTC/USDT:USDT": {"active": True}, "BTC/USDT": {"active": True}}
+    assert venue.market("BTC") == "BTC/USDT:USDT"
+    with pytest.raises(Rejected, match="ETH/USDT:USDT, ETH/USDC:USDC, ETH/USD:USD"):
+        venue.market("ETH")
+    await venue.close()
+
+
+# --- figures and trades -----------------------------------------------------------------------------------------------
+
+
+async def test_the_24_h_figures_are_the_venues(venue: CcxtVenue, simulated: Simulated) -> None:
+    await simulated.trade("BTC", count=3)
+    await venue.load()
+    tickers = await venue.fetch_tickers({"BTC": "BTC/USDT", "ETH": "ETH/USDT"})
+    assert [ticker.coin for ticker in tickers] == ["BTC", "ETH"]
+    for ticker in tickers:
+        market = simulated.market(ticker.coin)
+        day = market.day(simulated.now())
+        assert ticker.exchange == venue.name
+        assert ticker.last == market.last_price / market.scale
+        assert ticker.volume_24h == pytest.approx(day.turnover / market.scale / market.lot_scale, rel=1e-6)
+        assert ticker.change_24h == pytest.approx(100 * (market.last_price - day.open) / day.open, abs=0.01)
+    assert len(simulated.rest_calls) == 2
+
+
+async def test_recent_trades_have_the_streams_own_ids(venue: CcxtVenue, simulated: Simulated) -> None:
+    """Binance's aggregate trades, ccxt's default, have others: a gap could not be closed with them."""
+    made = await simulated.trade("BTC", count=50)
+    await venue.load()
+    trades = await venue.fetch_trades("BTC", "BTC/USDT")
+    assert [
+        (int(t.trade_id), t.price, t.quantity, t.is_buyer_maker, t.timestamp, t.coin, t.exchange) for t in trades
+    ] == [(t.id, t.price, t.quantity, t.buyer_maker, t.timestamp, "BTC", venue.name) for t in made]
+
+
+async def test_trades_can_be_had_from_an_id_on() -> None:
+    async with Simulator(venues=("binance",), rate=0) as simulator, opened("binance", simulator) as venue:
+        made = [trade.id for trade in await simulator["binance"].trade("BTC", count=2500)]
+        await venue.load()
+        for first in (0, 700, 2000):
+            trades = await venue.fetch_trades("BTC", "BTC/USDT", from_id=made[first])
+            assert [int(trade.trade_id) for trade in trades] == made[first : first + 1000]
+
+
+async def test_streamed_and_fetched_trades_are_the_same(venue: CcxtVenue, simulated: Simulated) -> None:
+    async with streaming(venue, ["BTC"]) as running:
+        await running.until(lambda: [len(each.subscriptions) for each in simulated.connections] == [1])
+        await simulated.trade("BTC", count=20)
+        await running.until(lambda: len(running.heard.trades) == 20)
+        fetched = await venue.fetch_trades("BTC", "BTC/USDT")
+        for trade in [*fetched, *running.heard.trades]:
+            trade.received_at = 0
+        assert fetched == running.heard.trades
+
+
+# --- what can go wrong ------------------------------------------------------------------------------------------------
+
+Call = Callable[[CcxtVenue], Awaitable[Any]]
+
+
+async def load(venue: CcxtVenue) -> None:
+    await venue.load()
+
+
+async def figures(venue: CcxtVenue) -> list[Ticker]:
+    return await venue.fetch_tickers({"BTC": "BTC/USDT"})
+
+
+async def trades(venue: CcxtVenue) -> list[TradeEvent]:
+    return await venue.fetch_trades("BTC", "BTC/USDT")
+
+
+async def failure(call: Call, venue: CcxtVenue) -> VenueError:
+    """The error of a call: one of ours, with the venue's name and one line that a person can read."""
+    with pytest.raises(VenueError) as caught:
+        await call(venue)
+    error = caught.value
+    assert error.exchange == venue.name
+    assert 0 < len(error.reason) <= 300
+    assert "\n" not in error.reason
+    assert "Traceback" not in error.reason
+    return error
+
+
+@pytest.mark.parametrize("status", [403, 451])
+async def test_a_venue_that_shuts_this_place_out_is_blocked(
+    venue: CcxtVenue, simulated: Simulated, status: int
+) -> None:
+    with simulated.blocked(status):
+        error = await failure(load, venue)
+    assert isinstance(error, Blocked)
+    assert error.status == status
+    assert str(status) in error.reason
+    await venue.load()
+
+
+@pytest.mark.parametrize("status", [429, 418])
+async def test_a_venue_that_wants_less_says_when_to_come_back(status: int) -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        return web.Response(status=status, headers={"Retry-After": "17"}, text='{"code":-1003,"msg":"Too much"}')
+
+    async with served(web.get("/{path:.*}", refuse)) as at, opened("binance", at) as venue:
+        error = await failure(load, venue)
+        assert isinstance(error, Disconnected)
+        assert error.retry_after == 17
+        assert str(status) in error.reason
+
+
+async def test_no_request_leaves_while_the_venue_wants_to_be_left_alone() -> None:
+    """Whichever request was answered so: the limit is the address's, and asking on is what gets it banned."""
+    asked = []
+
+    async def refuse(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=429, headers={"Retry-After": "17"}, text="{}")
+
+    async with served(web.get("/{path:.*}", refuse)) as at, opened("binance", at) as venue:
+        await failure(load, venue)
+        for _ in range(3):
+            error = await failure(figures, venue)
+            assert isinstance(error, Disconnected)
+            assert error.retry_after is not None
+            assert 10 < error.retry_after <= 17
+        assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("inf", None), ("nan", None), ("soon", None), ("-1", 0), ("1e12", 259_200)]
+)
+async def test_a_retry_after_that_cannot_be_meant_does_not_end_the_venue(text: str, seconds: float | None) -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        return web.Response(status=429, headers={"Retry-After": text}, text="{}")
+
+    async with served(web.get("/{path:.*}", refuse)) as at, opened("binance", at) as venue:
+        error = await failure(load, venue)
+        assert isinstance(error, Disconnected)
+        assert error.retry_after == seconds
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_venue_that_is_down_is_tried_again(venue: CcxtVenue, simulated: Simulated, status: int) -> None:
+    with simulated.rest_down(status):
+        error = await failure(load, venue)
+    assert isinstance(error, Disconnected)
+    assert error.retry_after is None
+    assert str(status) in error.reason
+
+
+@pytest.mark.parametrize("name", VENUES)
+async def test_a_port_where_nobody_listens_is_an_outage(name: str, unused_tcp_port: int) -> None:
+    async with opened(name, f"127.0.0.1:{unused_tcp_port}") as venue:
+        error = await failure(load, venue)
+        assert isinstance(error, Disconnected)
+        assert f"127.0.0.1:{unused_tcp_port}" in error.reason
+
+
+async def test_a_host_that_does_not_resolve_is_an_outage() -> None:
+    async with opened("bybit", "nowhere.invalid:443") as venue:
+        error = await failure(load, venue)
+        assert isinstance(error, Disconnected)
+        assert "nowhere.invalid" in error.reason
+        assert "ssl" not in error.reason  # aiohttp says it of plain http too
+
+
+async def test_an_answer_that_does_not_come_is_given_up_in_time(simulator: Simulator, simulated: Simulated) -> None:
+    async with opened(simulated.name, simulator, timeout=0.3) as venue:
+        with simulated.slow_rest(5):
+            before = time.monotonic()
+            error = await failure(load, venue)
+            assert time.monotonic() - before < 3
+    assert isinstance(error, Disconnected)
+
+
+async def test_a_reset_wire_is_an_outage(venue: CcxtVenue, simulated: Simulated) -> None:
+    with simulated.partition():
+        assert isinstance(await failure(load, venue), Disconnected)
+
+
+HTML = "<!DOCTYPE html><html><head><title>Maintenance</title></head>\n<body><h1>We'll be back</h1></body></html>"
+GARBAGE = [
+    HTML,
+    "",
+    "OK",
+    "null",
+    "7",
+    "[]",
+    "{}",
+    "[null]",
+    '{"symbols":[]}',
+    '{"symbols":null}',
+    '{"symbols":[null]}',
+    '{"symbols":[{}]}',
+    '{"symbols":[{"symbol":7,"baseAsset":[],"quoteAsset":{},"filters":7}]}',
+    '{"retCode":0,"result":{}}',
+    '{"retCode":0,"result":{"list":[]}}',
+    '{"retCode":0,"result":{"list":[null]}}',
+    '{"retCode":0,"result":{"list":[{"symbol":7,"baseCoin":[],"lotSizeFilter":"x"}]}}',
+    '{"retCode":0,"result":null}',
+    '{"truncated":',
+    "\x00\x01\x02",
+]
+
+
+PAGES = [
+    "<!DOCTYPE HTML><html><head><title>Error</title></head></html>",
+    " <HTML><BODY>no</BODY></HTML>",
+    "<?xml ?><a/>",
+]
+
+
+@pytest.mark.parametrize("status", [403, 404, 502])
+@pytest.mark.parametrize("page", PAGES)
+async def test_a_web_page_is_left_out_of_the_reason(page: str, status: int) -> None:
+    """Gateways and content networks answer with pages; a line has room for where and what."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, text=page)
+
+    async with served(web.get("/{path:.*}", answer)) as at, opened("bybit", at) as venue:
+        error = await failure(load, venue)
+    assert "<" not in error.reason
+    assert str(status) in error.reason
+    assert error.reason.startswith(f"GET http://{at}/v5/")
+
+
+@pytest.mark.parametrize("status", [200, 404, 503])
+@pytest.mark.parametrize("name", VENUES)
+async def test_an_answer_that_makes_no_sense_is_one_of_our_errors(name: str, status: int) -> None:
+    """Whatever it is, of markets, tickers or trades, and whichever status comes with it."""
+    body = ""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, text=body, content_type="application/json")
+
+    async with served(web.get("/{path:.*}", answer)) as at, opened(name, at) as venue:
+        venue._api.enableRateLimit = False
+        for sent in GARBAGE:
+            body = sent
+            error = await failure(load, venue)
+            assert isinstance(error, Disconnected | Rejected), body
+            assert "object has no" not in error.reason or "cannot be read" in error.reason
+
+
+@pytest.mark.parametrize("call", [figures, trades])
+async def test_figures_and_trades_that_make_no_sense_are_none_or_one_of_our_errors(
+    venue: CcxtVenue, call: Call
+) -> None:
+    """And so is whatever else may come in their place."""
+    await venue.load()
+    body = ""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text=body, content_type="application/json")
+
+    rows = ['[{"symbol":"BTCUSDT"}]', '[{"id":{},"price":"x","qty":null,"time":"y"}]', '[["BTCUSDT"]]']
+    more = ['{"retCode":0,"result":{"list":[{"symbol":"BTCUSDT","execId":[],"price":{},"time":"x"}]}}']
+    async with served(web.get("/{path:.*}", answer)) as at:
+        venue._api.enableRateLimit = False
+        venue._api.rest_url = venue._fills.rest_url = f"http://{at}"
+        for sent in [*GARBAGE, *rows, *more]:
+            body = sent
+            with suppress(VenueError):
+                assert await call(venue) == []

@@ -1,0 +1,550 @@
+"""The hot path against ccxt: two streams are fed the same frames, one with it and one without, and must tell the same.
+
+Both are the real ccxt.pro class with the markets of a simulator, behind the real fence; only the socket is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import WSMessage, WSMsgType
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+
+from exchanges import Subscription
+from exchanges.candles.venue_candles import VenueCandles
+from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges.simulator import Simulator
+from exchanges.venues.fast_decoder import unambiguous
+from tests.exchanges.support import Heard, opened, streaming
+from tests.properties import drawing
+
+NOW = 1_760_000_000_123  # Unix ms, "now" of all frames
+COINS = ("BTC", "ETH", "DOGE")
+CHANNELS = ("trades", "ticker", "candles", "quotes")
+URLS = {"binance": "wss://stream.binance.com:9443/ws/0", "bybit": "wss://stream.bybit.com/v5/public/spot"}
+CAPTURES = sorted((Path(__file__).parents[4] / "shared" / "captures").glob("*.raw.gz"))
+
+
+class Line:
+    """One connection without a socket: ``receive`` is what the socket would call."""
+
+    def __init__(self, venue: CcxtVenue, coins: Iterable[str] = COINS) -> None:
+        self.heard = Heard()
+        self.told: list[Any] = []
+        self.failing = False  # the listener raises once, at the next event
+        for name in ("trade", "ticker", "candle", "quote", "bad_frame"):
+            setattr(self.heard, f"on_{name}", self._tell)
+        self.going_down = 0
+        wanted = Subscription({coin: venue.market(coin) for coin in coins}, CHANNELS)
+        self.bars = VenueCandles(venue.name, venue.fetch_candles, self.heard.on_candle)
+        self.stream = venue.stream(wanted, self.heard, self.bars, self._down)
+        self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
+        self.exchange = self.stream._exchange
+        self.client = self.exchange.client(URLS[venue.name])
+        self.by_ccxt = 0
+        dispatch = self.client.on_message_callback
+
+        def counted(client: Any, frame: Any) -> None:
+            self.by_ccxt += 1
+            dispatch(client, frame)
+
+        self.client.on_message_callback = counted
+
+    def _tell(self, event: Any, number: int | None = None) -> None:
+        assert number is None or event.trade_id == str(number)
+        if self.failing:
+            self.failing = False
+            raise RuntimeError("the first")
+        self.told.append(event)
+
+    def _down(self) -> None:
+        self.going_down += 1
+
+    def forget_bars(self) -> None:
+        """The next candle is the first one."""
+        self.bars.forget(self._coins)
+        self.bars.begin(self._coins, ("1m",), {}, native=True, connection=1)
+
+    def receive(self, data: Any, kind: WSMsgType = WSMsgType.TEXT) -> list[Any]:
+        """What the listener is told of a message, in order."""
+        self.told.clear()
+        self.client.handle_message(WSMessage(kind, data, None))
+        return list(self.told)
+
+
+class Pair:
+    """The same venue with the hot path and without it."""
+
+    def __init__(self, hot: Line, cold: Line) -> None:
+        self.hot, self.cold = hot, cold
+
+    def receive(self, data: Any, kind: WSMsgType = WSMsgType.TEXT, *, alone: bool = True) -> list[Any]:
+        """What both tell, which must be the same; of candles also what those before have led to, unless ``alone``."""
+        if alone:
+            self.hot.forget_bars()
+            self.cold.forget_bars()
+        told, reference = self.hot.receive(data, kind), self.cold.receive(data, kind)
+        assert [(type(each), each) for each in told] == [(type(each), each) for each in reference], data
+        assert self.hot.going_down == self.cold.going_down
+        return told
+
+    def taken(self, data: str) -> bool:
+        """The same, and whether ccxt was not needed."""
+        before = self.hot.by_ccxt
+        self.receive(data)
+        return self.hot.by_ccxt == before
+
+
+@pytest.fixture(params=["binance", "bybit"])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def pair(name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
+    """Frames are read at one moment, so that the events can be compared whole."""
+    monkeypatch.setattr("exchanges.ccxt_adapter.stream.client_guard.time.time_ns", lambda: NOW * 1_000_000 + 987)
+    monkeypatch.setattr("ccxt.pro.Exchange.timeout_on_exit", 0)  # ms that ccxt waits for nothing here
+    async with Simulator(venues=(name,), rate=0) as simulator:
+        lines = []
+        async with opened(name, simulator) as hot, opened(name, simulator, options={"hotpath": False}) as cold:
+            for venue in (hot, cold):
+                await venue.load()
+                lines.append(Line(venue))
+            yield Pair(*lines)
+            await asyncio.gather(*(line.stream.close() for line in lines))
+
+
+# --- frames -----------------------------------------------------------------------------------------------------------
+
+
+def text(frame: Any) -> str:
+    return json.dumps(frame, separators=(",", ":"), ensure_ascii=False)
+
+
+BINANCE_TRADE = {
+    "e": "trade", "E": NOW, "s": "BTCUSDT", "t": 3735683259, "p": "61523.99000000", "q": "0.00016000",
+    "b": 28537213123, "a": 28537213099, "T": NOW - 1, "m": True, "M": True,
+}  # fmt: skip
+BINANCE_TICKER = {
+    "e": "24hrTicker", "E": NOW, "s": "ETHUSDT", "p": "-12.34000000", "P": "-0.503", "w": "2440.11000000",
+    "x": "2451.00000000", "c": "2438.66000000", "Q": "0.10400000", "b": "2438.65000000", "B": "4.10400000",
+    "a": "2438.66000000", "A": "0.00100000", "o": "2451.00000000", "h": "2460.00000000", "l": "2400.10000000",
+    "v": "173518.11900000", "q": "423332407.03994000", "O": NOW - 86_400_000, "C": NOW, "F": 158251292,
+    "L": 158414513, "n": 163222,
+}  # fmt: skip
+BINANCE_BOOK = {
+    "u": 400900217, "s": "DOGEUSDT", "b": "0.10121000", "B": "431.00000000", "a": "0.10122000", "A": "9.50000000",
+}  # fmt: skip
+BAR = NOW - NOW % 60_000  # Unix ms, the open time of the bar of now
+BINANCE_KLINE = {
+    "e": "kline", "E": NOW, "s": "BTCUSDT",
+    "k": {
+        "t": BAR, "T": BAR + 59_999, "s": "BTCUSDT", "i": "1m", "f": 158411535, "L": 158411550, "o": "61523.99000000",
+        "c": "61530.10000000", "h": "61531.00000000", "l": "61520.00000000", "v": "5.08400000", "n": 16, "x": False,
+        "q": "312801.11000000", "V": "3.30200000", "Q": "203161.02000000", "B": "0",
+    },
+}  # fmt: skip
+BYBIT_ROW = {
+    "i": "2290000000061666327", "T": NOW - 2, "p": "61523.99", "v": "0.00016", "S": "Sell", "s": "BTCUSDT",
+    "BT": False, "RPI": False, "seq": 4711,
+}  # fmt: skip
+BYBIT_TRADES = {
+    "topic": "publicTrade.BTCUSDT", "ts": NOW, "type": "snapshot",
+    "data": [BYBIT_ROW, {**BYBIT_ROW, "i": "2290000000061666328", "S": "Buy", "p": "61524"}],
+}  # fmt: skip
+BYBIT_TICKER = {
+    "topic": "tickers.ETHUSDT", "ts": NOW, "type": "snapshot", "cs": 2588407389,
+    "data": {
+        "symbol": "ETHUSDT", "lastPrice": "2438.66", "highPrice24h": "2460.01", "lowPrice24h": "2400.1",
+        "prevPrice24h": "2451", "volume24h": "173518.119", "turnover24h": "423332407.03994118",
+        "price24hPcnt": "-0.0503", "usdIndexPrice": "2438.7120136",
+    },
+}  # fmt: skip
+BYBIT_BAR = {
+    "start": BAR, "end": BAR + 59_999, "interval": "1", "open": "2451", "close": "2438.66", "high": "2460.01",
+    "low": "2400.1", "volume": "173.119", "turnover": "423332.40703994118", "confirm": False, "timestamp": NOW,
+}  # fmt: skip
+BYBIT_KLINE = {"topic": "kline.1.ETHUSDT", "data": [BYBIT_BAR], "ts": NOW, "type": "snapshot"}
+GOOD: dict[str, list[Any]] = {
+    "binance": [BINANCE_TRADE, BINANCE_TICKER, BINANCE_BOOK, BINANCE_KLINE],
+    "bybit": [BYBIT_TRADES, BYBIT_TICKER, BYBIT_KLINE, {"type": "snapshot", **BYBIT_KLINE}],
+}
+ALL = [(venue, frame) for venue, frames in GOOD.items() for frame in frames]
+COMBINED = [
+    {"stream": f"{frame['s']}@some".lower(), "data": frame} for frame in (BINANCE_TRADE, BINANCE_TICKER, BINANCE_BOOK)
+]
+
+ODD = [
+    None, True, False, 0, 1, -1, -0.0, 1.5, 1e-9, 1e300, 2**53, 2**63, 2**64, 10**30, NOW, NOW / 1000, NOW + 10**9, [],
+    {}, [1], {"a": 1}, "", "0", "-0", "0.000", "1", "1.", ".5", "01", "1e5", "1E5", "1e-5", "1e+5", "1e400", "1e-400",
+    " 1", "1 ", "+1", "-1", "1_000", "NaN", "nan", "Infinity", "-Infinity", "inf", "many", "null", "true", "0x10",
+    "1,5", "\u0661", "\xb2", "\u20bf", "9" * 15, "9" * 40, "0." + "0" * 40 + "1", "123456789.123456789123456789",
+    "0.1000000000000000055511151231257827021181583404541015625", "2.2250738585072011e-308", "5e-324", "1e15", "1e16",
+    str(NOW), str(NOW // 1000), str(NOW * 1000), f"{NOW}.5", "BTCUSDT", "ETHUSDT", "DOGEUSDT", "NOPE", "btcusdt",
+    "trade", "24hrTicker", "kline", "bookTicker", "Buy", "Sell", "buy", "SELL", "snapshot", "delta",
+    "publicTrade.ETHUSDT", "publicTrade.NOPE", "publicTrade.ETHUSDT.x", "tickers.BTCUSDT", "publicTrade", "a\\b", 'a"b',
+    "a\nb", "\x7f", "1.2e+30", "2e+25", BAR, BAR - 60_000, str(BAR), "1m", "5m", "1d", "5", "D", "kline.1.BTCUSDT",
+    "kline.5.ETHUSDT", "kline.1.NOPE", "kline.1", "kline..ETHUSDT", "kline.1.1.ETHUSDT", "kline_lt.1.ETHUSDT",
+]  # fmt: skip
+KEYS = [
+    "e", "E", "s", "t", "p", "q", "b", "a", "T", "m", "M", "x", "P", "w", "c", "Q", "B", "A", "o", "C", "L", "l", "S",
+    "i", "u", "v", "Y", "ps", "id", "error", "status", "event", "data", "stream", "result", "time", "price", "symbol",
+    "quantity", "side", "isDustTrade", "optionSide", "fee", "code", "ret_code", "retCode", "success", "ret_msg",
+    "retMsg", "pong", "op", "topic", "type", "ts", "cs", "req_id", "bid1Price", "bidSize", "openInterestValue", "BT",
+    "lastPrice", "prevPrice24h", "volume24h", "turnover24h", "price24hPcnt", "usdIndexPrice", "tradeId", "commission",
+    "k", "n", "f", "V", "O", "start", "end", "interval", "open", "close", "high", "low", "volume", "turnover",
+    "confirm", "timestamp", "anything new",
+]  # fmt: skip
+
+
+REQUESTS: dict[str, list[Any]] = {
+    "binance": [
+        {"method": "SUBSCRIBE", "params": ["nope"], "id": 99},
+        {"method": "LIST_SUBSCRIPTIONS", "id": 100},
+        {"method": "SET_PROPERTY", "params": ["combined", True], "id": 101},
+    ],
+    "bybit": [{"op": "subscribe", "args": ["nope"]}, {"op": "ping"}],
+}
+
+
+def paths(frame: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The place of every value in a frame, the frame itself left out."""
+    items = frame.items() if isinstance(frame, dict) else enumerate(frame) if isinstance(frame, list) else ()
+    return [each for key, value in items for each in [(*at, key), *paths(value, (*at, key))]]
+
+
+def changed(frame: Any, path: tuple[Any, ...], change: Callable[[Any, Any], None]) -> Any:
+    """A copy in which ``change(holder, key)`` was done to the value at ``path``."""
+    copy = deepcopy(frame)
+    holder = copy
+    for key in path[:-1]:
+        holder = holder[key]
+    change(holder, path[-1])
+    return copy
+
+
+def put(value: Any) -> Callable[[Any, Any], None]:
+    """A change for :func:`changed`."""
+    return lambda holder, key: holder.__setitem__(key, value)
+
+
+# --- what is taken ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "frame"), ALL)
+async def test_an_ordinary_frame_is_taken(pair: Pair, frame: Any) -> None:
+    """Otherwise all comparisons below would be of ccxt with itself."""
+    assert pair.taken(text(frame))
+    assert pair.hot.told
+    assert pair.hot.heard.bad == []
+
+
+@pytest.mark.parametrize(("name", "frame"), [("binance", frame) for frame in COMBINED])
+async def test_a_frame_of_the_combined_endpoint_is_taken(pair: Pair, frame: Any) -> None:
+    assert pair.taken(text(frame))
+    assert pair.hot.told
+
+
+@pytest.mark.parametrize("name", ["binance"])
+async def test_fields_that_are_not_used_may_be_missing(pair: Pair) -> None:
+    """Binance took the order ids out of its trades in 2024."""
+    assert pair.taken(text({key: value for key, value in BINANCE_TRADE.items() if key not in ("a", "b", "E", "M")}))
+
+
+@pytest.mark.parametrize(("name", "frame"), ALL)
+async def test_the_hot_path_can_be_turned_off(pair: Pair, frame: Any) -> None:
+    """The option is ours and does not reach ccxt."""
+    pair.receive(text(frame))
+    assert pair.cold.by_ccxt == 1
+    assert "hotpath" not in pair.cold.exchange.options
+
+
+@pytest.mark.parametrize(("name", "frame"), ALL)
+async def test_a_coin_that_is_not_wanted_is_not_delivered(pair: Pair, frame: Any) -> None:
+    """Nor is it told as bad."""
+    assert pair.receive(text(frame).replace("BTC", "SOL").replace("ETH", "SOL").replace("DOGE", "SOL")) == []
+
+
+def test_an_id_of_two_markets_is_left_to_ccxt() -> None:
+    spot, swap = {"symbol": "A/B", "spot": True}, {"symbol": "A/B:B", "spot": False}
+    wanted = {"A/B": "A", "A/B:B": "A", "C/B": "C"}
+    assert unambiguous({"AB": [spot], "CB": [{"symbol": "C/B", "spot": True}]}, wanted) == {"AB": "A", "CB": "C"}
+    assert unambiguous({"AB": [spot, swap], "AB.P": [spot]}, wanted) == {}
+    assert unambiguous({"AB": [swap]}, wanted) == {}
+    assert unambiguous({"AB": [spot]}, {"C/B": "C"}) == {}
+
+
+# --- what is not, and that nothing differs ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "frame"), [*ALL, *[("binance", frame) for frame in COMBINED]])
+async def test_every_field_with_every_odd_value(pair: Pair, frame: Any) -> None:
+    for path in paths(frame):
+        for value in ODD:
+            pair.receive(text(changed(frame, path, put(value))))
+        if isinstance(path[-1], str):
+            pair.receive(text(changed(frame, path, lambda holder, key: holder.pop(key))))
+
+
+@pytest.mark.parametrize(("name", "frame"), [*ALL, *[("binance", frame) for frame in COMBINED]])
+async def test_every_place_with_every_known_key_more(pair: Pair, frame: Any) -> None:
+    """Also a key that is there already: JSON parsers take the last one."""
+    for path in [(), *paths(frame)]:
+        holder = frame
+        for key in path:
+            holder = holder[key]
+        if isinstance(holder, dict):
+            inside = text(holder)
+            for key in KEYS:
+                for value in ('"1"', "null", "{}"):
+                    more = f"{json.dumps(key)}:{value}"
+                    for longer in (f"{inside[:-1]},{more}}}", f"{{{more},{inside[1:]}"):
+                        pair.receive(text(frame).replace(inside, longer, 1))
+
+
+@pytest.mark.parametrize(("name", "frame"), ALL)
+async def test_a_frame_cut_anywhere(pair: Pair, frame: Any) -> None:
+    whole = text(frame)
+    for end in range(len(whole)):
+        pair.receive(whole[:end])
+    for tail in (" ", "\n", "x", "}", ",", "\x00", whole):
+        pair.receive(whole + tail)
+        pair.receive(tail + whole)
+
+
+@pytest.mark.parametrize(("name", "frame"), ALL)
+async def test_escapes_go_to_ccxt(pair: Pair, frame: Any) -> None:
+    whole = text(frame)
+    for word in ("USDT", "e", "p", "trade", "topic", "1", "2"):
+        escaped = "".join(f"\\u{ord(letter):04x}" for letter in word)
+        for written in (whole.replace(f'"{word}', f'"{escaped}'), whole.replace(word, escaped, 1)):
+            pair.receive(written)
+    assert not pair.taken(whole.replace("USDT", "\\u0055SDT"))
+
+
+@pytest.mark.parametrize(("name", "frame"), ALL)
+async def test_other_kinds_of_messages(pair: Pair, frame: Any) -> None:
+    data = text(frame).encode()
+    assert pair.receive(data, WSMsgType.BINARY)
+    pair.receive(b"\x1f\x8b" + data, WSMsgType.BINARY)
+    pair.receive(b"\xff" + data, WSMsgType.BINARY)
+
+
+@pytest.mark.parametrize("name", ["bybit"])
+async def test_a_delta_is_merged_into_the_ticker_that_was_taken(pair: Pair) -> None:
+    """Spot has none today; ccxt keeps the raw ticker for them."""
+    delta = {**BYBIT_TICKER, "type": "delta", "data": {"symbol": "ETHUSDT", "lastPrice": "2500.5"}}
+    pair.receive(text(delta))
+    assert pair.taken(text(BYBIT_TICKER))
+    for price in ("2500.5", "2500.6"):
+        (ticker,) = pair.receive(text({**delta, "data": {"symbol": "ETHUSDT", "lastPrice": price}}))
+        assert ticker.last == float(price)
+        assert ticker.volume_24h == 423332407.03994118
+    pair.receive(text(BYBIT_TICKER))
+    pair.receive(text(delta))
+
+
+@pytest.mark.parametrize("name", ["bybit"])
+async def test_one_bad_row_sends_the_whole_frame_to_ccxt(pair: Pair) -> None:
+    """Each good row once, each bad one counted, whatever their order."""
+    good, bad = BYBIT_ROW, {**BYBIT_ROW, "v": "many"}
+    for rows in ([good, bad], [bad, good], [good, bad, good], [good, None], [bad, bad]):
+        told = pair.receive(text({**BYBIT_TRADES, "data": rows}))
+        assert len(told) == len(rows)
+        assert sum(isinstance(each, str) for each in told) == sum(row is not good for row in rows)
+
+
+@pytest.mark.parametrize(("name", "frame"), ALL)
+async def test_a_listener_that_raises_costs_what_it_costs_with_ccxt(pair: Pair, frame: Any) -> None:
+    """The rest of the frame is delivered, once."""
+    pair.hot.failing = pair.cold.failing = True
+    pair.receive(text(frame))
+    assert not pair.hot.failing
+
+
+PRICE = st.integers(1, 10**12).map(lambda units: f"{units / 10**8:.8f}")
+
+
+@st.composite
+def following(draw: st.DrawFn, name: str) -> str:
+    """A candle of some minute: in order or not, plain or, for ccxt alone, with a field more or a bar more."""
+    opened, closed = BAR + 60_000 * draw(st.integers(-6, 1)), draw(st.booleans())
+    low, one, other, high = sorted((draw(PRICE) for _ in range(4)), key=float)
+    one, other = draw(st.permutations([one, other]))
+    extra = {"new": 1} if draw(st.integers(0, 3)) == 0 else {}
+    if name == "binance":
+        figures = {"t": opened, "o": one, "c": other, "h": high, "l": low, "v": draw(PRICE), "x": closed}
+        return text({**BINANCE_KLINE, "k": {**BINANCE_KLINE["k"], **figures, **extra}})  # type: ignore[dict-item] # a dict
+    figures = {"start": opened, "open": one, "close": other, "high": high, "low": low}
+    bar = {**BYBIT_BAR, **figures, "volume": draw(PRICE), "confirm": closed, **extra}
+    before = [{**bar, "start": opened - 60_000, "confirm": True}] if draw(st.integers(0, 3)) == 0 else []
+    return text({**BYBIT_KLINE, "data": [*before, bar]})
+
+
+async def test_candles_that_follow_one_another(pair: Pair, name: str) -> None:
+    """Taken ones and those that ccxt reads, with holes between them, late ones and doubled ones: each told once."""
+
+    @drawing(300, suppress_health_check=list(HealthCheck))
+    @given(st.lists(following(name), min_size=2, max_size=12))
+    def compare(frames: list[str]) -> None:
+        closed: list[int] = []
+        for number, frame in enumerate(frames):
+            told = pair.receive(frame, alone=number == 0)
+            closed += [each.timestamp for each in told if each.closed]
+        assert len(closed) == len(set(closed))
+
+    compare()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(ODD),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
+    max_leaves=5,
+)
+DECIMAL = st.builds(
+    lambda sign, whole, fraction, exponent: f"{sign}{whole}{fraction}{exponent}",
+    st.sampled_from(["", "", "", "-", "+"]),
+    st.from_regex(r"\A(0|[1-9][0-9]{0,20}|[0-9]{0,3})\Z"),
+    st.from_regex(r"\A(\.[0-9]{0,25})?\Z"),
+    st.from_regex(r"\A([eE][-+]?[0-9]{1,3})?\Z") | st.just(""),
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn, frames: Sequence[Any]) -> str:
+    """A good frame after one to three changes, each of a kind that some venue, proxy or attacker could make."""
+    frame = deepcopy(draw(st.sampled_from(frames)))
+    for _ in range(draw(st.integers(1, 3))):
+        places = paths(frame)
+        if not places:
+            break
+        path = draw(st.sampled_from(places))
+        kind = draw(st.sampled_from(["value", "decimal", "number", "drop", "extra", "reorder", "twice"]))
+        value = draw(JSON)
+        if kind == "decimal":
+            value = draw(DECIMAL)
+        elif kind == "number":
+            value = draw(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70))
+
+        def change(holder: Any, key: Any, kind: str = kind, value: Any = value) -> None:
+            if kind == "drop":
+                holder.pop(key)
+            elif kind == "extra" and isinstance(holder, dict):
+                holder[draw(st.sampled_from(KEYS))] = value
+            elif kind == "reorder" and isinstance(holder, dict):
+                items = draw(st.permutations(list(holder.items())))
+                holder.clear()
+                holder.update(items)
+            elif kind == "twice" and isinstance(holder, list):
+                holder.append(deepcopy(holder[key]))
+            else:
+                holder[key] = value
+
+        frame = changed(frame, path, change)
+    written = text(frame)
+    if draw(st.integers(0, 9)) == 0:
+        at = draw(st.integers(0, len(written)))
+        written = draw(st.sampled_from([written[:at], written[:at] + draw(st.characters()) + written[at:]]))
+    return written
+
+
+@pytest.mark.parametrize("name", ["binance", "bybit"])
+async def test_mutated_frames(pair: Pair, name: str) -> None:
+    frames = [*GOOD[name], *(COMBINED if name == "binance" else [])]
+
+    @drawing(1500, suppress_health_check=list(HealthCheck))
+    @given(mutated(frames))
+    def compare(frame: str) -> None:
+        pair.receive(frame)
+
+    compare()
+
+
+PRICES = st.decimals(min_value="0.00000001", max_value="999999999", places=8).map(lambda price: f"{price:f}")
+
+
+@pytest.mark.parametrize("name", ["binance", "bybit"])
+async def test_plausible_frames_with_any_figures(pair: Pair, name: str) -> None:
+    """Every figure of a frame replaced by another of its kind: the floats must be the same to the last bit."""
+
+    @drawing(500, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from(GOOD[name]), st.data())
+    def compare(frame: Any, data: st.DataObject) -> None:
+        for path in paths(frame):
+            holder = frame
+            for key in path:
+                holder = holder[key]
+            if isinstance(holder, str) and holder.replace(".", "").replace("-", "").isdigit() and path[-1] != "i":
+                frame = changed(frame, path, put(data.draw(PRICES)))
+        pair.receive(text(frame))
+
+    compare()
+
+
+# --- real frames ------------------------------------------------------------------------------------------------------
+
+
+async def test_everything_the_simulator_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trades, tickers, candles, book tickers, answers, errors, bad frames, a notice of shutdown: as it sends them."""
+    frames: list[Any] = []
+    aiohttp = {"transport": "aiohttp"}  # there all messages pass ccxt's handler, where they are recorded
+    async with Simulator(venues=(name,), rate=400) as simulator, opened(name, simulator, options=aiohttp) as venue:
+        simulated = simulator[name]
+        async with streaming(venue, COINS, [c for c in CHANNELS if name == "binance" or c != "quotes"]) as running:
+            await running.until(lambda: len(running.heard.trades) > 0)
+            (client,) = running.exchange.clients.values()
+            handle = client.handle_message
+
+            def recorded(message: Any) -> None:
+                frames.append((message.type, message.data))
+                handle(message)
+
+            client.handle_message = recorded
+            await simulated.burst(2000, coins=COINS, malformed=0.05)
+            heard = running.heard
+            for request in REQUESTS[name]:
+                count = len(heard.tickers)
+                await running.until(lambda count=count: len(heard.tickers) > count + 3)  # type: ignore[misc] # lambda default
+                await client.send(request)
+            await running.until(lambda: len(heard.tickers) > count + 6 and len(heard.candles) > 2)
+            if name == "binance":
+                simulated.shutdown_notice()
+                await running.until(lambda: "serverShutdown" in str(frames[-50:]))
+        async with opened(name, simulator, options={"hotpath": False}) as cold:
+            await cold.load()
+            moment = time.time_ns()
+            monkeypatch.setattr("exchanges.ccxt_adapter.stream.client_guard.time.time_ns", lambda: moment)
+            pair = Pair(Line(venue), Line(cold))
+            for kind, data in frames:
+                if kind is WSMsgType.TEXT:
+                    pair.receive(data, alone=False)
+            assert pair.hot.by_ccxt < pair.cold.by_ccxt / 2
+            await asyncio.gather(pair.hot.stream.close(), pair.cold.stream.close())
+
+
+@pytest.mark.skipif(not CAPTURES, reason="no ../shared/captures beside the repository")
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name)
+@pytest.mark.parametrize("name", ["binance"])
+async def test_the_captures(pair: Pair, path: Path) -> None:
+    """Live frames of Binance, trades and book tickers, combined as recorded and raw as ccxt asks for them."""
+    with gzip.open(path, "rt") as lines:
+        frames = [line.partition(" ")[2].strip() for line in lines]
+    seen = {"trade": 0, "bookTicker": 0}
+    for number, frame in enumerate(frames):
+        kind = frame[:60].partition("@")[2].partition('"')[0]
+        if kind in seen and (kind == "trade" or number % 10 == 0):
+            seen[kind] += 1
+            assert pair.taken(frame)
+            assert pair.taken(text(json.loads(frame)["data"]))
+            assert len(pair.hot.told) == 1
+    assert min(seen.values()) > 1000

@@ -1,0 +1,172 @@
+"""The table of venues, and the row that any other ccxt.pro id gets."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import ccxt.pro
+import pytest
+
+from exchanges import Access, open_exchange
+from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges.errors import Rejected
+from exchanges.names import ALIASES, exchange_names
+from exchanges.venues import table
+from exchanges.venues.profile import RENAMES, Profile, codes_of
+from exchanges.venues.table import profile_of
+
+ROWS = list(table._TABLE.values())
+
+
+def test_each_of_our_names_has_a_row_of_its_own() -> None:
+    assert [profile.name for profile in ROWS][: len(ALIASES)] == list(ALIASES)
+    for name, ccxt_id in ALIASES.items():
+        assert profile_of(name).name == name
+        assert profile_of(name).ccxt_id == ccxt_id
+
+
+def test_ccxts_name_for_binance_us_leads_to_our_row() -> None:
+    assert profile_of("binanceus") is profile_of("binance_us")
+
+
+def test_any_other_ccxt_pro_id_gets_the_generic_row() -> None:
+    profile = profile_of("bitvavo")
+    assert (profile.name, profile.ccxt_id) == ("bitvavo", "bitvavo")
+    assert not profile.sandbox
+    assert not profile.consecutive_ids
+    assert profile.candle_closed is None
+
+
+def test_a_venue_whose_class_is_anothers_has_that_ones_row() -> None:
+    """Read from ccxt's classes, so that a new one of them is not forgotten."""
+    rows = {profile.ccxt_id: profile for profile in ROWS if not profile.sandbox}
+    for ccxt_id in set(ccxt.pro.exchanges) - set(rows):
+        bases = [base.__name__ for base in getattr(ccxt.pro, ccxt_id).__mro__[1:] if "ccxt.pro." in base.__module__]
+        kin = next((rows[base] for base in bases if base in rows), Profile(ccxt_id, ccxt_id))
+        assert profile_of(ccxt_id) == replace(kin, name=ccxt_id, ccxt_id=ccxt_id)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("binanse", "binance"), ("Bybit", "bybit"), ("binance-us", "binance_us"), ("krakken", "kraken")],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown exchange '{typed}'; did you mean .*\\b{meant}\\b"):
+        profile_of(typed)
+
+
+def test_a_name_that_is_like_no_other_is_answered_with_where_to_look() -> None:
+    with pytest.raises(ValueError, match="market-feed exchanges"):
+        profile_of("!?")
+
+
+@pytest.mark.parametrize("name", ["binance_testnet", "bybit_testnet"])
+async def test_the_testnets_talk_to_testnet_hosts_alone(name: str) -> None:
+    venue = open_exchange(name)
+    urls = [url for url in _strings(venue._api.urls["api"]) if "spot" in url or "api/v3" in url]
+    assert urls
+    assert all("testnet" in url or "demo" in url for url in urls), urls
+    await venue.close()
+
+
+@pytest.mark.parametrize("name", ["binance", "bybit"])
+async def test_the_option_sandbox_asks_for_the_testnet_too(name: str) -> None:
+    venue = open_exchange(name, Access(options={"sandbox": True}))
+    testnet = open_exchange(f"{name}_testnet")
+    assert venue._api.urls["api"] == testnet._api.urls["api"]
+    assert "sandbox" not in venue._api.options
+    await venue.close()
+    await testnet.close()
+
+
+@pytest.mark.parametrize("name", ["binance_us", "binanceus", "kraken", "upbit"])
+def test_a_venue_without_a_testnet_refuses_the_sandbox(name: str) -> None:
+    """ccxt would silently point binance_us at binance.com's testnet."""
+    with pytest.raises(Rejected, match="has no testnet; binance_testnet and bybit_testnet") as caught:
+        open_exchange(name, Access(options={"sandbox": True}))
+    assert caught.value.exchange == profile_of(name).name
+
+
+def test_a_venue_says_which_package_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MEXC's frames are protobuf: without it ccxt would fail at each."""
+    monkeypatch.setitem(sys.modules, "google.protobuf", None)
+    with pytest.raises(Rejected, match=r'needs google.protobuf, .* pip install "market-feed\[mexc\]"'):
+        open_exchange("mexc")
+
+
+def test_every_venue_either_has_a_testnet_or_says_that_it_has_none() -> None:
+    """Also those whose ``urls`` hold an empty entry for it."""
+    refused = set()
+    for name in exchange_names():
+        try:
+            venue = open_exchange(name, Access(options={"sandbox": True}))
+        except Rejected:
+            refused.add(name)
+        else:
+            assert venue._api.isSandboxModeEnabled
+    assert {"binance_us", "kraken", "coinbase", "kucoin"} <= refused
+    assert not {"binance", "bybit", "okx", "deribit"} & refused
+
+
+@pytest.mark.parametrize(
+    ("ccxt_id", "topics", "dials"), [("binance", 1024, 300), ("binanceus", 1024, 300), ("bybit", 10, 500)]
+)
+def test_no_row_asks_for_more_than_the_venue_allows(ccxt_id: str, topics: int, dials: int) -> None:
+    """Topics in a request, dials in five minutes. The contract tests hold the others to their laws."""
+    for profile in ROWS:
+        if profile.ccxt_id == ccxt_id:
+            assert profile.chunk <= topics
+            assert profile.dials <= dials
+
+
+def test_a_renamed_coin_is_looked_for_under_both_codes() -> None:
+    """Its own first; a coin that is no other's predecessor has one."""
+    assert codes_of("POL") == ("POL", "MATIC")
+    assert codes_of("MATIC") == ("MATIC", "POL")
+    assert codes_of("BTC") == ("BTC",)
+    codes = [code for pair in RENAMES for code in pair]
+    assert len(set(codes)) == len(codes), "a code of two coins"
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled", "coin"),
+    [("bitfinex", "IOT", "IOTA"), ("bitfinex", "DOG", "MDOGE"), ("bitfinex", "MNA", "MANA"), ("okx", "BCHSV", "BSV")],
+)
+def test_what_a_venue_spells_in_its_own_way_ccxt_reads(name: str, spelled: str, coin: str) -> None:
+    assert getattr(ccxt.pro, name)().safe_currency_code(spelled) == coin
+
+
+def test_every_row_is_of_a_class_that_ccxt_has() -> None:
+    for profile in ROWS:
+        assert hasattr(ccxt.pro, profile.ccxt_id)
+        assert isinstance(open_exchange(profile.name), CcxtVenue)
+
+
+@pytest.mark.parametrize(
+    ("frame", "row", "closed"),
+    [
+        ({"k": {"x": True}}, [60_000], True),
+        ({"k": {"x": False}}, [60_000], False),
+    ],
+)
+def test_binance_says_itself_whether_a_bar_is_closed(frame: Any, row: Any, closed: bool) -> None:
+    flag = profile_of("binance").candle_closed
+    assert flag is not None
+    assert flag(frame, row) is closed
+
+
+def test_bybit_says_it_bar_by_bar() -> None:
+    flag = profile_of("bybit").candle_closed
+    assert flag is not None
+    frame = {"data": [{"start": 0, "confirm": True}, {"start": 60_000, "confirm": False}]}
+    assert flag(frame, [0, 1.0]) is True
+    assert flag(frame, [60_000, 1.0]) is False
+    assert flag(frame, [120_000, 1.0]) is None
+
+
+def _strings(tree: Any) -> list[str]:
+    if isinstance(tree, dict):
+        return [text for branch in tree.values() for text in _strings(branch)]
+    return [tree] if isinstance(tree, str) else []

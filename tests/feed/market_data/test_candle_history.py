@@ -1,0 +1,198 @@
+"""Past candles of the real ccxt.pro classes over real REST, joined to the live stream on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from exchanges.simulator import SimulatedVenue, Simulator
+from feed import Candle, FeedError, MarketFeed, SettingsError
+from tests.support import Recorder, settings_for, until
+
+MINUTE = 60_000
+VENUES = ["binance", "bybit"]
+
+
+@pytest.fixture(params=VENUES)
+async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
+    async with Simulator(venues=(request.param,), rate=200) as simulator:
+        yield simulator
+
+
+def values(candle: Candle) -> tuple[float, ...]:
+    return candle.timestamp, candle.open, candle.high, candle.low, candle.close
+
+
+def without_hole(candles: list[Candle], length: int = MINUTE) -> bool:
+    opened = [candle.timestamp for candle in candles]
+    return opened == list(range(opened[0], opened[0] + len(opened) * length, length))
+
+
+async def test_history_is_the_venues_record_oldest_first(feed: MarketFeed, venue: SimulatedVenue) -> None:
+    """Closed bars without a hole, and the one that is running at the end."""
+    await feed.connect()
+    market = venue.market("BTC")
+    for timeframe, length in (("1m", MINUTE), ("5m", 5 * MINUTE), ("1h", 60 * MINUTE)):
+        candles = await feed.candles_history("btc", timeframe, 20)
+        assert len(candles) == 20
+        assert without_hole(candles, length)
+        assert all(candle.closed for candle in candles[:-1])
+        assert {(c.coin, c.timeframe, c.exchange) for c in candles} == {("BTC", timeframe, venue.name)}
+        recorded = market.candles(length, candles[0].timestamp, candles[-2].timestamp, venue.now())
+        assert [values(candle) for candle in candles[:-1]] == [
+            (bar.start, *(price / market.scale for price in (bar.open, bar.high, bar.low, bar.close)))
+            for bar in recorded
+        ]
+
+
+async def test_more_than_one_answer_holds_is_fetched_page_by_page(feed: MarketFeed) -> None:
+    """What the venue does not have any more is left out: the simulated ones have a day."""
+    await feed.connect()
+    candles = await feed.candles_history("ETH", "1m", 1300)
+    assert len(candles) == 1300
+    assert without_hole(candles)
+    assert 1440 <= len(await feed.candles_history("ETH", "1m", 3000)) <= 1450
+
+
+async def test_the_live_stream_goes_on_where_history_ends(feed: MarketFeed, venue: SimulatedVenue) -> None:
+    """However often it is asked, while minutes end: history, then what is closed live, has each bar once."""
+    live: list[Candle] = []
+    feed.subscribe_candles(live.append, "BTC")
+    await feed.connect()
+    await until(lambda: bool(live))
+    for _ in range(5):
+        venue.skip(30)
+        past = await feed.candles_history("BTC", "1m", 5)
+        seen = len(live)
+        venue.skip(60)
+        await until(lambda seen=seen: any(c.closed for c in live[seen:]))  # type: ignore[misc] # bound at once
+        venue.skip(60)
+        await until(lambda seen=seen: sum(c.closed for c in live[seen:]) >= 2)  # type: ignore[misc] # bound at once
+        followed = [candle for candle in live[seen:] if candle.closed]
+        assert without_hole([candle for candle in past if candle.closed] + followed)
+    closed = [candle.timestamp for candle in live if candle.closed]
+    assert len(closed) == len(set(closed))
+
+
+async def test_history_has_closed_bars_as_the_stream_delivered_them(feed: MarketFeed, venue: SimulatedVenue) -> None:
+    live: list[Candle] = []
+    feed.subscribe_candles(live.append, "BTC")
+    await feed.connect()
+    await until(lambda: bool(live))
+    for _ in range(3):
+        closed = sum(candle.closed for candle in live)
+        venue.skip(60)
+        await until(lambda closed=closed: sum(c.closed for c in live) > closed)  # type: ignore[misc] # bound at once
+    past = {candle.timestamp: candle for candle in await feed.candles_history("BTC", "1m", 10)}
+    for candle in live:
+        if candle.closed:
+            assert past[candle.timestamp] == candle
+
+
+async def test_a_bar_that_the_stream_missed_is_closed_in_it_too(simulator: Simulator, venue: SimulatedVenue) -> None:
+    """Its end went by while the coin was silent: who asks for history has it closed for everyone, once."""
+    feed = MarketFeed(settings=settings_for(simulator))
+    live: list[Candle] = []
+    feed.subscribe_candles(live.append, "BTC")
+    async with feed:
+        await until(lambda: bool(live))
+        running = live[-1].timestamp
+        with venue.silent("BTC"):
+            venue.skip(120)
+            past = await feed.candles_history("BTC", "1m", 4)
+        assert [candle.timestamp for candle in live if candle.closed and candle.timestamp >= running] == [
+            candle.timestamp for candle in past if candle.closed and candle.timestamp >= running
+        ]
+        seen = len(live)
+        venue.skip(60)
+        await until(lambda: any(candle.closed for candle in live[seen:]))
+        closed = [candle.timestamp for candle in live if candle.closed]
+        assert len(closed) == len(set(closed))
+        assert not [c for i, c in enumerate(live) if any(b.closed and b.timestamp == c.timestamp for b in live[:i])]
+
+
+async def test_volatility_is_there_soon_after_connecting(feed: MarketFeed, venue: SimulatedVenue) -> None:
+    """Nobody has to wait for an hour, and nobody has to ask for history."""
+    async with feed:
+        await until(lambda: feed.volatility("BTC") is not None and feed.volatility("ETH") is not None)
+        assert sum("kline" in path for _, path in venue.rest_calls) >= 2
+        assert feed.volatility("BTC", 240) is None
+        await feed.candles_history("BTC", "1m", 300)
+        assert feed.volatility("BTC", 240) is not None
+
+
+async def test_what_cannot_be_had_is_said_clearly(feed: MarketFeed, venue: SimulatedVenue) -> None:
+    """With what is allowed where an argument is wrong, with the venue and its reason where that does not answer."""
+    with pytest.raises(FeedError, match="not connected"):
+        await feed.candles_history("BTC")
+    await feed.connect()
+    for arguments, said in (
+        (("BTC", "7m"), f"timeframe: found '7m', allowed on {venue.name} are .*1m, 3m, 5m"),
+        (("DOGE",), "coin: found 'DOGE', allowed are those of the feed: BTC, ETH"),
+        ((["BTC"],), "coin: found .* allowed are those of the feed: BTC, ETH"),
+        (("BTC", "1m", 0), "limit: found 0, allowed is a whole number of candles from 1 to 10,000"),
+        (("BTC", "1m", 2.5), "limit: found 2.5"),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            await feed.candles_history(*arguments)
+    with venue.rest_down(503), pytest.raises(FeedError, match=f"BTC: no 1h candles from {venue.name}: .*503"):
+        await feed.candles_history("BTC", "1h")
+
+
+async def test_disconnecting_ends_who_waits_for_history(feed: MarketFeed, venue: SimulatedVenue) -> None:
+    """With a clear error, in the feed's own loop and in another one, and with nothing left behind."""
+    before = asyncio.all_tasks()
+    await feed.connect()
+    with venue.slow_rest(60):
+        asked = len(venue.rest_calls)
+        elsewhere = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(feed.candles_history("BTC", "5m"))))
+        here = asyncio.create_task(feed.candles_history("BTC", "1h"))
+        await until(lambda: len(venue.rest_calls) >= asked + 2)
+        await feed.disconnect()
+        for waiting in (here, elsewhere):
+            with pytest.raises(FeedError):
+                await waiting
+    serving = "RequestHandler"  # the simulator's own tasks, which are slow on purpose
+    await until(lambda: all(serving in repr(task.get_coro()) for task in asyncio.all_tasks() - before))
+
+
+async def test_history_can_be_awaited_in_another_event_loop(feed: MarketFeed) -> None:
+    """That of a thread of a program without asyncio, while the feed runs in its own."""
+    await feed.connect()
+    assert len(await asyncio.to_thread(lambda: asyncio.run(feed.candles_history("BTC", "1m", 5)))) == 5
+
+
+async def test_history_follows_the_coin_to_the_venue_that_lists_it() -> None:
+    """Each coin's candles come from where its prices come from."""
+    async with (
+        Simulator(venues=("binance",), rate=100, coins=["BTC"]) as first,
+        Simulator(venues=("bybit",), rate=100, coins=["BTC", "ETH"]) as second,
+        MarketFeed(settings=settings_for(first, second)) as feed,
+    ):
+        await until(lambda: feed.get_price("ETH") is not None)
+        for coin, exchange in (("BTC", "binance"), ("ETH", "bybit")):
+            assert {candle.exchange for candle in await feed.candles_history(coin)} == {exchange}
+
+
+async def test_two_timeframes_stream_side_by_side(feed: MarketFeed, venue: SimulatedVenue) -> None:
+    """Each with its own bars, each closed once."""
+    got = Recorder(feed)
+    five: list[Candle] = []
+    feed.subscribe_candles(five.append, "BTC", timeframe="5m")
+    await feed.connect()
+    await until(lambda: bool(five) and any(candle.coin == "BTC" for candle in got.candles))
+    for _ in range(11):
+        venue.skip(60)
+        await asyncio.sleep(0)
+    await until(lambda: sum(candle.closed for candle in five) >= 2)
+    await until(lambda: sum(candle.closed and candle.coin == "BTC" for candle in got.candles) >= 10)
+    minutes = {candle.timestamp: candle for candle in got.candles if candle.closed and candle.coin == "BTC"}
+    for bar in (candle for candle in five if candle.closed):
+        inside = [minutes[at] for at in range(bar.timestamp, bar.timestamp + 5 * MINUTE, MINUTE) if at in minutes]
+        if len(inside) == 5:
+            assert (bar.open, bar.close) == (inside[0].open, inside[-1].close)
+            assert (bar.high, bar.low) == (max(c.high for c in inside), min(c.low for c in inside))
+    assert {candle.timeframe for candle in five} == {"5m"}
+    assert {candle.timeframe for candle in got.candles} == {"1m"}

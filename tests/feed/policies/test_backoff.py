@@ -1,0 +1,117 @@
+"""The backoff grows, is capped, spreads, and forgets only after stable data."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from feed.policies.backoff import Backoff
+
+DRAWS = st.floats(0, 1, exclude_max=True)
+STABLE = 30.0
+
+
+def backoff(draw: float = 0.5, jitter: float = 0.2) -> Backoff:
+    return Backoff(1.0, 30.0, jitter, STABLE, lambda: draw)
+
+
+def test_delays_double_from_initial_to_maximum() -> None:
+    policy = backoff(jitter=0.0)
+    assert [policy.next_delay() for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert policy.attempt == 7
+
+
+@given(st.lists(DRAWS, min_size=1, max_size=60), st.floats(0.1, 5), st.floats(1, 20), st.floats(0, 1))
+def test_every_delay_is_within_its_jitter_and_never_above_maximum(
+    draws: list[float], initial: float, factor: float, jitter: float
+) -> None:
+    maximum = initial * factor
+    policy = Backoff(initial, maximum, jitter, STABLE, iter(draws).__next__)
+    for attempt in range(len(draws)):
+        nominal = min(initial * 2**attempt, maximum)
+        delay = policy.next_delay()
+        assert nominal * (1 - jitter) * (1 - 1e-9) <= delay <= min(nominal * (1 + jitter), maximum) * (1 + 1e-9)
+        assert policy.attempt == attempt + 1
+
+
+@given(DRAWS, DRAWS)
+def test_clients_at_the_maximum_still_spread(one: float, other: float) -> None:
+    first, second = backoff(one), backoff(other)
+    for _ in range(10):
+        delays = first.next_delay(), second.next_delay()
+    assert abs(delays[0] - delays[1]) == pytest.approx(abs(one - other) * 6)
+
+
+# What a connection does: it stands for some time, and data comes at these moments after its start.
+CONNECTIONS = st.lists(st.lists(st.floats(0, 100), max_size=6).map(sorted), min_size=1, max_size=20)
+
+
+@given(CONNECTIONS, st.booleans())
+def test_only_data_for_stable_after_seconds_on_one_connection_resets(
+    connections: list[list[float]], told_of_disconnects: bool
+) -> None:
+    """Against a model that knows each connection's whole past."""
+    policy, now, attempts = backoff(), 0.0, 0
+    for arrivals in connections:
+        for arrival in arrivals:
+            policy.note_data(now + arrival)
+        now += 200.0
+        if told_of_disconnects:
+            policy.note_disconnect(now)
+        if arrivals and (now - 200 + arrivals[-1]) - (now - 200 + arrivals[0]) >= STABLE:
+            attempts = 0
+        assert policy.next_delay() == pytest.approx(min(2.0**attempts, 30) if attempts < 5 else 27)
+        attempts += 1
+        assert policy.attempt == attempts
+
+
+def test_a_dial_that_carries_a_moment_of_data_resets_nothing() -> None:
+    policy = backoff(jitter=0.0)
+    now, delays = 0.0, []
+    for _ in range(5):
+        policy.note_data(now)
+        policy.note_data(now + 1)
+        policy.note_disconnect(now + 1)
+        delays.append(policy.next_delay())
+        now += 1 + delays[-1]
+    assert delays == [1, 2, 4, 8, 16]
+
+
+@given(st.lists(st.tuples(DRAWS, st.floats(0, STABLE / 2)), min_size=60, max_size=60))
+@example([(0.0, 0.0)] * 60)
+@example([(1 - 1e-9, 0.0)] * 60)
+def test_a_venue_that_accepts_and_drops_is_dialled_at_most_twelve_times_in_any_twenty_seconds(
+    lives: list[tuple[float, float]],
+) -> None:
+    """The default settings, any jitter, and connections that carry data for as long as they like short of stable.
+
+    It is 5 at worst: dropped at once, and with the lowest draws, it is dialled at 0, 0.8, 2.4, 5.6, 12 and 24.8 s.
+    """
+    draws = iter([draw for draw, _ in lives])
+    policy = Backoff(1.0, 30.0, 0.2, STABLE, draws.__next__)
+    now, dials = 0.0, list[float]()
+    for _, seconds in lives:
+        dials.append(now)
+        for moment in (0.0, seconds / 2, seconds):
+            policy.note_data(now + moment)
+        now += seconds
+        policy.note_disconnect(now)
+        now += policy.next_delay()
+    most = max(sum(start <= dial < start + 20 for dial in dials) for start in dials)
+    assert most <= 5
+
+
+@given(st.one_of(st.none(), st.floats(0, 4000)), st.integers(0, 8))
+def test_retry_after_is_a_floor_and_counts_as_an_attempt(retry_after: float | None, earlier: int) -> None:
+    policy, twin = backoff(), backoff()
+    for _ in range(earlier):
+        assert policy.next_delay() == twin.next_delay()
+    assert policy.delay_for(retry_after) == max(twin.next_delay(), retry_after or 0.0)
+    assert policy.attempt == earlier + 1
+
+
+@pytest.mark.parametrize(("initial", "maximum", "jitter"), [(0, 1, 0), (2, 1, 0), (1, 2, 1.1), (1, 2, -0.1)])
+def test_limits_that_make_no_sense_are_refused(initial: float, maximum: float, jitter: float) -> None:
+    with pytest.raises(ValueError, match="allowed is"):
+        Backoff(initial, maximum, jitter, STABLE)

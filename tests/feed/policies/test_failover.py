@@ -1,0 +1,655 @@
+"""One venue at a time, the best that works, and no flapping: against a model that only keeps the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from feed.policies.failover import (
+    CARRYING,
+    PATIENCE,
+    REFUSED_FIRST,
+    RELIEF_AGAIN,
+    RELIEF_SPREAD,
+    TRIAL_SILENCE,
+    Failover,
+)
+from feed.policies.failover_decisions import (
+    MOVES,
+    AbandonTrial,
+    Decision,
+    Exhausted,
+    Failback,
+    FailoverEvent,
+    FailoverState,
+    Retry,
+    Switch,
+    TryFailback,
+    TryRelief,
+)
+from tests.properties import drawing
+
+NAMES = ["bybit", "binance", "binance_us"]
+ATTEMPTS, FAILBACK, COOLDOWN, STABLE, SILENCE = 3, 300.0, 600.0, 30.0, 5.0
+
+
+def policy(venues: Sequence[str] = NAMES, relief_after: float = inf) -> Failover:
+    """Without ``relief_after`` silence is nothing: only what the inputs tell counts."""
+    return Failover(venues, ATTEMPTS, FAILBACK, COOLDOWN, STABLE, relief_after, -1.0)
+
+
+class FailoverRules(RuleBasedStateMachine):
+    """Any venue does anything at any time; the model knows what was said and carried, and judges each decision."""
+
+    @initialize(count=st.integers(1, 3))
+    def begin(self, count: int) -> None:
+        self.venues = NAMES[:count]
+        self.now = 1000.0
+        self.policy = Failover(self.venues, ATTEMPTS, FAILBACK, COOLDOWN, STABLE, SILENCE, self.now)
+        self.active, self.exhausted = self.venues[0], False
+        self.trials: dict[str, bool] = {}  # venue -> whether it is to be returned to
+        self.shut = dict.fromkeys(self.venues, -inf)
+        self.refusals = dict.fromkeys(self.venues, 0)
+        self.spans: dict[str, list[float]] = {}  # venue -> the data of its connection, active or on trial
+        self.failed = 0
+
+    @property
+    def trial(self) -> str:
+        return next((venue for venue, proving in self.trials.items() if proving), "")
+
+    def carry_out(self, decisions: list[Decision]) -> None:
+        for decision in decisions:
+            match decision:
+                case Retry(venue):
+                    assert venue == self.active
+                    assert self.shut[venue] <= self.now
+                    if self.exhausted:
+                        self.exhausted, self.failed = False, 0
+                    self.spans.pop(venue, None)
+                case Switch(from_, to, reason):
+                    assert (from_, reason != "") == (self.active, True)
+                    assert to != from_
+                    assert self.shut[to] <= self.now, "a venue that said no is dialled before its cooldown is over"
+                    assert not self.carries(to) or set(self.trials) == {to}, "a trial is left behind"
+                    self.move_to(to)
+                case TryFailback(to):
+                    assert self.trials == {}
+                    assert self.live(), "a trial while the active venue is down"
+                    assert self.venues.index(to) < self.venues.index(self.active)
+                    assert self.shut[to] <= self.now
+                    self.trials[to] = True
+                case TryRelief(to):
+                    assert to not in {self.active, *self.trials}
+                    assert self.shut[to] <= self.now
+                    self.trials[to] = False
+                case Failback(from_, to):
+                    assert (from_, self.trials) == (self.active, {to: True})
+                    assert self.carried(to) >= FAILBACK
+                    assert self.carries(to), "a silent venue is returned to"
+                    self.move_to(to)
+                case AbandonTrial(venue):
+                    del self.trials[venue]
+                    self.spans.pop(venue, None)
+                case Exhausted(until, venue):
+                    assert all(shut > self.now for shut in self.shut.values())
+                    assert until == min(self.shut.values()) == self.shut[venue]
+                    self.exhausted = True
+
+    def move_to(self, venue: str) -> None:
+        self.spans.pop(self.active, None)
+        self.active, self.exhausted, self.failed = venue, False, 0
+        self.trials.pop(venue, None)
+        place = self.venues.index(venue)
+        self.trials = {each: proving and self.venues.index(each) < place for each, proving in self.trials.items()}
+
+    def carried(self, venue: str) -> float:
+        return self.spans[venue][-1] - self.spans[venue][0] if self.spans.get(venue) else 0.0
+
+    def carries(self, venue: str) -> bool:
+        """Whether data of the venue has just come."""
+        return bool(self.spans.get(venue)) and self.now - self.spans[venue][-1] <= CARRYING
+
+    def live(self) -> bool:
+        return not self.exhausted and bool(self.spans.get(self.active))
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 29.0, 31.0, 100.0, 700.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(venue=st.sampled_from(NAMES), seconds=st.sampled_from([0.0, 5.0, 20.0]), times=st.sampled_from([1, 1, 20]))
+    def data(self, venue: str, seconds: float, times: int) -> None:
+        for _ in range(times):
+            self.now += seconds
+            if venue in (self.active, *self.trials) and not (venue == self.active and self.exhausted):
+                self.spans.setdefault(venue, []).append(self.now)
+            if venue in self.venues:
+                if venue in (self.active, *self.trials) and not (venue == self.active and self.exhausted):
+                    self.refusals[venue] = 0
+                self.carry_out(self.policy.data(venue, self.now))
+
+    @rule(seconds=st.sampled_from([0.0, 5.0, 20.0]), times=st.integers(1, 40))
+    def all_is_well(self, seconds: float, times: int) -> None:
+        """Both connections carry data, and time is told."""
+        for _ in range(times):
+            for venue in (self.active, *self.trials):
+                self.data(venue, 0.0, 1)
+            self.now += seconds
+            self.tick()
+
+    @rule()
+    def active_is_disconnected(self) -> None:
+        before, exhausted = self.active, self.exhausted
+        self.failed = 0 if self.carried(before) >= STABLE else self.failed + 1
+        failed, others = self.failed, [venue for venue in self.venues if venue != before]
+        carrying = [venue for venue in self.trials if self.carries(venue)]
+        self.spans.pop(before, None)
+        decisions = self.policy.disconnected(before, self.now, "reset by peer")
+        self.carry_out(decisions)
+        if exhausted:
+            assert decisions == []
+            self.failed -= 1
+        elif carrying:
+            assert self.active in carrying, "data was flowing on trial"
+        elif failed >= ATTEMPTS and any(self.shut[venue] <= self.now for venue in others):
+            assert self.active != before
+        else:
+            assert Retry(before) in decisions
+
+    @rule(seconds=st.sampled_from([0.5, 2.0]))
+    def active_is_silent(self, seconds: float) -> None:
+        """Its connection stands; if any other carries data right now, that is where the feed goes."""
+        if self.exhausted:
+            return
+        before = self.active
+        for _ in range(30):
+            self.now += seconds
+            self.tick()
+            if self.active != before or self.exhausted:
+                return
+        others = [venue for venue in self.venues if venue != before and self.shut[venue] <= self.now]
+        assert {*others} <= {*self.trials}, "a venue that may be dialled is not tried"
+        if others:
+            self.data(others[-1], 0.0, 1)
+            assert self.active == others[-1]
+
+    @rule(seconds=st.sampled_from([6.0, 60.0]))
+    def active_lags(self, seconds: float) -> None:
+        if not self.live():
+            return
+        carrying = [venue for venue in self.trials if self.carries(venue)]
+        before = self.active
+        self.carry_out(self.policy.lagging(before, seconds, self.now))
+        assert self.active in (carrying or [before])
+        self.policy.caught_up(self.active)
+
+    @precondition(lambda self: self.trials)
+    @rule(data=st.data())
+    def trial_is_disconnected(self, data: st.DataObject) -> None:
+        venue = data.draw(st.sampled_from(sorted(self.trials)))
+        self.carry_out(self.policy.disconnected(venue, self.now))
+        assert venue not in self.trials
+
+    @rule(venue=st.sampled_from(NAMES), status=st.sampled_from([451, 403, None]))
+    def says_no(self, venue: str, status: int | None) -> None:
+        if venue not in self.venues:
+            return
+        was_active = venue == self.active and not self.exhausted
+        refused = min(REFUSED_FIRST * 2 ** self.refusals[venue], COOLDOWN)
+        self.shut[venue] = max(self.shut[venue], self.now + (COOLDOWN if status is not None else refused))
+        if status is None:
+            self.refusals[venue] += 1
+            self.carry_out(self.policy.refused(venue, "lists none of the coins", self.now, COOLDOWN))
+        else:
+            self.carry_out(self.policy.blocked(venue, status, self.now))
+        assert venue not in self.trials
+        assert not was_active or self.exhausted or self.active != venue, "a no is not heeded at once"
+
+    @rule()
+    def tick(self) -> None:
+        for _ in range(6):  # each one may bring the next
+            due, state = self.policy.next_tick(self.now), self.policy.state
+            decisions = self.policy.tick(self.now)
+            acts = bool(decisions) or self.policy.state is not state
+            assert acts == (due <= self.now), "next_tick() tells exactly when tick() acts"
+            self.carry_out(decisions)
+        if any(shut <= self.now for shut in self.shut.values()):
+            assert not self.exhausted, "a venue may be dialled, but is not"
+
+    @rule(venue=st.sampled_from(NAMES))
+    def an_old_connection_ends(self, venue: str) -> None:
+        if venue in self.venues and venue not in (self.active, *self.trials):
+            assert self.policy.disconnected(venue, self.now) == []
+
+    @invariant()
+    def there_is_one_active_venue_and_at_most_one_is_to_be_returned_to(self) -> None:
+        if not hasattr(self, "policy"):
+            return
+        assert self.policy.active == (None if self.exhausted else self.active)
+        assert set(self.policy.trials) == set(self.trials)
+        assert (self.policy.trial or "") == self.trial
+        assert self.active not in self.trials
+        assert sum(self.trials.values()) <= 1
+        assert not self.trials or self.policy.state in (FailoverState.TRIAL, FailoverState.RELIEF)
+
+
+TestFailoverRules = FailoverRules.TestCase
+TestFailoverRules.settings = drawing(150, stateful_step_count=40)
+
+
+def test_the_table_has_no_dead_ends() -> None:
+    """Every state is reached and left, and every event is used."""
+    assert {state for state, _ in MOVES} == set(FailoverState) == set(MOVES.values())
+    assert {event for _, event in MOVES} == set(FailoverEvent)
+
+
+# What a venue that does not work does when it is dialled.
+FAULTS: dict[str, Callable[[Failover, str, float], list[Decision]]] = {
+    "unreachable": lambda it, venue, now: it.disconnected(venue, now),
+    "accepts and drops": lambda it, venue, now: it.data(venue, now) + it.disconnected(venue, now + 0.5),
+    "blocked": lambda it, venue, now: it.blocked(venue, 451, now),
+    "refuses": lambda it, venue, now: it.refused(venue, "no such market", now),
+}
+
+
+@given(st.lists(st.sampled_from([*FAULTS, "well"]), min_size=1, max_size=6).filter(lambda all_: "well" in all_))
+def test_with_a_healthy_venue_somewhere_the_feed_ends_up_on_it(behaviour: list[str]) -> None:
+    venues = [f"v{n}" for n in range(len(behaviour))]
+    it, dials = policy(venues), 1
+    while (fault := behaviour[venues.index(it.active or "")]) != "well":
+        FAULTS[fault](it, it.active or "", float(dials))
+        dials += 1
+        assert dials <= ATTEMPTS * len(venues)
+    assert all(isinstance(each, AbandonTrial) for each in it.data(it.active or "", 100.0))
+    assert it.state is FailoverState.LIVE
+
+
+@given(st.lists(st.sampled_from(["unreachable", "accepts and drops"]), min_size=1, max_size=4))
+def test_when_all_fail_they_are_tried_round_and_round_for_ever(behaviour: list[str]) -> None:
+    venues = [f"v{n}" for n in range(len(behaviour))]
+    it, tried = policy(venues), []
+    for dial in range(30 * ATTEMPTS):
+        assert it.active is not None
+        tried.append(it.active)
+        FAULTS[behaviour[venues.index(it.active)]](it, it.active, float(dial))
+    assert tried == [venue for venue in (venues * 30)[:30] for _ in range(ATTEMPTS)]
+
+
+def test_when_all_say_no_the_first_to_reopen_is_tried_then() -> None:
+    it = policy()
+    assert it.blocked("bybit", 403, 0.0) == [Switch("bybit", "binance", "blocked (HTTP 403)")]
+    assert it.blocked("binance", 451, 5.0) == [Switch("binance", "binance_us", "blocked (HTTP 451)")]
+    assert it.blocked("binance_us", 451, 9.0) == [Exhausted(600.0, "bybit")]
+    assert it.active is None
+    assert it.tick(599.9) == []
+    assert it.tick(600.0) == [Switch("binance_us", "bybit", "its cooldown is over")]
+
+
+def test_a_refusal_lasts_longer_each_time_until_the_venue_carries_data() -> None:
+    """A maintenance may be short or long; what a venue does not list at all is asked for ever less often."""
+    it, now, waits = policy(["binance"]), 0.0, list[float]()
+    for _ in range(6):
+        it.refused("binance", "has halted BTC", now, 60.0)
+        waits.append(it.next_tick(now) - now)
+        now = it.next_tick(now)
+        assert it.tick(now) == [Retry("binance")]
+    assert waits == [5, 10, 20, 40, 60, 60]
+    it.data("binance", now)
+    it.refused("binance", "has halted BTC", now, 60.0)
+    assert it.next_tick(now) == now + REFUSED_FIRST
+
+
+def test_a_single_venue_is_tried_for_ever_and_after_a_no_when_its_cooldown_is_over() -> None:
+    it = policy(["binance"])
+    assert [it.disconnected("binance", float(n)) for n in range(50)] == [[Retry("binance")]] * 50
+    assert it.blocked("binance", 451, 50.0) == [Exhausted(650.0, "binance")]
+    assert it.tick(650.0) == [Retry("binance")]
+
+
+def test_an_outage_of_a_stable_connection_is_not_yet_a_failed_attempt() -> None:
+    it = policy()
+    for second in range(31):
+        it.data("bybit", float(second))
+    assert it.disconnected("bybit", 31.0) == [Retry("bybit")]
+    assert it.state is FailoverState.CONNECTING
+    assert it.disconnected("bybit", 32.0) == [Retry("bybit"), TryRelief("binance")]
+    assert it.disconnected("bybit", 32.1) == [Retry("bybit")]
+    assert it.disconnected("bybit", 33.0) == [Switch("bybit", "binance", "3 failed attempts in a row")]
+
+
+def on_binance(now: float = 0.0, relief_after: float = inf) -> Failover:
+    """Bybit has failed, Binance carries data."""
+    it = policy(relief_after=relief_after)
+    for _ in range(ATTEMPTS):
+        it.disconnected("bybit", now)
+    it.data("binance", now)
+    return it
+
+
+def test_failback_comes_after_failback_after_seconds_of_trial_data() -> None:
+    it = on_binance()
+    assert it.tick(29.9) == []
+    assert it.tick(30.0) == [TryFailback("bybit")]
+    assert it.data("bybit", 35.0) == []
+    for second in range(36, 335):
+        assert it.data("bybit", float(second)) == []
+    assert it.data("bybit", 335.0) == [Failback("binance", "bybit")]
+    assert it.state is FailoverState.LIVE
+
+
+def test_a_silent_trial_is_abandoned_and_the_wait_for_the_next_doubles_up_to_its_cap() -> None:
+    it, now, waits = on_binance(), 0.0, []
+    for _ in range(8):
+        waits.append(it.next_tick(now) - now)
+        now = it.next_tick(now)
+        assert it.tick(now) == [TryFailback("bybit")]
+        now += TRIAL_SILENCE
+        assert it.tick(now) == [AbandonTrial("bybit")]
+    assert waits == [30, 60, 120, 240, 480, 600, 600, 600]
+
+
+def test_a_trial_with_a_hole_in_its_data_has_failed() -> None:
+    it = on_binance()
+    it.tick(30.0)
+    assert it.data("bybit", 31.0) == []
+    assert it.data("bybit", 31.1 + TRIAL_SILENCE) == [AbandonTrial("bybit")]
+
+
+def test_while_the_first_is_down_the_second_is_returned_to() -> None:
+    it = policy()
+    it.blocked("bybit", 451, 0.0)
+    it.blocked("binance", 451, 0.0)
+    it.data("binance_us", 1.0)
+    assert it.tick(600.0) == [TryFailback("bybit")]
+    assert it.blocked("bybit", 451, 601.0) == [AbandonTrial("bybit")]
+    assert it.tick(602.0) == [TryFailback("binance")]
+
+
+def test_when_the_active_venue_fails_a_trial_that_carries_data_takes_over_at_once() -> None:
+    it = on_binance()
+    it.tick(30.0)
+    for second in range(31, 62):
+        it.data("bybit", float(second))
+        it.data("binance", float(second))
+    assert it.disconnected("binance", 62.0) == [Switch("binance", "bybit", "connection lost")]
+    assert it.state is FailoverState.LIVE
+    assert it.trial is None
+
+
+@pytest.mark.parametrize("told", ["silent", "disconnected", "lagging"])
+def test_data_that_flows_on_trial_ends_the_silence_of_the_active_venue(told: str) -> None:
+    """Long before the trial would have passed: a single piece of data will do."""
+    it = on_binance(relief_after=SILENCE)
+    it.data("binance", 31.0)
+    it.tick(31.0)
+    it.data("bybit", 35.9)
+    said = {
+        "silent": lambda: it.tick(36.0),
+        "disconnected": lambda: it.disconnected("binance", 36.0),
+        "lagging": lambda: it.lagging("binance", 6.0, 36.0),
+    }[told]()
+    reason = {"silent": "no data for 5.0 s", "disconnected": "connection lost", "lagging": "lags 6.0 s"}[told]
+    assert said == [Switch("binance", "bybit", reason)]
+    assert (it.state, it.active, it.trials) == (FailoverState.LIVE, "bybit", ())
+
+
+def test_no_silence_is_relieved_by_another() -> None:
+    """All venues were cut off: the trial has carried data for long, but not now."""
+    it = on_binance()
+    it.tick(30.0)
+    for second in range(31, 91):
+        it.data("bybit", float(second))
+        it.data("binance", float(second))
+    assert it.disconnected("binance", 100.0) == [Retry("binance")]
+    assert it.trials == ("bybit",)
+    again = on_binance()
+    again.tick(30.0)
+    again.data("bybit", 31.0)
+    assert again.blocked("binance", 451, 35.0) == [Switch("binance", "binance_us", "blocked (HTTP 451)")]
+    assert again.data("bybit", 35.1) == [Switch("binance_us", "bybit", "blocked (HTTP 451)")]
+
+
+def test_a_trial_passes_only_while_it_carries_data() -> None:
+    """It was told late, when the connection had been silent for a while: the next piece of data passes it."""
+    it = on_binance()
+    it.tick(30.0)
+    it.data("bybit", 31.0)
+    for second in range(40, 331, 10):
+        assert it.data("bybit", float(second)) == []
+    assert it.data("bybit", 331.0, 340.0) == []
+    assert it.data("bybit", 340.5, 340.6) == [Failback("binance", "bybit")]
+
+
+def test_both_may_fall_in_one_moment_and_each_is_held_to_account() -> None:
+    """The trial's end is told first, so that nobody is sent there: its wait doubles, and its no is remembered."""
+    it = on_binance()
+    it.tick(30.0)
+    it.data("bybit", 60.0)
+    assert it.blocked("bybit", 451, 60.2) == [AbandonTrial("bybit")]
+    assert it.disconnected("binance", 60.2) == [Retry("binance")]
+    it.data("binance", 61.0)
+    assert it.next_tick(61.0) == 660.2
+
+
+# Relief: what happens beside a venue that is silent, lags or is gone.
+
+
+def silent(venues: Sequence[str] = NAMES) -> tuple[Failover, list[Decision]]:
+    """The first venue carried data until 100.0 and says nothing more; what is decided when that is too long."""
+    it = policy(venues, SILENCE)
+    it.data(venues[0], 100.0)
+    assert it.next_tick(100.0) == 100.0 + SILENCE
+    assert it.tick(104.9) == []
+    return it, it.tick(100.0 + SILENCE)
+
+
+def test_beside_a_silent_venue_the_next_ones_are_tried_one_shortly_after_another() -> None:
+    venues = ["a", "b", "c", "d", "e"]
+    it, decisions = silent(venues)
+    tried, now = [(105.0, decisions)], 105.0
+    while it.next_tick(now) < 130.0:
+        now = it.next_tick(now)
+        tried.append((now, it.tick(now)))
+    assert [decisions for _, decisions in tried] == [[TryRelief(venue)] for venue in venues[1:]]
+    assert tried[-1][0] - tried[0][0] <= RELIEF_SPREAD + 1e-9
+
+
+def test_whichever_carries_data_first_carries_the_feed() -> None:
+    it, _ = silent()
+    it.tick(105.4)
+    assert it.data("binance_us", 105.9) == [
+        AbandonTrial("binance"),
+        Switch("bybit", "binance_us", "no data for 5.9 s"),
+    ]
+    it, _ = silent()
+    it.tick(105.4)
+    assert it.data("bybit", 105.9) == [AbandonTrial("binance"), AbandonTrial("binance_us")]
+    assert it.state is FailoverState.LIVE
+
+
+def test_a_trial_that_fails_makes_way_for_the_next_at_once_and_is_tried_again() -> None:
+    it, decisions = silent()
+    assert decisions == [TryRelief("binance")]
+    assert it.disconnected("binance", 105.1) == [AbandonTrial("binance")]
+    assert it.tick(105.1) == [TryRelief("binance_us")]
+    assert it.next_tick(105.6) == 105.1 + RELIEF_AGAIN
+    assert it.tick(105.1 + RELIEF_AGAIN) == [TryRelief("binance")]
+
+
+def test_a_venue_that_said_no_is_not_tried_for_relief() -> None:
+    it = policy(relief_after=SILENCE)
+    it.blocked("binance", 451, 99.0)
+    it.data("bybit", 100.0)
+    assert it.tick(105.0) == [TryRelief("binance_us")]
+    assert it.refused("binance_us", "has halted BTC", 105.2) == [AbandonTrial("binance_us")]
+    assert it.next_tick(105.2) == 105.2 + REFUSED_FIRST
+
+
+def test_a_lagging_venue_is_left_for_one_that_is_up_to_date() -> None:
+    """Its own data does not count while it lags, and counts from the next piece on when it has caught up."""
+    it = policy(NAMES[:2], SILENCE)
+    it.data("bybit", 100.0)
+    assert it.lagging("bybit", 6.0, 100.5) == [TryRelief("binance")]
+    assert it.data("bybit", 101.0) == []
+    assert it.state is FailoverState.RELIEF
+    it.caught_up("bybit")
+    assert it.data("bybit", 101.5) == [AbandonTrial("binance")]
+    assert it.lagging("bybit", 7.0, 102.0) == [TryRelief("binance")]
+    assert it.data("binance", 102.4) == [Switch("bybit", "binance", "lags 7.0 s")]
+
+
+def test_an_outage_is_redialled_once_before_others_are_tried() -> None:
+    it = policy(NAMES[:2])
+    for second in range(10):
+        it.data("bybit", float(second))
+    assert it.disconnected("bybit", 10.0) == [Retry("bybit")]
+    assert it.disconnected("bybit", 11.0) == [Retry("bybit"), TryRelief("binance")]
+
+
+def test_a_venue_that_hangs_from_the_start_is_relieved_too() -> None:
+    it = policy(relief_after=SILENCE)
+    assert it.next_tick(0.0) == SILENCE - 1.0
+    assert it.tick(SILENCE - 1.0) == [TryRelief("binance")]
+    assert it.data("binance", 4.5) == [Switch("bybit", "binance", "no data for 5.5 s")]
+
+
+def test_silence_is_counted_from_the_feeds_last_data_over_all_venues() -> None:
+    """The next venue is dialled after a no and hangs: it gets no silence of its own."""
+    it = policy(relief_after=SILENCE)
+    it.data("bybit", 100.0)
+    it.blocked("bybit", 451, 103.0)
+    assert it.next_tick(103.0) == 105.0
+    assert it.tick(105.0) == [TryRelief("binance_us")]
+
+
+def test_a_preferred_venue_on_trial_goes_on_proving_itself_after_a_short_silence() -> None:
+    it = on_binance(relief_after=SILENCE)
+    for second in range(31):
+        it.data("binance", float(second))
+    assert it.tick(30.0) == [TryFailback("bybit")]
+    it.data("bybit", 31.0)
+    assert it.tick(35.0) == [TryRelief("binance_us")]
+    assert it.data("binance", 36.0) == [AbandonTrial("binance_us")]
+    assert (it.state, it.trial) == (FailoverState.TRIAL, "bybit")
+
+
+def test_the_next_data_of_a_trial_is_awaited_where_it_may_decide() -> None:
+    it = on_binance()
+    it.tick(30.0)
+    assert it.awaits("bybit", 30.0)
+    it.data("bybit", 31.0)
+    assert not it.awaits("bybit", 32.0)
+    assert it.awaits("bybit", 31.0 + FAILBACK)
+    it.lagging("binance", 6.0, 40.0)
+    assert it.awaits("bybit", 40.0)
+    assert not it.awaits("binance", 40.0)
+
+
+def test_a_return_that_fails_soon_doubles_the_trial_and_a_long_one_clears_the_record() -> None:
+    def needed(it: Failover, now: float) -> tuple[float, float]:
+        now = it.next_tick(now)
+        assert it.tick(now) == [TryFailback("bybit")]
+        first = now
+        while it.data("bybit", now) == []:
+            now += 10
+        return now - first, now
+
+    it, spans, waits, now = on_binance(), [], [], 0.0
+    for _ in range(6):
+        waits.append(it.next_tick(now) - now)
+        span, now = needed(it, now)
+        spans.append(span)
+        now += 60
+        for _ in range(ATTEMPTS + 1):
+            it.disconnected("bybit", now)
+        it.data("binance", now)
+    assert spans == [300, 600, 1200, 2400, 3600, 3600]
+    assert waits == [30, 60, 120, 240, 480, 600]
+    span, now = needed(it, now)
+    now += PATIENCE * FAILBACK
+    it.blocked("bybit", 403, now)
+    it.data("binance", now)
+    assert needed(it, now)[0] == 300
+
+
+def test_a_relapse_counts_although_a_better_venue_takes_over() -> None:
+    it, now = policy(), 600.0
+    it.blocked("bybit", 451, 0.0)
+    it.refused("binance", "maintenance", 0.0)
+    it.data("binance_us", now)
+    for trial in ("binance", "bybit"):  # the first passes its trial, then fails during that of the second
+        if trial == "binance":
+            it.blocked("bybit", 451, now)
+        now = it.next_tick(now)
+        assert it.tick(now) == [TryFailback(trial)]
+        for _ in range(40 if trial == "binance" else 10):
+            it.data(trial, now)
+            now += 10
+    now -= 9
+    assert it.disconnected("binance", now) == [Switch("binance", "bybit", "connection lost")]
+    for _ in range(2):  # both fail; the third is on again
+        venue = it.active or ""
+        assert isinstance(it.blocked(venue, 403, now)[0], Switch)
+    assert it.active == "binance_us"
+    it.data("binance_us", now)
+    it.blocked("bybit", 403, now + 1)
+    now = it.next_tick(now + 1)
+    assert it.tick(now) == [TryFailback("binance")]
+    first = now
+    while it.data("binance", now) == []:
+        now += 10
+    assert now - first == 600
+
+
+@drawing(40)
+@given(
+    st.lists(st.floats(1, 6000), min_size=2, max_size=6),
+    st.sampled_from(["unreachable", "accepts and drops"]),
+    st.booleans(),
+)
+def test_a_flapping_primary_causes_at_most_eight_switches_in_any_hour(
+    periods: list[float], fault: str, starts_up: bool
+) -> None:
+    """Up and down for any periods, for a day; the second venue is well. A dial fails at once, the worst case."""
+    it, now, step, moves = policy(NAMES[:2]), 0.0, 9.0, list[float]()
+    lengths = cycle(periods)
+    up, change = starts_up, next(lengths)
+
+    def happened(decisions: list[Decision]) -> None:
+        moves.extend(now for decision in decisions if isinstance(decision, Switch | Failback))
+
+    while now < 86_400:
+        now += step
+        while change <= now:
+            up, change = not up, change + next(lengths)
+        for venue in filter(None, (it.active, *it.trials)):
+            if venue == "binance" or up:
+                happened(it.data(venue, now))
+            else:
+                for _ in range(ATTEMPTS + 1):
+                    if venue in (it.active, *it.trials):
+                        happened(FAULTS[fault](it, venue, now))
+        happened(it.tick(now))
+    for first, ninth in zip(moves, moves[8:], strict=False):
+        assert ninth - first > PATIENCE * FAILBACK
+
+
+@pytest.mark.parametrize("venues", [[], ["a", "a"]])
+def test_an_order_that_makes_no_sense_is_refused(venues: list[str]) -> None:
+    with pytest.raises(ValueError, match="allowed is one or more, each once"):
+        policy(venues)
+
+
+def test_a_refusal_is_of_what_was_asked_for_and_a_block_of_all() -> None:
+    """When something else is asked for, a venue that refused is asked again at once, one that blocks is not."""
+    one = policy(["bybit", "binance"])
+    one.blocked("bybit", 451, 0.0)
+    assert isinstance(one.refused("binance", "does not list XYZ", 1.0)[-1], Exhausted)
+    assert one.asked_anew(2.0) == [Retry("binance")]
+    assert isinstance(one.blocked("binance", 403, 3.0)[-1], Exhausted)
+    assert one.asked_anew(4.0) == []

@@ -1,0 +1,148 @@
+"""How far a venue's data lies behind: pure, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from feed.policies.lag import WINDOW, ConnectionLag, LagKind, LagWatch, LeastDelay
+
+HOUR = 3600.0
+
+
+class Line:
+    """A connection of one venue, looked at every half second; both clocks are right but for ``skew``."""
+
+    def __init__(self, least: LeastDelay | None = None, *, at: float = 1000.0, skew: float = 0.0) -> None:
+        self.least = LeastDelay() if least is None else least
+        self.lag = ConnectionLag(self.least)
+        self.now = at
+        self.skew = skew  # seconds by which our clock is ahead of the venue's
+
+    def look(self, late: float | None = 0.0, **coins: float) -> float | None:
+        """Half a second later: BTC's newest trade is ``late``, those of ``coins`` are so late as said."""
+        self.now += 0.5
+        delays = {coin: late + self.skew + 0.05 for coin, late in coins.items()}
+        if late is not None:
+            delays["BTC"] = late + self.skew + 0.05
+        self.lag.look(self.now, 0.0, delays)
+        return self.lag.seconds
+
+    def looks(self, count: int, late: float = 0.0) -> float | None:
+        return [self.look(late) for _ in range(count)][-1]
+
+
+@pytest.mark.parametrize("skew", [0.0, -3 * HOUR, 3 * HOUR, 1.2, -1.2])
+def test_a_skewed_clock_is_no_lag(skew: float) -> None:
+    line = Line(skew=skew)
+    assert {line.look() for _ in range(100)} == {0.0}
+    assert line.looks(5, late=7) == pytest.approx(7)
+
+
+def test_a_stream_that_drifts_lags() -> None:
+    line = Line()
+    line.looks(10)
+    lags = [line.look(late=0.05 * n) for n in range(1200)]
+    assert max(lag for lag in lags if lag is not None) == pytest.approx(60, abs=1)
+
+
+def test_a_fresh_connection_to_a_late_stream_is_measured_by_the_one_before() -> None:
+    before = Line()
+    before.looks(10)
+    after = Line(before.least, at=before.now + 60)
+    assert after.looks(2, late=30) == pytest.approx(30)
+
+
+def test_a_stream_that_is_late_from_the_beginning_is_measured_by_the_venues_time() -> None:
+    line = Line(skew=HOUR)
+    line.least.trust(HOUR + 0.1, line.now)
+    assert line.looks(2, late=30) == pytest.approx(30, abs=0.2)
+
+
+def test_the_norm_is_that_of_the_last_ten_minutes() -> None:
+    line = Line()
+    line.looks(4)
+    assert line.looks(int(WINDOW), late=1) == pytest.approx(1)  # half of the window
+    assert line.looks(int(WINDOW) + 60, late=1) == pytest.approx(0)
+
+
+def test_one_stamp_from_the_future_is_not_the_norm() -> None:
+    """Not even the first one; what many say is."""
+    for ahead_at in (0, 7):
+        line = Line()
+        lags = [line.look(late=-23 * HOUR if n == ahead_at else 0.0) for n in range(20)]
+        assert lags[-1] == pytest.approx(0)
+
+
+def test_one_coin_of_many_that_is_stamped_ahead_is_not_the_norm() -> None:
+    line = Line()
+    for _ in range(50):
+        assert line.look(ETH=0.0, SOL=-HOUR) == pytest.approx(0)
+
+
+def test_a_venues_clock_that_is_set_forward_is_the_norm_when_its_stamps_agree() -> None:
+    line = Line()
+    line.looks(10)
+    line.looks(4, late=-HOUR)
+    assert line.looks(4, late=-HOUR) == pytest.approx(0)
+    assert line.looks(6, late=-HOUR + 8) == pytest.approx(8)
+
+
+def test_one_late_row_is_no_lag() -> None:
+    line = Line()
+    line.looks(4)
+    assert line.look(late=300) == pytest.approx(0)
+    assert line.look(late=None, DOGE=900) == pytest.approx(0)  # the first of a coin: history, perhaps
+    assert line.look() == pytest.approx(0)
+
+
+def test_the_last_trade_of_a_quiet_coin_beside_fresh_ones_is_no_lag() -> None:
+    line = Line()
+    for n in range(100):
+        assert line.look(DOGE=5.0 * n) == pytest.approx(0)
+
+
+def test_a_quiet_connection_keeps_what_it_lagged_last() -> None:
+    line = Line()
+    line.looks(10)
+    line.looks(10, late=9)
+    assert line.look(late=None) == pytest.approx(9)
+
+
+def test_tickers_are_the_norm_only_while_no_trade_came() -> None:
+    least = LeastDelay()
+    least.note(-60.0, 1.0, 0.0, by_ticker=True)  # stamped with the end of the minute
+    least.note(0.1, 2.0, 0.0)
+    least.note(-60.0, 3.0, 0.0, by_ticker=True)
+    assert least.seconds == 0.1
+
+
+def test_a_ticker_that_is_ahead_of_the_trades_does_not_hide_a_lag() -> None:
+    lag = ConnectionLag(LeastDelay())
+    for now in range(10):
+        lag.look(float(now), 0.0, {"BTC": 0.1})
+    for now in range(10, 20):
+        lag.look(float(now), 0.0, {"BTC": 20.1}, {"ETH": -40.0})
+    assert lag.seconds == pytest.approx(20)
+
+
+def test_lagging_is_told_once_and_so_is_its_end() -> None:
+    watch = LagWatch(5.0)
+    told = [(at, watch.check(lag, float(at))) for at, lag in enumerate([0.1, None, 4.9, 5.1, 9.0, 4.0, 2.6, 2.4, 0.1])]
+    findings = [(at, finding.kind, finding.seconds) for at, finding in told if finding is not None]
+    assert findings == [(3, LagKind.LAGGING, 5.1), (7, LagKind.CAUGHT_UP, 4.0)]
+
+
+def test_a_lag_that_outlasts_its_connection_is_told_again_and_ends_once() -> None:
+    watch = LagWatch(5.0)
+    watch.check(9.0, 10.0)
+    assert watch.since == 10.0
+    watch.restart()
+    assert watch.since is None
+    assert watch.check(None, 11.0) is None
+    again = watch.check(8.0, 12.0)
+    assert again is not None
+    assert again.kind is LagKind.LAGGING
+    over = watch.check(0.0, 20.0)
+    assert over is not None
+    assert (over.kind, over.seconds) == (LagKind.CAUGHT_UP, 10.0)
+    assert watch.check(0.0, 21.0) is None

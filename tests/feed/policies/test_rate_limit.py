@@ -1,0 +1,107 @@
+"""No venue ever counts more dials than it allows."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feed.clock import Clock
+from feed.policies.rate_limit import RateLimit
+
+
+@given(
+    st.integers(1, 30),
+    st.lists(st.tuples(st.floats(0, 40), st.floats(0, 10)), max_size=200),
+    st.booleans(),
+)
+def test_the_venues_own_count_is_never_exceeded(limit: int, dials: list[tuple[float, float]], in_a_hurry: bool) -> None:
+    """Whenever the dials leave, and however late (up to the slack) each arrives at the venue."""
+    budget = RateLimit(limit, 300.0)
+    now, arrivals = 1000.0, []
+    for pause, delay in dials:
+        now += budget.wait(now) + (0 if in_a_hurry else pause)
+        budget.spend(now)
+        arrivals.append(now + delay)
+    arrivals.sort()
+    for index, end in enumerate(arrivals):
+        assert index + 1 - bisect_right(arrivals, end - 300.0) <= limit
+
+
+@given(st.integers(2, 50), st.lists(st.floats(0, 5), max_size=150))
+def test_wait_is_exactly_until_the_window_has_room(limit: int, pauses: list[float]) -> None:
+    """Against a model that keeps every dial; room is told neither too early nor too late."""
+    budget = RateLimit(limit, 20.0, slack=1.0)
+    now, dials = 50.0, list[float]()
+    for pause in pauses:
+        now += pause
+        recent = [at for at in dials if at + budget.window > now]
+        expected = 0.0 if len(recent) < budget.allowed else recent[-budget.allowed] + budget.window - now
+        assert budget.wait(now) == pytest.approx(expected)
+        if not budget.wait(now):
+            dials.append(now)
+            budget.spend(now)
+
+
+def test_a_margin_is_left_to_other_programs_at_this_address() -> None:
+    budget = RateLimit(300)
+    for _ in range(270):
+        assert budget.wait(5.0) == 0
+        budget.spend(5.0)
+    assert budget.wait(5.0) == 310.0
+    assert budget.wait(315.0) == 0
+
+
+def test_a_tiny_limit_still_allows_a_dial() -> None:
+    assert RateLimit(1).wait(0.0) == 0
+
+
+@pytest.mark.parametrize(("limit", "margin"), [(0, 0.1), (-1, 0.1), (5, 1.0), (5, -0.1)])
+def test_limits_that_make_no_sense_are_refused(limit: int, margin: float) -> None:
+    with pytest.raises(ValueError, match="allowed is"):
+        RateLimit(limit, margin=margin)
+
+
+class Hours(Clock):
+    """A clock that passes while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        until = self.at + seconds
+        await asyncio.sleep(0)
+        self.at = max(self.at, until)
+
+
+async def test_those_who_take_at_once_never_take_more_than_is_allowed() -> None:
+    """Whoever waited asks again: between his question and his dial nobody comes in."""
+    clock, budget, taken = Hours(), RateLimit(4, 20.0, margin=0, slack=0), list[float]()
+
+    async def dial() -> None:
+        await budget.take(clock)
+        taken.append(clock.at)
+
+    await asyncio.gather(*(dial() for _ in range(10)))
+    assert taken == [1000.0] * 4 + [1020.0] * 4 + [1040.0] * 2
+
+
+async def test_what_waits_for_a_dial_may_be_called_away() -> None:
+    budget = RateLimit(1, 20.0)
+    budget.spend(1000.0)
+
+    async def called_away(seconds: float) -> None:
+        raise ConnectionResetError(f"after {seconds:g} s")
+
+    with pytest.raises(ConnectionResetError, match="after 30 s"):
+        await budget.take(Hours(), called_away)
+    assert budget.wait(1030.0) == 0, "a dial that was not made is not counted"

@@ -1,0 +1,258 @@
+"""Silence is told in time and once, quiet is not dead, and only data ends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from feed.policies.staleness import ROUNDING, Finding, SilenceKind, SilenceVerdict, SilenceWatch, judge
+
+
+@dataclass(frozen=True)
+class Seconds:
+    feed_stale_after: float = 5.0
+    coin_stale_after: float = 60.0
+    reconnect_after: float = 10.0
+
+
+LIMITS = Seconds()
+COINS = ["BTC", "ETH", "SOL"]
+Told = list[tuple[float, Finding]]
+
+
+def watch(
+    watchdog: SilenceWatch, now: float, notes: list[tuple[float, str]], until: float, *, heed: bool = True
+) -> Told:
+    """Run the watchdog as its owner does: check when it says so, and when note() asks for it if ``heed``."""
+    told: Told = []
+
+    def check(at: float) -> None:
+        told.extend((at, finding) for finding in watchdog.check(at))
+
+    for at, coin in [*notes, (until, "")]:
+        while (due := watchdog.next_check(now)) < at:
+            assert due > now, "the owner would spin"
+            now = due
+            check(now)
+        now = at
+        if coin and watchdog.note(coin, at) and heed:
+            check(at)
+    check(until)
+    return told
+
+
+def kinds(told: Told) -> list[str]:
+    return [f"{finding.kind} {finding.coin}".strip() for _, finding in told]
+
+
+@pytest.mark.parametrize(
+    ("silent", "verdict"),
+    [
+        (0, SilenceVerdict.FRESH),
+        (4.99, SilenceVerdict.FRESH),
+        (5, SilenceVerdict.STALE),
+        (9.99, SilenceVerdict.STALE),
+        (10, SilenceVerdict.DEAD),
+    ],
+)
+def test_judge_names_the_silence(silent: float, verdict: SilenceVerdict) -> None:
+    assert judge(silent, LIMITS) is verdict
+
+
+def expected(notes: list[tuple[float, str]], until: float) -> list[tuple[str, str, float]]:
+    """The reference: every silence of the feed and of each coin, read off the whole past."""
+    found = []
+
+    def silences(times: list[float], limit: float, stale: SilenceKind, recovered: SilenceKind, coin: str) -> None:
+        for start, end in pairwise([0.0, *times, until]):
+            if end - start >= limit:
+                found.append((stale, coin, limit))
+                if end != until or until in times:
+                    found.append((recovered, coin, end - start))
+
+    silences([at for at, _ in notes], LIMITS.feed_stale_after, SilenceKind.FEED_STALE, SilenceKind.FEED_RECOVERED, "")
+    for name in COINS:
+        mine = [at for at, coin in notes if coin == name]
+        silences(mine, LIMITS.coin_stale_after, SilenceKind.COIN_STALE, SilenceKind.COIN_RECOVERED, name)
+    if any(end - start >= LIMITS.reconnect_after for start, end in pairwise([0.0, *(at for at, _ in notes), until])):
+        found.append((SilenceKind.DEAD, "", LIMITS.reconnect_after))
+    return sorted((str(kind), coin, seconds) for kind, coin, seconds in found)
+
+
+# Pauses in tenths of a second that are not a limit to the tick: there float rounding would decide.
+NOTES = st.lists(st.tuples(st.integers(1, 130).map(lambda n: n * 0.173), st.sampled_from(COINS)), max_size=12)
+
+
+@given(NOTES, st.floats(0.05, 100))
+def test_every_silence_is_told_once_and_in_time(pauses: list[tuple[float, str]], rest: float) -> None:
+    now, notes = 0.0, []
+    for pause, coin in pauses:
+        now += pause
+        notes.append((now, coin))
+    watchdog = SilenceWatch(LIMITS)
+    watchdog.start(COINS, 0.0)
+    told = watch(watchdog, 0.0, notes, now + rest)
+    model = expected(notes, now + rest)
+    found = sorted((str(finding.kind), finding.coin, finding.seconds) for _, finding in told)
+    assert [row[:2] for row in found] == [row[:2] for row in model]
+    assert [row[2] for row in found] == pytest.approx([row[2] for row in model], abs=0.01)
+    for at, finding in told:
+        if finding.kind is SilenceKind.FEED_STALE:
+            last = max((then for then, _ in notes if then <= at), default=0.0)
+            assert 5.0 <= at - last <= 5.5
+
+
+@example([(n * 0.173, coin) for n, coin in ((76, "ETH"), (3, "BTC"), (130, "BTC"), (130, "BTC"), (83, "BTC"))])
+@given(NOTES)
+def test_recovery_is_found_within_a_second_by_an_owner_who_ignores_what_note_returns(
+    pauses: list[tuple[float, str]],
+) -> None:
+    now, notes = 0.0, []
+    for pause, coin in pauses:
+        now += pause
+        notes.append((now, coin))
+    heeding, ignoring = SilenceWatch(LIMITS), SilenceWatch(LIMITS)
+    for watchdog in (heeding, ignoring):
+        watchdog.start(COINS, 0.0)
+    exact = watch(heeding, 0.0, notes, now + 1.1)
+    late = watch(ignoring, 0.0, notes, now + 1.1, heed=False)
+    assert sorted(kinds(exact)) == sorted(kinds(late))
+    for kind in SilenceKind:
+        for (at, _), (then, _) in zip(
+            *([row for row in told if row[1].kind is kind] for told in (exact, late)), strict=True
+        ):
+            assert at - ROUNDING <= then <= at + 1.01  # a poll may meet the limit itself, a check comes after it
+
+
+def test_a_quiet_coin_is_told_and_never_costs_the_connection() -> None:
+    watchdog = SilenceWatch(LIMITS)
+    watchdog.start(["BTC", "INJ"], 0.0)
+    notes = [(float(second), "BTC") for second in range(1, 600)] + [(600.0, "INJ")]
+    told = watch(watchdog, 0.0, notes, 601.0)
+    assert kinds(told) == ["coin_stale INJ", "coin_recovered INJ"]
+    assert [finding.details for _, finding in told] == [
+        {"coin": "INJ", "seconds": pytest.approx(60, abs=0.01)},
+        {"coin": "INJ"},
+    ]
+
+
+def test_a_stalled_feed_is_stale_then_dead_and_its_coins_are_not_reported_before_their_own_time() -> None:
+    watchdog = SilenceWatch(LIMITS)
+    watchdog.start(COINS, 0.0)
+    told = watch(watchdog, 0.0, [(3.0, coin) for coin in COINS], 62.0)
+    assert kinds(told) == ["feed_stale", "dead"]
+    assert [at for at, _ in told] == pytest.approx([8.0, 13.0], abs=0.01)
+    assert sorted(kinds(watch(watchdog, 62.0, [], 64.0))) == [f"coin_stale {coin}" for coin in COINS]
+
+
+def test_dead_comes_once_per_connection_and_stale_once_per_silence() -> None:
+    """A silence over several connections ends with the first data, and is told in whole."""
+    watchdog = SilenceWatch(LIMITS)
+    watchdog.start(COINS, 0.0)
+    assert kinds(watch(watchdog, 0.0, [(1.0, "BTC")], 12.0)) == ["feed_stale", "dead"]
+    watchdog.start(COINS, 12.0)
+    assert kinds(watch(watchdog, 12.0, [], 21.9)) == []
+    assert kinds(watch(watchdog, 21.9, [], 40.0)) == ["dead"]
+    watchdog.start(COINS, 40.0)
+    told = watch(watchdog, 40.0, [(41.0, "ETH")], 42.0)
+    assert [(finding.kind, finding.seconds) for _, finding in told] == [(SilenceKind.FEED_RECOVERED, 40.0)]
+
+
+def test_a_lost_connection_is_not_found_dead_but_its_silence_is_told() -> None:
+    watchdog = SilenceWatch(LIMITS)
+    watchdog.start(COINS, 0.0)
+    watchdog.note("BTC", 1.0)
+    watchdog.lost()
+    assert kinds(watch(watchdog, 1.0, [], 30.0)) == ["feed_stale"]
+
+
+def test_coins_may_come_and_go_without_touching_the_others() -> None:
+    watchdog = SilenceWatch(LIMITS)
+    watchdog.start(["BTC", "ETH"], 0.0)
+    assert kinds(watch(watchdog, 0.0, [(float(n), "BTC") for n in range(1, 61)], 60.5)) == ["coin_stale ETH"]
+    watchdog.watch(["ETH", "SOL"], 61.0)
+    assert kinds(watch(watchdog, 61.0, [], 64.9)) == []
+    assert kinds(watch(watchdog, 64.9, [(65.2, "ETH")], 66.0)) == ["feed_stale", "feed_recovered", "coin_recovered ETH"]
+
+
+def test_a_coin_that_comes_back_begins_anew() -> None:
+    watchdog = SilenceWatch(LIMITS)
+    watchdog.start(["BTC", "ETH"], 0.0)
+    assert kinds(watch(watchdog, 0.0, [(float(n), "BTC") for n in range(1, 70)], 70.0)) == ["coin_stale ETH"]
+    watchdog.watch(["SOL"], 70.0)
+    assert kinds(watch(watchdog, 70.0, [(float(n), "SOL") for n in range(71, 200)], 200.0)) == []
+    watchdog.watch(["BTC", "ETH", "SOL"], 200.0)
+    assert kinds(watch(watchdog, 200.0, [(200.5, "SOL"), (201.0, "ETH")], 201.5)) == []
+
+
+def test_a_feed_without_coins_is_silent_without_being_stale() -> None:
+    watchdog = SilenceWatch(LIMITS)
+    watchdog.start(["BTC"], 0.0)
+    assert kinds(watch(watchdog, 0.0, [], 6.0)) == ["feed_stale"]
+    watchdog.watch([], 6.0)
+    assert watchdog.check(100.0) == []
+    watchdog.start(["BTC"], 100.0)
+    assert kinds(watch(watchdog, 100.0, [], 104.0)) == []
+    assert kinds(watch(watchdog, 104.0, [], 106.0)) == ["feed_stale"]
+
+
+def test_a_check_that_comes_late_tells_a_recovery_and_the_silence_after_it() -> None:
+    watchdog = SilenceWatch(LIMITS)
+    watchdog.start(["BTC"], 0.0)
+    assert kinds(watch(watchdog, 0.0, [], 61.0)) == ["feed_stale", "dead", "coin_stale BTC"]
+    watchdog.note("BTC", 62.0)
+    found = watchdog.check(130.0)
+    assert [(finding.kind, finding.seconds) for finding in found] == [
+        (SilenceKind.FEED_RECOVERED, 62.0),
+        (SilenceKind.FEED_STALE, 68.0),
+        (SilenceKind.COIN_RECOVERED, 62.0),
+        (SilenceKind.COIN_STALE, 68.0),
+    ]
+
+
+def test_a_recovery_by_a_coin_that_leaves_at_once_is_still_a_recovery() -> None:
+    watchdog = SilenceWatch(LIMITS)
+    watchdog.start(["BTC", "ETH"], 0.0)
+    assert kinds(watch(watchdog, 0.0, [], 6.0)) == ["feed_stale"]
+    assert watchdog.note("BTC", 7.0)
+    watchdog.watch(["ETH"], 7.1)
+    assert watchdog.check(7.2) == [Finding(SilenceKind.FEED_RECOVERED, 7.0)]
+
+
+def test_data_is_worth_a_check_only_when_it_ends_a_silence() -> None:
+    watchdog = SilenceWatch(LIMITS)
+    watchdog.start(["BTC", "INJ"], 0.0)
+    watch(watchdog, 0.0, [(float(second), "BTC") for second in range(1, 62)], 62.0)
+    assert not watchdog.note("BTC", 63.0)
+    assert watchdog.note("INJ", 63.0)
+
+
+def test_nothing_is_due_before_the_first_start() -> None:
+    watchdog = SilenceWatch(LIMITS)
+    assert watchdog.next_check(123.0) == inf
+    assert watchdog.check(1e6) == []
+
+
+def test_a_suspend_is_silence() -> None:
+    """Unless data came since it was found."""
+    watchdog = SilenceWatch(LIMITS)
+    watchdog.start(COINS, 0.0)
+    watchdog.note("BTC", 3.0)
+    watchdog.check(3.0)
+    watchdog.backdate(600.0, before=3.5)
+    assert [f.kind for f in watchdog.check(4.0)] == [
+        SilenceKind.FEED_STALE,
+        *[SilenceKind.COIN_STALE] * 3,
+        SilenceKind.DEAD,
+    ]
+    watchdog = SilenceWatch(LIMITS)
+    watchdog.start(COINS, 0.0)
+    for coin in COINS:
+        watchdog.note(coin, 3.9)
+    watchdog.backdate(600.0, before=3.5)
+    assert watchdog.check(4.0) == []

@@ -1,0 +1,60 @@
+"""How coins are spread over connections."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from feed.sessions.sharding import allot
+
+
+def loads(weights: dict[str, int], parts: list[list[str]]) -> list[int]:
+    return [sum(weights[coin] for coin in part) for part in parts]
+
+
+def test_without_a_limit_one_connection_carries_everything() -> None:
+    coins = {f"C{n}": 3 for n in range(1000)}
+    assert allot(coins, [], None) == [list(coins)]
+    assert allot({**coins, "NEW": 3}, [list(coins)], None) == [[*coins, "NEW"]]
+
+
+def test_a_thousand_coins_take_as_few_connections_as_the_limit_allows() -> None:
+    coins = {f"C{n}": 3 for n in range(1000)}
+    assert [len(part) for part in allot(coins, [], 1024)] == [341, 341, 318]
+
+
+def test_a_coin_that_is_added_goes_where_there_is_room() -> None:
+    assert allot(dict.fromkeys("ABCDE", 1), [["A", "B"], ["C"]], 2) == [["A", "B"], ["C", "D"], ["E"]]
+
+
+def test_an_empty_part_keeps_its_place_and_is_filled_first() -> None:
+    assert allot({"C": 1}, [["A", "B"], ["C"]], 2) == [[], ["C"]]
+    assert allot({"C": 1, "D": 1}, [["A", "B"], ["C"]], 2) == [["D"], ["C"]]
+
+
+def test_what_does_not_fit_any_more_moves_and_the_rest_stays() -> None:
+    """More channels were subscribed: each coin weighs twice as much."""
+    assert allot(dict.fromkeys("ABCD", 2), [["A", "B", "C"], ["D"]], 4) == [["A", "B"], ["D", "C"]]
+
+
+def test_a_coin_heavier_than_the_limit_is_alone() -> None:
+    assert allot({"A": 9, "B": 1}, [], 4) == [["A"], ["B"]]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_every_coin_is_in_one_part_that_fits_and_stays_there(seed: int) -> None:
+    """Over any coming and going of coins."""
+    draw = random.Random(seed)
+    weights: dict[str, int] = {}
+    parts: list[list[str]] = []
+    for step in range(30):
+        for coin in draw.sample(list(weights), min(len(weights), draw.randint(0, 3))):
+            del weights[coin]
+        weights |= {f"{step}-{n}": draw.randint(1, 5) for n in range(draw.randint(0, 6))}
+        before = {coin: place for place, part in enumerate(parts) for coin in part if coin in weights}
+        parts = allot(weights, parts, 10)
+        after = {coin: place for place, part in enumerate(parts) for coin in part}
+        assert sorted(coin for part in parts for coin in part) == sorted(weights)
+        assert max(loads(weights, parts), default=0) <= 10
+        assert before.items() <= after.items()

@@ -1,0 +1,309 @@
+"""One number or stamp that a venue got wrong costs no good trade, doubles none, and holds none up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchanges.events import TradeEvent
+from feed.trades.gaps import DELIVER, Filled, Gap, Outcome
+from feed.trades.sequence import HOLD_FOR, TradeSequence
+
+HOUR = 3_600_000
+FIRST = 5_000_000  # the id of the first trade
+ASK_EACH = 0.3  # seconds
+
+
+@dataclass
+class Feed:
+    """Does what the feed does with one coin, on a fake clock, with a venue that answers over REST."""
+
+    policy: TradeSequence
+    rest_lag: float = 0.0
+    record: list[tuple[float, TradeEvent]] = field(default_factory=list)  # what REST has, and since when
+    now: float = 0.0
+    asked_at: float = -10.0
+    arrived: dict[float, float] = field(default_factory=dict)  # a trade's price, which is its own, and when it came
+    delivered: list[TradeEvent] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    filled: list[Filled] = field(default_factory=list)
+    longest: float = 0.0  # seconds that a trade from the wire waited
+
+    def carry_out(self, outcome: Outcome) -> None:
+        if outcome.gap is not None:
+            self.gaps.append(outcome.gap)
+        for item in outcome.deliver:
+            self.deliver(item)
+        self.filled.extend(outcome.filled)
+
+    def deliver(self, item: TradeEvent) -> None:
+        self.delivered.append(item)
+        self.longest = max(self.longest, self.now - self.arrived.get(item.price, self.now))
+
+    def stream(self, item: TradeEvent) -> None:
+        self.arrived.setdefault(item.price, self.now)
+        outcome = self.policy.accept(replace(item), self.now)
+        if outcome is DELIVER:
+            self.deliver(item)
+        else:
+            self.carry_out(outcome)
+
+    def go_on_until(self, end: float) -> None:
+        """Let time pass: the venue is asked as long as something is sought, and what has waited long enough goes."""
+        while True:
+            due = []
+            if self.policy.sought is not None:
+                due.append((max(self.now, self.asked_at + ASK_EACH), "ask"))
+            if (deadline := self.policy.deadline) is not None:
+                due.append((max(self.now, deadline), "expire"))
+            if not due or min(due)[0] > end:
+                break
+            self.now, what = min(due)
+            if what == "ask":
+                self.asked_at = self.now
+                page = [replace(item) for at, item in self.record if at + self.rest_lag <= self.now]
+                page.sort(key=lambda item: (item.timestamp, item.trade_id))
+                self.carry_out(self.policy.answered([page], self.now))
+            else:
+                self.carry_out(self.policy.expire(self.now))
+        self.now = end
+
+    @property
+    def prices(self) -> list[float]:
+        return [item.price for item in self.delivered]
+
+
+def good(number: int, at: int, price: float) -> TradeEvent:
+    return TradeEvent("BTC", price, 1.0, False, at, "sim", str(number), at * 1_000_000)
+
+
+def good_trades(pauses: list[int]) -> list[TradeEvent]:
+    """Trades with ids in a row, each so many ms after the one before; each one's price is its own."""
+    times = [HOUR + sum(pauses[: n + 1]) for n in range(len(pauses))]
+    return [good(FIRST + n, at, 100.0 + n) for n, at in enumerate(times)]
+
+
+def run(feed: Feed, wire: list[TradeEvent], times: list[int]) -> None:
+    for item, at in zip(wire, times, strict=True):
+        feed.go_on_until(at / 1000)
+        feed.stream(item)
+    feed.go_on_until(feed.now + 10)
+
+
+PAUSES = st.lists(st.sampled_from([0, 1, 5, 40, 300, 2500]), min_size=4, max_size=30)
+AHEAD = st.sampled_from([1, 2, 3, 50, 101, 40_000, 60_000, 999_000, 1_500_000, 10**12])
+
+
+@given(PAUSES, st.integers(0, 29), AHEAD, st.floats(0, 1.5))
+def test_one_id_too_high_costs_doubles_and_holds_up_no_trade(
+    pauses: list[int], place: int, ahead: int, rest_lag: float
+) -> None:
+    """The trade itself is delivered once: over REST under its right number, or as it came."""
+    truth = good_trades(pauses)
+    times = [item.timestamp for item in truth]
+    wire = list(truth)
+    place %= len(wire)
+    wire[place] = replace(wire[place], trade_id=str(FIRST + place + ahead))
+    feed = Feed(TradeSequence(True, 300), rest_lag, [(item.timestamp / 1000, item) for item in truth])
+    run(feed, wire, times)
+    assert Counter(feed.prices) == Counter(item.price for item in truth)
+    rest = [price for price in feed.prices if price != truth[place].price]
+    assert rest == sorted(rest)
+    assert feed.longest <= HOLD_FOR + 0.01
+    assert feed.policy.deadline is None
+
+
+@given(PAUSES, st.integers(0, 29), AHEAD, st.floats(0, 1.5))
+def test_a_trade_more_with_an_id_too_high_costs_no_other(
+    pauses: list[int], place: int, ahead: int, rest_lag: float
+) -> None:
+    truth = good_trades(pauses)
+    place %= len(truth)
+    extra = replace(truth[place], trade_id=str(FIRST + place + 1 + ahead), price=1.0)
+    wire = [*truth[: place + 1], extra, *truth[place + 1 :]]
+    feed = Feed(TradeSequence(True, 300), rest_lag, [(item.timestamp / 1000, item) for item in truth])
+    run(feed, wire, [item.timestamp for item in wire])
+    assert Counter(feed.prices) == Counter(item.price for item in wire)
+    rest = [price for price in feed.prices if price != 1.0]
+    assert rest == sorted(rest)
+    assert feed.longest <= HOLD_FOR + 0.01
+
+
+@given(PAUSES, st.integers(0, 29), st.sampled_from([200, 5_000, 40_000, 999_000, 4_000_000]), st.floats(0, 1.5))
+def test_one_id_too_low_costs_doubles_and_holds_up_no_trade(
+    pauses: list[int], place: int, behind: int, rest_lag: float
+) -> None:
+    truth = good_trades([pause + 1 for pause in pauses])
+    wire = list(truth)
+    place = 1 + place % (len(wire) - 1)
+    wire[place] = replace(wire[place], trade_id=str(FIRST + place - behind))
+    feed = Feed(TradeSequence(True, 300), rest_lag, [(item.timestamp / 1000, item) for item in truth])
+    run(feed, wire, [item.timestamp for item in truth])
+    assert Counter(feed.prices) == Counter(item.price for item in truth)
+    rest = [price for price in feed.prices if price != truth[place].price]
+    assert rest == sorted(rest)
+    assert feed.longest <= HOLD_FOR + 0.01
+
+
+@given(PAUSES, st.integers(0, 29), st.sampled_from([-23 * HOUR, -HOUR, -5_000, 5_000, 59_000, HOUR, 23 * HOUR]))
+@pytest.mark.parametrize("numbered", [True, False])
+def test_one_wrong_stamp_costs_doubles_and_holds_up_no_trade(
+    numbered: bool, pauses: list[int], place: int, off: int
+) -> None:
+    truth = good_trades(pauses)
+    wire = list(truth)
+    place %= len(wire)
+    wire[place] = replace(wire[place], timestamp=wire[place].timestamp + off)
+    feed = Feed(TradeSequence(numbered, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
+    run(feed, wire, [item.timestamp for item in truth])
+    assert feed.prices == [item.price for item in truth]
+    assert feed.longest == 0.0
+    assert feed.gaps == []
+
+
+@given(PAUSES, PAUSES, st.sampled_from([0, HOUR, 23 * HOUR]), st.booleans())
+def test_ids_that_begin_anew_cost_no_trade_whatever_the_stamp_before(
+    before: list[int], after: list[int], ahead: int, outage: bool
+) -> None:
+    truth = good_trades([*(pause + 1 for pause in before), 50, *(pause + 1 for pause in after)])
+    wire = [
+        item if n < len(before) else replace(item, trade_id=str(1 + n - len(before))) for n, item in enumerate(truth)
+    ]
+    wire[len(before) - 1] = replace(wire[len(before) - 1], timestamp=wire[len(before) - 1].timestamp + ahead)
+    feed = Feed(TradeSequence(True, 300))
+    times = [item.timestamp for item in truth]
+    for n, (item, at) in enumerate(zip(wire, times, strict=True)):
+        feed.go_on_until(at / 1000)
+        if outage and n == len(before):
+            feed.policy.lost(feed.now)
+            feed.policy.resumed(feed.now)
+        feed.stream(item)
+    feed.go_on_until(feed.now + 10)
+    assert feed.prices == [item.price for item in truth]
+    assert feed.longest <= HOLD_FOR + 0.01
+
+
+@pytest.mark.parametrize("ahead", [3, 40_000, 999_000, 1_500_000])
+def test_a_leap_is_convicted_after_its_hole_was_given_up_and_over_a_reconnect_too(ahead: int) -> None:
+    truth = good_trades([0, 10, 10, 10])
+    feed = Feed(TradeSequence(True, 300))
+    for item in truth[:2]:
+        feed.stream(item)
+    feed.stream(replace(good(FIRST + 1 + ahead, truth[1].timestamp + 5, 1.0)))
+    feed.go_on_until(feed.now + 5)
+    feed.policy.lost(feed.now)
+    feed.policy.resumed(feed.now + 1)
+    for item in truth[2:]:
+        feed.stream(item)
+    assert feed.prices == [100.0, 101.0, 1.0, 102.0, 103.0]
+    assert feed.policy.next_id == FIRST + 4
+    assert feed.longest <= HOLD_FOR + 0.01
+
+
+def test_a_leap_that_others_go_on_from_is_a_gap() -> None:
+    """A trade that comes late then is late, whatever its stamp."""
+    feed = Feed(TradeSequence(True, 300, fetch=False))
+    for number, at in ((0, 0), (3, 10), (4, 20)):
+        feed.stream(good(FIRST + number, HOUR + at, float(number)))
+    feed.go_on_until(1.0)
+    feed.stream(good(FIRST + 1, HOUR + 5, 1.0))
+    feed.stream(good(FIRST + 5, HOUR + 40, 5.0))
+    assert feed.prices == [0.0, 3.0, 4.0, 5.0]
+
+
+# --- what the venue itself shows to be absent -------------------------------------------------------------------------
+
+
+def skipping(count: int, each: int, pause: int = 100) -> list[TradeEvent]:
+    """Trades of which every ``each``-th one's id is followed by one that belongs to nothing."""
+    truth, number = list[TradeEvent](), FIRST
+    for n in range(count):
+        truth.append(good(number, HOUR + n * pause, float(n)))
+        number += 2 if n % each == 0 else 1
+    return truth
+
+
+def test_ids_that_belong_to_nothing_are_neither_missing_nor_waited_for() -> None:
+    """Two answers show it; after a few such holes the ids don't count, and nothing waits any more."""
+    truth = skipping(400, 20)
+    feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
+    run(feed, truth, [item.timestamp for item in truth])
+    assert feed.prices == [item.price for item in truth]
+    assert all(end.complete for end in feed.filled)
+    assert len(feed.gaps) == 3
+    assert not feed.policy.counts
+    assert feed.longest < 0.7
+
+
+def test_where_ids_do_not_count_any_more_repeated_trades_are_known_and_a_new_count_is_followed() -> None:
+    truth = skipping(100, 2)
+    feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
+    run(feed, truth, [item.timestamp for item in truth])
+    assert not feed.policy.counts
+    before = len(feed.delivered)
+    for item in truth[::7]:
+        feed.stream(item)
+    assert len(feed.delivered) == before
+    anew = [good(1 + n, HOUR + 60_000 + n, 1000.0 + n) for n in range(20)]
+    for item in anew:
+        feed.stream(item)
+    assert feed.prices[before:] == [item.price for item in anew]
+
+
+def test_an_answer_that_omits_a_trade_only_at_first_costs_it_not() -> None:
+    truth = good_trades([0, 10, 10, 10, 10])
+    record = [(item.timestamp / 1000, item) for item in truth]
+    record[2] = (record[2][0] + 0.2, truth[2])
+    feed = Feed(TradeSequence(True, 300), 0.0, record)
+    wire = [*truth[:2], *truth[3:]]
+    run(feed, wire, [item.timestamp for item in wire])
+    assert feed.prices == [item.price for item in truth]
+    assert [(end.trades, end.complete) for end in feed.filled] == [(1, True)]
+    assert feed.policy.counts
+
+
+# --- a record that is behind ------------------------------------------------------------------------------------------
+
+
+@given(st.floats(0, 3.5), st.integers(1, 6), st.booleans())
+def test_a_gap_is_complete_only_when_the_record_reaches_over_it(lag: float, missing: int, numbered: bool) -> None:
+    """It is asked again as long as its trades wait; what it does not reach is told incomplete."""
+    truth = good_trades([0] + [20] * 30)
+    lost = range(10, 10 + missing)
+    feed = Feed(TradeSequence(numbered, 300), lag, [(item.timestamp / 1000, item) for item in truth])
+    for n, item in enumerate(truth):
+        feed.go_on_until(item.timestamp / 1000)
+        if n == lost.stop:
+            feed.policy.lost(feed.now - 1)
+            feed.policy.resumed(feed.now)
+        if n not in lost:
+            feed.stream(item)
+    feed.go_on_until(feed.now + 10)
+    (end,) = feed.filled
+    whole = feed.prices == [item.price for item in truth]
+    assert whole or not end.complete
+    assert end.complete or not (whole and numbered)
+    if lag < 1.7:
+        assert whole
+    assert Counter(feed.prices) <= Counter(item.price for item in truth)
+    assert feed.longest <= HOLD_FOR + 0.01
+
+
+@given(st.floats(0, 3.5), st.integers(0, 6), st.booleans())
+def test_after_a_failover_too(lag: float, missing: int, numbered: bool) -> None:
+    """On the next venue the gap runs from the other one's last trade, whatever its ids."""
+    truth = good_trades([0] + [20] * 30)
+    feed = Feed(
+        TradeSequence(numbered, 300, since_ts=truth[10].timestamp), lag, [(i.timestamp / 1000, i) for i in truth]
+    )
+    wire = truth[11 + missing :]
+    run(feed, wire, [item.timestamp for item in wire])
+    whole = feed.prices[-len(truth[11:]) :] == [item.price for item in truth[11:]]
+    (end,) = feed.filled
+    assert whole or not end.complete
+    if lag < 1.7:
+        assert end.complete

@@ -1,0 +1,167 @@
+"""Tickers that tell of trades which do not come, with times of our own."""
+
+from __future__ import annotations
+
+from exchanges.events import Ticker, TradeEvent
+from feed.trades.lost_subscription import BUSY, MOST_PATIENCE, SIGNS, GrowingWait, LostSubscriptions
+from feed.trades.sequence import TradeSequence
+
+PATIENCE = 10.0
+
+
+class Connection:
+    """One that brings BTC's tickers, each with another price; turnover rises with every one, if it is told."""
+
+    def __init__(self, *, told: bool = True) -> None:
+        self.hearsay = LostSubscriptions()
+        self.continuity = TradeSequence(True, 300.0)
+        self.price = 100.0
+        self.turnover: float | None = 1e6 if told else None
+        self.ids = iter(range(1, 1000))
+        self.now = 0.0
+
+    def ticker(self, now: float, *, price: float = 1.0, turnover: float = 100.0) -> None:
+        self.now = now
+        self.price += price
+        if self.turnover is not None:
+            self.turnover += turnover
+        ticker = Ticker("BTC", self.price, int(now * 1000), self.turnover)
+        self.hearsay.note(ticker, lambda coin: self.continuity, now)
+
+    def tickers(self, since: float, until: float, **change: float) -> None:
+        for now in range(int(since), int(until) + 1):
+            self.ticker(now, **change)
+
+    def trade(self) -> None:
+        number = next(self.ids)
+        self.continuity.accept(TradeEvent("BTC", self.price, 1.0, False, number, trade_id=str(number)), 0.0, number)
+
+    def missing(self, patience: float = PATIENCE) -> dict[str, float]:
+        return self.hearsay.missing(lambda coin: patience, self.now)
+
+
+def test_prices_that_change_for_long_without_a_trade_are_signs_of_some() -> None:
+    it = Connection()
+    it.trade()
+    it.tickers(0, 10)
+    assert it.missing() == {}  # the first ticker is where it begins, the first change at 1 s the first sign
+    it.ticker(11)
+    assert it.missing() == {"BTC": 1.0}
+
+
+def test_it_counts_from_the_last_trade_on() -> None:
+    it = Connection()
+    it.tickers(0, 9)
+    it.trade()
+    it.tickers(10, 20)
+    assert it.missing() == {}
+    it.tickers(21, 22)
+    assert it.missing() == {"BTC": 11.0}  # at 10 s the trade was seen
+
+
+def test_a_trade_behind_its_tickers_takes_their_word_back() -> None:
+    it = Connection()
+    it.tickers(0, 15)
+    it.trade()
+    assert it.missing() == {}
+
+
+def test_a_quiet_coin_is_no_sign() -> None:
+    """Its tickers come, of the same price; and when it wakes up, the tickers may be ahead of the trades."""
+    it = Connection()
+    it.trade()
+    it.tickers(0, 3600, price=0.0, turnover=0.0)
+    for now in (3600.1, 3600.2, 3600.3, 3600.4):
+        it.ticker(now)
+    assert it.missing() == {}
+
+
+def test_few_signs_are_enough_only_together() -> None:
+    it = Connection()
+    for now in range(0, 60 * SIGNS, 60):
+        it.ticker(now)
+        assert it.missing() == {}
+    it.ticker(60 * SIGNS)
+    assert it.missing() == {"BTC": 60.0}
+
+
+def test_a_price_that_changes_while_the_turnover_does_not_rise_is_made_of_quotes() -> None:
+    """Or of the day before, which leaves the turnover: neither is a trade."""
+    it = Connection()
+    it.tickers(0, 60, turnover=0.0)
+    it.tickers(61, 120, turnover=-5.0)
+    assert it.missing() == {}
+
+
+def test_where_no_turnover_is_told_the_price_alone_is_believed() -> None:
+    it = Connection(told=False)
+    it.tickers(0, 11)
+    assert it.missing() == {"BTC": 1.0}
+
+
+def test_what_flowed_since_a_moment_is_told_from_what_may_not_have() -> None:
+    """A trade between two looks may be of before the moment, if that is between them too."""
+    it = Connection()
+    for now in (0.0, 5.0, 10.0):
+        it.ticker(now)
+        it.trade()
+        it.missing()
+    assert it.hearsay.flowed("BTC", 5.0)
+    assert not it.hearsay.flowed("BTC", 6.0)
+    assert not it.hearsay.flowed("ETH", 0.0)
+
+
+def test_what_was_traded_before_a_connection_is_no_sign_that_it_brings_trades() -> None:
+    """A coin whose first ticker comes late on it: its newest trade is the one that the connection before brought."""
+    it = Connection()
+    it.trade()
+    it.now = 5.0
+    it.missing()
+    it.ticker(6.0)
+    it.now = 7.0
+    it.missing()
+    assert not it.hearsay.flowed("BTC", 5.0)
+    it.trade()
+    it.now = 9.0
+    it.missing()
+    assert it.hearsay.flowed("BTC", 7.0)
+
+
+def test_trades_that_the_venue_has_refused_are_not_missed() -> None:
+    it = Connection()
+    it.tickers(0, 5)
+    it.hearsay.ignore(["BTC"])
+    it.tickers(6, 60)
+    assert it.missing() == {}
+
+
+def test_a_coin_that_was_removed_begins_anew() -> None:
+    it = Connection()
+    it.tickers(0, 60)
+    it.hearsay.forget(["BTC"])
+    assert it.missing() == {}
+    it.tickers(61, 65)
+    assert it.missing() == {}
+
+
+def test_venues_that_do_not_count_tell_a_new_trade_by_its_id() -> None:
+    """Also one of the same millisecond."""
+    continuity = TradeSequence(False, 300.0)
+    seen = []
+    for name in ("a", "b", "c"):
+        continuity.accept(TradeEvent("BTC", 1.0, 1.0, False, 5, trade_id=name), 0.0)
+        seen.append(continuity.newest)
+    assert len(set(seen)) == 3
+    continuity.accept(TradeEvent("BTC", 1.0, 1.0, False, 5, trade_id="c"), 0.0)
+    assert continuity.newest == seen[-1]
+
+
+def test_patience_doubles_with_every_attempt_up_to_a_limit_and_is_short_again_after_a_while() -> None:
+    patience, now = GrowingWait(PATIENCE), 0.0
+    lengths = []
+    for _ in range(8):
+        lengths.append(patience.at(now))
+        patience.spend(now)
+        now += 1.0
+    assert lengths == [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, MOST_PATIENCE, MOST_PATIENCE]
+    assert patience.at(now + BUSY * MOST_PATIENCE) == PATIENCE

@@ -1,0 +1,163 @@
+"""Every law of the venues is enforced, and each breach is on the record."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from exchanges.simulator import BINANCE_LAWS, BYBIT_LAWS, Simulator, VenueLaws
+from tests.simulator.client import Client, dial, get, status_of, until
+
+SPOT = "/v5/public/spot"
+
+
+async def test_a_sixth_message_within_a_second_closes_with_1008() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        for _ in range(5):
+            await client.ws.ping()
+        await until(lambda: len(client.pongs) == 5)
+        assert sim["binance"].violations == []
+        await client.ws.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 1})
+        assert await client.gone() == 1008
+        assert sim["binance"].violations == ["6 messages within 1 s on connection 1"]
+        assert sim["binance"].connections == []
+
+
+async def test_a_connection_carries_1024_streams_and_no_more() -> None:
+    async with Simulator(rate=0, venues=("binance",), markets=1100) as sim, dial(sim) as client:
+        venue = sim["binance"]
+        names = [f"{market.lower()}@trade" for market in venue.markets]
+        assert (await client.subscribe(*names[:1024]))["result"] is None
+        assert venue.violations == []
+        assert "error" in await client.subscribe(names[1024])
+        assert venue.violations == ["1025 streams on connection 1"]
+        assert len(venue.connections[0].subscriptions) == 1024
+
+
+@pytest.mark.parametrize(("name", "path", "status"), [("binance", "/ws", 429), ("bybit", SPOT, 403)])
+async def test_too_many_dials_are_refused(name: str, path: str, status: int) -> None:
+    laws = {name: VenueLaws(dials=3, dial_window=300.0)}
+    async with Simulator(rate=0, venues=(name,), laws=laws) as sim:
+        for _ in range(3):
+            async with dial(sim, path):
+                pass
+        assert sim[name].violations == []
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with dial(sim, path):
+                pass
+        assert refused.value.status == status
+        assert sim[name].violations == ["more than 3 dials within 300 s"]
+        assert len(sim[name].dials) == 4
+
+
+def test_the_laws_are_those_of_the_venues() -> None:
+    assert (BINANCE_LAWS.messages_per_second, BINANCE_LAWS.streams, BINANCE_LAWS.session_limit) == (5, 1024, 86_400)
+    assert (BINANCE_LAWS.dials, BINANCE_LAWS.ping_every, BINANCE_LAWS.pong_within) == (300, 20, 60)
+    assert (BYBIT_LAWS.args_per_request, BYBIT_LAWS.args_characters) == (10, 21_000)
+    assert (BYBIT_LAWS.dials, BYBIT_LAWS.idle_limit) == (500, 600)
+    assert BINANCE_LAWS.dial_window == BYBIT_LAWS.dial_window == 300
+
+
+async def test_a_session_ends_after_its_longest_time_without_blame() -> None:
+    async with Simulator(rate=0, venues=("binance",), laws={"binance": VenueLaws(session_limit=0.2)}) as sim:
+        async with dial(sim) as client:
+            await client.gone()
+        assert sim["binance"].violations == []
+
+
+async def test_the_venue_pings_and_cuts_who_does_not_answer() -> None:
+    laws = {"binance": VenueLaws(ping_every=0.05, pong_within=0.3)}
+    async with Simulator(rate=0, venues=("binance",), laws=laws) as sim:
+        async with dial(sim) as client:
+            assert await client.gone() == 1008
+            assert client.pings
+            assert client.pings[0].isdigit()
+        assert sim["binance"].violations == ["no pong within 0.3 s on connection 1"]
+
+
+async def test_who_answers_the_pings_stays() -> None:
+    laws = {"binance": VenueLaws(ping_every=0.05, pong_within=0.3)}
+    async with Simulator(rate=0, venues=("binance",), laws=laws) as sim, dial(sim) as client:
+        answered = 0
+        while answered < 10:  # half a second of pings
+            await until(lambda: len(client.pings) > answered)  # noqa: B023  # awaited within the turn
+            await client.ws.pong(client.pings[answered])
+            answered += 1
+        assert sim["binance"].violations == []
+        assert len(sim["binance"].connections) == 1
+
+
+async def test_bybit_refuses_more_than_ten_args_whole() -> None:
+    async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, SPOT) as client:
+        names = [f"publicTrade.{market}" for market in list(sim["bybit"].markets)[:11]]
+        refused = await client.subscribe(*names)
+        assert (refused["success"], refused["ret_msg"]) == (False, "args size >10")
+        assert sim["bybit"].violations == ["11 args in one request on connection 1"]
+        assert not sim["bybit"].connections[0].subscriptions
+        assert (await client.subscribe(*names[:10]))["success"]
+
+
+async def _subscribe_in_tens(client: Client, names: list[str]) -> bool:
+    for first in range(0, len(names), 10):
+        if not (await client.subscribe(*names[first : first + 10]))["success"]:
+            return False
+    return True
+
+
+async def test_bybit_counts_the_characters_of_all_args_of_a_connection() -> None:
+    async with Simulator(rate=0, venues=("bybit",), laws={"bybit": VenueLaws(args_characters=210)}) as sim:
+        async with dial(sim, SPOT) as client:
+            names = [f"publicTrade.{market}" for market in sim["bybit"].markets]
+            assert not await _subscribe_in_tens(client, names)
+            assert sum(map(len, sim["bybit"].connections[0].subscriptions)) <= 210
+        assert len(sim["bybit"].violations) == 1
+        assert "characters of args on connection 1" in sim["bybit"].violations[0]
+
+
+async def test_bybit_drops_the_idle() -> None:
+    async with Simulator(rate=0, venues=("bybit",), laws={"bybit": VenueLaws(idle_limit=0.2)}) as sim:
+        async with dial(sim, SPOT) as client:
+            assert await client.gone() == 1006
+        assert sim["bybit"].violations == ["no message within 0.2 s on connection 1"]
+
+
+async def test_the_weight_of_requests_is_limited_with_429_and_then_418() -> None:
+    async with Simulator(rate=0, venues=("binance",), laws={"binance": VenueLaws(rest_weight=100)}) as sim:
+        assert [await status_of(sim, "/api/v3/ticker/24hr") for _ in range(2)] == [200, 429]
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{sim.rest_url}/api/v3/exchangeInfo?symbol=BTCUSDT") as response,
+        ):
+            assert response.status == 200  # weight 20 still fits
+            assert response.headers["X-MBX-USED-WEIGHT-1M"] == "100"
+        statuses = [await status_of(sim, "/api/v3/ping") for _ in range(12)]
+        assert statuses == [429] * 11 + [418]
+        assert (await get(sim, "/api/v3/ping"))["code"] == -1003
+    assert sim["binance"].violations
+
+
+async def test_a_reader_that_does_not_read_is_dropped() -> None:
+    async with Simulator(rate=0, venues=("binance",), laws={"binance": VenueLaws(patience=1_000_000)}) as sim:
+        venue = sim["binance"]
+        async with aiohttp.ClientSession() as session, session.ws_connect(sim.ws_url + "/ws/btcusdt@trade") as ws:
+            await until(lambda: venue.connections)
+            async with asyncio.timeout(20):
+                while not venue.dropped:
+                    await venue.trade("BTC", count=2000)
+            assert venue.connections == []
+            del ws
+        assert "reads too slowly" in venue.dropped[0]
+        assert venue.violations == []
+
+
+async def test_without_laws_anything_goes() -> None:
+    async with Simulator(rate=0, laws=False) as sim, dial(sim) as client:
+        for _ in range(50):
+            await client.ws.ping()
+        await until(lambda: len(client.pongs) == 50)
+        async with dial(sim, SPOT) as other:
+            names = [f"publicTrade.{market}" for market in sim["bybit"].markets]
+            assert (await other.subscribe(*names))["success"]
+        assert sim["binance"].violations == sim["bybit"].violations == []

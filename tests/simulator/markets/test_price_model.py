@@ -1,0 +1,179 @@
+"""Prices, statistics and candles: seeded, plausible, and in accord with the trades."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import pairwise
+from statistics import pstdev
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchanges.simulator import Simulator, SimulatorError
+from exchanges.simulator.markets.candles import (
+    BINANCE_INTERVALS,
+    BYBIT_INTERVALS,
+    DAY,
+    MINUTE,
+    bar_end,
+    bar_start,
+    fixed,
+)
+from exchanges.simulator.markets.catalog import DEFAULT_COINS, list_markets
+from exchanges.simulator.markets.history import MINUTES
+from exchanges.simulator.markets.market import Market, Trade
+from exchanges.simulator.markets.price_model import Flow, PriceModel
+
+START = 1_723_161_600_000  # a whole minute
+
+
+def a_market(coin: str = "BTC", seed: str = "1", now: int = START) -> Market:
+    return Market(list_markets(0, [coin])[0], seed, f"{seed} shape", now)
+
+
+def facts(trades: Sequence[Trade]) -> list[tuple[int, float, float, bool]]:
+    return [(trade.id, trade.price, trade.quantity, trade.buyer_maker) for trade in trades]
+
+
+def test_a_seed_gives_the_same_trades_and_history_again() -> None:
+    one, two, other = (a_market(seed=seed) for seed in ("1", "1", "2"))
+    assert facts(one.make(500, START)) == facts(two.make(300, START) + two.make(200, START + 5))
+    assert facts(one.tape) != facts(other.make(500, START))
+    day = 0, MINUTES
+    assert one.history.bars(*day) == two.history.bars(*day) != other.history.bars(*day)
+    assert one.history.bars(7, 9) == one.history.bars(*day)[7:9]
+
+
+async def test_two_simulators_of_one_seed_trade_alike_and_two_venues_do_not() -> None:
+    one, two = Simulator(seed=7, rate=0), Simulator(seed=7, rate=0)
+    for sim in (one, two):
+        for venue in sim.venues.values():
+            await venue.trade("BTC", count=50)
+    assert facts(one["binance"].tape["BTC"]) == facts(two["binance"].tape["BTC"])
+    assert facts(one["binance"].tape["BTC"]) != facts(one["bybit"].tape["BTC"])
+
+
+def test_prices_stay_plausible_and_volatility_clusters() -> None:
+    model = PriceModel("x", 6_000_000, 100)
+    prices = [model.step()[0] for _ in range(100_000)]
+    assert 0.5 < min(prices) / 6_000_000 <= max(prices) / 6_000_000 < 2
+    spells = [prices[i : i + 500] for i in range(0, len(prices), 500)]
+    widths = [pstdev(b - a for a, b in pairwise(spell)) for spell in spells]
+    assert max(widths) > 3 * min(widths)
+    calm = sorted(widths)[len(widths) // 2]
+    after_hot = [b for a, b in pairwise(widths) if a > 1.5 * calm]
+    assert after_hot
+    assert sum(after_hot) / len(after_hot) > calm
+
+
+def test_the_flow_keeps_its_rate_and_its_weights() -> None:
+    flow = Flow("x", [9.0, 1.0])
+    orders = [order for _ in range(1000) for order in flow.orders(10.0)]
+    made = [sum(count for market, count in orders if market == i) for i in (0, 1)]
+    assert abs(sum(made) - 10_000) <= Flow.LONGEST
+    assert 0.8 < made[0] / sum(made) < 0.97
+    assert any(count > 1 for _, count in orders)
+
+
+def test_bars_equal_the_tape() -> None:
+    market = a_market()
+    for second in range(0, 600, 7):
+        market.make(3, START + second * 1000)
+    for interval in (MINUTE, 3 * MINUTE, 5 * MINUTE, 60 * MINUTE, 1000):
+        bars = market.candles(interval, START, START + 600_000, START + 600_000)
+        traded = [bar for bar in bars if bar.count]
+        assert sum(bar.count for bar in traded) == len(market.tape)
+        for bar in traded:
+            check(bar, market, [t for t in market.tape if bar_start(t.timestamp, interval) == bar.start])
+
+
+def check(bar: Any, market: Market, trades: list[Trade]) -> None:
+    prices = [trade.price for trade in trades]
+    assert (bar.open / market.scale, bar.close / market.scale) == (prices[0], prices[-1])
+    assert (bar.high / market.scale, bar.low / market.scale) == (max(prices), min(prices))
+    lots = [round(trade.quantity * market.lot_scale) for trade in trades]
+    assert bar.lots == sum(lots)
+    assert bar.turnover == sum(round(t.price * market.scale) * lot for t, lot in zip(trades, lots, strict=True))
+    assert bar.buy_lots == sum(lot for t, lot in zip(trades, lots, strict=True) if not t.buyer_maker)
+    assert (bar.count, bar.first_id, bar.last_id) == (len(trades), trades[0].id, trades[-1].id)
+
+
+def test_bars_follow_each_other_without_a_hole() -> None:
+    market = a_market()
+    market.make(3, START + 1000)
+    market.make(3, START + 4 * MINUTE)
+    now = START + 6 * MINUTE
+    bars = market.candles(MINUTE, START - 3 * MINUTE, now, now)
+    assert [bar.start for bar in bars] == [START + i * MINUTE for i in range(-3, 7)]
+    for before, after in pairwise(bars):
+        if not after.count:
+            assert after.open == after.high == after.low == after.close == before.close
+    assert bars[2].close == market.start_price
+    assert [bar.count for bar in bars[3:]] == [3, 0, 0, 0, 3, 0, 0]
+
+
+@pytest.mark.parametrize("passed", [0, 30_000, 5 * MINUTE, DAY // 2, DAY + 5 * MINUTE])
+def test_the_day_equals_its_minutes(passed: int) -> None:
+    market = a_market("DOGE")
+    for ms in range(0, passed + 1, max(1, passed // 50)):
+        market.make(2, START + ms)
+    now = START + passed
+    day = market.day(now)
+    bars = market.candles(MINUTE, now - now % MINUTE - DAY + MINUTE, now, now)
+    assert len(bars) == 1440
+    assert day.high == max(bar.high for bar in bars)
+    assert day.low == min(bar.low for bar in bars)
+    assert day.close == market.last_price == bars[-1].close
+    assert day.lots == sum(bar.lots for bar in bars)
+    assert day.count == sum(bar.count for bar in bars)
+    assert day.turnover == pytest.approx(sum(bar.turnover for bar in bars), rel=1e-3)
+
+
+def test_the_day_moves_on_with_every_trade() -> None:
+    market = a_market()
+    before = market.day(START)
+    trades = market.make(10, START + 1)
+    after = market.day(START + 1)
+    assert after.count - before.count == 10
+    assert after.lots - before.lots == sum(round(t.quantity * market.lot_scale) for t in trades)
+
+
+@given(st.sampled_from([*BINANCE_INTERVALS.values(), *BYBIT_INTERVALS.values()]), st.integers(0, 4_000_000_000_000))
+def test_every_time_lies_in_exactly_one_bar(interval: int, ms: int) -> None:
+    start = bar_start(ms, interval)
+    end = bar_end(start, interval)
+    assert start <= ms < end
+    assert bar_start(start, interval) == start
+    assert bar_start(end, interval) == end
+
+
+@given(st.integers(-(10**15), 10**15), st.integers(0, 8))
+def test_decimals_are_exact(amount: int, digits: int) -> None:
+    assert Decimal(fixed(amount, digits)) == Decimal(amount).scaleb(-digits)
+    assert Decimal(fixed(amount, digits, 8)) == Decimal(amount).scaleb(-digits)
+
+
+def test_the_twenty_coins_are_listed_first_then_usdc_then_invented_ones() -> None:
+    listed = list_markets(3000)
+    assert len(listed) == len({item.id for item in listed}) == 3000
+    assert [item.coin for item in listed[:20]] == list(DEFAULT_COINS)
+    assert [item.id for item in listed[20:25]] == ["BTCUSDC", "ETHUSDC", "SOLUSDC", "BNBUSDC", "XRPUSDC"]
+    assert [item.id for item in list_markets(0, ["btc", "ETH/USDC", "PEPE"])] == ["BTCUSDT", "ETHUSDC", "PEPEUSDT"]
+
+
+async def test_ids_must_go_on_increasing_and_continue_by_themselves() -> None:
+    venue = Simulator(rate=0, venues=("binance",))["binance"]
+    await venue.trade("BTC", ids=range(1, 4))
+    with pytest.raises(SimulatorError, match="trade id 3 of BTCUSDT after 3"):
+        await venue.trade("BTC", ids=[3])
+    await venue.trade("BTC", count=2)
+    assert [trade.id for trade in venue.tape["BTC"]] == [1, 2, 3, 4, 5]
+
+
+async def test_an_unlisted_coin_is_named_with_what_is_listed() -> None:
+    venue = Simulator(rate=0, venues=("binance",), coins=["BTC", "ETH"])["binance"]
+    with pytest.raises(SimulatorError, match="binance does not list 'NOPE'; listed are BTC, ETH"):
+        await venue.trade("NOPE")
