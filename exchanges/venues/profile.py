@@ -121,10 +121,11 @@ class Access:
 
     ``market_type`` spot or swap, ``quote`` the quote currencies in the order in which a market is looked for.
 
-    ``rest_url`` and ``ws_url`` replace the scheme and host of every address, ``proxy`` is told in exchanges.ccxt_adapter.transport.proxies.
-    ``options`` are handed to ccxt as they are, but for ``sandbox: true``, which asks for the venue's testnet,
-    ``hotpath: false``, which has ccxt read every frame, ``transport: aiohttp`` or ``picows`` (exchanges.ccxt_adapter.transport.choose), and
-    ``market_cache``, which says whether the list of markets is kept on disk (exchanges.ccxt_adapter.markets.disk_cache).
+    ``rest_url`` and ``ws_url`` replace the scheme and host of every address, ``proxy`` is told in
+    ccxt_adapter/transport/proxies.py. ``options`` are handed to ccxt as they are, but for ``sandbox: true``, which asks
+    for the venue's testnet, ``hotpath: false``, which has ccxt read every frame, ``transport: aiohttp`` or ``picows``
+    (ccxt_adapter/transport/choose.py), and ``market_cache``, which says whether the list of markets is kept on disk
+    (ccxt_adapter/markets/disk_cache.py).
     """
 
     market_type: str = "spot"

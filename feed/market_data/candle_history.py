@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
 
@@ -16,10 +16,10 @@ from feed.errors import FeedError, SettingsError
 from feed.events import CoinConfig
 from feed.market_data.hub import MarketDataHub
 from feed.market_data.volatility import TIMEFRAME
-from feed.sessions.session import Session
 from feed.subscriptions.wanted_data import WantedData
 
 if TYPE_CHECKING:
+    from exchanges.candles.venue_candles import VenueCandles
     from exchanges.ccxt_adapter.venue import CcxtVenue
 
 LIMIT = 10_000  # bars of one call: ten requests where a request gives a thousand
@@ -27,7 +27,18 @@ WARM = 61  # bars that volatility's default window needs: sixty closed ones, and
 AT_ONCE = 4  # requests on their way while volatility is warmed up; ccxt paces them as the venue allows
 AGAIN = 30.0  # seconds until coins whose bars could not be fetched are tried again
 
-Carrier = Callable[[str], Session | None]
+
+class Source(Protocol):
+    """The session of the venue that carries a coin, as far as its past candles need it."""
+
+    @property
+    def venue(self) -> CcxtVenue: ...
+
+    @property
+    def bars(self) -> VenueCandles: ...
+
+
+Carrier = Callable[[str], Source | None]
 """coin -> the session of the venue that carries it, None while there is none."""
 
 

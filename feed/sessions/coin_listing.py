@@ -38,7 +38,7 @@ class CoinListing:
         self._refusals: dict[str, Rejected] = {}
 
     async def load(self, coins: Iterable[CoinConfig], *, anew: bool = False) -> None:
-        """Have the venue know its markets, those of ``coins`` if it can; ``anew`` as in CcxtVenue.load. Raises VenueError.
+        """Have the venue know its markets, those of ``coins`` if it can; ``anew`` as in Venue.load. Raises VenueError.
 
         What it lacks then is missing.
         """
@@ -47,7 +47,7 @@ class CoinListing:
         self.confirm(wanted)
 
     async def refresh(self, coins: Iterable[CoinConfig]) -> Collection[str]:
-        """Ask the venue for its markets again, as CcxtVenue.refresh does; what it lacks of ``coins`` then is missing."""
+        """Ask the venue for its markets again, as Venue.refresh does; what it lacks of ``coins`` then is missing."""
         self._asking = {coin.symbol for coin in coins}
         changed = await self._venue.refresh()
         self._confirmed |= self._asking

@@ -37,9 +37,9 @@ NAMED = 5  # coins that are named in an error
 class Session:
     """Carries one venue: ``carry`` runs until it has failed and raises why.
 
-    Its coins are spread over as many connections as the venue's capacity asks for, each a CoinConnection. On trial it delivers
-    nothing until ``promote``. ``dismiss`` takes the closing of a stream off our hands: a dead peer may hold it up, the
-    next dial must not wait for it.
+    Its coins are spread over as many connections as the venue's capacity asks for, each a CoinConnection. On trial
+    it delivers nothing until ``promote``. ``dismiss`` takes over the closing of a connection: a dead peer may hold it
+    up, and the next dial must not wait for it.
     """
 
     def __init__(

@@ -109,7 +109,8 @@ Timeframe = Literal["1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h"
 class ExchangeConfig:
     """One venue. The URLs replace scheme and host of its addresses; ``options`` are handed to ccxt as they are.
 
-    ``proxy``: None for the one that the environment names, if it names one (exchanges.ccxt_adapter.transport.proxies), ``none`` for none.
+    ``proxy``: None for the one that the environment names, if it names one, ``none`` for none (see
+    exchanges.ccxt_adapter.transport.proxies).
 
     ``market_type``: a coin's perpetual swap and its spot are two markets, whose prices differ. Quantities and volumes
     are in base currency on both. Where venues of both types stand in one order, a failover leads from the one market to
@@ -181,7 +182,7 @@ class Backfill:
 
 def packaged_settings() -> Path | Traversable:
     """Return the file of the defaults: inside the wheel, or in a checkout the repository's own settings.yaml."""
-    here = Path(__file__).with_name("settings.yaml")
+    here = Path(__file__).parents[1] / "settings.yaml"
     for file in (here, here.parent.parent / here.name):
         if file.is_file():
             return file

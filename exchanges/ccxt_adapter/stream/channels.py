@@ -1,7 +1,8 @@
 """Which of ccxt's watch calls bring a channel, and what stands in where a venue's module brings it otherwise or not.
 
-The push delivery builds on how ccxt's modules keep what comes (see :mod:`exchanges.ccxt_adapter.stream.row_caches`). ``STAND_INS`` names every
-module that keeps it otherwise; tests/exchanges/test_modules.py reads ccxt's source and holds the table to be complete.
+The delivery builds on how ccxt's modules keep what comes (see :mod:`exchanges.ccxt_adapter.stream.row_caches`).
+``STAND_INS`` names every module that keeps it otherwise; tests/exchanges/test_modules.py reads ccxt's source and holds
+the table to be complete.
 """
 
 from __future__ import annotations

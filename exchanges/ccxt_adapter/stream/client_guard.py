@@ -61,8 +61,8 @@ def arm(
     ``timeout``: seconds a dial may take; ccxt counts whole ones. What ``taker`` makes is offered each text before ccxt
     is, and says whether it has delivered it; so is ``on_book`` each order book that ccxt has brought up to date.
     ``on_frame`` is told every frame that was not taken when ccxt is through with it. ``carry`` makes of ccxt's session
-    the one that dials: :meth:`exchanges.ccxt_adapter.transport.choose.Transport.carry`. ``clean`` makes what a venue sends fit for showing.
-    ``check`` raises OtherMarket for a frame of which nothing is to be delivered.
+    the one that dials (Transport.carry in ccxt_adapter/transport/choose.py). ``clean`` makes what a venue sends fit for
+    showing. ``check`` raises OtherMarket for a frame of which nothing is to be delivered.
     """
     handle, dispatch, resolve, reject, begin_dial, dial = (
         client.handle_message,

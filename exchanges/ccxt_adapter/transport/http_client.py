@@ -1,8 +1,8 @@
 """What a ccxt instance asks and dials over: aiohttp's session, with what a hostile or broken answer may cost bounded.
 
-It takes the proxy of each address (exchanges.ccxt_adapter.transport.proxies), looks names up without a thread that would be waited for
-(exchanges.ccxt_adapter.transport.name_lookup), reads so many bytes of an answer and no more, and follows no redirect that leads from TLS to
-plain text, or to a host that the settings do not name.
+It takes the proxy of each address (``proxies``), looks names up without a thread that would be waited for
+(``name_lookup``), reads so many bytes of an answer and no more, and follows no redirect that leads from TLS to plain
+text, or to a host that the settings do not name.
 """
 
 from __future__ import annotations
