@@ -28,7 +28,7 @@ from exchanges.venues.profile import Access
 from exchanges.venues.table import profile_of
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 FEED = """
 from exchanges.ccxt_adapter.ccxt_import import errors
