@@ -20,9 +20,22 @@ ALIASES = {
 """Our names for a venue, and the ccxt id behind each."""
 
 
-@cache
+_added: dict[str, None] = {}  # names that a program has registered, in its order
+
+
 def exchange_names() -> list[str]:
-    """Return every name that can be asked for: our own first, then each id of ccxt.pro in alphabetical order."""
+    """Return every name that can be asked for: our own, ccxt.pro's ids in alphabetical order, registered ones."""
+    known = _built_in()
+    return [*known, *(name for name in _added if name not in known)]
+
+
+def add(name: str) -> None:
+    """Have ``name`` be one that can be asked for."""
+    _added[name] = None
+
+
+@cache
+def _built_in() -> list[str]:
     return [*ALIASES, *sorted(_pro_ids() - set(ALIASES))]
 
 

@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports only modules above it in its table. If the code wants another shape, the table changes first.
 
+SPECIAL = sorted(
+    path.stem for path in (ROOT / "exchanges" / "venues").glob("*.py") if "PROFILES = (" in path.read_text("utf-8")
+)
 TABLES: Mapping[str, Mapping[str, str]] = {
     "exchanges": {
         "errors": "Disconnected (try again), Rejected and Blocked (try another venue)",
@@ -29,9 +32,11 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "local_faults": "faults of this machine or program, told as such",
         "venue_time": "what time it is at a venue, whatever the local clock says",
         "normalize": "pure functions: ccxt rows to events",
+        "venue": "the seam: what the feed asks of a venue, whatever stands behind it",
         "venues": "what is special about each venue",
         "candles": "candles of one venue, each closed exactly once",
         "ccxt_adapter": "venues over ccxt.pro; the only importer of ccxt",
+        "registry": "a name becomes a venue",
         "__init__": "re-exports",
         "simulator": "loopback venues with the venues' laws; imports nothing of the rest",
     },
@@ -41,13 +46,16 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "venue_candles": "every candle of one venue, over all its connections: tracked, built from trades, mended",
     },
     "exchanges.venues": {
+        "coin_renames": "coins that were renamed",
+        "units": "markets of 1000 units and more, as the coin itself",
         "frame_markets": "of which markets a frame speaks, in its topic and in its rows",
         "fast_decoder": "the most frequent frames, from text to events without ccxt",
         "binance_frames": "which those are at Binance",
         "bybit_frames": "the same at Bybit",
+        "joined_requests": "subscriptions that replace each other",
         "profile": "what can be special about a venue: ccxt id, ccxt options, limits, hooks",
-        "units": "markets of 1000 units and more, as the coin itself",
-        "table": "the venues that are special, a row each",
+        **dict.fromkeys(SPECIAL, "a venue's profile"),
+        "find": "a venue's profile by its name",
     },
     "exchanges.ccxt_adapter": {
         "ccxt_import": "ccxt without the exchanges that nobody asks for",
@@ -149,6 +157,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "queues": "what stands between a channel and a consumer that takes its time",
         "routes": "a coin's way to the subscribers of a channel",
         "dispatcher": "subscribers, kept apart",
+        "status_events": "every status event in one table",
         "status": "status events: logged, counted, told; they move the state",
     },
     "feed.trades": {

@@ -19,7 +19,8 @@ from exchanges.ccxt_adapter.transport.choose import transport_for
 from exchanges.ccxt_adapter.transport.http_client import SOCKS_EXTRA, HttpClient, socks_missing
 from exchanges.ccxt_adapter.transport.proxies import Proxy, proxy_for
 from exchanges.errors import Disconnected, Rejected
-from exchanges.venues.profile import Access, Profile
+from exchanges.venue import Access
+from exchanges.venues.profile import Profile
 
 # ccxt paces requests and subscriptions by the wall clock: set back by an hour, it would hold them for that hour.
 import_module("ccxt.async_support.base.throttler").time = time.monotonic  # type: ignore[attr-defined] # ccxt's own
@@ -47,9 +48,6 @@ def left_alone(name: str, seconds: float) -> Disconnected:
     return Disconnected(name, f"wants to be left alone for {seconds:.1f} s more", seconds)
 
 
-_OTHER = {"buy": "sell", "sell": "buy"}
-
-
 class _Hooks:
     """What is added to a ccxt.pro class: addresses redirected, HTTP statuses kept, new clients shown."""
 
@@ -61,11 +59,9 @@ class _Hooks:
     on_new_client: Any = None
     keyless: frozenset[str] = frozenset()
     hotpath = True
-    maker_sides = False
+    profile: Profile
     pace: DialRate | None = None
     transport: Any = None
-    change_is_ratio = False
-    ties_newest_first = False
     session: Any = None
     cafile: str
     options: Any
@@ -94,8 +90,7 @@ class _Hooks:
 
     def parse_trade(self, *args: Any) -> Any:
         row = super().parse_trade(*args)  # type: ignore[misc] # ccxt's own
-        if self.maker_sides:
-            row["side"] = _OTHER.get(row["side"])
+        self.profile.correct_trade_row(row)
         return row
 
     def open(self, lazy: bool = False) -> None:
@@ -112,7 +107,8 @@ class _Hooks:
         return session if self.transport is None else self.transport.carry(session, self.ssl_context)
 
     def parse_trades(self, trades: Any, *args: Any) -> Any:
-        rows = trades[::-1] if self.ties_newest_first and isinstance(trades, list) else trades
+        turned = self.profile.order == "ties newest first" and isinstance(trades, list)
+        rows = trades[::-1] if turned else trades
         return super().parse_trades(rows, *args)  # type: ignore[misc] # ccxt's own
 
     def parse_tickers(self, tickers: Any, *args: Any, **kwargs: Any) -> Any:
@@ -142,8 +138,7 @@ class _Hooks:
         )
 
     def safe_ticker(self, ticker: Any, *args: Any) -> Any:
-        if self.change_is_ratio and ticker.get("percentage") is not None:
-            ticker["percentage"] = _Precise.string_mul(str(ticker["percentage"]), "100")
+        self.profile.correct_ticker_row(ticker)
         return super().safe_ticker(ticker, *args)  # type: ignore[misc] # ccxt's own
 
     def sign(self, path: str, *args: Any, **kwargs: Any) -> Any:
@@ -191,6 +186,7 @@ def make_instance(profile: Profile, access: Access) -> Any:
     except ValueError as error:
         raise Rejected(profile.name, str(error)) from None
     exchange = ccxt_class(profile.ccxt_id)({"enableRateLimit": True, "timeout": int(access.timeout * 1000)})
+    exchange.profile = profile
     if sandbox:
         if not profile.testnet or not exchange.urls.get("test"):
             raise Rejected(profile.name, "has no testnet; binance_testnet and bybit_testnet are the ones known to work")
@@ -210,10 +206,7 @@ def make_instance(profile: Profile, access: Access) -> Any:
     exchange.ws_given = access.ws_url is not None
     exchange.keyless = profile.keyless
     exchange.hotpath = hotpath
-    exchange.maker_sides = profile.maker_sides
     exchange.transport = transport
-    exchange.change_is_ratio = profile.change_is_ratio
-    exchange.ties_newest_first = profile.ties_newest_first
     if socks_missing():
         for proxy in proxies(exchange, access).values():
             if isinstance(proxy, Proxy) and proxy.socks:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from exchanges.ccxt_adapter.instance import ccxt_class
 from exchanges.ccxt_adapter.stream.channels import source_of_quotes, streamed
 from exchanges.names import exchange_names
-from exchanges.venues.table import profile_of
+from exchanges.venues.find import profile_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ class TradeReader:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._raw = bool(profile.trade_id or profile.trade_time)
         self._twins: dict[str, tuple[int, dict[str, int]]] = {}  # coin -> its newest ms, and how often each came in it
 
     def read(self, row: Any, coin: str, received_at: int, scale: float = 1.0, market: str = "") -> TradeEvent | None:
@@ -26,21 +25,11 @@ class TradeReader:
         trade = normalize.trade(row, coin, self._profile.name, received_at, scale, market)
         if trade is None:
             return None
-        if self._raw:
-            self._correct(trade, row.get("info"))
+        if isinstance(info := row.get("info"), dict):
+            self._profile.correct_trade(trade, info)
         if not trade.trade_id:
             trade.trade_id = self._made(trade)
         return trade
-
-    def _correct(self, trade: TradeEvent, info: Any) -> None:
-        """Take from the venue's own row what ccxt's does not have as it was."""
-        if not isinstance(info, dict):
-            return
-        profile = self._profile
-        if profile.trade_id:
-            trade.trade_id = next((name for key in profile.trade_id if (name := normalize.trade_id(info.get(key)))), "")
-        if profile.trade_time:
-            trade.timestamp = normalize.milliseconds(info.get(profile.trade_time)) or trade.timestamp
 
     def _made(self, trade: TradeEvent) -> str:
         at, counts = self._twins.get(trade.coin, (0, {}))

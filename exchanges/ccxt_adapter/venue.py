@@ -27,7 +27,7 @@ from exchanges.ccxt_adapter.markets.table import MarketTable, taken_from
 from exchanges.ccxt_adapter.markets.unreadable_rows import load_markets
 from exchanges.ccxt_adapter.markets.worker import parse_in_turns, run_aside
 from exchanges.ccxt_adapter.stream.channels import streamed
-from exchanges.ccxt_adapter.stream.connection import CcxtConnection, Subscription
+from exchanges.ccxt_adapter.stream.connection import CcxtConnection
 from exchanges.ccxt_adapter.stream.dial_rate import DialRate
 from exchanges.ccxt_adapter.stream.row_handler import contract_size, volume_scale
 from exchanges.ccxt_adapter.trade_ids import TradeReader
@@ -35,7 +35,9 @@ from exchanges.ccxt_adapter.transport.proxies import Proxy, environment_proxies
 from exchanges.errors import Rejected, VenueError
 from exchanges.events import Candle, Listener, Ticker, TradeEvent
 from exchanges.foreign_text import Cleaner, secrets_in_address
-from exchanges.venues.profile import MARKET_ID, Access, Profile
+from exchanges.venue import Access, Limits, Subscription
+from exchanges.venues.find import profile_of
+from exchanges.venues.profile import MARKET_ID, Profile
 from exchanges.venues.units import of_coin, units_of
 
 HISTORY_PAGE = 100  # past bars of one REST answer, where ccxt's features name no limit
@@ -60,6 +62,11 @@ class CcxtVenue:
 
     def __repr__(self) -> str:
         return f"<Venue {self.name} {self.access.market_type}, {len(self._api.markets or ())} markets>"
+
+    @property
+    def limits(self) -> Limits:
+        """What the venue allows."""
+        return self.profile.limits
 
     @property
     def loaded(self) -> bool:
@@ -131,8 +138,6 @@ class CcxtVenue:
             else:
                 rows = {symbol: await self._api.fetch_ticker(symbol) for symbol in markets.values()}
         now, listed = time.time_ns(), self._api.markets
-        if field := self.profile.day_change:
-            rows = {symbol: {**row, "percentage": row["info"].get(field)} for symbol, row in rows.items()}
         tickers = (
             normalize.ticker(
                 rows.get(symbol),
@@ -152,7 +157,7 @@ class CcxtVenue:
     ) -> list[TradeEvent]:
         """Public trades with the stream's own ids over REST, oldest first: the newest, or from ``from_id`` on.
 
-        ``from_id`` only where the profile has ``older_trades``. At most ``limit``, and at most ``recent_limit``.
+        ``from_id`` only where the limits have ``older_trades``. At most ``limit``, and at most ``recent_trades``.
         Raises VenueError.
         """
         profile = self.profile
@@ -160,23 +165,22 @@ class CcxtVenue:
         market_id = self._api.markets[symbol]["id"]
         params = {key: market_id if value == MARKET_ID else value for key, value in params.items()}
         async with self._translated():
-            most = min(limit or profile.recent_limit, profile.recent_limit)
+            most = min(limit or self.limits.recent_trades, self.limits.recent_trades)
             rows = await self._fills.fetch_trades(symbol, limit=most, params=params)
         now = time.time_ns()
         scale = contract_size(self._api.markets[symbol])
         reader = TradeReader(profile)
-        off_book, units = profile.off_book, units_of(coin, symbol)
-        if off_book is not None:
-            rows = [row for row in rows if not off_book(row.get("info"))]
-        read = (reader.read(row, coin, now, scale, symbol) for row in rows)
+        units = units_of(coin, symbol)
+        on_book = (row for row in rows if not profile.is_off_book(row.get("info")))
+        read = (reader.read(row, coin, now, scale, symbol) for row in on_book)
         return sorted((of_coin(trade, units) for trade in read if trade is not None), key=_place)
 
-    def stream(
-        self, wanted: Subscription, listener: Listener, bars: VenueCandles, on_going_down: Callable[[], None]
+    def connect(
+        self, subscription: Subscription, listener: Listener, candles: VenueCandles, on_going_down: Callable[[], None]
     ) -> CcxtConnection:
         """A new connection, not dialled yet. Markets must be loaded.
 
-        ``bars`` outlive the connections that follow one another. ``on_going_down``: the venue will cut it soon.
+        ``candles`` outlive the connections that follow one another. ``on_going_down``: the venue will cut it soon.
         """
         exchange = make_instance(self.profile, self.access)
         exchange.pace = self._pace
@@ -185,9 +189,9 @@ class CcxtVenue:
         return CcxtConnection(
             self.profile,
             exchange,
-            wanted,
+            subscription,
             listener,
-            bars,
+            candles,
             on_going_down=on_going_down,
             ws_url=self.access.ws_url,
             timeout=self.access.timeout,
@@ -268,6 +272,12 @@ def _secrets(access: Access) -> Iterator[str]:
     yield from access.secrets()
     for proxy in environment_proxies():
         yield from secrets_in_address(proxy)
+
+
+def open_venue(name: str, access: Access | None = None) -> CcxtVenue:
+    """The ccxt exchange of that name; raises as :func:`exchanges.registry.open_exchange`."""
+    access = access or Access()
+    return CcxtVenue(profile_of(name).for_market_type(access.market_type), access)
 
 
 def _cache(profile: Profile, access: Access) -> MarketCache | None:

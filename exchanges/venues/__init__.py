@@ -1,1 +1,1 @@
-"""What is special about each venue."""
+"""What is special about each venue: a file each, found by its name."""

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
-from exchanges.venues.profile import codes_of
+from exchanges.venues.coin_renames import codes_of
 
 _UNITS: Mapping[str, int] = {
     "1000": 1_000,

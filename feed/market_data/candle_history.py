@@ -20,7 +20,7 @@ from feed.subscriptions.wanted_data import WantedData
 
 if TYPE_CHECKING:
     from exchanges.candles.venue_candles import VenueCandles
-    from exchanges.ccxt_adapter.venue import CcxtVenue
+    from exchanges.venue import Venue
 
 LIMIT = 10_000  # bars of one call: ten requests where a request gives a thousand
 WARM = 61  # bars that volatility's default window needs: sixty closed ones, and the one that is running
@@ -32,7 +32,7 @@ class Source(Protocol):
     """The session of the venue that carries a coin, as far as its past candles need it."""
 
     @property
-    def venue(self) -> CcxtVenue: ...
+    def venue(self) -> Venue: ...
 
     @property
     def bars(self) -> VenueCandles: ...
@@ -138,7 +138,7 @@ def _over(bar: Candle, at: int) -> bool:
     return bar.timeframe in TIMEFRAMES and next_open(bar.timestamp, bar.timeframe) <= at
 
 
-def _check(timeframe: str, venue: CcxtVenue) -> None:
+def _check(timeframe: str, venue: Venue) -> None:
     allowed = venue.timeframes
     if not allowed:
         raise FeedError(f"{venue.name} has no candles over REST; subscribe_candles() builds them as trades come in")

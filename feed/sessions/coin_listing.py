@@ -11,7 +11,7 @@ from feed.events import CoinConfig
 from feed.subscriptions.status import Report
 
 if TYPE_CHECKING:
-    from exchanges.ccxt_adapter.venue import CcxtVenue
+    from exchanges.venue import Venue
 
 FIRST = 5.0  # seconds from finding that a coin is missing until the venue's list is asked for again
 HALT = 60.0  # the longest such wait for a coin that is halted; each is twice the one before
@@ -26,7 +26,7 @@ class CoinListing:
     ``due``: when the list is to be asked for again, monotonic seconds.
     """
 
-    def __init__(self, venue: CcxtVenue, report: Report) -> None:
+    def __init__(self, venue: Venue, report: Report) -> None:
         self.missing: list[CoinConfig] = []
         self.due = inf
         self._wait = FIRST

@@ -17,7 +17,7 @@ from feed.policies.backoff import Backoff
 from feed.trades.lost_subscription import GrowingWait
 
 if TYPE_CHECKING:
-    from exchanges.ccxt_adapter.stream.connection import CcxtConnection
+    from exchanges.venue import Connection
 
 OVERLAP = 2.0  # seconds that a connection stays beside its successor: until that has subscribed to everything
 OVERLAP_EACH = 0.01  # and so much more for each subscription: venues take them one request after another
@@ -36,7 +36,7 @@ Carries = tuple[tuple[str, ...], tuple[str, ...]]
 class OpenConnection:
     """One connection. ``markets`` (coin -> symbol) are those that it asked for, coins included that are not wanted."""
 
-    stream: CcxtConnection
+    stream: Connection
     intake: ConnectionListener
     running: asyncio.Task[None]
     markets: dict[str, str]

@@ -13,7 +13,7 @@ from exchanges.events import Ticker
 from feed.market_data.hub import ConnectionListener
 
 if TYPE_CHECKING:
-    from exchanges.ccxt_adapter.venue import CcxtVenue
+    from exchanges.venue import Venue
 
 EVERY = 60.0  # seconds between those that are fetched where the venue has no tickers on its connection
 TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the first stream
@@ -23,7 +23,7 @@ HASTE = 0.75  # seconds that they may hold up a later one: a failover is to take
 class DayStats:
     """Asks for them and keeps them until a connection takes them. ``known`` says which coins are wanted now."""
 
-    def __init__(self, venue: CcxtVenue, known: Callable[[], Collection[str]]) -> None:
+    def __init__(self, venue: Venue, known: Callable[[], Collection[str]]) -> None:
         self._venue = venue
         self._known = known
         self._fetched: set[str] = set()  # coins whose figures were

@@ -11,10 +11,11 @@ from typing import Any, NoReturn
 
 from loguru import logger
 
-from exchanges import Subscription, venue_time
+from exchanges import venue_time
 from exchanges.candles.venue_candles import VenueCandles
 from exchanges.errors import Disconnected, VenueError
 from exchanges.events import Candle
+from exchanges.venue import Subscription
 from feed.events import CoinConfig
 from feed.market_data.hub import ConnectionListener, MarketDataHub
 from feed.policies.backoff import Backoff
@@ -311,7 +312,7 @@ class Session:
                 attempts=connection.attempts_before_failover,
                 connect_timeout=connection.connect_timeout,
                 silence=self._settings.staleness.reconnect_after,
-                session_limit=self.venue.profile.session_limit,
+                session_limit=self.venue.limits.session_limit,
                 now=clock.monotonic,
                 sleep=clock.sleep,
             )
@@ -323,14 +324,14 @@ class Session:
 
     def _parts(self) -> list[dict[str, str]]:
         """The markets of each leg, by what a connection may carry."""
-        markets, capacity = self._markets, self.venue.profile.capacity
+        markets, capacity = self._markets, self.venue.limits.capacity
         weights = {coin: self._weight({coin: symbol}) for coin, symbol in markets.items()}
         limit = None if capacity is None else capacity.limit
         parts = allot(weights, [list(leg.markets) for leg in self._legs], limit)
         return [{coin: markets[coin] for coin in part} for part in parts]
 
     def _weight(self, markets: Mapping[str, str]) -> int:
-        capacity = self.venue.profile.capacity
+        capacity = self.venue.limits.capacity
         if capacity is None:
             return 0
         channels, timeframes = self.asked
@@ -406,7 +407,7 @@ class Session:
         self._figures.give(intake, markets)
         channels, timeframes = leg.asks
         subscription = Subscription(markets, channels, timeframes, self._desk.ledger.newest_closed())
-        stream = self.venue.stream(subscription, intake, self.bars, on_going_down)
+        stream = self.venue.connect(subscription, intake, self.bars, on_going_down)
         if self.delivering:
             self.bars.owe(self._desk.ledger.owed())
         running = asyncio.create_task(stream.run(), name=f"stream {self.name}")
@@ -431,7 +432,7 @@ class Session:
 
     def fits(self, markets: Mapping[str, str]) -> bool:
         """See Host."""
-        capacity = self.venue.profile.capacity
+        capacity = self.venue.limits.capacity
         return capacity is None or self._weight(markets) <= capacity.limit
 
     def extend(self, link: OpenConnection, markets: Mapping[str, str]) -> None:

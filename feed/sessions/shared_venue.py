@@ -14,7 +14,7 @@ from feed.policies.rate_limit import RateLimit
 from feed.trades.backfiller import KnownSequences
 
 if TYPE_CHECKING:
-    from exchanges.ccxt_adapter.venue import CcxtVenue
+    from exchanges.venue import Venue
 
 TIME_TIMEOUT = 5.0  # seconds that the venue has for telling its time
 BARS_SHARE = 0.5  # of the requests that a venue allows: gaps in trades can't wait, bars can
@@ -23,10 +23,10 @@ BARS_SHARE = 0.5  # of the requests that a venue allows: gaps in trades can't wa
 class SharedVenue:
     """A venue, what it allows to all its sessions together, and what they know of its coins."""
 
-    def __init__(self, venue: CcxtVenue) -> None:
-        fetches = venue.profile.fetches
+    def __init__(self, venue: Venue) -> None:
+        fetches = venue.limits.requests
         self.venue = venue
-        self.dials = RateLimit(venue.profile.dials)
+        self.dials = RateLimit(venue.limits.dials)
         self.requests = RateLimit(fetches, 60.0)
         self.shelf = KnownSequences()
         self.clock_complaint: str | None = None  # what was told of the local clock

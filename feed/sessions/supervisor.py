@@ -8,14 +8,14 @@ import traceback
 from collections import defaultdict
 from collections.abc import Awaitable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from math import inf
 from typing import Any
 
 from loguru import logger
 
-from exchanges import Access, open_exchange
 from exchanges.errors import Blocked, Disconnected, Halted, Rejected, VenueError
+from exchanges.registry import import_for, open_exchange
+from exchanges.venue import Access
 from feed.errors import NoExchangeAvailable
 from feed.events import CoinConfig
 from feed.market_data.hub import MarketDataHub
@@ -149,9 +149,7 @@ class Supervisor:
     async def run(self) -> None:
         """Carry venues, for ever."""
         try:
-            await asyncio.to_thread(
-                import_module, "exchanges.ccxt_adapter.venue"
-            )  # ccxt takes a second: not the loop's
+            await asyncio.to_thread(import_for, [config.name for config in self._order])
             self._open()
             self._policy = self._policy_over(self._order)  # its time begins now
             if self._sessions:

@@ -22,7 +22,7 @@ from feed.trades.gaps import DELIVER, Gap, Outcome, TradeVerdict
 from feed.trades.sequence import HOLD_FOR, TradeSequence
 
 if TYPE_CHECKING:
-    from exchanges.ccxt_adapter.venue import CcxtVenue
+    from exchanges.venue import Venue
 
 MARGIN = 0.01  # seconds after its deadline at which a gap is given up, so that it is never too early
 ASK_AGAIN = 0.3  # seconds between two fetches of a coin: the second one answers for all gaps that came in between
@@ -59,7 +59,7 @@ class TradeBackfiller:
 
     def __init__(
         self,
-        venue: CcxtVenue,
+        venue: Venue,
         settings: Backfill,
         deliver: Callable[[TradeEvent], None],
         report: Report,
@@ -154,7 +154,7 @@ class TradeBackfiller:
                 self._expect(coin)
             else:
                 self._coins[coin] = shelf.coins[coin] = TradeSequence(
-                    self._venue.profile.consecutive_ids,
+                    self._venue.limits.consecutive_ids,
                     self._settings.max_gap,
                     fetch=self._settings.enabled and self._venue.can_fetch_trades,
                     since_ts=since.get(coin),
@@ -290,7 +290,7 @@ class TradeBackfiller:
         """What the venue has for a gap: each list is in one piece, oldest first."""
         newest = await self._ask(coin, limit=continuity.behind(gap) + AROUND)
         continuity.add(newest)  # what is here counts, even if the rest does not come in time
-        if not self._venue.profile.older_trades:
+        if not self._venue.limits.older_trades:
             return [newest]
         if gap.from_id is not None and gap.to_id is not None:
             return [newest, *await self._fetch_older(coin, gap.from_id, gap.to_id, newest, continuity)]
@@ -335,7 +335,7 @@ class TradeBackfiller:
         """Page back from the newest trades to the gap's begin; returns all of them, in one piece."""
         trades = newest
         while trades and trades[0].timestamp >= gap.from_ts and (reached := _id(trades[0])) > 0:
-            page = await self._ask(coin, max(0, reached - self._venue.profile.recent_limit))
+            page = await self._ask(coin, max(0, reached - self._venue.limits.recent_trades))
             older = [trade for trade in page if _id(trade) < reached]
             if not older:
                 break  # the venue has nothing more

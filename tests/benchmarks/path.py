@@ -66,16 +66,18 @@ def fastest(call: Callable[[str], Any], runs: Iterator[Sequence[str]]) -> float:
 
 def nowhere(profile: Profile) -> Take:
     """The hot path with nobody behind it."""
-    assert profile.hotpath is not None
+    assert profile.fast_frames is not None
     markets = {f"{coin}USDT": (coin, f"{coin}/USDT") for coin in DEFAULT_COINS}
     reading = FrameReading()
     reading.received_at = time.time_ns()
     goals = {
         kind.makes: Destination(lambda *event: None, set())
-        for kinds in profile.hotpath.kinds.values()
+        for kinds in profile.fast_frames.kinds.values()
         for kind in kinds
     }
-    return taker(profile.hotpath, markets, {}, profile.name, reading, goals, lambda *ticker: None, lambda *error: None)
+    return taker(
+        profile.fast_frames, markets, {}, profile.name, reading, goals, lambda *ticker: None, lambda *error: None
+    )
 
 
 async def measure(venue: str, runs: int) -> None:
@@ -104,7 +106,7 @@ async def measure(venue: str, runs: int) -> None:
             seen += 1
 
         async with MarketFeed(settings=settings) as feed:
-            (profile, take), table = own[0], own[0][0].hotpath
+            (profile, take), table = own[0], own[0][0].fast_frames
             assert table is not None
             for text in texts.make(WARM_UP):
                 take(text)

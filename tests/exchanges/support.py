@@ -10,10 +10,10 @@ from typing import Any
 
 from aiohttp import web
 
-from exchanges import Access, Subscription, open_exchange
+from exchanges import Access, Subscription
 from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter.stream.connection import CcxtConnection
-from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from exchanges.simulator import Simulator
 from tests.support import until
@@ -59,7 +59,7 @@ class Heard:
 async def opened(name: str, at: Simulator | str, **access: Any) -> AsyncIterator[CcxtVenue]:
     """The venue ``name`` at a simulator or at ``host:port``, closed in the end."""
     rest_url, ws_url = (at.rest_url, at.ws_url) if isinstance(at, Simulator) else (f"http://{at}", f"ws://{at}")
-    venue = open_exchange(name, Access(**{"rest_url": rest_url, "ws_url": ws_url, "timeout": 5.0, **access}))
+    venue = open_venue(name, Access(**{"rest_url": rest_url, "ws_url": ws_url, "timeout": 5.0, **access}))
     try:
         yield venue
     finally:
@@ -99,7 +99,7 @@ async def streaming(
     wanted = Subscription({coin: venue.market(coin) for coin in coins}, channels, timeframes)
     heard = Heard()
     bars = VenueCandles(venue.name, venue.fetch_candles, heard.on_candle)
-    running = Running(venue.stream(wanted, heard, bars, lambda: None), heard)
+    running = Running(venue.connect(wanted, heard, bars, lambda: None), heard)
     try:
         yield running
     finally:

@@ -51,7 +51,7 @@ class Dial:
         heard = Heard()
         wanted = Subscription({"BTC": "BTC/USDT"}, ("trades",))
         self.bars = VenueCandles(venue.name, venue.fetch_candles, heard.on_candle)
-        self.stream: CcxtConnection = venue.stream(wanted, heard, self.bars, lambda: None)
+        self.stream: CcxtConnection = venue.connect(wanted, heard, self.bars, lambda: None)
         if tls is not None:
             self.stream._exchange.ssl_context = tls
         self.running = asyncio.create_task(self.stream.run())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchanges.foreign_text import Cleaner, address_shown, printable, secrets_in_options, values_shown
-from exchanges.venues.profile import Access
+from exchanges.venue import Access
 from feed import Settings, SettingsError
 from feed.settings import ExchangeConfig
 from feed.settings.validation import check

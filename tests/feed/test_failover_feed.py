@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from exchanges.simulator import Simulator
-from exchanges.venues import table
+from exchanges.venues import find
 from feed import FeedState, MarketFeed, NoExchangeAvailable, StaleDataError
 from feed.sessions import connection, prefetch
 from feed.settings import CircuitBreaker, Connection, ExchangeConfig, Staleness
@@ -318,7 +318,9 @@ async def test_a_connection_that_is_too_old_is_replaced_however_often_that_fails
 ) -> None:
     """One failed attempt must not let it go on until the venue cuts it."""
     monkeypatch.setattr(connection, "ANEW", 0.05)
-    monkeypatch.setitem(table._TABLE, "binance", replace(table._TABLE["binance"], session_limit=4))
+    profile = find.profile_of("binance")
+    soon = replace(profile.limits, session_limit=4)
+    monkeypatch.setitem(find._special("binance"), "binance", replace(profile, limits=soon))
     venue = secondary["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)

@@ -10,8 +10,8 @@ import pytest
 
 from exchanges.simulator import SimulatedVenue, Simulator
 from exchanges.simulator.connections.client_connection import ClientConnection
-from exchanges.venues import table
-from exchanges.venues.profile import Capacity
+from exchanges.venue import Capacity
+from exchanges.venues import find
 from feed import FeedState, MarketFeed
 from feed.settings import Staleness
 from tests.support import Recorder, settings_for, taped_ids, until
@@ -24,8 +24,9 @@ EACH = 2  # coins of a connection
 @pytest.fixture(params=["binance", "bybit"])
 async def simulator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Simulator]:
     name = request.param
-    small = replace(table.profile_of(name), capacity=Capacity(EACH * STREAMS))
-    monkeypatch.setattr(table, "_TABLE", {**table._TABLE, name: small})
+    profile = find.profile_of(name)
+    small = replace(profile.limits, capacity=Capacity(EACH * STREAMS))
+    monkeypatch.setitem(find._special(name), name, replace(profile, limits=small))
     async with Simulator(venues=(name,), rate=150, coins=[*COINS, "ADA"]) as simulator:
         yield simulator
 

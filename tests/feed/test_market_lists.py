@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from exchanges import Access, open_exchange
+from exchanges import Access
 from exchanges.ccxt_adapter.markets.disk_cache import AGED, VARIABLE
+from exchanges.ccxt_adapter.venue import open_venue
 from exchanges.simulator import Simulator
 from feed import MarketFeed, Settings
 from feed.cli.check import _ask
@@ -37,7 +38,7 @@ def settings_of(simulator: Simulator) -> Settings:
 async def old_list(simulator: Simulator, **btc: Any) -> None:
     """Leave a list on disk that is old, and says something else of BTC's market."""
     at = Access(rest_url=simulator.rest_url, ws_url=simulator.ws_url, options=KEPT)
-    venue = open_exchange("binance", at)
+    venue = open_venue("binance", at)
     await venue.load()
     await venue.close()
     cache = venue._markets._cache

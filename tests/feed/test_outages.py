@@ -13,8 +13,9 @@ from time import monotonic
 
 import pytest
 
-from exchanges import Access, Subscription, open_exchange
+from exchanges import Access, Subscription
 from exchanges.candles.venue_candles import VenueCandles
+from exchanges.ccxt_adapter.venue import open_venue
 from exchanges.simulator import Simulator
 from feed import MarketFeed, TradeEvent
 from feed.policies.rate_limit import RateLimit
@@ -448,13 +449,13 @@ class Deaf:
 
 async def test_a_closed_connection_leaves_little_to_the_collector(binance: Simulator) -> None:
     """ccxt's objects refer to one another, so they wait for a full collection: hundreds of dials must not add up."""
-    venue = open_exchange("binance", Access(rest_url=binance.rest_url, ws_url=binance.ws_url))
+    venue = open_venue("binance", Access(rest_url=binance.rest_url, ws_url=binance.ws_url))
     await venue.load()
     wanted = Subscription({coin: venue.market(coin) for coin in ("BTC", "ETH", "SOL")}, ["trades", "ticker", "candles"])
     bars = VenueCandles("binance", venue.fetch_candles, lambda candle: None)
 
     async def connect() -> None:
-        stream = venue.stream(wanted, Deaf(), bars, lambda: None)
+        stream = venue.connect(wanted, Deaf(), bars, lambda: None)
         running = asyncio.create_task(stream.run())
         await until(lambda: any(each.subscriptions for each in binance["binance"].connections))
         running.cancel()

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from exchanges import Access, open_exchange
+from exchanges import Access
 from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
+from exchanges.ccxt_adapter.venue import open_venue
 from exchanges.simulator import Simulator
 from feed import MarketFeed, Quote, Settings
 from tests.support import Recorder, settings_for
@@ -67,7 +68,7 @@ async def test_every_event_names_its_market(transport: str, venue: str, hotpath:
 
 async def test_tickers_over_rest_name_their_market() -> None:
     async with Simulator(venues=("bybit",), rate=0) as simulator:
-        venue = open_exchange("bybit", Access(rest_url=simulator.rest_url, ws_url=simulator.ws_url))
+        venue = open_venue("bybit", Access(rest_url=simulator.rest_url, ws_url=simulator.ws_url))
         try:
             await venue.load()
             (ticker,) = await venue.fetch_tickers({"BTC": "BTC/USDT"})

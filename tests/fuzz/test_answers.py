@@ -13,9 +13,9 @@ from aiohttp import web
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from exchanges import Access, open_exchange
+from exchanges import Access
 from exchanges.candles.one_timeframe import CandleTracker
-from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
 from exchanges.errors import VenueError
 from tests.exchanges.support import served
 from tests.fuzz import junk
@@ -51,7 +51,7 @@ class MarketDataHub(Looped):
 
     def fresh(self) -> CcxtVenue:
         """A venue that knows no market yet."""
-        venue = open_exchange(self.name, Access(rest_url=f"http://{self._address}", timeout=5))
+        venue = open_venue(self.name, Access(rest_url=f"http://{self._address}", timeout=5))
         for exchange in (venue._api, venue._fills):
             exchange.enableRateLimit = False  # the simulator has no laws here, and
             exchange.timeout_on_exit = 0  # hundreds of examples no time

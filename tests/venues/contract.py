@@ -10,8 +10,8 @@ from itertools import count
 from time import time_ns
 from typing import Any
 
-from exchanges import Access, open_exchange
-from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges import Access
+from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
 from feed import MarketFeed, PriceTick, Settings, TradeEvent
 from feed.settings.schema import Channel, Connection, ExchangeConfig
 from tests.support import Recorder
@@ -154,7 +154,7 @@ def session_at(wire: Wire) -> CcxtVenue:
     access = Access(
         market_type(wire.name), quotes(wire.name), rest_url=f"http://{wire.address}", options=options(wire.name)
     )
-    return open_exchange(venue_name(wire.name), access)
+    return open_venue(venue_name(wire.name), access)
 
 
 def made(name: str, deal: Deal, *, by_rest: bool = False) -> tuple[object, ...]:

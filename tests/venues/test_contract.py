@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from exchanges import Access, open_exchange
+from exchanges import Access
+from exchanges.ccxt_adapter.venue import open_venue
 from feed import Candle, NoExchangeAvailable
 from tests.scenarios.support import nothing_left
 from tests.support import PATIENCE
@@ -295,7 +296,7 @@ async def test_the_venues_own_ping_is_answered(name: str) -> None:
 
 def test_the_clients_own_ping_comes_in_time_and_is_answered(name: str) -> None:
     limit = script(name).LAWS.ping_within
-    exchange = open_exchange(venue_name(name), Access(market_type(name)))._api
+    exchange = open_venue(venue_name(name), Access(market_type(name)))._api
     if limit is None:
         pytest.skip("the venue asks for no ping")
     assert exchange.streaming["keepAlive"] / 1000 < limit

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from exchanges import Access, open_exchange
+from exchanges import Access
+from exchanges.ccxt_adapter.venue import open_venue
 from exchanges.errors import VenueError
 from tests.exchanges.conftest import certificate as certificate
 from tests.exchanges.support import served, streaming
@@ -32,7 +33,7 @@ async def test_a_plain_address_that_came_over_tls_is_not_dialled(
             return web.Response(text=text, content_type="application/json")
 
         async with served(web.route("*", "/{path:.*}", answer), tls=tls) as at:
-            session = open_exchange("kucoin", Access(rest_url=f"https://{at}", timeout=5.0))
+            session = open_venue("kucoin", Access(rest_url=f"https://{at}", timeout=5.0))
             try:
                 async with streaming(session, ["BTC"]) as running:
                     error = await running.ended()

@@ -12,7 +12,9 @@ from typing import Any
 from exchanges.ccxt_adapter.markets.disk_cache import AGED, MarketCache
 from exchanges.ccxt_adapter.markets.table import MarketTable, changed, give, with_gone
 from exchanges.errors import Disconnected, Halted, Rejected
-from exchanges.venues.profile import Access, Profile, codes_of
+from exchanges.venue import Access
+from exchanges.venues.coin_renames import codes_of
+from exchanges.venues.profile import Profile
 
 PAUSE = 1.0  # seconds between two times that the venue is asked for its list
 

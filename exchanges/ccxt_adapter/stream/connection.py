@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,23 +24,9 @@ from exchanges.ccxt_adapter.stream.row_handler import RowHandler, contract_size
 from exchanges.errors import Rejected, VenueError
 from exchanges.events import Listener
 from exchanges.foreign_text import Cleaner
+from exchanges.venue import Subscription
 from exchanges.venues.frame_markets import check
 from exchanges.venues.profile import Profile, Rejection
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """What a stream carries.
-
-    ``markets`` maps each coin to its market symbol, ``channels`` are among trades, ticker, candles and quotes,
-    ``timeframes`` are the candles' (1m, 5m, ...). ``closed`` is the bar (open time, Unix ms) of each (coin, timeframe)
-    that some venue has closed last: what follows is fetched unless it comes.
-    """
-
-    markets: Mapping[str, str]
-    channels: Sequence[str]
-    timeframes: Sequence[str] = ("1m",)
-    closed: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,25 +168,25 @@ class CcxtConnection:
         """Put stores of our own into ccxt's tables and arm the client that it will dial with."""
         exchange, reading, listener, delivery = self._exchange, self._reading, self._listener, self._delivery
         latest = (delivery.tickers, delivery.bidsasks)
-        going_down, refusal_of, confirms = self._profile.going_down, self._profile.refusal, self._profile.confirms
-        unnamed, named = self._ledger.unnamed, self._profile.markets_named
+        profile = self._profile
+        unnamed, named = self._ledger.unnamed, profile.markets_named
 
         def on_frame(frame: Any) -> None:
             if reading.delivered:
                 delivery.on_frame()
-            elif going_down is not None and going_down(frame):
+            elif profile.announces_cut(frame):
                 self._on_going_down()
-            elif refusal_of is not None and (refusal := refusal_of(frame)) is not None:
-                self._on_refusal(frame, refusal)
-            elif confirms is not None and (confirmed := confirms(frame)) is not None:
+            elif (rejection := profile.rejection(frame)) is not None:
+                self._on_refusal(frame, rejection)
+            elif (confirmed := profile.confirmation(frame)) is not None:
                 self._confirmed.add(confirmed)
             if unnamed:
                 self._on_unnamed()
 
         def on_new_client(client: Any) -> None:
             self._ledger.keep(client)
-            if self._profile.joined is not None:
-                gather(client, self._profile.joined)
+            if profile.joins_requests:
+                gather(client, profile.joined)
             arm(
                 client,
                 reading,
@@ -249,7 +235,7 @@ class CcxtConnection:
 
     def _beside(self) -> Iterator[_Call]:
         """The requests that the venue wants beside those of the channels."""
-        for name, request in self._profile.beside.items():
+        for name, request in self._profile.extra_requests().items():
             yield _Call(name, (), partial(self._ask, name, dict(request)))
 
     def _ask(self, name: str, request: dict[str, Any], symbols: Sequence[str]) -> Awaitable[Any]:

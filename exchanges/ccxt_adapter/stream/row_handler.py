@@ -80,7 +80,7 @@ class RowHandler:
         exchange, profile = self._exchange, self._profile
         for unheard in self._unheard.values():
             unheard.update(coins.values() - self._symbols.keys())
-        arriving = {**_arriving(coins, profile.quote_arrives_as, exchange.markets), **coins}
+        arriving = {**_arriving(coins, profile, exchange.markets), **coins}
         self._coins = {**arriving, **self._coins, **coins}
         self._symbols |= {coin: symbol for symbol, coin in coins.items()}
         taken = unambiguous(exchange.markets_by_id, arriving)
@@ -120,7 +120,7 @@ class RowHandler:
 
     def taker(self, blame: Blame) -> Take | None:
         """The way around ccxt for the hottest frames, where the venue has one and nothing speaks against it."""
-        table, listener = self._profile.hotpath, self._listener
+        table, listener = self._profile.fast_frames, self._listener
         if table is None or not self._taken or not self._exchange.hotpath:
             return None
         return taker(
@@ -170,9 +170,9 @@ class RowHandler:
                 return  # of a market that nobody wants
         coin = self._coins[symbol]
         if type(row) is dict:
-            if profile.no_trade is not None and profile.no_trade(row.get("info")):
+            if profile.is_no_trade(row.get("info")):
                 return
-            if profile.off_book is not None and profile.off_book(row.get("info")):
+            if profile.is_off_book(row.get("info")):
                 self._unheard[TradeEvent].discard(coin)
                 self._listener.on_off_book(coin)
                 return
@@ -185,7 +185,7 @@ class RowHandler:
         self._unheard[TradeEvent].discard(coin)
         if self._is_past(symbol, trade):
             self._past.append(trade)
-        elif profile.newest_first:
+        elif profile.order == "newest first":
             self._turned.append(trade)
         else:
             self._deliver_trade(trade)
@@ -196,16 +196,18 @@ class RowHandler:
         A repeated one that is younger than REPLAY is as good as live.
         """
         profile, reading = self._profile, self._reading
-        if profile.history is not None and profile.history(reading.frame):
+        if profile.is_history(reading.frame):
             return True
         if symbol in self._untraded:
             self._untraded.remove(symbol)
             self._first_read[symbol] = reading.received_at
         if self._first_read.get(symbol) != reading.received_at:
             return False
-        clock = profile.venue_time
-        known = clock(reading.frame) if clock is not None else venue_time.at_venue(profile.name)
-        now = reading.received_at // 1_000_000 if known is None else known
+        now: float | None = profile.sent_at(reading.frame)
+        if now is None:
+            now = venue_time.at_venue(profile.name)
+        if now is None:
+            now = reading.received_at // 1_000_000
         return now - trade.timestamp > REPLAY
 
     def _says(self, info: Mapping[str, Any], symbol: str) -> bool:
@@ -268,9 +270,8 @@ class RowHandler:
 
     def _on_candle(self, symbol: str, timeframe: str, row: Any) -> None:
         self._reading.delivered += 1
-        flag, volume = self._profile.candle_closed, self._profile.candle_volume
-        closed = flag(self._reading.frame, row) if flag is not None else None
-        if volume is not None and (base := volume(self._reading.frame, row)) is not None:
+        closed = self._profile.candle_is_closed(self._reading.frame, row)
+        if (base := self._profile.base_volume(self._reading.frame, row)) is not None:
             row = [*row[:5], base]
         if self._bars.begun(symbol, timeframe):
             self._tell_bar(symbol, timeframe, row, closed)
@@ -294,15 +295,9 @@ class RowHandler:
 _EVENTS: Mapping[str, type] = {"trades": TradeEvent, "ticker": Ticker, "quotes": Quote, "candles": Candle}
 
 
-def _arriving(coins: Mapping[str, str], quotes: Mapping[str, str], markets: Mapping[str, Any]) -> dict[str, str]:
-    """The coins of the markets under whose names others come: by the quote currency, unless they are wanted too."""
-    arriving = {}
-    for symbol, coin in coins.items():
-        base, _, quote = symbol.partition("/")
-        other = f"{base}/{quotes.get(quote, quote)}"
-        if other in markets:
-            arriving[other] = coin
-    return arriving
+def _arriving(coins: Mapping[str, str], profile: Profile, markets: Mapping[str, Any]) -> dict[str, str]:
+    """The coins of the markets under whose names others come, unless they are wanted too."""
+    return {other: coin for symbol, coin in coins.items() if (other := profile.arrives_as(symbol)) in markets}
 
 
 def contract_size(market: Mapping[str, Any]) -> float:

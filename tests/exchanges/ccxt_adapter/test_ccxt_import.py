@@ -24,8 +24,8 @@ import pytest
 from exchanges.ccxt_adapter import ccxt_import
 from exchanges.ccxt_adapter.instance import make_instance
 from exchanges.errors import Rejected
-from exchanges.venues.profile import Access
-from exchanges.venues.table import profile_of
+from exchanges.venue import Access
+from exchanges.venues.find import profile_of
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 ROOT = Path(__file__).parents[3]
@@ -271,7 +271,7 @@ EVERY_EXCHANGE = """
 import hashlib, sys
 from exchanges.ccxt_adapter.ccxt_import import exchange_class
 from exchanges.names import exchange_names
-from exchanges.venues.table import profile_of
+from exchanges.venues.find import profile_of
 for ccxt_id in sorted({profile_of(name).ccxt_id for name in exchange_names()}):
     found = exchange_class(ccxt_id)
     made = found()

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from exchanges.ccxt_adapter.instance import make_instance
-from exchanges.venues.profile import Access
-from exchanges.venues.table import profile_of
+from exchanges.venue import Access
+from exchanges.venues.find import profile_of
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from exchanges import Access, open_exchange
-from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges import Access
+from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
 from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
 from exchanges.events import Ticker, TradeEvent
 from exchanges.simulator import SimulatedVenue as Simulated
@@ -97,11 +97,11 @@ async def test_a_renamed_coin_is_found_under_its_older_code() -> None:
 def test_a_market_type_that_a_venue_does_not_have_is_refused(name: str, market_type: str) -> None:
     """Clearly, and not as an outage that would be tried for ever."""
     with pytest.raises(Rejected, match=f"{name}: has no {market_type} markets"):
-        open_exchange(name, Access(market_type=market_type))
+        open_venue(name, Access(market_type=market_type))
 
 
 async def test_swap_markets_are_settled_in_their_quote_currency() -> None:
-    venue = open_exchange("binance", Access(market_type="swap"))
+    venue = open_venue("binance", Access(market_type="swap"))
     assert venue._api.options["fetchMarkets"]["types"] == ["linear"]
     venue._api.markets = {"BTC/USDT:USDT": {"active": True}, "BTC/USDT": {"active": True}}
     assert venue.market("BTC") == "BTC/USDT:USDT"

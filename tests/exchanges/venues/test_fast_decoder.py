@@ -46,7 +46,7 @@ class Line:
         self.going_down = 0
         wanted = Subscription({coin: venue.market(coin) for coin in coins}, CHANNELS)
         self.bars = VenueCandles(venue.name, venue.fetch_candles, self.heard.on_candle)
-        self.stream = venue.stream(wanted, self.heard, self.bars, self._down)
+        self.stream = venue.connect(wanted, self.heard, self.bars, self._down)
         self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
         self.exchange = self.stream._exchange
         self.client = self.exchange.client(URLS[venue.name])

@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from exchanges import Access, open_exchange
+from exchanges import Access
 from exchanges.ccxt_adapter.markets.disk_cache import MOST_FILES, TTL, VARIABLE, MarketCache, cache_folder, market_cache
 from exchanges.ccxt_adapter.markets.table import MarketTable
+from exchanges.ccxt_adapter.venue import open_venue
 from exchanges.errors import Rejected
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX file modes")
@@ -195,7 +196,7 @@ def test_the_environment_names_the_folder_or_turns_it_off(monkeypatch: pytest.Mo
         with pytest.raises(ValueError, match=f"MARKET_FEED_CACHE is '{wrong}': allowed are off and an absolute path"):
             cache_folder()
         with pytest.raises(Rejected, match="allowed are off and an absolute path"):
-            open_exchange("binance")
+            open_venue("binance")
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the XDG folders")
@@ -248,4 +249,4 @@ def test_options_without_a_plain_form_have_no_cache(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("asked", ["yes", 7, [True]])
 def test_a_setting_that_is_neither_true_nor_false_is_refused(asked: object) -> None:
     with pytest.raises(Rejected, match=r"options\.market_cache is .*: allowed are true and false"):
-        open_exchange("binance", Access(options={"market_cache": asked}))
+        open_venue("binance", Access(options={"market_cache": asked}))

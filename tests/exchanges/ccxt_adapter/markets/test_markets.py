@@ -188,7 +188,7 @@ async def test_what_the_venue_has_delisted_is_refused_and_streams_that_carry_it_
         await running.until(lambda: len(running.heard.trades) == 1)
         async with asyncio.timeout(10):
             bars = VenueCandles(venue.name, venue.fetch_candles, running.heard.on_candle)
-            stream = venue.stream(running.stream._wanted, running.heard, bars, lambda: None)
+            stream = venue.connect(running.stream._wanted, running.heard, bars, lambda: None)
             await bars.end()
             await stream.close()
 

@@ -9,8 +9,8 @@ import pytest
 
 from exchanges.ccxt_adapter.stream import rejections
 from exchanges.ccxt_adapter.stream.rejections import RejectionTracker, asking, names
+from exchanges.venues.find import profile_of
 from exchanges.venues.profile import Rejection
-from exchanges.venues.table import profile_of
 
 FRAMES = [
     (
@@ -44,9 +44,7 @@ FRAMES = [
 
 @pytest.mark.parametrize(("name", "frame", "refusal"), FRAMES)
 def test_a_refusal_that_ccxt_passes_over_is_recognised(name: str, frame: Any, refusal: Rejection) -> None:
-    read = profile_of(name).refusal
-    assert read is not None
-    assert read(frame) == refusal
+    assert profile_of(name).rejection(frame) == refusal
 
 
 ANSWERS: list[Any] = [{}, {"event": "subscribed"}, {"type": "ack"}, {"method": "subscribe", "success": True}]
@@ -55,9 +53,7 @@ ANSWERS: list[Any] = [{}, {"event": "subscribed"}, {"type": "ack"}, {"method": "
 @pytest.mark.parametrize("frame", ANSWERS)
 @pytest.mark.parametrize("name", [name for name, _, _ in FRAMES])
 def test_nothing_else_is_taken_for_a_refusal(name: str, frame: Any) -> None:
-    read = profile_of(name).refusal
-    assert read is not None
-    assert read(frame) is None
+    assert profile_of(name).rejection(frame) is None
 
 
 @pytest.mark.parametrize(

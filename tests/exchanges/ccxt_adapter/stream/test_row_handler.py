@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from aiohttp import WSMessage, WSMsgType
 
-from exchanges import Access, Subscription, open_exchange
+from exchanges import Access, Subscription
 from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter.stream.connection import CcxtConnection
-from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
 from exchanges.events import TradeEvent
 from tests.exchanges.support import Heard
 
@@ -55,12 +55,12 @@ async def spoken_of(
 
     With a ``contract_size`` they are perpetual swaps. ``coin``: as which they are wanted, where not by their own names.
     """
-    venue = open_exchange(name, Access(market_type="swap" if contract_size else "spot"))
+    venue = open_venue(name, Access(market_type="swap" if contract_size else "spot"))
     venue._api.set_markets([_market(venue, symbol, market_id, contract_size) for symbol, market_id in ids.items()])
     markets = {coin or symbol.partition("/")[0]: symbol for symbol in wanted or ids}
     heard = Heard()
     bars = VenueCandles(name, venue.fetch_candles, heard.on_candle)
-    stream = venue.stream(Subscription(markets, channels), heard, bars, lambda: None)
+    stream = venue.connect(Subscription(markets, channels), heard, bars, lambda: None)
     try:
         yield Spoken(stream, url, heard)
     finally:
@@ -387,7 +387,7 @@ async def test_bybit_swaps_come_as_its_linear_topics_document_them() -> None:
 @pytest.mark.parametrize(("market_type", "path"), [("spot", "publicGetTrades"), ("swap", "fapiPublicGetTrades")])
 async def test_gaps_are_filled_with_trades_of_the_same_market_type(market_type: str, path: str) -> None:
     """Binance's spot and futures number theirs apart."""
-    venue = open_exchange("binance", Access(market_type=market_type))
+    venue = open_venue("binance", Access(market_type=market_type))
     assert venue.profile.recent_trades["fetchTradesMethod"] == path
     assert bool(venue.profile.older_trades) is (market_type == "spot")
     await venue.close()

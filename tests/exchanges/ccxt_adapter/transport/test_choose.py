@@ -20,9 +20,10 @@ import pytest
 from aiohttp import WSMsgType, web
 from ccxt.async_support.base.ws.client import Client
 
-from exchanges import Access, open_exchange
+from exchanges import Access
 from exchanges.ccxt_adapter.stream.client_guard import FrameReading, abort, arm, hang_up
 from exchanges.ccxt_adapter.transport.choose import TRANSPORTS, VARIABLE, Transport, transport_for
+from exchanges.ccxt_adapter.venue import open_venue
 from exchanges.errors import Rejected
 from exchanges.simulator.connections.websocket_frames import close_frame, text_frame
 from exchanges.venues.fast_decoder import Blame, Take
@@ -682,5 +683,5 @@ def test_the_environment_chooses_where_the_settings_do_not(monkeypatch: pytest.M
 @pytest.mark.parametrize("wrong", ["websockets", "", 1, True, ["aiohttp"]])
 def test_a_transport_that_is_none_is_refused_with_those_that_are(wrong: Any) -> None:
     with pytest.raises(Rejected) as caught:
-        open_exchange("binance", Access(options={"transport": wrong}))
+        open_venue("binance", Access(options={"transport": wrong}))
     assert caught.value.reason == f"options.transport is {wrong!r}, allowed are aiohttp and picows"

@@ -1,27 +1,29 @@
-"""The table of venues, and the row that any other ccxt.pro id gets."""
+"""Each venue's profile, and the one that any other ccxt.pro id gets."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pkgutil import iter_modules
 from typing import Any
 
 import ccxt.pro
 import pytest
 
-from exchanges import Access, open_exchange
-from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges import Access, venues
+from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
 from exchanges.errors import Rejected
 from exchanges.names import ALIASES, exchange_names
-from exchanges.venues import table
-from exchanges.venues.profile import RENAMES, Profile, codes_of
-from exchanges.venues.table import profile_of
+from exchanges.venues import find
+from exchanges.venues.coin_renames import RENAMES, codes_of
+from exchanges.venues.find import profile_of
+from exchanges.venues.profile import Profile
 
-ROWS = list(table._TABLE.values())
+ROWS = [profile for module in iter_modules(venues.__path__) for profile in find._special(module.name).values()]
 
 
-def test_each_of_our_names_has_a_row_of_its_own() -> None:
-    assert [profile.name for profile in ROWS][: len(ALIASES)] == list(ALIASES)
+def test_each_of_our_names_has_a_profile_of_its_own() -> None:
+    assert set(ALIASES) <= {profile.name for profile in ROWS}
     for name, ccxt_id in ALIASES.items():
         assert profile_of(name).name == name
         assert profile_of(name).ccxt_id == ccxt_id
@@ -35,8 +37,8 @@ def test_any_other_ccxt_pro_id_gets_the_generic_row() -> None:
     profile = profile_of("bitvavo")
     assert (profile.name, profile.ccxt_id) == ("bitvavo", "bitvavo")
     assert not profile.sandbox
-    assert not profile.consecutive_ids
-    assert profile.candle_closed is None
+    assert not profile.limits.consecutive_ids
+    assert not profile.flags_closed_candles
 
 
 def test_a_venue_whose_class_is_anothers_has_that_ones_row() -> None:
@@ -64,7 +66,7 @@ def test_a_name_that_is_like_no_other_is_answered_with_where_to_look() -> None:
 
 @pytest.mark.parametrize("name", ["binance_testnet", "bybit_testnet"])
 async def test_the_testnets_talk_to_testnet_hosts_alone(name: str) -> None:
-    venue = open_exchange(name)
+    venue = open_venue(name)
     urls = [url for url in _strings(venue._api.urls["api"]) if "spot" in url or "api/v3" in url]
     assert urls
     assert all("testnet" in url or "demo" in url for url in urls), urls
@@ -73,8 +75,8 @@ async def test_the_testnets_talk_to_testnet_hosts_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["binance", "bybit"])
 async def test_the_option_sandbox_asks_for_the_testnet_too(name: str) -> None:
-    venue = open_exchange(name, Access(options={"sandbox": True}))
-    testnet = open_exchange(f"{name}_testnet")
+    venue = open_venue(name, Access(options={"sandbox": True}))
+    testnet = open_venue(f"{name}_testnet")
     assert venue._api.urls["api"] == testnet._api.urls["api"]
     assert "sandbox" not in venue._api.options
     await venue.close()
@@ -85,7 +87,7 @@ async def test_the_option_sandbox_asks_for_the_testnet_too(name: str) -> None:
 def test_a_venue_without_a_testnet_refuses_the_sandbox(name: str) -> None:
     """ccxt would silently point binance_us at binance.com's testnet."""
     with pytest.raises(Rejected, match="has no testnet; binance_testnet and bybit_testnet") as caught:
-        open_exchange(name, Access(options={"sandbox": True}))
+        open_venue(name, Access(options={"sandbox": True}))
     assert caught.value.exchange == profile_of(name).name
 
 
@@ -93,7 +95,7 @@ def test_a_venue_says_which_package_it_needs(monkeypatch: pytest.MonkeyPatch) ->
     """MEXC's frames are protobuf: without it ccxt would fail at each."""
     monkeypatch.setitem(sys.modules, "google.protobuf", None)
     with pytest.raises(Rejected, match=r'needs google.protobuf, .* pip install "market-feed\[mexc\]"'):
-        open_exchange("mexc")
+        open_venue("mexc")
 
 
 def test_every_venue_either_has_a_testnet_or_says_that_it_has_none() -> None:
@@ -101,7 +103,7 @@ def test_every_venue_either_has_a_testnet_or_says_that_it_has_none() -> None:
     refused = set()
     for name in exchange_names():
         try:
-            venue = open_exchange(name, Access(options={"sandbox": True}))
+            venue = open_venue(name, Access(options={"sandbox": True}))
         except Rejected:
             refused.add(name)
         else:
@@ -118,7 +120,7 @@ def test_no_row_asks_for_more_than_the_venue_allows(ccxt_id: str, topics: int, d
     for profile in ROWS:
         if profile.ccxt_id == ccxt_id:
             assert profile.chunk <= topics
-            assert profile.dials <= dials
+            assert profile.limits.dials <= dials
 
 
 def test_a_renamed_coin_is_looked_for_under_both_codes() -> None:
@@ -141,7 +143,7 @@ def test_what_a_venue_spells_in_its_own_way_ccxt_reads(name: str, spelled: str, 
 def test_every_row_is_of_a_class_that_ccxt_has() -> None:
     for profile in ROWS:
         assert hasattr(ccxt.pro, profile.ccxt_id)
-        assert isinstance(open_exchange(profile.name), CcxtVenue)
+        assert isinstance(open_venue(profile.name), CcxtVenue)
 
 
 @pytest.mark.parametrize(
@@ -152,14 +154,11 @@ def test_every_row_is_of_a_class_that_ccxt_has() -> None:
     ],
 )
 def test_binance_says_itself_whether_a_bar_is_closed(frame: Any, row: Any, closed: bool) -> None:
-    flag = profile_of("binance").candle_closed
-    assert flag is not None
-    assert flag(frame, row) is closed
+    assert profile_of("binance").candle_is_closed(frame, row) is closed
 
 
 def test_bybit_says_it_bar_by_bar() -> None:
-    flag = profile_of("bybit").candle_closed
-    assert flag is not None
+    flag = profile_of("bybit").candle_is_closed
     frame = {"data": [{"start": 0, "confirm": True}, {"start": 60_000, "confirm": False}]}
     assert flag(frame, [0, 1.0]) is True
     assert flag(frame, [60_000, 1.0]) is False

@@ -1,0 +1,63 @@
+"""From a name in the settings to a venue: ccxt's exchanges, and those that a program has registered itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from exchanges import names
+from exchanges.errors import Rejected
+from exchanges.local_faults import local_fault
+from exchanges.venue import Access, Venue
+from exchanges.venues.find import profile_of
+
+if TYPE_CHECKING:
+    from exchanges.ccxt_adapter.support import Support
+
+__all__ = ["Factory", "import_for", "open_exchange", "register", "supported"]
+
+Factory = Callable[[Access], Venue]
+_factories: dict[str, Factory] = {}
+
+
+def register(name: str, factory: Factory) -> None:
+    """Make ``name`` an exchange that settings may name: ``factory`` makes its venue when a feed first needs it.
+
+    A name that exists already is replaced. Raises ValueError for a name that is not lower case letters, digits and _.
+    """
+    if not name.isidentifier() or name != name.lower():
+        raise ValueError(f"found {name!r}, allowed is a name of lower case letters, digits and _")
+    _factories[name] = factory
+    names.add(name)
+
+
+def import_for(exchanges: Iterable[str]) -> None:
+    """Import what stands behind these exchanges. ccxt takes about a second the first time: not in the loop's thread."""
+    if not all(name in _factories for name in exchanges):
+        import_module("exchanges.ccxt_adapter.venue")
+
+
+def open_exchange(name: str, access: Access | None = None) -> Venue:
+    """The venue ``name``, nothing fetched yet; imports ccxt where it is needed, see ``import_for``.
+
+    Raises ValueError for an unknown name, and Rejected for a testnet that does not exist and for what this machine or
+    Python lacks.
+    """
+    access = access or Access()
+    if name in _factories:
+        return _factories[name](access)
+    profile_of(name)  # before a second is spent on ccxt
+    try:
+        from exchanges.ccxt_adapter.venue import open_venue
+
+        return open_venue(name, access)
+    except (OSError, ImportError, MemoryError) as error:
+        raise Rejected(name, local_fault([error]) or f"this machine: {error}") from error
+
+
+def supported() -> list[Support]:
+    """Every venue that can be asked for, and what each streams. Imports ccxt."""
+    from exchanges.ccxt_adapter import support
+
+    return support.supported()

@@ -1,0 +1,187 @@
+"""The seam between the feed and an exchange: what the feed asks of a venue, whatever stands behind it.
+
+ccxt is one kind of venue; a recording, a message bus or a program's own source can be others. The feed imports this
+module and :mod:`exchanges.registry`, and nothing of what stands behind a venue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+from exchanges.events import Candle, Listener, Ticker, TradeEvent
+from exchanges.foreign_text import Cleaner, address_shown, secrets_in_address, secrets_in_options, values_shown
+
+__all__ = ["Access", "Capacity", "Connection", "Limits", "Listener", "Subscription", "Venue"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What one connection may carry: ``limit`` subscriptions, or characters of them where a subscription has a length.
+
+    A subscription counts as ``each``, and ``per_character`` more for every character of its market's id.
+    """
+
+    limit: int
+    each: int = 1
+    per_character: int = 0
+
+    def weight(self, market_id: str, subscriptions: int) -> int:
+        """What so many subscriptions of one market take of the limit."""
+        return subscriptions * (self.each + self.per_character * len(market_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a venue allows, and what its trades are like; the defaults suit a venue that says nothing."""
+
+    capacity: Capacity | None = None
+    """Of one connection; None where the venue names no limit."""
+    session_limit: float | None = None
+    """Seconds after which the venue cuts a connection."""
+    dials: int = 100
+    """Connection attempts per 5 minutes."""
+    requests: int = 60
+    """REST requests for trades and candles per minute."""
+    consecutive_ids: bool = False
+    """Trade ids of a market count up by one, so that ids alone show what is missing."""
+    older_trades: bool = False
+    """Trades can be asked for from an id on."""
+    recent_trades: int = 1000
+    """Trades that one request gives at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach a venue. ``timeout`` in seconds, per REST request and per dial.
+
+    ``market_type`` spot or swap, ``quote`` the quote currencies in the order in which a market is looked for.
+
+    ``rest_url`` and ``ws_url`` replace the scheme and host of every address, ``proxy`` is told in
+    ccxt_adapter/transport/proxies.py. ``options`` are handed to ccxt as they are, but for ``sandbox: true``, which asks
+    for the venue's testnet, ``hotpath: false``, which has ccxt read every frame, ``transport: aiohttp`` or ``picows``
+    (ccxt_adapter/transport/choose.py), and ``market_cache``, which says whether the list of markets is kept on disk
+    (ccxt_adapter/markets/disk_cache.py).
+    """
+
+    market_type: str = "spot"
+    quote: Sequence[str] = ("USDT", "USDC", "USD")
+    rest_url: str | None = None
+    ws_url: str | None = None
+    proxy: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float = 10.0
+
+    def __repr__(self) -> str:
+        """As a dataclass shows itself, without what is secret."""
+        shown = {each.name: getattr(self, each.name) for each in fields(self)}
+        shown["proxy"] = None if self.proxy is None else address_shown(self.proxy)
+        return f"Access({', '.join(f'{name}={value!r}' for name, value in values_shown(shown).items())})"
+
+    def secrets(self) -> Iterator[str]:
+        """What may be shown to nobody: passwords and tokens of the addresses, and what the options keep secret."""
+        for address in (self.proxy, self.rest_url, self.ws_url):
+            yield from secrets_in_address(address) if address else ()
+        yield from secrets_in_options(self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a connection carries.
+
+    ``markets`` maps each coin to its market symbol, ``channels`` are among trades, ticker, candles and quotes,
+    ``timeframes`` are the candles' (1m, 5m, ...). ``closed`` is the candle (open time, Unix ms) of each (coin,
+    timeframe) that some venue has closed last: what follows is fetched unless it comes.
+    """
+
+    markets: Mapping[str, str]
+    channels: Sequence[str]
+    timeframes: Sequence[str] = ("1m",)
+    closed: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+class Connection(Protocol):
+    """One connection to a venue, from the dial to the error that ends it."""
+
+    async def run(self) -> None:
+        """Dial, subscribe and deliver until it ends; raises VenueError."""
+
+    def add(self, markets: Mapping[str, str], closed: Mapping[tuple[str, str], int]) -> None:
+        """Carry these (coin -> market symbol) too; ``closed`` as in Subscription."""
+
+    async def close(self) -> None:
+        """End it within a second or so, whatever the other side does."""
+
+
+class Venue(Protocol):
+    """One exchange as the feed sees it. Methods that ask it raise VenueError (:mod:`exchanges.errors`)."""
+
+    name: str
+    clean: Cleaner
+    """Makes text of the other side fit to be shown: printable, and without what the settings keep secret."""
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def loaded(self) -> bool:
+        """Whether its markets are known."""
+
+    @property
+    def aged(self) -> bool:
+        """Whether the markets are an old list, and the venue should be asked for them soon."""
+
+    @property
+    def can_fetch_trades(self) -> bool: ...
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """Those of the past candles that can be asked for; none where there are none."""
+
+    def streams(self, channel: str) -> bool:
+        """Whether a connection brings the channel."""
+
+    @property
+    def proxies(self) -> Mapping[str, object]:
+        """Address -> the proxy it is asked through, as ``str`` fit to be shown; None where there is none."""
+
+    async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None:
+        """Load the markets unless they are there and list all of ``coins`` (coin -> market symbol or None).
+
+        ``anew``: also ask again when they are listed as halted, or not at all; once a second at most.
+        """
+
+    async def refresh(self) -> Collection[str]:
+        """Ask for the markets again; returns the symbols of those that are gone or changed."""
+
+    def market(self, coin: str, override: str | None = None) -> str:
+        """The market symbol of a coin. Raises Halted for one that is not traded now, else Rejected, saying why."""
+
+    def market_id(self, symbol: str) -> str:
+        """The venue's own id of a market."""
+
+    def connect(
+        self, subscription: Subscription, listener: Listener, candles: Any, on_going_down: Callable[[], None]
+    ) -> Connection:
+        """A new connection, not dialled yet. ``on_going_down`` is called when the venue says that it will cut it."""
+
+    async def fetch_time(self) -> int | None:
+        """The venue's clock, Unix ms; None where it cannot be asked."""
+
+    async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
+        """The 24 h summary of each coin in ``markets`` (coin -> symbol)."""
+
+    async def fetch_trades(
+        self, coin: str, symbol: str, from_id: int | None = None, limit: int | None = None
+    ) -> list[TradeEvent]:
+        """Trades with the stream's own ids, oldest first: the newest, or those from ``from_id`` on."""
+
+    async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
+        """Rows [open time, open, high, low, close, volume] from the candle that opened at ``since`` (Unix ms) on."""
+
+    async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
+        """The newest ``limit`` candles, oldest first, all as closed."""
+
+    async def close(self) -> None:
+        """Release what is open; connections are closed one by one."""

@@ -1,0 +1,76 @@
+"""Binance spot and USD-M perpetuals, Binance US, and Binance's spot testnet.
+
+Limits: "WebSocket streams, limits" and "REST limits" of Binance's documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from exchanges.venue import Capacity, Limits
+from exchanges.venues import frame_markets
+from exchanges.venues.binance_frames import BINANCE
+from exchanges.venues.profile import Profile
+
+# One connection for all coins and channels: without these limits ccxt opens one per call. The full ticker instead of
+# the mini ticker, because it has bid and ask (pro/binance.py, watchTickers).
+_OPTIONS: Mapping[str, Any] = {
+    "streamLimits": {"spot": 1, "linear": 1, "inverse": 1},
+    "subscriptionLimitByStream": {"spot": 1024, "linear": 1024, "inverse": 1024},
+    "watchTickers": {"name": "ticker"},
+}
+_LIMITS = Limits(
+    capacity=Capacity(1024),  # streams
+    dials=300,  # per 5 minutes and IP
+    requests=240,  # of weight 25, out of 6000 per minute and IP
+    session_limit=86_400,
+    consecutive_ids=True,
+    older_trades=True,
+)
+
+
+class _Binance(Profile):
+    flags_closed_candles: ClassVar[bool] = True
+
+    def candle_is_closed(self, frame: Any, row: Any) -> bool | None:
+        return bool(frame["k"]["x"])
+
+    def announces_cut(self, frame: Any) -> bool:
+        return isinstance(frame, dict) and frame.get("e") == "serverShutdown"
+
+    def is_no_trade(self, info: Any) -> bool:
+        """On perpetuals some are an id alone, some 15 times a minute, most with a price of zero."""
+        return isinstance(info, dict) and info.get("X") == "NA"
+
+    def is_off_book(self, info: Any) -> bool:
+        """On perpetuals: of the insurance fund, or of deleveraging; its REST has none of them."""
+        return isinstance(info, dict) and info.get("X") in ("INSURANCE_FUND", "ADL")
+
+
+_SPOT = _Binance(
+    "binance",
+    "binance",
+    _LIMITS,
+    options=_OPTIONS,
+    chunk=100,
+    recent_trades={"fetchTradesMethod": "publicGetTrades"},  # aggTrades, ccxt's default, have ids of their own
+    older_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # dear: ccxt counts it 40 times the other
+    keyless=frozenset({"historicalTrades"}),  # since 2023-08: binance-connector-python 3.2.0, changelog
+    swap={
+        "recent_trades": {"fetchTradesMethod": "fapiPublicGetTrades"},  # the other endpoints have spot's trades
+        "older_trades": {},  # only with an API key
+        # ids: consecutive nowhere promised; dials: of two sockets each, trades and summaries have paths of their own
+        "limits": replace(_LIMITS, older_trades=False, consecutive_ids=False, dials=150),
+    },
+    markets_named=frame_markets.binance,
+    fast_frames=BINANCE,
+    lean=True,
+)
+
+PROFILES = (
+    _SPOT,
+    replace(_SPOT, name="binance_us", ccxt_id="binanceus", testnet=False, note="no testnet of its own"),
+    replace(_SPOT, name="binance_testnet", sandbox=True, note="paper money"),
+)

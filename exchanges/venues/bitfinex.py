@@ -1,0 +1,23 @@
+"""Bitfinex v2. Limits: "WebSocket, public channels" of its documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exchanges.venue import Capacity, Limits
+from exchanges.venues.profile import Profile, Rejection
+
+
+class _Bitfinex(Profile):
+    def is_history(self, frame: Any) -> bool:
+        return isinstance(frame, list) and len(frame) == 2  # [channel, rows]; a live one is [channel, "te", row]
+
+    def rejection(self, frame: Any) -> Rejection | None:
+        if not isinstance(frame, dict) or frame.get("event") != "error":
+            return None
+        return Rejection(str(frame.get("msg")), channel=str(frame.get("channel", "")))
+
+
+PROFILES = (
+    _Bitfinex("bitfinex", "bitfinex", Limits(capacity=Capacity(25), dials=100)),  # channels; 20 per minute and IP
+)

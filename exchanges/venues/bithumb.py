@@ -1,0 +1,34 @@
+"""Bithumb. Limits: "recent trades" and "request limits" of its documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from exchanges.events import TradeEvent
+from exchanges.venue import Limits
+from exchanges.venues.joined_requests import joined_by_type
+from exchanges.venues.profile import Profile
+
+
+class _Bithumb(Profile):
+    def is_history(self, frame: Any) -> bool:
+        return isinstance(frame, dict) and frame.get("stream_type") == "SNAPSHOT"
+
+    def correct_trade(self, trade: TradeEvent, info: Mapping[str, Any]) -> None:
+        """Its ids are of another kind over REST: 17829816707050000, in the stream 862683813820523888."""
+        trade.trade_id = ""
+
+    def joined(self, requests: Sequence[Any]) -> Any:
+        """Measured; documented by ccxt for its private socket (pro/bithumb.py)."""
+        return joined_by_type(requests)
+
+
+PROFILES = (
+    _Bithumb(
+        "bithumb",
+        "bithumb",
+        Limits(recent_trades=500, requests=600),  # 150 per second, of trades
+        joins_requests=True,
+    ),
+)

@@ -1,0 +1,48 @@
+"""Bybit v5, spot and perpetuals, and its testnet.
+
+Limits: "WebSocket connect", "Get recent public trades" and "Rate limits" of Bybit's v5 documentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from exchanges.venue import Capacity, Limits
+from exchanges.venues import frame_markets
+from exchanges.venues.bybit_frames import BYBIT
+from exchanges.venues.profile import Profile
+
+_LIMITS = Limits(
+    capacity=Capacity(21_000, 15, 1),  # characters of args: "publicTrade." with quotes and a comma, and the market
+    dials=500,
+    requests=600,  # 600 within 5 s
+    recent_trades=60,  # on spot
+)
+
+
+class _Bybit(Profile):
+    flags_closed_candles: ClassVar[bool] = True
+
+    def candle_is_closed(self, frame: Any, row: Any) -> bool | None:
+        return next((bool(bar["confirm"]) for bar in frame["data"] if bar["start"] == row[0]), None)
+
+    def is_off_book(self, info: Any) -> bool:
+        """A block trade (public trade channel and recent public trades). RPI orders are matched in the book."""
+        return isinstance(info, dict) and bool(info.get("BT") or info.get("isBlockTrade"))
+
+
+_BYBIT = _Bybit(
+    "bybit",
+    "bybit",
+    _LIMITS,
+    chunk=10,  # args per subscribe request on spot
+    trade_market="s",
+    trade_texts=("i", "S"),  # without them: the time as the id, and sold (pro/bybit.py, parse_ws_trade)
+    swap={"limits": replace(_LIMITS, recent_trades=1000)},
+    markets_named=frame_markets.bybit,
+    fast_frames=BYBIT,
+    lean=True,
+)
+
+PROFILES = (_BYBIT, replace(_BYBIT, name="bybit_testnet", sandbox=True, note="paper money"))

@@ -1,0 +1,14 @@
+"""Coins that were renamed: under which codes a venue may list one."""
+
+from __future__ import annotations
+
+RENAMES: tuple[tuple[str, str], ...] = (("POL", "MATIC"), ("S", "FTM"), ("RENDER", "RNDR"))
+"""Coins that were renamed, one for one, with their older codes, under which some venues still list them.
+
+What a venue merely spells in its own way (BCHSV, or Bitfinex's IOT and DOG) ccxt reads as BSV, IOTA and MDOGE.
+"""
+
+
+def codes_of(coin: str) -> tuple[str, ...]:
+    """The codes under which a coin may be listed: its own first, then the one that it had before or has now."""
+    return coin, *(other for pair in RENAMES if coin in pair for other in pair if other != coin)

@@ -1,0 +1,41 @@
+"""Coinbase Advanced Trade. Sources: its "Rate limits" and "Channels" pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from exchanges.venues.profile import Profile, Rejection
+
+_OPPOSITE = {"buy": "sell", "sell": "buy"}
+
+
+class _Coinbase(Profile):
+    def is_history(self, frame: Any) -> bool:
+        return isinstance(frame, dict) and any(event.get("type") == "snapshot" for event in frame.get("events", ()))
+
+    def rejection(self, frame: Any) -> Rejection | None:
+        return Rejection(str(frame.get("message"))) if frame.get("type") == "error" else None
+
+    def correct_trade_row(self, row: dict[str, Any]) -> None:
+        """market_trades and REST name the maker's side, which ccxt passes on as the taker's."""
+        row["side"] = _OPPOSITE.get(row["side"])
+
+    def arrives_as(self, symbol: str) -> str:
+        """USD and USDC share one book: all channels but user name it -USD."""
+        base, _, quote = symbol.partition("/")
+        return f"{base}/USD" if quote == "USDC" else symbol
+
+    def extra_requests(self) -> Mapping[str, Mapping[str, Any]]:
+        """Without heartbeats quiet channels are closed."""
+        return {"heartbeats": {"type": "subscribe", "channel": "heartbeats"}}
+
+
+PROFILES = (
+    _Coinbase(
+        "coinbase",
+        "coinbase",
+        options={"ws": {"cost": 4}},  # times 34 ms between messages: 8 per second
+        note="tickers every 5 s",
+    ),
+)

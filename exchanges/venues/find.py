@@ -1,0 +1,48 @@
+"""A venue's profile by its name: the file of that name in this package, a kindred venue's, or the plain one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+
+from exchanges.names import ALIASES, canonical, exchange_names, nearest
+from exchanges.venues.profile import Profile
+
+KIN: Mapping[str, str] = {
+    "binancecoinm": "binance",
+    "binanceusdm": "binance",
+    "bybiteu": "bybit",
+    "bybitid": "bybit",
+    "gateeu": "gate",
+    "kucoinfutures": "kucoin",
+    "myokx": "okx",
+    "okxus": "okx",
+}
+"""Venues whose ccxt class is another's with other addresses: what is special about the one holds for the other."""
+_FILES: Mapping[str, str] = {**ALIASES, "binance_us": "binance"}  # where it is not the name
+
+
+def profile_of(name: str) -> Profile:
+    """The profile of ``name``, which is a name of ours or any ccxt.pro id; ValueError names the nearest known ones."""
+    key = canonical(name)
+    if key in (special := _special(_FILES.get(key, key))):
+        return special[key]
+    if key in KIN:
+        return replace(_special(KIN[key])[KIN[key]], name=key, ccxt_id=key)
+    known = exchange_names()
+    if name not in known:
+        hint = " or ".join(nearest(name, known)) or "one of `market-feed exchanges`"
+        raise ValueError(f"unknown exchange {name!r}; did you mean {hint}?")
+    return Profile(name, name)
+
+
+@cache
+def _special(file: str) -> Mapping[str, Profile]:
+    """The profiles of a file in this package by name; none where there is no such file."""
+    where = f"{__package__}.{file}"
+    if not file.isidentifier() or find_spec(where) is None:
+        return {}
+    return {profile.name: profile for profile in getattr(import_module(where), "PROFILES", ())}

@@ -1,0 +1,22 @@
+"""Hyperliquid. Limits: "rate limits and user limits" of its documentation."""
+
+from __future__ import annotations
+
+from exchanges.venue import Limits
+from exchanges.venues.profile import MARKET_ID, Profile
+
+PROFILES = (
+    Profile(
+        "hyperliquid",
+        "hyperliquid",
+        Limits(
+            dials=150,  # 30 per minute and IP
+            requests=60,  # of weight 20, out of 1200 per minute and IP
+        ),
+        rows_by_place=True,  # an asset is known by its place in the universe, a token by its place among the tokens
+        singly=frozenset({"ticker"}),  # allMids, which brings all at once, has mids only, of perpetuals too
+        # the public ones; ccxt's own request is for a user's fills, and wants to know whose
+        recent_trades={"type": "recentTrades", "coin": MARKET_ID, "user": f"0x{0:040x}"},
+        replays_last=True,  # measured, not documented
+    ),
+)

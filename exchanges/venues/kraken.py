@@ -1,0 +1,21 @@
+"""Kraken v2. Dials: "Spot WebSocket FAQ, connection rate limits", about 150 per rolling 10 minutes and IP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exchanges.venue import Limits
+from exchanges.venues.profile import Profile, Rejection
+
+
+class _Kraken(Profile):
+    def is_history(self, frame: Any) -> bool:
+        return isinstance(frame, dict) and frame.get("type") == "snapshot"
+
+    def rejection(self, frame: Any) -> Rejection | None:
+        if frame.get("method") != "subscribe" or frame.get("success") is not False:
+            return None
+        return Rejection(str(frame.get("error")), alone=True)
+
+
+PROFILES = (_Kraken("kraken", "kraken", Limits(dials=75), note="asks for one coin's candles per second"),)

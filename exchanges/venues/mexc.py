@@ -1,0 +1,28 @@
+"""MEXC spot v3. Limits: "WebSocket market streams" of its documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exchanges.venue import Capacity, Limits
+from exchanges.venues.profile import Profile, Rejection
+
+
+class _Mexc(Profile):
+    def rejection(self, frame: Any) -> Rejection | None:
+        text = frame.get("msg") if isinstance(frame, dict) else None
+        return Rejection(text.strip()) if isinstance(text, str) and text.startswith("Not Subscribed") else None
+
+
+PROFILES = (
+    _Mexc(
+        "mexc",
+        "mexc",
+        Limits(capacity=Capacity(30), session_limit=86_400),
+        needs={"google.protobuf": "mexc"},  # its frames are protobuf (pro/mexc.py, handle_message)
+        # on spot the first has bid and ask alone, the second is refused, the third kept elsewhere (pro/mexc.py)
+        has={"watchTicker": False, "watchTickers": False, "watchBidsAsks": False},
+        options={"useCcxtTradeId": False},  # ccxt makes ids over REST, other ones than ours for the stream
+        candles_in_contracts=True,  # "vol" (futures, klines), which ccxt's parse_ohlcv hands on
+    ),
+)

@@ -1,0 +1,34 @@
+"""OKX v5. Limits: "Overview, connection count limit" and "Market data, trades" of its documentation."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from exchanges.venue import Limits
+from exchanges.venues import frame_markets
+from exchanges.venues.profile import Profile
+
+
+class _Okx(Profile):
+    flags_closed_candles: ClassVar[bool] = True
+
+    def candle_is_closed(self, frame: Any, row: Any) -> bool | None:
+        """The last column, "confirm" (candlesticks channel)."""
+        return next((bar[8] == "1" for bar in frame["data"] if int(bar[0]) == row[0]), None)
+
+
+PROFILES = (
+    _Okx(
+        "okx",
+        "okx",
+        Limits(
+            dials=450,  # of two sockets each: candles need one of their own
+            recent_trades=500,
+            requests=600,  # 100 within 2 s
+        ),
+        sockets=(3, 1.0),  # per second and IP
+        markets_named=frame_markets.okx,
+        replays_last=True,
+        swap={"tickers_in_contracts": True},  # "vol24h", which ccxt takes (okx.py, parse_ticker)
+    ),
+)

@@ -1,0 +1,15 @@
+"""Paradex."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exchanges.venues.profile import Profile
+
+
+class _Paradex(Profile):
+    def is_off_book(self, info: Any) -> bool:
+        return isinstance(info, dict) and info.get("trade_type") in ("BLOCK_TRADE", "TRANSFER", "SETTLE_MARKET")
+
+
+PROFILES = (_Paradex("paradex", "paradex"),)

@@ -1,0 +1,36 @@
+"""Upbit. Limits: "rate limits" and "list of recent pair trades" of its documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from exchanges import normalize
+from exchanges.events import TradeEvent
+from exchanges.venue import Limits
+from exchanges.venues.joined_requests import joined_by_type
+from exchanges.venues.profile import Profile
+
+
+class _Upbit(Profile):
+    def is_history(self, frame: Any) -> bool:
+        return isinstance(frame, dict) and frame.get("stream_type") == "SNAPSHOT"
+
+    def correct_trade(self, trade: TradeEvent, info: Mapping[str, Any]) -> None:
+        """ccxt takes "timestamp", when the message was sent."""
+        trade.timestamp = normalize.milliseconds(info.get("trade_timestamp")) or trade.timestamp
+
+    def joined(self, requests: Sequence[Any]) -> Any:
+        """5 requests per second and 100 per minute, and each replaces the one before."""
+        return joined_by_type(requests)
+
+
+PROFILES = (
+    _Upbit(
+        "upbit",
+        "upbit",
+        Limits(recent_trades=500, requests=300),  # 10 per second, of trades
+        chunk=500,  # one request carries all
+        joins_requests=True,
+    ),
+)
