@@ -15,6 +15,7 @@ import pytest
 
 from feed import MarketFeed, Settings
 from feed.settings import ExchangeConfig
+from feed.subscriptions.status_events import KINDS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("feed", "exchanges", "exchanges.simulator")
@@ -103,3 +104,13 @@ def test_the_settings_page_has_every_key_and_its_default() -> None:
 def test_its_python_is_python(document: Path) -> None:
     for block in re.findall(r"```python\n(.*?)```", document.read_text("utf-8"), re.DOTALL):
         compile(block, str(document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+def test_the_events_page_has_every_status_event_and_its_details() -> None:
+    page = (ROOT / "docs" / "events.md").read_text("utf-8")
+    listed: dict[str, set[str]] = {}
+    for names, details in re.findall(r"^\| (`[^|]+) \|([^|]*)\|", page, re.MULTILINE):
+        for name in re.findall(r"`(\w+)`", names):
+            listed.setdefault(name, set()).update(re.findall(r"`(\w+)`", details))
+    told = {str(event): sorted(kind.details) for event, kind in KINDS.items()}
+    assert {event: sorted(details) for event, details in listed.items()} == told

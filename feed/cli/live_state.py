@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from feed.events import FeedStatus, PriceTick, TradeEvent
+from feed.subscriptions.status_events import KINDS
 
 RATE_WINDOW = 5.0  # seconds over which trades and messages per second are taken
 NOTES = 100  # events kept
@@ -18,42 +19,9 @@ AHEAD = 5.0  # ms that data may seem to arrive before it was sent, before the cl
 LATE = 10_000.0  # ms after which it is no longer the line that is slow
 _NO_WORDS = frozenset({"exchange", "at"})  # details that are shown elsewhere, or not at all
 
-# event -> its words, with its details in braces; an event that is not here is shown with all its details
-WORDS: Mapping[str, str] = {
-    "connecting": "{exchange}",
-    "connected": "{exchange}",
-    "disconnected": "{exchange}: {reason}",
-    "reconnecting": "{exchange}: attempt {attempt} in {delay:.1f} s",
-    "feed_stale": "{exchange}: silent for {seconds:.1f} s",
-    "feed_recovered": "{exchange}: data flows again after {seconds:.1f} s",
-    "coin_stale": "{exchange}: {coin} silent for {seconds:.0f} s",
-    "coin_recovered": "{exchange}: {coin} is back",
-    "coin_unavailable": "{exchange}: {coin}: {reason}",
-    "exchange_blocked": "{exchange}: {reason}",
-    "failover": "{from} -> {to}: {reason}",
-    "exhausted": "{reason}",
-    "failback": "{from} -> {to}: it works again",
-    "circuit_open": "not tradable: {reason}",
-    "circuit_half_open": "cooldown over, waiting for data",
-    "circuit_closed": "tradable again",
-    "gap": "{exchange}: {coin} missed {missing} trades",
-    "gap_filled": "{exchange}: {coin} got {trades} missed trades",
-    "bad_frame": "{exchange}: {count} frames that could not be read",
-    "callback_error": "{callback} raised {error}",
-    "slow_callback": "{callback} took {ms:.0f} ms",
-    "error": "{exchange}: {error}",
-    "closed": "{exchange}",
-}
-
-
-# the same for several coins at once; what counts per coin is added up
-WORDS_FOR_MANY: Mapping[str, str] = {
-    "coin_stale": "{exchange}: {coins} coins silent",
-    "coin_recovered": "{exchange}: {coins} coins are back",
-    "coin_unavailable": "{exchange}: {coins} coins not available",
-    "gap": "{exchange}: {coins} coins missed trades",
-    "gap_filled": "{exchange}: {coins} coins got {trades} missed trades",
-}
+WORDS: Mapping[str, str] = {event: kind.words for event, kind in KINDS.items()}
+WORDS_FOR_MANY: Mapping[str, str] = {event: kind.for_many for event, kind in KINDS.items() if kind.for_many}
+"""The same for several coins at once; what counts per coin is added up."""
 
 
 def describe(event: str, details: Mapping[str, Any], words: Mapping[str, str] = WORDS) -> str:

@@ -11,56 +11,37 @@ from feed.clock import Clock
 from feed.events import FeedState
 from feed.policies.circuit_breaker import CircuitBreakerPolicy, Transition
 from feed.subscriptions.dispatcher import Dispatcher
+from feed.subscriptions.status_events import KINDS, StatusEvent
 
 Report = Callable[..., None]
 """report(event, exchange, **details), which is StatusReporter.note."""
 
 # state -> the event that moves the feed on -> where to. StatusReporter.note is the one place that applies it.
-_MOVES: Mapping[FeedState, Mapping[str, FeedState]] = {
-    FeedState.IDLE: {"connecting": FeedState.CONNECTING, "closed": FeedState.CLOSED},
-    FeedState.CONNECTING: {"connected": FeedState.LIVE, "closed": FeedState.CLOSED},
+_MOVES: Mapping[FeedState, Mapping[StatusEvent, FeedState]] = {
+    FeedState.IDLE: {StatusEvent.CONNECTING: FeedState.CONNECTING, StatusEvent.CLOSED: FeedState.CLOSED},
+    FeedState.CONNECTING: {StatusEvent.CONNECTED: FeedState.LIVE, StatusEvent.CLOSED: FeedState.CLOSED},
     FeedState.LIVE: {
-        "feed_lagging": FeedState.LAGGING,
-        "feed_stale": FeedState.STALE,
-        "disconnected": FeedState.RECONNECTING,
-        "closed": FeedState.CLOSED,
+        StatusEvent.FEED_LAGGING: FeedState.LAGGING,
+        StatusEvent.FEED_STALE: FeedState.STALE,
+        StatusEvent.DISCONNECTED: FeedState.RECONNECTING,
+        StatusEvent.CLOSED: FeedState.CLOSED,
     },
     FeedState.LAGGING: {
-        "feed_caught_up": FeedState.LIVE,
-        "connected": FeedState.LIVE,
-        "feed_stale": FeedState.STALE,
-        "disconnected": FeedState.RECONNECTING,
-        "closed": FeedState.CLOSED,
+        StatusEvent.FEED_CAUGHT_UP: FeedState.LIVE,
+        StatusEvent.CONNECTED: FeedState.LIVE,
+        StatusEvent.FEED_STALE: FeedState.STALE,
+        StatusEvent.DISCONNECTED: FeedState.RECONNECTING,
+        StatusEvent.CLOSED: FeedState.CLOSED,
     },
     FeedState.STALE: {
-        "feed_recovered": FeedState.LIVE,
-        "disconnected": FeedState.RECONNECTING,
-        "closed": FeedState.CLOSED,
+        StatusEvent.FEED_RECOVERED: FeedState.LIVE,
+        StatusEvent.DISCONNECTED: FeedState.RECONNECTING,
+        StatusEvent.CLOSED: FeedState.CLOSED,
     },
-    FeedState.RECONNECTING: {"connected": FeedState.LIVE, "closed": FeedState.CLOSED},
-    FeedState.CLOSED: {"connecting": FeedState.CONNECTING},
+    FeedState.RECONNECTING: {StatusEvent.CONNECTED: FeedState.LIVE, StatusEvent.CLOSED: FeedState.CLOSED},
+    FeedState.CLOSED: {StatusEvent.CONNECTING: FeedState.CONNECTING},
 }
-_LEVELS: Mapping[str, str] = {  # of the log; what is not here is INFO
-    "disconnected": "WARNING",
-    "feed_stale": "WARNING",
-    "feed_lagging": "WARNING",
-    "coin_unavailable": "WARNING",
-    "market_changed": "WARNING",
-    "price_mismatch": "WARNING",
-    "exchange_blocked": "WARNING",
-    "bad_frame": "WARNING",
-    "slow_callback": "WARNING",
-    "failover": "WARNING",
-    "exhausted": "WARNING",
-    "circuit_open": "WARNING",
-    "gap": "WARNING",
-    "error": "WARNING",
-    "callback_error": "DEBUG",  # the dispatcher logs the error itself, with its traceback
-}
-_FAILURES = frozenset({"disconnected", "feed_stale", "feed_lagging", "failover", "exhausted"})  # the breaker's
 FLOWING = 2.0  # seconds since the last data up to which it flows
-_PLACING = frozenset({"connecting", "connected", "failover", "failback"})  # what says where the feed is
-_ERRORS = frozenset({"error", "disconnected", "exchange_blocked", "callback_error", "exhausted"})
 
 
 class StatusReporter:
@@ -82,17 +63,19 @@ class StatusReporter:
 
     def note(self, event: str, exchange: str, **details: Any) -> None:
         """Tell that ``event`` happened at ``exchange``; ``details`` are its own, beside exchange and time."""
+        event = StatusEvent(event)
+        kind = KINDS[event]
         self.state = _MOVES[self.state].get(event, self.state)
-        if event in _PLACING:
+        if kind.places:
             self.exchange = exchange
-        if event == "connected":
+        if event is StatusEvent.CONNECTED:
             self.reconnects += self._lost
             self._lost = False
-        self._lost |= event == "disconnected"
-        self.failovers += event == "failover"
-        self.errors += event in _ERRORS
+        self._lost |= event is StatusEvent.DISCONNECTED
+        self.failovers += event is StatusEvent.FAILOVER
+        self.errors += kind.error
         self._publish(event, exchange, details)
-        if event in _FAILURES:
+        if kind.failure:
             self._told(self.breaker.failure(event, self._clock.monotonic()))
 
     def aside(self, event: str, exchange: str, **details: Any) -> None:
@@ -115,9 +98,9 @@ class StatusReporter:
 
     def _publish(self, event: str, exchange: str, details: Mapping[str, Any]) -> None:
         told = " ".join(f"{key}={value}" for key, value in details.items())
-        logger.log(_LEVELS.get(event, "INFO"), "{} {} {}", event, exchange, told)
+        logger.log(KINDS[StatusEvent(event)].level, "{} {} {}", event, exchange, told)
         details = {"exchange": exchange, "at": int(self._clock.now() * 1000), **details}
-        self.dispatcher.publish("status", "", (event, details))
+        self.dispatcher.publish("status", "", (str(event), details))
 
     def _told(self, transitions: Iterable[Transition]) -> None:
         for transition in transitions:

@@ -10,6 +10,7 @@ from typing import Any
 
 from exchanges.errors import Disconnected, Rejected, VenueError
 from exchanges.events import Candle, Listener, Ticker, TradeEvent
+from exchanges.foreign_text import Cleaner
 from exchanges.venue import Limits, Subscription
 
 
@@ -18,6 +19,8 @@ class MemoryVenue:
 
     loaded, aged, can_fetch_trades = True, False, True
     timeframes: tuple[str, ...] = ()
+    clean = Cleaner(())
+    proxies: Mapping[str, object] = {}
 
     def __init__(self, name: str, coins: Collection[str], limits: Limits | None = None) -> None:
         self.name = name
@@ -48,7 +51,7 @@ class MemoryVenue:
     def streams(self, channel: str) -> bool:
         return channel == "trades"
 
-    async def load(self, coins: Mapping[str, str | None] | None = None) -> None: ...
+    async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None: ...
 
     async def refresh(self) -> Collection[str]:
         return ()
@@ -65,6 +68,9 @@ class MemoryVenue:
         self, subscription: Subscription, listener: Listener, candles: Any, on_going_down: Callable[[], None]
     ) -> MemoryConnection:
         return MemoryConnection(self, dict(subscription.markets), listener)
+
+    async def fetch_time(self) -> int | None:
+        return None
 
     async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
         return []

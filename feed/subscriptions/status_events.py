@@ -1,0 +1,122 @@
+"""Every status event in one table: its details, what it means, its words for people, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class StatusEvent(StrEnum):
+    """What can be told to ``subscribe_status`` callbacks."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    RECONNECTING = "reconnecting"
+    EXCHANGE_BLOCKED = "exchange_blocked"
+    FAILOVER = "failover"
+    FAILBACK = "failback"
+    EXHAUSTED = "exhausted"
+    ERROR = "error"
+    CLOSED = "closed"
+    FEED_STALE = "feed_stale"
+    FEED_RECOVERED = "feed_recovered"
+    FEED_LAGGING = "feed_lagging"
+    FEED_CAUGHT_UP = "feed_caught_up"
+    COIN_STALE = "coin_stale"
+    COIN_RECOVERED = "coin_recovered"
+    COIN_UNAVAILABLE = "coin_unavailable"
+    MARKET_CHANGED = "market_changed"
+    PRICE_MISMATCH = "price_mismatch"
+    GAP = "gap"
+    GAP_FILLED = "gap_filled"
+    BAD_FRAME = "bad_frame"
+    CIRCUIT_OPEN = "circuit_open"
+    CIRCUIT_HALF_OPEN = "circuit_half_open"
+    CIRCUIT_CLOSED = "circuit_closed"
+    CALLBACK_ERROR = "callback_error"
+    SLOW_CALLBACK = "slow_callback"
+
+
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    """One event's row.
+
+    ``details``: the names of those beside ``exchange`` and ``at`` (Unix ms). ``words``: the line for people, with
+    details in braces; ``for_many``: the same for several coins at once. ``level``: the log's. ``failure``: the circuit
+    breaker counts it. ``error``: the feed's status counts it. ``places``: it says at which exchange the feed is.
+    """
+
+    details: tuple[str, ...]
+    words: str
+    for_many: str = ""
+    level: str = "INFO"
+    failure: bool = False
+    error: bool = False
+    places: bool = False
+
+
+_ = StatusEvent
+KINDS: Mapping[StatusEvent, EventKind] = {
+    _.CONNECTING: EventKind((), "{exchange}", places=True),
+    _.CONNECTED: EventKind((), "{exchange}", places=True),
+    _.DISCONNECTED: EventKind(("reason",), "{exchange}: {reason}", level="WARNING", failure=True, error=True),
+    _.RECONNECTING: EventKind(("attempt", "delay"), "{exchange}: attempt {attempt} in {delay:.1f} s"),
+    _.EXCHANGE_BLOCKED: EventKind(("status", "reason"), "{exchange}: {reason}", level="WARNING", error=True),
+    _.FAILOVER: EventKind(
+        ("from", "to", "reason"), "{from} -> {to}: {reason}", level="WARNING", failure=True, places=True
+    ),
+    _.FAILBACK: EventKind(("from", "to"), "{from} -> {to}: it works again", places=True),
+    _.EXHAUSTED: EventKind(("reason",), "{reason}", level="WARNING", failure=True, error=True),
+    _.ERROR: EventKind(("error",), "{exchange}: {error}", level="WARNING", error=True),
+    _.CLOSED: EventKind((), "{exchange}"),
+    _.FEED_STALE: EventKind(("seconds",), "{exchange}: silent for {seconds:.1f} s", level="WARNING", failure=True),
+    _.FEED_RECOVERED: EventKind(("seconds",), "{exchange}: data flows again after {seconds:.1f} s"),
+    _.FEED_LAGGING: EventKind(("seconds",), "{exchange}: {seconds:.1f} s behind", level="WARNING", failure=True),
+    _.FEED_CAUGHT_UP: EventKind(("seconds",), "{exchange}: up to date again after {seconds:.1f} s"),
+    _.COIN_STALE: EventKind(
+        ("coin", "seconds"), "{exchange}: {coin} silent for {seconds:.0f} s", "{exchange}: {coins} coins silent"
+    ),
+    _.COIN_RECOVERED: EventKind(
+        ("coin", "seconds"), "{exchange}: {coin} is back", "{exchange}: {coins} coins are back"
+    ),
+    _.COIN_UNAVAILABLE: EventKind(
+        ("coin", "reason", "channel", "timeframe"),
+        "{exchange}: {coin}: {reason}",
+        "{exchange}: {coins} coins not available",
+        level="WARNING",
+    ),
+    _.MARKET_CHANGED: EventKind(
+        ("coin", "from", "to"),
+        "{coin}: {from[market]} on {from[exchange]} -> {to[market]} on {to[exchange]}",
+        level="WARNING",
+    ),
+    _.PRICE_MISMATCH: EventKind(
+        ("coin", "from", "to", "ratio"),
+        "{coin}: the price on {to[exchange]} is {ratio:.3g} times that on {from[exchange]}, withheld",
+        level="WARNING",
+    ),
+    _.GAP: EventKind(
+        ("coin", "missing", "from_id", "to_id", "from_ts", "to_ts"),
+        "{exchange}: {coin} missed {missing} trades",
+        "{exchange}: {coins} coins missed trades",
+        level="WARNING",
+    ),
+    _.GAP_FILLED: EventKind(
+        ("coin", "trades", "complete"),
+        "{exchange}: {coin} got {trades} missed trades",
+        "{exchange}: {coins} coins got {trades} missed trades",
+    ),
+    _.BAD_FRAME: EventKind(("count", "sample"), "{exchange}: {count} frames that could not be read", level="WARNING"),
+    _.CIRCUIT_OPEN: EventKind(("reason", "until"), "not tradable: {reason}", level="WARNING"),
+    _.CIRCUIT_HALF_OPEN: EventKind((), "cooldown over, waiting for data"),
+    _.CIRCUIT_CLOSED: EventKind((), "tradable again"),
+    _.CALLBACK_ERROR: EventKind(
+        ("callback", "error"),
+        "{callback} raised {error}",
+        level="DEBUG",  # the dispatcher logs the error itself, with its traceback
+        error=True,
+    ),
+    _.SLOW_CALLBACK: EventKind(("callback", "ms", "behind", "waiting"), "{callback} took {ms:.0f} ms", level="WARNING"),
+}
