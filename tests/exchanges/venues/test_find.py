@@ -143,7 +143,8 @@ def test_what_a_venue_spells_in_its_own_way_ccxt_reads(name: str, spelled: str, 
 def test_every_row_is_of_a_class_that_ccxt_has() -> None:
     for profile in ROWS:
         assert hasattr(ccxt.pro, profile.ccxt_id)
-        assert isinstance(open_venue(profile.name), CcxtVenue)
+        spot = getattr(ccxt.pro, profile.ccxt_id)().has["spot"] is not False
+        assert isinstance(open_venue(profile.name, Access("spot" if spot else "swap")), CcxtVenue)
 
 
 @pytest.mark.parametrize(
