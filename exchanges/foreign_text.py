@@ -7,13 +7,13 @@ where it becomes a text of ours; what goes out of the feed later needs no care.
 
 from __future__ import annotations
 
-import html
-import json
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from html.entities import codepoint2name
 from typing import Any
-from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus
+from urllib.parse import parse_qsl, unquote, unquote_plus
 
 LENGTH = 200  # characters of one text, unless more is asked for
 READ = 16_384  # characters that are looked at
@@ -23,11 +23,13 @@ ANYWHERE = 6  # characters from which on a secret is hidden wherever it stands, 
 SHORTEST = 3  # characters of a secret that is searched for: the letter a would be found everywhere
 
 _SECRET_KEY = re.compile(
-    r"api_?key|access_?key|^key$|secret|passw|passphrase|^pass$|^pwd$|token|auth|cookie|credential|private|mnemonic"
-    r"|signature|bearer|login|headers?$",
+    r"key$|secret|passw|passphrase|^pass$|^pwd$|token|auth|cookie|credential|private|mnemonic|signature|bearer|login"
+    r"|headers?$|jwt|session_?id|twofa|^otp$|^pin$",
     re.I,
 )
 _LOGIN = re.compile(r"(?<=//)[^/\s'\"<>?#]*@")
+_NO_PORT = re.compile(r"^([^:/\[]+:)(?!\d{1,5}(?:/|$))[^/]+")  # the host with its colon, and what follows
+_TOKEN = re.compile(r"(?<=/)(?=[^/]*\d)[^/]{12,}")
 _QUERY = re.compile(r"([?&][\w-]*(?:token|key|secret|sign|auth|passw|pwd)[\w-]*=)[^&\s'\"<>#]+", re.I)
 _AUTHORIZATION = re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer)\s+)?)[\w+/=.~-]+", re.I)
 
@@ -46,11 +48,24 @@ def without_logins(text: str) -> str:
 
 
 def address_shown(address: str) -> str:
-    """What was written where an address belongs, without login and query: the login may stand before no scheme."""
+    """What was written where an address belongs, without login and query: the login may stand before no scheme.
+
+    Nor is shown what may be a password or a token: what is no number where a port belongs, and a long part of a path.
+    """
     scheme, separator, rest = address.rpartition("://")
     rest = rest.partition("?")[0] + (f"?{HIDDEN}" if "?" in rest else "")
     login, at, host = rest.rpartition("@")
-    return scheme + separator + (f"{HIDDEN}{at}{host}" if at else login + host)
+    host = _NO_PORT.sub(rf"\1{HIDDEN}", _TOKEN.sub(HIDDEN, host if at else login + host))
+    return scheme + separator + (f"{HIDDEN}{at}{host}" if at else host)
+
+
+def addresses_shown(value: Any) -> Any:
+    """A copy of plain data that was found where an address belongs, with each text shown as one."""
+    if isinstance(value, Mapping):
+        return {name: addresses_shown(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [addresses_shown(each) for each in value]
+    return address_shown(value) if isinstance(value, str) else value
 
 
 def values_shown(value: Any, *, key: str = "") -> Any:
@@ -62,6 +77,11 @@ def values_shown(value: Any, *, key: str = "") -> Any:
     if key and value is not None and not isinstance(value, bool):
         return HIDDEN
     return without_logins(value) if isinstance(value, str) else value
+
+
+def is_secret_name(name: object) -> bool:
+    """Whether what stands under a key of this name is shown to nobody."""
+    return bool(_secret_name(name))
 
 
 def _secret_name(name: object) -> str:
@@ -130,16 +150,68 @@ def _escaped(text: str) -> str:
 
 
 def _searched(form: str) -> str:
-    return re.escape(form) if len(form) >= ANYWHERE else rf"(?<!\w){re.escape(form)}(?!\w)"
+    pattern = _written(form)
+    return pattern if len(form) >= ANYWHERE else rf"(?<!\w){pattern}(?!\w)"
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """As it stands, as it is percent-encoded, as base64, and as it stands in JSON, in HTML and in Python's repr."""
+    """As it stands, without its percent-encoding, and its bytes as base64 and in hexadecimal digits."""
     for plain in {secret, unquote(secret), unquote_plus(secret)}:
-        encoded = quote(plain, safe="")
-        yield from (plain, encoded, quote(plain), quote_plus(plain), quote(encoded, safe=""))
-        yield from (json.dumps(plain)[1:-1], json.dumps(plain, ensure_ascii=False)[1:-1], html.escape(plain))
-        yield repr(plain)[1:-1]
-        for content in {plain.encode(), plain.encode("latin-1", "replace")}:
+        yield plain
+        for content in {plain.encode("utf-8", "replace"), plain.encode("latin-1", "replace")}:
             yield b64encode(content).decode().rstrip("=")
             yield urlsafe_b64encode(content).decode().rstrip("=")
+            yield content.hex()
+
+
+def _written(form: str) -> str:
+    """A pattern of ``form``, each character in all the ways in which it may come back; white space may be a blank."""
+    return "".join(map(_part, _PARTS.findall(form)))
+
+
+def _part(text: str) -> str:
+    if text.isspace():
+        return _BLANKS
+    pattern = "".join(map(_character, text))
+    return pattern if text.isascii() else f"(?:{pattern}|\ufffd+)"  # bytes in no encoding, several together
+
+
+_PARTS = re.compile(r"\s+|[!-~]+|[^\s!-~]+")
+_BLANKS = r"(?:\s|\+|%(?:25)*(?:20|0[9ad])|\\+[nrt])+"
+
+
+@cache
+def _character(char: str) -> str:
+    """A pattern of one character: as it stands, percent-encoded, as HTML, JSON and Python escape it, each also twice.
+
+    One that is not of ASCII may also have been read in a wrong encoding.
+    """
+    if char.isascii() and char.isalnum():
+        return char
+    utf8 = char.encode("utf-8", "replace")
+    latin = char.encode("latin-1", "replace")
+    utf16 = char.encode("utf-16-be", "surrogatepass")
+    units = [utf16[at : at + 2].hex() for at in range(0, len(utf16), 2)]
+    forms = [
+        *(re.escape(form) for form in (char, *_read_wrongly(char, utf8, latin))),
+        *("".join(f"%(?:25)*{byte:02x}" for byte in each) for each in (utf8, latin)),
+        *("".join(rf"\\+x{byte:02x}" for byte in each) for each in (utf8, latin)),
+        *("".join(rf"\\+udc{byte:02x}" for byte in each) for each in (utf8, latin)),
+        "".join(rf"\\+u{unit}" for unit in units),
+        rf"\\+U{ord(char):08x}",
+        rf"\\+{re.escape(char)}",
+        rf"&(?:amp;)*#0*{ord(char)};",
+        rf"&(?:amp;)*#x0*{ord(char):x};",
+    ]
+    if name := codepoint2name.get(ord(char)) or {"'": "apos"}.get(char):
+        forms.append(f"&(?:amp;)*{name};")
+    return f"(?:{'|'.join(dict.fromkeys(forms))})"
+
+
+def _read_wrongly(char: str, utf8: bytes, latin: bytes) -> Iterator[str]:
+    if char.isascii():
+        return
+    for content in (utf8, latin):
+        yield from (content.decode(encoding, "replace") for encoding in ("utf-8", "latin-1", "cp1252"))
+        yield content.decode("ascii", "surrogateescape")
+    yield latin.decode("latin-1")

@@ -29,6 +29,7 @@ _EARLIEST_S, _LATEST_S = 1_230_768_000, 4_102_444_800  # 2009, the year of the f
 EARLIEST, _LATEST = _EARLIEST_S * 1000, _LATEST_S * 1000
 _EXACT_INTEGER = 2**53  # floats are exact up to here
 _LONGEST_ID = 10**100  # Python refuses to print integers of more than 4,300 digits
+_LONGEST_NAME = 200  # characters of an id
 _ROUNDED_ID = re.compile(r"\d(\.\d+)?e\+\d+\Z")
 _SIDES = {"sell": True, "buy": False}
 
@@ -80,6 +81,7 @@ def _sound(
         and 0.0 < quantity < ABSURD
         and EARLIEST <= timestamp <= received_at // 1_000_000 + AHEAD
         and "e+" not in trade_id
+        and trade_id.isprintable()
     ):
         return TradeEvent(
             coin, price, quantity, is_buyer_maker, timestamp, exchange, trade_id, received_at, False, market
@@ -271,6 +273,8 @@ def trade_id(value: Any) -> str:
     kind = type(value)
     if kind is str:
         # htx's ids of 24 digits come out of ccxt as "1.0234567890123457e+26": a rounded number, shared by neighbours
+        if not value.isprintable() or len(value) > _LONGEST_NAME:  # made for a terminal, and no id
+            return ""
         return "" if "e+" in value and _ROUNDED_ID.match(value) else str(value)
     if kind is int:
         return str(value) if -_LONGEST_ID < value < _LONGEST_ID else ""

@@ -50,6 +50,7 @@ class _BybitTrades(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
                 or row.BT  # a block trade
                 or row.s != market_id
                 or "e+" in trade_id
+                or not trade_id.isprintable()
                 or (timestamp > scene.latest and scene.ahead(timestamp, received_at))
             ):
                 return ()
