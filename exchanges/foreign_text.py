@@ -28,7 +28,7 @@ _SECRET_KEY = re.compile(
     re.I,
 )
 _LOGIN = re.compile(r"(?<=//)[^/\s'\"<>?#]*@")
-_NO_PORT = re.compile(r"^([^:/\[]+:)(?!\d{1,5}(?:/|$))[^/]+")  # the host with its colon, and what follows
+_NO_PORT = re.compile(r"^([^:/\[]+:)(?!\d{1,5}(?:/|$))[^/]{3,}")  # the host with its colon, and what follows
 _TOKEN = re.compile(r"(?<=/)(?=[^/]*\d)[^/]{12,}")
 _QUERY = re.compile(r"([?&][\w-]*(?:token|key|secret|sign|auth|passw|pwd)[\w-]*=)[^&\s'\"<>#]+", re.I)
 _AUTHORIZATION = re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer)\s+)?)[\w+/=.~-]+", re.I)

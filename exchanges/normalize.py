@@ -29,7 +29,7 @@ _EARLIEST_S, _LATEST_S = 1_230_768_000, 4_102_444_800  # 2009, the year of the f
 EARLIEST, _LATEST = _EARLIEST_S * 1000, _LATEST_S * 1000
 _EXACT_INTEGER = 2**53  # floats are exact up to here
 _LONGEST_ID = 10**100  # Python refuses to print integers of more than 4,300 digits
-_LONGEST_NAME = 200  # characters of an id
+LONGEST_NAME = 200  # characters of an id
 _ROUNDED_ID = re.compile(r"\d(\.\d+)?e\+\d+\Z")
 _SIDES = {"sell": True, "buy": False}
 
@@ -81,6 +81,7 @@ def _sound(
         and 0.0 < quantity < ABSURD
         and EARLIEST <= timestamp <= received_at // 1_000_000 + AHEAD
         and "e+" not in trade_id
+        and len(trade_id) <= LONGEST_NAME
         and trade_id.isprintable()
     ):
         return TradeEvent(
@@ -273,7 +274,7 @@ def trade_id(value: Any) -> str:
     kind = type(value)
     if kind is str:
         # htx's ids of 24 digits come out of ccxt as "1.0234567890123457e+26": a rounded number, shared by neighbours
-        if not value.isprintable() or len(value) > _LONGEST_NAME:  # made for a terminal, and no id
+        if not value.isprintable() or len(value) > LONGEST_NAME:  # made for a terminal, and no id
             return ""
         return "" if "e+" in value and _ROUNDED_ID.match(value) else str(value)
     if kind is int:

@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,11 +24,27 @@ BANNED = 120.0  # seconds that Binance's shortest ban lasts
 
 _LIMITS = frozenset({418, 429})
 _FREQUENT = re.compile(r"too frequent|too many (?:requests|visits)|rate.?limit", re.I)
-_BAN = re.compile(r"\bbann?ed\b|\bban\b|too frequent", re.I)
-_UNTIL = re.compile(r"\b(?:until|till|after|before)\b\D{0,20}?(\d{13}|\d{10})(?!\d)", re.I)
-_UNTIL_DATE = re.compile(r"\b(?:until|till|after)\b\W{0,3}(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)", re.I)
-_FOR = re.compile(r"\b(?:in|after|wait|for)\s+(?:about\s+)?(\d{1,9}(?:\.\d{1,9})?)\s*([a-z]+)", re.I)
-_UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hou": 3600.0}
+_BAN = re.compile(r"bann?ed|\bban\b|too frequent", re.I)
+_BANNED = re.compile(r"banned", re.I)
+_TIME = re.compile(r"(?<![\d.])(?:\d{13}|\d{10})(?!\.?\d)")  # Unix ms or seconds
+_UNTIL = re.compile(rf"\b(?:until|till|after|before)\b\D{{0,20}}?({_TIME.pattern})", re.I)
+_DATE = re.compile(r"\b(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:\.\d+)?\s?(Z|[-+]\d\d:?\d\d)?", re.I)
+_HTTP_DATE = re.compile(r"\b\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \w{3}\b")
+_LENGTH = (
+    r"(?:\d[\d,]{0,11}(?:\.\d{1,9})?|\ban?|\bone)\s*"
+    r"(?:milli\w*|ms|s(?:ec\w*)?|m(?:in\w*)?|h(?:rs?|ours?)?|d(?:ays?)?)\b"
+)
+_LENGTHS = (
+    rf"{_LENGTH}(?:[\s,]*(?:and\s+)?{_LENGTH})*|\d{{1,4}}h(?:\d{{1,2}}m)?(?:\d{{1,2}}s)?\b|\d{{1,4}}m\d{{1,2}}s\b"
+)
+_FOR = re.compile(rf"\b(?:in|after|wait|for|another|next)\b\W{{0,3}}(?:about\s+)?({_LENGTHS})", re.I)
+_PIECE = re.compile(r"(\d[\d,]*(?:\.\d+)?|\ban?\b|\bone\b)\s*([a-z]+)", re.I)
+_FIELD = re.compile(  # {"retry_after": 30}
+    r"retry[-_ ]?(?:after|in)[-_ ]?(ms|milli\w*)?[\"']?\s*[:=]\s*[\"']?(\d{1,9}(?:\.\d{1,9})?)(?![\d.]|\s*[a-z])", re.I
+)
+_MOST_SECONDS = 1000.0  # of such a field without a unit: more are milliseconds
+_UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "d": 86_400.0, "day": 86_400.0}
+_UNITS |= dict.fromkeys(("h", "hr", "hrs", "hou"), 3600.0)
 _MILLISECONDS_LEFT = ("gw-ratelimit-reset",)
 _RESETS = ("X-Bapi-Limit-Reset-Timestamp", "X-Gate-RateLimit-Reset-Timestamp", "X-RateLimit-Reset", "RateLimit-Reset")
 
@@ -42,8 +58,14 @@ class Wait:
 
 
 def is_rate_limit(status: int, text: str) -> bool:
-    """Whether an answer says that too much was asked for; a 403 may say so, or that this place is shut out."""
-    return status in _LIMITS or (status == 403 and bool(_FREQUENT.search(text)))
+    """Whether an answer says that too much was asked for; a 403 may say so, or that this place is shut out.
+
+    One that tells the end of a ban says so whatever its status is: gateways change that, too.
+    """
+    if status in _LIMITS or (status == 403 and _FREQUENT.search(text)):
+        return True
+    ends = (_TIME, _DATE, _HTTP_DATE, _FOR)
+    return status >= 400 and bool(_BANNED.search(text)) and any(end.search(text) for end in ends)
 
 
 def wait_told(status: int, headers: Mapping[str, str], text: str, now: float, limited: bool = False) -> Wait:
@@ -89,14 +111,27 @@ def _in_headers(headers: Mapping[str, str], now: float) -> list[float]:
 
 
 def _in_text(text: str, now: float) -> list[float]:
-    ends = [_epoch(float(end)) - now for end in _UNTIL.findall(text)]
-    for day, clock in _UNTIL_DATE.findall(text):
+    """Seconds until each of the ends that a text may tell. Who limits names no time that is to come but the end."""
+    until = [_epoch(float(end)) - now for end in _UNTIL.findall(text)]
+    ends = [_epoch(float(time)) - now for time in _TIME.findall(text)]
+    for day, clock, zone in _DATE.findall(text):
         try:
-            ends.append(datetime.fromisoformat(f"{day}T{clock}").replace(tzinfo=UTC).timestamp() - now)
+            ends.append(datetime.fromisoformat(f"{day}T{clock}{zone.upper() or 'Z'}").timestamp() - now)
         except ValueError:  # a day that there is not
             continue
-    units = ((float(number), unit.lower()) for number, unit in _FOR.findall(text))
-    return ends + [number * _UNITS.get(unit, _UNITS.get(unit[:3], 0.0)) for number, unit in units]
+    ends += [date - now for found in _HTTP_DATE.findall(text) if (date := _date(found)) is not None]
+    ends = until + [end for end in ends if end <= LONGEST]
+    ends += [sum(map(_seconds, _PIECE.findall(length))) for length in _FOR.findall(text)]
+    for milliseconds, found in _FIELD.findall(text):
+        number = float(found)
+        ends.append(number / 1000 if milliseconds or number > _MOST_SECONDS else number)
+    return ends
+
+
+def _seconds(piece: tuple[str, str]) -> float:
+    """Of a length of time, such as 5 minutes."""
+    number, unit = piece[0].replace(",", ""), piece[1].lower()
+    return (float(number) if number[0].isdigit() else 1.0) * _UNITS.get(unit, _UNITS.get(unit[:3], 0.0))
 
 
 def _epoch(number: float) -> float:

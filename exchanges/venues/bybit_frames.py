@@ -19,7 +19,7 @@ _SOLD = {"Buy": False, "Sell": True}
 
 
 class _BybitRow(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    i: Annotated[str, Meta(min_length=1)]
+    i: Annotated[str, Meta(min_length=1, max_length=normalize.LONGEST_NAME)]
     T: Time
     p: Positive
     v: Positive

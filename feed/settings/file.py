@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from exchanges.foreign_text import HIDDEN, is_secret_name
 from feed.settings.schema import Settings, packaged_settings
 from feed.settings.validation import Reader, Unreadable, join, show
 from feed.settings.yaml_scalars import Loader
@@ -23,6 +24,8 @@ ENVIRONMENT = "MARKET_FEED_SETTINGS"
 """The environment variable that names the settings file."""
 
 _MARKS = re.compile(r"undefined alias|cannot start any token|could not determine a constructor")  # *BTC, @BTC, !BTC
+_QUOTED = re.compile(r"'[^']*'")
+_KEY = re.compile(r"([\w-]+)['\"]?\s*:")
 _FILE_LIMIT = 256 * 1024  # bytes; a settings file has a few thousand
 _VALUE_LIMIT = 10_000  # values once YAML's anchors are written out: a few lines of anchors can stand for billions
 
@@ -85,8 +88,16 @@ def _data(reader: Reader, text: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         what = " ".join(str(error.problem or error.context).split())
+        if mark and _hides(text.splitlines()[mark.line : mark.line + 1], mark.column):
+            what = _QUOTED.sub(f"'{HIDDEN}'", what)
         hint = "; if it is meant as text, write it in quotes" if _MARKS.search(what) else ""
         raise Unreadable(f"{place}not YAML: {what}{hint}") from None
+
+
+def _hides(line: list[str], column: int) -> bool:
+    """Whether a key before ``column`` of the line, if there is one, says that a secret or an address follows."""
+    keys = _KEY.findall("".join(line)[:column])
+    return any(key == "proxy" or key.endswith("_url") or is_secret_name(key) for key in keys)
 
 
 def _survey(reader: Reader, node: Node, path: str, above: tuple[Node, ...], sizes: dict[int, int]) -> int:
@@ -113,5 +124,6 @@ def _survey(reader: Reader, node: Node, path: str, above: tuple[Node, ...], size
                 yaml.constructor.SafeConstructor().construct_object(node)
         except (ValueError, LookupError, AttributeError, ArithmeticError, TypeError):  # PyYAML's own, e.g. 2024-13-45
             place = f"line {node.start_mark.line + 1}, column {node.start_mark.column + 1}: "
-            raise Unreadable(f"{place}found {show(node.value)}, allowed is what its form promises, or quotes") from None
+            found = HIDDEN if any(map(is_secret_name, re.split(r"\W", path))) else show(node.value)
+            raise Unreadable(f"{place}found {found}, allowed is what its form promises, or quotes") from None
     return sizes.setdefault(id(node), total)

@@ -18,7 +18,7 @@ import yaml
 from msgspec import Meta
 
 from exchanges.ccxt_adapter.transport.proxies import NONE
-from exchanges.foreign_text import address_shown, values_shown
+from exchanges.foreign_text import address_shown, addresses_shown, values_shown
 from exchanges.names import canonical, exchange_names, nearest
 from feed.events import CoinConfig
 
@@ -83,7 +83,7 @@ Symbol = Annotated[str, Meta(pattern=_WORD, description="a coin such as BTC, wit
 Currency = Annotated[str, Meta(pattern=_WORD, description="a currency such as USDT", extra=UPPER)]
 Market = Annotated[str, Meta(pattern=_MARKET, description="a market symbol of ccxt, BASE/QUOTE or BASE/QUOTE:SETTLE")]
 Exchange = Annotated[str, Meta(description="the name of an exchange, text", extra={"read": _exchange})]
-_address: dict[str, Any] = {"show": address_shown}  # a wrong one is told without its login
+_address: dict[str, Any] = {"show": addresses_shown}  # a wrong one is told without its login
 RestUrl = Annotated[
     str, Meta(description="http://host:port or https://host:port", extra={"read": _url("http", "https"), **_address})
 ]

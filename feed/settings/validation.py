@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from msgspec import Meta, ValidationError, convert
 
-from exchanges.foreign_text import values_shown, without_logins
+from exchanges.foreign_text import HIDDEN, values_shown, without_logins
 from exchanges.names import nearest
 from feed.errors import SettingsError
 from feed.events import CoinConfig
@@ -158,7 +158,8 @@ class Reader:
     def mapping(self, keys: Any, values: Any, path: str, value: Any) -> Any:
         """Return a mapping; ``values`` Any leaves it as it is."""
         if not isinstance(value, dict):
-            return self.wrong(path, value, "a mapping")
+            found = _hidden(value) if values is Any else value
+            return self.wrong(path, found, "a mapping")
         if values is Any:
             return natural(value)
         read = [(self.value(keys, join(path, k), k), self.value(values, join(path, k), v)) for k, v in value.items()]
@@ -202,8 +203,15 @@ def show(value: object) -> str:
 
 def _shown(value: Any, extra: dict[str, Any]) -> Any:
     """Return ``value`` as it may be shown: itself, unless it has something to hide."""
-    shown = extra["show"](value) if "show" in extra and isinstance(value, str) else value
+    shown = extra["show"](value) if "show" in extra else value
     return value if shown == value else shown
+
+
+def _hidden(value: Any) -> Any:
+    """Return ``value``, found in the place of options that are handed to ccxt, without texts: an API key may be one."""
+    if isinstance(value, list | tuple):
+        return [_hidden(each) for each in value]
+    return HIDDEN if isinstance(natural(value), str) and value else value
 
 
 def _same(value: Any) -> Any:

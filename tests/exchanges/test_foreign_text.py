@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import html
 import json
 from base64 import b64encode
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchanges.foreign_text import Cleaner, address_shown, printable, secrets_in_options, values_shown
+from exchanges.foreign_text import (
+    Cleaner,
+    address_shown,
+    printable,
+    secrets_in_address,
+    secrets_in_options,
+    values_shown,
+)
 from exchanges.venue import Access
-from feed import Settings, SettingsError
+from feed import Settings, SettingsError, load_settings
 from feed.settings import ExchangeConfig
 from feed.settings.validation import check
 
@@ -87,6 +96,41 @@ def test_a_secret_of_the_settings_is_hidden_in_whatever_form_it_comes_back(form:
     assert "S3cr3t" not in repr(clean)
 
 
+ODD = "pä§s  w😀rd%'<&>/\"x"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        ODD,
+        " ".join(ODD.split()),
+        ascii(ODD),
+        repr(ODD.encode()),
+        ODD.encode().hex(),
+        *(ODD.encode().decode(wrong, "replace") for wrong in ("latin-1", "cp1252")),
+        ODD.encode("latin-1", "replace").decode("utf-8", "surrogateescape"),
+        ODD.encode("latin-1", "replace").decode("utf-8", "replace"),
+        ODD.encode().decode("ascii", "surrogateescape"),
+        json.dumps(ODD).replace("/", "\\/"),
+        json.dumps(ODD, ensure_ascii=False).replace("<", "\\u003c").replace("&", "\\u0026"),
+        json.dumps(json.dumps(ODD)),
+        html.escape(ODD),
+        html.escape(ODD, quote=False),
+        html.escape(html.escape(ODD)),
+        ODD.encode("ascii", "xmlcharrefreplace").decode(),
+        quote(ODD.encode("latin-1", "replace"), safe=""),
+        quote(ODD, safe="/"),
+        quote(quote(quote(ODD))),
+    ],
+)
+def test_an_odd_password_is_hidden_however_it_was_escaped_or_read(form: str) -> None:
+    """As Python, PHP and Go write JSON, as HTML, percent-encoded, and in a wrong encoding."""
+    clean = Cleaner(secrets_in_address(f"http://me:{quote(ODD, safe='')}@proxy.example:3128"))
+    for shown in (clean(f"no to {form}!", 1000), clean.lines(f"no to {form}!"), clean(" ".join(form.split()), 1000)):
+        assert "***" in shown
+        assert "rd" not in shown
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -128,16 +172,36 @@ def test_no_repr_shows_a_secret() -> None:
         {"rest_url": "https://venue.example?token=hunter2"},
         {"ws_url": "wss://hunter2@venue.example"},
         {"options": ["hunter2", {"apiKey": "hunter2"}]},
+        {"options": "apiKey=hunter2"},
+        {"proxy": ["me:hunter2@proxy.example:1"]},
+        {"proxy": {"http": "me:hunter2@proxy.example:1"}},
+        {"proxy": "socks5://me:hunter2"},
+        {"ws_url": "wss://venue.example/ws/hunter2-a-listen-key"},
     ],
 )
 def test_a_settings_error_shows_no_secret(wrong: dict[str, object]) -> None:
     settings = Settings(exchanges=[ExchangeConfig("okx", **wrong)])  # type: ignore[arg-type] # wrong types are wanted
     with pytest.raises(SettingsError) as caught:
         check(settings)
-    if "options" not in wrong:
-        assert "hunter2" not in str(caught.value)
-    assert "apiKey': 'hunter2" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
     assert caught.value.problems[0].startswith("settings: exchanges[0]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[{name: okx, options: {apiKey: *hunter2}}]",
+        "[{name: okx, options: {password: !hunter2 x}}]",
+        "[{name: okx, proxy: !hunter2@proxy.example}]",
+        "[{name: okx, options: {secret: !!int hunter2}}]",
+        "[{name: okx, options: {headers: {a: !!float hunter2}}}]",
+    ],
+)
+def test_what_yaml_cannot_read_is_not_quoted_where_a_secret_stands(text: str, tmp_path: Path) -> None:
+    (file := tmp_path / "settings.yaml").write_text(f"exchanges: {text}\n")
+    with pytest.raises(SettingsError, match="line 1, column") as caught:
+        load_settings(file)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_addresses_and_values_are_shown_without_what_they_hide() -> None:

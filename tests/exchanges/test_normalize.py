@@ -359,3 +359,12 @@ def test_every_unit_of_time_is_recognised(moment: int) -> None:
 @pytest.mark.parametrize("value", [*NO_TIME[:6], 1_000_000_000, 10**30, "", "2024-08-08", None, "9" * 5000])
 def test_what_is_no_time_is_none(value: Any) -> None:
     assert normalize.milliseconds(value) is None
+
+
+@pytest.mark.parametrize("odd", ["1\x1b[31m", "\u202e12", "1\x9b", "1\n2", "1" * 10_000])
+def test_an_id_that_nobody_can_print_is_none(odd: str) -> None:
+    """It would reach terminals, where it moves the cursor or turns the direction of writing."""
+    row = {"id": odd, "timestamp": READ_AT // 1_000_000, "price": 1.0, "amount": 1.0, "side": "buy"}
+    event = normalize.trade(row, "BTC", "binance", READ_AT)
+    assert event is not None
+    assert event.trade_id == ""

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from socket import inet_aton, inet_ntoa
 from urllib.parse import urlsplit
 
 from exchanges.foreign_text import Cleaner, address_shown
@@ -23,6 +24,8 @@ SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _OTHER_NAMES = {"socks": "socks5"}  # as desktops write it
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _TLS = ("https", "wss")
+_LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback")
+_NUMERIC = re.compile(r"[0-9a-fx.]+")  # as the C library reads IPv4 addresses: 127.1, 0x7f000001
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -73,8 +76,12 @@ def is_loopback(host: str) -> bool:
     name = host.strip("[]").rstrip(".").lower()
     with suppress(ValueError):
         address = ip_address(name.partition("%")[0])
-        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-    return name == "localhost" or name.endswith(".localhost")
+        address = getattr(address, "ipv4_mapped", None) or address
+        return address.is_loopback or address.is_unspecified
+    if _NUMERIC.fullmatch(name):
+        with suppress(OSError):
+            return is_loopback(inet_ntoa(inet_aton(name)))
+    return name in _LOOPBACK_NAMES or name.endswith(".localhost")
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str | None]:

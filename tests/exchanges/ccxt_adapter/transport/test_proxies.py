@@ -40,7 +40,11 @@ def test_the_environments_variables_are_read_as_curl_reads_them(
 
 @pytest.mark.parametrize("scheme", ["http", "https", "ws", "wss"])
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.9.9.9", "localhost", "LOCALHOST", "api.localhost", "[::1]", "[::ffff:127.0.0.1]"]
+    "host",
+    [
+        *("127.0.0.1", "127.9.9.9", "localhost", "LOCALHOST", "api.localhost", "[::1]", "[::ffff:127.0.0.1]"),
+        *("0.0.0.0", "[::]", "127.1", "2130706433", "0x7f.0.0.1", "ip6-localhost", "localhost.localdomain"),
+    ],
 )
 def test_this_machine_is_never_asked_through_the_environments_proxy(scheme: str, host: str) -> None:
     assert proxy_for(f"{scheme}://{host}:8080/x", None, BOTH) is None
