@@ -134,10 +134,11 @@ class Session:
         return bool(self.venue.timeframes) and shared.bars.plenty(now) and shared.requests.plenty(now)
 
     def is_proven_up_to_date(self, now: float) -> bool:
-        """The same of a connection on trial, whose lag is not known before the venue has told its time."""
+        """The same of a connection that is new: its lag may be unknown until the venue has told its time, and until a
+        late stream has shown itself to be one by more than one stamp of a coin."""
         if not self.is_up_to_date(now):
             return False
-        unknown = self._desk.delays[self.name].wants_trust(self._desk.clock.running())
+        unknown = self.lag is None or self._desk.delays[self.name].wants_trust(self._desk.clock.running())
         return not unknown or self.flowing_for(now) >= TRUST_WAIT
 
     @property
