@@ -123,6 +123,7 @@ class ConnectionListener:
         stir: Callable[[], None],
         delivering: bool,
         main: bool,
+        silence: float = inf,
     ) -> None:
         self.delivering = delivering
         self.flowing = asyncio.Event()  # set with the first event
@@ -154,7 +155,9 @@ class ConnectionListener:
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
         self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the bars that it closed last
         self._past: dict[str, deque[TradeEvent]] = {}  # coin -> the last trades of a trial
-        self._watched_from = 0.0  # the newest stamp of the trial's first WATCHED seconds, Unix ms
+        self._silence = silence  # seconds without data after which a trial has missed something, for all that is known
+        self._watched_at = inf  # the trial's first data, or its first one after such a silence, monotonic seconds
+        self._watched_from = 0.0  # the newest stamp of the WATCHED seconds from then on, Unix ms
         self.eager = False  # on trial: the next data is awaited
         if delivering:
             desk.markets.begin(self)
@@ -185,8 +188,7 @@ class ConnectionListener:
 
     def _watched_since(self) -> float:
         """Since when nothing has been missed, by the venue's stamps in Unix ms; ``inf`` if it has just begun."""
-        begun = self.first_data is not None and self._now() - self.first_data > WATCHED
-        return self._watched_from if begun else inf
+        return self._watched_from if self._now() - self._watched_at > WATCHED else inf
 
     def has_traded(self, coin: str) -> bool:
         """Whether a trade of the coin was delivered."""
@@ -377,11 +379,11 @@ class ConnectionListener:
             return False
         if not self.delivering:
             self._tried[coin] = Streamed(now, trade.timestamp, False)
+            self._heard(coin, now)
             if self._open:
                 self._past.setdefault(coin, deque(maxlen=TRIAL_TRADES)).append(trade)
-                if self.first_data is None or now - self.first_data <= WATCHED:
+                if now - self._watched_at <= WATCHED:
                     self._watched_from = max(self._watched_from, trade.timestamp)
-            self._heard(coin, now)
             return False
         if not self._admits(coin, trade.market, trade.price):
             self._heard(coin, now)
@@ -408,6 +410,9 @@ class ConnectionListener:
         if self.last_data is None:
             self.first_data = now
             self.flowing.set()
+        if not self.delivering and (self.last_data is None or now - self.last_data > self._silence):
+            self._past.clear()
+            self._watched_at, self._watched_from = now, 0.0
         self.last_data = now
         if self.delivering:
             desk = self._desk

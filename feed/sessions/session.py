@@ -403,6 +403,7 @@ class Session:
             stir=self._stir,
             delivering=self.delivering,
             main=self._main,
+            silence=self._settings.staleness.feed_stale_after,
         )
         intake.eager = self._eager
         self._figures.give(intake, markets)

@@ -21,7 +21,7 @@ from feed.events import CoinConfig
 from feed.market_data.hub import MarketDataHub
 from feed.policies import failover_decisions as decided
 from feed.policies.failover import Failover
-from feed.policies.failover_decisions import Decision, State
+from feed.policies.failover_decisions import Decision, FailoverState
 from feed.policies.lag import LagWatch
 from feed.policies.staleness import SilenceKind, SilenceWatch
 from feed.sessions.coin_listing import HALT, UNLISTED
@@ -183,7 +183,7 @@ class Supervisor:
             session.look_at_lag()
             if session.last_data is not None:
                 session.backoff.note_data(session.last_data)
-                given = session.delivering and self._policy.state is not State.RELIEF
+                given = session.delivering and self._policy.state is not FailoverState.RELIEF
                 if session.connected and (given or session.is_proven_up_to_date(now)):
                     self._carry_out(self._policy.data(name, session.last_data, now), now)
         for name in sorted(ended, key=self.exchange.__eq__):  # a trial's end first: nobody is to be sent there

@@ -6,7 +6,7 @@ All is measured by receipt, over real sockets. ``LIMIT`` is what the settings pr
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, contextmanager
 from itertools import pairwise
 from time import monotonic
 from typing import Any
@@ -155,11 +155,51 @@ async def test_a_third_venue_carries_the_feed_in_time_where_two_have_the_same_fa
     assert got.details("failover")[-1]["to"] == "binance_us"
 
 
+async def test_a_slow_rest_of_the_next_venue_holds_up_no_price(venues: list[Simulator]) -> None:
+    """Trades may wait for what was missed before them; the coins' prices do not."""
+    first, second = (only(simulator) for simulator in venues[:2])
+    feed = MarketFeed(settings=settings_over(*venues[:2]))
+    got = Clocked(feed)
+    async with feed, AsyncExitStack() as stack:
+        began = monotonic()
+        await got.until(lambda: monotonic() - began > 3.0)  # its markets are loaded ahead of need
+        stack.enter_context(second.slow_rest(10.0))
+        began = monotonic()
+        stack.enter_context(first.stalled())
+        await got.until(lambda: got.ticks[-1][1] == "binance")
+        await got.until(lambda: got.ticks[-1][0] > began + LIMIT + 1.0)
+        assert got.longest_gap(began) <= LIMIT
+
+
+async def test_what_a_trial_missed_in_a_silence_is_told(venues: list[Simulator]) -> None:
+    """A trial that was there before the other venue's last trade, and was mute around it, has missed something."""
+    first, second = (only(simulator) for simulator in venues[:2])
+    feed = MarketFeed(settings=settings_over(*venues[:2], failback_after=30))
+    got = Clocked(feed)
+    async with feed, AsyncExitStack() as stack:
+        await got.until(lambda: len(got.ticks) > 20)
+        with cut_and_refusing(first):
+            await got.until(lambda: got.ticks[-1][1] == "binance")
+        connected = len(first.connections)
+        await got.until(lambda: len(first.connections) > connected)  # on trial, to be returned to
+        began = monotonic()
+        await got.until(lambda: monotonic() - began > 3.0)  # it has been there for long
+        mute = stack.enter_context(ExitStack())
+        mute.enter_context(first.muted())
+        began = monotonic()
+        await got.until(lambda: monotonic() - began > STALE + 0.5)
+        got.status.clear()
+        with cut_and_refusing(second):
+            mute.close()
+            await got.until(lambda: got.ticks[-1][1] == "bybit")
+            await got.until(lambda: {each["coin"] for each in got.details("gap")} == {"BTC", "ETH"})
+
+
 @pytest.mark.parametrize("rate", [5.0, 60.0, 300.0])
 async def test_a_failback_does_not_break_the_data(venues: list[Simulator], rate: float) -> None:
     """However seldom trades come, and however slow REST is: what came on trial goes on where the other one ends."""
     first, second = (only(simulator) for simulator in venues[:2])
-    feed = MarketFeed(settings=settings_over(*venues[:2], failback_after=2))
+    feed = MarketFeed(settings=settings_over(*venues[:2], failback_after=5))
     got = Clocked(feed)
     async with feed, AsyncExitStack() as stack:
         await got.until(lambda: len(got.ticks) > 20)
