@@ -155,22 +155,6 @@ async def test_a_third_venue_carries_the_feed_in_time_where_two_have_the_same_fa
     assert got.details("failover")[-1]["to"] == "binance_us"
 
 
-async def test_a_slow_rest_of_the_next_venue_holds_up_no_price(venues: list[Simulator]) -> None:
-    """Trades may wait for what was missed before them; the coins' prices do not."""
-    first, second = (only(simulator) for simulator in venues[:2])
-    feed = MarketFeed(settings=settings_over(*venues[:2]))
-    got = Clocked(feed)
-    async with feed, AsyncExitStack() as stack:
-        began = monotonic()
-        await got.until(lambda: monotonic() - began > 3.0)  # its markets are loaded ahead of need
-        stack.enter_context(second.slow_rest(10.0))
-        began = monotonic()
-        stack.enter_context(first.stalled())
-        await got.until(lambda: got.ticks[-1][1] == "binance")
-        await got.until(lambda: got.ticks[-1][0] > began + LIMIT + 1.0)
-        assert got.longest_gap(began) <= LIMIT
-
-
 async def test_what_a_trial_missed_in_a_silence_is_told(venues: list[Simulator]) -> None:
     """A trial that was there before the other venue's last trade, and was mute around it, has missed something."""
     first, second = (only(simulator) for simulator in venues[:2])
