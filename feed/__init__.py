@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from feed.market_feed import MarketFeed
     from feed.settings.file import load_settings
     from feed.settings.schema import Settings
+    from feed.sinks.metrics import start_metrics
 
 __all__ = [
     "Candle",
@@ -38,6 +39,7 @@ __all__ = [
     "Ticker",
     "TradeEvent",
     "load_settings",
+    "start_metrics",
 ]
 
 # in which the names are found
@@ -70,7 +72,12 @@ if _shadowed_by := _shadow():
 logger.disable("feed")  # a library is silent until its user enables it
 
 
+_SINKS = {"start_metrics": "feed.sinks.metrics"}  # that need an extra
+
+
 def __getattr__(name: str) -> Any:
+    if name in _SINKS:
+        return getattr(import_module(_SINKS[name]), name)
     if name in __all__:
         for module in map(import_module, _MODULES):
             if hasattr(module, name):

@@ -127,6 +127,11 @@ class QueryMethods:
         return self._desk.volatility.volatility(symbol(coin), window)
 
     @property
+    def trades_delivered(self) -> dict[str, int]:
+        """How many trades of each exchange were delivered since the feed was made; from any thread."""
+        return {name: count.simple + count.other for name, count in self._desk.trades.copy().items()}
+
+    @property
     def status(self) -> FeedStatus:
         """A snapshot of where the feed stands, see FeedStatus; a new one at each access."""
         return FeedStatus(

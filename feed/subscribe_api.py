@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from typing import Any, get_args
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.events import PriceTick
 from feed.market_data.hub import candles
 from feed.settings.arguments import known_timeframe, watched
+from feed.settings.schema import Timeframe
 from feed.subscriptions.dispatcher import Dispatcher, Subscriber
+from feed.subscriptions.observation import Observation, Take
 from feed.subscriptions.wanted_data import WantedData
 
 Coins = Collection[str] | None
+OBSERVED: Mapping[str, Collection[str]] = {  # a channel of the settings -> what the dispatcher calls it
+    "trades": ("trades",),
+    "ticker": ("tickers",),
+    "candles": [candles(timeframe) for timeframe in get_args(Timeframe)],
+    "quotes": ("quotes",),
+}
 BUFFER = 10_000  # events that an iterator or a coroutine callback may fall behind
 
 
@@ -142,6 +150,19 @@ class SubscribeMethods:
     def events(self, *, on_full: str = "drop_oldest", size: int = BUFFER) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """The (event, details) pairs of ``subscribe_status``, for ``async for``."""
         return self._dispatcher.iterate("status", None, on_full, size)
+
+    def observe(self, channel: str, take: Take, coins: Coins = None, *, size: int = 500) -> Observation:
+        """Call ``take(events, times)`` with all events of a channel, ``size`` at a time, and ask for nothing more.
+
+        For what counts a feed's events without being one of its users, as metrics do: the exchange is asked for no
+        channel because of it. ``channel``: trades, ticker, candles (of every timeframe) or quotes. ``times``: when each
+        event's turn came, in seconds of ``time.monotonic``, after the callbacks that subscribed earlier. Returns a
+        handle with ``flush()``, which hands on what has come from any thread, and ``cancel()``. Raises ValueError for
+        another channel, SettingsError for an unknown coin.
+        """
+        if channel not in OBSERVED:
+            raise ValueError(f"channel is {channel!r}; allowed are {', '.join(OBSERVED)}")
+        return self._dispatcher.observe(OBSERVED[channel], take, watched(coins, self._wanted.coins), size)
 
     def _subscribe(self, channel: str, callback: Callable[..., Any], coins: Coins, on_full: str) -> Subscriber:
         keys = watched(coins, self._wanted.coins)

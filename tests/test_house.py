@@ -129,6 +129,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "query_api": "what is known now: prices, freshness, status, health",
         "background": "programs without asyncio",
         "market_feed": "the façade",
+        "sinks": "what goes out of a feed to other programs, over its public API",
         "__init__": "re-exports",
         "pytest_plugin": "fixtures for the tests of a bot",
         "cli": "the commands",
@@ -154,6 +155,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     },
     "feed.subscriptions": {
         "wanted_data": "the coins, channels and timeframes that the program wants",
+        "observation": "events handed on in batches, for what counts them",
         "queues": "what stands between a channel and a consumer that takes its time",
         "routes": "a coin's way to the subscribers of a channel",
         "dispatcher": "subscribers, kept apart",
@@ -189,11 +191,15 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "fallback_coins": "coins that the active venue does not list",
         "supervisor": "which venue is carried, and what follows when it ends",
     },
+    "feed.sinks": {
+        "metrics": "what a feed does, for Prometheus",
+    },
     "feed.cli": {
         "arguments": "the command line's grammar",
         "process": "signals, exit codes, the log",
         "stdout_writer": "writing to a pipe that may be slow or gone",
         "tables": "plain tables",
+        "metrics": "--metrics-port",
         "live_state": "what a screen shows, as data",
         "live_table": "that state as a table or as lines",
         "outputs": "screen, lines or JSON over a feed",

@@ -126,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
         "--exchange", type=names, metavar="NAME", help="start on this venue; A,B: exactly these, in order"
     )
     watch.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
+    _metrics(watch)
     watch.add_argument("--json", action="store_true", help="every event as one JSON object per line on stdout")
     _common(watch)
 
@@ -179,6 +180,10 @@ def _common(command: argparse.ArgumentParser) -> None:
         "--timeout", type=seconds, default=30.0, help="seconds until some venue must be live (default: 30)"
     )
     _logging(command)
+
+
+def _metrics(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--metrics-port", type=port, metavar="P", help="serve metrics for Prometheus on this port")
 
 
 def _logging(command: argparse.ArgumentParser) -> None:

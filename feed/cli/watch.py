@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from feed.cli.metrics import metrics
 from feed.cli.process import run as run_process
 from feed.cli.process import start_log
 from feed.settings.file import load_settings
@@ -22,7 +23,8 @@ async def _watch(args: argparse.Namespace) -> int:
     coins = list(dict.fromkeys(coin for group in args.coins for coin in group))
     exchange = args.exchange[0] if args.exchange and len(args.exchange) == 1 else args.exchange
     feed = MarketFeed(coins or None, exchange, settings=settings)
-    if args.json:
-        start_log(args.log_level or "INFO")
-        return await show(feed, settings, JsonView(), args.seconds, args.timeout)
-    return await show(feed, settings, screen_view(args.log_level), args.seconds, args.timeout)
+    with metrics(feed, args.metrics_port):
+        if args.json:
+            start_log(args.log_level or "INFO")
+            return await show(feed, settings, JsonView(), args.seconds, args.timeout)
+        return await show(feed, settings, screen_view(args.log_level), args.seconds, args.timeout)

@@ -31,6 +31,15 @@ WATCHED = 2.0  # seconds from a trial's first data until each of its coins is su
 BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; what comes in between is counted
 
 
+class TradeCount:
+    """How many trades of one venue were delivered: those that simply went on, and the ``other`` ones."""
+
+    __slots__ = ("other", "simple")
+
+    def __init__(self) -> None:
+        self.simple = self.other = 0
+
+
 class MarketDataHub:
     """What the feed knows across venues and connections; every ConnectionListener hands its events in here."""
 
@@ -40,12 +49,18 @@ class MarketDataHub:
         self.prices = PriceCache()
         self.markets = CoinMarkets(max_price_ratio, self.prices, clock)
         self.volatility = Volatility()
-        self.messages = 0  # events of all connections
+        self.trades: defaultdict[str, TradeCount] = defaultdict(TradeCount)  # by venue
+        self.other_messages = 0  # events of all connections, but for the trades that simply went on
         self.last_message: float | None = None  # of the feed's own venue, monotonic seconds
         self.bad_frames = 0
         self.off_book_trades = 0  # block trades and the like, which are not delivered
         self.ledger = DeliveredCandles()
         self.delays: defaultdict[str, LeastDelay] = defaultdict(LeastDelay)  # by venue
+
+    @property
+    def messages(self) -> int:
+        """Events of all connections."""
+        return self.other_messages + sum(count.simple for count in self.trades.copy().values())
 
     def forget(self, coins: Iterable[str]) -> None:
         """These were removed: nothing is known of them any more."""
@@ -59,6 +74,7 @@ class MarketDataHub:
         """A trade that had to wait for its place in the order."""
         if not self.markets.takes(trade):
             return
+        self.trades[trade.exchange].other += 1
         self.dispatcher.publish("trades", trade.coin, trade)
 
     def on_ticker(self, ticker: Ticker) -> None:
@@ -140,6 +156,7 @@ class ConnectionListener:
         self.stir = self._stir = stir
         self._admitted: set[str] = set()  # coins of whose market this connection may deliver
         self._exchange = exchange
+        self._count = desk.trades[exchange]
         self._report = report
         self._main = main
         self._bad_frames = BadFrames(exchange, report)
@@ -238,12 +255,13 @@ class ConnectionListener:
             return self._settle(path, trade, outcome, now)
         elif (stamp := continuity.stamp) is not None and trade.timestamp < stamp:
             self._heard(coin, now)
+            self._count.other += 1
             path.trades.publish(trade, now)
             return True
         # as _heard does it while data flows, without a call
         self.last_data = self._watched[coin] = now
         desk = self._desk
-        desk.messages += 1
+        self._count.simple += 1
         if self._main:
             desk.last_message = now
         if (awaited := self._watchdog.awaited) and coin in awaited:
@@ -264,7 +282,7 @@ class ConnectionListener:
         """
         counts = outcome.verdict not in (TradeVerdict.DUPLICATE, TradeVerdict.LATE)
         if not counts:
-            self._desk.messages += 1
+            self._desk.other_messages += 1
             if outcome.verdict is TradeVerdict.DUPLICATE:
                 self.last_data = now
         else:
@@ -416,7 +434,7 @@ class ConnectionListener:
         self.last_data = now
         if self.delivering:
             desk = self._desk
-            desk.messages += 1
+            desk.other_messages += 1
             if self._main:
                 desk.last_message = now
             if self._watchdog.note(coin, now):

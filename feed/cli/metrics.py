@@ -1,0 +1,29 @@
+"""``--metrics-port``: a feed's metrics for as long as a command runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from feed.cli.process import CommandError
+from feed.errors import FeedError
+
+if TYPE_CHECKING:
+    from feed import MarketFeed
+
+
+@contextmanager
+def metrics(feed: MarketFeed, port: int | None) -> Iterator[None]:
+    """Serve the metrics of ``feed`` on ``port`` of the loopback; None: none. Raises CommandError."""
+    if port is None:
+        yield
+        return
+    try:
+        from feed import start_metrics
+
+        handle = start_metrics(feed, port)
+    except (ImportError, FeedError) as error:
+        raise CommandError(str(error)) from None
+    with handle:
+        yield

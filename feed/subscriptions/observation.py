@@ -1,0 +1,55 @@
+"""Events of a channel, handed on in batches, for what counts them: next to nothing is done while one is delivered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Take = Callable[[Sequence[Any], Sequence[float]], None]
+"""take(events, times): each event, and when its turn came, in seconds of ``time.monotonic``."""
+
+
+class Observation:
+    """Collects events and hands each batch to ``take``: when ``size`` have come, and with ``flush``.
+
+    ``failed`` is told what ``take`` raises.
+    """
+
+    def __init__(self, take: Take, size: int, failed: Callable[[BaseException], None]) -> None:
+        self._take = take
+        self._size = size
+        self._failed = failed
+        self._handing = threading.Lock()
+        self.cancel_all: Sequence[Callable[[], None]] = ()
+        self._begin()
+
+    def _begin(self) -> None:
+        events: list[Any] = []
+        times: list[float] = []
+        self._batch = events, times
+
+    def publish(self, event: Any, before: float) -> float:
+        """As feed.routes: an event, and when its turn came; returns the time after it."""
+        events, times = self._batch
+        times.append(before)
+        events.append(event)
+        if len(events) >= self._size:
+            self.flush()
+        return before
+
+    def flush(self) -> None:
+        """Hand on what has come until now; from any thread."""
+        with self._handing:
+            events, times = self._batch
+            self._begin()
+        try:
+            self._take(events, times)
+        except Exception as error:  # noqa: BLE001 - foreign code, which may not end the reading of the socket
+            self._failed(error)
+
+    def cancel(self) -> None:
+        """Collect nothing more, and hand on what has come. Idempotent."""
+        for cancel in self.cancel_all:
+            cancel()
+        self.flush()
