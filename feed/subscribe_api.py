@@ -104,7 +104,7 @@ class SubscribeMethods:
     def subscribe_status(self, cb: Callable[[str, dict[str, Any]], Any]) -> Subscriber:
         """Call ``cb(event, details)`` on everything that happens to the feed.
 
-        ``details`` has ``exchange`` and ``at`` (Unix ms) beside the event's own, which the README lists. Returns a
+        ``details`` has ``exchange`` and ``at`` (Unix ms) beside the event's own, which docs/events.md lists. Returns a
         handle with ``cancel()``.
         """
         return self._dispatcher.subscribe("status", cb, unpack=True)

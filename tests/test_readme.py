@@ -1,4 +1,4 @@
-"""The README says what is so: its commands exist, and every Python block runs as it stands, on simulated venues."""
+"""The README says what is so: its commands exist, and each whole program there and in docs/ runs on simulated venues."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from feed.cli.arguments import parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PROGRAMS = {
+    f"{path.name}-{number}": program
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for number, program in enumerate(re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL))
+    if "asyncio.run(" in program  # a whole one, and no excerpt
+}
 SETUP = 'python3 -m venv .venv && .venv/bin/pip install -e ".[{extra}]" && .venv/bin/{command}'
-HURRY = 4  # seconds that a block may sleep here where the README lets it run for a minute
+HURRY = 4  # seconds that a block may sleep here where the documentation lets it run for a minute
 
 
 @pytest.mark.parametrize(("extra", "command"), [("all", "market-feed demo"), ("dev", "pytest")])
@@ -29,8 +34,8 @@ def test_one_command_does_all_the_set_up(extra: str, command: str) -> None:
     assert line in SETUP.format(extra=extra, command=command)
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=range(len(PYTHON)))
-async def test_a_python_block_runs(block: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", PROGRAMS.values(), ids=PROGRAMS)
+async def test_a_program_runs(block: str, tmp_path: Path) -> None:
     """Only the length of its sleep is changed: it ends with 0, says something, and leaves no warning behind."""
     quick = re.sub(r"asyncio\.sleep\(\d+\)", f"asyncio.sleep({HURRY})", block)
     async with Simulator(venues=("bybit", "binance"), rate=1000) as simulator:

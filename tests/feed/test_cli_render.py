@@ -15,7 +15,6 @@ from feed.cli import live_table
 from feed.cli.live_state import WORDS, WORDS_FOR_MANY, LiveState, Note, Row, clock_remark, describe
 from feed.events import FeedState, FeedStatus, PriceTick, TradeEvent
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 
 
 class Hand:
