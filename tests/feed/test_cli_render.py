@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,7 +13,6 @@ from rich.console import Console
 from feed.cli import live_table
 from feed.cli.live_state import WORDS, WORDS_FOR_MANY, LiveState, Note, Row, clock_remark, describe
 from feed.events import FeedState, FeedStatus, PriceTick, TradeEvent
-
 
 
 class Hand:
