@@ -113,10 +113,12 @@ KINDS: Mapping[StatusEvent, EventKind] = {
     _.CIRCUIT_HALF_OPEN: EventKind((), "cooldown over, waiting for data"),
     _.CIRCUIT_CLOSED: EventKind((), "tradable again"),
     _.CALLBACK_ERROR: EventKind(
-        ("callback", "error"),
+        ("callback", "error", "count"),
         "{callback} raised {error}",
         level="DEBUG",  # the dispatcher logs the error itself, with its traceback
         error=True,
     ),
-    _.SLOW_CALLBACK: EventKind(("callback", "ms", "behind", "waiting"), "{callback} took {ms:.0f} ms", level="WARNING"),
+    _.SLOW_CALLBACK: EventKind(
+        ("callback", "ms", "count", "dropped", "behind", "waiting"), "{callback} took {ms:.0f} ms", level="WARNING"
+    ),
 }
