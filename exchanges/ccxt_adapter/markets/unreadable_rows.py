@@ -8,7 +8,8 @@ rows that are at fault are searched by halving the list, and the rest is taken.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from loguru import logger
@@ -17,10 +18,13 @@ from exchanges.foreign_text import printable
 
 MOST = 50  # rows that are left out; where more are at fault, the venue has changed and nothing is to be guessed
 DEEP = 4  # containers around the rows of an answer
+PARTS = 20  # of a list of lists that are looked into
 SHOWN = 80  # characters of a row that are logged
 
 _Rows = list[Any]  # of a list its items, of a mapping its pairs
 _Request = tuple[Any, ...]
+_Way = tuple[Any, ...]  # the keys and numbers that lead to a list in an answer
+_Place = tuple[_Request, _Way]
 
 
 async def load_markets(exchange: Any, *, rows_by_place: bool = False) -> None:
@@ -62,7 +66,7 @@ class _Mending:
         self._exchange = exchange
         self._fetch = exchange.fetch
         self._answers = answers
-        self._found = {key: found for key, answer in answers.items() if (found := _rows(answer, DEEP)) is not None}
+        self._places = [(key, way) for key, answer in answers.items() for way in _ways(answer) if _rows(answer, way)]
         self._left_out: list[Any] = []
 
     async def mend(self) -> bool:
@@ -71,11 +75,12 @@ class _Mending:
         exchange.enableRateLimit = False
         exchange.fetch = self._answer
         try:
-            for key, (rows, put) in self._found.items():  # what is no row at all
+            for place in self._places:  # what is no row at all
+                rows = self._rows(place)
                 good = [row for row in rows if isinstance(_value(row), dict | list)]
-                self._left_out += _without(rows, good)
-                self._answers[key] = put(good)
-                self._found[key] = good, put
+                if len(good) < len(rows):
+                    self._left_out += _without(rows, good)
+                    self._put(place, good)
             mended = await self._parses() or await self._search()
         finally:
             exchange.enableRateLimit, exchange.fetch = paced, fetch
@@ -85,35 +90,44 @@ class _Mending:
         return mended and len(self._left_out) <= MOST
 
     async def _search(self) -> bool:
-        """Find the one answer without whose rows the others can be read, and leave out those that are at fault."""
-        for key, (rows, put) in self._found.items():
-            if await self._parses_with(key, put, [], rows[:1], rows[-1:]):
-                bad = await self._bad(key, rows, put)
+        """Find the one list without whose rows the others can be read, and leave out those that are at fault."""
+        for place in self._places:
+            rows = self._rows(place)
+            if await self._parses_with(place, [], rows[:1], rows[-1:]):
+                bad = await self._bad(place, rows)
                 self._left_out += bad
-                self._answers[key] = put(_without(rows, bad))
+                self._put(place, _without(rows, bad))
                 return await self._parses()
-            self._answers[key] = put(rows)
+            self._put(place, rows)
         return False
 
-    async def _bad(self, key: _Request, rows: _Rows, put: Callable[[_Rows], Any]) -> _Rows:
+    async def _bad(self, place: _Place, rows: _Rows) -> _Rows:
         if len(self._left_out) > MOST:
             return []
-        self._answers[key] = put(rows)
+        self._put(place, rows)
         if await self._parses():
             return []
         if len(rows) == 1:
             return rows
         half = len(rows) // 2
-        bad = await self._bad(key, rows[:half], put)
-        return bad if len(bad) > MOST else bad + await self._bad(key, rows[half:], put)
+        bad = await self._bad(place, rows[:half])
+        return bad if len(bad) > MOST else bad + await self._bad(place, rows[half:])
 
-    async def _parses_with(self, key: _Request, put: Callable[[_Rows], Any], *some: _Rows) -> bool:
+    async def _parses_with(self, place: _Place, *some: _Rows) -> bool:
         """Whether it does with any of some rows in the place of all."""
         for rows in some:
-            self._answers[key] = put(rows)
+            self._put(place, rows)
             if await self._parses():
                 return True
         return False
+
+    def _rows(self, place: _Place) -> _Rows:
+        key, way = place
+        return _rows(self._answers[key], way)
+
+    def _put(self, place: _Place, rows: _Rows) -> None:
+        key, way = place
+        self._answers[key] = _with_rows(self._answers[key], way, rows)
 
     async def _parses(self) -> bool:
         try:
@@ -130,23 +144,46 @@ class _Mending:
         return self._answers[key]
 
 
-def _rows(answer: Any, deep: int) -> tuple[_Rows, Callable[[_Rows], Any]] | None:
-    """The rows of an answer: its longest list or mapping most of whose values are such themselves.
+def _ways(answer: Any) -> list[_Way]:
+    """The ways to what may be a list of markets in an answer, the longest list first."""
+    return sorted(_lists(answer, DEEP, ()), key=lambda way: -len(_rows(answer, way)))
 
-    With it comes what makes the answer anew of other rows.
-    """
+
+def _lists(answer: Any, deep: int, way: _Way) -> Iterator[_Way]:
+    """Lists and mappings that have rows, and not what is inside of a row; lists of lists may be rows, or have them."""
     if not isinstance(answer, dict | list) or not deep:
-        return None
-    items: _Rows = list(answer.items()) if isinstance(answer, dict) else answer
-    containers = [(place, item) for place, item in enumerate(items) if isinstance(_value_of(answer, item), dict | list)]
-    best: tuple[_Rows, Callable[[_Rows], Any]] | None = None
-    if len(items) > 1 and len(containers) * 2 > len(items):
-        best = ([_Pair(*item) for item in items], dict) if isinstance(answer, dict) else (list(answer), list)
-    for place, item in containers:
-        inner = _rows(_value_of(answer, item), deep - 1)
-        if inner is not None and (best is None or len(inner[0]) > len(best[0])):
-            best = inner[0], _putting(answer, place, inner[1])
-    return best
+        return
+    values = list(answer.values()) if isinstance(answer, dict) else answer
+    mappings = [value for value in values if isinstance(value, dict)]
+    if isinstance(answer, dict):  # an envelope has parts of several kinds, rows have fields in common
+        fields = Counter(field for value in mappings for field in value)
+        rows = len(mappings) > 1 and max(fields.values(), default=0) * 2 > len(values)
+    else:
+        rows = bool(mappings)
+    if rows:
+        yield way
+        return
+    if isinstance(answer, list) and sum(isinstance(value, list) for value in values) * 2 > len(values) > 1:
+        yield way
+    for place, value in answer.items() if isinstance(answer, dict) else enumerate(answer[:PARTS]):
+        yield from _lists(value, deep - 1, (*way, place))
+
+
+def _rows(answer: Any, way: _Way) -> _Rows:
+    for place in way:
+        answer = answer[place]
+    return [_Pair(*item) for item in answer.items()] if isinstance(answer, dict) else list(answer)
+
+
+def _with_rows(answer: Any, way: _Way, rows: _Rows) -> Any:
+    """The answer anew, with other rows."""
+    if not way:
+        return dict(rows) if isinstance(answer, dict) else rows
+    place, *rest = way
+    inner = _with_rows(answer[place], tuple(rest), rows)
+    if isinstance(answer, dict):
+        return {**answer, place: inner}
+    return [*answer[:place], inner, *answer[place + 1 :]]
 
 
 class _Pair(tuple[Any, Any]):
@@ -160,20 +197,6 @@ class _Pair(tuple[Any, Any]):
 
 def _value(row: Any) -> Any:
     return row[1] if isinstance(row, _Pair) else row
-
-
-def _value_of(answer: Any, item: Any) -> Any:
-    return item[1] if isinstance(answer, dict) else item
-
-
-def _putting(answer: Any, place: int, put: Callable[[_Rows], Any]) -> Callable[[_Rows], Any]:
-    def made(rows: _Rows) -> Any:
-        if isinstance(answer, dict):
-            key = list(answer)[place]
-            return {**answer, key: put(rows)}
-        return [*answer[:place], put(rows), *answer[place + 1 :]]
-
-    return made
 
 
 def _without(rows: Iterable[Any], others: Iterable[Any]) -> _Rows:

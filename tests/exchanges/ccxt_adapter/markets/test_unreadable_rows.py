@@ -62,6 +62,23 @@ async def test_one_bad_row_costs_itself_alone(name: str, what: str) -> None:
         assert {ticker.coin for ticker in tickers} == set(markets)
 
 
+@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("name", VENUES)
+async def test_a_bad_row_is_found_in_a_list_that_is_shorter_than_what_is_around_it(
+    name: str, count: int, what: str
+) -> None:
+    """The rows are neither the fields of the answer, nor the list of a row's filters."""
+
+    def spoil(rows: list[Any]) -> None:
+        first = [row for row in rows if str(row["symbol"]) in ("BTCUSDT", "ETHUSDT", "SOLUSDT")][:count]
+        rows[:] = [*first, BAD[what]]
+
+    async with spoiled(name, spoil) as venue:
+        await venue.load()
+        assert count <= len(venue._api.markets) <= count + 1
+
+
 @pytest.mark.parametrize("name", VENUES)
 async def test_several_bad_rows_of_several_kinds_cost_themselves_alone(name: str) -> None:
     def spoil(rows: list[Any]) -> None:
