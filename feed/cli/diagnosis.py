@@ -13,7 +13,7 @@ from typing import Any
 # What a venue's reason says -> what can be done about it. The first that fits is the advice.
 ADVICE: tuple[tuple[str, str], ...] = (
     (r"\b451\b|\b403\b", "does not serve this place: put another exchange first, or name a `proxy:` for it"),
-    (r"\b407\b|[Pp]roxy", "cannot be reached through its proxy: check its address and login, or write `proxy: none`"),
+    (r"\b407\b|(?i:proxy)", "cannot be reached through its proxy: check its address and login, or write `proxy: none`"),
     (r"[Cc]ertificate|CERTIFICATE", "shows a certificate that is not trusted here: its row says what helps"),
     (
         r"\b429\b|\b418\b|left alone|banned",
@@ -22,7 +22,10 @@ ADVICE: tuple[tuple[str, str], ...] = (
     (r"this machine:|this program:", "cannot be reached for a fault on this side, which its row names"),
     (r"name server|[Nn]ame or service|getaddrinfo|resolution", "has a name that is not found: check the name server"),
     (r"no answer|not reached|timed out|in time", "does not answer in time: a firewall may drop what is sent there"),
-    (r"lists none|has halted", "trades none of the coins: check `quote:` and `markets:`, or name other coins"),
+    (
+        r"lists none|does not list|has halted",
+        "trades none of the coins: check `quote:` and `markets:`, or name other coins",
+    ),
     (r"Cannot connect|refused", "cannot be connected to: check the address, and the firewall between"),
 )
 OTHERWISE = "does not work, for the reason in its row"

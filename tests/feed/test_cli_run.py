@@ -345,6 +345,8 @@ async def test_check_names_the_proxy_without_its_password(settings: str, tmp_pat
     code, out, err = await ran("check", "--settings", str(file), "--timeout", "5")
     assert code == 3, err
     assert "http://***@127.0.0.1:1 (settings)" in out
+    assert "the proxy is not reached" in out
+    assert "binance cannot be reached through its proxy" in out
     assert "secret" not in out + err
 
 

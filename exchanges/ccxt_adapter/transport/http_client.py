@@ -126,6 +126,9 @@ class HttpClient:
             raise
         except aiohttp.ClientHttpProxyError as error:
             refused = _without_login(error)
+        except aiohttp.ClientProxyConnectionError as error:
+            refused = aiohttp.ClientConnectionError(f"the proxy is not reached: {error}")
+            refused.__cause__ = error
         except self._socks_errors as error:
             refused = aiohttp.ClientConnectionError(f"the SOCKS proxy failed: {error}")
         finally:
@@ -145,6 +148,9 @@ class HttpClient:
                 answer = Answer(response, await _body(response))
         except aiohttp.ClientHttpProxyError as error:
             refused = _without_login(error)
+        except aiohttp.ClientProxyConnectionError as error:
+            refused = aiohttp.ClientConnectionError(f"the proxy is not reached: {error}")
+            refused.__cause__ = error
         except self._socks_errors as error:
             refused = aiohttp.ClientConnectionError(f"the SOCKS proxy failed: {error}")
         else:
