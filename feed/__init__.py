@@ -42,12 +42,12 @@ __all__ = [
     "start_metrics",
 ]
 
-# in which the names are found
+# the modules in which __getattr__ looks for a name, in this order
 _MODULES = ("feed.errors", "feed.events", "feed.settings.schema", "feed.settings.file", "feed.market_feed")
 
 
 def _shadow() -> str | None:
-    """Return the file of a bot's own module ``exchanges``, where Python finds that in place of ours."""
+    """Return the file of the program's own module ``exchanges`` if Python finds it in place of ours, else None."""
     try:
         spec = find_spec("exchanges")
     except ValueError:  # it is in sys.modules and says nothing of itself

@@ -1,4 +1,4 @@
-"""A feed for programs without asyncio: its event loop blocks, or runs in a thread of its own."""
+"""Runs a feed for programs without asyncio: in an event loop that blocks, or in a thread of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from feed.errors import FeedError
 
 STOP_TIMEOUT = 10.0  # seconds that stop() waits for the thread; disconnecting takes up to 5
 
-LOOK = 0.5  # seconds between two looks at whether the feed still runs, for who waits in another loop
+LOOK = 0.5  # seconds between two checks whether the feed still runs, for a caller that waits in another event loop
 STOPPED = "the feed was stopped meanwhile"
 
 _T = TypeVar("_T")
@@ -35,7 +35,7 @@ class Background:
 
     @property
     def ended(self) -> bool:
-        """Whether its loop is over; one that was asked to stop from a callback is waited for."""
+        """Whether the event loop has ended. If a callback has asked it to stop, this waits for the end first."""
         if self._asked.done() and self._thread is not threading.current_thread():
             self._ended.wait(STOP_TIMEOUT)
         return self._ended.is_set()
@@ -80,14 +80,14 @@ class Background:
         try:
             asyncio.run(self._serve())
         except (KeyboardInterrupt, SystemExit) as error:
-            if self._thread is not threading.main_thread():  # there nobody would hear of a SystemExit
+            if self._thread is not threading.main_thread():  # threading drops a SystemExit in silence
                 logger.critical("the feed's thread ended over {!r}, which a callback has raised", error)
             raise
         finally:
             self._ended.set()
 
     def fail(self, failure: FeedError) -> None:
-        """The feed has ended of itself: so does its loop. To be called there."""
+        """The feed has ended by itself: end the event loop too. Call it in that loop."""
         self._failure = failure
         self._ask()
 
@@ -114,7 +114,7 @@ class Background:
 
 
 async def across(task: asyncio.Task[Any], call: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-    """What ``call`` returns, run in the event loop of ``task``; FeedError when that ends before it is done."""
+    """Run ``call`` in the event loop of ``task`` and return its result; raises FeedError if the task ends first."""
     loop = task.get_loop()
     if loop is asyncio.get_running_loop():
         return await call()

@@ -1,4 +1,4 @@
-"""Time as a seam: the feed asks this clock, and tests own another."""
+"""The clock that the feed reads; tests pass another one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOISE = 0.05  # seconds: two clocks that are read one after the other differ by 
 
 
 def _boot_clock() -> Callable[[], float] | None:
-    """The system's clock that goes on while the machine is suspended, where ``time.monotonic`` does not.
+    """Return the system's clock that also runs while the machine is suspended; None where ``time.monotonic`` does.
 
     Linux: CLOCK_BOOTTIME. macOS: ``time.monotonic`` is mach_absolute_time, which stands still then, and CLOCK_MONOTONIC
     goes on (clock_gettime(3)). Windows: ``time.monotonic`` goes on itself.
@@ -35,7 +35,7 @@ class Clock:
 
     def __init__(self) -> None:
         self._start = self._gap()
-        self._noted = 0.0  # seconds of suspend that look() has found
+        self._noted = 0.0  # seconds of all suspends that look() has found
         self._suspends: list[tuple[float, float]] = []  # when each was found (monotonic), and its seconds
 
     def now(self) -> float:
@@ -47,7 +47,7 @@ class Clock:
         await asyncio.sleep(seconds)
 
     def running(self) -> float:
-        """Seconds on a scale that goes on through a suspend; by ``monotonic`` until the first one."""
+        """Seconds on a clock that also runs during a suspend; equal to ``monotonic`` until the first suspend."""
         return self.monotonic() + self.suspended()
 
     def suspended(self) -> float:
@@ -57,7 +57,8 @@ class Clock:
     def running_at(self, at: float) -> float:
         """``running()`` at the moment ``at`` of ``monotonic``.
 
-        What came between the last ``look`` and the one that found a suspend counts as of before it: nobody can know.
+        A moment between the last ``look`` and the one that found a suspend counts as before the suspend: it may be
+        either.
         """
         return at + self._noted - sum(seconds for found, seconds in self._suspends if found >= at)
 
@@ -66,7 +67,7 @@ class Clock:
         return self.running() - self.running_at(at)
 
     def look(self) -> float:
-        """Note a suspend; returns the seconds of one that was not noted yet, else 0.0."""
+        """Remember a suspend that has happened since the last call; returns its seconds, or 0.0 if there was none."""
         missed = self.suspended() - self._noted
         if missed:
             self._suspends.append((self.monotonic(), missed))

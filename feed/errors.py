@@ -1,4 +1,4 @@
-"""The errors a program that uses the feed may see, under one root."""
+"""The errors that the feed raises, all derived from FeedError."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 class FeedError(Exception):
-    """Root of every error the feed raises."""
+    """Base class of every error that the feed raises."""
 
 
 class SettingsError(FeedError, ValueError):
-    """Settings or arguments that can't work: ``problems`` has one line each, with its place and what is allowed."""
+    """Wrong settings or arguments. ``problems`` has one line for each: where it is, what was found, what is allowed."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(list(problems))
@@ -22,9 +22,9 @@ class SettingsError(FeedError, ValueError):
 
 
 class NoExchangeAvailable(FeedError, ConnectionError):
-    """No venue delivered data within ``timeout`` seconds; ``reasons`` maps each venue to why.
+    """No venue delivered data within ``timeout`` seconds; ``reasons`` maps each venue to the reason.
 
-    ``timeout`` is None when every venue said no before it was over. Is a ConnectionError too.
+    ``timeout`` is None if every venue has refused before the time was over. It is a ConnectionError too.
     """
 
     def __init__(self, reasons: Mapping[str, str], timeout: float | None) -> None:
@@ -40,9 +40,10 @@ class NoExchangeAvailable(FeedError, ConnectionError):
 
 
 class StaleDataError(FeedError):
-    """The price is too old, or was never seen (``age`` None), or the circuit breaker is open (``reason`` says so).
+    """A bot must not act on the coin's price: it is too old, missing, in doubt, or the circuit breaker is open.
 
-    ``age`` and ``limit``, what was allowed, in seconds.
+    ``age`` is the price's age in seconds, None if there is no price; ``limit`` the age allowed, in seconds. ``reason``
+    says what is wrong.
     """
 
     def __init__(self, coin: str, age: float | None, limit: float, reason: str = "") -> None:
@@ -61,7 +62,7 @@ class StaleDataError(FeedError):
 
 
 class SlowConsumerError(FeedError):
-    """A consumer with the policy "error" fell behind: ``event`` of ``coin`` found ``size`` others waiting."""
+    """A consumer with the policy "error" fell behind: ``size`` events were waiting when ``event`` of ``coin`` came."""
 
     def __init__(self, channel: str, coin: Hashable, event: Any, size: int) -> None:
         super().__init__(channel, coin, event, size)

@@ -1,4 +1,4 @@
-"""What the feed tells its user: the venues' events, the price tick made of them, and the feed's own state."""
+"""What the feed delivers: the venues' events, the price tick made of them, and the feed's own state."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class FeedState(StrEnum):
 
 @dataclass(slots=True)
 class FeedStatus:
-    """A snapshot of the feed: what delivers or is tried, and counts since it was made.
+    """A snapshot of the feed: its state, its active exchange, and counts since the feed was made.
 
     ``last_message_time`` in Unix seconds by the local clock, None before the first message; ``reconnect_count``
     connections that carried data after one was lost; ``errors`` includes ``bad_frames``, frames that can't be read.

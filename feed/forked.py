@@ -1,4 +1,4 @@
-"""What becomes of feeds in a forked child: they are the parent's, whose loop, threads and sockets the child has not."""
+"""Marks feeds as not connected in a forked child: their event loop, threads and sockets stay with the parent."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from weakref import WeakSet
 
 
 class Feed(Protocol):
-    """A feed, as a fork leaves it behind."""
+    """A feed, as far as a fork concerns it."""
 
     def leave_behind(self) -> object:
-        """Be a feed that is not connected; returns what belonged to the connection."""
+        """Become a feed that is not connected; returns the objects that belong to the parent's connection."""
 
 
 _feeds: WeakSet[Any] = WeakSet()
-_parents: list[object] = []  # kept: what is deleted would close its sockets and warn
+_parents: list[object] = []  # kept, because deleting these objects would close the parent's sockets and warn
 
 
 def register(feed: Feed) -> None:
-    """Have ``feed`` be told when this process is a fork."""
+    """Have ``leave_behind`` called on ``feed`` in a forked child."""
     _feeds.add(feed)
 
 

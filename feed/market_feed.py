@@ -1,4 +1,4 @@
-"""The façade: one dependable feed made of the venues that the settings name."""
+"""MarketFeed, the class that programs use: one feed of prices, trades and candles over the venues of the settings."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from feed.subscribe_api import SubscribeMethods
 from feed.subscriptions.status import StatusReporter
 from feed.subscriptions.wanted_data import WantedData
 
-LOOK_FOR_COINS = 0.05  # seconds between two looks at whether coins that were added have data
+LOOK_FOR_COINS = 0.05  # seconds between two checks whether added coins have data
 CLOSE_TIMEOUT = 1.0  # seconds that coroutine callbacks have to finish what is queued for them
 
 
 class MarketFeed(SubscribeMethods, QueryMethods):
     """Live prices, trades and candles of some coins, from the first venue of the order that delivers.
 
-    ``coins``: symbols in any case, None for all of the settings; one that the settings don't know counts as tier 3.
+    ``coins``: symbols in any case, None for all coins of the settings; a coin that is not in the settings gets tier 3.
     ``exchange``: a name (that venue first, then the settings' order), a list (exactly that order; a single name means
     no failover), None for the settings' order. ``settings``: a path, a Settings, or None for ./settings.yaml when it
     exists, else the packaged defaults. Raises SettingsError, with one line per problem.
@@ -83,9 +83,9 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         register(self)
 
     def leave_behind(self) -> object:
-        """This process is a fork: the feed is connected in the parent, not here. Returns what the parent goes on with.
+        """This process is a fork: be a feed that is not connected. Returns the objects of the parent's connection.
 
-        It may be connected here anew.
+        The feed may be connected again in this process.
         """
         theirs = self._running, self._supervisor, self._background, self._dispatcher.workers
         self._running = self._supervisor = self._background = None
@@ -95,7 +95,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         return theirs
 
     def _leave_closed_loop(self) -> None:
-        """A loop that was closed under the feed left it a task that never ends: the feed may be connected anew."""
+        """If the event loop was closed without disconnect(), drop its tasks, so that the feed can connect again."""
         if self._loop_closed:
             self._journal.note("closed", self._journal.exchange)
             self._left.append(self.leave_behind())
@@ -106,13 +106,12 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         return f"<MarketFeed {self._journal.state}, {where}, {len(self._wanted.coins)} coins>"
 
     async def add_coins(self, coins: str | Iterable[str]) -> None:
-        """Carry these coins too, without touching the streams of the others; those that are here already stay.
+        """Add these coins without touching the streams of the others; a coin that the feed has already stays.
 
-        Returns when data of each of them has come, its price with it, or when every venue has said that it does not
-        list it, but after the settings' ``connect_timeout`` at the latest: a quiet coin may need longer until its first
-        trade. While the feed is not connected they are noted for the next ``connect()``. Subscriptions without
-        ``coins`` get them at once, others may name them from now on. Raises SettingsError as the constructor does, with
-        nothing added.
+        Returns when each of them has data and a price, or is listed by no venue, after the settings'
+        ``connect_timeout`` at the latest: a quiet coin may need longer until its first trade. While the feed is not
+        connected, the coins are remembered for the next ``connect()``. Subscriptions without ``coins`` get them at
+        once, others may name them from now on. Raises SettingsError as the constructor does; nothing is added then.
 
         Can be awaited in any event loop while the feed runs, and beside other calls.
         """
@@ -124,11 +123,12 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             await across(running, lambda: self._added(coins))
 
     async def remove_coins(self, coins: str | Iterable[str]) -> None:
-        """Deliver nothing of these coins from now on, and forget their prices, candles and staleness.
+        """Deliver nothing more of these coins, and forget their prices, candles and staleness.
 
-        Their streams end with the connections that carry them. What waits in the queue of a coroutine callback or an
-        iterator may still be taken. Raises SettingsError for a coin that the feed does not have, and when none would
-        be left, with nothing removed. Can be awaited in any event loop while the feed runs, and beside other calls.
+        Their streams end with the connections that carry them. Events that wait in the queue of a coroutine callback or
+        an iterator may still be delivered. Raises SettingsError for a coin that the feed does not have, and when no
+        coin would be left; nothing is removed then. Can be awaited in any event loop while the feed runs, and beside
+        other calls.
         """
         self._leave_closed_loop()
         running = self._running
@@ -168,7 +168,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             telling.cancel()
 
     def _is_priced(self, coin: str) -> bool:
-        """Whether it has a price, where anything is asked for that brings one: its candles may come first."""
+        """Whether the coin has a price, or no subscribed channel brings one: its candles may come before its price."""
         return self.get_price(coin) is not None or {"trades", "ticker"}.isdisjoint(self._wanted.channels)
 
     async def _remove(self, coins: str | Iterable[str]) -> None:
@@ -193,11 +193,11 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             self._supervisor.renew()
 
     async def connect(self, timeout: float | None = 30) -> None:
-        """Return once live data of the first venue that works is flowing.
+        """Connect, and return when live data of the first venue that works is flowing.
 
-        Raises NoExchangeAvailable, with one line per venue, when none delivers within ``timeout`` seconds, or when none
-        ever can; ``timeout=None`` retries for ever. The feed is disconnected then. Connecting twice is one connection.
-        Raises FeedError when disconnect() comes first, or when the feed runs in another thread.
+        Raises NoExchangeAvailable, with one line per venue, when no venue delivers within ``timeout`` seconds, or none
+        ever can; the feed is disconnected then. ``timeout=None`` retries for ever. Connecting twice makes one
+        connection. Raises FeedError when disconnect() comes first, or when the feed runs in another thread.
         """
         seconds("timeout", timeout, "retrying for ever")
         self._leave_closed_loop()
@@ -251,7 +251,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         self._running.add_done_callback(ended)
 
     async def disconnect(self) -> None:
-        """Close everything within 5 s and leave nothing behind. Idempotent; subscriptions stay for the next connect."""
+        """Close all connections and tasks within 5 s. Idempotent; subscriptions stay for the next ``connect()``."""
         self._leave_closed_loop()
         running = self._running
         if running is None:
@@ -269,12 +269,12 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         await self._dispatcher.close(CLOSE_TIMEOUT)  # here: a coroutine callback may disconnect, and is not waited for
 
     def _elsewhere(self) -> bool:
-        """Whether the feed runs in another event loop than this one."""
+        """Whether the feed runs in an event loop other than the running one."""
         running = self._running
         return running is not None and not running.done() and running.get_loop() is not asyncio.get_running_loop()
 
     def run(self, timeout: float | None = 30) -> None:
-        """Connect and deliver until ``stop()`` or Ctrl-C, blocking: for programs without asyncio.
+        """Connect, and block until ``stop()`` or Ctrl-C: for programs without asyncio.
 
         Raises what ``connect()`` raises, and FeedError where an event loop is running already or the feed is connected.
         """
@@ -289,9 +289,9 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         self._in_background(timeout).start()
 
     def stop(self) -> None:
-        """End ``run()`` or ``start()``, from any thread, and wait until the feed is closed. Idempotent.
+        """End what ``run()`` or ``start()`` began, from any thread, and wait until the feed is closed. Idempotent.
 
-        In a callback it only asks for the end. Raises FeedError when that takes longer than 10 s.
+        In a callback it does not wait. Raises FeedError when the end takes longer than 10 s.
         """
         if self._background is not None:
             self._background.stop()
@@ -345,10 +345,11 @@ class MarketFeed(SubscribeMethods, QueryMethods):
     async def candles_history(self, coin: str, timeframe: str = "1m", limit: int = 100) -> list[Candle]:
         """The newest ``limit`` candles (1 to 10,000) of a coin, oldest first, from the venue that carries it.
 
-        All are closed but for the last one, which is running and comes with ``closed=False``. They join the live
-        stream of that timeframe: bars that it has delivered are as it delivered them, one that is over by the venue's
-        record is closed in the stream too before this returns, and what it closes next follows what is returned.
-        After an outage a bar that is still being fetched may come with ``closed=False`` too.
+        All are closed except the last one, which is still open and has ``closed=False``. They fit the live stream of
+        that timeframe: a candle that the stream has delivered is returned as it was delivered; a candle that has ended
+        by the venue's record is closed in the stream too before this returns; the next candle that the stream closes
+        follows the last one returned. After an outage a candle that is still being fetched may have ``closed=False``
+        too.
 
         ``timeframe``: any that the venue has over REST, prices in quote currency, volumes in base currency. Can be
         awaited in any event loop while the feed runs. Raises SettingsError for an unknown coin or timeframe, naming

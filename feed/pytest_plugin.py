@@ -1,10 +1,10 @@
-"""Fixtures for the tests of a bot: loopback exchanges that fail on demand, and a feed on them.
+"""Fixtures for the tests of a bot: simulated exchanges on loopback that fail on demand, and a feed on them.
 
-pytest finds them by itself where market-feed is installed. They serve plain tests and coroutine tests of any plugin
-alike, since the exchanges live in a thread of their own. Nothing is imported before a test asks for it.
+pytest finds them by itself where market-feed is installed. They work in plain tests and in coroutine tests of any
+plugin, because the exchanges run in a thread of their own. Nothing is imported before a test asks for it.
 
-The wheel has this file once more, as the module ``market_feed_pytest``: pytest loads it in every project, and ``feed``
-and ``exchanges`` may be modules of that project. Then the fixtures say so, and all other tests run.
+The wheel also has this file as the module ``market_feed_pytest``, because pytest loads it in every project, and a
+project may have its own ``feed`` or ``exchanges``. The fixtures then fail with that reason, and all other tests run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ staleness: {feed_stale_after: 1, coin_stale_after: 5, reconnect_after: 3}
 """
 
 
-OURS = {"feed": "market_feed", "exchanges": "simulator"}  # a module that only our package of the name has
+OURS = {"feed": "market_feed", "exchanges": "simulator"}  # package -> a module that only our package has
 
 
 def _need_ours() -> None:
@@ -50,7 +50,7 @@ def _need_ours() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known."""
+    """Register the mark."""
     text = "what the exchanges of the fixture market_simulator are, in Simulator's arguments (venues, rate, coins, ...)"
     config.addinivalue_line("markers", f"{MARK}(**arguments): {text}")
 
@@ -76,9 +76,9 @@ def market_simulator(request: pytest.FixtureRequest) -> Iterator[ThreadedSimulat
 def market_feed_settings(
     market_simulator: ThreadedSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    """Settings with those exchanges in their order: stale after 1 s, anew after 3 s, backoffs of 0.1 to 0.5 s.
+    """Settings with those exchanges in their order: stale after 1 s, dialled again after 3 s, backoffs of 0.1 to 0.5 s.
 
-    MARKET_FEED_SETTINGS names a file with the same, so that a bot under test gets them without being told.
+    MARKET_FEED_SETTINGS names a file with the same settings, so that a bot under test needs no change.
     """
     from feed import load_settings
 

@@ -1,4 +1,4 @@
-"""What a program can ask: the prices, whether one may act on them, where the feed stands."""
+"""The methods of MarketFeed that answer: the prices, whether a bot may act on them, the state of the feed."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _HEALTH: Mapping[FeedState, str] = {
 }
 _FLOWING = (FeedState.LIVE, FeedState.LAGGING)
 _CONNECTED = (*_FLOWING, FeedState.STALE)
-TURN = 0.5  # seconds after which the event loop notes again that it runs
+TURN = 0.5  # seconds between two checks by which the event loop shows that it runs
 
 
 class QueryMethods:
-    """The asking half of MarketFeed: what is known now, from any thread."""
+    """The part of MarketFeed that answers what is known now; its methods may be called from any thread."""
 
     def __init__(self, desk: MarketDataHub, journal: StatusReporter, staleness: Staleness, wanted: WantedData) -> None:
         self._desk = desk
@@ -43,23 +43,24 @@ class QueryMethods:
         self._clock = desk.clock
         self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task, set by what connects
         self._supervisor: Supervisor | None = None  # likewise
-        self._turned_at = 0.0  # when the event loop last came round, monotonic seconds; likewise
+        self._turned_at = 0.0  # when the event loop last ran the feed's own check, monotonic seconds; likewise
 
     @property
     def coin_configs(self) -> list[CoinConfig]:
-        """The coins in force, in the order in which they were asked for; copies of your own."""
+        """The coins of the feed, in the order in which they were asked for; copies."""
         return [own(config) for config in self._wanted.coins]
 
     def get_price(self, coin: str) -> PriceTick | None:
-        """The coin's latest tick (price in quote currency), in any case of the coin; None before the first.
+        """Return the coin's latest tick (price in quote currency), None before the first; ``coin`` in upper or lower
+        case.
 
-        It is a copy: changing it changes nothing that the feed knows. It may be old: before an order ask
-        ``require_fresh``. Raises SettingsError when ``coin`` is no string.
+        It is a copy, so changing it changes nothing that the feed knows. It may be old: before an order ask
+        ``require_fresh``. Raises SettingsError when ``coin`` is not a string.
         """
         return self._desk.prices.tick(symbol(coin))
 
     def get_all_prices(self) -> dict[str, PriceTick]:
-        """The latest tick of each coin that has one, by coin in upper case; all of it copies of your own."""
+        """Return the latest tick of each coin that has one, by coin in upper case; copies."""
         return self._desk.prices.ticks
 
     @property
@@ -68,11 +69,11 @@ class QueryMethods:
         return self.get_all_prices()
 
     def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
-        """The coin's latest tick, if a bot may act on it now; raises StaleDataError otherwise.
+        """Return the coin's latest tick if a bot may act on it now; otherwise raise StaleDataError with the reason.
 
-        ``max_age`` in seconds since the price was made at the venue, by default the settings' ``coin_stale_after``: the
-        time since it was received and what its connection lags together. By default the whole feed must not be stale
-        either. Raises SettingsError when ``coin`` is no string, or ``max_age`` no number above 0.
+        ``max_age``: seconds since the price was made at the venue, that is the time since it was received plus the lag
+        of its connection; by default the settings' ``coin_stale_after``. Without ``max_age`` the feed as a whole must
+        not be stale either. Raises SettingsError when ``coin`` is not a string, or ``max_age`` not a number above 0.
         """
         coin = symbol(coin)
         limit = seconds("max_age", max_age, "coin_stale_after") or self._staleness.coin_stale_after
@@ -101,28 +102,29 @@ class QueryMethods:
         return tick
 
     def _age_at_venue(self, price: Price, exchange: str, received: float) -> float:
-        """Seconds since the venue made the price, as far as its stamps tell, ``received`` so many seconds ago."""
+        """Seconds since the venue made a price, by its time stamps; ``received``: seconds since it was received."""
         delay, clock = self._desk.delays[exchange].seconds, self._clock
         lag = self._lag_of(exchange) or 0.0
         stamp = price.stamp()
         if stamp is None:
             return received + lag
-        if delay is None:  # nothing but our own clock to hold it against: far ahead is as wrong as far behind
+        if delay is None:  # only our own clock can be compared with it: a stamp far ahead is as wrong as one far behind
             return abs(clock.now() - stamp / 1000)
         return max(received + lag, clock.running() - stamp / 1000 - delay)
 
     @property
     def tradable(self) -> bool:
-        """False while the circuit breaker is open: data flows on, but too much has failed to bet on it."""
+        """False while the circuit breaker is open: data flows on, but too much has failed lately to trade on it."""
         return self._journal.breaker.tradable
 
     def volatility(self, coin: str, window: int = 60) -> float | None:
-        """Standard deviation of the 1-minute log returns over the last ``window`` closed candles, in percent.
+        """Return the standard deviation of the 1-minute log returns over the last ``window`` closed candles, in
+        percent.
 
         Not annualized; None while there are too few. Needs the channel candles with the timeframe 1m, whose last hour
         is fetched after connecting; for a longer ``window`` ask ``candles_history`` first. Raises ValueError for a
-        ``window`` that is no whole number from 3 to 1,500, and SettingsError, which is one too, for a ``coin`` that is
-        no string.
+        ``window`` that is not a whole number from 3 to 1,500, and SettingsError, a ValueError too, for a ``coin`` that
+        is not a string.
         """
         return self._desk.volatility.volatility(symbol(coin), window)
 
@@ -133,7 +135,7 @@ class QueryMethods:
 
     @property
     def status(self) -> FeedStatus:
-        """A snapshot of where the feed stands, see FeedStatus; a new one at each access."""
+        """The state of the feed at this moment, see FeedStatus; a new object at each access."""
         return FeedStatus(
             connected=self._state in _CONNECTED and not self._hangs,
             exchange=self._journal.exchange,
@@ -159,7 +161,7 @@ class QueryMethods:
         }
 
     def get_health(self) -> dict[str, Any]:
-        """A dict for a health check: ``status`` ("healthy", "degraded" or "failed") and what stands behind it.
+        """Return a dict for a health check: ``status`` ("healthy", "degraded" or "failed") and the figures behind it.
 
         ``last_activity`` (ISO 8601, UTC, or None), ``error_count``, and ``metrics``, which is ``get_status()`` without
         ``coins`` and ``errors``, and ``off_book_trades``, block trades and the like, which are left out; those of a
@@ -178,13 +180,13 @@ class QueryMethods:
 
     @property
     def _loop_closed(self) -> bool:
-        """Whether the event loop was closed under the feed, without ``disconnect()``."""
+        """Whether the event loop was closed without ``disconnect()``."""
         running = self._running
         return running is not None and not running.done() and running.get_loop().is_closed()
 
     @property
     def _hangs(self) -> bool:
-        """Whether the event loop has not come round for as long as makes a feed stale: a callback blocks it."""
+        """Whether a callback has blocked the event loop for longer than ``feed_stale_after``."""
         running = self._running
         if running is None or running.done():
             return False
@@ -196,7 +198,7 @@ class QueryMethods:
         return FeedState.STALE if state in _FLOWING and self._hangs else state
 
     def _lag_of(self, exchange: str) -> float | None:
-        """Seconds by which the venue's data is behind; None while that is not known."""
+        """Seconds by which the venue's data is late; None while that is not known."""
         return None if self._supervisor is None else self._supervisor.lag_of(exchange)
 
     def _last_message_time(self) -> float | None:

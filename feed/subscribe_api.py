@@ -1,4 +1,4 @@
-"""How a program receives events: callbacks and async iterators, over all coins or some."""
+"""The methods of MarketFeed that deliver events: callbacks and async iterators, for all coins or some."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ BUFFER = 10_000  # events that an iterator or a coroutine callback may fall behi
 
 
 class SubscribeMethods:
-    """The subscribing half of MarketFeed.
+    """The part of MarketFeed that delivers events.
 
-    An event belongs to those who receive it: changing it changes nothing that the feed knows or delivers later. The
-    subscribers of one channel receive the same object, in the order in which they subscribed, so a callback that wants
-    to change an event takes a copy (``dataclasses.replace``). The details of a status event are each subscriber's own.
+    Changing an event changes nothing that the feed knows or delivers later. All subscribers of a channel receive the
+    same object, in the order in which they subscribed, so a callback that wants to change an event must copy it first
+    (``dataclasses.replace``). Each subscriber gets its own copy of a status event's details.
 
-    Wherever ``coins`` can be given, None means all of the feed's. ``on_full`` says what happens when a coroutine
-    callback or an iterator falls behind: "drop_oldest" (counted, and told as slow_callback), "latest" (only the newest
-    event of each coin is kept), or "error" (the subscription ends; an iterator raises SlowConsumerError). Iterators
-    end when the feed disconnects; ``size`` is how many events one may fall behind. All raise SettingsError for an
-    unknown coin or timeframe, and ValueError for an unknown ``on_full`` or a ``size`` below 1. SubscribeMethods and
+    ``coins``: None means all coins of the feed. ``on_full`` says what happens when the queue of a coroutine callback
+    or an iterator is full: "drop_oldest" (counted, and told as slow_callback), "latest" (only the newest event of each
+    coin is kept at any time), or "error" (the subscription ends; an iterator raises SlowConsumerError). Iterators end
+    when the feed disconnects; ``size`` is how many events an iterator's queue holds. All raise SettingsError for an
+    unknown coin or timeframe, and ValueError for an unknown ``on_full`` or a ``size`` below 1. Subscribing and
     ``cancel()`` are safe from any thread.
     """
 
@@ -59,7 +59,7 @@ class SubscribeMethods:
     ) -> Subscriber:
         """Call ``cb(TradeEvent)`` for every trade, once, in the venue's order per coin.
 
-        Trades that an outage kept back come with ``backfilled`` set, before those that came after them. Returns a
+        Trades that an outage missed have ``backfilled`` set and come before the trades that followed them. Returns a
         handle with ``cancel()``.
         """
         handle = self._subscribe("trades", cb, coins, on_full)
@@ -74,9 +74,9 @@ class SubscribeMethods:
         *,
         on_full: str = "drop_oldest",
     ) -> Subscriber:
-        """Call ``cb(Candle)`` on every update of a bar; ``closed`` is True exactly once per bar.
+        """Call ``cb(Candle)`` on every update of a candle; ``closed`` is True exactly once per candle.
 
-        Several timeframes at a time are subscriptions side by side. Returns a handle with ``cancel()``.
+        For several timeframes, subscribe once for each. Returns a handle with ``cancel()``.
         """
         handle = self._subscribe(candles(known_timeframe(timeframe)), cb, coins, on_full)
         self._ask_for_candles(timeframe)
@@ -93,16 +93,17 @@ class SubscribeMethods:
     def subscribe_tickers(
         self, cb: Callable[[Ticker], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
     ) -> Subscriber:
-        """Call ``cb(Ticker)`` with each of the venue's own 24 h summaries, as it came; what it does not say is None.
+        """Call ``cb(Ticker)`` with each of the venue's own 24 h summaries; a figure that the venue does not give is
+        None.
 
-        Where the venue streams none, they come over REST once a minute. Returns a handle with ``cancel()``.
+        If the venue streams no tickers, they come over REST once a minute. Returns a handle with ``cancel()``.
         """
         handle = self._subscribe("tickers", cb, coins, on_full)
         self._ask(self._wanted.channels, "ticker")
         return handle
 
     def subscribe_status(self, cb: Callable[[str, dict[str, Any]], Any]) -> Subscriber:
-        """Call ``cb(event, details)`` on everything that happens to the feed.
+        """Call ``cb(event, details)`` on every status event of the feed.
 
         ``details`` has ``exchange`` and ``at`` (Unix ms) beside the event's own, which docs/events.md lists. Returns a
         handle with ``cancel()``.
@@ -185,5 +186,5 @@ class SubscribeMethods:
             self._renew()
 
     def _renew(self) -> None:
-        """More is wanted than the connection carries."""
+        """Renew the connections: more is wanted than they carry."""
         raise NotImplementedError("the feed that connects says how")

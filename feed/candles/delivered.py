@@ -1,4 +1,4 @@
-"""The bars that the feed has delivered lately: which are closed, which is being built, and how history joins them."""
+"""The candles that the feed has delivered lately: which are closed, which is open, and how past ones join them."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from dataclasses import dataclass, field
 
 from exchanges.events import Candle, copied
 
-CLOSED_BARS = 32  # per coin and timeframe: enough for what an outage leaves and another venue repeats
+CLOSED_BARS = 32  # per coin and timeframe: enough for the candles that an outage leaves open and another venue repeats
 
 
 @dataclass(slots=True)
 class _Bars:
-    begun: int  # open time (Unix ms) of the oldest bar that is known here
+    begun: int  # open time (Unix ms) of the oldest candle that is known here
     closed: dict[int, Candle] = field(default_factory=dict)
-    current: Candle | None = None  # the newest bar, while nothing has closed it
-    owed: set[int] = field(default_factory=set)  # older ones that nothing has closed
+    current: Candle | None = None  # the newest candle, while it is open
+    owed: set[int] = field(default_factory=set)  # open times of older candles that are still to be closed
 
     def owe(self, opened: Iterable[int]) -> None:
-        """The newest CLOSED_BARS of them are remembered."""
+        """Remember the newest CLOSED_BARS of these candles as still to be closed."""
         self.owed.update(each for each in opened if each >= self.begun and each not in self.closed)
         self.owed.difference_update(sorted(self.owed)[:-CLOSED_BARS])
 
 
 class DeliveredCandles:
-    """Per coin and timeframe the last CLOSED_BARS closed bars and the one being built, as copies.
+    """Per coin and timeframe the last CLOSED_BARS closed candles and the open one, as copies.
 
-    A bar is closed once, whichever venue or connection says so, and not updated after that.
+    A candle is closed once, whichever venue or connection closes it, and not updated after that.
     """
 
     def __init__(self) -> None:
         self._bars: dict[tuple[str, str], _Bars] = {}
 
     def enter(self, candle: Candle) -> bool:
-        """Note a bar or its state so far; False when it is closed already, so that it must not be delivered."""
+        """Remember a candle or its state so far; False if it is closed already and must not be delivered."""
         opened = candle.timestamp
         bars = self._bars.get((candle.coin, candle.timeframe))
         if bars is None:
@@ -55,27 +55,27 @@ class DeliveredCandles:
         return True
 
     def newest_closed(self) -> dict[tuple[str, str], int]:
-        """The newest closed bar of each (coin, timeframe): its open time, Unix ms."""
+        """The open time (Unix ms) of the newest closed candle of each (coin, timeframe)."""
         return {key: max(bars.closed) for key, bars in self._bars.items() if bars.closed}
 
     def owe(self, lacked: Mapping[tuple[str, str], Iterable[int]]) -> None:
-        """The venue that is left has missed these bars of each (coin, timeframe)."""
+        """The venue that the feed leaves has not closed these candles (open times) of each (coin, timeframe)."""
         for key, opened in lacked.items():
             if key in self._bars:
                 self._bars[key].owe(opened)
 
     def owed(self) -> dict[tuple[str, str], set[int]]:
-        """The bars of each (coin, timeframe) that were begun, or missed, and not closed; also the one being built."""
+        """The open times of the candles that are still to be closed, the open one included, by (coin, timeframe)."""
         begun = {key: {bars.current.timestamp} if bars.current else set() for key, bars in self._bars.items()}
         return {key: bars.owed | begun[key] for key, bars in self._bars.items() if bars.owed or begun[key]}
 
     def forget(self, coin: str) -> None:
-        """Drop a coin's bars."""
+        """Drop a coin's candles."""
         for key in [key for key in self._bars if key[0] == coin]:
             del self._bars[key]
 
     def overdue(self, past: Iterable[Candle]) -> list[Candle]:
-        """Those closed bars of ``past`` (one coin, one timeframe) that the feed has begun and not closed, as copies."""
+        """Copies of the closed candles of ``past`` that the feed has delivered only as open."""
         found = []
         for candle in past:
             bars = self._bars.get((candle.coin, candle.timeframe))
@@ -84,9 +84,9 @@ class DeliveredCandles:
         return found
 
     def joined(self, coin: str, timeframe: str, past: Sequence[Candle]) -> list[Candle]:
-        """``past`` (oldest first) as the feed delivered it where it did, and what it delivered since, each bar once.
+        """Join ``past`` (oldest first) and the delivered candles, each once; a delivered state wins over a fetched one.
 
-        Of two states of the bar being built, the one with more volume is the later one.
+        Of two states of the open candle, the one with more volume is the later one.
         """
         bars = self._bars.get((coin, timeframe))
         if bars is None or not past:

@@ -1,9 +1,9 @@
-"""Subscribers, kept apart: none of them can slow, starve or break another, or the socket.
+"""Delivers events to subscribers, so that no subscriber can slow or break another one, or the reading of the socket.
 
-A plain callback is called inline. A coroutine callback has a bounded queue and a task of its own that awaits it event
-by event; an iterator has a bounded buffer. All receive the same event object, which is theirs: the publisher keeps
-none, and who wants to change one that others may look at takes a copy. Events that are tuples are the exception: each
-subscriber has the parts of its own. What a channel or a coin is called is the publisher's business.
+A plain callback is called inline. A coroutine callback has a bounded queue and a task that awaits it event by event; an
+iterator has a bounded buffer. All receive the same event object; the publisher keeps no reference to it. A subscriber
+that wants to change an event copies it first. Events that are tuples are the exception: each subscriber gets a copy of
+their parts. The names of channels and coins are the publisher's choice.
 
 ``publish`` belongs to the thread of the event loop; subscribing and cancelling are safe from any thread.
 """
@@ -30,12 +30,12 @@ __all__ = ["Dispatcher", "Subscriber"]
 REPORT_EVERY = 1.0  # seconds between two reports about one callback
 
 Report = Callable[[str, dict[str, Any]], None]
-BEHIND = 1.0  # seconds that an event may wait for its consumer before that is told; then at each doubling
+BEHIND = 1.0  # seconds that an event may wait for its consumer before that is reported; then again at each doubling
 _Sink = Callable[[Hashable, Any, float], bool]  # takes coin, event and time; True when it made a report
 
 
 class Subscriber:
-    """A consumer's place in a channel. ``errors``, ``slow`` and ``dropped`` count what went wrong since it began."""
+    """One consumer's subscription to a channel. ``errors``, ``slow`` and ``dropped`` count what has gone wrong."""
 
     def __init__(
         self, dispatcher: Dispatcher, channel: str, name: str, keys: Collection[Hashable] | None, buffer: Buffer
@@ -49,12 +49,12 @@ class Subscriber:
         self._dispatcher = dispatcher
         self._buffer = buffer
         self.call: Callback = _nothing  # a plain callback
-        self._sink: _Sink | None = None  # stands in for it where there is a queue
+        self._sink: _Sink | None = None  # used in place of ``call`` where there is a queue
         self.publish: Callable[[Any, float], float] | None = None  # see feed.subscriptions.routes.Receiver
         self._worker: Worker | None = None
-        self._behind_told = 0.0  # seconds that were told last, while it is behind
+        self._behind_told = 0.0  # the seconds reported last, while it is behind
         self._told: dict[str, float] = {}  # when each kind of report was last made
-        self._untold: dict[str, int] = {}  # and how many there were since
+        self._untold: dict[str, int] = {}  # how often each kind has happened since
 
     def __repr__(self) -> str:
         state = "active" if self.active else "cancelled"
@@ -62,25 +62,25 @@ class Subscriber:
 
     @property
     def dropped(self) -> int:
-        """Events that a full queue cost; with the policy "latest" also those that a newer one replaced."""
+        """Events that a full queue has dropped; with the policy "latest" also those that a newer event has replaced."""
         return self._buffer.dropped
 
     @property
     def waiting(self) -> int:
-        """Events that wait for it."""
+        """How many events wait in its queue."""
         return len(self._buffer)
 
     @property
     def queued(self) -> bool:
-        """Whether events wait for it in a queue; else it is a plain callback."""
+        """Whether it has a queue; otherwise it is a plain callback."""
         return self._sink is not None
 
     def put(self, coin: Hashable, event: Any, now: float) -> bool:
-        """Queue an event that came ``now``; True when that led to a report."""
+        """Queue an event that came at ``now``; True if that caused a report."""
         return self._sink is not None and self._sink(coin, event, now)
 
     def behind(self, age: Callable[[float], float]) -> float | None:
-        """Seconds that its oldest event waits, when that is to be told: from BEHIND on, and whenever it has doubled."""
+        """Seconds that its oldest event has waited, if that is to be reported now: from BEHIND on, at each doubling."""
         since = self._buffer.waiting_since()
         seconds = 0.0 if since is None else age(since)
         if seconds < BEHIND:
@@ -92,7 +92,7 @@ class Subscriber:
         return seconds
 
     def cancel(self) -> None:
-        """Deliver nothing more, also of what is queued; a coroutine callback that is running may finish. Idempotent."""
+        """Deliver nothing more, not even queued events; a coroutine callback that is running may finish. Idempotent."""
         if self.active:
             self.active = False
             self.publish = None
@@ -103,7 +103,7 @@ class Subscriber:
                 self._buffer.wake()
 
     def _due(self, kind: str, now: float) -> int:
-        """Count one more of ``kind``; how many to report now, 0 when it is too soon after the last report."""
+        """Count one more of ``kind``; returns how many to report now, 0 if the last report is too recent."""
         count = self._untold.get(kind, 0) + 1
         if now - self._told.get(kind, -math.inf) < REPORT_EVERY:
             self._untold[kind] = count
@@ -115,13 +115,13 @@ class Subscriber:
 class Dispatcher:
     """Publishes events to subscribers by channel and coin.
 
-    ``report(event, details)`` is told "callback_error" {callback, error, count} and "slow_callback" {callback, ms,
-    count, and dropped where a queue overflowed} at most once per REPORT_EVERY seconds, subscription and kind; count is
-    how many there were since the report before. A plain callback is slow from ``slow_after`` seconds on, a coroutine
-    callback or an iterator when its queue of ``queue_size`` events is full. One that falls behind is told before that,
-    by ``look``, as "slow_callback" {callback, behind (seconds), waiting (events)}. What goes wrong while a report is
-    being delivered is counted and logged, but not reported: a status callback that raises must not cause the next
-    report.
+    ``report(event, details)`` is called with "callback_error" {callback, error, count} and "slow_callback" {callback,
+    ms, count, and dropped if a queue has overflowed}, at most once per REPORT_EVERY seconds, subscription and kind;
+    count is how often it has happened since the report before. A plain callback is slow if it takes longer than
+    ``slow_after`` seconds, a coroutine callback or an iterator if its queue of ``queue_size`` events is full. Before
+    that, ``look`` reports one that falls behind as "slow_callback" {callback, behind (seconds), waiting (events)}.
+    Errors during the delivery of a report are counted and logged, but not reported: a status callback that raises must
+    not cause the next report.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.clock = clock
-        self.closed = self.aborting = self.reporting = False  # as feed.subscriptions.queues.Owner says
+        self.closed = self.aborting = self.reporting = False  # see feed.subscriptions.queues.Owner
         self.workers: dict[asyncio.Task[None], Worker] = {}
         self.errors = 0  # of all subscriptions, gone ones included
         self._report = report
@@ -141,7 +141,7 @@ class Dispatcher:
         self._queue_size = queue_size
         self._subscriptions: dict[str, dict[Subscriber, None]] = {}  # by channel, in the order they came
         self._routes: dict[str, dict[Hashable, Route]] = {}  # by channel and coin, made when first needed
-        self.version = object()  # another one after each change, so that a route in the making sees that it is old
+        self.version = object()  # replaced at each change, so that a route made meanwhile sees that it is out of date
 
     def subscribe(
         self,
@@ -154,10 +154,10 @@ class Dispatcher:
     ) -> Subscriber:
         """Call ``callback`` with every event of ``channel``, or with those of its ``keys`` (coins).
 
-        A coroutine function, or whatever turns out to return an awaitable, is awaited event by event from a queue with
-        the policy ``on_full`` (POLICIES); "error" ends the subscription and reports why. With ``unpack`` the events are
-        tuples of the callback's arguments, which it receives as copies. Raises TypeError for what can't be called,
-        ValueError for other policies.
+        A coroutine function, or any callback that returns an awaitable, is awaited event by event from a queue with the
+        policy ``on_full`` (POLICIES); "error" ends the subscription and reports why. With ``unpack`` the events are
+        tuples of the callback's arguments, which it receives as copies. Raises TypeError for an object that can't be
+        called, ValueError for other policies.
         """
         if not callable(callback):
             raise TypeError(f"a callback must be callable; {callback!r} is {type(callback).__name__}")
@@ -219,12 +219,12 @@ class Dispatcher:
         return observation
 
     def route(self, channel: str, coin: Hashable) -> Route:
-        """The way of ``coin``'s events to the subscribers of ``channel``; it may be kept."""
+        """Return the route of ``coin``'s events to the subscribers of ``channel``; the caller may keep it."""
         routes = self._routes.setdefault(channel, {})
         return routes.get(coin) or routes.setdefault(coin, Route(self, channel, coin))
 
     def wanted(self, channel: str, coin: Hashable) -> bool:
-        """Whether anybody would receive an event."""
+        """Whether any subscriber would receive an event."""
         return self.route(channel, coin).wanted()
 
     def publish(self, channel: str, coin: Hashable, event: Any) -> None:
@@ -232,9 +232,9 @@ class Dispatcher:
         self.route(channel, coin).publish(event, self.clock())
 
     def look(self, age: Callable[[float], float]) -> None:
-        """Tell of the consumers that have fallen behind; to be called every second or so.
+        """Report the consumers that have fallen behind; call it about once a second.
 
-        ``age``: how many seconds a moment of the dispatcher's clock is past.
+        ``age`` returns the seconds since a moment of the dispatcher's clock.
         """
         for subscription in [each for channel in self._subscriptions.values() for each in channel]:
             seconds = subscription.behind(age) if subscription.queued else None
@@ -245,20 +245,20 @@ class Dispatcher:
                 self._tell("slow_callback", details, False)
 
     def abandon(self) -> None:
-        """The tasks behind the coroutine callbacks are another process's: this one is a fork of it."""
+        """This process is a fork: forget the tasks of the coroutine callbacks, which run in the parent."""
         for worker in self.workers.values():
             worker.forget()
         self.workers = {}
 
     def subscribed(self, channel: str) -> Collection[Subscriber]:
-        """Those of ``channel`` at this moment, in the order in which they subscribed."""
+        """The subscribers of ``channel`` at this moment, in the order in which they subscribed."""
         return self._subscriptions.get(channel, {}).copy()
 
     async def close(self, timeout: float) -> None:
         """End the iterators, let the coroutine callbacks finish what is queued, and cancel them after ``timeout`` s.
 
-        A fifth of the timeout is theirs to clean up. Nothing is queued any more, plain callbacks are still called. A
-        coroutine callback may close its own dispatcher: it is not waited for, and its queue ends with it. Idempotent.
+        The last fifth of the timeout is for their clean-up. Nothing more is queued; plain callbacks are still called.
+        If a coroutine callback closes its own dispatcher, it is not waited for, and its queue is dropped. Idempotent.
         """
         self.closed = True
         self.end_iterators()
@@ -278,14 +278,14 @@ class Dispatcher:
                 logger.warning("{} does not end when it is cancelled", task.get_name())
 
     def end_iterators(self, failure: str = "") -> None:
-        """Have the iterators end after what is buffered; with a FeedError of that text, if there is one."""
+        """End the iterators after what they have buffered, with a FeedError of the text ``failure`` if there is one."""
         for subscription in [s for channel in self._subscriptions.values() for s in channel]:
             if subscription._worker is None and subscription._sink is not None:
                 subscription._buffer.failure = failure
                 subscription.cancel()
 
     def reopen(self) -> None:
-        """Queue again after ``close``: the callbacks are still subscribed, the iterators have ended."""
+        """Queue events again after ``close``: the callbacks are still subscribed, the iterators have ended."""
         self.closed = self.aborting = False
 
     def _add(self, subscription: Subscriber) -> None:
@@ -307,7 +307,7 @@ class Dispatcher:
         return worker
 
     def promote(self, subscription: Subscriber, event: Any, result: Any) -> None:
-        """A plain callback returned an awaitable: it is a coroutine callback, and this is its first call."""
+        """A plain callback has returned an awaitable: it is a coroutine callback, and this is its first call."""
         worker = subscription._worker
         if worker is None:
             worker = self._queue(subscription)
@@ -315,7 +315,7 @@ class Dispatcher:
         worker.put(getattr(event, "coin", ""), event, self.clock(), result)
 
     def failed(self, subscription: Subscriber, error: BaseException, reported: bool = False) -> None:
-        """Count what a callback raised, over a report where ``reported``, and tell it when it is time."""
+        """Count an error that a callback raised, and report it when due; ``reported``: it was raised over a report."""
         self.errors += 1
         subscription.errors += 1
         count = subscription._due("callback_error", self.clock())
@@ -325,7 +325,7 @@ class Dispatcher:
             self._tell("callback_error", {"callback": name, "error": repr(error), "count": count}, reported)
 
     def slow(self, subscription: Subscriber, seconds: float, dropped: int | None = None) -> None:
-        """Count a slow call, or a full queue that has ``dropped`` so many by now, and tell it when it is time."""
+        """Count a slow call, or a full queue that has ``dropped`` so many events by now, and report it when due."""
         subscription.slow += 1
         count = subscription._due("slow_callback", self.clock())
         if count:

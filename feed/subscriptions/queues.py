@@ -1,6 +1,6 @@
-"""What stands between a channel and a consumer that takes its time: bounded buffers, the tasks that call, iterators.
+"""Bounded queues between a channel and a slow consumer: the tasks that call coroutine callbacks, and the iterators.
 
-Filled in the loop's thread and emptied by one consumer each; what a full one costs is its policy's business.
+A queue is filled in the event loop's thread and emptied by one consumer. Its policy says what a full queue drops.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from feed.errors import FeedError, SlowConsumerError
 __all__ = ["POLICIES", "Buffer", "Callback", "EventIterator", "Worker", "awaitable"]
 
 POLICIES = ("drop_oldest", "latest", "error")
-"""What a full queue does: lose its oldest event; keep only each coin's newest at any time; end with an error."""
+"""What a full queue does: drop its oldest event; keep only each coin's newest event at any time; end with an error."""
 
-SLICE = 0.005  # seconds for which a consumer that never suspends may hold the loop
+SLICE = 0.005  # seconds for which a consumer that never suspends may block the event loop
 
 Callback = Callable[..., Any]
 Item = tuple[Any, bool, Any, float]
@@ -27,7 +27,7 @@ Item = tuple[Any, bool, Any, float]
 
 
 class Place(Protocol):
-    """A consumer's place in a channel, as its queue sees it."""
+    """A consumer's subscription, as its queue sees it."""
 
     channel: str
     name: str
@@ -46,10 +46,10 @@ class Owner(Protocol):
     workers: dict[asyncio.Task[None], Worker]  # those whose task runs
 
     def failed(self, place: Any, error: BaseException, reported: bool = False) -> None:
-        """A callback raised, over a report where ``reported``."""
+        """A callback has raised; ``reported``: over a report."""
 
     def slow(self, place: Any, seconds: float, dropped: int | None = None) -> None:
-        """A queue overflowed, ``seconds`` after its consumer last took something."""
+        """A queue has overflowed, ``seconds`` after its consumer last took an event."""
 
 
 class Buffer:
@@ -64,7 +64,7 @@ class Buffer:
         self.size = size
         self.dropped = 0
         self.taken_at = 0.0  # when an iterator's consumer last came back for more
-        self.failure = ""  # why the publisher ended, if it was not meant to
+        self.failure = ""  # why the publisher ended, if it ended by a failure
         self.overflow: tuple[Hashable, Item] | None = None  # the first event that the policy "error" dropped
         self._ready = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None  # the consumer's
@@ -78,13 +78,13 @@ class Buffer:
         return len(self._queue) + len(self._latest)
 
     def put(self, coin: Hashable, item: Item) -> Item | None:
-        """Add an item; returns the one that had to go for it, if any."""
+        """Add an item; returns the item that was dropped for it, if any."""
         gone: Item | None = None
         if self.policy == "latest":
             gone = self._latest.get(coin)
             if gone is None and len(self._latest) >= self.size:
                 gone = self._latest.popitem(last=False)[1]
-            self._latest[coin] = item  # where the one before stood, so that a busy coin does not keep itself back
+            self._latest[coin] = item  # in the place of the one before: else a busy coin would always move to the end
         elif len(self._queue) < self.size and self.overflow is None:
             self._queue.append(item)
         elif self.policy == "error":
@@ -98,7 +98,7 @@ class Buffer:
         return gone
 
     def waiting_since(self) -> float | None:
-        """When the next event to be taken came; None while nothing waits. From any thread."""
+        """When the next event to be taken came; None while no event waits. From any thread."""
         try:
             return (next(iter(self._latest.values())) if self._latest else self._queue[0])[3]
         except (IndexError, RuntimeError, StopIteration):  # taken just now, in another thread
@@ -108,7 +108,7 @@ class Buffer:
         return self._latest.popitem(last=False)[1] if self._latest else self._queue.popleft()
 
     async def wait(self) -> None:
-        """Until something was put, or ``wake`` was called: then look what it is."""
+        """Wait until an item was put, or ``wake`` was called."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._ready = loop, asyncio.Event()  # an event belongs to the loop that first waited for it
@@ -116,20 +116,20 @@ class Buffer:
         await self._ready.wait()
 
     def wake(self) -> None:
-        """Have the consumer look again; from any thread."""
+        """End the consumer's ``wait``; from any thread."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the consumer with it
                 self._loop.call_soon_threadsafe(self._ready.set)
 
     def clear(self) -> None:
-        """Drop everything; an awaitable that nobody will await any more is closed."""
+        """Drop everything, and close the coroutines that nobody will await."""
         while self:
             self.dropped += 1
             _discard(self.take())
 
 
 class Worker:
-    """The queue and, while a loop runs, the task behind one coroutine callback."""
+    """The queue of one coroutine callback and, while an event loop runs, the task that calls it."""
 
     def __init__(self, place: Place, owner: Owner, call: Callback, buffer: Buffer) -> None:
         self.task: asyncio.Task[None] | None = None
@@ -140,7 +140,7 @@ class Worker:
         self._began: float | None = None  # when the call that is running did
 
     def put(self, coin: Hashable, event: Any, now: float, result: Any = None) -> bool:
-        """Queue an event; the task starts with the first one that comes while a loop runs. True: a report was made."""
+        """Queue an event; True if that caused a report. The task starts with the first event in an event loop."""
         owner, buffer = self._owner, self._buffer
         item = (event, owner.reporting, result, now)
         if owner.closed or not self._place.active:
@@ -159,18 +159,18 @@ class Worker:
         return True
 
     def forget(self) -> None:
-        """Its task is another process's: this one is a fork of it."""
+        """This process is a fork: the task runs in the parent."""
         self.task = self._began = None
 
     def wake(self) -> None:
-        """Have the task notice that something has ended."""
+        """Have the task see that the subscription or the dispatcher has ended."""
         self._buffer.wake()
 
     def _start(self) -> None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            return  # published outside a loop: what is queued waits for one
+            return  # published without an event loop: the queue waits for one
         self.task = loop.create_task(self._run(), name=f"market-feed: {self._place.name}")
         self._owner.workers[self.task] = self
         self.task.add_done_callback(self._ended)  # not in its own finally: one cancelled early never starts
@@ -217,7 +217,7 @@ class Worker:
             self._began = None
 
     def _is_ending(self, error: BaseException) -> bool:
-        """Whether ``error`` ends this task; else the callback raised it, or something that the callback awaited."""
+        """Whether ``error`` ends this task; otherwise the callback, or what it awaited, has raised it."""
         if isinstance(error, asyncio.CancelledError):
             return self.task is not None and bool(self.task.cancelling())
         return isinstance(error, GeneratorExit) and not _runs(self.task)  # closed with its loop
@@ -226,10 +226,10 @@ class Worker:
 class EventIterator(AsyncIterator[Any]):
     """A channel as an async iterator; it buffers from the moment it is made.
 
-    It ends when the dispatcher closes, after what is buffered. Leaving an ``async for`` over it releases it, unless it
+    It ends when the dispatcher closes, after the buffered events. Leaving an ``async for`` over it ends it, unless it
     is kept in a variable: then it goes on where it stopped, until ``close``, ``async with`` or its deletion ends it.
-    Waiting can be cancelled without losing an event. With the policy "error" it raises SlowConsumerError in the place
-    of the first event dropped, and ends. When the publisher ends over a defect it raises FeedError, once.
+    Waiting can be cancelled without losing an event. With the policy "error" it raises SlowConsumerError in place of
+    the first event dropped, and ends. When the publisher ends by a failure it raises FeedError, once.
     """
 
     def __init__(self, place: Place, buffer: Buffer, clock: Callable[[], float]) -> None:
@@ -243,7 +243,7 @@ class EventIterator(AsyncIterator[Any]):
 
     @property
     def dropped(self) -> int:
-        """Events that the full buffer cost; with the policy "latest" also those that a newer one replaced."""
+        """Events that the full buffer has dropped; with the policy "latest" also those replaced by a newer event."""
         return self._buffer.dropped
 
     def __aiter__(self) -> Self:
@@ -270,7 +270,7 @@ class EventIterator(AsyncIterator[Any]):
         return buffer.take()[0]
 
     def close(self) -> None:
-        """Receive nothing more and drop what is buffered; whoever waits for the next event is let go. Idempotent."""
+        """Receive nothing more, drop what is buffered, and end a wait for the next event. Idempotent."""
         self._place.cancel()
         self._buffer.overflow = None
         self._buffer.clear()
@@ -295,7 +295,7 @@ def awaitable(result: Any) -> bool:
 
 
 def _runs(task: asyncio.Task[None] | None) -> bool:
-    """Whether ``task`` is what runs at this moment."""
+    """Whether ``task`` is the running task."""
     try:
         return task is not None and asyncio.current_task() is task
     except RuntimeError:  # no loop runs

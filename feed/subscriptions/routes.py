@@ -1,4 +1,4 @@
-"""A coin's way to the subscribers of a channel, worked out once and then taken by every event."""
+"""Which subscribers receive a coin's events of a channel: found once, then used for every event."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _Publish = Callable[[Any, float], float]
 
 
 class Receiver(Place, Protocol):
-    """A consumer's place in a channel, as a route sees it."""
+    """A consumer's subscription, as a route sees it."""
 
     keys: frozenset[Hashable] | None  # the coins whose events it wants, None for all
     publish: _Publish | None  # to a plain callback, once some route has made it
 
     @property
     def queued(self) -> bool:
-        """Whether events wait for it in a queue; else it is a plain callback."""
+        """Whether it has a queue; otherwise it is a plain callback."""
 
     def call(self, event: Any) -> Any:
-        """What takes an event of a plain callback."""
+        """Call a plain callback with an event."""
 
     def put(self, coin: Hashable, event: Any, now: float) -> bool:
-        """What takes an event where there is a queue; True when that led to a report, which took time."""
+        """Queue an event; True if that caused a report, which takes time."""
 
 
 class Source(Owner, Protocol):
@@ -35,20 +35,21 @@ class Source(Owner, Protocol):
     version: object  # another one after each change of the subscriptions
 
     def subscribed(self, channel: str) -> Collection[Receiver]:
-        """Those of ``channel``, in the order in which they subscribed."""
+        """The subscribers of ``channel``, in the order in which they subscribed."""
 
     def promote(self, subscription: Any, event: Any, result: Any) -> None:
-        """A plain callback returned an awaitable."""
+        """A plain callback has returned an awaitable."""
 
 
 class Route:
-    """One coin's way to the subscribers of one channel, for a publisher that keeps it: nothing is looked up per event.
+    """The subscribers of one channel that receive one coin's events. The publisher keeps it, so no event needs a
+    lookup.
 
-    Who receives is worked out when it is first needed and after each change of the channel's subscriptions.
+    The subscribers are found when first needed, and again after each change of the channel's subscriptions.
 
-    ``publish(event, before)`` hands an event to the subscribers in the order in which they subscribed. ``before`` and
-    the result are times of the dispatcher's clock: now, and when the last one returned. A publisher of several events
-    hands it on, so that the clock is read once per call.
+    ``publish(event, before)`` delivers an event to the subscribers in the order in which they subscribed. ``before`` is
+    the time now, by the dispatcher's clock; the result is the time when the last subscriber returned. A publisher of
+    several events passes that on as the next ``before``, so that the clock is read once per call.
     """
 
     __slots__ = ("_channel", "_coin", "_dispatcher", "publish", "reached")
@@ -61,11 +62,11 @@ class Route:
 
     def forget(self) -> None:
         """The channel's subscriptions have changed."""
-        self.reached: int | None = None  # how many receive now, None: to be worked out
+        self.reached: int | None = None  # how many receive now; None: not known yet
         self.publish: _Publish = self._publish
 
     def wanted(self) -> bool:
-        """Whether anybody would receive an event: what nobody subscribed to need not be built."""
+        """Whether any subscriber would receive an event; if not, the publisher need not build it."""
         if self.reached is None:
             self._resolve()
         return bool(self.reached)
@@ -74,10 +75,10 @@ class Route:
         return self._resolve()(event, before)
 
     def _resolve(self) -> _Publish:
-        """Work out who receives now.
+        """Find the subscribers that receive now.
 
-        No lock: another thread, or the garbage collector that deletes an iterator, may change the subscriptions at any
-        step. It puts a new version in place before it has the routes forget, so one made of old ones is seen here.
+        There is no lock: another thread, or the garbage collector that deletes an iterator, may change the
+        subscriptions at any step. It sets a new version before the routes forget, so a change meanwhile is seen here.
         """
         dispatcher, coin = self._dispatcher, self._coin
         while True:
@@ -94,9 +95,9 @@ class Route:
 
 
 def _caller(dispatcher: Source, subscription: Receiver, coin: Hashable) -> _Publish:
-    """What hands an event of ``coin`` to one subscriber.
+    """Return the function that delivers an event of ``coin`` to one subscriber.
 
-    A plain callback's is the same for all coins: those of a thousand would push one another out of the caches.
+    A plain callback has one function for all coins: a thousand of them would not fit into the processor's caches.
     """
     if subscription.queued:
         return _queueing(dispatcher, subscription, coin)
@@ -106,7 +107,7 @@ def _caller(dispatcher: Source, subscription: Receiver, coin: Hashable) -> _Publ
 
 
 def _queueing(dispatcher: Source, subscription: Receiver, coin: Hashable) -> _Publish:
-    """What queues an event; the time at which it came goes with it."""
+    """Return the function that queues an event with the time at which it came."""
     clock, put = dispatcher.clock, subscription.put
 
     def publish(event: Any, before: float) -> float:
@@ -116,7 +117,7 @@ def _queueing(dispatcher: Source, subscription: Receiver, coin: Hashable) -> _Pu
 
 
 def _handing(dispatcher: Source, subscription: Receiver, call: Callable[[Any], Any]) -> _Publish:
-    """What calls; a closure, because it runs for every event."""
+    """Return the function that calls a plain callback; a closure, because it runs for every event."""
     clock, slow_after = dispatcher.clock, dispatcher.slow_after
 
     def publish(event: Any, before: float) -> float:

@@ -1,4 +1,4 @@
-"""Everything that happens to the feed goes through here once: logged, counted, told, and moving its state."""
+"""Reports every status event once: to the log, to the counts, to the subscribers, and to the state of the feed."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _MOVES: Mapping[FeedState, Mapping[StatusEvent, FeedState]] = {
     FeedState.RECONNECTING: {StatusEvent.CONNECTED: FeedState.LIVE, StatusEvent.CLOSED: FeedState.CLOSED},
     FeedState.CLOSED: {StatusEvent.CONNECTING: FeedState.CONNECTING},
 }
-FLOWING = 2.0  # seconds since the last data up to which it flows
+FLOWING = 2.0  # data flows if the last data came less than so many seconds ago
 
 
 class StatusReporter:
-    """Keeps the feed's state and counts, and tells the log and the status subscribers.
+    """Keeps the feed's state and counts, and reports status events to the log and the subscribers.
 
     ``exchange`` is the venue that the last connection event was about.
     """
@@ -62,7 +62,7 @@ class StatusReporter:
         self.dispatcher = Dispatcher(self._report, clock=clock.monotonic)
 
     def note(self, event: str, exchange: str, **details: Any) -> None:
-        """Tell that ``event`` happened at ``exchange``; ``details`` are its own, beside exchange and time."""
+        """Report that ``event`` happened at ``exchange``; ``details`` are those beside exchange and time."""
         event = StatusEvent(event)
         kind = KINDS[event]
         self.state = _MOVES[self.state].get(event, self.state)
@@ -79,18 +79,18 @@ class StatusReporter:
             self._told(self.breaker.failure(event, self._clock.monotonic()))
 
     def aside(self, event: str, exchange: str, **details: Any) -> None:
-        """Tell what happened to a connection that only carries coins which the feed's venue does not list.
+        """Report an event of a connection that only carries coins which the active venue does not list.
 
-        It is logged and told, but neither moves the state nor counts against the feed.
+        It is logged and delivered, but neither changes the state nor counts as a failure of the feed.
         """
         self._publish(event, exchange, details)
 
     def leave_behind(self) -> None:
-        """This process is a fork of the one in which the feed is connected: nobody is told."""
+        """This process is a fork: the feed is not connected here. No subscriber is told."""
         self.state = FeedState.CLOSED if self.state is not FeedState.IDLE else FeedState.IDLE
 
     def look(self, last_data: float | None) -> None:
-        """Let the breaker see the time, and when data came last (monotonic seconds)."""
+        """Tell the circuit breaker the time, and when the last data came (monotonic seconds)."""
         now = self._clock.monotonic()
         self._told(self.breaker.tick(now))
         if last_data is not None and now - last_data < FLOWING and self.state is FeedState.LIVE:

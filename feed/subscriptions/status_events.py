@@ -1,4 +1,4 @@
-"""Every status event in one table: its details, what it means, its words for people, and what follows from it."""
+"""Every status event in one table: its details, its text for people, and its effect on log, counts and breaker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the feed asks of a venue."""
+"""Which coins, channels and timeframes the feed subscribes to."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from feed.events import CoinConfig
 
 @dataclass(slots=True)
 class WantedData:
-    """The coins, channels and candle timeframes; what is added later renews what connections carry.
+    """The coins, channels and candle timeframes that the feed wants; the connections are renewed when it changes.
 
-    ``coins`` is replaced, never changed, so that any thread may read it.
+    ``coins`` is replaced and never changed in place, so that any thread may read it.
     """
 
     coins: Sequence[CoinConfig]

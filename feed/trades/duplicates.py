@@ -1,4 +1,4 @@
-"""The ids of a coin's last trades: by them what a venue repeats is known, where ids don't count."""
+"""Remembers the ids of a coin's last trades, to find repeated trades on venues whose ids are not consecutive."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections import deque
 
 REACH = 600.0  # seconds for which an id is remembered
 LIMIT = 20_000  # ids remembered at most, per coin
-STEP = 20.0  # seconds between two looks at what is older than REACH
+STEP = 20.0  # seconds between two removals of ids that are older than REACH
 
 
 class RecentIds:
     """Ids in the order in which they came, for REACH seconds and at most LIMIT of them; times are monotonic seconds.
 
-    Where nobody says the time, only LIMIT bounds them.
+    If the caller gives no time, only LIMIT bounds them.
     """
 
     __slots__ = ("_gone", "_known", "_look_at", "_marks", "_order")
@@ -36,7 +36,7 @@ class RecentIds:
         return self._order[-1] if self._order else ""
 
     def add(self, trade_id: str, now: float | None, *, keep: bool) -> bool:
-        """Whether the id is new, which it is only once. ``keep``: nothing is forgotten this time."""
+        """Remember the id; True if it is new. ``keep``: remove no old ids this time."""
         known = self._known
         if trade_id in known:
             return False

@@ -1,4 +1,4 @@
-"""What becomes of a trade, and what is known of those that are missing: a gap, what was found for it, how it ended."""
+"""The types for missing trades: the verdict on a trade, a gap, what was found for it, and how it ended."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from exchanges.events import TradeEvent
 
 
 class TradeVerdict(Enum):
-    """What became of a trade."""
+    """What to do with a trade."""
 
     DELIVER = "deliver"  # now, as it is
     DUPLICATE = "duplicate"  # seen before: drop
-    LATE = "late"  # missed before, but its place in the order is past: count and drop
-    HELD = "held"  # waits behind a gap
-    RELEASE = "release"  # see the outcome's fields
+    LATE = "late"  # it was missing, but later trades are delivered already: count and drop
+    HELD = "held"  # waits until the gap before it is filled
+    RELEASE = "release"  # deliver what the outcome's fields say
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Missing trades: by ids, both included, where the venue counts; else by the venue's time, Unix ms.
+    """Missing trades: by ids, both included, where ids are consecutive; else by the venue's time, Unix ms.
 
-    The times are those of the trades around the hole. ``missing`` is None where nobody can know. ``fetch`` is False
-    when nobody waits for it: the outage was too long, the hole too big, or fetching is off.
+    The times are those of the trades before and after the gap. ``missing`` is None if the number can't be known.
+    ``fetch`` is False if the trades are not fetched: the outage was too long, the gap too big, or fetching is off.
     """
 
     from_id: int | None
@@ -37,7 +37,7 @@ class Gap:
 
     @property
     def details(self) -> dict[str, int | None]:
-        """The status event's details without the coin, as the contract has them."""
+        """The details of the status event ``gap``, without the coin."""
         if self.from_id is None:
             return {"from_ts": self.from_ts, "to_ts": self.to_ts, "missing": self.missing}
         return {"from_id": self.from_id, "to_id": self.to_id, "missing": self.missing}
@@ -45,7 +45,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """How a gap that was waited for ended: ``trades`` fetched for it, and whether it is proven that none is missing."""
+    """How a gap ended: how many ``trades`` were fetched for it, and whether it is proven that none is missing."""
 
     gap: Gap
     trades: int
@@ -70,26 +70,26 @@ HELD = Outcome(TradeVerdict.HELD)
 
 @dataclass(slots=True)
 class Segment:
-    """A hole, what was found for it, and the trades that wait for it.
+    """A gap, the trades found for it, and the trades that wait behind it.
 
-    ``fill`` has what was found by id, or by arrival where ids don't count. ``before`` is the id of the last trade
-    before the hole where that is known, "" where it was another venue's.
+    ``fill`` has the trades found by id, or in order of arrival where ids are not consecutive. ``before`` is the id of
+    the last trade before the gap, "" if that is not known or was another venue's.
     """
 
     gap: Gap
     found_at: float | None
     held: list[TradeEvent]
-    wait: float  # seconds from then on
+    wait: float  # seconds after ``found_at`` for which the trades wait
     before: str = ""
-    numbered: bool = True  # whether ids count
+    numbered: bool = True  # whether ids are consecutive
     fill: dict[int, TradeEvent] = field(default_factory=dict)
     absent: set[int] = field(default_factory=set)  # ids that belong to no trade
     elsewhere: set[int] = field(default_factory=set)  # ids of trades that were delivered under other ones
-    clash: bool = False  # what was found is the trade after the hole but for the number: one of the two is wrong
+    clash: bool = False  # a trade found is the one after the gap under another id: one of the two ids is wrong
     open: bool = True
-    reached: bool = False  # the answers reach over a hole that can't be counted, from its one side to the other
-    _unshown: set[int] = field(default_factory=set)  # ids that an answer has passed over
-    _tip: str = ""  # the newest id to which the answers reach in one piece from before the hole
+    reached: bool = False  # where ids are not consecutive: the answers reach from before the gap to after it
+    _unshown: set[int] = field(default_factory=set)  # ids that an answer did not have although it had both neighbours
+    _tip: str = ""  # the newest id to which the answers reach without a break from before the gap
 
     @property
     def full(self) -> bool:
@@ -99,10 +99,10 @@ class Segment:
         return not self.clash and len(self.fill) + len(self.absent) + len(self.elsewhere) == self.gap.missing
 
     def look_into(self, pages: Sequence[Sequence[TradeEvent]]) -> bool:
-        """Take one answer of the venue as evidence of what is missing; True when it ends the hole by what is absent.
+        """Take one answer of the venue as evidence; True if it shows that the missing ids belong to no trade.
 
-        Each page is what the venue has in one piece, oldest first. Ids are absent when two answers, one after the
-        other, show both neighbours and nothing between: one alone may come from a copy that is still being written.
+        Each page is a list of trades without a break, oldest first. An id is absent if two answers, one after the
+        other, have both neighbours and nothing between: a single answer may come from a replica that is behind.
         """
         if self.gap.from_id is not None and self.gap.to_id is not None:
             was_full = self.full
@@ -117,7 +117,7 @@ class Segment:
         return False
 
     def _reach(self, page: Sequence[TradeEvent]) -> None:
-        """See how far a page goes on from before the hole, and whether to the first trade after it."""
+        """Find how far a page continues from before the gap, and whether it reaches the first trade after it."""
         if not page:
             return
         ids = {trade.trade_id for trade in page}
@@ -130,21 +130,21 @@ class Segment:
             self.reached = True
 
     def still_missing(self) -> list[tuple[int, int]]:
-        """The ids that the hole lacks, as ranges with both ends included."""
+        """The ids that are still missing, as ranges with both ends included."""
         if self.gap.from_id is None or self.gap.to_id is None or self.full:
             return []
         found = [self.gap.from_id - 1, *sorted(self.fill.keys() | self.absent | self.elsewhere), self.gap.to_id + 1]
         return [(before + 1, after - 1) for before, after in pairwise(found) if after - before > 1]
 
     def has_place_for(self, number: int, timestamp: int) -> bool:
-        """Whether this trade belongs into the hole, be it filled or not."""
+        """Whether this trade belongs into the gap, filled or not."""
         if self.gap.from_id is not None and self.gap.to_id is not None:
             return self.gap.from_id <= number <= self.gap.to_id
         return number < int(self.held[0].trade_id) and self.gap.from_ts <= timestamp <= self.gap.to_ts
 
 
 def number_of(trade: TradeEvent) -> int | None:
-    """A trade's id as a number, None where it is none."""
+    """A trade's id as a number, None if it is not a number."""
     try:
         return int(trade.trade_id)
     except ValueError:
@@ -156,7 +156,7 @@ def _highest(page: Sequence[TradeEvent]) -> int:
 
 
 def _passed_over(page: Sequence[TradeEvent], first: int, last: int) -> Iterator[int]:
-    """The ids from ``first`` to ``last`` that lie between two neighbours of a page."""
+    """The ids from ``first`` to ``last`` that a page does not have although it has trades before and after them."""
     ids = sorted({number for trade in page if (number := number_of(trade)) is not None})
     for before, after in pairwise(ids):
         if after - before > 1:
