@@ -89,6 +89,7 @@ class ConnectionLag:
 
     def __init__(self, least: LeastDelay) -> None:
         self.seconds: float | None = None
+        self.is_doubtful = False  # all that came was late, and each coin's first
         self._least = least
         self._coins: set[str] = set()
         self._recent: deque[tuple[float, float]] = deque()
@@ -111,6 +112,7 @@ class ConnectionLag:
         recent = self._recent
         if known:
             recent.append((now, min(known) + least))
+        self.is_doubtful = not recent and bool(lags)
         while len(recent) > 2 and now - recent[0][0] > RECENT:
             recent.popleft()
         if recent:
@@ -137,6 +139,7 @@ class LagWatch:
 
     def __init__(self, max_lag: float) -> None:
         self._max_lag = max_lag
+        self._venue = ""
         self.since: float | None = None  # set while lagging
         self._told_since: float | None = None  # the same, over the reconnects between
 
@@ -144,8 +147,10 @@ class LagWatch:
         """The connection is another one, or silent: if it lags, that is to be told again."""
         self.since = None
 
-    def check(self, lag: float | None, now: float) -> LagFinding | None:
-        """What has changed with the connection's ``lag`` (seconds, None while not known)."""
+    def check(self, lag: float | None, now: float, venue: str = "") -> LagFinding | None:
+        """What has changed with the ``lag`` of the active ``venue`` (seconds, None while not known)."""
+        if venue != self._venue:
+            self._venue, self.since = venue, None
         if lag is None:
             return None
         if self.since is None and lag > self._max_lag:

@@ -136,7 +136,7 @@ class Session:
     def is_proven_up_to_date(self, now: float) -> bool:
         """The same of a connection that is new: its lag may be unknown until the venue has told its time, and until a
         late stream has shown itself to be one by more than one stamp of a coin."""
-        if not self.is_up_to_date(now):
+        if not self.is_up_to_date(now) or any(link.intake.lag.is_doubtful for link in self._links()):
             return False
         unknown = self.lag is None or self._desk.delays[self.name].wants_trust(self._desk.clock.running())
         return not unknown or self.flowing_for(now) >= TRUST_WAIT

@@ -228,7 +228,7 @@ class Supervisor:
         if not active.connected or self._watchdog.is_stale:
             self._lag_watch.restart()
             return
-        finding = self._lag_watch.check(active.lag, now)
+        finding = self._lag_watch.check(active.lag, now, active.name)
         if finding is not None:
             self._report(str(finding.kind), active.name, seconds=round(finding.seconds, 3))
         since = self._lag_watch.since

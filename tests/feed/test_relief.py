@@ -199,3 +199,32 @@ async def test_a_failback_does_not_break_the_data(venues: list[Simulator], rate:
         await got.until_event("failback")
         await got.until(lambda: got.ticks[-1][1] == "bybit")
         assert got.break_at("bybit") < 1.0
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "picows"])
+async def test_a_venue_that_lags_itself_does_not_take_over(venues: list[Simulator], transport: str) -> None:
+    pytest.importorskip(transport)
+    first, second, _ = (only(simulator) for simulator in venues)
+    feed = MarketFeed(settings=settings_over(*venues, transport=transport))
+    got = Clocked(feed)
+    with second.behind(4.0):
+        async with feed:
+            await got.until(lambda: len(got.ticks) > 20)
+            with first.stalled():
+                await got.until(lambda: got.ticks[-1][1] == "binance_us")
+    assert {exchange for _, exchange in got.ticks} == {"bybit", "binance_us"}
+
+
+async def test_venues_that_all_lag_do_not_take_turns(venues: list[Simulator]) -> None:
+    """Nothing is gained by a failover: the feed lags, says so, and its connection is dialled anew."""
+    first, second = (only(simulator) for simulator in venues[:2])
+    feed = MarketFeed(settings=settings_over(*venues[:2]))
+    got = Clocked(feed)
+    async with feed:
+        await got.until(lambda: len(got.ticks) > 20)
+        with second.behind(4.0), first.behind(4.0):
+            await got.until(lambda: len(got.details("feed_lagging")) == 2)
+            assert got.details("disconnected")
+            assert not got.details("failover")
+            assert str(feed.status.state) == "lagging"
+            assert feed.get_health()["status"] == "degraded"

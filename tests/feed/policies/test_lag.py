@@ -146,3 +146,22 @@ def test_a_lag_that_outlasts_its_connection_is_told_again_and_ends_once() -> Non
     assert over is not None
     assert (over.kind, over.seconds) == (LagKind.CAUGHT_UP, 10.0)
     assert watch.check(0.0, 21.0) is None
+
+
+def test_data_that_was_late_on_arrival_is_doubtful_until_more_comes() -> None:
+    line = Line()
+    line.least.trust(0.05, line.now)
+    assert line.look(late=30) is None
+    assert line.lag.is_doubtful
+    assert line.look(late=30) == pytest.approx(30, abs=0.2)
+    assert not line.lag.is_doubtful
+
+
+def test_the_lag_of_another_venue_is_told_again() -> None:
+    watch = LagWatch(5.0)
+    assert watch.check(30.0, 1.0, "binance") is not None
+    assert watch.check(30.0, 2.0, "binance") is None
+    found = watch.check(30.0, 3.0, "bybit")
+    assert found is not None
+    assert found.kind is LagKind.LAGGING
+    assert watch.since == 3.0
