@@ -374,12 +374,12 @@ class ConnectionListener:
         if self.delivering:
             prices, exchange = self._desk.prices, self._exchange
             both = ((coin, prices.get(coin)) for coin in self._paths.keys() | self._ticked)
-            found = {c: came for c, price in both if price is not None and (came := price.streamed(exchange, after))}
+            found = [(c, came) for c, price in both if price is not None for came in price.streamed(exchange, after)]
         else:
-            found, self._tried = self._tried, {}
+            found, self._tried = list(self._tried.items()), {}
             self._shorten_past()
         delays: tuple[dict[str, float], dict[str, float]] = {}, {}
-        for coin, came in found.items():
+        for coin, came in found:
             delays[came.by_ticker][coin] = clock.running_at(came.at) - came.stamp / 1000
         now = clock.running()
         self.lag.look(now, now - clock.now(), *delays)

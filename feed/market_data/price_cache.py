@@ -31,7 +31,7 @@ class Price:
     another thread is replaced in one step. ``priced_at``: when the latest price came, monotonic seconds.
     """
 
-    __slots__ = ("_coin", "_day", "_last", "_of_rest", "_of_ticker", "_timeless", "priced_at")
+    __slots__ = ("_coin", "_day", "_last", "_of_rest", "_of_ticker", "_of_trade", "_timeless", "priced_at")
 
     def __init__(self, coin: str) -> None:
         self.priced_at: float | None = None
@@ -41,6 +41,7 @@ class Price:
         self._timeless: _Raw | None = None  # the newest one whose time is that of its arrival
         self._of_ticker: _Raw | None = None  # the newest one of a ticker
         self._of_rest: _Raw | None = None  # the newest one that came over REST
+        self._of_trade: tuple[_Raw | None, float | None] = None, None  # the last one before a ticker's, when it came
 
     @property
     def known(self) -> bool:
@@ -96,6 +97,8 @@ class Price:
                 return None
             read_at = ticker.received_at // 1_000_000
             raw = self._timeless = ticker.last, read_at, ticker.exchange, ticker.received_at, ticker.market, self._day
+        if last is not self._of_ticker:
+            self._of_trade = last, self.priced_at
         self._last = self._of_ticker = raw
         if over_rest:
             self._of_rest = raw
@@ -107,12 +110,17 @@ class Price:
         last = self._last
         return None if last is None or last is self._timeless else last[1]
 
-    def streamed(self, exchange: str, after: float) -> Streamed | None:
-        """How the latest price came over a connection to ``exchange``; None unless it did, with a stamp, ``after``."""
-        last, at = self._last, self.priced_at
-        if last is None or at is None or at <= after or last is self._of_rest or last is self._timeless:
-            return None
-        return Streamed(at, last[1], last is self._of_ticker) if last[2] == exchange else None
+    def streamed(self, exchange: str, after: float) -> list[Streamed]:
+        """How the latest trade's price and the latest ticker's came over a connection to ``exchange``.
+
+        Each only if it did so ``after`` that moment, and with a stamp; of those a later trade has replaced none.
+        """
+        return [
+            Streamed(at, raw[1], raw is self._of_ticker)
+            for raw, at in (self._of_trade, (self._last, self.priced_at))
+            if raw is not None and at is not None and at > after and raw[2] == exchange
+            if raw is not self._of_rest and raw is not self._timeless
+        ]
 
     def learn(self, ticker: Ticker) -> None:
         """Take over a ticker's 24 h figures, without its price."""

@@ -21,6 +21,7 @@ BUCKET = 10.0  # seconds whose delays are remembered together
 AGREEING = 3  # delays that confirm one another: a wrong stamp, alone, is not the norm
 WITHIN = 1.0  # seconds by which those may differ, and by which a stamp may be ahead of our clock unconfirmed
 RECENT = 2.0  # seconds: the freshest of the delays of so long is what the connection lags
+FLOWING = 3  # looks within RECENT that found trades: they flow
 CAUGHT_UP = 0.5  # share of the limit under which a lag counts as over
 TRUSTED_FOR = 60.0  # seconds until the venue's time may be asked for again
 
@@ -38,6 +39,7 @@ class LeastDelay:
         self._answers: deque[tuple[float, float]] = deque()  # when the venue told its time, and the delay of the answer
         self._buckets: deque[tuple[float, list[float], list[float]]] = deque()  # begin, lowest, lowest of the accepted
         self._traded = False
+        self._expected: float | None = None  # a delay by our own clock, when data came last
 
     def note(self, delay: float, now: float, expected: float, *, by_ticker: bool = False) -> None:
         """A delay of data. ``expected``: what it would be if our clock and the venue's were right and the way short.
@@ -57,34 +59,41 @@ class LeastDelay:
             kept.append(delay)
             kept.sort()
             del kept[AGREEING:]
-        self._settle(now, expected)
+        self._expected = expected
+        self._settle(now)
 
     def trust(self, delay: float, now: float) -> None:
-        """The delay of the venue's answer to the question of its time."""
+        """The delay of the venue's answer to the question of its time.
+
+        An answer is not believed that says the stream is late while the stream agrees with our own clock: two to one.
+        """
         self._answers.append((now, delay))
-        self._settle(now, delay)
+        self._settle(now)
 
     def wants_trust(self, now: float) -> bool:
         """Whether the venue should be asked for its time."""
         return not self._answers or now - self._answers[-1][0] >= TRUSTED_FOR
 
-    def _settle(self, now: float, expected: float) -> None:
+    def _settle(self, now: float) -> None:
         for kept in (self._answers, self._buckets):
             while kept and now - kept[0][0] > WINDOW:
                 kept.popleft()
         seen = sorted(delay for _, delays, _ in self._buckets for delay in delays)
-        accepted = [delay for _, delay in self._answers]
-        accepted += [delays[0] for _, _, delays in self._buckets if delays]
+        accepted = [delays[0] for _, _, delays in self._buckets if delays]
         accepted += [low for low, high in zip(seen, seen[AGREEING - 1 :], strict=False) if high - low <= WITHIN][:1]
-        unconfirmed = min(seen, key=lambda delay: abs(delay - expected), default=None)
-        self.seconds = min(accepted, default=unconfirmed)
+        told, expected = [delay for _, delay in self._answers], self._expected
+        if expected is not None and accepted and abs(min(accepted) - expected) <= WITHIN:
+            told = [delay for delay in told if delay >= expected - 2 * WITHIN]
+        unconfirmed = None if expected is None else min(seen, key=lambda delay: abs(delay - expected), default=None)
+        self.seconds = min(accepted + told, default=unconfirmed)
 
 
 class ConnectionLag:
     """What one connection lags: ``seconds`` above the venue's least delay, None while that is not known.
 
     It is the freshest of the recent delays: one late row, of a quiet coin or repeated by the venue, is no lag. Nor is a
-    coin's first one on the connection, which may be history.
+    coin's first one on the connection, which may be history. While trades flow, they decide: a venue's tickers may be
+    up to date while its trades, which make the prices, are late.
     """
 
     def __init__(self, least: LeastDelay) -> None:
@@ -93,6 +102,7 @@ class ConnectionLag:
         self._least = least
         self._coins: set[str] = set()
         self._recent: deque[tuple[float, float]] = deque()
+        self._trades: deque[tuple[float, float]] = deque()  # the same of trades alone
 
     def look(
         self, now: float, expected: float, traded: Mapping[str, float], ticked: Mapping[str, float] = _NONE
@@ -107,16 +117,21 @@ class ConnectionLag:
             return
         lags = {coin: delay - least for coin, delay in ticked.items() if delay >= least}
         lags |= {coin: max(0.0, delay - least) for coin, delay in traded.items()}
-        known = [lag for coin, lag in lags.items() if coin in self._coins or lag <= RECENT]
+        known = {coin: lag + least for coin, lag in lags.items() if coin in self._coins or lag <= RECENT}
         self._coins |= lags.keys()
-        recent = self._recent
+        recent, trades = self._recent, self._trades
         if known:
-            recent.append((now, min(known) + least))
+            recent.append((now, min(known.values())))
+        if known.keys() & traded.keys():
+            trades.append((now, min(known[coin] for coin in known.keys() & traded.keys())))
         self.is_doubtful = not recent and bool(lags)
         while len(recent) > 2 and now - recent[0][0] > RECENT:
             recent.popleft()
+        while trades and now - trades[0][0] > RECENT:
+            trades.popleft()
         if recent:
-            self.seconds = max(0.0, min(delay for _, delay in recent) - least)
+            decides = trades if len(trades) >= FLOWING else recent
+            self.seconds = max(0.0, min(delay for _, delay in decides) - least)
 
 
 class LagKind(StrEnum):

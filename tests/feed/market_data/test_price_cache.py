@@ -150,3 +150,15 @@ def test_what_has_no_time_never_takes_the_place_of_what_has(events: list[tuple[s
             else:
                 assert (tick.price, tick.timestamp) == (number, received)
                 timed = {exchange: False}
+
+
+def test_a_ticker_does_not_hide_how_the_last_trade_came() -> None:
+    """A venue's trades may be late while its tickers are not."""
+    price = PriceCache()["BTC"]
+    price.on_trade(trade(100.0, 1_000), 50.0)
+    price.on_ticker(ticker(101.0, 61_000), 50.1)
+    assert price.streamed("binance", 49.0) == [(50.0, 1_000, False), (50.1, 61_000, True)]
+    assert price.streamed("binance", 50.0) == [(50.1, 61_000, True)]
+    price.on_trade(trade(100.0, 2_000), 51.0)
+    assert price.streamed("binance", 50.5) == [(51.0, 2_000, False)]
+    assert not price.streamed("bybit", 49.0)

@@ -165,3 +165,29 @@ def test_the_lag_of_another_venue_is_told_again() -> None:
     assert found is not None
     assert found.kind is LagKind.LAGGING
     assert watch.since == 3.0
+
+
+def test_trades_that_flow_late_lag_however_new_the_tickers_are() -> None:
+    line = Line()
+    line.looks(10)
+    for _ in range(10):
+        line.now += 0.5
+        line.lag.look(line.now, 0.0, {"BTC": 60.0}, {"BTC": 0.05, "ETH": 0.05})
+    assert line.lag.seconds == pytest.approx(60, abs=0.2)
+
+
+def test_a_late_trade_of_a_quiet_market_is_no_lag() -> None:
+    line = Line()
+    line.looks(10)
+    for n in range(20):
+        line.now += 0.5
+        line.lag.look(line.now, 0.0, {"BTC": 30.0} if n % 5 == 0 else {}, {"ETH": 0.05})
+        assert line.lag.seconds == pytest.approx(0, abs=0.2)
+
+
+@pytest.mark.parametrize("wrong", [-HOUR, -30.0, 30.0, HOUR])
+def test_a_venues_time_that_the_stream_and_our_own_clock_deny_is_not_believed(wrong: float) -> None:
+    line = Line()
+    line.least.trust(wrong, line.now)
+    assert {line.look() for _ in range(100)} <= {0.0, None}
+    assert line.looks(5, late=7) == pytest.approx(7)
