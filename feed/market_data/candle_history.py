@@ -1,4 +1,4 @@
-"""Past bars over REST, joined to those that the feed delivers, and the volatility that follows from them at once."""
+"""Fetches past candles over REST and joins them to the delivered ones; with them volatility is known soon."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from exchanges.venue import Venue
 
 LIMIT = 10_000  # bars of one call: ten requests where a request gives a thousand
-WARM = 61  # bars that volatility's default window needs: sixty closed ones, and the one that is running
-AT_ONCE = 4  # requests on their way while volatility is warmed up; ccxt paces them as the venue allows
-AGAIN = 30.0  # seconds until coins whose bars could not be fetched are tried again
+WARM = 61  # candles that volatility's default window needs: sixty closed ones, and the open one
+AT_ONCE = 4  # requests at a time for volatility's candles; ccxt spaces them as the venue allows
+AGAIN = 30.0  # seconds until coins whose candles could not be fetched are tried again
 
 
 class Source(Protocol):
-    """The session of the venue that carries a coin, as far as its past candles need it."""
+    """The session that carries a coin, as far as past candles need it."""
 
     @property
     def venue(self) -> Venue: ...
@@ -39,26 +39,26 @@ class Source(Protocol):
 
 
 Carrier = Callable[[str], Source | None]
-"""coin -> the session of the venue that carries it, None while there is none."""
+"""coin -> the session that carries it, None while there is none."""
 
 
 class CandleHistory:
-    """What happened before the feed connected."""
+    """The candles from before the feed connected."""
 
     def __init__(self, desk: MarketDataHub, wanted: WantedData, carrier: Carrier) -> None:
         self._desk = desk
         self._wanted = wanted
         self._carrier = carrier
-        self._done: set[str] = set()  # coins whose closed minutes are there
-        self._stirred = asyncio.Event()  # there are others
+        self._done: set[str] = set()  # coins that have enough closed candles
+        self._stirred = asyncio.Event()  # there are coins that do not
 
     def forget(self, coins: Iterable[str]) -> None:
-        """These were removed, or are there anew."""
+        """These coins were removed, or added again."""
         self._done.difference_update(coins)
         self._stirred.set()
 
     async def candles(self, coin: str, timeframe: str, limit: int) -> list[Candle]:
-        """See MarketFeed.candles_history; ``coin`` is one of the feed's."""
+        """See MarketFeed.candles_history; ``coin`` is a coin of the feed."""
         if type(limit) is not int or not 1 <= limit <= LIMIT:
             raise SettingsError([f"limit: found {limit!r}, allowed is a whole number of candles from 1 to {LIMIT:,}"])
         config = next(config for config in self._wanted.coins if config.symbol == coin)
@@ -68,7 +68,7 @@ class CandleHistory:
             raise FeedError(f"{coin}: no {timeframe} candles from {error}") from error
 
     async def warm(self, ready: asyncio.Future[None]) -> None:
-        """From the first data on, see that every coin has the closed minutes that its volatility needs, for ever."""
+        """From the first data on, fetch for every coin the closed candles that its volatility needs; runs for ever."""
         await asyncio.wait({ready})
         self._done.clear()
         self._stirred = asyncio.Event()  # of this event loop
@@ -93,13 +93,13 @@ class CandleHistory:
             except (VenueError, FeedError) as error:
                 logger.info("{}: no volatility from past candles yet: {}", coin.symbol, error)
                 if isinstance(error, Disconnected):
-                    return  # the venue's trouble, not the coin's: the rest is asked for in the next round
+                    return  # the venue fails, not the coin: the other coins are asked for in the next round
             except Exception:  # noqa: BLE001 - a defect of ours here must not end the feed: prices flow without it
                 logger.exception("{}: no volatility from past candles over an unforeseen error", coin.symbol)
                 self._done.add(coin.symbol)
 
     async def _fetched(self, coin: CoinConfig, timeframe: str, limit: int) -> list[Candle]:
-        """The newest ``limit`` bars; raises VenueError, and FeedError where there is nobody to ask."""
+        """Fetch the newest ``limit`` candles; raises VenueError, and FeedError if no venue carries the coin."""
         session = self._carrier(coin.symbol)
         if session is None:
             raise FeedError("the feed has no exchange yet: await connect(), or start() it, first")
@@ -115,7 +115,7 @@ class CandleHistory:
             past[-1].closed = _over(past[-1], at)
         if desk.markets.withholds(venue.name, coin.symbol, symbol):
             raise FeedError(f"{venue.name}'s {symbol} is withheld: its price is too far from {coin.symbol}'s last one")
-        # from here on without a pause: what the feed delivers next follows what is returned
+        # no await from here on: the next candle that the feed delivers must follow the last one returned
         for candle in desk.ledger.overdue(past):
             desk.on_candle(candle)
         joined = desk.ledger.joined(coin.symbol, timeframe, past)[-limit:]
@@ -128,13 +128,13 @@ class CandleHistory:
         return joined
 
     def _venue_time(self, name: str) -> int:
-        """The newest time that the venue has told, Unix ms: our own clock may be off by hours."""
+        """The newest time stamp of the venue, Unix ms: our own clock may be wrong by hours."""
         ticks = list(self._desk.prices.ticks.values())
         return max((tick.timestamp for tick in ticks if tick.exchange == name), default=0)
 
 
 def _over(bar: Candle, at: int) -> bool:
-    """Whether the newest bar of an answer that was asked for at ``at`` had ended by then."""
+    """Whether the newest candle of an answer had ended at ``at``, when it was asked for."""
     return bar.timeframe in TIMEFRAMES and next_open(bar.timestamp, bar.timeframe) <= at
 
 

@@ -1,4 +1,4 @@
-"""From which market each coin's events are taken: one at a time, told when it changes, and only if its price fits."""
+"""Decides from which market each coin's events are delivered: from one at a time, and only if its price fits."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from feed.policies.price_plausibility import PricePlausibility, VenueMarket
 
 
 class Connection(Protocol):
-    """A connection of a venue, as far as it matters here."""
+    """A connection to a venue, as CoinMarkets sees it."""
 
     exchange: str
-    turn: int  # a connection with a higher one delivers since later
+    turn: int  # a connection with a higher number began to deliver later
 
     def revoke(self, coin: str) -> None:
-        """The coin is taken from another market: ask again before anything more of it is delivered."""
+        """The coin now comes from another market: ask ``admit`` again before delivering more of it."""
 
     def tell(self, event: str, **details: Any) -> None: ...
 
     def stir(self) -> None:
-        """A coin may have to come from another venue, or need not any more."""
+        """Wake the supervisor: a coin may have to come from another venue, or need not any more."""
 
 
 class CoinMarkets:
-    """Admits each coin's market. A connection asks once per coin, and again when its answer was no or was revoked."""
+    """Admits one market per coin. A connection asks once per coin, and again if it was refused or revoked."""
 
     def __init__(self, max_ratio: float, prices: PriceCache, clock: Clock) -> None:
         self._plausibility = PricePlausibility(max_ratio)
@@ -40,20 +40,21 @@ class CoinMarkets:
         self._turns = 0
 
     def begin(self, connection: Connection) -> None:
-        """A connection delivers from now on."""
+        """The connection delivers from now on."""
         self._turns += 1
         connection.turn = self._turns
         self._connections.add(connection)
 
     def end(self, connection: Connection) -> None:
-        """It delivers no more."""
+        """The connection delivers nothing more."""
         self._connections.discard(connection)
         self._taken |= {coin: (market, None) for coin, (market, by) in self._taken.items() if by is connection}
 
     def admit(self, connection: Connection, coin: str, symbol: str, price: float) -> bool:
-        """Whether the coin's events of market ``symbol`` are delivered from this connection; ``price`` is of one.
+        """Whether this connection may deliver the coin's events of market ``symbol``; ``price`` is that of such an
+        event.
 
-        Tells ``price_mismatch`` and ``market_changed``.
+        Reports ``price_mismatch`` and ``market_changed``.
         """
         market = VenueMarket(connection.exchange, symbol)
         taken = self._taken.get(coin)
@@ -84,16 +85,16 @@ class CoinMarkets:
         return True
 
     def takes(self, event: TradeEvent | Candle) -> bool:
-        """Whether an event that had to wait is of the market from which its coin is taken."""
+        """Whether an event that had to wait is of the market from which its coin comes now."""
         taken = self._taken.get(event.coin)
         return taken is None or taken[0] == VenueMarket(event.exchange, event.market)
 
     def withholds(self, exchange: str, coin: str, symbol: str) -> bool:
-        """Whether this market is not delivered for the coin because its price does not fit."""
+        """Whether this market is withheld for the coin because its price does not fit."""
         return VenueMarket(exchange, symbol) in self._plausibility.withheld(coin)
 
     def doubt(self, coin: str) -> str:
-        """Why the coin's last price may not be its price any more; "" while its market delivers. From any thread."""
+        """Why the coin's last price may be wrong now; "" while its market delivers. From any thread."""
         taken = self._taken.get(coin)
         withheld = self._plausibility.withheld(coin)
         if taken is None or taken[1] is not None or not withheld:
@@ -102,7 +103,7 @@ class CoinMarkets:
         return f"its price is of {taken[0]}, which delivers no more; withheld is {others}, perhaps another coin"
 
     def forget(self, coins: Iterable[str]) -> None:
-        """These were removed."""
+        """Drop coins that were removed from the feed."""
         for coin in coins:
             self._taken.pop(coin, None)
             self._plausibility.forget(coin)

@@ -1,4 +1,4 @@
-"""Where the events of all connections come together: counted, cached, watched over, published."""
+"""Where the events of all connections meet: they are counted, checked, cached and published."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from feed.trades.backfiller import TradeBackfiller
 from feed.trades.gaps import DELIVER, Outcome, TradeVerdict
 from feed.trades.lost_subscription import LostSubscriptions
 
-TRIAL_BARS = 2  # per coin and timeframe: what the active venue may have missed to close while it was failing
-TRIAL_TRADES = 256  # per coin: those that may be newer than the last ones of the venue that is left
-TRIAL_MEMORY = 10 * 10**9  # ns for which they are kept, but for the last one of each coin
+TRIAL_BARS = 2  # closed candles of a trial, per coin and timeframe: the failing active venue may not have closed them
+TRIAL_TRADES = 256  # trades of a trial, per coin: they may be newer than the last ones of the active venue
+TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last one of each coin stays
 WATCHED = 2.0  # seconds from a trial's first data until each of its coins is subscribed to
-BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; what comes in between is counted
+BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; bad frames in between are counted
 
 
 class TradeCount:
@@ -41,7 +41,7 @@ class TradeCount:
 
 
 class MarketDataHub:
-    """What the feed knows across venues and connections; every ConnectionListener hands its events in here."""
+    """What the feed knows, over all venues and connections; each ConnectionListener passes its events to it."""
 
     def __init__(self, dispatcher: Dispatcher, clock: Clock, max_price_ratio: float) -> None:
         self.dispatcher = dispatcher
@@ -51,7 +51,7 @@ class MarketDataHub:
         self.volatility = Volatility()
         self.trades: defaultdict[str, TradeCount] = defaultdict(TradeCount)  # by venue
         self.other_messages = 0  # events of all connections, but for the trades that simply went on
-        self.last_message: float | None = None  # of the feed's own venue, monotonic seconds
+        self.last_message: float | None = None  # when the last event of the active venue came, monotonic seconds
         self.bad_frames = 0
         self.off_book_trades = 0  # block trades and the like, which are not delivered
         self.ledger = DeliveredCandles()
@@ -63,7 +63,7 @@ class MarketDataHub:
         return self.other_messages + sum(count.simple for count in self.trades.copy().values())
 
     def forget(self, coins: Iterable[str]) -> None:
-        """These were removed: nothing is known of them any more."""
+        """Drop everything about coins that were removed from the feed."""
         self.markets.forget(coins := list(coins))
         for coin in coins:
             self.prices.pop(coin, None)
@@ -71,7 +71,7 @@ class MarketDataHub:
             self.ledger.forget(coin)
 
     def on_trade(self, trade: TradeEvent) -> None:
-        """A trade that had to wait for its place in the order."""
+        """Publish a trade that had to wait until the gap before it ended."""
         if not self.markets.takes(trade):
             return
         self.trades[trade.exchange].other += 1
@@ -82,13 +82,13 @@ class MarketDataHub:
         self.dispatcher.publish("tickers", ticker.coin, ticker)
 
     def on_figures(self, ticker: Ticker) -> None:
-        """A ticker that was read over REST, a while ago."""
+        """Take a ticker that was read over REST some time ago."""
         read_at = self.clock.monotonic() - max(0.0, self.clock.now() - ticker.received_at / 1e9)
         self._on_tick(self.prices[ticker.coin].on_ticker(ticker, read_at, over_rest=True))
         self.dispatcher.publish("tickers", ticker.coin, ticker)
 
     def learn(self, ticker: Ticker) -> None:
-        """A ticker whose price may be of any age: it tells the day."""
+        """Take a ticker whose price may be of any age: only its 24 h figures count."""
         self.prices[ticker.coin].learn(ticker)
         self.dispatcher.publish("tickers", ticker.coin, ticker)
 
@@ -97,7 +97,7 @@ class MarketDataHub:
             self.dispatcher.publish("prices", tick.coin, tick)
 
     def on_candle(self, candle: Candle) -> None:
-        """A bar or its state so far; nothing more of a bar that another venue or connection closed already."""
+        """Publish a candle or its state so far, unless a venue or connection has closed that candle already."""
         if not self.markets.takes(candle) or not self.ledger.enter(candle):
             return
         if candle.closed:
@@ -109,7 +109,7 @@ class MarketDataHub:
 
 
 class _Path:
-    """What a coin's trades pass on one connection, found in one look."""
+    """The objects that handle a coin's trades on one connection, found with one lookup."""
 
     __slots__ = ("continuity", "price", "prices", "trades")
 
@@ -121,11 +121,11 @@ class _Path:
 
 
 class ConnectionListener:
-    """The listener of one connection: notes signs of life, and passes on what is to be delivered.
+    """The listener of one connection: notes when data comes, and passes on the events that are to be delivered.
 
-    ``delivering`` is False while the connection is on trial; nothing counts any more once ``close`` was called, for an
-    old connection may still drain. ``stir`` is called when data ends a silence that was told. ``main`` is False for a
-    connection that carries only coins which the feed's own venue does not list: it is no sign of life of the feed.
+    ``delivering`` is False while the connection is on trial. After ``close`` its events are ignored: an old connection
+    may still have some to read. ``stir`` is called when data ends a silence that was reported. ``main`` is False for a
+    connection that only carries coins which the active venue does not list: its data does not show that the feed lives.
     """
 
     def __init__(

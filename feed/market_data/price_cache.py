@@ -8,15 +8,15 @@ from typing import NamedTuple
 from exchanges.events import Ticker, TradeEvent
 from feed.events import PriceTick
 
-IMPLAUSIBLE = 60_000  # ms by which a stamp is further ahead of its arrival than the next one's: it was wrong
+IMPLAUSIBLE = 60_000  # ms: a stamp that is further ahead of its arrival than the next one by this much was wrong
 
 _new = object.__new__
 _Raw = tuple[float, int, str, int, str, tuple[str, float, float]]
-"""A tick's price, timestamp, exchange, received_at and market, and the day's figures that were known by then."""
+"""A tick's price, timestamp, exchange, received_at and market, and the 24 h figures that were known then."""
 
 
 class Streamed(NamedTuple):
-    """When a price came (monotonic seconds), the venue's time of it (Unix ms), and whether a ticker brought it."""
+    """When a price came (monotonic seconds), its time at the venue (Unix ms), and whether it came from a ticker."""
 
     at: float
     stamp: int
@@ -24,11 +24,11 @@ class Streamed(NamedTuple):
 
 
 class Price:
-    """One coin's latest price. Written by the loop's thread, read by any.
+    """One coin's latest price. Written by the event loop's thread, read by any thread.
 
-    What is kept are the figures of the latest tick and not the tick: the one that was delivered belongs to its
-    receivers, and each one that is asked for is made anew. So nobody can change what the feed knows. What is read from
-    another thread is replaced in one step. ``priced_at``: when the latest price came, monotonic seconds.
+    It keeps the figures of the latest tick and not the tick itself: the delivered tick belongs to its receivers, and
+    ``tick`` makes a new one for each caller. So no program can change what the feed knows. Values that another thread
+    may read are replaced in one step. ``priced_at``: when the latest price came, monotonic seconds.
     """
 
     __slots__ = ("_coin", "_day", "_last", "_of_rest", "_of_ticker", "_of_trade", "_timeless", "priced_at")
@@ -38,8 +38,8 @@ class Price:
         self._coin = coin
         self._day: tuple[str, float, float] = ("", nan, nan)  # exchange, volume_24h, change_24h
         self._last: _Raw | None = None
-        self._timeless: _Raw | None = None  # the newest one whose time is that of its arrival
-        self._of_ticker: _Raw | None = None  # the newest one of a ticker
+        self._timeless: _Raw | None = None  # the newest one without a time of the venue; it has the time of its arrival
+        self._of_ticker: _Raw | None = None  # the newest one that came from a ticker
         self._of_rest: _Raw | None = None  # the newest one that came over REST
         self._of_trade: tuple[_Raw | None, float | None] = None, None  # the last one before a ticker's, when it came
 
@@ -50,20 +50,20 @@ class Price:
 
     @property
     def tick(self) -> PriceTick | None:
-        """The latest tick, made for whoever asks."""
+        """A new copy of the latest tick, None before the first."""
         last = self._last
         return None if last is None else self._tick(last)
 
     def note(self, trade: TradeEvent, now: float) -> None:
-        """A trade that nobody wants as a tick."""
+        """Take a trade whose tick has no subscriber."""
         self._last = trade.price, trade.timestamp, trade.exchange, trade.received_at, trade.market, self._day
         self.priced_at = now
 
     def on_trade(self, trade: TradeEvent, now: float) -> PriceTick:
-        """The tick of a trade; every trade makes one."""
+        """Take a trade and return its tick."""
         day = self._day
         exchange, volume, change = day
-        tick = _new(PriceTick)  # as PriceTick(...) does it, in half of the time
+        tick = _new(PriceTick)  # what PriceTick(...) does, in half of the time
         tick.coin = self._coin
         tick.price = price = trade.price
         tick.timestamp = timestamp = trade.timestamp
@@ -79,11 +79,11 @@ class Price:
         return tick
 
     def on_ticker(self, ticker: Ticker, now: float, *, over_rest: bool = False) -> PriceTick | None:
-        """The tick of a ticker that is newer than the coin's last tick; None for one that is not.
+        """Take a ticker and return its tick if it is newer than the coin's last tick; else None.
 
-        A ticker without a time can't claim to be newer than what has one: it prices a coin only while nothing else of
-        its venue has, and its tick has the time at which it was read. The 24 h figures are taken over either way.
-        ``over_rest``: it says nothing of how far the stream lags.
+        A ticker without a time of the venue only gives a price while no other event of its venue has; its tick has the
+        time at which it was read. The 24 h figures are taken in any case. ``over_rest``: the ticker came over REST and
+        does not show how far the stream lags.
         """
         self.learn(ticker)
         last = self._last
@@ -106,14 +106,14 @@ class Price:
         return self._tick(raw)
 
     def stamp(self) -> int | None:
-        """The venue's time (Unix ms) of the latest price; None where that has none of its own."""
+        """The venue's time (Unix ms) of the latest price; None if the venue gave none."""
         last = self._last
         return None if last is None or last is self._timeless else last[1]
 
     def streamed(self, exchange: str, after: float) -> list[Streamed]:
-        """How the latest trade's price and the latest ticker's came over a connection to ``exchange``.
+        """When the prices of the latest trade and the latest ticker came over a connection to ``exchange``.
 
-        Each only if it did so ``after`` that moment, and with a stamp; of those a later trade has replaced none.
+        Only those that came later than ``after`` and have a stamp; a ticker's only if no trade came after it.
         """
         return [
             Streamed(at, raw[1], raw is self._of_ticker)
@@ -123,7 +123,7 @@ class Price:
         ]
 
     def learn(self, ticker: Ticker) -> None:
-        """Take over a ticker's 24 h figures, without its price."""
+        """Take a ticker's 24 h figures, without its price."""
         exchange, volume, change = self._day
         if exchange != ticker.exchange:
             volume = change = nan
@@ -132,7 +132,7 @@ class Price:
         self._day = (ticker.exchange, volume, change)
 
     def forget_day(self) -> None:
-        """The coin is taken from another market of the same venue: the 24 h figures are not that one's."""
+        """Drop the 24 h figures: the coin comes from another market of the same venue now."""
         self._day = ("", nan, nan)
 
     def _tick(self, raw: _Raw) -> PriceTick:
@@ -143,10 +143,10 @@ class Price:
 
 
 class PriceCache(dict[str, Price]):
-    """Every coin's price; asking for one that is not there yet makes it.
+    """Every coin's price; looking up a new coin adds it.
 
-    The 24 h figures are the venue's own, from its last ticker; NaN until that venue has told them, so that a tick never
-    mixes one venue's price with another's turnover.
+    The 24 h figures are the venue's own, from its last ticker. They are NaN until that venue has sent one, so that a
+    tick never mixes one venue's price with another's turnover.
     """
 
     def __missing__(self, coin: str) -> Price:
@@ -159,7 +159,7 @@ class PriceCache(dict[str, Price]):
 
     @property
     def ticks(self) -> dict[str, PriceTick]:
-        """The latest tick of each coin that has one, made for whoever asks."""
+        """New copies of the latest tick of each coin that has one."""
         return {coin: tick for coin, price in self.copy().items() if (tick := price.tick) is not None}
 
     def tick(self, coin: str) -> PriceTick | None:
@@ -169,10 +169,10 @@ class PriceCache(dict[str, Price]):
 
 
 def _newer(ticker: Ticker, last: _Raw) -> bool:
-    """Whether ``ticker`` came after ``last``: by the venue's time, unless ``last`` was stamped as no clock runs.
+    """Whether ``ticker`` is newer than ``last``: by the venue's time, unless the stamp of ``last`` was wrong.
 
-    One stamp from the future must not keep out every ticker until then, and one from the past is no news: of two times
-    that can't both be right, the one closer to its arrival is believed.
+    One stamp in the future must not keep out every ticker until then. Of two times that can't both be right, the one
+    closer to its arrival is believed.
     """
     lead = ticker.timestamp - ticker.received_at // 1_000_000
     last_lead = last[1] - last[3] // 1_000_000

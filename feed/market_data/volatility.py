@@ -1,4 +1,4 @@
-"""How much a coin's price moves from minute to minute, from closed candles alone. Pure: no clock, no I/O."""
+"""A coin's volatility: the standard deviation of its 1-minute returns, from closed candles. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ SMALLEST = 3  # candles: two returns, below which no deviation exists
 LARGEST = 1_500  # candles kept per coin: a day, and the hour before it
 
 _MINUTE = 60_000
-_WIDTH = 3  # numbers of a close: open time (ms), close, venue
+_WIDTH = 3  # numbers kept per candle: open time (ms), close, venue
 
 
 class Volatility:
     """The last closes of each coin, and the standard deviation of their returns.
 
-    At most LARGEST closes per coin are kept. ``add`` belongs to one thread, ``volatility`` to any: what it reads is
-    copied in one step. A close takes 24 bytes, where a tuple of objects takes 120: a day of a thousand coins is long.
+    At most LARGEST closes per coin are kept. ``add`` must be called in one thread, ``volatility`` in any: it copies
+    what it reads in one step. A close takes 24 bytes where a tuple of objects takes 120, which matters for a thousand
+    coins.
     """
 
     def __init__(self) -> None:
         self._closes: dict[str, array[float]] = {}
-        self._venues: dict[str, int] = {}  # their numbers
+        self._venues: dict[str, int] = {}  # the number that stands for each venue
 
     def add(self, candle: Candle) -> None:
-        """Take a closed 1-minute candle; updates and other timeframes are ignored.
+        """Add a closed 1-minute candle; updates and other timeframes are ignored.
 
-        Candles may come late and in any order, as backfill and history bring them; the same bar again replaces the one
-        before.
+        Candles may come late and in any order, as backfill and history bring them. The same candle again replaces the
+        one before.
         """
         if not candle.closed or candle.timeframe != TIMEFRAME or not 0.0 < candle.close < math.inf:
             return
@@ -62,10 +63,9 @@ class Volatility:
     def volatility(self, coin: str, window: int = 60) -> float | None:
         """The sample standard deviation (n - 1 in the denominator) of 1-minute log returns, in percent, not annualized.
 
-        It is taken over the last ``window`` closed candles, so over ``window`` - 1 returns at most. A step over a
-        missing minute is not a one-minute return and is left out, and so is a step from one venue's close to another's;
-        minutes are never made up. None while there are fewer than ``window`` candles, or when fewer than half of the
-        ``window`` - 1 returns are left (and always with fewer than two): too little to stand for the window. Raises
+        It is computed over the last ``window`` closed candles, so over ``window`` - 1 returns at most. A return over a
+        missing minute or from one venue's close to another's is left out. None while there are fewer than ``window``
+        candles, or if fewer than half of the ``window`` - 1 returns, or fewer than two, are left. Raises
         ValueError for a ``window`` that is no whole number from SMALLEST to LARGEST.
         """
         if type(window) is not int or not SMALLEST <= window <= LARGEST:

@@ -1,4 +1,4 @@
-"""A venue's trades in order: the gaps that the policy finds are fetched over REST while the trades behind them wait."""
+"""Fetches missing trades over REST while the trades after the gap wait, and delivers all of them in order."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ MARGIN = 0.01  # seconds after its deadline at which a gap is given up, so that 
 ASK_AGAIN = 0.3  # seconds between two fetches of a coin: the second one answers for all gaps that came in between
 SPACING = 1.0  # the same when the venue has been asked for half of what it allows
 RETRY_AFTER = 0.4  # seconds until a fetch that failed is tried again, as long as the gap may wait
-AROUND = 100  # trades asked for beyond those missing: what comes while the answer is on its way
+AROUND = 100  # trades asked for in addition to the missing ones: more may come while the answer is on its way
 
 
 @dataclass(slots=True)
 class KnownSequences:
-    """What is known of one venue's coins, whichever of its tapes carries them: a coin may change from one to another.
+    """The trade sequences of one venue's coins. Its backfillers share them: a coin may move from one to another.
 
-    ``left`` are those that another venue carries now, ``holders`` says which tape carried each coin last.
+    ``left`` are the coins that another venue carries now; ``holders`` maps each coin to the backfiller that had it
+    last.
     """
 
     coins: dict[str, TradeSequence] = field(default_factory=dict)
@@ -43,18 +44,17 @@ class KnownSequences:
     holders: dict[str, TradeBackfiller] = field(default_factory=dict)
 
     def forget(self, coin: str) -> None:
-        """Nobody wants the coin any more."""
+        """Drop a coin that was removed from the feed."""
         self.coins.pop(coin, None)
         self.holders.pop(coin, None)
         self.left.discard(coin)
 
 
 class TradeBackfiller:
-    """The continuity of its coins on one venue, over all the connections that carry them with the same session.
+    """Backfills the coins of one session, over all its connections to the venue.
 
-    ``deliver`` receives each trade that had to wait, once and in order; ``since`` is the time (Unix ms) of each coin's
-    last trade on the venue that was left, from which on this one's trades are fetched. ``requests`` is what the venue
-    allows, to all, and ``shelf`` what is known of it to all.
+    ``deliver`` receives each trade that had to wait, once and in order. ``requests`` is the venue's limit of REST
+    requests and ``shelf`` its trade sequences; the venue's sessions share both.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class TradeBackfiller:
         self.late = 0  # trades that came when their place in the order was past
 
     def continuity(self, coin: str) -> TradeSequence:
-        """What judges the coin's trades from the wire; the same for good. KeyError before ``resumed`` names the coin.
+        """Return the coin's trade sequence, always the same one. Raises KeyError before ``resumed`` has named the coin.
 
-        Those for which it says DELIVER are the caller's to deliver, the others are for ``settle``.
+        The caller delivers the trades for which the sequence says DELIVER, and passes the others to ``settle``.
         """
         return self._coins[coin]
 
     def settle(self, trade: TradeEvent, outcome: Outcome) -> bool:
-        """Carry out what became of a trade from the wire; True when it is the newest of its coin: its price is news."""
+        """Carry out the outcome of a trade; True if the trade is the newest of its coin, so that its price is new."""
         self._carry_out(trade.coin, outcome)
         if outcome.verdict is TradeVerdict.LATE:
             self.late += 1
@@ -99,7 +99,7 @@ class TradeBackfiller:
 
     @property
     def carried(self) -> tuple[str, ...]:
-        """The coins whose trades it judges."""
+        """The coins whose trades come through this backfiller now."""
         return tuple(coin for coin in self._coins if self._holds(coin))
 
     def went_on(self, coin: str, past: Sequence[TradeEvent], watched_since: float) -> list[TradeEvent]:
@@ -117,7 +117,7 @@ class TradeBackfiller:
         return fresh
 
     def catch_up(self, trades: Sequence[TradeEvent], now: float) -> None:
-        """Deliver these, as accepted from the wire, of which a newer one is to come: their prices are no news."""
+        """Deliver these trades like those of a connection. A newer one follows, so their prices are not published."""
         for trade in trades:
             outcome = self._coins[trade.coin].accept(trade, now)
             if outcome is DELIVER:
@@ -126,7 +126,7 @@ class TradeBackfiller:
                 self._carry_out(trade.coin, outcome)
 
     def recall(self, past: Sequence[TradeEvent], now: float) -> None:
-        """Take a coin's past trades, oldest first, as they come at a subscription: for what an outage missed."""
+        """Deliver those of a coin's past trades that an outage missed; they come at a subscription, oldest first."""
         if not self._settings.enabled:
             return
         continuity = self._coins[past[0].coin]
@@ -139,7 +139,11 @@ class TradeBackfiller:
                 self._carry_out(trade.coin, outcome)
 
     def resumed(self, symbols: Mapping[str, str], since: Mapping[str, int]) -> None:
-        """A connection carries data (again); ``symbols`` maps each of its coins to its market."""
+        """A connection delivers, for the first time or again; ``symbols`` maps each of its coins to its market.
+
+        ``since``: the time (Unix ms) of each coin's last trade on the venue that the feed has left. This venue's trades
+        are fetched from there on.
+        """
         self._symbols |= symbols
         now = self._clock.monotonic()
         shelf = self._shelf
@@ -150,7 +154,7 @@ class TradeBackfiller:
                 if coin in shelf.left:
                     known.returned(since.get(coin))
                 elif holder is self or known.interrupted:
-                    known.resumed(now)  # else the other one carries it still, and is in doubt when it ends
+                    known.resumed(now)  # else the other backfiller still has it
                 self._expect(coin)
             else:
                 self._coins[coin] = shelf.coins[coin] = TradeSequence(
@@ -162,7 +166,7 @@ class TradeBackfiller:
         shelf.left.difference_update(symbols)
 
     def lost(self, coins: Iterable[str] | None = None) -> None:
-        """The connection of these coins is gone, or those of all."""
+        """The connection of these coins is lost, or of all coins if None."""
         now = self._clock.monotonic()
         for coin in list(self._coins) if coins is None else coins:
             if self._holds(coin):
@@ -171,9 +175,9 @@ class TradeBackfiller:
                 self._coins[coin].doubt()  # between the two connections something may be missing
 
     def forget(self, coins: Iterable[str]) -> None:
-        """Drop what is known of these coins, and what waits; nothing of them is delivered any more.
+        """Drop the sequences of these coins and the trades that wait; nothing more of them is delivered.
 
-        A gap that is still waited for ends here, and with nothing.
+        A gap that is still open ends with ``gap_filled`` and no trades.
         """
         for coin in coins:
             if self._holds(coin):
@@ -188,7 +192,7 @@ class TradeBackfiller:
                 self._timers.pop(coin).cancel()
 
     def doubt(self, coin: str) -> None:
-        """The connection stands, but was silent on this coin ("": on all) for long: it may have missed something."""
+        """The connection was silent on this coin ("": on all) for long: it may have missed trades."""
         for continuity in (self._coins[coin],) if coin in self._coins else () if coin else self._coins.values():
             continuity.doubt()
 
@@ -198,12 +202,12 @@ class TradeBackfiller:
         return {coin: stamp for coin, stamp in stamps.items() if stamp is not None}
 
     def flush(self) -> None:
-        """This venue is left: what waits goes out, and its sequence ends; what it delivered is remembered."""
+        """The feed leaves this venue: deliver the waiting trades and end the sequences. Delivered ids are kept."""
         self.leave(self._coins)
         self.close()
 
     def leave(self, coins: Iterable[str]) -> None:
-        """The same for these coins alone."""
+        """The same as ``flush`` for these coins alone."""
         held = [coin for coin in coins if coin in self._coins and self._holds(coin)]
         for coin in held:
             self._carry_out(coin, self._coins[coin].flush())
@@ -221,11 +225,11 @@ class TradeBackfiller:
         self._timers.clear()
 
     def _holds(self, coin: str) -> bool:
-        """Whether no other tape of the venue carries the coin now."""
+        """Whether no other backfiller of the venue has the coin now."""
         return self._shelf.holders.get(coin) is self
 
     def _carry_out(self, coin: str, outcome: Outcome) -> None:
-        """What a policy's outcome asks for, in its order."""
+        """Carry out an outcome: report the gap, deliver the trades, report the filled gaps."""
         name = self._venue.name
         if outcome.gap is not None:
             self._report("gap", name, coin=coin, **outcome.gap.details)
@@ -241,12 +245,12 @@ class TradeBackfiller:
             self._report("gap_filled", name, coin=coin, trades=filled.trades, complete=filled.complete)
 
     def _fetched_all(self, coin: str, task: asyncio.Task[None]) -> None:
-        """Nothing of the coin is fetched any more."""
+        """The fetch of this coin has ended."""
         if self._fetches.get(coin) is task:
             del self._fetches[coin]
 
     def _expect(self, coin: str) -> None:
-        """Look again when what waits for a fetch has waited long enough."""
+        """Set a timer for the moment when the coin's oldest gap is given up."""
         deadline = self._coins[coin].deadline
         if deadline is not None and coin not in self._timers:
             delay = deadline - self._clock.monotonic() + MARGIN
@@ -258,9 +262,9 @@ class TradeBackfiller:
         self._expect(coin)
 
     async def _fetch(self, coin: str) -> None:
-        """Ask the venue for what a coin's gaps miss, again and again for as long as one of them waits.
+        """Ask the venue for a coin's missing trades, again and again as long as one of its gaps is open.
 
-        What the venue has over REST may lie behind its stream, for a second or two: a copy, a cache.
+        What the venue has over REST may be a second or two behind its stream: a replica, a cache.
         """
         continuity = self._coins[coin]
         try:
@@ -287,7 +291,7 @@ class TradeBackfiller:
             self._carry_out(coin, continuity.give_up())
 
     async def _pages(self, coin: str, gap: Gap, continuity: TradeSequence) -> list[list[TradeEvent]]:
-        """What the venue has for a gap: each list is in one piece, oldest first."""
+        """Fetch the venue's trades for a gap: lists without a break, each oldest first."""
         newest = await self._ask(coin, limit=continuity.behind(gap) + AROUND)
         continuity.add(newest)  # what is here counts, even if the rest does not come in time
         if not self._venue.limits.older_trades:
@@ -297,13 +301,13 @@ class TradeBackfiller:
         return [await self._fetch_back(coin, gap, newest, continuity)]
 
     async def _space(self, coin: str) -> None:
-        """Wait until this coin may be asked for: at once for its first gap, those that follow soon share a fetch."""
+        """Wait until this coin may be asked for: the first gap at once; gaps that follow soon share a fetch."""
         spacing = ASK_AGAIN if self._requests.plenty(self._clock.monotonic()) else SPACING
         await self._clock.sleep(max(0.0, self._fetched[coin] + spacing - self._clock.monotonic()))
         self._fetched[coin] = self._clock.monotonic()
 
     async def _ask(self, coin: str, from_id: int | None = None, limit: int | None = None) -> list[TradeEvent]:
-        """One request, if the venue's limit has room for it before the gap's time is over."""
+        """Make one request, if the venue's limit allows it before the gap's time is over; else raise Disconnected."""
         if (wait := self._requests.wait(self._clock.monotonic())) > HOLD_FOR:
             raise Disconnected(self._venue.name, "too many requests for trades within a minute", wait)
         await self._requests.take(self._clock)
@@ -312,9 +316,9 @@ class TradeBackfiller:
     async def _fetch_older(
         self, coin: str, first: int, last: int, newest: list[TradeEvent], continuity: TradeSequence
     ) -> list[list[TradeEvent]]:
-        """Page from before the first missing id on, up to what the newest trades brought.
+        """Fetch pages from the id before the first missing one on, up to the oldest of ``newest``.
 
-        Each page begins with the trade that ended the one before, so that what is missing between two is seen.
+        Each page begins with the last trade of the page before, so that a break between two pages is seen.
         """
         pages: list[list[TradeEvent]] = []
         reached = min(map(_id, newest), default=last + 1)
@@ -332,7 +336,7 @@ class TradeBackfiller:
     async def _fetch_back(
         self, coin: str, gap: Gap, newest: list[TradeEvent], continuity: TradeSequence
     ) -> list[TradeEvent]:
-        """Page back from the newest trades to the gap's begin; returns all of them, in one piece."""
+        """Fetch pages back from the newest trades to the begin of the gap; returns all of them without a break."""
         trades = newest
         while trades and trades[0].timestamp >= gap.from_ts and (reached := _id(trades[0])) > 0:
             page = await self._ask(coin, max(0, reached - self._venue.limits.recent_trades))
@@ -345,5 +349,5 @@ class TradeBackfiller:
 
 
 def _id(trade: TradeEvent) -> int:
-    """A numbered venue's trade id; one that is no number is before all others."""
+    """The trade id as a number; -1 if it is not a number."""
     return int(trade.trade_id) if trade.trade_id.isdecimal() else -1

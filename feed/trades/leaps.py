@@ -1,7 +1,7 @@
-"""Trades whose id is ahead of the sequence: believed when the next one goes on from it, convicted by a later low one.
+"""Detects wrong trade ids: an id far ahead is right if the next trade continues from it, wrong if a lower id follows.
 
-One id that a venue got wrong must not keep out the good trades whose turn it is. A trade whose number lies before a
-leap's, and which happened after it, can only be there if the leap's number is wrong.
+A leap is a trade whose id is higher than the next one expected. One wrong id must not keep out the good trades that
+come next. If a trade with a lower id happened after a leap, the leap's id is wrong.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from exchanges.events import TradeEvent
 from feed.trades.gaps import Gap, number_of
 
 REORDER_LIMIT = 100  # missing trades at most that may be only out of order
-MANY = 8  # leaps, or trades whose number was wrong, that are remembered
-SLACK = 2_000  # ms by which a stamp may be ahead of what has passed since another trade came
+MANY = 8  # leaps, and trades with wrong ids, that are remembered
+SLACK = 2_000  # ms by which two stamps may be further apart than the arrivals of their trades
 
 Content = tuple[int, float, float, bool]
-"""A trade's time, price, quantity and side: what it is, whatever its number says."""
+"""A trade's time, price, quantity and side: they identify it when its id may be wrong."""
 
 
 def content(trade: TradeEvent) -> Content:
-    """What a trade is, without its number."""
+    """A trade's time, price, quantity and side."""
     return trade.timestamp, trade.price, trade.quantity, trade.is_buyer_maker
 
 
@@ -40,7 +40,7 @@ class Leap:
     before: int | None
 
     def is_shown_by(self, pages: Iterable[Sequence[TradeEvent]]) -> bool | None:
-        """Whether the venue itself has the trade under this number over REST; None where that is not to be seen."""
+        """Whether the venue has the trade under this id over REST; None if the pages do not show it."""
         for page in pages:
             numbers = {number: trade for trade in page if (number := number_of(trade)) is not None}
             if self.number in numbers:
@@ -51,19 +51,18 @@ class Leap:
 
     @property
     def is_far(self) -> bool:
-        """Whether it can't be out of order only."""
+        """Whether the id is too far ahead to be only out of order."""
         return self.expected is None or self.number - self.expected > REORDER_LIMIT
 
     def is_contradicted_by(self, trade: TradeEvent, number: int) -> bool:
-        """Whether ``trade``, whose ``number`` is lower than the next one, shows that this one's is wrong.
+        """Whether ``trade``, with a ``number`` lower than the next one expected, shows that this leap's id is wrong.
 
-        Only trades of which the time is plausible can testify: it must not run faster than our clock. Where so many
-        trades lie between that they can't just be out of order, and where none came before, the same millisecond is
-        evidence too.
+        That needs a plausible time of ``trade``: its stamp must not grow faster than our clock. If the leap is too far
+        ahead to be only out of order, or is the first trade, a trade of the same millisecond is enough.
         """
         stamp = self.content[0]
         if number == self.number:
-            return content(trade) != self.content  # else it is itself once more
+            return content(trade) != self.content  # else it is the same trade again
         if self.before is not None and stamp < self.before:
             return False  # its time is wrong, or both are
         if number > self.number or (self.expected is not None and number < self.expected):
@@ -76,41 +75,41 @@ class Leap:
 
 @dataclass(slots=True)
 class Doubts:
-    """What is known of numbers that may be wrong. A coin has none as long as its venue counts well."""
+    """A coin's trades whose ids may be wrong. A coin has none of this as long as its venue's ids are right."""
 
-    leaps: list[Leap] = field(default_factory=list)  # the newest ones, none of which another trade has gone on from
-    stray: int | None = None  # the id after one that fitted nowhere
-    misnumbered: list[Content] = field(default_factory=list)  # what was delivered under a wrong number
-    proofs: list[float] = field(default_factory=list)  # when holes were shown to be none, monotonic seconds
+    leaps: list[Leap] = field(default_factory=list)  # the newest ones; no trade has continued from any of them
+    stray: int | None = None  # the id that would follow the last one that fitted nowhere
+    misnumbered: list[Content] = field(default_factory=list)  # trades that were delivered under a wrong id
+    proofs: list[float] = field(default_factory=list)  # when gaps were shown to be none, monotonic seconds
 
     def note(self, leap: Leap, expected: int | None) -> None:
-        """A trade leapt when ``expected`` was next: if another came since the leap before, that one is believed."""
+        """Remember a leap, when ``expected`` was the next id. Earlier leaps are right if a trade came after them."""
         if self.leaps and self.leaps[-1].number + 1 != expected:
             self.leaps.clear()
         self.leaps = [*self.leaps, leap][-MANY:]
 
     def contradicted(self, trade: TradeEvent, number: int, next_id: int | None) -> int:
-        """Where the leaps begin whose numbers a lower one shows to be wrong; -1 if none is."""
+        """The place of the first leap that ``trade`` shows to be wrong; -1 if there is none."""
         leaps = self.standing(next_id)
         return next((place for place, leap in enumerate(leaps) if leap.is_contradicted_by(trade, number)), -1)
 
     def standing(self, next_id: int | None) -> list[Leap]:
-        """The leaps that no other trade has gone on from."""
+        """The leaps from which no trade has continued."""
         return self.leaps if self.leaps and self.leaps[-1].number + 1 == next_id else []
 
     def ended(self, gap: Gap, found: Iterable[int]) -> None:
-        """The gap before a leap has ended: those ``found`` for it were delivered."""
+        """The gap before a leap has ended, and the trades ``found`` for it (their ids) were delivered."""
         place = next((place for place, leap in enumerate(self.leaps) if leap.gap is gap), -1)
         if place >= 0 and self.leaps[place].expected is not None:
             expected = max(found, default=-1) + 1
             self.leaps[place] = replace(self.leaps[place], expected=max(expected, self.leaps[place].expected or 0))
 
     def misnumber(self, contents: Iterable[Content]) -> None:
-        """These were delivered under wrong numbers."""
+        """Remember trades that were delivered under wrong ids."""
         self.misnumbered = [*self.misnumbered, *contents][-MANY:]
 
     def knows(self, trade: TradeEvent) -> bool:
-        """Whether the trade was delivered under a wrong number; only once for each."""
+        """Whether the trade was delivered under a wrong id; answers True only once for each trade."""
         known = content(trade)
         if known not in self.misnumbered:
             return False

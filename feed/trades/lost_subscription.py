@@ -1,7 +1,7 @@
-"""What a connection's tickers tell of trades that it does not bring: a venue may drop a subscription without a word.
+"""Finds coins whose trades have stopped although their tickers go on: the venue has dropped the subscription silently.
 
-A ticker whose price is another one, and whose turnover of the day has risen where it says so, is a sign of a trade: a
-price alone may be made of quotes. Signs count until a trade of the coin is accepted, from whatever connection. Pure.
+A ticker with another price and, if it has one, a higher turnover of the day is a sign of a trade; a changed price alone
+may come from quotes. Signs are counted until a trade of the coin is accepted, on whichever connection. Pure.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from math import inf
 from exchanges.events import Ticker
 from feed.trades.sequence import TradeSequence
 
-SIGNS = 3  # of trades that did not come, for each coin: one or two may be on their way
-MOST_PATIENCE = 600.0  # seconds, at the latest, after which something is tried again that was in vain
-BUSY = 20  # times its length for which patience must not have been needed to be short again
+SIGNS = 3  # signs of trades that did not come, per coin: one or two trades may be on their way
+MOST_PATIENCE = 600.0  # seconds: the longest wait before a vain attempt is repeated
+BUSY = 20  # if nothing was tried for this many times the wait, the wait is short again
 
 
 class GrowingWait:
-    """How many seconds to wait before something is tried: twice as many each time it was tried, up to MOST_PATIENCE."""
+    """Seconds to wait before an attempt: doubled by each attempt, up to MOST_PATIENCE."""
 
     def __init__(self, first: float) -> None:
         self._first = self._length = first
         self._tried_at = -inf
 
     def at(self, now: float) -> float:
-        """Its length at ``now``, monotonic seconds."""
+        """The wait at ``now`` (monotonic seconds), in seconds."""
         if now - self._tried_at > BUSY * self._length:
             self._length = self._first
         return self._length
 
     def spend(self, now: float) -> None:
-        """It is tried."""
+        """An attempt is made at ``now``."""
         self._tried_at, self._length = now, min(2 * self._length, MOST_PATIENCE)
 
 
 @dataclass(slots=True)
 class _Signs:
-    """Of one coin since its ``newest`` trade."""
+    """The signs of one coin since its ``newest`` trade."""
 
     continuity: TradeSequence
     newest: object
@@ -52,7 +52,7 @@ class _Signs:
 
 
 class LostSubscriptions:
-    """The signs on one connection."""
+    """The signs of trades that did not come, on one connection."""
 
     def __init__(self) -> None:
         self._signs: dict[str, _Signs] = {}
@@ -60,7 +60,7 @@ class LostSubscriptions:
         self._without: set[str] = set()  # coins of which the connection brings no trades, as the venue has said
 
     def note(self, ticker: Ticker, continuity: Callable[[str], TradeSequence], now: float) -> None:
-        """A ticker came over the connection; ``continuity`` knows the trades of each coin."""
+        """Take a ticker of the connection; ``continuity`` returns the trade sequence of a coin."""
         coin, price = ticker.coin, ticker.last
         signs = self._signs.get(coin)
         if signs is None:
@@ -79,9 +79,9 @@ class LostSubscriptions:
             signs.count += 1
 
     def missing(self, patience: Callable[[str], float], now: float) -> dict[str, float]:
-        """The coins whose trades don't come, if that is so for longer than ``patience``, with the time since when.
+        """The coins whose trades have not come for longer than ``patience``, with the time of the first sign.
 
-        To be called again and again: in between it is seen what flows.
+        Call it regularly: it compares with the call before.
         """
         found = {}
         for coin, signs in self._signs.items():
@@ -94,18 +94,18 @@ class LostSubscriptions:
         return found
 
     def flowed(self, coin: str, since: float) -> bool:
-        """Whether a trade of the coin was surely accepted after ``since``."""
+        """Whether a trade of the coin was certainly accepted after ``since``."""
         signs = self._signs.get(coin)
         return signs is not None and signs.flowed >= since
 
     def forget(self, coins: Iterable[str]) -> None:
-        """These are not wanted any more; if they are again, the venue is asked for their trades again."""
+        """Drop these coins; if they are added again, their trades are subscribed to again."""
         for coin in coins:
             self._signs.pop(coin, None)
             self._without.discard(coin)
 
     def ignore(self, coins: Iterable[str]) -> None:
-        """The venue has refused the trades of these."""
+        """Expect no trades of these coins: the venue has rejected them."""
         for coin in coins:
             self._signs.pop(coin, None)
             self._without.add(coin)

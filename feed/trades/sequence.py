@@ -1,14 +1,14 @@
-"""Every trade of a coin once and in the venue's order: duplicates out, gaps found, held open for the fetch, and filled.
+"""Puts a coin's trades into the venue's order, each once: drops duplicates, finds gaps, and holds trades until filled.
 
-A gap opens a segment: the hole, what has been found for it, and the trades that came after it and wait. Segments are
-released from the oldest on, each when its hole is full, given up by the fetch, or over its time. No segment, nothing
-held: that is the ordinary path, and it runs for each trade, so it is one comparison.
+A gap opens a segment: the gap, the trades found for it, and the trades that came after it and wait. Segments are
+released from the oldest on, each when its gap is full, when the fetch gives it up, or when its time is over. Without a
+segment no trade is held. That is the ordinary path; it runs for each trade, so it is one comparison.
 
-Once the trades behind a hole are out, what belonged into it can't be delivered in order any more: it is LATE, to be
-counted, not delivered. The gap has been reported incomplete by then.
+When the trades after a gap have been delivered, a trade that belongs into the gap can't be delivered in order any more:
+it is LATE, which is counted and not delivered. The gap has been reported as incomplete by then.
 
-No number, id or stamp that a venue got wrong holds back a coin's good trades. A trade whose own number is wrong is
-delivered once, as it came, and the sequence goes on as if it had not been there.
+A wrong id or time stamp of the venue never holds back a coin's good trades. A trade with a wrong id is delivered once,
+as it came, and the sequence goes on as if it had not been there.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from feed.trades.duplicates import RecentIds
 from feed.trades.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, Outcome, Segment, TradeVerdict, number_of
 from feed.trades.leaps import REORDER_LIMIT, Doubts, Leap, content
 
-HOLD_FOR = 2.0  # seconds that trades wait for a fetch at most
+HOLD_FOR = 2.0  # seconds for which trades wait for a fetch at most
 HOLD_LIMIT = 10_000  # trades that wait at most, per coin
 REORDER_FOR = 0.25  # seconds that they wait where nothing is fetched: for trades that only come out of order
-LEAP = 1_000_000  # an id so far ahead of the others is believed when the next trade goes on from it
-MAX_OPEN = 64  # holes in line, per coin; one more, and the oldest is given up
-MAX_MISSING = 50_000  # trades to wait for at a time, per coin: more would neither come in time nor fit in memory
+LEAP = 1_000_000  # an id this far ahead of the others is only believed if the next trade continues from it
+MAX_OPEN = 64  # open gaps per coin; with one more the oldest is given up
+MAX_MISSING = 50_000  # missing trades to wait for, per coin: more would neither come in time nor fit in memory
 IMPLAUSIBLE = 60_000  # ms by which the next trade is older than one that was stamped with a time yet to come
 RESTART_MS = 1000  # a lower id near the newest one is a duplicate unless its stamp is this much later
-PROOFS = 3  # holes that the venue itself has shown to be none, after which its ids of the coin don't count
+PROOFS = 3  # gaps that the venue has shown to be none, after which its ids of the coin are not consecutive
 PROOFS_WITHIN = 3600.0  # seconds in which they are counted: a venue may skip some ids in a maintenance
 
 
 class TradeSequence:
     """One coin's trades on one venue; ``now`` is monotonic seconds.
 
-    ``consecutive_ids``: the venue counts this market's trades one by one, so ids alone show what is missing. Elsewhere
-    duplicates are found among the last ids, and a gap is the time between the trades on both sides of an outage.
-    ``max_gap``: outages of more seconds than this are reported and not fetched. ``fetch``: False reports all gaps and
-    waits for none. ``since_ts``: the last trade's time on the venue that was left (or later, while nothing can have
+    ``consecutive_ids``: the venue's trade ids of this market count up by one, so ids show what is missing. Elsewhere
+    duplicates are found among the last ids, and a gap is the time between the trades before and after an outage.
+    ``max_gap``: gaps of longer outages (seconds) are reported and not fetched. ``fetch``: False reports all gaps and
+    fetches none. ``since_ts``: the last trade's time on the venue that was left (or later, while nothing can have
     been missed), Unix ms; what happened since then is a gap by time on this one.
     """
 
@@ -67,12 +67,12 @@ class TradeSequence:
         self._numbered = consecutive_ids
         self._max_gap = max_gap
         self._fetch = fetch
-        self.segments: list[Segment] = []  # the gaps that are waited for
+        self.segments: list[Segment] = []  # the open gaps, oldest first
         self.stamp = since_ts  # of the newest trade, Unix ms: ``since_ts`` for the venue that comes next
         self.next_id: int | None = None  # the id after the highest one seen
-        self._floor = 0  # the same when the venue was left: lower ids were delivered then
+        self._floor = 0  # the same when the feed left the venue: lower ids were delivered then
         self._doubts: Doubts | None = None
-        self._given_up: list[tuple[int, int]] = []  # the MAX_OPEN newest holes whose time is past
+        self._given_up: list[tuple[int, int]] = []  # the ids of the MAX_OPEN newest gaps that were given up
         self._recent: RecentIds | None = None  # made when ids are first to be remembered
         self._behind: tuple[float, int] | None = None  # when one came that is stamped before ``stamp``, and its stamp
         self._lost_at: float | None = None  # while it lasts
@@ -86,38 +86,38 @@ class TradeSequence:
 
     @property
     def deadline(self) -> float | None:
-        """When expire() has something to do at the latest; None when nothing waits."""
+        """When expire() must be called at the latest; None while no trade waits."""
         return min((at + s.wait for s in self.segments if s.open and (at := s.found_at) is not None), default=None)
 
     @property
     def interrupted(self) -> bool:
-        """Whether the connection is gone, and none has taken its place."""
+        """Whether the connection is lost, and no other one has replaced it."""
         return self._lost_at is not None
 
     @property
     def newest(self) -> object:
-        """Another value after every trade that is accepted from the wire."""
+        """A value that changes with every trade accepted from a connection."""
         return self.next_id, "" if self._recent is None else self._recent.newest, self.stamp
 
     @property
     def counts(self) -> bool:
-        """Whether the coin's ids are taken as consecutive: not any more after PROOFS holes that were none."""
+        """Whether the coin's ids are taken as consecutive: not after PROOFS gaps that were none."""
         return self._numbered
 
     @property
     def sought(self) -> Gap | None:
-        """The oldest gap that is waited for and to be fetched."""
+        """The oldest open gap that is to be fetched."""
         return next((segment.gap for segment in self.segments if segment.open and segment.gap.fetch), None)
 
     def accept(self, trade: TradeEvent, now: float | None = None, number: int | None = None) -> Outcome:
-        """A trade came over the wire; ``number`` is its id, where it is known as one.
+        """Take a trade from a connection; ``number`` is its id as a number if the caller knows it.
 
-        Without ``now`` a gap's time runs from the first expire() on.
+        Without ``now`` a gap's time begins with the next expire().
         """
         if not self._numbered:
             return self._accept_named(trade, now)
         if number is None and (number := number_of(trade)) is None:
-            return self._append(trade, None, now)  # the venue's slip: there is nothing to compare
+            return self._append(trade, None, now)  # an id that is not a number can't be compared
         if number == self.next_id and not self.segments:
             self.next_id = number + 1
             self.stamp = trade.timestamp
@@ -125,23 +125,23 @@ class TradeSequence:
         return self._accept_numbered(trade, number, now)
 
     def lost(self, now: float) -> None:
-        """The connection is gone: an outage begins, or goes on if no trade has come since. What is held stays held."""
+        """The connection is lost: an outage begins, or goes on if no trade has come since. Held trades stay held."""
         untouched = self._resumed if not self._numbered else self._resumed_at_id == self.next_id
         if self._out_since is None or not untouched:
             self._out_since = now
         self._lost_at = now
 
     def resumed(self, now: float) -> None:
-        """The stream is back: the first trade decides what is missing."""
+        """A connection delivers again: its first trade shows what is missing."""
         self._outage = None if self._lost_at is None or self._out_since is None else now - self._out_since
         self._lost_at = None
         self._resumed_at_id = self.next_id
         self._resumed = self.stamp is not None
 
     def returned(self, since_ts: int | None) -> None:
-        """The venue carries the feed again, after another that had its last trade at ``since_ts`` (Unix ms), if any.
+        """The venue is active again, after another one that had its last trade at ``since_ts`` (Unix ms), if any.
 
-        What this one delivered before it was left (and flushed) is not delivered again.
+        Trades that this venue delivered before the feed left it are not delivered again.
         """
         if self.next_id is not None:
             leaps = self._doubts.standing(self.next_id) if self._doubts is not None else []
@@ -156,16 +156,16 @@ class TradeSequence:
         self._resumed = self.stamp is not None
 
     def doubt(self) -> None:
-        """The connection was silent for longer than it should be: where ids don't count, the next trade decides."""
+        """The connection was silent for too long: where ids are not consecutive, the next trade opens a gap by time."""
         if self._lost_at is None:
             self._outage = 0.0
             self._resumed = self.stamp is not None
 
     def missed(self, past: Sequence[TradeEvent]) -> list[TradeEvent]:
-        """Those of ``past``, trades that the venue repeats at a subscription, oldest first, that are news here.
+        """Return the trades of ``past`` that were not delivered yet; the caller accepts them next.
 
-        They are to be accepted next. When ``past`` reaches back to what was delivered, nothing is missing before them.
-        Before the first trade there is nothing to miss.
+        ``past``: trades that the venue repeats at a subscription, oldest first. If they reach back to a delivered
+        trade, nothing is missing before them. Returns none before the coin's first trade.
         """
         stamp = self.stamp
         if stamp is None:
@@ -183,28 +183,27 @@ class TradeSequence:
         return fresh
 
     def unbroken(self) -> None:
-        """The connection was there before the venue that was left had its last trade: nothing is missing before the
-        next one."""
+        """The connection existed before the last trade of the venue that the feed has left: nothing is missing."""
         self._resumed = False
         if self._numbered and self.next_id is None:
             self.stamp = None
 
     def behind(self, gap: Gap) -> int:
-        """How many of the newest trades reach back to ``gap``; MAX_MISSING where ids don't tell, 0 if it is over."""
+        """How many of the newest trades reach back to ``gap``; MAX_MISSING if ids don't show it, 0 if it is closed."""
         if not any(segment.open and segment.gap is gap for segment in self.segments):
             return 0
         return MAX_MISSING if gap.from_id is None or self.next_id is None else self.next_id - gap.from_id
 
     def add(self, trades: Iterable[TradeEvent]) -> None:
-        """A page of an answer over REST, oldest first; more is to come: what is here counts if the rest comes late."""
+        """Take a page of trades from REST, oldest first, before the whole answer is there: it may come too late."""
         for trade in trades:
             if not self._place_numbered(trade):
                 self._place_named(trade)
 
     def answered(self, pages: Sequence[Sequence[TradeEvent]], now: float) -> Outcome:
-        """The venue has answered over REST: what was found goes to its place, and what is proven ends.
+        """Take a whole answer from REST: put its trades into the gaps, and release those that are full.
 
-        Each page is what the venue has in one piece, oldest first.
+        Each page is a list of trades without a break, oldest first.
         """
         for page in pages:
             self.add(page)
@@ -214,13 +213,13 @@ class TradeSequence:
         return self._settle_clash(pages) or self._release()
 
     def give_up(self) -> Outcome:
-        """The venue can't be asked: nothing more is found."""
+        """The venue can't be asked: give up the gaps that are fetched."""
         for segment in self.segments:
             segment.open = segment.open and not segment.gap.fetch
         return self._release()
 
     def expire(self, now: float) -> Outcome:
-        """Give up what has been waited for long enough."""
+        """Give up the gaps whose time is over."""
         for segment in self.segments:
             if segment.found_at is None:
                 segment.found_at = now
@@ -231,7 +230,7 @@ class TradeSequence:
         return self._release()
 
     def flush(self) -> Outcome:
-        """Give up everything that is waited for: this venue is being left."""
+        """Give up all gaps: the feed leaves this venue."""
         for segment in self.segments:
             segment.open = False
         return self._release()
@@ -274,9 +273,9 @@ class TradeSequence:
         return LATE if any(first <= number <= last for first, last in self._given_up) else DUPLICATE
 
     def _accept_stray(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
-        """A number that fits nowhere: the trade goes through as it came, and the sequence goes on without it.
+        """An id that fits nowhere: deliver the trade as it came, and continue the sequence without it.
 
-        Only if the next one goes on from it does the venue count anew.
+        Only if the next trade continues from this id, the venue has restarted its ids.
         """
         doubts = self._doubted
         followed = doubts.stray is not None and 0 <= number - doubts.stray < REORDER_LIMIT
@@ -287,7 +286,7 @@ class TradeSequence:
         return self._append(trade, None, now)
 
     def _restart(self, trade: TradeEvent, number: int) -> Outcome:
-        """The venue counts anew from this trade on; what it missed nobody can tell."""
+        """The venue has restarted its ids with this trade; how many trades are missing can't be known."""
         before = trade.timestamp if self.stamp is None else self.stamp
         gap = Gap(None, None, before, trade.timestamp, None, fetch=False)
         released = self.flush()
@@ -300,11 +299,11 @@ class TradeSequence:
         return Outcome(TradeVerdict.RELEASE, (*released.deliver, trade), gap, released.filled)
 
     def _convict(self, place: int, trade: TradeEvent, number: int, now: float | None) -> Outcome:
-        """The leaps from ``place`` on have wrong numbers, as ``trade`` shows: the sequence goes on as it was before.
+        """``trade`` shows that the leaps from ``place`` on have wrong ids: continue the sequence as it was before them.
 
-        They are delivered once, before ``trade``, unless they were found under their right numbers. Where as many
-        trades are missing there as they are, they are those; else one that comes over REST and is the same but for the
-        number is not delivered again.
+        The trades of these leaps are delivered once, before ``trade``, unless they were found under their right ids. If
+        as many trades are missing as there are leaps, the leaps are those trades. Otherwise a trade from REST that
+        differs only in its id is not delivered again.
         """
         doubts = self._doubted
         convicted, doubts.leaps = doubts.leaps[place:], doubts.leaps[:place]
@@ -337,7 +336,7 @@ class TradeSequence:
         return Outcome(TradeVerdict.RELEASE, (*released, *after), outcome.gap, (*filled, *outcome.filled))
 
     def _settle_clash(self, pages: Sequence[Sequence[TradeEvent]]) -> Outcome | None:
-        """Where the newest trade came over REST too, under another number: see which of the two the venue has."""
+        """If the newest trade came from REST too, under another id: find out which of the two ids the venue has."""
         leaps = self._doubts.standing(self.next_id) if self._doubts is not None and self._numbered else []
         segment = self.segments[-1] if self.segments else None
         if not leaps or segment is None or segment.gap is not leaps[-1].gap or segment.gap.from_id is None:
@@ -352,7 +351,7 @@ class TradeSequence:
         return self._release()
 
     def _drop_leap(self, segment: Segment) -> None:
-        """The newest trade waits behind a hole in which it was found under its right number."""
+        """The newest trade was found in the gap before it under its right id: drop the one with the wrong id."""
         leap = self._doubted.leaps.pop()
         last = max(segment.fill)
         segment.held.clear()
@@ -361,14 +360,14 @@ class TradeSequence:
         self.next_id, self.stamp = last + 1, segment.fill[last].timestamp
 
     def _is_of_now(self, trade: TradeEvent, segment: Segment) -> bool:
-        """Whether a trade happened after the hole in which its number lies, as the newest one: its number is wrong."""
+        """Whether the trade is newer than the gap in which its id lies: then its id is wrong."""
         gap, stamp = segment.gap, self.stamp
         if stamp is None or not gap.from_ts <= gap.to_ts < trade.timestamp:
             return False
         return stamp <= trade.timestamp <= gap.to_ts + 2 * HOLD_FOR * 1000
 
     def _is_newer(self, trade: TradeEvent, number: int) -> bool:
-        """Whether a lower id than the next one is no duplicate, by its time: the venue counts anew, or it is wrong."""
+        """Whether a trade with a low id is new, by its time: the venue has restarted its ids, or this id is wrong."""
         stamp = self.stamp
         if stamp is None:
             return False
@@ -384,7 +383,7 @@ class TradeSequence:
         return self._doubts
 
     def _note_proof(self, now: float) -> None:
-        """A hole was none: the venue has skipped its ids. After PROOFS of them, ids don't count for this coin."""
+        """The venue has skipped the ids of a gap. After PROOFS of them the coin's ids are not taken as consecutive."""
         proofs = self._doubted.proofs
         proofs[:] = [at for at in proofs if at > now - PROOFS_WITHIN] + [now]
         if len(proofs) >= PROOFS and self._numbered and self.next_id is not None:
@@ -406,15 +405,15 @@ class TradeSequence:
         return self._append(trade, gap, now, before)
 
     def _is_disproved(self, stamp: int, trade: TradeEvent, now: float | None) -> bool:
-        """Whether ``stamp``, of the newest trade, is wrong, as those show that come after it with earlier ones."""
+        """Whether the stamp of the newest trade is wrong, as the earlier stamps of the trades after it show."""
         if now is not None:
             came, began = self._behind = self._behind or (now, trade.timestamp)
             if now - came > HOLD_FOR and trade.timestamp - began >= (now - came) * 1000 - RESTART_MS:
-                return True  # the others go on at the pace of the time that passes
+                return True  # their stamps grow as fast as time passes
         return _belied(stamp, trade)
 
     def _append(self, trade: TradeEvent, gap: Gap | None, now: float | None, before: str = "") -> Outcome:
-        """Put the newest trade in line, behind ``gap`` if there is one."""
+        """Deliver the newest trade, or hold it behind ``gap`` or the gaps that are open."""
         if gap is None:
             if not self.segments:
                 return DELIVER
@@ -430,7 +429,7 @@ class TradeSequence:
         return self._release(gap)
 
     def _release(self, gap: Gap | None = None) -> Outcome:
-        """Let go of the oldest segments as far as nothing is waited for."""
+        """Release the oldest segments that are full or given up."""
         deliver: list[TradeEvent] = []
         filled: list[Filled] = []
         while self.segments and (self.segments[0].full or not self.segments[0].open):
@@ -469,16 +468,16 @@ class TradeSequence:
         return Gap(None, None, before, after.timestamp, None, fetch)
 
     def _short_outage(self, span_ms: int) -> bool:
-        """The outage as it was told, for a quiet coin's trades may lie far apart; else the span between its trades."""
+        """Whether the outage, if its length is known, or else the time between the trades, is at most ``max_gap``."""
         return (span_ms / 1000 if self._outage is None else self._outage) <= self._max_gap
 
     def _holding(self) -> int:
         return sum(len(segment.held) for segment in self.segments)
 
     def _place_numbered(self, trade: TradeEvent) -> bool:
-        """Put a trade of an answer into a numbered hole that is still in line, if there is one for it.
+        """Put a trade from REST into the open gap by ids to which it belongs; False if there is none.
 
-        Without its number it can't be told from those that are here.
+        A trade whose id is not a number can't be told from those that are here.
         """
         holes = [segment for segment in self.segments if segment.numbered]
         if not holes or (number := number_of(trade)) is None or number < (self._floor if self._numbered else 0):
@@ -498,7 +497,10 @@ class TradeSequence:
         return False
 
     def _place_named(self, trade: TradeEvent) -> None:
-        """Ids tell what is known; without ids only what lies strictly between is certain not to be."""
+        """Put a trade from REST into the open gap by time to which it belongs, unless its id is known.
+
+        A trade without an id is only taken if its time lies strictly between the trades before and after the gap.
+        """
         edge = 0 if trade.trade_id else 1
         for segment in self.segments:
             if segment.numbered or not segment.open:
@@ -510,7 +512,7 @@ class TradeSequence:
                 return
 
     def _remember(self, trade_id: str, now: float | None) -> bool:
-        """Whether the id is new. Nothing is forgotten while trades are held: a fetch may bring it again."""
+        """Remember the id; True if it is new. No id is forgotten while trades are held: a fetch may bring it again."""
         if not trade_id:
             return True
         if self._recent is None:
@@ -519,9 +521,9 @@ class TradeSequence:
 
 
 def _belied(stamp: int, trade: TradeEvent) -> bool:
-    """Whether a trade that comes after ``stamp`` shows that no clock ran so: one slip must not date all that follows.
+    """Whether a later trade shows that ``stamp`` was wrong: one wrong stamp must not affect all trades after it.
 
-    Of two times that can't both be right, the one closer to the arrival is believed.
+    Of two times that can't both be right, the one closer to the trade's arrival is believed.
     """
     arrival = trade.received_at // 1_000_000
     return stamp - trade.timestamp > IMPLAUSIBLE and abs(trade.timestamp - arrival) < stamp - arrival
