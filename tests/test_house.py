@@ -193,6 +193,17 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     },
     "feed.sinks": {
         "metrics": "what a feed does, for Prometheus",
+        "server": "one feed for programs in any language, over HTTP",
+    },
+    "feed.sinks.server": {
+        "messages": "what clients may ask, and how events are written",
+        "event_log": "the last events of a selection, numbered",
+        "access": "token, Origin and Host",
+        "openapi": "the description of the REST interface",
+        "broadcast": "events to all clients, none of which another waits for",
+        "rest": "REST: state, candles, health, metrics",
+        "streams": "WebSocket and Server-Sent Events",
+        "app": "the port, its bounds and its end",
     },
     "feed.cli": {
         "arguments": "the command line's grammar",
@@ -208,6 +219,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "exchanges": "market-feed exchanges",
         "simulate": "market-feed simulate",
         "watch": "market-feed watch",
+        "serve": "market-feed serve",
         "demo": "market-feed demo",
         "__init__": "main()",
     },

@@ -130,6 +130,27 @@ def parser() -> argparse.ArgumentParser:
     watch.add_argument("--json", action="store_true", help="every event as one JSON object per line on stdout")
     _common(watch)
 
+    serve = command(
+        "serve",
+        "the feed for programs in any language: REST, WebSocket, Server-Sent Events, metrics",
+        examples="examples:\n  market-feed serve BTC ETH\n  curl http://127.0.0.1:8000/v1/prices/BTC",
+    )
+    serve.add_argument(
+        "coins", nargs="*", type=coins, metavar="COIN", help="only these (default: those of the settings)"
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="another than this machine's own needs a token")
+    serve.add_argument("--port", type=port, default=8000, help="(default: %(default)s; 0: any free one)")
+    serve.add_argument("--token-file", metavar="F", help="file with the token that every client has to send")
+    serve.add_argument(
+        "--origin", action="append", default=[], metavar="URL", help="pages of this host may ask; may be repeated"
+    )
+    serve.add_argument(
+        "--exchange", type=names, metavar="NAME", help="start on this venue; A,B: exactly these, in order"
+    )
+    serve.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
+    _metrics(serve)
+    _common(serve)
+
     check = command("check", "validate the settings, ask every venue by REST and WebSocket, and say what to do")
     check.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
     check.add_argument(

@@ -1,0 +1,78 @@
+"""Who may ask: the token, the page that a browser asks from, and the name under which it finds this server."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hmac
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+SUBPROTOCOL = "bearer."
+TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,256}\Z")  # what a header and a subprotocol may hold, too long to be guessed
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is this machine alone."""
+    name = host.strip("[]").lower()
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+
+
+@dataclass(frozen=True)
+class Access:
+    """``token`` None: none is needed. ``origins``: pages of other hosts that may ask, as scheme://host."""
+
+    token: str | None = None
+    origins: Collection[str] = ()
+
+    def refusal(self, request: web.Request) -> str | None:
+        """Why a request is refused for where it comes from; None if it is not.
+
+        A page of another host must not read what the browser's machine can reach: by its Origin, or, where no token
+        guards the server, under a name of its own that leads here.
+        """
+        origin = request.headers.get("Origin")
+        if origin is not None and origin not in self.origins:
+            try:
+                there = urlsplit(origin).netloc
+            except ValueError:
+                there = ""
+            if not there or there.lower() != (request.host or "").lower():
+                return "Origin: found a page of another host, allowed are those that --origin names"
+        if self.token is None:
+            try:
+                name = urlsplit(f"//{request.host}").hostname or ""
+            except ValueError:
+                name = ""
+            if not is_loopback(name):
+                return "Host: found another name, allowed is one of this machine such as localhost"
+        return None
+
+    def permits(self, request: web.Request) -> bool:
+        """Whether the request has the token, where one is needed."""
+        if self.token is None:
+            return True
+        found = [protocol.removeprefix(SUBPROTOCOL) for protocol in offered(request)]
+        kind, _, value = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            found.append(value.strip())
+        elif kind.lower() == "basic":  # a browser asks its user for that: any name, and the token as the password
+            with contextlib.suppress(binascii.Error, UnicodeDecodeError):
+                found.append(base64.b64decode(value, validate=True).decode("ascii").partition(":")[2])
+        right = self.token.encode()
+        return any([hmac.compare_digest(right, each.encode("utf-8", "replace")) for each in found])
+
+
+def offered(request: web.Request) -> list[str]:
+    """The subprotocols of a WebSocket's request that hold a token."""
+    names = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+    return [name.strip() for name in names if name.strip().startswith(SUBPROTOCOL)]

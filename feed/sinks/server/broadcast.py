@@ -1,0 +1,280 @@
+"""Events of the feed to all clients: encoded once, written to many, and never waiting for a slow one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from feed.errors import StaleDataError
+from feed.sinks.server import messages
+from feed.sinks.server.event_log import EventLog
+from feed.sinks.server.messages import CHANNELS, RequestError, Selection
+
+if TYPE_CHECKING:
+    from feed.market_feed import MarketFeed
+    from feed.settings import Settings
+
+HIGH = 64 * 1024  # bytes that wait in a client's socket from which on nothing more is written
+LOOK = 0.02  # seconds between two looks at clients whose sockets are full
+TURN = 256  # events after which clients are written to, however many more the feed has just read
+AT_ONCE = 1024  # events that a client which catches up is sent at once
+LOGS = 200  # different selections at a time
+IDLE = 60.0  # seconds for which the events of a selection are kept without a client
+STALLED = 60.0  # seconds after which a client that reads nothing is cut
+
+
+class Client:
+    """One connection. ``write_events`` makes the bytes of events, ``overflow`` is called when "error" has come true."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        write_events: Callable[[Iterable[tuple[int, bytes]]], bytes],
+        overflow: Callable[[], None],
+    ) -> None:
+        self.transport = transport
+        self.write_events = write_events
+        self.overflow = overflow
+        self.log: EventLog | None = None
+        self.position = 0  # the number of the last event that was written
+        self.on_full = messages.POLICIES[0]
+        self.dropped = 0
+        self.full_since: float | None = None  # monotonic seconds, while its socket takes nothing
+
+
+class Broadcast:
+    """Keeps the latest state, a log per selection, and every client's place in one."""
+
+    def __init__(self, feed: MarketFeed, settings: Settings) -> None:
+        self.timeframe = settings.candle_timeframe
+        self.clients = 0
+        self._feed = feed
+        self._latest: dict[str, dict[str, Any]] = {channel: {} for channel in CHANNELS}
+        self._logs: dict[Selection, EventLog] = {}
+        self._logs_of: dict[str, list[EventLog]] = {channel: [] for channel in CHANNELS}
+        self._clients_of: dict[EventLog, list[Client]] = {}
+        self._unsent = 0  # events since clients were written to
+        self._touched: dict[EventLog, None] = {}
+        self._full: dict[Client, None] = {}
+        self._handles: dict[str, Any] = {"status": feed.subscribe_status(self._on_status)}
+        self._looking: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        for channel in ("prices", *(name for name in settings.channels if name in CHANNELS)):
+            self._want(channel)
+
+    def _want(self, channel: str) -> None:
+        """Have the feed bring a channel."""
+        if channel in self._handles:
+            return
+        feed, take = self._feed, self._taker(channel)
+        if channel == "candles":
+            self._handles[channel] = feed.subscribe_candles(take, timeframe=self.timeframe)
+        else:
+            subscribe = {
+                "prices": feed.subscribe_price,
+                "trades": feed.subscribe_trades,
+                "ticker": feed.subscribe_tickers,
+                "quotes": feed.subscribe_quotes,
+            }[channel]
+            self._handles[channel] = subscribe(take)
+
+    def _taker(self, channel: str) -> Callable[[Any], None]:
+        latest, logs, kind = self._latest[channel], self._logs_of[channel], CHANNELS[channel]
+
+        def take(event: Any) -> None:
+            coin = event.coin
+            latest[coin] = event
+            body = b""
+            for log in logs:
+                coins = log.selection.coins
+                if coins is None or coin in coins:
+                    body = body or messages.event(kind, event)
+                    self._add(log, (channel, coin), body)
+
+        return take
+
+    def _on_status(self, event: str, details: dict[str, Any]) -> None:
+        body = messages.event("status", {"event": event, "details": details})
+        for log in self._logs_of["status"]:
+            self._add(log, ("status", event), body)
+
+    def _add(self, log: EventLog, key: tuple[str, str], body: bytes) -> None:
+        log.add(key, body)
+        if not self._touched:
+            self._loop = self._loop or asyncio.get_running_loop()
+            self._loop.call_soon(self._flush)
+        self._touched[log] = None
+        self._unsent += 1
+        if self._unsent >= TURN:
+            self._flush()
+
+    # Clients
+
+    def log_of(self, selection: Selection) -> EventLog:
+        """The log of a selection, made when it is first wanted. Raises RequestError when there are too many."""
+        log = self._logs.get(selection)
+        if log is None:
+            if len(self._logs) >= LOGS:
+                self._forget_idle(0.0)
+            if len(self._logs) >= LOGS:
+                raise RequestError(f"this server carries {LOGS} different selections at a time, and has as many")
+            log = self._logs[selection] = EventLog(selection)
+            self._clients_of[log] = []
+            for channel in selection.channels:
+                self._want(channel)
+                self._logs_of[channel].append(log)
+            log.idle_since = time.monotonic()
+        return log
+
+    def log_that_holds(self, seq: int) -> EventLog | None:
+        """The log in which a client can go on after the event ``seq``."""
+        return next((log for log in self._logs.values() if log.holds(seq)), None)
+
+    def attach(self, client: Client, log: EventLog, position: int, on_full: str) -> None:
+        """Write to the client what comes in ``log`` after the event ``position``."""
+        self.detach(client)
+        client.log, client.position, client.on_full = log, position, on_full
+        log.idle_since = None
+        self._clients_of[log].append(client)
+        self._send(client, {})
+
+    def detach(self, client: Client) -> None:
+        """Write nothing more to the client. Idempotent."""
+        self._full.pop(client, None)
+        client.full_since = None
+        log, client.log = client.log, None
+        if log is not None:
+            clients = self._clients_of[log]
+            clients.remove(client)
+            if not clients:
+                log.idle_since = time.monotonic()
+
+    def close(self) -> None:
+        """Ask the feed for nothing more."""
+        for handle in self._handles.values():
+            handle.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def tend(self) -> None:
+        """To be called every second or so."""
+        self._forget_idle(IDLE)
+
+    def _forget_idle(self, seconds: float) -> None:
+        now = time.monotonic()
+        for log in [log for log in self._logs.values() if log.idle_since is not None]:
+            if log.idle_since is not None and now - log.idle_since >= seconds:
+                del self._logs[log.selection], self._clients_of[log]
+                for channel in log.selection.channels:
+                    self._logs_of[channel].remove(log)
+
+    # Writing
+
+    def _flush(self) -> None:
+        touched, self._touched = self._touched, {}
+        self._unsent = 0
+        for log in touched:
+            made: dict[Any, bytes] = {}  # what clients at the same place are sent is the same
+            for client in self._clients_of.get(log, ())[:]:
+                if client.full_since is None:
+                    self._send(client, made)
+
+    def _send(self, client: Client, made: dict[Any, bytes]) -> None:
+        """Write what is new to the client, or note that its socket is full."""
+        log = client.log
+        if log is None or client.position == log.last or client.transport.is_closing():
+            return
+        if client.transport.get_write_buffer_size() > HIGH:
+            client.full_since = time.monotonic()
+            self._full[client] = None
+            self._look_later()
+            return
+        key = client.write_events, client.position
+        data = made.get(key)
+        if data is None:
+            data = made[key] = client.write_events(log.after(client.position))
+        client.position = log.last
+        client.transport.write(data)
+
+    def _look_later(self) -> None:
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(LOOK, self._look)
+
+    def _look(self) -> None:
+        """Go on with the clients whose sockets were full."""
+        self._looking = None
+        for client in list(self._full):
+            self._catch_up(client)
+        if self._full:
+            self._look_later()
+
+    def _catch_up(self, client: Client) -> None:
+        log, transport, now = client.log, client.transport, time.monotonic()
+        if log is None or transport.is_closing():
+            self._full.pop(client, None)
+            return
+        missed = log.oldest - 1 - client.position
+        if missed > 0 and client.on_full == "error":
+            self.detach(client)
+            client.overflow()
+            return
+        if transport.get_write_buffer_size() > HIGH // 2:
+            if client.full_since is not None and now - client.full_since > STALLED:
+                self.detach(client)
+                transport.abort()
+            return
+        client.full_since = now
+        if client.on_full == "latest":
+            events = log.newest_after(client.position)
+            client.position = log.last
+        else:
+            client.dropped += max(0, missed)
+            events = log.after(client.position, AT_ONCE)
+            client.position = events[-1][0] if events else log.last
+        if events:
+            transport.write(client.write_events(events))
+        if client.position == log.last:
+            client.full_since = None
+            del self._full[client]
+
+    # The latest state
+
+    @property
+    def coins(self) -> list[str]:
+        """The feed's coins."""
+        return [config.symbol for config in self._feed.coin_configs]
+
+    def prices(self, coins: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The latest tick of each coin that has one, with ``fresh`` and, where it is not, the ``reason``."""
+        found = {}
+        for coin in coins:
+            tick = self._feed.get_price(coin)
+            if tick is not None:
+                found[coin] = {name: getattr(tick, name) for name in tick.__slots__} | self.freshness(coin)
+        return found
+
+    def freshness(self, coin: str) -> dict[str, Any]:
+        """Whether a bot may act on the coin's price now, and why not."""
+        try:
+            self._feed.require_fresh(coin)
+        except StaleDataError as error:
+            return {"fresh": False, "reason": str(error)}
+        return {"fresh": True, "reason": ""}
+
+    def snapshot(self, log: EventLog) -> bytes:
+        """The latest state of a selection, with the number of the last event that it includes."""
+        wanted = log.selection
+        coins = [coin for coin in self.coins if wanted.coins is None or coin in wanted.coins]
+        state: dict[str, Any] = {
+            "type": "snapshot",
+            "seq": log.last,
+            "channels": sorted(wanted.channels),
+            "coins": coins,
+            "status": self._feed.get_status(),
+        }
+        for channel in wanted.channels - {"status"}:
+            latest = self._latest[channel]
+            state[channel] = self.prices(coins) if channel == "prices" else {c: latest[c] for c in coins if c in latest}
+        return messages.encode(state)

@@ -1,0 +1,54 @@
+"""The last events of one selection, numbered: what its clients are sent from, and where one that was away goes on."""
+
+from __future__ import annotations
+
+import random
+
+from feed.sinks.server.messages import Selection
+
+KEPT = 8192  # events that a client may fall behind
+Key = tuple[str, str]
+"""The channel and the coin of an event, of a status event its name: what a newer one takes the place of."""
+
+
+class EventLog:
+    """Numbered events of ``selection``, the last KEPT of them.
+
+    The numbers begin anywhere between 2**40 and 2**52 (a number that JavaScript keeps), so that the number alone tells
+    a client's log from another one, and from one of a server that ran before.
+    """
+
+    def __init__(self, selection: Selection, start: int | None = None) -> None:
+        self.selection = selection
+        self.start = self.last = random.randrange(1 << 40, 1 << 52) if start is None else start
+        self.idle_since: float | None = None  # monotonic seconds, while it has no client
+        self._kept: list[tuple[int, bytes]] = []
+        self._newest: dict[Key, tuple[int, bytes]] = {}
+
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest event that is kept, or will be."""
+        return max(self.start, self.last - KEPT) + 1
+
+    def add(self, key: Key, body: bytes) -> None:
+        self.last += 1
+        numbered = self.last, body
+        if len(self._kept) < KEPT:
+            self._kept.append(numbered)
+        else:
+            self._kept[(self.last - self.start - 1) % KEPT] = numbered
+        self._newest[key] = numbered
+
+    def holds(self, seq: int) -> bool:
+        """Whether a client that has the event ``seq`` can go on without a loss."""
+        return self.oldest - 1 <= seq <= self.last
+
+    def after(self, seq: int, most: int = KEPT) -> list[tuple[int, bytes]]:
+        """The events after ``seq`` that are kept, oldest first, at most so many."""
+        first = max(seq + 1, self.oldest)
+        end = min(self.last, first + most - 1) + 1
+        return [self._kept[(number - self.start - 1) % KEPT] for number in range(first, end)]
+
+    def newest_after(self, seq: int) -> list[tuple[int, bytes]]:
+        """The newest event of each key, of those after ``seq``, in their order."""
+        return sorted(event for event in self._newest.values() if event[0] > seq)

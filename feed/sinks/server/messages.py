@@ -1,0 +1,145 @@
+"""What a client may ask of the stream, and how events are written: text in, text out, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+CHANNELS: Mapping[str, str] = {  # of the stream -> the ``type`` of its events
+    "prices": "price",
+    "trades": "trade",
+    "ticker": "ticker",
+    "candles": "candle",
+    "quotes": "quote",
+    "status": "status",
+}
+POLICIES = ("drop_oldest", "latest", "error")
+SHOWN = 100  # characters of a wrong value that an answer repeats
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class RequestError(Exception):
+    """A client asked for what cannot be; the text says what was found and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a client wants: channels, and coins (None: all of the feed's)."""
+
+    channels: frozenset[str]
+    coins: frozenset[str] | None
+
+
+@dataclass(frozen=True)
+class Subscribe:
+    selection: Selection
+    on_full: str
+
+
+@dataclass(frozen=True)
+class Resume:
+    seq: int
+    on_full: str
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+
+
+def _names(what: str, found: Any) -> list[str]:
+    names = [found] if isinstance(found, str) else found
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise RequestError(f"{what}: found {_shown(found)}, allowed is a list of names")
+    return names
+
+
+def selection(channels: Any, coins: Any, known: Collection[str]) -> Selection:
+    """Read the wanted channels and coins; ``known`` are the feed's coins. Raises RequestError."""
+    wanted = _names("channels", channels)
+    if unknown := [name for name in wanted if name not in CHANNELS]:
+        raise RequestError(f"channels: found {_shown(unknown[0])}, allowed are {', '.join(CHANNELS)}")
+    if coins is None:
+        return Selection(frozenset(wanted), None)
+    symbols = [coin.upper() for coin in _names("coins", coins)]
+    if missing := [coin for coin in symbols if coin not in known]:
+        raise RequestError(f"coins: found {_shown(missing[0])}, allowed are {', '.join(known)}")
+    return Selection(frozenset(wanted), frozenset(symbols))
+
+
+def policy(found: Any) -> str:
+    """Read what is to happen to a client that is too slow. Raises RequestError."""
+    if found not in POLICIES:
+        raise RequestError(f"on_full: found {_shown(found)}, allowed are {', '.join(POLICIES)}")
+    return str(found)
+
+
+def request(text: str, known: Collection[str]) -> Subscribe | Resume:
+    """Read a client's message. Raises RequestError."""
+    try:
+        message = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise RequestError(f"found {_shown(text)}, allowed is a JSON object") from None
+    if not isinstance(message, dict):
+        raise RequestError(f"found {_shown(message)}, allowed is a JSON object")
+    op = message.get("op")
+    on_full = policy(message.get("on_full", POLICIES[0]))
+    if op == "subscribe":
+        return Subscribe(selection(message.get("channels"), message.get("coins"), known), on_full)
+    if op == "resume":
+        seq = message.get("seq")
+        if type(seq) is not int:
+            raise RequestError(f"seq: found {_shown(seq)}, allowed is the seq of the last event that you have")
+        return Resume(seq, on_full)
+    raise RequestError(f"op: found {_shown(op)}, allowed are subscribe, resume")
+
+
+def encode(value: Any) -> bytes:
+    """Any answer as JSON, whatever a venue has written into it."""
+    try:
+        return _encode(value)
+    except (TypeError, ValueError):  # keys that are no strings, half a surrogate pair in a venue's text
+        return _encode(ascii(value) if not isinstance(value, dict) else {ascii(k): ascii(v) for k, v in value.items()})
+
+
+def event(kind: str, fields: Any) -> bytes:
+    """An event as ``market-feed watch --json`` prints it."""
+    return b'{"type":"%s",%s' % (kind.encode(), encode(fields)[1:])
+
+
+def numbered(seq: int, body: bytes) -> bytes:
+    """An event with its number."""
+    return b'{"seq":%d,%s' % (seq, body[1:])
+
+
+def frames(events: Iterable[tuple[int, bytes]]) -> bytes:
+    """The events as WebSocket text frames of a server (RFC 6455, section 5.2), which are the same for every client."""
+    parts: list[bytes] = []
+    for seq, body in events:
+        payload = numbered(seq, body)
+        size = len(payload)
+        if size < 126:
+            parts.append(bytes((0x81, size)))
+        elif size < 1 << 16:
+            parts.append(b"\x81\x7e" + size.to_bytes(2, "big"))
+        else:
+            parts.append(b"\x81\x7f" + size.to_bytes(8, "big"))
+        parts.append(payload)
+    return b"".join(parts)
+
+
+def chunk(text: bytes) -> bytes:
+    """A chunk of an HTTP/1.1 answer (RFC 9112, section 7.1)."""
+    return b"%x\r\n%s\r\n" % (len(text), text)
+
+
+def server_sent(events: Iterable[tuple[int, bytes]]) -> bytes:
+    """The events as Server-Sent Events."""
+    return b"".join(b"id: %d\ndata: %s\n\n" % (seq, numbered(seq, body)) for seq, body in events)
+
+
+def server_sent_chunk(events: Iterable[tuple[int, bytes]]) -> bytes:
+    return chunk(server_sent(events))

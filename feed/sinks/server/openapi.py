@@ -1,0 +1,110 @@
+"""The description of the REST interface, as OpenAPI 3.1."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, get_args, get_type_hints
+
+from feed.events import Candle, PriceTick
+
+_TYPES: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+
+
+def _schema(kind: type[Any], **more: dict[str, Any]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    fields: dict[str, Any] = {
+        each.name: {"type": _TYPES[(get_args(hints[each.name]) or [hints[each.name]])[0]]}
+        for each in dataclasses.fields(kind)
+    }
+    return {"type": "object", "properties": fields | more, "required": list(fields | more)}
+
+
+def _answer(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
+
+
+def _parameter(name: str, text: str, schema: dict[str, Any], where: str = "query") -> dict[str, Any]:
+    return {"name": name, "in": where, "description": text, "schema": schema, "required": where == "path"}
+
+
+def _path(
+    name: str, text: str, good: dict[str, Any], parameters: list[dict[str, Any]] | None = None, **bad: str
+) -> dict[str, Any]:
+    errors = {code.removeprefix("_"): _answer(why, {"$ref": "#/components/schemas/Error"}) for code, why in bad.items()}
+    return {
+        "get": {
+            "operationId": name,
+            "summary": text,
+            "parameters": parameters or [],
+            "responses": {"200": good, "401": {"description": "the token is missing or wrong"}, **errors},
+        }
+    }
+
+
+def description() -> dict[str, Any]:
+    """The whole document."""
+    coin = _parameter("coin", "such as BTC, in any case", {"type": "string"}, "path")
+    max_age = _parameter("max_age", "seconds; by default the settings'", {"type": "number", "exclusiveMinimum": 0})
+    price, candle = {"$ref": "#/components/schemas/Price"}, {"$ref": "#/components/schemas/Candle"}
+    listed = {"allOf": [price, {"properties": {"fresh": {"type": "boolean"}, "reason": {"type": "string"}}}]}
+    unknown, old = "no such coin", "the price is not fresh; the error says why"
+    anything = {"type": "object", "additionalProperties": True}
+    streams = {
+        "channels": _parameter(
+            "channels", "prices, trades, ticker, candles, quotes, status; with commas", {"type": "string"}
+        ),
+        "coins": _parameter("coins", "with commas; by default all", {"type": "string"}),
+        "on_full": _parameter("on_full", "drop_oldest or latest", {"type": "string"}),
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Market Feed",
+            "version": "1",
+            "description": "A running feed's prices and candles, in quote currency; timestamps in Unix ms.",
+        },
+        "paths": {
+            "/v1/prices": _path(
+                "prices", "The latest price of every coin, fresh or not",
+                _answer("by coin", {"type": "object", "additionalProperties": listed}),
+            ),
+            "/v1/prices/{coin}": _path(
+                "price", "A price that may be acted on now", _answer("the price", price), [coin, max_age],
+                _400="a wrong max_age", _404=unknown, _503=old,
+            ),
+            "/v1/candles/{coin}": _path(
+                "candles", "The newest candles, oldest first; the last one is running",
+                _answer("the candles", {"type": "array", "items": candle}),
+                [
+                    coin,
+                    _parameter("timeframe", "such as 1m", {"type": "string", "default": "1m"}),
+                    _parameter("limit", "how many", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
+                ],
+                _400="a wrong timeframe or limit", _404=unknown, _429="too many wait", _503="no answer of the exchange",
+            ),
+            "/v1/volatility/{coin}": _path(
+                "volatility", "Standard deviation of 1-minute log returns, in percent; null while there are too few",
+                _answer("the volatility", anything),
+                [coin, max_age, _parameter("window", "candles", {"type": "integer", "minimum": 3, "maximum": 1500})],
+                _400="a wrong window", _404=unknown, _503=old,
+            ),
+            "/v1/status": _path("status", "Where the feed stands", _answer("the status", anything)),
+            "/health": _path(
+                "health", "For a health check, without a token", _answer("healthy or degraded", anything), _503="failed"
+            ),
+            "/metrics": _path(
+                "metrics", "Prometheus", {"description": "text", "content": {"text/plain": {}}}, _501="not installed"
+            ),
+            "/v1/events": _path(
+                "events", "Server-Sent Events: a snapshot, then every event, with Last-Event-ID",
+                {"description": "the events", "content": {"text/event-stream": {}}}, [*streams.values()],
+                _400="a wrong channel, coin or policy", _503="too many clients",
+            ),
+        },
+        "components": {
+            "schemas": {"Price": _schema(PriceTick), "Candle": _schema(Candle), "Error": _ERROR},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }  # fmt: skip
