@@ -1,4 +1,4 @@
-"""Which of the wanted coins a venue lists, and as which market; when its list is asked for again."""
+"""Finds which of the wanted coins a venue lists, and as which market; decides when to ask for its list again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from exchanges.venue import Venue
 
 FIRST = 5.0  # seconds from finding that a coin is missing until the venue's list is asked for again
-HALT = 60.0  # the longest such wait for a coin that is halted; each is twice the one before
+HALT = 60.0  # seconds: the longest such wait for a halted coin; each wait is twice the one before
 UNLISTED = 600.0  # the same for a coin that is not listed at all
 
 
@@ -54,7 +54,7 @@ class CoinListing:
         return changed
 
     def confirm(self, coins: Iterable[CoinConfig]) -> None:
-        """The list was asked for while these were wanted."""
+        """The list was asked for while these coins were wanted."""
         self._confirmed.update(coin.symbol for coin in coins)
 
     def markets(self, coins: Iterable[CoinConfig], flowing: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -95,11 +95,11 @@ class CoinListing:
             self.due, self._wait = now + wait, 2 * wait
 
     def doubt(self, now: float) -> None:
-        """A coin that was listed is silent: it may have been halted."""
+        """A listed coin is silent: it may have been halted."""
         self.due = min(self.due, now)
 
     def forget(self, coins: Collection[str]) -> None:
-        """These are not wanted any more."""
+        """Drop coins that were removed from the feed."""
         for coin in coins:
             self._told.pop(coin, None)
             self._refusals.pop(coin, None)
@@ -110,7 +110,7 @@ class CoinListing:
     def _found(
         self, coins: Iterable[CoinConfig], flowing: Mapping[str, str]
     ) -> tuple[dict[str, str], dict[str, Rejected]]:
-        """Coin -> market symbol, and coin -> why there is none."""
+        """Returns coin -> market symbol, and coin -> why there is none."""
         name = self._venue.name
         markets: dict[str, str] = {}
         holders: dict[str, str] = {}  # symbol -> coin

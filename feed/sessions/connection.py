@@ -1,4 +1,4 @@
-"""One of the connections that together carry a venue: kept standing, replaced in time, dialled anew on its own."""
+"""One of the connections to a venue: kept open, replaced before the venue cuts it, dialled again on its own."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from feed.trades.lost_subscription import GrowingWait
 if TYPE_CHECKING:
     from exchanges.venue import Connection
 
-OVERLAP = 2.0  # seconds that a connection stays beside its successor: until that has subscribed to everything
-OVERLAP_EACH = 0.01  # and so much more for each subscription: venues take them one request after another
-ANEW = 10.0  # seconds until the next attempt at a successor while the connection still stands
-EARLY = 600.0  # seconds before the venue cuts a connection that it is replaced
-GRACE = 0.1  # seconds in which connections end that are cut at one time
-FEW = 20  # coins that may all be quiet at a time: the silence of fewer is no evidence against the venue
+OVERLAP = 2.0  # seconds that a connection stays open beside its successor, which must subscribe to everything first
+OVERLAP_EACH = 0.01  # seconds more for each subscription: venues take them one request after another
+ANEW = 10.0  # seconds until the next attempt at a successor while the connection is still open
+EARLY = 600.0  # seconds before the venue's cut at which a connection is replaced
+GRACE = 0.1  # seconds within which connections end that are cut at the same time
+FEW = 20  # coins that may all be quiet at a time: if fewer are silent, the connection need not be broken
 UNHEARD = 3  # times the patience with coins of which a connection has brought no trade yet: it may still subscribe
 UNHEARD_EACH = 0.1  # and so many seconds more for each of its subscriptions
 
@@ -42,7 +42,7 @@ class OpenConnection:
     markets: dict[str, str]
     carries: Carries
     dialled_at: float  # monotonic seconds
-    worn: asyncio.Event = field(default_factory=asyncio.Event)  # the venue will cut it
+    worn: asyncio.Event = field(default_factory=asyncio.Event)  # set when the venue announces that it will cut it
     left: set[str] = field(default_factory=set)  # coins that were halted while it carried them
 
     def brings(self, coin: str) -> bool:
@@ -58,16 +58,16 @@ class OpenConnection:
 
 
 class Host(Protocol):
-    """What a leg is told and given by the session that it is part of."""
+    """The session, as its connections see it."""
 
     @property
     def name(self) -> str: ...
 
     def dial(self, leg: CoinConnection) -> OpenConnection:
-        """A connection for what ``leg`` carries, for which the venue's budget has been asked."""
+        """Open a connection for what ``leg`` carries; the venue's limit of dials allows it already."""
 
     async def may_dial(self, old: OpenConnection | None = None) -> None:
-        """Wait until the venue's budget has room, or raise what ends ``old`` meanwhile."""
+        """Wait until the venue's limit of dials allows one; raises what ends ``old`` meanwhile."""
 
     def hang_up(self, link: OpenConnection) -> None: ...
 
@@ -75,27 +75,27 @@ class Host(Protocol):
         """Whether a connection can carry these."""
 
     def extend(self, link: OpenConnection, markets: Mapping[str, str]) -> None:
-        """Have a connection carry these too, or again."""
+        """Have a connection carry these coins too, or again."""
 
     def has_company(self, leg: CoinConnection, within: float) -> bool:
         """Whether another connection of the venue stands that had data ``within`` so many seconds."""
 
     def on_flow(self, leg: CoinConnection) -> None:
-        """The connection that ``leg`` has now brings data, or may have coins that are all quiet."""
+        """The connection of ``leg`` delivers data, or its coins may all be quiet."""
 
     def on_break(self, leg: CoinConnection, reason: str) -> None:
-        """It is gone, and dialled anew while the others stand."""
+        """The connection of ``leg`` has ended and is dialled again, while the others stay open."""
 
     def on_retry(self, leg: CoinConnection, attempt: int, delay: float) -> None: ...
 
     def on_silence(self, leg: CoinConnection) -> None:
-        """Its connection may have missed something."""
+        """The connection may have missed trades."""
 
     def on_missing(self, coins: Sequence[str], seconds: float, doubted: Sequence[str]) -> None:
         """A connection brings no trades of some coins though its tickers tell of some; of others they may be lost."""
 
     def on_replaced(self, leg: CoinConnection, reason: str) -> None:
-        """Its connection was silent, and another one that has data stands in its place."""
+        """The connection was silent, and another one with data has replaced it."""
 
 
 class CoinConnection:
@@ -141,15 +141,15 @@ class CoinConnection:
 
     @property
     def links(self) -> list[OpenConnection]:
-        """The connections that bring data: the one that carries, and its successor while there is one."""
+        """The connections that deliver: the one in use, and its successor while there is one."""
         return [link for link in (self.link, self.successor) if link is not None]
 
     def stir(self) -> None:
-        """Look at what has changed."""
+        """Check again what is to be done."""
         self._stirred.set()
 
     async def carry(self, *, may_dial: bool) -> None:
-        """Keep a connection standing until there is nothing to carry; raises VenueError when the venue has failed.
+        """Keep a connection open until there is nothing to carry; raises VenueError when the venue has failed.
 
         ``may_dial``: the venue's budget was asked for the first dial.
         """
@@ -176,7 +176,7 @@ class CoinConnection:
             self._host.hang_up(link)
 
     async def _attend(self) -> None:
-        """See that the connection that stands is the right one; raises what ended it."""
+        """Watch over the open connection until it must be replaced; raises what ended it."""
         while self.markets:
             self._stirred.clear()
             link, now = self.link, self._now()
@@ -211,12 +211,12 @@ class CoinConnection:
                 await wait(link, self._stirred, min(due, self._silence / 4))
 
     def _is_silent(self, link: OpenConnection, now: float) -> bool:
-        """Whether it is silent while others flow, and not because its few coins are."""
+        """Whether the connection is silent while others have data, and its coins are too many to be all quiet."""
         silence = self._patience.at(now) if len(self.markets) < FEW else self._silence
         return link.silent_for(now) >= silence and self._host.has_company(self, self._silence / 2)
 
     def _untraded(self, link: OpenConnection, now: float) -> dict[str, float]:
-        """The coins whose trades it should bring and does not, and since when."""
+        """The coins whose trades the connection should bring and does not, and since when."""
         if "trades" not in link.carries[0]:
             return {}
         beginning = UNHEARD_EACH * link.subscriptions
@@ -228,7 +228,7 @@ class CoinConnection:
         return link.intake.hearsay.missing(patience, now)
 
     async def _replace(self, old: OpenConnection) -> None:
-        """Have a successor carry data before the old one goes."""
+        """Open a successor, and close the old connection when the successor has data."""
         logger.info("{}: replacing a connection that stands", self._host.name)
         new: OpenConnection | None = None
         try:
@@ -254,7 +254,7 @@ class CoinConnection:
         self._host.hang_up(old)
 
     async def _replace_silent(self, old: OpenConnection, now: float) -> None:
-        """It may be half open, or its coins may be quiet: a successor shows which."""
+        """A silent connection may be broken, or its coins quiet: a successor shows which."""
         reason = f"no data for {old.silent_for(now):.1f} s"
         logger.info("{}: {} on one of the connections", self._host.name, reason)
         self._patience.spend(now)
@@ -283,7 +283,7 @@ class CoinConnection:
             raise Disconnected(self._host.name, f"no data within {self._connect_timeout:g} s of the dial")
 
     async def _recover(self, failure: VenueError) -> None:
-        """Return when the connection may be dialled anew; raises ``failure`` if it is the venue's, not this one's."""
+        """Return when the connection may be dialled again; raises ``failure`` if the whole venue has failed."""
         link = self.link
         if link is not None:
             first, last = link.intake.first_data, link.intake.last_data

@@ -1,4 +1,4 @@
-"""The 24 h figures of a venue's coins over REST: once before a coin's first tick, and to keep where no ticker comes."""
+"""Fetches the 24 h figures of a venue's coins over REST: before a coin's first tick, and where no ticker has them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from feed.market_data.hub import ConnectionListener
 if TYPE_CHECKING:
     from exchanges.venue import Venue
 
-EVERY = 60.0  # seconds between those that are fetched where the venue has no tickers on its connection
+EVERY = 60.0  # seconds between two fetches where the venue streams no tickers
 TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the first stream
 HASTE = 0.75  # seconds that they may hold up a later one: a failover is to take less than two in all
 
 
 class DayStats:
-    """Asks for them and keeps them until a connection takes them. ``known`` says which coins are wanted now."""
+    """Fetches the figures and keeps them until a connection takes them. ``known`` returns the coins wanted now."""
 
     def __init__(self, venue: Venue, known: Callable[[], Collection[str]]) -> None:
         self._venue = venue
@@ -30,32 +30,32 @@ class DayStats:
         self._waiting: dict[str, Ticker] = {}  # of them, those that no connection has taken yet
 
     def forget(self, coins: Iterable[str]) -> None:
-        """These are not wanted any more."""
+        """Drop coins that were removed from the feed."""
         for coin in coins:
             self._fetched.discard(coin)
             self._waiting.pop(coin, None)
 
     def outdate(self) -> None:
-        """Those that were taken will be old by the time they are needed again."""
+        """Have the figures fetched again when they are needed next: those that were taken are old then."""
         self._fetched.clear()
 
     def drop(self) -> None:
-        """No connection is left that could take what waits."""
+        """Drop the figures that wait: no connection is left that could take them."""
         self._waiting.clear()
 
     def give(self, intake: ConnectionListener, coins: Collection[str]) -> None:
-        """Hand over those of ``coins`` that wait."""
+        """Give the waiting figures of ``coins`` to a connection's listener."""
         for coin in self._waiting.keys() & coins:
             intake.on_figures(self._waiting.pop(coin))
 
     async def fetch_missing(self, markets: Mapping[str, str], within: float) -> None:
-        """Those of the coins (coin -> symbol) that were not fetched yet; without them the stream goes on."""
+        """Fetch the figures of the coins (coin -> symbol) that were not fetched yet; a failure is only logged."""
         missing = {coin: symbol for coin, symbol in markets.items() if coin not in self._fetched}
         if missing:
             await self.fetch(missing, within)
 
     async def fetch(self, markets: Mapping[str, str], within: float) -> None:
-        """Those of all the coins, if the venue answers ``within`` so many seconds."""
+        """Fetch the figures of all the coins, if the venue answers ``within`` so many seconds."""
         try:
             async with asyncio.timeout(within):
                 tickers = await self._venue.fetch_tickers(markets)

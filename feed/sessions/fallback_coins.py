@@ -1,4 +1,4 @@
-"""Coins that the active venue does not list, carried by a supervisor of their own over the other venues."""
+"""Fallback coins: the active venue does not list them, so a second supervisor carries them over the other venues."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOVES = frozenset({"failover", "failback"})  # of the feed, which stays where it
 
 
 class Carrier(Protocol):
-    """A supervisor, as its strays see it; what is not said here is said there."""
+    """The second supervisor, as this module sees it; see Supervisor."""
 
     @property
     def carried(self) -> Sequence[CoinConfig]: ...
@@ -41,7 +41,7 @@ class Carrier(Protocol):
 
 
 class FallbackCoins:
-    """Has them come from the next venue that lists them.
+    """Has coins come from the next venue that lists them.
 
     ``begin`` makes the supervisor of some venues and coins, ``dismiss`` awaits the end of a task that was cancelled.
     ``coins`` are those that are carried like this, or would be if there were another venue.
@@ -88,7 +88,7 @@ class FallbackCoins:
             self._carry([coin for coin in self._supervisor.carried if coin.symbol not in coins])
 
     def look_after(self, missing: Sequence[CoinConfig], others: Sequence[ExchangeConfig]) -> None:
-        """These are ``missing`` on the active venue now: have them come from the ``others``."""
+        """Have the coins that are ``missing`` on the active venue come from the ``others``."""
         symbols = [coin.symbol for coin in missing]
         if self._running is not None and self._running.done():  # a defect of ours, which must not end them in silence
             error = None if self._running.cancelled() else self._running.exception()
@@ -107,13 +107,13 @@ class FallbackCoins:
             self._running = asyncio.create_task(supervisor.run(), name=f"market feed for {', '.join(symbols)}")
 
     def end(self) -> None:
-        """Carry none any more."""
+        """Stop all fallback connections."""
         if self._running is not None:
             self._running.cancel()
             self._dismiss(self._running)
 
     def _carry(self, coins: Sequence[CoinConfig]) -> None:
-        """Carry these and no others; those that stay are not disturbed."""
+        """Carry exactly these coins; the streams of those that stay are not touched."""
         self.coins = [coin.symbol for coin in coins]
         if coins and self._supervisor is not None:
             self._supervisor.change(coins)

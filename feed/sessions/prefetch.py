@@ -1,4 +1,4 @@
-"""Markets loaded ahead of need, so that a failover need not wait for them, and old lists of them renewed."""
+"""Loads the markets of the next venues early, so that a failover need not wait for them, and renews old lists."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from exchanges.errors import VenueError
 from feed.sessions.session import Session
 
 AFTER = 1.0  # seconds of data after which the next venue's markets are loaded ahead of need
-AGAIN = 60.0  # seconds until that is tried again, if it failed
-PATIENCE = 5.0  # seconds without its markets until the one after it is asked too
+AGAIN = 60.0  # seconds until it is tried again, if it failed
+PATIENCE = 5.0  # seconds that a venue has for its markets until the venue after it is asked too
 
 
 class Prefetch:
-    """Asks one venue after the other. ``dismiss`` awaits what was begun."""
+    """Asks one venue after the other for its markets. ``dismiss`` awaits the end of what was begun."""
 
     def __init__(self, dismiss: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         self._dismiss = dismiss
         self._asked_at: dict[str, float] = {}  # venue -> when its markets were asked for, monotonic seconds
 
     def hurry(self, others: Sequence[Session], now: float) -> None:
-        """The feed is silent: each of the others may be needed in a moment."""
+        """The feed is silent: load the markets of all other venues, which may be needed soon."""
         for session in others:
             if not session.venue.loaded and now >= self._asked_at.get(session.name, -inf) + PATIENCE:
                 self._asked_at[session.name] = now
                 self._dismiss(_loaded(session))
 
     def look(self, active: Session, order: Sequence[Session], now: float) -> None:
-        """While all is well load the markets of the one after ``active`` in ``order``, and renew old lists."""
+        """While the feed is well, load the markets of the venue after ``active`` in ``order``, and renew old lists."""
         if active.flowing_for(now) <= AFTER:
             return
         place = order.index(active)

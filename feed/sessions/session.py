@@ -1,4 +1,4 @@
-"""One venue carried until it fails: its markets, its 24 h figures, the connections over which its coins are spread."""
+"""One venue until it fails: its markets, its 24 h figures, and the connections over which its coins are spread."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ class Session:
         self.tape = TradeBackfiller(
             venue, settings.backfill, desk.on_trade, report, desk.clock, shared.requests, shared.shelf
         )
-        self.connected = False  # a connection that is carried has delivered; ``carry`` moves it, and nobody else
+        self.connected = False  # a connection has delivered; only ``carry`` sets it
         self.broke = False  # what ``carry`` raised last ended such a connection
         self.delivering = False  # False while on trial
-        self.lag: float | None = None  # seconds of its freshest connection, when last looked at; None: not known
+        self.lag: float | None = None  # seconds, of its most up-to-date connection at the last check; None: not known
         self.listing = CoinListing(venue, self._note)
         self.asked_for: Sequence[CoinConfig] = ()  # what was wanted when the venue was last asked for it
         self._settings = settings
@@ -83,25 +83,25 @@ class Session:
         self._dropped: asyncio.Future[NoReturn] | None = None
         self._since: Mapping[str, int] = {}  # see ``carry``
         self._eager = False
-        self._refused = False  # the venue listed nothing of what was wanted
-        self._list_due = asyncio.Event()  # its list is to be asked for before the time that was set
-        self._changed = asyncio.Event()  # more or less is wanted
+        self._refused = False  # the venue lists none of the wanted coins
+        self._list_due = asyncio.Event()  # its list of markets is to be asked for now
+        self._changed = asyncio.Event()  # the wanted coins, channels or timeframes have changed
         self._figures = DayStats(venue, self._known)
         self._markets: dict[str, str] = {}  # coin -> symbol, of what is carried
         self._legs: dict[CoinConnection, asyncio.Task[None]] = {}
 
     @property
     def last_data(self) -> float | None:
-        """When a connection that is carried delivered last, monotonic seconds; None while none has."""
+        """When one of its connections last delivered, monotonic seconds; None while none has."""
         return max((at for link in self._links() if (at := link.intake.last_data) is not None), default=None)
 
     @property
     def lost_bars(self) -> int:
-        """Bars that ended unseen, and that the venue's record did not give in time."""
+        """Candles whose end was missed, and that the venue's record did not give in time."""
         return self.bars.lost
 
     def look_at_lag(self) -> None:
-        """Measure what its connections lag, and tell a local clock that is wrong, once."""
+        """Measure the lag of its connections, and report a wrong local clock once."""
         if self._shared.clock_complaint is None and (complaint := venue_time.complaint(self.name)) is not None:
             self._shared.clock_complaint = complaint
             self._note("error", self.name, error=complaint)
@@ -111,7 +111,7 @@ class Session:
         self.lag = min((lag for lag in lags if lag is not None), default=None)
 
     def is_up_to_date(self, now: float) -> bool:
-        """Whether data comes at this moment, and is not behind as far as its stamps tell."""
+        """Whether data comes at this moment and, as far as its stamps show, does not lag."""
         last, lag = self.last_data, self.lag
         silence = self._settings.staleness.feed_stale_after
         return last is not None and now - last < silence and (lag is None or lag <= self._settings.staleness.max_lag)
@@ -143,7 +143,7 @@ class Session:
 
     @property
     def eager(self) -> bool:
-        """Whether the next data of a trial may decide something, so that it stirs."""
+        """Whether the next data of a trial may lead to a decision, so that it wakes the supervisor."""
         return self._eager
 
     @eager.setter
@@ -153,13 +153,13 @@ class Session:
             link.intake.eager = eager
 
     def flowing_for(self, now: float) -> float:
-        """Seconds since the first data of the connections that are carried; 0.0 before."""
+        """Seconds since the first data of its connections; 0.0 before."""
         firsts = [at for link in self._links() if (at := link.intake.first_data) is not None]
         return now - min(firsts) if firsts else 0.0
 
     @property
     def withheld(self) -> list[CoinConfig]:
-        """The coins of whose markets here nothing is delivered: their prices are too far from the last ones known."""
+        """The coins that are withheld here because their prices are too far from the last ones known."""
         markets, withholds = self._markets, self._desk.markets.withholds
         return [
             coin
@@ -168,11 +168,11 @@ class Session:
         ]
 
     def renew(self) -> None:
-        """Have the connections carry all that is wanted now, and nothing else."""
+        """Have the connections carry exactly what is wanted now."""
         self._changed.set()
 
     def forget(self, coins: Iterable[str]) -> None:
-        """These are not wanted any more; their streams end with the connections that bring them, or with ``renew``."""
+        """These coins were removed; their streams end with the connections that carry them, or with ``renew``."""
         gone = set(coins)
         for link in self._links():
             link.intake.forget(gone)
@@ -184,12 +184,12 @@ class Session:
         self.listing.forget(gone)
 
     def drop(self, reason: str) -> None:
-        """End the connections that are carried, if there are any: ``carry`` raises Disconnected."""
+        """End the connections, if there are any: ``carry`` raises Disconnected."""
         if self._dropped is not None and not self._dropped.done():
             self._dropped.set_exception(Disconnected(self.name, reason))
 
     async def refresh(self) -> None:
-        """Ask the venue for its markets again; what is carried starts anew if they are not what it was made for."""
+        """Ask the venue for its markets again; the connections are made again if the markets have changed."""
         changed = await self.listing.refresh(self._wanted.coins)
         carried = self._markets
         if not set(carried.values()).isdisjoint(changed):
@@ -198,7 +198,7 @@ class Session:
             self.renew()
 
     def doubt(self, coin: str) -> None:
-        """A coin is silent: it may have missed something, or have been halted."""
+        """A coin is silent: trades of it may be missing, or it may have been halted."""
         self.tape.doubt(coin)
         if coin:
             self.listing.doubt(self._desk.clock.monotonic())
@@ -217,14 +217,14 @@ class Session:
             self.bars.owe(self._desk.ledger.owed())
 
     def demote(self) -> None:
-        """Another venue delivers from now on."""
+        """Another venue is active from now on."""
         self.delivering = False
         self._figures.outdate()
         for link in self._links():
             link.intake.close()
 
     def close(self) -> Awaitable[Any]:
-        """The feed ends: what waits goes out, and nothing is fetched any more."""
+        """The feed ends: deliver the trades that wait, and fetch nothing more."""
         if self.delivering:
             self.tape.flush()
         self.demote()  # what a connection still brings while it ends starts no fetch
@@ -340,7 +340,7 @@ class Session:
         return sum(capacity.weight(self.venue.market_id(symbol), each) for symbol in markets.values())
 
     async def _rearrange(self, group: asyncio.TaskGroup) -> None:
-        """Coins, channels or timeframes were added or removed, or are listed now and were not, or the other way."""
+        """Change the connections after coins, channels or timeframes were added or removed, or the list has changed."""
         await self._fetch_figures(self._listed())
         asked_for, markets = self._wanted.coins, self._listed()  # some may have come and gone meanwhile
         new = {coin: symbol for coin, symbol in markets.items() if coin not in self._markets}
@@ -364,7 +364,7 @@ class Session:
         self._stir()
 
     def _leave(self, coins: Collection[str]) -> None:
-        """These are halted, or not listed any more: nothing of them is delivered until they are listed again."""
+        """These coins are halted or not listed any more: deliver nothing of them until they are listed again."""
         for link in self._links():
             link.intake.forget(coins)
             link.left.update(coins)
@@ -502,21 +502,21 @@ class Session:
         self._tell_part("reconnecting", leg, attempt=attempt, delay=round(delay, 3))
 
     def _tell_part(self, event: str, leg: CoinConnection, **details: Any) -> None:
-        """What happens to one connection of several: told with its coins, and the feed as a whole goes on."""
+        """Report an event of one connection of several, with its coins; the state of the feed does not change."""
         if self.delivering:
             self._aside(event, self.name, coins=list(leg.markets), **details)
 
     # The rest
 
     def _tell(self, event: str, **details: Any) -> None:
-        """A trial is nobody's business but the log's."""
+        """Report an event; that of a trial only goes to the log."""
         if self.delivering:
             self._report(event, self.name, **details)
         else:
             logger.info("{} {} on trial", event, self.name)
 
     def _on_mended(self, candle: Candle) -> None:
-        """A bar that an outage left open, closed from the venue's record."""
+        """Deliver a candle that an outage left open and the venue's record has closed."""
         if self.delivering:
             if not self._legs or candle.coin in self._markets:
                 self._desk.on_candle(candle)
@@ -538,13 +538,13 @@ class Session:
         return markets
 
     def _flowing(self) -> dict[str, str]:
-        """The markets of which data comes."""
+        """The markets that its connections carry."""
         heard = self._watchdog.heard if self.delivering else {}
         since = self._desk.clock.monotonic() - self._settings.staleness.feed_stale_after
         return {coin: symbol for coin, symbol in self._markets.items() if heard.get(coin, -inf) > since}
 
     async def _keep_listing(self) -> None:
-        """Ask for the venue's list when it is due, while the venue delivers: what was missing may be listed now."""
+        """Ask for the venue's list of markets whenever it is due: a missing coin may be listed now."""
         clock = self._desk.clock
         while True:
             due = self.listing.due if self.delivering else inf
@@ -567,7 +567,7 @@ class Session:
         await self._figures.fetch_missing(markets, day_stats.TIMEOUT if first else day_stats.HASTE)
 
     async def _keep_figures(self) -> None:
-        """The 24 h figures again and again, where no ticker brings them."""
+        """Fetch the 24 h figures regularly, where no ticker brings them."""
         while True:
             await self._desk.clock.sleep(day_stats.EVERY)
             if "ticker" in self._wanted.channels and self._markets:

@@ -1,4 +1,4 @@
-"""How coins are spread over connections that may each carry only so much. Pure."""
+"""Spreads coins over connections that may each carry a limited number of subscriptions. Pure."""
 
 from __future__ import annotations
 

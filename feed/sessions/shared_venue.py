@@ -1,4 +1,4 @@
-"""What all that is connected to one venue shares: how many dials and REST requests it allows them."""
+"""What all sessions of one venue share: the venue, and its limits of dials and REST requests."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from feed.trades.backfiller import KnownSequences
 if TYPE_CHECKING:
     from exchanges.venue import Venue
 
-TIME_TIMEOUT = 5.0  # seconds that the venue has for telling its time
-BARS_SHARE = 0.5  # of the requests that a venue allows: gaps in trades can't wait, bars can
+TIME_TIMEOUT = 5.0  # seconds that the venue has to answer with its time
+BARS_SHARE = 0.5  # share of the requests that a venue allows: gaps in trades can't wait, candles can
 
 
 class SharedVenue:
-    """A venue, what it allows to all its sessions together, and what they know of its coins."""
+    """A venue, the limits that all its sessions keep together, and what they know of its coins."""
 
     def __init__(self, venue: Venue) -> None:
         fetches = venue.limits.requests
@@ -33,13 +33,13 @@ class SharedVenue:
         self.bars = RateLimit(max(1, int(fetches * BARS_SHARE)), 60.0)  # of these, those for bars
 
     async def fetch_candles(self, clock: Clock, symbol: str, timeframe: str, since: int) -> list[Any]:
-        """As the venue does it, when its limit has room."""
+        """Fetch candles as the venue does, once the limit of requests allows it."""
         for budget in (self.bars, self.requests):
             await budget.take(clock)
         return await self.venue.fetch_candles(symbol, timeframe, since)
 
     async def ask_time(self, clock: Clock, delay: LeastDelay) -> None:
-        """Have the venue's own clock be a reference for ``delay``: a stream that is late from its beginning shows."""
+        """Make the venue's clock a reference for ``delay``, so that a stream that is late from the start is seen."""
         if not delay.wants_trust(clock.running()):
             return
         try:

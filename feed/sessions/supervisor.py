@@ -1,4 +1,4 @@
-"""Keeps one venue of the settings' order delivering: carries out what the failover policy decides."""
+"""Keeps the feed connected to a venue of the settings' order: carries out what the failover policy decides."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from feed.subscriptions.wanted_data import WantedData
 
 RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
 START_GRACE = 2.0  # seconds that the first venue has at least until the next ones are tried beside it
-LOOK = 0.5  # seconds between two looks at which connections carry data
+LOOK = 0.5  # seconds between two checks which connections carry data
 
 
 class Supervisor:
-    """Runs until it is cancelled, and then leaves nothing open.
+    """Runs until it is cancelled, and then closes everything.
 
     ``ready`` is done with the first data, or, unless ``patient``, fails with NoExchangeAvailable when every venue has
     said no; ``reasons`` says for each venue tried why it does not deliver. Coins that the active venue does not list
@@ -77,16 +77,16 @@ class Supervisor:
         self._suspended = desk.clock.suspended()  # seconds, as far as the watchdog knows
         self._woken: tuple[float, float] | None = None  # seconds of a suspend, and when it was found, monotonic
         self._lag_watch = LagWatch(settings.staleness.max_lag)
-        self._stirred = asyncio.Event()  # something happened that a decision may follow from
+        self._stirred = asyncio.Event()  # something has happened that may lead to a decision
         self._sessions: dict[str, Session] = {}
         self._carrying: dict[str, asyncio.Task[VenueError]] = {}
-        self._ending: defaultdict[str, set[asyncio.Task[VenueError]]] = defaultdict(set)  # what was stopped, by venue
+        self._ending: defaultdict[str, set[asyncio.Task[VenueError]]] = defaultdict(set)  # stopped, by venue
         self._due: dict[str, float] = {}  # when a venue may be dialled again, monotonic seconds
         self._since: Mapping[str, int] = since or {}  # the last trades (Unix ms) of the venue that was left
         self._closing: set[asyncio.Task[Any]] = set()
         self._strays = FallbackCoins(self._over_others, self._dismiss_task)
         self._prefetch = Prefetch(self._dismiss)
-        self._final: set[str] = set()  # venues that said no themselves: waiting does not help
+        self._final: set[str] = set()  # venues that have refused: waiting does not help
         self._policy = self._policy_over(order)
 
     def _policy_over(self, order: Sequence[ExchangeConfig]) -> Failover:
@@ -102,27 +102,27 @@ class Supervisor:
 
     @property
     def exchange(self) -> str:
-        """The venue that delivers or is tried."""
+        """The active venue, or the one that is tried."""
         return self._policy.active or self._order[0].name
 
     @property
     def undelivered(self) -> dict[str, int]:
-        """How many trades came when their place in the order was past, and how many bars no record closed."""
+        """How many trades came too late to be delivered in order, and how many candles no record could close."""
         strays = self._strays.undelivered
         late = sum(session.tape.late for session in self._sessions.values())
         lost = sum(session.lost_bars for session in self._sessions.values())
         return {"late_trades": late + strays.get("late_trades", 0), "lost_bars": lost + strays.get("lost_bars", 0)}
 
     def carrier(self, coin: str) -> Session | None:
-        """The session of the venue that carries ``coin`` or is tried for it; None while there is none."""
+        """The session that carries ``coin`` or is tried for it; None while there is none."""
         return self._strays.carrier(coin) if coin in self._strays.coins else self._sessions.get(self.exchange)
 
     def renew(self) -> None:
-        """More is wanted than the connection carries: have it replaced by one that does. Safe from any thread."""
+        """Have the connections carry what is wanted now, after it has changed. Safe from any thread."""
         self._loop.call_soon_threadsafe(self._renew)
 
     def forget(self, coins: Collection[str]) -> None:
-        """These coins were removed from what is wanted: nothing of them is delivered from now on."""
+        """These coins were removed: deliver nothing more of them."""
         self._since = {coin: at for coin, at in self._since.items() if coin not in coins}
         for session in self._sessions.values():
             session.forget(coins)
@@ -136,7 +136,7 @@ class Supervisor:
         return len(self._sessions) or len(self._order)
 
     def hears(self, coin: str) -> bool:
-        """Whether data of ``coin`` came, from the venue that carries it."""
+        """Whether data of ``coin`` has come from the venue that carries it."""
         return coin in self._watchdog.heard or self._strays.hears(coin)
 
     def _renew(self) -> None:
@@ -147,7 +147,7 @@ class Supervisor:
         self._strays.renew()
 
     async def run(self) -> None:
-        """Carry venues, for ever."""
+        """Keep the feed connected, until cancelled."""
         try:
             await asyncio.to_thread(import_for, [config.name for config in self._order])
             self._open()
@@ -165,7 +165,7 @@ class Supervisor:
     # What happens
 
     async def _pause(self) -> None:
-        """Wait until something has happened or is due."""
+        """Wait until something has happened, or a decision is due."""
         now = self._desk.clock.monotonic()
         due = min(self._policy.next_tick(now), self._watchdog.next_check(now), now + LOOK if self._carrying else inf)
         with contextlib.suppress(TimeoutError):
@@ -174,7 +174,7 @@ class Supervisor:
         self._stirred.clear()
 
     def _look(self, now: float) -> None:
-        """Tell the policies what has happened, and do what they decide."""
+        """Tell the policies what has happened, and carry out what they decide."""
         ended = {name: task for name, task in self._carrying.items() if task.done()}
         for name in ended:
             del self._carrying[name]
@@ -186,7 +186,7 @@ class Supervisor:
                 given = session.delivering and self._policy.state is not FailoverState.RELIEF
                 if session.connected and (given or session.is_proven_up_to_date(now)):
                     self._carry_out(self._policy.data(name, session.last_data, now), now)
-        for name in sorted(ended, key=self.exchange.__eq__):  # a trial's end first: nobody is to be sent there
+        for name in sorted(ended, key=self.exchange.__eq__):  # ended trials first: none of them may be chosen
             task = ended[name]
             self._failed(name, Disconnected(name, "cancelled from outside") if task.cancelled() else task.result(), now)
         active = self._sessions[self.exchange]
@@ -214,7 +214,7 @@ class Supervisor:
             self._sessions[name].eager = self._policy.awaits(name, now)
 
     def _note_suspend(self, now: float) -> None:
-        """Have the watchdog count the time of a suspend, a look later: data that came since then is newer than that."""
+        """Have the silence watch count the time of a suspend, one check later: newer data may have come since."""
         if self._woken is not None:
             self._watchdog.backdate(*self._woken)
             self._woken = None
@@ -223,7 +223,7 @@ class Supervisor:
             self._woken = missed, now
 
     def _look_at_lag(self, now: float) -> None:
-        """Tell when the active venue begins to lag, and when that is over; one that stays behind is dialled anew."""
+        """Report when the active venue begins to lag and when that ends; dial it again if it goes on lagging."""
         active = self._sessions[self.exchange]
         if not active.connected or self._watchdog.is_stale:
             self._lag_watch.restart()
@@ -240,18 +240,18 @@ class Supervisor:
             active.drop(f"lags {active.lag or 0.0:.1f} s, for {now - since:.1f} s")
 
     def lag_of(self, exchange: str) -> float | None:
-        """Seconds by which a venue's data is behind; None while that is not known."""
+        """Seconds by which a venue's data is late; None while that is not known."""
         session = self._sessions.get(exchange)
         own = None if session is None or exchange not in self._carrying else session.lag
         return self._strays.lag_of(exchange) if own is None else own
 
     @property
     def lagging_since(self) -> float | None:
-        """Since when the active venue's data is too far behind, monotonic seconds; None while it is not."""
+        """Since when the active venue lags too much, monotonic seconds; None while it does not."""
         return self._lag_watch.since
 
     def _over_others(self, order: Sequence[ExchangeConfig], coins: Sequence[CoinConfig]) -> Supervisor:
-        """A supervisor of these venues for coins that the active one does not list."""
+        """Make a supervisor of these venues for coins that the active venue does not list."""
         wanted = replace(self._wanted, coins=coins)
         return Supervisor(
             order,
@@ -267,17 +267,17 @@ class Supervisor:
 
     @property
     def carried(self) -> Sequence[CoinConfig]:
-        """The coins that are wanted of it."""
+        """The coins that this supervisor is to carry."""
         return self._wanted.coins
 
     def change(self, coins: Iterable[CoinConfig]) -> None:
-        """Carry these coins and no others."""
+        """Carry exactly these coins."""
         before = {coin.symbol for coin in self._wanted.coins}
         self._wanted.coins = list(coins)
         self.forget(before - {coin.symbol for coin in self._wanted.coins})
 
     def _failed(self, name: str, failure: VenueError, now: float) -> None:
-        """A connection ended, or could not be made: tell it, and have the policy decide."""
+        """A session has ended, or could not connect: report it, and tell the failover policy."""
         session = self._sessions[name]
         if isinstance(failure, Rejected) and session.asked_for is not self._wanted.coins:
             failure = Disconnected(name, f"{failure.reason}, before it was asked for what is wanted now")
@@ -289,7 +289,7 @@ class Supervisor:
         if not session.delivering:
             logger.info("{} fell on trial: {}", name, failure.reason)
         if session.delivering and (self.ready.done() or self.reasons.get(name) != failure.reason):
-            self.reasons[name] = failure.reason  # before the first data, told once and not in every round
+            self.reasons[name] = failure.reason  # before the first data, reported once and not in every round
             if isinstance(failure, Blocked):
                 self._report("exchange_blocked", name, status=failure.status, reason=failure.reason)
             if session.broke:
@@ -309,7 +309,7 @@ class Supervisor:
         self._carry_out(decisions, now)
 
     def _too_long(self, wait: float) -> bool:
-        """Whether a Retry-After is more silence than a connection may have, and there is somewhere else to go."""
+        """Whether a Retry-After is longer than a connection may be silent, and there is another venue."""
         return wait > self._settings.staleness.reconnect_after and len(self._order) > 1
 
     # What follows
@@ -341,7 +341,7 @@ class Supervisor:
                         self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
 
     def _relieve(self, left: str, to: str) -> None:
-        """Leave one venue for another, which may carry data already."""
+        """Leave one venue for another one, which may carry data on trial already."""
         session = self._sessions[to]
         tape = self._sessions[left].tape
         self._since = {**self._since, **tape.last_timestamps()}
@@ -357,7 +357,7 @@ class Supervisor:
         self._stop(left)
 
     def _dial(self, name: str, *, trial: bool = False) -> None:
-        """Start carrying a venue, when its backoff allows."""
+        """Start a venue's session, when its backoff allows."""
         if name not in self._carrying:
             task = asyncio.create_task(self._carried(self._sessions[name], trial), name=f"market feed on {name}")
             task.add_done_callback(lambda task: self._stirred.set())
@@ -372,11 +372,11 @@ class Supervisor:
             self._dismiss_task(task)
 
     async def _carried(self, session: Session, trial: bool) -> VenueError:
-        """Carry a venue until it ends, and return why."""
+        """Run a venue's session until it ends, and return the reason."""
         clock = self._desk.clock
         try:
             if ending := set(self._ending[session.venue.name]):
-                await asyncio.wait(ending)  # one session carries once at a time: what ends clears up behind itself
+                await asyncio.wait(ending)  # the session runs once at a time: wait until the end of the run before
             await clock.sleep(max(0.0, self._due.get(session.venue.name, 0.0) - clock.monotonic()))
             await session.carry(self._since, trial=trial)
         except VenueError as failure:
@@ -390,7 +390,7 @@ class Supervisor:
     # What is open
 
     def _open(self) -> None:
-        """Set up every venue of the order."""
+        """Make the session of every venue of the order."""
         for config in self._order:
             settings = self._settings
             access = Access(
@@ -405,7 +405,7 @@ class Supervisor:
             if config.name not in self._shared:
                 try:
                     venue = open_exchange(config.name, access)
-                except VenueError as error:  # it can't be set up like this: the others go on without it
+                except VenueError as error:  # its settings can't work: the others go on without it
                     self.reasons[config.name] = error.reason
                     self._report("error", config.name, error=error.reason)
                     continue
@@ -434,18 +434,18 @@ class Supervisor:
         task.add_done_callback(self._closing.discard)
 
     async def _release(self) -> None:
-        """Close whatever is open, within RELEASE_TIMEOUT."""
+        """Close everything that is open, within RELEASE_TIMEOUT."""
         self._strays.end()
         for name in list(self._carrying):
             self._stop(name)
         for session in self._sessions.values():
             self._dismiss(_awaited(session.close()))
-        if self._main:  # the venues are shared with the supervisor of the strays
+        if self._main:  # the supervisor of the fallback coins shares the venues
             for each in self._shared.values():
                 self._dismiss(each.venue.close())
         clock = self._desk.clock
         end = clock.monotonic() + RELEASE_TIMEOUT
-        while self._closing and clock.monotonic() < end:  # a session that ends has its connection closed in turn
+        while self._closing and clock.monotonic() < end:  # each session that ends closes its connections then
             await asyncio.wait(self._closing, timeout=end - clock.monotonic())
         late = list(self._closing)
         for task in late:
