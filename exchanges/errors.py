@@ -1,10 +1,10 @@
-"""What can go wrong with one venue. ccxt's own errors end in ``translation`` and come out as one of these."""
+"""The errors of one venue. ``ccxt_adapter/errors.py`` turns each of ccxt's own errors into one of these."""
 
 from __future__ import annotations
 
 
 class VenueError(Exception):
-    """The root: ``exchange`` says which venue, ``reason`` what was found."""
+    """Base class. ``exchange`` names the venue, ``reason`` says what happened."""
 
     def __init__(self, exchange: str, reason: str) -> None:
         super().__init__(exchange, reason)
@@ -16,7 +16,7 @@ class VenueError(Exception):
 
 
 class Disconnected(VenueError):
-    """The connection failed or ended: try again. ``retry_after`` is the venue's own demand in seconds, or None."""
+    """The connection failed or ended: try again. ``retry_after``: the seconds that the venue asks to wait, or None."""
 
     def __init__(self, exchange: str, reason: str, retry_after: float | None = None) -> None:
         super().__init__(exchange, reason)
@@ -24,15 +24,15 @@ class Disconnected(VenueError):
 
 
 class Rejected(VenueError):
-    """The venue does not do what was asked (unknown market, no such channel): trying again won't help."""
+    """The venue rejects the request (unknown market, no such channel): trying again does not help."""
 
 
 class Halted(Rejected):
-    """The venue lists the market and does not trade it now (maintenance, a halt): it may trade again."""
+    """The venue lists the market but does not trade it now (maintenance, a halt): it may trade again."""
 
 
 class Blocked(VenueError):
-    """The venue shuts this place out (HTTP 451, 403): try another venue. ``status`` is the HTTP status."""
+    """The venue does not serve this place (HTTP 451, 403): try another venue. ``status`` is the HTTP status."""
 
     def __init__(self, exchange: str, reason: str, status: int) -> None:
         super().__init__(exchange, reason)

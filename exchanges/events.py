@@ -1,4 +1,4 @@
-"""What both packages speak: one venue's data in unified types, and the listener that receives it.
+"""The types that both packages use: one venue's events, and the listener that receives them.
 
 Prices are in the quote currency, quantities in the base currency, ``timestamp`` is the venue's time in Unix ms and
 ``received_at`` the local Unix time in ns at which the frame was read. ``market`` is ccxt's symbol of the market that an
@@ -36,7 +36,7 @@ class TradeEvent:
 
 @dataclass(slots=True)
 class Candle:
-    """One bar, or its state so far; ``closed`` is True exactly once per bar.
+    """One candle, or its state so far; ``closed`` is True exactly once per candle.
 
     ``timestamp`` is its open time in Unix ms, prices in quote currency, ``volume`` in base currency, ``received_at``
     the local Unix time in ns at which the frame or the answer was read.
@@ -57,9 +57,9 @@ class Candle:
 
 
 def copied(bar: Candle, closed: bool | None = None, received_at: int | None = None) -> Candle:
-    """A candle of its own: one that was delivered belongs to its receivers, who may change it.
+    """Copy a candle: a delivered one belongs to its receivers, who may change it.
 
-    It is made for every candle that comes, and dataclasses.replace takes six times as long.
+    This runs for every candle; dataclasses.replace takes six times as long.
     """
     return Candle(
         bar.coin, bar.timeframe, bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume,
@@ -89,7 +89,7 @@ class Quote:
 
 @dataclass(slots=True)
 class Ticker:
-    """A venue's own 24 h summary of one market.
+    """The venue's own 24 h summary of one market.
 
     ``volume_24h`` is the turnover in quote currency, ``change_24h`` a percentage; None where the venue does not say.
     ``timestamp`` is 0 where the venue's message carries none.
@@ -110,16 +110,16 @@ class Ticker:
 
 
 class Listener(Protocol):
-    """Receives one venue's events synchronously, in the order of the wire. Its methods must not raise."""
+    """Receives one venue's events synchronously, in the order in which they were read. Its methods must not raise."""
 
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool | None:
-        """``number`` is the trade's id where the connection knows it as a number.
+        """Take a trade; ``number`` is its id as a number, if the connection knows it.
 
-        False says that the trade is repeated or late, and no part of the candles that are built.
+        Returns False for a repeated or late trade, which must not go into candles built from trades.
         """
 
     def on_history(self, trades: list[TradeEvent]) -> None:
-        """Trades of one coin that the venue repeats at a subscription, oldest first: past, so no price and not news."""
+        """Take past trades of one coin that the venue sends at a subscription, oldest first; they are no new prices."""
 
     def on_ticker(self, ticker: Ticker) -> None: ...
 
@@ -128,13 +128,13 @@ class Listener(Protocol):
     def on_quote(self, quote: Quote) -> None: ...
 
     def on_off_book(self, coin: str) -> None:
-        """A trade that was made off the order book, such as a block trade: neither a trade nor a price here."""
+        """Count a trade off the order book, such as a block trade: it is neither a trade nor a price here."""
 
     def on_bad_frame(self, sample: str) -> None:
-        """A frame or a row that could not be read; ``sample`` is its beginning."""
+        """Count a frame or row that could not be read; ``sample`` is its beginning."""
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
-        """The venue has no such channel for these coins, or refused to subscribe to it; the rest goes on.
+        """The venue has no such channel for these coins, or has rejected the subscription; the others go on.
 
-        ``timeframe``: of the candles that were refused, "" for those of all timeframes.
+        ``timeframe``: that of the rejected candles, "" for all timeframes.
         """

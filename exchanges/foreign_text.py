@@ -1,4 +1,4 @@
-"""Text that others send, made fit to be shown: printable, bounded, and without what the settings keep secret.
+"""Makes text from venues and proxies fit to be shown: printable, bounded, and without secrets of the settings.
 
 A venue's answer, a proxy's refusal or a frame that cannot be read may hold anything: escape sequences that move a
 terminal's cursor, marks that turn the direction of writing, and the password that was sent along. It is cleaned once,

@@ -1,4 +1,4 @@
-"""Faults of this machine or this program, which no venue can help: told as what they are, not as the venue's answer."""
+"""Recognizes faults of this machine or this program, so that they are not reported as the venue's answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NETWORK = frozenset(
 
 
 def local_fault(errors: Iterable[BaseException]) -> str:
-    """Return what is wrong here, if one of ``errors``, each the cause of the one before, says so; else nothing."""
+    """Return what is wrong on this machine, if one of ``errors`` (each the cause of the one before) says so."""
     for error in errors:
         if isinstance(error, MemoryError):
             return "this machine: out of memory"

@@ -1,4 +1,4 @@
-"""The venues' names, without the second that importing ccxt takes."""
+"""The names of all venues, found without importing ccxt, which takes about a second."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def exchange_names() -> list[str]:
 
 
 def add(name: str) -> None:
-    """Have ``name`` be one that can be asked for."""
+    """Add ``name`` to the names that can be asked for."""
     _added[name] = None
 
 

@@ -1,4 +1,4 @@
-"""ccxt's unified rows to events: pure, and silent about rows that can't be what they claim to be.
+"""Makes events of ccxt's unified rows. Pure; a row with impossible values gives None.
 
 Every function takes whatever came and returns an event, or None for a row that is not one: a value missing, NaN,
 infinite, zero or negative where that can't be, absurd, or of the wrong type. None of them raises, so that one bad row
@@ -168,7 +168,7 @@ def candle(
     scale: float = 1.0,
     market: str = "",
 ) -> Candle | None:
-    """The bar in a ccxt OHLCV row ``[open time, open, high, low, close, volume]``, or None.
+    """The candle in a ccxt OHLCV row ``[open time, open, high, low, close, volume]``, or None.
 
     The prices must fit each other (the low lowest, the high highest); the volume may be zero but must be there.
     """
@@ -210,7 +210,7 @@ def milliseconds(value: Any) -> int | None:
 
 
 def _any_trade(row: Any, coin: str, exchange: str, received_at: int, scale: float, market: str) -> TradeEvent | None:
-    """:func:`trade` for a row of any shape."""
+    """The same as :func:`trade`, for a row of any shape."""
     if not isinstance(row, dict):
         return None
     get = row.get

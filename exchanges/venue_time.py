@@ -1,4 +1,4 @@
-"""What time it is at a venue, as far as is known: the clock of this machine may be wrong by days.
+"""Estimates the time at a venue, because the clock of this machine may be wrong by days.
 
 A stamp far ahead of the local clock is no time, unless the venue's own clock says so. That is known from the venue's
 answer to the question of its time, or from its stamps: those that keep the same distance from a clock that never steps,
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 
-AHEAD = 86_400_000  # ms: clocks are skewed by seconds and time zones are mixed up by hours; more is not a time
+AHEAD = 86_400_000  # ms: clocks are wrong by seconds and time zones mixed up by hours; a stamp further ahead is no time
 CLOCK = "the clock of this machine"  # what a complaint begins with
-WRONG = 60_000  # ms by which the clock of a machine that synchronizes it is never off
+WRONG = 60_000  # ms: a synchronized clock is never wrong by as much
 _STAMPS = 5  # from which a running clock is read
 _WITHIN = 2_000  # ms by which they may differ from its ticking
 _OVER = 2_500  # ms that lie between the first and the last of them
@@ -28,7 +28,7 @@ def _now() -> float:
 
 
 def tell(venue: str, stamp: float) -> None:
-    """The venue has just said what time it is, Unix ms."""
+    """Take the time (Unix ms) that the venue has just answered."""
     _told[venue] = stamp - _now()
     _suspected.pop(venue, None)
 
@@ -52,7 +52,7 @@ def latest(venue: str, received_at: int) -> int:
 
 
 def is_time(venue: str, stamp: int, received_at: int) -> bool:
-    """Say whether a stamp can be a time. One that can't is remembered: others may prove the local clock wrong."""
+    """Return whether a stamp can be right. A wrong one is remembered: more of them may prove the local clock wrong."""
     if stamp <= latest(venue, received_at):
         return True
     if venue in _told:

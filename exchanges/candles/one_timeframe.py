@@ -1,7 +1,7 @@
-"""Bars: each closed exactly once, and none closed with values that nobody vouches for.
+"""Tracks and builds one coin's candles of one timeframe: each is closed exactly once, and only with proven values.
 
-Pure: time is what the rows and trades say. A bar is named by its open time in Unix ms. Bars that were missed while a
-connection was down are holes: they are asked for over REST and filled, never guessed.
+Pure: time is what the rows and trades say. A candle is named by its open time in Unix ms. Candles that were missed
+while a connection was down are holes: they are asked for over REST and filled, never guessed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ TIMEFRAMES: Mapping[str, int] = {
 """The known timeframes with their length in ms; "1M" is a calendar month and its length nominal."""
 
 AHEAD = 2_000  # ms that a trade's stamp may be ahead of the time that has passed since the one before
-MAX_HOLES = 1_000  # what one REST request brings; older bars are history, not a hole in the stream
+MAX_HOLES = 1_000  # what one REST request brings; older candles are history, not a hole in the stream
 
 
 def timeframe_ms(timeframe: str) -> int:
-    """The length of a bar in ms; of "1M", a calendar month, the nominal 30 days. ValueError names the known ones."""
+    """The length of a candle in ms; of "1M", a calendar month, the nominal 30 days. ValueError names the known ones."""
     try:
         return TIMEFRAMES[timeframe]
     except (KeyError, TypeError):
@@ -40,7 +40,7 @@ def timeframe_ms(timeframe: str) -> int:
 
 
 def bar_open(timestamp: int, timeframe: str) -> int:
-    """The open time (ms) of the bar that ``timestamp`` (ms) falls into.
+    """The open time (ms) of the candle that ``timestamp`` (ms) falls into.
 
     UTC throughout: weeks start on Monday, months on their first, "3d" counts from the epoch.
     """
@@ -52,7 +52,7 @@ def bar_open(timestamp: int, timeframe: str) -> int:
 
 
 def next_open(opened: int, timeframe: str) -> int:
-    """The open time (ms) of the bar after the one that opened at ``opened``."""
+    """The open time (ms) of the candle after the one that opened at ``opened``."""
     length = timeframe_ms(timeframe)
     return _month(_month_index(opened) + 1) if timeframe == "1M" else opened + length
 
@@ -67,10 +67,10 @@ def _month(index: int) -> int:
 
 
 def _between(earlier: int, later: int, timeframe: str) -> Iterator[int]:
-    """The bars after ``earlier`` and before ``later``, at most the MAX_HOLES last of them."""
+    """The candles after ``earlier`` and before ``later``, at most the MAX_HOLES last of them."""
     if timeframe != "1M":
         length = timeframe_ms(timeframe)
-        # counted from the known bar, not from the epoch: some venues' days and weeks start elsewhere
+        # counted from the known candle, not from the epoch: some venues' days and weeks start elsewhere
         behind = earlier + max(0, (later - earlier - 1) // length - MAX_HOLES) * length
     else:
         behind = earlier
@@ -79,7 +79,7 @@ def _between(earlier: int, later: int, timeframe: str) -> Iterator[int]:
 
 
 def _last_over(opened: int, until: int, timeframe: str) -> int:
-    """The last bar that is over at ``until``, of those after the one that opened at ``opened``; that one if none is."""
+    """The open time of the last candle that has ended by ``until``, at least ``opened``."""
     if timeframe != "1M":
         length = timeframe_ms(timeframe)
         return opened + max(0, (until - opened) // length - 1) * length
@@ -89,19 +89,19 @@ def _last_over(opened: int, until: int, timeframe: str) -> int:
 
 
 class _MissingCandles:
-    """The bars that were missed and are to be fetched, the newest MAX_HOLES of them."""
+    """The missed candles (holes) that are to be fetched, at most the newest MAX_HOLES."""
 
     def __init__(self) -> None:
         self._missed: set[int] = set()
         self.lost = 0
-        """Bars given up: too many at once, or forgotten."""
+        """Candles given up: too many at once, or forgotten."""
 
     def holes(self) -> list[int]:
-        """The open times (ms) of the bars that were missed, oldest first: fetch them over REST and call ``fill``."""
+        """The open times (ms) of the candles that were missed, oldest first: fetch them over REST and call ``fill``."""
         return sorted(self._missed)
 
     def forget(self) -> list[int]:
-        """Give the holes up, for instance when the venue does not answer; returns and counts them."""
+        """Give up the missed candles, for instance when the venue does not answer; returns and counts them."""
         given_up = self.holes()
         self.lost += len(given_up)
         self._missed.clear()
@@ -124,13 +124,14 @@ class _MissingCandles:
 
 
 class CandleTracker(_MissingCandles):
-    """One coin's bars of one timeframe as a venue streams them: passes updates on and closes each bar exactly once.
+    """One coin's candles of one timeframe as a venue streams them: passes updates on and closes each candle exactly
+    once.
 
-    A bar is closed by the venue's own flag, or by the first row of a later bar where the venue sends no flags; then
-    the last row seen stands. Where it sends them, a bar that ended without one is a hole. Rows of bars that are closed
-    already are dropped and counted in ``late``, rows that are no candle in ``bad``. ``scale`` turns a row's volume into
-    base currency, where the venue counts contracts. It outlives connections: tell it of
-    each loss with ``interrupted``.
+    A candle is closed by the venue's own flag, or by the first row of a later candle where the venue sends no flags;
+    then the last row seen stands. Where it sends them, a candle that ended without one is a hole. Rows of candles that
+    are closed already are dropped and counted in ``late``, rows that are no candle in ``bad``. ``scale`` turns a row's
+    volume into base currency, where the venue counts contracts. It outlives connections: tell it of each loss with
+    ``interrupted``.
     """
 
     def __init__(self, coin: str, timeframe: str, exchange: str = "", scale: float = 1.0, market: str = "") -> None:
@@ -141,40 +142,41 @@ class CandleTracker(_MissingCandles):
         self._units = units_of(coin, market)
         self.late = 0
         self.bad = 0
-        self._open: Candle | None = None  # the newest bar, while nothing has closed it
-        self._newest: int | None = None  # its open time, or of the bar closed last
-        self._empty = 0  # the last bar after that of which the venue's record has nothing
+        self._open: Candle | None = None  # the newest candle, while it is not closed
+        self._newest: int | None = None  # its open time, or of the candle closed last
+        self._empty = 0  # the last candle after that of which the venue's record has nothing
         self._by_time = False  # that one was closed by time: those that follow may be missing
         self._interrupted = False
 
     @property
     def begun(self) -> bool:
-        """Whether any bar is known yet."""
+        """Whether any candle is known yet."""
         return self._newest is not None
 
     @property
     def is_open(self) -> bool:
-        """Whether a bar has begun and is not closed."""
+        """Whether a candle has begun and is not closed."""
         return self._open is not None
 
     @property
     def due(self) -> int | None:
-        """When (Unix ms, venue's clock) the open bar is over, or else the next one; None before the first."""
+        """When (Unix ms, venue's clock) the open candle is over, or else the next one; None before the first."""
         if self._newest is None or self._open is not None:
             return None if self._newest is None else next_open(self._newest, self.timeframe)
         return next_open(next_open(max(self._newest, self._empty), self.timeframe), self.timeframe)
 
     @property
     def unclosed(self) -> int:
-        """The open time (ms) of the first bar that is not closed."""
+        """The open time (ms) of the first candle that is not closed."""
         newest = self._newest or 0
         return newest if self._open is not None else next_open(newest, self.timeframe)
 
     def close_recorded(self, rows: Iterable[Any], until: int, received_at: int = 0) -> list[Candle]:
-        """The candles, oldest first, of bars not closed yet that ended by ``until``, as the record ``rows`` has them.
+        """The candles, oldest first, of candles not closed yet that ended by ``until``, as the record ``rows`` has
+        them.
 
-        A bar whose record has less volume than was seen of it is not closed by that: the record is behind. Bars of
-        which the record has nothing are none: so are they at this venue.
+        A candle whose record has less volume than was seen of it is not closed by that: the record is behind. Candles
+        of which the record has nothing are none: so are they at this venue.
         """
         over = {}
         for row in rows:
@@ -195,7 +197,7 @@ class CandleTracker(_MissingCandles):
         return closed
 
     def close_as_seen(self, received_at: int = 0) -> list[Candle]:
-        """The open bar closed in the state that was seen last, if nothing of it can have been missed."""
+        """Close the open candle in the state that was seen last, if no update of it can be missing."""
         bar = self._open
         if bar is None or self._interrupted:
             return []
@@ -203,9 +205,9 @@ class CandleTracker(_MissingCandles):
         return [copied(bar, True, received_at)]
 
     def update(self, row: Any, received_at: int = 0, closed: bool | None = None) -> list[Candle]:
-        """The candles to deliver for one ccxt OHLCV row: the bar before, when this row ends it, then the row itself.
+        """The candles to deliver for one ccxt OHLCV row: the candle before, when this row ends it, then the row itself.
 
-        ``closed`` is the venue's own word on the row's bar, None where it has none. ``received_at`` in Unix ns.
+        ``closed`` is the venue's own word on the row's candle, None where it has none. ``received_at`` in Unix ns.
         """
         candle = self._read(row, received_at, closed is True)
         if candle is None:
@@ -214,7 +216,7 @@ class CandleTracker(_MissingCandles):
         return self.follow(candle, said=closed is not None)
 
     def follow(self, candle: Candle, *, said: bool) -> list[Candle]:
-        """As :meth:`update`, of a row that was read; ``said``: the venue says whether a bar is closed."""
+        """The same as :meth:`update`, for a row that was read; ``said``: the venue says whether a candle is closed."""
         opened, newest, before = candle.timestamp, self._newest, self._open
         if newest is not None and (opened < newest or (opened == newest and before is None)):
             if candle.closed and opened in self._missed:  # the venue itself fills the hole
@@ -224,13 +226,13 @@ class CandleTracker(_MissingCandles):
             return []
         ended: list[Candle] = []
         if newest is not None and opened > newest:
-            unsaid = said and before is not None  # the venue says when a bar is over, and we missed it
+            unsaid = said and before is not None  # the venue says when a candle is over, and we missed it
             if self._interrupted or unsaid or self._by_time:
                 self._miss([newest] if before is not None and (self._interrupted or unsaid) else [])
                 self._miss(_between(max(newest, self._empty), opened, self.timeframe))
             if before is not None and not self._interrupted and not unsaid:
                 ended.append(copied(before, True, candle.received_at))
-        # a row of the same bar after an interruption is as good as before: venues send the whole bar each time
+        # a row of the same candle after an interruption is as good as before: venues send the whole candle each time
         self._interrupted = False
         if newest is None or opened > newest:
             self._by_time = False
@@ -239,19 +241,20 @@ class CandleTracker(_MissingCandles):
         return [*ended, candle]
 
     def interrupted(self) -> None:
-        """The connection was lost: an open bar that the venue does not continue becomes a hole, and so do bars skipped.
+        """The connection was lost: an open candle that the venue does not continue becomes a hole, and so do candles
+        skipped.
 
-        Bars that a venue skips while connected are no holes: it has none where nothing was traded.
+        Candles that a venue skips while connected are no holes: it has none where nothing was traded.
         """
         self._interrupted = True
 
     def go_on_after(self, opened: int) -> None:
-        """Another venue has closed the bars up to this one: those that follow are holes unless they come."""
+        """Another venue has closed the candles up to this one: those that follow are holes unless they come."""
         if self._newest is None or self._newest < opened:
             self._newest, self._open, self._interrupted = opened, None, True
 
     def owe(self, lacked: Collection[int]) -> None:
-        """These bars were begun and never closed for whoever is delivered to: they are holes unless they go on here."""
+        """These candles (open times) were delivered and never closed: they are holes unless they continue here."""
         first, newest = min(lacked), self._newest
         if newest is None:
             self.go_on_after(first - timeframe_ms(self.timeframe))
@@ -261,8 +264,8 @@ class CandleTracker(_MissingCandles):
     def fill(self, rows: Iterable[Any], received_at: int = 0) -> list[Candle]:
         """The closed candles, oldest first, for the holes that REST ``rows`` (ccxt OHLCV) answer.
 
-        Rows of other bars are ignored. A hole between the first and the last row that has no row itself is a bar in
-        which nothing was traded, and no hole any more.
+        Rows of other candles are ignored. A hole between the first and the last row that has no row itself is a candle
+        in which nothing was traded, and no hole any more.
         """
         return self._found(rows, lambda row: self._read(row, received_at, True))
 
@@ -276,11 +279,11 @@ class CandleTracker(_MissingCandles):
 class CandleBuilder(_MissingCandles):
     """The same from trades, for venues that stream no candles.
 
-    A bar is closed by the first trade of a later one. A bar of which trades may be missing is delivered as updates
-    but never as closed: it becomes a hole. That is the bar of the first trade seen, and after ``interrupted`` the one
-    that was open, those in between and the one of the next trade. Bars without trades between two that were seen are
-    closed flat at the last price with volume 0, as venues do. Trades of bars that are over are dropped and counted in
-    ``late``.
+    A candle is closed by the first trade of a later one. A candle of which trades may be missing is delivered as
+    updates but never as closed: it becomes a hole. That is the candle of the first trade seen, and after
+    ``interrupted`` the one that was open, those in between and the one of the next trade. Candles without trades
+    between two that were seen are closed flat at the last price with volume 0, as venues do. Trades of candles that are
+    over are dropped and counted in ``late``.
     """
 
     def __init__(self, coin: str, timeframe: str, exchange: str = "", scale: float = 1.0, market: str = "") -> None:
@@ -291,24 +294,24 @@ class CandleBuilder(_MissingCandles):
         self._units = units_of(coin, market)
         self.late = 0
         self._open: Candle | None = None
-        self._ends = 0  # when the open bar does
-        self._complete = False  # every trade of the open bar was seen
-        self._flat = False  # nothing was traded in the open bar yet: it has the last price
+        self._ends = 0  # when the open candle does
+        self._complete = False  # every trade of the open candle was seen
+        self._flat = False  # nothing was traded in the open candle yet: it has the last price
         self._last = (0, 0)  # the newest trade's time (ms) and arrival (ns)
         self._doubtful: TradeEvent | None = None  # one that is stamped further ahead than time has passed
         self._interrupted = False
-        self._after: int | None = None  # the bar that another venue has closed last, until the first one after it
+        self._after: int | None = None  # the candle that another venue has closed last, until the first one after it
 
     @property
     def begun(self) -> bool:
-        """Whether any bar is being built."""
+        """Whether any candle is being built."""
         return self._open is not None
 
     def add(self, trade: TradeEvent) -> list[Candle]:
-        """The candles to deliver for one trade: the bars that it ends, then an update of its own bar.
+        """The candles to deliver for one trade: the candles that it ends, then an update of its own candle.
 
-        One that would end a bar, and whose stamp is further ahead than time has passed, waits for the next trade, which
-        shows whether the stamp was wrong. Then it counts as of that one's time. ``trade`` may be kept.
+        One that would end a candle, and whose stamp is further ahead than time has passed, waits for the next trade,
+        which shows whether the stamp was wrong. Then it counts as of that one's time. ``trade`` may be kept.
         """
         doubtful, self._doubtful = self._doubtful, None
         if doubtful is not None:
@@ -349,9 +352,9 @@ class CandleBuilder(_MissingCandles):
         return None if self._open is None else self._ends
 
     def close_until(self, until: int, received_at: int = 0) -> list[Candle]:
-        """The candles, oldest first, of the bars that ended by ``until``: every trade before that has come.
+        """The candles, oldest first, of the candles that ended by ``until``: every trade before that has come.
 
-        A bar of which trades may be missing becomes a hole. One without trades is flat.
+        A candle of which trades may be missing becomes a hole. One without trades is flat.
         """
         closed: list[Candle] = []
         while (bar := self._open) is not None and self._ends <= until:
@@ -369,11 +372,11 @@ class CandleBuilder(_MissingCandles):
         return closed
 
     def interrupted(self) -> None:
-        """Trades were missed and will not be delivered: the bars concerned are holes. Not after a complete backfill."""
+        """Trades are missing for good: their candles become holes. Not to be called after a complete backfill."""
         self._interrupted = True
 
     def go_on_after(self, opened: int) -> None:
-        """As :meth:`CandleTracker.go_on_after`. A bar that is open beyond that one stays, as interrupted."""
+        """As :meth:`CandleTracker.go_on_after`. A candle that is open beyond that one stays, as interrupted."""
         if self._open is None or self._open.timestamp <= opened:
             self._open, self._interrupted = None, True
             self._after = opened if self._after is None else max(self._after, opened)
@@ -398,7 +401,7 @@ class CandleBuilder(_MissingCandles):
         return self._found(rows, read)
 
     def _turn(self, bar: Candle | None, trade: TradeEvent) -> list[Candle]:
-        """Leave ``bar`` for the bar of ``trade``."""
+        """Leave ``bar`` for the candle of ``trade``."""
         opened = bar_open(trade.timestamp, self.timeframe)
         ended: list[Candle] = []
         whole = bar is not None and not self._interrupted

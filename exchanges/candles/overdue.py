@@ -1,7 +1,7 @@
-"""Closes candles that are over by the venue's time: on a thin market nothing comes that would end them.
+"""Closes candles by the venue's time: on a quiet market no trade comes that would end them.
 
-A bar that a venue streams is closed from the venue's record (REST), a bar that is built from trades by the trades.
-Where the record can't be asked in time, the state that was seen last stands, as long as data flows.
+A candle that a venue streams is closed from the venue's record (REST), a candle that is built from trades by the
+trades. Where the record can't be asked in time, the state that was seen last stands, as long as data flows.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from exchanges.candles.one_timeframe import CandleBuilder, CandleTracker
 from exchanges.errors import VenueError
 from exchanges.events import Candle
 
-GRACE = 3.0  # seconds after a bar's end in which the venue may close it itself, and bring its record up to date
-PATIENCE = 6.0  # seconds after a bar's end from which the state seen last stands, where the record can't be asked
+GRACE = 3.0  # seconds after a candle's end in which the venue may close it itself, and bring its record up to date
+PATIENCE = 6.0  # seconds after a candle's end from which the state seen last stands, where the record can't be asked
 LOOK_EVERY = 1.0  # seconds
-AT_A_LOOK = 5  # requests that are begun at one look
+AT_A_LOOK = 5  # requests begun per check
 ATTEMPTS = 2  # at asking the record, after which the state seen last stands
-AGAIN = (2.0, 5.0, 15.0, 60.0)  # seconds until the record is asked again for a bar that it did not have
+AGAIN = (2.0, 5.0, 15.0, 60.0)  # seconds until the record is asked again for a candle that it did not have
 
 Key = tuple[str, str]
 """A market symbol and a timeframe."""
 
 
 class Timing(Protocol):
-    """What closing by time needs to know of the venue."""
+    """What this module needs to know of the venue."""
 
     def venue_time(self) -> float | None:
         """The venue's time now, Unix ms; None while it is not known, or while nothing is delivered from there."""
@@ -38,13 +38,13 @@ class Timing(Protocol):
         """The venue's time (Unix ms) up to which its stream has brought everything; None while no data flows."""
 
     def has_room(self) -> bool:
-        """Whether the venue's limit has room for requests that can wait."""
+        """Whether the venue's limit allows requests that can wait."""
 
 
 class Overdue:
-    """Looks once a second at the bars ``kept`` of one venue.
+    """Looks once a second at the candles ``kept`` of one venue.
 
-    ``mend`` is told a key of which some bar has become a hole.
+    ``mend`` is told a key of which some candle has become a hole.
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class Overdue:
         self._deliver = deliver
         self._mend = mend
         self._timing = timing
-        self._again: dict[Key, tuple[int, int, float]] = {}  # key -> bar, attempts, not before (monotonic seconds)
+        self._again: dict[Key, tuple[int, int, float]] = {}  # key -> candle, attempts, not before (monotonic seconds)
 
     async def run(self) -> None:
-        """Look, for ever; what is being asked for ends with it."""
+        """Check once a second until cancelled; running requests are cancelled with it."""
         try:
             while True:
                 await asyncio.sleep(LOOK_EVERY)
                 try:
                     self.look(time.monotonic())
-                except Exception:  # noqa: BLE001 - a defect here must not end what closes all other bars
+                except Exception:  # noqa: BLE001 - a defect here must not end what closes all other candles
                     logger.exception("{}: closing candles by time failed", self._name)
         finally:
             asking = list(self._asking.values())
@@ -81,7 +81,7 @@ class Overdue:
             await asyncio.gather(*asking, return_exceptions=True)
 
     def look(self, now: float) -> None:
-        """Close what is over, or begin to ask for it; ``now`` is monotonic seconds."""
+        """Close the candles that have ended, or begin to ask for them; ``now`` is monotonic seconds."""
         at = self._timing.venue_time()
         if at is None:
             return
@@ -119,7 +119,7 @@ class Overdue:
         task.add_done_callback(lambda task: self._asking.pop(key, None))
 
     async def _close(self, key: Key, at: int) -> None:
-        """Close what the venue's record has of the bars that were over at ``at``, Unix ms by the venue's clock."""
+        """Close what the venue's record has of the candles that were over at ``at``, Unix ms by the venue's clock."""
         tracker = self._kept[key]
         assert isinstance(tracker, CandleTracker)
         try:
@@ -135,7 +135,7 @@ class Overdue:
             self._deliver(candle)
 
     def forget(self, key: Key) -> None:
-        """These bars are not wanted any more."""
+        """Drop candles that are not wanted any more."""
         self._again.pop(key, None)
         if key in self._asking:
             self._asking[key].cancel()

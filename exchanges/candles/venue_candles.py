@@ -1,4 +1,4 @@
-"""A venue's bars over all its connections: native or built from trades, each closed once, what was missed fetched."""
+"""A venue's candles over all its connections: its own or built from trades, each closed once, missed ones fetched."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from exchanges.candles.overdue import Overdue, Timing
 from exchanges.errors import VenueError
 from exchanges.events import Candle, TradeEvent
 
-AT_ONCE = 5  # requests under way, of one venue: an outage tears the bars of all coins, in all timeframes
-MEND_DELAYS = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching missed bars
+AT_ONCE = 5  # requests at a time to one venue: an outage interrupts the candles of all coins and timeframes
+MEND_DELAYS = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching missed candles
 
 Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
-"""(market symbol, timeframe, Unix ms) -> ccxt's OHLCV rows from the bar that opened then."""
+"""(market symbol, timeframe, Unix ms) -> ccxt's OHLCV rows from the candle that opened then."""
 
 
 class VenueCandles:
-    """Keeps the bars of every (market symbol, timeframe) of one venue, over all connections that follow one another.
+    """Keeps the candles of every (market symbol, timeframe) of one venue, over all connections that follow one another.
 
-    ``fetch`` is the venue's REST answer; ``deliver`` takes the bars that it mends. What a connection brings itself is
-    handed back to it. With ``timing`` a bar that is over is closed also where nothing more comes.
+    ``fetch`` is the venue's REST answer; ``deliver`` takes the candles that it mends. What a connection brings itself
+    is handed back to it. With ``timing`` a candle that is over is closed also where nothing more comes.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class VenueCandles:
 
     @property
     def lost(self) -> int:
-        """Bars that were given up: they will not be closed."""
+        """How many candles were given up: they will not be closed."""
         return self._lost + sum(kept.lost for kept in self._kept.values())
 
     def begin(
@@ -59,10 +59,10 @@ class VenueCandles:
         scales: Mapping[str, float] = MappingProxyType({}),
         connection: int | None = None,
     ) -> int:
-        """A connection begins: bars that are open may have missed something. Returns its number.
+        """A connection begins: candles that are open may have missed something. Returns its number.
 
         ``connection`` is the number of one that stands, to which ``coins`` are added.
-        ``coins``: market symbol -> coin. ``closed``: the newest bar (its open time, Unix ms) of a (coin, timeframe)
+        ``coins``: market symbol -> coin. ``closed``: the newest candle (its open time, Unix ms) of a (coin, timeframe)
         that some venue has closed. ``scales``: market symbol -> what one unit of a row's volume is, where it is not 1.
         """
         if self._overdue is not None and (self._looking is None or self._looking.done()):
@@ -84,7 +84,7 @@ class VenueCandles:
         return connection
 
     def begun(self, symbol: str, timeframe: str) -> bool:
-        """Whether some bar is known."""
+        """Whether some candle is known."""
         return (kept := self._kept.get((symbol, timeframe))) is not None and kept.begun
 
     def on_row(
@@ -101,7 +101,7 @@ class VenueCandles:
         return candles if tracker.bad == bad else None
 
     def on_candle(self, symbol: str, candle: Candle) -> list[Candle]:
-        """The candles of a native bar that was read already, its ``closed`` being the venue's word."""
+        """The candles of a native candle that was read already, its ``closed`` being the venue's word."""
         timeframe = candle.timeframe
         tracker = self._kept.get((symbol, timeframe))
         if tracker is None:
@@ -130,23 +130,23 @@ class VenueCandles:
         return candles
 
     def known(self, symbol: str, timeframe: str, opened: int) -> None:
-        """The past bars up to this one (its open time, Unix ms) were fetched: none that follows may be missed."""
+        """The past candles up to this one (its open time, Unix ms) were fetched: none that follows may be missed."""
         kept = self._kept.get((symbol, timeframe))
         if kept is not None and not kept.begun:
             kept.go_on_after(opened)
 
     def holes(self) -> dict[tuple[str, str], list[int]]:
-        """The bars (open times, Unix ms) of each (coin, timeframe) that are not mended yet."""
+        """The candles (open times, Unix ms) of each (coin, timeframe) that are not mended yet."""
         return {(kept.coin, timeframe): holes for (_, timeframe), kept in self._kept.items() if (holes := kept.holes())}
 
     def owe(self, lacked: Mapping[tuple[str, str], Collection[int]]) -> None:
-        """Close these too, that were begun or missed elsewhere."""
+        """Close these candles too, which another venue has begun or missed."""
         for (_, timeframe), kept in self._kept.items():
             if bars := lacked.get((kept.coin, timeframe)):
                 kept.owe(bars)
 
     def forget(self, symbols: Iterable[str]) -> None:
-        """Drop the bars of markets that no connection carries any more."""
+        """Drop the candles of markets that no connection carries any more."""
         gone = frozenset(symbols)
         for key in [key for key in self._kept if key[0] in gone]:
             self._lost += self._kept.pop(key).lost
@@ -158,13 +158,13 @@ class VenueCandles:
             self._builds_from.pop(symbol, None)
 
     def drop(self) -> None:
-        """Every connection is over, and nobody was told what the bars were: those that follow begin anew."""
+        """All connections have ended, and no candle was delivered: begin again with the next ones."""
         symbols = {symbol for symbol, _ in self._kept}
         self.forget(symbols)
         self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # one that still drains builds none
 
     async def end(self) -> None:
-        """The connection is over; what is not mended yet will be with the next one's bars."""
+        """The connection is over; what is not mended yet will be with the next one's candles."""
         mending = [*self._mending.values(), *([] if self._looking is None else [self._looking])]
         for task in mending:
             task.cancel()
@@ -186,7 +186,7 @@ class VenueCandles:
             task.add_done_callback(lambda task: self._mending.pop(key, None))
 
     async def _mend(self, symbol: str, timeframe: str) -> None:
-        """Fetch the bars that an outage left open or skipped, and close them; given up after a few attempts."""
+        """Fetch the candles that an outage left open or skipped, and close them; given up after a few attempts."""
         kept = self._kept[symbol, timeframe]
         for delay in MEND_DELAYS:
             await asyncio.sleep(delay)

@@ -1,4 +1,4 @@
-"""How long a venue wants to be left alone, as its answers say in many ways, and that it is.
+"""Reads from a venue's answers how long it has banned us, and makes all requests and dials wait until then.
 
 Retry-After is one of them. Gateways drop it, and some venues never send it: Binance bans with HTTP 418 and "IP banned
 until <Unix ms>" in the text (https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits), Bybit with 403

@@ -1,4 +1,4 @@
-"""ccxt's errors end here: what leaves is Disconnected, Rejected or Blocked, in words that are fit to be shown."""
+"""Turns each of ccxt's errors into Disconnected, Rejected or Blocked, with a reason that is fit to be shown."""
 
 from __future__ import annotations
 

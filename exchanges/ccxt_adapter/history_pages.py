@@ -1,4 +1,4 @@
-"""A market's past bars over REST, page by page, back from the newest."""
+"""Fetches a market's past candles over REST, page by page, back from the newest."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 Page = Callable[[int | None, int], Awaitable[Sequence[Any]]]
-"""(Unix ms or None, limit) -> ccxt's OHLCV rows from the bar that opened then; the newest for None."""
+"""(Unix ms or None, limit) -> ccxt's OHLCV rows from the candle that opened then; the newest for None."""
 
 
 async def newest(fetch: Page, limit: int, most: int, length: int) -> list[Any]:
     """The newest ``limit`` rows, oldest first, or as many as the venue has.
 
-    ``most`` is what a page gives, ``length`` that of a bar in ms (nominal where it varies, as a month's does).
+    ``most`` is what a page gives, ``length`` that of a candle in ms (nominal where it varies, as a month's does).
     """
     rows = _by_time(await fetch(None, min(limit, most)))
     while rows and len(rows) < limit:

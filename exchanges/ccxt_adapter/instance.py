@@ -1,4 +1,4 @@
-"""ccxt.pro's classes as a venue's profile wants them: what is added to them, an instance made, an instance closed."""
+"""Makes and closes instances of ccxt.pro's classes, with what a venue's profile changes about them."""
 
 from __future__ import annotations
 

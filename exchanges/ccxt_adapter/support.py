@@ -1,4 +1,4 @@
-"""What can be had from each venue, read from the profiles and ccxt's ``has``."""
+"""What each venue streams, read from the profiles and ccxt's ``has``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One source of a venue's trades, a connection or an answer: ccxt's rows to events, with what the profile says."""
+"""Makes trades of ccxt's rows, with the ids and times that the venue's profile says; one object per source."""
 
 from __future__ import annotations
 

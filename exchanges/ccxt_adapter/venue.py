@@ -40,9 +40,9 @@ from exchanges.venues.find import profile_of
 from exchanges.venues.profile import MARKET_ID, Profile
 from exchanges.venues.units import of_coin, units_of
 
-HISTORY_PAGE = 100  # past bars of one REST answer, where ccxt's features name no limit
+HISTORY_PAGE = 100  # past candles of one REST answer, where ccxt's features name no limit
 NAMED = 100  # markets that are named in the address of one request; to ask for more is to ask for all
-CANDLES = 1000  # bars that are asked for at once, where ccxt's features name no lower limit
+CANDLES = 1000  # candles that are asked for at once, where ccxt's features name no lower limit
 
 
 class CcxtVenue:
@@ -207,7 +207,7 @@ class CcxtVenue:
         await asyncio.gather(close_instance(self._api), close_instance(self._fills))
 
     async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
-        """ccxt's OHLCV rows of a market from the bar that opened at ``since`` (Unix ms) on. Raises VenueError."""
+        """ccxt's OHLCV rows of a market from the candle that opened at ``since`` (Unix ms) on. Raises VenueError."""
         async with self._translated():
             most = self._fills.feature_value(symbol, "fetchOHLCV", "limit") or CANDLES
             rows: list[Any] = await self._fills.fetch_ohlcv(symbol, timeframe, since=since, limit=min(most, CANDLES))
@@ -219,7 +219,7 @@ class CcxtVenue:
         return tuple(self._api.timeframes or ()) if self._api.has.get("fetchOHLCV") is True else ()
 
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
-        """The newest ``limit`` bars of a market, oldest first, fewer where the venue has no more; all as closed.
+        """The newest ``limit`` candles of a market, oldest first, fewer where the venue has no more; all as closed.
 
         The request waits for its turn among the venue's others. Raises VenueError.
         """

@@ -1,4 +1,4 @@
-"""Loopback venues that speak Binance spot and Bybit v5 spot, enforce the venues' laws and fail on demand.
+"""Loopback venues that speak Binance spot and Bybit v5 spot, enforce the venues' rules and fail on demand.
 
 ``async with Simulator() as sim:`` gives ``sim.rest_url`` and ``sim.ws_url`` for any client in any language;
 ``sim["binance"]`` is a venue: what it traded (``tape``), what clients did (``dials``, ``violations``), and its faults

@@ -35,7 +35,7 @@ HEARTBEAT = 0.01  # seconds between two looks at what is due
 
 
 class Simulator:
-    """Loopback venues that speak Binance spot and Bybit v5 spot, with their laws, and faults on demand.
+    """Loopback venues that speak Binance spot and Bybit v5 spot, with their rules, and faults on demand.
 
     ``port`` 0 takes any free one. ``rate`` is the trades per second of each venue (0: only what a test makes).
     ``markets`` is the number listed, ``coins`` lists exactly these instead. ``laws`` False limits nothing; a mapping

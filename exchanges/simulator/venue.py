@@ -228,7 +228,7 @@ class SimulatedVenue(Publishing):
     # -- time goes on -------------------------------------------------------------------------------------------
 
     def advance(self) -> None:
-        """Do what is due: the venue's own trades, closed candles, tickers, candles, the laws of time."""
+        """Do what is due: the venue's own trades, closed candles, tickers, candles, the rules of time."""
         now, clock = self.now(), monotonic()
         self.roll(now)
         if self.rate > 0 and not self.paused:

@@ -122,7 +122,7 @@ class _BinanceBar(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     o: float
     c: float
     h: float
-    l: float  # noqa: E741 - the venue's name for the bar's low
+    l: float  # noqa: E741 - the venue's name for the candle's low
     v: float
     n: Any = None
     x: Any

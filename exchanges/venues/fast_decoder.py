@@ -1,4 +1,4 @@
-"""The hottest frames, straight from the text of the WebSocket message into events, in front of ccxt's own handler.
+"""Decodes the most frequent frames from the text of the WebSocket message into events, without ccxt.
 
 A frame is taken whole or not at all: what is not exactly as its venue's table says (``binance_frames``,
 ``bybit_frames``), down to an unknown field, a value that :mod:`exchanges.normalize` would drop or a figure that ccxt
@@ -50,7 +50,7 @@ class FrameContext:
         return timestamp > self.latest
 
     def bar(self, market_id: str, interval: str, row: Sequence[Any], closed: Any, received_at: int) -> Candle | None:
-        """The bar of a row as ccxt has it, and with the venue's word on whether it is closed."""
+        """The candle of a row as ccxt has it, and with the venue's word on whether it is closed."""
         timeframe = self.timeframes.get(interval)
         if market_id not in self.markets or timeframe is None or type(row[0]) is not int or type(closed) is not bool:
             return None

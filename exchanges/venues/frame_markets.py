@@ -38,7 +38,7 @@ def binance(frame: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def bybit(frame: Mapping[str, Any]) -> Iterator[Any]:
-    """The topic ends with the market (publicTrade.BTCUSDT, orderbook.50.BTCUSDT); bars have their interval instead."""
+    """The topic ends with the market (publicTrade.BTCUSDT, orderbook.50.BTCUSDT); a candle row has its interval."""
     topic, data = frame.get("topic"), frame.get("data")
     if not isinstance(topic, str) or "." not in topic:
         return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exchanges.candles.venue_candles import VenueCandles
     from exchanges.venue import Venue
 
-LIMIT = 10_000  # bars of one call: ten requests where a request gives a thousand
+LIMIT = 10_000  # candles of one call: ten requests where a request gives a thousand
 WARM = 61  # candles that volatility's default window needs: sixty closed ones, and the open one
 AT_ONCE = 4  # requests at a time for volatility's candles; ccxt spaces them as the venue allows
 AGAIN = 30.0  # seconds until coins whose candles could not be fetched are tried again

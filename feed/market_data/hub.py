@@ -170,7 +170,7 @@ class ConnectionListener:
         self.hearsay = LostSubscriptions()
         self._paths: dict[str, _Path] = {}  # of the coins of which a trade was delivered
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
-        self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the bars that it closed last
+        self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the candles that it closed last
         self._past: dict[str, deque[TradeEvent]] = {}  # coin -> the last trades of a trial
         self._silence = silence  # seconds without data after which a trial has missed something, for all that is known
         self._watched_at = inf  # the trial's first data, or its first one after such a silence, monotonic seconds
@@ -180,7 +180,7 @@ class ConnectionListener:
             desk.markets.begin(self)
 
     def deliver(self) -> None:
-        """The trial is over. Its tickers tell the day's figures, but their prices may be old; its bars are closed."""
+        """The trial is over: deliver. Its tickers only give 24 h figures, as their prices may be old."""
         self.delivering = True
         self._desk.markets.begin(self)
         for ticker in self._learned.values():
@@ -333,7 +333,7 @@ class ConnectionListener:
         self.on_mended(candle)
 
     def on_mended(self, candle: Candle) -> None:
-        """A bar from the venue's record: no sign of life of the connection."""
+        """A candle from the venue's record: no sign of life of the connection."""
         if self.delivering:
             if self._admits(candle.coin, candle.market, candle.close):
                 self._desk.on_candle(candle)

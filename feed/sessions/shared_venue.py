@@ -30,7 +30,7 @@ class SharedVenue:
         self.requests = RateLimit(fetches, 60.0)
         self.shelf = KnownSequences()
         self.clock_complaint: str | None = None  # what was told of the local clock
-        self.bars = RateLimit(max(1, int(fetches * BARS_SHARE)), 60.0)  # of these, those for bars
+        self.bars = RateLimit(max(1, int(fetches * BARS_SHARE)), 60.0)  # of these, those for candles
 
     async def fetch_candles(self, clock: Clock, symbol: str, timeframe: str, since: int) -> list[Any]:
         """Fetch candles as the venue does, once the limit of requests allows it."""

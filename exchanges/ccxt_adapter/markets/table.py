@@ -1,4 +1,4 @@
-"""What a venue lists, apart from the ccxt instance that asked: to be shared by others and kept on disk.
+"""The markets that a venue lists, independent of a ccxt instance, so that they can be shared and kept on disk.
 
 ccxt hands markets from one instance to the next with ``set_markets_from_exchange``; a table is such a source.
 """

@@ -1,4 +1,4 @@
-"""Work that would hold up the event loop, on a loop and in a thread of its own."""
+"""Runs work that would block the event loop in a thread with an event loop of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of ccxt's watch calls bring a channel, and what stands in where a venue's module brings it otherwise or not.
+"""Which of ccxt's watch calls delivers each channel, and what replaces it on venues where that call does not work.
 
 The delivery builds on how ccxt's modules keep what comes (see :mod:`exchanges.ccxt_adapter.stream.row_caches`).
 ``STAND_INS`` names every module that keeps it otherwise; tests/exchanges/test_modules.py reads ccxt's source and holds
@@ -26,7 +26,7 @@ class StandIn(StrEnum):
 STAND_INS: Mapping[tuple[str, str], StandIn] = {
     ("cex", "trades"): StandIn.NOTHING,  # all go to the market asked for last, whatever they are of
     ("cex", "candles"): StandIn.TRADES,  # of all timeframes together
-    ("ndax", "candles"): StandIn.TRADES,  # a bar that goes on is changed in place
+    ("ndax", "candles"): StandIn.TRADES,  # a candle that goes on is changed in place
     ("upbit", "candles"): StandIn.TRADES,  # of one second, not kept
     ("whitebit", "candles"): StandIn.TRADES,  # of all timeframes together
     ("onetrading", "ticker"): StandIn.UNSTAMPED,  # the time is added when it is kept already

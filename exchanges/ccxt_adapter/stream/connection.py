@@ -1,4 +1,4 @@
-"""One connection to a venue: what it subscribes to, and which calls stand for that until it ends."""
+"""One connection to a venue over ccxt: what it subscribes to, and the ccxt calls that run until it ends."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CcxtConnection:
     """One connection's life, from the dial to the error that ends it, over a ccxt.pro instance of its own.
 
     A fresh instance carries no dial backoff, subscription or future of an earlier connection, and an old one can be
-    closed behind the new one's back. ``bars`` outlive it: a bar is closed once, over all connections. ``translate``
+    closed behind the new one's back. ``bars`` outlive it: a candle is closed once, over all connections. ``translate``
     makes a VenueError of whatever ccxt raised, ``clean`` what a venue says fit to be shown, ``release`` closes the
     instance within a bound, ``renew`` gives it the venue's markets of now.
     """

@@ -1,4 +1,4 @@
-"""A venue's limit on sockets that are opened at once, kept across its connections."""
+"""Keeps a venue's limit of sockets opened at the same time, over all its connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose request a venue has refused, where ccxt tells nobody, or asks for nothing again once it has asked."""
+"""Finds which subscription a venue has rejected, where ccxt reports it to no caller or never subscribes again."""
 
 from __future__ import annotations
 

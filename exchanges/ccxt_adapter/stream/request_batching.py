@@ -1,4 +1,4 @@
-"""One request for all that a client asks for, where each request of a venue's replaces the one before."""
+"""Joins all of a client's subscriptions in one request, for venues where each request replaces the one before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Push delivery: stores that ccxt fills and that hand each parsed row on at that very moment.
+"""Caches that ccxt fills with parsed rows and that deliver each row at that moment.
 
 All ccxt.pro modules keep public data the same way: they look up ``exchange.trades[symbol]`` (``tickers``, ``ohlcvs``,
 ``bidsasks`` likewise), append or assign the parsed row, then resolve a future. Putting stores of our own there before

@@ -1,4 +1,4 @@
-"""How what one connection brings reaches the listener: from ccxt's rows, at the moment they are stored, to events."""
+"""Makes events of ccxt's rows at the moment they are stored, and passes them to the connection's listener."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ REPLAY = 2_000  # ms that a trade must be old to pass as a replay: clocks are sk
 class RowHandler:
     """Puts stores of our own into ccxt's tables; each row becomes an event there and then.
 
-    ``coins``: market symbol -> coin. ``built`` are the timeframes whose bars are built from the trades, ``connection``
-    is the bars' number of this connection.
+    ``coins``: market symbol -> coin. ``built`` are the timeframes whose candles are built from the trades,
+    ``connection`` is the candles' number of this connection.
     """
 
     def __init__(
@@ -275,7 +275,7 @@ class RowHandler:
             row = [*row[:5], base]
         if self._bars.begun(symbol, timeframe):
             self._tell_bar(symbol, timeframe, row, closed)
-        else:  # some venues repeat hundreds of past bars at a subscription: the last one is the one that goes on
+        else:  # some venues repeat hundreds of past candles at a subscription: the last one is the one that goes on
             self._first_bars[symbol, timeframe] = row, closed
 
     def _on_bar(self, candle: Candle) -> None:

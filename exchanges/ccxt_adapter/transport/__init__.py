@@ -1,1 +1,1 @@
-"""What carries ccxt's WebSockets: aiohttp, or picows with the extra ``[fast]``."""
+"""The transport of ccxt's WebSockets and REST: aiohttp, or picows with the extra ``[fast]``."""

@@ -1,4 +1,4 @@
-"""Which authorities a venue's certificate may be from: certifi's, and those that the environment adds.
+"""The certificate authorities that are trusted: certifi's, and those that the environment adds.
 
 ``SSL_CERT_FILE`` names a file of certificates (PEM), ``SSL_CERT_DIR`` one or several folders of them: a company's own
 authority, say, whose proxy looks into TLS. OpenSSL takes them in the place of its own list; here they come on top, so

@@ -1,4 +1,4 @@
-"""What carries ccxt's WebSockets: aiohttp, which ccxt brings along, or picows with the extra ``[fast]``.
+"""Chooses the transport of ccxt's WebSockets: aiohttp, which ccxt brings along, or picows with the extra ``[fast]``.
 
 With picows a message is in the callback sooner, and a flood takes less work (tests/benchmarks/RESULTS.md).
 ``options: {transport: aiohttp}`` or ``picows`` chooses for one venue, the environment's MARKET_FEED_TRANSPORT for all

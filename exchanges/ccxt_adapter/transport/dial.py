@@ -1,4 +1,4 @@
-"""Dialling a WebSocket over picows, with aiohttp's errors; a dial that is given up leaves nothing."""
+"""Dials a WebSocket over picows, with aiohttp's errors; a cancelled dial leaves nothing open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a ccxt instance asks and dials over: aiohttp's session, with what a hostile or broken answer may cost bounded.
+"""The aiohttp session that a ccxt instance uses for REST and dials; it bounds what a hostile answer can cost.
 
 It takes the proxy of each address (``proxies``), looks names up without a thread that would be waited for
 (``name_lookup``), reads so many bytes of an answer and no more, and follows no redirect that leads from TLS to plain

@@ -1,4 +1,4 @@
-"""Names looked up in threads that nobody waits for: a name server that does not answer holds up neither loop nor exit.
+"""Looks host names up in daemon threads, so that a name server without an answer blocks neither the loop nor the exit.
 
 asyncio looks names up in its pool of threads, and a thread there that hangs (getaddrinfo takes up to 30 s and cannot be
 cancelled) is waited for when the loop is closed and when the process ends. Here a lookup that is given up goes on by

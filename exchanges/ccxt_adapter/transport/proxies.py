@@ -1,4 +1,4 @@
-"""Which proxy an address is asked through: the settings' one, else the one that the environment names, as for curl.
+"""Finds the proxy for an address: that of the settings, else that of the environment, read as curl does.
 
 The environment's variables are ``http_proxy`` (for http and ws), ``https_proxy`` (for https and wss), ``all_proxy``
 (for what has none) and ``no_proxy``, each in lower or upper case; the lower case wins, and an empty one says none.

@@ -1,1 +1,1 @@
-"""What the simulator's clients see: WebSocket and REST, with the venues' laws."""
+"""What the simulator's clients see: WebSocket and REST, with the venues' rules."""

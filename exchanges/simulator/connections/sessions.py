@@ -1,4 +1,4 @@
-"""Connections from the upgrade to the end, the laws on the way, and REST behind the venue's faults."""
+"""Connections from the upgrade to the end, the rules on the way, and REST behind the venue's faults."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Sessions(ActiveFaults):
     """The connections of one venue, and what a test may look at:
 
     ``dials`` (monotonic times of upgrade attempts), ``connections``, ``rest_calls`` (method, path), ``violations``
-    (broken laws), ``dropped`` (readers that were too slow).
+    (broken rules), ``dropped`` (readers that were too slow).
     """
 
     def __init__(self, name: str, seed: str, laws: VenueLaws) -> None:
@@ -235,7 +235,7 @@ class Sessions(ActiveFaults):
             self.receive(connection, message.data.decode(errors="replace"))
 
     def enforce(self, now: float) -> None:
-        """The laws of time on every connection: pings and their pongs, idleness, the longest session."""
+        """The rules of time on every connection: pings and their pongs, idleness, the longest session."""
         laws = self.laws
         if self.active("mute"):
             return

@@ -1,4 +1,4 @@
-"""The venues' laws: what a client may do, and the books kept about it.
+"""The venues' rules: what a client may do, and the books kept about it.
 
 The figures come from the venues' documentation (EXCHANGE_FACTS):
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams and
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(slots=True)
 class VenueLaws:
-    """One venue's limits; None means that the venue has no such law. Times in seconds; tests may shorten them."""
+    """One venue's limits; None means that the venue has no such rule. Times in seconds; tests may shorten them."""
 
     messages_per_second: int | None = None  # inbound, control frames included
     streams: int | None = None  # per connection

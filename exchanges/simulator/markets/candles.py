@@ -59,7 +59,7 @@ class Bar:
         self.close = ticks
 
     def add(self, later: Bar) -> None:
-        """Take in the bar that follows this one."""
+        """Take in the candle that follows this one."""
         if not later.count:
             return
         if not self.count:
@@ -77,12 +77,12 @@ class Bar:
 
 
 def flat(start: int, price: int) -> Bar:
-    """The bar of a time without trades."""
+    """The candle of a time without trades."""
     return Bar(start, price, price, price, price)
 
 
 def merged(bars: Iterable[Bar], start: int, price: int) -> Bar:
-    """One bar over ``bars``, flat at ``price`` if nothing was traded in them."""
+    """One candle over ``bars``, flat at ``price`` if nothing was traded in them."""
     whole = flat(start, price)
     for bar in bars:
         whole.add(bar)
@@ -94,7 +94,7 @@ def copy(bar: Bar) -> Bar:
 
 
 def bar_start(ms: int, interval: int) -> int:
-    """When the bar of ``interval`` that holds the time ``ms`` opened: weeks on Monday, months on the 1st, UTC."""
+    """When the candle of ``interval`` that holds the time ``ms`` opened: weeks on Monday, months on the 1st, UTC."""
     if interval == MONTH:
         day = datetime.fromtimestamp(ms / 1000, UTC)
         return int(datetime(day.year, day.month, 1, tzinfo=UTC).timestamp()) * 1000
@@ -104,7 +104,7 @@ def bar_start(ms: int, interval: int) -> int:
 
 
 def bar_end(start: int, interval: int) -> int:
-    """When the bar that opened at ``start`` is over: the next one's start."""
+    """When the candle that opened at ``start`` is over: the next one's start."""
     return bar_start(start + 32 * DAY, MONTH) if interval == MONTH else start + interval
 
 

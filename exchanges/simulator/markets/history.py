@@ -100,7 +100,7 @@ class PriceHistory:
         return bar
 
     def since(self, ms: int) -> Bar | None:
-        """Its part from the minute of ``ms`` on as one bar, None when nothing of it is left."""
+        """Its part from the minute of ``ms`` on as one candle, None when nothing of it is left."""
         index = max(0, (ms - self.start) // MINUTE)
         if index >= MINUTES:
             return None

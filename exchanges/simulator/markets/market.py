@@ -35,7 +35,7 @@ class Trade:
 
 
 class Market:
-    """Trades, minute bars since the start and the day before it, for one market."""
+    """Trades, minute candles since the start and the day before it, for one market."""
 
     def __init__(self, listing: Listing, seed: str, shape: str, now: int) -> None:
         self.listing = listing
@@ -125,7 +125,7 @@ class Market:
         return bar
 
     def day(self, now: int) -> Bar:
-        """The last 24 hours (to the minute) as one bar; its open is the price 24 hours ago."""
+        """The last 24 hours (to the minute) as one candle; its open is the price 24 hours ago."""
         minute = now - now % MINUTE
         since = minute + MINUTE - DAY
         if minute != self._past_minute:
@@ -162,7 +162,7 @@ class Market:
         return then
 
     def _bar_of(self, trade: Trade) -> Bar:
-        """One trade as a bar."""
+        """One trade as a candle."""
         ticks, lots = round(trade.price * self.scale), round(trade.quantity * self.lot_scale)
         bought = 0 if trade.buyer_maker else lots
         one = Bar(trade.timestamp, ticks, ticks, ticks, ticks, lots, ticks * lots, 1, bought, ticks * bought)
@@ -179,7 +179,7 @@ class Market:
         return 1 + self.typical * (mixed & 0xFF) // 32, 1 + self.typical * (mixed >> 8 & 0xFF) // 32
 
     def candle(self, start: int, interval: int, now: int) -> Bar:
-        """The bar of ``interval`` that opened at ``start``, as it stands at ``now``."""
+        """The candle of ``interval`` that opened at ``start``, as it stands at ``now``."""
         if interval and interval < MINUTE:
             end = start + interval
             bars = [bar for bar in self._seconds(interval, start, min(end - 1, now)) if bar.start == start]
@@ -188,7 +188,7 @@ class Market:
         return candles[0] if candles else flat(start, self.last_price)
 
     def candles(self, interval: int, since: int, until: int, now: int) -> list[Bar]:
-        """All bars that opened from ``since`` to ``until`` (both included), oldest first, without a hole."""
+        """All candles that opened from ``since`` to ``until`` (both included), oldest first, without a hole."""
         if interval and interval < MINUTE:
             return self._seconds(interval, since, min(until, now))
         start = bar_start(max(since, self.history.start), interval)
@@ -224,7 +224,7 @@ class Market:
         return max(earlier, key=lambda bar: bar.start).close if earlier else self.start_price
 
     def _seconds(self, interval: int, since: int, until: int) -> list[Bar]:
-        """Bars shorter than a minute, from the tape itself (so none from before the start)."""
+        """Candles shorter than a minute, from the tape itself (so none from before the start)."""
         bars: dict[int, Bar] = {}
         first = bisect_left(self.tape, since, key=lambda trade: trade.timestamp)
         price = round(self.tape[first - 1].price * self.scale) if first else self.start_price
