@@ -172,8 +172,7 @@ class CandleTracker(_MissingCandles):
         return newest if self._open is not None else next_open(newest, self.timeframe)
 
     def close_recorded(self, rows: Iterable[Any], until: int, received_at: int = 0) -> list[Candle]:
-        """The candles, oldest first, of candles not closed yet that ended by ``until``, as the record ``rows`` has
-        them.
+        """Close the candles that ended by ``until``, as the record ``rows`` has them; returns them, oldest first.
 
         A candle whose record has less volume than was seen of it is not closed by that: the record is behind. Candles
         of which the record has nothing are none: so are they at this venue.
@@ -352,7 +351,7 @@ class CandleBuilder(_MissingCandles):
         return None if self._open is None else self._ends
 
     def close_until(self, until: int, received_at: int = 0) -> list[Candle]:
-        """The candles, oldest first, of the candles that ended by ``until``: every trade before that has come.
+        """Close the candles that ended by ``until``: every trade before that has come. Returns them, oldest first.
 
         A candle of which trades may be missing becomes a hole. One without trades is flat.
         """

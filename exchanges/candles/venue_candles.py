@@ -90,7 +90,7 @@ class VenueCandles:
     def on_row(
         self, symbol: str, timeframe: str, row: Any, received_at: int, closed: bool | None
     ) -> list[Candle] | None:
-        """The candles of a native row, with the venue's word on whether it is closed; None when it is no candle."""
+        """The candles to deliver for a row of the venue; ``closed``: what the venue says. None if it is no candle."""
         tracker = self._kept.get((symbol, timeframe))
         if tracker is None:
             return []  # of a connection that has ended and still drains
@@ -101,7 +101,7 @@ class VenueCandles:
         return candles if tracker.bad == bad else None
 
     def on_candle(self, symbol: str, candle: Candle) -> list[Candle]:
-        """The candles of a native candle that was read already, its ``closed`` being the venue's word."""
+        """The candles to deliver for a candle of the venue that was read already, with the ``closed`` that it says."""
         timeframe = candle.timeframe
         tracker = self._kept.get((symbol, timeframe))
         if tracker is None:
@@ -113,7 +113,7 @@ class VenueCandles:
         return candles
 
     def on_trade(self, connection: int, symbol: str, timeframes: Iterable[str], trade: TradeEvent) -> list[Candle]:
-        """The candles of a trade on a venue that streams none; the newest connection that has trades builds them."""
+        """The candles to deliver for a trade; only the newest connection with trades builds candles."""
         builds_from = self._builds_from.get(symbol, 0)
         if connection < builds_from:
             return []
