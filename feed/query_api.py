@@ -170,7 +170,7 @@ class QueryMethods:
         status = self.status
         at = status.last_message_time
         return {
-            "status": _HEALTH[status.state],
+            "status": "degraded" if status.state is FeedState.LIVE and self._lags_in_part else _HEALTH[status.state],
             "last_activity": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(),
             "error_count": status.errors,
             "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")}
@@ -196,6 +196,10 @@ class QueryMethods:
     def _state(self) -> FeedState:
         state = FeedState.CLOSED if self._loop_closed else self._journal.state
         return FeedState.STALE if state in _FLOWING and self._hangs else state
+
+    @property
+    def _lags_in_part(self) -> bool:
+        return self._supervisor is not None and self._supervisor.lags_in_part
 
     def _lag_of(self, exchange: str) -> float | None:
         """Seconds by which the venue's data is late; None while that is not known."""

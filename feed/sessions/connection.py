@@ -14,6 +14,7 @@ from loguru import logger
 from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
 from feed.market_data.hub import ConnectionListener
 from feed.policies.backoff import Backoff
+from feed.policies.lag import LagFinding, LagWatch
 from feed.trades.lost_subscription import GrowingWait
 
 if TYPE_CHECKING:
@@ -80,6 +81,12 @@ class Host(Protocol):
     def has_company(self, leg: CoinConnection, within: float) -> bool:
         """Whether another connection of the venue stands that had data ``within`` so many seconds."""
 
+    def is_outpaced(self, leg: CoinConnection) -> bool:
+        """Whether another connection of the venue has data that is up to date."""
+
+    def on_lag(self, leg: CoinConnection, finding: LagFinding) -> None:
+        """Its connection began to lag while others are up to date, or does so no more."""
+
     def on_flow(self, leg: CoinConnection) -> None:
         """The connection of ``leg`` delivers data, or its coins may all be quiet."""
 
@@ -115,6 +122,7 @@ class CoinConnection:
         attempts: int,
         connect_timeout: float,
         silence: float,
+        max_lag: float,
         session_limit: float | None,
         now: Any,
         sleep: Any,
@@ -131,6 +139,8 @@ class CoinConnection:
         self._connect_timeout = connect_timeout
         self._silence = silence
         self._patience = GrowingWait(silence)  # with the silence of a few coins
+        self._lag_watch = LagWatch(max_lag)
+        self._lag_patience = GrowingWait(silence)
         self._patience_with: defaultdict[str, GrowingWait] = defaultdict(
             lambda: GrowingWait(silence)
         )  # each one's trades
@@ -143,6 +153,11 @@ class CoinConnection:
     def links(self) -> list[OpenConnection]:
         """The connections that deliver: the one in use, and its successor while there is one."""
         return [link for link in (self.link, self.successor) if link is not None]
+
+    @property
+    def is_lagging(self) -> bool:
+        """Whether its data is late while that of others is not."""
+        return self._lag_watch.since is not None
 
     def stir(self) -> None:
         """Check again what is to be done."""
@@ -198,6 +213,10 @@ class CoinConnection:
                 doubted = [coin for coin in self.markets if not link.intake.hearsay.flowed(coin, since)]
                 self._host.on_missing(sorted(untraded), now - min(untraded.values()), doubted)
                 await self._replace(link)
+            elif self._lags_too_long(link, now):
+                self._lag_patience.spend(now)
+                self._lag_watch.restart()
+                await self._replace(link)
             elif (
                 missing
                 or link.worn.is_set()
@@ -214,6 +233,16 @@ class CoinConnection:
         """Whether the connection is silent while others have data, and its coins are too many to be all quiet."""
         silence = self._patience.at(now) if len(self.markets) < FEW else self._silence
         return link.silent_for(now) >= silence and self._host.has_company(self, self._silence / 2)
+
+    def _lags_too_long(self, link: OpenConnection, now: float) -> bool:
+        """Whether its data has been late for long while that of others is not; tells when that begins and ends."""
+        lag = link.intake.lag.seconds
+        if lag is not None and (self._host.is_outpaced(self) or self.is_lagging):
+            finding = self._lag_watch.check(lag, now)
+            if finding is not None:
+                self._host.on_lag(self, finding)
+        since = self._lag_watch.since
+        return since is not None and now - since >= self._lag_patience.at(now) and self._host.is_outpaced(self)
 
     def _untraded(self, link: OpenConnection, now: float) -> dict[str, float]:
         """The coins whose trades the connection should bring and does not, and since when."""

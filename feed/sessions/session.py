@@ -19,6 +19,7 @@ from exchanges.venue import Subscription
 from feed.events import CoinConfig
 from feed.market_data.hub import ConnectionListener, MarketDataHub
 from feed.policies.backoff import Backoff
+from feed.policies.lag import LagFinding
 from feed.policies.staleness import SilenceWatch
 from feed.sessions import day_stats
 from feed.sessions.coin_listing import CoinListing
@@ -109,6 +110,11 @@ class Session:
             link.intake.look_at_lag()
         lags = (link.intake.lag.seconds for link in self._links())
         self.lag = min((lag for lag in lags if lag is not None), default=None)
+
+    @property
+    def lags_in_part(self) -> bool:
+        """Whether one of its connections lags while others do not."""
+        return any(leg.is_lagging for leg in self._legs)
 
     def is_up_to_date(self, now: float) -> bool:
         """Whether data comes at this moment and, as far as its stamps show, does not lag."""
@@ -313,6 +319,7 @@ class Session:
                 attempts=connection.attempts_before_failover,
                 connect_timeout=connection.connect_timeout,
                 silence=self._settings.staleness.reconnect_after,
+                max_lag=self._settings.staleness.max_lag,
                 session_limit=self.venue.limits.session_limit,
                 now=clock.monotonic,
                 sleep=clock.sleep,
@@ -456,6 +463,16 @@ class Session:
             for link in links
             if link is not None
         )
+
+    def is_outpaced(self, leg: CoinConnection) -> bool:
+        """See Host."""
+        links = [other.link for other in self._legs if other is not leg and other.link is not None]
+        lags = [link.intake.lag.seconds for link in links if not link.running.done()]
+        return any(lag is not None and lag <= self._settings.staleness.max_lag for lag in lags)
+
+    def on_lag(self, leg: CoinConnection, finding: LagFinding) -> None:
+        """See Host."""
+        self._tell_part(str(finding.kind), leg, seconds=round(finding.seconds, 3))
 
     def on_flow(self, leg: CoinConnection) -> None:
         """See Host."""

@@ -246,6 +246,12 @@ class Supervisor:
         return self._strays.lag_of(exchange) if own is None else own
 
     @property
+    def lags_in_part(self) -> bool:
+        """Whether one of the active venue's connections lags while others do not."""
+        session = self._sessions.get(self.exchange)
+        return session is not None and session.lags_in_part
+
+    @property
     def lagging_since(self) -> float | None:
         """Since when the active venue lags too much, monotonic seconds; None while it does not."""
         return self._lag_watch.since

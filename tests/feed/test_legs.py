@@ -12,7 +12,7 @@ from exchanges.simulator import SimulatedVenue, Simulator
 from exchanges.simulator.connections.client_connection import ClientConnection
 from exchanges.venue import Capacity
 from exchanges.venues import find
-from feed import FeedState, MarketFeed
+from feed import FeedState, MarketFeed, StaleDataError
 from feed.settings import Staleness
 from tests.support import Recorder, settings_for, taped_ids, until
 
@@ -190,3 +190,38 @@ async def test_a_thousand_coins_of_one_venue_keep_its_laws(name: str) -> None:
             assert sum(len(each.subscriptions) for each in venue.connections) == 2000
             assert sum("ticker" in path for _, path in venue.rest_calls) == 1  # the 24 h figures of all
         assert venue.violations == []
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "picows"])
+async def test_a_connection_that_lags_beside_others_is_told_and_replaced(
+    simulator: Simulator, venue: SimulatedVenue, transport: str
+) -> None:
+    """A venue may be late on one gateway alone: half of its coins would be old, and the feed as a whole looks well."""
+    pytest.importorskip(transport)
+    settings = settings_for(simulator, coins=COINS)
+    settings.staleness = Staleness(feed_stale_after=2, reconnect_after=3, max_lag=1)
+    settings.exchanges[0].options["transport"] = transport
+    feed = MarketFeed(settings=settings)
+    got, healths = Recorder(feed), set[str]()
+    feed.subscribe_status(lambda event, _: healths.add(feed.get_health()["status"]) if "lagging" in event else None)
+    async with feed:
+        await got.until(lambda: all(len(got.ids(coin)) > 2 for coin in COINS))
+        with venue.split(2.0):
+            await got.until_event("feed_lagging")
+            await until(lambda: feed.status.lag is not None and not venue_lags(feed), 40)
+            await got.until_event("feed_caught_up")
+        late = got.details("feed_lagging")[0]["coins"]
+        assert set(late) < set(COINS)
+        assert healths == {"degraded"}
+        assert feed.status.state is FeedState.LIVE
+        assert "disconnected" not in got.events
+
+
+def venue_lags(feed: MarketFeed) -> bool:
+    """Whether a coin's price is refused for its age."""
+    try:
+        for coin in COINS:
+            feed.require_fresh(coin, 1.5)
+    except StaleDataError:
+        return True
+    return False
