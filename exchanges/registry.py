@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,11 @@ def register(name: str, factory: Factory) -> None:
 
 def import_for(exchanges: Iterable[str]) -> None:
     """Import what stands behind these exchanges. ccxt takes about a second the first time: not in the loop's thread."""
-    if not all(name in _factories for name in exchanges):
-        import_module("exchanges.ccxt_adapter.venue")
+    for name in exchanges:
+        if name not in _factories:
+            import_module("exchanges.ccxt_adapter.venue")
+            with suppress(ImportError, AttributeError, ValueError):  # what cannot be imported is told by open_exchange
+                import_module("exchanges.ccxt_adapter.instance").ccxt_class(profile_of(name).ccxt_id)
 
 
 def open_exchange(name: str, access: Access | None = None) -> Venue:

@@ -82,6 +82,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "exchanges.ccxt_adapter.markets": {
         "unreadable_rows": "a row of a list of markets that cannot be read costs itself alone",
         "worker": "work that would hold up the loop, in a thread",
+        "lazy_rows": "rows that are made of their bytes when they are asked for",
         "table": "what a venue lists, apart from the ccxt instance that asked",
         "disk_cache": "such tables on disk, between starts",
         "markets": "loaded once, kept, found by coin",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Set
+from contextvars import ContextVar
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -26,6 +28,19 @@ from exchanges.venues.profile import Profile
 import_module("ccxt.async_support.base.throttler").time = time.monotonic  # type: ignore[attr-defined] # ccxt's own
 
 _Precise = import_module("ccxt.base.precise").Precise
+
+_wanted_tickers: ContextVar[Set[str] | None] = ContextVar("wanted_tickers", default=None)
+
+
+@contextlib.contextmanager
+def tickers_of(ids: Set[str]) -> Iterator[None]:
+    """Of answers asked for inside only the tickers of these market ids are parsed: some venues send thousands."""
+    token = _wanted_tickers.set(ids)
+    try:
+        yield
+    finally:
+        _wanted_tickers.reset(token)
+
 
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
 
@@ -128,6 +143,16 @@ class _Hooks:
         except Exception:  # noqa: BLE001 - that is the question
             return False
         return True
+
+    def parse_tickers(self, tickers: Any, *args: Any) -> Any:
+        ids = _wanted_tickers.get()
+        if ids is not None and self.profile.ticker_market and isinstance(tickers, list):
+            tickers = [each for each in tickers if self._is_of(each, ids)]
+        return super().parse_tickers(tickers, *args)  # type: ignore[misc] # ccxt's own
+
+    def _is_of(self, ticker: Any, ids: Set[str]) -> bool:
+        market_id = ticker.get(self.profile.ticker_market) if isinstance(ticker, dict) else None
+        return not isinstance(market_id, str) or market_id in ids  # what is no ticker is ccxt's to judge
 
     def sort_by_2(self, array: Any, key1: Any, key2: Any, descending: bool = False) -> Any:
         """As ccxt's, which orders the trades of one millisecond by their ids as text, but that 9 comes before 10."""

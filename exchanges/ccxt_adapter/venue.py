@@ -20,7 +20,7 @@ from exchanges.ccxt_adapter import history_pages
 from exchanges.ccxt_adapter.bans import Quiet
 from exchanges.ccxt_adapter.ccxt_import import VERSION
 from exchanges.ccxt_adapter.errors import FINAL_OVER_REST, told, translated
-from exchanges.ccxt_adapter.instance import close_instance, left_alone, make_instance, proxies
+from exchanges.ccxt_adapter.instance import close_instance, left_alone, make_instance, proxies, tickers_of
 from exchanges.ccxt_adapter.markets.disk_cache import MarketCache, market_cache
 from exchanges.ccxt_adapter.markets.markets import Markets
 from exchanges.ccxt_adapter.markets.table import MarketTable, taken_from
@@ -131,10 +131,12 @@ class CcxtVenue:
     async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
         """The 24 h summary of each coin in ``markets`` (coin -> symbol), over REST. Raises VenueError."""
         named = list(markets.values())
+        ids = {self.market_id(symbol) for symbol in named}
         async with self._translated():
             if self._api.has.get("fetchTickers"):
                 every = self.profile.all_tickers or len(named) > NAMED
-                rows = await self._api.fetch_tickers(None if every else named)
+                with tickers_of(ids):
+                    rows = await self._api.fetch_tickers(None if every else named)
             else:
                 rows = {symbol: await self._api.fetch_ticker(symbol) for symbol in markets.values()}
         now, listed = time.time_ns(), self._api.markets

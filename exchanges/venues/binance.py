@@ -66,6 +66,7 @@ _SPOT = _Binance(
     },
     markets_named=frame_markets.binance,
     fast_frames=BINANCE,
+    ticker_market="symbol",
     lean=True,
 )
 

@@ -42,6 +42,7 @@ _BYBIT = _Bybit(
     swap={"limits": replace(_LIMITS, recent_trades=1000)},
     markets_named=frame_markets.bybit,
     fast_frames=BYBIT,
+    ticker_market="symbol",
     lean=True,
 )
 

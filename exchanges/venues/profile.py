@@ -63,6 +63,7 @@ class Profile:
     swap: Mapping[str, Any] = field(default_factory=dict)  # the fields that differ on perpetual swaps
     fast_frames: FrameTable | None = None  # the frames that are read without ccxt
     joins_requests: bool = False  # each subscription replaces the one before: see ``joined``
+    ticker_market: str = ""  # the raw REST ticker's field with its market's id: others' are not parsed then
     all_tickers: bool = False  # a REST request for the tickers of several markets must be one for those of all
     rows_by_place: bool = False  # in its lists of markets, what a row means depends on its place
     lean: bool = False  # nothing that is called here reads a market's "info", the venue's own answer about it

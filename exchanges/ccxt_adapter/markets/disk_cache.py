@@ -27,7 +27,8 @@ from urllib.parse import urlsplit
 import msgspec
 from loguru import logger
 
-from exchanges.ccxt_adapter.markets.table import MarketTable
+from exchanges.ccxt_adapter.markets.lazy_rows import Lazy, decoded, encoded, raw
+from exchanges.ccxt_adapter.markets.table import MarketTable, sound
 
 VARIABLE = "MARKET_FEED_CACHE"
 FORMAT = 1  # of the file: another number is another file
@@ -47,10 +48,10 @@ class MarketCache:
         self._key = _digest(msgspec.msgpack.encode((FORMAT, name, *key), order="sorted"))
         self.path = folder / f"{name}-{self._key.hex()[:16]}{SUFFIX}"
 
-    def read(self) -> MarketTable | None:
-        """The list that was kept, unless it does not count any more."""
+    def read(self, *, lazy: bool = False) -> MarketTable | None:
+        """The list that was kept, unless it does not count any more; with ``lazy`` its rows are decoded one by one."""
         try:
-            table = self._checked(self._content())
+            table = self._checked(self._content(), lazy)
         except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:
             if not isinstance(error, FileNotFoundError):
                 logger.debug("{}: not used: {}", self.path, error)
@@ -60,8 +61,9 @@ class MarketCache:
     def write(self, table: MarketTable) -> None:
         """Keep a list, if it can be kept: whole or not at all, and only as far as it comes back the same."""
         try:
-            content = self._key + msgspec.msgpack.encode(table)
-            if _decoded(content[DIGEST:]) != table:
+            plain = (table.loaded_at, raw(table.markets), table.ids, raw(table.currencies), table.options)
+            content = self._key + encoded(dict(zip(MarketTable.__struct_fields__, plain, strict=True)))
+            if _decoded(content[DIGEST:], lazy=isinstance(table.markets, Lazy)) != table:
                 raise ValueError("it would not come back as it is")
             if len(content) > MOST_BYTES:
                 raise ValueError(f"{len(content)} bytes, at most {MOST_BYTES} are kept")
@@ -88,12 +90,12 @@ class MarketCache:
             raise ValueError("of something else")
         return content[DIGEST:]
 
-    def _checked(self, content: bytes) -> MarketTable:
-        table = _decoded(content)
+    def _checked(self, content: bytes, lazy: bool) -> MarketTable:
+        table = _decoded(content, lazy)
         age = time.time() - table.loaded_at
         if not 0 <= age < TTL:
             raise ValueError(f"{age:.0f} s old, counts for {TTL:.0f} s")
-        if not table.markets or any(row.get("symbol") != symbol for symbol, row in table.markets.items()):
+        if not sound(table):
             raise ValueError("has no markets, or under wrong names")
         if not all(symbol in table.markets for symbols in table.ids.values() for symbol in symbols):
             raise ValueError("has ids of no market")
@@ -126,18 +128,19 @@ class _Raw(msgspec.Struct):
     loaded_at: float
     markets: dict[str, msgspec.Raw]
     ids: dict[str | int | None, list[str]]
-    currencies: dict[str, Any]
+    currencies: dict[str, msgspec.Raw]
     options: dict[str, Any]
 
 
 _read_raw = msgspec.msgpack.Decoder(_Raw).decode
-_read_row = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
-def _decoded(content: bytes) -> MarketTable:
-    raw = _read_raw(content)
-    rows = {symbol: _read_row(row) for symbol, row in raw.markets.items()}
-    return MarketTable(raw.loaded_at, rows, raw.ids, raw.currencies, raw.options)
+def _decoded(content: bytes, lazy: bool) -> MarketTable:
+    table = _read_raw(content)
+    rows, currencies = Lazy(table.markets, decoded), Lazy(table.currencies, decoded)
+    if lazy:
+        return MarketTable(table.loaded_at, rows, table.ids, currencies, table.options)
+    return MarketTable(table.loaded_at, rows.copy(), table.ids, currencies.copy(), table.options)
 
 
 def _at_once(path: str, flags: int) -> int:

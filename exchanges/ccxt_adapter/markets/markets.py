@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -34,6 +35,7 @@ class Markets:
         ask: Callable[[], Coroutine[Any, Any, MarketTable]],
     ) -> None:
         self._name = profile.name
+        self._lean = profile.lean
         self._quotes = tuple(access.quote)
         self._access = access
         self._first, *self._others = sessions
@@ -104,7 +106,8 @@ class Markets:
 
         The venue is asked once within PAUSE, however many coins are looked for in vain.
         """
-        table = None if fresh or self._cache is None else await asyncio.to_thread(self._cache.read)
+        read = None if fresh or self._cache is None else partial(self._cache.read, lazy=self._lean)
+        table = None if read is None else await asyncio.to_thread(read)
         from_disk = table is not None
         if table is None:
             await asyncio.sleep(max(0.0, self._asked_at + PAUSE - time.monotonic()))

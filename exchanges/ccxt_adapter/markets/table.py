@@ -5,14 +5,35 @@ ccxt hands markets from one instance to the next with ``set_markets_from_exchang
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 
+from exchanges.ccxt_adapter.markets.lazy_rows import Lazy, decoded, encoded, packed, read
+
 MarketId = str | int | None  # ccxt's ids are text, but for a few modules'
 MEANING = ("id", "contract", "contractSize")  # of a market: what a stream that runs relies on
+
+
+class _Named(msgspec.Struct):
+    """Of a market's row what is read of each: ccxt's own names for it, and what it means."""
+
+    symbol: Any = None
+    base: Any = None
+    quote: Any = None
+    id: Any = None
+    contract: Any = None
+    contractSize: Any = None
+
+    @property
+    def meaning(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, key) for key in MEANING)
+
+
+class _Currency(msgspec.Struct):
+    id: Any = None
 
 
 class MarketTable(msgspec.Struct):
@@ -20,7 +41,7 @@ class MarketTable(msgspec.Struct):
 
     ``markets`` are ccxt's rows by symbol, ``ids`` the symbols of each of the venue's ids, ``currencies`` ccxt's by
     code, ``options`` what the module noted in its own options while it loaded (kraken its names, hyperliquid its
-    tokens), ``loaded_at`` when the venue was asked, Unix seconds.
+    tokens), ``loaded_at`` when the venue was asked, Unix seconds. Markets and currencies may be lazy rows.
     """
 
     loaded_at: float
@@ -33,12 +54,14 @@ class MarketTable(msgspec.Struct):
 def taken_from(exchange: Any, options: Mapping[str, Any], loaded_at: float, *, lean: bool) -> MarketTable:
     """The table of a ccxt instance that has loaded its markets; ``options`` are a copy of those it had before.
 
-    ``lean`` leaves out the venue's own answers (``info``), which are most of it. A market whose name cannot be printed
-    is left out: it is in nobody's settings, and would be in the log.
+    ``lean`` leaves out the venue's own answers (``info``), which are most of it, and packs the rows. A market whose
+    name cannot be printed is left out: it is in nobody's settings, and would be in the log.
     """
     rows = {symbol: row for symbol, row in exchange.markets.items() if isinstance(symbol, str) and symbol.isprintable()}
+    currencies = dict(exchange.currencies)
     if lean:
-        rows = {symbol: {**row, "info": {}} for symbol, row in rows.items()}
+        rows = packed({symbol: {**row, "info": {}} for symbol, row in rows.items()})
+        currencies = packed(currencies)
     return MarketTable(
         loaded_at,
         rows,
@@ -47,43 +70,58 @@ def taken_from(exchange: Any, options: Mapping[str, Any], loaded_at: float, *, l
             for market_id, listed in exchange.markets_by_id.items()
             if (symbols := [each["symbol"] for each in listed if each["symbol"] in rows])
         },
-        dict(exchange.currencies),
+        currencies,
         {key: value for key, value in exchange.options.items() if key not in options or options[key] != value},
     )
 
 
 def give(table: MarketTable, exchange: Any) -> None:
     """Set a ccxt instance's markets; the rows are shared by all that are given the same table."""
-    rows = table.markets
+    rows, currencies = table.markets, table.currencies
+    named = [row for _, row in read(rows, _Named)]
+    by_id = {row.id: code for code, row in read(currencies, _Currency) if row.id is not None}
     exchange.set_markets_from_exchange(
         SimpleNamespace(
             id=exchange.id,
             markets=rows,
-            markets_by_id={each: [rows[symbol] for symbol in symbols] for each, symbols in table.ids.items()},
+            markets_by_id=_like(rows, table.ids, lambda symbols: [rows[symbol] for symbol in symbols]),
             symbols=sorted(rows),
             ids=list(table.ids),
-            currencies=table.currencies,
-            currencies_by_id=exchange.index_by_safe(table.currencies, "id"),
-            baseCurrencies={row["base"]: table.currencies.get(row["base"]) for row in rows.values()},
-            quoteCurrencies={row["quote"]: table.currencies.get(row["quote"]) for row in rows.values()},
-            codes=sorted(table.currencies),
+            currencies=currencies,
+            currencies_by_id=_like(currencies, by_id, currencies.get),
+            baseCurrencies=_like(rows, {row.base: row.base for row in named}, currencies.get),
+            quoteCurrencies=_like(rows, {row.quote: row.quote for row in named}, currencies.get),
+            codes=sorted(currencies),
             options={},
         )
     )
     exchange.options.update(table.options)
 
 
+def _like(rows: Mapping[str, Any], source: Mapping[Any, Any], make: Callable[[Any], Any]) -> dict[Any, Any]:
+    """What ``make`` makes of each value of ``source``, when it is asked for if the rows are lazy ones."""
+    made: dict[Any, Any] = Lazy(source, make)
+    return made if isinstance(rows, Lazy) else made.copy()
+
+
+def sound(table: MarketTable) -> bool:
+    """Whether there are markets, each under its own symbol. Raises msgspec.ValidationError for a row that is none."""
+    return bool(table.markets) and all(row.symbol == symbol for symbol, row in read(table.markets, _Named))
+
+
 def changed(before: MarketTable, after: MarketTable) -> Collection[str]:
     """The symbols whose market means something else now; one that is gone or halted means nothing else."""
-    rows = after.markets
-    return {
-        symbol
-        for symbol, row in before.markets.items()
-        if symbol in rows and any(row.get(key) != rows[symbol].get(key) for key in MEANING)
-    }
+    rows = {symbol: row.meaning for symbol, row in read(after.markets, _Named)}
+    return {symbol for symbol, row in read(before.markets, _Named) if rows.get(symbol, row.meaning) != row.meaning}
 
 
 def with_gone(table: MarketTable, before: MarketTable) -> MarketTable:
     """The table with the markets of ``before`` that it lacks, as not traded."""
-    gone = {symbol: {**row, "active": False} for symbol, row in before.markets.items() if symbol not in table.markets}
-    return msgspec.structs.replace(table, markets={**table.markets, **gone}) if gone else table
+    rows = table.markets
+    gone = {symbol: {**before.markets[symbol], "active": False} for symbol in before.markets if symbol not in rows}
+    if not gone:
+        return table
+    if isinstance(rows, Lazy):
+        kept = {symbol: msgspec.Raw(encoded(row)) for symbol, row in gone.items()}
+        return msgspec.structs.replace(table, markets=Lazy({**rows.source, **kept}, decoded))
+    return msgspec.structs.replace(table, markets={**rows, **gone})

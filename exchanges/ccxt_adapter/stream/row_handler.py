@@ -83,7 +83,8 @@ class RowHandler:
         arriving = {**_arriving(coins, profile, exchange.markets), **coins}
         self._coins = {**arriving, **self._coins, **coins}
         self._symbols |= {coin: symbol for symbol, coin in coins.items()}
-        taken = unambiguous(exchange.markets_by_id, arriving)
+        ids = {exchange.markets[symbol]["id"] for symbol in arriving}
+        taken = unambiguous({each: exchange.markets_by_id.get(each, ()) for each in ids}, arriving)
         self._units |= {coin: units for symbol, coin in coins.items() if (units := units_of(coin, symbol)) != 1}
         self._taken |= {
             market_id: (coin, self._symbols[coin]) for market_id, coin in taken.items() if coin not in self._units

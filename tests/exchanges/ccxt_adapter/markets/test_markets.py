@@ -16,6 +16,7 @@ import pytest
 
 from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter.markets.disk_cache import AGED, VARIABLE, MarketCache
+from exchanges.ccxt_adapter.markets.lazy_rows import Lazy
 from exchanges.ccxt_adapter.venue import CcxtVenue
 from exchanges.errors import Disconnected, Rejected, VenueError
 from exchanges.simulator import Simulator
@@ -69,6 +70,12 @@ def cache_of(venue: CcxtVenue) -> MarketCache:
     return cache
 
 
+def row_count(rows: dict[str, Any]) -> int:
+    """How many of lazy rows have been made."""
+    assert isinstance(rows, Lazy)
+    return len(dict.keys(rows))
+
+
 async def rewritten(simulator: Simulator, without: str = "", age: float = 0.0, **row: Any) -> None:
     """A list on disk ``age`` seconds old, without one symbol, and BTC's market changed."""
     async with kept(simulator) as venue:
@@ -119,6 +126,30 @@ async def test_a_list_from_disk_is_what_ccxt_makes_of_the_venues_answer(simulato
         assert set(api.baseCurrencies) == set(plain.baseCurrencies)
         assert set(api.quoteCurrencies) == set(plain.quoteCurrencies)
         assert by_id(api) == by_id(plain)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("venue_name", ["binance", "bybit"])
+async def test_only_the_rows_of_coins_that_are_carried_are_made(
+    simulator: Simulator, venue_name: str, again: bool
+) -> None:
+    """Asked for, kept, found on disk, renewed: of thousands of markets some are wanted."""
+    if again:
+        await loaded_once(simulator)
+    async with kept(simulator) as venue, streaming(venue, ["BTC"]) as running:
+        made = simulator[venue_name]
+        await running.until(lambda: [len(each.subscriptions) for each in made.connections] == [1])
+        await made.trade("BTC", count=3)
+        await running.until(lambda: len(running.heard.trades) == 3)
+        assert [ticker.coin for ticker in await venue.fetch_tickers({"BTC": "BTC/USDT"})] == ["BTC"]
+        assert venue._markets._from_disk is again
+        assert len(venue._api.markets) == len(COINS)
+        assert row_count(venue._api.markets) == row_count(venue._fills.markets) == 1
+        assert not await venue.refresh()
+        assert row_count(venue._api.markets) == 0
+        assert row_count(venue._api.markets_by_id) == row_count(venue._api.currencies) == 0
+        assert venue.market("SOL/USDC"[:3]) == "SOL/USDC"
+        assert row_count(venue._api.markets) == 1
 
 
 async def test_a_coin_that_the_list_lacks_is_looked_for_at_the_venue(simulator: Simulator) -> None:

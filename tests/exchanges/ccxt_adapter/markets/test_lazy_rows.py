@@ -1,0 +1,102 @@
+"""Rows that are made of their bytes when they are asked for: read as the dict that they stand for."""
+
+from __future__ import annotations
+
+import copy
+import json
+import operator
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from exchanges.ccxt_adapter.markets.lazy_rows import Lazy, packed, read
+
+ROWS: dict[str, dict[str, Any]] = {"B": {"n": 1, "limits": {"low": None}}, "A": {"n": 2.5, "info": {}}}
+
+
+class Row(msgspec.Struct):
+    n: Any = None
+
+
+@pytest.fixture
+def lazy() -> Lazy[str, dict[str, Any]]:
+    made = packed(ROWS)
+    assert isinstance(made, Lazy)
+    return made
+
+
+def made(lazy: Lazy[str, Any]) -> list[str]:
+    return list(dict.keys(lazy))
+
+
+def test_a_row_is_made_once_when_it_is_asked_for(lazy: Lazy[str, dict[str, Any]]) -> None:
+    assert "A" in lazy
+    assert "C" not in lazy
+    assert (len(lazy), bool(lazy), list(lazy), sorted(lazy.keys())) == (2, True, ["B", "A"], ["A", "B"])
+    assert made(lazy) == []
+    assert lazy["A"] is lazy["A"] is lazy.get("A")
+    assert made(lazy) == ["A"]
+    assert lazy.get("C") is None
+    assert lazy.get("C", 1) == 1
+    with pytest.raises(KeyError):
+        lazy["C"]
+
+
+def test_it_is_read_as_a_dict(lazy: Lazy[str, dict[str, Any]]) -> None:
+    assert lazy == ROWS
+    assert {**lazy} == dict(lazy) == {} | lazy == lazy | {} == lazy.copy() == ROWS
+    assert copy.copy(lazy) == copy.deepcopy(lazy) == pickle.loads(pickle.dumps(lazy)) == ROWS
+    assert json.loads(json.dumps(lazy)) == ROWS
+    assert list(reversed(lazy)) == ["A", "B"]
+    assert list(lazy.items()) == list(ROWS.items())
+    assert list(lazy.values()) == list(ROWS.values())
+    assert lazy != {**ROWS, "C": {}}
+
+
+def test_two_of_them_are_compared_by_their_bytes(lazy: Lazy[str, dict[str, Any]]) -> None:
+    same, other = packed(ROWS), packed({**ROWS, "A": {}})
+    assert lazy == same
+    assert lazy != other
+    assert made(lazy) == []
+
+
+def test_it_is_not_written(lazy: Lazy[str, dict[str, Any]]) -> None:
+    writes: list[Callable[[], Any]] = [
+        lambda: operator.setitem(lazy, "C", {}),
+        lambda: operator.delitem(lazy, "A"),
+        lambda: lazy.__ior__({"C": {}}),
+        lambda: lazy.update({"C": {}}),
+        lambda: lazy.setdefault("C", {}),
+        lambda: lazy.pop("A"),
+        lazy.popitem,
+        lazy.clear,
+    ]
+    for write in writes:
+        with pytest.raises(TypeError, match="read only"):
+            write()
+    assert lazy == ROWS
+
+
+@pytest.mark.parametrize("odd", [(1,), {1}, object(), float("nan"), 2**70])
+def test_rows_that_would_not_come_back_the_same_stay_as_they_are(odd: object) -> None:
+    rows = {**ROWS, "C": {"odd": odd}}
+    kept = packed(rows)
+    assert not isinstance(kept, Lazy)
+    assert kept["C"]["odd"] is odd
+
+
+def test_some_fields_of_each_are_read_without_the_rows(lazy: Lazy[str, dict[str, Any]]) -> None:
+    assert {key: row.n for key, row in read(lazy, Row)} == {"B": 1, "A": 2.5}
+    assert made(lazy) == []
+    assert {key: row.n for key, row in read(ROWS, Row)} == {"B": 1, "A": 2.5}
+
+
+@pytest.mark.parametrize("row", [1, None, "text", [1]])
+def test_what_is_no_row_is_an_error(row: Any) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        list(read({"A": row}, Row))
+    with pytest.raises(msgspec.ValidationError):
+        list(read(Lazy({"A": msgspec.msgpack.encode(row)}, dict), Row))
