@@ -127,7 +127,10 @@ class _Hooks:
         return super().parse_trades(rows, *args)  # type: ignore[misc] # ccxt's own
 
     def parse_tickers(self, tickers: Any, *args: Any, **kwargs: Any) -> Any:
-        """As ccxt's; a row that it cannot read costs itself alone."""
+        """As ccxt's, of the wanted markets alone; a row that it cannot read costs itself alone."""
+        ids = _wanted_tickers.get()
+        if ids is not None and self.profile.ticker_market and isinstance(tickers, list):
+            tickers = [each for each in tickers if self._is_of(each, ids)]
         try:
             return super().parse_tickers(tickers, *args, **kwargs)  # type: ignore[misc] # ccxt's own
         except Exception:  # ccxt's parsers on whatever a venue answers: anything may come out
@@ -143,12 +146,6 @@ class _Hooks:
         except Exception:  # noqa: BLE001 - that is the question
             return False
         return True
-
-    def parse_tickers(self, tickers: Any, *args: Any) -> Any:
-        ids = _wanted_tickers.get()
-        if ids is not None and self.profile.ticker_market and isinstance(tickers, list):
-            tickers = [each for each in tickers if self._is_of(each, ids)]
-        return super().parse_tickers(tickers, *args)  # type: ignore[misc] # ccxt's own
 
     def _is_of(self, ticker: Any, ids: Set[str]) -> bool:
         market_id = ticker.get(self.profile.ticker_market) if isinstance(ticker, dict) else None

@@ -131,11 +131,10 @@ class CcxtVenue:
     async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
         """The 24 h summary of each coin in ``markets`` (coin -> symbol), over REST. Raises VenueError."""
         named = list(markets.values())
-        ids = {self.market_id(symbol) for symbol in named}
         async with self._translated():
             if self._api.has.get("fetchTickers"):
                 every = self.profile.all_tickers or len(named) > NAMED
-                with tickers_of(ids):
+                with tickers_of({self.market_id(symbol) for symbol in named}):
                     rows = await self._api.fetch_tickers(None if every else named)
             else:
                 rows = {symbol: await self._api.fetch_ticker(symbol) for symbol in markets.values()}
