@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from exchanges import names
@@ -34,12 +33,16 @@ def register(name: str, factory: Factory) -> None:
 
 
 def import_for(exchanges: Iterable[str]) -> None:
-    """Import what stands behind these exchanges. ccxt takes about a second the first time: not in the loop's thread."""
+    """Import what stands behind these exchanges; ccxt takes half a second the first time: not in the loop's thread.
+
+    Raises nothing: ``open_exchange`` tells what cannot be imported.
+    """
     for name in exchanges:
         if name not in _factories:
-            import_module("exchanges.ccxt_adapter.venue")
-            with suppress(ImportError, AttributeError, ValueError):  # what cannot be imported is told by open_exchange
-                import_module("exchanges.ccxt_adapter.instance").ccxt_class(profile_of(name).ccxt_id)
+            with suppress(ImportError, AttributeError, ValueError, OSError, MemoryError):
+                from exchanges.ccxt_adapter.instance import ccxt_class
+
+                ccxt_class(profile_of(name).ccxt_id)
 
 
 def open_exchange(name: str, access: Access | None = None) -> Venue:
