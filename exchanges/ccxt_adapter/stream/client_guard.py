@@ -24,7 +24,6 @@ from msgspec import json
 from exchanges.ccxt_adapter.stream.row_caches import Latest, in_rows, is_book, pushed
 from exchanges.foreign_text import READ, Cleaner
 from exchanges.venues.fast_decoder import Blame, Take
-from exchanges.venues.frame_markets import OtherMarket
 
 SLICE = 0.05  # seconds for which messages that wait are handled before the loop has its turn
 LOOK_EVERY = 16  # messages until the clock is looked at again
@@ -62,7 +61,7 @@ def arm(
     is, and says whether it has delivered it; so is ``on_book`` each order book that ccxt has brought up to date.
     ``on_frame`` is told every frame that was not taken when ccxt is through with it. ``carry`` makes of ccxt's session
     the one that dials (Transport.carry in ccxt_adapter/transport/choose.py). ``clean`` makes what a venue sends fit for
-    showing. ``check`` raises OtherMarket for a frame of which nothing is to be delivered.
+    showing. ``check`` raises OtherMarket for a frame, or for one of its rows, of which nothing is to be delivered.
     """
     handle, dispatch, resolve, reject, begin_dial, dial = (
         client.handle_message,
@@ -94,9 +93,6 @@ def arm(
         reading.delivered = 0
         try:
             handle(message)
-        except OtherMarket as error:
-            bad(message.data, error)
-            return
         except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue sends; anything may come out
             _salvage(message.data, error)
         _through(message.data)
@@ -117,6 +113,7 @@ def arm(
             bad(data, error)
         for row in rows:
             try:
+                check(row)
                 dispatch(client, row)
             except Exception as row_error:  # noqa: BLE001 - as above
                 bad(row["data"], row_error)
@@ -130,8 +127,8 @@ def arm(
 
     def noted(client: Any, frame: Any) -> None:
         nonlocal dispatching
-        check(frame)
         reading.frame = frame
+        check(frame)
         dispatching = True
         try:
             dispatch(client, frame)

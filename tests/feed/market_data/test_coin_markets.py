@@ -236,6 +236,7 @@ async def test_block_trades_are_counted_and_not_delivered(simulator: Exchanges, 
         (traded,) = await bybit.trade("BTC")
         await got.until(lambda: traded.id in got.ids("BTC"))
         await got.until(lambda: any(trade.backfilled and trade.coin == "BTC" for trade in got.trades))
+        await got.until(lambda: any(candle.coin == "BTC" for candle in got.candles))
     assert {block.id, missed.id}.isdisjoint(got.ids("BTC"))
     assert min(tick.price for tick in got.prices if tick.coin == "BTC") > 100
     assert min(candle.low for candle in got.candles if candle.coin == "BTC") > 100

@@ -466,7 +466,7 @@ async def test_gates_take_overs_are_left_out(internal: bool) -> None:
 AT = 1_760_000_000_123
 SAYS_TWO: dict[str, list[Any]] = {
     "bybit": [
-        bybit_trades("BTCUSDT", {}, {"s": "ETHUSDT"}),
+        bybit_trades("BTCUSDT", {"s": "ETHUSDT"}),
         {"topic": "tickers.BTCUSDT", "type": "delta", "ts": AT, "data": {"symbol": "ETHUSDT", "lastPrice": "2600"}},
         {"topic": "tickers.BTCUSDT", "type": "snapshot", "ts": AT, "data": {"symbol": "ETHUSDT", "lastPrice": "2600"}},
         {"topic": "kline.1.BTCUSDT", "type": "snapshot", "ts": AT, "data": [
@@ -515,6 +515,34 @@ async def test_a_frame_whose_rows_are_of_another_market_than_its_topic_is_a_bad_
         spoken.say(frame)
         heard = spoken.heard
         assert [*heard.trades, *heard.past, *heard.tickers, *heard.candles, *heard.quotes] == []
+        assert len(heard.bad) == 1
+        assert heard.bad[0].startswith("OtherMarket: ")
+
+
+MIXED = {
+    "bybit": ("BTCUSDT", lambda rows: {"topic": "publicTrade.BTCUSDT", "type": "snapshot", "ts": AT, "data": rows},
+              lambda number, market: {"i": str(number), "T": AT, "p": "60000", "v": "1", "S": "Buy", "s": market}),
+    "okx": ("BTC-USDT", lambda rows: {"arg": {"channel": "trades", "instId": "BTC-USDT"}, "data": rows},
+            lambda number, market: {"instId": market, "tradeId": str(number), "px": "60000", "sz": "1", "side": "buy",
+                                    "ts": str(AT)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("other", ["ETHUSDT", "ETH-USDT", "null"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("name", MIXED)
+async def test_a_row_of_another_market_costs_its_neighbours_nothing(name: str, place: int, other: str) -> None:
+    """Wherever it stands in the frame; it is told as the bad one."""
+    market, frame, row = MIXED[name]
+    ids = {f"{coin}/USDT": IDS.get(name, "{}USDT").format(coin) for coin in ("BTC", "ETH")}
+    url = "wss://stream.bybit.com/v5/public/spot" if name == "bybit" else "wss://venue.example/ws"
+    rows = [row(number, other if number == place else market) for number in range(3)]
+    async with spoken_of(name, ids, url, channels=("trades",)) as spoken:
+        spoken.say(frame(rows))
+        heard = spoken.heard
+        ids_heard = [trade.trade_id for trade in [*heard.past, *heard.trades]]
+        assert ids_heard == [str(number) for number in range(3) if number != place]
+        assert {trade.coin for trade in [*heard.past, *heard.trades]} == {"BTC"}
         assert len(heard.bad) == 1
         assert heard.bad[0].startswith("OtherMarket: ")
 
