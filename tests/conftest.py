@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from exchanges import venue_time
 from tests.properties import register_profiles
 
 register_profiles()
@@ -17,3 +18,10 @@ def no_market_cache() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MARKET_FEED_CACHE", "off")
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_venue_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test's venue said of the time is kept for all feeds of a process; no other test is to believe it."""
+    for known in ("_told", "_suspected"):
+        monkeypatch.setattr(venue_time, known, {})

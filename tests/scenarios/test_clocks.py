@@ -40,8 +40,6 @@ class WallClock:
 @pytest.fixture
 def wall(monkeypatch: pytest.MonkeyPatch) -> Iterator[WallClock]:
     with monkeypatch.context() as patch:
-        for known in ("_told", "_suspected"):
-            patch.setattr(venue_time, known, {})
         yield WallClock(patch)
 
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from exchanges import Access
 from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
-from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
+from exchanges.errors import Blocked, Disconnected, Halted, Rejected, VenueError
 from exchanges.events import Ticker, TradeEvent
 from exchanges.simulator import SimulatedVenue as Simulated
 from exchanges.simulator import Simulator
@@ -47,7 +47,8 @@ async def test_a_coin_is_found_with_the_first_quote_currency_that_the_venue_list
         async with opened("binance", simulator, quote=("USDC", "USDT")) as venue:
             await venue.load()
             assert venue.market("BTC") == "BTC/USDC"
-            with pytest.raises(Rejected, match=r"does not list SOL \(looked for SOL/USDC, SOL/USDT\)"):
+            reason = r"does not list SOL \(looked for SOL/USDC, SOL/USDT; it has USD, which `quote` does not list\)"
+            with pytest.raises(Rejected, match=reason):
                 venue.market("SOL")
 
 
@@ -70,7 +71,7 @@ async def test_a_market_that_is_not_traded_is_passed_over(venue: CcxtVenue) -> N
     venue._api.markets["BTC/USDT"]["active"] = False
     assert venue.market("BTC") == "BTC/USDC"
     venue._api.markets["SOL/USDC"]["active"] = venue._api.markets["SOL/USDT"]["active"] = False
-    with pytest.raises(Rejected, match="does not list SOL"):
+    with pytest.raises(Halted, match=r"has halted SOL \(SOL/USDT, SOL/USDC is listed and not traded now\)"):
         venue.market("SOL")
 
 
