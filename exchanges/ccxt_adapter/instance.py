@@ -160,8 +160,13 @@ class _Hooks:
         )
 
     def safe_ticker(self, ticker: Any, *args: Any) -> Any:
+        """As ccxt's, which works a last price out of the day's change or average where the venue names none."""
         self.profile.correct_ticker_row(ticker)
-        return super().safe_ticker(ticker, *args)  # type: ignore[misc] # ccxt's own
+        named = self.omit_zero(self.safe_string_2(ticker, "close", "last"))  # type: ignore[attr-defined] # ccxt's own
+        completed = super().safe_ticker(ticker, *args)  # type: ignore[misc] # ccxt's own
+        if named is None:
+            completed["close"] = completed["last"] = None
+        return completed
 
     def sign(self, path: str, *args: Any, **kwargs: Any) -> Any:
         if path not in self.keyless:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -127,6 +128,36 @@ async def test_the_24_h_figures_are_the_venues(venue: CcxtVenue, simulated: Simu
         assert ticker.volume_24h == pytest.approx(day.turnover / market.scale / market.lot_scale, rel=1e-6)
         assert ticker.change_24h == pytest.approx(100 * (market.last_price - day.open) / day.open, abs=0.01)
     assert len(simulated.rest_calls) == 2
+
+
+DAY_WITHOUT_A_LAST_PRICE = {
+    "binance": [{"symbol": "BTCUSDT", "openPrice": "60000", "priceChange": "600", "priceChangePercent": "1",
+                 "weightedAvgPrice": "60300", "volume": "10", "quoteVolume": "603000", "closeTime": 1_700_000_000_000}],
+    "bybit": {"retCode": 0, "retMsg": "OK", "time": 1_700_000_000_000, "result": {"category": "spot", "list": [
+        {"symbol": "BTCUSDT", "prevPrice24h": "60000", "price24hPcnt": "0.01", "volume24h": "10",
+         "turnover24h": "603000"}]}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("last", [None, "0", ""])
+async def test_a_last_price_is_the_venues_and_never_worked_out(
+    venue: CcxtVenue, simulated: Simulated, last: str | None
+) -> None:
+    """ccxt makes one of the day's opening price and change, to as many digits as the change has."""
+    await venue.load()
+    day: Any = copy.deepcopy(DAY_WITHOUT_A_LAST_PRICE[simulated.name])
+    row = day["result"]["list"][0] if simulated.name == "bybit" else day[0]
+    if last is not None:
+        row["lastPrice"] = last
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(day)
+
+    async with served(web.get("/{path:.*}", answer)) as at:
+        venue._api.rest_url = f"http://{at}"
+        assert await venue.fetch_tickers({"BTC": "BTC/USDT"}) == []
+        row["lastPrice"] = "60601.5"
+        assert [ticker.last for ticker in await venue.fetch_tickers({"BTC": "BTC/USDT"})] == [60601.5]
 
 
 async def test_recent_trades_have_the_streams_own_ids(venue: CcxtVenue, simulated: Simulated) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -519,7 +519,25 @@ async def test_a_frame_whose_rows_are_of_another_market_than_its_topic_is_a_bad_
         assert heard.bad[0].startswith("OtherMarket: ")
 
 
-MIXED = {
+@pytest.mark.parametrize(
+    ("name", "market_id", "frame"),
+    [
+        ("bybit", "BTCUSDT", {"topic": "tickers.BTCUSDT", "type": "snapshot", "ts": AT, "data": {
+            "symbol": "BTCUSDT", "prevPrice24h": "60000", "price24hPcnt": "0.01", "turnover24h": "1"}}),
+        ("okx", "BTC-USDT", {"arg": {"channel": "tickers", "instId": "BTC-USDT"}, "data": [
+            {"instType": "SPOT", "instId": "BTC-USDT", "open24h": "60000", "last": "", "askPx": "60001", "askSz": "1",
+             "bidPx": "60000", "bidSz": "1", "vol24h": "1", "volCcy24h": "60000", "ts": str(AT)}]}),
+    ],
+)  # fmt: skip
+async def test_a_ticker_without_a_last_price_is_none(name: str, market_id: str, frame: Any) -> None:
+    """ccxt would work one out of what else the day's figures hold."""
+    url = "wss://stream.bybit.com/v5/public/spot" if name == "bybit" else "wss://venue.example/ws"
+    async with spoken_of(name, {"BTC/USDT": market_id}, url, channels=["ticker"]) as spoken:
+        spoken.say(frame)
+        assert spoken.heard.tickers == []
+
+
+MIXED: dict[str, tuple[str, Callable[[Any], Any], Callable[[int, str], Any]]] = {
     "bybit": ("BTCUSDT", lambda rows: {"topic": "publicTrade.BTCUSDT", "type": "snapshot", "ts": AT, "data": rows},
               lambda number, market: {"i": str(number), "T": AT, "p": "60000", "v": "1", "S": "Buy", "s": market}),
     "okx": ("BTC-USDT", lambda rows: {"arg": {"channel": "trades", "instId": "BTC-USDT"}, "data": rows},
