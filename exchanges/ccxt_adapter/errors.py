@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from exchanges import venue_time
 from exchanges.ccxt_adapter.bans import Wait, is_rate_limit, wait_told
 from exchanges.ccxt_adapter.ccxt_import import errors
 from exchanges.ccxt_adapter.transport import certificates
@@ -40,7 +41,7 @@ def translated(
         return known
     cause, status, _ = _answer(error)
     reason = _reason(error, cause, status, clean or Cleaner())
-    wait = told(error)
+    wait = told(name, error)
     if status in BLOCKED and not is_rate_limit(status, _words(cause)):
         return Blocked(name, reason, status)
     refusal = isinstance(error, final or errors.ExchangeError) and not isinstance(error, errors.BadResponse)
@@ -49,13 +50,15 @@ def translated(
     return Disconnected(name, reason, wait.seconds)
 
 
-def told(error: Exception) -> Wait:
-    """What the answer behind an error says about when to ask again."""
+def told(name: str, error: Exception) -> Wait:
+    """What the answer behind an error of venue ``name`` says about when to ask again, by the venue's clock."""
     if isinstance(error, VenueError):
         return Wait(None)
     cause, status, headers = _answer(error)
     limited = isinstance(error, _LIMITED) and status not in BLOCKED
-    return wait_told(status, headers, _words(cause), time.time(), limited)
+    at_venue = venue_time.at_venue(name)
+    now = time.time() if at_venue is None else at_venue / 1000
+    return wait_told(status, headers, _words(cause), now, limited)
 
 
 def _words(cause: BaseException) -> str:

@@ -247,7 +247,7 @@ class CcxtVenue:
             yield
         except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue answers: anything may come out
             self._log(error)
-            self._quiet.note(told(error), dial=False)
+            self._quiet.note(told(self.name, error), dial=False)
             failure = translated(self.name, error, FINAL_OVER_REST, self.clean)
             try:
                 raise failure from None
@@ -257,7 +257,7 @@ class CcxtVenue:
     def _dial_failed(self, error: Exception) -> VenueError:
         """What a connection ended for, or could not be made for."""
         self._log(error)
-        self._quiet.note(told(error), dial=True)
+        self._quiet.note(told(self.name, error), dial=True)
         return translated(self.name, error, clean=self.clean)
 
     def _log(self, error: Exception) -> None:

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from exchanges import venue_time
 from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.errors import Blocked, Disconnected, VenueError
 from exchanges.simulator import Simulator
@@ -127,6 +128,25 @@ async def test_a_place_that_is_shut_out_is_no_ban(options: dict[str, Any]) -> No
                 await venue.refresh()
             async with streaming(venue, ["BTC"]) as running:
                 assert isinstance(await running.ended(), Blocked)
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+@pytest.mark.parametrize("what", ["418 and a time", "a header's time"])
+async def test_a_bans_end_is_read_by_the_venues_clock(options: dict[str, Any], what: str, ahead: int) -> None:
+    """The clock of this machine is an hour off, and the answer's Date cannot be read."""
+    name, refusal = bans()[what]
+    end = str(until_ms(ahead + 60))
+    if "headers" in refusal:
+        refusal["headers"] = {"X-Bapi-Limit-Reset-Timestamp": end, "Date": "today"}
+    else:
+        refusal |= {"text": f"IP banned until {end}.", "headers": {"Date": "today"}}
+    async with fronted(name) as (at, front), opened(name, at, options=options) as venue:
+        await venue.load()
+        venue_time.tell(name, until_ms(ahead))
+        front.refusal = refusal
+        with pytest.raises(Disconnected) as caught:
+            await venue.fetch_tickers({"BTC": "BTC/USDT"})
+        assert caught.value.retry_after == pytest.approx(60, abs=10)
 
 
 async def test_a_ban_that_is_over_is_over(options: dict[str, Any]) -> None:
