@@ -54,8 +54,8 @@ def open_exchange(name: str, access: Access | None = None) -> Venue:
     access = access or Access()
     if name in _factories:
         return _factories[name](access)
-    profile_of(name)  # before a second is spent on ccxt
     try:
+        profile_of(name)  # before a second is spent on ccxt
         from exchanges.ccxt_adapter.venue import open_venue
 
         return open_venue(name, access)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from exchanges import venue_time
+from exchanges.ccxt_adapter import bans
 from tests.properties import register_profiles
 
 register_profiles()
@@ -25,3 +26,9 @@ def no_venue_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test's venue said of the time is kept for all feeds of a process; no other test is to believe it."""
     for known in ("_told", "_suspected"):
         monkeypatch.setattr(venue_time, known, {})
+
+
+@pytest.fixture(autouse=True)
+def no_bans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ban is kept for all feeds of a process and by address, and a port may be the next test's."""
+    monkeypatch.setattr(bans, "_quiet_until", {})

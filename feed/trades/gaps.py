@@ -129,11 +129,14 @@ class Segment:
         if first in ids or (self.numbered and first.isdecimal() and _highest(page) >= int(first) - 1):
             self.reached = True
 
-    def still_missing(self) -> list[tuple[int, int]]:
-        """The ids that are still missing, as ranges with both ends included."""
-        if self.gap.from_id is None or self.gap.to_id is None or self.full:
+    def not_found(self) -> list[tuple[int, int]]:
+        """The ids of which no trade was found, as ranges with both ends included; those proven absent are among them.
+
+        A venue's REST may have passed over a trade that its stream brings afterwards.
+        """
+        if self.gap.from_id is None or self.gap.to_id is None or (self.full and not self.absent):
             return []
-        found = [self.gap.from_id - 1, *sorted(self.fill.keys() | self.absent | self.elsewhere), self.gap.to_id + 1]
+        found = [self.gap.from_id - 1, *sorted(self.fill.keys() | self.elsewhere), self.gap.to_id + 1]
         return [(before + 1, after - 1) for before, after in pairwise(found) if after - before > 1]
 
     def has_place_for(self, number: int, timestamp: int) -> bool:

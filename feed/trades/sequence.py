@@ -72,7 +72,7 @@ class TradeSequence:
         self.next_id: int | None = None  # the id after the highest one seen
         self._floor = 0  # the same when the feed left the venue: lower ids were delivered then
         self._doubts: Doubts | None = None
-        self._given_up: list[tuple[int, int]] = []  # the ids of the MAX_OPEN newest gaps that were given up
+        self._given_up: list[tuple[int, int]] = []  # the ids of the MAX_OPEN newest gaps for which no trade was found
         self._recent: RecentIds | None = None  # made when ids are first to be remembered
         self._behind: tuple[float, int] | None = None  # when one came that is stamped before ``stamp``, and its stamp
         self._lost_at: float | None = None  # while it lasts
@@ -438,7 +438,7 @@ class TradeSequence:
             if segment.wait:
                 fetched = sum(trade.backfilled for trade in segment.fill.values())
                 filled.append(Filled(hole, fetched, segment.full))
-            self._given_up = [*self._given_up, *segment.still_missing()][-MAX_OPEN:]
+            self._given_up = [*self._given_up, *segment.not_found()][-MAX_OPEN:]
             if self._doubts is not None:
                 self._doubts.ended(hole, segment.fill)
             if segment.numbered:

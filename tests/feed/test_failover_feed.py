@@ -166,6 +166,7 @@ async def test_a_coin_that_the_venue_does_not_list_comes_from_the_next_one(secon
         got = Recorder(feed)
         async with feed:
             await got.until(lambda: {trade.coin for trade in got.trades} == {"BTC", "ETH", "SOL"})
+            await got.until_event("coin_unavailable")
             assert [each["coin"] for each in got.details("coin_unavailable")] == ["SOL"]
             assert {(trade.coin, trade.exchange) for trade in got.trades} == {
                 ("BTC", "bybit"),

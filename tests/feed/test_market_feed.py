@@ -245,7 +245,7 @@ async def test_a_refused_upgrade_says_status_and_address(
 ) -> None:
     import_module("exchanges.ccxt_adapter.venue")  # as below
     with venue.refusing(503), pytest.raises(NoExchangeAvailable) as caught:
-        await feed.connect(timeout=2)
+        await feed.connect(timeout=5)
     assert caught.value.reasons[venue.name].startswith(f"HTTP 503 from {simulator.ws_url}/")
 
 

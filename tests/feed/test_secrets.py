@@ -153,7 +153,7 @@ async def test_the_command_line_shows_no_password(tmp_path: Path) -> None:
             f"coins: [BTC]\nexchanges:\n- name: binance\n  rest_url: http://venue.invalid\n"
             f"  proxy: http://me:{PASSWORD}@{at}\n  options: {{apiKey: {KEY}}}\n"
         )
-        for command in (["watch", "--json", "--seconds", "2", "--timeout", "2"], ["check", "--timeout", "3"]):
+        for command in (["watch", "--json", "--seconds", "2", "--timeout", "6"], ["check", "--timeout", "3"]):
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "feed", *command, "--settings", str(file), "--log-level", "DEBUG"),
                 stdout=asyncio.subprocess.PIPE,

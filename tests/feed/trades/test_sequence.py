@@ -182,6 +182,17 @@ def test_nothing_is_lost_doubled_or_out_of_order_under_any_interleaving(
         assert end.trades == sum(item.backfilled for item in it.delivered if int(item.trade_id) in hole)
 
 
+def test_a_trade_that_comes_after_it_was_proven_absent_is_late() -> None:
+    """The venue's REST passed over it twice, so what came after it is out already."""
+    it = owner(1)
+    it.stream(trade(3), 0.0)
+    for at in (0.1, 0.2):
+        it.carry_out(it.policy.answered([trades(1, 3)], at))
+    assert it.ids == ["1", "3"]
+    assert [end.complete for end in it.filled] == [True]
+    assert [it.stream(trade(number), 0.3) for number in (2, 3)] == [LATE, DUPLICATE]
+
+
 @given(FATES, st.floats(0.001, 0.5), st.lists(st.floats(0, 1.99), min_size=1), st.integers(0, 8))
 def test_with_a_venue_that_answers_in_time_every_trade_arrives(
     fates: list[tuple[str, int, int]], step: float, latencies: list[float], reach: int
