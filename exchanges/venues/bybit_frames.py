@@ -15,6 +15,8 @@ from exchanges import normalize
 from exchanges.events import Candle, Ticker, TradeEvent
 from exchanges.venues.fast_decoder import FrameContext, FrameTable, Positive, Time, many, one, whole
 
+_new = object.__new__
+
 _SOLD = {"Buy": False, "Sell": True}
 
 
@@ -54,9 +56,19 @@ class _BybitTrades(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
                 or (timestamp > scene.latest and scene.ahead(timestamp, received_at))
             ):
                 return ()
-            trades.append(
-                TradeEvent(coin, row.p, row.v, sold, timestamp, exchange, trade_id, received_at, False, market)
-            )
+            # as TradeEvent(...) does it, in half of the time
+            trade = _new(TradeEvent)
+            trade.coin = coin
+            trade.price = row.p
+            trade.quantity = row.v
+            trade.is_buyer_maker = sold
+            trade.timestamp = timestamp
+            trade.exchange = exchange
+            trade.trade_id = trade_id
+            trade.received_at = received_at
+            trade.backfilled = False
+            trade.market = market
+            trades.append(trade)
         return trades
 
 

@@ -141,10 +141,7 @@ def taker(
     """
     scene = FrameContext(markets, timeframes, exchange)
     at = table.at
-    rows = {
-        start: _either([_reader(kind, table, scene, reading, goals[kind.makes], stand, blame) for kind in kinds])
-        for start, kinds in table.kinds.items()
-    }
+    rows: dict[str, Take] = {}
 
     def take(text: str) -> bool:
         try:
@@ -153,7 +150,15 @@ def taker(
             return False
         return read(text)
 
-    return take
+    hottest: Take = take
+    for start, kinds in table.kinds.items():
+        readers = [
+            _reader(kind, table, start, take, scene, reading, goals[kind.makes], stand, blame) for kind in kinds
+        ]
+        rows[start] = _either(readers)
+        if len(kinds) == 1 and kinds[0].makes is TradeEvent:  # asked first, so that a trade costs one call less
+            hottest = rows[start]
+    return hottest
 
 
 def _either(readers: Sequence[Take]) -> Take:
@@ -165,19 +170,24 @@ def _either(readers: Sequence[Take]) -> Take:
 def _reader(
     kind: One | Many,
     table: FrameTable,
+    start: str,
+    otherwise: Take,
     scene: FrameContext,
     reading: FrameClock,
     goal: Destination,
     stand: Callable[..., None],
     blame: Blame,
 ) -> Take:
-    """What takes one kind of frame, if a text is one."""
+    """What takes one kind of frame, if a text is one; a text that is not of this ``start`` goes to ``otherwise``."""
+    at = table.at
     decode, hand_on, unheard = kind.decode, goal.hand_on, goal.unheard
     numbered = isinstance(kind, One) and kind.numbered
     info = table.ticker_info if kind.makes is Ticker else None
 
     def one(text: str) -> bool:
         try:
+            if text[at] != start:
+                return otherwise(text)
             frame: Any = decode(text)
             event = frame.event(scene, reading.received_at)
         except Exception:  # noqa: BLE001 - not recognized, for whatever reason
@@ -200,6 +210,8 @@ def _reader(
 
     def many(text: str) -> bool:
         try:
+            if text[at] != start:
+                return otherwise(text)
             frame: Any = decode(text)
             events = frame.events(scene, reading.received_at)
         except Exception:  # noqa: BLE001 - as above

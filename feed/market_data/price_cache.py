@@ -61,20 +61,15 @@ class Price:
 
     def on_trade(self, trade: TradeEvent, now: float) -> PriceTick:
         """Take a trade and return its tick."""
-        day = self._day
-        exchange, volume, change = day
+        source, volume, change = day = self._day
+        self._last = raw = trade.price, trade.timestamp, trade.exchange, trade.received_at, trade.market, day
         tick = _new(PriceTick)  # what PriceTick(...) does, in half of the time
         tick.coin = self._coin
-        tick.price = price = trade.price
-        tick.timestamp = timestamp = trade.timestamp
-        tick.exchange = source = trade.exchange
-        tick.received_at = received_at = trade.received_at
-        tick.market = market = trade.market
-        if exchange != source:
+        tick.price, tick.timestamp, tick.exchange, tick.received_at, tick.market, _ = raw
+        if source != tick.exchange:
             volume = change = nan
         tick.volume_24h = volume
         tick.change_24h = change
-        self._last = price, timestamp, source, received_at, market, day
         self.priced_at = now
         return tick
 

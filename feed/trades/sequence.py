@@ -393,15 +393,20 @@ class TradeSequence:
     def _accept_named(self, trade: TradeEvent, now: float | None) -> Outcome:
         if self._floor and (number := number_of(trade)) is not None and number < self._floor:
             return self._accept_lower(trade, number, now)
-        before = "" if self._recent is None else self._recent.newest
+        gap, before = None, ""
+        if self._resumed and self._recent is not None:
+            before = self._recent.newest
         if not self._remember(trade.trade_id, now):
             return DUPLICATE
-        gap = self._gap_by_time(trade) if self._resumed else None
-        self._resumed = False
+        if self._resumed:
+            gap = self._gap_by_time(trade)
+            self._resumed = False
         stamp, timestamp = self.stamp, trade.timestamp
         if timestamp != stamp and (stamp is None or timestamp > stamp or self._is_disproved(stamp, trade, now)):
             self.stamp = timestamp
             self._behind = None
+        if gap is None and not self.segments:
+            return DELIVER  # as _append() does it, without a call: the ordinary one
         return self._append(trade, gap, now, before)
 
     def _is_disproved(self, stamp: int, trade: TradeEvent, now: float | None) -> bool:
