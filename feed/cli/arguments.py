@@ -111,6 +111,8 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--faults", action="store_true", help="stall, cut and block the primary, to see failover and back"
     )
+    demo.add_argument("--serve", action="store_true", help="with the page in a browser: its address is printed")
+    demo.add_argument("--port", type=port, default=8000, help="of the page (default: %(default)s; 0: any free one)")
     demo.add_argument("--rate", type=rate, default=150.0, help="trades per second on each venue (default: %(default)g)")
     _common(demo)
 

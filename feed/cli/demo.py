@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Mapping
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from feed.cli.arguments import SIMULATED
@@ -60,6 +60,8 @@ async def _demo(args: argparse.Namespace) -> int:
             ExchangeConfig(name, rest_url=venue.rest_url, ws_url=venue.ws_url) for name, venue in venues.items()
         ]
         feed = MarketFeed(args.coins, settings=settings)
+        if args.serve:
+            await stack.enter_async_context(_page(feed, settings, args.port))
         view = screen_view(args.log_level)
         script = asyncio.create_task(_script(feed, venues[SIMULATED[0]], view)) if args.faults else None
         try:
@@ -68,6 +70,24 @@ async def _demo(args: argparse.Namespace) -> int:
             if script is not None:
                 script.cancel()
                 await asyncio.wait({script})
+
+
+@asynccontextmanager
+async def _page(feed: Any, settings: Settings, port: int) -> AsyncIterator[None]:
+    """Serve the page, and say where."""
+    from feed import FeedError
+    from feed.sinks.server.app import Server
+
+    try:
+        server = Server(feed, settings, port=port)
+        await server.start()
+    except FeedError as error:
+        raise CommandError(f"{error}; choose another with --port, or 0 for any free one") from None
+    print(f"the page is at {server.url}", flush=True)
+    try:
+        yield
+    finally:
+        await server.close()
 
 
 async def _script(feed: Any, simulator: Simulator, view: View) -> None:

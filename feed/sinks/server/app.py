@@ -14,6 +14,7 @@ from feed.errors import FeedError
 from feed.sinks.server import messages
 from feed.sinks.server.access import Access, is_loopback
 from feed.sinks.server.broadcast import Broadcast
+from feed.sinks.server.page import Page
 from feed.sinks.server.rest import Problem, Rest, failure
 from feed.sinks.server.streams import Streams
 
@@ -79,7 +80,11 @@ class Server:
         self._streams = Streams(self._broadcast, self._beat)
         app.add_routes(Rest(self._feed, self._broadcast, self._collector).routes())
         app.add_routes(
-            [web.get("/v1/stream", self._streams.websocket), web.get("/v1/events", self._streams.server_sent)]
+            [
+                web.get("/", Page().get),
+                web.get("/v1/stream", self._streams.websocket),
+                web.get("/v1/events", self._streams.server_sent),
+            ]
         )
         runner = web.AppRunner(
             app,

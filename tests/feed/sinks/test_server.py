@@ -157,7 +157,7 @@ async def test_the_description_is_valid_and_names_every_path(http: aiohttp.Clien
     validate(document)
     assert server._runner is not None
     served = {resource.canonical for resource in server._runner.app.router.resources()}
-    assert served - set(document["paths"]) == {"/v1/openapi.json", "/v1/stream"}
+    assert served - set(document["paths"]) == {"/", "/v1/openapi.json", "/v1/stream"}
 
 
 # --- the WebSocket

@@ -1,0 +1,190 @@
+"""The page in Debian's chromium: moving prices, a silent exchange, hostile text, the keyboard, a phone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from exchanges.simulator import SimulatedVenue, Simulator
+from feed import MarketFeed, Settings
+from feed.sinks.server.app import Server
+from feed.sinks.server.page import Page
+from tests.support import settings_for, until
+
+SCREENSHOT = Path(__file__).parents[3] / ".github" / "page.png"
+HOSTILE = "<IMG/SRC=X>"
+DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")
+in_chromium = pytest.mark.skipif(
+    DRIVER is None or BROWSER is None, reason="chromium is missing: apt-get install chromium chromium-driver"
+)
+PATIENCE = 20.0  # seconds
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator(0, ("binance",), rate=200.0) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def venue(simulator: Simulator) -> SimulatedVenue:
+    return simulator["binance"]
+
+
+@pytest.fixture
+def settings(simulator: Simulator) -> Settings:
+    return settings_for(simulator, coins=["BTC", "ETH", "SOL", "XRP", "DOGE"])
+
+
+@pytest.fixture
+async def feed(settings: Settings) -> AsyncIterator[MarketFeed]:
+    feed = MarketFeed(settings=settings)
+    yield feed
+    await feed.disconnect()
+
+
+@pytest.fixture
+async def server(feed: MarketFeed, settings: Settings) -> AsyncIterator[Server]:
+    async with Server(feed, settings, port=0) as server:
+        await feed.connect()
+        await until(lambda: len(feed.get_all_prices()) == 5)
+        yield server
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900"):
+        options.add_argument(argument)
+    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(executable_path=DRIVER))
+    yield driver
+    driver.quit()
+
+
+def see(browser: Any, what: Callable[[], Any], timeout: float = PATIENCE) -> Any:
+    """Wait until the page shows something."""
+    end = time.monotonic() + timeout
+    while not (found := what()):
+        assert time.monotonic() < end, browser.execute_script("return document.body.innerText")
+        time.sleep(0.05)
+    return found
+
+
+def banner(browser: Any) -> str:
+    return str(browser.execute_script("return document.getElementById('banner').textContent"))
+
+
+def cells(browser: Any, name: str) -> list[str]:
+    script = "return [...document.querySelectorAll('td.' + arguments[0])].map((cell) => cell.textContent)"
+    return list(browser.execute_script(script, name))
+
+
+async def test_the_page_asks_nobody_else_and_says_so(server: Server) -> None:
+    async with aiohttp.ClientSession(server.url) as http, http.get("/") as answer:
+        policy, text = answer.headers["Content-Security-Policy"], await answer.text()
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    addresses = set(re.findall(r"https?://[^\"' ]+", text))
+    assert addresses == {"http://www.w3.org/2000/svg"}  # a name, which nobody asks for
+    assert "innerHTML" not in text
+
+
+def test_the_policy_is_of_the_file_as_it_is() -> None:
+    assert Page()._policy.count("sha256-") == 2
+
+
+@in_chromium
+async def test_numbers_move_and_a_silent_exchange_is_told_loudly(
+    server: Server, venue: SimulatedVenue, browser: Any
+) -> None:
+    def live() -> None:
+        browser.get(server.url)
+        see(browser, lambda: banner(browser) == "Live from binance")
+        before = see(browser, lambda: len(cells(browser, "price")) == 5 and cells(browser, "price"))
+        see(browser, lambda: cells(browser, "price") != before)
+        see(browser, lambda: "▲" in "".join(cells(browser, "price")))
+        see(browser, lambda: browser.execute_script("return document.querySelectorAll('#candles rect').length") >= 50)
+        assert set(cells(browser, "state")) == {"fresh"}
+        if os.environ.get("MARKET_FEED_SCREENSHOTS"):
+            time.sleep(20)  # for the sparklines
+            browser.save_screenshot(str(SCREENSHOT))
+
+    await asyncio.to_thread(live)
+    with venue.stalled():
+        await asyncio.to_thread(see, browser, lambda: banner(browser).startswith("STALE: binance"), 6 + 1)
+        states = await asyncio.to_thread(cells, browser, "state")
+        assert all(state.startswith("old: ") for state in states)
+    await asyncio.to_thread(see, browser, lambda: banner(browser) == "Live from binance", 30)
+    events = await asyncio.to_thread(browser.execute_script, "return document.getElementById('log').textContent")
+    assert "feed_stale" in events
+    await server.close()
+    await asyncio.to_thread(see, browser, lambda: banner(browser).startswith("DISCONNECTED"))
+    faults = [each["message"] for each in browser.get_log("browser") if "Content Security Policy" in each["message"]]
+    assert faults == []
+
+
+@in_chromium
+async def test_a_hostile_name_or_reason_is_text(server: Server, feed: MarketFeed, browser: Any) -> None:
+    def hostile() -> None:
+        browser.get(server.url)
+        see(browser, lambda: banner(browser) == "Live from binance")
+        tick = {"coin": HOSTILE, "price": 1, "timestamp": 1, "volume_24h": 1, "change_24h": 1, "received_at": 1}
+        tick |= {"exchange": HOSTILE, "market": HOSTILE}
+        browser.execute_script("take(arguments[0], performance.now())", tick)
+        browser.execute_script("note('error', {exchange: arguments[0], error: arguments[0]})", HOSTILE)
+        see(browser, lambda: HOSTILE in cells(browser, "market"))
+        assert HOSTILE in browser.execute_script("return document.getElementById('log').textContent")
+        assert browser.execute_script("return document.querySelectorAll('img').length") == 0
+
+    await asyncio.to_thread(hostile)
+
+
+@in_chromium
+async def test_it_works_by_keyboard_and_on_a_phone(server: Server, browser: Any) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    def use() -> None:
+        browser.set_window_size(500, 900)
+        browser.get(server.url)
+        see(browser, lambda: len(cells(browser, "price")) == 5)
+        assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+        buttons = browser.find_elements(By.CSS_SELECTOR, "tbody button")
+        buttons[1].send_keys(Keys.ENTER)
+        see(browser, lambda: buttons[1].get_attribute("aria-pressed") == "true")
+        assert buttons[1].text in browser.find_element(By.ID, "chosen").text
+        roles = {node.get_attribute("role") for node in browser.find_elements(By.CSS_SELECTOR, "[role]")}
+        assert {"alert", "status", "log", "region", "img"} <= roles
+
+    await asyncio.to_thread(use)
+
+
+async def test_the_demo_says_where_its_page_is() -> None:
+    command = [sys.executable, "-m", "feed", "demo", "--serve", "--port", "0", "--seconds", "30"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
+        url = line.removeprefix("the page is at ").strip()
+        async with aiohttp.ClientSession(url) as http, http.get("/") as answer:
+            assert (answer.status, answer.content_type) == (200, "text/html")
+    finally:
+        process.terminate()
+        await process.communicate()
+    assert process.returncode == 0
