@@ -233,7 +233,7 @@ async def test_the_age_of_a_price_with_a_wrong_stamp_is_its_true_age(bench: Benc
     assert bench.found == {"old price": 1}
 
 
-async def test_a_bar_that_is_not_the_venues_is_wrong_and_none_is_closed_twice(bench: Bench) -> None:
+async def test_a_candle_that_is_not_the_venues_is_wrong_and_none_is_closed_twice(bench: Bench) -> None:
     trade = await bench.trade("bybit", price=60_000, quantity=1)
     opened = trade.timestamp - trade.timestamp % 60_000
     right = bench.truths["bybit"].bars("BTC", opened)[0]

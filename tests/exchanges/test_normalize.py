@@ -336,7 +336,7 @@ def test_no_candle_without_volume_or_with_prices_that_do_not_fit(row: Any) -> No
     assert as_candle(row) is None
 
 
-def test_a_bar_without_trades_is_a_candle() -> None:
+def test_a_candle_without_trades_is_a_candle() -> None:
     event = as_candle([NOW, 10, 10, 10, 10, 0])
     assert event is not None
     assert event.volume == 0.0

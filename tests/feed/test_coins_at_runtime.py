@@ -183,7 +183,7 @@ async def test_a_market_is_one_coins_alone(feed: MarketFeed, venue: SimulatedVen
 
 
 async def test_a_coin_may_go_on_under_its_other_name(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """Its bars too, also when the connection that brought them under the first name goes."""
+    """Its candles too, also when the connection that brought them under the first name goes."""
     await feed.add_coins("POL")
     await feed.connect()
     await got.until(lambda: bool(got.ids("POL")))
@@ -197,7 +197,7 @@ async def test_a_coin_may_go_on_under_its_other_name(feed: MarketFeed, venue: Si
     assert "bad_frame" not in got.events
 
 
-async def test_a_coin_that_is_added_again_while_its_connection_is_replaced_has_its_bars(
+async def test_a_coin_that_is_added_again_while_its_connection_is_replaced_has_its_candles(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await feed.add_coins("SOL")

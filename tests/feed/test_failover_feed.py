@@ -247,8 +247,8 @@ async def test_behind_a_venue_that_shuts_us_out_the_one_after_it_is_made_ready(
                 assert not third["binance_us"].connections
 
 
-async def test_bars_that_an_outage_cut_are_closed_from_the_venues_own_record(secondary: Simulator) -> None:
-    """Every bar is closed once, with the venue's values, also the one that ended while nobody was connected."""
+async def test_candles_that_an_outage_cut_are_closed_from_the_venues_own_record(secondary: Simulator) -> None:
+    """Every candle is closed once, with the venue's values, also the one that ended while nobody was connected."""
     venue = secondary["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)

@@ -148,7 +148,7 @@ async def test_a_coin_is_added_where_there_is_room_or_on_a_new_connection(
     assert "disconnected" not in got.events
 
 
-async def test_the_place_of_a_removed_coin_is_taken_without_breaking_the_law(
+async def test_the_place_of_a_removed_coin_is_taken_within_the_venues_limits(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     """The venue still counts its streams: the connection is replaced, and the coin that stays loses nothing."""
@@ -177,7 +177,7 @@ async def test_every_connection_ends_with_the_feed(feed: MarketFeed, venue: Simu
 
 
 @pytest.mark.parametrize("name", ["binance", "bybit"])
-async def test_a_thousand_coins_of_one_venue_keep_its_laws(name: str) -> None:
+async def test_a_thousand_coins_of_one_venue_keep_its_limits(name: str) -> None:
     """Priced, each subscribed once, over no more connections than they need."""
     async with Simulator(venues=(name,), rate=100, markets=1005) as simulator:
         venue = simulator[name]

@@ -119,7 +119,7 @@ async def test_the_first_tick_of_a_coin_has_its_24_h_figures(
 
 
 async def test_one_connection_carries_all_coins_and_channels(simulator: Simulator) -> None:
-    """Twenty coins with trades, tickers and candles: one dial, and no law broken."""
+    """Twenty coins with trades, tickers and candles: one dial, and no rule broken."""
     venue = next(iter(simulator.venues.values()))
     venue.rate = 200
     settings = settings_for(simulator)
@@ -414,7 +414,7 @@ async def test_a_coroutine_callback_may_disconnect(feed: MarketFeed, venue: Simu
     assert feed.status.state is FeedState.CLOSED
 
 
-async def test_a_cancelled_subscription_hears_nothing_more(
+async def test_a_cancelled_subscription_receives_nothing_more(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     heard: list[TradeEvent] = []
@@ -461,7 +461,7 @@ async def test_disconnecting_at_once_ends_the_connect(feed: MarketFeed) -> None:
     assert feed.status.state is FeedState.CLOSED
 
 
-async def test_connecting_while_disconnecting_connects_anew(
+async def test_connecting_while_disconnecting_makes_a_new_connection(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await connected(feed, venue)

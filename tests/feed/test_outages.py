@@ -197,8 +197,8 @@ async def test_a_venue_that_is_returned_to_tells_nothing_twice(binance: Simulato
             assert ids == list(range(ids[0], ids[0] + len(ids)))
 
 
-async def test_a_bar_whose_end_was_missed_is_not_closed_by_guess(binance: Simulator) -> None:
-    """A coin is silent while its bar ends: the next bar's first row must not close it with the values seen so far."""
+async def test_a_candle_whose_end_was_missed_is_not_closed_by_guess(binance: Simulator) -> None:
+    """A coin is silent while its candle ends: the next candle's first row must not close it with values seen so far."""
     venue = binance["binance"]
     feed = MarketFeed(["BTC", "ETH"], settings=settings_for(binance, connection=QUICK))
     got = Recorder(feed)
@@ -310,11 +310,11 @@ async def test_a_gap_by_time_is_fetched_back_to_its_beginning(binance: Simulator
 
 
 def closed_bars(got: Recorder, coin: str) -> list[int]:
-    """The bars that were closed, oldest first."""
+    """The candles that were closed, oldest first."""
     return sorted(bar.timestamp for bar in got.candles if bar.coin == coin and bar.closed)
 
 
-async def test_a_bar_that_ends_while_no_venue_is_connected_is_closed(binance: Simulator, bybit: Simulator) -> None:
+async def test_a_candle_that_ends_while_no_venue_is_connected_is_closed(binance: Simulator, bybit: Simulator) -> None:
     """The venue that was left does not deliver its end any more, the next one has not seen its beginning."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
     got = Recorder(feed)
@@ -334,8 +334,8 @@ async def test_a_bar_that_ends_while_no_venue_is_connected_is_closed(binance: Si
     assert closed_bars(got, "BTC")[:2] == [opened, opened + 60_000]  # a real minute may end too
 
 
-async def test_a_bar_that_ends_while_its_venue_is_on_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
-    """The active venue stalls over the bar's end, which only the one on trial tells, before it takes over."""
+async def test_a_candle_that_ends_while_its_venue_is_on_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
+    """The active venue stalls over the candle's end, which only the one on trial tells, before it takes over."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
     got = Recorder(feed)
     async with feed:
@@ -357,8 +357,8 @@ async def test_a_bar_that_ends_while_its_venue_is_on_trial_is_closed(binance: Si
     assert closed == sorted(set(closed))
 
 
-async def test_a_bar_that_ended_on_a_trial_that_came_to_nothing_is_closed(binance: Simulator, bybit: Simulator) -> None:
-    """The venue closed it when nobody listened; when it is needed again, the active one has not seen the bar's end."""
+async def test_a_candle_that_ended_on_a_failed_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
+    """The venue closed it during a trial; when the venue is needed again, the active one has not seen its end."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
     got = Recorder(feed)
     first, second = binance["binance"], bybit["bybit"]
@@ -370,7 +370,7 @@ async def test_a_bar_that_ended_on_a_trial_that_came_to_nothing_is_closed(binanc
         opened = got.candles[-1].timestamp
         first.skip(60)
         made = first.trades_made
-        await until(lambda: first.trades_made > made + 150)  # and the first candle of the next bar
+        await until(lambda: first.trades_made > made + 150)  # and the first candle of the next candle
         first.cut()
         with second.partition():
             await got.until_event("failover", 2)
@@ -379,10 +379,10 @@ async def test_a_bar_that_ended_on_a_trial_that_came_to_nothing_is_closed(binanc
     assert closed == sorted(set(closed))
 
 
-async def test_a_bar_that_its_venue_could_not_mend_is_closed_by_the_next_one(
+async def test_a_candle_that_its_venue_could_not_mend_is_closed_by_the_next_one(
     binance: Simulator, bybit: Simulator
 ) -> None:
-    """It ended in an outage, the venue's record can't be had, and a later bar is closed when the venue is left."""
+    """It ended in an outage, the venue's record can't be had, and a later candle is closed when the venue is left."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
     got = Recorder(feed)
     first, second = bybit["bybit"], binance["binance"]
@@ -408,7 +408,7 @@ async def test_a_bar_that_its_venue_could_not_mend_is_closed_by_the_next_one(
     assert len(closed) == len(set(closed))
 
 
-async def test_a_bar_that_is_mended_on_trial_is_closed_when_the_trial_takes_over(
+async def test_a_candle_that_is_mended_on_trial_is_closed_when_the_trial_takes_over(
     binance: Simulator, bybit: Simulator
 ) -> None:
     """It ended unseen by the active venue, which stalls, and before the one on trial was dialled."""

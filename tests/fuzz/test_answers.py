@@ -53,7 +53,7 @@ class MarketDataHub(Looped):
         """A venue that knows no market yet."""
         venue = open_venue(self.name, Access(rest_url=f"http://{self._address}", timeout=5))
         for exchange in (venue._api, venue._fills):
-            exchange.enableRateLimit = False  # the simulator has no laws here, and
+            exchange.enableRateLimit = False  # the simulator has no rules here, and
             exchange.timeout_on_exit = 0  # hundreds of examples no time
         return venue
 
@@ -112,7 +112,7 @@ def test_an_answer_with_a_few_things_wrong_invents_nothing(desk: MarketDataHub, 
     spoilt = data.draw(junk.spoiled_anywhere(answer))
     answered = desk.run(desk.ask(json.dumps(spoilt).encode(), ANSWERS[what]))
     if what == "candles":
-        return  # ccxt's rows as they stand: whether they are bars is the tracker's to say
+        return  # ccxt's rows as they stand: whether they are candles is the tracker's to say
     for event in answered or ():
         assert event.exchange == desk.name
         if what == "trades":
@@ -143,7 +143,7 @@ def test_markets_that_are_none_are_an_error_of_the_venue(desk: MarketDataHub, bo
 
 @pytest.mark.parametrize(("venue_name", "body"), [("binance", b'[{"a":[1]}]'), ("bybit", b"<html>busy</html>")])
 async def test_a_feed_whose_rest_babbles_streams_on(venue_name: str, body: bytes) -> None:
-    """Once the markets are known: figures, bars and fills are all nonsense, and every trade of the stream arrives."""
+    """Once the markets are known: figures, candles and fills are nonsense, and every trade of the stream arrives."""
     babbling = False
 
     async def babble(request: web.Request) -> web.Response | None:

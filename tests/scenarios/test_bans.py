@@ -119,7 +119,7 @@ async def test_a_ban_that_a_dial_meets_holds_for_requests(options: dict[str, Any
         assert len(front.asked) == asked
 
 
-async def test_a_place_that_is_shut_out_is_no_ban(options: dict[str, Any]) -> None:
+async def test_a_blocked_place_is_not_taken_for_a_ban(options: dict[str, Any]) -> None:
     async with fronted("bybit") as (at, front), opened("bybit", at, options=options) as venue:
         await venue.load()
         front.refusal = {"status": 403, "text": "<html><h1>Request blocked.</h1>CloudFront</html>"}

@@ -152,7 +152,7 @@ async def test_a_clock_that_is_days_off_is_told_and_costs_no_data(
         assert got.events.count("error") == 1
 
 
-async def test_a_clock_that_is_a_minute_off_is_not_worth_a_word(seed: str, wall: WallClock) -> None:
+async def test_a_clock_that_is_wrong_by_a_minute_is_not_reported(seed: str, wall: WallClock) -> None:
     wall.step(-45)
     async with simulated("binance", seed) as simulator, feeding(quick(simulator)) as (_, got):
         await got.more_trades(20)

@@ -205,7 +205,7 @@ TWENTY = ("BTC", "ETH", "SOL", "BNB", "XRP", "DOGE", "ADA", "TRX", "AVAX", "LINK
           "APT", "ATOM", "FIL", "ARB", "OP")  # fmt: skip
 
 
-async def test_one_coin_of_twenty_that_stalls_is_told_and_disturbs_nobody(venue_name: str, seed: str) -> None:
+async def test_one_stalled_coin_of_twenty_is_reported_and_the_others_go_on(venue_name: str, seed: str) -> None:
     async with simulated(venue_name, seed, rate=400, coins=TWENTY) as simulator:
         venue = only(simulator)
         staleness = Staleness(feed_stale_after=2, coin_stale_after=1.2, reconnect_after=4)

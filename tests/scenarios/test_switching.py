@@ -67,7 +67,7 @@ async def test_a_cut_during_failover_costs_the_next_venue_one_attempt(primary: S
             assert len(got.details("failover")) == 1
 
 
-async def test_a_trial_that_is_cut_is_nobodys_business(primary: Simulator, secondary: Simulator) -> None:
+async def test_a_trial_that_is_cut_is_not_reported(primary: Simulator, secondary: Simulator) -> None:
     """The preferred venue comes back, is cut on trial, and comes back for good: one failback, no break, no mixing."""
     first, second = primary["bybit"], secondary["binance"]
     async with feeding(quick(primary, secondary)) as (feed, got):
@@ -165,7 +165,9 @@ async def test_a_venue_that_wants_to_be_left_alone_is_left_at_once(primary: Simu
         assert feed.status.exchange == "bybit"
 
 
-async def test_two_venues_that_both_accept_and_drop_are_not_stormed(primary: Simulator, secondary: Simulator) -> None:
+async def test_two_venues_that_accept_and_drop_are_dialled_with_backoff(
+    primary: Simulator, secondary: Simulator
+) -> None:
     """Going to and fro between them resets neither's backoff: 0.1, 0.2 s before each venue's own dials."""
     settings = quick(primary, secondary)
     settings.connection.backoff_initial, settings.connection.backoff_max = 0.1, 30

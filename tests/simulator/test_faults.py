@@ -97,7 +97,7 @@ async def test_a_close_carries_its_code(code: int) -> None:
         assert sim["binance"].connections == []
 
 
-async def test_a_partition_cuts_and_lets_nobody_in() -> None:
+async def test_a_partition_cuts_all_connections_and_accepts_none() -> None:
     async with Simulator(rate=0) as sim, dial(sim, TRADES) as client, dial(sim, SPOT) as other:
         await until(lambda: sim["binance"].connections and sim["bybit"].connections)
         with sim["binance"].partition():

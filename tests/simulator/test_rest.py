@@ -65,7 +65,7 @@ async def test_the_day_of_rest_is_the_day_of_the_stream() -> None:
 
 
 @pytest.mark.parametrize("interval", ["1m", "5m", "1h", "1d"])
-async def test_binance_klines_end_with_the_bar_of_the_tape(interval: str) -> None:
+async def test_binance_klines_end_with_the_candle_of_the_last_trades(interval: str) -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         trades = await sim["binance"].trade("BTC", count=20)
         rows = await get(sim, "/api/v3/klines", symbol="BTCUSDT", interval=interval, limit=3)

@@ -98,7 +98,7 @@ class Referee:
         self.silences = Silences(truths, began, self.breach)
         self.refused = 0  # answers of require_fresh
         self.oldest_fresh = 0.0  # seconds
-        self.close_delays: list[float] = []  # from a bar's end until it was told to be closed
+        self.close_delays: list[float] = []  # from a candle's end until it was told to be closed
         self.switch_times: list[float] = []  # from the failover to the first tick of a venue that was well
         self.unclosed_bars: list[str] = []
         self.defects: list[str] = []
@@ -301,7 +301,7 @@ class Referee:
                 book.holes.remove(hole)
                 self._lost(at, venue, coin, book, hole, "its gap was never ended")
 
-    # -- prices and bars ----------------------------------------------------------------------------------------
+    # -- prices and candles ----------------------------------------------------------------------------------------
 
     def _price(
         self, at: float, coin: str, venue: str, price: float, timestamp: int, volume: float | None,
@@ -427,7 +427,7 @@ class Referee:
             self._stale_told = True
 
     def unclosed(self, began_ms: int, ended_ms: int) -> list[str]:
-        """The bars that lie between the two times (Unix ms) and were never closed, as far back as is remembered."""
+        """The candles that lie between the two times (Unix ms) and were never closed, as far back as is remembered."""
         missing = []
         for coin, closed in self._closed.items():
             known = set(closed)

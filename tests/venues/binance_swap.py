@@ -27,7 +27,7 @@ REFUSES_SILENTLY = True
 REFUSES_WHOLE = False
 GREETING: Sequence[Frame] = ()
 HEARTBEATS: Sequence[Frame] = ()  # the WebSocket's own pings
-OPTIONS = {"ws": {"cost": 2}}  # times 50 ms between messages: as many as the law has
+OPTIONS = {"ws": {"cost": 2}}  # times 50 ms between messages: as many as the rule has
 _CHANNELS = {"trade": "trades", "ticker": "ticker", "kline_1m": "candles", "bookTicker": "quotes"}
 
 

@@ -37,7 +37,7 @@ class Market:
         self._numbers = count(7_001)
 
     def before(self) -> None:
-        """Trades and bars from before the subscription, which some venues send then."""
+        """Trades and candles from before the subscription, which some venues send then."""
         for coin in COINS:
             opened = [self.minute - number * MINUTE for number in (3, 2, 1)]
             self.wire.old_bars[coin] = [rest_bar(coin, minute) for minute in opened]

@@ -13,7 +13,7 @@ from typing import Any
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-OPTIONS = {"ws": {"settle": 0.05}}  # the pause after the dial and the law that it keeps are both 20 times as short here
+OPTIONS = {"ws": {"settle": 0.05}}  # the pause after the dial and its rule are both 20 times as short here
 LAWS = VenueLaws(
     messages=(100, 1.0),
     topics=400,

@@ -8,7 +8,7 @@ from typing import Any
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, iso, rest_bar, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-# The limit is not published; ccxt sends a message per second. Here both are twenty times as fast, and the law lenient
+# The limit is not published; ccxt sends a message per second. Here both are twenty times as fast, and the rule lenient
 # enough for a busy machine.
 OPTIONS = {"ws": {"cost": 0.05}}
 LAWS = VenueLaws(messages=(4, 0.1), ping_within=60.0, paths=dict.fromkeys(("trades", "ticker", "candles"), "/v2"))

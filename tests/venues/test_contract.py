@@ -133,8 +133,8 @@ async def test_the_days_figures_come_over_rest_where_no_ticker_does(name: str, m
         it.true()
 
 
-async def test_each_bar_is_closed_once(name: str) -> None:
-    """Streamed by the venue, or built from its trades: the first bar seen is partial then, and REST tells it whole."""
+async def test_each_candle_is_closed_once(name: str) -> None:
+    """Streamed by the venue, or built from its trades: then the first candle is partial, and REST has all of it."""
     async with contract(name) as it:
         first = it.market.minute
         await (_stream_bars if it.native() else _trade_bars)(it)
@@ -157,7 +157,7 @@ def _closed(it: Contract) -> list[Candle]:
     return [bar for bar in it.got.candles if bar.closed]
 
 
-async def test_bars_from_before_the_subscription_are_no_news(name: str) -> None:
+async def test_candles_from_before_the_subscription_are_not_delivered_as_new(name: str) -> None:
     """The last of them is the one that goes on; the others are closed, but not now."""
     if not sends_old_bars(name):
         pytest.skip("the venue sends no bars from before")
@@ -234,7 +234,7 @@ async def test_a_venue_that_refuses_every_coin_is_not_waited_for() -> None:
             await feed.connect(timeout=PATIENCE)
 
 
-async def test_the_subscriptions_of_twenty_coins_keep_the_laws(name: str) -> None:
+async def test_the_subscriptions_of_twenty_coins_keep_the_limits(name: str) -> None:
     async with venue(name) as wire:
         feed = at(wire, LISTED)
         wanted = Contract(wire, feed).topics(LISTED)
@@ -266,7 +266,7 @@ async def test_trades_over_rest_are_those_of_the_stream(name: str) -> None:
             await session.close()
 
 
-async def test_past_bars_over_rest_begin_where_they_were_asked_for(name: str) -> None:
+async def test_past_candles_over_rest_begin_where_they_were_asked_for(name: str) -> None:
     """However many are asked for: no request exceeds what the venue gives at once."""
     async with venue(name) as wire:
         session = session_at(wire)

@@ -1,4 +1,4 @@
-"""A venue on loopback, HTTP and WebSocket on one port, that says what its script says and enforces its laws."""
+"""A venue on loopback, HTTP and WebSocket on one port, that says what its script says and enforces its rules."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def market_type(name: str) -> Literal["spot", "swap"]:
 
 
 def options(name: str) -> dict[str, Any]:
-    """What ccxt is told for the test's sake: to space its messages less, as the script's laws do then."""
+    """What ccxt is told for the test's sake: to space its messages less, as the script's rules do then."""
     return dict(getattr(script(name), "OPTIONS", {}))
 
 
@@ -118,7 +118,7 @@ def refuses_silently(name: str) -> bool:
 
 
 def sends_old_bars(name: str) -> bool:
-    """Whether the venue answers a subscription to candles with bars from before it, as its SENDS_OLD_BARS says."""
+    """Whether the venue answers a subscription to candles with candles from before it, as its SENDS_OLD_BARS says."""
     return bool(getattr(script(name), "SENDS_OLD_BARS", False))
 
 
@@ -203,7 +203,7 @@ class Wire:
     """One venue. ``refused`` coins get its error answer, ``history`` and ``old_bars`` are from before the
     subscription, oldest first.
 
-    For tests to look at: ``violations`` of the laws, ``dials``, ``requests`` (the client's frames), ``missing`` (REST
+    For tests to look at: ``violations`` of the rules, ``dials``, ``requests`` (the client's frames), ``missing`` (REST
     requests that the script has no answer for).
     """
 
@@ -328,7 +328,7 @@ class Wire:
         self._stirred.set()
 
     def _judge(self, connection: Connection, asked: Collection[Topic], size: int) -> None:
-        """Note each law that a frame of ``size`` characters breaks."""
+        """Note each rule that a frame of ``size`` characters breaks."""
         laws, violate = self.script.LAWS, self.violations.append
         if laws.size is not None and size > laws.size:
             violate(f"{size} characters in one request")

@@ -1,4 +1,4 @@
-"""Bars are closed exactly once, never with values that may be incomplete, and what was missed is told."""
+"""Candles are closed exactly once, never with values that may be incomplete, and what was missed is told."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_an_unknown_timeframe_is_answered_with_the_known_ones(unknown: Any) -> N
 
 
 @given(st.integers(0, 4_000_000_000_000), st.sampled_from(sorted(TIMEFRAMES)))
-def test_every_moment_lies_in_its_bar(moment: int, timeframe: str) -> None:
+def test_every_moment_lies_in_its_candle(moment: int, timeframe: str) -> None:
     opened = bar_open(moment, timeframe)
     assert opened <= moment < next_open(opened, timeframe)
     assert bar_open(opened, timeframe) == opened
@@ -86,10 +86,10 @@ def test_weeks_start_on_monday_and_months_on_their_first() -> None:
     assert next_open(ms(2024, 12, 1), "1M") == ms(2025, 1, 1)
 
 
-# --- bars that a venue streams ----------------------------------------------------------------------------------------
+# --- candles that a venue streams -------------------------------------------------------------------------------------
 
 
-def test_the_venues_flag_closes_a_bar_once() -> None:
+def test_the_venues_flag_closes_a_candle_once() -> None:
     bars = tracker()
     assert bars.update(row(0, 11.0), READ_AT, False) == [
         Candle("BTC", "1m", T0, 10.0, 11.0, 10.0, 11.0, 1.0, False, "binance", READ_AT)
@@ -102,7 +102,7 @@ def test_the_venues_flag_closes_a_bar_once() -> None:
     assert updates(after) == [(1, 13.0)]
 
 
-def test_without_flags_the_next_bar_closes_the_one_before_with_its_last_row() -> None:
+def test_without_flags_the_next_candle_closes_the_one_before_with_its_last_row() -> None:
     bars = tracker()
     bars.update(row(0, 11.0))
     bars.update(row(0, 12.0))
@@ -130,14 +130,14 @@ def test_rows_that_are_no_candle_are_counted_and_change_nothing() -> None:
     assert updates(bars.update(row(0))) == [(0, 10.0)]
 
 
-def test_bars_skipped_while_connected_are_no_holes() -> None:
+def test_candles_skipped_while_connected_are_no_holes() -> None:
     bars = tracker()
     bars.update(row(0))
     assert closed(bars.update(row(5))) == [(0, 10.0)]
     assert bars.holes() == []
 
 
-def test_an_open_bar_that_the_venue_continues_after_a_loss_is_whole() -> None:
+def test_an_open_candle_that_the_venue_continues_after_a_loss_is_whole() -> None:
     bars = tracker()
     bars.update(row(0, 11.0))
     bars.interrupted()
@@ -146,7 +146,7 @@ def test_an_open_bar_that_the_venue_continues_after_a_loss_is_whole() -> None:
     assert bars.holes() == []
 
 
-def test_an_open_bar_that_ended_while_nobody_listened_is_a_hole_and_not_closed() -> None:
+def test_an_open_candle_that_ended_while_nobody_listened_is_a_hole_and_not_closed() -> None:
     bars = tracker()
     bars.update(row(0, 11.0))
     bars.interrupted()
@@ -161,16 +161,16 @@ def test_an_open_bar_that_ended_while_nobody_listened_is_a_hole_and_not_closed()
     assert bars.fill([row(0), row(1)]) == []
 
 
-def test_a_loss_right_after_a_close_leaves_only_the_bars_between_as_holes() -> None:
+def test_after_a_loss_right_after_a_close_only_the_candles_between_are_missing() -> None:
     bars = tracker()
     bars.update(row(0), 0, True)
     bars.interrupted()
-    bars.update(row(0), 0, True)  # a venue repeats its newest closed bar at subscription
+    bars.update(row(0), 0, True)  # a venue repeats its newest closed candle at subscription
     bars.update(row(2), 0, False)
     assert bars.holes() == [at(1)]
 
 
-def test_a_hole_that_the_venue_has_no_bar_for_is_no_hole_any_more() -> None:
+def test_a_hole_that_the_venue_has_no_candle_for_is_no_hole_any_more() -> None:
     bars = tracker()
     bars.update(row(0))
     bars.interrupted()
@@ -212,13 +212,15 @@ steps = st.lists(
 
 
 @given(steps=steps, flags=st.booleans())
-def test_every_bar_is_closed_once_or_a_hole_whatever_happens(steps: list[tuple[str, bool, int]], flags: bool) -> None:
-    """Against a venue that numbers its rows: the close price of a bar says how many of its rows were seen."""
+def test_every_candle_is_closed_once_or_a_hole_whatever_happens(
+    steps: list[tuple[str, bool, int]], flags: bool
+) -> None:
+    """Against a venue that numbers its rows: the close price of a candle says how many of its rows were seen."""
     bars = tracker()
     minute, price = 0, 10.0
     delivered = bars.update(row(0, price), 0, False if flags else None)
     down, skipped = False, set()
-    final: dict[int, float] = {}  # what the venue itself closed each bar with
+    final: dict[int, float] = {}  # what the venue itself closed each candle with
     for step, ends, amount in steps:
         if step == "bad":
             delivered += bars.update([at(minute)])
@@ -226,7 +228,7 @@ def test_every_bar_is_closed_once_or_a_hole_whatever_happens(steps: list[tuple[s
             delivered += bars.update(row(minute - 1, 5.0), 0, None)
         elif step == "lost":
             bars.interrupted()
-            down = True  # the bars from here to the next row pass unseen
+            down = True  # the candles from here to the next row pass unseen
         elif step in ("next", "skip"):
             passed = amount if step == "skip" else 1
             if flags and not down and minute not in final:
@@ -258,7 +260,7 @@ def test_every_bar_is_closed_once_or_a_hole_whatever_happens(steps: list[tuple[s
     assert bars.holes() == []
 
 
-# --- bars built from trades -------------------------------------------------------------------------------------------
+# --- candles built from trades ----------------------------------------------------------------------------------------
 
 
 def trade(second: float, price: float, quantity: float = 1.0) -> TradeEvent:
@@ -269,7 +271,7 @@ def build(builder: CandleBuilder, *trades: TradeEvent) -> list[Candle]:
     return [candle for each in trades for candle in builder.add(each)]
 
 
-def test_trades_make_a_bar() -> None:
+def test_a_candle_is_built_from_trades() -> None:
     builder = CandleBuilder("BTC", "1m", "gemini")
     candles = build(
         builder, trade(-5, 9), trade(0, 10), trade(20, 12), trade(30, 8, 2.5), trade(59.999, 11), trade(60, 13)
@@ -280,7 +282,7 @@ def test_trades_make_a_bar() -> None:
     assert updates(candles) == [(-1, 9.0), (0, 10.0), (0, 12.0), (0, 8.0), (0, 11.0), (1, 13.0)]
 
 
-def test_the_bar_of_the_first_trade_seen_is_not_closed_but_a_hole() -> None:
+def test_the_candle_of_the_first_trade_seen_is_not_closed_but_a_hole() -> None:
     builder = CandleBuilder("BTC", "1m")
     assert closed(build(builder, trade(30, 10), trade(61, 11))) == []
     assert builder.holes() == [at(0)]
@@ -298,7 +300,7 @@ def test_minutes_without_trades_are_flat() -> None:
     ]
 
 
-def test_trades_of_a_bar_that_is_over_are_dropped_and_counted() -> None:
+def test_trades_of_a_candle_that_is_over_are_dropped_and_counted() -> None:
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(0, 10), trade(60, 11))
     assert builder.add(trade(59, 99)) == []
@@ -306,7 +308,7 @@ def test_trades_of_a_bar_that_is_over_are_dropped_and_counted() -> None:
 
 
 @pytest.mark.parametrize("back", [70, 190])
-def test_no_bar_touched_by_a_loss_is_closed(back: int) -> None:
+def test_no_candle_touched_by_a_loss_is_closed(back: int) -> None:
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(-1, 9), trade(0, 10), trade(65, 10))
     builder.interrupted()
@@ -317,7 +319,7 @@ def test_no_bar_touched_by_a_loss_is_closed(back: int) -> None:
     assert closed(build(builder, trade(back + 120, 13))) == [((last - T0) // MINUTE + 1, 12.0)]
 
 
-def test_updates_are_copies_of_the_bar() -> None:
+def test_updates_are_copies_of_the_candle() -> None:
     builder = CandleBuilder("BTC", "1m")
     [first] = builder.add(trade(0, 10))
     builder.add(trade(1, 12))
@@ -325,7 +327,7 @@ def test_updates_are_copies_of_the_bar() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 50), st.integers(1, 9)), min_size=1, max_size=80))
-def test_built_bars_equal_those_computed_from_all_trades(moves: list[tuple[int, int, int]]) -> None:
+def test_built_candles_equal_those_computed_from_all_trades(moves: list[tuple[int, int, int]]) -> None:
     builder, second, trades = CandleBuilder("BTC", "1m"), 0, []
     for pause, price, quantity in moves:
         second += pause
@@ -342,8 +344,8 @@ def test_built_bars_equal_those_computed_from_all_trades(moves: list[tuple[int, 
     assert [(c.timestamp, c.open, c.high, c.low, c.close, c.volume) for c in built] == expected
 
 
-def test_bars_go_on_after_those_that_another_venue_has_closed() -> None:
-    """A venue that takes over in the middle of a bar: what ended on the way is asked for, what was closed is not."""
+def test_candles_go_on_after_those_that_another_venue_has_closed() -> None:
+    """A venue that takes over in the middle of a candle: what ended on the way is asked for, what was closed is not."""
     builder = CandleBuilder("BTC", "1m")
     builder.go_on_after(at(0))
     assert build(builder, trade(59, 9)) == []
@@ -353,8 +355,8 @@ def test_bars_go_on_after_those_that_another_venue_has_closed() -> None:
     assert closed(build(builder, trade(300, 12))) == [(4, 11.0)]
 
 
-def test_a_bar_that_another_venue_has_closed_meanwhile_is_neither_closed_nor_asked_for_again() -> None:
-    """The venue is returned to after an hour with another one: its old bar is long closed, with all of its trades."""
+def test_a_candle_that_another_venue_has_closed_meanwhile_is_neither_closed_nor_asked_for_again() -> None:
+    """The feed returns to the venue after an hour with another one: its old candle is closed, with all its trades."""
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(-1, 9), trade(0, 10))
     builder.interrupted()
@@ -363,7 +365,7 @@ def test_a_bar_that_another_venue_has_closed_meanwhile_is_neither_closed_nor_ask
     assert builder.holes() == [at(-1), at(61)]
 
 
-def test_a_bar_that_is_open_beyond_those_closed_goes_on() -> None:
+def test_a_candle_that_is_open_beyond_those_closed_goes_on() -> None:
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(-1, 9), trade(0, 10))
     builder.go_on_after(at(-1))
@@ -371,10 +373,10 @@ def test_a_bar_that_is_open_beyond_those_closed_goes_on() -> None:
 
 
 @pytest.mark.parametrize("kind", [CandleTracker, CandleBuilder])
-def test_bars_that_were_begun_elsewhere_are_holes_unless_they_go_on_here(
+def test_candles_that_were_begun_elsewhere_are_holes_unless_they_go_on_here(
     kind: type[CandleTracker] | type[CandleBuilder],
 ) -> None:
-    """Whether it knows no bar yet, one that another venue has closed, or one of its own."""
+    """Whether it knows no candle yet, one that another venue has closed, or one of its own."""
 
     def begins(bars: CandleTracker | CandleBuilder, minute: int) -> None:
         if isinstance(bars, CandleTracker):
@@ -396,7 +398,7 @@ def test_bars_that_were_begun_elsewhere_are_holes_unless_they_go_on_here(
     assert bars.holes() == [at(2), at(3)]
 
 
-def test_a_bar_that_was_closed_here_for_nobody_is_a_hole_where_it_is_owed() -> None:
+def test_a_candle_that_was_closed_undelivered_is_fetched_where_it_is_missing() -> None:
     bars = tracker()
     bars.update(row(1), closed=True)
     bars.owe([at(1)])
@@ -404,7 +406,7 @@ def test_a_bar_that_was_closed_here_for_nobody_is_a_hole_where_it_is_owed() -> N
 
 
 def test_volumes_in_contracts_become_base_currency() -> None:
-    """Also those of the bars that are fetched."""
+    """Also those of the candles that are fetched."""
     for bars in (CandleTracker("BTC", "1m", "gate", 0.001), CandleBuilder("BTC", "1m", "gate", 0.001)):
         bars.go_on_after(at(0))
         if isinstance(bars, CandleTracker):

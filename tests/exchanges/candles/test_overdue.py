@@ -1,4 +1,4 @@
-"""A bar that is over is closed a few seconds later, once, with what the venue's record or the trades say of it."""
+"""A candle that is over is closed a few seconds later, once, with what the venue's record or the trades say of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def row(minute: int, volume: float = 5.0) -> list[float]:
 
 
 class FrameContext:
-    """The bars of some coins, a venue's record of them, and a clock that is turned by hand."""
+    """The candles of some coins, a venue's record of them, and a clock that is turned by hand."""
 
     def __init__(self, coins: int = 1, timeframes: Sequence[str] = ("1m",), *, native: bool = True) -> None:
         self.delivered: list[Candle] = []
@@ -72,7 +72,7 @@ class FrameContext:
 OVER = GRACE * 1000
 
 
-async def test_a_bar_that_nothing_ends_is_closed_from_the_record_once() -> None:
+async def test_a_candle_that_nothing_ends_is_closed_from_the_record_once() -> None:
     scene = FrameContext()
     scene.row(row(0, 4.0))
     scene.record["C0/USDT"] = [row(0), row(1, 0.0)]
@@ -88,7 +88,7 @@ async def test_a_bar_that_nothing_ends_is_closed_from_the_record_once() -> None:
     await scene.bars.end()
 
 
-async def test_bars_in_which_nothing_was_traded_are_as_the_record_has_them() -> None:
+async def test_candles_in_which_nothing_was_traded_are_as_the_record_has_them() -> None:
     """Flat ones where the venue has such; where it has none, it is not asked again for one that it does not have."""
     for has_flat in (True, False):
         scene = FrameContext()
@@ -105,7 +105,7 @@ async def test_bars_in_which_nothing_was_traded_are_as_the_record_has_them() -> 
 
 
 async def test_a_record_that_is_behind_is_asked_again() -> None:
-    """It has less volume than was seen: that would not be the bar."""
+    """It has less volume than was seen: that would not be the candle."""
     scene = FrameContext()
     scene.row(row(0, 5.0))
     scene.record["C0/USDT"] = [row(0, 3.0)]
@@ -135,7 +135,7 @@ async def test_where_the_record_can_not_be_asked_the_state_seen_last_stands_whil
         await scene.bars.end()
 
 
-async def test_after_an_interruption_only_the_record_closes_a_bar() -> None:
+async def test_after_an_interruption_only_the_record_closes_a_candle() -> None:
     scene = FrameContext()
     scene.row(row(0, 5.0))
     scene.bars.begin({"C0/USDT": "C0"}, ["1m"], {}, native=True)
@@ -166,7 +166,7 @@ async def test_a_thousand_coins_are_no_burst() -> None:
     await scene.bars.end()
 
 
-# --- bars built from trades -------------------------------------------------------------------------------------------
+# --- candles built from trades ----------------------------------------------------------------------------------------
 
 
 def trade(minute: float, price: float, read_at: float | None = None) -> TradeEvent:
@@ -175,7 +175,7 @@ def trade(minute: float, price: float, read_at: float | None = None) -> TradeEve
     return TradeEvent("C0", price, 1.0, False, stamp, received_at=arrival * 1_000_000)
 
 
-async def test_built_bars_are_closed_by_time_and_those_without_trades_are_flat() -> None:
+async def test_built_candles_are_closed_by_time_and_those_without_trades_are_flat() -> None:
     scene = FrameContext(native=False)
 
     def tell(each: TradeEvent) -> None:
@@ -196,7 +196,7 @@ async def test_built_bars_are_closed_by_time_and_those_without_trades_are_flat()
     await scene.bars.end()
 
 
-async def test_a_built_bar_of_which_trades_may_be_missing_is_asked_for() -> None:
+async def test_a_built_candle_of_which_trades_may_be_missing_is_asked_for() -> None:
     scene = FrameContext(native=False)
     for minute in (0.5, 1.2):
         scene.bars.on_trade(scene.number, "C0/USDT", ["1m"], trade(minute, 10.0))
@@ -207,7 +207,7 @@ async def test_a_built_bar_of_which_trades_may_be_missing_is_asked_for() -> None
     await scene.bars.end()
 
 
-def test_a_trade_stamped_ahead_neither_ends_a_bar_nor_keeps_out_the_trades_behind_it() -> None:
+def test_a_trade_stamped_ahead_neither_ends_a_candle_nor_keeps_out_the_trades_behind_it() -> None:
     builder = CandleBuilder("C0", "1m")
     told = [c for each in (trade(0.5, 1.0), trade(1.1, 2.0), trade(1.2, 3.0)) for c in builder.add(each)]
     told += builder.add(trade(1.3 + 23 * 60, 9.0, read_at=1.3))
@@ -218,7 +218,7 @@ def test_a_trade_stamped_ahead_neither_ends_a_bar_nor_keeps_out_the_trades_behin
     assert builder.late == 0
 
 
-def test_a_clock_of_ours_that_steps_back_costs_no_trade_of_a_bar() -> None:
+def test_a_clock_of_ours_that_steps_back_costs_no_trade_of_a_candle() -> None:
     builder = CandleBuilder("C0", "1m")
     told = [c for each in (trade(0.5, 1.0), trade(1.1, 2.0)) for c in builder.add(each)]
     for minute in (70.1, 70.2, 71.1):

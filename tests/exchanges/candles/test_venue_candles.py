@@ -1,4 +1,4 @@
-"""A venue's bars over all its connections."""
+"""A venue's candles over all its connections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIRST = 27_000_000  # minutes since the epoch
 
 
 async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
-    """Every bar that it tore is asked for and closed, a few at a time."""
+    """Every candle that it tore is asked for and closed, a few at a time."""
     coins = {f"{coin}/USDT": coin for coin in (f"C{n}" for n in range(40))}
     under_way, most, mended = 0, 0, list[Candle]()
     done = asyncio.Event()
@@ -36,7 +36,7 @@ async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
             done.set()
 
     bars = VenueCandles("a venue", fetch, deliver)
-    for opened in (OPENED, OPENED + MINUTE):  # a connection each: the first one does not see its bar's end
+    for opened in (OPENED, OPENED + MINUTE):  # a connection each: the first one does not see its candle's end
         bars.begin(coins, ["1m"], {}, native=True)
         for symbol in coins:
             bars.on_row(symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
@@ -69,7 +69,7 @@ class Delivered:
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
-async def test_a_bar_that_ends_between_history_and_the_first_frame_is_not_missed(native: bool) -> None:
+async def test_a_candle_that_ends_between_history_and_the_first_frame_is_not_missed(native: bool) -> None:
     """History ends with minute 0, the stream begins in minute 2: minute 1 is fetched."""
     mended = Delivered()
     bars = VenueCandles("one", mended.fetch, mended.deliver)
@@ -87,8 +87,8 @@ async def test_a_bar_that_ends_between_history_and_the_first_frame_is_not_missed
     assert mended.candles[0].closed
 
 
-async def test_history_does_not_move_bars_that_have_begun() -> None:
-    """The stream is further than the record, or behind it: its own bar stays open until it is closed."""
+async def test_history_does_not_move_candles_that_have_begun() -> None:
+    """The stream is further than the record, or behind it: its own candle stays open until it is closed."""
     mended = Delivered()
     bars = VenueCandles("one", mended.fetch, mended.deliver)
     bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
@@ -101,7 +101,7 @@ async def test_history_does_not_move_bars_that_have_begun() -> None:
     await bars.end()
 
 
-async def test_a_bar_that_was_read_already_is_its_markets_coins_and_goes_on_from_rows() -> None:
+async def test_a_candle_that_was_read_already_is_its_markets_coins_and_goes_on_from_rows() -> None:
     """The connection that reads it may have begun when the market was still carried as another coin."""
     mended = Delivered()
     bars = VenueCandles("one", mended.fetch, mended.deliver)

@@ -1,4 +1,4 @@
-"""Past bars page by page, over answers as the venues give them."""
+"""Past candles page by page, over answers as the venues give them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MINUTE = 60_000
 
 
 class Record:
-    """A venue's bars of the minutes 0 to ``last``, ``missing`` left out, at most ``most`` an answer."""
+    """A venue's candles of the minutes 0 to ``last``, ``missing`` left out, at most ``most`` an answer."""
 
     def __init__(self, last: int, most: int, missing: Sequence[int] = (), *, stubborn: bool = False) -> None:
         self.rows = [[n * MINUTE, 1.0, 1.0, 1.0, 1.0, 1.0] for n in range(last + 1) if n not in missing]

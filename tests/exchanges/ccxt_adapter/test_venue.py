@@ -220,7 +220,7 @@ async def failure(call: Call, venue: CcxtVenue) -> VenueError:
 
 
 @pytest.mark.parametrize("status", [403, 451])
-async def test_a_venue_that_shuts_this_place_out_is_blocked(
+async def test_http_451_and_403_are_raised_as_blocked(
     venue: CcxtVenue, simulated: Simulated, status: int
 ) -> None:
     with simulated.blocked(status):

@@ -145,7 +145,7 @@ BINANCE_TICKER = {
 BINANCE_BOOK = {
     "u": 400900217, "s": "DOGEUSDT", "b": "0.10121000", "B": "431.00000000", "a": "0.10122000", "A": "9.50000000",
 }  # fmt: skip
-BAR = NOW - NOW % 60_000  # Unix ms, the open time of the bar of now
+BAR = NOW - NOW % 60_000  # Unix ms, the open time of the candle of now
 BINANCE_KLINE = {
     "e": "kline", "E": NOW, "s": "BTCUSDT",
     "k": {
@@ -377,7 +377,7 @@ PRICE = st.integers(1, 10**12).map(lambda units: f"{units / 10**8:.8f}")
 
 @st.composite
 def following(draw: st.DrawFn, name: str) -> str:
-    """A candle of some minute: in order or not, plain or, for ccxt alone, with a field more or a bar more."""
+    """A candle of some minute: in order or not, plain or, for ccxt alone, with a field more or a candle more."""
     opened, closed = BAR + 60_000 * draw(st.integers(-6, 1)), draw(st.booleans())
     low, one, other, high = sorted((draw(PRICE) for _ in range(4)), key=float)
     one, other = draw(st.permutations([one, other]))

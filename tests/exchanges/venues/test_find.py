@@ -116,7 +116,7 @@ def test_every_venue_either_has_a_testnet_or_says_that_it_has_none() -> None:
     ("ccxt_id", "topics", "dials"), [("binance", 1024, 300), ("binanceus", 1024, 300), ("bybit", 10, 500)]
 )
 def test_no_row_asks_for_more_than_the_venue_allows(ccxt_id: str, topics: int, dials: int) -> None:
-    """Topics in a request, dials in five minutes. The contract tests hold the others to their laws."""
+    """Topics in a request, dials in five minutes. The contract tests hold the others to their rules."""
     for profile in ROWS:
         if profile.ccxt_id == ccxt_id:
             assert profile.chunk <= topics
@@ -154,11 +154,11 @@ def test_every_row_is_of_a_class_that_ccxt_has() -> None:
         ({"k": {"x": False}}, [60_000], False),
     ],
 )
-def test_binance_says_itself_whether_a_bar_is_closed(frame: Any, row: Any, closed: bool) -> None:
+def test_binance_says_itself_whether_a_candle_is_closed(frame: Any, row: Any, closed: bool) -> None:
     assert profile_of("binance").candle_is_closed(frame, row) is closed
 
 
-def test_bybit_says_it_bar_by_bar() -> None:
+def test_bybit_says_for_each_candle_whether_it_is_closed() -> None:
     flag = profile_of("bybit").candle_is_closed
     frame = {"data": [{"start": 0, "confirm": True}, {"start": 60_000, "confirm": False}]}
     assert flag(frame, [0, 1.0]) is True

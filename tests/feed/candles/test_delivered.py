@@ -1,4 +1,4 @@
-"""Which bars were delivered, and how past ones join them; pure."""
+"""Which candles were delivered, and how past ones join them; pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def delivered(*candles: Candle) -> DeliveredCandles:
     return ledger
 
 
-def test_nothing_more_is_delivered_of_a_bar_that_is_closed() -> None:
+def test_nothing_more_is_delivered_of_a_candle_that_is_closed() -> None:
     """Neither its close again nor an update, from whichever venue."""
     ledger = delivered(bar(1, closed=False), bar(1))
     assert not ledger.enter(bar(1, exchange="two"))
@@ -39,7 +39,7 @@ def owed(ledger: DeliveredCandles) -> list[int]:
     return [opened // MINUTE for opened in sorted(ledger.owed().get(("BTC", "1m"), ()))]
 
 
-def test_a_bar_that_was_begun_is_owed_until_it_is_closed() -> None:
+def test_a_candle_that_was_begun_is_remembered_until_it_is_closed() -> None:
     ledger = delivered(bar(1, closed=False))
     assert owed(ledger) == [1]
     ledger.enter(bar(2, closed=False))
@@ -61,7 +61,7 @@ def test_what_a_venue_has_missed_is_owed_when_it_is_left_if_the_feed_had_begun_b
 
 
 def test_what_the_venue_has_closed_and_the_stream_has_not_is_overdue() -> None:
-    """From the bar on that the feed began with; what was before is history and nobody's news."""
+    """From the candle on that the feed began with; what was before is history and nobody's news."""
     ledger = delivered(bar(3, closed=False), bar(3), bar(4, closed=False))
     past = [bar(minute) for minute in range(1, 7)] + [bar(7, closed=False)]
     assert minutes(ledger.overdue(past)) == [4, 5, 6]
@@ -79,7 +79,7 @@ def test_history_is_as_it_was_delivered() -> None:
     assert ledger.joined("BTC", "1m", [bar(2)])[0] == mine
 
 
-def test_of_two_states_of_the_running_bar_the_later_one_stands() -> None:
+def test_of_two_states_of_the_running_candle_the_later_one_stands() -> None:
     """Volume only grows; that of another venue says nothing."""
     for delivered_volume, exchange, stands in ((5.0, "one", 5.0), (1.0, "one", 2.0), (5.0, "two", 2.0)):
         ledger = delivered(bar(1, closed=False, volume=delivered_volume, exchange=exchange))
@@ -97,8 +97,8 @@ def test_what_the_stream_delivered_while_the_answer_was_on_its_way_is_there_too(
     first=st.integers(0, 20),
     count=st.integers(1, 60),
 )
-def test_joined_bars_are_in_order_without_a_hole_or_an_overlap(closed: list[int], first: int, count: int) -> None:
-    """Whatever was delivered in whatever order: after the overdue ones are closed, each bar is there once."""
+def test_joined_candles_are_in_order_without_a_hole_or_an_overlap(closed: list[int], first: int, count: int) -> None:
+    """Whatever was delivered in whatever order: after the overdue ones are closed, each candle is there once."""
     ledger = delivered(*(bar(minute) for minute in closed))
     past = [bar(minute) for minute in range(first, first + count)] + [bar(first + count, closed=False)]
     for candle in ledger.overdue(past):

@@ -31,7 +31,7 @@ def without_hole(candles: list[Candle], length: int = MINUTE) -> bool:
 
 
 async def test_history_is_the_venues_record_oldest_first(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """Closed bars without a hole, and the one that is running at the end."""
+    """Closed candles without a hole, and the one that is running at the end."""
     await feed.connect()
     market = venue.market("BTC")
     for timeframe, length in (("1m", MINUTE), ("5m", 5 * MINUTE), ("1h", 60 * MINUTE)):
@@ -57,7 +57,7 @@ async def test_more_than_one_answer_holds_is_fetched_page_by_page(feed: MarketFe
 
 
 async def test_the_live_stream_goes_on_where_history_ends(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """However often it is asked, while minutes end: history, then what is closed live, has each bar once."""
+    """However often it is asked, while minutes end: history, then what is closed live, has each candle once."""
     live: list[Candle] = []
     feed.subscribe_candles(live.append, "BTC")
     await feed.connect()
@@ -76,7 +76,7 @@ async def test_the_live_stream_goes_on_where_history_ends(feed: MarketFeed, venu
     assert len(closed) == len(set(closed))
 
 
-async def test_history_has_closed_bars_as_the_stream_delivered_them(feed: MarketFeed, venue: SimulatedVenue) -> None:
+async def test_history_has_closed_candles_as_the_stream_delivered_them(feed: MarketFeed, venue: SimulatedVenue) -> None:
     live: list[Candle] = []
     feed.subscribe_candles(live.append, "BTC")
     await feed.connect()
@@ -91,7 +91,7 @@ async def test_history_has_closed_bars_as_the_stream_delivered_them(feed: Market
             assert past[candle.timestamp] == candle
 
 
-async def test_a_bar_that_the_stream_missed_is_closed_in_it_too(simulator: Simulator, venue: SimulatedVenue) -> None:
+async def test_a_candle_that_the_stream_missed_is_closed_in_it_too(simulator: Simulator, venue: SimulatedVenue) -> None:
     """Its end went by while the coin was silent: who asks for history has it closed for everyone, once."""
     feed = MarketFeed(settings=settings_for(simulator))
     live: list[Candle] = []
@@ -177,7 +177,7 @@ async def test_history_follows_the_coin_to_the_venue_that_lists_it() -> None:
 
 
 async def test_two_timeframes_stream_side_by_side(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """Each with its own bars, each closed once."""
+    """Each with its own candles, each closed once."""
     got = Recorder(feed)
     five: list[Candle] = []
     feed.subscribe_candles(five.append, "BTC", timeframe="5m")

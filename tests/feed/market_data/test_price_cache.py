@@ -94,7 +94,7 @@ def test_a_stamp_from_the_future_does_not_keep_out_what_follows() -> None:
     assert prices.ticks["BTC"].price == 11
 
 
-def test_a_ticker_of_long_ago_is_no_news() -> None:
+def test_an_old_ticker_does_not_replace_a_newer_price() -> None:
     """As a cache before the venue's REST may have it."""
     prices = PriceCache()
     prices["BTC"].on_trade(trade(10, AT), 0)

@@ -75,13 +75,13 @@ def test_a_hole_that_is_filled_late_counts_again() -> None:
     assert volatility.volatility("BTC", 3) == pytest.approx(deviation([100, 101, 103]))
 
 
-def test_the_same_bar_again_replaces_the_one_before() -> None:
+def test_the_same_candle_again_replaces_the_one_before() -> None:
     assert fed(bar(0, 100), bar(1, 999), bar(2, 103), bar(1, 101)).volatility("BTC", 3) == pytest.approx(
         deviation([100, 101, 103])
     )
 
 
-def test_open_bars_other_timeframes_and_impossible_closes_are_ignored() -> None:
+def test_open_candles_other_timeframes_and_impossible_closes_are_ignored() -> None:
     volatility = fed(bar(0, 100), bar(1, 101), bar(2, 103))
     before = volatility.volatility("BTC", 3)
     for ignored in (

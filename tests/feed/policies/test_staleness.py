@@ -238,7 +238,7 @@ def test_nothing_is_due_before_the_first_start() -> None:
     assert watchdog.check(1e6) == []
 
 
-def test_a_suspend_is_silence() -> None:
+def test_a_suspend_counts_as_silence() -> None:
     """Unless data came since it was found."""
     watchdog = SilenceWatch(LIMITS)
     watchdog.start(COINS, 0.0)

@@ -185,7 +185,7 @@ async def test_a_taken_port_is_said_in_one_line(feed: MarketFeed, metrics: Metri
         start_metrics(feed, metrics.port)
 
 
-async def test_closing_twice_is_closing(feed: MarketFeed) -> None:
+async def test_closing_twice_is_like_closing_once(feed: MarketFeed) -> None:
     metrics = start_metrics(feed, 0)
     metrics.close()
     metrics.close()

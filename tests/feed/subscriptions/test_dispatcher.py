@@ -148,7 +148,7 @@ async def test_subscribing_and_cancelling_inside_a_callback_is_safe(dispatcher: 
     assert seen == ["first", "third", "third", "new"]
 
 
-async def test_what_is_no_callback_is_refused(dispatcher: Dispatcher) -> None:
+async def test_an_object_that_cannot_be_called_is_refused(dispatcher: Dispatcher) -> None:
     def generator(event: Any) -> Iterator[Any]:
         yield event
 

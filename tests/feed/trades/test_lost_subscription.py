@@ -135,7 +135,7 @@ def test_trades_that_the_venue_has_refused_are_not_missed() -> None:
     assert it.missing() == {}
 
 
-def test_a_coin_that_was_removed_begins_anew() -> None:
+def test_a_removed_coin_starts_afresh_when_it_is_added_again() -> None:
     it = Connection()
     it.tickers(0, 60)
     it.hearsay.forget(["BTC"])

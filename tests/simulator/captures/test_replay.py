@@ -32,7 +32,7 @@ def quote(symbol: str, number: int) -> str:
 
 @pytest.fixture
 def captures(tmp_path: Path) -> list[Path]:
-    """Two files whose stamps interleave, one of them compressed, with a snapshot line and a bar's end in between."""
+    """Two files whose stamps interleave, one of them compressed, with a snapshot line and a candle's end in between."""
     btc = [(2 * i, trade("BTCUSDT", 100 + i, T0 + 2000 * i, f"{61837 + i}.63000000")) for i in range(10)]
     btc.append((0, '{"lastUpdateId":5,"bids":[],"asks":[]}'))
     eth = [(2 * i + 1, trade("ETHUSDT", 500 + i, T0 + 2000 * i, "2683.80000000")) for i in range(10)]

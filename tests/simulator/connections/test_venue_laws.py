@@ -1,4 +1,4 @@
-"""Every law of the venues is enforced, and each breach is on the record."""
+"""Every rule of the venues is enforced, and each breach is on the record."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_too_many_dials_are_refused(name: str, path: str, status: int) -> 
         assert len(sim[name].dials) == 4
 
 
-def test_the_laws_are_those_of_the_venues() -> None:
+def test_the_limits_are_those_of_the_venues() -> None:
     assert (BINANCE_LAWS.messages_per_second, BINANCE_LAWS.streams, BINANCE_LAWS.session_limit) == (5, 1024, 86_400)
     assert (BINANCE_LAWS.dials, BINANCE_LAWS.ping_every, BINANCE_LAWS.pong_within) == (300, 20, 60)
     assert (BYBIT_LAWS.args_per_request, BYBIT_LAWS.args_characters) == (10, 21_000)
@@ -152,7 +152,7 @@ async def test_a_reader_that_does_not_read_is_dropped() -> None:
         assert venue.violations == []
 
 
-async def test_without_laws_anything_goes() -> None:
+async def test_without_limits_every_request_is_answered() -> None:
     async with Simulator(rate=0, laws=False) as sim, dial(sim) as client:
         for _ in range(50):
             await client.ws.ping()

@@ -78,7 +78,7 @@ def test_the_flow_keeps_its_rate_and_its_weights() -> None:
     assert any(count > 1 for _, count in orders)
 
 
-def test_bars_equal_the_tape() -> None:
+def test_candles_equal_the_venues_trades() -> None:
     market = a_market()
     for second in range(0, 600, 7):
         market.make(3, START + second * 1000)
@@ -101,7 +101,7 @@ def check(bar: Any, market: Market, trades: list[Trade]) -> None:
     assert (bar.count, bar.first_id, bar.last_id) == (len(trades), trades[0].id, trades[-1].id)
 
 
-def test_bars_follow_each_other_without_a_hole() -> None:
+def test_candles_follow_each_other_without_a_hole() -> None:
     market = a_market()
     market.make(3, START + 1000)
     market.make(3, START + 4 * MINUTE)
@@ -142,7 +142,7 @@ def test_the_day_moves_on_with_every_trade() -> None:
 
 
 @given(st.sampled_from([*BINANCE_INTERVALS.values(), *BYBIT_INTERVALS.values()]), st.integers(0, 4_000_000_000_000))
-def test_every_time_lies_in_exactly_one_bar(interval: int, ms: int) -> None:
+def test_every_time_lies_in_exactly_one_candle(interval: int, ms: int) -> None:
     start = bar_start(ms, interval)
     end = bar_end(start, interval)
     assert start <= ms < end

@@ -62,7 +62,7 @@ async def test_twenty_coins_and_all_channels_share_one_connection(venue: CcxtVen
 
 @pytest.mark.parametrize("name", VENUES)
 async def test_a_hundred_coins_and_more_share_one_connection(name: str) -> None:
-    """In as many requests as the venue's laws want: ten topics each on Bybit, five messages a second on Binance."""
+    """In as many requests as the venue's rules want: ten topics each on Bybit, five messages a second on Binance."""
     async with Simulator(venues=(name,), rate=0, markets=145) as simulator, opened(name, simulator) as venue:
         made = simulator[name]
         coins = sorted({market.coin for market in made.markets.values()})
@@ -77,7 +77,7 @@ async def test_a_hundred_coins_and_more_share_one_connection(name: str) -> None:
 
 
 async def test_more_streams_than_binance_allows_cost_the_surplus_only() -> None:
-    """What is beyond is told as unavailable, the rest goes on, and no law is broken. 103 stand for the real 1024."""
+    """What is beyond is told as unavailable, the rest goes on, and no rule is broken. 103 stand for the real 1024."""
     limit = 103
     laws = {"binance": replace(BINANCE_LAWS, streams=limit)}
     options = {"subscriptionLimitByStream": {"spot": limit}}

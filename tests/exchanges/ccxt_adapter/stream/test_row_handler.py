@@ -393,8 +393,8 @@ async def test_gaps_are_filled_with_trades_of_the_same_market_type(market_type: 
     await venue.close()
 
 
-async def test_a_listener_that_changes_its_trade_changes_no_bar() -> None:
-    """Bars are built from trades as the venue told them."""
+async def test_a_listener_that_changes_its_trade_changes_no_candle() -> None:
+    """Candles are built from trades as the venue told them."""
 
     def spoil(trade: TradeEvent, number: int | None = None) -> None:
         trade.coin, trade.price, trade.quantity, trade.timestamp = "NONE", 1.0, 1.0, 1
