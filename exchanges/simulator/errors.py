@@ -1,4 +1,4 @@
-"""What the simulator refuses to do, in one line for the person who asked."""
+"""The simulator's error: its message is one line that says what was wrong and what is allowed."""
 
 from __future__ import annotations
 

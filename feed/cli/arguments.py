@@ -1,4 +1,4 @@
-"""The command line's grammar. Nothing here imports more than argparse, so that --help is instant."""
+"""The arguments of the command line. Nothing here imports more than argparse, so that --help is instant."""
 
 from __future__ import annotations
 

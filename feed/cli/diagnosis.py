@@ -1,4 +1,4 @@
-"""What ``market-feed check`` knows of the machine, and what it advises for what the venues answered."""
+"""Describes the machine for ``market-feed check``, and finds advice for what the venues answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The board as text: plain lines for pipes and logs, a table for terminals (rich, imported when first drawn)."""
+"""The live state as text: plain lines for pipes and logs, a table for terminals (rich, imported when first drawn)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command shares as a process: exit codes, signals, complaints, the log."""
+"""What all commands share: exit codes, signals, error messages, the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long to wait before the next dial, so that an outage never becomes a storm."""
+"""Computes the wait before the next dial, so that clients do not flood a venue after an outage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When not to trade: after too many failures in too short a time, for a while.
+"""The circuit breaker: after too many failures in a short time, a bot must not trade for a while.
 
 Data flows on whatever the breaker says; what it withholds is trust. It is open for exactly ``cooldown`` seconds, and
 ``tradable`` is False for that time and no longer, as the contract says ("False while the breaker is open"). Half-open

@@ -1,4 +1,4 @@
-"""Which venue carries the feed now, and which next: settings order is preference.
+"""Decides which venue is active, and which is next: the settings' order is the order of preference.
 
 One venue is active. As soon as it is silent, lags, or has failed its first redial, the others are put on trial beside
 it, the next one first and the ones after it shortly behind, and whichever carries data first carries the feed. It is

@@ -1,4 +1,4 @@
-"""How far a venue's data lies behind, by the venue's own stamps: whatever its clock and ours say.
+"""Measures how late a venue's data comes, by the venue's own time stamps, even if its clock or ours is wrong.
 
 A delay is arrival minus stamp. It has the two clocks' difference in it, which nobody knows and which does not matter:
 lag is a delay above the least one that the venue showed within the last minutes, on whichever connection, so a fresh

@@ -1,4 +1,4 @@
-"""How often a venue may be dialled, or asked: its own limit per time, less a margin."""
+"""Keeps a venue's limit of dials or requests per time, less a margin."""
 
 from __future__ import annotations
 

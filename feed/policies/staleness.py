@@ -1,4 +1,4 @@
-"""When silence means something: a stale feed, a stale coin, a dead connection.
+"""Decides after how much silence the feed or a coin is stale, and a connection dead.
 
 Only data counts. Pings, pongs and acknowledgements never reach this module, so a venue that answers pings and sends
 nothing is as dead as one that is gone. Quiet is not dead: a coin's silence is told, and never restarts the connection.

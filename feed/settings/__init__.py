@@ -1,4 +1,4 @@
-"""What a feed can be told: settings.yaml and the arguments of MarketFeed, read, held against what is allowed."""
+"""The settings: settings.yaml and the arguments of MarketFeed, read and validated."""
 
 from feed.settings.schema import Backfill, CircuitBreaker, Connection, ExchangeConfig, Settings, Staleness
 

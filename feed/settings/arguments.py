@@ -1,4 +1,4 @@
-"""What a program asks for, in the terms of the settings; SettingsError says what is wrong and what is allowed."""
+"""Reads the arguments of MarketFeed's methods; SettingsError says what is wrong and what is allowed."""
 
 from __future__ import annotations
 

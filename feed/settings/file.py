@@ -1,4 +1,4 @@
-"""settings.yaml: found, and read; what its scalars mean is left to the schema."""
+"""Finds and reads settings.yaml; the schema decides what its scalars mean."""
 
 from __future__ import annotations
 

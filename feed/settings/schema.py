@@ -1,4 +1,4 @@
-"""What a feed can be told: the dataclasses of settings.yaml, each with its default.
+"""The settings of settings.yaml as dataclasses, each field with its default.
 
 They are the schema: each field's annotation says which values are allowed, in code (msgspec checks type and bounds, a
 ``read`` function the rest) and in words (``description``, the end of the line about a wrong value).

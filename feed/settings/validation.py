@@ -1,4 +1,4 @@
-"""Plain data held against the schema of the settings, with every problem reported at once."""
+"""Validates plain data against the schema of the settings, and reports every problem at once."""
 
 from __future__ import annotations
 

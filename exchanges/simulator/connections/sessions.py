@@ -1,4 +1,4 @@
-"""Connections from the upgrade to the end, the rules on the way, and REST behind the venue's faults."""
+"""The clients' connections from the upgrade to the end, and the REST requests, with the venue's rules and faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The venues' rules: what a client may do, and the books kept about it.
+"""The venues' rules: what a client may do, and the counts by which they are enforced.
 
 The figures come from the venues' documentation (EXCHANGE_FACTS):
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams and
