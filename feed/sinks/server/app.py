@@ -91,6 +91,7 @@ class Server:
             access_log=None,
             handle_signals=False,
             keepalive_timeout=KEEP_ALIVE,
+            lingering_time=0,  # seconds for a body that nobody reads
             shutdown_timeout=SHUTDOWN,
             max_line_size=HEADER,
             max_field_size=HEADER,
