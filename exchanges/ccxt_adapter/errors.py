@@ -89,7 +89,9 @@ _NOISE = re.compile(
     r"^\w+ (?=[A-Z]+ https?://)| ssl:default(?= \[)|<(?:!doctype|html|head|body|\?xml)\b.*", re.I | re.S
 )
 
-_REFUSED = re.compile(r"^(\d{3}), message='Invalid response status', url='(.*)'$")  # aiohttp, of an upgrade
+_REFUSED = re.compile(r"^(?P<code>\d{3}), message='Invalid response status', url='(?P<url>.*)'$")  # of an upgrade
+# ccxt, of a request
+_ANSWERED = re.compile(r"^(?:[A-Z]+ (?P<url>https?://\S+)|\w+) (?P<code>[45]\d\d)(?: (?P<words>.*))?$")
 
 
 def _reason(error: Exception, cause: BaseException, status: int, clean: Cleaner) -> str:
@@ -98,7 +100,7 @@ def _reason(error: Exception, cause: BaseException, status: int, clean: Cleaner)
         return clean(fault, LENGTH)
     silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
     text = " ".join(_NOISE.sub("", str(cause)[:READ]).split()) or silent
-    text = _REFUSED.sub(r"HTTP \1 from \2", text)
+    text = _with_status_first(text)
     if not isinstance(error, errors.BaseError | OSError | TimeoutError):  # a parser's: no person understands it alone
         text = f"sent something that cannot be read ({type(error).__name__}: {text})"
     if status and str(status) not in text:
@@ -106,3 +108,13 @@ def _reason(error: Exception, cause: BaseException, status: int, clean: Cleaner)
     text = clean(text, LENGTH)
     refused = [each for each in _behind(error) if isinstance(each, ssl.SSLCertVerificationError)]
     return f"{text} - {printable(certificates.advice(refused[-1]), ADVICE)}" if refused else text
+
+
+def _with_status_first(text: str) -> str:
+    """A refused request or upgrade told in one form, whether ccxt or aiohttp has written ``text``."""
+    answer = _REFUSED.match(text) or _ANSWERED.match(text)
+    if answer is None:
+        return text
+    found = answer.groupdict("")
+    told_by = f"HTTP {found['code']} from {found['url']}" if found["url"] else f"HTTP {found['code']}"
+    return f"{told_by}: {found['words']}" if found.get("words") else told_by

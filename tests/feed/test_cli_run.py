@@ -338,6 +338,26 @@ async def test_check_tells_all_of_it_as_json(settings: str, venue: Simulator) ->
     assert told["advice"]
 
 
+@pytest.mark.parametrize(
+    ("status", "form"),
+    [
+        (451, r"HTTP 451 from https?://[^ ]+: Unavailable For Legal Reasons"),
+        (403, r"HTTP 403 from https?://[^ ]+: Forbidden"),
+        (429, r"HTTP 429: Too Many Requests"),
+    ],
+)
+async def test_check_tells_a_refusal_as_the_troubleshooting_page_does(
+    status: int, form: str, settings: str, venue: Simulator
+) -> None:
+    """The status stands first, whichever of ccxt's two forms the answer came in."""
+    with venue["binance"].blocked(status):
+        _, out, _ = await ran("check", "--settings", settings, "--json", "--timeout", "3")
+    (exchange,) = json.loads(out)["exchanges"]
+    assert re.match(form, exchange["rest_reason"])
+    page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text("utf-8")
+    assert status == 403 or re.search(f"^{form}", page, re.M)
+
+
 async def test_check_names_the_proxy_without_its_password(settings: str, tmp_path: Path) -> None:
     file = tmp_path / "proxied.yaml"
     proxied = "rest_url: 'http://venue.invalid', ws_url: 'ws://venue.invalid', proxy: 'http://me:secret@127.0.0.1:1'"

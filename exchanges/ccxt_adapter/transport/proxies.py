@@ -130,7 +130,10 @@ def _matches(entry: str, host: str, port: int) -> bool:
     if only is not None and only != port:
         return False
     with suppress(ValueError):
-        return ip_address(host) == ip_address(name)
+        address = ip_address(host)  # which has no names above it
+        with suppress(ValueError):
+            return address == ip_address(name)
+        return False
     name = name.removeprefix("*").strip(".")
     return bool(name) and (host == name or host.endswith(f".{name}"))
 

@@ -357,7 +357,7 @@ async def test_a_web_page_is_left_out_of_the_reason(page: str, status: int) -> N
         error = await failure(load, venue)
     assert "<" not in error.reason
     assert str(status) in error.reason
-    assert error.reason.startswith(f"GET http://{at}/v5/")
+    assert error.reason.startswith(f"HTTP {status} from http://{at}/v5/")
 
 
 @pytest.mark.parametrize("status", [200, 404, 503])

@@ -102,3 +102,8 @@ def test_a_proxy_that_cannot_be_one_is_an_error_that_names_the_variable(wrong: s
     with pytest.raises(ValueError, match=r"the environment's all_proxy is .*, allowed is host:port behind") as caught:
         proxy_for("https://venue.example", None, {"all_proxy": wrong})
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", ["1.2.3", ".2.3", "*.3", "1.2.3:443"])
+def test_the_end_of_an_address_is_no_name_above_it(entry: str) -> None:
+    assert proxy_for("https://10.1.2.3", None, {"https_proxy": "proxy:1", "no_proxy": entry}) is not None
