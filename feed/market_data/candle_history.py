@@ -120,8 +120,10 @@ class CandleHistory:
             desk.on_candle(candle)
         joined = desk.ledger.joined(coin.symbol, timeframe, past)[-limit:]
         closed = [candle for candle in joined if candle.closed]
-        if closed:
-            session.bars.known(symbol, timeframe, closed[-1].timestamp)
+        refused = desk.ledger.overdue(past)  # the venue was left while it answered: these are still to be closed
+        known = [candle for candle in closed if not refused or candle.timestamp < refused[0].timestamp]
+        if known:
+            session.bars.known(symbol, timeframe, known[-1].timestamp)
         for candle in closed:
             if desk.markets.takes(candle):
                 desk.volatility.add(candle)
