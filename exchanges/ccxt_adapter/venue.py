@@ -308,7 +308,20 @@ async def _listed(profile: Profile, access: Access) -> MarketTable:
         await load_markets(exchange, rows_by_place=profile.rows_by_place)
         return taken_from(exchange, before, now, lean=profile.lean)
     finally:
-        await close_instance(exchange)
+        await _to_its_end(asyncio.create_task(close_instance(exchange)))
+
+
+async def _to_its_end(closing: asyncio.Task[None]) -> None:
+    """Await ``closing`` also where this is cancelled meanwhile: half closed, an instance leaves its session open."""
+    cancelled: asyncio.CancelledError | None = None
+    while not closing.done():
+        try:
+            await asyncio.wait({closing})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    closing.result()
 
 
 def _place(trade: TradeEvent) -> tuple[int, int]:

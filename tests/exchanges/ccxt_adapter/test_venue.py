@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from exchanges import Access
-from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
+from exchanges.ccxt_adapter.venue import CcxtVenue, _to_its_end, open_venue
 from exchanges.errors import Blocked, Disconnected, Halted, Rejected, VenueError
 from exchanges.events import Ticker, TradeEvent
 from exchanges.simulator import SimulatedVenue as Simulated
@@ -398,3 +399,27 @@ async def test_figures_and_trades_that_make_no_sense_are_none_or_one_of_our_erro
             body = sent
             with suppress(VenueError):
                 assert await call(venue) == []
+
+
+async def test_an_instance_that_is_being_closed_is_closed_although_its_owner_is_cancelled() -> None:
+    """Half closed, it would leave its session open; cancelled twice, too."""
+    begun, may_end, closed = asyncio.Event(), asyncio.Event(), []
+
+    async def close() -> None:
+        begun.set()
+        await may_end.wait()
+        closed.append(True)
+
+    async def owner() -> None:
+        await _to_its_end(asyncio.create_task(close()))
+
+    owning = asyncio.create_task(owner())
+    await begun.wait()
+    for _ in range(2):
+        owning.cancel()
+        await asyncio.sleep(0)
+        assert not owning.done()
+    may_end.set()
+    await asyncio.wait({owning})
+    assert owning.cancelled()
+    assert closed == [True]
