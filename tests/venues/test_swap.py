@@ -140,7 +140,8 @@ async def test_check_finds_swap_venues_at_work(tmp_path: Path) -> None:
         finally:
             for task in telling:
                 task.cancel()
-        rows = [line.split() for line in printed.decode().splitlines()[1:]]
+        table = printed.decode().partition("\n\n")[0]  # what the machine is like follows, and what to do
+        rows = [line.split() for line in table.splitlines()[1:]]
         assert [(row[0], row[1], row[-1]) for row in rows] == [(venue_name(name), "1/1", "ok") for name in SWAPS]
         assert process.returncode == 0
         assert [wire.missing for wire in wires] == [[], [], []]
