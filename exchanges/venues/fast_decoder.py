@@ -152,9 +152,7 @@ def taker(
 
     hottest: Take = take
     for start, kinds in table.kinds.items():
-        readers = [
-            _reader(kind, table, start, take, scene, reading, goals[kind.makes], stand, blame) for kind in kinds
-        ]
+        readers = [_reader(kind, table, start, take, scene, reading, goals[kind.makes], stand, blame) for kind in kinds]
         rows[start] = _either(readers)
         if len(kinds) == 1 and kinds[0].makes is TradeEvent:  # asked first, so that a trade costs one call less
             hottest = rows[start]

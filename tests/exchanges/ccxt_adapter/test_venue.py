@@ -221,9 +221,7 @@ async def failure(call: Call, venue: CcxtVenue) -> VenueError:
 
 
 @pytest.mark.parametrize("status", [403, 451])
-async def test_http_451_and_403_are_raised_as_blocked(
-    venue: CcxtVenue, simulated: Simulated, status: int
-) -> None:
+async def test_http_451_and_403_are_raised_as_blocked(venue: CcxtVenue, simulated: Simulated, status: int) -> None:
     with simulated.blocked(status):
         error = await failure(load, venue)
     assert isinstance(error, Blocked)
