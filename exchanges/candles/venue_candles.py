@@ -194,7 +194,9 @@ class VenueCandles:
                 return  # the venue itself has filled them
             try:
                 async with self._requests:
-                    rows = await self._fetch(symbol, timeframe, kept.holes()[0])
+                    if not (holes := kept.holes()):
+                        return  # it did so while other requests were under way
+                    rows = await self._fetch(symbol, timeframe, holes[0])
             except VenueError as error:
                 logger.warning("{}: {} bars of {} are not mended yet: {}", self._name, timeframe, symbol, error)
                 continue

@@ -31,21 +31,29 @@ _NONE: Mapping[str, float] = MappingProxyType({})
 class LeastDelay:
     """The least delay of one venue within WINDOW, over all its connections and its answers to the question of its time.
 
-    ``seconds`` is None before the first. It is replaced in one step, so any thread may read it.
+    ``seconds`` is None before the first that counts. It is replaced in one step, so any thread may read it.
     """
 
     def __init__(self) -> None:
         self.seconds: float | None = None
         self._answers: deque[tuple[float, float]] = deque()  # when the venue told its time, and the delay of the answer
-        self._buckets: deque[tuple[float, list[float], list[float]]] = deque()  # begin, lowest, lowest of the accepted
+        self._buckets: deque[tuple[float, float]] = deque()  # begin, lowest
         self._traded = False
         self._expected: float | None = None  # a delay by our own clock, when data came last
 
-    def note(self, delay: float, now: float, expected: float, *, by_ticker: bool = False) -> None:
-        """A delay of data. ``expected``: what it would be if our clock and the venue's were right and the way short.
+    def plausible(self, expected: float) -> float:
+        """The delay from which on no confirmation is needed. A stamp further ahead may be wrong.
 
-        A delay far below that has a stamp from the future: it counts when others confirm it. Tickers count while no
-        trade has come: some venues stamp them with the end of a period.
+        ``expected``: what a delay would be if our clock and the venue's were right and the way short. What the venue
+        says of its time is better than our clock.
+        """
+        known = min(self._believed(), default=expected)
+        return min(known, self.seconds if self.seconds is not None else known) - WITHIN
+
+    def note(self, delay: float, now: float, expected: float, *, by_ticker: bool = False) -> None:
+        """A delay of data that is plausible or confirmed. ``expected``: see :meth:`plausible`.
+
+        Tickers count while no trade has come: some venues stamp them with the end of a period.
         """
         if by_ticker and self._traded:
             return
@@ -53,12 +61,10 @@ class LeastDelay:
             self._traded = True
             self._buckets.clear()
         if not self._buckets or now - self._buckets[-1][0] >= BUCKET:
-            self._buckets.append((now, [], []))
-        _, seen, accepted = self._buckets[-1]
-        for kept in (seen, accepted) if delay >= expected - WITHIN else (seen,):
-            kept.append(delay)
-            kept.sort()
-            del kept[AGREEING:]
+            self._buckets.append((now, delay))
+        else:
+            began, lowest = self._buckets[-1]
+            self._buckets[-1] = began, min(lowest, delay)
         self._expected = expected
         self._settle(now)
 
@@ -78,14 +84,46 @@ class LeastDelay:
         for kept in (self._answers, self._buckets):
             while kept and now - kept[0][0] > WINDOW:
                 kept.popleft()
-        seen = sorted(delay for _, delays, _ in self._buckets for delay in delays)
-        accepted = [delays[0] for _, _, delays in self._buckets if delays]
-        accepted += [low for low, high in zip(seen, seen[AGREEING - 1 :], strict=False) if high - low <= WITHIN][:1]
+        self.seconds = min([*(delay for _, delay in self._buckets), *self._believed()], default=None)
+
+    def _believed(self) -> list[float]:
+        """The delays of the venue's answers that are believed."""
         told, expected = [delay for _, delay in self._answers], self._expected
-        if expected is not None and accepted and abs(min(accepted) - expected) <= WITHIN:
-            told = [delay for delay in told if delay >= expected - 2 * WITHIN]
-        unconfirmed = None if expected is None else min(seen, key=lambda delay: abs(delay - expected), default=None)
-        self.seconds = min(accepted + told, default=unconfirmed)
+        least = min((delay for _, delay in self._buckets), default=None)
+        if expected is None or least is None or abs(least - expected) > WITHIN:
+            return told
+        return [delay for delay in told if delay >= expected - 2 * WITHIN]
+
+
+class StampsAhead:
+    """Tells a venue's clock that is ahead from trades that are stamped ahead, on one connection.
+
+    A wrong stamp is contradicted by the same coin's next one, or by those of other coins; even one wrong stamp of every
+    coin moves no time. A clock that is ahead is shown by AGREEING delays of one coin in succession.
+    """
+
+    def __init__(self) -> None:
+        self._in_succession: dict[str, list[float]] = {}  # coin -> its last delays that are not plausible
+
+    def usual(self, delays: Mapping[str, float], plausible: float) -> float | None:
+        """The least of the coins' newest delays that counts: it is at least ``plausible``, or confirmed."""
+        lowest = sorted(delays.values())
+        ahead = {coin: delay for coin, delay in delays.items() if delay < plausible}
+        if 2 * len(ahead) < len(lowest) or not ahead:
+            self._in_succession.clear()
+            right = lowest[len(ahead) :]
+            return right[1] if len(right) > 2 else right[0]  # the stamps of one of many coins may be wrong
+        confirmed = []
+        for coin, delay in delays.items():
+            if coin not in ahead:
+                self._in_succession.pop(coin, None)
+                continue
+            before = self._in_succession.get(coin, [])
+            agree = all(abs(each - delay) <= WITHIN for each in before)
+            kept = self._in_succession[coin] = [*before[1 - AGREEING :], delay] if agree else [delay]
+            if len(kept) == AGREEING:
+                confirmed.append(min(kept))
+        return min(confirmed, default=lowest[len(ahead)] if len(ahead) < len(lowest) else None)
 
 
 class ConnectionLag:
@@ -103,20 +141,27 @@ class ConnectionLag:
         self._coins: set[str] = set()
         self._recent: deque[tuple[float, float]] = deque()
         self._trades: deque[tuple[float, float]] = deque()  # the same of trades alone
+        self._ahead = {by_ticker: StampsAhead() for by_ticker in (False, True)}
 
     def look(
         self, now: float, expected: float, traded: Mapping[str, float], ticked: Mapping[str, float] = _NONE
     ) -> None:
-        """The newest delays since the last look, of the coins' trades and of their tickers. ``expected``: see note."""
-        for delays in filter(None, (traded, ticked)):
-            lowest = sorted(delays.values())
-            usual = lowest[1] if len(lowest) > 2 else lowest[0]  # the stamps of one of many coins may be wrong
-            self._least.note(usual, now, expected, by_ticker=delays is ticked)
+        """The newest delays since the last look, of the coins' trades and of their tickers.
+
+        ``expected``: see :meth:`LeastDelay.plausible`.
+        """
+        for by_ticker, delays in ((False, traded), (True, ticked)):
+            if not delays:
+                continue
+            usual = self._ahead[by_ticker].usual(delays, self._least.plausible(expected))
+            if usual is not None:
+                self._least.note(usual, now, expected, by_ticker=by_ticker)
         least = self._least.seconds
         if least is None:
             return
         lags = {coin: delay - least for coin, delay in ticked.items() if delay >= least}
-        lags |= {coin: max(0.0, delay - least) for coin, delay in traded.items()}
+        # one that is stamped ahead says nothing of the lag
+        lags |= {coin: max(0.0, delay - least) for coin, delay in traded.items() if delay >= least - WITHIN}
         known = {coin: lag + least for coin, lag in lags.items() if coin in self._coins or lag <= RECENT}
         self._coins |= lags.keys()
         recent, trades = self._recent, self._trades

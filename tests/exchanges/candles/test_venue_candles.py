@@ -49,6 +49,37 @@ async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
     await bars.end()
 
 
+async def test_a_bar_that_the_venue_closes_while_its_request_waits_is_not_asked_for() -> None:
+    """An outage tears the bars of more coins than may be asked for at once, and the venue's REST is slow."""
+    coins = {f"{coin}/USDT": coin for coin in (f"C{n}" for n in range(AT_ONCE + 3))}
+    asked: list[str] = []
+    all_asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def fetch(symbol: str, timeframe: str, since: int) -> list[Any]:
+        asked.append(symbol)
+        if len(asked) == AT_ONCE:
+            all_asked.set()
+        await answered.wait()
+        return [[since, 1.0, 1.0, 1.0, 1.0, 5.0]]
+
+    bars = VenueCandles("a venue", fetch, lambda candle: None)
+    for opened in (OPENED, OPENED + MINUTE):
+        bars.begin(coins, ["1m"], {}, native=True)
+        for symbol in coins:
+            bars.on_row(symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
+    async with asyncio.timeout(10):
+        await all_asked.wait()
+        for symbol in coins:
+            bars.on_row(symbol, "1m", [OPENED, 1.0, 1.0, 1.0, 1.0, 1.0], 0, True)
+        assert bars.holes() == {}
+        mending = [task for task in asyncio.all_tasks() if task.get_name().startswith("bars of ")]
+        assert len(mending) == len(coins)
+        answered.set()
+        assert await asyncio.gather(*mending, return_exceptions=True) == [None] * len(coins)
+    assert len(asked) == AT_ONCE
+    await bars.end()
+
+
 def row(minute: int) -> list[float]:
     return [(FIRST + minute) * MINUTE, 2.0, 3.0, 1.0, 2.0, 5.0]
 

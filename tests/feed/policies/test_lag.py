@@ -34,7 +34,9 @@ class Line:
 @pytest.mark.parametrize("skew", [0.0, -3 * HOUR, 3 * HOUR, 1.2, -1.2])
 def test_a_skewed_clock_is_no_lag(skew: float) -> None:
     line = Line(skew=skew)
-    assert {line.look() for _ in range(100)} == {0.0}
+    lags = [line.look() for _ in range(100)]
+    assert set(lags[2:]) == {0.0}
+    assert set(lags[:2]) == ({None} if skew < -1 else {0.0})  # our clock seems behind: three stamps show that it is
     assert line.looks(5, late=7) == pytest.approx(7)
 
 
@@ -69,8 +71,55 @@ def test_one_stamp_from_the_future_is_not_the_norm() -> None:
     """Not even the first one; what many say is."""
     for ahead_at in (0, 7):
         line = Line()
-        lags = [line.look(late=-23 * HOUR if n == ahead_at else 0.0) for n in range(20)]
-        assert lags[-1] == pytest.approx(0)
+        for n in range(20):
+            lag = line.look(late=-23 * HOUR if n == ahead_at else 0.0)
+            assert lag == (None if n == ahead_at == 0 else pytest.approx(0))
+            assert line.least.seconds == (None if lag is None else pytest.approx(0.05))
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["the venue told its time", "it did not"])
+def test_one_stamp_from_the_future_of_every_coin_moves_no_time(told: bool) -> None:
+    """They agree with one another, and come alone or beside right ones; each coin's next stamp is right."""
+    line = Line()
+    if told:
+        line.least.trust(0.1, line.now)
+    line.looks(4)
+    coins = [f"C{n}" for n in range(6)]
+    for coin in coins:
+        assert line.look(late=None, **{coin: -HOUR}) == pytest.approx(0, abs=0.01)
+        assert line.least.seconds == pytest.approx(0.05)
+    for coin in coins:
+        line.look(late=0.0, **{coin: -HOUR})
+        line.look(late=0.0, **dict.fromkeys(coins, 0.0))
+        assert line.least.seconds == pytest.approx(0.05)
+    assert line.look(late=None, **dict.fromkeys(coins, -HOUR)) == pytest.approx(0, abs=0.01)
+    assert line.looks(2) == pytest.approx(0)
+    assert line.least.seconds == pytest.approx(0.05)
+
+
+def test_a_stamp_from_the_future_does_not_hide_a_lag() -> None:
+    line = Line()
+    line.looks(10)
+    line.looks(10, late=9)
+    assert line.look(late=-HOUR) == pytest.approx(9)
+    assert line.look(late=9, ETH=-HOUR) == pytest.approx(9)
+
+
+def test_the_venues_answer_is_no_stamp_ahead_where_our_clock_is_ahead_itself() -> None:
+    """The stamp looks right by our clock."""
+    line = Line(skew=HOUR)
+    line.least.trust(HOUR + 0.1, line.now)
+    line.looks(4)
+    assert line.look(late=-HOUR) == pytest.approx(0)
+    assert line.least.seconds == pytest.approx(HOUR + 0.05)
+
+
+def test_an_answer_that_is_late_is_set_right_by_stamps_that_agree() -> None:
+    """It took the venue five seconds to tell its time."""
+    line = Line()
+    line.least.trust(5.0, line.now)
+    line.looks(3)
+    assert line.least.seconds == pytest.approx(0.05)
 
 
 def test_one_coin_of_many_that_is_stamped_ahead_is_not_the_norm() -> None:
@@ -111,6 +160,7 @@ def test_a_quiet_connection_keeps_what_it_lagged_last() -> None:
 def test_tickers_are_the_norm_only_while_no_trade_came() -> None:
     least = LeastDelay()
     least.note(-60.0, 1.0, 0.0, by_ticker=True)  # stamped with the end of the minute
+    assert least.seconds == -60.0
     least.note(0.1, 2.0, 0.0)
     least.note(-60.0, 3.0, 0.0, by_ticker=True)
     assert least.seconds == 0.1
