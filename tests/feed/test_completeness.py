@@ -7,12 +7,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Self
 
 import pytest
 from aiohttp import web
 
 from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
+from exchanges.events import Candle
 from exchanges.simulator import SimulatedVenue, Simulator
 from feed import MarketFeed, Settings
 from feed.events import CoinConfig
@@ -194,6 +196,49 @@ async def test_a_candle_whose_last_state_does_not_come_is_closed_by_time(
             assert late < 15_000
             assert closed.volume == pytest.approx(sum(t.quantity for t in traded))
         assert sum(c.closed and c.timestamp == closed.timestamp for c in got.candles) == 1
+
+
+@pytest.mark.parametrize("name", VENUES)
+async def test_trades_stamped_an_hour_ahead_close_no_candle_and_are_no_lag(transport: str, name: str) -> None:
+    """One of each coin, and little else for so long: the stamps agree with one another."""
+    coins = ["BTC", "ETH", "SOL", "XRP", "ADA", "LTC"]
+    async with Simulator(venues=(name,), rate=2, seed=1, coins=coins) as simulator:
+        (venue,) = simulator.venues.values()
+        settings = settings_for(simulator, coins=coins, connection=QUICK)
+        settings.exchanges[0].options["transport"] = transport
+        feed = MarketFeed(settings=settings)
+        got = Recorder(feed)
+        early = []
+
+        def judge(candle: Candle) -> None:
+            if candle.closed and candle.timestamp + 60_000 > venue.now():
+                early.append(candle)
+
+        async def trade(coin: str) -> None:
+            before = len(got.trades)
+            await venue.trade(coin, count=1)
+            await got.until(lambda: len(got.trades) > before)
+
+        feed.subscribe_candles(judge)
+        async with feed:
+            for coin in coins:
+                await trade(coin)
+            for coin in coins:
+                venue.stamp_ahead(3600, coin)
+                looked = time.monotonic() + 0.6  # the feed looks at its lag twice a second
+                await trade(coin)
+                await until(partial(_is_after, looked))
+            for coin in coins:
+                await trade(coin)
+            looked = time.monotonic() + 2.5  # and at its candles once a second
+            await until(partial(_is_after, looked))
+            assert len(venue.altered) == len(coins)
+            assert early == []
+            assert "feed_lagging" not in got.events
+
+
+def _is_after(moment: float) -> bool:
+    return time.monotonic() > moment
 
 
 class Wire:
