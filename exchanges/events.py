@@ -9,6 +9,7 @@ handing it over.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 
@@ -109,6 +110,74 @@ class Ticker:
     market: str = ""
 
 
+@dataclass(slots=True)
+class OrderBook:
+    """A proven order book of one market; ``bids`` and ``asks`` are lists of (price, size), best first.
+
+    Prices in quote currency, sizes in base currency and above 0. ``timestamp`` is the venue's time in Unix ms, 0 where
+    it sends none; ``sequence`` the venue's number of this state (Binance's ``u``), None where it has none;
+    ``received_at`` the local Unix time in ns at which the last frame of it was read.
+    """
+
+    coin: str
+    bids: list[tuple[float, float]]
+    asks: list[tuple[float, float]]
+    timestamp: int
+    exchange: str = ""
+    received_at: int = 0
+    sequence: int | None = None
+    market: str = ""
+
+    @property
+    def best_bid(self) -> float | None:
+        """The highest price that somebody pays; None while there are no bids."""
+        return self.bids[0][0] if self.bids else None
+
+    @property
+    def best_ask(self) -> float | None:
+        """The lowest price that somebody asks; None while there are no asks."""
+        return self.asks[0][0] if self.asks else None
+
+    @property
+    def mid(self) -> float | None:
+        """The price halfway between best bid and best ask; None while one side is empty."""
+        return (self.bids[0][0] + self.asks[0][0]) / 2 if self.bids and self.asks else None
+
+    @property
+    def spread(self) -> float | None:
+        """Best ask - best bid, in quote currency; None while one side is empty."""
+        return self.asks[0][0] - self.bids[0][0] if self.bids and self.asks else None
+
+    def cost(self, side: str, quantity: float) -> float | None:
+        """The average price at which "buy" or "sell" of ``quantity`` (base currency) would fill at once.
+
+        None when the book is not that deep. Raises ValueError for another side, or a quantity not above 0.
+        """
+        if side not in ("buy", "sell"):
+            raise ValueError(f"side is {side!r}; allowed are buy and sell")
+        if not 0 < quantity < inf:
+            raise ValueError(f"quantity is {quantity!r}; allowed is a number above 0")
+        left, paid = quantity, 0.0
+        for price, size in self.asks if side == "buy" else self.bids:
+            taken = min(size, left)
+            paid += taken * price
+            left -= taken
+            if left <= 0:
+                return paid / quantity
+        return None
+
+    def imbalance(self, levels: int = 5) -> float | None:
+        """(bid size - ask size) / their sum over the best ``levels`` of each side: -1 to 1, None of an empty book.
+
+        Raises ValueError for ``levels`` below 1.
+        """
+        if levels < 1:
+            raise ValueError(f"levels is {levels!r}; allowed is a whole number from 1")
+        bids = sum(size for _, size in self.bids[:levels])
+        asks = sum(size for _, size in self.asks[:levels])
+        return (bids - asks) / (bids + asks) if bids + asks else None
+
+
 class Listener(Protocol):
     """Receives one venue's events synchronously, in the order in which they were read. Its methods must not raise."""
 
@@ -126,6 +195,12 @@ class Listener(Protocol):
     def on_candle(self, candle: Candle) -> None: ...
 
     def on_quote(self, quote: Quote) -> None: ...
+
+    def on_book(self, book: OrderBook) -> None:
+        """Take a proven book, of which the best ``Subscription.book_depth`` levels have changed. Nobody keeps it."""
+
+    def on_book_unsynced(self, coin: str, reason: str) -> None:
+        """The coin's book is not proven from now on, until the next ``on_book`` of the coin."""
 
     def on_off_book(self, coin: str) -> None:
         """Count a trade off the order book, such as a block trade: it is neither a trade nor a price here."""

@@ -90,15 +90,17 @@ class Access:
 class Subscription:
     """What a connection carries.
 
-    ``markets`` maps each coin to its market symbol, ``channels`` are among trades, ticker, candles and quotes,
-    ``timeframes`` are the candles' (1m, 5m, ...). ``closed`` is the candle (open time, Unix ms) of each (coin,
-    timeframe) that some venue has closed last: what follows is fetched unless it comes.
+    ``markets`` maps each coin to its market symbol, ``channels`` are among trades, ticker, candles, quotes and books,
+    ``timeframes`` are the candles' (1m, 5m, ...), ``book_depth`` is how many levels of each side of a book are wanted.
+    ``closed`` is the candle (open time, Unix ms) of each (coin, timeframe) that some venue has closed last: what
+    follows is fetched unless it comes.
     """
 
     markets: Mapping[str, str]
     channels: Sequence[str]
     timeframes: Sequence[str] = ("1m",)
     closed: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    book_depth: int = 20
 
 
 class Connection(Protocol):

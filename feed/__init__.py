@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 if TYPE_CHECKING:
-    from exchanges.events import Candle, Quote, Ticker, TradeEvent
+    from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
     from feed.errors import FeedError, NoExchangeAvailable, SettingsError, SlowConsumerError, StaleDataError
     from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
     from feed.market_feed import MarketFeed
@@ -30,6 +30,7 @@ __all__ = [
     "FeedStatus",
     "MarketFeed",
     "NoExchangeAvailable",
+    "OrderBook",
     "PriceTick",
     "Quote",
     "Settings",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from exchanges.events import Candle, Quote, Ticker, TradeEvent
+from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 
-__all__ = ["Candle", "CoinConfig", "FeedState", "FeedStatus", "PriceTick", "Quote", "Ticker", "TradeEvent"]
+__all__ = ["Candle", "CoinConfig", "FeedState", "FeedStatus", "OrderBook", "PriceTick", "Quote", "Ticker", "TradeEvent"]
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from math import inf
 
-from exchanges.events import Candle, Quote, Ticker, TradeEvent
+from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from feed.candles.delivered import DeliveredCandles
 from feed.clock import Clock
 from feed.events import PriceTick
@@ -347,6 +347,13 @@ class ConnectionListener:
         self._heard(quote.coin, self._now())
         if self.delivering and self._admits(quote.coin, quote.market, (quote.bid + quote.ask) / 2):
             self._desk.on_quote(quote)
+
+    def on_book(self, book: OrderBook) -> None:
+        if book.coin not in self.gone:
+            self._heard(book.coin, self._now())
+
+    def on_book_unsynced(self, coin: str, reason: str) -> None:
+        """No sign of life."""
 
     def on_off_book(self, coin: str) -> None:
         """A sign of life, and no more."""

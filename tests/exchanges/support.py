@@ -14,7 +14,7 @@ from exchanges import Access, Subscription
 from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter.stream.connection import CcxtConnection
 from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
-from exchanges.events import Candle, Quote, Ticker, TradeEvent
+from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.simulator import Simulator
 from tests.support import until
 
@@ -38,6 +38,9 @@ class Heard:
         self.on_ticker = self.tickers.append
         self.on_candle = self.candles.append
         self.on_quote = self.quotes.append
+        self.books: list[OrderBook] = []
+        self.unsynced: list[tuple[str, str]] = []
+        self.on_book = self.books.append
         self.on_bad_frame = self.bad.append
         self.off_book: list[str] = []
         self.on_off_book = self.off_book.append
@@ -45,6 +48,9 @@ class Heard:
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> None:
         assert number is None or trade.trade_id == str(number)
         self.trades.append(trade)
+
+    def on_book_unsynced(self, coin: str, reason: str) -> None:
+        self.unsynced.append((coin, reason))
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
         self.unavailable.append((channel, coins, reason))
