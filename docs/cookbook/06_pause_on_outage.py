@@ -4,8 +4,8 @@ import asyncio
 
 from feed import MarketFeed
 
-STOP = {"feed_stale", "disconnected", "circuit_open"}
-RESUME = {"feed_recovered", "connected", "circuit_closed"}
+STOP = {"feed_stale", "feed_lagging", "disconnected", "circuit_open"}
+RESUME = {"feed_recovered", "feed_caught_up", "connected", "circuit_half_open"}
 
 
 async def main():

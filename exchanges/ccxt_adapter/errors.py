@@ -40,7 +40,7 @@ def translated(
     if known is not None:  # of ours, which ccxt may have wrapped
         return known
     cause, status, _ = _answer(error)
-    reason = _reason(error, cause, status, clean or Cleaner())
+    reason = _reason(name, error, cause, status, clean or Cleaner())
     wait = told(name, error)
     if status in BLOCKED and not is_rate_limit(status, _words(cause)):
         return Blocked(name, reason, status)
@@ -91,16 +91,16 @@ _NOISE = re.compile(
 
 _REFUSED = re.compile(r"^(?P<code>\d{3}), message='Invalid response status', url='(?P<url>.*)'$")  # of an upgrade
 # ccxt, of a request
-_ANSWERED = re.compile(r"^(?:[A-Z]+ (?P<url>https?://\S+)|\w+) (?P<code>[45]\d\d)(?: (?P<words>.*))?$")
+_ANSWERED = re.compile(r"^(?:[A-Z]+ (?P<url>https?://\S+)|(?P<venue>\w+)) (?P<code>[45]\d\d)(?: (?P<words>.*))?$")
 
 
-def _reason(error: Exception, cause: BaseException, status: int, clean: Cleaner) -> str:
+def _reason(name: str, error: Exception, cause: BaseException, status: int, clean: Cleaner) -> str:
     """One line that says what happened, without ccxt's wrapping."""
     if fault := local_fault(_behind(error)):
         return clean(fault, LENGTH)
     silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
     text = " ".join(_NOISE.sub("", str(cause)[:READ]).split()) or silent
-    text = _with_status_first(text)
+    text = _with_status_first(name, text)
     if not isinstance(error, errors.BaseError | OSError | TimeoutError):  # a parser's: no person understands it alone
         text = f"sent something that cannot be read ({type(error).__name__}: {text})"
     if status and str(status) not in text:
@@ -110,10 +110,11 @@ def _reason(error: Exception, cause: BaseException, status: int, clean: Cleaner)
     return f"{text} - {printable(certificates.advice(refused[-1]), ADVICE)}" if refused else text
 
 
-def _with_status_first(text: str) -> str:
+def _with_status_first(name: str, text: str) -> str:
     """A refused request or upgrade told in one form, whether ccxt or aiohttp has written ``text``."""
     answer = _REFUSED.match(text) or _ANSWERED.match(text)
-    if answer is None:
+    venue = answer and answer.groupdict().get("venue")
+    if answer is None or (venue and not name.replace("_", "").startswith(venue)):  # "code 451" may be a venue's own word
         return text
     found = answer.groupdict("")
     told_by = f"HTTP {found['code']} from {found['url']}" if found["url"] else f"HTTP {found['code']}"

@@ -20,16 +20,20 @@ LATE = 10_000.0  # ms after which it is no longer the line that is slow
 _NO_WORDS = frozenset({"exchange", "at"})  # details that are shown elsewhere, or not at all
 
 WORDS: Mapping[str, str] = {event: kind.words for event, kind in KINDS.items()}
+OTHERWISE: Mapping[str, str] = {event: kind.otherwise for event, kind in KINDS.items() if kind.otherwise}
 WORDS_FOR_MANY: Mapping[str, str] = {event: kind.for_many for event, kind in KINDS.items() if kind.for_many}
 """The same for several coins at once; what counts per coin is added up."""
 
 
 def describe(event: str, details: Mapping[str, Any], words: Mapping[str, str] = WORDS) -> str:
     """Return the words for a status event, in one line."""
-    try:
-        text = words[event].format_map({name: "some" if value is None else value for name, value in details.items()})
-    except (KeyError, ValueError, TypeError):  # an event or a detail that this version has no words for
-        text = ", ".join(f"{name} {value}" for name, value in details.items() if name not in _NO_WORDS)
+    shown = {name: "some" if value is None else value for name, value in details.items()}
+    for texts in (words, OTHERWISE):
+        try:
+            return " ".join(texts[event].format_map(shown).split())
+        except (KeyError, ValueError, TypeError):  # an event or a detail that these have no words for
+            continue
+    text = ", ".join(f"{name} {value}" for name, value in details.items() if name not in _NO_WORDS)
     return " ".join(text.split())
 
 

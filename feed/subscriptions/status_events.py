@@ -44,13 +44,15 @@ class EventKind:
     """One event's row.
 
     ``details``: the names of those beside ``exchange`` and ``at`` (Unix ms). ``words``: the line for people, with
-    details in braces; ``for_many``: the same for several coins at once. ``level``: the log's. ``failure``: the circuit
+    details in braces; ``otherwise``: the line where details that ``words`` names are not there; ``for_many``: the same
+    for several coins at once. ``level``: the log's. ``failure``: the circuit
     breaker counts it. ``error``: the feed's status counts it. ``places``: it says at which exchange the feed is.
     """
 
     details: tuple[str, ...]
     words: str
     for_many: str = ""
+    otherwise: str = ""
     level: str = "INFO"
     failure: bool = False
     error: bool = False
@@ -110,8 +112,8 @@ KINDS: Mapping[StatusEvent, EventKind] = {
     ),
     _.BAD_FRAME: EventKind(("count", "sample"), "{exchange}: {count} frames that could not be read", level="WARNING"),
     _.CIRCUIT_OPEN: EventKind(("reason", "until"), "not tradable: {reason}", level="WARNING"),
-    _.CIRCUIT_HALF_OPEN: EventKind((), "cooldown over, waiting for data"),
-    _.CIRCUIT_CLOSED: EventKind((), "tradable again"),
+    _.CIRCUIT_HALF_OPEN: EventKind((), "tradable again; the next failure stops trading at once"),
+    _.CIRCUIT_CLOSED: EventKind((), "steady again: one failure no longer stops trading"),
     _.CALLBACK_ERROR: EventKind(
         ("callback", "error", "count"),
         "{callback} raised {error}",
@@ -119,6 +121,9 @@ KINDS: Mapping[StatusEvent, EventKind] = {
         error=True,
     ),
     _.SLOW_CALLBACK: EventKind(
-        ("callback", "ms", "count", "dropped", "behind", "waiting"), "{callback} took {ms:.0f} ms", level="WARNING"
+        ("callback", "ms", "count", "dropped", "behind", "waiting"),
+        "{callback} took {ms:.0f} ms",
+        otherwise="{callback} is {behind:.0f} s behind, {waiting} events wait",
+        level="WARNING",
     ),
 }

@@ -234,6 +234,11 @@ def test_each_event_of_the_contract_has_words_that_need_only_its_details(event: 
         assert describe(event, DETAILS, WORDS_FOR_MANY).startswith("bybit: 20 coins")
 
 
+def test_a_consumer_that_falls_behind_is_told_in_words() -> None:
+    details = {"exchange": "bybit", "at": 1, "callback": "prices()", "behind": 8.02, "waiting": 41}
+    assert describe("slow_callback", details) == "prices() is 8 s behind, 41 events wait"
+
+
 def test_unknown_events_and_missing_details_still_make_a_line() -> None:
     assert (
         describe("moon_phase", {"exchange": "bybit", "at": 1, "phase": "full", "note": "a\nb"})
