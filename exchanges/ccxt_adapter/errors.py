@@ -114,7 +114,9 @@ def _with_status_first(name: str, text: str) -> str:
     """A refused request or upgrade told in one form, whether ccxt or aiohttp has written ``text``."""
     answer = _REFUSED.match(text) or _ANSWERED.match(text)
     venue = answer and answer.groupdict().get("venue")
-    if answer is None or (venue and not name.replace("_", "").startswith(venue)):  # "code 451" may be a venue's own word
+    if answer is None or (
+        venue and not name.replace("_", "").startswith(venue)
+    ):  # "code 451" may be a venue's own word
         return text
     found = answer.groupdict("")
     told_by = f"HTTP {found['code']} from {found['url']}" if found["url"] else f"HTTP {found['code']}"

@@ -10,8 +10,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any
 
+from exchanges.foreign_text import Cleaner
 from feed.cli.arguments import PROGRAM
 
 _RESTORE = b"\x1b[?1049l\x1b[?25h"  # leave the alternate screen, show the cursor
@@ -92,12 +93,19 @@ def _signals(stop: Callable[[], object]) -> Iterator[None]:
 
 
 def start_log(level: str, write: Callable[[str], object] | None = None) -> None:
-    """Send the log of both packages from ``level`` on to ``write``, else to stderr. Only a program does that."""
+    """Send the log of both packages from ``level`` on to ``write``, else to stderr. Only a program does that.
+
+    What others sent may stand in a traceback as it came: it is made printable here, for a terminal reads it.
+    """
     from loguru import logger
 
     logger.remove()
     for package in ("feed", "exchanges"):
         logger.enable(package)
     form = "{time:HH:mm:ss.SSS} {level: <7} {message}"
-    sink: TextIO | Callable[[str], object] = write or sys.stderr
-    logger.add(sink, level=level, format=form, backtrace=False, diagnose=False)  # type: ignore[arg-type] # wants None back
+    clean = Cleaner()
+
+    def sink(message: str) -> None:
+        (write or sys.stderr.write)(clean.lines(message) + "\n")
+
+    logger.add(sink, level=level, format=form, backtrace=False, diagnose=False)
