@@ -27,7 +27,7 @@ def test_a_traceback_keeps_its_lines_and_loses_what_moves_a_cursor_and_a_login(w
     try:
         fail()
     except ValueError as error:
-        logger.patch(lambda record: record.update(name="feed")).opt(exception=error).error("it failed\x1b]0;x\x07")
+        logger.opt(exception=error).error("it failed\x1b]0;x\x07")
     (text,) = written
     assert len(text.splitlines()) > 4
     assert all(line.isprintable() for line in text.splitlines())
