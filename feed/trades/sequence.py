@@ -388,6 +388,7 @@ class TradeSequence:
         proofs[:] = [at for at in proofs if at > now - PROOFS_WITHIN] + [now]
         if len(proofs) >= PROOFS and self._numbered and self.next_id is not None:
             self._numbered = False
+            self._resumed = self._resumed_at_id == self.next_id  # by time: a gap only if no trade came since an outage
             self._floor, self.next_id = self.next_id, None
 
     def _accept_named(self, trade: TradeEvent, now: float | None) -> Outcome:
@@ -504,8 +505,11 @@ class TradeSequence:
     def _place_named(self, trade: TradeEvent) -> None:
         """Put a trade from REST into the open gap by time to which it belongs, unless its id is known.
 
-        A trade without an id is only taken if its time lies strictly between the trades before and after the gap.
+        A trade without an id is only taken if its time lies strictly between the trades before and after the gap. Ids
+        below the floor were delivered or given up while ids were consecutive: they are not among the remembered ones.
         """
+        if self._floor and (number := number_of(trade)) is not None and number < self._floor:
+            return
         edge = 0 if trade.trade_id else 1
         for segment in self.segments:
             if segment.numbered or not segment.open:

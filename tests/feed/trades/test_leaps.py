@@ -239,6 +239,60 @@ def test_ids_that_belong_to_nothing_are_neither_missing_nor_waited_for() -> None
     assert feed.longest < 0.7
 
 
+def begun(how: str, first: TradeEvent) -> Feed:
+    """A feed to which the venue brings its first trade with ``how`` behind it."""
+    policy = TradeSequence(True, 300, since_ts=first.timestamp - 1 if how == "taken over" else None)
+    if how not in ("new", "taken over"):
+        policy.accept(replace(first, trade_id=str(int(first.trade_id) - 1), timestamp=first.timestamp - 1), 0.0)
+    if how == "returned to":
+        policy.returned(first.timestamp - 1)
+    elif how == "connected again":
+        policy.lost(0.0)
+        policy.resumed(0.1)
+    elif how == "silent":
+        policy.doubt()
+    return Feed(policy)
+
+
+@pytest.mark.parametrize("how", ["new", "taken over", "returned to", "connected again", "silent"])
+def test_the_trades_that_show_that_ids_do_not_count_come_once(how: str) -> None:
+    """The coin's ids stop counting between two trades that nothing separates: there is no gap, and nothing to repeat.
+
+    Before this, whatever had made the first trade a gap by time was taken for the state of now.
+    """
+    truth = skipping(100, 5)
+    feed = begun(how, truth[0])
+    feed.record = [(item.timestamp / 1000, item) for item in truth]
+    run(feed, truth, [item.timestamp for item in truth])
+    assert not feed.policy.counts
+    assert feed.prices == [item.price for item in truth]
+    by_time = [gap for gap in feed.gaps if gap.from_id is None]
+    assert all(gap.to_ts == truth[0].timestamp for gap in by_time)  # where another venue had its last trade before
+
+
+@pytest.mark.parametrize("trades_between", [0, 1, 5])
+def test_an_outage_after_ids_stopped_counting_repeats_no_trade(trades_between: int) -> None:
+    """The last trades before the ids stopped counting are known by their ids, although they were not remembered."""
+    truth = skipping(100, 5)
+    feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
+    place = 0
+    while True:
+        feed.go_on_until(truth[place].timestamp / 1000)
+        if not feed.policy.counts:
+            break
+        feed.stream(truth[place])
+        place += 1
+    for item in truth[place : place + trades_between]:
+        feed.go_on_until(item.timestamp / 1000)
+        feed.stream(item)
+    place += trades_between
+    feed.policy.lost(feed.now)
+    feed.go_on_until(truth[place + 10].timestamp / 1000)
+    feed.policy.resumed(feed.now)
+    run(feed, truth[place + 10 :], [item.timestamp for item in truth[place + 10 :]])
+    assert feed.prices == [item.price for item in truth]
+
+
 def test_where_ids_do_not_count_any_more_repeated_trades_are_known_and_a_new_count_is_followed() -> None:
     truth = skipping(100, 2)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
