@@ -253,8 +253,8 @@ def measure(args: argparse.Namespace) -> None:
                     flush=True,
                 )
         server.terminate()
-    for way, each in ratios.items():
-        print(f"{way:14} p99 {statistics.median(each):.2f} times that of send_str (median of {len(each)} rounds)")
+    for way, ratio in ratios.items():
+        print(f"{way:14} p99 {statistics.median(ratio):.2f} times that of send_str (median of {len(ratio)} rounds)")
 
 
 def main() -> None:
