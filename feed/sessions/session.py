@@ -555,9 +555,9 @@ class Session:
         return markets
 
     def _flowing(self) -> dict[str, str]:
-        """The markets that its connections carry."""
-        heard = self._watchdog.heard if self.delivering else {}
-        since = self._desk.clock.monotonic() - self._settings.staleness.feed_stale_after
+        """The markets that its connections carry; a coin that is stale is not among them."""
+        heard, limits = self._watchdog.heard if self.delivering else {}, self._settings.staleness
+        since = self._desk.clock.monotonic() - min(limits.feed_stale_after, limits.coin_stale_after)
         return {coin: symbol for coin, symbol in self._markets.items() if heard.get(coin, -inf) > since}
 
     async def _keep_listing(self) -> None:

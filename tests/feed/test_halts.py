@@ -210,29 +210,36 @@ async def test_a_preferred_venue_in_maintenance_at_the_start_is_returned_to(venu
                 await got.until(lambda: got.prices[-1].exchange == venue_name)
 
 
-async def test_a_coin_that_is_halted_while_it_is_carried_comes_from_the_next_venue_until_it_trades_again() -> None:
-    """The connection stands, the other coins go on, and the venue's trades of the time after are as they should be."""
-    async with listed("binance", rate=100) as first, listed("bybit", 2) as second:
+@pytest.mark.parametrize(("preferred", "next_one"), [("binance", "bybit"), ("bybit", "binance")])
+@pytest.mark.parametrize("coin_stale_after", [2, 1])
+async def test_a_coin_that_is_halted_while_it_is_carried_comes_from_the_next_venue_until_it_trades_again(
+    preferred: str, next_one: str, coin_stale_after: float
+) -> None:
+    """The connection stands, the other coins go on, and the venue's trades of the time after are as they should be.
+
+    Also where a coin is stale sooner than the feed.
+    """
+    async with listed(preferred, rate=100) as first, listed(next_one, 2) as second:
         lists = first[0]
-        limits = Staleness(feed_stale_after=1.5, coin_stale_after=2, reconnect_after=4)
+        limits = Staleness(feed_stale_after=1.5, coin_stale_after=coin_stale_after, reconnect_after=4)
         feed = feed_over(first, second, staleness=limits)
         got = Recorder(feed)
         async with feed:
             await got.until(lambda: bool(got.ids("ETH")))
             with lists.maintenance("ETH"), lists.venue.silent("ETH"):
                 told = await got.until_event("coin_unavailable")
-                assert (told["coin"], told["exchange"]) == ("ETH", "binance")
+                assert (told["coin"], told["exchange"]) == ("ETH", preferred)
                 assert "has halted ETH" in told["reason"]
-                await got.until(lambda: got.trades[-1].exchange == "bybit")
-                assert {trade.coin for trade in got.trades if trade.exchange == "bybit"} == {"ETH"}
+                await got.until(lambda: got.trades[-1].exchange == next_one)
+                assert {trade.coin for trade in got.trades if trade.exchange == next_one} == {"ETH"}
             seen = len(got.trades)
-            await got.until(lambda: ("ETH", "binance") in {(trade.coin, trade.exchange) for trade in got.trades[seen:]})
+            await got.until(lambda: ("ETH", preferred) in {(trade.coin, trade.exchange) for trade in got.trades[seen:]})
             await until(lambda: not second[0].venue.connections)
             seen = len(got.prices)
             await got.until(lambda: {tick.coin for tick in got.prices[seen:]} == set(COINS))
-            assert {tick.exchange for tick in got.prices[seen:]} == {"binance"}
+            assert {tick.exchange for tick in got.prices[seen:]} == {preferred}
             assert not {"disconnected", "failover"} & set(got.events)
-            ids = [int(trade.trade_id) for trade in got.trades if (trade.coin, trade.exchange) == ("ETH", "binance")]
+            ids = [int(trade.trade_id) for trade in got.trades if (trade.coin, trade.exchange) == ("ETH", preferred)]
             assert ids == sorted(set(ids))
 
 
