@@ -326,6 +326,29 @@ async def test_old_data_does_not_end_a_silence(bench: Bench) -> None:
     assert referee.silences.begun == bench.now
 
 
+async def test_a_coin_that_another_venue_brings_is_no_data_of_the_active_one(bench: Bench) -> None:
+    """The other coins are silent: the silence goes on, and the feed is rightly told to be stale."""
+    began = bench.now = time.monotonic()
+    trade = await bench.trade("bybit")
+    trade.timestamp = bench.unix()
+    bench.told(trade)
+    bench.now = began + 5
+    other = await bench.trade("binance")
+    other.timestamp = bench.unix()
+    bench.referee._withheld["bybit", "BTC"] = bench.now
+    bench.told(other, "binance")
+    bench.price(other, "binance")
+    assert bench.referee.silences.begun == began
+    bench.status("feed_stale", "bybit", seconds=5.0)
+    assert "feed_stale" not in bench.found
+    bench.now += 0.1
+    late = await bench.trade("bybit")
+    late.timestamp = bench.unix()
+    bench.told(late)
+    bench.status("feed_stale", "bybit", seconds=5.0)
+    assert bench.found["feed_stale"] == 1
+
+
 # -- the plan ----------------------------------------------------------------------------------------------------------
 
 

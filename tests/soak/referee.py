@@ -150,7 +150,7 @@ class Referee:
         self, at: float, filled: bool, waited: float, coin: str, venue: str, trade_id: str, price: float,
         quantity: float, maker: bool, timestamp: int, market: str,
     ) -> None:  # fmt: skip
-        if not filled:
+        if not filled and self._is_the_feeds(venue):
             self._data(at, timestamp)
             if self._now_ms(at - waited) - timestamp < SIGN_OF_LIFE * 1000:
                 self._read_at = max(self._read_at, at - waited)
@@ -307,7 +307,8 @@ class Referee:
         self, at: float, coin: str, venue: str, price: float, timestamp: int, volume: float | None,
         change: float | None, market: str,
     ) -> None:  # fmt: skip
-        self._data(at, timestamp)
+        if self._is_the_feeds(venue):
+            self._data(at, timestamp)
         truth, tally = self._truths[venue], self.tallies[venue]
         tally.ticks += 1
         if self._switched is not None and venue == self._switched[1]:
@@ -382,6 +383,10 @@ class Referee:
 
     def _now_ms(self, at: float) -> float:
         return (at + self._unix) * 1000
+
+    def _is_the_feeds(self, venue: str) -> bool:
+        """Whether data of this venue shows that the feed lives: coins that another one brings don't."""
+        return self.active in (venue, "")
 
     def _data(self, at: float, timestamp: int) -> None:
         """Data that was made at the venue at ``timestamp`` (Unix ms): it ends a silence if it is up to date."""
