@@ -33,6 +33,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "venue_time": "what time it is at a venue, whatever the local clock says",
         "normalize": "pure functions: ccxt rows to events",
         "venue": "the seam: what the feed asks of a venue, whatever stands behind it",
+        "books": "order books: their levels, and what proves them",
         "venues": "what is special about each venue",
         "candles": "candles of one venue, each closed exactly once",
         "ccxt_adapter": "venues over ccxt.pro; the only importer of ccxt",
@@ -44,6 +45,14 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "one_timeframe": "one coin's candles of one timeframe, each closed exactly once",
         "overdue": "candles that are over, closed by a timer",
         "venue_candles": "every candle of one venue, over all its connections: tracked, built from trades, mended",
+    },
+    "exchanges.books": {
+        "order_book": "the two sides, sorted, inside their proven range",
+        "proof": "a venue's row: what proves its books, and the verdict on a frame",
+        "plausibility": "what holds of every book, whatever its venue",
+        "diff_book": "a book of diffs joined to a REST snapshot",
+        "delta_book": "a book of a snapshot and deltas in one stream",
+        "snapshot_queue": "whose REST snapshot is next, within the venue's weight",
     },
     "exchanges.venues": {
         "coin_renames": "coins that were renamed",

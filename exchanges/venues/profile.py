@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
+from exchanges.books.proof import BookRules
 from exchanges.events import TradeEvent
 from exchanges.venue import Limits
 from exchanges.venues.fast_decoder import FrameTable
@@ -67,6 +68,7 @@ class Profile:
     all_tickers: bool = False  # a REST request for the tickers of several markets must be one for those of all
     rows_by_place: bool = False  # in its lists of markets, what a row means depends on its place
     lean: bool = False  # nothing that is called here reads a market's "info", the venue's own answer about it
+    books: BookRules = field(default_factory=BookRules)  # how its order books are proven: books/proof.py says how
     note: str = ""
 
     flags_closed_candles: ClassVar[bool] = False  # ``candle_is_closed`` has an answer

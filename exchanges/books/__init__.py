@@ -1,0 +1,1 @@
+"""Order books: their levels, what proves them, and REST snapshots for them; pure, without ccxt."""

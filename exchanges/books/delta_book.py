@@ -1,0 +1,75 @@
+"""A book of a snapshot and deltas in one stream, as Bybit sends it: the venue keeps a window of so many levels.
+
+Each delta's number is the last one's + 1; a snapshot may come at any time and replaces the book (Bybit's
+documentation, "Orderbook"). What falls out of the window is not told any more, so the book is cut to it.
+"""
+
+from __future__ import annotations
+
+from exchanges.books.order_book import LocalBook
+from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, BookSnapshot, BookUpdate, Verdict, lost
+
+
+class DeltaBook:
+    """One market's book; ``depth`` levels are wanted, the venue keeps ``window``."""
+
+    def __init__(self, depth: int, window: int) -> None:
+        self.levels = LocalBook()
+        self.depth = depth
+        self.changed = False  # whether one of the best ``depth`` levels may have changed with the last update
+        self.sequence: int | None = None
+        self.timestamp = 0
+        self._window = window
+        self._cross: int | None = None
+        self._proven = False
+
+    @property
+    def proven(self) -> bool:
+        """Whether a snapshot and all deltas after it have come."""
+        return self._proven
+
+    def forget(self) -> None:
+        """Nothing of it is proven any more, until the next snapshot."""
+        self._proven = False
+        self._cross = None
+
+    def wants_snapshot(self) -> int:
+        """None over REST: the stream brings it."""
+        return 0
+
+    def join(self, snapshot: BookSnapshot) -> Verdict:
+        """None is ever asked for."""
+        raise NotImplementedError("this book has its snapshots from the stream")
+
+    def apply(self, update: BookUpdate) -> Verdict:
+        """Take a snapshot or a delta. ``LOST`` when a delta is missing before it: a snapshot is needed."""
+        self.changed = False
+        if update.snapshot:
+            return self._begin(update)
+        if not self._proven or self.sequence is None:
+            return WAITING
+        if update.last != self.sequence + 1:
+            newer = update.cross is not None and self._cross is not None and update.cross > self._cross
+            if update.last <= self.sequence and not newer:
+                return REPEATED
+            known = self.sequence
+            self.forget()
+            return lost(f"an update is missing: after {known} came {update.last}")
+        self.changed = self.levels.apply(update.bids, update.asks, self.depth)
+        self.levels.cut(self._window)
+        self._take(update)
+        return FOLLOWS
+
+    def _begin(self, update: BookUpdate) -> Verdict:
+        old = self._proven and self.sequence is not None and update.last < self.sequence
+        newer = update.cross is None or self._cross is None or update.cross > self._cross
+        if old and not newer:
+            return REPEATED
+        self.levels.replace(update.bids, update.asks, whole=(True, True))
+        self.levels.cut(self._window)
+        self._take(update)
+        self._proven, self.changed = True, True
+        return JOINED
+
+    def _take(self, update: BookUpdate) -> None:
+        self.sequence, self.timestamp, self._cross = update.last, update.timestamp, update.cross

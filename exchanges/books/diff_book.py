@@ -1,0 +1,151 @@
+"""A book of diffs joined to a REST snapshot, as Binance's documentation has it ("How to manage a local order book").
+
+Spot: each diff's ``first`` is the last one's ``last`` + 1, and the first diff after a snapshot has
+first <= number + 1 <= last. Perpetuals: each diff's ``previous`` is the last one's ``last``, and the first one has
+first <= number <= last.
+
+Such a snapshot has the best levels only, and a level that nobody changes is never sent. So the book keeps what lies
+inside the snapshot's range, and asks for a new snapshot while enough of it is left: the old book goes on until the new
+one has joined, and the two are compared.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import inf
+
+from exchanges.books.order_book import LocalBook
+from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, BookSnapshot, BookUpdate, Verdict, lost
+
+AWAITING = 600  # diffs that are kept while a snapshot is awaited: a minute's
+KEPT = 32  # diffs that are kept of a proven book, because a snapshot may be some seconds old
+BACKWARDS = 1_000  # ms: a diff with an old number that is so much newer by its time says that the numbers began anew
+SPARE = 2  # times the wanted depth that is to be left on each side, else a new snapshot is asked for
+SOON = 60_000  # ms: a snapshot that served for less was too short
+
+
+class DiffBook:
+    """One market's book; ``depth`` levels are wanted, ``limits`` are those that a snapshot can be asked for with."""
+
+    def __init__(self, depth: int, limits: Sequence[int]) -> None:
+        self.levels = LocalBook()
+        self.depth = depth
+        self.changed = False  # whether one of the best ``depth`` levels may have changed with the last update
+        self.sequence: int | None = None
+        self.timestamp = 0
+        self._limits = sorted(limits)
+        self._limit = self._enough(4 * depth)
+        self._diffs: deque[BookUpdate] = deque(maxlen=AWAITING)
+        self._snapshot: BookSnapshot | None = None  # one that is newer than all diffs so far
+        self._proven = False
+        self._joined_at = 0  # the venue's time
+
+    @property
+    def proven(self) -> bool:
+        """Whether snapshot and diffs prove the book."""
+        return self._proven
+
+    def forget(self) -> None:
+        """Nothing of it is proven any more; the diffs so far are of no use either."""
+        self._proven = False
+        self._snapshot = None
+        self._diffs.clear()
+
+    def wants_snapshot(self) -> int:
+        """How many levels a snapshot must have that is needed now, 0 when none is.
+
+        None is asked for before the first diff has come: it could not be joined.
+        """
+        if not self._diffs or self._snapshot is not None:
+            return 0
+        if not self._proven:
+            return self._limit
+        if self.levels.levels_left() >= SPARE * self.depth:
+            return 0
+        if self.timestamp - self._joined_at < SOON:
+            return self._enough(self._limit + 1)
+        return self._limit
+
+    def apply(self, update: BookUpdate) -> Verdict:
+        """Take a diff. ``LOST`` when one is missing before it: a snapshot has to be joined again."""
+        self.changed = False
+        before = self._diffs[-1] if self._diffs else None
+        if before is not None and not _follows(before, update):
+            if update.last <= before.last and update.timestamp < before.timestamp + BACKWARDS:
+                return REPEATED
+            self.forget()
+            self._diffs.append(update)
+            return lost(f"an update is missing: after {before.last} came {_numbers(update)}")
+        self._diffs.append(update)
+        if self._proven:
+            self._advance(update)
+            while len(self._diffs) > KEPT:
+                self._diffs.popleft()
+            if self._snapshot is not None:
+                return self._joined(self._snapshot)
+            if not (len(self.levels.bids) and len(self.levels.asks)):
+                self._proven = False
+                return lost("the price left the range that its snapshot proves")
+            return FOLLOWS
+        return WAITING if self._snapshot is None else self._joined(self._snapshot)
+
+    def join(self, snapshot: BookSnapshot) -> Verdict:
+        """Take a snapshot. ``WAITING`` when a later diff joins it, or none ever will: then one is wanted again."""
+        self.changed = False
+        return self._joined(snapshot)
+
+    def _joined(self, snapshot: BookSnapshot) -> Verdict:
+        self._snapshot = None
+        number = snapshot.number
+        after = [diff for diff in self._diffs if not _is_before(diff, number)]
+        if not after:
+            if not self._diffs or self._diffs[-1].last < number:
+                self._snapshot = snapshot  # it is newer than all that came
+                return FOLLOWS if self._proven else WAITING
+        elif not _joins(after[0], number):
+            return FOLLOWS if self._proven else WAITING  # too old
+        book = LocalBook()
+        limit = snapshot.limit
+        book.replace(snapshot.bids, snapshot.asks, whole=(len(snapshot.bids) < limit, len(snapshot.asks) < limit))
+        for diff in after:
+            book.apply(diff.bids, diff.asks, self.depth)
+        if self._proven and (difference := self.levels.difference(book)):
+            self.forget()
+            return lost(f"it differs from a new snapshot at {number}: {difference}")
+        self.levels = book
+        newest = self._diffs[-1]
+        self.sequence, self.timestamp, self._joined_at = newest.last, newest.timestamp, newest.timestamp
+        self._limit = max(snapshot.limit, self._limit)
+        self._proven, self.changed = True, True
+        return JOINED
+
+    def _advance(self, update: BookUpdate) -> None:
+        self.changed = self.levels.apply(update.bids, update.asks, self.depth)
+        self.sequence, self.timestamp = update.last, update.timestamp
+
+    def _enough(self, levels: float) -> int:
+        return next((limit for limit in self._limits if limit >= levels), self._limits[-1])
+
+
+def _numbers(update: BookUpdate) -> str:
+    follows = "" if update.previous is None else f", which follows {update.previous}"
+    return f"{update.first} to {update.last}{follows}"
+
+
+def _follows(before: BookUpdate, update: BookUpdate) -> bool:
+    if update.previous is not None:
+        return update.previous == before.last
+    return update.first == before.last + 1
+
+
+def _is_before(diff: BookUpdate, number: int) -> bool:
+    """Whether a snapshot of that number has all of a diff's changes, and the diff is not the one that joins it."""
+    return diff.last < number if diff.previous is not None else diff.last <= number
+
+
+def _joins(diff: BookUpdate, number: int) -> bool:
+    first = inf if diff.first is None else diff.first
+    if diff.previous is not None:
+        return first <= number <= diff.last or diff.previous == number
+    return first <= number + 1 <= diff.last

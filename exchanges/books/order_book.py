@@ -1,0 +1,146 @@
+"""The two sides of an order book, kept sorted, and only as deep as snapshot and updates prove it.
+
+A side is a list of its prices, sorted with bisect so that the best one is the last, and a dict of their sizes. Changes
+come near the best price, so near the end of the list, where an insertion moves little (tests/benchmarks/books.py
+compares it with sortedcontainers).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable
+from math import inf
+
+Level = tuple[float, float]
+"""Price in quote currency, size in base currency; a size of 0 removes the price."""
+
+MOST_LEVELS = 6_000  # of a side; beyond, the worst are dropped and the proven range ends where they were
+KEPT_LEVELS = 5_000  # what is left then
+
+
+class Side:
+    """The bids (``sign`` 1) or the asks (``sign`` -1) of a book. Levels outside of the proven range are not kept."""
+
+    __slots__ = ("_bound", "_keys", "_sign", "_sizes")
+
+    def __init__(self, sign: int) -> None:
+        self._sign = sign
+        self._keys: list[float] = []  # sign * price: the best is the last on both sides
+        self._sizes: dict[float, float] = {}
+        self._bound = -inf  # keys below are not proven
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def best(self) -> float | None:
+        """The best price; None of an empty side."""
+        return self._keys[-1] * self._sign if self._keys else None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the venue may have levels beyond the proven range, which nobody sent."""
+        return self._bound != -inf
+
+    def proves(self, price: float) -> bool:
+        """Whether a level at ``price`` would be known."""
+        return price * self._sign >= self._bound
+
+    def replace(self, levels: Iterable[Level], *, whole: bool) -> None:
+        """Begin anew with a snapshot's levels. Not ``whole``: what lies beyond the worst of them is unknown."""
+        sign = self._sign
+        self._sizes = {price * sign: size for price, size in levels if size}
+        self._keys = sorted(self._sizes)
+        self._bound = -inf if whole else self._keys[0] if self._keys else inf
+
+    def apply(self, levels: Iterable[Level], depth: int) -> bool:
+        """Set or remove levels; True when one of the best ``depth`` may have changed."""
+        keys, sizes, sign, bound = self._keys, self._sizes, self._sign, self._bound
+        edge = keys[-depth] if len(keys) >= depth else -inf
+        changed = False
+        for price, size in levels:
+            key = price * sign
+            if key < bound:
+                continue
+            if size:
+                old = sizes.get(key)
+                if old == size:
+                    continue
+                sizes[key] = size
+                if old is None:
+                    insort(keys, key)
+            elif sizes.pop(key, None) is None:
+                continue
+            else:
+                del keys[bisect_left(keys, key)]
+            if key >= edge:
+                changed = True
+        if len(keys) > MOST_LEVELS:
+            self.cut(KEPT_LEVELS)
+        return changed
+
+    def cut(self, most: int) -> None:
+        """Keep the best ``most`` levels; those beyond are unknown from now on."""
+        if len(self._keys) > most:
+            for key in self._keys[:-most]:
+                del self._sizes[key]
+            del self._keys[:-most]
+            self._bound = self._keys[0]
+
+    def top(self, depth: int) -> list[Level]:
+        """The best ``depth`` levels as (price, size), best first."""
+        sizes, sign = self._sizes, self._sign
+        if sign == 1:
+            return [(key, sizes[key]) for key in self._keys[: -depth - 1 : -1]]
+        return [(-key, sizes[key]) for key in self._keys[: -depth - 1 : -1]]
+
+    def within(self, other: Side) -> dict[float, float]:
+        """Size by price * sign of the levels that this side and ``other`` both prove."""
+        bound = max(self._bound, other._bound)
+        start = bisect_left(self._keys, bound)
+        return {key: self._sizes[key] for key in self._keys[start:]}
+
+
+class LocalBook:
+    """Both sides of one market's book."""
+
+    __slots__ = ("asks", "bids")
+
+    def __init__(self) -> None:
+        self.bids = Side(1)
+        self.asks = Side(-1)
+
+    def replace(self, bids: Iterable[Level], asks: Iterable[Level], *, whole: tuple[bool, bool]) -> None:
+        """Begin anew with a snapshot; ``whole``: whether the venue has no bids, no asks beyond it."""
+        self.bids.replace(bids, whole=whole[0])
+        self.asks.replace(asks, whole=whole[1])
+
+    def apply(self, bids: Iterable[Level], asks: Iterable[Level], depth: int) -> bool:
+        """Set or remove levels; True when one of the best ``depth`` of a side may have changed."""
+        changed = self.bids.apply(bids, depth)
+        return self.asks.apply(asks, depth) or changed
+
+    def cut(self, most: int) -> None:
+        """Keep the best ``most`` levels of each side."""
+        self.bids.cut(most)
+        self.asks.cut(most)
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the best bid is at or above the best ask, which no venue's book is for long."""
+        bid, ask = self.bids.best, self.asks.best
+        return bid is not None and ask is not None and bid >= ask
+
+    def levels_left(self) -> float:
+        """How many levels the shorter side still has inside its proven range; inf where both are known to their end."""
+        return min((len(side) for side in (self.bids, self.asks) if side.bounded), default=inf)
+
+    def difference(self, other: LocalBook) -> str:
+        """The best price at which the two books differ inside the range that both prove; "" when there is none."""
+        for name, sign, own, others in (("bid", 1, self.bids, other.bids), ("ask", -1, self.asks, other.asks)):
+            ours, theirs = own.within(others), others.within(own)
+            if ours != theirs:
+                keys = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
+                key = max(keys)
+                return f"{name} {key * sign:g}: {ours.get(key, 0):g} here, {theirs.get(key, 0):g} there"
+        return ""

@@ -1,0 +1,250 @@
+"""What proves a venue's order books: its row in the venue's profile, and the verdict on each frame.
+
+A venue's row is the profile's field ``books``, a :class:`BookRules`. It is written in three steps:
+
+1. Say which *kind* of proof the venue's frames allow (:class:`ProofKind`): numbers that follow one another, a checksum,
+   whole books in every frame, or nothing. The table in docs/books.md is made of it.
+2. For "sequence" and "checksum": write a class with the two methods of :class:`FrameProof` into the venue's file in
+   ``exchanges/venues``, or into ``<venue>_books.py`` beside it, and name it as ``proof``. One object is made for each
+   connection, so that it may keep what it has to know of each market, or of the whole connection. Most venues number
+   the frames of each market: :class:`NumberedFrames` is that proof, and needs a function that reads a frame.
+3. Say what ccxt is asked for: ``depths`` (the values that its ``limit`` may have), ``window`` and ``nonce``.
+
+ccxt builds the book from the same frames. A book is delivered while the verdicts of its market are good and its levels
+are plausible (:mod:`exchanges.books.plausibility`). The first verdict that is ``LOST`` makes the market unproven until
+the next ``JOINED``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any, Protocol
+
+from exchanges.books.order_book import Level
+
+
+class ProofKind(StrEnum):
+    """How a venue's books can be proven, best first."""
+
+    SEQUENCE = "sequence"  # every update says which one it follows
+    CHECKSUM = "checksum"  # the venue sends a checksum of the levels, which ours must have
+    SNAPSHOTS = "snapshots only"  # every frame is a whole book: what was lost is replaced by the next
+    PLAUSIBILITY = "plausibility only"  # nothing in the frames proves anything
+
+
+class Step(Enum):
+    """What a frame does to a market's book."""
+
+    JOINED = "joined"  # the book is proven from this frame on: a snapshot, or the frame that joins one
+    FOLLOWS = "follows"  # it continues what was before it; nothing changes for a market that is not proven
+    REPEATED = "repeated"  # it, or something newer, came before: the book stays as it is
+    WAITING = "waiting"  # it cannot be judged yet: a snapshot is awaited
+    LOST = "lost"  # something is missing, or the checksum differs: the book is not proven any more
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """On a frame, for one market. ``reason`` is told to users when it is LOST: what was found and what was due.
+
+    ``sequence`` is the venue's number of the state after the frame, where it has one. ``best`` is the best bid and ask
+    of a book that the proof itself keeps (a checksum's): ccxt's must have the same.
+    """
+
+    step: Step
+    reason: str = ""
+    sequence: int | None = None
+    best: tuple[float | None, float | None] | None = None
+
+
+FOLLOWS = Verdict(Step.FOLLOWS)
+JOINED = Verdict(Step.JOINED)
+REPEATED = Verdict(Step.REPEATED)
+WAITING = Verdict(Step.WAITING)
+
+
+def lost(reason: str) -> Verdict:
+    """The verdict that a market's book is not proven any more, and why."""
+    return Verdict(Step.LOST, reason)
+
+
+class FrameProof(Protocol):
+    """Judges the frames of one connection, before ccxt reads them. It may raise whatever a strange frame makes it
+    raise: the frame is counted as a bad one, and every book of the connection is unproven."""
+
+    def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
+        """The market id ("" for all of the connection) and verdict of each book that a frame is of; none for others.
+
+        ``frame`` is the decoded message, ``text`` the message itself, for numbers that must be read as they were sent.
+        """
+
+    def forget(self, market_id: str) -> None:
+        """The market is subscribed to anew: its next frame may be a first one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What a frame says of its place in one market's sequence.
+
+    ``last`` is the number of the state after the frame. ``first`` is the number of the first change in it (it follows
+    ``first - 1``); ``previous`` is the number of the state before it, where the venue says that instead. ``snapshot``:
+    the frame is a whole book, which follows nothing.
+    """
+
+    market_id: str
+    last: int
+    first: int | None = None
+    previous: int | None = None
+    snapshot: bool = False
+
+
+class NumberedFrames:
+    """The proof of venues that number each market's updates. ``read`` gives the numbers of the books in a frame.
+
+    ``joins_late``: the first update of a market is no snapshot (ccxt fetches one by REST and joins it), so the numbers
+    are proven among themselves from the first frame on, and ``BookRules.nonce`` has to prove the join.
+    """
+
+    def __init__(self, read: Callable[[Any], Iterable[Numbers]], *, joins_late: bool = False) -> None:
+        self._read = read
+        self._joins_late = joins_late
+        self._last: dict[str, int] = {}  # market id -> number of the last state that is proven
+        self._lost: set[str] = set()  # market ids of which an update is missing
+
+    def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
+        """As in :class:`FrameProof`."""
+        return [(numbers.market_id, self._verdict(numbers)) for numbers in self._read(frame)]
+
+    def forget(self, market_id: str) -> None:
+        """As in :class:`FrameProof`."""
+        self._last.pop(market_id, None)
+        self._lost.discard(market_id)
+
+    def _verdict(self, numbers: Numbers) -> Verdict:
+        known = self._last.get(numbers.market_id)
+        if numbers.snapshot or (known is None and self._joins_late and numbers.market_id not in self._lost):
+            self._last[numbers.market_id] = numbers.last
+            self._lost.discard(numbers.market_id)
+            return Verdict(Step.JOINED, sequence=numbers.last)
+        if known is None:
+            return WAITING
+        if numbers.previous is not None:
+            # some venues repeat the number when nothing changed: previous == last == known
+            follows, due = numbers.previous == known, f"follows {numbers.previous}"
+        elif numbers.first is not None:
+            follows, due = numbers.first == known + 1, f"begins with {numbers.first}"
+        else:
+            follows, due = numbers.last == known + 1, f"is {numbers.last}"
+        if follows:
+            self._last[numbers.market_id] = numbers.last
+            return Verdict(Step.FOLLOWS, sequence=numbers.last)
+        if numbers.last <= known:
+            return REPEATED
+        del self._last[numbers.market_id]
+        self._lost.add(numbers.market_id)
+        return lost(f"an update is missing: after {known} came one that {due}")
+
+
+@dataclass(slots=True)
+class BookUpdate:
+    """A decoded frame of depth, for books of our own.
+
+    ``bids`` and ``asks`` are (price, size) as the venue counts them, ``first`` to ``last`` the numbers of its changes
+    (Binance's U and u), ``previous`` the number of the state before it where the venue says so (pu), ``snapshot``
+    whether it is a whole book, ``cross`` a number that grows over restarts (Bybit's seq). ``timestamp`` in Unix ms.
+    """
+
+    coin: str  # empty: it is known by the market id
+    market_id: str
+    bids: list[Level]
+    asks: list[Level]
+    last: int
+    timestamp: int
+    received_at: int
+    first: int | None = None
+    previous: int | None = None
+    snapshot: bool = False
+    cross: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BookSnapshot:
+    """A book fetched over REST: at most ``limit`` levels of each side; ``number`` is that of its state."""
+
+    bids: list[Level]
+    asks: list[Level]
+    number: int
+    limit: int
+
+
+class OwnBook(Protocol):
+    """A book that we build of a venue's frames ourselves, with the venue's rule of what follows what."""
+
+    @property
+    def proven(self) -> bool: ...
+
+    def apply(self, update: BookUpdate) -> Verdict:
+        """Take an update; ``JOINED`` and ``FOLLOWS`` say that the book is proven after it."""
+
+    def wants_snapshot(self) -> int:
+        """How many levels a snapshot must have that the book needs now; 0 when it needs none."""
+
+    def join(self, snapshot: BookSnapshot) -> Verdict:
+        """Take a snapshot from REST. ``WAITING``: it joins with a later update, or is too old (the book asks again)."""
+
+    def forget(self) -> None:
+        """Nothing of it is proven any more."""
+
+
+@dataclass(frozen=True)
+class SnapshotRules:
+    """How a venue's REST snapshots are asked for: ccxt's method, and the weight of each limit out of ``per_minute``.
+
+    ``per_minute`` is the part of the venue's limit that books may use: trades and candles have the rest.
+    """
+
+    method: str
+    weights: Mapping[int, int]
+    per_minute: int
+    read: Callable[[Any, int], BookSnapshot]  # of the answer and the limit
+
+
+@dataclass(frozen=True)
+class OwnBooks:
+    """How books of our own are made of a venue's frames.
+
+    ``make`` is given the depth that is wanted, ``convert`` makes an update of a decoded frame that the fast decoder did
+    not take. ``resubscribe`` gives the requests that bring a new snapshot of one market (market id, depth asked for),
+    where those come in the stream; ``snapshots`` says how they are fetched where they come over REST.
+    """
+
+    make: Callable[[int], OwnBook]
+    convert: Callable[[Any, int], BookUpdate]
+    snapshots: SnapshotRules | None = None
+    resubscribe: Callable[[str, int], list[Mapping[str, Any]]] | None = None
+
+
+@dataclass(frozen=True)
+class BookRules:
+    """A venue's row: how its books are proven, and how ccxt is asked for them.
+
+    ``depths`` are the values that ccxt's ``limit`` may have here: the smallest that is deep enough is asked for; none
+    are named where no limit may be asked for. ``params`` goes to ccxt's call. ``window``: the venue keeps the book at
+    that many levels, so all of them are proven; otherwise only those inside of the first snapshot's range are.
+    ``nonce``: the ``nonce`` of ccxt's book is the number of its state as the verdicts have it, and the book is
+    delivered only when the two are equal. ``own`` has the books that we build; ccxt does not see those frames.
+    """
+
+    kind: ProofKind = ProofKind.PLAUSIBILITY
+    proof: Callable[[], FrameProof] | None = None
+    depths: tuple[int, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    window: bool = False
+    nonce: bool = False
+    own: OwnBooks | None = None
+
+    def depth(self, wanted: int) -> int | None:
+        """What is asked for where ``wanted`` levels are: the smallest depth that has them, else the largest."""
+        enough = [each for each in self.depths if each >= wanted]
+        return min(enough) if enough else max(self.depths, default=None)

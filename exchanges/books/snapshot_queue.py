@@ -1,0 +1,99 @@
+"""REST snapshots of all coins of a venue: which one is asked for next, and when the venue's weight allows it."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+
+WINDOW = 62.0  # seconds in which the venue's minute may lie, as requests take different times to arrive
+
+
+class WeightLimit:
+    """Keeps requests below ``per_minute`` of the venue's weight; pure, times are monotonic seconds."""
+
+    def __init__(self, per_minute: int) -> None:
+        self.allowed = per_minute
+        self._spent: deque[tuple[float, int]] = deque()
+        self._sum = 0
+
+    def __repr__(self) -> str:
+        return f"<WeightLimit {self._sum} of {self.allowed} per minute>"
+
+    def wait(self, weight: int, now: float) -> float:
+        """Seconds until a request of that weight may leave; 0.0 when it may leave now."""
+        self._expire(now)
+        left = self.allowed - self._sum
+        if weight <= left or not self._spent:
+            return 0.0
+        for at, spent in self._spent:
+            left += spent
+            if weight <= left:
+                return at + WINDOW - now
+        return self._spent[-1][0] + WINDOW - now
+
+    def spend(self, weight: int, now: float) -> None:
+        """A request leaves."""
+        self._spent.append((now, weight))
+        self._sum += weight
+
+    def seconds_for(self, weights: Iterable[int], now: float) -> float:
+        """How many seconds the limit takes for these requests, in this order, if nothing else is asked for."""
+        self._expire(now)
+        spent, total, last = deque(self._spent), self._sum, now
+        for weight in weights:
+            while spent and total + weight > self.allowed:
+                at, freed = spent.popleft()
+                total -= freed
+                last = max(last, at + WINDOW)
+            spent.append((last, weight))
+            total += weight
+        return last - now
+
+    def _expire(self, now: float) -> None:
+        while self._spent and now - self._spent[0][0] >= WINDOW:
+            self._sum -= self._spent.popleft()[1]
+
+
+class SnapshotTurns:
+    """The turns of all connections of a venue: books that are not proven come before those that are renewed."""
+
+    def __init__(
+        self,
+        limit: WeightLimit,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self.limit = limit
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._waiting: list[tuple[bool, int, int]] = []  # renewal?, number, weight
+        self._number = 0
+        self._moved = asyncio.Event()
+
+    def seconds_for(self, weights: Iterable[int]) -> float:
+        """How many seconds the venue's limit takes for these requests beside those that wait already."""
+        waiting = [weight for _, _, weight in sorted(self._waiting)]
+        return self.limit.seconds_for([*waiting, *weights], self._monotonic())
+
+    async def take(self, weight: int, *, renewal: bool) -> None:
+        """Wait for the turn of a request of that weight, and spend it."""
+        self._number += 1
+        turn = renewal, self._number, weight
+        heapq.heappush(self._waiting, turn)
+        try:
+            while True:
+                if self._waiting[0] != turn:
+                    self._moved.clear()
+                    await self._moved.wait()
+                elif (wait := self.limit.wait(weight, self._monotonic())) > 0:
+                    # a more urgent one may come meanwhile: look again each second
+                    await self._sleep(min(wait, 1.0))
+                else:
+                    self.limit.spend(weight, self._monotonic())
+                    return
+        finally:
+            self._waiting.remove(turn)
+            heapq.heapify(self._waiting)
+            self._moved.set()

@@ -1,0 +1,160 @@
+"""Books of our own: diffs joined to a snapshot as Binance has it, snapshot and deltas as Bybit has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from exchanges.books.delta_book import DeltaBook
+from exchanges.books.diff_book import DiffBook
+from exchanges.books.proof import BookSnapshot, BookUpdate, Step
+
+BIDS, ASKS = [(10.0, 1.0), (9.0, 1.0), (8.0, 1.0)], [(11.0, 1.0), (12.0, 1.0), (13.0, 1.0)]
+LIMITS = (3, 10, 100)
+
+
+def diff(first: int, last: int, bids: Sequence[Any] = (), asks: Sequence[Any] = (), **more: Any) -> BookUpdate:
+    stamp = more.pop("timestamp", last)
+    return BookUpdate("", "BTCUSDT", list(bids), list(asks), last, stamp, 0, first, **more)
+
+
+def snapshot(number: int, limit: int = 3) -> BookSnapshot:
+    return BookSnapshot(BIDS, ASKS, number, limit)
+
+
+def joined(*, depth: int = 1) -> DiffBook:
+    book = DiffBook(depth, LIMITS)
+    book.apply(diff(1, 5))
+    assert book.join(snapshot(5)).step is Step.JOINED
+    return book
+
+
+@pytest.mark.parametrize(("number", "step"), [(3, Step.WAITING), (4, Step.JOINED), (5, Step.JOINED), (9, Step.JOINED)])
+def test_a_snapshot_joins_where_the_documented_rule_says(number: int, step: Step) -> None:
+    book = DiffBook(1, LIMITS)
+    assert book.apply(diff(5, 7, [(10.0, 7.0)])).step is Step.WAITING
+    book.apply(diff(8, 9, [(9.5, 9.0)]))
+    assert book.join(snapshot(number)).step is step
+    if step is Step.JOINED:
+        assert book.sequence == 9
+        sizes = dict(book.levels.bids.top(3))
+        assert sizes[10.0] == (7.0 if number < 7 else 1.0)
+        assert (9.5 in sizes) is (number < 9)
+
+
+def test_a_snapshot_newer_than_every_diff_waits_for_the_diff_that_joins_it() -> None:
+    book = DiffBook(1, LIMITS)
+    book.apply(diff(1, 5))
+    assert book.join(snapshot(8)).step is Step.WAITING
+    assert book.wants_snapshot() == 0
+    assert book.apply(diff(6, 7, [(10.0, 7.0)])).step is Step.WAITING
+    assert book.apply(diff(8, 9, [(10.0, 9.0)])).step is Step.JOINED
+    assert book.levels.bids.top(1) == [(10.0, 9.0)]
+
+
+def test_no_snapshot_is_asked_for_before_the_first_diff() -> None:
+    book = DiffBook(1, LIMITS)
+    assert book.wants_snapshot() == 0
+    book.apply(diff(1, 5))
+    assert book.wants_snapshot() == 10
+
+
+def test_a_missing_diff_is_a_loss_and_the_book_joins_anew_from_there() -> None:
+    book = joined()
+    assert book.apply(diff(6, 7)).step is Step.FOLLOWS
+    verdict = book.apply(diff(9, 10))
+    assert verdict.step is Step.LOST
+    assert "after 7 came 9 to 10" in verdict.reason
+    assert not book.proven
+    assert book.wants_snapshot()
+    assert book.join(snapshot(10)).step is Step.JOINED
+
+
+def test_a_repeated_diff_changes_nothing() -> None:
+    book = joined()
+    book.apply(diff(6, 7, [(10.0, 5.0)]))
+    assert book.apply(diff(5, 6, [(10.0, 3.0)])).step is Step.REPEATED
+    assert book.levels.bids.top(1) == [(10.0, 5.0)]
+
+
+def test_numbers_that_begin_anew_are_a_loss_and_not_repeated_diffs() -> None:
+    book = joined()
+    book.apply(diff(6, 7, timestamp=1_000_000))
+    assert book.apply(diff(1, 2, timestamp=1_005_000)).step is Step.LOST
+
+
+def test_perpetuals_say_which_diff_they_follow() -> None:
+    book = DiffBook(1, LIMITS)
+    book.apply(diff(10, 20, previous=8))
+    book.apply(diff(25, 30, previous=20))
+    assert book.join(snapshot(15)).step is Step.JOINED
+    assert book.sequence == 30
+    assert book.apply(diff(35, 40, previous=30)).step is Step.FOLLOWS
+    assert book.apply(diff(45, 50, previous=41)).step is Step.LOST
+
+
+def test_a_book_is_renewed_before_the_price_leaves_its_range_and_goes_on_meanwhile() -> None:
+    book = joined()
+    assert book.wants_snapshot() == 0
+    book.apply(diff(6, 6, asks=[(11.0, 0.0), (12.0, 0.0)]))
+    assert book.proven
+    assert book.wants_snapshot() == 100  # the last one served for less than a minute
+    whole = BookSnapshot(BIDS, [(13.0, 1.0), (14.0, 1.0)], 6, 100)
+    assert book.join(whole).step is Step.JOINED
+    assert book.levels.asks.top(9) == [(13.0, 1.0), (14.0, 1.0)]
+    assert book.wants_snapshot() == 0
+
+
+def test_a_book_that_differs_from_a_new_snapshot_is_not_proven() -> None:
+    book = joined()
+    verdict = book.join(BookSnapshot([(10.0, 2.0)], ASKS, 5, 3))
+    assert verdict.step is Step.LOST
+    assert "bid 10" in verdict.reason
+
+
+def test_a_side_whose_proven_levels_are_used_up_is_not_proven() -> None:
+    book = joined()
+    verdict = book.apply(diff(6, 6, bids=[(10.0, 0.0), (9.0, 0.0), (8.0, 0.0), (7.0, 1.0)]))
+    assert verdict.step is Step.LOST
+    assert "range" in verdict.reason
+
+
+def bybit(last: int, bids: Sequence[Any] = (), asks: Sequence[Any] = (), cross: int | None = None) -> BookUpdate:
+    return BookUpdate("", "BTCUSDT", list(bids), list(asks), last, last, 0, cross=cross)
+
+
+def begun(last: int = 5, cross: int = 50) -> BookUpdate:
+    return BookUpdate("", "BTCUSDT", list(BIDS), list(ASKS), last, last, 0, snapshot=True, cross=cross)
+
+
+def test_deltas_follow_a_snapshot_and_the_book_is_cut_to_the_venues_window() -> None:
+    book = DeltaBook(1, 3)
+    assert book.apply(bybit(4)).step is Step.WAITING
+    assert book.apply(begun()).step is Step.JOINED
+    assert book.apply(bybit(6, [(9.5, 2.0)])).step is Step.FOLLOWS
+    assert book.levels.bids.top(9) == [(10.0, 1.0), (9.5, 2.0), (9.0, 1.0)]
+    assert not book.changed
+
+
+def test_a_missing_delta_is_a_loss_until_the_next_snapshot() -> None:
+    book = DeltaBook(1, 3)
+    book.apply(begun())
+    assert book.apply(bybit(7)).step is Step.LOST
+    assert book.apply(bybit(8)).step is Step.WAITING
+    assert book.apply(begun(9, 60)).step is Step.JOINED
+
+
+def test_a_snapshot_after_the_venues_restart_replaces_the_book() -> None:
+    book = DeltaBook(1, 3)
+    book.apply(begun(500, 50))
+    assert book.apply(begun(1, 60)).step is Step.JOINED
+    assert book.apply(bybit(2, cross=61)).step is Step.FOLLOWS
+
+
+def test_deltas_whose_numbers_began_anew_without_a_snapshot_are_a_loss() -> None:
+    book = DeltaBook(1, 3)
+    book.apply(begun(500, 50))
+    assert book.apply(bybit(499, cross=49)).step is Step.REPEATED
+    assert book.apply(bybit(3, cross=60)).step is Step.LOST

@@ -1,0 +1,68 @@
+"""What holds of every book: sorted, not crossed for longer than one update, no side that stands still."""
+
+from __future__ import annotations
+
+import pytest
+
+from exchanges.books.plausibility import CrossedBooks, StandingSide, fault_in
+
+BIDS, ASKS = [(10.0, 1.0), (9.0, 1.0)], [(11.0, 1.0), (12.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("bids", "asks", "fault"),
+    [
+        (BIDS, ASKS, ""),
+        (BIDS[::-1], ASKS, "bids are not sorted"),
+        (BIDS, [(11.0, 1.0), (11.0, 2.0)], "asks are not sorted"),
+        ([(10.0, 0.0)], ASKS, "size 0"),
+        ([(10.0, float("nan"))], ASKS, "size nan"),
+        (BIDS, [(-1.0, 1.0)], "at -1"),
+    ],
+)
+def test_levels_that_cannot_be_a_book_are_found(bids: object, asks: object, fault: str) -> None:
+    assert fault in fault_in(bids, asks)  # type: ignore[arg-type] # as ccxt's rows come
+    assert bool(fault) is bool(fault_in(bids, asks))  # type: ignore[arg-type] # as above
+
+
+def test_a_crossed_book_is_borne_for_one_update_and_not_delivered() -> None:
+    crossed = CrossedBooks()
+    assert crossed.on_book(10.0, 10.0, 0.0) == (False, "")
+    assert crossed.on_book(10.0, 11.0, 0.1) == (True, "")
+    assert crossed.on_book(12.0, 11.0, 0.2) == (False, "")
+    delivered, reason = crossed.on_book(12.0, 11.0, 0.3)
+    assert not delivered
+    assert "crossed" in reason
+
+
+def test_a_book_that_stays_crossed_without_an_update_is_overdue() -> None:
+    crossed = CrossedBooks()
+    crossed.on_book(12.0, 11.0, 5.0)
+    assert not crossed.overdue(5.5)
+    assert crossed.overdue(6.0)
+
+
+@pytest.mark.parametrize(("price", "name"), [(11.5, "asks"), (9.5, "bids")])
+def test_a_side_that_stands_still_while_trades_pass_through_it_is_found(price: float, name: str) -> None:
+    side = StandingSide()
+    side.on_book(BIDS, ASKS, 0.0)
+    side.on_trade(price, 1.0)
+    side.on_trade(price, 2.9)
+    assert side.fault(2.9) == ""
+    assert name in side.fault(3.1)
+
+
+def test_a_side_that_moves_after_the_trade_does_not_stand_still() -> None:
+    side = StandingSide()
+    side.on_book(BIDS, ASKS, 0.0)
+    side.on_trade(11.5, 1.0)
+    side.on_book(BIDS, [(11.0, 0.5)], 1.1)
+    assert side.fault(10.0) == ""
+
+
+def test_trades_inside_the_spread_and_at_the_best_levels_say_nothing() -> None:
+    side = StandingSide()
+    side.on_book(BIDS, ASKS, 0.0)
+    for price in (10.0, 10.5, 11.0):
+        side.on_trade(price, 1.0)
+    assert side.fault(10.0) == ""
