@@ -33,7 +33,11 @@ def tls_context(cafile: str, system: bool = False) -> ssl.SSLContext:
 def problems() -> list[str]:
     """What the two variables name and cannot be read, a line each."""
     file, folders = os.environ.get(FILE, ""), os.environ.get(FOLDER, "")
-    return [found for found in (_wrong_file(file), *map(_wrong_folder, _folders(folders))) if found]
+    return [
+        found
+        for found in (_trusted(file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)), *map(_wrong_folder, _folders(folders)))
+        if found
+    ]
 
 
 def advice(error: ssl.SSLCertVerificationError) -> str:
@@ -52,11 +56,8 @@ def _context(cafile: str, system: bool, file: str, folders: str) -> ssl.SSLConte
     context = ssl.create_default_context(cafile=cafile)
     if system:
         context.load_default_certs()
-    if file:
-        if problem := _wrong_file(file):
-            logger.warning("{}", problem)
-        else:
-            context.load_verify_locations(cafile=file)
+    if problem := _trusted(file, context):
+        logger.warning("{}", problem)
     for folder in _folders(folders):
         if problem := _wrong_folder(folder):
             logger.warning("{}", problem)
@@ -82,13 +83,14 @@ def _unhashed(folder: str) -> list[Path]:
     return [path for path in names if path.suffix.lower() in _SUFFIXES and path.is_file()]
 
 
-def _wrong_file(file: str) -> str:
+def _trusted(file: str, context: ssl.SSLContext) -> str:
+    """Have ``context`` trust what stands in the file; returns why that cannot be, "" where it can."""
     if not file:
         return ""
     try:
         if not Path(file).is_file():
             return f"{FILE} names {file!r}, which is no file"
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+        context.load_verify_locations(cafile=file)
     except (OSError, ssl.SSLError, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
         return f"{FILE} names {file!r}, which cannot be read ({reason})"
