@@ -12,6 +12,7 @@ from typing import Any, Self
 from loguru import logger
 
 from feed.background import Background, across
+from feed.channels import CANDLES, PRICES
 from feed.clock import Clock
 from feed.errors import FeedError, NoExchangeAvailable, SettingsError
 from feed.events import Candle
@@ -26,8 +27,8 @@ from feed.settings.arguments import coins_of, more_coins, one_of, order_of, seco
 from feed.settings.file import load_settings
 from feed.settings.schema import Settings
 from feed.settings.validation import check
-from feed.subscribe_api import SubscribeMethods
 from feed.subscriptions.status import StatusReporter
+from feed.subscriptions.subscribing import SubscribeMethods
 from feed.subscriptions.wanted_data import WantedData
 
 LOOK_FOR_COINS = 0.05  # seconds between two checks whether added coins have data
@@ -61,9 +62,8 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         else:
             raise SettingsError([f"settings: found {settings!r}, allowed is a path, a Settings, or None"])
         self._order = order_of(exchange, self._settings)
-        wanted = WantedData(coins_of(coins, self._settings), list(self._settings.channels))
-        if "candles" in wanted.channels:
-            wanted.timeframes.append(self._settings.candle_timeframe)
+        parts = {CANDLES.name: self._settings.candle_timeframe}
+        wanted = WantedData(coins_of(coins, self._settings), list(self._settings.channels), parts)
         self._clock = Clock()
         limits = self._settings.circuit_breaker
         self._journal = StatusReporter(
@@ -169,7 +169,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
 
     def _is_priced(self, coin: str) -> bool:
         """Whether the coin has a price, or no subscribed channel brings one: its candles may come before its price."""
-        return self.get_price(coin) is not None or {"trades", "ticker"}.isdisjoint(self._wanted.channels)
+        return self.get_price(coin) is not None or set(PRICES.needs).isdisjoint(self._wanted.channels)
 
     async def _remove(self, coins: str | Iterable[str]) -> None:
         self._removed(coins)

@@ -126,6 +126,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "feed": {
         "errors": "what a program may see raised, under one root",
         "events": "the venues' events, the price tick made of them, the feed's state",
+        "channels": "all channels of events in one table",
         "clock": "time as a seam",
         "forked": "what becomes of feeds in a forked child",
         "settings": "what a feed can be told, and what is allowed",
@@ -135,7 +136,6 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "candles": "the candles delivered lately",
         "market_data": "where the events of all connections meet",
         "sessions": "which venue is carried, over which connections",
-        "subscribe_api": "callbacks and iterators",
         "query_api": "what is known now: prices, freshness, status, health",
         "background": "programs without asyncio",
         "market_feed": "the façade",
@@ -171,6 +171,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "dispatcher": "subscribers, kept apart",
         "status_events": "every status event in one table",
         "status": "status events: logged, counted, told; they move the state",
+        "subscribing": "the methods of MarketFeed that subscribe",
     },
     "feed.trades": {
         "duplicates": "which trades came before",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from feed.channels import OF_VENUES
 from feed.cli.process import CommandError
 from feed.cli.tables import columns
 
-_CHANNELS = ("trades", "ticker", "candles", "quotes")
 _MARKS = {True: "yes", False: "-"}
 
 
@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> int:
     from exchanges import supported
 
     rows = [
-        [row.name, row.title, *(_MARKS[channel in row.channels] for channel in _CHANNELS), row.note]
+        [row.name, row.title, *(_MARKS[channel in row.channels] for channel in OF_VENUES), row.note]
         for row in supported()
     ]
     words = [word.lower() for word in args.words]
@@ -25,5 +25,5 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(
             f"found no exchange for {' '.join(args.words)!r}, allowed are parts of a name: `market-feed exchanges`"
         )
-    print(columns(("name", "exchange", *_CHANNELS, "remark"), found))
+    print(columns(("name", "exchange", *OF_VENUES, "remark"), found))
     return 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from feed.channels import CHANNELS, PRICES, TRADES
 from feed.cli import live_table
 from feed.cli.arguments import PROGRAM
 from feed.cli.live_state import LiveState, Row, clock_remark
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 REFRESH = 0.2  # seconds between two pictures of the table
 LINES = 0.25  # seconds between two looks for events, without a table
-PRICES = 1.0  # seconds between two lines about one coin
+PRICE_LINES = 1.0  # seconds between two lines about one coin
 HELD_LOG = 50  # log lines kept while the table owns the terminal, the last ones
 
 
@@ -109,7 +110,7 @@ class _BoardView:
         self._feed = feed
         feed.subscribe_status(self.board.on_status)
         feed.subscribe_price(self.board.on_price)
-        if "trades" in settings.channels:
+        if TRADES.name in settings.channels:
             feed.subscribe_trades(self.board.on_trade)
 
     def note(self, event: str, text: str) -> None:
@@ -171,7 +172,7 @@ class PlainView(_BoardView):
         self._printed: dict[str, float] = {}
 
     async def run(self) -> None:
-        every = round(PRICES / LINES)
+        every = round(PRICE_LINES / LINES)
         for beat in count():
             self._print(prices=beat % every == 0)
             await asyncio.sleep(LINES)
@@ -201,13 +202,9 @@ class JsonView:
 
     def attach(self, feed: MarketFeed, settings: Settings) -> None:
         feed.subscribe_status(self._on_status)
-        feed.subscribe_price(self._writer("price"))
-        if "trades" in settings.channels:
-            feed.subscribe_trades(self._writer("trade"))
-        if "candles" in settings.channels:
-            feed.subscribe_candles(self._writer("candle"), timeframe=settings.candle_timeframe)
-        if "quotes" in settings.channels:
-            feed.subscribe_quotes(self._writer("quote"))
+        for name, channel in CHANNELS.items():
+            if channel is PRICES or (name in settings.channels and channel.in_watch):
+                feed.subscribe(name, self._writer(channel.json_type))
 
     def note(self, event: str, text: str) -> None:
         """A program's own remarks are no events of the feed."""

@@ -12,6 +12,7 @@ from loguru import logger
 from exchanges.candles.one_timeframe import TIMEFRAMES, next_open
 from exchanges.errors import Disconnected, VenueError
 from exchanges.events import Candle
+from feed.channels import CANDLES
 from feed.errors import FeedError, SettingsError
 from feed.events import CoinConfig
 from feed.market_data.hub import MarketDataHub
@@ -74,7 +75,7 @@ class CandleHistory:
         self._stirred = asyncio.Event()  # of this event loop
         while True:
             self._stirred.clear()
-            if "candles" in self._wanted.channels and TIMEFRAME in self._wanted.timeframes:
+            if CANDLES.name in self._wanted.channels and TIMEFRAME in self._wanted.timeframes:
                 cold = [coin for coin in self._wanted.coins if coin.symbol not in self._done]
                 queue = iter(sorted(cold, key=lambda coin: coin.tier))
                 async with asyncio.TaskGroup() as group:

@@ -11,6 +11,7 @@ from math import inf
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from feed.candles.delivered import DeliveredCandles
+from feed.channels import CANDLES, PRICES, QUOTES, TICKER, TRADES
 from feed.clock import Clock
 from feed.events import PriceTick
 from feed.market_data.coin_markets import CoinMarkets
@@ -75,26 +76,26 @@ class MarketDataHub:
         if not self.markets.takes(trade):
             return
         self.trades[trade.exchange].other += 1
-        self.dispatcher.publish("trades", trade.coin, trade)
+        self.dispatcher.publish(TRADES.name, trade.coin, trade)
 
     def on_ticker(self, ticker: Ticker) -> None:
         self._on_tick(self.prices[ticker.coin].on_ticker(ticker, self.clock.monotonic()))
-        self.dispatcher.publish("tickers", ticker.coin, ticker)
+        self.dispatcher.publish(TICKER.name, ticker.coin, ticker)
 
     def on_figures(self, ticker: Ticker) -> None:
         """Take a ticker that was read over REST some time ago."""
         read_at = self.clock.monotonic() - max(0.0, self.clock.now() - ticker.received_at / 1e9)
         self._on_tick(self.prices[ticker.coin].on_ticker(ticker, read_at, over_rest=True))
-        self.dispatcher.publish("tickers", ticker.coin, ticker)
+        self.dispatcher.publish(TICKER.name, ticker.coin, ticker)
 
     def learn(self, ticker: Ticker) -> None:
         """Take a ticker whose price may be of any age: only its 24 h figures count."""
         self.prices[ticker.coin].learn(ticker)
-        self.dispatcher.publish("tickers", ticker.coin, ticker)
+        self.dispatcher.publish(TICKER.name, ticker.coin, ticker)
 
     def _on_tick(self, tick: PriceTick | None) -> None:
         if tick is not None:
-            self.dispatcher.publish("prices", tick.coin, tick)
+            self.dispatcher.publish(PRICES.name, tick.coin, tick)
 
     def on_candle(self, candle: Candle) -> None:
         """Publish a candle or its state so far, unless a venue or connection has closed that candle already."""
@@ -102,10 +103,10 @@ class MarketDataHub:
             return
         if candle.closed:
             self.volatility.add(candle)
-        self.dispatcher.publish(candles(candle.timeframe), candle.coin, candle)
+        self.dispatcher.publish(CANDLES.key(candle.timeframe), candle.coin, candle)
 
     def on_quote(self, quote: Quote) -> None:
-        self.dispatcher.publish("quotes", quote.coin, quote)
+        self.dispatcher.publish(QUOTES.name, quote.coin, quote)
 
 
 class _Path:
@@ -116,8 +117,8 @@ class _Path:
     def __init__(self, coin: str, desk: MarketDataHub, tape: TradeBackfiller) -> None:
         self.continuity = tape.continuity(coin)
         self.price = desk.prices[coin]
-        self.prices = desk.dispatcher.route("prices", coin)
-        self.trades = desk.dispatcher.route("trades", coin)
+        self.prices = desk.dispatcher.route(PRICES.name, coin)
+        self.trades = desk.dispatcher.route(TRADES.name, coin)
 
 
 class ConnectionListener:
@@ -368,7 +369,7 @@ class ConnectionListener:
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
         self.refused.update(coins)
-        if channel == "trades":
+        if channel == TRADES.name:
             self.hearsay.ignore(coins)
         if self._open:
             details = {"channel": channel, "reason": reason} | ({"timeframe": timeframe} if timeframe else {})
@@ -481,8 +482,3 @@ class BadFrames:
             self._report("bad_frame", self._exchange, count=self._count, sample=self._sample)
             self._count = 0
             self._timer = asyncio.get_running_loop().call_later(BAD_FRAME_PAUSE, self._tell)
-
-
-def candles(timeframe: str) -> str:
-    """The dispatcher's channel of one timeframe."""
-    return f"candles:{timeframe}"

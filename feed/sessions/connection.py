@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from loguru import logger
 
 from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
+from feed.channels import TRADES
 from feed.market_data.hub import ConnectionListener
 from feed.policies.backoff import Backoff
 from feed.policies.lag import LagFinding, LagWatch
@@ -246,7 +247,7 @@ class CoinConnection:
 
     def _untraded(self, link: OpenConnection, now: float) -> dict[str, float]:
         """The coins whose trades the connection should bring and does not, and since when."""
-        if "trades" not in link.carries[0]:
+        if TRADES.name not in link.carries[0]:
             return {}
         beginning = UNHEARD_EACH * link.subscriptions
 

@@ -16,6 +16,7 @@ from exchanges.candles.venue_candles import VenueCandles
 from exchanges.errors import Disconnected, VenueError
 from exchanges.events import Candle
 from exchanges.venue import Subscription
+from feed.channels import CANDLES, TICKER
 from feed.events import CoinConfig
 from feed.market_data.hub import ConnectionListener, MarketDataHub
 from feed.policies.backoff import Backoff
@@ -273,7 +274,7 @@ class Session:
             async with asyncio.TaskGroup() as group:
                 self._spread(group, allowed=1)
                 group.create_task(_raised(self._dropped))
-                if not self.venue.streams("ticker"):
+                if not self.venue.streams(TICKER.name):
                     group.create_task(self._keep_figures())
                 group.create_task(self._keep_listing())
                 while True:
@@ -343,7 +344,7 @@ class Session:
         if capacity is None:
             return 0
         channels, timeframes = self.asked
-        each = len(set(channels) - {"candles"}) + (len(timeframes) if "candles" in channels else 0)
+        each = len(set(channels) - {CANDLES.name}) + (len(timeframes) if CANDLES.name in channels else 0)
         return sum(capacity.weight(self.venue.market_id(symbol), each) for symbol in markets.values())
 
     async def _rearrange(self, group: asyncio.TaskGroup) -> None:
@@ -587,7 +588,7 @@ class Session:
         """Fetch the 24 h figures regularly, where no ticker brings them."""
         while True:
             await self._desk.clock.sleep(day_stats.EVERY)
-            if "ticker" in self._wanted.channels and self._markets:
+            if TICKER.name in self._wanted.channels and self._markets:
                 await self._figures.fetch(self._markets, day_stats.TIMEOUT)
                 for link in self._links():
                     self._figures.give(link.intake, self._markets)

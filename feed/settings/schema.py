@@ -20,6 +20,7 @@ from msgspec import Meta
 from exchanges.ccxt_adapter.transport.proxies import NONE
 from exchanges.foreign_text import address_shown, addresses_shown, values_shown
 from exchanges.names import canonical, exchange_names, nearest
+from feed.channels import OF_VENUES
 from feed.events import CoinConfig
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ ProxyUrl = Annotated[
     ),
 ]
 MarketType = Literal["spot", "swap"]
-Channel = Literal["trades", "ticker", "candles", "quotes"]
+Channel = Annotated[str, Meta(pattern=rf"\A({'|'.join(OF_VENUES)})\Z", description=f"one of {', '.join(OF_VENUES)}")]
 Timeframe = Literal["1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"]
 
 
@@ -207,8 +208,8 @@ class Settings:
     quote: Annotated[
         list[Currency], Meta(min_length=1, description="a currency, or a list of them", extra={"one": 1})
     ] = field(default_factory=lambda: ["USDT", "USDC", "USD"])
-    channels: Annotated[list[Channel], Meta(min_length=1, description="a list of trades, ticker, candles, quotes")] = (
-        field(default_factory=lambda: ["trades", "ticker", "candles"])
+    channels: Annotated[list[Channel], Meta(min_length=1, description=f"a list of {', '.join(OF_VENUES)}")] = field(
+        default_factory=lambda: ["trades", "ticker", "candles"]
     )
     candle_timeframe: Timeframe = "1m"
     exchanges: Annotated[list[ExchangeConfig], Meta(min_length=1, description="a list of exchanges, at least one")] = (

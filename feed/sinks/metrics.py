@@ -14,6 +14,7 @@ from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from feed.channels import CHANNELS, OF_VENUES, TRADES
 from feed.errors import FeedError, StaleDataError
 from feed.events import FeedState
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FeedCollector", "Metrics", "start_metrics"]
 
-CHANNELS = ("trades", "ticker", "candles", "quotes")
 SAMPLE = 200  # delays taken of one coin, then of another
 SERIOUS = ("slow_callback", "callback_error", "feed_stale", "feed_lagging", "circuit_open", "disconnected")
 DELAYS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -107,16 +107,16 @@ class FeedCollector(Collector):
     def __init__(self, feed: MarketFeed, *, coins: bool = False) -> None:
         self._feed = feed
         self._coins = coins
-        self._events: dict[str, Counter[Any]] = {channel: Counter() for channel in CHANNELS}
+        self._events: dict[str, Counter[Any]] = {channel: Counter() for channel in OF_VENUES}
         self._last: dict[str, float] = {}  # by exchange, Unix seconds
         self._venue_delays = _Delays()
         self._callback_delays = _Delays()
         self._gaps: Counter[tuple[str, bool]] = Counter()
         self._missing: dict[tuple[str, str], int] = {}  # (exchange, coin) -> trades of the gap that is being filled
         self._status: Counter[tuple[str, str]] = Counter()
-        counted = CHANNELS if coins else CHANNELS[1:]  # without coins the feed counts trades itself
+        counted = [name for name in OF_VENUES if coins or name != TRADES.name]  # without coins the feed counts trades
         self._observations = [feed.observe(name, self._counter(name)) for name in counted]
-        self._samples = [_Sample(feed, name, self._time) for name in ("trades", "quotes")]
+        self._samples = [_Sample(feed, name, self._time) for name, row in CHANNELS.items() if row.has_delay]
         self._before = feed.trades_delivered
         self._told = feed.subscribe_status(self._on_status)
 
@@ -186,7 +186,7 @@ class FeedCollector(Collector):
         """Those of each exchange since the metrics began, and when the last event of the exchange in charge came."""
         if not self._coins:
             for name, number in self._feed.trades_delivered.items():
-                self._events["trades"][name] = number - self._before.get(name, 0)
+                self._events[TRADES.name][name] = number - self._before.get(name, 0)
         status = self._feed.status
         if status.last_message_time is not None:
             self._last[status.exchange] = max(status.last_message_time, self._last.get(status.exchange, 0.0))

@@ -3,7 +3,8 @@
 A plain callback is called inline. A coroutine callback has a bounded queue and a task that awaits it event by event; an
 iterator has a bounded buffer. All receive the same event object; the publisher keeps no reference to it. A subscriber
 that wants to change an event copies it first. Events that are tuples are the exception: each subscriber gets a copy of
-their parts. The names of channels and coins are the publisher's choice.
+their parts. The names of channels and coins are the publisher's choice; ``candles:1m`` is a part of ``candles``, and
+who subscribes to the whole channel receives the events of every part.
 
 ``publish`` belongs to the thread of the event loop; subscribing and cancelling are safe from any thread.
 """
@@ -201,21 +202,15 @@ class Dispatcher:
             self._add(subscription)
         return stream
 
-    def observe(
-        self, channels: Collection[str], take: Take, keys: Collection[Hashable] | None, size: int
-    ) -> Observation:
-        """Hand every event of ``channels``, or those of its ``keys``, to ``take``: ``size`` together, and later.
+    def observe(self, channel: str, take: Take, keys: Collection[Hashable] | None, size: int) -> Observation:
+        """Hand every event of ``channel``, or those of its ``keys``, to ``take``: ``size`` together, and later.
 
         It costs a delivery less than a callback does.
         """
-        places: list[Subscriber] = []
-        observation = Observation(take, size, lambda error: self.failed(places[0], error))
-        for channel in channels:
-            place = Subscriber(self, channel, _name(take), keys, Buffer("drop_oldest", 1))
-            place.publish = observation.publish
-            places.append(place)
-            self._add(place)
-        observation.cancel_all = [place.cancel for place in places]
+        subscription = Subscriber(self, channel, _name(take), keys, Buffer("drop_oldest", 1))
+        observation = Observation(take, size, lambda error: self.failed(subscription, error), subscription.cancel)
+        subscription.publish = observation.publish
+        self._add(subscription)
         return observation
 
     def route(self, channel: str, coin: Hashable) -> Route:
@@ -251,8 +246,13 @@ class Dispatcher:
         self.workers = {}
 
     def subscribed(self, channel: str) -> Collection[Subscriber]:
-        """The subscribers of ``channel`` at this moment, in the order in which they subscribed."""
-        return self._subscriptions.get(channel, {}).copy()
+        """The subscribers of ``channel`` at this moment, in the order in which they subscribed.
+
+        Those of the whole channel come last where ``channel`` is a part of one.
+        """
+        of_part = self._subscriptions.get(channel, {}).copy()
+        whole, is_part, _ = channel.partition(":")
+        return of_part | self._subscriptions.get(whole, {}).copy() if is_part else of_part
 
     async def close(self, timeout: float) -> None:
         """End the iterators, let the coroutine callbacks finish what is queued, and cancel them after ``timeout`` s.
@@ -298,8 +298,10 @@ class Dispatcher:
 
     def _changed(self, channel: str) -> None:
         self.version = object()
-        for route in self._routes.get(channel, {}).copy().values():
-            route.forget()
+        for name, routes in self._routes.copy().items():
+            if name.partition(":")[0] == channel or name == channel:
+                for route in routes.copy().values():
+                    route.forget()
 
     def _queue(self, subscription: Subscriber) -> Worker:
         worker = Worker(subscription, self, subscription.call, subscription._buffer)

@@ -13,15 +13,17 @@ Take = Callable[[Sequence[Any], Sequence[float]], None]
 class Observation:
     """Collects events and hands each batch to ``take``: when ``size`` have come, and with ``flush``.
 
-    ``failed`` is told what ``take`` raises.
+    ``failed`` is told what ``take`` raises; ``unsubscribe`` ends the subscription.
     """
 
-    def __init__(self, take: Take, size: int, failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, take: Take, size: int, failed: Callable[[BaseException], None], unsubscribe: Callable[[], None]
+    ) -> None:
         self._take = take
         self._size = size
         self._failed = failed
         self._handing = threading.Lock()
-        self.cancel_all: Sequence[Callable[[], None]] = ()
+        self._unsubscribe = unsubscribe
         self._begin()
 
     def _begin(self) -> None:
@@ -50,6 +52,5 @@ class Observation:
 
     def cancel(self) -> None:
         """Collect nothing more, and hand on what has come. Idempotent."""
-        for cancel in self.cancel_all:
-            cancel()
+        self._unsubscribe()
         self.flush()

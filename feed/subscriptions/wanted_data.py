@@ -1,20 +1,51 @@
-"""Which coins, channels and timeframes the feed subscribes to."""
+"""Which coins, channels, timeframes and depths the feed subscribes to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from feed.channels import CANDLES, CHANNELS, Channel, Part
 from feed.events import CoinConfig
 
 
 @dataclass(slots=True)
 class WantedData:
-    """The coins, channels and candle timeframes that the feed wants; the connections are renewed when it changes.
+    """The coins, channels and their parts that the feed wants; the connections are renewed when it changes.
 
-    ``coins`` is replaced and never changed in place, so that any thread may read it.
+    ``coins`` is replaced and never changed in place, so that any thread may read it. ``default_parts``: the part of
+    each divided channel that is meant where none is named, by the channel's name.
     """
 
     coins: Sequence[CoinConfig]
     channels: list[str]
+    default_parts: Mapping[str, Part] = field(default_factory=dict)
     timeframes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in self.channels:
+            self._add_part(CHANNELS[name], None)
+
+    def key(self, channel: Channel, part: Part | None = None) -> str:
+        """What the dispatcher calls the channel, or the ``part`` of it that is wanted."""
+        return channel.key(self._part(channel, part))
+
+    def add(self, channel: Channel, part: Part | None = None) -> bool:
+        """Want a channel, or a ``part`` of it; True if that is more than was wanted before."""
+        more = self._add_part(channel, part)
+        if not set(channel.needs).isdisjoint(self.channels):
+            return more
+        self.channels.append(channel.needs[0])
+        return True
+
+    def _part(self, channel: Channel, part: Part | None) -> Part | None:
+        if not channel.part:
+            return None
+        return self.default_parts[channel.name] if part is None else part
+
+    def _add_part(self, channel: Channel, part: Part | None) -> bool:
+        wanted = self._part(channel, part)
+        if channel is not CANDLES or wanted in self.timeframes:
+            return False
+        self.timeframes.append(str(wanted))
+        return True

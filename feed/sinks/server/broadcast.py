@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from feed.channels import PRICES, STATUS
 from feed.errors import StaleDataError
 from feed.sinks.server import messages
 from feed.sinks.server.event_log import EventLog
-from feed.sinks.server.messages import CHANNELS, RequestError, Selection
+from feed.sinks.server.messages import EVENT_TYPES, RequestError, Selection
 
 if TYPE_CHECKING:
     from feed.market_feed import MarketFeed
@@ -48,40 +49,29 @@ class Broadcast:
     """Keeps the latest state, a log per selection, and every client's place in one."""
 
     def __init__(self, feed: MarketFeed, settings: Settings) -> None:
-        self.timeframe = settings.candle_timeframe
         self.clients = 0
         self._feed = feed
-        self._latest: dict[str, dict[str, Any]] = {channel: {} for channel in CHANNELS}
+        self._latest: dict[str, dict[str, Any]] = {channel: {} for channel in EVENT_TYPES}
         self._logs: dict[Selection, EventLog] = {}
-        self._logs_of: dict[str, list[EventLog]] = {channel: [] for channel in CHANNELS}
+        self._logs_of: dict[str, list[EventLog]] = {channel: [] for channel in EVENT_TYPES}
         self._clients_of: dict[EventLog, list[Client]] = {}
         self._unsent = 0  # events since clients were written to
         self._touched: dict[EventLog, None] = {}
         self._full: dict[Client, None] = {}
-        self._handles: dict[str, Any] = {"status": feed.subscribe_status(self._on_status)}
+        self._handles: dict[str, Any] = {STATUS: feed.subscribe_status(self._on_status)}
         self._looking: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        for channel in ("prices", *(name for name in settings.channels if name in CHANNELS)):
+        for channel in (PRICES.name, *settings.channels):
             self._want(channel)
 
     def _want(self, channel: str) -> None:
         """Have the feed bring a channel."""
         if channel in self._handles:
             return
-        feed, take = self._feed, self._taker(channel)
-        if channel == "candles":
-            self._handles[channel] = feed.subscribe_candles(take, timeframe=self.timeframe)
-        else:
-            subscribe = {
-                "prices": feed.subscribe_price,
-                "trades": feed.subscribe_trades,
-                "ticker": feed.subscribe_tickers,
-                "quotes": feed.subscribe_quotes,
-            }[channel]
-            self._handles[channel] = subscribe(take)
+        self._handles[channel] = self._feed.subscribe(channel, self._taker(channel))
 
     def _taker(self, channel: str) -> Callable[[Any], None]:
-        latest, logs, kind = self._latest[channel], self._logs_of[channel], CHANNELS[channel]
+        latest, logs, kind = self._latest[channel], self._logs_of[channel], EVENT_TYPES[channel]
 
         def take(event: Any) -> None:
             coin = event.coin
@@ -97,8 +87,8 @@ class Broadcast:
 
     def _on_status(self, event: str, details: dict[str, Any]) -> None:
         body = messages.event("status", {"event": event, "details": details})
-        for log in self._logs_of["status"]:
-            self._add(log, ("status", event), body)
+        for log in self._logs_of[STATUS]:
+            self._add(log, (STATUS, event), body)
 
     def _add(self, log: EventLog, key: tuple[str, str], body: bytes) -> None:
         log.add(key, body)
@@ -274,7 +264,9 @@ class Broadcast:
             "coins": coins,
             "status": self._feed.get_status(),
         }
-        for channel in wanted.channels - {"status"}:
+        for channel in wanted.channels - {STATUS}:
             latest = self._latest[channel]
-            state[channel] = self.prices(coins) if channel == "prices" else {c: latest[c] for c in coins if c in latest}
+            state[channel] = (
+                self.prices(coins) if channel == PRICES.name else {c: latest[c] for c in coins if c in latest}
+            )
         return messages.encode(state)

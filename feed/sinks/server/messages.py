@@ -8,13 +8,11 @@ from typing import Any
 
 import msgspec
 
-CHANNELS: Mapping[str, str] = {  # of the stream -> the ``type`` of its events
-    "prices": "price",
-    "trades": "trade",
-    "ticker": "ticker",
-    "candles": "candle",
-    "quotes": "quote",
-    "status": "status",
+from feed.channels import CHANNELS, STATUS
+
+EVENT_TYPES: Mapping[str, str] = {  # channel of the stream -> the ``type`` of its events
+    **{channel.name: channel.json_type for channel in CHANNELS.values()},
+    STATUS: "status",
 }
 POLICIES = ("drop_oldest", "latest", "error")
 SHOWN = 100  # characters of a wrong value that an answer repeats
@@ -60,8 +58,8 @@ def _names(what: str, found: Any) -> list[str]:
 def selection(channels: Any, coins: Any, known: Collection[str]) -> Selection:
     """Read the wanted channels and coins; ``known`` are the feed's coins. Raises RequestError."""
     wanted = _names("channels", channels)
-    if unknown := [name for name in wanted if name not in CHANNELS]:
-        raise RequestError(f"channels: found {_shown(unknown[0])}, allowed are {', '.join(CHANNELS)}")
+    if unknown := [name for name in wanted if name not in EVENT_TYPES]:
+        raise RequestError(f"channels: found {_shown(unknown[0])}, allowed are {', '.join(EVENT_TYPES)}")
     if coins is None:
         return Selection(frozenset(wanted), None)
     symbols = [coin.upper() for coin in _names("coins", coins)]

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, get_args, get_type_hints
 
 from feed.events import Candle, PriceTick
+from feed.sinks.server.messages import EVENT_TYPES
 
 _TYPES: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
@@ -51,9 +52,7 @@ def description() -> dict[str, Any]:
     unknown, old = "no such coin", "the price is not fresh; the error says why"
     anything = {"type": "object", "additionalProperties": True}
     streams = {
-        "channels": _parameter(
-            "channels", "prices, trades, ticker, candles, quotes, status; with commas", {"type": "string"}
-        ),
+        "channels": _parameter("channels", f"{', '.join(EVENT_TYPES)}; with commas", {"type": "string"}),
         "coins": _parameter("coins", "with commas; by default all", {"type": "string"}),
         "on_full": _parameter("on_full", "drop_oldest or latest", {"type": "string"}),
     }

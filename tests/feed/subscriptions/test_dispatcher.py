@@ -105,6 +105,18 @@ async def test_channels_and_coins_are_kept_apart(dispatcher: Dispatcher) -> None
     assert seen == [0, 3]
 
 
+async def test_who_subscribes_to_a_whole_channel_receives_every_part_of_it(dispatcher: Dispatcher) -> None:
+    seen: list[int] = []
+    dispatcher.publish("candles:1m", "BTC", 0)
+    whole = dispatcher.subscribe("candles", seen.append, ["BTC"])
+    dispatcher.publish("candles:1m", "BTC", 1)
+    dispatcher.publish("candles:5m", "BTC", 2)
+    dispatcher.publish("candles:5m", "ETH", 3)
+    whole.cancel()
+    dispatcher.publish("candles:1m", "BTC", 4)
+    assert seen == [1, 2]
+
+
 async def test_wanted_says_whether_anybody_would_receive(dispatcher: Dispatcher) -> None:
     assert not dispatcher.wanted("trades", "BTC")
     subscription = dispatcher.subscribe("trades", print, ["BTC"])

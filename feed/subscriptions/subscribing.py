@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from typing import Any, get_args
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Any
 
-from exchanges.events import Candle, Quote, Ticker, TradeEvent
-from feed.events import PriceTick
-from feed.market_data.hub import candles
+from feed.channels import CANDLES, CHANNELS, OF_VENUES, PRICES, QUOTES, STATUS, TICKER, TRADES, Channel, Part
+from feed.events import Candle, PriceTick, Quote, Ticker, TradeEvent
 from feed.settings.arguments import known_timeframe, watched
-from feed.settings.schema import Timeframe
 from feed.subscriptions.dispatcher import Dispatcher, Subscriber
 from feed.subscriptions.observation import Observation, Take
 from feed.subscriptions.wanted_data import WantedData
 
 Coins = Collection[str] | None
-OBSERVED: Mapping[str, Collection[str]] = {  # a channel of the settings -> what the dispatcher calls it
-    "trades": ("trades",),
-    "ticker": ("tickers",),
-    "candles": [candles(timeframe) for timeframe in get_args(Timeframe)],
-    "quotes": ("quotes",),
-}
 BUFFER = 10_000  # events that an iterator or a coroutine callback may fall behind
 
 
@@ -50,9 +42,7 @@ class SubscribeMethods:
 
         Returns a handle with ``cancel()``.
         """
-        handle = self._subscribe("prices", cb, coins, on_full)
-        self._ask_for_prices()
-        return handle
+        return self._subscribe(PRICES, cb, coins, on_full)
 
     def subscribe_trades(
         self, cb: Callable[[TradeEvent], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
@@ -62,9 +52,7 @@ class SubscribeMethods:
         Trades that an outage missed have ``backfilled`` set and come before the trades that followed them. Returns a
         handle with ``cancel()``.
         """
-        handle = self._subscribe("trades", cb, coins, on_full)
-        self._ask(self._wanted.channels, "trades")
-        return handle
+        return self._subscribe(TRADES, cb, coins, on_full)
 
     def subscribe_candles(
         self,
@@ -78,17 +66,13 @@ class SubscribeMethods:
 
         For several timeframes, subscribe once for each. Returns a handle with ``cancel()``.
         """
-        handle = self._subscribe(candles(known_timeframe(timeframe)), cb, coins, on_full)
-        self._ask_for_candles(timeframe)
-        return handle
+        return self._subscribe(CANDLES, cb, coins, on_full, known_timeframe(timeframe))
 
     def subscribe_quotes(
         self, cb: Callable[[Quote], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
     ) -> Subscriber:
         """Call ``cb(Quote)`` on every change of the best bid or ask. Returns a handle with ``cancel()``."""
-        handle = self._subscribe("quotes", cb, coins, on_full)
-        self._ask(self._wanted.channels, "quotes")
-        return handle
+        return self._subscribe(QUOTES, cb, coins, on_full)
 
     def subscribe_tickers(
         self, cb: Callable[[Ticker], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
@@ -98,9 +82,7 @@ class SubscribeMethods:
 
         If the venue streams no tickers, they come over REST once a minute. Returns a handle with ``cancel()``.
         """
-        handle = self._subscribe("tickers", cb, coins, on_full)
-        self._ask(self._wanted.channels, "ticker")
-        return handle
+        return self._subscribe(TICKER, cb, coins, on_full)
 
     def subscribe_status(self, cb: Callable[[str, dict[str, Any]], Any]) -> Subscriber:
         """Call ``cb(event, details)`` on every status event of the feed.
@@ -108,49 +90,51 @@ class SubscribeMethods:
         ``details`` has ``exchange`` and ``at`` (Unix ms) beside the event's own, which docs/events.md lists. Returns a
         handle with ``cancel()``.
         """
-        return self._dispatcher.subscribe("status", cb, unpack=True)
+        return self._dispatcher.subscribe(STATUS, cb, unpack=True)
 
     def prices(
         self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
     ) -> AsyncIterator[PriceTick]:
         """The ticks of ``subscribe_price``, for ``async for``; ends when the feed disconnects."""
-        stream = self._iterate("prices", coins, on_full, size)
-        self._ask_for_prices()
-        return stream
+        return self._iterate(PRICES, coins, on_full, size)
 
     def trades(
         self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
     ) -> AsyncIterator[TradeEvent]:
         """The trades of ``subscribe_trades``, for ``async for``."""
-        stream = self._iterate("trades", coins, on_full, size)
-        self._ask(self._wanted.channels, "trades")
-        return stream
+        return self._iterate(TRADES, coins, on_full, size)
 
     def candles(
         self, coins: Coins = None, timeframe: str = "1m", *, on_full: str = "drop_oldest", size: int = BUFFER
     ) -> AsyncIterator[Candle]:
         """The candles of ``subscribe_candles``, for ``async for``."""
-        stream = self._iterate(candles(known_timeframe(timeframe)), coins, on_full, size)
-        self._ask_for_candles(timeframe)
-        return stream
+        return self._iterate(CANDLES, coins, on_full, size, known_timeframe(timeframe))
 
     def quotes(self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER) -> AsyncIterator[Quote]:
         """The quotes of ``subscribe_quotes``, for ``async for``."""
-        stream = self._iterate("quotes", coins, on_full, size)
-        self._ask(self._wanted.channels, "quotes")
-        return stream
+        return self._iterate(QUOTES, coins, on_full, size)
 
     def tickers(
         self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
     ) -> AsyncIterator[Ticker]:
         """The tickers of ``subscribe_tickers``, for ``async for``."""
-        stream = self._iterate("tickers", coins, on_full, size)
-        self._ask(self._wanted.channels, "ticker")
-        return stream
+        return self._iterate(TICKER, coins, on_full, size)
 
     def events(self, *, on_full: str = "drop_oldest", size: int = BUFFER) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """The (event, details) pairs of ``subscribe_status``, for ``async for``."""
-        return self._dispatcher.iterate("status", None, on_full, size)
+        return self._dispatcher.iterate(STATUS, None, on_full, size)
+
+    def subscribe(
+        self, channel: str, cb: Callable[[Any], Any], coins: Coins = None, *, on_full: str | None = None
+    ) -> Subscriber:
+        """Call ``cb(event)`` with every event of the channel named: prices, trades, ticker, candles or quotes.
+
+        For programs that carry whatever channels somebody else names. Candles are those of the settings'
+        ``candle_timeframe``; ``on_full`` None is the channel's own default. Returns a handle with ``cancel()``. Raises
+        ValueError for another channel.
+        """
+        row = _row(channel, tuple(CHANNELS))
+        return self._subscribe(row, cb, coins, row.on_full if on_full is None else on_full)
 
     def observe(self, channel: str, take: Take, coins: Coins = None, *, size: int = 500) -> Observation:
         """Call ``take(events, times)`` with all events of a channel, ``size`` at a time, and ask for nothing more.
@@ -161,30 +145,36 @@ class SubscribeMethods:
         handle with ``flush()``, which hands on what has come from any thread, and ``cancel()``. Raises ValueError for
         another channel, SettingsError for an unknown coin.
         """
-        if channel not in OBSERVED:
-            raise ValueError(f"channel is {channel!r}; allowed are {', '.join(OBSERVED)}")
-        return self._dispatcher.observe(OBSERVED[channel], take, watched(coins, self._wanted.coins), size)
+        row = _row(channel, OF_VENUES)
+        return self._dispatcher.observe(row.key(), take, watched(coins, self._wanted.coins), size)
 
-    def _subscribe(self, channel: str, callback: Callable[..., Any], coins: Coins, on_full: str) -> Subscriber:
+    def _subscribe(
+        self, channel: Channel, callback: Callable[..., Any], coins: Coins, on_full: str, part: Part | None = None
+    ) -> Subscriber:
         keys = watched(coins, self._wanted.coins)
-        return self._dispatcher.subscribe(channel, callback, keys, on_full=on_full)
+        name = self._wanted.key(channel, part)
+        handle = self._dispatcher.subscribe(name, callback, keys, on_full=on_full)
+        self._want(channel, part)
+        return handle
 
-    def _iterate(self, channel: str, coins: Coins, on_full: str, size: int) -> AsyncIterator[Any]:
-        return self._dispatcher.iterate(channel, watched(coins, self._wanted.coins), on_full, size)
+    def _iterate(
+        self, channel: Channel, coins: Coins, on_full: str, size: int, part: Part | None = None
+    ) -> AsyncIterator[Any]:
+        keys = watched(coins, self._wanted.coins)
+        stream = self._dispatcher.iterate(self._wanted.key(channel, part), keys, on_full, size)
+        self._want(channel, part)
+        return stream
 
-    def _ask_for_prices(self) -> None:
-        if not {"trades", "ticker"} & set(self._wanted.channels):
-            self._ask(self._wanted.channels, "ticker")
-
-    def _ask_for_candles(self, timeframe: str) -> None:
-        self._ask(self._wanted.timeframes, timeframe)
-        self._ask(self._wanted.channels, "candles")
-
-    def _ask(self, names: list[str], name: str) -> None:
-        if name not in names:
-            names.append(name)
+    def _want(self, channel: Channel, part: Part | None) -> None:
+        if self._wanted.add(channel, part):
             self._renew()
 
     def _renew(self) -> None:
         """Renew the connections: more is wanted than they carry."""
         raise NotImplementedError("the feed that connects says how")
+
+
+def _row(name: str, allowed: Collection[str]) -> Channel:
+    if name not in allowed:
+        raise ValueError(f"channel is {name!r}; allowed are {', '.join(allowed)}")
+    return CHANNELS[name]

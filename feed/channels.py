@@ -1,0 +1,62 @@
+"""All channels of events in one table: what settings, subscriptions, JSON, server and metrics know of each.
+
+A new channel is a row here, a way in which a venue brings it (exchanges/ccxt_adapter/stream/channels.py), the hub's
+method that publishes it, and the typed methods of MarketFeed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from feed.events import Candle, PriceTick, Quote, Ticker, TradeEvent
+
+Part = str | int
+"""What divides a channel: a candle's timeframe, such as 1m."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """One channel.
+
+    ``name``: in the settings, in the server's stream, and where a venue is asked for it. ``event``: the type of its
+    events, ``json_type`` what their JSON says as ``type``. ``needs``: the venue's channels of which the events are
+    made; one of them will do, and the first one is asked for. ``part``: the argument that divides the channel, "" where
+    nothing does. ``on_full``: the policy of its queues by default.
+
+    ``has_delay``: an event shows how late the venue's data comes, because it is never read over REST. ``in_watch``:
+    ``watch --json`` prints it where the settings name it.
+    """
+
+    name: str
+    event: type[Any]
+    json_type: str
+    needs: tuple[str, ...]
+    part: str = ""
+    on_full: str = "drop_oldest"
+    has_delay: bool = False
+    in_watch: bool = True
+
+    @property
+    def of_venue(self) -> bool:
+        """Whether a venue brings it as it is; such channels can be named in the settings."""
+        return self.name in self.needs
+
+    def key(self, part: Part | None = None) -> str:
+        """What the dispatcher calls the channel, or a part of it; who subscribes to the whole receives every part."""
+        return self.name if part is None else f"{self.name}:{part}"
+
+
+PRICES = Channel(name="prices", event=PriceTick, json_type="price", needs=("ticker", "trades"))
+TRADES = Channel(name="trades", event=TradeEvent, json_type="trade", needs=("trades",), has_delay=True)
+TICKER = Channel(name="ticker", event=Ticker, json_type="ticker", needs=("ticker",), in_watch=False)
+CANDLES = Channel(name="candles", event=Candle, json_type="candle", needs=("candles",), part="timeframe")
+QUOTES = Channel(name="quotes", event=Quote, json_type="quote", needs=("quotes",), has_delay=True)
+
+CHANNELS: Mapping[str, Channel] = {channel.name: channel for channel in (PRICES, TRADES, TICKER, CANDLES, QUOTES)}
+OF_VENUES = tuple(name for name, channel in CHANNELS.items() if channel.of_venue)
+"""The channels that the settings may name."""
+
+STATUS = "status"
+"""The channel of status events, which are (event, details) and of no coin: the one that is no row of the table."""
