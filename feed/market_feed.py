@@ -12,7 +12,7 @@ from typing import Any, Self
 from loguru import logger
 
 from feed.background import Background, across
-from feed.channels import CANDLES, PRICES
+from feed.channels import CANDLES, CHANNELS, PRICES
 from feed.clock import Clock
 from feed.errors import FeedError, NoExchangeAvailable, SettingsError
 from feed.events import Candle
@@ -63,7 +63,9 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             raise SettingsError([f"settings: found {settings!r}, allowed is a path, a Settings, or None"])
         self._order = order_of(exchange, self._settings)
         parts = {CANDLES.name: self._settings.candle_timeframe}
-        wanted = WantedData(coins_of(coins, self._settings), list(self._settings.channels), parts)
+        wanted = WantedData(coins_of(coins, self._settings), parts)
+        for name in self._settings.channels:
+            wanted.add(CHANNELS[name])
         self._clock = Clock()
         limits = self._settings.circuit_breaker
         self._journal = StatusReporter(

@@ -189,6 +189,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "volatility": "over closed minutes",
         "coin_markets": "from which market each coin's events are taken",
         "hub": "where the events of all connections come together",
+        "connection_listener": "one connection's events, passed on to the hub",
         "candle_history": "past candles, joined to those delivered",
     },
     "feed.sessions": {

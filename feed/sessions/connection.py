@@ -13,7 +13,7 @@ from loguru import logger
 
 from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
 from feed.channels import TRADES
-from feed.market_data.hub import ConnectionListener
+from feed.market_data.connection_listener import ConnectionListener
 from feed.policies.backoff import Backoff
 from feed.policies.lag import LagFinding, LagWatch
 from feed.trades.lost_subscription import GrowingWait

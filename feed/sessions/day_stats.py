@@ -10,7 +10,7 @@ from loguru import logger
 
 from exchanges.errors import VenueError
 from exchanges.events import Ticker
-from feed.market_data.hub import ConnectionListener
+from feed.market_data.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:
     from exchanges.venue import Venue

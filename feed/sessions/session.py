@@ -18,7 +18,8 @@ from exchanges.events import Candle
 from exchanges.venue import Subscription
 from feed.channels import CANDLES, TICKER
 from feed.events import CoinConfig
-from feed.market_data.hub import ConnectionListener, MarketDataHub
+from feed.market_data.connection_listener import ConnectionListener
+from feed.market_data.hub import MarketDataHub
 from feed.policies.backoff import Backoff
 from feed.policies.lag import LagFinding
 from feed.policies.staleness import SilenceWatch

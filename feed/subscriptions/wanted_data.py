@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from feed.channels import CANDLES, CHANNELS, Channel, Part
+from feed.channels import CANDLES, Channel, Part
 from feed.events import CoinConfig
 
 
@@ -18,13 +18,9 @@ class WantedData:
     """
 
     coins: Sequence[CoinConfig]
-    channels: list[str]
     default_parts: Mapping[str, Part] = field(default_factory=dict)
+    channels: list[str] = field(default_factory=list)
     timeframes: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for name in self.channels:
-            self._add_part(CHANNELS[name], None)
 
     def key(self, channel: Channel, part: Part | None = None) -> str:
         """What the dispatcher calls the channel, or the ``part`` of it that is wanted."""

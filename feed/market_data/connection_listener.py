@@ -1,0 +1,402 @@
+"""Receives one connection's events: notes when data comes, and passes on what is to be delivered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from math import inf
+
+from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
+from feed.channels import PRICES, TRADES
+from feed.market_data.hub import MarketDataHub
+from feed.market_data.price_cache import Streamed
+from feed.policies.lag import ConnectionLag
+from feed.policies.staleness import SilenceWatch
+from feed.subscriptions.status import Report
+from feed.trades.backfiller import TradeBackfiller
+from feed.trades.gaps import DELIVER, Outcome, TradeVerdict
+from feed.trades.lost_subscription import LostSubscriptions
+
+TRIAL_BARS = 2  # closed candles of a trial, per coin and timeframe: the failing active venue may not have closed them
+TRIAL_TRADES = 256  # trades of a trial, per coin: they may be newer than the last ones of the active venue
+TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last one of each coin stays
+WATCHED = 2.0  # seconds from a trial's first data until each of its coins is subscribed to
+BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; bad frames in between are counted
+
+
+class _Path:
+    """The objects that handle a coin's trades on one connection, found with one lookup."""
+
+    __slots__ = ("continuity", "price", "prices", "trades")
+
+    def __init__(self, coin: str, desk: MarketDataHub, tape: TradeBackfiller) -> None:
+        self.continuity = tape.continuity(coin)
+        self.price = desk.prices[coin]
+        self.prices = desk.dispatcher.route(PRICES.name, coin)
+        self.trades = desk.dispatcher.route(TRADES.name, coin)
+
+
+class ConnectionListener:
+    """The listener of one connection: notes when data comes, and passes on the events that are to be delivered.
+
+    ``delivering`` is False while the connection is on trial. After ``close`` its events are ignored: an old connection
+    may still have some to read. ``stir`` is called when data ends a silence that was reported. ``main`` is False for a
+    connection that only carries coins which the active venue does not list: its data does not show that the feed lives.
+    """
+
+    def __init__(
+        self,
+        desk: MarketDataHub,
+        watchdog: SilenceWatch,
+        tape: TradeBackfiller,
+        exchange: str,
+        report: Report,
+        *,
+        stir: Callable[[], None],
+        delivering: bool,
+        main: bool,
+        silence: float = inf,
+    ) -> None:
+        self.delivering = delivering
+        self.flowing = asyncio.Event()  # set with the first event
+        self.first_data: float | None = None  # monotonic seconds
+        self.last_data: float | None = None
+        self._open = True
+        self._desk = desk
+        self._watchdog = watchdog
+        self._watched = watchdog.heard
+        self._tape = tape
+        self.exchange = exchange
+        self.turn = 0
+        self.tell = partial(report, exchange=exchange)
+        self.stir = self._stir = stir
+        self._admitted: set[str] = set()  # coins of whose market this connection may deliver
+        self._exchange = exchange
+        self._count = desk.trades[exchange]
+        self._report = report
+        self._main = main
+        self._bad_frames = BadFrames(exchange, report)
+        self._now = desk.clock.monotonic
+        self.lag = ConnectionLag(desk.delays[exchange])
+        self._looked_at = -inf  # monotonic seconds
+        self._ticked: set[str] = set()  # coins of which a ticker came
+        self._tried: dict[str, Streamed] = {}  # the newest stamp of each coin on trial, since the last look
+        self.gone: set[str] = set()  # coins that were removed, and that the connection may still bring
+        self.refused: set[str] = set()  # coins of which the venue does not do all that it was asked for
+        self.hearsay = LostSubscriptions()
+        self._paths: dict[str, _Path] = {}  # of the coins of which a trade was delivered
+        self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
+        self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the candles that it closed last
+        self._past: dict[str, deque[TradeEvent]] = {}  # coin -> the last trades of a trial
+        self._silence = silence  # seconds without data after which a trial has missed something, for all that is known
+        self._watched_at = inf  # the trial's first data, or its first one after such a silence, monotonic seconds
+        self._watched_from = 0.0  # the newest stamp of the WATCHED seconds from then on, Unix ms
+        self.eager = False  # on trial: the next data is awaited
+        if delivering:
+            desk.markets.begin(self)
+
+    def deliver(self) -> None:
+        """The trial is over: deliver. Its tickers only give 24 h figures, as their prices may be old."""
+        self.delivering = True
+        self._desk.markets.begin(self)
+        for ticker in self._learned.values():
+            if self._admits(ticker.coin, ticker.market, ticker.last):
+                self._desk.prices[ticker.coin].learn(ticker)
+        self._learned.clear()
+        for bars in self._bars.values():
+            for bar in bars:
+                if self._admits(bar.coin, bar.market, bar.close):
+                    self._desk.on_candle(bar)
+        self._bars.clear()
+        past, self._past = self._past, {}
+        for coin in self._tape.carried:
+            self._go_on(coin, list(past.get(coin, ())))
+
+    def _go_on(self, coin: str, past: list[TradeEvent]) -> None:
+        """Deliver what came on trial since the last trade of the venue that is left: nothing waits for a fetch."""
+        fresh = self._tape.went_on(coin, past, self._watched_since())
+        if fresh and self._admits(coin, fresh[-1].market, fresh[-1].price):
+            self._tape.catch_up(fresh[:-1], self._now())
+            self.on_trade(fresh[-1])
+
+    def _watched_since(self) -> float:
+        """Since when nothing has been missed, by the venue's stamps in Unix ms; ``inf`` if it has just begun."""
+        return self._watched_from if self._now() - self._watched_at > WATCHED else inf
+
+    def has_traded(self, coin: str) -> bool:
+        """Whether a trade of the coin was delivered."""
+        return coin in self._paths
+
+    def close(self) -> None:
+        self._open = self.delivering = False
+        self._desk.markets.end(self)
+        self._admitted.clear()
+        self._paths.clear()
+        self._bad_frames.close()
+
+    def revoke(self, coin: str) -> None:
+        """See Connection."""
+        self._admitted.discard(coin)
+        self._paths.pop(coin, None)
+
+    def forget(self, coins: Iterable[str]) -> None:
+        """Nothing is delivered of these, until ``welcome`` names them."""
+        for coin in coins:
+            self.gone.add(coin)
+            self.revoke(coin)
+            self.hearsay.forget((coin,))
+            self._learned.pop(coin, None)
+            self._past.pop(coin, None)
+            for key in [key for key in self._bars if key[0] == coin]:
+                del self._bars[key]
+
+    def welcome(self, coins: Iterable[str]) -> None:
+        """These are wanted again, and asked for where they were refused; the tape must know them."""
+        self.gone.difference_update(coins)
+        self.refused.difference_update(coins)
+
+    def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool:
+        coin, now = trade.coin, self._now()
+        try:
+            path = self._paths[coin]
+        except KeyError:
+            if not self._begin(trade, now):
+                return True
+            path = self._paths[coin]
+        continuity, prices = path.continuity, path.prices
+        if number is not None and number == continuity.next_id and not continuity.segments:
+            # the ordinary one, as accept() takes it, without a call
+            continuity.next_id, continuity.stamp = number + 1, trade.timestamp
+        elif (outcome := continuity.accept(trade, now, number)) is not DELIVER:
+            return self._settle(path, trade, outcome, now)
+        elif (stamp := continuity.stamp) is not None and trade.timestamp < stamp:
+            self._heard(coin, now)
+            self._count.other += 1
+            path.trades.publish(trade, now)
+            return True
+        # as _heard does it while data flows, without a call
+        self.last_data = self._watched[coin] = now
+        desk = self._desk
+        self._count.simple += 1
+        if self._main:
+            desk.last_message = now
+        if (awaited := self._watchdog.awaited) and coin in awaited:
+            self._stir()
+        # its price first: a callback may change the trade
+        if prices.reached or prices.wanted():
+            tick = path.price.on_trade(trade, now)
+            prices.publish(tick, path.trades.publish(trade, now))
+        else:
+            path.price.note(trade, now)
+            path.trades.publish(trade, now)
+        return True
+
+    def _settle(self, path: _Path, trade: TradeEvent, outcome: Outcome, now: float) -> bool:
+        """Carry out what became of a trade that does not simply go on. One that is late or repeated is no sign of life.
+
+        A repeated one shows at least that its connection is there: beside another one all may be repeated.
+        """
+        counts = outcome.verdict not in (TradeVerdict.DUPLICATE, TradeVerdict.LATE)
+        if not counts:
+            self._desk.other_messages += 1
+            if outcome.verdict is TradeVerdict.DUPLICATE:
+                self.last_data = now
+        else:
+            self._heard(trade.coin, now)
+        told = replace(trade)
+        if self._tape.settle(told, outcome):
+            path.prices.publish(path.price.on_trade(told, now), now)
+        return counts
+
+    def on_history(self, trades: list[TradeEvent]) -> None:
+        """Past trades: no sign of life, and no price."""
+        past = trades[-1]
+        if self.delivering and past.coin not in self.gone and self._admits(past.coin, past.market, past.price):
+            self._tape.recall(trades, self._desk.clock.monotonic())
+
+    def on_ticker(self, ticker: Ticker) -> None:
+        if ticker.coin in self.gone:
+            return
+        now = self._now()
+        self._heard(ticker.coin, now)
+        self._ticked.add(ticker.coin)
+        if not self.delivering and ticker.timestamp:
+            tried = self._tried.get(ticker.coin)
+            if tried is None or tried.by_ticker:
+                self._tried[ticker.coin] = Streamed(now, ticker.timestamp, True)
+        if self.delivering:
+            if self._admits(ticker.coin, ticker.market, ticker.last):
+                self.hearsay.note(ticker, self._tape.continuity, now)
+                self._desk.on_ticker(ticker)
+        elif self._open:
+            self._learned[ticker.coin] = ticker
+
+    def on_figures(self, ticker: Ticker) -> None:
+        """A ticker over REST, no sign of life: it tells its coin's day, and the price where it says of which moment."""
+        if ticker.coin in self.gone or (self.delivering and not self._admits(ticker.coin, ticker.market, ticker.last)):
+            return
+        if self.delivering and ticker.timestamp:  # it may have waited for the dial
+            self._desk.on_figures(ticker)
+        elif self.delivering:  # how old the price is by now nobody knows
+            self._desk.learn(ticker)
+        elif self._open:
+            self._learned[ticker.coin] = ticker
+
+    def on_candle(self, candle: Candle) -> None:
+        if candle.coin in self.gone:
+            return
+        self._heard(candle.coin, self._now())
+        self.on_mended(candle)
+
+    def on_mended(self, candle: Candle) -> None:
+        """A candle from the venue's record: no sign of life of the connection."""
+        if self.delivering:
+            if self._admits(candle.coin, candle.market, candle.close):
+                self._desk.on_candle(candle)
+        elif self._open and candle.closed:
+            key = candle.coin, candle.timeframe
+            self._bars.setdefault(key, deque(maxlen=TRIAL_BARS)).append(candle)
+
+    def on_quote(self, quote: Quote) -> None:
+        if quote.coin in self.gone:
+            return
+        self._heard(quote.coin, self._now())
+        if self.delivering and self._admits(quote.coin, quote.market, (quote.bid + quote.ask) / 2):
+            self._desk.on_quote(quote)
+
+    def on_book(self, book: OrderBook) -> None:
+        if book.coin not in self.gone:
+            self._heard(book.coin, self._now())
+
+    def on_book_unsynced(self, coin: str, reason: str) -> None:
+        """No sign of life."""
+
+    def on_off_book(self, coin: str) -> None:
+        """A sign of life, and no more."""
+        if coin not in self.gone:
+            self._heard(coin, self._now())
+            self._desk.off_book_trades += self.delivering
+
+    def on_bad_frame(self, sample: str) -> None:
+        if self._open:
+            self._desk.bad_frames += 1
+            self._bad_frames.add(sample)
+
+    def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
+        self.refused.update(coins)
+        if channel == TRADES.name:
+            self.hearsay.ignore(coins)
+        if self._open:
+            details = {"channel": channel, "reason": reason} | ({"timeframe": timeframe} if timeframe else {})
+            for coin in (coin for coin in coins if coin not in self.gone):
+                self._report("coin_unavailable", self._exchange, coin=coin, **details)
+
+    def look_at_lag(self) -> None:
+        """Measure what the connection lags, by what came since the last look."""
+        clock, after, self._looked_at = self._desk.clock, self._looked_at, self._now()
+        if self.delivering:
+            prices, exchange = self._desk.prices, self._exchange
+            both = ((coin, prices.get(coin)) for coin in self._paths.keys() | self._ticked)
+            found = [(c, came) for c, price in both if price is not None for came in price.streamed(exchange, after)]
+        else:
+            found, self._tried = list(self._tried.items()), {}
+            self._shorten_past()
+        delays: tuple[dict[str, float], dict[str, float]] = {}, {}
+        for coin, came in found:
+            delays[came.by_ticker][coin] = clock.running_at(came.at) - came.stamp / 1000
+        now = clock.running()
+        self.lag.look(now, now - clock.now(), *delays)
+
+    def _shorten_past(self) -> None:
+        oldest = int(self._desk.clock.now() * 1e9) - TRIAL_MEMORY
+        for trades in self._past.values():
+            while len(trades) > 1 and trades[0].received_at < oldest:
+                trades.popleft()
+
+    def _begin(self, trade: TradeEvent, now: float) -> bool:
+        """Make a path for a coin's first trade; False for one that is not delivered."""
+        coin = trade.coin
+        if coin in self.gone:
+            return False
+        if not self.delivering:
+            self._tried[coin] = Streamed(now, trade.timestamp, False)
+            self._heard(coin, now)
+            if self._open:
+                self._past.setdefault(coin, deque(maxlen=TRIAL_TRADES)).append(trade)
+                if now - self._watched_at <= WATCHED:
+                    self._watched_from = max(self._watched_from, trade.timestamp)
+            return False
+        if not self._admits(coin, trade.market, trade.price):
+            self._heard(coin, now)
+            return False
+        if self.last_data is None:
+            self.first_data = now
+            self.flowing.set()
+        self._paths[coin] = _Path(coin, self._desk, self._tape)
+        return True
+
+    def _admits(self, coin: str, market: str, price: float) -> bool:
+        """Whether the coin's events are delivered from this connection."""
+        if coin in self._admitted:
+            return True
+        if self._desk.markets.admit(self, coin, market, price):
+            self._admitted.add(coin)
+            return True
+        return False
+
+    def _heard(self, coin: str, now: float) -> None:
+        """Note that data of ``coin`` came at ``now``, monotonic seconds."""
+        if not self._open:
+            return
+        if self.last_data is None:
+            self.first_data = now
+            self.flowing.set()
+        if not self.delivering and (self.last_data is None or now - self.last_data > self._silence):
+            self._past.clear()
+            self._watched_at, self._watched_from = now, 0.0
+        self.last_data = now
+        if self.delivering:
+            desk = self._desk
+            desk.other_messages += 1
+            if self._main:
+                desk.last_message = now
+            if self._watchdog.note(coin, now):
+                self._stir()
+        elif self.eager:
+            self._stir()
+
+
+class BadFrames:
+    """Tells bad frames at most once per BAD_FRAME_PAUSE: ``count`` is how many came since the last event."""
+
+    def __init__(self, exchange: str, report: Report) -> None:
+        self._exchange = exchange
+        self._report = report
+        self._count = 0
+        self._sample = ""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, sample: str) -> None:
+        self._count += 1
+        self._sample = sample
+        if self._timer is None:
+            self._tell()
+
+    def close(self) -> None:
+        """Tell what is left and stop."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._count:
+            self._report("bad_frame", self._exchange, count=self._count, sample=self._sample)
+            self._count = 0
+
+    def _tell(self) -> None:
+        self._timer = None
+        if self._count:
+            self._report("bad_frame", self._exchange, count=self._count, sample=self._sample)
+            self._count = 0
+            self._timer = asyncio.get_running_loop().call_later(BAD_FRAME_PAUSE, self._tell)

@@ -1,0 +1,28 @@
+"""What the feed wants of the venues, as its subscribers ask for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from feed.channels import CANDLES, PRICES, TRADES
+from feed.subscriptions.wanted_data import WantedData
+
+
+def test_a_channel_is_wanted_once() -> None:
+    wanted = WantedData([])
+    assert [wanted.add(TRADES), wanted.add(TRADES), wanted.add(PRICES)] == [True, False, False]
+    assert wanted.channels == ["trades"]
+
+
+def test_each_timeframe_is_more_than_was_wanted() -> None:
+    wanted = WantedData([], {"candles": "5m"})
+    assert [wanted.add(CANDLES), wanted.add(CANDLES, "5m"), wanted.add(CANDLES, "1m")] == [True, False, True]
+    assert wanted.timeframes == ["5m", "1m"]
+
+
+def test_what_is_wanted_of_other_coins_has_the_same_channels_and_timeframes() -> None:
+    wanted = WantedData([], {"candles": "1m"})
+    wanted.add(CANDLES, "5m")
+    others = replace(wanted, coins=[])
+    wanted.add(TRADES)
+    assert (others.channels, others.timeframes) == (["candles", "trades"], ["5m"])
