@@ -114,6 +114,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "listings": "what a venue lists, and how that changes",
         "lag": "a stream that is behind",
         "publishing": "what a venue sends, at once or late",
+        "books": "order books on the way from a market to its readers",
         "venue": "what all venues share",
         "binance": "Binance's protocol",
         "bybit": "Bybit's protocol",
@@ -309,7 +310,7 @@ def test_every_module_stands_in_its_table(package: str) -> None:
 
 
 def test_every_package_has_a_table() -> None:
-    small = {"connections", "markets", "binance", "bybit", "captures"}  # the simulator's
+    small = {"connections", "markets", "books", "binance", "bybit", "captures"}  # the simulator's
     packages = {name.removesuffix(".__init__") for name in modules() if name.endswith(".__init__")}
     assert packages - {f"exchanges.simulator.{each}" for each in small} == set(TABLES)
 

@@ -5,6 +5,7 @@
 as context managers (``with venue.stalled(): ...``). ``ThreadedSimulator`` is the same without asyncio.
 """
 
+from exchanges.simulator.books.streams import TrueBook
 from exchanges.simulator.connections.venue_laws import BINANCE_LAWS, BYBIT_LAWS, VenueLaws
 from exchanges.simulator.errors import SimulatorError
 from exchanges.simulator.faults import Fault, ScheduledFault, parse_fault
@@ -25,6 +26,7 @@ __all__ = [
     "ThreadedSimulator",
     "ThreadedVenue",
     "Trade",
+    "TrueBook",
     "VenueLaws",
     "parse_fault",
 ]

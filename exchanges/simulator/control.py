@@ -1,6 +1,8 @@
 """The simulator's own HTTP interface, for tests in any language:
 
-``GET /simulator`` tells the state as JSON; ``POST /simulator/faults`` with ``{"fault": "stall+5"}`` starts a fault.
+``GET /simulator`` tells the state as JSON; ``POST /simulator/faults`` with ``{"fault": "stall+5"}`` starts a fault;
+``GET /simulator/books/binance/BTC?sequence=123&depth=20`` tells the true order book at a number that a client was told
+(404 where it is not known any more), or without ``sequence`` the present one.
 
 It is for programs on this machine, and a browser is one: a page from anywhere may send requests to a loopback address,
 and a name that its owner points there makes the answer readable. So a request of another origin is refused (403), as
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import asdict
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -43,8 +46,25 @@ async def handle(simulator: Simulator, request: web.Request) -> web.Response:
         except SimulatorError as error:
             return web.json_response({"error": str(error)}, status=400)
         return web.json_response({"started": str(fault.fault), "start": fault.start, "duration": fault.duration})
-    text = f"found {request.method} {request.path}; allowed are GET {PREFIX} and POST {PREFIX}/faults"
+    if request.path.startswith(f"{PREFIX}/books/") and request.method == "GET":
+        return _book(simulator, request)
+    allowed_here = f"GET {PREFIX}, GET {PREFIX}/books/<venue>/<coin> and POST {PREFIX}/faults"
+    text = f"found {request.method} {request.path}; allowed are {allowed_here}"
     return web.json_response({"error": text}, status=404)
+
+
+def _book(simulator: Simulator, request: web.Request) -> web.Response:
+    name, _, coin = request.path.removeprefix(f"{PREFIX}/books/").partition("/")
+    sequence, depth = request.query.get("sequence"), request.query.get("depth", "20")
+    try:
+        venue = simulator[name]
+        book = venue.book_at(coin, None if sequence is None else int(sequence), int(depth))
+    except (KeyError, SimulatorError, ValueError) as error:
+        text = str(error.args[0]) if error.args else str(error)
+        return web.json_response({"error": text}, status=400)
+    if book is None:
+        return web.json_response({"error": f"the book of {coin} at {sequence} is not known"}, status=404)
+    return web.json_response(asdict(book))
 
 
 def _is_here(host: str, own: str) -> bool:

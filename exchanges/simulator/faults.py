@@ -9,7 +9,7 @@ from typing import Literal
 
 from exchanges.simulator.errors import SimulatorError
 
-Argument = Literal["", "status", "code", "seconds", "share", "coin", "currency", "count"]
+Argument = Literal["", "status", "code", "seconds", "share", "coin", "currency", "count", "side"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,23 @@ KINDS: dict[str, FaultKind] = {
     ),
     "late-close": FaultKind("seconds", True, "the last state of a candle comes that much after its end"),
     "lost-close": FaultKind("", True, "the last state of a candle does not come"),
+    "book-lost": FaultKind("share", True, "that share of the order books' messages does not come"),
+    "book-doubled": FaultKind("share", True, "that share of the order books' messages comes twice"),
+    "book-late": FaultKind("share", True, "that share of the order books' messages comes 1 s late"),
+    "book-reordered": FaultKind("share", True, "that share of the order books' messages comes after the next one"),
+    "book-frozen": FaultKind("side", True, "nothing is told of the books' bids or asks, until this ends"),
+    "book-crossed": FaultKind("", True, "the books' streams tell a bid above the best ask"),
+    "book-stale": FaultKind("seconds", True, "the books that REST shows are that old"),
+    "book-refused": FaultKind("status", True, "requests for a book are answered with 503 or that status"),
+    "book-restart": FaultKind("", False, "every book comes anew, with the update id 1", "bybit"),
 }
 LISTING = ("halted", "unlisted", "quoted", "other-coin", "thousands")  # the kinds that change what is listed
 RETRY_AFTER = 5.0  # seconds that a refusal with 429 or 418 names, as at the venue
 ALL = "ALL"  # in the place of a coin
-_DEFAULTS = {"rest-down": "503", "tradeless": ALL, "halted": ALL}
+_DEFAULTS = {"rest-down": "503", "book-refused": "503", "tradeless": ALL, "halted": ALL}
 _EXAMPLES = {
     "status": "451", "code": "1008", "seconds": "2", "share": "0.1", "coin": "DOGE", "currency": "KRW", "count": "20",
+    "side": "bids",
 }  # fmt: skip
 
 FaultArgument = float | int | str | None
@@ -80,12 +90,13 @@ class Fault:
     """A fault of a venue. ``argument`` is what its kind says.
 
     ``seconds`` is a second figure that some kinds have: the delay of late trades, Retry-After, the growth of a lag,
-    the other end of a range.
+    the other end of a range. ``coin`` narrows a fault of order books down.
     """
 
     kind: str
     argument: FaultArgument = None
     seconds: float | None = None
+    coin: str = ALL
 
     def __str__(self) -> str:
         return self.kind if self.argument is None else f"{self.kind}-{self.argument}"
@@ -175,6 +186,12 @@ def _whole(text: str, least: int, most: int, what: str) -> int:
     return int(text)
 
 
+def _side(text: str) -> str:
+    if text not in ("bids", "asks"):
+        raise ValueError("the side must be bids or asks")
+    return text
+
+
 def _coin(text: str, what: str = "a coin") -> str:
     if not (text.isascii() and text.isalnum()):
         raise ValueError(f"{what} must be named by letters and digits")
@@ -188,5 +205,6 @@ _READERS: dict[str, Callable[[str], FaultArgument]] = {
     "count": lambda text: _whole(text, 2, 10**9, "the count"),
     "share": lambda text: _number(text, 0.0, 1.0, "the share"),
     "coin": _coin,
+    "side": _side,
     "currency": lambda text: _coin(text, "a currency"),
 }

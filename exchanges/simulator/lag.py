@@ -48,6 +48,11 @@ class LateStream:
         lane = self.lanes[parity]
         lane.held = deque(sorted([*past, *lane.held], key=lambda held: held.made))
 
+    def first(self, parity: int, stream: str) -> str | None:
+        """The event of a stream that waits longest for these connections."""
+        held = self.lanes[parity].held
+        return next((each.payloads[0] for each in held if each.stream == stream and each.payloads), None)
+
     def clear(self) -> None:
         for lane in self.lanes:
             lane.held.clear()

@@ -9,9 +9,9 @@ from itertools import groupby
 from time import monotonic
 from typing import Any
 
+from exchanges.simulator.connections.book_faults import BookFaults
 from exchanges.simulator.connections.client_connection import ClientConnection
 from exchanges.simulator.connections.topics import Topic
-from exchanges.simulator.connections.trade_faults import TradeFaults
 from exchanges.simulator.connections.websocket_frames import text_frame
 from exchanges.simulator.lag import Held, LateStream
 from exchanges.simulator.markets.market import Market, Trade
@@ -22,7 +22,7 @@ def _of(parity: int, connections: Iterable[ClientConnection]) -> Iterator[Client
     return (connection for connection in connections if connection.id % 2 == parity)
 
 
-class Publishing(TradeFaults):
+class Publishing(BookFaults):
     """Events on their way to the connections of one venue."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -87,6 +87,11 @@ class Publishing(TradeFaults):
                 lag = self.stream_lag(lane.parity)
                 if lag > 0:
                     self._late_stream.insert(lane.parity, self._past(topic, topic.market, lag))
+
+    def first_waiting(self, connection_id: int, stream: str) -> str | None:
+        """The event that comes next on a stream that is behind; None where nothing waits."""
+        late = self._late_stream
+        return late.first(connection_id % 2, stream) if late.waiting else None
 
     def forget_held(self) -> None:
         self._late_stream.clear()

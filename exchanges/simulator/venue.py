@@ -11,6 +11,7 @@ from itertools import pairwise
 from time import monotonic, time_ns
 from typing import ClassVar
 
+from exchanges.simulator.books.streams import BookStreams
 from exchanges.simulator.connections.rest_answers import Body
 from exchanges.simulator.connections.topics import Topic
 from exchanges.simulator.connections.venue_laws import VenueLaws
@@ -21,7 +22,6 @@ from exchanges.simulator.markets.candles import Bar, bar_start
 from exchanges.simulator.markets.catalog import DEFAULT_COINS, Listing
 from exchanges.simulator.markets.market import Market, Trade
 from exchanges.simulator.markets.price_model import Flow
-from exchanges.simulator.publishing import Publishing
 
 CHUNK = 512  # trades of a burst that are made between two writes
 
@@ -30,7 +30,7 @@ def unix_ms() -> int:
     return time_ns() // 1_000_000
 
 
-class SimulatedVenue(Publishing):
+class SimulatedVenue(BookStreams):
     """One simulated venue: ``markets`` by id, ``tape`` by coin (or "BTC/USDC"), and what tests look at.
 
     ``rate`` is the number of trades per second that the venue makes by itself; ``paused`` stops them.
@@ -92,6 +92,9 @@ class SimulatedVenue(Publishing):
 
     def withheld(self, market: Market) -> bool:
         return self.is_silent(market.coin) or not self.listings.trades(market)
+
+    def trades_now(self, market: Market) -> bool:
+        return self.listings.trades(market)
 
     def now(self) -> int:
         """The venue's time, Unix ms."""
@@ -240,6 +243,7 @@ class SimulatedVenue(Publishing):
         if clock >= self._candle_due:
             self._candle_due = clock + self.CANDLES_EVERY
             self.send_candles(now)
+        self.send_books(clock, now)
         self.release(clock)
         self.enforce(clock)
         self.flush()
@@ -315,6 +319,8 @@ class SimulatedVenue(Publishing):
     def open_topic(self, topic: Topic) -> None:
         if topic.kind == "candles":
             topic.start = bar_start(self.now(), topic.interval)
+        elif topic.kind == "books":
+            self.open_book(topic, monotonic(), self.now())
         self.begin_late(topic)
 
     # -- what REST shows ----------------------------------------------------------------------------------------

@@ -118,6 +118,35 @@ async def test_binance_us_is_served_too() -> None:
 
 
 @pytest.mark.parametrize("name", VENUES)
+async def test_watch_order_book_has_the_true_book(name: str) -> None:
+    """ccxt joins the snapshot and the differences of Binance, and takes Bybit's snapshot and deltas."""
+    async with Simulator(rate=200, coins=["BTC", "ETH"]) as sim, connected(sim, name) as exchange:
+        venue = sim[name]
+        await exchange.load_markets()
+        async with asyncio.timeout(20):
+            for _ in range(12):
+                book = await exchange.watch_order_book("BTC/USDT")
+                sequence = book["nonce"] if name == "binance" else max(venue._numbers[venue.market("BTC")])
+                true = venue.book_at("BTC", sequence, 20)
+                assert true is not None
+                assert [tuple(level) for level in book["bids"][:20]] == true.bids
+                assert [tuple(level) for level in book["asks"][:20]] == true.asks
+        assert venue.violations == []
+
+
+@pytest.mark.parametrize("name", VENUES)
+async def test_fetch_order_book_has_the_true_book(name: str) -> None:
+    async with Simulator(rate=0) as sim, connected(sim, name) as exchange:
+        await exchange.load_markets()
+        await sim[name].trade("BTC", count=3)
+        book = await exchange.fetch_order_book("BTC/USDT", 50)
+        true = sim[name].book_at("BTC", depth=50)
+        assert true is not None
+        assert [tuple(level) for level in book["bids"]] == true.bids
+        assert [tuple(level) for level in book["asks"]] == true.asks
+
+
+@pytest.mark.parametrize("name", VENUES)
 async def test_a_market_that_is_not_listed_is_unknown_to_ccxt(name: str) -> None:
     async with Simulator(rate=0, coins=["BTC"]) as sim, connected(sim, name) as exchange:
         await exchange.load_markets()

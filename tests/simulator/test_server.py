@@ -266,3 +266,17 @@ async def test_a_client_that_gives_up_during_the_upgrade_is_no_error(caplog: pyt
                 await asyncio.sleep(0)
         await until(lambda: not sim["binance"].connections and len(sim["binance"].dials) > 0)
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_the_true_book_can_be_asked_for_over_http() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        await sim["binance"].trade("BTC")
+        sim["binance"].market("BTC").open_book(sim["binance"].now())
+        first = await get(sim, "/simulator/books/binance/BTC", depth=3)
+        await sim["binance"].move_book("BTC", 30)
+        then = await get(sim, "/simulator/books/binance/BTC", sequence=first["sequence"], depth=3)
+        assert then == first
+        assert len(first["bids"]) == len(first["asks"]) == 3
+        assert (await get(sim, "/simulator/books/binance/BTC", sequence=1))["error"]
+        assert "nope" in (await get(sim, "/simulator/books/nope/BTC"))["error"]
+        assert "NOPE" in (await get(sim, "/simulator/books/binance/NOPE"))["error"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from exchanges.simulator.binance.rows import aggregated, book, kline_row, quote_fields, symbol_info, trade_row
+from exchanges.simulator.binance.rows import aggregated, book_row, kline_row, quote_fields, symbol_info, trade_row
 from exchanges.simulator.connections.rest_answers import Body, answer, compact
 from exchanges.simulator.connections.venue_laws import Window
 from exchanges.simulator.markets.candles import BINANCE_INTERVALS, DAY, bar_start, fixed
@@ -181,8 +181,15 @@ class BinanceRest(SimulatedVenue):
         }
 
     def _depth(self, request: web.Request) -> tuple[int, Callable[[], Any]]:
-        market, limit = self._one(request), min(self._whole(request, "limit", 100) or 100, 5000)
-        return 5 if limit <= 100 else 25 if limit <= 500 else 50 if limit <= 1000 else 250, lambda: book(market, limit)
+        market, limit = self._one(request), self._whole(request, "limit", 100) or 0
+        if limit < 1:
+            raise BinanceError(-1130, "Data sent for parameter 'limit' is not valid.")
+        refusal = self.book_refusal(market)
+        if refusal is not None:
+            raise BinanceError(-1000, "An unknown error occurred while processing the request.", refusal)
+        limit = min(limit, 5000)
+        weight = 5 if limit <= 100 else 25 if limit <= 500 else 50 if limit <= 1000 else 250
+        return weight, lambda: book_row(market, self.rest_book(market), limit)
 
     def _trades(self, request: web.Request) -> tuple[int, Callable[[], Any]]:
         market, limit = self._one(request), self._limit(request)

@@ -8,6 +8,7 @@ from typing import Any
 
 from exchanges.simulator.markets.candles import Bar, bar_end, fixed
 from exchanges.simulator.markets.market import Market, Trade
+from exchanges.simulator.markets.order_book import BookState
 
 
 def symbol_info(market: Market, halted: bool) -> dict[str, Any]:
@@ -104,16 +105,14 @@ def quote_fields(market: Market) -> dict[str, str]:
     }
 
 
-def book(market: Market, limit: int) -> dict[str, Any]:
-    """A plausible order book around the best bid and ask."""
-    bid, ask = market.best()
-    bids, asks = market.sizes()
+def book_row(market: Market, state: BookState, limit: int) -> dict[str, Any]:
+    """The best ``limit`` levels of each side of an order book."""
     price, lots = market.digits, market.lot_digits
-    return {
-        "lastUpdateId": market.order,
-        "bids": [[fixed(bid - i, price, 8), fixed(bids + i, lots, 8)] for i in range(min(limit, bid - 1))],
-        "asks": [[fixed(ask + i, price, 8), fixed(asks + i, lots, 8)] for i in range(limit)],
-    }
+    bids, asks = (
+        [[fixed(ticks, price, 8), fixed(there, lots, 8)] for ticks, there in state.levels(side, limit)]
+        for side in ("bids", "asks")
+    )
+    return {"lastUpdateId": state.number, "bids": bids, "asks": asks}
 
 
 def bad_trade(good: str, number: int) -> str:

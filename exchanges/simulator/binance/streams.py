@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
-from exchanges.simulator.binance.rest import BinanceRest, error, restricted
+from exchanges.simulator.binance.depth import BinanceBooks, book_topic
+from exchanges.simulator.binance.rest import error, restricted
 from exchanges.simulator.binance.rows import aggregated, bad_trade, decimal, quote_fields
 from exchanges.simulator.connections.client_connection import ClientConnection
 from exchanges.simulator.connections.rest_answers import compact
@@ -40,8 +41,11 @@ def wrapped(stream: str, payloads: Iterable[str]) -> list[str]:
     return [f"{head}{payload}}}" for payload in payloads]
 
 
-class Binance(BinanceRest):
-    """The streams @trade, @aggTrade, @ticker, @miniTicker, @bookTicker and @kline_<interval>, raw and combined."""
+class Binance(BinanceBooks):
+    """The streams @trade, @aggTrade, @ticker, @miniTicker, @bookTicker, @depth and @kline_<interval>.
+
+    Raw and combined.
+    """
 
     FAMILY: ClassVar[str] = "binance"
     TICKERS_EVERY: ClassVar[float] = 1.0
@@ -81,6 +85,8 @@ class Binance(BinanceRest):
             if match["interval"] not in BINANCE_INTERVALS:
                 return None
             interval = BINANCE_INTERVALS[match["interval"]]
+        if match["channel"] == "depth" and stream not in self.recorded_streams:
+            return book_topic(stream, market, match["rest"])
         if stream in self.recorded_streams and kind != "trades":
             kind = "other"
         # a market that is not listed is accepted and stays silent, as at the venue
@@ -164,8 +170,12 @@ class Binance(BinanceRest):
             topic = self.topics.get(stream)
             if topic is not None and (topic.variant == "trade" or stream not in self.recorded_streams):
                 self.send_all(stream, self.trade_payloads(topic, market, trades))
-        stream = f"{key}@bookTicker"
-        if stream in self.topics and stream not in self.recorded_streams:
+        self.send_quote(market)
+
+    def send_quote(self, market: Market) -> None:
+        stream = f"{market.id.lower()}@bookTicker"
+        wanted = stream in self.topics and stream not in self.recorded_streams
+        if wanted and not self.dumb and not self.withheld(market):
             self.send(stream, self._quote(market))
 
     def show(self, market: Market, stream: str, payload: str) -> None:
@@ -199,7 +209,7 @@ class Binance(BinanceRest):
     def _quote(self, market: Market) -> str:
         quote = quote_fields(market)
         return (
-            f'{{"u":{market.order},"s":"{market.id}","b":"{quote["bidPrice"]}","B":"{quote["bidQty"]}",'
+            f'{{"u":{market.update_id},"s":"{market.id}","b":"{quote["bidPrice"]}","B":"{quote["bidQty"]}",'
             f'"a":"{quote["askPrice"]}","A":"{quote["askQty"]}"}}'
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -23,11 +24,11 @@ RECENT_TRADES = 60  # the most of a spot market that one request returns
 
 
 class BybitError(Exception):
-    """An error answer in Bybit's own shape (HTTP 200)."""
+    """An error answer in Bybit's own shape, with HTTP 200 unless said otherwise."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, status: int = 200) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.status = code, status
 
 
 class BybitRest(SimulatedVenue):
@@ -59,7 +60,7 @@ class BybitRest(SimulatedVenue):
                 raise BybitError(10001, "params error: Category is invalid; this simulator has spot markets only")
             result = route(request)
         except BybitError as problem:
-            return answer(request, self._envelope({}, problem.code, str(problem)))
+            return answer(request, self._envelope({}, problem.code, str(problem)), status=problem.status)
         return answer(request, result if isinstance(result, Body) else self._envelope(result))
 
     def _envelope(self, result: Any, code: int = 0, message: str = "OK") -> dict[str, Any]:
@@ -170,17 +171,21 @@ class BybitRest(SimulatedVenue):
     def _orderbook(self, request: web.Request) -> Any:
         market = self._one(request)
         limit = min(200, max(1, self._whole(request, "limit", 1) or 1))
-        (bid, ask), (bids, asks) = market.best(), market.sizes()
+        refusal = self.book_refusal(market)
+        if refusal is not None:
+            raise BybitError(10016, "Internal server error", refusal)
+        state, update = self.rest_book(market), self.rest_update(market)
         price, lots = market.digits, market.lot_digits
-        return {
-            "s": market.id,
-            "b": [[fixed(bid - i, price), fixed(bids + i, lots)] for i in range(min(limit, bid - 1))],
-            "a": [[fixed(ask + i, price), fixed(asks + i, lots)] for i in range(limit)],
-            "ts": self.shown_now(),
-            "u": market.order,
-            "seq": market.order,
-            "cts": market.last_time,
-        }
+        bids, asks = (
+            [[fixed(ticks, price), fixed(there, lots)] for ticks, there in state.levels(side, limit)]
+            for side in ("bids", "asks")
+        )
+        now = self.shown_now()
+        return {"s": market.id, "b": bids, "a": asks, "ts": now, "u": update, "seq": state.number, "cts": state.ms}
+
+    @abstractmethod
+    def rest_update(self, market: Market) -> int:
+        """The update id that REST shows with a book."""
 
 
 def instrument(market: Market, halted: bool) -> dict[str, Any]:

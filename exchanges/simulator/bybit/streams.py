@@ -9,7 +9,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from exchanges.simulator.bybit.rest import BybitRest
+from exchanges.simulator.bybit.depth import BybitBooks, book_topic
 from exchanges.simulator.connections.client_connection import ClientConnection
 from exchanges.simulator.connections.rest_answers import compact
 from exchanges.simulator.connections.sessions import Entry
@@ -20,8 +20,8 @@ from exchanges.simulator.markets.market import Market, Trade
 PER_FRAME = 100  # trades; the venue sends up to 1024 in one
 
 
-class Bybit(BybitRest):
-    """The topics publicTrade, tickers and kline.<interval> of ``/v5/public/spot``."""
+class Bybit(BybitBooks):
+    """The topics publicTrade, tickers, kline.<interval> and orderbook.<depth> of ``/v5/public/spot``."""
 
     FAMILY: ClassVar[str] = "bybit"
     TICKERS_EVERY: ClassVar[float] = 0.1
@@ -55,7 +55,7 @@ class Bybit(BybitRest):
         if name == "kline" and interval in BYBIT_INTERVALS:
             return Topic(stream, "candles", market, interval, BYBIT_INTERVALS[interval])
         if name == "orderbook":
-            return Topic(stream, "other", market, channel)
+            return book_topic(stream, market, interval)
         return None
 
     def receive(self, connection: ClientConnection, text: str) -> None:
@@ -123,9 +123,12 @@ class Bybit(BybitRest):
         self._answer(connection, False, message, request)
 
     def _snapshot(self, connection: ClientConnection, topic: Topic) -> None:
-        """A ticker and a candle are sent at once to whom subscribes, as old as the stream is behind."""
+        """A ticker, a candle and a book are sent at once to whom subscribes, as old as the stream is behind."""
         market, now = topic.market, self.now()
         if market is None or self.dumb or self.withheld(market):
+            return
+        if topic.kind == "books":
+            self.book_snapshot(connection, topic)
             return
         lag = self.stream_lag(connection.id)
         if lag:
@@ -159,6 +162,9 @@ class Bybit(BybitRest):
             ]
             payloads.append(f"{head}{','.join(rows)}]}}")
         return self.mix(payloads, bad_trades)
+
+    def send_quote(self, market: Market) -> None:
+        """There is no stream of best prices besides the books' own."""
 
     def send_ticker(self, topic: Topic, market: Market, now: int) -> None:
         self.send(topic.stream, self._ticker(topic, market, now))

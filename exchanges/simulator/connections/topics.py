@@ -9,12 +9,16 @@ from exchanges.simulator.connections.client_connection import ClientConnection
 from exchanges.simulator.markets.candles import bar_end
 from exchanges.simulator.markets.market import Market
 
-TopicKind = Literal["trades", "ticker", "candles", "quotes", "other"]
+TopicKind = Literal["trades", "ticker", "candles", "quotes", "books", "other"]
 
 
 @dataclass(slots=True)
 class Topic:
-    """``variant`` is the venue's own name of the channel; ``start`` the opening time of the candle in progress."""
+    """``variant`` is the venue's own name of the channel; ``start`` the opening time of the candle in progress.
+
+    ``interval`` is a candle's length, or the time between two messages of a book, in ms; ``levels`` are those of a book
+    that are told, 0 for all.
+    """
 
     stream: str
     kind: TopicKind
@@ -22,6 +26,7 @@ class Topic:
     variant: str
     interval: int = 0
     start: int = 0
+    levels: int = 0
     subscribers: dict[ClientConnection, None] = field(default_factory=dict)
 
     @property

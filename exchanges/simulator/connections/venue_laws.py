@@ -27,6 +27,7 @@ class VenueLaws:
     args_characters: int | None = None  # of all subscriptions of a connection
     rest_weight: int | None = None  # of REST requests ...
     rest_window: float = 60.0  # ... within this time
+    snapshot_age: float = 0.0  # by how much a book that REST shows may be older than the stream
     patience: int = 8_000_000  # bytes that may wait for a slow reader before it is dropped
 
 
@@ -37,6 +38,7 @@ BINANCE_LAWS = VenueLaws(
     session_limit=86_400.0,
     ping_every=20.0,
     rest_weight=6000,
+    snapshot_age=0.2,
 )
 BYBIT_LAWS = VenueLaws(
     dials=500,

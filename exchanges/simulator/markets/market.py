@@ -12,6 +12,7 @@ from random import Random
 from exchanges.simulator.markets.candles import DAY, MINUTE, Bar, bar_end, bar_start, copy, flat, merged
 from exchanges.simulator.markets.catalog import Listing
 from exchanges.simulator.markets.history import PriceHistory
+from exchanges.simulator.markets.order_book import BookState, Ground, OrderBook, Top
 from exchanges.simulator.markets.price_model import PriceModel
 
 TAPE_LIMIT = 150_000  # trades kept per market: about 20 MB
@@ -35,7 +36,10 @@ class Trade:
 
 
 class Market:
-    """Trades, minute candles since the start and the day before it, for one market."""
+    """Trades, minute candles since the start and the day before it, for one market.
+
+    ``book`` is its order book while somebody reads it; its best prices and sizes are the market's, read or not.
+    """
 
     def __init__(self, listing: Listing, seed: str, shape: str, now: int) -> None:
         self.listing = listing
@@ -58,6 +62,11 @@ class Market:
         self.bars: dict[int, Bar] = {}  # since the start, by their opening time; minutes without a trade are missing
         self._bar = flat(-1, 0)
         self._past, self._past_minute = flat(0, 0), -1
+        self.book: OrderBook | None = None
+        self._seed = seed
+        self._ground = Ground(seed, self.start_price, self.typical)
+        self._ahead = 0  # of the book's numbers before those of the orders
+        self._then: BookState | None = None  # of a market as it was
 
     def make(self, count: int, now: int, ids: Iterable[int] | None = None) -> list[Trade]:
         """The model's next ``count`` trades, put on the tape; with the next ids, or with these."""
@@ -83,6 +92,8 @@ class Market:
 
         The ids must go on increasing; one call is one taker's order or several, never a part of one.
         """
+        if self.book is not None:
+            rows = list(rows)
         bar = self._bar
         start = now - now % MINUTE
         if bar.start != start:
@@ -109,6 +120,9 @@ class Market:
             self.last_time, self.order = now, order
             self.tape += trades
             self.made += len(trades)
+            if self.book is not None:
+                for trade, (trade_id, ticks, taken, sold) in zip(trades, rows, strict=True):
+                    self.book.trade(self._top_after(ticks, trade_id, sold), taken, sold, trade.timestamp)
         return trades
 
     def _open_bar(self, start: int) -> Bar:
@@ -155,6 +169,8 @@ class Market:
         then._past_minute = -1
         then.last_id = then.tape[-1].id if then.tape else None
         last = next((trade for trade in reversed(then.tape) if not trade.block), None)
+        then._then, then.book = None if self.book is None else self.book.as_of(ms), None
+        then.order = self.tape[0].order - 1 if self.tape else self.order
         then.last_price, then.last_lots, then.last_sold = self.start_price, 1, False
         if last is not None:
             then.last_price, then.last_lots = round(last.price * self.scale), round(last.quantity * self.lot_scale)
@@ -175,8 +191,50 @@ class Market:
 
     def sizes(self) -> tuple[int, int]:
         """The lots at the best bid and ask, different after every trade."""
-        mixed = (self.last_price * 2654435761 + (self.last_id or 0) * 40503) & 0xFFFFFFFF
+        top = self._then.top if self._then is not None else self.book.top if self.book is not None else None
+        return self._sizes(self.last_price, self.last_id or 0) if top is None else (top.bid_lots, top.ask_lots)
+
+    def _sizes(self, ticks: int, trade_id: int) -> tuple[int, int]:
+        mixed = (ticks * 2654435761 + trade_id * 40503) & 0xFFFFFFFF
         return 1 + self.typical * (mixed & 0xFF) // 32, 1 + self.typical * (mixed >> 8 & 0xFF) // 32
+
+    def _top_after(self, ticks: int, trade_id: int, sold: bool) -> Top:
+        """The top that a trade leaves."""
+        return Top(ticks if sold else ticks - 1, ticks + 1 if sold else ticks, *self._sizes(ticks, trade_id))
+
+    # -- the order book -----------------------------------------------------------------------------------------
+
+    @property
+    def update_id(self) -> int:
+        """The number of the book's state."""
+        if self._then is not None:
+            return self._then.number
+        return self.order + self._ahead if self.book is None else self.book.number
+
+    def open_book(self, now: int) -> OrderBook:
+        """Have every change of the book known from now (Unix ms) on."""
+        if self.book is None:
+            top = Top(*self.best(), *self.sizes())
+            self.book = OrderBook(self._ground, self._seed, top, self.update_id, now)
+        return self.book
+
+    def close_book(self) -> None:
+        """Nobody reads it any more; its numbers go on from here."""
+        if self.book is not None:
+            self._ahead = self.book.number + 1 - self.order
+            self.book = None
+
+    def book_state(self, ms: int | None = None) -> BookState:
+        """The order book, or what it was at ``ms`` (Unix); to be read before it changes."""
+        if self._then is not None:
+            return self._then
+        if self.book is not None:
+            state = self.book.now() if ms is None else self.book.as_of(ms)
+            if state is not None:
+                return state
+        if ms is not None:
+            return self.as_of(ms).book_state()
+        return BookState(self.update_id, self.last_time, Top(*self.best(), *self.sizes()), self._ground)
 
     def candle(self, start: int, interval: int, now: int) -> Bar:
         """The candle of ``interval`` that opened at ``start``, as it stands at ``now``."""

@@ -1,0 +1,1 @@
+"""Order books on the way from a market to its readers."""

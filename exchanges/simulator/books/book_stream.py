@@ -1,0 +1,96 @@
+"""One stream of order book messages: what its readers were told, and what is to be told next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from exchanges.simulator.connections.topics import Topic
+from exchanges.simulator.markets.market import Market
+from exchanges.simulator.markets.order_book import OrderBook, Side
+
+Levels = Sequence[tuple[int, int]]  # (ticks, lots), best first
+SIDES: tuple[Side, Side] = ("bids", "asks")
+
+
+@dataclass(slots=True)
+class Told:
+    """The levels of both sides in one message, and the number of the book's state that they belong to."""
+
+    number: int
+    bids: Levels
+    asks: Levels
+
+    def __bool__(self) -> bool:
+        return bool(self.bids or self.asks)
+
+
+@dataclass(slots=True, eq=False)
+class BookStream:
+    """What has been told on a topic of a book. Times in monotonic seconds.
+
+    ``number`` is the state that was told last, ``told`` that of each side, which stands still while the side is frozen;
+    ``window`` are the levels that a reader of a limited stream has; ``update`` is the venue's own count of the
+    messages; ``wrong`` is a bid above the best ask that was told although it is not there.
+    """
+
+    topic: Topic
+    market: Market
+    number: int
+    due: float
+    update: int = 0
+    told: dict[Side, int] = field(default_factory=dict)
+    window: dict[Side, dict[int, int]] = field(default_factory=lambda: {"bids": {}, "asks": {}})
+    wrong: tuple[int, int] | None = None
+    sent_at: float = 0.0
+
+    def is_current(self, book: OrderBook) -> bool:
+        """Whether there is nothing new to tell."""
+        return all(self.told[side] == book.number for side in SIDES)
+
+    def changes(self, book: OrderBook, frozen: str | None, crossed: bool) -> Told:
+        """Every price that changed since the last message, with what rests there now; 0 lots: nothing."""
+        number = book.number
+        changed = {side: book.since(self.told[side]) for side in SIDES if side != frozen}
+        bids = list(changed["bids"].bids) if "bids" in changed else []
+        asks = list(changed["asks"].asks) if "asks" in changed else []
+        if self.wrong is not None and not any(tick == self.wrong[0] for tick, _ in bids):
+            bids.append((self.wrong[0], book.now().size("bids", self.wrong[0])))
+        self.wrong = self._wrong(book) if crossed else None
+        if self.wrong is not None:
+            bids = [self.wrong, *(level for level in bids if level[0] != self.wrong[0])]
+        self.number = number
+        self.told |= dict.fromkeys(changed, number)
+        return Told(number, sorted(bids, reverse=True), asks)
+
+    def top_levels(self, book: OrderBook, depth: int, frozen: str | None, crossed: bool) -> Told:
+        """The best ``depth`` levels of each side."""
+        sides: dict[Side, Levels] = {}
+        for side in SIDES:
+            state = book.now() if side != frozen else book.at(self.told[side]) or book.now()
+            sides[side] = state.levels(side, depth)
+            self.told[side] = self.told[side] if side == frozen else book.number
+        self.wrong = self._wrong(book) if crossed else None
+        if self.wrong is not None:
+            sides["bids"] = [self.wrong, *sides["bids"][: depth - 1]]
+        self.number = book.number
+        return Told(book.number, sides["bids"], sides["asks"])
+
+    def window_changes(self, book: OrderBook, depth: int, frozen: str | None, crossed: bool) -> Told:
+        """What changed among the best ``depth`` levels; one that only was pushed out of them is not told."""
+        levels = self.top_levels(book, depth, frozen, crossed)
+        now, found = book.now(), dict[Side, list[tuple[int, int]]]()
+        for side in SIDES:
+            shown = levels.bids if side == "bids" else levels.asks
+            before, after = self.window[side], dict(shown)
+            changed = [level for level in shown if before.get(level[0]) != level[1]]
+            changed += [(tick, 0) for tick in before if tick not in after and not now.size(side, tick)]
+            self.window[side] = after
+            found[side] = changed
+        return Told(levels.number, sorted(found["bids"], reverse=True), sorted(found["asks"]))
+
+    def _wrong(self, book: OrderBook) -> tuple[int, int]:
+        """A bid above the best ask, the same one as long as it is above."""
+        if self.wrong is not None and self.wrong[0] > book.top.ask:
+            return self.wrong
+        return book.top.ask + 2 * book.ground.step, book.ground.typical

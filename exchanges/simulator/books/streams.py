@@ -1,0 +1,186 @@
+"""The order books of a venue that are read: they move on with time, and each stream tells what is due.
+
+A market whose book nobody reads costs nothing here. ``book_at`` is the true book of a number, for tests and judges.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from exchanges.simulator.books.book_stream import SIDES, BookStream
+from exchanges.simulator.connections.topics import Topic
+from exchanges.simulator.markets.market import Market
+from exchanges.simulator.markets.order_book import BookState, OrderBook
+from exchanges.simulator.publishing import Publishing
+
+ORDERS = 50.0  # placed, changed or withdrawn per second in a book that is read, where the venue trades by itself
+LINGER = 60.0  # seconds for which a book goes on after its last reader
+UPDATES_KEPT = 20_000  # of one market: its streams' messages whose state can be told
+
+
+@dataclass(frozen=True, slots=True)
+class TrueBook:
+    """A book as it was: ``bids`` and ``asks`` as (price, size), best first; ``sequence`` numbers the book's state.
+
+    ``timestamp`` is the time in Unix ms at which it became so.
+    """
+
+    sequence: int
+    timestamp: int
+    bids: list[tuple[float, float]]
+    asks: list[tuple[float, float]]
+
+
+class BookStreams(Publishing):
+    """The books that are read, and the messages about them."""
+
+    rate: float
+    paused: bool
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.book_streams: dict[str, BookStream] = {}
+        self._readers: dict[Market, float] = {}  # markets with a book -> when it was read last, monotonic seconds
+        self._stirred: float | None = None
+        self._orders_due = 0.0
+        self._numbers: dict[Market, dict[int, int]] = {}  # a stream's own count of its messages -> the book's number
+
+    # -- what a venue's protocol says ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def market(self, name: str) -> Market: ...
+
+    @abstractmethod
+    def begin_book(self, stream: BookStream, book: OrderBook) -> None:
+        """A stream begins, or begins anew with another market."""
+
+    @abstractmethod
+    def book_message(self, stream: BookStream, book: OrderBook, clock: float, now: int) -> str | None:
+        """The next message of a stream; None where there is nothing to tell."""
+
+    @abstractmethod
+    def send_quote(self, market: Market) -> None:
+        """The best prices or sizes have changed without a trade."""
+
+    # -- streams ------------------------------------------------------------------------------------------------
+
+    def open_book(self, topic: Topic, clock: float, now: int) -> None:
+        """A topic of a book has its first subscriber."""
+        if topic.market is None:
+            return
+        book = topic.market.open_book(now)
+        self._readers[topic.market] = clock
+        stream = BookStream(topic, topic.market, book.number, clock + topic.interval / 1000)
+        stream.told = dict.fromkeys(SIDES, book.number)
+        self.book_streams[topic.stream] = stream
+        self.begin_book(stream, book)
+
+    def send_books(self, clock: float, now: int) -> None:
+        """Have orders come and go in the books that are read, and tell what is due."""
+        if not self._readers:
+            self._stirred = None
+            return
+        self._stir(clock, now)
+        for name, stream in list(self.book_streams.items()):
+            if self.topics.get(name) is not stream.topic:
+                del self.book_streams[name]
+            elif clock >= stream.due:
+                stream.due = max(stream.due, clock - 1.0) + stream.topic.interval / 1000
+                self._tell(name, stream, clock, now)
+        self._forget_unread(clock)
+
+    def _tell(self, name: str, stream: BookStream, clock: float, now: int) -> None:
+        market = stream.topic.market
+        if market is None:
+            return
+        book = market.open_book(now)
+        self._readers[market] = clock
+        if market is not stream.market:  # another market under the same name
+            stream.market, stream.number = market, book.number
+            stream.told = dict.fromkeys(SIDES, book.number)
+            self.begin_book(stream, book)
+        payload = self.book_message(stream, book, clock, now)
+        if payload is not None and not self.dumb and not self.withheld(market):
+            for each in self.disturbed_book(name, market, payload):
+                self.send(name, each)
+
+    def _stir(self, clock: float, now: int) -> None:
+        elapsed = 0.0 if self._stirred is None else min(1.0, clock - self._stirred)
+        self._stirred = clock
+        if self.rate <= 0 or self.paused:
+            return
+        self._orders_due += elapsed * ORDERS
+        count, self._orders_due = int(self._orders_due), self._orders_due % 1.0
+        if not count:
+            return
+        for market in self._readers:
+            if market.book is not None and self.trades_now(market) and market.book.stir(count, now):
+                self.send_quote(market)
+
+    @abstractmethod
+    def trades_now(self, market: Market) -> bool:
+        """Whether it is listed and not halted."""
+
+    async def move_book(self, coin: str, orders: int = 1) -> None:
+        """Have so many orders come, go or change in the book of ``coin``; it is told when its streams are due."""
+        market, now = self.market(coin), self.now()
+        self._readers.setdefault(market, 0.0)
+        if market.open_book(now).stir(orders, now):
+            self.send_quote(market)
+        self.flush()
+
+    def _forget_unread(self, clock: float) -> None:
+        if any(clock - read > LINGER for read in self._readers.values()):
+            for market in [market for market, read in self._readers.items() if clock - read > LINGER]:
+                del self._readers[market]
+                self._numbers.pop(market, None)
+                market.close_book()
+
+    # -- which state a number stands for ------------------------------------------------------------------------
+
+    def remember_update(self, market: Market, update: int, number: int) -> None:
+        """A message with the count ``update`` has told the book's state ``number``."""
+        numbers = self._numbers.setdefault(market, {})
+        numbers[update] = number
+        if len(numbers) > UPDATES_KEPT:
+            for old in list(numbers)[: UPDATES_KEPT // 2]:
+                del numbers[old]
+
+    def number_of(self, market: Market, sequence: int) -> int:
+        """The book's number of a sequence that a client has: the number itself, or a stream's own count."""
+        return self._numbers.get(market, {}).get(sequence, sequence)
+
+    def book_at(self, coin: str, sequence: int | None = None, depth: int = 20) -> TrueBook | None:
+        """The true book of ``coin`` now, or at a sequence that a client was told.
+
+        That is Binance's ``u`` and ``lastUpdateId``, Bybit's ``u`` and ``seq``. None where the state is not known
+        any more, after two minutes or a minute after the last reader, or is not reached yet.
+        """
+        market = self.market(coin)
+        if sequence is None:
+            return self._true(market, market.book_state(), depth)
+        state = None if market.book is None else market.book.at(self.number_of(market, sequence))
+        if state is None and market.book is None and sequence == market.update_id:
+            state = market.book_state()
+        return None if state is None else self._true(market, state, depth)
+
+    def _true(self, market: Market, state: BookState, depth: int) -> TrueBook:
+        scale, lot_scale = market.scale, market.lot_scale
+        bids, asks = (
+            [(ticks / scale, lots / lot_scale) for ticks, lots in state.levels(side, depth)] for side in SIDES
+        )
+        return TrueBook(state.number, state.ms, bids, asks)
+
+    # -- what REST shows ----------------------------------------------------------------------------------------
+
+    def rest_book(self, market: Market) -> BookState:
+        """The book that a REST request is shown: as old as the venue's caches and the faults make it."""
+        seconds = self.dice.uniform(0.0, self.laws.snapshot_age) if self.laws.snapshot_age else 0.0
+        stale = self.book_fault("book-stale", market)
+        if stale is not None:
+            seconds = float(stale.argument or 0.0)
+        if not seconds or (market.book is None and stale is None):
+            return market.book_state()
+        return market.book_state(self.now() - round(seconds * 1000))
