@@ -349,6 +349,18 @@ async def test_a_coin_that_another_venue_brings_is_no_data_of_the_active_one(ben
     assert bench.found["feed_stale"] == 1
 
 
+async def test_a_days_change_is_one_that_the_coin_had_a_moment_ago_or_another_venues(bench: Bench) -> None:
+    """A ticker is older than the trade: a price that has jumped since then is no mixture."""
+    before = await bench.trade("bybit")
+    change, _ = bench.truths["bybit"].day_changes("BTC", before.price, before.timestamp)[0]
+    after = await bench.trade("bybit", price=before.price * 1.05)
+    told = ("BTC", "bybit", after.price, after.timestamp, None)
+    for each in (change, change + 5, change - 30, change + 40):
+        bench.referee._sampled = 9
+        bench.tell("price", *told, each, "BTC/USDT")
+    assert bench.found == {"mixed figures": 2}
+
+
 # -- the plan ----------------------------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from tests.scenarios.support import Gate, Witness, feeding, only, quick, redirec
 from tests.support import until
 
 MAX_LAG = 1.0
-SLACK = 0.3  # seconds between a tick's being judged and the clock's being read, on a busy machine
+SLACK = 0.3  # seconds by which a lag may be measured too short: the least delay was measured on a busy machine too
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -43,9 +43,13 @@ def patient(simulator: Simulator, transport: str = "aiohttp", **changes: Any) ->
 
 
 def age_of(feed: MarketFeed, coin: str, max_age: float) -> float | None:
-    """Seconds since the venue stamped the price that is fresh, by the clock that both share; None where none is."""
+    """Seconds since the venue stamped the price that is fresh, by the clock that both share; None where none is.
+
+    The clock is read before the feed is asked: a process that is held up in between makes no price older than it was.
+    """
+    now = time.time()
     try:
-        return time.time() - feed.require_fresh(coin, max_age).timestamp / 1000
+        return now - feed.require_fresh(coin, max_age).timestamp / 1000
     except StaleDataError:
         return None
 
@@ -81,6 +85,7 @@ async def test_a_stream_that_falls_behind_is_told_and_nothing_of_it_is_fresh(
     async with simulated(venue_name, seed) as simulator, feeding(patient(simulator, transport)) as (feed, got):
         await got.more_trades(100)
         judge = Judge(feed)
+        await got.until(lambda: judge.fresh > 0)
         with only(simulator).falling_behind(3, growth=0.8):
             lagging = await got.until_event("feed_lagging")
             assert lagging["exchange"] == venue_name
@@ -102,9 +107,8 @@ async def test_a_stream_that_falls_behind_is_told_and_nothing_of_it_is_fresh(
         caught_up = await got.until_event("feed_caught_up")
         assert caught_up["seconds"] > 0
         await got.until(lambda: is_fresh(feed, "BTC", MAX_LAG))
-        assert [feed.get_status()["state"], feed.get_health()["status"]] == ["live", "healthy"]
+        await got.until(lambda: [feed.get_status()["state"], feed.get_health()["status"]] == ["live", "healthy"])
         assert judge.wrong == []
-        assert judge.fresh > 0
         assert {"disconnected", "feed_stale"} & set(got.events) == set()
 
 
@@ -118,7 +122,9 @@ async def test_a_stream_that_is_late_from_the_beginning_is_known_by_the_venues_c
             async with feeding(patient(simulator, transport)) as (feed, got):
                 judge = Judge(feed)
                 lagging = await got.until_event("feed_lagging")
-                assert lagging["seconds"] == pytest.approx(2.8, abs=0.5)
+                came = [trade for trade in got.trades if trade.received_at / 1e6 <= lagging["at"] + 1]
+                delays = [trade.received_at / 1e9 - trade.timestamp / 1e3 for trade in came]
+                assert min(delays) - 0.5 <= lagging["seconds"] <= max(delays) + 0.1  # as late as the trades were
                 assert not is_fresh(feed, "BTC", MAX_LAG)
                 await got.more_trades(20)
                 assert judge.wrong == []
@@ -234,13 +240,13 @@ stopped = None  # since when it goes on after the stop
 
 def on_price(tick):
     global asked, refused, last, stopped
-    now = time.monotonic()
+    now, unix = time.monotonic(), time.time()
     if asked >= 50 and now - last > 2:
         stopped = now
     last = now
     asked += 1
     try:
-        age = time.time() - feed.require_fresh("BTC", 1).timestamp / 1000
+        age = unix - feed.require_fresh("BTC", 1).timestamp / 1000
     except StaleDataError:
         refused += 1
     else:
@@ -256,7 +262,13 @@ async def main():
     async with asyncio.timeout(20):
         while stopped is None or time.monotonic() - stopped < 3:
             await asyncio.sleep(0.01)
-    feed.require_fresh("BTC", 1)
+        while True:
+            try:
+                feed.require_fresh("BTC", 1)
+            except StaleDataError:
+                await asyncio.sleep(0.01)
+            else:
+                break
     await feed.disconnect()
     print(len(wrong), max(wrong, default=0), refused > 0, flush=True)
 

@@ -23,7 +23,7 @@ SIGN_OF_LIFE = 0.9  # seconds: a trade that came later than that after it was ma
 LATE_BY = 0.25  # seconds more than its max_age that a price which was called fresh may be old: rounding, busy machines
 WITHHELD = 900.0  # seconds for which another venue may bring a coin whose price was withheld
 FAR_AHEAD = 60_000  # ms: a stamp that no clock explains
-NEAR = 2.0  # percentage points by which a day's change may be off: the ticker is older than the trade
+NEAR = 2.0  # percentage points by which a day's change may be off what the coin had in the last seconds
 
 
 @dataclass(slots=True)
@@ -332,10 +332,10 @@ class Referee:
             self._newest[coin] = ((venue, market), timestamp)
         self._sampled += 1
         if change is not None and self._sampled % 10 == 0:
-            own = truth.day_changes(coin, price)
-            if min(abs(change - each) for each in own) > NEAR:
+            own = truth.day_changes(coin, price, timestamp)
+            if not any(low - NEAR <= change <= high + NEAR for low, high in own):
                 tally.mixed_figures += 1
-                others = {name: each.day_changes(coin, price) for name, each in self._truths.items()}
+                others = {name: each.day_changes(coin, price, timestamp) for name, each in self._truths.items()}
                 self.breach("mixed figures", at, f"{coin} of {venue}: change {change}, the venues' are {others}")
 
     def _may_come_from_elsewhere(self, coin: str, at: float) -> bool:

@@ -13,6 +13,7 @@ from exchanges.simulator.connections.trade_faults import Altered
 
 KEPT = 12_000  # trades per market: more than a backfill's 300 s of the busiest coin
 MINUTE = 60_000
+TICKER_AGE = 3_000  # ms by which a ticker, which comes each second, may be older than a trade
 HARMFUL = (
     "stall", "mute", "partition", "blocked", "refuse", "accept-then-drop", "rest-down", "slow-rest",
     "behind", "falling-behind", "split", "halted-ALL", "quoted-KRW",
@@ -202,10 +203,21 @@ class Truth:
         found = (self._stamps.get((market.id, timestamp)) for market, _ in self._of(coin))
         return next((stamp for stamp in found if stamp is not None), None)
 
-    def day_changes(self, coin: str, price: float) -> list[float]:
-        """The change in percent against 24 hours ago, if ``price`` is the last, on each of the coin's markets."""
+    def day_changes(self, coin: str, price: float, timestamp: int) -> list[tuple[float, float]]:
+        """The lowest and the highest change in percent against 24 hours ago, on each of the coin's markets.
+
+        They are those of ``price`` and of the trades of the last seconds before ``timestamp`` (Unix ms).
+        """
         now = self.venue.now()
-        return [float(price * unit * market.scale / market.day(now).open - 1) * 100 for market, unit in self._of(coin)]
+        found = []
+        for market, unit in self._of(coin):
+            tape = market.tape
+            first = bisect_left(tape, timestamp - TICKER_AGE, key=lambda trade: trade.timestamp)
+            last = bisect_right(tape, timestamp, lo=first, key=lambda trade: trade.timestamp)
+            prices = [price * unit, *(trade.price for trade in tape[first:last])]
+            scale = market.scale / market.day(now).open * 100
+            found.append((min(prices) * scale - 100, max(prices) * scale - 100))
+        return found
 
     def bars(self, coin: str, opened: int) -> list[tuple[float, ...]]:
         """Open, high, low, close and volume of a minute on each of the coin's markets."""
