@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 SPECIAL = sorted(
     path.stem for path in (ROOT / "exchanges" / "venues").glob("*.py") if "PROFILES = (" in path.read_text("utf-8")
 )
+BOOKS = sorted(path.stem for path in (ROOT / "exchanges" / "venues").glob("*_books.py"))
 TABLES: Mapping[str, Mapping[str, str]] = {
     "exchanges": {
         "errors": "Disconnected (try again), Rejected and Blocked (try another venue)",
@@ -49,6 +50,8 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "exchanges.books": {
         "order_book": "the two sides, sorted, inside their proven range",
         "proof": "a venue's row: what proves its books, and the verdict on a frame",
+        "frame_proofs": "proofs of other numbers than each market's own",
+        "checksum": "books in the venue's own words, for its checksums",
         "plausibility": "what holds of every book, whatever its venue",
         "diff_book": "a book of diffs joined to a REST snapshot",
         "delta_book": "a book of a snapshot and deltas in one stream",
@@ -63,6 +66,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "bybit_frames": "the same at Bybit",
         "joined_requests": "subscriptions that replace each other",
         "profile": "what can be special about a venue: ccxt id, ccxt options, limits, hooks",
+        **dict.fromkeys(BOOKS, "what proves a venue's order books"),
         **dict.fromkeys(SPECIAL, "a venue's profile"),
         "find": "a venue's profile by its name",
     },

@@ -17,12 +17,15 @@ the next ``JOINED``.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, Protocol
 
 from exchanges.books.order_book import Level
+
+MOST_EARLY = 1_000  # updates of a market that are kept until its snapshot comes
 
 
 class ProofKind(StrEnum):
@@ -103,13 +106,15 @@ class NumberedFrames:
     """The proof of venues that number each market's updates. ``read`` gives the numbers of the books in a frame.
 
     ``joins_late``: the first update of a market is no snapshot (ccxt fetches one by REST and joins it), so the numbers
-    are proven among themselves from the first frame on, and ``BookRules.nonce`` has to prove the join.
+    are proven among themselves from the first frame on, and ``BookRules.nonce`` has to prove the join. Otherwise what
+    comes before a snapshot is kept: a snapshot that was asked for in the stream is older than the newest updates.
     """
 
     def __init__(self, read: Callable[[Any], Iterable[Numbers]], *, joins_late: bool = False) -> None:
         self._read = read
         self._joins_late = joins_late
-        self._last: dict[str, int] = {}  # market id -> number of the last state that is proven
+        self._newest: dict[str, Numbers] = {}  # market id -> what made the last state that is proven
+        self._early: dict[str, deque[Numbers]] = {}  # market id -> updates since no state is proven
         self._lost: set[str] = set()  # market ids of which an update is missing
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
@@ -118,32 +123,63 @@ class NumberedFrames:
 
     def forget(self, market_id: str) -> None:
         """As in :class:`FrameProof`."""
-        self._last.pop(market_id, None)
+        self._newest.pop(market_id, None)
+        self._early.pop(market_id, None)
         self._lost.discard(market_id)
 
     def _verdict(self, numbers: Numbers) -> Verdict:
-        known = self._last.get(numbers.market_id)
-        if numbers.snapshot or (known is None and self._joins_late and numbers.market_id not in self._lost):
-            self._last[numbers.market_id] = numbers.last
-            self._lost.discard(numbers.market_id)
-            return Verdict(Step.JOINED, sequence=numbers.last)
+        market_id = numbers.market_id
+        known = self._newest.get(market_id)
+        if numbers.snapshot or (known is None and self._joins_late and market_id not in self._lost):
+            return self._joined(numbers)
         if known is None:
+            self._early.setdefault(market_id, deque(maxlen=MOST_EARLY)).append(numbers)
             return WAITING
-        if numbers.previous is not None:
-            # some venues repeat the number when nothing changed: previous == last == known
-            follows, due = numbers.previous == known, f"follows {numbers.previous}"
-        elif numbers.first is not None:
-            follows, due = numbers.first == known + 1, f"begins with {numbers.first}"
-        else:
-            follows, due = numbers.last == known + 1, f"is {numbers.last}"
-        if follows:
-            self._last[numbers.market_id] = numbers.last
-            return Verdict(Step.FOLLOWS, sequence=numbers.last)
-        if numbers.last <= known:
-            return REPEATED
-        del self._last[numbers.market_id]
+        step = _step(numbers, known)
+        if step is Step.FOLLOWS:
+            self._newest[market_id] = numbers
+            return Verdict(step, sequence=numbers.last)
+        return REPEATED if step is Step.REPEATED else self._lose(numbers, known)
+
+    def _joined(self, known: Numbers) -> Verdict:
+        """A snapshot, with the updates that came before it and are newer."""
+        early = self._early.pop(known.market_id, deque())
+        for update in early:
+            step = _step(update, known)
+            if step is Step.FOLLOWS:
+                known = update
+            elif step is Step.LOST and known.snapshot:  # it is older than all of them: another one is asked for
+                self._early[known.market_id] = early
+                return WAITING
+            elif step is Step.LOST:
+                return self._lose(update, known)
+        self._lost.discard(known.market_id)
+        self._newest[known.market_id] = known
+        return Verdict(Step.JOINED, sequence=known.last)
+
+    def _lose(self, numbers: Numbers, known: Numbers) -> Verdict:
+        self._newest.pop(numbers.market_id, None)
         self._lost.add(numbers.market_id)
-        return lost(f"an update is missing: after {known} came one that {due}")
+        if numbers.previous is not None:
+            found = f"follows {numbers.previous}"
+        else:
+            found = f"is {numbers.last}" if numbers.first is None else f"begins with {numbers.first}"
+        return lost(f"an update is missing: after {known.last} came one that {found}")
+
+
+def _step(numbers: Numbers, known: Numbers) -> Step:
+    """What an update is to the state that ``known`` made."""
+    if numbers.previous is not None:
+        # previous == last: nothing changed. A number may begin again lower, so an older one is no proof of a repetition
+        if numbers.previous == known.last:
+            return Step.FOLLOWS
+        old = numbers == known or (known.snapshot and numbers.last <= known.last)
+    else:
+        first = numbers.last if numbers.first is None else numbers.first
+        if first <= known.last + 1 <= numbers.last:  # what is repeated of an earlier update is the same as there
+            return Step.FOLLOWS
+        old = numbers.last <= known.last
+    return Step.REPEATED if old else Step.LOST
 
 
 @dataclass(slots=True)
@@ -234,6 +270,7 @@ class BookRules:
     that many levels, so all of them are proven; otherwise only those inside of the first snapshot's range are.
     ``nonce``: the ``nonce`` of ccxt's book is the number of its state as the verdicts have it, and the book is
     delivered only when the two are equal. ``own`` has the books that we build; ccxt does not see those frames.
+    ``span`` gives the first and last number of an update as ccxt has it, where ccxt joins them wrongly to a snapshot.
     """
 
     kind: ProofKind = ProofKind.PLAUSIBILITY
@@ -243,8 +280,23 @@ class BookRules:
     window: bool = False
     nonce: bool = False
     own: OwnBooks | None = None
+    span: Callable[[Mapping[str, Any]], tuple[int, int]] | None = None
 
     def depth(self, wanted: int) -> int | None:
         """What is asked for where ``wanted`` levels are: the smallest depth that has them, else the largest."""
         enough = [each for each in self.depths if each >= wanted]
         return min(enough) if enough else max(self.depths, default=None)
+
+
+def place_of_join(number: int, spans: Iterable[tuple[int, int]]) -> int:
+    """Which of the updates is the first that a snapshot of state ``number`` does not have; after the last for none.
+
+    -1: the updates begin after the snapshot, so that some between the two are unknown.
+    """
+    place = -1
+    for place, (first, last) in enumerate(spans):
+        if place == 0 and first > number + 1:
+            return -1
+        if last > number:
+            return place
+    return place + 1

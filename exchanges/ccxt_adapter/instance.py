@@ -12,6 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from exchanges.books.proof import place_of_join
 from exchanges.ccxt_adapter import ccxt_import
 from exchanges.ccxt_adapter.bans import Quiet
 from exchanges.ccxt_adapter.stream.client_guard import abort, hang_up, redirect
@@ -79,6 +80,7 @@ class _Hooks:
     transport: Any = None
     session: Any = None
     cafile: str
+    apiKey: str
     options: Any
     ssl_context: Any
     verify: Any
@@ -173,6 +175,28 @@ class _Hooks:
         if named is None:
             completed["close"] = completed["last"] = None
         return completed
+
+    def authenticate(self, *args: Any, **kwargs: Any) -> Any:
+        """As ccxt's; it logs in for streams that are public under other names."""
+        if self.profile.keyless_streams and not self.apiKey:
+            return {}
+        return super().authenticate(*args, **kwargs)  # type: ignore[misc] # ccxt's own
+
+    def get_cache_index(self, orderbook: Any, cache: Any) -> Any:
+        """As ccxt's: which of the updates that came meanwhile is the first one after a snapshot; -1 for no join."""
+        span, number = self.profile.books.span, orderbook["nonce"]
+        if span is None or number is None:
+            return super().get_cache_index(orderbook, cache)  # type: ignore[misc] # ccxt's own
+        return place_of_join(number, map(span, cache))
+
+    def handle_book_delta(self, orderbook: Any, delta: Any) -> None:
+        span = self.profile.books.span
+        if span is None:
+            super().handle_book_delta(orderbook, delta)  # type: ignore[misc] # ccxt's own
+        elif (last := span(delta)[1]) > (orderbook["nonce"] or 0):
+            orderbook["nonce"] = None  # which ccxt would compare with the first number
+            super().handle_book_delta(orderbook, delta)  # type: ignore[misc] # ccxt's own
+            orderbook["nonce"] = last
 
     def sign(self, path: str, *args: Any, **kwargs: Any) -> Any:
         if path not in self.keyless:

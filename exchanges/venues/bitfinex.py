@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from exchanges.venue import Capacity, Limits
+from exchanges.venues import bitfinex_books
 from exchanges.venues.profile import Profile, Rejection
 
 
@@ -19,5 +20,10 @@ class _Bitfinex(Profile):
 
 
 PROFILES = (
-    _Bitfinex("bitfinex", "bitfinex", Limits(capacity=Capacity(25), dials=100)),  # channels; 20 per minute and IP
+    _Bitfinex(
+        "bitfinex",
+        "bitfinex",
+        Limits(capacity=Capacity(25), dials=100),  # channels; 20 per minute and IP
+        books=bitfinex_books.RULES,
+    ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from exchanges.venue import Limits
-from exchanges.venues import frame_markets
+from exchanges.venues import bitget_books, frame_markets
 from exchanges.venues.profile import Profile
 
 
@@ -20,6 +20,7 @@ PROFILES = (
         "bitget",
         Limits(dials=300, session_limit=86_400),  # per 5 minutes and IP
         markets_named=frame_markets.okx,
+        books=bitget_books.RULES,
         options={"ws": {"cost": 2.5}},  # times 50 ms: 10 messages per second and connection, pings too
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from exchanges.books.proof import BookRules, ProofKind
 from exchanges.events import TradeEvent
 from exchanges.venue import Limits
 from exchanges.venues.joined_requests import joined_by_type
@@ -30,5 +31,6 @@ PROFILES = (
         "bithumb",
         Limits(recent_trades=500, requests=600),  # 150 per second, of trades
         joins_requests=True,
+        books=BookRules(ProofKind.SNAPSHOTS),
     ),
 )

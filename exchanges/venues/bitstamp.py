@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from exchanges.books.frame_proofs import RisingNumbers
+from exchanges.books.proof import BookRules, Numbers, ProofKind
 from exchanges.venues.profile import Profile, Rejection
 
 
@@ -29,4 +32,31 @@ class _Bitstamp(Profile):
             row["open"], row["percentage"] = None, info.get("percent_change_24")
 
 
-PROFILES = (_Bitstamp("bitstamp", "bitstamp"),)
+def book_numbers(frame: Any) -> Iterable[Numbers]:
+    """ "Live full order book": nothing but the time of an update says when its turn is. "Live order book" is whole."""
+    if not isinstance(frame, dict) or frame.get("event") != "data":
+        return
+    for kind, whole in (("diff_order_book_", False), ("order_book_", True), ("detail_order_book_", True)):
+        if str(frame.get("channel")).startswith(kind):
+            number = int(frame["data"]["microtimestamp"])
+            yield Numbers(frame["channel"].removeprefix(kind), number, snapshot=whole)
+
+
+def span(update: Mapping[str, Any]) -> tuple[int, int]:
+    """The time of an update as ccxt has it.
+
+    ccxt looks for the update of the snapshot's own time, and leaves out all of them when there is none.
+    """
+    number = int(update["microtimestamp"])
+    return number, number
+
+
+PROFILES = (
+    _Bitstamp(
+        "bitstamp",
+        "bitstamp",
+        books=BookRules(
+            ProofKind.PLAUSIBILITY, lambda: RisingNumbers(book_numbers, joins_late=True), nonce=True, span=span
+        ),
+    ),
+)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from exchanges.books.frame_proofs import CountedFrame, CountedFrames
+from exchanges.books.proof import BookRules, ProofKind
 from exchanges.venues.profile import Profile, Rejection
 
 _OPPOSITE = {"buy": "sell", "sell": "buy"}
@@ -31,11 +33,27 @@ class _Coinbase(Profile):
         return {"heartbeats": {"type": "subscribe", "channel": "heartbeats"}}
 
 
+def book_numbers(frame: Any) -> CountedFrame | None:
+    """ "Sequence numbers": the messages of a connection are counted, whatever channel they are of."""
+    if not isinstance(frame, dict) or "sequence_num" not in frame:
+        return None
+    books = tuple(_books(frame))
+    topic = f"{frame.get('channel')} {','.join(market_id for market_id, _ in books)}"
+    return CountedFrame(int(frame["sequence_num"]), books, topic)
+
+
+def _books(frame: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    if frame.get("channel") == "l2_data":
+        for event in frame["events"]:
+            yield event["product_id"], event["type"] == "snapshot"
+
+
 PROFILES = (
     _Coinbase(
         "coinbase",
         "coinbase",
         options={"ws": {"cost": 4}},  # times 34 ms between messages: 8 per second
+        books=BookRules(ProofKind.SEQUENCE, lambda: CountedFrames(book_numbers)),
         note="tickers every 5 s",
     ),
 )

@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from exchanges.books.frame_proofs import RisingNumbers
+from exchanges.books.proof import BookRules, Numbers, ProofKind
 from exchanges.venues.profile import Profile
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def book_numbers(frame: Any) -> Iterable[Numbers]:
+    """ "Level2 channel": nothing but the time of an update, here in microseconds, says when its turn is."""
+    kind = frame.get("type") if isinstance(frame, dict) else None
+    if kind == "snapshot":
+        yield Numbers(frame["product_id"], 0, snapshot=True)
+    elif kind == "l2update":
+        moment = datetime.fromisoformat(frame["time"]) - _EPOCH
+        yield Numbers(frame["product_id"], moment // timedelta(microseconds=1))
+
 
 PROFILES = (
     Profile(
@@ -10,5 +29,11 @@ PROFILES = (
         "coinbaseexchange",
         trade_market="product_id",
         trade_texts=("maker_order_id", "taker_order_id"),  # without them ccxt takes the side for the taker's
+        keyless_streams=True,
+        books=BookRules(
+            ProofKind.PLAUSIBILITY,
+            lambda: RisingNumbers(book_numbers, ties=True),
+            params={"channels": ["level2_batch"]},  # level2 is for those who log in
+        ),
     ),
 )

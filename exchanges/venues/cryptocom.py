@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
+from exchanges.books.proof import BookRules, NumberedFrames, Numbers, ProofKind
 from exchanges.venue import Capacity, Limits
 from exchanges.venues import frame_markets
 from exchanges.venues.profile import Profile, Rejection
@@ -23,6 +25,16 @@ class _CryptoCom(Profile):
             row["percentage"] = str(Decimal(str(row["percentage"])) * 100)
 
 
+def book_numbers(frame: Any) -> Iterable[Numbers]:
+    """ "book.{instrument_name}": an update has the number of the one before; a quiet book repeats its own."""
+    result = frame.get("result") if isinstance(frame, dict) else None
+    if isinstance(result, dict) and result.get("channel") in ("book", "book.update"):
+        whole = result["channel"] == "book"
+        for row in result["data"]:
+            previous = None if whole else int(row["pu"])
+            yield Numbers(result["instrument_name"], int(row.get("u", row.get("s"))), previous=previous, snapshot=whole)
+
+
 PROFILES = (
     _CryptoCom(
         "cryptocom",
@@ -31,6 +43,9 @@ PROFILES = (
         options={"ws": {"settle": 1.0}},  # "add a 1-second sleep after"
         markets_named=frame_markets.cryptocom,
         replays_last=True,  # not documented either way
+        books=BookRules(
+            ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers), depths=(50,), window=True, nonce=True
+        ),
         all_tickers=True,  # public/get-tickers takes one instrument or none
     ),
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from exchanges.books.proof import BookRules, NumberedFrames, Numbers, ProofKind
 from exchanges.venues import frame_markets
 from exchanges.venues.profile import Profile
 
@@ -14,4 +16,21 @@ class _Deribit(Profile):
         return isinstance(info, dict) and bool(info.get("block_trade_id"))
 
 
-PROFILES = (_Deribit("deribit", "deribit", markets_named=frame_markets.deribit),)
+def book_numbers(frame: Any) -> Iterable[Numbers]:
+    """ "book.{instrument}.{interval}": a change has the id of the one before."""
+    params = frame.get("params") if isinstance(frame, dict) else None
+    if isinstance(params, dict) and str(params.get("channel")).startswith("book."):
+        book = params["data"]
+        whole = book.get("type", "snapshot") == "snapshot"
+        previous = None if whole else int(book["prev_change_id"])
+        yield Numbers(book["instrument_name"], int(book["change_id"]), previous=previous, snapshot=whole)
+
+
+PROFILES = (
+    _Deribit(
+        "deribit",
+        "deribit",
+        markets_named=frame_markets.deribit,
+        books=BookRules(ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers)),
+    ),
+)

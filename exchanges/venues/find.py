@@ -8,6 +8,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
+from exchanges.books.proof import BookRules, ProofKind
 from exchanges.names import ALIASES, canonical, exchange_names, nearest
 from exchanges.venues.profile import Profile
 
@@ -16,13 +17,19 @@ KIN: Mapping[str, str] = {
     "binanceusdm": "binance",
     "bybiteu": "bybit",
     "bybitid": "bybit",
-    "gateeu": "gate",
     "kucoinfutures": "kucoin",
     "myokx": "okx",
     "okxus": "okx",
 }
 """Venues whose ccxt class is another's with other addresses: what is special about the one holds for the other."""
-_FILES: Mapping[str, str] = {**ALIASES, "binance_us": "binance"}  # where it is not the name
+WHOLE_BOOKS = frozenset(
+    (
+        "aster", "bingx", "bitopro", "bitrue", "bullish", "bydfi", "derive", "hashkey", "hollaex", "lbank", "modetrade",
+        "pacifica", "woofipro",
+    )
+)  # fmt: skip
+"""Venues without a file whose frames are whole order books, and nothing else (read: ccxt's pro modules)."""
+_FILES: Mapping[str, str] = {**ALIASES, "binance_us": "binance", "gateeu": "gate"}  # where it is not the name
 
 
 def profile_of(name: str) -> Profile:
@@ -36,7 +43,7 @@ def profile_of(name: str) -> Profile:
     if name not in known:
         hint = " or ".join(nearest(name, known)) or "one of `market-feed exchanges`"
         raise ValueError(f"unknown exchange {name!r}; did you mean {hint}?")
-    return Profile(name, name)
+    return Profile(name, name, books=BookRules(ProofKind.SNAPSHOTS) if name in WHOLE_BOOKS else BookRules())
 
 
 @cache

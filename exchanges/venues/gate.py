@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+from exchanges.books.proof import BookRules, NumberedFrames, Numbers, ProofKind
 from exchanges.venues.profile import Profile
 
 
@@ -30,4 +31,30 @@ def _candle(frame: Any, row: Any) -> Mapping[str, Any]:
     return next((bar for bar in bars if int(bar["t"]) * 1000 == row[0]), {})
 
 
-PROFILES = (_Gate("gate", "gate", candles_in_contracts=True),)  # "v" counts contracts on swap, ccxt hands it on
+def book_numbers(frame: Any) -> Iterable[Numbers]:
+    """ "Order book v2" of spot, and the futures' "order book update", which begins with no snapshot."""
+    if not isinstance(frame, dict) or frame.get("event") not in ("update", "all"):
+        return
+    channel, book = str(frame.get("channel")), frame["result"]
+    if channel.endswith(".obu"):
+        whole = book.get("full") is True
+        first = None if whole else int(book["U"])
+        yield Numbers(str(book["s"]).split(".")[1], int(book["u"]), first=first, snapshot=whole)
+    elif channel.endswith(".order_book_update"):
+        yield Numbers(book["s"], int(book["u"]), first=int(book["U"]), snapshot=book.get("full") is True)
+
+
+def _book_proof() -> NumberedFrames:
+    return NumberedFrames(book_numbers, joins_late=True)
+
+
+PROFILES = (
+    _Gate(
+        "gate",
+        "gate",
+        candles_in_contracts=True,  # "v" counts contracts on swap, ccxt hands it on
+        books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(50, 400), window=True, nonce=True),
+        swap={"books": BookRules(ProofKind.SEQUENCE, _book_proof, depths=(100,), window=True, nonce=True)},
+    ),
+    _Gate("gateeu", "gateeu", books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(100,), nonce=True)),
+)

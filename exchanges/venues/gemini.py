@@ -1,9 +1,11 @@
-"""Gemini v2. Recent trades: "REST, trade history" of its documentation."""
+"""Gemini v2, and v1 for its books. Recent trades: "REST, trade history" of its documentation."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from exchanges.books.frame_proofs import CountedFrame, CountedFrames
+from exchanges.books.proof import BookRules, ProofKind
 from exchanges.venue import Limits
 from exchanges.venues.profile import Profile, Rejection
 
@@ -21,4 +23,27 @@ class _Gemini(Profile):
         return ("candles", frame["symbol"].lower()) if str(frame.get("type")).startswith("candles_") else None
 
 
-PROFILES = (_Gemini("gemini", "gemini", Limits(recent_trades=500)),)
+def book_numbers(frame: Any) -> CountedFrame | None:
+    """ "Multi market data": ``socket_sequence`` counts the messages of a connection, heartbeats too.
+
+    Version 2, which ccxt asks for a single market, has no numbers; its first message has the trades with the book.
+    """
+    if not isinstance(frame, dict):
+        return None
+    if frame.get("type") == "l2_updates":
+        return CountedFrame(None, ((frame["symbol"].lower(), "auction_events" in frame),))
+    if "socket_sequence" not in frame:
+        return None
+    changes = [event for event in frame.get("events") or () if event.get("type") == "change"]
+    books = {event["symbol"].lower(): event.get("reason") == "initial" for event in changes}
+    return CountedFrame(int(frame["socket_sequence"]), tuple(books.items()))
+
+
+PROFILES = (
+    _Gemini(
+        "gemini",
+        "gemini",
+        Limits(recent_trades=500),
+        books=BookRules(ProofKind.SEQUENCE, lambda: CountedFrames(book_numbers)),
+    ),
+)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from exchanges import normalize
+from exchanges.books.proof import BookRules, NumberedFrames, Numbers, ProofKind
 from exchanges.events import TradeEvent
 from exchanges.venues.profile import Profile
 
@@ -19,4 +20,35 @@ class _Htx(Profile):
         trade.trade_id = normalize.trade_id(info.get("tradeId")) or normalize.trade_id(info.get("trade-id"))
 
 
-PROFILES = (_Htx("htx", "htx", replays_last=True, order="newest first"),)
+def book_numbers(frame: Any) -> Iterable[Numbers]:
+    """Spot: "market by price, incremental", whose snapshot is an answer on the same socket; swaps: "incremental depth".
+
+    A swap's version counts up by one. "Market depth" (depth.step0) sends whole books.
+    """
+    if not isinstance(frame, dict):
+        return
+    topic = str(frame.get("ch", frame.get("rep", ""))).split(".")
+    book = frame.get("tick", frame.get("data"))
+    if len(topic) < 4 or topic[2] not in ("mbp", "depth") or not isinstance(book, dict):
+        return
+    if "seqNum" in book:
+        previous = int(book["prevSeqNum"]) if "prevSeqNum" in book else None
+        yield Numbers(topic[1], int(book["seqNum"]), previous=previous, snapshot=previous is None)
+    elif "version" in book:
+        yield Numbers(topic[1], int(book["version"]), snapshot=book.get("event", "snapshot") == "snapshot")
+
+
+def _book_proof() -> NumberedFrames:
+    return NumberedFrames(book_numbers)
+
+
+PROFILES = (
+    _Htx(
+        "htx",
+        "htx",
+        replays_last=True,
+        order="newest first",
+        books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(150, 400), window=True, nonce=True),
+        swap={"books": BookRules(ProofKind.SEQUENCE, _book_proof, depths=(20, 150), window=True, nonce=True)},
+    ),
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exchanges.books.proof import BookRules, ProofKind
 from exchanges.venue import Limits
 from exchanges.venues.profile import MARKET_ID, Profile
 
@@ -17,6 +18,7 @@ PROFILES = (
         singly=frozenset({"ticker"}),  # allMids, which brings all at once, has mids only, of perpetuals too
         # the public ones; ccxt's own request is for a user's fills, and wants to know whose
         recent_trades={"type": "recentTrades", "coin": MARKET_ID, "user": f"0x{0:040x}"},
+        books=BookRules(ProofKind.SNAPSHOTS),
         replays_last=True,  # measured, not documented
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from exchanges.venue import Limits
+from exchanges.venues import kraken_books
 from exchanges.venues.profile import Profile, Rejection
 
 
@@ -18,4 +19,12 @@ class _Kraken(Profile):
         return Rejection(str(frame.get("error")), alone=True)
 
 
-PROFILES = (_Kraken("kraken", "kraken", Limits(dials=75), note="asks for one coin's candles per second"),)
+PROFILES = (
+    _Kraken(
+        "kraken",
+        "kraken",
+        Limits(dials=75),
+        books=kraken_books.RULES,
+        note="asks for one coin's candles per second",
+    ),
+)

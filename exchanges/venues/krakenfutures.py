@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from exchanges.books.proof import BookRules, NumberedFrames, Numbers, ProofKind
 from exchanges.venues.profile import Profile
 
 
@@ -13,4 +15,16 @@ class _KrakenFutures(Profile):
         return isinstance(info, dict) and info.get("type") in ("block", "termination", "assignment")
 
 
-PROFILES = (_KrakenFutures("krakenfutures", "krakenfutures"),)
+def book_numbers(frame: Any) -> Iterable[Numbers]:
+    """ "Book feed": the messages of a product are counted."""
+    if isinstance(frame, dict) and frame.get("feed") in ("book", "book_snapshot") and "seq" in frame:
+        yield Numbers(frame["product_id"], int(frame["seq"]), snapshot=frame["feed"] == "book_snapshot")
+
+
+PROFILES = (
+    _KrakenFutures(
+        "krakenfutures",
+        "krakenfutures",
+        books=BookRules(ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers)),
+    ),
+)

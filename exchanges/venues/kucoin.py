@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from exchanges import normalize
+from exchanges.books.proof import BookRules, NumberedFrames, Numbers, ProofKind
 from exchanges.events import TradeEvent
 from exchanges.venue import Capacity, Limits
 from exchanges.venues import frame_markets
@@ -22,6 +23,23 @@ class _KuCoin(Profile):
         trade.timestamp = normalize.milliseconds(info.get("time")) or trade.timestamp
 
 
+def book_numbers(frame: Any) -> Iterable[Numbers]:
+    """Spot: "level2 market data", the first and last change of a message; futures: one change per message, numbered."""
+    if not isinstance(frame, dict) or frame.get("type") != "message":
+        return
+    path, _, market_id = str(frame.get("topic")).partition(":")
+    if path in ("/market/level2", "/contractMarket/level2"):
+        data = frame["data"]
+        if "sequenceEnd" in data:
+            yield Numbers(data.get("symbol", market_id), int(data["sequenceEnd"]), first=int(data["sequenceStart"]))
+        else:
+            yield Numbers(market_id, int(data["sequence"]))
+
+
+def _book_proof() -> NumberedFrames:
+    return NumberedFrames(book_numbers, joins_late=True)
+
+
 PROFILES = (
     _KuCoin(
         "kucoin",
@@ -34,6 +52,7 @@ PROFILES = (
             "ws": {"cost": 14},  # times 7.5 ms: 100 messages per 10 s and connection
             "fetchMarkets": {"fetchTickersFees": False},
         },
+        books=BookRules(ProofKind.SEQUENCE, _book_proof, nonce=True),
         candles_in_contracts=True,  # the sixth column (futures, klines), which ccxt's parse_ohlcv hands on
     ),
 )

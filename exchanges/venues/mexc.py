@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from exchanges.venue import Capacity, Limits
+from exchanges.venues import mexc_books
 from exchanges.venues.profile import Profile, Rejection
 
 
@@ -23,6 +24,7 @@ PROFILES = (
         # on spot the first has bid and ask alone, the second is refused, the third kept elsewhere (pro/mexc.py)
         has={"watchTicker": False, "watchTickers": False, "watchBidsAsks": False},
         options={"useCcxtTradeId": False},  # ccxt makes ids over REST, other ones than ours for the stream
+        books=mexc_books.RULES,
         candles_in_contracts=True,  # "vol" (futures, klines), which ccxt's parse_ohlcv hands on
     ),
 )

@@ -1,11 +1,12 @@
-"""OKX v5. Limits: "Overview, connection count limit" and "Market data, trades" of its documentation."""
+"""OKX v5. Limits: "Overview, connection count limit" and "Market data, trades" of its documentation; its books are in
+okx_books.py."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
 from exchanges.venue import Limits
-from exchanges.venues import frame_markets
+from exchanges.venues import frame_markets, okx_books
 from exchanges.venues.profile import Profile
 
 
@@ -29,6 +30,7 @@ PROFILES = (
         sockets=(3, 1.0),  # per second and IP
         markets_named=frame_markets.okx,
         replays_last=True,
+        books=okx_books.RULES,
         swap={"tickers_in_contracts": True},  # "vol24h", which ccxt takes (okx.py, parse_ticker)
     ),
 )

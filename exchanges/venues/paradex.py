@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from exchanges.books.proof import BookRules, ProofKind
 from exchanges.venues.profile import Profile
 
 
@@ -12,4 +13,4 @@ class _Paradex(Profile):
         return isinstance(info, dict) and info.get("trade_type") in ("BLOCK_TRADE", "TRANSFER", "SETTLE_MARKET")
 
 
-PROFILES = (_Paradex("paradex", "paradex"),)
+PROFILES = (_Paradex("paradex", "paradex", books=BookRules(ProofKind.SNAPSHOTS)),)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from exchanges.books.frame_proofs import RisingNumbers
+from exchanges.books.proof import BookRules, Numbers, ProofKind
 from exchanges.venue import Capacity, Limits
 from exchanges.venues.profile import Profile, Rejection
 
@@ -17,4 +20,18 @@ class _Phemex(Profile):
         return Rejection(str(error.get("message"))) if isinstance(error, dict) else None
 
 
-PROFILES = (_Phemex("phemex", "phemex", Limits(capacity=Capacity(20)), order="ties newest first"),)
+def book_numbers(frame: Any) -> Iterable[Numbers]:
+    """ "Orderbook": markets share the numbers, so those of one only rise. A whole book comes once a minute."""
+    if isinstance(frame, dict) and ("book" in frame or "orderbook_p" in frame) and "sequence" in frame:
+        yield Numbers(frame["symbol"], int(frame["sequence"]), snapshot=frame.get("type") == "snapshot")
+
+
+PROFILES = (
+    _Phemex(
+        "phemex",
+        "phemex",
+        Limits(capacity=Capacity(20)),
+        order="ties newest first",
+        books=BookRules(ProofKind.PLAUSIBILITY, lambda: RisingNumbers(book_numbers), window=True),
+    ),
+)

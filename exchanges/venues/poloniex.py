@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from exchanges import normalize
+from exchanges.books.proof import BookRules, NumberedFrames, Numbers, ProofKind
 from exchanges.events import TradeEvent
 from exchanges.venues.profile import Profile
 
@@ -16,4 +17,14 @@ class _Poloniex(Profile):
         trade.timestamp = normalize.milliseconds(info.get("createTime")) or trade.timestamp
 
 
-PROFILES = (_Poloniex("poloniex", "poloniex"),)
+def book_numbers(frame: Any) -> Iterable[Numbers]:
+    """ "Book level 2": ``lastId`` is the id of the message before."""
+    if isinstance(frame, dict) and frame.get("channel") == "book_lv2" and "data" in frame:
+        whole = frame.get("action") == "snapshot"
+        for row in frame["data"]:
+            yield Numbers(row["symbol"], int(row["id"]), previous=int(row["lastId"]), snapshot=whole)
+
+
+PROFILES = (
+    _Poloniex("poloniex", "poloniex", books=BookRules(ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers))),
+)

@@ -69,6 +69,7 @@ class Profile:
     rows_by_place: bool = False  # in its lists of markets, what a row means depends on its place
     lean: bool = False  # nothing that is called here reads a market's "info", the venue's own answer about it
     books: BookRules = field(default_factory=BookRules)  # how its order books are proven: books/proof.py says how
+    keyless_streams: bool = False  # what ccxt logs in for is public under the names that are asked for
     note: str = ""
 
     flags_closed_candles: ClassVar[bool] = False  # ``candle_is_closed`` has an answer

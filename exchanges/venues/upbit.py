@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from exchanges import normalize
+from exchanges.books.proof import BookRules, ProofKind
 from exchanges.events import TradeEvent
 from exchanges.venue import Limits
 from exchanges.venues.joined_requests import joined_by_type
@@ -32,5 +33,6 @@ PROFILES = (
         Limits(recent_trades=500, requests=300),  # 10 per second, of trades
         chunk=500,  # one request carries all
         joins_requests=True,
+        books=BookRules(ProofKind.SNAPSHOTS),
     ),
 )

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Container, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import ccxt.pro
 import pytest
 
 from exchanges.ccxt_adapter.stream.channels import CHANNELS, STAND_INS, StandIn, has_calls, source_of_quotes, streamed
+from exchanges.venues.find import WHOLE_BOOKS
 
 STORES = {"trades": "trades", "ticker": "tickers", "candles": "ohlcvs", "quotes": "bidsasks"}
 FINDS = ("safe_value", "safe_list")  # what finds a list in a dict; safe_dict does not
@@ -193,3 +194,18 @@ def test_the_reader_sees_what_breaks_the_delivery(
     (function,) = ast.parse(f"def handle_it(self):\n{body}").body
     monkeypatch.setattr("tests.exchanges.test_modules.handlers", lambda name, store: (function,))
     assert fault in faults("any", channel)
+
+
+@pytest.mark.parametrize("name", [*sorted(WHOLE_BOOKS), "hyperliquid", "paradex", "upbit"])
+def test_a_venue_of_whole_books_has_its_book_replaced_by_every_frame(name: str) -> None:
+    """What is said of it is read from ccxt: a handler that keeps levels of the frame before would need a proof."""
+    for base in type(exchanges()[name]).__mro__:
+        if base.__module__.startswith("ccxt.pro.") and "handle_order_book" in (own := functions_of(base.__module__)):
+            called = {node.func.attr for node in ast.walk(own["handle_order_book"]) if is_method(node)}
+            break
+    assert "reset" in called
+    assert not called & {"store", "storeArray", "handle_delta", "handle_deltas", "handle_book_delta", "handle_bid_asks"}
+
+
+def is_method(node: ast.AST) -> TypeGuard[Any]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from exchanges.books.proof import NumberedFrames, Numbers, Step
+from exchanges.books.proof import NumberedFrames, Numbers, Step, place_of_join
 
 
 def numbers(frame: Mapping[str, Any]) -> Iterable[Numbers]:
@@ -51,3 +51,50 @@ def test_the_first_update_joins_where_ccxt_fetches_the_snapshot_but_not_after_a_
 def test_a_number_that_is_repeated_because_nothing_changed_follows() -> None:
     proof = NumberedFrames(numbers)
     assert steps(proof, {"last": 5, "snapshot": True}, {"last": 5, "previous": 5}) == [Step.JOINED, Step.FOLLOWS]
+
+
+def test_an_update_that_begins_inside_the_one_before_follows_as_long_as_it_ends_later() -> None:
+    proof = NumberedFrames(numbers)
+    frames = {"last": 5, "snapshot": True}, {"first": 4, "last": 8}, {"first": 7, "last": 8}, {"first": 8, "last": 9}
+    assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.REPEATED, Step.FOLLOWS]
+
+
+def test_numbers_that_begin_again_lower_follow_by_their_link() -> None:
+    proof = NumberedFrames(numbers)
+    frames = {"last": 15, "snapshot": True}, {"previous": 15, "last": 3}, {"previous": 3, "last": 5}
+    assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.FOLLOWS]
+
+
+def test_the_loss_of_the_update_that_begins_again_lower_is_seen() -> None:
+    proof = NumberedFrames(numbers)
+    frames = {"last": 10, "snapshot": True}, {"previous": 10, "last": 15}, {"previous": 3, "last": 5}
+    assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.LOST]
+
+
+def test_a_linked_update_that_is_repeated_at_once_changes_nothing() -> None:
+    proof = NumberedFrames(numbers)
+    frames = {"last": 10, "snapshot": True}, {"previous": 10, "last": 15}, {"previous": 10, "last": 15}
+    assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.REPEATED]
+
+
+def test_a_snapshot_joins_with_the_updates_that_came_before_it_and_are_newer() -> None:
+    proof = NumberedFrames(numbers)
+    early = {"previous": 1, "last": 4}, {"previous": 4, "last": 7}, {"previous": 7, "last": 9}
+    assert steps(proof, *early) == [Step.WAITING] * 3
+    [(_, verdict)] = proof.judge({"last": 4, "snapshot": True}, "")
+    assert (verdict.step, verdict.sequence) == (Step.JOINED, 9)
+    assert steps(proof, {"previous": 9, "last": 12}) == [Step.FOLLOWS]
+
+
+def test_a_snapshot_that_is_older_than_all_updates_joins_nothing() -> None:
+    proof = NumberedFrames(numbers)
+    frames = {"previous": 4, "last": 7}, {"last": 2, "snapshot": True}, {"previous": 7, "last": 9}
+    assert steps(proof, *frames) == [Step.WAITING] * 3
+    assert steps(proof, {"last": 7, "snapshot": True}, {"previous": 9, "last": 12}) == [Step.JOINED, Step.FOLLOWS]
+
+
+def test_a_snapshot_joins_at_the_first_update_that_reaches_beyond_it() -> None:
+    spans = [(1, 3), (4, 6), (7, 9)]
+    assert [place_of_join(number, spans) for number in (0, 2, 3, 5, 6, 9, 12)] == [0, 0, 1, 1, 2, 3, 3]
+    assert place_of_join(2, [(4, 6)]) == -1
+    assert place_of_join(2, []) == 0

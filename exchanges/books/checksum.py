@@ -1,0 +1,146 @@
+"""Books of the numbers as a venue wrote them, for the checksums that some venues send of their best levels.
+
+A checksum is made of texts: 0.10 and 0.1 have different ones. So these books keep what the frame said; ccxt's, which
+have floats, are only compared with them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Any
+from zlib import crc32
+
+from exchanges.books.proof import WAITING, Step, Verdict, lost
+
+Texts = tuple[str, str]
+"""Price and size of a level; a size of 0 removes the price."""
+
+
+class TextSide:
+    """The bids (``sign`` 1) or the asks (``sign`` -1), best first."""
+
+    __slots__ = ("_keys", "_levels", "_sign")
+
+    def __init__(self, sign: int) -> None:
+        self._sign = sign
+        self._keys: list[float] = []  # sign * price: the best is the last on both sides
+        self._levels: dict[float, Texts] = {}
+
+    @property
+    def best(self) -> float | None:
+        """The best price; None of an empty side."""
+        return self._keys[-1] * self._sign if self._keys else None
+
+    def apply(self, levels: Iterable[Texts]) -> None:
+        """Set or remove levels."""
+        for price, size in levels:
+            key = float(price) * self._sign
+            if float(size):
+                if key not in self._levels:
+                    insort(self._keys, key)
+                self._levels[key] = price, size
+            elif self._levels.pop(key, None) is not None:
+                del self._keys[bisect_left(self._keys, key)]
+
+    def cut(self, most: int) -> None:
+        """Keep the best ``most`` levels."""
+        if len(self._keys) > most:
+            for key in self._keys[:-most]:
+                del self._levels[key]
+            del self._keys[:-most]
+
+    def top(self, depth: int) -> list[Texts]:
+        """The best ``depth`` levels, best first."""
+        return [self._levels[key] for key in self._keys[: -depth - 1 : -1]]
+
+
+class TextBook:
+    """Both sides of one market's book in the venue's own words."""
+
+    __slots__ = ("asks", "bids")
+
+    def __init__(self) -> None:
+        self.bids = TextSide(1)
+        self.asks = TextSide(-1)
+
+    @property
+    def best(self) -> tuple[float | None, float | None]:
+        """The best bid and ask; None of an empty side."""
+        return self.bids.best, self.asks.best
+
+    def apply(self, bids: Iterable[Texts], asks: Iterable[Texts], most: int | None = None) -> None:
+        """Set or remove levels, and keep the best ``most`` of each side."""
+        self.bids.apply(bids)
+        self.asks.apply(asks)
+        if most is not None:
+            self.bids.cut(most)
+            self.asks.cut(most)
+
+
+def alternating(bids: Sequence[Texts], asks: Sequence[Texts]) -> str:
+    """Price and size of the best bid, the best ask, the second bid, ..., with colons between (Bitget, Bitfinex)."""
+    pairs = chain.from_iterable(zip_longest(bids, asks))
+    return ":".join(text for level in pairs if level is not None for text in level)
+
+
+def is_checksum(value: int, payload: str) -> bool:
+    """Whether ``value`` is the CRC32 of ``payload``; some venues send it as a signed number."""
+    return value & 0xFFFFFFFF == crc32(payload.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class TextUpdate:
+    """What a frame says of one market's book; ``snapshot``: it is all of it. ``checksum`` is None where it has none.
+
+    ``most`` is how many levels of a side are kept, where the venue says nothing of those beyond.
+    """
+
+    market_id: str
+    bids: Iterable[Texts] = ()
+    asks: Iterable[Texts] = ()
+    snapshot: bool = False
+    checksum: int | None = None
+    most: int | None = None
+
+
+class ChecksummedBooks:
+    """The proof of venues that send a checksum of the best ``levels`` of each side.
+
+    ``read`` gives the updates in a frame, of which it has the text too; ``payload`` makes the text that the checksum is
+    of, from the best bids and asks.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Any, str], Iterable[TextUpdate]],
+        payload: Callable[[Sequence[Texts], Sequence[Texts]], str],
+        levels: int,
+    ) -> None:
+        self._read = read
+        self._payload = payload
+        self._levels = levels
+        self._books: dict[str, TextBook] = {}  # of each market id, while it is proven
+
+    def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
+        """As in FrameProof."""
+        return [(update.market_id, self._verdict(update)) for update in self._read(frame, text)]
+
+    def forget(self, market_id: str) -> None:
+        """As in FrameProof."""
+        self._books.pop(market_id, None)
+
+    def _verdict(self, update: TextUpdate) -> Verdict:
+        book = TextBook() if update.snapshot else self._books.get(update.market_id)
+        if book is None:
+            return WAITING
+        self._books[update.market_id] = book
+        book.apply(update.bids, update.asks, update.most)
+        if update.checksum is not None:
+            payload = self._payload(book.bids.top(self._levels), book.asks.top(self._levels))
+            if not is_checksum(update.checksum, payload):
+                del self._books[update.market_id]
+                return lost("the checksum of the best levels differs from the venue's")
+        return Verdict(Step.JOINED if update.snapshot else Step.FOLLOWS, best=book.best)

@@ -1,0 +1,134 @@
+"""Proofs of venues that do not link each market's updates: rising numbers, those of a connection, or several proofs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, FrameProof, Numbers, Step, Verdict, lost
+
+
+class RisingNumbers:
+    """The proof of numbers that rise, but say nothing of what lies between two of them (``PLAUSIBILITY``).
+
+    An update that is lost cannot be seen, one that comes late can. ``read`` gives the numbers of the books in a frame.
+    ``joins_late``: the first update is no snapshot, as in NumberedFrames. ``ties``: two updates may have the same
+    number, as times are.
+    """
+
+    def __init__(
+        self, read: Callable[[Any], Iterable[Numbers]], *, joins_late: bool = False, ties: bool = False
+    ) -> None:
+        self._read = read
+        self._joins_late = joins_late
+        self._ties = ties
+        self._last: dict[str, tuple[int, str]] = {}  # market id -> the newest number, and the frame that had it
+
+    def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
+        """As in FrameProof."""
+        return [(numbers.market_id, self._verdict(numbers, text)) for numbers in self._read(frame)]
+
+    def forget(self, market_id: str) -> None:
+        """As in FrameProof."""
+        self._last.pop(market_id, None)
+
+    def _verdict(self, numbers: Numbers, text: str) -> Verdict:
+        known, newest = self._last.get(numbers.market_id, (None, ""))
+        if numbers.snapshot or (known is None and self._joins_late):
+            self._last[numbers.market_id] = numbers.last, text
+            return Verdict(Step.JOINED, sequence=numbers.last)
+        if known is None:
+            return WAITING
+        if numbers.last > known or (self._ties and numbers.last == known and text != newest):
+            self._last[numbers.market_id] = numbers.last, text
+            return Verdict(Step.FOLLOWS, sequence=numbers.last)
+        if numbers.last == known and text == newest:
+            return REPEATED
+        del self._last[numbers.market_id]
+        return lost(f"an update came late: after {known} came {numbers.last}")
+
+
+@dataclass(frozen=True, slots=True)
+class CountedFrame:
+    """What a frame says where a venue counts the frames of a connection: its ``number``, and the books it is of.
+
+    ``books`` has the market id and whether it is a whole book; ``topic`` what the number may count instead. The number
+    is None where the venue counts other frames only.
+    """
+
+    number: int | None
+    books: Sequence[tuple[str, bool]] = ()
+    topic: str = ""
+
+
+class CountedFrames:
+    """The proof of venues that count the frames of a connection up by one: a missing one may have been any market's.
+
+    ``read`` gives None for a frame without a number.
+    """
+
+    def __init__(self, read: Callable[[Any], CountedFrame | None]) -> None:
+        self._read = read
+        self._last: int | None = None
+        self._of_topic: dict[str, int] = {}
+        self._newest = ""  # the text of the frame with the last number
+
+    def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
+        """As in FrameProof; "" stands for every market of the connection."""
+        counted = self._read(frame)
+        if counted is None:
+            return []
+        verdicts: list[tuple[str, Verdict]] = []
+        if counted.number is not None:
+            known, due = self._last, self._of_topic.get(counted.topic, -1) + 1
+            if counted.number == known and text == self._newest:
+                return [("", REPEATED)]
+            # a number that is behind the connection's but the next of its topic: the venue counts topics
+            if known is not None and counted.number not in (known + 1, due):
+                verdicts.append(("", lost(f"a frame is missing: after {known} came {counted.number}")))
+            self._last, self._newest = counted.number, text
+            self._of_topic[counted.topic] = counted.number
+        verdicts += [(market_id, JOINED if whole else FOLLOWS) for market_id, whole in counted.books]
+        return verdicts
+
+    def forget(self, market_id: str) -> None:
+        """As in FrameProof."""
+
+
+class OrderedProofs:
+    """Several proofs of one venue: a frame is as good as the proof that trusts it least says.
+
+    They are asked in order: a frame that repeats another, as one of them knows, is not shown to the next ones.
+    """
+
+    def __init__(self, *proofs: FrameProof) -> None:
+        self._proofs = proofs
+
+    def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
+        """As in FrameProof."""
+        verdicts: dict[str, Verdict] = {}
+        for proof in self._proofs:
+            for market_id, verdict in proof.judge(frame, text):
+                known = verdicts.get(market_id)
+                verdicts[market_id] = verdict if known is None else _least(known, verdict)
+            if any(verdict.step is Step.REPEATED for verdict in verdicts.values()):
+                break
+        return verdicts.items()
+
+    def forget(self, market_id: str) -> None:
+        """As in FrameProof."""
+        for proof in self._proofs:
+            proof.forget(market_id)
+
+
+_TRUST = (Step.LOST, Step.WAITING, Step.REPEATED, Step.FOLLOWS, Step.JOINED)
+
+
+def _least(one: Verdict, other: Verdict) -> Verdict:
+    """The verdict that trusts a frame less, with what either of them knows of the book."""
+    less = min(one, other, key=lambda verdict: _TRUST.index(verdict.step))
+    if less.step is Step.LOST:
+        return less
+    sequence = other.sequence if one.sequence is None else one.sequence
+    return replace(less, sequence=sequence, best=other.best if one.best is None else one.best)

@@ -1,0 +1,13 @@
+"""Coincheck."""
+
+from __future__ import annotations
+
+from exchanges.venues.profile import Profile
+
+PROFILES = (
+    Profile(
+        "coincheck",
+        "coincheck",
+        has={"watchOrderBook": False},  # its frames are changes, which ccxt takes for whole books (pro/coincheck.py)
+    ),
+)

@@ -1,0 +1,72 @@
+"""Proofs of other numbers than each market's own: rising ones, a connection's, and several proofs of one venue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exchanges.books.frame_proofs import CountedFrame, CountedFrames, OrderedProofs, RisingNumbers
+from exchanges.books.proof import FrameProof, NumberedFrames, Numbers, Step
+
+
+def rising(frame: dict[str, Any]) -> list[Numbers]:
+    return [Numbers("BTCUSDT", frame["last"], snapshot=frame.get("snapshot", False))]
+
+
+def counted(frame: dict[str, Any]) -> CountedFrame:
+    return CountedFrame(frame["number"], frame.get("books", ()), frame.get("topic", ""))
+
+
+def verdicts(proof: FrameProof, *frames: Any) -> list[tuple[str, Step]]:
+    return [(market, verdict.step) for frame in frames for market, verdict in proof.judge(frame, str(frame))]
+
+
+def steps(proof: FrameProof, *frames: Any) -> list[Step]:
+    return [step for _, step in verdicts(proof, *frames)]
+
+
+def test_numbers_that_rise_follow_whatever_lies_between_them() -> None:
+    frames = {"last": 5, "snapshot": True}, {"last": 6}, {"last": 60}
+    assert steps(RisingNumbers(rising), *frames) == [Step.JOINED, Step.FOLLOWS, Step.FOLLOWS]
+
+
+def test_a_number_that_falls_came_late() -> None:
+    frames = {"last": 5, "snapshot": True}, {"last": 8}, {"last": 7}, {"last": 9}
+    assert steps(RisingNumbers(rising), *frames) == [Step.JOINED, Step.FOLLOWS, Step.LOST, Step.WAITING]
+
+
+def test_the_same_frame_again_is_a_repetition_and_another_one_with_its_number_is_not() -> None:
+    frames: list[dict[str, Any]] = [{"last": 5, "snapshot": True}, {"last": 8}, {"last": 8}, {"last": 8, "other": 1}]
+    assert steps(RisingNumbers(rising), *frames) == [Step.JOINED, Step.FOLLOWS, Step.REPEATED, Step.LOST]
+    assert steps(RisingNumbers(rising, ties=True), *frames)[2:] == [Step.REPEATED, Step.FOLLOWS]
+
+
+def test_rising_numbers_join_with_the_first_update_where_the_snapshot_comes_by_rest() -> None:
+    assert steps(RisingNumbers(rising, joins_late=True), {"last": 5}, {"last": 6}) == [Step.JOINED, Step.FOLLOWS]
+    assert steps(RisingNumbers(rising), {"last": 5}) == [Step.WAITING]
+
+
+def test_a_frame_that_is_missing_of_a_connection_may_have_been_any_markets() -> None:
+    frames: list[dict[str, Any]] = [
+        {"number": 0, "books": [("BTC", True)]},
+        {"number": 1, "books": [("ETH", True)]},
+        {"number": 3, "books": [("BTC", False)]},
+        {"number": 4, "books": [("BTC", True)]},
+    ]
+    assert verdicts(CountedFrames(counted), *frames) == [
+        ("BTC", Step.JOINED), ("ETH", Step.JOINED), ("", Step.LOST), ("BTC", Step.FOLLOWS), ("BTC", Step.JOINED)
+    ]  # fmt: skip
+
+
+def test_numbers_that_count_each_topic_by_itself_are_no_gap() -> None:
+    frames = [{"number": number, "topic": topic} for number, topic in ((0, "a"), (0, "b"), (1, "a"), (1, "b"))]
+    assert steps(CountedFrames(counted), *frames) == []
+    assert steps(CountedFrames(counted), *frames, {"number": 3, "topic": "a"}) == [Step.LOST]
+
+
+def test_of_several_proofs_the_one_that_trusts_least_is_believed() -> None:
+    def linked(frame: dict[str, Any]) -> list[Numbers]:
+        return [Numbers("BTCUSDT", frame["last"], previous=frame.get("previous"), snapshot="snapshot" in frame)]
+
+    proof = OrderedProofs(NumberedFrames(linked), RisingNumbers(rising))
+    frames = {"last": 5, "snapshot": True}, {"last": 7, "previous": 5}, {"last": 7, "previous": 5}, {"last": 9}
+    assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.REPEATED, Step.LOST]

@@ -1,0 +1,65 @@
+"""How updates join a snapshot that ccxt has fetched over REST, with ccxt's own classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exchanges import Access
+from exchanges.ccxt_adapter.instance import make_instance
+from exchanges.venues.find import profile_of
+
+
+def instance(name: str) -> Any:
+    return make_instance(profile_of(name), Access())
+
+
+def mexc(first: int, last: int, price: str) -> dict[str, Any]:
+    return {"fromVersion": str(first), "toVersion": str(last), "bids": [{"price": price, "quantity": "2"}]}
+
+
+def bitstamp(number: int, price: str) -> dict[str, Any]:
+    return {"timestamp": "1583656800", "microtimestamp": str(number), "bids": [[price, "2"]], "asks": []}
+
+
+def joined(exchange: Any, nonce: int, cache: list[Any]) -> Any:
+    book = exchange.order_book({})
+    book.reset({"bids": [[5.0, 1.0]], "asks": [[6.0, 1.0]], "nonce": nonce})
+    place = exchange.get_cache_index(book, cache)
+    assert place >= 0
+    exchange.handle_book_deltas(book, cache[place:])
+    return book
+
+
+def test_the_update_that_reaches_over_mexcs_snapshot_is_part_of_the_book() -> None:
+    """ccxt compares the first version alone, and leaves that update out."""
+    cache = [mexc(1, 3, "4.1"), mexc(4, 6, "4.2"), mexc(7, 9, "4.3")]
+    exchange = instance("mexc")
+    book = joined(exchange, 5, cache)
+    assert [level[0] for level in book["bids"]] == [5.0, 4.3, 4.2]
+    assert book["nonce"] == 9
+    exchange.handle_book_delta(book, mexc(7, 9, "4.4"))  # once more
+    exchange.handle_book_delta(book, mexc(10, 12, "4.5"))
+    assert [level[0] for level in book["bids"]] == [5.0, 4.5, 4.3, 4.2]
+    assert book["nonce"] == 12
+
+
+def test_no_update_is_left_out_where_bitstamps_snapshot_is_of_another_time_than_all_of_them() -> None:
+    """ccxt looks for the update of the snapshot's own time, and leaves all out when there is none."""
+    cache = [bitstamp(100, "4.1"), bitstamp(200, "4.2"), bitstamp(300, "4.3")]
+    book = joined(instance("bitstamp"), 150, cache)
+    assert [level[0] for level in book["bids"]] == [5.0, 4.3, 4.2]
+    assert book["nonce"] == 300
+
+
+def test_a_snapshot_from_before_the_first_update_joins_nothing() -> None:
+    for name, cache in (("mexc", [mexc(7, 9, "4.3")]), ("bitstamp", [bitstamp(100, "4.1")])):
+        exchange = instance(name)
+        book = exchange.order_book({})
+        book.reset({"nonce": 5})
+        assert exchange.get_cache_index(book, cache) == -1
+
+
+def test_coinbase_exchange_is_asked_for_its_public_channel_without_a_key() -> None:
+    exchange = instance("coinbaseexchange")
+    assert exchange.authenticate() == {}
+    assert exchange.profile.books.params == {"channels": ["level2_batch"]}

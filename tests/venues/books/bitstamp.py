@@ -1,0 +1,34 @@
+"""Bitstamp: "Live full order book" of its documentation; the snapshot comes over REST."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.venues.books.depth import Change, Depth, texts
+
+NOTICES = frozenset({"late"})
+JOINS_LATE = True
+
+
+def opening(depth: Depth) -> list[Any]:
+    channel = f"diff_order_book_{depth.coin.lower()}usd"
+    return [{"event": "bts:subscription_succeeded", "channel": channel, "data": {}}]
+
+
+def change(change: Change) -> list[Any]:
+    data = {**_times(change.after), "bids": texts(change.bids), "asks": texts(change.asks)}
+    return [{"data": data, "channel": f"diff_order_book_{change.coin.lower()}usd", "event": "data"}]
+
+
+def rest(path: str, query: Mapping[str, str], depths: Mapping[str, Depth]) -> Any:
+    if not path.startswith("/api/v2/order_book/"):
+        return None
+    depth = depths[path.strip("/").rpartition("/")[2].removesuffix("usd").upper()]
+    times = _times(depth)
+    times["microtimestamp"] = str(int(times["microtimestamp"]) + 20)  # of no update
+    return {**times, "bids": texts(depth.bids), "asks": texts(depth.asks)}
+
+
+def _times(depth: Depth) -> dict[str, str]:
+    return {"timestamp": str(depth.timestamp // 1000), "microtimestamp": str(depth.timestamp * 1000 + 37)}

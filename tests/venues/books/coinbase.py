@@ -1,0 +1,31 @@
+"""Coinbase Advanced Trade: "Level2 channel" and "Sequence numbers" of its documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.venues.books.depth import Change, Depth, Levels, texts
+from tests.venues.market import iso
+
+NOTICES = frozenset({"lost", "late"})
+COUNTED = "sequence_num"
+IDS = {"BTC": "BTC-USDT", "ETH": "ETH-USDT", "SOL": "SOL-USD"}
+
+
+def opening(depth: Depth) -> list[Any]:
+    return [_pushed(depth, depth.bids, depth.asks, "snapshot")]
+
+
+def change(change: Change) -> list[Any]:
+    return [_pushed(change.after, change.bids, change.asks, "update")]
+
+
+def _pushed(depth: Depth, bids: Levels, asks: Levels, kind: str) -> dict[str, Any]:
+    moment = iso(depth.timestamp)
+    updates = [
+        {"side": side, "event_time": moment, "price_level": price, "new_quantity": size}
+        for side, levels in (("bid", bids), ("offer", asks))
+        for price, size in texts(levels)
+    ]
+    events = [{"type": kind, "product_id": IDS[depth.coin], "updates": updates}]
+    return {"channel": "l2_data", "client_id": "", "timestamp": moment, "sequence_num": 0, "events": events}

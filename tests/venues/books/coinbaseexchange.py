@@ -1,0 +1,27 @@
+"""Coinbase Exchange: "Level2 channel" of its documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.venues.books.depth import Change, Depth, texts
+from tests.venues.market import iso
+
+NOTICES = frozenset({"late"})
+
+
+def opening(depth: Depth) -> list[Any]:
+    product = f"{depth.coin}-USD"
+    told = {"type": "subscriptions", "channels": [{"name": "level2_50", "product_ids": [product]}]}
+    book = {"bids": texts(depth.bids), "asks": texts(depth.asks)}
+    return [told, {"type": "snapshot", "product_id": product, **book}]
+
+
+def change(change: Change) -> list[Any]:
+    changes = [
+        [side, *level]
+        for side, levels in (("buy", change.bids), ("sell", change.asks))
+        for level in texts(levels)
+    ]  # fmt: skip
+    time = iso(change.after.timestamp)
+    return [{"type": "l2update", "product_id": f"{change.coin}-USD", "changes": changes, "time": time}]

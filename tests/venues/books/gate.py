@@ -1,0 +1,31 @@
+"""Gate: "Order book v2" of its documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.venues.books.depth import Change, Depth, texts
+
+NOTICES = frozenset({"lost", "late"})
+
+
+def opening(depth: Depth) -> list[Any]:
+    book = {
+        "t": depth.timestamp, "full": True, "s": f"ob.{depth.coin}_USDT.50", "u": 3 * depth.number,
+        "b": texts(depth.bids), "a": texts(depth.asks),
+    }  # fmt: skip
+    return [_pushed(book)]
+
+
+def change(change: Change) -> list[Any]:
+    first, last = 3 * (change.number - 1) + 1, 3 * change.number
+    return [
+        _pushed({
+            "t": change.after.timestamp, "s": f"ob.{change.coin}_USDT.50", "U": first, "u": last,
+            "b": texts(change.bids), "a": texts(change.asks),
+        })
+    ]  # fmt: skip
+
+
+def _pushed(book: dict[str, Any]) -> dict[str, Any]:
+    return {"channel": "spot.obu", "result": book, "time_ms": book["t"] + 1, "event": "update"}

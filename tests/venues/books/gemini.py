@@ -1,0 +1,33 @@
+"""Gemini: "Multi market data" (v1) of its documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.venues.books.depth import Change, Depth, Levels, texts
+
+NOTICES = frozenset({"lost", "late"})
+COUNTED = "socket_sequence"
+
+
+def opening(depth: Depth) -> list[Any]:
+    return [_pushed(depth, depth.bids, depth.asks, "initial")]
+
+
+def change(change: Change) -> list[Any]:
+    return [_pushed(change.after, change.bids, change.asks, "place")]
+
+
+def _pushed(depth: Depth, bids: Levels, asks: Levels, reason: str) -> dict[str, Any]:
+    events = [
+        {
+            "type": "change", "symbol": f"{depth.coin}USD", "price": price, "side": side, "reason": reason,
+            "remaining": size, "delta": size,
+        }
+        for side, levels in (("bid", bids), ("ask", asks))
+        for price, size in texts(levels)
+    ]  # fmt: skip
+    return {
+        "type": "update", "eventId": 5_375_504_717 + depth.number, "timestamp": depth.timestamp // 1000,
+        "timestampms": depth.timestamp, "socket_sequence": 0, "events": events,
+    }  # fmt: skip

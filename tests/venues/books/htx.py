@@ -1,0 +1,33 @@
+"""HTX: "Market by price, incremental update" of its documentation; the snapshot is an answer on the same socket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.venues.books.depth import Change, Depth, Levels
+
+NOTICES = frozenset({"lost", "late"})
+PACKED = True
+
+
+def opening(depth: Depth) -> list[Any]:
+    """What ccxt asks for when the first update has come."""
+    book = {"seqNum": 17 * depth.number, "bids": _rows(depth.bids), "asks": _rows(depth.asks)}
+    told = {"id": "1", "rep": _topic(depth.coin), "status": "ok", "ts": depth.timestamp, "data": book}
+    return [told]
+
+
+def change(change: Change) -> list[Any]:
+    tick = {
+        "seqNum": 17 * change.number, "prevSeqNum": 17 * (change.number - 1), "bids": _rows(change.bids),
+        "asks": _rows(change.asks),
+    }  # fmt: skip
+    return [{"ch": _topic(change.coin), "ts": change.after.timestamp, "tick": tick}]
+
+
+def _topic(coin: str) -> str:
+    return f"market.{coin.lower()}usdt.mbp.150"
+
+
+def _rows(levels: Levels) -> list[list[float]]:
+    return [list(level) for level in levels]

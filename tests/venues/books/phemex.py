@@ -1,0 +1,29 @@
+"""Phemex: "Subscribe orderbook" of its spot documentation; prices and sizes are whole numbers of 1e-8."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.venues.books.depth import Change, Depth, Levels
+
+NOTICES = frozenset({"late"})
+
+
+def opening(depth: Depth) -> list[Any]:
+    told = {"error": None, "id": 1, "result": {"status": "success"}}
+    return [told, _pushed(depth, depth.bids, depth.asks, "snapshot")]
+
+
+def change(change: Change) -> list[Any]:
+    return [_pushed(change.after, change.bids, change.asks, "incremental")]
+
+
+def _pushed(depth: Depth, bids: Levels, asks: Levels, kind: str) -> dict[str, Any]:
+    return {
+        "book": {"asks": _rows(asks), "bids": _rows(bids)}, "depth": 30, "sequence": 1_191_904 + 5 * depth.number,
+        "symbol": f"s{depth.coin}USDT", "timestamp": depth.timestamp * 1_000_000, "type": kind,
+    }  # fmt: skip
+
+
+def _rows(levels: Levels) -> list[list[int]]:
+    return [[round(price * 1e8), round(size * 1e8)] for price, size in levels]
