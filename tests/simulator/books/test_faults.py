@@ -1,0 +1,202 @@
+"""Faults of order books: what each does to a stream, and that it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from exchanges.simulator import Simulator, SimulatorError, parse_fault
+from exchanges.simulator.venue import SimulatedVenue
+from tests.simulator.books.readers import BinanceReader, BybitReader
+from tests.simulator.books.test_streams import is_book, is_depth, joined, moved, true
+from tests.simulator.client import Client, dial, get, status_of, until
+
+STREAM = "btcusdt@depth@100ms"
+
+
+def differences(client: Client, after: int = 0) -> list[dict[str, Any]]:
+    return [event for event in client.events[after:] if is_depth(event)]
+
+
+async def changed(venue: SimulatedVenue, times: int) -> None:
+    """So many messages become due, one after the other; whether they come is the fault's affair."""
+    stream = venue.book_streams[STREAM]
+    for _ in range(times):
+        await venue.move_book("BTC", 5)
+        book = venue.market("BTC").open_book(venue.now())
+        await until(lambda: stream.number == book.number)  # noqa: B023  # awaited at once
+
+
+async def test_a_lost_message_leaves_a_hole_in_the_numbers() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        venue = sim["binance"]
+        await client.subscribe(STREAM)
+        first = await moved(venue, client)
+        with venue.books_lost(1.0):
+            await changed(venue, 1)
+        after = await moved(venue, client)
+        assert after["U"] > first["u"] + 1
+        following = await moved(venue, client)
+        assert following["U"] == after["u"] + 1
+
+
+async def test_a_doubled_message_comes_twice() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        await client.subscribe(STREAM)
+        with sim["binance"].books_doubled(1.0):
+            await changed(sim["binance"], 1)
+            await until(lambda: len(differences(client)) == 2)
+        one, other = differences(client)
+        assert one == other
+
+
+async def test_a_late_message_comes_behind_those_that_follow_it() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        venue = sim["binance"]
+        await client.subscribe(STREAM)
+        with venue.books_late(1.0, seconds=0.3):
+            await changed(venue, 1)
+        await changed(venue, 1)
+        await until(lambda: len(differences(client)) == 2)
+        second, first = differences(client)
+        assert second["U"] == first["u"] + 1
+
+
+async def test_reordered_messages_change_places() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        venue = sim["binance"]
+        await client.subscribe(STREAM)
+        with venue.books_reordered(1.0):
+            await changed(venue, 4)
+        await until(lambda: len(differences(client)) == 4)
+        second, first, fourth, third = differences(client)
+        assert [event["U"] for event in (second, third, fourth)] == [e["u"] + 1 for e in (first, second, third)]
+
+
+@pytest.mark.parametrize("side", ["bids", "asks"])
+async def test_a_frozen_side_stands_still_without_a_hole_and_is_told_at_the_end(side: Any) -> None:
+    key, other = ("b", "a") if side == "bids" else ("a", "b")
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        venue = sim["binance"]
+        await client.subscribe(STREAM)
+        reader = await joined(sim, await moved(venue, client))
+        for event in differences(client):
+            reader.apply(event)
+        known = len(client.frames)
+        with venue.books_frozen(side):
+            for _ in range(4):
+                event = await moved(venue, client, orders=20, trades=2)
+                assert event[key] == []
+                assert event[other]
+        await moved(venue, client)
+        for event in differences(client, known):
+            assert reader.apply(event)
+        assert reader.gaps == 0
+        assert reader.best(20) == true(venue, reader.sequence, 20)
+
+
+async def test_a_crossed_book_is_told_until_the_fault_ends() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        venue = sim["binance"]
+        await client.subscribe(STREAM)
+        reader = await joined(sim, await moved(venue, client))
+        with venue.books_crossed():
+            known = len(client.frames)
+            await moved(venue, client)
+            for event in differences(client):
+                reader.apply(event)
+            bids, asks = reader.best(1)
+            assert bids[0][0] > asks[0][0]
+        await moved(venue, client, trades=3)
+        for event in differences(client, known):
+            reader.apply(event)
+        assert reader.best(20) == true(venue, reader.sequence, 20)
+
+
+async def test_a_stale_snapshot_is_the_book_of_then_with_the_number_of_then() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        venue = sim["binance"]
+        await client.subscribe(STREAM)
+        old = venue.book_at("BTC")
+        assert old is not None
+        await asyncio.sleep(0.3)  # the age of the snapshot is what is tested
+        await changed(venue, 1)
+        with venue.stale_books(0.25):
+            snapshot = await get(sim, "/api/v3/depth", symbol="BTCUSDT", limit=20)
+        assert snapshot["lastUpdateId"] == old.sequence
+        assert BinanceReader(snapshot).best(20) == (old.bids, old.asks)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("binance", "/api/v3/depth?symbol={}USDT"),
+        ("bybit", "/v5/market/orderbook?category=spot&symbol={}USDT"),
+    ],
+)
+async def test_snapshots_can_be_refused_while_the_rest_is_well(name: str, path: str) -> None:
+    async with Simulator(rate=0) as sim:
+        with sim[name].books_refused(429, coin="BTC"):
+            assert await status_of(sim, path.format("BTC")) == 429
+            assert await status_of(sim, path.format("ETH")) == 200
+        assert await status_of(sim, path.format("BTC")) == 200
+
+
+async def test_a_fault_of_one_coin_leaves_the_others_alone() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        venue = sim["binance"]
+        await client.subscribe(STREAM, "ethusdt@depth@100ms")
+        with venue.books_lost(1.0, coin="btc"):
+            await changed(venue, 1)
+            await venue.move_book("ETH")
+            await until(lambda: differences(client))
+        assert [event["s"] for event in differences(client)] == ["ETHUSDT"]
+
+
+async def test_bybits_books_begin_anew_with_the_update_one() -> None:
+    async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, "/v5/public/spot") as client:
+        venue, reader = sim["bybit"], BybitReader(50)
+        await client.subscribe("orderbook.50.BTCUSDT")
+        await moved(venue, client)
+        venue.restart_books()
+        await client.first(lambda event: is_book(event) and event["data"]["u"] == 1)
+        await moved(venue, client)
+        events = [event for event in client.events if is_book(event)]
+        assert [(e["type"], e["data"]["u"]) for e in events[-2:]] == [("snapshot", 1), ("delta", 2)]
+        assert all([reader.apply(event) for event in events])
+        assert reader.best(50) == true(venue, 2, 50)
+
+
+async def test_bybits_messages_are_disturbed_like_binances() -> None:
+    async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, "/v5/public/spot") as client:
+        venue = sim["bybit"]
+        await client.subscribe("orderbook.50.BTCUSDT")
+        first = await moved(venue, client)
+        stream = venue.book_streams["orderbook.50.BTCUSDT"]
+        with venue.books_lost(1.0):
+            await venue.move_book("BTC", 30)
+            await until(lambda: stream.update > first["data"]["u"])
+        after = await moved(venue, client)
+        assert after["data"]["u"] > first["data"]["u"] + 1
+        with venue.books_crossed():
+            crossed = await moved(venue, client)
+        assert float(crossed["data"]["b"][0][0]) > venue.market("BTC").best()[1] / venue.market("BTC").scale
+
+
+async def test_binance_has_no_restart_of_books() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        with pytest.raises(SimulatorError, match="Bybit's"):
+            sim["binance"].restart_books()
+        with pytest.raises(SimulatorError, match="cannot have it"):
+            sim.schedule(parse_fault("book-restart"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [("book-frozen-middle", "bids or asks"), ("book-lost-2", "share"), ("book-crossed-1", "takes no argument")],
+)
+def test_a_wrong_argument_is_told_with_what_is_allowed(spec: str, text: str) -> None:
+    with pytest.raises(SimulatorError, match=text):
+        parse_fault(spec)
