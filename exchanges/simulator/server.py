@@ -15,10 +15,18 @@ from aiohttp import web
 
 from exchanges.simulator import control
 from exchanges.simulator.binance.streams import Binance
+from exchanges.simulator.binance.swap import BinanceSwap
 from exchanges.simulator.bybit.streams import Bybit
 from exchanges.simulator.captures.file_format import Capture, read_captures
 from exchanges.simulator.captures.replay import Replay, start_of
-from exchanges.simulator.connections.venue_laws import BINANCE_LAWS, BYBIT_LAWS, LAWLESS, VenueLaws, copy_of
+from exchanges.simulator.connections.venue_laws import (
+    BINANCE_LAWS,
+    BINANCE_SWAP_LAWS,
+    BYBIT_LAWS,
+    LAWLESS,
+    VenueLaws,
+    copy_of,
+)
 from exchanges.simulator.errors import SimulatorError
 from exchanges.simulator.faults import ScheduledFault, parse_fault
 from exchanges.simulator.markets.catalog import list_markets
@@ -28,6 +36,7 @@ AnyVenue = Binance | Bybit
 VENUES: dict[str, tuple[type[Binance] | type[Bybit], VenueLaws]] = {
     "binance": (Binance, BINANCE_LAWS),
     "binance_us": (Binance, BINANCE_LAWS),
+    "binance_swap": (BinanceSwap, BINANCE_SWAP_LAWS),
     "bybit": (Bybit, BYBIT_LAWS),
 }
 RATE = 50.0  # trades per second of a venue, unless told otherwise
@@ -203,7 +212,11 @@ class Simulator:
 
     def settings_yaml(self) -> str:
         """The lines of settings.yaml that point at this simulator."""
-        rows = [f'  - {{name: {name}, rest_url: "{self.rest_url}", ws_url: "{self.ws_url}"}}' for name in self.venues]
+        kinds = {"binance_swap": "binance, market_type: swap"}
+        rows = [
+            f'  - {{name: {kinds.get(name, name)}, rest_url: "{self.rest_url}", ws_url: "{self.ws_url}"}}'
+            for name in self.venues
+        ]
         return "\n".join(["exchanges:", *rows, ""])
 
     # -- requests -----------------------------------------------------------------------------------------------

@@ -31,13 +31,14 @@ def redirect(addresses: dict[str, Any], sim: Simulator) -> None:
 
 @asynccontextmanager
 async def connected(sim: Simulator, name: str) -> AsyncIterator[Any]:
+    swap = name == "binance_swap"
     options = {
-        "defaultType": "spot",
-        "fetchMarkets": {"types": ["spot"]},
-        "streamLimits": {"spot": 1},
-        "subscriptionLimitByStream": {"spot": 1024},
+        "defaultType": "swap" if swap else "spot",
+        "fetchMarkets": {"types": ["linear" if swap else "spot"]},
+        "streamLimits": {"spot": 1, "linear": 1},
+        "subscriptionLimitByStream": {"spot": 1024, "linear": 1024},
     }
-    exchange = getattr(ccxt.pro, name)({"options": options})
+    exchange = getattr(ccxt.pro, "binance" if swap else name)({"options": options})
     redirect(exchange.urls["api"], sim)
     try:
         yield exchange
@@ -117,16 +118,41 @@ async def test_binance_us_is_served_too() -> None:
             assert (await watching)[-1]["id"] == str(made.id)
 
 
-@pytest.mark.parametrize("name", VENUES)
+async def test_binances_swaps_are_served_too() -> None:
+    async with Simulator(rate=0, venues=("binance_swap",)) as sim, connected(sim, "binance_swap") as exchange:
+        venue = sim["binance_swap"]
+        await exchange.load_markets()
+        assert (exchange.market("BTC/USDT:USDT")["swap"], exchange.market("BTC/USDT:USDT")["active"]) == (True, True)
+        symbols = ["BTC/USDT:USDT"]
+        watching = asyncio.gather(
+            exchange.watch_trades_for_symbols(symbols),
+            exchange.watch_tickers(symbols),
+            exchange.watch_bids_asks(symbols),
+            exchange.watch_ohlcv_for_symbols([["BTC/USDT:USDT", "1m"]]),
+        )
+        async with asyncio.timeout(10):
+            while len(venue.topics) < 4:  # noqa: ASYNC110  # subscriptions of a foreign library
+                await asyncio.sleep(0.01)
+            (made,) = await venue.trade("BTC", price=60123.45, quantity=0.5, buyer_maker=False)
+            trades, tickers, quotes, candles = await watching
+        assert (trades[-1]["id"], trades[-1]["price"], trades[-1]["amount"]) == (str(made.id), 60123.45, 0.5)
+        assert tickers["BTC/USDT:USDT"]["last"] == 60123.45
+        assert quotes["BTC/USDT:USDT"]["ask"] == 60123.45
+        assert "BTC/USDT:USDT" in candles
+        assert venue.violations == []
+
+
+@pytest.mark.parametrize("name", [*VENUES, "binance_swap"])
 async def test_watch_order_book_has_the_true_book(name: str) -> None:
     """ccxt joins the snapshot and the differences of Binance, and takes Bybit's snapshot and deltas."""
-    async with Simulator(rate=200, coins=["BTC", "ETH"]) as sim, connected(sim, name) as exchange:
+    symbol = "BTC/USDT:USDT" if name == "binance_swap" else "BTC/USDT"
+    async with Simulator(rate=200, venues=(name,), coins=["BTC"]) as sim, connected(sim, name) as exchange:
         venue = sim[name]
         await exchange.load_markets()
         async with asyncio.timeout(20):
             for _ in range(12):
-                book = await exchange.watch_order_book("BTC/USDT")
-                sequence = book["nonce"] if name == "binance" else max(venue._numbers[venue.market("BTC")])
+                book = await exchange.watch_order_book(symbol)
+                sequence = book["nonce"] if name != "bybit" else max(venue._numbers[venue.market("BTC")])
                 true = venue.book_at("BTC", sequence, 20)
                 assert true is not None
                 assert [tuple(level) for level in book["bids"][:20]] == true.bids
@@ -134,12 +160,13 @@ async def test_watch_order_book_has_the_true_book(name: str) -> None:
         assert venue.violations == []
 
 
-@pytest.mark.parametrize("name", VENUES)
+@pytest.mark.parametrize("name", [*VENUES, "binance_swap"])
 async def test_fetch_order_book_has_the_true_book(name: str) -> None:
-    async with Simulator(rate=0) as sim, connected(sim, name) as exchange:
+    symbol = "BTC/USDT:USDT" if name == "binance_swap" else "BTC/USDT"
+    async with Simulator(rate=0, venues=(name,)) as sim, connected(sim, name) as exchange:
         await exchange.load_markets()
         await sim[name].trade("BTC", count=3)
-        book = await exchange.fetch_order_book("BTC/USDT", 50)
+        book = await exchange.fetch_order_book(symbol, 50)
         true = sim[name].book_at("BTC", depth=50)
         assert true is not None
         assert [tuple(level) for level in book["bids"]] == true.bids

@@ -9,32 +9,34 @@ import re
 from collections.abc import Iterable
 
 from exchanges.simulator.binance.rest import BinanceRest
-from exchanges.simulator.binance.rows import decimal
 from exchanges.simulator.books.book_stream import BookStream, Told
 from exchanges.simulator.connections.topics import Topic
+from exchanges.simulator.markets.candles import fixed
 from exchanges.simulator.markets.market import Market
-from exchanges.simulator.markets.order_book import OrderBook
+from exchanges.simulator.markets.order_book import OrderBook, Side
 
 _FORM = re.compile(r"(?P<levels>5|10|20)?(?:@(?P<speed>100|1000)ms)?")
 
 
-def book_topic(stream: str, market: Market | None, rest: str) -> Topic | None:
-    """The topic of ``<symbol>@depth<rest>``; None for one that does not exist."""
-    form = _FORM.fullmatch(rest)
-    if form is None:
-        return None
-    return Topic(stream, "books", market, "depth", int(form["speed"] or 1000), levels=int(form["levels"] or 0))
-
-
-def levels_text(market: Market, levels: Iterable[tuple[int, int]]) -> str:
-    """Levels as Binance writes them: ``[["61837.63000000","0.02000000"],...]``."""
-    scale, digits, lot_scale, lot_digits = market.scale, market.digits, market.lot_scale, market.lot_digits
-    rows = (f'["{decimal(ticks / scale, digits)}","{decimal(lots / lot_scale, lot_digits)}"]' for ticks, lots in levels)
+def levels_text(market: Market, levels: Iterable[tuple[int, int]], decimals: int = 8) -> str:
+    """Levels as Binance writes them, with eight decimals on spot: ``[["61837.63000000","0.02000000"],...]``."""
+    price, size = market.digits, market.lot_digits
+    rows = (
+        f'["{fixed(ticks, price, max(price, decimals))}","{fixed(lots, size, max(size, decimals))}"]'
+        for ticks, lots in levels
+    )
     return f"[{','.join(rows)}]"
 
 
 class BinanceBooks(BinanceRest):
     """Differences with ``U`` and ``u``, without a hole between two of them; a partial book has all of its levels."""
+
+    def book_topic(self, stream: str, market: Market | None, rest: str) -> Topic | None:
+        """The topic of ``<symbol>@depth<rest>``; None for one that does not exist."""
+        form = _FORM.fullmatch(rest)
+        if form is None:
+            return None
+        return Topic(stream, "books", market, "depth", int(form["speed"] or 1000), levels=int(form["levels"] or 0))
 
     def begin_book(self, stream: BookStream, book: OrderBook) -> None:
         """The first message tells what changes from here on: there is no snapshot on the stream."""
@@ -46,24 +48,28 @@ class BinanceBooks(BinanceRest):
             return None
         frozen = None if fault is None else str(fault.argument)
         if stream.topic.levels:
-            return self._partial(stream, stream.top_levels(book, stream.topic.levels, frozen, crossed))
+            told = stream.top_levels(book, stream.topic.levels, frozen, crossed)
+            shown: dict[Side, dict[int, int]] = {"bids": dict(told.bids), "asks": dict(told.asks)}
+            if shown == stream.window:
+                return None
+            stream.window = shown
+            return self.partial(stream, told, now)
         first = stream.number + 1
         told = stream.changes(book, frozen, crossed)
         if not told:
             stream.number = first - 1
             return None
-        return self._difference(market, told, min(first, told.number), now)
+        return self.difference(stream, told, first, now)
 
-    def _partial(self, stream: BookStream, told: Told) -> str | None:
+    def partial(self, stream: BookStream, told: Told, now: int) -> str:
+        """A partial book."""
         market = stream.market
-        shown = {"bids": dict(told.bids), "asks": dict(told.asks)}
-        if shown == stream.window:
-            return None
-        stream.window = {"bids": shown["bids"], "asks": shown["asks"]}
         bids, asks = levels_text(market, told.bids), levels_text(market, told.asks)
         return f'{{"lastUpdateId":{told.number},"bids":{bids},"asks":{asks}}}'
 
-    def _difference(self, market: Market, told: Told, first: int, now: int) -> str:
+    def difference(self, stream: BookStream, told: Told, first: int, now: int) -> str:
+        """A difference that goes on from the one before it, whose last number was ``first`` - 1."""
+        market = stream.market
         return (
             f'{{"e":"depthUpdate","E":{now},"s":"{market.id}","U":{first},"u":{told.number},'
             f'"b":{levels_text(market, told.bids)},"a":{levels_text(market, told.asks)}}}'

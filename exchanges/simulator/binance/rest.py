@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from json import loads
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
 
@@ -49,6 +49,7 @@ def restricted(status: int) -> web.Response:
 class BinanceRest(SimulatedVenue):
     """``/api/v3``: ping, time, exchangeInfo, depth, trades, historicalTrades, aggTrades, klines, ticker/*."""
 
+    PREFIX: ClassVar[str] = "/api/v3/"
     _banned_until = 0.0
     _strikes = 0
 
@@ -59,7 +60,7 @@ class BinanceRest(SimulatedVenue):
             "ping": lambda request: (1, dict),
             "time": lambda request: (1, lambda: {"serverTime": self.now()}),
             "exchangeInfo": self._exchange_info,
-            "depth": self._depth,
+            "depth": self.depth_route,
             "trades": self._trades,
             "historicalTrades": self._historical_trades,
             "aggTrades": self._aggregate_trades,
@@ -70,7 +71,7 @@ class BinanceRest(SimulatedVenue):
         }
 
     async def rest(self, request: web.Request) -> web.Response:
-        route = self._routes.get(request.path.removeprefix("/api/v3/"))
+        route = self._routes.get(request.path.removeprefix(self.PREFIX))
         if route is None or request.method != "GET":
             return web.Response(status=404, text="<html><body><h2>404 Not found</h2></body></html>")
         self._shown_time = self.rest_time()
@@ -177,19 +178,27 @@ class BinanceRest(SimulatedVenue):
                 {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 61000},
             ],
             "exchangeFilters": [],
-            "symbols": [symbol_info(market, self.listings.is_halted(market)) for market in markets],
+            "symbols": [self.symbol_row(market) for market in markets],
         }
 
-    def _depth(self, request: web.Request) -> tuple[int, Callable[[], Any]]:
+    def symbol_row(self, market: Market) -> dict[str, Any]:
+        """A symbol of exchangeInfo."""
+        return symbol_info(market, self.listings.is_halted(market))
+
+    def depth_route(self, request: web.Request) -> tuple[int, Callable[[], Any]]:
         market, limit = self._one(request), self._whole(request, "limit", 100) or 0
         if limit < 1:
             raise BinanceError(-1130, "Data sent for parameter 'limit' is not valid.")
-        refusal = self.book_refusal(market)
-        if refusal is not None:
-            raise BinanceError(-1000, "An unknown error occurred while processing the request.", refusal)
+        self.check_book(market)
         limit = min(limit, 5000)
         weight = 5 if limit <= 100 else 25 if limit <= 500 else 50 if limit <= 1000 else 250
         return weight, lambda: book_row(market, self.rest_book(market), limit)
+
+    def check_book(self, market: Market) -> None:
+        """Raise what a request for this book is answered with, while books are refused."""
+        refusal = self.book_refusal(market)
+        if refusal is not None:
+            raise BinanceError(-1000, "An unknown error occurred while processing the request.", refusal)
 
     def _trades(self, request: web.Request) -> tuple[int, Callable[[], Any]]:
         market, limit = self._one(request), self._limit(request)

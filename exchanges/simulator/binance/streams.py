@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
-from exchanges.simulator.binance.depth import BinanceBooks, book_topic
+from exchanges.simulator.binance.depth import BinanceBooks
 from exchanges.simulator.binance.rest import error, restricted
 from exchanges.simulator.binance.rows import aggregated, bad_trade, decimal, quote_fields
 from exchanges.simulator.connections.client_connection import ClientConnection
@@ -63,8 +63,12 @@ class Binance(BinanceBooks):
     # -- connections and requests -------------------------------------------------------------------------------
 
     def entry(self, request: web.Request) -> Entry | web.Response:
-        combined = request.path == "/stream"
-        named = request.query.get("streams", "").split("/") if combined else request.path.split("/")[2:]
+        return self.entry_of(request, request.path)
+
+    def entry_of(self, request: web.Request, path: str) -> Entry | web.Response:
+        """Read ``path``, which is ``/stream`` or begins with ``/ws``."""
+        combined = path == "/stream"
+        named = request.query.get("streams", "").split("/") if combined else path.split("/")[2:]
         streams = tuple(name for name in named if "@" in name)
         limit = self.laws.streams
         if limit is not None and len(streams) > limit:
@@ -86,7 +90,7 @@ class Binance(BinanceBooks):
                 return None
             interval = BINANCE_INTERVALS[match["interval"]]
         if match["channel"] == "depth" and stream not in self.recorded_streams:
-            return book_topic(stream, market, match["rest"])
+            return self.book_topic(stream, market, match["rest"])
         if stream in self.recorded_streams and kind != "trades":
             kind = "other"
         # a market that is not listed is accepted and stays silent, as at the venue
@@ -176,7 +180,7 @@ class Binance(BinanceBooks):
         stream = f"{market.id.lower()}@bookTicker"
         wanted = stream in self.topics and stream not in self.recorded_streams
         if wanted and not self.dumb and not self.withheld(market):
-            self.send(stream, self._quote(market))
+            self.send(stream, self.quote_event(market))
 
     def show(self, market: Market, stream: str, payload: str) -> None:
         """A recorded event of a replay, verbatim."""
@@ -184,9 +188,10 @@ class Binance(BinanceBooks):
             self.send(stream, payload)
 
     def trade_payloads(self, topic: Topic, market: Market, trades: list[Trade]) -> Sequence[str]:
-        return self._each(market, trades) if topic.variant == "trade" else self._aggregates_of(market, trades)
+        return self.trade_events(market, trades) if topic.variant == "trade" else self._aggregates_of(market, trades)
 
-    def _each(self, market: Market, trades: list[Trade]) -> list[str]:
+    def trade_events(self, market: Market, trades: list[Trade]) -> list[str]:
+        """One event per trade."""
         now, digits, lot_digits = self.now(), market.digits, market.lot_digits
         head, recorded = f'{{"e":"trade","E":{now},"s":"{market.id}","t":', market.recorded
         payloads = [
@@ -206,7 +211,8 @@ class Binance(BinanceBooks):
             for first, last, quantity in aggregated(market, trades)
         ]
 
-    def _quote(self, market: Market) -> str:
+    def quote_event(self, market: Market) -> str:
+        """The best prices as the book's number has them."""
         quote = quote_fields(market)
         return (
             f'{{"u":{market.update_id},"s":"{market.id}","b":"{quote["bidPrice"]}","B":"{quote["bidQty"]}",'
@@ -214,13 +220,14 @@ class Binance(BinanceBooks):
         )
 
     def send_ticker(self, topic: Topic, market: Market, now: int) -> None:
-        self.send(topic.stream, compact(self._ticker(topic.variant, market, now)))
+        self.send(topic.stream, compact(self.ticker_event(topic.variant, market, now)))
 
     def send_all_tickers(self, topic: Topic, markets: list[Market], now: int) -> None:
         if markets:
-            self.send(topic.stream, compact([self._ticker(topic.variant, market, now) for market in markets]))
+            self.send(topic.stream, compact([self.ticker_event(topic.variant, market, now) for market in markets]))
 
-    def _ticker(self, variant: str, market: Market, now: int) -> dict[str, Any]:
+    def ticker_event(self, variant: str, market: Market, now: int) -> dict[str, Any]:
+        """The day's summary, ``variant`` ticker or miniTicker."""
         day = self.day(market, now)
         last, opened = day["lastPrice"], day["openPrice"]
         head = {"E": now, "s": market.id}

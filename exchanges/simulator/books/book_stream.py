@@ -15,11 +15,15 @@ SIDES: tuple[Side, Side] = ("bids", "asks")
 
 @dataclass(slots=True)
 class Told:
-    """The levels of both sides in one message, and the number of the book's state that they belong to."""
+    """The levels of both sides in one message, and the number of the book's state that they belong to.
+
+    ``first`` is the number of the first change that a difference tells.
+    """
 
     number: int
     bids: Levels
     asks: Levels
+    first: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.bids or self.asks)
@@ -61,7 +65,8 @@ class BookStream:
             bids = [self.wrong, *(level for level in bids if level[0] != self.wrong[0])]
         self.number = number
         self.told |= dict.fromkeys(changed, number)
-        return Told(number, sorted(bids, reverse=True), asks)
+        first = min((each.first for each in changed.values()), default=number)
+        return Told(number, sorted(bids, reverse=True), asks, first)
 
     def top_levels(self, book: OrderBook, depth: int, frozen: str | None, crossed: bool) -> Told:
         """The best ``depth`` levels of each side."""

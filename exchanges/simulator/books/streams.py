@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from exchanges.simulator.books.book_stream import SIDES, BookStream
 from exchanges.simulator.connections.topics import Topic
@@ -33,9 +33,21 @@ class TrueBook:
     asks: list[tuple[float, float]]
 
 
+def bad_book(good: str, number: int) -> str:
+    """A bad message made of a good one, by turns: truncated JSON, no levels, a level that is no numbers."""
+    side = next((name for name in ('"bids":[', '"b":[') if name in good), "")
+    head, _, rest = good.partition(side) if side else (good, "", "")
+    if number % 3 == 0 or not side:
+        return good[: len(good) // 2]
+    return (
+        f"{head}{side[:-1]}null{rest[rest.find(']]') + 2 :]}" if number % 3 == 1 else f'{head}{side}["x",null],{rest}'
+    )
+
+
 class BookStreams(Publishing):
     """The books that are read, and the messages about them."""
 
+    BOOK_HOLES: ClassVar[bool] = False  # whether the numbers of a book's changes have holes
     rate: float
     paused: bool
 
@@ -70,7 +82,7 @@ class BookStreams(Publishing):
         """A topic of a book has its first subscriber."""
         if topic.market is None:
             return
-        book = topic.market.open_book(now)
+        book = topic.market.open_book(now, self.BOOK_HOLES)
         self._readers[topic.market] = clock
         stream = BookStream(topic, topic.market, book.number, clock + topic.interval / 1000)
         stream.told = dict.fromkeys(SIDES, book.number)
@@ -95,7 +107,7 @@ class BookStreams(Publishing):
         market = stream.topic.market
         if market is None:
             return
-        book = market.open_book(now)
+        book = market.open_book(now, self.BOOK_HOLES)
         self._readers[market] = clock
         if market is not stream.market:  # another market under the same name
             stream.market, stream.number = market, book.number
@@ -103,7 +115,7 @@ class BookStreams(Publishing):
             self.begin_book(stream, book)
         payload = self.book_message(stream, book, clock, now)
         if payload is not None and not self.dumb and not self.withheld(market):
-            for each in self.disturbed_book(name, market, payload):
+            for each in self.mix(self.disturbed_book(name, market, payload), bad_book):
                 self.send(name, each)
 
     def _stir(self, clock: float, now: int) -> None:
@@ -127,7 +139,7 @@ class BookStreams(Publishing):
         """Have so many orders come, go or change in the book of ``coin``; it is told when its streams are due."""
         market, now = self.market(coin), self.now()
         self._readers.setdefault(market, 0.0)
-        if market.open_book(now).stir(orders, now):
+        if market.open_book(now, self.BOOK_HOLES).stir(orders, now):
             self.send_quote(market)
         self.flush()
 
@@ -177,10 +189,10 @@ class BookStreams(Publishing):
 
     def rest_book(self, market: Market) -> BookState:
         """The book that a REST request is shown: as old as the venue's caches and the faults make it."""
-        seconds = self.dice.uniform(0.0, self.laws.snapshot_age) if self.laws.snapshot_age else 0.0
-        stale = self.book_fault("book-stale", market)
+        stale, book = self.book_fault("book-stale", market), market.book
         if stale is not None:
-            seconds = float(stale.argument or 0.0)
-        if not seconds or (market.book is None and stale is None):
+            return market.book_state(self.now() - round(float(stale.argument or 0.0) * 1000))
+        if book is None or not self.laws.snapshot_age:
             return market.book_state()
-        return market.book_state(self.now() - round(seconds * 1000))
+        age = self.dice.uniform(0.0, self.laws.snapshot_age)
+        return book.as_of(self.now() - round(age * 1000)) or book.at(book.oldest) or book.now()

@@ -112,7 +112,8 @@ class BybitBooks(BybitRest):
             state = None if market.book is None else market.book.at(self.number_of(market, late))
             if state is not None:
                 update = late
-                told = Told(state.number, *(state.levels(side, topic.levels) for side in SIDES))
+                bids, asks = (state.levels(side, topic.levels) for side in SIDES)
+                told = Told(state.number, bids, asks)
         text = (
             f'{{"topic":"{topic.stream}","ts":{now},"type":"snapshot","data":{{"s":"{market.id}",'
             f'"b":{levels_text(market, told.bids)},"a":{levels_text(market, told.asks)},'

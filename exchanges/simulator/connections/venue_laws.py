@@ -40,6 +40,16 @@ BINANCE_LAWS = VenueLaws(
     rest_weight=6000,
     snapshot_age=0.2,
 )
+BINANCE_SWAP_LAWS = VenueLaws(
+    messages_per_second=10,
+    streams=1024,
+    dials=300,
+    session_limit=86_400.0,
+    ping_every=180.0,
+    pong_within=600.0,
+    rest_weight=2400,
+    snapshot_age=0.2,
+)
 BYBIT_LAWS = VenueLaws(
     dials=500,
     idle_limit=600.0,

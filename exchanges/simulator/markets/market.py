@@ -211,11 +211,11 @@ class Market:
             return self._then.number
         return self.order + self._ahead if self.book is None else self.book.number
 
-    def open_book(self, now: int) -> OrderBook:
-        """Have every change of the book known from now (Unix ms) on."""
+    def open_book(self, now: int, holes: bool = False) -> OrderBook:
+        """Have every change of the book known from now (Unix ms) on; with ``holes`` in their numbers."""
         if self.book is None:
             top = Top(*self.best(), *self.sizes())
-            self.book = OrderBook(self._ground, self._seed, top, self.update_id, now)
+            self.book = OrderBook(self._ground, self._seed, top, self.update_id, now, holes)
         return self.book
 
     def close_book(self) -> None:

@@ -104,16 +104,22 @@ class BookChanges:
 
     bids: list[tuple[int, int]]
     asks: list[tuple[int, int]]
+    first: int
+    """The number of the first change; the book's own where there is none."""
 
 
 class OrderBook:
-    """The book of one market. ``number`` counts its changes up; each price that changes is one."""
+    """The book of one market. ``number`` counts its changes up; each price that changes is one.
 
-    def __init__(self, ground: Ground, seed: str, top: Top, number: int, ms: int) -> None:
+    With ``holes`` some numbers are left out, as where other things are counted too.
+    """
+
+    def __init__(self, ground: Ground, seed: str, top: Top, number: int, ms: int, holes: bool = False) -> None:
         self.number, self.ms, self.top = number, ms, top
         self.ground = ground
         self._began = self._oldest_ms = ms
         self._random = Random(f"{seed} orders")
+        self._holes = Random(f"{seed} holes") if holes else None
         self._lots: dict[int, int | None] = {}  # where it differs from the ground
         self._past: deque[Change] = deque()
 
@@ -161,7 +167,7 @@ class OrderBook:
             self._place(next(iter(self._lots)), None, ms)
 
     def _note(self, top: Top | None, tick: int, lots: int | None, ms: int) -> None:
-        self.number += 1
+        self.number += 1 if self._holes is None or self._holes.random() < 0.7 else self._holes.randint(2, 9)
         self.ms = ms
         past = self._past
         past.append(Change(self.number, ms, top, tick, lots))
@@ -206,8 +212,9 @@ class OrderBook:
     def since(self, number: int) -> BookChanges:
         """Every price at which something changed after that number, also where it is again as it was."""
         now = self.now()
-        tops, touched = [self.top], set[int]()
+        tops, touched, first = [self.top], set[int](), self.number
         for change in self._after(number):
+            first = change.number
             if change.top is not None:
                 tops.append(change.top)
             else:
@@ -228,6 +235,7 @@ class OrderBook:
         return BookChanges(
             [(tick, now.size("bids", tick)) for tick in sorted(bids, reverse=True)],
             [(tick, now.size("asks", tick)) for tick in sorted(asks)],
+            first,
         )
 
     def _after(self, number: int) -> Iterator[Change]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -200,3 +202,22 @@ async def test_binance_has_no_restart_of_books() -> None:
 def test_a_wrong_argument_is_told_with_what_is_allowed(spec: str, text: str) -> None:
     with pytest.raises(SimulatorError, match=text):
         parse_fault(spec)
+
+
+async def test_bad_messages_come_between_the_good_ones_and_replace_none() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
+        venue = sim["binance"]
+        await client.subscribe(STREAM)
+        with venue.malformed(1.0):
+            await changed(venue, 6)
+        await until(lambda: len(client.frames) == 13)
+        good, bad = [], 0
+        for frame in client.frames[1:]:
+            try:
+                event = json.loads(frame)
+                BinanceReader({"lastUpdateId": 0, "bids": event["b"], "asks": event["a"]})
+                good.append(event)
+            except (ValueError, TypeError):
+                bad += 1
+        assert (len(good), bad) == (6, 6)
+        assert all(after["U"] == before["u"] + 1 for before, after in pairwise(good))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -10,7 +11,7 @@ import pytest
 
 from exchanges.simulator import Simulator
 from exchanges.simulator.venue import SimulatedVenue
-from tests.simulator.books.readers import BinanceReader, BybitReader, Levels
+from tests.simulator.books.readers import BinanceReader, Book, BybitReader, Levels
 from tests.simulator.client import Client, dial, get, status_of, until
 
 
@@ -153,6 +154,62 @@ async def test_a_snapshot_may_be_older_than_the_stream() -> None:
             while not older:
                 snapshot = await get(sim, "/api/v3/depth", symbol="BTCUSDT", limit=5)
                 older += snapshot["lastUpdateId"] < max(e["u"] for e in client.events if is_depth(e))
+
+
+# -- Binance's swaps ---------------------------------------------------------------------------------------------
+
+
+async def test_a_swaps_difference_names_the_one_before_it() -> None:
+    """The numbers have holes: only pu shows that nothing is missing."""
+    async with Simulator(rate=0, venues=("binance_swap",)) as sim, dial(sim, "/public/ws") as client:
+        venue = sim["binance_swap"]
+        await client.subscribe("btcusdt@depth@100ms")
+        events = [await moved(venue, client, orders=10) for _ in range(5)]
+        assert list(events[0]) == ["e", "E", "T", "s", "U", "u", "pu", "b", "a"]
+        assert [event["pu"] for event in events[1:]] == [event["u"] for event in events[:-1]]
+        assert any(after["U"] > before["u"] + 1 for before, after in pairwise(events))
+        price, size = events[0]["b"][0]
+        assert (len(price.partition(".")[2]), len(size.partition(".")[2])) == (2, 5)
+        with venue.books_lost(1.0):
+            number = events[-1]["u"]
+            await venue.move_book("BTC", 10)
+            await until(lambda: venue.book_streams["btcusdt@depth@100ms"].number > number)
+        assert (await moved(venue, client))["pu"] > number
+
+
+async def test_a_swaps_snapshot_is_joined_by_the_event_that_holds_its_number() -> None:
+    async with Simulator(rate=200, venues=("binance_swap",), coins=["BTC"]) as sim, dial(sim, "/public/ws") as client:
+        venue = sim["binance_swap"]
+        await client.subscribe("btcusdt@depth@100ms")
+        first = await client.first(is_depth)
+        async with asyncio.timeout(10):
+            while (snapshot := await get(sim, "/fapi/v1/depth", symbol="BTCUSDT", limit=500))["lastUpdateId"] < first[
+                "U"
+            ]:
+                pass
+        assert list(snapshot) == ["lastUpdateId", "E", "T", "bids", "asks"]
+        number = snapshot["lastUpdateId"]
+        await until(lambda: sum(e["u"] >= number for e in client.events if is_depth(e)) > 5)
+        reader, events = Book(), [event for event in client.events if is_depth(event) and event["u"] >= number]
+        reader.take(snapshot["bids"], snapshot["asks"])
+        assert events[0]["U"] <= number
+        for event in events:
+            reader.take(event["b"], event["a"])
+            assert reader.best(20) == true(venue, event["u"], 20)
+
+
+@pytest.mark.parametrize(("limit", "code"), [(3, -4021), (1001, -1130)])
+async def test_a_swaps_snapshot_has_the_documented_limits(limit: int, code: int) -> None:
+    async with Simulator(rate=0, venues=("binance_swap",)) as sim:
+        assert (await get(sim, "/fapi/v1/depth", symbol="BTCUSDT", limit=limit))["code"] == code
+
+
+@pytest.mark.parametrize(("limit", "weight"), [(50, 2), (100, 5), (500, 10), (1000, 20)])
+async def test_a_swaps_snapshot_weighs_what_is_documented(limit: int, weight: int) -> None:
+    async with Simulator(rate=0, venues=("binance_swap",)) as sim:
+        path = f"{sim.rest_url}/fapi/v1/depth?symbol=BTCUSDT&limit={limit}"
+        async with aiohttp.ClientSession() as session, session.get(path) as response:
+            assert response.headers["X-MBX-USED-WEIGHT-1M"] == str(weight)
 
 
 # -- Bybit ------------------------------------------------------------------------------------------------------
