@@ -36,8 +36,8 @@ AnyVenue = Binance | Bybit
 VENUES: dict[str, tuple[type[Binance] | type[Bybit], VenueLaws]] = {
     "binance": (Binance, BINANCE_LAWS),
     "binance_us": (Binance, BINANCE_LAWS),
-    "binance_swap": (BinanceSwap, BINANCE_SWAP_LAWS),
     "bybit": (Bybit, BYBIT_LAWS),
+    "binance_swap": (BinanceSwap, BINANCE_SWAP_LAWS),
 }
 RATE = 50.0  # trades per second of a venue, unless told otherwise
 HEARTBEAT = 0.01  # seconds between two looks at what is due

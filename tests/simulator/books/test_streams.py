@@ -182,11 +182,10 @@ async def test_a_swaps_snapshot_is_joined_by_the_event_that_holds_its_number() -
         venue = sim["binance_swap"]
         await client.subscribe("btcusdt@depth@100ms")
         first = await client.first(is_depth)
+        snapshot = await get(sim, "/fapi/v1/depth", symbol="BTCUSDT", limit=500)
         async with asyncio.timeout(10):
-            while (snapshot := await get(sim, "/fapi/v1/depth", symbol="BTCUSDT", limit=500))["lastUpdateId"] < first[
-                "U"
-            ]:
-                pass
+            while snapshot["lastUpdateId"] < first["U"]:
+                snapshot = await get(sim, "/fapi/v1/depth", symbol="BTCUSDT", limit=500)
         assert list(snapshot) == ["lastUpdateId", "E", "T", "bids", "asks"]
         number = snapshot["lastUpdateId"]
         await until(lambda: sum(e["u"] >= number for e in client.events if is_depth(e)) > 5)
