@@ -112,6 +112,9 @@ class Connection(Protocol):
     def add(self, markets: Mapping[str, str], closed: Mapping[tuple[str, str], int]) -> None:
         """Carry these (coin -> market symbol) too; ``closed`` as in Subscription."""
 
+    def distrust_book(self, coin: str, reason: str) -> None:
+        """Have a coin's book anew, which its receiver has found to be wrong; tells ``on_book_unsynced`` at once."""
+
     async def close(self) -> None:
         """End it within a second or so, whatever the other side does."""
 

@@ -1,7 +1,8 @@
 """A book of a snapshot and deltas in one stream, as Bybit sends it: the venue keeps a window of so many levels.
 
 Each delta's number is the last one's + 1; a snapshot may come at any time and replaces the book (Bybit's
-documentation, "Orderbook"). What falls out of the window is not told any more, so the book is cut to it.
+documentation, "Orderbook"). What falls out of the window is not told any more, so the book is cut to it; a level that
+comes back into it is told again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ class DeltaBook:
         self.changed = False  # whether one of the best ``depth`` levels may have changed with the last update
         self.sequence: int | None = None
         self.timestamp = 0
+        self.received_at = 0  # local Unix ns at which the last update was read
         self._window = window
         self._cross: int | None = None
         self._proven = False
@@ -56,7 +58,7 @@ class DeltaBook:
             self.forget()
             return lost(f"an update is missing: after {known} came {update.last}")
         self.changed = self.levels.apply(update.bids, update.asks, self.depth)
-        self.levels.cut(self._window)
+        self.levels.drop_beyond(self._window)
         self._take(update)
         return FOLLOWS
 
@@ -66,10 +68,11 @@ class DeltaBook:
         if old and not newer:
             return REPEATED
         self.levels.replace(update.bids, update.asks, whole=(True, True))
-        self.levels.cut(self._window)
+        self.levels.drop_beyond(self._window)
         self._take(update)
         self._proven, self.changed = True, True
         return JOINED
 
     def _take(self, update: BookUpdate) -> None:
         self.sequence, self.timestamp, self._cross = update.last, update.timestamp, update.cross
+        self.received_at = update.received_at

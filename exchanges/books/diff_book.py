@@ -6,7 +6,7 @@ first <= number <= last.
 
 Such a snapshot has the best levels only, and a level that nobody changes is never sent. So the book keeps what lies
 inside the snapshot's range, and asks for a new snapshot while enough of it is left: the old book goes on until the new
-one has joined, and the two are compared.
+one has joined, and the two are compared. A proven book is compared with a snapshot from time to time in any case.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, BookSnapsh
 AWAITING = 600  # diffs that are kept while a snapshot is awaited: a minute's
 KEPT = 32  # diffs that are kept of a proven book, because a snapshot may be some seconds old
 BACKWARDS = 1_000  # ms: a diff with an old number that is so much newer by its time says that the numbers began anew
+FIRST = 4  # times the wanted depth that a first snapshot has
+WIDE = 50  # times the wanted depth that its renewal has
 SPARE = 2  # times the wanted depth that is to be left on each side, else a new snapshot is asked for
+CHECKED_EVERY = 60_000  # ms after which a book is compared with a snapshot again
 SOON = 60_000  # ms: a snapshot that served for less was too short
 
 
@@ -34,12 +37,16 @@ class DiffBook:
         self.changed = False  # whether one of the best ``depth`` levels may have changed with the last update
         self.sequence: int | None = None
         self.timestamp = 0
+        self.received_at = 0  # local Unix ns at which the last diff was read
         self._limits = sorted(limits)
-        self._limit = self._enough(4 * depth)
+        self._first = self._enough(FIRST * depth)  # cheap, so that many books are proven soon
+        self._wide = self._enough(WIDE * depth)
+        self._limit = 0  # of the last snapshot that joined
         self._diffs: deque[BookUpdate] = deque(maxlen=AWAITING)
         self._snapshot: BookSnapshot | None = None  # one that is newer than all diffs so far
         self._proven = False
         self._joined_at = 0  # the venue's time
+        self._checked_at = 0  # the venue's time at which it was compared with a snapshot, or joined one
 
     @property
     def proven(self) -> bool:
@@ -60,12 +67,13 @@ class DiffBook:
         if not self._diffs or self._snapshot is not None:
             return 0
         if not self._proven:
-            return self._limit
-        if self.levels.levels_left() >= SPARE * self.depth:
-            return 0
-        if self.timestamp - self._joined_at < SOON:
-            return self._enough(self._limit + 1)
-        return self._limit
+            return self._first
+        left = self.levels.levels_left()
+        if self._limit < self._wide and left < inf:
+            return self._wide
+        if left >= min(SPARE * self.depth, self._limit // 2):
+            return self._first if self.timestamp - self._checked_at >= CHECKED_EVERY else 0
+        return self._enough(self._limit + 1 if self.timestamp - self._joined_at < SOON else self._limit)
 
     def apply(self, update: BookUpdate) -> Verdict:
         """Take a diff. ``LOST`` when one is missing before it: a snapshot has to be joined again."""
@@ -113,16 +121,19 @@ class DiffBook:
         if self._proven and (difference := self.levels.difference(book)):
             self.forget()
             return lost(f"it differs from a new snapshot at {number}: {difference}")
-        self.levels = book
         newest = self._diffs[-1]
+        self._checked_at = newest.timestamp
+        if self._proven and limit < self._limit:
+            return FOLLOWS  # it was asked for to be compared alone
+        self.levels = book
         self.sequence, self.timestamp, self._joined_at = newest.last, newest.timestamp, newest.timestamp
-        self._limit = max(snapshot.limit, self._limit)
+        self._limit, self.received_at = snapshot.limit, newest.received_at
         self._proven, self.changed = True, True
         return JOINED
 
     def _advance(self, update: BookUpdate) -> None:
         self.changed = self.levels.apply(update.bids, update.asks, self.depth)
-        self.sequence, self.timestamp = update.last, update.timestamp
+        self.sequence, self.timestamp, self.received_at = update.last, update.timestamp, update.received_at
 
     def _enough(self, levels: float) -> int:
         return next((limit for limit in self._limits if limit >= levels), self._limits[-1])

@@ -76,16 +76,16 @@ class Side:
             if key >= edge:
                 changed = True
         if len(keys) > MOST_LEVELS:
-            self.cut(KEPT_LEVELS)
+            self.drop_beyond(KEPT_LEVELS)
+            self._bound = keys[0]
         return changed
 
-    def cut(self, most: int) -> None:
-        """Keep the best ``most`` levels; those beyond are unknown from now on."""
+    def drop_beyond(self, most: int) -> None:
+        """Keep the best ``most`` levels, as a venue does that keeps so many itself and tells those that come back."""
         if len(self._keys) > most:
             for key in self._keys[:-most]:
                 del self._sizes[key]
             del self._keys[:-most]
-            self._bound = self._keys[0]
 
     def top(self, depth: int) -> list[Level]:
         """The best ``depth`` levels as (price, size), best first."""
@@ -120,10 +120,10 @@ class LocalBook:
         changed = self.bids.apply(bids, depth)
         return self.asks.apply(asks, depth) or changed
 
-    def cut(self, most: int) -> None:
+    def drop_beyond(self, most: int) -> None:
         """Keep the best ``most`` levels of each side."""
-        self.bids.cut(most)
-        self.asks.cut(most)
+        self.bids.drop_beyond(most)
+        self.asks.drop_beyond(most)
 
     @property
     def crossed(self) -> bool:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, Protocol
 
-from exchanges.books.order_book import Level
+from exchanges.books.order_book import Level, LocalBook
 
 MOST_EARLY = 1_000  # updates of a market that are kept until its snapshot comes
 
@@ -215,7 +215,17 @@ class BookSnapshot:
 
 
 class OwnBook(Protocol):
-    """A book that we build of a venue's frames ourselves, with the venue's rule of what follows what."""
+    """A book that we build of a venue's frames ourselves, with the venue's rule of what follows what.
+
+    ``sequence``, ``timestamp`` and ``received_at`` are those of the last update, ``changed`` says whether one of the
+    best levels that are wanted may have changed with it.
+    """
+
+    levels: LocalBook
+    changed: bool
+    sequence: int | None
+    timestamp: int
+    received_at: int
 
     @property
     def proven(self) -> bool: ...
@@ -250,13 +260,14 @@ class SnapshotRules:
 class OwnBooks:
     """How books of our own are made of a venue's frames.
 
-    ``make`` is given the depth that is wanted, ``convert`` makes an update of a decoded frame that the fast decoder did
-    not take. ``resubscribe`` gives the requests that bring a new snapshot of one market (market id, depth asked for),
-    where those come in the stream; ``snapshots`` says how they are fetched where they come over REST.
+    ``make`` is given the depth that is wanted. ``convert`` makes an update of a decoded frame that the fast decoder did
+    not take, None of a frame that is of another kind. ``resubscribe`` gives the requests that bring a new snapshot of
+    one market (market id, depth asked for), where those come in the stream; ``snapshots`` says how they are fetched
+    where they come over REST.
     """
 
     make: Callable[[int], OwnBook]
-    convert: Callable[[Any, int], BookUpdate]
+    convert: Callable[[Any, int], BookUpdate | None]
     snapshots: SnapshotRules | None = None
     resubscribe: Callable[[str, int], list[Mapping[str, Any]]] | None = None
 

@@ -7,6 +7,7 @@ import heapq
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 
+RENEWALS = 0.5  # share of the limit that renewals may use, so that a book that is lost need not wait for them
 WINDOW = 62.0  # seconds in which the venue's minute may lie, as requests take different times to arrive
 
 
@@ -21,12 +22,12 @@ class WeightLimit:
     def __repr__(self) -> str:
         return f"<WeightLimit {self._sum} of {self.allowed} per minute>"
 
-    def wait(self, weight: int, now: float) -> float:
-        """Seconds until a request of that weight may leave; 0.0 when it may leave now."""
+    def wait(self, weight: int, now: float, share: float = 1.0) -> float:
+        """Seconds until a request of that weight may leave, 0.0 for now, if only ``share`` of the limit is used."""
         self._expire(now)
-        left = self.allowed - self._sum
+        left = int(self.allowed * share) - self._sum
         if weight <= left or not self._spent:
-            return 0.0
+            return 0.0  # also for what weighs more than the limit, when nothing else did
         for at, spent in self._spent:
             left += spent
             if weight <= left:
@@ -87,7 +88,7 @@ class SnapshotTurns:
                 if self._waiting[0] != turn:
                     self._moved.clear()
                     await self._moved.wait()
-                elif (wait := self.limit.wait(weight, self._monotonic())) > 0:
+                elif (wait := self.limit.wait(weight, self._monotonic(), RENEWALS if renewal else 1.0)) > 0:
                     # a more urgent one may come meanwhile: look again each second
                     await self._sleep(min(wait, 1.0))
                 else:

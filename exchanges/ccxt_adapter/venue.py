@@ -18,13 +18,13 @@ from exchanges import normalize, venue_time
 from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter import history_pages
 from exchanges.ccxt_adapter.bans import Quiet
+from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.ccxt_adapter.ccxt_import import VERSION
 from exchanges.ccxt_adapter.errors import FINAL_OVER_REST, told, translated
 from exchanges.ccxt_adapter.instance import close_instance, left_alone, make_instance, proxies, tickers_of
 from exchanges.ccxt_adapter.markets.disk_cache import MarketCache, market_cache
 from exchanges.ccxt_adapter.markets.markets import Markets
 from exchanges.ccxt_adapter.markets.table import MarketTable, taken_from
-from exchanges.ccxt_adapter.markets.table_bytes import compacted, give_back_memory
 from exchanges.ccxt_adapter.markets.unreadable_rows import load_markets
 from exchanges.ccxt_adapter.markets.worker import parse_in_turns, run_aside
 from exchanges.ccxt_adapter.stream.channels import streamed
@@ -59,6 +59,9 @@ class CcxtVenue:
         self._quiet = Quiet(access.rest_url, access.ws_url, profile.name, access.market_type, access.proxy)
         self.clean = Cleaner(_secrets(access))
         self._pace = DialRate(*profile.sockets) if profile.sockets is not None else None
+        own = profile.books.own
+        rules = None if own is None else own.snapshots
+        self._snapshots = None if rules is None else VenueSnapshots(rules, self._fills, self._translated)
         self._markets = Markets(profile, access, (self._api, self._fills), _cache(profile, access), self._ask)
 
     def __repr__(self) -> str:
@@ -201,6 +204,7 @@ class CcxtVenue:
             clean=self.clean,
             release=partial(close_instance, exchange),
             renew=partial(self._markets.give, exchange),
+            snapshots=self._snapshots,
         )
 
     async def close(self) -> None:
@@ -292,24 +296,17 @@ def _cache(profile: Profile, access: Access) -> MarketCache | None:
         raise Rejected(profile.name, str(error)) from None
 
 
-def _parsed(by_ccxt: Callable[[str], Any], lean: bool, text: str) -> Any:
+def _parsed(by_ccxt: Callable[[str], Any], text: str) -> Any:
     try:
-        return parse_in_turns(text, rows_when_read=lean)
+        return parse_in_turns(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return by_ccxt(text)  # which raises what ccxt expects
 
 
 async def _listed(profile: Profile, access: Access) -> MarketTable:
-    """Ask a venue for its markets: this runs beside the feed's loop."""
-    table = compacted(await _parsed_by_ccxt(profile, access))
-    give_back_memory()
-    return table
-
-
-async def _parsed_by_ccxt(profile: Profile, access: Access) -> MarketTable:
-    """A venue's markets, asked for with a ccxt instance of its own."""
+    """Ask a venue for its markets, with a ccxt instance of its own: this runs beside the feed's loop."""
     exchange = make_instance(profile, access)
-    exchange.on_json_response = partial(_parsed, exchange.on_json_response, profile.lean)
+    exchange.on_json_response = partial(_parsed, exchange.on_json_response)
     exchange.timeout_on_exit = 0  # it waits so long for TLS connections: nothing else runs on this loop
     before, now = deepcopy(exchange.options), time.time()
     try:
@@ -317,7 +314,6 @@ async def _parsed_by_ccxt(profile: Profile, access: Access) -> MarketTable:
         return taken_from(exchange, before, now, lean=profile.lean)
     finally:
         await _to_its_end(asyncio.create_task(close_instance(exchange)))
-        vars(exchange).clear()  # it stands in circles: else its markets would stay until a full collection
 
 
 async def _to_its_end(closing: asyncio.Task[None]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from exchanges.venue import Capacity, Limits
-from exchanges.venues import frame_markets
+from exchanges.venues import binance_books, frame_markets
 from exchanges.venues.binance_frames import BINANCE
 from exchanges.venues.profile import Profile
 
@@ -63,15 +63,24 @@ _SPOT = _Binance(
         "older_trades": {},  # only with an API key
         # ids: consecutive nowhere promised; dials: of two sockets each, trades and summaries have paths of their own
         "limits": replace(_LIMITS, older_trades=False, consecutive_ids=False, dials=150),
+        "books": binance_books.SWAP,
     },
     markets_named=frame_markets.binance,
     fast_frames=BINANCE,
     ticker_market="symbol",
     lean=True,
+    books=binance_books.SPOT,
 )
 
 PROFILES = (
     _SPOT,
-    replace(_SPOT, name="binance_us", ccxt_id="binanceus", testnet=False, note="no testnet of its own"),
+    replace(
+        _SPOT,
+        name="binance_us",
+        ccxt_id="binanceus",
+        testnet=False,
+        books=binance_books.US,
+        note="no testnet of its own",
+    ),
     replace(_SPOT, name="binance_testnet", sandbox=True, note="paper money"),
 )

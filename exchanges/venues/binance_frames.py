@@ -11,7 +11,9 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from msgspec import MsgspecError, Struct
 
 from exchanges import normalize
+from exchanges.books.proof import BookUpdate
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
+from exchanges.venues.binance_books import Depth
 from exchanges.venues.fast_decoder import Event, Frame, FrameContext, FrameTable, One, Positive, Time, one, whole
 
 _new = object.__new__
@@ -180,12 +182,14 @@ BINANCE = FrameTable(
     kinds={
         "t": (one(TradeEvent, _BinanceTrade, numbered=True),),
         "k": (one(Candle, _BinanceKline),),
+        "d": (one(BookUpdate, Depth),),
         **dict.fromkeys("0123456789", (_BOOK,)),
         "2": (one(Ticker, _BinanceTicker), _BOOK),
         "a": (
             one(TradeEvent, _Combined[_BinanceTrade]),
             one(Ticker, _Combined[_BinanceTicker]),
             one(Quote, _Combined[_BinanceBook]),
+            one(BookUpdate, _Combined[Depth]),
         ),
     },
 )

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from exchanges.venue import Capacity, Limits
 from exchanges.venues import frame_markets
+from exchanges.venues.bybit_books import BOOKS
 from exchanges.venues.bybit_frames import BYBIT
 from exchanges.venues.profile import Profile
 
@@ -44,6 +45,7 @@ _BYBIT = _Bybit(
     fast_frames=BYBIT,
     ticker_market="symbol",
     lean=True,
+    books=BOOKS,
 )
 
 PROFILES = (_BYBIT, replace(_BYBIT, name="bybit_testnet", sandbox=True, note="paper money"))

@@ -12,7 +12,9 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, json
 
 from exchanges import normalize
+from exchanges.books.proof import BookUpdate
 from exchanges.events import Candle, Ticker, TradeEvent
+from exchanges.venues.bybit_books import Depth
 from exchanges.venues.fast_decoder import FrameContext, FrameTable, Positive, Time, many, one, whole
 
 _new = object.__new__
@@ -148,6 +150,7 @@ BYBIT = FrameTable(
         "p": (many(TradeEvent, _BybitTrades),),
         "t": (one(Ticker, _BybitTicker),),
         "k": (_KLINE,),
+        "o": (one(BookUpdate, Depth),),
         "n": (_KLINE,),  # with the type, a snapshot, before the topic
     },
     ticker_info=lambda text: json.decode(text)["data"],

@@ -20,12 +20,13 @@ from typing import Annotated, Any, Protocol
 from msgspec import Meta, json
 
 from exchanges import normalize, venue_time
+from exchanges.books.proof import BookUpdate
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 
 Positive = Annotated[float, Meta(gt=0.0, lt=normalize.ABSURD)]  # a trade's price or quantity
 Time = Annotated[int, Meta(ge=normalize.EARLIEST)]  # a trade's, Unix ms
 
-Event = TradeEvent | Ticker | Quote | Candle
+Event = TradeEvent | Ticker | Quote | Candle | BookUpdate
 
 
 class FrameContext:
@@ -137,7 +138,8 @@ def taker(
 ) -> Take:
     """One connection's hot path. ``markets`` and ``timeframes``: see :class:`FrameContext`.
 
-    ``stand`` is told a ticker's coin and how to get its ``ticker_info``.
+    Frames whose events have no place in ``goals`` are left to ccxt. ``stand`` is told a ticker's coin and how to get
+    its ``ticker_info``.
     """
     scene = FrameContext(markets, timeframes, exchange)
     at = table.at
@@ -151,7 +153,10 @@ def taker(
         return read(text)
 
     hottest: Take = take
-    for start, kinds in table.kinds.items():
+    for start, every in table.kinds.items():
+        kinds = [kind for kind in every if kind.makes in goals]
+        if not kinds:
+            continue
         readers = [_reader(kind, table, start, take, scene, reading, goals[kind.makes], stand, blame) for kind in kinds]
         rows[start] = _either(readers)
         if len(kinds) == 1 and kinds[0].makes is TradeEvent:  # asked first, so that a trade costs one call less

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TypeVar
 
-from exchanges.events import Candle, Quote, Ticker, TradeEvent
+from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.venues.coin_renames import codes_of
 
 _UNITS: Mapping[str, int] = {
@@ -21,7 +21,7 @@ _UNITS: Mapping[str, int] = {
 }
 _AFTER = ("1000", "10000", "100000", "1000000")  # Bybit writes SHIB1000 as well as 1000BONK
 
-_Event = TypeVar("_Event", TradeEvent, Ticker, Quote, Candle)
+_Event = TypeVar("_Event", TradeEvent, Ticker, Quote, Candle, OrderBook)
 
 
 def units_of(coin: str, symbol: str) -> int:
@@ -55,6 +55,9 @@ def of_coin(event: _Event, units: int) -> _Event:
     elif isinstance(event, Quote):
         event.bid, event.ask = _moved(event.bid, down), _moved(event.ask, down)
         event.bid_size, event.ask_size = _moved(event.bid_size, -down), _moved(event.ask_size, -down)
+    elif isinstance(event, OrderBook):
+        event.bids = [(_moved(price, down), _moved(size, -down)) for price, size in event.bids]
+        event.asks = [(_moved(price, down), _moved(size, -down)) for price, size in event.asks]
     else:
         event.open, event.high = _moved(event.open, down), _moved(event.high, down)
         event.low, event.close = _moved(event.low, down), _moved(event.close, down)

@@ -15,10 +15,10 @@ from typing import Any, TypeGuard
 import ccxt.pro
 import pytest
 
-from exchanges.ccxt_adapter.stream.channels import CHANNELS, STAND_INS, StandIn, has_calls, source_of_quotes, streamed
+from exchanges.ccxt_adapter.stream.channels import STAND_INS, StandIn, has_calls, source_of_quotes, streamed
 from exchanges.venues.find import WHOLE_BOOKS
 
-STORES = {"trades": "trades", "ticker": "tickers", "candles": "ohlcvs", "quotes": "bidsasks"}
+STORES = {"trades": "trades", "ticker": "tickers", "candles": "ohlcvs", "quotes": "bidsasks"}  # books change in place
 FINDS = ("safe_value", "safe_list")  # what finds a list in a dict; safe_dict does not
 Function = ast.FunctionDef
 
@@ -143,7 +143,7 @@ def test_what_ccxt_keeps_otherwise_stands_in_the_table_and_nothing_else() -> Non
     found = {
         (name, channel): REMEDIES[channel, fault]
         for name, exchange in exchanges().items()
-        for channel in CHANNELS
+        for channel in STORES
         if has_calls(exchange, channel)
         for fault in faults(name, channel)
     }

@@ -8,6 +8,7 @@ the table to be complete.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -37,26 +38,51 @@ STAND_INS: Mapping[tuple[str, str], StandIn] = {
 }
 """(ccxt id, channel) -> what stands in."""
 
-# channel -> the entry of ccxt's `has`, and how the watch call for some symbols is made from an instance and a timeframe
-_Make = Callable[[Any, str], Watch]
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a watch call is asked for beside its symbols: a timeframe, a book's levels and ccxt's ``params``."""
+
+    timeframe: str = ""
+    depth: int | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+# channel -> the entry of ccxt's `has`, and how the watch call for some symbols is made of an instance and what is asked
+_Make = Callable[[Any, Asked], Watch]
 _MANY: Mapping[str, tuple[str, _Make]] = {
     "trades": ("watchTradesForSymbols", lambda exchange, _: exchange.watch_trades_for_symbols),
     "ticker": ("watchTickers", lambda exchange, _: exchange.watch_tickers),
     "candles": (
         "watchOHLCVForSymbols",
-        lambda exchange, timeframe: lambda symbols: exchange.watch_ohlcv_for_symbols([[s, timeframe] for s in symbols]),
+        lambda exchange, asked: (
+            lambda symbols: exchange.watch_ohlcv_for_symbols([[s, asked.timeframe] for s in symbols])
+        ),
     ),
     "quotes": ("watchBidsAsks", lambda exchange, _: exchange.watch_bids_asks),
     "book": ("watchOrderBookForSymbols", lambda exchange, _: exchange.watch_order_book_for_symbols),
+    "books": (
+        "watchOrderBookForSymbols",
+        lambda exchange, asked: (
+            lambda symbols: exchange.watch_order_book_for_symbols(symbols, asked.depth, dict(asked.params))
+        ),
+    ),
 }
 _ONE: Mapping[str, tuple[str, _Make]] = {
     "trades": ("watchTrades", lambda exchange, _: lambda symbols: exchange.watch_trades(symbols[0])),
     "ticker": ("watchTicker", lambda exchange, _: lambda symbols: exchange.watch_ticker(symbols[0])),
-    "candles": ("watchOHLCV", lambda exchange, timeframe: lambda symbols: exchange.watch_ohlcv(symbols[0], timeframe)),
+    "candles": (
+        "watchOHLCV",
+        lambda exchange, asked: lambda symbols: exchange.watch_ohlcv(symbols[0], asked.timeframe),
+    ),
     "quotes": ("watchBidsAsks", lambda exchange, _: exchange.watch_bids_asks),
     "book": ("watchOrderBook", lambda exchange, _: lambda symbols: exchange.watch_order_book(symbols[0])),
+    "books": (
+        "watchOrderBook",
+        lambda exchange, asked: lambda symbols: exchange.watch_order_book(symbols[0], asked.depth, dict(asked.params)),
+    ),
 }
-CHANNELS = ("trades", "ticker", "candles", "quotes")
+CHANNELS = ("trades", "ticker", "candles", "quotes", "books")
 
 
 def has_calls(exchange: Any, channel: str) -> bool:
@@ -65,7 +91,7 @@ def has_calls(exchange: Any, channel: str) -> bool:
 
 
 def calls(
-    exchange: Any, channel: str, symbols: Sequence[str], chunk: int, timeframe: str = ""
+    exchange: Any, channel: str, symbols: Sequence[str], chunk: int, asked: Asked = Asked()
 ) -> Iterator[tuple[tuple[str, ...], Watch]]:
     """The watch calls of one channel, and for which symbols: ``chunk`` of them at a time where ccxt can, or each.
 
@@ -74,7 +100,7 @@ def calls(
     ways = [(*_MANY[channel], chunk), (*_ONE[channel], 1)]
     for method, make, size in ways if chunk > 1 else reversed(ways):
         if exchange.has.get(method) is True:
-            watch = make(exchange, timeframe)
+            watch = make(exchange, asked)
             for start in range(0, len(symbols), size):
                 yield tuple(symbols[start : start + size]), watch
             return

@@ -33,12 +33,13 @@ SAMPLE = 200  # characters of a bad frame that are reported
 class FrameReading:
     """What a connection is reading at this moment; the stores stamp their events from it."""
 
-    __slots__ = ("delivered", "frame", "received_at")
+    __slots__ = ("delivered", "frame", "received_at", "text")
 
     def __init__(self) -> None:
         self.received_at = 0  # local Unix ns at which the frame was taken from the socket
         self.frame: Any = None  # the frame as decoded, None while it is not
         self.delivered = 0  # rows that the frame has delivered so far
+        self.text = ""  # the frame as it was sent, where it is text and ccxt reads it
 
 
 def arm(
@@ -54,6 +55,7 @@ def arm(
     carry: Callable[[Any], Any] = lambda session: session,
     clean: Cleaner | None = None,
     check: Callable[[Any], None] = lambda frame: None,
+    look: Callable[[Any, str], None] = lambda frame, text: None,
 ) -> None:
     """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
 
@@ -62,6 +64,7 @@ def arm(
     ``on_frame`` is told every frame that was not taken when ccxt is through with it. ``carry`` makes of ccxt's session
     the one that dials (Transport.carry in ccxt_adapter/transport/choose.py). ``clean`` makes what a venue sends fit for
     showing. ``check`` raises OtherMarket for a frame, or for one of its rows, of which nothing is to be delivered.
+    ``look`` is shown each frame, decoded and as text, before ccxt reads it.
     """
     handle, dispatch, resolve, reject, begin_dial, dial = (
         client.handle_message,
@@ -91,6 +94,7 @@ def arm(
     def handled(message: Any) -> None:
         reading.frame = None
         reading.delivered = 0
+        reading.text = message.data if type(message.data) is str else ""
         try:
             handle(message)
         except Exception as error:  # noqa: BLE001 - ccxt's parsers on whatever a venue sends; anything may come out
@@ -129,6 +133,7 @@ def arm(
         nonlocal dispatching
         reading.frame = frame
         check(frame)
+        look(frame, reading.text)
         dispatching = True
         try:
             dispatch(client, frame)

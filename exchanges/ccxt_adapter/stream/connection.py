@@ -9,7 +9,10 @@ from functools import partial
 from typing import Any
 
 from exchanges.candles.venue_candles import VenueCandles
+from exchanges.ccxt_adapter.books.connection_books import ConnectionBooks
+from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.ccxt_adapter.stream.channels import (
+    Asked,
     Watch,
     calls,
     has_calls,
@@ -22,7 +25,7 @@ from exchanges.ccxt_adapter.stream.rejections import RejectionTracker, asking, n
 from exchanges.ccxt_adapter.stream.request_batching import gather
 from exchanges.ccxt_adapter.stream.row_handler import RowHandler, contract_size
 from exchanges.errors import Rejected, VenueError
-from exchanges.events import Listener
+from exchanges.events import Listener, OrderBook
 from exchanges.foreign_text import Cleaner
 from exchanges.venue import Subscription
 from exchanges.venues.frame_markets import check
@@ -45,7 +48,7 @@ class CcxtConnection:
     A fresh instance carries no dial backoff, subscription or future of an earlier connection, and an old one can be
     closed behind the new one's back. ``bars`` outlive it: a candle is closed once, over all connections. ``translate``
     makes a VenueError of whatever ccxt raised, ``clean`` what a venue says fit to be shown, ``release`` closes the
-    instance within a bound, ``renew`` gives it the venue's markets of now.
+    instance within a bound, ``renew`` gives it the venue's markets of now. ``snapshots`` are the venue's, for books.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class CcxtConnection:
         clean: Cleaner,
         release: Callable[[], Awaitable[None]],
         renew: Callable[[], None],
+        snapshots: VenueSnapshots | None = None,
     ) -> None:
         self.name = profile.name
         self._profile = profile
@@ -101,6 +105,7 @@ class CcxtConnection:
         self._delivery.quotes_in_tickers = quotes and quotes_in_tickers(exchange)
         self._delivery.quotes_in_books = quotes and source_of_quotes(exchange) == "book"
         self._delivery.on_no_quote = self._look_into_book
+        self._books = self._make_books(snapshots) if "books" in wanted.channels and "books" in own else None
         self._install(ws_url, timeout)
 
     def __repr__(self) -> str:
@@ -129,6 +134,9 @@ class CcxtConnection:
                 raise Rejected(self.name, "refused every subscription")
         except* VenueError as errors:
             raise errors.exceptions[0] from None
+        finally:
+            if self._books is not None:
+                self._books.end("the connection has ended")
 
     async def close(self) -> None:
         """Close the ccxt instance within a bound, and leave it nothing that is heavy."""
@@ -146,8 +154,31 @@ class CcxtConnection:
         scales = self._scales(coins)
         self._bars.begin(coins, timeframes, closed, native=native, scales=scales, connection=connection)
         self._delivery.add(coins)
+        if self._books is not None:
+            self._books.add(coins, self._delivery.scales(coins))
         if self._subscribing:
             self._subscribe(coins)
+
+    def distrust_book(self, coin: str, reason: str) -> None:
+        """Have a coin's book anew: who has it has found it to be wrong. The listener is told at once."""
+        if self._books is not None:
+            self._books.distrust(coin, reason)
+
+    def _make_books(self, snapshots: VenueSnapshots | None) -> ConnectionBooks:
+        delivery = self._delivery
+        books = delivery.books = ConnectionBooks(
+            self._profile,
+            self._exchange,
+            self._wanted.book_depth,
+            self._listener,
+            snapshots,
+            heard=partial(delivery.heard, OrderBook),
+            spawn=self._group.create_task,
+            unavailable=lambda symbol, reason: self._unavailable("books", [symbol], reason),
+            translate=self._translate,
+        )
+        books.add(self._coins, delivery.scales(self._coins))
+        return books
 
     def _scales(self, symbols: Iterable[str]) -> dict[str, float]:
         in_contracts = symbols if self._profile.candles_in_contracts else ()
@@ -170,6 +201,12 @@ class CcxtConnection:
         latest = (delivery.tickers, delivery.bidsasks)
         profile = self._profile
         unnamed, named = self._ledger.unnamed, profile.markets_named
+        books = self._books
+
+        def on_bad_frame(sample: str) -> None:
+            listener.on_bad_frame(sample)
+            if books is not None:
+                books.on_bad_frame()
 
         def on_frame(frame: Any) -> None:
             if reading.delivered:
@@ -191,7 +228,7 @@ class CcxtConnection:
                 client,
                 reading,
                 latest,
-                listener.on_bad_frame,
+                on_bad_frame,
                 on_frame,
                 ws_url,
                 timeout,
@@ -200,6 +237,7 @@ class CcxtConnection:
                 exchange.carry,
                 self._clean,
                 (lambda frame: None) if named is None else partial(check, named),
+                (lambda frame, text: None) if books is None else books.on_frame,
             )
 
         exchange.on_new_client = on_new_client
@@ -221,8 +259,10 @@ class CcxtConnection:
             self._unavailable(channel, symbols, f"{self.name} has no {channel} channel")
             return
         chunk = 1 if channel in self._profile.singly else self._profile.chunk
+        rules = self._profile.books
+        book = Asked("", rules.depth(self._wanted.book_depth), rules.params) if channel == "books" else Asked()
         for timeframe in self._wanted.timeframes if channel == "candles" else ("",):
-            for some, watch in calls(exchange, way, symbols, chunk, timeframe):
+            for some, watch in calls(exchange, way, symbols, chunk, Asked(timeframe) if timeframe else book):
                 yield _Call(channel, some, watch, timeframe)
 
     def _look_into_book(self, symbol: str) -> None:
@@ -261,6 +301,8 @@ class CcxtConnection:
                 failure: VenueError = refused
                 break
             except Exception as error:  # noqa: BLE001 - ccxt's modules raise whatever their parsers meet
+                if call.channel == "books" and self._books is not None and self._books.survives(error, call.symbols):
+                    continue
                 failure = self._translate(error)
                 frame = getattr(error, "stray", None)
                 if frame is None or self._minds(call, frame):

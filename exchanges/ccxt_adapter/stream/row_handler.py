@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from exchanges import normalize, venue_time
+from exchanges.books.proof import BookUpdate
 from exchanges.candles.venue_candles import VenueCandles
+from exchanges.ccxt_adapter.books.connection_books import ConnectionBooks
 from exchanges.ccxt_adapter.stream.client_guard import SAMPLE, FrameReading
 from exchanges.ccxt_adapter.stream.row_caches import Latest, RowCaches, Timeframes
 from exchanges.ccxt_adapter.trade_ids import TradeReader
-from exchanges.events import Candle, Listener, Quote, Ticker, TradeEvent
+from exchanges.events import Candle, Listener, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.foreign_text import Cleaner
 from exchanges.venues.fast_decoder import Blame, Destination, Take, taker, unambiguous
 from exchanges.venues.profile import Profile
@@ -66,6 +68,7 @@ class RowHandler:
         self.tickers_wanted = True  # as prices and figures
         self.quotes_in_tickers = False
         self.quotes_in_books = False
+        self.books: ConnectionBooks | None = None  # where the connection carries them
         self.on_no_quote: Callable[[str], None] = lambda symbol: None  # told once of a symbol whose tickers have none
         self._quoteless: set[str] = set()
         self._tops: dict[str, tuple[Any, Any]] = {}  # symbol -> the best level of each side that was told last
@@ -122,8 +125,10 @@ class RowHandler:
     def taker(self, blame: Blame) -> Take | None:
         """The way around ccxt for the hottest frames, where the venue has one and nothing speaks against it."""
         table, listener = self._profile.fast_frames, self._listener
-        if table is None or not self._taken or not self._exchange.hotpath:
+        on_update = None if self.books is None else self.books.on_update
+        if table is None or not (self._taken or on_update) or not self._exchange.hotpath:
             return None
+        books: dict[type, Destination] = {} if on_update is None else {BookUpdate: Destination(on_update, set())}
         return taker(
             table,
             self._taken,
@@ -135,6 +140,7 @@ class RowHandler:
                 Ticker: Destination(listener.on_ticker, self._unheard[Ticker]),
                 Quote: Destination(listener.on_quote, self._unheard[Quote]),
                 Candle: Destination(self._on_bar, self._unheard[Candle]),
+                **books,
             },
             lambda coin, info: self.tickers.stand(self._symbols[coin], lambda: {"info": info()}),
             blame,
@@ -149,6 +155,14 @@ class RowHandler:
         """Whether data of this channel has come of one of these markets."""
         unheard = self._unheard[_EVENTS[channel]]
         return any(self._coins[symbol] not in unheard for symbol in symbols)
+
+    def heard(self, kind: type, coin: str) -> None:
+        """An event of that type has come of the coin, past the stores."""
+        self._unheard[kind].discard(coin)
+
+    def scales(self, symbols: Iterable[str]) -> dict[str, float]:
+        """What one unit of each market's amounts is in its base currency."""
+        return {symbol: self._scales[symbol] for symbol in symbols}
 
     def _bad_row(self, kind: str, row: Any) -> None:
         self._listener.on_bad_frame(self.clean(f"{kind}: {row}", SAMPLE))
@@ -223,6 +237,8 @@ class RowHandler:
         if symbol not in self._coins:
             return False
         self._reading.delivered += 1
+        if self.books is not None:
+            self.books.on_book(book, self._reading.received_at)
         if bids and asks and (self.quotes_in_books or symbol in self._quoteless):
             top = tuple(bids[0][:2]), tuple(asks[0][:2])
             if top != self._tops.get(symbol):
@@ -293,7 +309,13 @@ class RowHandler:
             self._listener.on_candle(candle)
 
 
-_EVENTS: Mapping[str, type] = {"trades": TradeEvent, "ticker": Ticker, "quotes": Quote, "candles": Candle}
+_EVENTS: Mapping[str, type] = {
+    "trades": TradeEvent,
+    "ticker": Ticker,
+    "quotes": Quote,
+    "candles": Candle,
+    "books": OrderBook,
+}
 
 
 def _arriving(coins: Mapping[str, str], profile: Profile, markets: Mapping[str, Any]) -> dict[str, str]:

@@ -95,16 +95,56 @@ def test_perpetuals_say_which_diff_they_follow() -> None:
     assert book.apply(diff(45, 50, previous=41)).step is Step.LOST
 
 
+def test_a_first_snapshot_is_small_and_the_next_one_wide() -> None:
+    book = DiffBook(1, LIMITS)
+    book.apply(diff(1, 5))
+    assert book.wants_snapshot() == 10
+    book.join(BookSnapshot(BIDS, ASKS, 5, 3))
+    assert book.wants_snapshot() == 100
+    book.join(BookSnapshot(BIDS, ASKS, 5, 100))
+    assert book.wants_snapshot() == 0
+
+
 def test_a_book_is_renewed_before_the_price_leaves_its_range_and_goes_on_meanwhile() -> None:
-    book = joined()
+    book = DiffBook(1, (3,))
+    book.apply(diff(1, 5))
+    book.join(snapshot(5))
     assert book.wants_snapshot() == 0
-    book.apply(diff(6, 6, asks=[(11.0, 0.0), (12.0, 0.0)]))
+    book.apply(diff(6, 6, asks=[(11.0, 0.0), (12.0, 0.0), (13.0, 0.0), (12.5, 1.0)]))
     assert book.proven
-    assert book.wants_snapshot() == 100  # the last one served for less than a minute
-    whole = BookSnapshot(BIDS, [(13.0, 1.0), (14.0, 1.0)], 6, 100)
-    assert book.join(whole).step is Step.JOINED
-    assert book.levels.asks.top(9) == [(13.0, 1.0), (14.0, 1.0)]
+    assert book.wants_snapshot() == 0  # half of what a snapshot has is enough
+    book = DiffBook(2, (3,))
+    book.apply(diff(1, 5))
+    book.join(snapshot(5))
+    book.apply(diff(6, 6, asks=[(11.0, 0.0), (12.0, 0.0), (13.0, 0.0)], bids=[(10.5, 1.0)]))
+    assert not book.proven
+
+
+def test_a_range_of_which_little_is_left_is_renewed() -> None:
+    bids = [(100.0 - n, 1.0) for n in range(10)]
+    asks = [(101.0 + n, 1.0) for n in range(10)]
+    book = DiffBook(2, (10,))
+    book.apply(diff(1, 5))
+    book.join(BookSnapshot(bids, asks, 5, 10))
     assert book.wants_snapshot() == 0
+    book.apply(diff(6, 6, asks=[(101.0 + n, 0.0) for n in range(7)]))
+    assert book.proven
+    assert book.wants_snapshot() == 10
+    new = [(108.0 + n, 1.0) for n in range(10)]
+    assert book.join(BookSnapshot(bids, new, 6, 10)).step is Step.JOINED
+    assert book.levels.asks.top(20) == new
+
+
+def test_a_proven_book_is_compared_with_a_small_snapshot_from_time_to_time() -> None:
+    book = DiffBook(1, LIMITS)
+    book.apply(diff(1, 5))
+    book.join(BookSnapshot(BIDS, ASKS, 5, 100))
+    book.apply(diff(6, 6, timestamp=70_000))
+    assert book.wants_snapshot() == 10
+    assert book.join(BookSnapshot(BIDS, ASKS, 6, 10)).step is Step.FOLLOWS
+    assert book.wants_snapshot() == 0
+    book.apply(diff(7, 7, timestamp=140_000))
+    assert book.join(BookSnapshot([(10.0, 9.0)], ASKS, 7, 10)).step is Step.LOST
 
 
 def test_a_book_that_differs_from_a_new_snapshot_is_not_proven() -> None:
@@ -136,6 +176,8 @@ def test_deltas_follow_a_snapshot_and_the_book_is_cut_to_the_venues_window() -> 
     assert book.apply(bybit(6, [(9.5, 2.0)])).step is Step.FOLLOWS
     assert book.levels.bids.top(9) == [(10.0, 1.0), (9.5, 2.0), (9.0, 1.0)]
     assert not book.changed
+    book.apply(bybit(7, [(10.0, 0.0), (9.5, 0.0), (8.0, 4.0), (7.0, 5.0)]))
+    assert book.levels.bids.top(9) == [(9.0, 1.0), (8.0, 4.0), (7.0, 5.0)]
 
 
 def test_a_missing_delta_is_a_loss_until_the_next_snapshot() -> None:

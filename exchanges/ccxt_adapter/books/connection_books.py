@@ -1,0 +1,176 @@
+"""The order books of one connection: which of the two keepers has them, and what ccxt is told to leave alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any
+
+from exchanges.books.proof import BookUpdate, ProofKind
+from exchanges.ccxt_adapter.books.delivery import BookDelivery
+from exchanges.ccxt_adapter.books.own_books import OwnBookKeeper
+from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
+from exchanges.ccxt_adapter.books.verified_books import VerifiedBookKeeper
+from exchanges.ccxt_adapter.ccxt_import import errors
+from exchanges.errors import Disconnected, VenueError
+from exchanges.events import Listener
+from exchanges.venues.profile import Profile
+from exchanges.venues.units import units_of
+
+ANEW_WITHIN = 5.0  # seconds for a venue to confirm that a book is not subscribed to any more
+FIRST_PAUSE = 1.0  # seconds between two subscriptions of one book anew; it doubles up to LONGEST_PAUSE
+LONGEST_PAUSE = 30.0
+
+
+class ConnectionBooks:
+    """The books of one connection over the ccxt instance ``exchange``.
+
+    ``heard`` is told the coin of each delivered book, ``spawn`` makes a task that ends with the connection,
+    ``unavailable`` is told the symbol whose book the venue refuses, and why.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        exchange: Any,
+        depth: int,
+        listener: Listener,
+        snapshots: VenueSnapshots | None,
+        *,
+        heard: Callable[[str], None],
+        spawn: Callable[[Any], asyncio.Task[Any]],
+        unavailable: Callable[[str, str], None],
+        translate: Callable[[Exception], VenueError],
+    ) -> None:
+        self._profile = profile
+        self._exchange = exchange
+        self._begin = spawn
+        self._ended = False
+        self._translate = translate
+        self._symbols: dict[str, str] = {}  # coin -> symbol
+        self._pauses: dict[str, float] = {}
+        self._delivery = BookDelivery(profile.name, listener, depth, heard)
+        rules = profile.books
+        self._own: OwnBookKeeper | None = None
+        self._verified: VerifiedBookKeeper | None = None
+        if rules.own is None:
+            self._verified = VerifiedBookKeeper(rules, self._delivery, self._have_anew)
+        else:
+            self._own = OwnBookKeeper(rules, rules.own, self._delivery, snapshots, self._spawn, self._send, unavailable)
+            self._take_from(exchange, self._own)
+
+    def add(self, coins: Mapping[str, str], scales: Mapping[str, float]) -> None:
+        """Carry these (symbol -> coin) too; ``scales``: what a unit of each market's sizes is in its base currency."""
+        keeper = self._own or self._verified
+        assert keeper is not None
+        for symbol, coin in coins.items():
+            self._symbols[coin] = symbol
+            self._delivery.add(symbol, coin, units_of(coin, symbol), scales[symbol])
+        keeper.add({self._exchange.markets[symbol]["id"]: symbol for symbol in coins})
+
+    @property
+    def on_update(self) -> Callable[[BookUpdate], None] | None:
+        """Where the fast decoder's updates go; None where ccxt builds the books."""
+        return None if self._own is None else self._own.on_update
+
+    def on_frame(self, frame: Any, text: str) -> None:
+        """ccxt is about to read a frame. Raises whatever a strange one has the venue's proof raise."""
+        if self._verified is not None:
+            self._verified.on_frame(frame, text)
+
+    def on_book(self, book: Any, received_at: int) -> None:
+        """ccxt has brought one of its books up to date."""
+        if self._verified is not None:
+            self._verified.on_book(book["symbol"], book, received_at)
+
+    def on_bad_frame(self) -> None:
+        """A frame could not be read. Books of our own see what is missing by the numbers; ccxt's may lack a change."""
+        if self._verified is not None and self._profile.books.kind is not ProofKind.SNAPSHOTS and not self._ended:
+            for symbol in self._symbols.values():
+                self._verified.lose(symbol, "a frame could not be read")
+
+    def distrust(self, coin: str, reason: str) -> None:
+        """Have a coin's book anew that others have found to be wrong."""
+        symbol = self._symbols.get(coin)
+        if symbol is not None and not self._ended and self._delivery.proven(symbol):
+            self._delivery.doubt(symbol, reason)
+
+    def survives(self, error: Exception, symbols: Iterable[str]) -> bool:
+        """Whether a call for books goes on after ccxt's ``error``: a book was dropped, and is subscribed to anew."""
+        if self._verified is None:
+            return False
+        if isinstance(error, errors.UnsubscribeError):  # we have asked for that
+            return True
+        if not isinstance(error, errors.InvalidNonce):  # a ChecksumError is one
+            return False
+        for symbol in symbols:
+            if symbol not in self._exchange.orderbooks:
+                self._verified.dropped(symbol, f"ccxt has dropped it: {self._translate(error).reason}")
+        return True
+
+    def end(self, reason: str) -> None:
+        """The connection is over: nothing of it is proven."""
+        keeper = self._own or self._verified
+        assert keeper is not None
+        self._ended = True
+        keeper.end(reason)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """A task that ends with the connection; None when that is ending already."""
+        try:
+            return self._begin(work)
+        except RuntimeError:  # its group of tasks takes no more
+            work.close()
+            return None
+
+    def _take_from(self, exchange: Any, own: OwnBookKeeper) -> None:
+        """Have ccxt neither build these books nor fetch snapshots for them."""
+        handle = exchange.handle_order_book
+
+        def handle_order_book(client: Any, message: Any) -> None:
+            if not own.convert(message):
+                handle(client, message)
+
+        exchange.handle_order_book = handle_order_book
+        exchange.handle_order_book_subscription = lambda client, message, subscription: None
+
+    async def _send(self, request: Mapping[str, Any]) -> None:
+        client = next(iter(self._exchange.clients.values()), None)
+        if client is None:
+            return
+        try:
+            await client.throttle(1)
+            await client.send(dict(request))
+        except Exception as error:  # whatever ccxt's client and its transport raise: the connection ends for it
+            raise self._translate(error) from error
+
+    def _have_anew(self, symbol: str) -> None:
+        self._spawn(self._subscribe_anew(symbol))
+
+    async def _subscribe_anew(self, symbol: str) -> None:
+        """Unsubscribe one market's book; the standing call subscribes to it again. Raises VenueError."""
+        exchange, name = self._exchange, self._profile.name
+        pause = self._pauses.get(symbol, 0.0)
+        self._pauses[symbol] = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
+        await asyncio.sleep(pause)
+        many, one = (exchange.has.get(f"unWatchOrderBook{each}") is True for each in ("ForSymbols", ""))
+        if not many and not one:
+            raise Disconnected(name, f"the book of {symbol} is not proven, and cannot be had anew alone")
+        params = dict(self._profile.books.params)
+        asked = self._profile.books.depth(self._delivery.depth)
+        if asked is not None:
+            params["limit"] = asked
+        try:
+            async with asyncio.timeout(ANEW_WITHIN):
+                if many:
+                    await exchange.un_watch_order_book_for_symbols([symbol], params)
+                else:
+                    await exchange.un_watch_order_book(symbol, params)
+        except TimeoutError:
+            raise Disconnected(name, f"the book of {symbol} could not be unsubscribed in time") from None
+        except errors.UnsubscribeError:
+            pass
+        except Exception as error:  # ccxt's modules raise whatever their parsers meet
+            raise Disconnected(name, f"the book of {symbol} could not be unsubscribed: {error}") from error
+        if self._verified is not None:
+            self._verified.restarted(symbol)

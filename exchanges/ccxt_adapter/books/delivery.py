@@ -1,0 +1,110 @@
+"""Tells the listener each book while it is proven, and at once when it is not any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from exchanges.books.order_book import Level
+from exchanges.books.plausibility import CROSSED_FOR, CrossedBooks
+from exchanges.events import Listener, OrderBook
+from exchanges.venues.units import of_coin
+
+
+class _Told:
+    """What the listener knows of one market's book."""
+
+    __slots__ = ("asks", "bids", "coin", "crossed", "proven", "scale", "timer", "units")
+
+    def __init__(self, coin: str, units: int, scale: float) -> None:
+        self.coin = coin
+        self.units = units
+        self.scale = scale
+        self.proven = False
+        self.bids: list[Level] = []
+        self.asks: list[Level] = []
+        self.crossed = CrossedBooks()
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class BookDelivery:
+    """The books of one connection as its listener is told them.
+
+    ``on_lost`` is told the symbol of a book that was found to be wrong although its frames were in order.
+    """
+
+    def __init__(self, name: str, listener: Listener, depth: int, heard: Callable[[str], None]) -> None:
+        self._name = name
+        self._listener = listener
+        self._heard = heard
+        self._told: dict[str, _Told] = {}
+        self.depth = depth
+        self.on_lost: Callable[[str], None] = lambda symbol: None
+
+    def add(self, symbol: str, coin: str, units: int, scale: float) -> None:
+        """Carry this market: its sizes count ``scale`` of the base currency, which is ``units`` of the coin."""
+        self._told[symbol] = _Told(coin, units, scale)
+        self._listener.on_book_unsynced(coin, "its snapshot is awaited")
+
+    def proven(self, symbol: str) -> bool:
+        """Whether the listener takes the book for proven."""
+        return self._told[symbol].proven
+
+    def tell(
+        self,
+        symbol: str,
+        bids: list[Level],
+        asks: list[Level],
+        timestamp: int,
+        received_at: int,
+        sequence: int | None,
+    ) -> None:
+        """A proven state: the best ``depth`` levels of each side, best first."""
+        told = self._told[symbol]
+        deliver, fault = told.crossed.on_book(bids[0][0] if bids else None, asks[0][0] if asks else None, monotonic())
+        if not deliver:
+            if fault:
+                self.doubt(symbol, fault)
+            else:
+                told.timer = asyncio.get_running_loop().call_later(CROSSED_FOR, self._overdue, symbol)
+            return
+        if told.proven and bids == told.bids and asks == told.asks:
+            return
+        told.proven, told.bids, told.asks = True, bids, asks
+        if told.scale == 1.0:
+            own_bids, own_asks = bids[:], asks[:]  # the listener may change its lists
+        else:
+            own_bids, own_asks = _scaled(bids, told.scale), _scaled(asks, told.scale)
+        book = OrderBook(told.coin, own_bids, own_asks, timestamp, self._name, received_at, sequence, symbol)
+        self._heard(told.coin)
+        self._listener.on_book(book if told.units == 1 else of_coin(book, told.units))
+
+    def lose(self, symbol: str, reason: str) -> None:
+        """The book is not proven from now on; told again when the reason is another one."""
+        told = self._told[symbol]
+        told.proven, told.bids, told.asks, told.crossed = False, [], [], CrossedBooks()
+        self._listener.on_book_unsynced(told.coin, reason)
+
+    def doubt(self, symbol: str, reason: str) -> None:
+        """The book is wrong although its frames were in order: it is unproven, and has to be had anew."""
+        self.lose(symbol, reason)
+        self.on_lost(symbol)
+
+    def end(self, reason: str) -> None:
+        """The connection is over: nothing of it is proven."""
+        for symbol, told in self._told.items():
+            if told.timer is not None:
+                told.timer.cancel()
+            if told.proven:
+                self.lose(symbol, reason)
+
+    def _overdue(self, symbol: str) -> None:
+        told = self._told[symbol]
+        if told.crossed.overdue(monotonic()):
+            self.doubt(symbol, f"it has been crossed for {CROSSED_FOR:g} s")
+
+
+def _scaled(levels: list[Level], scale: float) -> list[Any]:
+    return [(price, size * scale) for price, size in levels]

@@ -1,0 +1,194 @@
+"""The books that we build of one connection's frames ourselves: joined, resynchronized coin by coin, renewed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from exchanges.books.proof import BookRules, BookSnapshot, BookUpdate, OwnBook, OwnBooks, Step, Verdict
+from exchanges.ccxt_adapter.books.delivery import BookDelivery
+from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
+from exchanges.errors import Disconnected, Rejected, VenueError
+
+FIRST_PAUSE = 0.25  # seconds until a snapshot that was too old, or could not be had, is asked for again
+LONGEST_PAUSE = 15.0  # seconds; it doubles up to here
+RENEW_EVERY = 5.0  # seconds between two renewals of one book at least
+IN_STREAM = 3.0  # seconds for a snapshot to come in the stream after a subscription
+
+Send = Callable[[Mapping[str, Any]], Awaitable[object]]
+
+
+class OwnBookKeeper:
+    """One connection's own books. ``ids`` are the venue's ids of its markets, ``send`` sends a request over it.
+
+    Tasks are made with ``spawn`` in the connection's group: they end with it.
+    """
+
+    def __init__(
+        self,
+        rules: BookRules,
+        own: OwnBooks,
+        delivery: BookDelivery,
+        snapshots: VenueSnapshots | None,
+        spawn: Callable[[Any], asyncio.Task[Any] | None],
+        send: Send,
+        unavailable: Callable[[str, str], None],
+    ) -> None:
+        self._own = own
+        self._delivery = delivery
+        self._snapshots = snapshots
+        self._spawn = spawn
+        self._send = send
+        self._unavailable = unavailable
+        self._asked_depth = rules.depth(delivery.depth) or delivery.depth
+        self._books: dict[str, OwnBook] = {}  # by market id
+        self._symbols: dict[str, str] = {}
+        self._joining: dict[str, asyncio.Task[Any]] = {}  # market id -> what brings its snapshot
+        self._renewing: dict[str, asyncio.Task[Any]] = {}  # the same of proven books
+        self._renewed: dict[str, float] = {}  # market id -> when it was renewed last, in the loop's time
+        self._news = asyncio.Event()  # a book has joined
+        self._ended = False
+        delivery.on_lost = self._on_lost
+
+    def add(self, ids: Mapping[str, str]) -> None:
+        """Carry these (market id -> symbol) too."""
+        for market_id, symbol in ids.items():
+            self._symbols[market_id] = symbol
+            self._books[market_id] = self._own.make(self._delivery.depth)
+
+    def end(self, reason: str) -> None:
+        """The connection is over."""
+        self._ended = True
+        self._delivery.end(reason)
+
+    def convert(self, frame: Any) -> bool:
+        """Take a decoded frame, if it is one of these books. Raises msgspec's ValidationError for a strange one."""
+        update = self._own.convert(frame, time.time_ns())
+        if update is not None:
+            self.on_update(update)
+        return update is not None
+
+    def on_update(self, update: BookUpdate) -> None:
+        """Take a frame of depth."""
+        market_id = update.market_id
+        book = self._books.get(market_id)
+        if book is None or self._ended:
+            return
+        verdict = book.apply(update)
+        step = verdict.step
+        if step is Step.FOLLOWS or step is Step.JOINED:
+            if book.changed:
+                self._tell(market_id, book)
+            if step is Step.JOINED:
+                self._news.set()
+            elif book.wants_snapshot():
+                self._renew(market_id)
+        elif step is Step.LOST:
+            self._lost(market_id, verdict)
+        elif step is Step.WAITING:
+            self._begin(market_id)
+
+    def _tell(self, market_id: str, book: OwnBook) -> None:
+        levels, depth = book.levels, self._delivery.depth
+        self._delivery.tell(
+            self._symbols[market_id],
+            levels.bids.top(depth),
+            levels.asks.top(depth),
+            book.timestamp,
+            book.received_at,
+            book.sequence,
+        )
+
+    def _lost(self, market_id: str, verdict: Verdict) -> None:
+        if (renewing := self._renewing.pop(market_id, None)) is not None:
+            renewing.cancel()  # it may wait for a turn that lost books need not wait for
+        self._delivery.lose(self._symbols[market_id], verdict.reason)
+        self._begin(market_id)
+
+    def _on_lost(self, symbol: str) -> None:
+        for market_id in [each for each, known in self._symbols.items() if known == symbol]:
+            self._books[market_id].forget()
+            self._begin(market_id)
+
+    def _begin(self, market_id: str) -> None:
+        if market_id not in self._joining:
+            work = self._resubscribe(market_id) if self._snapshots is None else self._fetch(market_id, self._snapshots)
+            self._do(market_id, work, self._joining)
+
+    def _renew(self, market_id: str) -> None:
+        now = asyncio.get_running_loop().time()
+        due = now - self._renewed.get(market_id, -RENEW_EVERY) >= RENEW_EVERY
+        if self._snapshots is not None and due and market_id not in self._renewing and market_id not in self._joining:
+            self._renewed[market_id] = now
+            self._do(market_id, self._fetch(market_id, self._snapshots), self._renewing)
+
+    def _do(self, market_id: str, work: Any, tasks: dict[str, asyncio.Task[Any]]) -> None:
+        def done(task: asyncio.Task[Any]) -> None:
+            if tasks.get(market_id) is task:
+                del tasks[market_id]
+
+        if (task := self._spawn(work)) is not None:
+            tasks[market_id] = task
+            task.add_done_callback(done)
+
+    # --- snapshots over REST ------------------------------------------------------------------------------------------
+
+    async def _fetch(self, market_id: str, snapshots: VenueSnapshots) -> None:
+        """Fetch snapshots until one has joined, or waits for the diff that joins it."""
+        book, symbol = self._books[market_id], self._symbols[market_id]
+        pause = FIRST_PAUSE
+        while limit := book.wants_snapshot():
+            if not book.proven and (wait := snapshots.seconds_for(limit)) > 1.0:
+                self._why(symbol, f"its snapshot is asked for in {wait:.0f} s, as the limit of REST requests allows")
+            await snapshots.turn(limit, renewal=book.proven)
+            try:
+                snapshot = await snapshots.fetch(market_id, limit)
+            except Rejected as error:
+                self._why(symbol, f"the venue refused its snapshot: {error.reason}")
+                self._unavailable(symbol, error.reason)
+                return
+            except VenueError as error:
+                self._why(symbol, f"its snapshot could not be fetched: {error.reason}")
+                asked = error.retry_after if isinstance(error, Disconnected) else None
+                await asyncio.sleep(max(pause, asked or 0.0))
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            if self._join(market_id, book, snapshot) or not book.wants_snapshot():
+                return
+            self._why(symbol, f"its snapshot at {snapshot.number} was older than the updates so far")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _join(self, market_id: str, book: OwnBook, snapshot: BookSnapshot) -> bool:
+        """Whether the book is proven with the snapshot."""
+        verdict = book.join(snapshot)
+        if verdict.step is Step.JOINED:
+            self._tell(market_id, book)
+        elif verdict.step is Step.LOST:
+            self._delivery.lose(self._symbols[market_id], verdict.reason)
+        return verdict.step is Step.JOINED
+
+    def _why(self, symbol: str, reason: str) -> None:
+        """Say why the book is not proven yet."""
+        if not self._delivery.proven(symbol):
+            self._delivery.lose(symbol, reason)
+
+    # --- snapshots in the stream --------------------------------------------------------------------------------------
+
+    async def _resubscribe(self, market_id: str) -> None:
+        """Subscribe anew until a snapshot comes."""
+        book, pause = self._books[market_id], IN_STREAM
+        assert self._own.resubscribe is not None
+        while not book.proven:
+            for request in self._own.resubscribe(market_id, self._asked_depth):
+                await self._send(request)
+            try:
+                async with asyncio.timeout(pause):
+                    while not book.proven:
+                        self._news.clear()
+                        await self._news.wait()
+            except TimeoutError:
+                self._why(self._symbols[market_id], f"no snapshot came within {pause:g} s of a subscription")
+                pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,0 +1,207 @@
+"""Books of our own over a real socket: each that is delivered is the simulator's own at the same number."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from exchanges.simulator import SimulatedVenue as Simulated
+from exchanges.simulator import Simulator
+from tests.exchanges.support import Heard, Running, opened, streaming
+from tests.support import until
+
+COINS = ("BTC", "ETH", "SOL")
+
+
+@pytest.fixture(params=["binance", "bybit"])
+async def moving(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
+    """A venue that trades by itself."""
+    async with Simulator(venues=(request.param,), rate=200) as simulator:
+        yield simulator
+
+
+@pytest.fixture(params=["aiohttp", "picows"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def the(simulator: Simulator) -> Simulated:
+    return next(iter(simulator.venues.values()))
+
+
+@asynccontextmanager
+async def reading(simulator: Simulator, coins: Iterable[str] = COINS, **options: Any) -> AsyncIterator[Running]:
+    name = next(iter(simulator.venues))
+    async with (
+        opened(name, simulator, options=options) as venue,
+        streaming(venue, coins, ("books",)) as running,
+    ):
+        yield running
+
+
+class Checked:
+    """Compares each delivered book with the true one; ``books`` counts them by coin."""
+
+    def __init__(self, running: Running, simulated: Simulated) -> None:
+        self.wrong: list[Any] = []
+        self.books: dict[str, int] = {}
+        self.proven: set[str] = set()
+        self._simulated = simulated
+        heard: Heard = running.heard
+        heard.on_book = self._on_book
+        told = heard.on_book_unsynced
+
+        def on_book_unsynced(coin: str, reason: str) -> None:
+            self.proven.discard(coin)
+            told(coin, reason)
+
+        heard.on_book_unsynced = on_book_unsynced  # type: ignore[method-assign] # as above
+
+    def _on_book(self, book: Any) -> None:
+        self.books[book.coin] = self.books.get(book.coin, 0) + 1
+        self.proven.add(book.coin)
+        true = self._simulated.book_at(book.coin, book.sequence, depth=20)
+        if true is not None and (book.bids, book.asks) != (true.bids, true.asks):
+            self.wrong.append((book, true))
+
+    def has(self, count: int, *coins: str) -> bool:
+        return all(self.books.get(coin, 0) >= count and coin in self.proven for coin in coins)
+
+
+@pytest.mark.parametrize("hotpath", [True, False])
+async def test_every_delivered_book_is_the_venues_own_at_the_same_number(
+    moving: Simulator, transport: str, hotpath: bool
+) -> None:
+    async with reading(moving, transport=transport, hotpath=hotpath) as running:
+        checked = Checked(running, the(moving))
+        await running.until(lambda: checked.has(15, *COINS))
+    assert not checked.wrong
+    assert not running.heard.bad
+
+
+@pytest.mark.parametrize("fault", ["lost", "doubled", "late", "reordered"])
+async def test_no_wrong_book_is_delivered_while_messages_are_disturbed(moving: Simulator, fault: str) -> None:
+    venue = the(moving)
+    async with reading(moving) as running:
+        checked = Checked(running, venue)
+        await running.until(lambda: checked.has(3, *COINS))
+        with getattr(venue, f"books_{fault}")(0.2):
+            known = dict(checked.books)
+            await running.until(lambda: all(checked.books[coin] > known[coin] + 5 for coin in COINS), 30)
+        await running.until(lambda: checked.has(1, *COINS))
+    assert not checked.wrong
+
+
+async def test_a_lost_message_of_one_coin_disturbs_no_other(moving: Simulator) -> None:
+    venue = the(moving)
+    async with reading(moving) as running:
+        checked = Checked(running, venue)
+        await running.until(lambda: checked.has(3, *COINS))
+        told = len(running.heard.unsynced)
+        with venue.books_lost(1.0, "BTC"):
+            known = checked.books["ETH"]
+            await running.until(lambda: checked.books["ETH"] > known + 2)
+        await running.until(lambda: len(running.heard.unsynced) > told)
+        await running.until(lambda: checked.has(1, *COINS))
+        assert {coin for coin, _ in running.heard.unsynced[told:]} == {"BTC"}
+        assert "missing" in running.heard.unsynced[told][1]
+    assert not checked.wrong
+
+
+async def test_a_crossed_book_is_told_and_never_delivered(moving: Simulator) -> None:
+    venue = the(moving)
+    async with reading(moving, ["BTC"]) as running:
+        checked = Checked(running, venue)
+        await running.until(lambda: checked.has(3, "BTC"))
+        told = len(running.heard.unsynced)
+        with venue.books_crossed("BTC"):
+            await running.until(lambda: len(running.heard.unsynced) > told)
+            assert any("crossed" in reason for _, reason in running.heard.unsynced[told:])
+        await running.until(lambda: "BTC" in checked.proven)
+    assert all(book.best_bid < book.best_ask for book, _ in checked.wrong)
+
+
+async def test_a_book_that_its_receiver_distrusts_is_had_anew(moving: Simulator) -> None:
+    async with reading(moving, ["BTC", "ETH"]) as running:
+        checked = Checked(running, the(moving))
+        await running.until(lambda: checked.has(3, "BTC", "ETH"))
+        told = len(running.heard.unsynced)
+        running.stream.distrust_book("BTC", "its asks stand still")
+        assert running.heard.unsynced[told:] == [("BTC", "its asks stand still")]
+        await running.until(lambda: checked.has(1, "BTC"))
+        assert {coin for coin, _ in running.heard.unsynced[told:]} == {"BTC"}
+    assert not checked.wrong
+
+
+async def test_books_are_unproven_when_their_connection_ends(moving: Simulator) -> None:
+    async with reading(moving, ["BTC", "ETH"]) as running:
+        checked = Checked(running, the(moving))
+        await running.until(lambda: checked.has(1, "BTC", "ETH"))
+        the(moving).cut()
+        await running.ended()
+        assert not checked.proven
+        assert "ended" in running.heard.unsynced[-1][1]
+
+
+@pytest.fixture
+async def binance() -> AsyncIterator[Simulator]:
+    async with Simulator(venues=("binance",), rate=200) as simulator:
+        yield simulator
+
+
+async def test_a_snapshot_older_than_the_updates_proves_nothing(binance: Simulator) -> None:
+    venue = the(binance)
+    async with reading(binance, ["BTC"]) as running:
+        checked = Checked(running, venue)
+        await running.until(lambda: checked.has(1, "BTC"))
+        with venue.stale_books(20.0):
+            running.stream.distrust_book("BTC", "a test's")
+            await running.until(lambda: any("older" in reason for _, reason in running.heard.unsynced))
+            assert "BTC" not in checked.proven
+        await running.until(lambda: "BTC" in checked.proven)
+    assert not checked.wrong
+
+
+async def test_why_a_book_is_not_proven_is_told_while_snapshots_are_refused(binance: Simulator) -> None:
+    venue = the(binance)
+    async with reading(binance, ["BTC", "ETH"]) as running:
+        checked = Checked(running, venue)
+        await running.until(lambda: checked.has(1, "BTC", "ETH"))
+        with venue.books_refused():
+            running.stream.distrust_book("BTC", "a test's")
+            await running.until(lambda: any("503" in reason for _, reason in running.heard.unsynced))
+            known = checked.books["ETH"]
+            await running.until(lambda: checked.books["ETH"] > known + 2)
+        await running.until(lambda: "BTC" in checked.proven)
+    assert not checked.wrong
+
+
+async def test_the_restart_of_bybits_service_begins_every_book_anew() -> None:
+    async with Simulator(venues=("bybit",), rate=200) as simulator, reading(simulator) as running:
+        venue = the(simulator)
+        checked = Checked(running, venue)
+        await running.until(lambda: checked.has(3, *COINS))
+        venue.restart_books()
+        known = dict(checked.books)
+        await running.until(lambda: all(checked.books[coin] > known[coin] + 3 for coin in COINS))
+    assert not checked.wrong
+
+
+async def test_a_book_that_does_not_change_within_its_depth_is_not_delivered_again() -> None:
+    async with Simulator(venues=("binance",), rate=0) as simulator, reading(simulator, ["BTC"]) as running:
+        venue = the(simulator)
+        books = running.heard.books
+        await running.until(lambda: bool(venue.topics))
+        await venue.move_book("BTC", 5)
+        await running.until(lambda: bool(books))
+        for _ in range(10):
+            await venue.move_book("BTC", 1)
+            await asyncio.sleep(0.12)
+        await until(lambda: bool(books))
+        states = [(book.bids, book.asks) for book in books]
+        assert all(one != other for one, other in pairwise(states))
