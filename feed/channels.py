@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from feed.events import Candle, PriceTick, Quote, Ticker, TradeEvent
+from feed.events import Candle, OrderBook, PriceTick, Quote, Ticker, TradeEvent
 
 Part = str | int
-"""What divides a channel: a candle's timeframe, such as 1m."""
+"""What divides a channel: a candle's timeframe, such as 1m, or how many levels of an order book."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +53,19 @@ TRADES = Channel(name="trades", event=TradeEvent, json_type="trade", needs=("tra
 TICKER = Channel(name="ticker", event=Ticker, json_type="ticker", needs=("ticker",), in_watch=False)
 CANDLES = Channel(name="candles", event=Candle, json_type="candle", needs=("candles",), part="timeframe")
 QUOTES = Channel(name="quotes", event=Quote, json_type="quote", needs=("quotes",), has_delay=True)
+BOOKS = Channel(
+    name="books",
+    event=OrderBook,
+    json_type="book",
+    needs=("books",),
+    part="depth",
+    on_full="latest",
+    has_delay=True,
+)
 
-CHANNELS: Mapping[str, Channel] = {channel.name: channel for channel in (PRICES, TRADES, TICKER, CANDLES, QUOTES)}
+CHANNELS: Mapping[str, Channel] = {
+    channel.name: channel for channel in (PRICES, TRADES, TICKER, CANDLES, QUOTES, BOOKS)
+}
 OF_VENUES = tuple(name for name, channel in CHANNELS.items() if channel.of_venue)
 """The channels that the settings may name."""
 

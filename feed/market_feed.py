@@ -12,7 +12,7 @@ from typing import Any, Self
 from loguru import logger
 
 from feed.background import Background, across
-from feed.channels import CANDLES, CHANNELS, PRICES
+from feed.channels import BOOKS, CANDLES, CHANNELS, PRICES, Part
 from feed.clock import Clock
 from feed.errors import FeedError, NoExchangeAvailable, SettingsError
 from feed.events import Candle
@@ -62,7 +62,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         else:
             raise SettingsError([f"settings: found {settings!r}, allowed is a path, a Settings, or None"])
         self._order = order_of(exchange, self._settings)
-        parts = {CANDLES.name: self._settings.candle_timeframe}
+        parts: dict[str, Part] = {CANDLES.name: self._settings.candle_timeframe, BOOKS.name: self._settings.book_depth}
         wanted = WantedData(coins_of(coins, self._settings), parts)
         for name in self._settings.channels:
             wanted.add(CHANNELS[name])
@@ -72,7 +72,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             self._clock, CircuitBreakerPolicy(limits.failures, limits.window, limits.cooldown)
         )
         SubscribeMethods.__init__(self, self._journal.dispatcher, wanted)
-        desk = MarketDataHub(self._dispatcher, self._clock, self._settings.connection.max_price_ratio)
+        desk = MarketDataHub(self._dispatcher, self._clock, self._settings.connection.max_price_ratio, wanted.depths)
         QueryMethods.__init__(self, desk, self._journal, self._settings.staleness, wanted)
         self._history = CandleHistory(self._desk, wanted, self._carrier)
         self._waiting = 0  # connect() calls under way
@@ -183,9 +183,9 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             if not left:
                 raise SettingsError(["coins: found all of the feed's, allowed is to leave one; disconnect() ends it"])
             self._wanted.coins = left
+        self._desk.forget(gone)
         if self._supervisor is not None:
             self._supervisor.forget(gone)
-        self._desk.forget(gone)
         self._history.forget(gone)
 
     # Connecting

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from feed.errors import FeedError, StaleDataError
-from feed.events import CoinConfig, FeedState, FeedStatus, PriceTick
+from feed.events import CoinConfig, FeedState, FeedStatus, OrderBook, PriceTick
 from feed.market_data.hub import MarketDataHub
-from feed.market_data.price_cache import Price
+from feed.market_data.order_books import best_levels
 from feed.sessions.supervisor import Supervisor
-from feed.settings.arguments import own, seconds, symbol
+from feed.settings.arguments import known_depth, own, seconds, symbol
 from feed.settings.schema import Staleness
 from feed.subscriptions.status import StatusReporter
 from feed.subscriptions.wanted_data import WantedData
@@ -76,17 +76,66 @@ class QueryMethods:
         not be stale either. Raises SettingsError when ``coin`` is not a string, or ``max_age`` not a number above 0.
         """
         coin = symbol(coin)
-        limit = seconds("max_age", max_age, "coin_stale_after") or self._staleness.coin_stale_after
-        if self._running is None or self._running.done() or self._loop_closed:
-            raise StaleDataError(coin, None, limit, "the feed is not connected")
-        price, clock = self._desk.prices.get(coin), self._clock
+        limit = self._limit(coin, max_age)
+        price = self._desk.prices.get(coin)
         tick = None if price is None else price.tick
         if price is None or tick is None or price.priced_at is None:
             raise StaleDataError(coin, None, limit)
-        received = clock.since(price.priced_at)
-        age = max(received, self._age_at_venue(price, tick.exchange, received))
+        self._refuse_old("price", tick, price.priced_at, price.stamp(), limit, whole_feed=max_age is None)
+        return tick
+
+    def get_book(self, coin: str, depth: int = 20) -> OrderBook | None:
+        """Return the best ``depth`` levels (1 to 1000) of the coin's order book, fewer where fewer are there.
+
+        It is a copy. None while the book is not proven: before its first synchronization, from ``book_unsynced`` to
+        ``book_synced``, and while its connection has brought no book for the settings' ``feed_stale_after``. It needs
+        the channel books, and has as many levels as the settings' ``book_depth`` or the deepest subscription at most.
+        Raises SettingsError when ``coin`` is not a string or ``depth`` not such a number.
+        """
+        return self._desk.books.get(symbol(coin), known_depth(depth), self._staleness.feed_stale_after)
+
+    def require_fresh_book(self, coin: str, max_age: float | None = None, depth: int = 20) -> OrderBook:
+        """Return what ``get_book`` does if a bot may act on it now; otherwise raise StaleDataError with the reason.
+
+        ``max_age``: seconds since the venue made the book's last change, as in ``require_fresh``. Raises SettingsError
+        as both of them do.
+        """
+        coin, depth = symbol(coin), known_depth(depth)
+        limit = self._limit(coin, max_age)
+        held = self._desk.books.proven(coin, self._staleness.feed_stale_after)
+        if held is None:
+            why = self._desk.books.why_unproven(coin)
+            raise StaleDataError(coin, None, limit, f"the order book is not synchronized: {why}")
+        stamp = held.book.timestamp or None
+        self._refuse_old("order book", held.book, held.at, stamp, limit, whole_feed=max_age is None)
+        return best_levels(held.book, depth)
+
+    def _limit(self, coin: str, max_age: float | None) -> float:
+        """The age allowed, in seconds. Raises StaleDataError where the feed is not connected."""
+        limit = seconds("max_age", max_age, "coin_stale_after") or self._staleness.coin_stale_after
+        if self._running is None or self._running.done() or self._loop_closed:
+            raise StaleDataError(coin, None, limit, "the feed is not connected")
+        return limit
+
+    def _refuse_old(
+        self,
+        what: str,
+        data: PriceTick | OrderBook,
+        came_at: float,
+        stamp: int | None,
+        limit: float,
+        *,
+        whole_feed: bool,
+    ) -> None:
+        """Raise StaleDataError for data that a bot must not act on.
+
+        ``came_at``: monotonic seconds, ``stamp``: Unix ms of the venue, None where it gives none; ``limit``: the age
+        allowed, in seconds. ``whole_feed``: also where the feed as a whole is stale.
+        """
+        coin, exchange, received = data.coin, data.exchange, self._clock.since(came_at)
+        age = max(received, self._age_at_venue(stamp, exchange, received))
         if age > limit:
-            reason = f"the price is {age:.3f} s old at {tick.exchange}, received {received:.3f} s ago"
+            reason = f"the {what} is {age:.3f} s old at {exchange}, received {received:.3f} s ago"
             reason = f"{reason}; allowed are {limit:g} s"
             doubt = self._desk.markets.doubt(coin)
             raise StaleDataError(coin, age, limit, f"{reason}; {doubt}" if doubt else reason)
@@ -95,17 +144,15 @@ class QueryMethods:
         if not self.tradable:
             raise StaleDataError(coin, age, limit, "the circuit breaker is open")
         heard, allowed = self._desk.last_message, self._staleness.feed_stale_after
-        silent = None if heard is None else clock.since(heard)
-        if max_age is None and (silent is None or silent > allowed):
+        silent = None if heard is None else self._clock.since(heard)
+        if whole_feed and (silent is None or silent > allowed):
             told = "has delivered nothing yet" if silent is None else f"has been silent for {silent:.1f} s"
             raise StaleDataError(coin, age, limit, f"the feed {told}")
-        return tick
 
-    def _age_at_venue(self, price: Price, exchange: str, received: float) -> float:
-        """Seconds since the venue made a price, by its time stamps; ``received``: seconds since it was received."""
+    def _age_at_venue(self, stamp: int | None, exchange: str, received: float) -> float:
+        """Seconds since the venue made what it stamped; ``received``: seconds since that was received."""
         delay, clock = self._desk.delays[exchange].seconds, self._clock
         lag = self._lag_of(exchange) or 0.0
-        stamp = price.stamp()
         if stamp is None:
             return received + lag
         if delay is None:  # only our own clock can be compared with it: a stamp far ahead is as wrong as one far behind

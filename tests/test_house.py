@@ -203,8 +203,11 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "price_cache": "each coin's latest tick",
         "volatility": "over closed minutes",
         "coin_markets": "from which market each coin's events are taken",
+        "order_books": "each coin's proven book",
         "hub": "where the events of all connections come together",
+        "listener_base": "what every connection's listener does",
         "connection_listener": "one connection's events, passed on to the hub",
+        "book_listener": "the same of a connection for order books",
         "candle_history": "past candles, joined to those delivered",
     },
     "feed.sessions": {

@@ -17,6 +17,9 @@ class Connection(Protocol):
     exchange: str
     turn: int  # a connection with a higher number began to deliver later
 
+    def delivers(self, coin: str) -> bool:
+        """Whether it was admitted to deliver the coin."""
+
     def revoke(self, coin: str) -> None:
         """The coin now comes from another market: ask ``admit`` again before delivering more of it."""
 
@@ -48,7 +51,10 @@ class CoinMarkets:
     def end(self, connection: Connection) -> None:
         """The connection delivers nothing more."""
         self._connections.discard(connection)
-        self._taken |= {coin: (market, None) for coin, (market, by) in self._taken.items() if by is connection}
+        for coin, (market, by) in list(self._taken.items()):
+            if by is connection:  # another connection of the same venue may bring the coin too
+                others = [one for one in self._connections if one.exchange == market.exchange and one.delivers(coin)]
+                self._taken[coin] = market, max(others, key=lambda one: one.turn, default=None)
 
     def admit(self, connection: Connection, coin: str, symbol: str, price: float) -> bool:
         """Whether this connection may deliver the coin's events of market ``symbol``; ``price`` is that of such an

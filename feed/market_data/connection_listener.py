@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from math import inf
 
-from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
+from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.channels import PRICES, TRADES
 from feed.market_data.hub import MarketDataHub
+from feed.market_data.listener_base import ListenerBase
 from feed.market_data.price_cache import Streamed
-from feed.policies.lag import ConnectionLag
 from feed.policies.staleness import SilenceWatch
 from feed.subscriptions.status import Report
 from feed.trades.backfiller import TradeBackfiller
@@ -24,7 +22,6 @@ TRIAL_BARS = 2  # closed candles of a trial, per coin and timeframe: the failing
 TRIAL_TRADES = 256  # trades of a trial, per coin: they may be newer than the last ones of the active venue
 TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last one of each coin stays
 WATCHED = 2.0  # seconds from a trial's first data until each of its coins is subscribed to
-BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; bad frames in between are counted
 
 
 class _Path:
@@ -39,12 +36,11 @@ class _Path:
         self.trades = desk.dispatcher.route(TRADES.name, coin)
 
 
-class ConnectionListener:
-    """The listener of one connection: notes when data comes, and passes on the events that are to be delivered.
+class ConnectionListener(ListenerBase):
+    """The listener of a connection that carries trades, tickers, candles or quotes.
 
-    ``delivering`` is False while the connection is on trial. After ``close`` its events are ignored: an old connection
-    may still have some to read. ``stir`` is called when data ends a silence that was reported. ``main`` is False for a
-    connection that only carries coins which the active venue does not list: its data does not show that the feed lives.
+    ``main`` is False for a connection that only carries coins which the active venue does not list: its data does not
+    show that the feed lives.
     """
 
     def __init__(
@@ -60,32 +56,16 @@ class ConnectionListener:
         main: bool,
         silence: float = inf,
     ) -> None:
-        self.delivering = delivering
-        self.flowing = asyncio.Event()  # set with the first event
-        self.first_data: float | None = None  # monotonic seconds
-        self.last_data: float | None = None
-        self._open = True
-        self._desk = desk
+        super().__init__(desk, exchange, report, stir=stir, delivering=delivering)
         self._watchdog = watchdog
         self._watched = watchdog.heard
         self._tape = tape
-        self.exchange = exchange
-        self.turn = 0
-        self.tell = partial(report, exchange=exchange)
-        self.stir = self._stir = stir
-        self._admitted: set[str] = set()  # coins of whose market this connection may deliver
         self._exchange = exchange
         self._count = desk.trades[exchange]
-        self._report = report
         self._main = main
-        self._bad_frames = BadFrames(exchange, report)
-        self._now = desk.clock.monotonic
-        self.lag = ConnectionLag(desk.delays[exchange])
         self._looked_at = -inf  # monotonic seconds
         self._ticked: set[str] = set()  # coins of which a ticker came
         self._tried: dict[str, Streamed] = {}  # the newest stamp of each coin on trial, since the last look
-        self.gone: set[str] = set()  # coins that were removed, and that the connection may still bring
-        self.refused: set[str] = set()  # coins of which the venue does not do all that it was asked for
         self.hearsay = LostSubscriptions()
         self._paths: dict[str, _Path] = {}  # of the coins of which a trade was delivered
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
@@ -94,14 +74,12 @@ class ConnectionListener:
         self._silence = silence  # seconds without data after which a trial has missed something, for all that is known
         self._watched_at = inf  # the trial's first data, or its first one after such a silence, monotonic seconds
         self._watched_from = 0.0  # the newest stamp of the WATCHED seconds from then on, Unix ms
-        self.eager = False  # on trial: the next data is awaited
         if delivering:
             desk.markets.begin(self)
 
     def deliver(self) -> None:
         """The trial is over: deliver. Its tickers only give 24 h figures, as their prices may be old."""
-        self.delivering = True
-        self._desk.markets.begin(self)
+        super().deliver()
         for ticker in self._learned.values():
             if self._admits(ticker.coin, ticker.market, ticker.last):
                 self._desk.prices[ticker.coin].learn(ticker)
@@ -130,33 +108,28 @@ class ConnectionListener:
         """Whether a trade of the coin was delivered."""
         return coin in self._paths
 
-    def close(self) -> None:
-        self._open = self.delivering = False
-        self._desk.markets.end(self)
-        self._admitted.clear()
+    def missing_trades(self, patience: Callable[[str], float], now: float) -> dict[str, float]:
+        return self.hearsay.missing(patience, now)
+
+    def flowed(self, coin: str, since: float) -> bool:
+        return self.hearsay.flowed(coin, since)
+
+    def close(self, reason: str = "") -> None:
+        super().close(reason)
         self._paths.clear()
-        self._bad_frames.close()
 
     def revoke(self, coin: str) -> None:
-        """See Connection."""
-        self._admitted.discard(coin)
+        super().revoke(coin)
         self._paths.pop(coin, None)
 
     def forget(self, coins: Iterable[str]) -> None:
-        """Nothing is delivered of these, until ``welcome`` names them."""
+        super().forget(coins := list(coins))
         for coin in coins:
-            self.gone.add(coin)
-            self.revoke(coin)
             self.hearsay.forget((coin,))
             self._learned.pop(coin, None)
             self._past.pop(coin, None)
             for key in [key for key in self._bars if key[0] == coin]:
                 del self._bars[key]
-
-    def welcome(self, coins: Iterable[str]) -> None:
-        """These are wanted again, and asked for where they were refused; the tape must know them."""
-        self.gone.difference_update(coins)
-        self.refused.difference_update(coins)
 
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool:
         coin, now = trade.coin, self._now()
@@ -267,34 +240,18 @@ class ConnectionListener:
         if self.delivering and self._admits(quote.coin, quote.market, (quote.bid + quote.ask) / 2):
             self._desk.on_quote(quote)
 
-    def on_book(self, book: OrderBook) -> None:
-        if book.coin not in self.gone:
-            self._heard(book.coin, self._now())
-
-    def on_book_unsynced(self, coin: str, reason: str) -> None:
-        """No sign of life."""
-
     def on_off_book(self, coin: str) -> None:
         """A sign of life, and no more."""
         if coin not in self.gone:
             self._heard(coin, self._now())
             self._desk.off_book_trades += self.delivering
 
-    def on_bad_frame(self, sample: str) -> None:
-        if self._open:
-            self._desk.bad_frames += 1
-            self._bad_frames.add(sample)
-
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
-        self.refused.update(coins)
         if channel == TRADES.name:
             self.hearsay.ignore(coins)
-        if self._open:
-            details = {"channel": channel, "reason": reason} | ({"timeframe": timeframe} if timeframe else {})
-            for coin in (coin for coin in coins if coin not in self.gone):
-                self._report("coin_unavailable", self._exchange, coin=coin, **details)
+        super().on_unavailable(channel, coins, reason, timeframe)
 
-    def look_at_lag(self) -> None:
+    def look(self) -> None:
         """Measure what the connection lags, by what came since the last look."""
         clock, after, self._looked_at = self._desk.clock, self._looked_at, self._now()
         if self.delivering:
@@ -338,15 +295,6 @@ class ConnectionListener:
         self._paths[coin] = _Path(coin, self._desk, self._tape)
         return True
 
-    def _admits(self, coin: str, market: str, price: float) -> bool:
-        """Whether the coin's events are delivered from this connection."""
-        if coin in self._admitted:
-            return True
-        if self._desk.markets.admit(self, coin, market, price):
-            self._admitted.add(coin)
-            return True
-        return False
-
     def _heard(self, coin: str, now: float) -> None:
         """Note that data of ``coin`` came at ``now``, monotonic seconds."""
         if not self._open:
@@ -367,36 +315,3 @@ class ConnectionListener:
                 self._stir()
         elif self.eager:
             self._stir()
-
-
-class BadFrames:
-    """Tells bad frames at most once per BAD_FRAME_PAUSE: ``count`` is how many came since the last event."""
-
-    def __init__(self, exchange: str, report: Report) -> None:
-        self._exchange = exchange
-        self._report = report
-        self._count = 0
-        self._sample = ""
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, sample: str) -> None:
-        self._count += 1
-        self._sample = sample
-        if self._timer is None:
-            self._tell()
-
-    def close(self) -> None:
-        """Tell what is left and stop."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._count:
-            self._report("bad_frame", self._exchange, count=self._count, sample=self._sample)
-            self._count = 0
-
-    def _tell(self) -> None:
-        self._timer = None
-        if self._count:
-            self._report("bad_frame", self._exchange, count=self._count, sample=self._sample)
-            self._count = 0
-            self._timer = asyncio.get_running_loop().call_later(BAD_FRAME_PAUSE, self._tell)

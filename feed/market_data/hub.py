@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.candles.delivered import DeliveredCandles
@@ -11,6 +11,7 @@ from feed.channels import CANDLES, PRICES, QUOTES, TICKER, TRADES
 from feed.clock import Clock
 from feed.events import PriceTick
 from feed.market_data.coin_markets import CoinMarkets
+from feed.market_data.order_books import OrderBooks
 from feed.market_data.price_cache import PriceCache
 from feed.market_data.volatility import Volatility
 from feed.policies.lag import LeastDelay
@@ -29,11 +30,14 @@ class TradeCount:
 class MarketDataHub:
     """What the feed knows, over all venues and connections; each ConnectionListener passes its events to it."""
 
-    def __init__(self, dispatcher: Dispatcher, clock: Clock, max_price_ratio: float) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, clock: Clock, max_price_ratio: float, depths: Sequence[int] = ()
+    ) -> None:
         self.dispatcher = dispatcher
         self.clock = clock
         self.prices = PriceCache()
         self.markets = CoinMarkets(max_price_ratio, self.prices, clock)
+        self.books = OrderBooks(dispatcher, clock, depths)
         self.volatility = Volatility()
         self.trades: defaultdict[str, TradeCount] = defaultdict(TradeCount)  # by venue
         self.other_messages = 0  # events of all connections, but for the trades that simply went on
@@ -51,6 +55,7 @@ class MarketDataHub:
     def forget(self, coins: Iterable[str]) -> None:
         """Drop everything about coins that were removed from the feed."""
         self.markets.forget(coins := list(coins))
+        self.books.forget(coins)
         for coin in coins:
             self.prices.pop(coin, None)
             self.volatility.forget(coin)

@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from loguru import logger
 
 from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
-from feed.channels import TRADES
-from feed.market_data.connection_listener import ConnectionListener
+from feed.channels import BOOKS, CANDLES, TRADES
+from feed.market_data.listener_base import ListenerBase
 from feed.policies.backoff import Backoff
 from feed.policies.lag import LagFinding, LagWatch
 from feed.trades.lost_subscription import GrowingWait
@@ -28,10 +28,26 @@ EARLY = 600.0  # seconds before the venue's cut at which a connection is replace
 GRACE = 0.1  # seconds within which connections end that are cut at the same time
 FEW = 20  # coins that may all be quiet at a time: if fewer are silent, the connection need not be broken
 UNHEARD = 3  # times the patience with coins of which a connection has brought no trade yet: it may still subscribe
+REPLACED, ENDED = "its connection is replaced", "its connection is closed"
 UNHEARD_EACH = 0.1  # and so many seconds more for each of its subscriptions
 
-Carries = tuple[tuple[str, ...], tuple[str, ...]]
-"""The channels and timeframes that a connection has asked for."""
+
+class Carries(NamedTuple):
+    """The channels, candle timeframes and levels of order books that a connection asks for."""
+
+    channels: tuple[str, ...]
+    timeframes: tuple[str, ...] = ()
+    book_depth: int = 0
+
+    @property
+    def is_for_books(self) -> bool:
+        """Whether it asks for order books, which have connections of their own."""
+        return self.channels == (BOOKS.name,)
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions it asks for, of each market."""
+        return len(set(self.channels) - {CANDLES.name}) + (len(self.timeframes) if CANDLES.name in self.channels else 0)
 
 
 @dataclass(slots=True)
@@ -39,7 +55,7 @@ class OpenConnection:
     """One connection. ``markets`` (coin -> symbol) are those that it asked for, coins included that are not wanted."""
 
     stream: Connection
-    intake: ConnectionListener
+    intake: ListenerBase
     running: asyncio.Task[None]
     markets: dict[str, str]
     carries: Carries
@@ -52,7 +68,7 @@ class OpenConnection:
 
     @property
     def subscriptions(self) -> int:
-        return len(self.markets) * (len(self.carries[0]) + len(self.carries[1]))
+        return len(self.markets) * self.carries.subscriptions
 
     def silent_for(self, now: float) -> float:
         heard = self.intake.last_data
@@ -71,9 +87,12 @@ class Host(Protocol):
     async def may_dial(self, old: OpenConnection | None = None) -> None:
         """Wait until the venue's limit of dials allows one; raises what ends ``old`` meanwhile."""
 
-    def hang_up(self, link: OpenConnection) -> None: ...
+    def hang_up(self, link: OpenConnection, reason: str) -> None: ...
 
-    def fits(self, markets: Mapping[str, str]) -> bool:
+    def is_essential(self, leg: CoinConnection) -> bool:
+        """Whether the venue has failed when this connection cannot be kept; order books beside trades do without."""
+
+    def fits(self, leg: CoinConnection, markets: Mapping[str, str]) -> bool:
         """Whether a connection can carry these."""
 
     def extend(self, link: OpenConnection, markets: Mapping[str, str]) -> None:
@@ -186,10 +205,10 @@ class CoinConnection:
             self._hang_up()
             self.flowing.set()
 
-    def _hang_up(self) -> None:
+    def _hang_up(self, reason: str = ENDED) -> None:
         link, self.link = self.link, None
         if link is not None:
-            self._host.hang_up(link)
+            self._host.hang_up(link, reason)
 
     async def _attend(self) -> None:
         """Watch over the open connection until it must be replaced; raises what ended it."""
@@ -200,7 +219,7 @@ class CoinConnection:
             if link.running.done():
                 link.running.result()  # it carries nothing more, whatever it is asked for
             missing = {coin: s for coin, s in self.markets.items() if not link.brings(coin)}
-            if missing and self._host.fits(link.markets | missing):
+            if missing and self._host.fits(self, link.markets | missing):
                 self._host.extend(link, missing)
                 missing = {}
             is_silent, untraded = self._is_silent(link, now), self._untraded(link, now)
@@ -211,7 +230,7 @@ class CoinConnection:
                 for coin in untraded:
                     self._patience_with[coin].spend(now)
                 since = max(untraded.values())
-                doubted = [coin for coin in self.markets if not link.intake.hearsay.flowed(coin, since)]
+                doubted = [coin for coin in self.markets if not link.intake.flowed(coin, since)]
                 self._host.on_missing(sorted(untraded), now - min(untraded.values()), doubted)
                 await self._replace(link)
             elif self._lags_too_long(link, now):
@@ -247,7 +266,7 @@ class CoinConnection:
 
     def _untraded(self, link: OpenConnection, now: float) -> dict[str, float]:
         """The coins whose trades the connection should bring and does not, and since when."""
-        if TRADES.name not in link.carries[0]:
+        if TRADES.name not in link.carries.channels:
             return {}
         beginning = UNHEARD_EACH * link.subscriptions
 
@@ -255,7 +274,7 @@ class CoinConnection:
             enough = self._patience_with[coin].at(now)
             return enough if link.intake.has_traded(coin) else UNHEARD * enough + beginning
 
-        return link.intake.hearsay.missing(patience, now)
+        return link.intake.missing_trades(patience, now)
 
     async def _replace(self, old: OpenConnection) -> None:
         """Open a successor, and close the old connection when the successor has data."""
@@ -268,7 +287,7 @@ class CoinConnection:
             await wait(new, asyncio.Event(), OVERLAP + OVERLAP_EACH * new.subscriptions)
         except VenueError as error:
             if new is not None:
-                self._host.hang_up(new)
+                self._host.hang_up(new, error.reason)
             if old.running.done():
                 raise
             logger.warning("{}: the connection could not be replaced: {}", self._host.name, error.reason)
@@ -276,12 +295,12 @@ class CoinConnection:
             return
         except BaseException:
             if new is not None:
-                self._host.hang_up(new)
+                self._host.hang_up(new, ENDED)
             raise
         finally:
             self.successor = None
         self.link = new
-        self._host.hang_up(old)
+        self._host.hang_up(old, REPLACED)
 
     async def _replace_silent(self, old: OpenConnection, now: float) -> None:
         """A silent connection may be broken, or its coins quiet: a successor shows which."""
@@ -294,14 +313,14 @@ class CoinConnection:
         try:
             await self._until_flowing(new)
         except BaseException:
-            self._host.hang_up(new)
+            self._host.hang_up(new, ENDED)
             raise
         finally:
             self.successor = None
         if old.silent_for(self._now()) < self._silence:  # it was quiet only
-            self._host.hang_up(new)
+            self._host.hang_up(new, REPLACED)
             return
-        self._hang_up()
+        self._hang_up(reason)
         self.link = new
         if new.intake.flowing.is_set():
             self._host.on_replaced(self, reason)
@@ -320,14 +339,16 @@ class CoinConnection:
             for at in (first, last):
                 if at is not None:
                     self._backoff.note_data(at)
-        self._hang_up()
+        self._hang_up(failure.reason)
         if link is not None and isinstance(failure, Rejected) and not all(map(link.brings, self.markets)):
             return  # it ended just when more was to be asked for
-        if isinstance(failure, Blocked) or not self._host.has_company(self, self._silence):
-            raise failure
-        await self._sleep(GRACE)
-        if not self._host.has_company(self, self._silence):
-            raise failure
+        essential = self._host.is_essential(self)
+        if essential:
+            if isinstance(failure, Blocked) or not self._host.has_company(self, self._silence):
+                raise failure
+            await self._sleep(GRACE)
+            if not self._host.has_company(self, self._silence):
+                raise failure
         if link is not None:
             self._host.on_break(self, failure.reason)
         if isinstance(failure, Rejected):  # its coins were told: there is nothing to try until there are others
@@ -339,7 +360,7 @@ class CoinConnection:
             return
         self._backoff.note_disconnect(self._now())
         delay = self._backoff.delay_for(getattr(failure, "retry_after", None))
-        if self._backoff.attempt > self._attempts:
+        if essential and self._backoff.attempt > self._attempts:
             raise failure
         self._host.on_retry(self, self._backoff.attempt, delay)
         await self._sleep(delay)

@@ -10,7 +10,7 @@ from loguru import logger
 
 from exchanges.errors import VenueError
 from exchanges.events import Ticker
-from feed.market_data.connection_listener import ConnectionListener
+from feed.market_data.listener_base import ListenerBase
 
 if TYPE_CHECKING:
     from exchanges.venue import Venue
@@ -43,7 +43,7 @@ class DayStats:
         """Drop the figures that wait: no connection is left that could take them."""
         self._waiting.clear()
 
-    def give(self, intake: ConnectionListener, coins: Collection[str]) -> None:
+    def give(self, intake: ListenerBase, coins: Collection[str]) -> None:
         """Give the waiting figures of ``coins`` to a connection's listener."""
         for coin in self._waiting.keys() & coins:
             intake.on_figures(self._waiting.pop(coin))

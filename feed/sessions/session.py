@@ -16,10 +16,12 @@ from exchanges.candles.venue_candles import VenueCandles
 from exchanges.errors import Disconnected, VenueError
 from exchanges.events import Candle
 from exchanges.venue import Subscription
-from feed.channels import CANDLES, TICKER
+from feed.channels import BOOKS, TICKER
 from feed.events import CoinConfig
+from feed.market_data.book_listener import BookListener
 from feed.market_data.connection_listener import ConnectionListener
 from feed.market_data.hub import MarketDataHub
+from feed.market_data.listener_base import ListenerBase
 from feed.policies.backoff import Backoff
 from feed.policies.lag import LagFinding
 from feed.policies.staleness import SilenceWatch
@@ -86,6 +88,7 @@ class Session:
         self._dropped: asyncio.Future[NoReturn] | None = None
         self._since: Mapping[str, int] = {}  # see ``carry``
         self._eager = False
+        self._without_books: set[str] = set()  # coins that were told to have no books here
         self._refused = False  # the venue lists none of the wanted coins
         self._list_due = asyncio.Event()  # its list of markets is to be asked for now
         self._changed = asyncio.Event()  # the wanted coins, channels or timeframes have changed
@@ -96,7 +99,7 @@ class Session:
     @property
     def last_data(self) -> float | None:
         """When one of its connections last delivered, monotonic seconds; None while none has."""
-        return max((at for link in self._links() if (at := link.intake.last_data) is not None), default=None)
+        return max((at for link in self._essential() if (at := link.intake.last_data) is not None), default=None)
 
     @property
     def lost_bars(self) -> int:
@@ -109,7 +112,7 @@ class Session:
             self._shared.clock_complaint = complaint
             self._note("error", self.name, error=complaint)
         for link in self._links():
-            link.intake.look_at_lag()
+            link.intake.look()
         lags = (link.intake.lag.seconds for link in self._links())
         self.lag = min((lag for lag in lags if lag is not None), default=None)
 
@@ -162,7 +165,7 @@ class Session:
 
     def flowing_for(self, now: float) -> float:
         """Seconds since the first data of its connections; 0.0 before."""
-        firsts = [at for link in self._links() if (at := link.intake.first_data) is not None]
+        firsts = [at for link in self._essential() if (at := link.intake.first_data) is not None]
         return now - min(firsts) if firsts else 0.0
 
     @property
@@ -226,16 +229,19 @@ class Session:
 
     def demote(self) -> None:
         """Another venue is active from now on."""
+        self._leave_it("another exchange is active now")
+
+    def _leave_it(self, reason: str) -> None:
         self.delivering = False
         self._figures.outdate()
         for link in self._links():
-            link.intake.close()
+            link.intake.close(reason)
 
     def close(self) -> Awaitable[Any]:
         """The feed ends: deliver the trades that wait, and fetch nothing more."""
         if self.delivering:
             self.tape.flush()
-        self.demote()  # what a connection still brings while it ends starts no fetch
+        self._leave_it("")  # what a connection still brings while it ends starts no fetch
         self.tape.close()
         return self.bars.end()
 
@@ -303,20 +309,35 @@ class Session:
 
     def _spread(self, group: asyncio.TaskGroup, *, allowed: int = 0) -> None:
         """Give each leg its part of the markets, and open those that are missing; ``allowed`` dials were asked for."""
-        parts = self._parts()
-        for leg, part in zip(list(self._legs), parts, strict=False):
-            leg.markets, leg.asks = part, self.asked
-            leg.stir()
-        self._open(group, parts[len(self._legs) :], allowed)
+        for asks in self._asked():
+            legs, parts = self._legs_like(asks), self._parts(asks)
+            for leg, part in zip(legs, parts, strict=False):
+                leg.markets, leg.asks = part, asks
+                leg.stir()
+            self._open(group, asks, parts[len(legs) :], allowed)
+            allowed = 0
+        self._tell_without_books()
+        for link in self._links():
+            link.intake.shows_life = link in self._essential()
 
-    def _open(self, group: asyncio.TaskGroup, parts: Iterable[dict[str, str]], allowed: int) -> list[CoinConnection]:
+    def _tell_without_books(self) -> None:
+        """Tell the coins whose books are wanted, once each, if the venue has none."""
+        if BOOKS.name in self._wanted.channels and not any(asks.is_for_books for asks in self._asked()):
+            for coin in self._markets.keys() - self._without_books:
+                reason = f"{self.name} has no {BOOKS.name} channel"
+                self._note("coin_unavailable", self.name, coin=coin, channel=BOOKS.name, reason=reason)
+            self._without_books = set(self._markets)
+
+    def _open(
+        self, group: asyncio.TaskGroup, asks: Carries, parts: Iterable[dict[str, str]], allowed: int
+    ) -> list[CoinConnection]:
         opened: list[CoinConnection] = []
         connection, clock = self._settings.connection, self._desk.clock
         for part in parts:
             leg = CoinConnection(
                 self,
                 part,
-                self.asked,
+                asks,
                 _backoff(self._settings),
                 attempts=connection.attempts_before_failover,
                 connect_timeout=connection.connect_timeout,
@@ -332,21 +353,19 @@ class Session:
             opened.append(leg)
         return opened
 
-    def _parts(self) -> list[dict[str, str]]:
-        """The markets of each leg, by what a connection may carry."""
+    def _parts(self, asks: Carries) -> list[dict[str, str]]:
+        """The markets of each leg that asks for the like, by what a connection may carry."""
         markets, capacity = self._markets, self.venue.limits.capacity
-        weights = {coin: self._weight({coin: symbol}) for coin, symbol in markets.items()}
+        weights = {coin: self._weight(asks, {coin: symbol}) for coin, symbol in markets.items()}
         limit = None if capacity is None else capacity.limit
-        parts = allot(weights, [list(leg.markets) for leg in self._legs], limit)
+        parts = allot(weights, [list(leg.markets) for leg in self._legs_like(asks)], limit)
         return [{coin: markets[coin] for coin in part} for part in parts]
 
-    def _weight(self, markets: Mapping[str, str]) -> int:
+    def _weight(self, asks: Carries, markets: Mapping[str, str]) -> int:
         capacity = self.venue.limits.capacity
         if capacity is None:
             return 0
-        channels, timeframes = self.asked
-        each = len(set(channels) - {CANDLES.name}) + (len(timeframes) if CANDLES.name in channels else 0)
-        return sum(capacity.weight(self.venue.market_id(symbol), each) for symbol in markets.values())
+        return sum(capacity.weight(self.venue.market_id(symbol), asks.subscriptions) for symbol in markets.values())
 
     async def _rearrange(self, group: asyncio.TaskGroup) -> None:
         """Change the connections after coins, channels or timeframes were added or removed, or the list has changed."""
@@ -362,10 +381,12 @@ class Session:
             self.tape.resumed(new, {})
             if self.connected:
                 self._watchdog.watch(markets, self._desk.clock.monotonic())
-        carried = {coin for leg in self._legs for coin in leg.markets}
-        behind = self._parts()[len(self._legs) :]
+        asks = self._asked()[0]
+        legs = self._legs_like(asks)
+        carried = {coin for leg in legs for coin in leg.markets}
+        behind = self._parts(asks)[len(legs) :]
         if any(coin in carried for part in behind for coin in part):  # coins move: they flow there before they go here
-            flowing = [asyncio.ensure_future(leg.flowing.wait()) for leg in self._open(group, behind, 0)]
+            flowing = [asyncio.ensure_future(leg.flowing.wait()) for leg in self._open(group, asks, behind, 0)]
             await asyncio.wait(flowing)
             self._markets = {coin: symbol for coin, symbol in self._markets.items() if coin in self._known()}
         self._spread(group)
@@ -386,44 +407,78 @@ class Session:
     def _links(self) -> list[OpenConnection]:
         return [link for leg in self._legs for link in leg.links]
 
-    @property
-    def asked(self) -> Carries:
-        """The channels and timeframes that are wanted now."""
-        return tuple(self._wanted.channels), tuple(self._wanted.timeframes)
+    def _essential(self) -> list[OpenConnection]:
+        """The connections whose data shows that the venue works."""
+        return [link for leg in self._legs if self.is_essential(leg) for link in leg.links]
+
+    def _legs_like(self, asks: Carries) -> list[CoinConnection]:
+        return [leg for leg in self._legs if leg.asks.is_for_books == asks.is_for_books]
+
+    def _asked(self) -> list[Carries]:
+        """What is wanted now of each kind of connection; order books have connections of their own.
+
+        To synchronize a book anew may cost its connection, and ccxt closes a connection whose book it cannot join.
+        """
+        wanted = self._wanted
+        others = tuple(name for name in wanted.channels if name != BOOKS.name)
+        asked = [Carries(others, tuple(wanted.timeframes))] if others else []
+        if BOOKS.name in wanted.channels and (not others or self.venue.streams(BOOKS.name)):
+            asked.append(Carries((BOOKS.name,), book_depth=max(wanted.depths)))
+        return asked
 
     # What a leg is told and given
 
     def dial(self, leg: CoinConnection) -> OpenConnection:
         """See Host."""
-        worn, markets = asyncio.Event(), dict(leg.markets)
-        if leg.broke and self.delivering:
+        worn, markets, for_books = asyncio.Event(), dict(leg.markets), leg.asks.is_for_books
+        if leg.broke and self.delivering and not for_books:
             self.tape.resumed(markets, {})
 
         def on_going_down() -> None:
             worn.set()
             leg.stir()
 
-        intake = ConnectionListener(
+        intake = self._listener(leg)
+        intake.eager = self._eager
+        asks, closed = leg.asks, self._desk.ledger.newest_closed()
+        if for_books:
+            self._desk.books.expect(markets, self._desk.clock.monotonic())
+        else:
+            self._figures.give(intake, markets)
+        subscription = Subscription(markets, asks.channels, asks.timeframes, closed, asks.book_depth)
+        stream = self.venue.connect(subscription, intake, self.bars, on_going_down)
+        if self.delivering and not for_books:
+            self.bars.owe(self._desk.ledger.owed())
+        running = asyncio.create_task(stream.run(), name=f"stream {self.name}")
+        now = self._desk.clock.monotonic()
+        return OpenConnection(stream, intake, running, dict(markets), asks, now, worn)
+
+    def _listener(self, leg: CoinConnection) -> ListenerBase:
+        silence, delivering = self._settings.staleness.feed_stale_after, self.delivering
+        if leg.asks.is_for_books:
+            listener = BookListener(
+                self._desk,
+                self._watchdog,
+                self.name,
+                self._note,
+                stir=self._stir,
+                delivering=delivering,
+                main=self._main,
+                silence=silence,
+            )
+            listener.shows_life = self.is_essential(leg)
+            return listener
+        return ConnectionListener(
             self._desk,
             self._watchdog,
             self.tape,
             self.name,
             self._note,
             stir=self._stir,
-            delivering=self.delivering,
+            delivering=delivering,
             main=self._main,
-            silence=self._settings.staleness.feed_stale_after,
+            silence=silence,
         )
-        intake.eager = self._eager
-        self._figures.give(intake, markets)
-        channels, timeframes = leg.asks
-        subscription = Subscription(markets, channels, timeframes, self._desk.ledger.newest_closed())
-        stream = self.venue.connect(subscription, intake, self.bars, on_going_down)
-        if self.delivering:
-            self.bars.owe(self._desk.ledger.owed())
-        running = asyncio.create_task(stream.run(), name=f"stream {self.name}")
-        now = self._desk.clock.monotonic()
-        return OpenConnection(stream, intake, running, dict(markets), (channels, timeframes), now, worn)
 
     async def may_dial(self, old: OpenConnection | None = None) -> None:
         """See Host."""
@@ -431,9 +486,9 @@ class Session:
         sleep = clock.sleep if old is None else lambda seconds: wait(old, asyncio.Event(), seconds)
         await self._shared.dials.take(clock, sleep)
 
-    def hang_up(self, link: OpenConnection) -> None:
+    def hang_up(self, link: OpenConnection, reason: str) -> None:
         """See Host."""
-        link.intake.close()
+        link.intake.close(reason)
         link.running.cancel()
         self._dismiss(_ended(link.running, link.stream.close()))
         known = self._known()
@@ -441,10 +496,14 @@ class Session:
         carried |= set(self._markets.values())  # a market may go on as another coin
         self.bars.forget({symbol for coin, symbol in link.markets.items() if coin not in known} - carried)
 
-    def fits(self, markets: Mapping[str, str]) -> bool:
+    def is_essential(self, leg: CoinConnection) -> bool:
+        """See Host."""
+        return not leg.asks.is_for_books or self._wanted.channels == [BOOKS.name]
+
+    def fits(self, leg: CoinConnection, markets: Mapping[str, str]) -> bool:
         """See Host."""
         capacity = self.venue.limits.capacity
-        return capacity is None or self._weight(markets) <= capacity.limit
+        return capacity is None or self._weight(leg.asks, markets) <= capacity.limit
 
     def extend(self, link: OpenConnection, markets: Mapping[str, str]) -> None:
         """See Host."""
@@ -454,12 +513,13 @@ class Session:
         if new:
             link.stream.add(new, self._desk.ledger.newest_closed())
             link.markets |= new
-        self._figures.give(link.intake, markets)
+        if not link.carries.is_for_books:
+            self._figures.give(link.intake, markets)
 
     def has_company(self, leg: CoinConnection, within: float) -> bool:
         """See Host."""
-        now = self._desk.clock.monotonic()
-        links = (other.link for other in self._legs if other is not leg)
+        now, any_will_do = self._desk.clock.monotonic(), not self.is_essential(leg)
+        links = (each.link for each in self._legs if each is not leg and (any_will_do or self.is_essential(each)))
         return any(
             not link.running.done() and link.intake.last_data is not None and now - link.intake.last_data < within
             for link in links
@@ -478,7 +538,7 @@ class Session:
 
     def on_flow(self, leg: CoinConnection) -> None:
         """See Host."""
-        if not self.connected:
+        if not self.connected and self.is_essential(leg):
             self.connected = True
             if self.delivering:
                 self._watchdog.start(self._markets, self._desk.clock.monotonic())
@@ -494,12 +554,12 @@ class Session:
         """See Host."""
         leg.broke = True
         self._tell_part("disconnected", leg, reason=reason)
-        if self.delivering:
+        if self.delivering and not leg.asks.is_for_books:
             self.tape.lost(leg.markets)
 
     def on_silence(self, leg: CoinConnection) -> None:
         """See Host."""
-        if self.delivering:
+        if self.delivering and not leg.asks.is_for_books:
             for coin in leg.markets:
                 self.tape.doubt(coin)
 
@@ -540,7 +600,8 @@ class Session:
             if not self._legs or candle.coin in self._markets:
                 self._desk.on_candle(candle)
             return
-        leg = next((leg for leg in self._legs if candle.coin in leg.markets), None)
+        carrying = (leg for leg in self._legs if candle.coin in leg.markets and not leg.asks.is_for_books)
+        leg = next(carrying, None)
         if leg is not None and leg.link is not None:
             leg.link.intake.on_mended(candle)
 
@@ -591,7 +652,7 @@ class Session:
             await self._desk.clock.sleep(day_stats.EVERY)
             if TICKER.name in self._wanted.channels and self._markets:
                 await self._figures.fetch(self._markets, day_stats.TIMEOUT)
-                for link in self._links():
+                for link in self._essential():
                     self._figures.give(link.intake, self._markets)
 
 

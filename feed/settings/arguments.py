@@ -11,7 +11,7 @@ from exchanges.candles.one_timeframe import timeframe_ms
 from exchanges.names import canonical, nearest
 from feed.errors import SettingsError
 from feed.events import CoinConfig
-from feed.settings.schema import ExchangeConfig, Settings
+from feed.settings.schema import MAX_DEPTH, ExchangeConfig, Settings
 from feed.settings.validation import check
 
 
@@ -122,3 +122,10 @@ def known_timeframe(timeframe: str) -> str:
     except ValueError as error:
         raise SettingsError([f"timeframe: {error}"]) from None
     return timeframe
+
+
+def known_depth(depth: int) -> int:
+    """``depth`` where it is a number of levels."""
+    if type(depth) is int and 1 <= depth <= MAX_DEPTH:
+        return depth
+    raise SettingsError([f"depth: found {depth!r}, allowed is a whole number from 1 to {MAX_DEPTH}"])

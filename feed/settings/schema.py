@@ -70,6 +70,7 @@ def _proxy_as_text(value: Any) -> Any:
 _UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"  # as pasted from a web page
 _WORD = rf"\A[^\s/:,{_UNSEEN}]{{1,30}}\Z"
 _MARKET = rf"\A[^\s/:{_UNSEEN}]{{1,30}}/[^\s/:{_UNSEEN}]{{1,30}}(:[^\s/:{_UNSEEN}]{{1,30}})?\Z"
+MAX_DEPTH = 1000  # levels of each side of an order book
 UPPER: dict[str, Any] = {"read": str.upper}  # of a coin or a currency
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds above 0, at most 86400")]
@@ -100,6 +101,7 @@ ProxyUrl = Annotated[
 ]
 MarketType = Literal["spot", "swap"]
 Channel = Annotated[str, Meta(pattern=rf"\A({'|'.join(OF_VENUES)})\Z", description=f"one of {', '.join(OF_VENUES)}")]
+Depth = Annotated[int, Meta(ge=1, le=MAX_DEPTH, description=f"a whole number from 1 to {MAX_DEPTH}")]
 Timeframe = Literal["1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"]
 
 
@@ -212,6 +214,7 @@ class Settings:
         default_factory=lambda: ["trades", "ticker", "candles"]
     )
     candle_timeframe: Timeframe = "1m"
+    book_depth: Depth = 20
     exchanges: Annotated[list[ExchangeConfig], Meta(min_length=1, description="a list of exchanges, at least one")] = (
         field(default_factory=lambda: [ExchangeConfig(**exchange) for exchange in _packaged()["exchanges"]])
     )

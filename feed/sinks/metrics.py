@@ -146,7 +146,7 @@ class FeedCollector(Collector):
             self._last[exchange] = max(at + wall, self._last.get(exchange, 0.0))
 
     def _time(self, events: Sequence[Any], times: Sequence[float]) -> None:
-        """Note the delays of trades or quotes; below 0 counts as 0, for the clocks differ, and a sum must not fall.
+        """Note the delays of trades, quotes or books; below 0 counts as 0: the clocks differ, and a sum must not fall.
 
         Not of tickers and candles, which may have been read over REST a while ago, nor of a trade that was fetched
         after a gap.

@@ -29,6 +29,8 @@ class StatusEvent(StrEnum):
     COIN_UNAVAILABLE = "coin_unavailable"
     MARKET_CHANGED = "market_changed"
     PRICE_MISMATCH = "price_mismatch"
+    BOOK_UNSYNCED = "book_unsynced"
+    BOOK_SYNCED = "book_synced"
     GAP = "gap"
     GAP_FILLED = "gap_filled"
     BAD_FRAME = "bad_frame"
@@ -98,6 +100,17 @@ KINDS: Mapping[StatusEvent, EventKind] = {
         ("coin", "from", "to", "ratio"),
         "{coin}: the price on {to[exchange]} is {ratio:.3g} times that on {from[exchange]}, withheld",
         level="WARNING",
+    ),
+    _.BOOK_UNSYNCED: EventKind(
+        ("coin", "reason"),
+        "{exchange}: {coin}: order book not synchronized: {reason}",
+        "{exchange}: {coins} order books not synchronized",
+        level="WARNING",
+    ),
+    _.BOOK_SYNCED: EventKind(
+        ("coin", "seconds"),
+        "{exchange}: {coin}: order book synchronized after {seconds:.1f} s",
+        "{exchange}: {coins} order books synchronized",
     ),
     _.GAP: EventKind(
         ("coin", "missing", "from_id", "to_id", "from_ts", "to_ts"),

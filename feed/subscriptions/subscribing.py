@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
-from feed.channels import CANDLES, CHANNELS, OF_VENUES, PRICES, QUOTES, STATUS, TICKER, TRADES, Channel, Part
-from feed.events import Candle, PriceTick, Quote, Ticker, TradeEvent
-from feed.settings.arguments import known_timeframe, watched
+from feed.channels import BOOKS, CANDLES, CHANNELS, OF_VENUES, PRICES, QUOTES, STATUS, TICKER, TRADES, Channel, Part
+from feed.events import Candle, OrderBook, PriceTick, Quote, Ticker, TradeEvent
+from feed.settings.arguments import known_depth, known_timeframe, watched
 from feed.subscriptions.dispatcher import Dispatcher, Subscriber
 from feed.subscriptions.observation import Observation, Take
 from feed.subscriptions.wanted_data import WantedData
@@ -74,6 +74,16 @@ class SubscribeMethods:
         """Call ``cb(Quote)`` on every change of the best bid or ask. Returns a handle with ``cancel()``."""
         return self._subscribe(QUOTES, cb, coins, on_full)
 
+    def subscribe_books(
+        self, cb: Callable[[OrderBook], Any], coins: Coins = None, depth: int = 20, *, on_full: str = "latest"
+    ) -> Subscriber:
+        """Call ``cb(OrderBook)`` at each change among the best ``depth`` levels (1 to 1000) of a proven book.
+
+        While a book is not proven, nothing is delivered: the status events ``book_unsynced`` and ``book_synced`` say
+        so. Every depth has books of its own, whose lists the callback may change. Returns a handle with ``cancel()``.
+        """
+        return self._subscribe(BOOKS, cb, coins, on_full, known_depth(depth))
+
     def subscribe_tickers(
         self, cb: Callable[[Ticker], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
     ) -> Subscriber:
@@ -114,6 +124,12 @@ class SubscribeMethods:
         """The quotes of ``subscribe_quotes``, for ``async for``."""
         return self._iterate(QUOTES, coins, on_full, size)
 
+    def books(
+        self, coins: Coins = None, depth: int = 20, *, on_full: str = "latest", size: int = BUFFER
+    ) -> AsyncIterator[OrderBook]:
+        """The books of ``subscribe_books``, for ``async for``; by default only the newest of each coin waits."""
+        return self._iterate(BOOKS, coins, on_full, size, known_depth(depth))
+
     def tickers(
         self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
     ) -> AsyncIterator[Ticker]:
@@ -127,11 +143,11 @@ class SubscribeMethods:
     def subscribe(
         self, channel: str, cb: Callable[[Any], Any], coins: Coins = None, *, on_full: str | None = None
     ) -> Subscriber:
-        """Call ``cb(event)`` with every event of the channel named: prices, trades, ticker, candles or quotes.
+        """Call ``cb(event)`` with every event of a channel: prices, trades, ticker, candles, quotes or books.
 
         For programs that carry whatever channels somebody else names. Candles are those of the settings'
-        ``candle_timeframe``; ``on_full`` None is the channel's own default. Returns a handle with ``cancel()``. Raises
-        ValueError for another channel.
+        ``candle_timeframe``, books have their ``book_depth``; ``on_full`` None is the channel's own default. Returns a
+        handle with ``cancel()``. Raises ValueError for another channel.
         """
         row = _row(channel, tuple(CHANNELS))
         return self._subscribe(row, cb, coins, row.on_full if on_full is None else on_full)
@@ -140,10 +156,10 @@ class SubscribeMethods:
         """Call ``take(events, times)`` with all events of a channel, ``size`` at a time, and ask for nothing more.
 
         For what counts a feed's events without being one of its users, as metrics do: the exchange is asked for no
-        channel because of it. ``channel``: trades, ticker, candles (of every timeframe) or quotes. ``times``: when each
-        event's turn came, in seconds of ``time.monotonic``, after the callbacks that subscribed earlier. Returns a
-        handle with ``flush()``, which hands on what has come from any thread, and ``cancel()``. Raises ValueError for
-        another channel, SettingsError for an unknown coin.
+        channel because of it. ``channel``: trades, ticker, candles (of every timeframe), quotes or books (of every
+        depth). ``times``: when each event's turn came, in seconds of ``time.monotonic``, after the callbacks that
+        subscribed earlier. Returns a handle with ``flush()``, which hands on what has come from any thread, and
+        ``cancel()``. Raises ValueError for another channel, SettingsError for an unknown coin.
         """
         row = _row(channel, OF_VENUES)
         return self._dispatcher.observe(row.key(), take, watched(coins, self._wanted.coins), size)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from feed.channels import CANDLES, Channel, Part
+from feed.channels import BOOKS, CANDLES, Channel, Part
 from feed.events import CoinConfig
 
 
@@ -21,6 +22,7 @@ class WantedData:
     default_parts: Mapping[str, Part] = field(default_factory=dict)
     channels: list[str] = field(default_factory=list)
     timeframes: list[str] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
 
     def key(self, channel: Channel, part: Part | None = None) -> str:
         """What the dispatcher calls the channel, or the ``part`` of it that is wanted."""
@@ -41,7 +43,9 @@ class WantedData:
 
     def _add_part(self, channel: Channel, part: Part | None) -> bool:
         wanted = self._part(channel, part)
-        if channel is not CANDLES or wanted in self.timeframes:
+        lists: dict[str, list[Any]] = {CANDLES.name: self.timeframes, BOOKS.name: self.depths}
+        parts = lists.get(channel.name)
+        if parts is None or wanted in parts:
             return False
-        self.timeframes.append(str(wanted))
+        parts.append(wanted)
         return True

@@ -1,21 +1,27 @@
-"""A venue in memory, as a program could register its own: nothing of ccxt, no socket, trades told by the test."""
+"""A venue in memory, as a program could register its own: no ccxt, no socket, trades and books told by the test."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from exchanges.errors import Disconnected, Rejected, VenueError
-from exchanges.events import Candle, Listener, Ticker, TradeEvent
+from exchanges.events import Candle, Listener, OrderBook, Ticker, TradeEvent
 from exchanges.foreign_text import Cleaner
 from exchanges.venue import Limits, Subscription
 
+Levels = Iterable[tuple[float, float]]
+
 
 class MemoryVenue:
-    """Lists ``coins`` against USDT and delivers what ``trade`` is told; ``failure`` ends what is connected."""
+    """Lists ``coins`` against USDT and delivers what ``trade`` and ``book`` are told.
+
+    ``failure`` ends what is connected; ``channels`` are those that it streams.
+    """
 
     loaded, aged, can_fetch_trades = True, False, True
     timeframes: tuple[str, ...] = ()
@@ -26,9 +32,12 @@ class MemoryVenue:
         self.name = name
         self.limits = limits or Limits(consecutive_ids=True)
         self.coins = set(coins)
+        self.channels = {"trades", "books"}
+        self.books: dict[str, OrderBook] = {}  # proven ones, which a new connection brings at once
         self.tape: list[TradeEvent] = []
         self.connections: list[MemoryConnection] = []
         self.failure: VenueError | None = None
+        self.failures: dict[str, VenueError] = {}  # of the connections for one channel
 
     def trade(self, coin: str, price: float, *, told: bool = True) -> None:
         """A trade happens; connections hear of it unless it is not ``told``."""
@@ -36,8 +45,36 @@ class MemoryVenue:
         now = time.time_ns()
         trade = TradeEvent(coin, price, 1.0, False, now // 1_000_000, self.name, str(number), now)
         self.tape.append(trade)
-        for connection in self.connections if told else ():
+        for connection in self.of("trades") if told else ():
             connection.hear(trade, number)
+
+    def book(self, coin: str, bids: Levels, asks: Levels, sequence: int | None = None, *, told: bool = True) -> None:
+        """An order book changes; connections hear of it unless it is not ``told``."""
+        now = time.time_ns()
+        market = self.market(coin)
+        book = OrderBook(coin, list(bids), list(asks), now // 1_000_000, self.name, now, sequence, market)
+        self.books[coin] = book
+        for connection in self.of("books") if told else ():
+            connection.hear_book(book)
+
+    def unsync(self, coin: str, reason: str) -> None:
+        """The coin's order book is not proven any more."""
+        self.books.pop(coin, None)
+        for connection in self.of("books"):
+            connection.listener.on_book_unsynced(coin, reason)
+
+    def of(self, channel: str) -> list[MemoryConnection]:
+        """The connections that carry the channel."""
+        return [connection for connection in self.connections if channel in connection.subscription.channels]
+
+    @contextmanager
+    def losing(self, channel: str, failure: VenueError) -> Iterator[None]:
+        """Connections with the channel end with ``failure``, and dials too, while it lasts."""
+        self.failures[channel] = failure
+        for connection in self.of(channel):
+            connection.ended.set()
+        yield
+        del self.failures[channel]
 
     @contextmanager
     def failing(self, failure: VenueError) -> Iterator[None]:
@@ -49,7 +86,7 @@ class MemoryVenue:
         self.failure = None
 
     def streams(self, channel: str) -> bool:
-        return channel == "trades"
+        return channel in self.channels
 
     async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None: ...
 
@@ -67,7 +104,7 @@ class MemoryVenue:
     def connect(
         self, subscription: Subscription, listener: Listener, candles: Any, on_going_down: Callable[[], None]
     ) -> MemoryConnection:
-        return MemoryConnection(self, dict(subscription.markets), listener)
+        return MemoryConnection(self, subscription, listener)
 
     async def fetch_time(self) -> int | None:
         return None
@@ -90,19 +127,32 @@ class MemoryVenue:
 
 
 class MemoryConnection:
-    def __init__(self, venue: MemoryVenue, markets: dict[str, str], listener: Listener) -> None:
-        self.venue, self.markets, self.listener = venue, markets, listener
+    def __init__(self, venue: MemoryVenue, subscription: Subscription, listener: Listener) -> None:
+        self.venue, self.subscription, self.listener = venue, subscription, listener
+        self.markets = dict(subscription.markets)
         self.ended = asyncio.Event()
 
     def hear(self, trade: TradeEvent, number: int) -> None:
         if trade.coin in self.markets:
             self.listener.on_trade(trade, number)
 
+    def hear_book(self, book: OrderBook) -> None:
+        if book.coin in self.markets:
+            self.listener.on_book(replace(book, bids=list(book.bids), asks=list(book.asks)))
+
+    @property
+    def failure(self) -> VenueError | None:
+        failures = self.venue.failures
+        return self.venue.failure or next((failures[c] for c in self.subscription.channels if c in failures), None)
+
     async def run(self) -> None:
-        if self.venue.failure is None:
+        if self.failure is None:
             self.venue.connections.append(self)
+            if "books" in self.subscription.channels:
+                for book in self.venue.books.values():
+                    self.hear_book(book)
             await self.ended.wait()
-        raise self.venue.failure or Disconnected(self.venue.name, "closed")
+        raise self.failure or Disconnected(self.venue.name, "closed")
 
     def add(self, markets: Mapping[str, str], closed: Mapping[tuple[str, str], int]) -> None:
         self.markets |= markets

@@ -34,13 +34,18 @@ class Standing:
     def __init__(self, markets: CoinMarkets, exchange: str, symbol: str = "ETH/USDT") -> None:
         self.exchange, self.symbol = exchange, symbol
         self.turn = 0
+        self.admitted = False
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.revoked: list[str] = []
         self.stirred = 0
         markets.begin(self)
 
+    def delivers(self, coin: str) -> bool:
+        return self.admitted
+
     def revoke(self, coin: str) -> None:
         self.revoked.append(coin)
+        self.admitted = False
 
     def tell(self, event: str, **details: Any) -> None:
         self.told.append((event, details))
@@ -61,6 +66,7 @@ class World:
         """A trade comes over a connection; whether it is delivered."""
         if not self.markets.admit(of, "ETH", of.symbol, price):
             return False
+        of.admitted = True
         trade = TradeEvent("ETH", price, 1.0, False, 5, of.exchange, market=of.symbol)
         self.prices["ETH"].on_trade(trade, self.clock.monotonic())
         return True

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from feed.channels import PRICES, STATUS
+from feed.channels import BOOKS, PRICES, STATUS
 from feed.errors import StaleDataError
 from feed.sinks.server import messages
 from feed.sinks.server.event_log import EventLog
@@ -51,6 +51,7 @@ class Broadcast:
     def __init__(self, feed: MarketFeed, settings: Settings) -> None:
         self.clients = 0
         self._feed = feed
+        self._depth = settings.book_depth
         self._latest: dict[str, dict[str, Any]] = {channel: {} for channel in EVENT_TYPES}
         self._logs: dict[Selection, EventLog] = {}
         self._logs_of: dict[str, list[EventLog]] = {channel: [] for channel in EVENT_TYPES}
@@ -253,6 +254,14 @@ class Broadcast:
             return {"fresh": False, "reason": str(error)}
         return {"fresh": True, "reason": ""}
 
+    def _newest(self, channel: str, coins: Iterable[str]) -> dict[str, Any]:
+        """The latest event of each coin; of order books only those that are proven now."""
+        latest = self._latest[channel]
+        if channel == BOOKS.name:
+            depth = self._depth
+            latest = {coin: book for coin in coins if (book := self._feed.get_book(coin, depth)) is not None}
+        return {coin: latest[coin] for coin in coins if coin in latest}
+
     def snapshot(self, log: EventLog) -> bytes:
         """The latest state of a selection, with the number of the last event that it includes."""
         wanted = log.selection
@@ -265,8 +274,5 @@ class Broadcast:
             "status": self._feed.get_status(),
         }
         for channel in wanted.channels - {STATUS}:
-            latest = self._latest[channel]
-            state[channel] = (
-                self.prices(coins) if channel == PRICES.name else {c: latest[c] for c in coins if c in latest}
-            )
+            state[channel] = self.prices(coins) if channel == PRICES.name else self._newest(channel, coins)
         return messages.encode(state)

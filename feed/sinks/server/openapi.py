@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, get_args, get_type_hints
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
-from feed.events import Candle, PriceTick
+from feed.events import Candle, OrderBook, PriceTick
 from feed.sinks.server.messages import EVENT_TYPES
 
 _TYPES: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _ERROR = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
 
 
+def _type(hint: Any) -> dict[str, Any]:
+    if get_origin(hint) is list:  # of (price, size)
+        number = {"type": "number"}
+        return {"type": "array", "items": {"type": "array", "prefixItems": [number, number], "items": False}}
+    if NoneType in get_args(hint):
+        return {"type": [_TYPES[get_args(hint)[0]], "null"]}
+    return {"type": _TYPES[(get_args(hint) or [hint])[0]]}
+
+
 def _schema(kind: type[Any], **more: dict[str, Any]) -> dict[str, Any]:
     hints = get_type_hints(kind)
-    fields: dict[str, Any] = {
-        each.name: {"type": _TYPES[(get_args(hints[each.name]) or [hints[each.name]])[0]]}
-        for each in dataclasses.fields(kind)
-    }
+    fields = {each.name: _type(hints[each.name]) for each in dataclasses.fields(kind)}
     return {"type": "object", "properties": fields | more, "required": list(fields | more)}
 
 
@@ -48,6 +55,7 @@ def description() -> dict[str, Any]:
     coin = _parameter("coin", "such as BTC, in any case", {"type": "string"}, "path")
     max_age = _parameter("max_age", "seconds; by default the settings'", {"type": "number", "exclusiveMinimum": 0})
     price, candle = {"$ref": "#/components/schemas/Price"}, {"$ref": "#/components/schemas/Candle"}
+    book = {"$ref": "#/components/schemas/Book"}
     listed = {"allOf": [price, {"properties": {"fresh": {"type": "boolean"}, "reason": {"type": "string"}}}]}
     unknown, old = "no such coin", "the price is not fresh; the error says why"
     anything = {"type": "object", "additionalProperties": True}
@@ -82,6 +90,16 @@ def description() -> dict[str, Any]:
                 ],
                 _400="a wrong timeframe or limit", _404=unknown, _429="too many wait", _503="no answer of the exchange",
             ),
+            "/v1/books/{coin}": _path(
+                "book", "An order book that is proven and may be acted on now",
+                _answer("bids and asks are (price, size), best first", book),
+                [
+                    coin,
+                    max_age,
+                    _parameter("depth", "levels", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 20}),
+                ],
+                _400="a wrong max_age or depth", _404=unknown, _503="the book is not synchronized, or not fresh",
+            ),
             "/v1/volatility/{coin}": _path(
                 "volatility", "Standard deviation of 1-minute log returns, in percent; null while there are too few",
                 _answer("the volatility", anything),
@@ -102,7 +120,12 @@ def description() -> dict[str, Any]:
             ),
         },
         "components": {
-            "schemas": {"Price": _schema(PriceTick), "Candle": _schema(Candle), "Error": _ERROR},
+            "schemas": {
+                "Price": _schema(PriceTick),
+                "Candle": _schema(Candle),
+                "Book": _schema(OrderBook),
+                "Error": _ERROR,
+            },
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"token": []}],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from feed.errors import FeedError, SettingsError, StaleDataError
+from feed.settings.schema import MAX_DEPTH
 from feed.sinks.server import messages
 from feed.sinks.server.broadcast import Broadcast
 from feed.sinks.server.openapi import description
@@ -47,6 +49,7 @@ class Rest:
             web.get("/v1/prices", self.prices),
             web.get("/v1/prices/{coin}", self.price),
             web.get("/v1/candles/{coin}", self.candles),
+            web.get("/v1/books/{coin}", self.book),
             web.get("/v1/volatility/{coin}", self.volatility),
             web.get("/v1/status", self.status),
             web.get("/v1/openapi.json", self.openapi),
@@ -58,10 +61,14 @@ class Rest:
         return answer(self._broadcast.prices(self._broadcast.coins))
 
     async def price(self, request: web.Request) -> web.Response:
-        return answer(self._fresh(request))
+        return answer(self._fresh(request, self._feed.require_fresh))
+
+    async def book(self, request: web.Request) -> web.Response:
+        depth = _whole(request, "depth", 20, 1, MAX_DEPTH)
+        return answer(self._fresh(request, lambda coin, max_age: self._feed.require_fresh_book(coin, max_age, depth)))
 
     async def volatility(self, request: web.Request) -> web.Response:
-        tick, window = self._fresh(request), _whole(request, "window", 60, 3, 1500)
+        tick, window = self._fresh(request, self._feed.require_fresh), _whole(request, "window", 60, 3, 1500)
         return answer({"coin": tick.coin, "window": window, "volatility": self._feed.volatility(tick.coin, window)})
 
     async def status(self, request: web.Request) -> web.Response:
@@ -105,7 +112,8 @@ class Rest:
             raise _problem(f"coin: found {coin[:100]!a}, allowed are {', '.join(known)}", 404)
         return coin
 
-    def _fresh(self, request: web.Request) -> Any:
+    def _fresh(self, request: web.Request, require: Callable[[str, float | None], Any]) -> Any:
+        """What ``require`` gives for the coin and the max_age of the request; 503 where that may not be acted on."""
         coin, max_age = self._coin(request), None
         if "max_age" in request.query:
             try:
@@ -115,7 +123,7 @@ class Rest:
             if not 0 < max_age <= 86_400:
                 raise _problem("max_age: allowed is a number of seconds above 0, at most 86400", 400)
         try:
-            return self._feed.require_fresh(coin, max_age)
+            return require(coin, max_age)
         except StaleDataError as error:
             raise _problem(str(error), 503, coin=coin, age=error.age, limit=error.limit) from None
 

@@ -195,8 +195,8 @@ async def test_closing_twice_is_like_closing_once(feed: MarketFeed) -> None:
 
 def test_another_channel_is_refused(simulator: Simulator) -> None:
     feed = MarketFeed(settings=settings_for(simulator))
-    with pytest.raises(ValueError, match="'books'; allowed are trades, ticker, candles, quotes"):
-        feed.observe("books", lambda events, times: None)
+    with pytest.raises(ValueError, match="'prices'; allowed are trades, ticker, candles, quotes, books"):
+        feed.observe("prices", lambda events, times: None)
 
 
 def test_a_missing_extra_is_named() -> None:

@@ -1,0 +1,120 @@
+"""Receives the order books of a connection that carries nothing else, and passes them on to the cache of books."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import nan
+
+from exchanges.events import OrderBook
+from feed.market_data.hub import MarketDataHub
+from feed.market_data.listener_base import ListenerBase
+from feed.policies.staleness import SilenceWatch
+from feed.subscriptions.status import Report
+
+
+class BookListener(ListenerBase):
+    """The listener of a connection for order books.
+
+    ``shows_life`` is True where the feed has no other channel: only then do books end its staleness. Otherwise a
+    connection for trades that is dead would be taken for one that is quiet. ``silence``: seconds without any book after
+    which the books of this connection are not proven any more.
+    """
+
+    def __init__(
+        self,
+        desk: MarketDataHub,
+        watchdog: SilenceWatch,
+        exchange: str,
+        report: Report,
+        *,
+        stir: Callable[[], None],
+        delivering: bool,
+        main: bool,
+        silence: float,
+    ) -> None:
+        super().__init__(desk, exchange, report, stir=stir, delivering=delivering)
+        self.shows_life = False
+        self._watchdog = watchdog
+        self._main = main
+        self._silence = silence
+        self._is_silent = False
+        self._tried: dict[str, OrderBook] = {}  # on trial: the proven book of each coin
+        if delivering:
+            desk.markets.begin(self)
+
+    def deliver(self) -> None:
+        super().deliver()
+        tried, self._tried = self._tried, {}
+        for book in tried.values():
+            self._pass_on(book, self._now())
+
+    def close(self, reason: str = "") -> None:
+        self._tried.clear()
+        self._desk.books.lose_all(self, reason)
+        super().close(reason)
+
+    def revoke(self, coin: str) -> None:
+        if self.delivers(coin):
+            super().revoke(coin)
+            self._desk.books.lose(self, coin, "the coin comes from another market now")
+
+    def forget(self, coins: Iterable[str]) -> None:
+        coins = list(coins)
+        for coin in coins:
+            self._tried.pop(coin, None)
+            self._admitted.discard(coin)
+            self._desk.books.lose(self, coin, f"{self.exchange} has halted the coin, or does not list it any more")
+        super().forget(coins)
+
+    def look(self) -> None:
+        """Tell that the books may be old when none has come for long."""
+        last = self.last_data
+        silent = 0.0 if last is None else self._now() - last
+        if silent >= self._silence and not self._is_silent:
+            self._is_silent = True
+            self._desk.books.fall_silent(self, silent)
+
+    def on_book(self, book: OrderBook) -> None:
+        if book.coin in self.gone or not self._open:
+            return
+        now = self._now()
+        self._heard(book.coin, now)
+        if self.delivering:
+            self._pass_on(book, now)
+        else:
+            self._tried[book.coin] = book
+
+    def on_book_unsynced(self, coin: str, reason: str) -> None:
+        self._tried.pop(coin, None)
+        if self._open:
+            self._desk.books.lose(self, coin, reason)
+
+    def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
+        super().on_unavailable(channel, coins, reason, timeframe)
+        for coin in coins:
+            self.on_book_unsynced(coin, reason)
+
+    def _pass_on(self, book: OrderBook, now: float) -> None:
+        price = next((price for price in (book.mid, book.best_bid, book.best_ask) if price is not None), nan)
+        if self._admits(book.coin, book.market, price):
+            self._desk.books.on_book(self, book, now)
+
+    def _heard(self, coin: str, now: float) -> None:
+        """Note that a book of ``coin`` came at ``now``, monotonic seconds."""
+        if self.last_data is None:
+            self.first_data = now
+            self.flowing.set()
+        self.last_data = now
+        if self._is_silent:
+            self._is_silent = False
+            self._desk.books.end_silence(self, now)
+        if self.delivering:
+            desk = self._desk
+            desk.other_messages += 1
+            if self.shows_life:
+                if self._main:
+                    desk.last_message = now
+                if self._watchdog.note(coin, now):
+                    self._stir()
+        elif self.eager and self.shows_life:
+            self._stir()

@@ -1,0 +1,169 @@
+"""What the listener of every connection does: it asks which coins it may deliver, and tells bad frames."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
+from feed.market_data.hub import MarketDataHub
+from feed.policies.lag import ConnectionLag
+from feed.subscriptions.status import Report
+
+BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; bad frames in between are counted
+
+
+class ListenerBase:
+    """A listener that delivers nothing: what it does with a channel is in the classes that are made of it.
+
+    ``delivering`` is False while the connection is on trial. After ``close`` its events are ignored: an old connection
+    may still have some to read. ``stir`` is called when data ends a silence that was reported.
+    """
+
+    def __init__(
+        self, desk: MarketDataHub, exchange: str, report: Report, *, stir: Callable[[], None], delivering: bool
+    ) -> None:
+        self.delivering = delivering
+        self.flowing = asyncio.Event()  # set with the first event
+        self.first_data: float | None = None  # monotonic seconds
+        self.last_data: float | None = None
+        self.exchange = exchange
+        self.turn = 0
+        self.tell = partial(report, exchange=exchange)
+        self.stir = self._stir = stir
+        self.lag = ConnectionLag(desk.delays[exchange])
+        self.shows_life = True  # its data shows that the feed lives
+        self.eager = False  # on trial: the next data is awaited
+        self.gone: set[str] = set()  # coins that were removed, and that the connection may still bring
+        self.refused: set[str] = set()  # coins of which the venue does not do all that it was asked for
+        self._open = True
+        self._desk = desk
+        self._report = report
+        self._now = desk.clock.monotonic
+        self._admitted: set[str] = set()  # coins of whose market this connection may deliver
+        self._bad_frames = BadFrames(exchange, report)
+
+    def deliver(self) -> None:
+        """The trial is over: deliver."""
+        self.delivering = True
+        self._desk.markets.begin(self)
+
+    def close(self, reason: str = "") -> None:
+        """Deliver nothing more. ``reason``: what ended the connection, "" where nobody is to be told."""
+        self._open = self.delivering = False
+        self._desk.markets.end(self)
+        self._admitted.clear()
+        self._bad_frames.close()
+
+    def delivers(self, coin: str) -> bool:
+        """See feed.market_data.coin_markets.Connection."""
+        return coin in self._admitted
+
+    def revoke(self, coin: str) -> None:
+        """See feed.market_data.coin_markets.Connection."""
+        self._admitted.discard(coin)
+
+    def forget(self, coins: Iterable[str]) -> None:
+        """Nothing is delivered of these, until ``welcome`` names them."""
+        for coin in coins:
+            self.gone.add(coin)
+            self.revoke(coin)
+
+    def welcome(self, coins: Iterable[str]) -> None:
+        """These are wanted again, and asked for where they were refused; the trades' sequences must know them."""
+        self.gone.difference_update(coins)
+        self.refused.difference_update(coins)
+
+    def look(self) -> None:
+        """Check what only the time shows; called about twice a second."""
+
+    def has_traded(self, coin: str) -> bool:
+        """Whether a trade of the coin was delivered."""
+        return False
+
+    def missing_trades(self, patience: Callable[[str], float], now: float) -> dict[str, float]:
+        """See LostSubscriptions.missing."""
+        return {}
+
+    def flowed(self, coin: str, since: float) -> bool:
+        """See LostSubscriptions.flowed."""
+        return True
+
+    # Listener, for channels that the connection does not carry
+
+    def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool | None: ...
+
+    def on_history(self, trades: list[TradeEvent]) -> None: ...
+
+    def on_ticker(self, ticker: Ticker) -> None: ...
+
+    def on_figures(self, ticker: Ticker) -> None: ...
+
+    def on_candle(self, candle: Candle) -> None: ...
+
+    def on_mended(self, candle: Candle) -> None: ...
+
+    def on_quote(self, quote: Quote) -> None: ...
+
+    def on_book(self, book: OrderBook) -> None: ...
+
+    def on_book_unsynced(self, coin: str, reason: str) -> None: ...
+
+    def on_off_book(self, coin: str) -> None: ...
+
+    def on_bad_frame(self, sample: str) -> None:
+        """See Listener."""
+        if self._open:
+            self._desk.bad_frames += 1
+            self._bad_frames.add(sample)
+
+    def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
+        """See Listener."""
+        self.refused.update(coins)
+        if self._open:
+            details = {"channel": channel, "reason": reason} | ({"timeframe": timeframe} if timeframe else {})
+            for coin in (coin for coin in coins if coin not in self.gone):
+                self._report("coin_unavailable", self.exchange, coin=coin, **details)
+
+    def _admits(self, coin: str, market: str, price: float) -> bool:
+        """Whether the coin's events are delivered from this connection."""
+        if coin in self._admitted:
+            return True
+        if self._desk.markets.admit(self, coin, market, price):
+            self._admitted.add(coin)
+            return True
+        return False
+
+
+class BadFrames:
+    """Tells bad frames at most once per BAD_FRAME_PAUSE: ``count`` is how many came since the last event."""
+
+    def __init__(self, exchange: str, report: Report) -> None:
+        self._exchange = exchange
+        self._report = report
+        self._count = 0
+        self._sample = ""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, sample: str) -> None:
+        self._count += 1
+        self._sample = sample
+        if self._timer is None:
+            self._tell()
+
+    def close(self) -> None:
+        """Tell what is left and stop."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._count:
+            self._report("bad_frame", self._exchange, count=self._count, sample=self._sample)
+            self._count = 0
+
+    def _tell(self) -> None:
+        self._timer = None
+        if self._count:
+            self._report("bad_frame", self._exchange, count=self._count, sample=self._sample)
+            self._count = 0
+            self._timer = asyncio.get_running_loop().call_later(BAD_FRAME_PAUSE, self._tell)

@@ -1,0 +1,163 @@
+"""The order book cache: each coin's proven book, taken from one connection at a time, and told when it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from exchanges.events import OrderBook
+from feed.channels import BOOKS
+from feed.clock import Clock
+from feed.subscriptions.dispatcher import Dispatcher
+
+
+class Source(Protocol):
+    """A connection that brings books, as this cache sees it."""
+
+    turn: int  # a connection with a higher number began to deliver later
+    last_data: float | None  # monotonic seconds
+
+    def tell(self, event: str, **details: Any) -> None: ...
+
+
+class ProvenBook(NamedTuple):
+    """A book that nobody changes, the connection that brought it, and when (monotonic seconds)."""
+
+    book: OrderBook
+    source: Source
+    at: float
+
+
+@dataclass(slots=True)
+class _Coin:
+    """What is known of one coin's book; ``proven`` is replaced as a whole, so that any thread may read it."""
+
+    since: float  # monotonic seconds: unproven since then, or subscribed to since then
+    reason: str = "no book has come yet"
+    proven: ProvenBook | None = None
+    silent: ProvenBook | None = None  # the proven book of a connection that brings nothing at the moment
+
+
+class OrderBooks:
+    """Keeps the books and publishes them, for each of ``depths`` at each change within that depth.
+
+    ``depths`` may grow. A book is proven from the moment at which its venue delivers it until the venue says that it is
+    not synchronized any more, its connection ends, is silent, or may not deliver the coin any more. Each change is
+    told once: ``book_synced`` with the seconds since the book was lost or asked for, ``book_unsynced`` with the reason.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, clock: Clock, depths: Sequence[int]) -> None:
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._depths = depths
+        self._coins: dict[str, _Coin] = {}
+
+    def expect(self, coins: Iterable[str], now: float) -> None:
+        """The books of these coins are subscribed to from ``now`` on, monotonic seconds."""
+        for coin in coins:
+            self._coins.setdefault(coin, _Coin(now))
+
+    def on_book(self, source: Source, book: OrderBook, now: float) -> None:
+        """Take a proven book from a connection that may deliver the coin; nobody changes the book from now on.
+
+        Of two connections that bring it, the one that began later is taken as soon as it is as far as the other one.
+        """
+        coin = self._coins.setdefault(book.coin, _Coin(now))
+        held, before = coin.proven or coin.silent, coin.proven
+        if held is not None and held.source is not source and not _may_replace(source, book, held):
+            return
+        coin.proven, coin.silent = ProvenBook(book, source, now), None
+        if before is None:
+            source.tell("book_synced", coin=book.coin, seconds=round(now - coin.since, 3))
+        for depth in self._depths:
+            route = self._dispatcher.route(BOOKS.key(depth), book.coin)
+            if not route.wanted():
+                continue
+            bids, asks = book.bids[:depth], book.asks[:depth]
+            if before is None or bids != before.book.bids[:depth] or asks != before.book.asks[:depth]:
+                now = route.publish(_book(book, bids, asks), now)
+
+    def lose(self, source: Source, coin: str, reason: str) -> None:
+        """The book that ``source`` brought is not proven any more; ``reason`` is "" where nobody is to be told."""
+        known = self._coins.get(coin)
+        if known is None:
+            return
+        held = known.proven or known.silent
+        if held is not None and held.source is source:
+            self._lose(known, coin, reason)
+            known.silent = None
+        elif held is None and reason:
+            known.reason = reason
+
+    def lose_all(self, source: Source, reason: str) -> None:
+        """The connection delivers no more; ``reason`` as in ``lose``."""
+        for coin in list(self._coins):
+            self.lose(source, coin, reason)
+
+    def fall_silent(self, source: Source, seconds: float) -> None:
+        """The connection has brought nothing for so many seconds: its books may be old."""
+        for coin, known in list(self._coins.items()):
+            held = known.proven
+            if held is not None and held.source is source:
+                self._lose(known, coin, f"no order book has come over its connection for {seconds:.1f} s")
+                known.silent = held
+
+    def end_silence(self, source: Source, now: float) -> None:
+        """The connection brings data again, so that its books that did not change meanwhile are right."""
+        for coin, known in list(self._coins.items()):
+            if known.silent is not None and known.silent.source is source:
+                known.proven, known.silent = known.silent, None
+                source.tell("book_synced", coin=coin, seconds=round(now - known.since, 3))
+
+    def _lose(self, known: _Coin, coin: str, reason: str) -> None:
+        held, known.proven = known.proven, None
+        if held is None:
+            return
+        known.since = self._clock.monotonic()
+        known.reason = reason or "the connection has ended"
+        if reason:
+            held.source.tell("book_unsynced", coin=coin, reason=reason)
+
+    def forget(self, coins: Iterable[str]) -> None:
+        """Drop coins that were removed from the feed."""
+        for coin in coins:
+            self._coins.pop(coin, None)
+
+    def proven(self, coin: str, silence: float) -> ProvenBook | None:
+        """The coin's book if it is proven, and its connection has had data within ``silence`` s. From any thread."""
+        known = self._coins.get(coin)
+        held = None if known is None else known.proven
+        heard = None if held is None else held.source.last_data
+        return held if heard is not None and self._clock.since(heard) <= silence else None
+
+    def get(self, coin: str, depth: int, silence: float) -> OrderBook | None:
+        """A copy of the best ``depth`` levels of the coin's book, where ``proven`` gives it. From any thread."""
+        held = self.proven(coin, silence)
+        return None if held is None else best_levels(held.book, depth)
+
+    def why_unproven(self, coin: str) -> str:
+        """Why there is no book of the coin now. From any thread."""
+        known = self._coins.get(coin)
+        if known is None:
+            return "no order book of it is subscribed to"
+        return known.reason if known.proven is None else "no order book has come over its connection for a while"
+
+
+def _may_replace(source: Source, book: OrderBook, held: ProvenBook) -> bool:
+    """Whether a book of another connection takes the place of the one that is held."""
+    if source.turn < held.source.turn:
+        return False
+    last = held.book
+    comparable = book.exchange == last.exchange and book.market == last.market
+    return not comparable or book.sequence is None or last.sequence is None or book.sequence >= last.sequence
+
+
+def best_levels(book: OrderBook, depth: int) -> OrderBook:
+    """A copy of the book's best ``depth`` levels."""
+    return _book(book, book.bids[:depth], book.asks[:depth])
+
+
+def _book(book: OrderBook, bids: list[tuple[float, float]], asks: list[tuple[float, float]]) -> OrderBook:
+    """The same book with these levels; this runs at each change, and dataclasses.replace takes longer."""
+    return OrderBook(book.coin, bids, asks, book.timestamp, book.exchange, book.received_at, book.sequence, book.market)
