@@ -154,6 +154,10 @@ class MemoryConnection:
             await self.ended.wait()
         raise self.failure or Disconnected(self.venue.name, "closed")
 
+    def distrust_book(self, coin: str, reason: str) -> None:
+        self.venue.books.pop(coin, None)
+        self.listener.on_book_unsynced(coin, reason)
+
     def add(self, markets: Mapping[str, str], closed: Mapping[tuple[str, str], int]) -> None:
         self.markets |= markets
 
