@@ -1,0 +1,258 @@
+"""A recording's folder: where its files lie, how one is written so that it is whole at any moment, and the manifest.
+
+``trades/binance/BTC/date=2026-11-28/<first>-<last>.parquet`` holds the rows with these numbers of one market's channel;
+``trades/recent/date=2026-11-28/`` the last minutes of all coins, which the recorder merges into the former.
+``manifest.jsonl`` has a line per change: a session that began or ended, files that were merged or imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from exchanges.recording.rows import CHANNELS, COUNTED, REPEATED, pa
+
+import pyarrow.parquet as pq  # isort: skip # rows says what to install where pyarrow is missing
+
+MANIFEST = "manifest.jsonl"
+RECENT = "recent"
+BY_COIN = ("trades", "ticker", "candles", "quotes", "books", "prices")
+"""Channels whose merged files lie in a folder per exchange and coin."""
+ROW_GROUP = 128 * 1024
+_TEMPORARY = ".part"
+_DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))})
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFile:
+    """One file of a recording; ``first`` and ``last`` are its rows' numbers, None where no recorder gave them any.
+
+    ``exchange`` and ``coin`` are "" where the file has rows of several. ``shown`` is its path in the folder.
+    """
+
+    path: Path
+    shown: str
+    channel: str
+    exchange: str
+    coin: str
+    date: str
+    first: int | None
+    last: int | None
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of a recorder; times in Unix ms, ``last`` the number of its last row and None while it has not ended."""
+
+    began: int
+    first: int
+    channels: list[str]
+    coins: list[str]
+    timeframes: list[str]
+    ended: int | None = None
+    last: int | None = None
+
+
+@dataclass(slots=True)
+class Manifest:
+    """What the lines of the manifest say together."""
+
+    sessions: list[Session] = field(default_factory=list)
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the file's path in the folder
+    gone: set[str] = field(default_factory=set)  # files whose rows are in other files now
+    pending: dict[str, str] = field(default_factory=dict)  # files -> their name until they get their own
+    steps: list[dict[str, Any]] = field(default_factory=list)  # of the recording machine's clock
+
+
+def name_of(text: str) -> str:
+    """A coin or exchange as the name of a folder that every system and reader takes."""
+    name = "".join(each if each.isalnum() or each in "-." else quote(each, safe="") for each in text)
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"
+    return f"%{ord(name[0]):02X}{name[1:]}" if name.upper() in _DEVICES else name
+
+
+def place(channel: str, exchange: str, coin: str, date: str) -> str:
+    """The folder of a channel's merged files, in the recording's folder."""
+    of = f"/{name_of(exchange)}/{name_of(coin)}" if channel in BY_COIN else ""
+    return f"{channel}{of}/date={date}"
+
+
+def write(folder: Path, shown: str, rows: pa.Table, *, temporary: bool = False) -> dict[str, Any]:
+    """Write a file that is there as a whole or not at all, also after a crash, and return its entry in the manifest.
+
+    ``temporary``: the file keeps its temporary name, which no reader looks at, until ``publish``. Raises OSError.
+    """
+    path = folder / shown
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = hidden(path)
+    names = rows.schema.names
+    try:
+        with open(part, "wb") as file:
+            pq.write_table(
+                rows,
+                file,
+                row_group_size=ROW_GROUP,
+                compression="zstd",
+                use_dictionary=[name for name in names if name in REPEATED],
+                column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in COUNTED},
+                write_page_checksum=True,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        entry = _entry(shown, rows, part)
+        if not temporary:
+            publish(folder, shown)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return entry
+
+
+def publish(folder: Path, shown: str) -> None:
+    """Give a file that was written as temporary its own name."""
+    path = folder / shown
+    os.replace(hidden(path), path)
+    sync_folder(path.parent)
+
+
+def hidden(path: Path) -> Path:
+    """Where a file is until it is whole; readers skip names that begin with a dot."""
+    return path.with_name(f".{path.name}{_TEMPORARY}")
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder survive a power cut, where the system can do that."""
+    if hasattr(os, "O_DIRECTORY"):
+        number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def _entry(shown: str, rows: pa.Table, path: Path) -> dict[str, Any]:
+    import pyarrow.compute as pc
+
+    names = rows.schema.names
+    stamps = next((name for name in ("received_at", "at", "from_ts") if name in names), "received_at")
+    bounds = pc.min_max(rows.column(stamps)).as_py()
+    divisor = 1_000_000 if stamps == "received_at" else 1
+    entry: dict[str, Any] = {
+        "file": shown,
+        "rows": len(rows),
+        "from": (bounds["min"] or 0) // divisor,
+        "to": (bounds["max"] or 0) // divisor,
+    }
+    if "trade_id" in names and len(rows):
+        ids = rows.column("trade_id")
+        entry |= {"first_id": ids[0].as_py(), "last_id": ids[-1].as_py()}
+    return entry | {"bytes": path.stat().st_size, "sha256": digest(path)}
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def note(folder: Path, line: Mapping[str, Any]) -> None:
+    """Add a line to the manifest, for good. Raises OSError."""
+    with open(folder / MANIFEST, "ab") as file:
+        if file.tell() and not _ends_with_newline(folder / MANIFEST):
+            file.write(b"\n")  # a crash left half a line, which is skipped
+        file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def manifest(folder: Path) -> Manifest:
+    """Read the manifest; a line that a crash cut off counts for nothing."""
+    found = Manifest()
+    try:
+        lines = (folder / MANIFEST).read_bytes().splitlines()
+    except FileNotFoundError:
+        return found
+    for line in lines:
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(said, dict):
+            _take(found, said)
+    return found
+
+
+def _take(found: Manifest, said: dict[str, Any]) -> None:
+    if "session" in said:
+        found.sessions.append(Session(**said["session"]))
+    elif "ended" in said and found.sessions:
+        found.sessions[-1].ended, found.sessions[-1].last = said["ended"], said["last"]
+    elif "step" in said:
+        found.steps.append(said["step"])
+    for entry in said.get("into", ()):
+        found.entries[entry["file"]] = entry
+        found.gone.discard(entry["file"])
+        found.pending[entry["file"]] = entry["file"]
+    for gone in said.get("from", ()):
+        if gone not in {entry["file"] for entry in said.get("into", ())}:
+            found.gone.add(gone)
+        found.entries.pop(gone, None) if gone in found.gone else None
+        found.pending.pop(gone, None) if gone in found.gone else None
+
+
+def recorded_files(folder: Path, channels: Iterable[str] = tuple(CHANNELS)) -> list[RecordedFile]:
+    """The files that together hold each row once, whatever a crash has left between two steps of a merge."""
+    said = manifest(folder)
+    found = []
+    for channel in channels:
+        for path in _parquet_files(folder / channel):
+            shown = path.relative_to(folder).as_posix()
+            if shown not in said.gone:
+                found.append(_described(path, shown, channel))
+    there = {each.shown for each in found}
+    for shown in said.pending:  # written and counted, but a crash came before it had its name
+        part = hidden(folder / shown)
+        if shown not in there and shown.partition("/")[0] in channels and part.exists():
+            found.append(_described(part, shown, shown.partition("/")[0]))
+    return found
+
+
+def _parquet_files(folder: Path) -> Iterator[Path]:
+    for where, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(where, name) for name in sorted(names) if name.endswith(".parquet") and name[0] not in "._")
+
+
+def _described(path: Path, shown: str, channel: str) -> RecordedFile:
+    *folders, name = shown.split("/")[1:]
+    date = next((each.removeprefix("date=") for each in folders if each.startswith("date=")), "")
+    of = [unquote(each) for each in folders if not each.startswith("date=")]
+    exchange, coin = of if len(of) == 2 else ("", "")
+    first, _, last = name.removesuffix(".parquet").partition("-")
+    numbered = first.isdecimal() and last.isdecimal()
+    return RecordedFile(
+        path, shown, channel, exchange, coin, date, int(first) if numbered else None, int(last) if numbered else None
+    )
+
+
+def numbered_name(first: int, last: int) -> str:
+    """A file's name by the numbers of its first and last row; names sort as the rows do."""
+    return f"{first:012}-{last:012}.parquet"
+
+
+def read(files: Sequence[RecordedFile]) -> pa.Table:
+    """The rows of several files of a channel, one file after the other."""
+    return pa.concat_tables([pq.ParquetFile(each.path).read() for each in files])

@@ -1,0 +1,273 @@
+"""Reads recordings in the order in which a feed delivered: column by column, a window of rows at a time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import attrgetter, itemgetter
+from pathlib import Path
+from typing import Any
+
+from exchanges.recording.books import BookDecoder
+from exchanges.recording.files import Manifest, RecordedFile, Session, manifest, recorded_files
+from exchanges.recording.rows import MARKET_DATA, REPEATED, BookRow, events
+
+import pyarrow.parquet as pq  # isort: skip # rows says what to install where pyarrow is missing
+
+WINDOW = 4096  # rows of a file that are held at a time
+MARGIN = 90 * 10**9  # ns: rows that came before the start, for books need their last snapshot
+PLAYED = (*MARKET_DATA, "prices", "status")
+_STAMPS = ("received_at", "at", "from_ts")
+_received = attrgetter("received_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Between the rows before and after this one nothing was recorded, because of ``reason``."""
+
+    received_at: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStep:
+    """The recording machine's clock was set back here by ``seconds``."""
+
+    received_at: int
+    seconds: float
+
+
+Rows = tuple[list[int], list[Any], list[bool]]
+"""When each event came, Unix ns, never less than the one before; the events; which of them made a price tick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows are read; times in Unix ns, ``coins`` and ``exchanges`` None for all."""
+
+    coins: Collection[str] | None = None
+    exchanges: Collection[str] | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+class Recording:
+    """One recording's folder. Raises FileNotFoundError where there is none, and ValueError where it holds nothing."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"{folder} is no folder")
+        self.files = [each for each in recorded_files(self.folder) if each.channel in PLAYED]
+        self.manifest: Manifest = manifest(self.folder)
+        if not self.files:
+            raise ValueError(f"{folder} holds no recording: there is no file such as trades/*/*/date=*/*.parquet")
+        found = [market for each in self.files for market in _markets(each)]
+        self.markets: dict[tuple[str, str], str] = {(exchange, coin): market for exchange, coin, market in found}
+        self.coins = list(dict.fromkeys(coin for _, coin in sorted(self.markets)))
+        self.exchanges = list(dict.fromkeys(exchange for exchange, _ in sorted(self.markets)))
+        self.channels = [channel for channel in MARKET_DATA if any(each.channel == channel for each in self.files)]
+
+    @property
+    def sessions(self) -> list[Session]:
+        """The runs of recorders that wrote to the folder."""
+        return self.manifest.sessions
+
+    def timeframes(self) -> list[str]:
+        """The timeframes of the candles."""
+        files = [each for each in self.files if each.channel == "candles"]
+        names = (pq.read_table(each.path, columns=["timeframe"], partitioning=None).column(0) for each in files)
+        return sorted({name for column in names for name in column.unique().to_pylist()})
+
+    def rows(self, wanted: Selection) -> Iterator[Rows]:
+        """The rows in the order of delivery."""
+        numbered = [each for each in self.files if each.first is not None]
+        streams: list[Iterator[Rows]] = []
+        if numbered:
+            streams.append(self._numbered(numbered, wanted))
+        for line in _lines([each for each in self.files if each.first is None]):
+            streams.append(_timed(_read(line, wanted)))
+        yield from _within(merged(streams), wanted)
+
+    def _numbered(self, files: Sequence[RecordedFile], wanted: Selection) -> Iterator[Rows]:
+        """The rows that a recorder wrote, by their numbers, with a Hole where another run of it begins."""
+        decoder = BookDecoder()
+        has_books = any(each.channel == "books" for each in files)
+        marks: dict[int, Any] = {
+            session.first: Hole(0, "nothing was recorded" if before.ended is not None else "the recorder was killed")
+            for before, session in zip(self.sessions, self.sessions[1:], strict=False)
+        }
+        marks |= {each["seq"]: ClockStep(0, each["seconds"]) for each in self.manifest.steps if each["seconds"] < 0}
+        due = sorted(marks)
+        latest, ahead = 0, 0
+        for seqs, items, priced in merged([_read(line, wanted) for line in _lines(files)]):
+            start = 0
+            ats: list[int] = []
+            out: list[Any] = []
+            flags: list[bool] = []
+            while start < len(items):
+                end = len(items) if not due else bisect_left(seqs, due[0], start)
+                part = items[start:end]
+                flags += priced[start:end]
+                if part:
+                    times = accumulate((each + ahead for each in map(_received, part)), max, initial=latest)
+                    next(times)
+                    ats += times
+                    latest = ats[-1]
+                    out += part
+                start = end
+                if due and start < len(items):
+                    mark = marks[due.pop(0)]
+                    if isinstance(mark, ClockStep):
+                        ahead = max(ahead, latest - items[start].received_at)
+                    if latest:
+                        ats.append(latest)
+                        out.append(mark)
+                        flags.append(False)
+            if has_books:
+                decoded = [decoder.decode(each) if type(each) is BookRow else each for each in out]
+                kept = [place for place, each in enumerate(decoded) if each is not None]
+                ats, out, flags = [ats[n] for n in kept], [decoded[n] for n in kept], [flags[n] for n in kept]
+            yield ats, out, flags
+
+
+def merged(streams: Sequence[Iterator[Rows]]) -> Iterator[Rows]:
+    """Merge streams whose first column only grows; of equal ones the earlier stream's come first."""
+    if len(streams) == 1:
+        yield from streams[0]
+        return
+    heads: list[Rows | None] = [next(stream, None) for stream in streams]
+    while live := [head for head in heads if head is not None]:
+        edge = min(head[0][-1] for head in live)
+        keys: list[int] = []
+        items: list[Any] = []
+        priced: list[bool] = []
+        for number, head in enumerate(heads):
+            if head is None:
+                continue
+            count = bisect_right(head[0], edge)
+            keys += head[0][:count]
+            items += head[1][:count]
+            priced += head[2][:count]
+            left = (head[0][count:], head[1][count:], head[2][count:]) if count < len(head[0]) else None
+            heads[number] = left or next(streams[number], None)
+        order = sorted(range(len(keys)), key=keys.__getitem__)  # sorted runs, one after the other: it merges them
+        if len(order) > 1:
+            pick = itemgetter(*order)
+            yield list(pick(keys)), list(pick(items)), list(pick(priced))
+        elif order:
+            yield keys, items, priced
+
+
+def _lines(files: Iterable[RecordedFile]) -> list[list[RecordedFile]]:
+    """The files whose rows follow one another: those of one market's channel, and those not merged yet."""
+    lines: defaultdict[tuple[Any, ...], list[RecordedFile]] = defaultdict(list)
+    for each in files:
+        lines[each.channel, each.exchange, each.coin, "/recent/" in each.shown].append(each)
+    for line in lines.values():
+        line.sort(key=lambda each: (each.first or 0, _span(each)[0] if each.first is None else 0, each.shown))
+    return [lines[key] for key in sorted(lines)]
+
+
+def _read(line: Sequence[RecordedFile], wanted: Selection) -> Iterator[Rows]:
+    """The rows of files that follow one another, keyed by their numbers."""
+    for each in line:
+        if each.coin and wanted.coins is not None and each.coin not in wanted.coins:
+            continue
+        if each.exchange and wanted.exchanges is not None and each.exchange not in wanted.exchanges:
+            continue
+        with pq.ParquetFile(each.path, read_dictionary=list(REPEATED)) as file:
+            groups = [number for number in range(file.metadata.num_row_groups) if _is_wanted(file, number, wanted)]
+            for batch in file.iter_batches(WINDOW, row_groups=groups) if groups else ():
+                seqs, items, priced = events(each.channel, batch)
+                if not (each.coin and each.exchange):
+                    seqs, items, priced = _chosen(seqs, items, priced, each.channel, wanted)
+                if items:
+                    yield seqs, items, priced  # type: ignore[misc] # rows without numbers get their time next
+
+
+def _chosen(
+    seqs: list[int | None], items: list[Any], priced: list[bool], channel: str, wanted: Selection
+) -> tuple[list[int | None], list[Any], list[bool]]:
+    coins, exchanges = wanted.coins, wanted.exchanges
+    if coins is None and exchanges is None:
+        return seqs, items, priced
+    kept = [
+        place
+        for place, each in enumerate(items)
+        if (exchanges is None or each.exchange in exchanges)
+        and (coins is None or channel == "status" or each.coin in coins)
+    ]
+    return [seqs[n] for n in kept], [items[n] for n in kept], [priced[n] for n in kept]
+
+
+def _timed(stream: Iterator[Rows]) -> Iterator[Rows]:
+    """Rows without numbers: by the time of their receipt."""
+    latest = 0
+    for _, items, priced in stream:
+        times = list(accumulate(map(_received, items), max, initial=latest))[1:]
+        latest = times[-1]
+        yield times, items, priced
+
+
+def _within(stream: Iterator[Rows], wanted: Selection) -> Iterator[Rows]:
+    for ats, items, priced in stream:
+        first = 0 if wanted.start is None else bisect_left(ats, wanted.start)
+        last = len(ats) if wanted.end is None else bisect_right(ats, wanted.end)
+        if first == 0 and last == len(ats):
+            yield ats, items, priced
+        elif first < last:
+            yield ats[first:last], items[first:last], priced[first:last]
+        if last < len(ats):
+            return
+
+
+def _is_wanted(file: Any, number: int, wanted: Selection) -> bool:
+    if wanted.start is None and wanted.end is None:
+        return True
+    bounds = _bounds(file.metadata.row_group(number))
+    if bounds is None:
+        return True
+    early = wanted.start is not None and bounds[1] < wanted.start - MARGIN
+    late = wanted.end is not None and bounds[0] > wanted.end + MARGIN
+    return not (early or late)
+
+
+def _bounds(group: Any) -> tuple[int, int] | None:
+    """The first and last time (Unix ns) of a row group's rows, by its statistics."""
+    for number in range(group.num_columns):
+        column = group.column(number)
+        if column.path_in_schema in _STAMPS:
+            stats = column.statistics
+            if stats is None or not stats.has_min_max:
+                return None
+            unit = 1 if column.path_in_schema == "received_at" else 1_000_000
+            return int(stats.min) * unit, int(stats.max) * unit
+    return None
+
+
+def _span(each: RecordedFile) -> tuple[int, int]:
+    """The first and last time (Unix ns) of a file's rows; 0 of an empty one."""
+    with pq.ParquetFile(each.path) as file:
+        found = [_bounds(file.metadata.row_group(number)) for number in range(file.metadata.num_row_groups)]
+    known = [each for each in found if each is not None]
+    return min((low for low, _ in known), default=0), max((high for _, high in known), default=0)
+
+
+def bounds(folder: Path, channels: Iterable[str] = PLAYED) -> tuple[int, int]:
+    """The times (Unix ms) of the first and the last row of a recording; 0 where it has none."""
+    spans = [_span(each) for each in recorded_files(folder, channels)]
+    spans = [span for span in spans if span[1]]
+    return min((low for low, _ in spans), default=0) // 1_000_000, max((high for _, high in spans), default=0) // 10**6
+
+
+def _markets(each: RecordedFile) -> set[tuple[str, str, str]]:
+    """(exchange, coin, market) of a file's rows."""
+    if each.channel == "status":
+        return set()
+    table = pq.read_table(each.path, columns=["exchange", "coin", "market"], partitioning=None)
+    found = table.group_by(["exchange", "coin", "market"]).aggregate([]).to_pylist()
+    return {(row["exchange"], row["coin"], row["market"]) for row in found}

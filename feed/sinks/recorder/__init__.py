@@ -1,0 +1,1 @@
+"""Writes what a feed delivers into a folder of Parquet files."""

@@ -1,0 +1,52 @@
+"""One recorder per folder: a lock that ends with the process that holds it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from feed.errors import FeedError
+
+NAME = "recorder.lock"
+
+
+class FolderLock:
+    """Holds the lock of a folder until ``release``. Raises FeedError where another recorder holds it, and OSError."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+        folder.mkdir(parents=True, exist_ok=True)
+        self._number = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _lock(self._number)
+        except OSError:
+            os.close(self._number)
+            raise FeedError(f"another recorder writes to {folder}: each needs a folder of its own") from None
+
+    @property
+    def stands(self) -> bool:
+        """Whether the folder is still the one that was locked: it may have been removed."""
+        try:
+            return os.path.samestat(os.fstat(self._number), os.stat(self._path))
+        except OSError:
+            return False
+
+    def release(self) -> None:
+        """Let another recorder have the folder. Idempotent."""
+        if self._number >= 0:
+            with suppress(OSError):
+                os.close(self._number)
+            self._number = -1
+
+
+def _lock(number: int) -> None:
+    """Lock an open file without waiting; raises OSError where it is locked."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        msvcrt.locking(number, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined] # there is no such lock elsewhere
+    else:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,144 @@
+"""Merges a recording's small files into few large ones, so that each row is in one file whenever a crash comes.
+
+The new files are written under names that nobody reads, then a line of the manifest says which files they replace; only
+then they get their names and the old ones are removed. ``recover`` finishes what a crash has left between two steps.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from exchanges.recording.files import (
+    BY_COIN,
+    RECENT,
+    RecordedFile,
+    hidden,
+    manifest,
+    note,
+    numbered_name,
+    place,
+    publish,
+    recorded_files,
+    write,
+)
+
+LARGEST = 8_000_000  # rows of a file
+_changing = threading.Lock()  # the manifest, by the threads of this process
+
+
+def note_safely(folder: Path, line: dict[str, Any]) -> None:
+    """Add a line to the manifest while no other thread does."""
+    with _changing:
+        note(folder, line)
+
+
+def recover(folder: Path) -> None:
+    """Finish or undo the merges that a crash has cut short. Raises OSError."""
+    said = manifest(folder)
+    for shown in said.pending:
+        if hidden(folder / shown).exists() and not (folder / shown).exists():
+            publish(folder, shown)
+    for shown in said.gone:
+        (folder / shown).unlink(missing_ok=True)
+    for part in folder.glob("*/**/.*.part"):
+        part.unlink(missing_ok=True)
+
+
+def merge_recent(folder: Path, may_go_on: Callable[[], bool] = lambda: True) -> None:
+    """Move the rows of the last minutes to the files of their exchange and coin. Raises OSError."""
+    recent = [each for each in recorded_files(folder) if f"/{RECENT}/" in each.shown and each.first is not None]
+    for (channel, date), some in _grouped(recent, lambda each: (each.channel, each.date)).items():
+        if may_go_on():
+            _replace(folder, some, _by_market(channel, date, _table(some)))
+
+
+def compact(folder: Path, before: str = "9999", may_go_on: Callable[[], bool] = lambda: True) -> int:
+    """Merge the files of each market's day into one, of the days before ``before`` (2026-11-28); how many are fewer.
+
+    Raises OSError.
+    """
+    files = [
+        each
+        for each in recorded_files(folder)
+        if each.first is not None and each.date < before and f"/{RECENT}/" not in each.shown
+    ]
+    spared = 0
+    for _, some in _grouped(files, lambda each: each.shown.rpartition("/")[0]).items():
+        for part in _bounded(sorted(some, key=lambda each: each.first or 0)):
+            if len(part) > 1 and may_go_on():
+                first, last = part[0].first or 0, max(each.last or 0 for each in part)
+                shown = f"{part[0].shown.rpartition('/')[0]}/{numbered_name(first, last)}"
+                _replace(folder, part, [(shown, _table(part))])
+                spared += len(part) - 1
+    return spared
+
+
+def _bounded(files: Sequence[RecordedFile]) -> Iterator[list[RecordedFile]]:
+    part: list[RecordedFile] = []
+    rows = 0
+    for each in files:
+        more = pq.ParquetFile(each.path).metadata.num_rows
+        if part and rows + more > LARGEST:
+            yield part
+            part, rows = [], 0
+        part.append(each)
+        rows += more
+    yield part
+
+
+def _grouped(files: Iterable[RecordedFile], key: Callable[[RecordedFile], Any]) -> dict[Any, list[RecordedFile]]:
+    groups: defaultdict[Any, list[RecordedFile]] = defaultdict(list)
+    for each in files:
+        groups[key(each)].append(each)
+    return groups
+
+
+def _table(files: Sequence[RecordedFile]) -> pa.Table:
+    """The rows of several files, by their numbers."""
+    rows = pa.concat_tables([pq.ParquetFile(each.path).read() for each in files])
+    return rows if len(files) == 1 else rows.sort_by("seq")
+
+
+def _by_market(channel: str, date: str, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """The files that these rows become."""
+    if channel not in BY_COIN:
+        yield f"{place(channel, '', '', date)}/{_name(rows)}", rows
+        return
+    rows = rows.take(pc.sort_indices(rows, [("exchange", "ascending"), ("coin", "ascending"), ("seq", "ascending")]))
+    markets = zip(rows.column("exchange").to_pylist(), rows.column("coin").to_pylist(), strict=True)
+    start = 0
+    for (exchange, coin), group in groupby(markets):
+        count = sum(1 for _ in group)
+        part = rows.slice(start, count)
+        start += count
+        yield f"{place(channel, exchange, coin, date)}/{_name(part)}", part
+
+
+def _name(rows: pa.Table) -> str:
+    numbers = rows.column("seq")
+    return numbered_name(numbers[0].as_py(), numbers[-1].as_py())
+
+
+def _replace(folder: Path, old: Sequence[RecordedFile], new: Iterable[tuple[str, pa.Table]]) -> None:
+    entries: list[dict[str, Any]] = []
+    try:
+        for shown, rows in new:
+            entries.append(write(folder, shown, rows, temporary=True))
+        note_safely(folder, {"into": entries, "from": [each.shown for each in old]})
+    except BaseException:
+        for entry in entries:
+            hidden(folder / entry["file"]).unlink(missing_ok=True)
+        raise
+    for entry in entries:
+        publish(folder, entry["file"])
+    for each in old:
+        each.path.unlink(missing_ok=True)

@@ -1,0 +1,140 @@
+"""The recorder: a consumer of a feed that keeps everything that was delivered, in the order of delivery."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from exchanges.recording.rows import MARKET_DATA
+from feed.errors import FeedError
+from feed.sinks.recorder.pending_rows import Status
+from feed.sinks.recorder.writer import Plan, Writer
+
+if TYPE_CHECKING:
+    from feed.market_feed import MarketFeed
+    from feed.subscriptions.dispatcher import Subscriber
+
+__all__ = ["Recorder", "RecorderStatus"]
+
+QUEUE_SIZE = 200_000  # events that may wait for the disk
+STATES = ("state", "exchange", "reconnect_count", "failover_count", "errors", "tradable")
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderStatus:
+    """What a recorder has done: events that are on disk, that wait, and that were dropped over a full queue.
+
+    ``failure`` says why the last attempt to write failed, None if it did not.
+    """
+
+    written: int
+    waiting: int
+    dropped: int
+    failure: str | None
+
+
+class Recorder:
+    """Records what ``feed`` delivers in ``folder``, from ``async with`` or ``start()`` to ``close()``.
+
+    ``channels``: among trades, ticker, candles, quotes and books; None for those that the feed carries. Status events
+    are recorded in any case. ``flush_seconds``: what was delivered longer ago is on disk, so that a crash loses at most
+    that much. ``file_seconds``: the small files of so many seconds become one file of each coin. ``queue_size``: events
+    that may wait while the disk is slow or full; what comes then is dropped and listed as a hole.
+
+    Raises ValueError for an unknown channel and for seconds not above 0, and FeedError where another recorder writes to
+    the folder, or it can't be written to.
+    """
+
+    def __init__(
+        self,
+        feed: MarketFeed,
+        folder: str | os.PathLike[str],
+        *,
+        channels: Collection[str] | None = None,
+        flush_seconds: float = 2.0,
+        file_seconds: float = 300.0,
+        queue_size: int = QUEUE_SIZE,
+    ) -> None:
+        chosen = feed.channels if channels is None else tuple(channels)
+        unknown = [each for each in chosen if each not in MARKET_DATA]
+        if unknown or not chosen:
+            raise ValueError(f"channels: found {unknown or 'none'}, allowed are {', '.join(MARKET_DATA)}")
+        for name, value in (("flush_seconds", flush_seconds), ("file_seconds", file_seconds)):
+            if not 0 < value < 1e8:
+                raise ValueError(f"{name}: found {value!r}, allowed is a number of seconds above 0")
+        self._feed = feed
+        self._folder = Path(folder)
+        self._channels = [each for each in MARKET_DATA if each in chosen]
+        self._seconds = flush_seconds, file_seconds
+        self._queue_size = queue_size
+        self._writer: Writer | None = None
+        self._handles: list[Subscriber] = []
+
+    @property
+    def status(self) -> RecorderStatus:
+        """How many events are on disk, wait, and were dropped; from any thread."""
+        writer = self._writer
+        if writer is None:
+            return RecorderStatus(0, 0, 0, None)
+        return RecorderStatus(writer.written, writer.waiting, writer.dropped, writer.failure)
+
+    def start(self) -> None:
+        """Begin to record. Raises FeedError, see the class, and where it was started already."""
+        if self._writer is not None:
+            raise FeedError("this recorder was started already")
+        feed = self._feed
+        timeframes = feed.timeframes if "candles" in self._channels else ()
+        if "candles" in self._channels and not timeframes:
+            timeframes = ("1m",)
+        coins = [config.symbol for config in feed.coin_configs]
+        plan = Plan(self._folder, self._channels, coins, timeframes, *self._seconds, self._queue_size)
+        try:
+            writer = self._writer = Writer(plan)
+        except OSError as error:
+            raise FeedError(f"{self._folder} can't be written to: {error.strerror or error}") from error
+        put = writer.put
+
+        def on_status(event: str, details: dict[str, Any]) -> None:
+            status = asdict(feed.status)
+            put(Status(event, details, {name: status[name] for name in STATES}))
+
+        handles = self._handles
+        handles.append(feed.subscribe_status(on_status))
+        if "trades" in self._channels:
+            handles.append(feed.subscribe_trades(put))
+        if "ticker" in self._channels:
+            handles.append(feed.subscribe_tickers(put))
+        if {"trades", "ticker"} & set(self._channels):
+            handles.append(feed.subscribe_price(put))
+        handles += [feed.subscribe_candles(put, timeframe=timeframe) for timeframe in timeframes]
+        if "quotes" in self._channels:
+            handles.append(feed.subscribe_quotes(put))
+
+    async def flush(self) -> None:
+        """Return when everything that was delivered until now is on disk. Raises FeedError before ``start()``."""
+        if self._writer is None:
+            raise FeedError("the recorder was not started")
+        await asyncio.wrap_future(self._writer.flush())
+
+    async def close(self) -> None:
+        """Write what was delivered, and end. Raises FeedError where it can't be written. Idempotent."""
+        for handle in self._handles:
+            handle.cancel()
+        self._handles.clear()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await asyncio.to_thread(writer.close)
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,285 @@
+"""The thread that writes: it takes what was delivered from a queue, and has it on disk within the flush interval."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
+from exchanges.recording.files import RECENT, Session, manifest, numbered_name, recorded_files, write
+from exchanges.recording.rows import GapRow, table
+from feed.errors import FeedError
+from feed.events import PriceTick
+from feed.sinks.recorder.folder_lock import FolderLock
+from feed.sinks.recorder.holes import Dropped, Holes
+from feed.sinks.recorder.merging import compact, merge_recent, note_safely, recover
+from feed.sinks.recorder.pending_rows import PendingRows, Status
+
+EARLY = 0.7  # of the flush interval: what is left is for writing
+STEP = 1.0  # seconds by which the clock must have been set to count as set
+DAY = 86_400
+_CHANNEL: dict[type, str] = {
+    TradeEvent: "trades", Ticker: "ticker", Candle: "candles", Quote: "quotes", OrderBook: "books",
+    PriceTick: "prices", Status: "status",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is recorded, and how. Times in seconds, ``queue_size`` in events."""
+
+    folder: Path
+    channels: Sequence[str]
+    coins: Sequence[str]
+    timeframes: Sequence[str]
+    flush_seconds: float
+    file_seconds: float
+    queue_size: int
+
+
+class Writer:
+    """``put`` takes an event in the feed's thread; everything else is done in threads of its own.
+
+    ``written`` counts the events that are on disk, ``failure`` says why the last attempt to write failed.
+    """
+
+    def __init__(self, plan: Plan, *, now: Callable[[], float] = time.time) -> None:
+        self._plan = plan
+        self._now = now
+        self._lock = FolderLock(plan.folder)
+        self._queue: deque[Any] = deque()
+        self._waiting = 0  # events that were taken from the queue and are not written yet
+        self._room = plan.queue_size
+        self._dropped = Dropped()
+        self._holes = Holes(plan.channels)
+        self._rows = PendingRows()
+        self._began = int(now() * 1000)
+        self._taken = 0
+        self.written = 0
+        self.failure: str | None = None
+        self._acks: deque[tuple[int, Future[None]]] = deque()
+        self._stirred = threading.Event()
+        self._closing = False
+        self._opened = False
+        self._offset = now() - time.monotonic()
+        self._writing = threading.Thread(target=self._write_until_closed, name="recorder", daemon=True)
+        self._merging = threading.Thread(target=self._merge_until_closed, name="recorder's merging", daemon=True)
+        self._merge_due = threading.Event()
+        self._tidying = threading.Lock()
+        self._writing.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many events are not on disk yet."""
+        return len(self._queue) + self._waiting
+
+    @property
+    def dropped(self) -> int:
+        """How many events were dropped because the queue was full."""
+        return self._dropped.total
+
+    def put(self, event: Any) -> None:
+        """Queue an event, or count it as dropped while the queue is full."""
+        if len(self._queue) + self._waiting < self._room:
+            self._queue.append(event)
+        else:
+            self._drop(event)
+
+    def flush(self) -> Future[None]:
+        """A future that is done when what was put until now is on disk."""
+        done: Future[None] = Future()
+        self._acks.append((self._taken + len(self._queue), done))
+        self._stirred.set()
+        return done
+
+    def close(self) -> None:
+        """Write what is left and end; blocks. Raises FeedError where something could not be written."""
+        self._closing = True
+        self._stirred.set()
+        self._writing.join()
+        self._merge_due.set()
+        if self._merging.ident is not None:
+            self._merging.join()
+        self._lock.release()
+        if self.waiting:
+            raise FeedError(f"{self.waiting} events could not be recorded in {self._plan.folder}: {self.failure}")
+
+    # In the writing thread
+
+    def _write_until_closed(self) -> None:
+        while True:
+            self._stirred.wait(self._plan.flush_seconds * EARLY)
+            self._stirred.clear()
+            closing = self._closing
+            try:
+                self._write_once(closing)
+            except Exception as error:  # noqa: BLE001 - a defect of ours: the recording must go on and say so
+                logger.opt(exception=error).error("recording failed")
+                self.failure = repr(error)
+            if closing:
+                break
+
+    def _write_once(self, closing: bool) -> None:
+        try:
+            if not self._lock.stands:
+                self._begin_again()
+            if not self._opened:
+                self._open()
+            self._look_at_clock()
+            self._take(closing)
+            self._write()
+            if closing:
+                self._end()
+            self._say(None)
+        except (OSError, FeedError) as error:
+            self._say(getattr(error, "strerror", None) or str(error))
+        while self._acks and self._acks[0][0] <= self.written:
+            self._acks.popleft()[1].set_result(None)
+
+    def _open(self) -> None:
+        """Finish what a crash has left, and note the hole since the last row."""
+        folder = self._plan.folder
+        with self._tidying:
+            recover(folder)
+        said = manifest(folder)
+        files = recorded_files(folder)
+        last = max((each.last for each in files if each.last is not None), default=-1)
+        last = max([last, *(session.last for session in said.sessions if session.last is not None)])
+        self._rows.next_seq = last + 1
+        if said.sessions:
+            self._note_absence(said.sessions[-1], said.entries, folder)
+        session = Session(
+            self._began, last + 1, list(self._plan.channels), list(self._plan.coins), list(self._plan.timeframes)
+        )
+        line = {name: getattr(session, name) for name in ("began", "first", "channels", "coins", "timeframes")}
+        note_safely(folder, {"session": line})
+        self._opened = True
+        if self._merging.ident is None:
+            self._merging.start()
+
+    def _note_absence(self, before: Session, entries: dict[str, dict[str, Any]], folder: Path) -> None:
+        if before.ended is not None:
+            since, reason = before.ended, "nothing was recorded"
+        else:
+            since, reason = _newest(folder, before.began), "the recorder was killed"
+        for channel in before.channels:
+            self._rows.add([GapRow(channel, "", "", since, self._began, None, None, None, reason)])
+
+    def _begin_again(self) -> None:
+        """The folder was removed or replaced: make it anew, and note what went with it."""
+        self._lock.release()
+        self._lock = FolderLock(self._plan.folder)
+        began, self._began = self._began, int(self._now() * 1000)
+        self._opened = False
+        for channel in self._plan.channels:
+            reason = "the recording's folder was removed"
+            self._rows.add([GapRow(channel, "", "", began, self._began, None, None, None, reason)])
+
+    def _look_at_clock(self) -> None:
+        offset = self._now() - time.monotonic()
+        step, self._offset = offset - self._offset, offset
+        if abs(step) > STEP:
+            at = int(self._now() * 1000)
+            note_safely(self._plan.folder, {"step": {"seq": self._rows.next_seq, "seconds": round(step, 3), "at": at}})
+            reason = f"the clock was set by {step:+.1f} s, or the machine was suspended"
+            for channel in self._plan.channels:
+                since = at - int(abs(step) * 1000)
+                self._rows.add([GapRow(channel, "", "", since, at, None, None, None, reason)])
+
+    def _take(self, closing: bool) -> None:
+        queue = self._queue
+        events = [queue.popleft() for _ in range(len(queue))]
+        self._taken += len(events)
+        self._waiting = self._taken - self.written
+        if not events or closing:
+            self._rows.settle()
+        self._rows.add(events)
+        for event in events:
+            if type(event) is Status:
+                self._rows.add(self._holes.on_status(event.event, event.details))
+        now = int(self._now() * 1000)
+        self._rows.add(self._holes.expired(now))
+        self._rows.add(self._dropped.take("the recorder fell behind"))
+        if closing:
+            self._rows.settle()
+            self._rows.add(self._holes.close(now))
+
+    def _write(self) -> None:
+        taken, today = self._taken, int(self._now() // DAY)
+        for channel, rows in list(self._rows.channels.items()):
+            days = [_day(event, today) for event in rows.events]
+            for day in sorted(set(days)):
+                part = self._rows.of(channel, [each == day for each in days]) if len(set(days)) > 1 else rows
+                name = numbered_name(part.seqs[0], part.seqs[-1])
+                whole = table(channel, part.events, part.seqs, part.priced)
+                write(self._plan.folder, f"{channel}/{RECENT}/date={_date(day)}/{name}", whole)
+                self._rows.drop(channel, set(part.seqs))
+        self.written, self._waiting = taken, 0
+
+    def _end(self) -> None:
+        at = int(self._now() * 1000)
+        note_safely(self._plan.folder, {"ended": at, "last": self._rows.next_seq - 1})
+
+    def _say(self, failure: str | None) -> None:
+        if failure != self.failure:
+            if failure is None:
+                logger.warning("recording to {} works again", self._plan.folder)
+            else:
+                logger.error("recording to {} fails: {}; {} events wait", self._plan.folder, failure, self.waiting)
+        self.failure = failure
+
+    def _drop(self, event: Any) -> None:
+        if self._dropped.total == 0:
+            logger.error("the recorder falls behind: {} events wait, and what comes is dropped", self.waiting)
+        channel = _CHANNEL[type(event)]
+        if channel == "status":
+            exchange, coin = event.details["exchange"], ""
+        else:
+            exchange, coin = event.exchange, event.coin
+        self._dropped.add(channel, exchange, coin, int(self._now() * 1000))
+
+    # In the merging thread
+
+    def _merge_until_closed(self) -> None:
+        done_for = ""
+        while True:
+            last = self._merge_due.wait(self._plan.file_seconds)
+            today = _date(int(self._now() // DAY))
+            try:
+                with self._tidying:
+                    merge_recent(self._plan.folder)
+                    if today != done_for:
+                        compact(self._plan.folder, today, lambda: not self._closing)
+                done_for = today
+            except Exception as error:  # noqa: BLE001 - a full disk, a removed folder: the small files stay, and are tried again
+                logger.warning("the recording's files could not be merged: {}", error)
+            if last:
+                return
+
+
+def _day(event: Any, today: int) -> int:
+    """The day of a row, since 1970: of its receipt."""
+    if received := getattr(event, "received_at", 0):
+        return int(received // (DAY * 10**9))
+    at = getattr(event, "at", 0)
+    return int(at // (DAY * 1000)) if at else today
+
+
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * DAY, UTC).strftime("%Y-%m-%d")
+
+
+def _newest(folder: Path, began: int) -> int:
+    """The time (Unix ms) of the last row that is on disk."""
+    from exchanges.recording.reader import bounds
+
+    return max(began, bounds(folder)[1])
