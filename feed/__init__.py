@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from feed.settings.file import load_settings
     from feed.settings.schema import Settings
     from feed.sinks.metrics import start_metrics
+    from feed.sinks.recorder.recorder import Recorder
 
 __all__ = [
     "Candle",
@@ -33,6 +34,7 @@ __all__ = [
     "OrderBook",
     "PriceTick",
     "Quote",
+    "Recorder",
     "Settings",
     "SettingsError",
     "SlowConsumerError",
@@ -73,7 +75,7 @@ if _shadowed_by := _shadow():
 logger.disable("feed")  # a library is silent until its user enables it
 
 
-_SINKS = {"start_metrics": "feed.sinks.metrics"}  # that need an extra
+_SINKS = {"Recorder": "feed.sinks.recorder.recorder", "start_metrics": "feed.sinks.metrics"}  # that need an extra
 
 
 def __getattr__(name: str) -> Any:

@@ -91,6 +91,10 @@ class Background:
         self._failure = failure
         self._ask()
 
+    def end(self) -> None:
+        """The feed has ended by itself, as a replay does at its end: end the event loop too. Call it in that loop."""
+        self._ask()
+
     async def _serve(self) -> None:
         stopping = asyncio.wrap_future(self._asked)
         connecting = asyncio.ensure_future(self._connect())

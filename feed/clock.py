@@ -41,6 +41,10 @@ class Clock:
     def now(self) -> float:
         return time.time()
 
+    def now_ms(self) -> int:
+        """``now`` in whole Unix ms."""
+        return int(self.now() * 1000)
+
     monotonic = staticmethod(time.monotonic)  # itself, not a call around it: it is read for every trade
 
     async def sleep(self, seconds: float) -> None:

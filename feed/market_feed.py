@@ -6,8 +6,10 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterable
+from datetime import datetime
+from math import inf
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from loguru import logger
 
@@ -17,7 +19,7 @@ from feed.clock import Clock
 from feed.errors import FeedError, NoExchangeAvailable, SettingsError
 from feed.events import Candle
 from feed.forked import register
-from feed.market_data.candle_history import CandleHistory
+from feed.market_data.candle_history import CandleHistory, check_limit
 from feed.market_data.hub import MarketDataHub
 from feed.policies.circuit_breaker import CircuitBreakerPolicy
 from feed.query_api import TURN, QueryMethods
@@ -25,11 +27,15 @@ from feed.sessions.session import Session
 from feed.sessions.supervisor import Supervisor
 from feed.settings.arguments import coins_of, more_coins, one_of, order_of, seconds, some_of
 from feed.settings.file import load_settings
-from feed.settings.schema import Settings
+from feed.settings.schema import ExchangeConfig, Settings
 from feed.settings.validation import check
 from feed.subscriptions.status import StatusReporter
 from feed.subscriptions.subscribing import SubscribeMethods
 from feed.subscriptions.wanted_data import WantedData
+
+if TYPE_CHECKING:
+    from feed.replay.player import Player
+    from feed.replay.source import Source
 
 LOOK_FOR_COINS = 0.05  # seconds between two checks whether added coins have data
 CLOSE_TIMEOUT = 1.0  # seconds that coroutine callbacks have to finish what is queued for them
@@ -54,6 +60,45 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         *,
         settings: str | os.PathLike[str] | Settings | None = None,
     ) -> None:
+        self._set_up(coins, exchange, settings, None)
+
+    @classmethod
+    def from_recording(
+        cls,
+        folder: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        coins: Iterable[str] | None = None,
+        exchange: str | Iterable[str] | None = None,
+        *,
+        speed: float | None = 1.0,
+        start: float | str | datetime | None = None,
+        end: float | str | datetime | None = None,
+        settings: str | os.PathLike[str] | Settings | None = None,
+    ) -> Self:
+        """Make a feed that plays what a Recorder has written to ``folder``, or to several, when it connects.
+
+        The events are those that were delivered then, in the same order each time; those of several folders are merged
+        by the time of their receipt. ``coins`` and ``exchange``: some of the recording's, None for all. ``speed``: how
+        many times as fast as it was recorded, None for as fast as the consumers take it. ``start`` and ``end``: Unix
+        ms, ISO 8601 (UTC where no zone is named) or datetime. ``settings``: for what require_fresh allows.
+
+        ``now()`` and ``sleep()`` follow the recording's clock. At the end iterators end, ``run()`` returns and
+        ``closed`` is told; connecting again plays it again. Raises SettingsError, with one line per problem, and
+        ImportError without the extra ``record``.
+        """
+        from feed.replay.source import Source
+
+        feed = cls.__new__(cls)
+        source = Source(folder, coins, exchange, speed, start, end)
+        feed._set_up(source.coins, source.exchanges, settings, source)
+        return feed
+
+    def _set_up(
+        self,
+        coins: Iterable[str] | None,
+        exchange: str | Iterable[str] | None,
+        settings: str | os.PathLike[str] | Settings | None,
+        source: Source | None,
+    ) -> None:
         if isinstance(settings, Settings):
             check(settings)
             self._settings = settings
@@ -61,20 +106,28 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             self._settings = load_settings(settings)
         else:
             raise SettingsError([f"settings: found {settings!r}, allowed is a path, a Settings, or None"])
-        self._order = order_of(exchange, self._settings)
-        parts: dict[str, Part] = {CANDLES.name: self._settings.candle_timeframe, BOOKS.name: self._settings.book_depth}
+        self._source = source
+        timeframe = default_timeframe = str(self._settings.candle_timeframe)
+        if source is None:
+            self._order = order_of(exchange, self._settings)
+            self._clock, limits = Clock(), self._settings.circuit_breaker
+            breaker = CircuitBreakerPolicy(limits.failures, limits.window, limits.cooldown)
+        else:
+            self._order = [ExchangeConfig(name) for name in source.exchanges]
+            self._clock, breaker = source.clock, source.breaker
+            if source.timeframes and timeframe not in source.timeframes:
+                default_timeframe = source.timeframes[0]
+        parts: dict[str, Part] = {CANDLES.name: default_timeframe, BOOKS.name: self._settings.book_depth}
         wanted = WantedData(coins_of(coins, self._settings), parts)
-        for name in self._settings.channels:
-            wanted.add(CHANNELS[name])
-        self._clock = Clock()
-        limits = self._settings.circuit_breaker
-        self._journal = StatusReporter(
-            self._clock, CircuitBreakerPolicy(limits.failures, limits.window, limits.cooldown)
-        )
+        for name in self._settings.channels if source is None else source.channels:
+            if name in CHANNELS:
+                wanted.add(CHANNELS[name])
+        self._journal = StatusReporter(self._clock, breaker)
         SubscribeMethods.__init__(self, self._journal.dispatcher, wanted)
         desk = MarketDataHub(self._dispatcher, self._clock, self._settings.connection.max_price_ratio, wanted.depths)
         QueryMethods.__init__(self, desk, self._journal, self._settings.staleness, wanted)
         self._history = CandleHistory(self._desk, wanted, self._carrier)
+        self._driver: Supervisor | Player | None = None  # what brings the events
         self._waiting = 0  # connect() calls under way
         self._left: list[
             object
@@ -89,8 +142,8 @@ class MarketFeed(SubscribeMethods, QueryMethods):
 
         The feed may be connected again in this process.
         """
-        theirs = self._running, self._supervisor, self._background, self._dispatcher.workers
-        self._running = self._supervisor = self._background = None
+        theirs = self._running, self._driver, self._background, self._dispatcher.workers
+        self._running = self._driver = self._supervisor = self._background = None
         self._starting, self._changing = threading.Lock(), threading.Lock()
         self._dispatcher.abandon()
         self._journal.leave_behind()
@@ -148,7 +201,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
     async def _added(self, coins: str | Iterable[str]) -> None:
         waiting = set(self._enlist(coins))
         refusals: dict[str, set[str]] = {coin: set() for coin in waiting}  # by which venues
-        supervisor = self._supervisor
+        supervisor = self._driver
         if not waiting or supervisor is None:
             return
 
@@ -161,7 +214,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             self._history.forget(waiting)
             supervisor.renew()
             end = self._clock.monotonic() + self._settings.connection.connect_timeout
-            while waiting and self._clock.monotonic() < end and supervisor is self._supervisor:
+            while waiting and self._clock.monotonic() < end and supervisor is self._driver:
                 await self._clock.sleep(LOOK_FOR_COINS)
                 waiting &= {config.symbol for config in self._wanted.coins}
                 waiting -= {coin for coin in waiting if supervisor.hears(coin) and self._is_priced(coin)}
@@ -184,15 +237,15 @@ class MarketFeed(SubscribeMethods, QueryMethods):
                 raise SettingsError(["coins: found all of the feed's, allowed is to leave one; disconnect() ends it"])
             self._wanted.coins = left
         self._desk.forget(gone)
-        if self._supervisor is not None:
-            self._supervisor.forget(gone)
+        if self._driver is not None:
+            self._driver.forget(gone)
         self._history.forget(gone)
 
     # Connecting
 
     def _renew(self) -> None:
-        if self._supervisor is not None:
-            self._supervisor.renew()
+        if self._driver is not None:
+            self._driver.renew()
 
     async def connect(self, timeout: float | None = 30) -> None:
         """Connect, and return when live data of the first venue that works is flowing.
@@ -209,7 +262,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             await asyncio.wait({self._running})  # a disconnect() is under way
         if self._running is None or self._running.done():
             self._begin(patient=timeout is None)
-        supervisor = self._supervisor
+        supervisor = self._driver
         assert supervisor is not None
         self._waiting += 1
         try:
@@ -229,15 +282,8 @@ class MarketFeed(SubscribeMethods, QueryMethods):
     def _begin(self, *, patient: bool) -> None:
         self._dispatcher.reopen()
         self._turned_at = self._clock.monotonic()
-        supervisor = self._supervisor = Supervisor(
-            self._order,
-            self._settings,
-            self._wanted,
-            self._desk,
-            self._journal.note,
-            self._journal.aside,
-            patient=patient,
-        )
+        supervisor = self._driver = self._player() if self._source is not None else self._live(patient)
+        self._supervisor = supervisor if isinstance(supervisor, Supervisor) else None
 
         def ended(running: asyncio.Task[FeedError | None]) -> None:  # even if it was cancelled before its first step
             self._journal.note("closed", supervisor.exchange)
@@ -248,9 +294,62 @@ class MarketFeed(SubscribeMethods, QueryMethods):
                 self._dispatcher.end_iterators(str(failure))
                 if self._background is not None:
                     self._background.fail(failure)
+            elif not running.cancelled():  # a replay's end
+                self._dispatcher.end_iterators()
+                if self._background is not None:
+                    self._background.end()
 
         self._running = asyncio.create_task(self._run(supervisor), name="market feed")
         self._running.add_done_callback(ended)
+
+    def _live(self, patient: bool) -> Supervisor:
+        journal = self._journal
+        return Supervisor(
+            self._order, self._settings, self._wanted, self._desk, journal.note, journal.aside, patient=patient
+        )
+
+    def _player(self) -> Player:
+        from feed.replay.player import Player
+
+        assert self._source is not None
+        self._turned_at = inf  # the recording's clock leaps: that is no loop that hangs
+        return Player(self._source, self._desk, self._journal, self._wanted)
+
+    async def wait_closed(self) -> None:
+        """Return when the feed has ended: at a replay's end, or after ``disconnect()``."""
+        running = self._running
+        if running is not None and not running.done():
+            await across(running, lambda: _ended(running))
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep for so many seconds of the machine's time, or in a replay of the recording's.
+
+        A replay that is over wakes its sleepers; a sleep that begins after that raises FeedError.
+        """
+        running = self._running
+        if self._source is None or running is None or running.done():
+            await self._clock.sleep(seconds)
+        else:
+            await across(running, lambda: self._clock.sleep(seconds))
+
+    async def seek(self, at: float | str | datetime) -> None:
+        """Have a replay go on with the events of ``at`` (as ``start`` of from_recording) and later.
+
+        Prices and candles are forgotten, but for the closed candles of the day before. Raises SettingsError for a time
+        that is none, and FeedError where no replay runs.
+        """
+        from feed.replay.player import Player
+        from feed.replay.source import moment
+
+        player, running = self._driver, self._running
+        to = moment("at", at)
+        if not isinstance(player, Player) or running is None or running.done() or to is None:
+            raise FeedError("no replay runs: seek() needs a feed from_recording() that is connected")
+
+        async def seek() -> None:
+            player.seek(to)
+
+        await across(running, seek)
 
     async def disconnect(self) -> None:
         """Close all connections and tasks within 5 s. Idempotent; subscriptions stay for the next ``connect()``."""
@@ -267,7 +366,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             running.cancel()
         await asyncio.wait({running})
         if self._running is running:
-            self._running = self._supervisor = None
+            self._running = self._driver = self._supervisor = None
         await self._dispatcher.close(CLOSE_TIMEOUT)  # here: a coroutine callback may disconnect, and is not waited for
 
     def _elsewhere(self) -> bool:
@@ -317,14 +416,18 @@ class MarketFeed(SubscribeMethods, QueryMethods):
     ) -> None:
         await self.disconnect()
 
-    async def _run(self, supervisor: Supervisor) -> FeedError | None:
+    async def _run(self, supervisor: Supervisor | Player) -> FeedError | None:
         """The feed's one task: whatever runs for it runs inside, and ends with it. Returns what ended it."""
         failure: FeedError | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(supervisor.run(), name="market feed supervisor")
-                group.create_task(self._guard(), name="market feed breaker")
-                group.create_task(self._history.warm(supervisor.ready), name="market feed history")
+                if self._source is None:
+                    group.create_task(self._guard(), name="market feed breaker")
+                    group.create_task(self._history.warm(supervisor.ready), name="market feed history")
+        except* FeedError as errors:
+            failure = next(each for each in errors.exceptions if isinstance(each, FeedError))
+            self._journal.note("error", supervisor.exchange, error=str(failure))
         except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
             logger.opt(exception=errors).critical("the feed ended over an unforeseen error")
             failure = FeedError(f"the feed ended over an unforeseen error: {errors.exceptions[0]!r}")
@@ -362,4 +465,19 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         running = self._running
         if running is None or running.done():
             raise FeedError("the feed is not connected: await connect(), or start() it, first")
+        if self._source is not None:
+            return await self._recorded_history(symbol, timeframe, limit)
         return await across(running, lambda: self._history.candles(symbol, timeframe, limit))
+
+    async def _recorded_history(self, coin: str, timeframe: str, limit: int) -> list[Candle]:
+        source = self._source
+        assert source is not None
+        check_limit(limit)
+        if timeframe not in source.timeframes:
+            allowed = ", ".join(source.timeframes) or "none: the recording has no candles"
+            raise SettingsError([f"timeframe: found {timeframe!r}, allowed in this recording are {allowed}"])
+        return await asyncio.to_thread(source.history, coin, timeframe, limit, int(self._clock.now() * 1e9))
+
+
+async def _ended(running: asyncio.Task[Any]) -> None:
+    await asyncio.wait({running})

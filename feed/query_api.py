@@ -42,13 +42,27 @@ class QueryMethods:
         self._wanted = wanted
         self._clock = desk.clock
         self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task, set by what connects
-        self._supervisor: Supervisor | None = None  # likewise
+        self._supervisor: Supervisor | None = None  # likewise; None in a replay
         self._turned_at = 0.0  # when the event loop last ran the feed's own check, monotonic seconds; likewise
 
     @property
     def coin_configs(self) -> list[CoinConfig]:
         """The coins of the feed, in the order in which they were asked for; copies."""
         return [own(config) for config in self._wanted.coins]
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that the feed carries now: those of the settings, and those that were subscribed to."""
+        return tuple(self._wanted.channels)
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """The timeframes of the candles that the feed carries now."""
+        return tuple(self._wanted.timeframes)
+
+    def now(self) -> float:
+        """The time in Unix seconds: the machine's, or in a replay the recording's."""
+        return self._clock.now()
 
     def get_price(self, coin: str) -> PriceTick | None:
         """Return the coin's latest tick (price in quote currency), None before the first; ``coin`` in upper or lower

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from exchanges.recording.rows import CHANNELS, COUNTED, REPEATED, pa
+from exchanges.recording.rows import CHANNELS, COUNTED, REPEATED
 
-import pyarrow.parquet as pq  # isort: skip # rows says what to install where pyarrow is missing
+import pyarrow as pa  # isort: skip # rows says what to install where pyarrow is missing
+import pyarrow.compute as pc  # isort: skip
+import pyarrow.parquet as pq  # isort: skip
 
 MANIFEST = "manifest.jsonl"
 RECENT = "recent"
@@ -138,8 +140,6 @@ def sync_folder(path: Path) -> None:
 
 
 def _entry(shown: str, rows: pa.Table, path: Path) -> dict[str, Any]:
-    import pyarrow.compute as pc
-
     names = rows.schema.names
     stamps = next((name for name in ("received_at", "at", "from_ts") if name in names), "received_at")
     bounds = pc.min_max(rows.column(stamps)).as_py()

@@ -11,9 +11,10 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
+from exchanges.events import Candle
 from exchanges.recording.books import BookDecoder
 from exchanges.recording.files import Manifest, RecordedFile, Session, manifest, recorded_files
-from exchanges.recording.rows import MARKET_DATA, REPEATED, BookRow, events
+from exchanges.recording.rows import MARKET_DATA, REPEATED, BookRow, events, schema
 
 import pyarrow.parquet as pq  # isort: skip # rows says what to install where pyarrow is missing
 
@@ -91,6 +92,14 @@ class Recording:
         for line in _lines([each for each in self.files if each.first is None]):
             streams.append(_timed(_read(line, wanted)))
         yield from _within(merged(streams), wanted)
+
+    def candles(self, wanted: Selection) -> list[Candle]:
+        """The candles and their updates, in the order of delivery."""
+        lines = _lines([each for each in self.files if each.channel == "candles"])
+        found = [
+            item for line in lines for _, items, _ in _within(_timed(_read(line, wanted)), wanted) for item in items
+        ]
+        return sorted(found, key=_received)
 
     def _numbered(self, files: Sequence[RecordedFile], wanted: Selection) -> Iterator[Rows]:
         """The rows that a recorder wrote, by their numbers, with a Hole where another run of it begins."""
@@ -179,7 +188,8 @@ def _read(line: Sequence[RecordedFile], wanted: Selection) -> Iterator[Rows]:
             continue
         if each.exchange and wanted.exchanges is not None and each.exchange not in wanted.exchanges:
             continue
-        with pq.ParquetFile(each.path, read_dictionary=list(REPEATED)) as file:
+        repeated = [name for name in schema(each.channel).names if name in REPEATED]
+        with pq.ParquetFile(each.path, read_dictionary=repeated) as file:
             groups = [number for number in range(file.metadata.num_row_groups) if _is_wanted(file, number, wanted)]
             for batch in file.iter_batches(WINDOW, row_groups=groups) if groups else ():
                 seqs, items, priced = events(each.channel, batch)

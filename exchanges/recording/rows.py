@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any, get_type_hints
 
@@ -152,21 +153,19 @@ def _values(column: pa.Array) -> list[Any]:
         return [words[place] for place in _values(column.indices)]
     kind = column.type
     if column.null_count or not len(column):
-        values: list[Any] = column.to_pylist()
-        return values
+        return list(column.to_pylist())
     if pa.types.is_boolean(kind):
         return list(map(bool, _values(column.cast(pa.uint8()))))
     if pa.types.is_string(kind):
         return _texts(column)
     code = _CODES.get(kind)
     if code is None:
-        values = column.to_pylist()
-        return values
-    view = memoryview(column.buffers()[1]).cast(code)
-    return view[column.offset : column.offset + len(column)].tolist()
+        return list(column.to_pylist())
+    view: Any = memoryview(column.buffers()[1]).cast(code)
+    return list(view[column.offset : column.offset + len(column)])
 
 
-_CODES = {pa.int64(): "q", pa.float64(): "d", pa.int32(): "i", pa.uint8(): "B"}
+_CODES: Mapping[pa.DataType, Any] = {pa.int64(): "q", pa.float64(): "d", pa.int32(): "i", pa.uint8(): "B"}
 
 
 def _texts(column: pa.Array) -> list[str]:
@@ -178,5 +177,5 @@ def _texts(column: pa.Array) -> list[str]:
     first = ends[0]
     if text.isascii():
         whole = text.decode("ascii")
-        return [whole[a - first : b - first] for a, b in zip(ends, ends[1:], strict=False)]
-    return [text[a - first : b - first].decode() for a, b in zip(ends, ends[1:], strict=False)]
+        return [whole[a - first : b - first] for a, b in pairwise(ends)]
+    return [text[a - first : b - first].decode() for a, b in pairwise(ends)]

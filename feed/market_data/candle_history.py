@@ -60,8 +60,7 @@ class CandleHistory:
 
     async def candles(self, coin: str, timeframe: str, limit: int) -> list[Candle]:
         """See MarketFeed.candles_history; ``coin`` is a coin of the feed."""
-        if type(limit) is not int or not 1 <= limit <= LIMIT:
-            raise SettingsError([f"limit: found {limit!r}, allowed is a whole number of candles from 1 to {LIMIT:,}"])
+        check_limit(limit)
         config = next(config for config in self._wanted.coins if config.symbol == coin)
         try:
             return await self._fetched(config, timeframe, limit)
@@ -134,6 +133,12 @@ class CandleHistory:
         """The newest time stamp of the venue, Unix ms: our own clock may be wrong by hours."""
         ticks = list(self._desk.prices.ticks.values())
         return max((tick.timestamp for tick in ticks if tick.exchange == name), default=0)
+
+
+def check_limit(limit: int) -> None:
+    """Raise SettingsError for a number of candles that one call can't ask for."""
+    if type(limit) is not int or not 1 <= limit <= LIMIT:
+        raise SettingsError([f"limit: found {limit!r}, allowed is a whole number of candles from 1 to {LIMIT:,}"])
 
 
 def _over(bar: Candle, at: int) -> bool:

@@ -100,6 +100,23 @@ class Price:
         self.priced_at = now
         return self._tick(raw)
 
+    def repeat(self, ticker: Ticker, now: float) -> PriceTick:
+        """Take a ticker of a recording, of which a tick was made then, and return that tick."""
+        self.learn(ticker)
+        at = ticker.timestamp or ticker.received_at // 1_000_000
+        raw = ticker.last, at, ticker.exchange, ticker.received_at, ticker.market, self._day
+        self._last = self._of_ticker = raw
+        if not ticker.timestamp:
+            self._timeless = raw
+        self.priced_at = now
+        return self._tick(raw)
+
+    def restore(self, tick: PriceTick, now: float) -> None:
+        """Take a tick of a recording as it is, with its 24 h figures."""
+        self._day = tick.exchange, tick.volume_24h, tick.change_24h
+        self._last = tick.price, tick.timestamp, tick.exchange, tick.received_at, tick.market, self._day
+        self.priced_at = now
+
     def stamp(self) -> int | None:
         """The venue's time (Unix ms) of the latest price; None if the venue gave none."""
         last = self._last

@@ -17,7 +17,7 @@ import functools
 import inspect
 import math
 import time
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Container, Hashable
 from typing import Any
 
 from loguru import logger
@@ -75,6 +75,12 @@ class Subscriber:
     def queued(self) -> bool:
         """Whether it has a queue; otherwise it is a plain callback."""
         return self._sink is not None
+
+    def is_busy(self, sleeping: Container[asyncio.Task[Any] | None]) -> bool:
+        """Whether it has a queue and something to do, and is not among the ``sleeping``."""
+        if self._worker is not None:
+            return self._worker.is_busy(sleeping)
+        return self._sink is not None and self._buffer.keeps(sleeping)
 
     def put(self, coin: Hashable, event: Any, now: float) -> bool:
         """Queue an event that came at ``now``; True if that caused a report."""
@@ -238,6 +244,16 @@ class Dispatcher:
                 details = {"callback": subscription.name, "behind": round(seconds, 3), "waiting": subscription.waiting}
                 logger.warning("{} is behind: {}", subscription.name, details)
                 self._tell("slow_callback", details, False)
+
+    @property
+    def queued(self) -> bool:
+        """Whether some subscriber takes its events from a queue."""
+        return any(each.queued for channel in self._subscriptions.values() for each in channel)
+
+    def busy(self, sleeping: Container[asyncio.Task[Any] | None]) -> set[int]:
+        """The ``id`` of each subscriber with a queue that has something to do and is not among the ``sleeping``."""
+        subscribers = [each for channel in self._subscriptions.values() for each in channel]
+        return {id(each) for each in subscribers if each.is_busy(sleeping)}
 
     def abandon(self) -> None:
         """This process is a fork: forget the tasks of the coroutine callbacks, which run in the parent."""

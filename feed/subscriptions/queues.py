@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import inspect
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Container, Hashable
 from typing import Any, Protocol, Self
 
 from feed.errors import FeedError, SlowConsumerError
@@ -66,6 +66,8 @@ class Buffer:
         self.taken_at = 0.0  # when an iterator's consumer last came back for more
         self.failure = ""  # why the publisher ended, if it ended by a failure
         self.overflow: tuple[Hashable, Item] | None = None  # the first event that the policy "error" dropped
+        self.consumer: asyncio.Task[Any] | None = None  # that waited last
+        self.waiting = False  # whether it does so now
         self._ready = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None  # the consumer's
         self._queue: deque[Item] = deque()
@@ -113,7 +115,23 @@ class Buffer:
         if loop is not self._loop:
             self._loop, self._ready = loop, asyncio.Event()  # an event belongs to the loop that first waited for it
         self._ready.clear()
-        await self._ready.wait()
+        self.consumer, self.waiting = asyncio.current_task(), True
+        try:
+            await self._ready.wait()
+        finally:
+            self.waiting = False
+
+    def keeps(self, sleeping: Container[asyncio.Task[Any] | None]) -> bool:
+        """Whether an iterator's consumer has something to do: events, or the one that it took last.
+
+        One that is among the ``sleeping`` has not, nor has one that never came, while there is room for more.
+        """
+        consumer = self.consumer
+        if consumer is None:
+            return len(self) > self.size // 2
+        if consumer.done() or consumer in sleeping:
+            return False
+        return bool(self) or not self.waiting
 
     def wake(self) -> None:
         """End the consumer's ``wait``; from any thread."""
@@ -157,6 +175,13 @@ class Worker:
             return False
         owner.slow(self._place, now - (now if self._began is None else self._began), buffer.dropped)
         return True
+
+    def is_busy(self, sleeping: Container[asyncio.Task[Any] | None]) -> bool:
+        """Whether its callback has something to do, and is not among the ``sleeping``."""
+        task = self.task
+        if task is None or task.done() or task in sleeping:
+            return False
+        return bool(self._buffer) or self._began is not None
 
     def forget(self) -> None:
         """This process is a fork: the task runs in the parent."""

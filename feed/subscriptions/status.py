@@ -85,6 +85,11 @@ class StatusReporter:
         """
         self._publish(event, exchange, details)
 
+    def repeat(self, event: str, details: Mapping[str, Any]) -> None:
+        """Tell an event of a recording as it was told; the state and the counts are the caller's to set."""
+        told = {name: value for name, value in details.items() if name != "exchange"}
+        self._publish(event, details["exchange"], told)
+
     def leave_behind(self) -> None:
         """This process is a fork: the feed is not connected here. No subscriber is told."""
         self.state = FeedState.CLOSED if self.state is not FeedState.IDLE else FeedState.IDLE
@@ -99,7 +104,7 @@ class StatusReporter:
     def _publish(self, event: str, exchange: str, details: Mapping[str, Any]) -> None:
         told = " ".join(f"{key}={value}" for key, value in details.items())
         logger.log(KINDS[StatusEvent(event)].level, "{} {} {}", event, exchange, told)
-        details = {"exchange": exchange, "at": int(self._clock.now() * 1000), **details}
+        details = {"exchange": exchange, "at": self._clock.now_ms(), **details}
         self.dispatcher.publish("status", "", (str(event), details))
 
     def _told(self, transitions: Iterable[Transition]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorder", "RecorderStatus"]
 
+START_TIMEOUT = 10.0  # seconds until recording begins in any case, though the disk is full
 QUEUE_SIZE = 200_000  # events that may wait for the disk
 STATES = ("state", "exchange", "reconnect_count", "failover_count", "errors", "tradable")
 
@@ -73,6 +75,7 @@ class Recorder:
         self._seconds = flush_seconds, file_seconds
         self._queue_size = queue_size
         self._writer: Writer | None = None
+        self._closed = False
         self._handles: list[Subscriber] = []
 
     @property
@@ -116,9 +119,9 @@ class Recorder:
             handles.append(feed.subscribe_quotes(put))
 
     async def flush(self) -> None:
-        """Return when everything that was delivered until now is on disk. Raises FeedError before ``start()``."""
-        if self._writer is None:
-            raise FeedError("the recorder was not started")
+        """Return when everything that was delivered until now is on disk. Raises FeedError if it does not run."""
+        if self._writer is None or self._closed:
+            raise FeedError("the recorder does not run")
         await asyncio.wrap_future(self._writer.flush())
 
     async def close(self) -> None:
@@ -126,12 +129,15 @@ class Recorder:
         for handle in self._handles:
             handle.cancel()
         self._handles.clear()
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            await asyncio.to_thread(writer.close)
+        if self._writer is not None and not self._closed:
+            self._closed = True
+            await asyncio.to_thread(self._writer.close)
 
     async def __aenter__(self) -> Self:
         self.start()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_TIMEOUT):
+                await self.flush()
         return self
 
     async def __aexit__(

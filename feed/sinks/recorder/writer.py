@@ -116,8 +116,11 @@ class Writer:
     # In the writing thread
 
     def _write_until_closed(self) -> None:
+        table("trades", [], [], [])  # pyarrow's first array imports pandas where that is installed, for a second
+        wait = 0.0
         while True:
-            self._stirred.wait(self._plan.flush_seconds * EARLY)
+            self._stirred.wait(wait)
+            wait = self._plan.flush_seconds * EARLY
             self._stirred.clear()
             closing = self._closing
             try:

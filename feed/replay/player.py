@@ -1,0 +1,253 @@
+"""Plays a recording's rows into the market data hub, when they are due, and no faster than its consumers take them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
+from exchanges.recording.reader import ClockStep, Hole, Rows, Selection
+from exchanges.recording.rows import PriceRow, StatusRow
+from feed.channels import CANDLES
+from feed.errors import FeedError
+from feed.market_data.hub import MarketDataHub
+from feed.replay.recorded_events import RecordedEvents
+from feed.replay.recorded_status import RecordedStatus
+from feed.replay.source import Source
+from feed.subscriptions.status import StatusReporter
+from feed.subscriptions.wanted_data import WantedData
+
+SLICE = 0.01  # seconds for which events are played without letting other tasks run
+LOOK = 500_000_000  # ns of the recording between two looks at the consumers' queues
+TURNS = 10  # turns of the event loop in which what was woken comes to its next wait
+PATIENCE = 1.0  # real seconds for which a consumer may keep the replay waiting
+
+
+class Player:
+    """Stands where a feed's supervisor stands, and delivers what was recorded in place of what venues send.
+
+    ``ready`` is done just before the first event of market data. ``run`` returns at the recording's end.
+    """
+
+    reasons: Mapping[str, str] = {}
+    undelivered: Mapping[str, int] = {"late_trades": 0, "lost_bars": 0}
+    lags_in_part = False
+    venues = 1
+
+    def __init__(self, source: Source, desk: MarketDataHub, reporter: StatusReporter, wanted: WantedData) -> None:
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # awaited or not
+        self._source = source
+        self._clock = source.clock
+        self._desk = desk
+        self._reporter = reporter
+        self._wanted = wanted
+        self._events = RecordedEvents(desk, source.clock)
+        self._status = RecordedStatus(reporter, source.breaker, self._coins())
+        self._exchange = source.exchanges[0]
+        self._reopen: int | None = None  # the rows are to be read anew, from this time on
+        self._look_due = 0
+        self._given_up: set[int] = set()  # consumers that did not come back, by their id
+        self._begun = False
+        take = self._events
+        self._take: dict[type, Callable[[Any, bool], None]] = {
+            TradeEvent: take.on_trade, Ticker: take.on_ticker, Candle: take.on_candle, Quote: take.on_quote,
+            OrderBook: take.on_book, PriceRow: take.on_price, StatusRow: self._on_status, Hole: self._on_hole,
+            ClockStep: self._on_step,
+        }  # fmt: skip
+
+    @property
+    def exchange(self) -> str:
+        """The exchange whose data was played last."""
+        return self._reporter.exchange or self._exchange
+
+    def carrier(self, coin: str) -> None:
+        """No session carries a coin."""
+
+    def lag_of(self, exchange: str) -> float | None:
+        """Not known of a recording."""
+
+    def hears(self, coin: str) -> bool:
+        """Whether data of the coin was played."""
+        return coin in self._events.heard
+
+    def renew(self) -> None:
+        """Coins were added or removed: read on with those that are wanted now."""
+        wanted = self._coins()
+        if wanted != self._status.coins:
+            self._status.coins = wanted
+            self._reopen = self._clock.at
+
+    def forget(self, coins: Collection[str]) -> None:
+        """These coins were removed."""
+        self.renew()
+
+    def seek(self, at: int) -> None:
+        """Go on with the events of ``at`` (Unix ns) and later; what is known of the coins is forgotten."""
+        self._desk.forget(self._coins())
+        self._reopen = at
+        self._clock.stirred.set()
+
+    async def run(self) -> None:
+        """Play to the end."""
+        clock, source = self._clock, self._source
+        clock.restart()
+        self._desk.forget(self._status.coins)
+        start: int | None = source.start
+        try:
+            while True:
+                self._reopen = None
+                wanted = Selection(self._status.coins, source.wanted_exchanges, start, source.end)
+                await asyncio.to_thread(self._events.warm, source, wanted)
+                rows = await asyncio.to_thread(source.rows, wanted)
+                if not await self._play(rows):
+                    break
+                start = self._reopen
+            if not self.ready.done():
+                raise FeedError(f"{source.shown} holds no events of {', '.join(sorted(self._status.coins))} to play")
+        finally:
+            clock.end()
+
+    async def _play(self, rows: Iterator[Rows]) -> bool:
+        """Play rows to their end; True if they are to be read anew."""
+        first = True
+        seeking = None
+        while (window := await asyncio.to_thread(next, rows, None)) is not None:
+            ats, items, priced = window
+            if first and ats:
+                first = False
+                self._clock.begin(ats[0])
+                self._look_due = ats[0] + LOOK
+            place = 0
+            while place < len(items):
+                if not self._begun and not isinstance(items[place], StatusRow):
+                    await self._begin(items[place])
+                place = self._play_some(ats, items, priced, place)
+                await self._pause(ats, place)
+                if self._reopen is not None:
+                    seeking = self._reopen
+                    return seeking is not None
+        return False
+
+    async def _begin(self, first: Any) -> None:
+        """Have who waits for the connection run before the first event."""
+        self._begun = True
+        self._exchange = first.exchange if hasattr(first, "exchange") else self._exchange
+        self._status.begin(self._exchange)
+        self._tell_missing()
+        if not self.ready.done():
+            self.ready.set_result(None)
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+
+    def _tell_missing(self) -> None:
+        """Tell what is subscribed to and was not recorded."""
+        wanted, source = self._wanted, self._source
+        missing: list[tuple[str, dict[str, str]]] = [
+            (name, {}) for name in wanted.channels if name not in source.channels
+        ]
+        if CANDLES.name in source.channels:
+            missing += [(CANDLES.name, {"timeframe": t}) for t in wanted.timeframes if t not in source.timeframes]
+        for channel, part in missing:
+            reason = f"the recording has no {' '.join([*part.values(), channel])}"
+            for coin in sorted(self._status.coins):
+                self._reporter.note(
+                    "coin_unavailable", self._exchange, coin=coin, channel=channel, reason=reason, **part
+                )
+
+    def _play_some(self, ats: Sequence[int], items: Sequence[Any], priced: Sequence[bool], place: int) -> int:
+        """Play the events that are due, until other tasks must run; returns the place of the next one."""
+        clock, take, advance = self._clock, self._take, self._clock.advance
+        end = time.monotonic() + SLICE
+        barrier = min(clock.next_due, self._look_due)
+        pace = clock.speed is not None
+        lockstep = not pace and self._desk.dispatcher.queued
+        number = len(items)
+        while place < number:
+            at = ats[place]
+            if at > barrier:
+                if at > self._look_due:
+                    self._look(at)
+                barrier = min(clock.next_due, self._look_due)
+                if at > barrier:
+                    return place  # somebody is to be woken first
+            if pace and clock.until(at) > 0:
+                return place
+            advance(at)
+            item = items[place]
+            take[item.__class__](item, priced[place])
+            place += 1
+            if lockstep and (place == number or ats[place] != at):
+                return place
+            if not place & 63:
+                if time.monotonic() > end or not self._begun:
+                    return place
+                barrier = min(clock.next_due, self._look_due)
+                if self._reopen is not None:
+                    return place
+            elif not self._begun:
+                return place
+        return place
+
+    async def _pause(self, ats: Sequence[int], place: int) -> None:
+        """Let other tasks run: who is woken, who has events to handle, and until the next event is due."""
+        clock = self._clock
+        if clock.speed is None:
+            if self._desk.dispatcher.queued:
+                await self._settle()
+            else:
+                await asyncio.sleep(0)
+        at = ats[place] if place < len(ats) else clock.at
+        while self._reopen is None:
+            due = min(clock.next_due, at)
+            clock.stirred.clear()
+            wait = clock.until(int(due))
+            if wait > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await clock.stirred.wait()
+                continue
+            if not clock.wake(int(due)):
+                return
+            await self._settle(TURNS - 1)
+
+    def _look(self, at: int) -> None:
+        """Have the feed look at its consumers, as it does twice a second while it is live."""
+        self._look_due = at + LOOK
+        self._desk.dispatcher.look(self._clock.since)
+
+    async def _settle(self, turns: int = 0) -> None:
+        """Wait until every consumer has handled what it was given, or sleeps on the recording's clock."""
+        for turn in range(TURNS):
+            await asyncio.sleep(0)
+            if turn >= turns and not self._busy():
+                return
+        end = time.monotonic() + PATIENCE
+        while busy := self._busy():
+            if time.monotonic() > end:
+                self._given_up |= busy
+                return
+            await asyncio.sleep(0.001)
+
+    def _busy(self) -> set[int]:
+        """The consumers that have something to do, by their id."""
+        busy = self._desk.dispatcher.busy(self._clock.sleepers)
+        self._given_up &= busy
+        return busy - self._given_up
+
+    def _on_status(self, row: StatusRow, _: bool) -> None:
+        self._status.tell(row)
+
+    def _on_hole(self, hole: Hole, _: bool) -> None:
+        if self._begun:
+            self._status.hole(self.exchange, hole.reason)
+            self._begun = False
+
+    def _on_step(self, step: ClockStep, _: bool) -> None:
+        self._clock.set_back(-step.seconds)
+
+    def _coins(self) -> frozenset[str]:
+        return frozenset(config.symbol for config in self._wanted.coins)

@@ -1,0 +1,84 @@
+"""The feed's status during a replay: what was told then is told again, and nothing is decided anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from exchanges.recording.rows import StatusRow
+from feed.events import FeedState
+from feed.policies.circuit_breaker import CircuitBreakerPolicy, Transition
+from feed.subscriptions.status import StatusReporter
+from feed.subscriptions.status_events import StatusEvent
+
+OF_CONSUMERS = frozenset({StatusEvent.CALLBACK_ERROR, StatusEvent.SLOW_CALLBACK})
+"""Events about the programs that listened then; those that listen now have their own."""
+
+
+class RecordedBreaker(CircuitBreakerPolicy):
+    """Is open when it was open in the recording; failures move it no other way."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1.0, 1.0)
+        self.open = False
+
+    @property
+    def tradable(self) -> bool:
+        return not self.open
+
+    @property
+    def next_tick(self) -> float | None:
+        return None
+
+    def failure(self, reason: str, now: float) -> list[Transition]:
+        return []
+
+    def data(self, now: float) -> list[Transition]:
+        return []
+
+    def tick(self, now: float) -> list[Transition]:
+        return []
+
+
+class RecordedStatus:
+    """Tells the recording's status events through the feed's reporter, for the coins that are played."""
+
+    def __init__(self, reporter: StatusReporter, breaker: RecordedBreaker, coins: frozenset[str]) -> None:
+        self._reporter = reporter
+        self._breaker = breaker
+        self.coins = coins
+        self._closed: StatusRow | None = None  # the last event, if that was ``closed``: a replay tells its own end
+
+    def tell(self, row: StatusRow) -> None:
+        """Tell an event as it was told, and have the feed's status be what it was then."""
+        details: dict[str, Any] = json.loads(row.details)
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            self._repeat(closed, json.loads(closed.details))
+        is_wanted = "coin" not in details or details["coin"] in self.coins
+        if row.event == StatusEvent.CLOSED:
+            self._closed = row
+        elif is_wanted and row.event not in OF_CONSUMERS:
+            self._repeat(row, details)
+
+    def _repeat(self, row: StatusRow, details: Mapping[str, Any]) -> None:
+        feed: Mapping[str, Any] = json.loads(row.feed)
+        reporter = self._reporter
+        reporter.exchange = feed["exchange"]
+        reporter.reconnects, reporter.failovers = feed["reconnect_count"], feed["failover_count"]
+        reporter.errors = feed["errors"]
+        reporter.state = FeedState(feed["state"])
+        self._breaker.open = not feed["tradable"]
+        reporter.repeat(row.event, details)
+
+    def begin(self, exchange: str) -> None:
+        """Data begins without a word of how the feed had connected."""
+        if self._reporter.state in (FeedState.IDLE, FeedState.CLOSED, FeedState.RECONNECTING):
+            self._reporter.note("connecting", exchange)
+            self._reporter.note("connected", exchange)
+
+    def hole(self, exchange: str, reason: str) -> None:
+        """Nothing was recorded from here on for a while."""
+        if self._reporter.state not in (FeedState.IDLE, FeedState.CLOSED):
+            self._reporter.note("disconnected", exchange, reason=f"the recording has a hole: {reason}")

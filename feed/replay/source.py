@@ -1,0 +1,155 @@
+"""What is played: one recording or several, from a start to an end, at a speed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from exchanges.events import Candle
+from feed.errors import SettingsError
+from feed.replay.recorded_clock import RecordedClock
+from feed.replay.recorded_status import RecordedBreaker
+
+if TYPE_CHECKING:
+    from exchanges.recording.reader import Recording, Rows, Selection
+
+Folder = str | os.PathLike[str]
+Moment = int | float | str | datetime
+DAY = 86_400 * 10**9  # ns: candles of the day before the start are known at the start
+
+
+class Source:
+    """The recordings that a feed plays. Raises SettingsError, with one line per problem, and ImportError.
+
+    ``wanted_exchanges`` are those that are played, None for all. Times in Unix ns.
+    """
+
+    def __init__(
+        self,
+        folders: Folder | Iterable[Folder],
+        coins: str | Iterable[str] | None,
+        exchange: str | Iterable[str] | None,
+        speed: float | None,
+        start: Moment | None,
+        end: Moment | None,
+    ) -> None:
+        self.speed = _speed(speed)
+        self.start, self.end = moment("start", start), moment("end", end)
+        several = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
+        self.shown = ", ".join(map(str, several))
+        self.recordings = [_opened(each) for each in several]
+        if not several:
+            raise SettingsError(["recording: found an empty list, allowed is the folder of a recording, or several"])
+        self.coins = _chosen("coin", coins, [coin for each in self.recordings for coin in each.coins], str.upper)
+        known = [name for each in self.recordings for name in each.exchanges]
+        self.exchanges = _chosen("exchange", exchange, known, str.lower)
+        self.wanted_exchanges: Collection[str] | None = None if exchange is None else frozenset(self.exchanges)
+        self.channels = list(dict.fromkeys(channel for each in self.recordings for channel in each.channels))
+        self.timeframes = list(dict.fromkeys(name for each in self.recordings for name in each.timeframes()))
+        self.breaker = RecordedBreaker()
+        first, last = self.span()
+        if self.end is not None and self.end < max(first, self.start or first):
+            allowed = f"allowed is a time from {iso(first)} to {iso(last)}, after the start"
+            raise SettingsError([f"end: found {iso(self.end)}, {allowed}"])
+        if self.start is not None and self.start > last:
+            raise SettingsError([f"start: found {iso(self.start)}, allowed is a time from {iso(first)} to {iso(last)}"])
+        self.clock = RecordedClock(max(first, self.start or first), self.speed)
+
+    def span(self) -> tuple[int, int]:
+        """The times of the first and the last row."""
+        from exchanges.recording.reader import bounds
+
+        spans = [bounds(each.folder) for each in self.recordings]
+        return min(first for first, _ in spans) * 10**6, (max(last for _, last in spans) + 1) * 10**6
+
+    def rows(self, wanted: Selection) -> Iterator[Rows]:
+        """The rows of all recordings, merged by the time of their receipt."""
+        from exchanges.recording.reader import merged
+
+        return merged([each.rows(wanted) for each in self.recordings])
+
+    def past_candles(self, wanted: Selection) -> list[Candle]:
+        """The closed candles of the day before the start, oldest first; none where the recordings begin there."""
+        from exchanges.recording.reader import Selection
+
+        if wanted.start is None:
+            return []
+        before = Selection(wanted.coins, wanted.exchanges, wanted.start - DAY, wanted.start - 1)
+        return [candle for each in self.recordings for candle in each.candles(before) if candle.closed]
+
+    def history(self, coin: str, timeframe: str, limit: int, until: int) -> list[Candle]:
+        """The newest candles of a coin that were recorded until a time, oldest first; the last one may be open."""
+        from exchanges.recording.reader import Selection
+
+        wanted = Selection([coin], self.wanted_exchanges, until - 7 * DAY, until)
+        found: dict[int, Candle] = {}
+        for each in self.recordings:
+            for candle in each.candles(wanted):
+                if candle.timeframe == timeframe and not (
+                    candle.timestamp in found and found[candle.timestamp].closed and not candle.closed
+                ):
+                    found[candle.timestamp] = candle
+        return [found[opened] for opened in sorted(found)][-limit:]
+
+
+def moment(name: str, value: Moment | None) -> int | None:
+    """A time as Unix ns: Unix ms, ISO 8601 or a datetime; without a zone it is UTC. Raises SettingsError."""
+    if value is None:
+        return None
+    allowed = "allowed is Unix ms, a time such as 2026-11-28T12:00:00Z, or a datetime"
+    if isinstance(value, bool):
+        raise SettingsError([f"{name}: found {value!r}, {allowed}"])
+    if isinstance(value, int | float):
+        if not isfinite(value) or not 0 <= value < 1e14:
+            raise SettingsError([f"{name}: found {value!r}, {allowed}"])
+        return int(value * 1_000_000)
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else value
+        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+        passed = at - datetime(1970, 1, 1, tzinfo=UTC)
+    except (ValueError, TypeError, AttributeError):
+        raise SettingsError([f"{name}: found {value!r}, {allowed}"]) from None
+    return (passed.days * 86_400 + passed.seconds) * 10**9 + passed.microseconds * 1000
+
+
+def iso(at: int) -> str:
+    """A time in Unix ns as text."""
+    return datetime.fromtimestamp(at / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _speed(speed: float | None) -> float | None:
+    right = isinstance(speed, int | float) and not isinstance(speed, bool) and 0 < speed < 1e9
+    if speed is not None and not right:
+        allowed = "allowed is a number above 0, or None for as fast as the consumers take it"
+        raise SettingsError([f"speed: found {speed!r}, {allowed}"])
+    return speed
+
+
+def _opened(folder: Folder) -> Recording:
+    try:
+        from exchanges.recording.reader import Recording
+    except ImportError as error:
+        raise ImportError(str(error)) from None
+    try:
+        return Recording(os.fspath(folder))
+    except (FileNotFoundError, ValueError) as error:
+        raise SettingsError([f"recording: {error}"]) from None
+
+
+def _chosen(name: str, asked: str | Iterable[str] | None, known: Sequence[str], form: object) -> list[str]:
+    known = list(dict.fromkeys(known))
+    if asked is None:
+        return known
+    several = [asked] if isinstance(asked, str) else list(asked)
+    wanted = [form(each) if isinstance(each, str) and callable(form) else each for each in several]
+    problems = [
+        f"{name}: found {each!r}, allowed are those of the recording: {', '.join(known)}"
+        for each in wanted
+        if each not in known
+    ]
+    if problems or not wanted:
+        raise SettingsError(problems or [f"{name}: found an empty list, allowed are {', '.join(known)}"])
+    return list(dict.fromkeys(wanted))

@@ -1,0 +1,301 @@
+"""The recorder over real files: everything is there, whole, in its order, and what is missing is listed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from exchanges.errors import Disconnected
+from exchanges.events import Candle, TradeEvent
+from exchanges.recording.files import recorded_files
+from exchanges.registry import register
+from exchanges.simulator import Simulator, parse_fault
+from feed import FeedError, MarketFeed, Recorder, Settings
+from feed.events import CoinConfig
+from feed.settings import Connection, ExchangeConfig
+from feed.sinks.recorder.folder_lock import FolderLock
+from feed.sinks.recorder.writer import Plan, Writer
+from tests.feed.memory_venue import MemoryVenue
+from tests.kills import kill_often
+from tests.recordings import Delivered, memory_venue, played, rows, until
+from tests.support import settings_for
+
+HOUR = 3600.0
+
+
+def memory_feed(name: str, *coins: str) -> MarketFeed:
+    settings = Settings(
+        coins=[CoinConfig(coin) for coin in coins],
+        channels=["trades"],
+        exchanges=[ExchangeConfig(name)],
+        connection=Connection(backoff_initial=0.05, backoff_max=0.1),
+    )
+    return MarketFeed(settings=settings)
+
+
+async def connected(feed: MarketFeed, venue: MemoryVenue) -> None:
+    """Connect to a venue in memory, which has no data before a connection listens."""
+    connecting = asyncio.create_task(feed.connect())
+    await until(lambda: bool(venue.connections))
+    venue.trade("BTC", 1.0)
+    await connecting
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator(0, ("binance",), 300) as simulator:
+        yield simulator
+
+
+async def test_a_replay_delivers_what_the_live_feed_delivered(tmp_path: Path) -> None:
+    """With ids that are missing, and a connection that is cut: gaps, outage, ticks and status events included."""
+    async with Simulator(0, ("binance",), 400) as simulator:
+        channels = ["trades", "ticker", "candles", "quotes"]
+        feed = MarketFeed(settings=settings_for(simulator, coins=["BTC", "ETH", "DOGE"], channels=channels))
+        live = Delivered(feed)
+        async with Recorder(feed, tmp_path / "day", file_seconds=0.5, flush_seconds=0.3), feed:
+            await asyncio.sleep(1)
+            with simulator["binance"].inject(parse_fault("missing-0.1").fault):
+                await asyncio.sleep(0.6)
+            with simulator["binance"].inject(parse_fault("cut").fault):
+                await asyncio.sleep(1.5)
+    first = await played(tmp_path / "day")
+    second = await played(tmp_path / "day")
+    assert {"gap", "disconnected", "connected", "closed"} <= set(first.status)
+    assert first.shown == live.shown
+    assert second.shown == first.shown
+
+
+async def test_every_reader_opens_the_folder_as_it_stands(tmp_path: Path, simulator: Simulator) -> None:
+    feed = MarketFeed(settings=settings_for(simulator, channels=["trades", "ticker", "candles"]))
+    trades: list[TradeEvent] = []
+    candles: list[Candle] = []
+    feed.subscribe_trades(trades.append)
+    feed.subscribe_candles(candles.append)
+    async with Recorder(feed, tmp_path) as recorder, feed:
+        await until(lambda: len(trades) > 50 and bool(candles))
+        count = len(trades)
+        await recorder.flush()
+        for number in (1, 2):  # while it records, and when it has ended
+            found = {
+                "pyarrow": ds.dataset(tmp_path / "trades", format="parquet").to_table().num_rows,
+                "pandas": len(pd.read_parquet(tmp_path / "trades")),
+                "polars": pl.scan_parquet(tmp_path / "trades/**/*.parquet").collect().height,
+                "duckdb": len(duckdb.execute(f"select * from '{tmp_path}/trades/**/*.parquet'").fetchall()),
+            }
+            assert min(found.values()) >= count > 50, found
+            if number == 1:
+                await recorder.close()
+                count = len(rows(tmp_path, "trades"))
+    frame = pd.read_parquet(tmp_path / "trades/binance/BTC")
+    assert list(frame.trade_id) == [t.trade_id for t in trades if t.coin == "BTC"][: len(frame)]
+    assert str(frame.timestamp.dtype) == str(frame.received_at.dtype) == "int64"
+    assert set(pl.read_parquet(tmp_path / "ticker/**/*.parquet")["market"]) == {"BTC/USDT", "ETH/USDT"}
+    query = f"select distinct timeframe from '{tmp_path}/candles/**/*.parquet'"
+    assert duckdb.execute(query).fetchall() == [("1m",)]
+
+
+async def test_acknowledged_events_are_on_disk(tmp_path: Path) -> None:
+    venue = memory_venue("acknowledging", "BTC")
+    register("acknowledging", lambda access: venue)
+    feed = memory_feed("acknowledging", "BTC")
+    async with Recorder(feed, tmp_path, flush_seconds=1000) as recorder:
+        await connected(feed, venue)
+        for price in range(100):
+            venue.trade("BTC", 2.0 + price)
+        await recorder.flush()
+        assert [row["price"] for row in rows(tmp_path, "trades")] == [1.0, *(2.0 + price for price in range(100))]
+        assert recorder.status.waiting == 0
+        await feed.disconnect()
+    assert recorder.status.written > 100
+
+
+async def test_kill_9_loses_nothing_older_than_the_flush_interval(tmp_path: Path) -> None:
+    lost = await kill_often(tmp_path, 4, flush=0.4, files=0.3, longest=2.0, seed=5)
+    assert lost.rows > 500
+    assert lost.faults == 0, lost
+
+
+async def test_a_second_recorder_is_refused(tmp_path: Path, simulator: Simulator) -> None:
+    feed = MarketFeed(settings=settings_for(simulator))
+    async with Recorder(feed, tmp_path):
+        with pytest.raises(FeedError, match="another recorder writes to"):
+            Recorder(feed, tmp_path).start()
+    Recorder(feed, tmp_path).start()  # the lock went with the first one
+
+
+async def test_a_removed_folder_is_made_again_and_listed(tmp_path: Path) -> None:
+    venue = memory_venue("removing", "BTC")
+    register("removing", lambda access: venue)
+    feed, folder = memory_feed("removing", "BTC"), tmp_path / "gone"
+    async with Recorder(feed, folder, flush_seconds=0.1) as recorder:
+        await connected(feed, venue)
+        await recorder.flush()
+        shutil.rmtree(folder)
+        venue.trade("BTC", 5.0)
+        await recorder.flush()
+        assert [row["price"] for row in rows(folder, "trades")] == [5.0]
+        await feed.disconnect()
+    assert {row["reason"] for row in rows(folder, "gaps")} == {"the recording's folder was removed"}
+
+
+LIMITED = """
+import resource, signal, sys, time
+from pathlib import Path
+from exchanges.events import TradeEvent
+from feed.sinks.recorder.writer import Plan, Writer
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+writer = Writer(Plan(Path(sys.argv[1]), ["trades"], ["BTC"], [], 0.1, 1000.0, 300))
+number = 0
+
+def put(count):
+    global number
+    for _ in range(count):
+        number += 1
+        now = time.time_ns()
+        writer.put(TradeEvent("BTC", float(number), 1.0, False, now // 10**6, "memory", str(number), now))
+
+put(100)
+writer.flush().result(10)
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))   # every write fails, as on a full disk
+put(200)
+while writer.failure is None:
+    time.sleep(0.01)
+put(250)                                               # 100 of them find room in the queue
+assert writer.dropped == 150, writer.dropped
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+writer.flush().result(10)
+assert writer.failure is None
+put(1)
+writer.close()
+"""
+
+
+def test_a_full_disk_costs_only_what_the_queue_cannot_hold(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", LIMITED, str(tmp_path)], check=True, timeout=60)
+    ids = [int(row["trade_id"]) for row in rows(tmp_path, "trades")]
+    assert ids == [*range(1, 401), 551]
+    dropped = [row for row in rows(tmp_path, "gaps") if row["reason"] == "the recorder fell behind"]
+    assert [(row["channel"], row["coin"], row["missing"]) for row in dropped] == [("trades", "BTC", 150)]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def _trade(number: int, at: float) -> TradeEvent:
+    return TradeEvent("BTC", float(number), 1.0, False, int(at * 1000), "memory", str(number), int(at * 1e9))
+
+
+async def test_midnight_divides_the_files_and_nothing_else(tmp_path: Path) -> None:
+    midnight = 1_764_288_000.0  # 2025-11-28
+    clock = {"offset": midnight - 1 - time.time()}
+    writer = Writer(_plan(tmp_path), now=lambda: time.time() + clock["offset"])
+    for number in range(10):
+        writer.put(_trade(number, midnight - 0.5 + number / 10))
+    writer.flush().result(10)
+    writer.close()
+    days = {each.date: pq.ParquetFile(each.path).metadata.num_rows for each in recorded_files(tmp_path, ["trades"])}
+    assert days == {"2025-11-27": 5, "2025-11-28": 5}
+    assert [each.price for each in (await played(tmp_path)).of(TradeEvent)] == [float(n) for n in range(10)]
+
+
+async def test_a_clock_set_back_keeps_the_order_and_is_listed(tmp_path: Path) -> None:
+    offset = 0.0
+    start = time.time()
+    writer = Writer(_plan(tmp_path), now=lambda: time.time() + offset)
+    for number in range(5):
+        writer.put(_trade(number, start + number))
+    writer.flush().result(10)
+    offset = -HOUR
+    for number in range(5, 10):
+        writer.put(_trade(number, start - HOUR + number))
+    writer.flush().result(10)
+    writer.close()
+    told: list[tuple[float, float]] = []
+    feed = MarketFeed.from_recording(tmp_path, speed=None)
+    feed.subscribe_trades(lambda trade: told.append((trade.price, feed.now())))
+    async with feed:
+        await feed.wait_closed()
+    assert [price for price, _ in told] == [float(number) for number in range(10)]
+    assert told[5][1] == pytest.approx(start - HOUR + 5, abs=1.5)  # as the machine's clock then was
+    reasons = {row["reason"] for row in rows(tmp_path, "gaps")}
+    assert [reason for reason in reasons if reason.startswith("the clock was set by -3600")]
+
+
+async def test_gaps_and_outages_are_holes(tmp_path: Path) -> None:
+    venue = memory_venue("holes", "BTC")
+    register("holes", lambda access: venue)
+    feed = memory_feed("holes", "BTC")
+    async with Recorder(feed, tmp_path, channels=["trades", "ticker"], flush_seconds=0.1) as recorder:
+        await connected(feed, venue)
+        with venue.failing(Disconnected("holes", "out")):
+            venue.trade("BTC", 2.0, told=False)
+            await asyncio.sleep(0.1)
+        venue.tape[1:2] = []  # nor does the venue's record have it
+        await until(lambda: bool(venue.connections))
+        for connection in list(venue.connections):
+            now = time.time_ns()
+            connection.hear(TradeEvent("BTC", 4.0, 1.0, False, now // 10**6, "holes", "9", now), 9)
+        await until(lambda: feed.get_price("BTC") == feed.require_fresh("BTC") and feed.status.reconnect_count == 1)
+        await recorder.flush()
+        await feed.disconnect()
+    holes = rows(tmp_path, "gaps")
+    assert [(h["channel"], h["coin"], h["from_id"], h["to_id"]) for h in holes if h["channel"] == "trades"] == [
+        ("trades", "BTC", 2, 8)
+    ]
+    assert [h["reason"] for h in holes if h["channel"] == "ticker"] == ["outage: out"]
+
+
+def test_the_manifest_says_what_each_file_holds(tmp_path: Path) -> None:
+    writer = Writer(_plan(tmp_path))
+    for number in range(50):
+        writer.put(_trade(number, time.time()))
+    writer.close()
+    lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    entry = next(entry for line in lines for entry in line.get("into", ()) if entry["file"].startswith("trades/"))
+    assert (entry["rows"], entry["first_id"], entry["last_id"]) == (50, "0", "49")
+    assert entry["bytes"] == (tmp_path / entry["file"]).stat().st_size
+    assert "session" in lines[0]
+
+
+def test_the_lock_tells_that_its_folder_was_removed(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path / "x")
+    assert lock.stands
+    shutil.rmtree(tmp_path / "x")
+    assert not lock.stands
+    lock.release()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"channels": ["klines"]}, "allowed are trades, ticker, candles, quotes, books"),
+        ({"flush_seconds": 0}, "flush_seconds: found 0"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: dict[str, object], told: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=told):
+        Recorder(MarketFeed(), tmp_path, **arguments)  # type: ignore[arg-type] # that is the point
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FeedError, match="can't be written to"):
+        Recorder(MarketFeed(), tmp_path / "file" / "folder").start()
+
+
+def _plan(folder: Path) -> Plan:
+    return Plan(folder, ["trades"], ["BTC"], [], 0.1, 1000.0, 10_000)

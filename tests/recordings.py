@@ -1,0 +1,67 @@
+"""What tests of recordings share: all that a feed delivers in one list, and a folder's rows as users read them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+
+from exchanges.venue import Limits
+from feed import MarketFeed
+from tests.feed.memory_venue import MemoryVenue
+
+OWN = ("slow_callback", "callback_error")  # status events of the consumers, which each feed has of its own
+
+
+class Delivered:
+    """Everything that a feed delivers, in its order."""
+
+    def __init__(self, feed: MarketFeed) -> None:
+        self.events: list[Any] = []
+        keep = self.events.append
+        feed.subscribe_status(lambda event, details: None if event in OWN else keep((event, details)))
+        wanted = {"trades", "ticker", "candles", "quotes"} & set(feed.channels)
+        for channel in ("prices", *sorted(wanted)):
+            feed.subscribe(channel, keep)
+
+    @property
+    def shown(self) -> list[str]:
+        """The events as text, in which NaN is equal to NaN."""
+        return [repr(event) for event in self.events]
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def status(self) -> list[str]:
+        return [event[0] for event in self.of(tuple)]
+
+
+async def played(folder: Path | list[Path], *args: Any, speed: float | None = None, **options: Any) -> Delivered:
+    """Play a recording to its end, and return what was delivered."""
+    feed = MarketFeed.from_recording(folder, *args, speed=speed, **options)
+    delivered = Delivered(feed)
+    async with feed, asyncio.timeout(60):
+        await feed.wait_closed()
+    return delivered
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - whatever it waits for has no event
+            await asyncio.sleep(0.005)
+
+
+def rows(folder: Path, channel: str) -> list[dict[str, Any]]:
+    """A channel's rows in their order, read from the folder as it stands."""
+    table = ds.dataset(folder / channel, format="parquet").to_table()
+    return sorted(table.to_pylist(), key=lambda row: row["seq"])
+
+
+def memory_venue(name: str, *coins: str) -> MemoryVenue:
+    """A venue whose trades the test tells."""
+    return MemoryVenue(name, coins, Limits(consecutive_ids=True))
