@@ -182,6 +182,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "staleness": "which silence is worth telling, and which is the end",
         "lag": "how far a venue's data lies behind, by its stamps",
         "price_plausibility": "whether the first price of another market can be the same coin's",
+        "standing_sides": "order books that do not follow the trades",
         "circuit_breaker": "when not to bet on the feed",
         "failover_decisions": "what is decided of venues, and the table of the moves",
         "failover": "which venue now and next",

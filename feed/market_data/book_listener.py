@@ -34,6 +34,7 @@ class BookListener(ListenerBase):
     ) -> None:
         super().__init__(desk, exchange, report, stir=stir, delivering=delivering)
         self.shows_life = False
+        self.distrust: Callable[[str, str], None] = self.on_book_unsynced  # has a book synchronized anew
         self._watchdog = watchdog
         self._main = main
         self._silence = silence
@@ -67,7 +68,9 @@ class BookListener(ListenerBase):
         super().forget(coins)
 
     def look(self) -> None:
-        """Tell that the books may be old when none has come for long."""
+        """Tell that the books may be old when none has come for long; distrust those that do not follow the trades."""
+        for coin, fault in self._desk.books.faults(self, self._now()):
+            self.distrust(coin, fault)
         last = self.last_data
         silent = 0.0 if last is None else self._now() - last
         if silent >= self._silence and not self._is_silent:

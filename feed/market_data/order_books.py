@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from exchanges.events import OrderBook
-from feed.channels import BOOKS
+from exchanges.events import OrderBook, TradeEvent
+from feed.channels import BOOKS, TRADES
 from feed.clock import Clock
-from feed.subscriptions.dispatcher import Dispatcher
+from feed.policies.standing_sides import StandingSides
+from feed.subscriptions.dispatcher import Dispatcher, Subscriber
 
 
 class Source(Protocol):
@@ -35,6 +36,7 @@ class _Coin:
 
     since: float  # monotonic seconds: unproven since then, or subscribed to since then
     reason: str = "no book has come yet"
+    sides: StandingSides = field(default_factory=StandingSides)
     proven: ProvenBook | None = None
     silent: ProvenBook | None = None  # the proven book of a connection that brings nothing at the moment
 
@@ -52,11 +54,14 @@ class OrderBooks:
         self._clock = clock
         self._depths = depths
         self._coins: dict[str, _Coin] = {}
+        self._trades: Subscriber | None = None
 
     def expect(self, coins: Iterable[str], now: float) -> None:
         """The books of these coins are subscribed to from ``now`` on, monotonic seconds."""
         for coin in coins:
             self._coins.setdefault(coin, _Coin(now))
+        if self._trades is None:
+            self._trades = self._dispatcher.subscribe(TRADES.name, self._on_trade)
 
     def on_book(self, source: Source, book: OrderBook, now: float) -> None:
         """Take a proven book from a connection that may deliver the coin; nobody changes the book from now on.
@@ -68,6 +73,7 @@ class OrderBooks:
         if held is not None and held.source is not source and not _may_replace(source, book, held):
             return
         coin.proven, coin.silent = ProvenBook(book, source, now), None
+        coin.sides.on_book(book.bids, book.asks, now)
         if before is None:
             source.tell("book_synced", coin=book.coin, seconds=round(now - coin.since, 3))
         for depth in self._depths:
@@ -77,6 +83,21 @@ class OrderBooks:
             bids, asks = book.bids[:depth], book.asks[:depth]
             if before is None or bids != before.book.bids[:depth] or asks != before.book.asks[:depth]:
                 now = route.publish(_book(book, bids, asks), now)
+
+    def _on_trade(self, trade: TradeEvent) -> None:
+        known = self._coins.get(trade.coin)
+        held = None if known is None else known.proven
+        if known is None or held is None or trade.backfilled:
+            return
+        book = held.book
+        if (trade.exchange, trade.market) == (book.exchange, book.market) and trade.timestamp > book.timestamp:
+            known.sides.on_trade(trade.price, self._clock.monotonic())
+
+    def faults(self, source: Source, now: float) -> list[tuple[str, str]]:
+        """The coins whose book from ``source`` does not follow the trades, and how; call it about twice a second."""
+        held = ((coin, known) for coin, known in self._coins.items() if known.proven is not None)
+        ours = [(coin, known) for coin, known in held if known.proven is not None and known.proven.source is source]
+        return [(coin, fault) for coin, known in ours if (fault := known.sides.fault(now))]
 
     def lose(self, source: Source, coin: str, reason: str) -> None:
         """The book that ``source`` brought is not proven any more; ``reason`` is "" where nobody is to be told."""

@@ -447,6 +447,8 @@ class Session:
             self._figures.give(intake, markets)
         subscription = Subscription(markets, asks.channels, asks.timeframes, closed, asks.book_depth)
         stream = self.venue.connect(subscription, intake, self.bars, on_going_down)
+        if isinstance(intake, BookListener):
+            intake.distrust = stream.distrust_book
         if self.delivering and not for_books:
             self.bars.owe(self._desk.ledger.owed())
         running = asyncio.create_task(stream.run(), name=f"stream {self.name}")

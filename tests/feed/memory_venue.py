@@ -43,7 +43,9 @@ class MemoryVenue:
         """A trade happens; connections hear of it unless it is not ``told``."""
         number = sum(trade.coin == coin for trade in self.tape) + 1
         now = time.time_ns()
-        trade = TradeEvent(coin, price, 1.0, False, now // 1_000_000, self.name, str(number), now)
+        trade = TradeEvent(
+            coin, price, 1.0, False, now // 1_000_000, self.name, str(number), now, market=self.market(coin)
+        )
         self.tape.append(trade)
         for connection in self.of("trades") if told else ():
             connection.hear(trade, number)

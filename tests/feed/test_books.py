@@ -265,6 +265,22 @@ async def test_a_silent_connection_for_books_is_told_and_its_books_are_withheld(
     assert program.feed.get_book("BTC") is not None
 
 
+async def test_a_book_whose_asks_stand_still_while_trades_pass_is_synchronized_anew(
+    program: Program, venue: MemoryVenue
+) -> None:
+    await program.connect(venue)
+    venue.book("BTC", BIDS, ASKS)
+
+    def trade() -> bool:
+        venue.trade("BTC", 104.0)
+        venue.book("ETH", BIDS, [(101.0, float(len(venue.tape)))])
+        return program.feed.get_book("BTC") is None
+
+    await until(trade)
+    (reason,) = [details["reason"] for event, details in program.told if event == "book_unsynced"]
+    assert "asks stand still" in reason
+
+
 async def test_the_books_of_a_removed_coin_are_gone(program: Program, venue: MemoryVenue) -> None:
     await program.connect(venue)
     venue.book("BTC", BIDS, ASKS)
