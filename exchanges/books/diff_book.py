@@ -6,7 +6,8 @@ first <= number <= last.
 
 Such a snapshot has the best levels only, and a level that nobody changes is never sent. So the book keeps what lies
 inside the snapshot's range, and asks for a new snapshot while enough of it is left: the old book goes on until the new
-one has joined, and the two are compared. A proven book is compared with a snapshot from time to time in any case.
+one has joined, and the two are compared. When the price leaves the range all the same, the book is not proven until the
+price is back, or a new snapshot has come. A proven book is compared with a snapshot from time to time in any case.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from math import inf
 from exchanges.books.order_book import LocalBook
 from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, BookSnapshot, BookUpdate, Verdict, lost
 
-AWAITING = 600  # diffs that are kept while a snapshot is awaited: a minute's
+AWAITING = 15_000_000_000  # ns for which diffs are kept while a snapshot is awaited: none is so old when it comes
+MOST_AWAITING = 20_000  # diffs, whatever the local clock says
 KEPT = 32  # diffs that are kept of a proven book, because a snapshot may be some seconds old
 BACKWARDS = 1_000  # ms: a diff with an old number that is so much newer by its time says that the numbers began anew
 FIRST = 4  # times the wanted depth that a first snapshot has
@@ -42,20 +44,21 @@ class DiffBook:
         self._first = self._enough(FIRST * depth)  # cheap, so that many books are proven soon
         self._wide = self._enough(WIDE * depth)
         self._limit = 0  # of the last snapshot that joined
-        self._diffs: deque[BookUpdate] = deque(maxlen=AWAITING)
+        self._diffs: deque[BookUpdate] = deque(maxlen=MOST_AWAITING)
         self._snapshot: BookSnapshot | None = None  # one that is newer than all diffs so far
-        self._proven = False
+        self._joined = False
+        self._outside = False  # the price is outside of the range, in which all is known still
         self._joined_at = 0  # the venue's time
         self._checked_at = 0  # the venue's time at which it was compared with a snapshot, or joined one
 
     @property
     def proven(self) -> bool:
         """Whether snapshot and diffs prove the book."""
-        return self._proven
+        return self._joined and not self._outside
 
     def forget(self) -> None:
         """Nothing of it is proven any more; the diffs so far are of no use either."""
-        self._proven = False
+        self._joined = False
         self._snapshot = None
         self._diffs.clear()
 
@@ -66,7 +69,7 @@ class DiffBook:
         """
         if not self._diffs or self._snapshot is not None:
             return 0
-        if not self._proven:
+        if not self.proven:
             return self._first
         left = self.levels.levels_left()
         if self._limit < self._wide and left < inf:
@@ -76,7 +79,7 @@ class DiffBook:
         return self._enough(self._limit + 1 if self.timestamp - self._joined_at < SOON else self._limit)
 
     def apply(self, update: BookUpdate) -> Verdict:
-        """Take a diff. ``LOST`` when one is missing before it: a snapshot has to be joined again."""
+        """Take a diff. ``LOST`` when one is missing before it, or the price has left the proven range."""
         self.changed = False
         before = self._diffs[-1] if self._diffs else None
         if before is not None and not _follows(before, update):
@@ -86,54 +89,63 @@ class DiffBook:
             self._diffs.append(update)
             return lost(f"an update is missing: after {before.last} came {_numbers(update)}")
         self._diffs.append(update)
-        if self._proven:
-            self._advance(update)
+        if self._joined:
+            self.changed = self.levels.apply(update.bids, update.asks, self.depth)
+            self.sequence, self.timestamp, self.received_at = update.last, update.timestamp, update.received_at
             while len(self._diffs) > KEPT:
                 self._diffs.popleft()
-            if self._snapshot is not None:
-                return self._joined(self._snapshot)
-            if not (len(self.levels.bids) and len(self.levels.asks)):
-                self._proven = False
-                return lost("the price left the range that its snapshot proves")
-            return FOLLOWS
-        return WAITING if self._snapshot is None else self._joined(self._snapshot)
+        else:
+            while update.received_at - self._diffs[0].received_at > AWAITING:
+                self._diffs.popleft()
+        if self._snapshot is not None and (verdict := self._join(self._snapshot)) is not None:
+            return verdict
+        return self._followed() if self._joined else WAITING
 
     def join(self, snapshot: BookSnapshot) -> Verdict:
         """Take a snapshot. ``WAITING`` when a later diff joins it, or none ever will: then one is wanted again."""
         self.changed = False
-        return self._joined(snapshot)
+        verdict = self._join(snapshot)
+        if verdict is not None:
+            return verdict
+        return FOLLOWS if self.proven else WAITING
 
-    def _joined(self, snapshot: BookSnapshot) -> Verdict:
+    def _join(self, snapshot: BookSnapshot) -> Verdict | None:
+        """None when nothing comes of the snapshot now."""
         self._snapshot = None
         number = snapshot.number
         after = [diff for diff in self._diffs if not _is_before(diff, number)]
-        if not after:
-            if not self._diffs or self._diffs[-1].last < number:
-                self._snapshot = snapshot  # it is newer than all that came
-                return FOLLOWS if self._proven else WAITING
-        elif not _joins(after[0], number):
-            return FOLLOWS if self._proven else WAITING  # too old
+        if not after and (not self._diffs or self._diffs[-1].last < number):
+            self._snapshot = snapshot  # it is newer than all that came
+            return None
+        if after and not _joins(after[0], number):
+            return None  # too old
         book = LocalBook()
         limit = snapshot.limit
+        known = min(len(snapshot.bids), len(snapshot.asks))
         book.replace(snapshot.bids, snapshot.asks, whole=(len(snapshot.bids) < limit, len(snapshot.asks) < limit))
         for diff in after:
             book.apply(diff.bids, diff.asks, self.depth)
-        if self._proven and (difference := self.levels.difference(book)):
+        if self._joined and (difference := self.levels.difference(book)):
             self.forget()
             return lost(f"it differs from a new snapshot at {number}: {difference}")
         newest = self._diffs[-1]
         self._checked_at = newest.timestamp
-        if self._proven and limit < self._limit:
-            return FOLLOWS  # it was asked for to be compared alone
+        if self.proven and limit < self._limit:
+            return None  # it was asked for to be compared alone
         self.levels = book
         self.sequence, self.timestamp, self._joined_at = newest.last, newest.timestamp, newest.timestamp
-        self._limit, self.received_at = snapshot.limit, newest.received_at
-        self._proven, self.changed = True, True
-        return JOINED
+        self._limit, self.received_at = max(limit, known), newest.received_at
+        self._joined, self._outside, self.changed = True, book.is_outside, True
+        return WAITING if self._outside else JOINED
 
-    def _advance(self, update: BookUpdate) -> None:
-        self.changed = self.levels.apply(update.bids, update.asks, self.depth)
-        self.sequence, self.timestamp, self.received_at = update.last, update.timestamp, update.received_at
+    def _followed(self) -> Verdict:
+        """The verdict on a diff that follows: the price may have left the range, or be back in it."""
+        was, self._outside = self._outside, self.levels.is_outside
+        if self._outside:
+            return WAITING if was else lost("the price left the range that its snapshot proves")
+        if was:
+            self.changed = True
+        return JOINED if was else FOLLOWS
 
     def _enough(self, levels: float) -> int:
         return next((limit for limit in self._limits if limit >= levels), self._limits[-1])

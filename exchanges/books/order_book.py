@@ -131,6 +131,11 @@ class LocalBook:
         bid, ask = self.bids.best, self.asks.best
         return bid is not None and ask is not None and bid >= ask
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether the best price of a side lies beyond the proven range: no level is left inside."""
+        return any(side.bounded and not len(side) for side in (self.bids, self.asks))
+
     def levels_left(self) -> float:
         """How many levels the shorter side still has inside its proven range; inf where both are known to their end."""
         return min((len(side) for side in (self.bids, self.asks) if side.bounded), default=inf)

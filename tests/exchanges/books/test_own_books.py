@@ -16,8 +16,8 @@ LIMITS = (3, 10, 100)
 
 
 def diff(first: int, last: int, bids: Sequence[Any] = (), asks: Sequence[Any] = (), **more: Any) -> BookUpdate:
-    stamp = more.pop("timestamp", last)
-    return BookUpdate("", "BTCUSDT", list(bids), list(asks), last, stamp, 0, first, **more)
+    stamp, read = more.pop("timestamp", last), more.pop("received_at", 0)
+    return BookUpdate("", "BTCUSDT", list(bids), list(asks), last, stamp, read, first, **more)
 
 
 def snapshot(number: int, limit: int = 3) -> BookSnapshot:
@@ -52,6 +52,15 @@ def test_a_snapshot_newer_than_every_diff_waits_for_the_diff_that_joins_it() -> 
     assert book.apply(diff(6, 7, [(10.0, 7.0)])).step is Step.WAITING
     assert book.apply(diff(8, 9, [(10.0, 9.0)])).step is Step.JOINED
     assert book.levels.bids.top(1) == [(10.0, 9.0)]
+
+
+def test_diffs_that_no_snapshot_can_need_are_dropped() -> None:
+    book = DiffBook(1, LIMITS)
+    for number in range(1, 40):
+        book.apply(diff(number, number, received_at=number * 1_000_000_000))
+    assert book.join(snapshot(20)).step is Step.WAITING
+    assert book.join(snapshot(25)).step is Step.JOINED
+    assert book.sequence == 39
 
 
 def test_no_snapshot_is_asked_for_before_the_first_diff() -> None:
@@ -154,11 +163,23 @@ def test_a_book_that_differs_from_a_new_snapshot_is_not_proven() -> None:
     assert "bid 10" in verdict.reason
 
 
-def test_a_side_whose_proven_levels_are_used_up_is_not_proven() -> None:
+def test_a_book_is_not_proven_while_the_price_is_outside_of_its_range() -> None:
     book = joined()
     verdict = book.apply(diff(6, 6, bids=[(10.0, 0.0), (9.0, 0.0), (8.0, 0.0), (7.0, 1.0)]))
     assert verdict.step is Step.LOST
     assert "range" in verdict.reason
+    assert book.apply(diff(7, 7, bids=[(6.0, 1.0)])).step is Step.WAITING
+    assert book.wants_snapshot()
+    assert book.apply(diff(8, 8, bids=[(8.5, 2.0)])).step is Step.JOINED
+    assert book.levels.bids.top(5) == [(8.5, 2.0)]
+    assert book.changed
+
+
+def test_a_new_snapshot_proves_a_book_whose_price_has_left_the_range() -> None:
+    book = joined()
+    book.apply(diff(6, 6, bids=[(10.0, 0.0), (9.0, 0.0), (8.0, 0.0), (7.0, 1.0)]))
+    assert book.join(BookSnapshot([(7.0, 1.0), (6.0, 1.0)], ASKS, 6, 3)).step is Step.JOINED
+    assert book.levels.bids.top(5) == [(7.0, 1.0), (6.0, 1.0)]
 
 
 def bybit(last: int, bids: Sequence[Any] = (), asks: Sequence[Any] = (), cross: int | None = None) -> BookUpdate:

@@ -1,0 +1,82 @@
+"""Captured depth through our own books: best bid and ask are the captured book ticker's at the same update id."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from exchanges.simulator import Simulator
+from tests.book_captures import Report, lines_of, replayed
+from tests.simulator.client import dial, get, until
+from tests.test_captures import FILES
+
+CAPTURED = {"BTC": (559, 3_427), "ETH": (577, 3_433)}  # compared at the same update id, proven states
+
+
+@pytest.mark.parametrize("coin", CAPTURED)
+def test_the_captured_book_is_the_captured_book_tickers_at_every_update_id(coin: str) -> None:
+    path = FILES[coin][0]
+    if not path.exists():
+        pytest.skip(f"not in ../shared/captures: {path.name}")
+    report = replayed(lines_of(path))
+    assert (len(report.compared), len(report.states)) == CAPTURED[coin]
+    assert_right(report)
+
+
+def assert_right(report: Report) -> None:
+    assert not report.different
+    assert not report.behind
+    assert not report.faults
+    assert all("range" in reason for reason in report.lost)  # a capture has one snapshot only
+
+
+@pytest.fixture
+async def own() -> list[str]:
+    """Frames of the simulator, as a capture has them: a combined stream with a REST snapshot among the first."""
+    async with Simulator(venues=("binance",), rate=100) as simulator, dial(simulator, "/stream") as client:
+        await client.subscribe("btcusdt@depth@100ms", "btcusdt@bookTicker")
+        await until(lambda: depth_in(client.frames) >= 3)
+        at = len(client.frames)
+        snapshot = await get(simulator, "/api/v3/depth", symbol="BTCUSDT", limit=1000)
+        await until(lambda: depth_in(client.frames) >= 25)
+        return [*client.frames[:at], json.dumps(snapshot), *client.frames[at:]]
+
+
+def depth_in(frames: list[str]) -> int:
+    return sum("depthUpdate" in frame for frame in frames)
+
+
+async def test_a_capture_of_the_simulator_is_right_too(own: list[str]) -> None:
+    report = replayed(own)
+    assert len(report.states) > 10
+    assert len(report.compared) > 0
+    assert not report.lost
+    assert_right(report)
+
+
+async def test_a_capture_that_lacks_an_update_has_a_gap(own: list[str]) -> None:
+    depth = [number for number, text in enumerate(own) if "depthUpdate" in text]
+    report = replayed([text for number, text in enumerate(own) if number != depth[-5]])
+    assert len(report.lost) == 1
+    assert not report.behind
+
+
+async def test_a_size_that_differs_is_found(own: list[str]) -> None:
+    right = replayed(own)
+    number = right.compared[-1]
+    changed = []
+    for text in own:
+        frame = json.loads(text)
+        data = frame.get("data", {})
+        if data.get("u") == number and "e" not in data:
+            data["B"] = str(float(data["B"]) + 1)
+        changed.append(json.dumps(frame))
+    assert replayed(changed).different == [number]
+
+
+def test_lines_are_read_plain_and_compressed(tmp_path: Path) -> None:
+    file = tmp_path / "capture.raw"
+    file.write_text('1 {"a":1}\n\n2 {"b":2}\n')
+    assert list(lines_of(file)) == ['{"a":1}', '{"b":2}']
