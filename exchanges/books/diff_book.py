@@ -141,8 +141,11 @@ class DiffBook:
     def _followed(self) -> Verdict:
         """The verdict on a diff that follows: the price may have left the range, or be back in it."""
         was, self._outside = self._outside, self.levels.is_outside
+        if self._outside and not was:
+            self._first = min(self._enough(self._first + 1), self._wide)
+            return lost("the price left the range that its snapshot proves")
         if self._outside:
-            return WAITING if was else lost("the price left the range that its snapshot proves")
+            return WAITING
         if was:
             self.changed = True
         return JOINED if was else FOLLOWS
