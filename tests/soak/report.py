@@ -70,7 +70,7 @@ class Result:
             if any(left.values()):
                 broken.append(f"left behind after disconnect(): {left}")
             if end["tasks"] > 1:
-                broken.append(f"{end['tasks'] - 1} tasks left behind after disconnect()")
+                broken.append(f"{end['tasks'] - 1} tasks left behind after disconnect(): {end['task_names']}")
         if not any(tally.trades for tally in self.referee.tallies.values()):
             broken.append("nothing was delivered")
         return broken

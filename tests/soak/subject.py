@@ -158,6 +158,7 @@ def census(feed: MarketFeed) -> dict[str, Any]:
         "rss": memory,
         "rss_collected": collected,
         "tasks": len(asyncio.all_tasks()),
+        "task_names": sorted(f"{task.get_name()} in {task.get_coro()!r}"[:200] for task in asyncio.all_tasks()),
         "handles": len(os.listdir("/proc/self/fd")),
         "threads": threading.active_count(),
         "objects": sum(types.values()),
