@@ -327,7 +327,19 @@ async def close_instance(exchange: Any) -> None:
         await exchange.close()
     for client in clients:
         abort(client)
+    await _end_waiting([exchange.throttler, *(client.throttle for client in clients)])
     _unburden(exchange)
+
+
+async def _end_waiting(throttlers: list[Any]) -> None:
+    """End ccxt's tasks that wait for their turn to send, which nobody else ends, and those that give out the turns."""
+    running = [throttler for throttler in throttlers if throttler is not None and throttler.running]
+    for throttler in running:
+        throttler.running = False
+        for turn, _ in throttler.queue:
+            turn.cancel()
+    for throttler in running:
+        await asyncio.sleep(2 * throttler.config["delay"])  # it looks whether it runs after that
 
 
 def _unburden(exchange: Any) -> None:

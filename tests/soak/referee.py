@@ -405,7 +405,8 @@ class Referee:
     def _status(self, at: float, event: str, details: dict[str, Any]) -> None:
         self.events[event] += 1
         venue = details["exchange"]
-        if event in ("failover", "failback") or not self.active:  # others connect too: on trial, or for single coins
+        carries = event == "connected" and "coins" not in details  # with them: for single coins
+        if event in ("failover", "failback") or carries or not self.active:
             self.active = venue
         if event == "connecting":
             self.silences.connecting(at)

@@ -29,6 +29,7 @@ COINS = 20
 DIAL_WINDOW = 300.0
 CALM = 20.0  # seconds without new faults at the end, for what is under way; a quarter of a short soak
 EVERY_LOOK = 0.25
+CONNECTED_WITHIN = 60.0  # seconds from the start of the process
 SLACK_MS = 60_000  # for the last candles to be mended: what ended later than that is not called unclosed
 ROOT = Path(__file__).parents[2]
 LINE_LIMIT = 1 << 22
@@ -108,9 +109,11 @@ async def soak(minutes: float, seed: int, say: Say = lambda line: None, *, mean_
         result = Result(seed, minutes * 60, referee)
         reading = asyncio.create_task(_read(subject, referee, result, began, say))
         stack.callback(reading.cancel)
-        striking = asyncio.create_task(_strike(draw(seed, VENUES, mean_pause), truths, referee, result, began, say))
+        late = await _connected(referee, reading) - began
+        strikes = draw(seed, VENUES, mean_pause)
+        striking = asyncio.create_task(_strike(strikes, truths, referee, result, began, late, say))
         stack.callback(striking.cancel)
-        await _watch(subject, truths, referee, result, began, say, reading)
+        await _watch(subject, truths, referee, result, began, late, say, reading)
         striking.cancel()
         referee.silences.before_strike(time.monotonic())
         referee.silences.look(time.monotonic(), all_of_them=True)
@@ -147,15 +150,26 @@ async def _read(subject: Subject, referee: Referee, result: Result, began: float
                 say(f"!!! {breach}")
 
 
+async def _connected(referee: Referee, reading: asyncio.Task[None]) -> float:
+    """Wait for the first venue's data, which shows what each coin costs; returns the time, monotonic seconds.
+
+    A feed whose first data came from a venue where another coin has a coin's name could not know it.
+    """
+    async with asyncio.timeout(CONNECTED_WITHIN):
+        while not referee.events["connected"] and not reading.done():  # noqa: ASYNC110 - the referee is no task
+            await asyncio.sleep(EVERY_LOOK)
+    return time.monotonic()
+
+
 async def _strike(
-    strikes: Any, truths: Mapping[str, Truth], referee: Referee, result: Result, began: float, say: Say
+    strikes: Any, truths: Mapping[str, Truth], referee: Referee, result: Result, began: float, late: float, say: Say
 ) -> None:
-    """Have the faults happen when they are due."""
+    """Have the faults happen when they are due, ``late`` seconds later than planned."""
     strike: Strike
     for strike in strikes:
         if strike.at > result.seconds - min(CALM, result.seconds / 4):
             return
-        await asyncio.sleep(max(0.0, began + strike.at - time.monotonic()))
+        await asyncio.sleep(max(0.0, began + late + strike.at - time.monotonic()))
         now = time.monotonic()
         referee.silences.before_strike(now)
         truths[strike.venue].simulator.schedule(strike.fault)
@@ -164,11 +178,11 @@ async def _strike(
 
 
 async def _watch(
-    subject: Subject, truths: Mapping[str, Truth], referee: Referee, result: Result, began: float, say: Say,
-    reading: asyncio.Task[None],
+    subject: Subject, truths: Mapping[str, Truth], referee: Referee, result: Result, began: float, late: float,
+    say: Say, reading: asyncio.Task[None],
 ) -> None:  # fmt: skip
     """Look at the venues and at the subject's memory until the time is over."""
-    end = began + result.seconds
+    end = began + late + result.seconds
     census_at, sampled_at, pruned_at = began + min(SETTLED, result.seconds / 4), began, began
     looked = began
     while (now := time.monotonic()) < end and not reading.done():

@@ -76,6 +76,20 @@ async def test_a_hundred_coins_and_more_share_one_connection(name: str) -> None:
         assert made.violations == []
 
 
+@pytest.mark.parametrize("name", VENUES)
+async def test_closing_ends_what_waits_for_its_turn_to_send(name: str) -> None:
+    """ccxt begins a task for each request, which waits as long as the venue's rule on messages has it."""
+    async with Simulator(venues=(name,), rate=0, markets=145) as simulator:
+        before = asyncio.all_tasks()
+        options = {"ws": {"cost": 1000}}  # the second one waits for a minute
+        async with opened(name, simulator, options=options) as venue:
+            coins = sorted({market.coin for market in simulator[name].markets.values()})
+            async with streaming(venue, coins, ["trades", "ticker"]) as running:
+                await running.until(lambda: any("Throttler.looper" in repr(task) for task in asyncio.all_tasks()))
+        left = [repr(task) for task in asyncio.all_tasks() - before]
+        assert [each for each in left if "send_message" in each or "Throttler" in each] == []
+
+
 async def test_more_streams_than_binance_allows_cost_the_surplus_only() -> None:
     """What is beyond is told as unavailable, the rest goes on, and no rule is broken. 103 stand for the real 1024."""
     limit = 103
