@@ -178,6 +178,11 @@ class BookStreams(Publishing):
             state = market.book_state()
         return None if state is None else self._true(market, state, depth)
 
+    def book_changed_after(self, coin: str, sequence: int) -> int | None:
+        """When (Unix ms) the book of ``coin`` first changed after a sequence; None where it did not, or is unknown."""
+        market = self.market(coin)
+        return None if market.book is None else market.book.changed_after(self.number_of(market, sequence))
+
     def _true(self, market: Market, state: BookState, depth: int) -> TrueBook:
         scale, lot_scale = market.scale, market.lot_scale
         bids, asks = (

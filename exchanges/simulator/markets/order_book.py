@@ -238,6 +238,13 @@ class OrderBook:
             first,
         )
 
+    def changed_after(self, number: int) -> int | None:
+        """The time of the first change after that number (Unix ms); None where there is none."""
+        ms = None
+        for change in self._after(number):
+            ms = change.ms
+        return ms
+
     def _after(self, number: int) -> Iterator[Change]:
         """The changes after that number, newest first."""
         for change in reversed(self._past):

@@ -1,0 +1,81 @@
+"""The process with a feed of one venue: it passes on every order book and status event, and asks for fresh books.
+
+As ``tests.soak.subject``: one JSON array per line on stdout, times in monotonic seconds, orders on stdin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from feed import MarketFeed, OrderBook, Settings, StaleDataError
+from feed.settings.validation import check
+from tests.soak.subject import Reporter, census, watch_for_defects, watch_the_loop
+
+ASK_EVERY = 0.25  # seconds
+MAX_AGE = 2.0  # seconds
+
+
+def subscribe(feed: MarketFeed, tell: Any, depth: int) -> None:
+    """Pass on what is to be judged."""
+
+    def on_book(book: OrderBook) -> None:
+        told = (book.coin, book.exchange, book.sequence, book.market, book.bids, book.asks)
+        tell("book", time.monotonic(), (time.time_ns() - book.received_at) / 1e9, *told)
+
+    def on_status(event: str, details: dict[str, Any]) -> None:
+        tell("status", time.monotonic(), event, details)
+
+    feed.subscribe_status(on_status)
+    feed.subscribe_books(on_book, depth=depth)
+
+
+async def ask(feed: MarketFeed, tell: Any) -> None:
+    """Ask for a fresh book of every coin, as a bot does before an order."""
+    while True:
+        await asyncio.sleep(ASK_EVERY)
+        for coin in feed.coin_configs:
+            try:
+                book = feed.require_fresh_book(coin.symbol, MAX_AGE)
+            except StaleDataError:
+                tell("refused", time.monotonic(), coin.symbol)
+                continue
+            tell("fresh", time.monotonic(), time.time_ns() // 1_000_000, coin.symbol, book.sequence)
+
+
+async def main(spec: Mapping[str, Any]) -> None:
+    """Run the feed until told to close it."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_write_pipe(asyncio.Protocol, sys.stdout)
+    reporter = Reporter(transport)
+    orders = asyncio.StreamReader()
+    reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    watch_for_defects(reporter.tell)
+    settings = msgspec.convert(spec["settings"], Settings)
+    check(settings)
+    feed = MarketFeed(settings=settings)
+    subscribe(feed, reporter.tell, spec["depth"])
+    await feed.connect(timeout=None)
+    working = [asyncio.create_task(ask(feed, reporter.tell)), asyncio.create_task(watch_the_loop(reporter.tell))]
+    while (order := (await orders.readline()).strip()) and order != b"close":
+        pass
+    for task in working:
+        task.cancel()
+    await asyncio.gather(*working, return_exceptions=True)
+    reporter.tell("census", time.monotonic(), census(feed))
+    await feed.disconnect()
+    await asyncio.sleep(0)
+    reporter.tell("end", time.monotonic(), census(feed))
+    reporter.flush()
+    reading.close()
+    transport.close()
+    await asyncio.sleep(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(msgspec.json.decode(sys.argv[1])))

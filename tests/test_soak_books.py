@@ -1,0 +1,153 @@
+"""The soak of order books: its judge finds what is planted."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from exchanges.simulator import Simulator, TrueBook
+from exchanges.simulator.venue import SimulatedVenue
+from tests.soak.books.judge import Judge
+from tests.soak.books.plan import draw
+
+
+def test_the_same_seed_is_the_same_faults() -> None:
+    first, second, third = ([str(strike) for strike in islice(draw(seed, "bybit", "bybit"), 60)] for seed in (1, 1, 2))
+    assert first == second != third
+
+
+# -- what the judge finds ---------------------------------------------------------------------------------------
+
+
+class Bench:
+    """A venue whose book nobody reads, and a judge who is told what a feed might tell."""
+
+    def __init__(self, venue: SimulatedVenue) -> None:
+        self.venue, self.now = venue, 1000.0
+        venue.market("BTC").open_book(venue.now())
+        self.judge = Judge(venue, ["BTC"], self.now)
+        self.status("connected")
+        self.status("book_synced", coin="BTC", seconds=0.1)
+
+    def status(self, event: str, **details: Any) -> None:
+        self.judge.take(["status", self.now, event, details])
+
+    def true(self) -> TrueBook:
+        book = self.venue.book_at("BTC")
+        assert book is not None
+        return book
+
+    def deliver(self, bids: Any, asks: Any, sequence: int) -> None:
+        self.judge.take(["book", self.now, 0.001, "BTC", "binance", sequence, "BTC/USDT", bids, asks])
+
+    def look_until(self, later: float) -> None:
+        """The judge looks every quarter of a second until ``later`` seconds have passed."""
+        end = self.now + later
+        while self.now < end:
+            self.now += 0.25
+            self.judge.look(self.now)
+
+    @property
+    def found(self) -> list[str]:
+        return list(self.judge.breach_counts)
+
+
+async def test_a_right_book_is_no_breach() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        bench = Bench(sim["binance"])
+        true = bench.true()
+        await sim["binance"].move_book("BTC", 50)
+        bench.deliver(true.bids, true.asks, true.sequence)
+        assert bench.found == []
+        assert bench.judge.figures.delivered == 1
+
+
+@pytest.mark.parametrize("side", ["bids", "asks"])
+async def test_a_wrong_level_is_found(side: str) -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        bench = Bench(sim["binance"])
+        true = bench.true()
+        told = {"bids": list(true.bids), "asks": list(true.asks)}
+        price, size = told[side][7]
+        told[side][7] = (price, size + 0.00001)
+        bench.deliver(told["bids"], told["asks"], true.sequence)
+        assert bench.found == ["wrong book"]
+
+
+async def test_a_missing_level_a_ghost_and_an_unknown_number_are_found() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        bench = Bench(sim["binance"])
+        true = bench.true()
+        bench.deliver(true.bids[:3] + true.bids[4:], true.asks, true.sequence)
+        bench.deliver([(true.bids[0][0] + 0.005, 1.0), *true.bids], true.asks, true.sequence)
+        assert bench.judge.figures.wrong == 2
+        bench.deliver(true.bids, true.asks, true.sequence + 1)
+        assert bench.found == ["wrong book", "of an unknown number"]
+
+
+async def test_a_book_between_unsynced_and_synced_is_found() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        bench = Bench(sim["binance"])
+        true = bench.true()
+        bench.status("book_unsynced", coin="BTC", reason="an update is missing")
+        bench.deliver(true.bids, true.asks, true.sequence)
+        assert bench.found == ["delivered although it is not proven"]
+
+
+async def test_a_silence_that_was_not_told_is_found_once_the_venue_is_well() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        bench = Bench(sim["binance"])
+        true = bench.true()
+        bench.deliver(true.bids, true.asks, true.sequence)
+        with sim["binance"].stalled():
+            bench.look_until(10)
+        assert bench.found == []
+        bench.look_until(2.5)
+        assert bench.found == ["silence that was not told"]
+
+
+async def test_an_unproven_period_that_is_too_long_is_found_once_the_venue_is_well() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        bench = Bench(sim["binance"])
+        bench.status("book_unsynced", coin="BTC", reason="an update is missing")
+        with sim["binance"].books_refused(503):
+            bench.look_until(10)
+        bench.look_until(2.5)
+        assert bench.found == []
+        bench.look_until(1)
+        assert bench.found == ["unproven for too long"]
+
+
+async def test_an_old_book_that_was_called_fresh_is_found() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        bench = Bench(sim["binance"])
+        true = bench.true()
+        await sim["binance"].move_book("BTC", 1)
+        changed = sim["binance"].book_changed_after("BTC", true.sequence)
+        assert changed is not None
+        bench.judge.take(["fresh", bench.now, changed + 1900, "BTC", true.sequence])
+        assert bench.found == []
+        bench.judge.take(["fresh", bench.now, changed + 2400, "BTC", true.sequence])
+        assert bench.found == ["called fresh although it is old"]
+
+
+async def test_a_frozen_side_may_go_unseen_for_some_seconds_only() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        bench = Bench(sim["binance"])
+        with sim["binance"].books_frozen("bids"):
+            bench.judge.look(bench.now)
+            true = bench.true()
+            bench.deliver(true.bids[1:], true.asks, true.sequence)
+            assert bench.found == []
+            bench.look_until(1.5)
+            bench.deliver(true.bids[1:], true.asks, true.sequence)
+            bench.look_until(1.5)
+            bench.deliver(true.bids[1:], true.asks, true.sequence)
+            assert bench.found == []
+            bench.look_until(1.5)
+            bench.deliver(true.bids[1:], true.asks, true.sequence)
+            assert bench.found == ["wrong book"]
+            bench.deliver(true.bids, true.asks[1:], true.sequence)
+            assert bench.judge.breach_counts["wrong book"] == 2
