@@ -8,6 +8,7 @@ handing it over.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -204,6 +205,12 @@ class Listener(Protocol):
 
     def on_off_book(self, coin: str) -> None:
         """Count a trade off the order book, such as a block trade: it is neither a trade nor a price here."""
+
+    def on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
+        """Data comes from another ``source`` than before (a collector on a bus), which is no sign of life.
+
+        Trades of the coins in ``missed`` may be missing before the next one.
+        """
 
     def on_bad_frame(self, sample: str) -> None:
         """Count a frame or row that could not be read; ``sample`` is its beginning."""

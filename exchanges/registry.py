@@ -1,4 +1,4 @@
-"""From a name in the settings to a venue: ccxt's exchanges, and those that a program has registered itself."""
+"""From a name in the settings to a venue: ccxt's exchanges, those read from a bus, and a program's own."""
 
 from __future__ import annotations
 
@@ -52,6 +52,10 @@ def open_exchange(name: str, access: Access | None = None) -> Venue:
     Python lacks.
     """
     access = access or Access()
+    if access.bus is not None:
+        from exchanges.bus.venue import open_bus_venue
+
+        return open_bus_venue(name, access)
     if name in _factories:
         return _factories[name](access)
     try:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from exchanges.events import Candle, Listener, Ticker, TradeEvent
 from exchanges.foreign_text import Cleaner, address_shown, secrets_in_address, secrets_in_options, values_shown
 
-__all__ = ["Access", "Capacity", "Connection", "Limits", "Listener", "Subscription", "Venue"]
+__all__ = ["Access", "BusAddress", "Capacity", "Connection", "Limits", "Listener", "Subscription", "Venue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,31 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class BusAddress:
+    """Where the bus is: ``servers`` of one NATS cluster (nats://host:port, tls://host:port), and the login it asks for.
+
+    ``creds`` is a file with a user's JWT and key, ``ca`` a file with the authority of the servers' certificates.
+    """
+
+    servers: Sequence[str]
+    user: str = ""
+    password: str = ""
+    token: str = ""
+    creds: str = ""
+    ca: str = ""
+
+    def __repr__(self) -> str:
+        """Without what is secret."""
+        return f"BusAddress({', '.join(map(address_shown, self.servers))})"
+
+    def secrets(self) -> Iterator[str]:
+        """What may be shown to nobody."""
+        for server in self.servers:
+            yield from secrets_in_address(server)
+        yield from (secret for secret in (self.password, self.token) if secret)
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """How to reach a venue. ``timeout`` in seconds, per REST request and per dial.
 
@@ -62,7 +87,8 @@ class Access:
     ccxt_adapter/transport/proxies.py. ``options`` are handed to ccxt as they are, but for ``sandbox: true``, which asks
     for the venue's testnet, ``hotpath: false``, which has ccxt read every frame, ``transport: aiohttp`` or ``picows``
     (ccxt_adapter/transport/choose.py), and ``market_cache``, which says whether the list of markets is kept on disk
-    (ccxt_adapter/markets/disk_cache.py).
+    (ccxt_adapter/markets/disk_cache.py). With ``bus`` the venue is read from there, and nothing else of this counts but
+    ``market_type``, ``quote`` and ``timeout``.
     """
 
     market_type: str = "spot"
@@ -72,6 +98,7 @@ class Access:
     proxy: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     timeout: float = 10.0
+    bus: BusAddress | None = None
 
     def __repr__(self) -> str:
         """As a dataclass shows itself, without what is secret."""
@@ -84,6 +111,7 @@ class Access:
         for address in (self.proxy, self.rest_url, self.ws_url):
             yield from secrets_in_address(address) if address else ()
         yield from secrets_in_options(self.options)
+        yield from self.bus.secrets() if self.bus is not None else ()
 
 
 @dataclass(frozen=True, slots=True)

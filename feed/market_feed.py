@@ -129,6 +129,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         self._history = CandleHistory(self._desk, wanted, self._carrier)
         self._driver: Supervisor | Player | None = None  # what brings the events
         self._waiting = 0  # connect() calls under way
+        self._limit_parts = 1  # of which it uses one
         self._left: list[
             object
         ] = []  # what loops that were closed did not end; kept: its deletion would be complained of
@@ -241,6 +242,17 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             self._driver.forget(gone)
         self._history.forget(gone)
 
+    def share_limits(self, parts: int) -> None:
+        """Use only one of so many ``parts`` of what the exchanges allow per IP: other programs use the others.
+
+        Can be called at any time; raises ValueError for ``parts`` below 1.
+        """
+        if parts < 1:
+            raise ValueError(f"parts is {parts!r}; allowed is a whole number from 1")
+        self._limit_parts = parts
+        if self._supervisor is not None:
+            self._supervisor.share_limits(parts)
+
     # Connecting
 
     def _renew(self) -> None:
@@ -284,6 +296,8 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         self._turned_at = self._clock.monotonic()
         supervisor = self._driver = self._player() if self._source is not None else self._live(patient)
         self._supervisor = supervisor if isinstance(supervisor, Supervisor) else None
+        if self._supervisor is not None:
+            self._supervisor.share_limits(self._limit_parts)
 
         def ended(running: asyncio.Task[FeedError | None]) -> None:  # even if it was cancelled before its first step
             self._journal.note("closed", supervisor.exchange)

@@ -11,6 +11,7 @@ PROGRAM = "market-feed"
 LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 SIMULATED = ("bybit", "binance", "binance_us")
 DEFAULT_PORT = 8765
+BUS_PORT = 4222
 FAULTS = """\
   cut  close-1008  shutdown-notice  stall  mute  partition  blocked-451  refuse-451  accept-then-drop
   rest-down[-503]  slow-rest-2  rest-behind-2  rest-frozen  behind-2  falling-behind-2  split-2
@@ -93,6 +94,18 @@ speed = number(0, 1e6, "a factor from 0 (as fast as it goes) to 1000000")
 port = whole(0, 65535, "a port from 0 (any free one) to 65535")
 
 
+hours = number(0, 1e6, "a number of hours above 0", above=True)
+gigabytes = number(0, 1e6, "a number of gigabytes above 0", above=True)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Read ``1/4``: the first of four shards."""
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count) <= 1000):
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed is I/N with I from 1 to N, and N up to 1000")
+    return int(index), int(count)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line; ``command`` in its result names the module that runs it."""
     root = _Parser(
@@ -128,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
         "--exchange", type=names, metavar="NAME", help="start on this venue; A,B: exactly these, in order"
     )
     watch.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
+    _bus_url(watch)
     _metrics(watch)
     watch.add_argument("--json", action="store_true", help="every event as one JSON object per line on stdout")
     _common(watch)
@@ -152,6 +166,51 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
     _metrics(serve)
     _common(serve)
+
+    bus = command(
+        "bus",
+        "a bus on this machine, over which collectors reach any number of programs; `bus status` tells what goes on",
+        examples="examples:\n  market-feed bus\n  market-feed bus status",
+    )
+    bus.add_argument("what", nargs="?", choices=("status",), metavar="status", help="tell who publishes and who reads")
+    bus.add_argument("--port", type=port, default=BUS_PORT, help="(default: %(default)s; 0: any free one)")
+    bus.add_argument("--dir", metavar="DIR", help="where the data is kept (default: in the folder for programs' state)")
+    bus.add_argument(
+        "--max-size", type=gigabytes, default=20.0, metavar="GB", help="of all data (default: %(default)g)"
+    )
+    _bus_url(bus)
+    bus.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
+    bus.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds")
+    _logging(bus)
+
+    collect = command(
+        "collect",
+        "carry exchanges and publish them on a bus; several of the same exchanges stand by for each other",
+        examples="examples:\n  market-feed collect --bus nats://127.0.0.1:4222\n"
+        "  market-feed collect --shard 1/4 --exchange binance",
+    )
+    collect.add_argument(
+        "coins", nargs="*", type=coins, metavar="COIN", help="only these (default: those of the settings)"
+    )
+    _bus_url(collect)
+    collect.add_argument(
+        "--exchange", type=names, metavar="A,B", help="these at the same time (default: all of the settings)"
+    )
+    collect.add_argument(
+        "--shard", type=shard, default=(1, 1), metavar="I/N", help="part I of the coins, of N (default: all of them)"
+    )
+    collect.add_argument("--name", help="as which it is known (default: machine and process)")
+    collect.add_argument("--ip", metavar="NAME", help="same name: same IP, whose limits are shared (default: machine)")
+    collect.add_argument(
+        "--keep-hours", type=hours, default=24.0, metavar="H", help="that the bus keeps (default: %(default)g)"
+    )
+    collect.add_argument(
+        "--keep-size", type=gigabytes, default=2.0, metavar="GB", help="of each exchange (default: %(default)g)"
+    )
+    collect.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
+    _metrics(collect)
+    collect.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds")
+    _logging(collect)
 
     check = command("check", "validate the settings, ask every venue by REST and WebSocket, and say what to do")
     check.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
@@ -203,6 +262,10 @@ def _common(command: argparse.ArgumentParser) -> None:
         "--timeout", type=seconds, default=30.0, help="seconds until some venue must be live (default: 30)"
     )
     _logging(command)
+
+
+def _bus_url(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--bus", metavar="URL", help="nats://host:port (default: MARKET_FEED_BUS, or the settings')")
 
 
 def _metrics(command: argparse.ArgumentParser) -> None:

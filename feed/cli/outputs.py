@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
+from exchanges.bus import payloads
 from feed.channels import CHANNELS, PRICES, TRADES
 from feed.cli import live_table
 from feed.cli.arguments import PROGRAM
@@ -218,23 +217,12 @@ class JsonView:
             raise self._outlet.error
 
     def _writer(self, kind: str) -> Any:
-        encode, write = msgspec.json.Encoder().encode, self._outlet.write
-        opening = f'{{"type":"{kind}",'.encode()
+        encode, write = payloads.writer(kind), self._outlet.write
 
         def on_event(event: Any) -> None:
-            write(opening + encode(event)[1:])
+            write(encode(event))
 
         return on_event
 
     def _on_status(self, event: str, details: Mapping[str, Any]) -> None:
-        self._outlet.write(status_line(event, details))
-
-
-def status_line(event: str, details: Mapping[str, Any]) -> bytes:
-    """Return a status event as JSON, whatever is in its details."""
-    line = {"type": "status", "event": event, "details": details}
-    try:
-        return msgspec.json.encode(line, enc_hook=str)
-    except (TypeError, ValueError):  # keys that are no strings, half a surrogate pair in a venue's text
-        line["details"] = {ascii(name): ascii(value) for name, value in details.items()}
-        return msgspec.json.encode(line)
+        self._outlet.write(payloads.status(event, details))

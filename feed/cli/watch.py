@@ -7,7 +7,7 @@ import argparse
 from feed.cli.metrics import metrics
 from feed.cli.process import run as run_process
 from feed.cli.process import start_log
-from feed.settings.file import load_settings
+from feed.settings.file import bus_of, load_settings
 
 
 def run(args: argparse.Namespace) -> int:
@@ -20,6 +20,8 @@ async def _watch(args: argparse.Namespace) -> int:
     from feed.cli.outputs import JsonView, screen_view, show
 
     settings = load_settings(args.settings)
+    if args.bus is not None:
+        settings.bus = bus_of(args.bus, "--bus", settings.bus)
     coins = list(dict.fromkeys(coin for group in args.coins for coin in group))
     exchange = args.exchange[0] if args.exchange and len(args.exchange) == 1 else args.exchange
     feed = MarketFeed(coins or None, exchange, settings=settings)

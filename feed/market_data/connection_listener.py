@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from math import inf
 
@@ -245,6 +245,16 @@ class ConnectionListener(ListenerBase):
         if coin not in self.gone:
             self._heard(coin, self._now())
             self._desk.off_book_trades += self.delivering
+
+    def on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
+        """See Listener: no sign of life."""
+        if not self._open:
+            return
+        coins = [coin for coin in missed if coin not in self.gone]
+        details = {"source": source, "reason": reason} | ({"coins": coins} if coins else {})
+        self._report("source", self.exchange, **details)
+        for coin in coins if self.delivering else ():
+            self._tape.doubt(coin)
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
         if channel == TRADES.name:

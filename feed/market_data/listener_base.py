@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
@@ -111,6 +111,8 @@ class ListenerBase:
     def on_book_unsynced(self, coin: str, reason: str) -> None: ...
 
     def on_off_book(self, coin: str) -> None: ...
+
+    def on_source(self, source: str, reason: str, missed: Collection[str]) -> None: ...
 
     def on_bad_frame(self, sample: str) -> None:
         """See Listener."""

@@ -21,7 +21,7 @@ class RateLimit:
             raise ValueError(f"limit is {limit!r}; allowed is 1 or more")
         if not 0 <= margin < 1:
             raise ValueError(f"margin is {margin!r}; allowed is 0 <= margin < 1")
-        self.allowed = max(1, int(limit * (1 - margin)))
+        self._whole = self.allowed = max(1, int(limit * (1 - margin)))
         self.window = per + slack
         self._dials: deque[float] = deque(maxlen=self.allowed)
 
@@ -32,7 +32,11 @@ class RateLimit:
         """Seconds until the next dial is allowed; 0.0 when it is allowed now (monotonic seconds)."""
         if len(self._dials) < self.allowed:
             return 0.0
-        return max(0.0, self._dials[0] + self.window - now)
+        return max(0.0, self._dials[-self.allowed] + self.window - now)
+
+    def share(self, parts: int) -> None:
+        """Use only one of so many ``parts`` from now on: other programs behind the same address use the others."""
+        self.allowed = max(1, self._whole // parts)
 
     def plenty(self, now: float) -> bool:
         """Whether less than half of the limit is used within the window."""

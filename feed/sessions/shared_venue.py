@@ -32,6 +32,11 @@ class SharedVenue:
         self.clock_complaint: str | None = None  # what was told of the local clock
         self.bars = RateLimit(max(1, int(fetches * BARS_SHARE)), 60.0)  # of these, those for candles
 
+    def share(self, parts: int) -> None:
+        """Use only one of so many ``parts`` of the limits."""
+        for limit in (self.dials, self.requests, self.bars):
+            limit.share(parts)
+
     async def fetch_candles(self, clock: Clock, symbol: str, timeframe: str, since: int) -> list[Any]:
         """Fetch candles as the venue does, once the limit of requests allows it."""
         for budget in (self.bars, self.requests):

@@ -72,6 +72,7 @@ class Supervisor:
         self._aside = aside
         self._patient = patient
         self._main = shared is None
+        self._parts = 1  # of the venues' limits per address
         self._shared: dict[str, SharedVenue] = {} if shared is None else shared
         self._watchdog = SilenceWatch(settings.staleness)
         self._suspended = desk.clock.suspended()  # seconds, as far as the watchdog knows
@@ -117,6 +118,12 @@ class Supervisor:
         """The session that carries ``coin`` or is tried for it; None while there is none."""
         return self._strays.carrier(coin) if coin in self._strays.coins else self._sessions.get(self.exchange)
 
+    def share_limits(self, parts: int) -> None:
+        """See MarketFeed."""
+        self._parts = parts
+        for shared in self._shared.values():
+            shared.share(parts)
+
     def renew(self) -> None:
         """Have the connections carry what is wanted now, after it has changed. Safe from any thread."""
         self._loop.call_soon_threadsafe(self._renew)
@@ -149,7 +156,8 @@ class Supervisor:
     async def run(self) -> None:
         """Keep the feed connected, until cancelled."""
         try:
-            await asyncio.to_thread(import_for, [config.name for config in self._order])
+            if self._settings.bus is None:
+                await asyncio.to_thread(import_for, [config.name for config in self._order])
             self._open()
             self._policy = self._policy_over(self._order)  # its time begins now
             if self._sessions:
@@ -407,6 +415,7 @@ class Supervisor:
                 proxy=config.proxy,
                 options=config.options,
                 timeout=settings.connection.connect_timeout,
+                bus=None if settings.bus is None else settings.bus.address,
             )
             if config.name not in self._shared:
                 try:
@@ -416,6 +425,7 @@ class Supervisor:
                     self._report("error", config.name, error=error.reason)
                     continue
                 self._shared[config.name] = SharedVenue(venue)
+                self._shared[config.name].share(self._parts)
             self._sessions[config.name] = Session(
                 self._shared[config.name],
                 self._wanted,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from exchanges.foreign_text import HIDDEN, is_secret_name
-from feed.settings.schema import Settings, packaged_settings
+from feed.settings.schema import BUS_ENVIRONMENT, Bus, Settings, packaged_settings
 from feed.settings.validation import Reader, Unreadable, join, show
 from feed.settings.yaml_scalars import Loader
 
@@ -42,7 +42,8 @@ def settings_source(path: str | os.PathLike[str] | None = None) -> str | os.Path
 def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
     """Read ``path``, else the file that MARKET_FEED_SETTINGS names, else ./settings.yaml, else the packaged defaults.
 
-    Keys that the file leaves out keep their defaults. Raises SettingsError with one line per problem.
+    Keys that the file leaves out keep their defaults. The bus that MARKET_FEED_BUS names comes before the file's.
+    Raises SettingsError with one line per problem.
     """
     named = settings_source(path)
     reader = Reader(str(named))
@@ -50,7 +51,17 @@ def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
         text = _read_text(named)
         data = _data(reader, text)
         settings: Settings = reader.section(Settings, "", data)
+    if url := os.environ.get(BUS_ENVIRONMENT):
+        settings.bus = bus_of(url, BUS_ENVIRONMENT, settings.bus)
     return settings
+
+
+def bus_of(url: str, source: str, given: Bus | None = None) -> Bus:
+    """The bus at ``url``, which ``source`` names, with the login of the one ``given``. Raises SettingsError."""
+    reader = Reader("")
+    with reader.fenced():
+        bus: Bus = reader.section(Bus, source, url)
+    return bus if given is None else replace(given, url=bus.url)
 
 
 def _read_text(path: str | os.PathLike[str] | Traversable) -> str:

@@ -6,6 +6,7 @@ They are the schema: each field's annotation says which values are allowed, in c
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -18,13 +19,17 @@ import yaml
 from msgspec import Meta
 
 from exchanges.ccxt_adapter.transport.proxies import NONE
-from exchanges.foreign_text import address_shown, addresses_shown, values_shown
+from exchanges.foreign_text import HIDDEN, address_shown, addresses_shown, values_shown
 from exchanges.names import canonical, exchange_names, nearest
+from exchanges.venue import BusAddress
 from feed.channels import OF_VENUES
 from feed.events import CoinConfig
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
+
+BUS_ENVIRONMENT = "MARKET_FEED_BUS"
+"""The environment variable that names the bus."""
 
 # --- Values: what is allowed. A `read` returns what the settings shall hold, or raises ValueError (what is allowed)
 
@@ -60,6 +65,21 @@ _proxy_url = _url("http", "https", "socks4", "socks4a", "socks5", "socks5h", log
 
 def _proxy(text: str) -> str:
     return NONE if text.lower() in (NONE, "no", "off", "false") else _proxy_url(text)
+
+
+_bus_url = _url("nats", "tls", login=True)
+
+
+def _bus(text: str) -> str:
+    return ",".join(_bus_url(each.strip()) for each in text.split(","))
+
+
+def _bus_shown(value: Any) -> Any:
+    return ",".join(map(address_shown, value.split(","))) if isinstance(value, str) else addresses_shown(value)
+
+
+def _secret_shown(value: Any) -> Any:
+    return HIDDEN if isinstance(value, str) and value else value
 
 
 def _proxy_as_text(value: Any) -> Any:
@@ -99,6 +119,15 @@ ProxyUrl = Annotated[
         extra={"read": _proxy, "written": _proxy_as_text, **_address},
     ),
 ]
+BusUrl = Annotated[
+    str,
+    Meta(
+        description="nats://host:port or tls://host:port, several of one cluster with commas between them",
+        extra={"read": _bus, "show": _bus_shown},
+    ),
+]
+Secret = Annotated[str, Meta(max_length=4096, description="text", extra={"show": _secret_shown})]
+File = Annotated[str, Meta(min_length=1, max_length=4096, description="the path of a file")]
 MarketType = Literal["spot", "swap"]
 Channel = Annotated[str, Meta(pattern=rf"\A({'|'.join(OF_VENUES)})\Z", description=f"one of {', '.join(OF_VENUES)}")]
 Depth = Annotated[int, Meta(ge=1, le=MAX_DEPTH, description=f"a whole number from 1 to {MAX_DEPTH}")]
@@ -133,6 +162,36 @@ class ExchangeConfig:
         shown = {each.name: getattr(self, each.name) for each in fields(self)}
         shown["proxy"] = address_shown(self.proxy) if isinstance(self.proxy, str) else self.proxy
         return f"ExchangeConfig({', '.join(f'{name}={value!r}' for name, value in values_shown(shown).items())})"
+
+
+@dataclass(slots=True)
+class Bus:
+    """The bus from which the exchanges are read, in place of the exchanges themselves; ``bus: URL`` is short for it.
+
+    ``url`` names the servers of one NATS cluster, ``creds`` a file with a user's JWT and key, ``ca`` a file with the
+    authority of the servers' certificates. A login that is not given here is taken from the environment:
+    MARKET_FEED_BUS_USER, _PASSWORD, _TOKEN, _CREDS and _CA.
+    """
+
+    url: BusUrl
+    user: Secret | None = None
+    password: Secret | None = None
+    token: Secret | None = None
+    creds: File | None = None
+    ca: File | None = None
+
+    def __repr__(self) -> str:
+        """Without what is secret."""
+        return f"Bus({_bus_shown(self.url)!r})"
+
+    @property
+    def address(self) -> BusAddress:
+        """What the bus is dialled with."""
+        login = {
+            name: getattr(self, name) or os.environ.get(f"{BUS_ENVIRONMENT}_{name.upper()}", "")
+            for name in ("user", "password", "token", "creds", "ca")
+        }
+        return BusAddress(tuple(self.url.split(",")), **login)
 
 
 @dataclass(slots=True)
@@ -222,3 +281,4 @@ class Settings:
     staleness: Staleness = field(default_factory=Staleness)
     circuit_breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     backfill: Backfill = field(default_factory=Backfill)
+    bus: Bus | None = None

@@ -18,10 +18,21 @@ from exchanges.names import nearest
 from feed.errors import SettingsError
 from feed.events import CoinConfig
 from feed.settings.schema import UPPER as _UPPER
-from feed.settings.schema import Connection, Exchange, ExchangeConfig, Market, Settings, Staleness, Symbol, Tier, Title
+from feed.settings.schema import (
+    Bus,
+    Connection,
+    Exchange,
+    ExchangeConfig,
+    Market,
+    Settings,
+    Staleness,
+    Symbol,
+    Tier,
+    Title,
+)
 from feed.settings.yaml_scalars import Plain, is_nothing, natural, number, switch
 
-_SHORT = {CoinConfig: "symbol", ExchangeConfig: "name"}  # what a bare string in place of the mapping means
+_SHORT = {CoinConfig: "symbol", ExchangeConfig: "name", Bus: "url"}  # what a bare string in place of the mapping means
 _ASCENDING = {Connection: ("backoff_initial", "backoff_max"), Staleness: ("feed_stale_after", "reconnect_after")}
 _BAD: Any = object()  # a value that was reported: nothing more is said about it
 _repr = Repr()

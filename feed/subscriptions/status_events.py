@@ -31,6 +31,7 @@ class StatusEvent(StrEnum):
     PRICE_MISMATCH = "price_mismatch"
     BOOK_UNSYNCED = "book_unsynced"
     BOOK_SYNCED = "book_synced"
+    SOURCE = "source"
     GAP = "gap"
     GAP_FILLED = "gap_filled"
     BAD_FRAME = "bad_frame"
@@ -112,6 +113,7 @@ KINDS: Mapping[StatusEvent, EventKind] = {
         "{exchange}: {coin}: order book synchronized after {seconds:.1f} s",
         "{exchange}: {coins} order books synchronized",
     ),
+    _.SOURCE: EventKind(("source", "reason", "coins"), "{exchange}: from {source}: {reason}"),
     _.GAP: EventKind(
         ("coin", "missing", "from_id", "to_id", "from_ts", "to_ts"),
         "{exchange}: {coin} missed {missing} trades",

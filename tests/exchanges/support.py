@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from ssl import SSLContext
 from typing import Any
@@ -44,6 +44,7 @@ class Heard:
         self.on_bad_frame = self.bad.append
         self.off_book: list[str] = []
         self.on_off_book = self.off_book.append
+        self.sources: list[tuple[str, str, list[str]]] = []
 
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> None:
         assert number is None or trade.trade_id == str(number)
@@ -51,6 +52,9 @@ class Heard:
 
     def on_book_unsynced(self, coin: str, reason: str) -> None:
         self.unsynced.append((coin, reason))
+
+    def on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
+        self.sources.append((source, reason, list(missed)))
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
         self.unavailable.append((channel, coins, reason))

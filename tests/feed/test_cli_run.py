@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
+from exchanges.bus import payloads
 from exchanges.simulator import Simulator
 from feed.cli import demo, main
-from feed.cli.outputs import status_line
 from feed.settings import Settings
 from feed.settings.file import load_settings
 from tests.support import until
@@ -186,7 +186,7 @@ async def test_a_signal_while_connecting_ends_it(venue: Simulator, settings: str
 def test_any_details_make_a_json_line() -> None:
     details = {"exchange": "x", "sample": "\ud800", "error": ValueError("no"), "nan": float("nan"), "a\nb": {1: 2}}
     for each in ({"error": ValueError("no")}, details, {"sample": "\udfff"}, {"set": {1}}):
-        line = status_line("error", each)
+        line = payloads.status("error", each)
         assert b"\n" not in line
         assert json.loads(line)["event"] == "error"
 

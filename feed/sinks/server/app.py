@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
+from exchanges.bus import payloads
 from feed.errors import FeedError
-from feed.sinks.server import messages
 from feed.sinks.server.access import Access, is_loopback
 from feed.sinks.server.broadcast import Broadcast
 from feed.sinks.server.page import Page
@@ -182,7 +182,7 @@ class Server:
             coins = {coin: self._broadcast.freshness(coin) for coin in self._broadcast.coins}
             health = self._feed.get_health()["status"]
             state = {"type": "heartbeat", "status": self._feed.get_status(), "health": health, "coins": coins}
-            text = messages.encode(state)
+            text = payloads.encode(state)
             self._heartbeat = time.monotonic(), text
         return text
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from exchanges.bus import payloads
 from feed.channels import BOOKS, PRICES, STATUS
 from feed.errors import StaleDataError
 from feed.sinks.server import messages
@@ -81,13 +82,13 @@ class Broadcast:
             for log in logs:
                 coins = log.selection.coins
                 if coins is None or coin in coins:
-                    body = body or messages.event(kind, event)
+                    body = body or payloads.event(kind, event)
                     self._add(log, (channel, coin), body)
 
         return take
 
     def _on_status(self, event: str, details: dict[str, Any]) -> None:
-        body = messages.event("status", {"event": event, "details": details})
+        body = payloads.event("status", {"event": event, "details": details})
         for log in self._logs_of[STATUS]:
             self._add(log, (STATUS, event), body)
 
@@ -275,4 +276,4 @@ class Broadcast:
         }
         for channel in wanted.channels - {STATUS}:
             state[channel] = self.prices(coins) if channel == PRICES.name else self._newest(channel, coins)
-        return messages.encode(state)
+        return payloads.encode(state)

@@ -16,7 +16,6 @@ EVENT_TYPES: Mapping[str, str] = {  # channel of the stream -> the ``type`` of i
 }
 POLICIES = ("drop_oldest", "latest", "error")
 SHOWN = 100  # characters of a wrong value that an answer repeats
-_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class RequestError(Exception):
@@ -93,19 +92,6 @@ def request(text: str, known: Collection[str]) -> Subscribe | Resume:
             raise RequestError(f"seq: found {_shown(seq)}, allowed is the seq of the last event that you have")
         return Resume(seq, on_full)
     raise RequestError(f"op: found {_shown(op)}, allowed are subscribe, resume")
-
-
-def encode(value: Any) -> bytes:
-    """Any answer as JSON, whatever a venue has written into it."""
-    try:
-        return _encode(value)
-    except (TypeError, ValueError):  # keys that are no strings, half a surrogate pair in a venue's text
-        return _encode(ascii(value) if not isinstance(value, dict) else {ascii(k): ascii(v) for k, v in value.items()})
-
-
-def event(kind: str, fields: Any) -> bytes:
-    """An event as ``market-feed watch --json`` prints it."""
-    return b'{"type":"%s",%s' % (kind.encode(), encode(fields)[1:])
 
 
 def numbered(seq: int, body: bytes) -> bytes:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from exchanges.bus import payloads
 from feed.errors import FeedError, SettingsError, StaleDataError
 from feed.settings.schema import MAX_DEPTH
-from feed.sinks.server import messages
 from feed.sinks.server.broadcast import Broadcast
 from feed.sinks.server.openapi import description
 
@@ -26,7 +26,7 @@ WAITING = 32  # more of them that may wait
 def answer(value: Any, status: int = 200) -> web.Response:
     """Any value as JSON, not to be kept by anybody on the way."""
     headers = {"Cache-Control": "no-store"}
-    body = messages.encode(value)
+    body = payloads.encode(value)
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from exchanges.bus import payloads
 from feed.sinks.server import messages
 from feed.sinks.server.access import offered
 from feed.sinks.server.broadcast import HIGH, STALLED, Broadcast, Client
@@ -95,7 +96,7 @@ class Streams:
         if isinstance(wanted, Resume):
             log = broadcast.log_that_holds(wanted.seq)
             if log is None:
-                await socket.send_str(messages.encode({"type": "snapshot_required", "seq": wanted.seq}).decode())
+                await socket.send_str(payloads.encode({"type": "snapshot_required", "seq": wanted.seq}).decode())
                 return
             broadcast.attach(client, log, wanted.seq, wanted.on_full)
             return
@@ -172,7 +173,7 @@ class Streams:
 
 
 async def _say(socket: web.WebSocketResponse, error: str) -> None:
-    await socket.send_str(messages.encode({"type": "error", "error": error}).decode())
+    await socket.send_str(payloads.encode({"type": "error", "error": error}).decode())
 
 
 async def _close(socket: web.WebSocketResponse, code: int, text: str) -> None:

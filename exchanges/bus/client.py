@@ -1,0 +1,321 @@
+"""One connection to a NATS server with JetStream: requests, answers, and errors in the bus's own words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from exchanges.foreign_text import Cleaner, address_shown
+from exchanges.venue import BusAddress
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+PINGS = 1.0  # seconds between two pings
+PATIENCE = 2.0  # seconds that an answer may take
+CLOSE = 0.5  # seconds for closing a connection
+AT_ONCE = 500  # subjects whose last message is asked for with one request
+OLDEST_SERVER = (2, 11)
+NOT_FOUND = {10037, 10059, 10014}  # message, stream, consumer
+WRONG_SEQUENCE = {10071, 10164}  # another message is the last one of the subject
+PENDING = 256 * 1024 * 1024  # bytes that may wait for a consumer before messages are dropped, and read again
+
+OnMessage = Callable[["Msg"], Awaitable[None]]
+
+
+class BusError(Exception):
+    """The bus did not do what it was asked for; the text says why. ``code`` is JetStream's, 0 where it has none."""
+
+    def __init__(self, reason: str, code: int = 0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+class BusUnreachable(BusError):
+    """The bus cannot be reached, or the connection to it has ended: try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message of a stream. ``at`` is the server's time of storing it, Unix ns."""
+
+    subject: str
+    data: bytes
+    sequence: int
+    at: int
+
+
+def missing() -> str:
+    """What has to be installed for the bus, or an empty text."""
+    return "" if find_spec("nats") is not None else "the bus needs nats-py: pip install 'market-feed[bus]'"
+
+
+class BusClient:
+    """One connection. ``closed`` is set when it has ended; it is not dialled again."""
+
+    def __init__(self, address: BusAddress) -> None:
+        self.address = address
+        self.clean = Cleaner(address.secrets())
+        self.closed = asyncio.Event()
+        self.reason = ""
+        """What ended it."""
+        self._nats: Client | None = None
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be shown."""
+        return ",".join(address_shown(url) for url in self.address.servers)
+
+    @classmethod
+    async def dial(cls, address: BusAddress, name: str, timeout: float = 5.0) -> BusClient:
+        """Connect. Raises BusUnreachable, saying whether the bus, the login or the installation is at fault."""
+        client = cls(address)
+        if fault := missing():
+            raise BusUnreachable(fault)
+        nats = _import_nats()
+        connection = nats.aio.client.Client()
+        try:
+            async with asyncio.timeout(timeout):
+                await connection.connect(name=name, connect_timeout=max(1, int(timeout)), **client._options())
+        except TimeoutError as error:
+            if isinstance(error, nats.errors.Error):
+                raise client._unreachable(str(error)) from None
+            raise client._unreachable(f"no answer within {timeout:g} s") from None
+        except (nats.errors.Error, OSError, ssl.SSLError, ImportError, ValueError) as error:
+            raise client._unreachable(client._why(error)) from None
+        finally:
+            if not connection.is_connected:
+                with contextlib.suppress(Exception):  # it did not come up: nothing is to be saved
+                    await connection.close()
+        client._nats = connection
+        version = connection.connected_server_version
+        if (version.major, version.minor) < OLDEST_SERVER:
+            await client.close()
+            oldest = ".".join(map(str, OLDEST_SERVER))
+            raise client._unreachable(f"found nats-server {version}, allowed is {oldest} or later")
+        return client
+
+    def _options(self) -> dict[str, Any]:
+        address = self.address
+
+        async def on_error(error: Exception) -> None:
+            self.reason = self.reason or str(error)
+
+        async def on_closed() -> None:
+            self.closed.set()
+
+        options: dict[str, Any] = {
+            "servers": list(address.servers),
+            "allow_reconnect": False,
+            "max_reconnect_attempts": 1,  # of each server: nats-py counts the first dial too, and waits between two
+            "reconnect_time_wait": 0.05,
+            "error_cb": on_error,
+            "disconnected_cb": on_closed,
+            "closed_cb": on_closed,
+            "ping_interval": PINGS,
+            "max_outstanding_pings": 2,
+            "pending_size": 64 * 1024 * 1024,
+        }
+        for name, value in (("user", address.user), ("password", address.password), ("token", address.token)):
+            if value:
+                options[name] = value
+        if address.creds:
+            options["user_credentials"] = address.creds
+        if address.ca or any(url.startswith("tls") for url in address.servers):
+            options["tls"] = ssl.create_default_context(cafile=address.ca or None)
+        return options
+
+    def _why(self, error: Exception) -> str:
+        if isinstance(error, ImportError):
+            return "a creds file needs nkeys: pip install nkeys" if error.name in ("nkeys", "nacl") else str(error)
+        if type(error).__name__ == "NoServersError":
+            return self.reason or "no server answers"
+        return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+    def _unreachable(self, reason: str) -> BusUnreachable:
+        return BusUnreachable(self.clean(f"the bus {self.shown} cannot be used: {reason}"))
+
+    @property
+    def nats(self) -> Client:
+        """The client of nats-py."""
+        assert self._nats is not None
+        return self._nats
+
+    @property
+    def ended(self) -> BusUnreachable:
+        """What is raised once the connection is closed."""
+        return BusUnreachable(self.clean(f"the bus {self.shown} has ended the connection: {self.reason or 'closed'}"))
+
+    async def close(self) -> None:
+        """Close the connection within CLOSE seconds."""
+        if self._nats is not None:
+            with contextlib.suppress(Exception):  # it is given up: what it still says does not matter
+                async with asyncio.timeout(CLOSE):
+                    await self._nats.close()
+        self.closed.set()
+
+    async def request(
+        self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None, timeout: float = PATIENCE
+    ) -> bytes:
+        """One answer to a request. Raises BusUnreachable, or BusError where nobody answers."""
+        nats = sys.modules["nats"]
+        try:
+            message: Msg = await self.nats.request(subject, data, timeout=timeout, headers=headers)
+        except nats.errors.NoRespondersError:
+            raise BusError(f"nobody answers on {subject}", 503) from None
+        except (nats.errors.Error, OSError, asyncio.InvalidStateError) as error:
+            if isinstance(error, TimeoutError) and not self.closed.is_set():
+                raise BusUnreachable(f"the bus {self.shown} did not answer within {timeout:g} s") from None
+            raise self.ended from None
+        return message.data
+
+    async def api(self, name: str, body: Mapping[str, Any] | None = None, timeout: float = PATIENCE) -> dict[str, Any]:
+        """Ask JetStream (``STREAM.INFO.name``, ...). Raises BusError with its code for a refusal."""
+        payload = b"" if body is None else json.dumps(body).encode()
+        try:
+            answer = await self.request(f"$JS.API.{name}", payload, timeout=timeout)
+        except BusError as error:
+            if error.code == 503:
+                raise BusError(f"the bus {self.shown} has no JetStream: start nats-server with -js", 503) from None
+            raise
+        return self._checked(answer)
+
+    def _checked(self, answer: bytes) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(answer)
+        if error := found.get("error"):
+            code = int(error.get("err_code") or error.get("code") or 0)
+            raise BusError(self.clean(str(error.get("description"))), code)
+        return found
+
+    async def store(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> int:
+        """Store one message; returns its sequence. Raises BusError; WRONG_SEQUENCE as code where that is expected."""
+        return int(self._checked(await self.request(subject, data, headers))["seq"])
+
+    async def put(self, subject: str, data: bytes, expected: int) -> int:
+        """Store ``data`` if the subject's last message is still ``expected`` (0: none)."""
+        return await self.store(subject, data, {"Nats-Expected-Last-Subject-Sequence": str(expected)})
+
+    async def last(self, stream: str, subjects: Sequence[str]) -> list[Stored]:
+        """The last message of each of these subjects, which may have wildcards; none where there is no such stream."""
+        found: list[Stored] = []
+        for at in range(0, len(subjects), AT_ONCE):
+            body = {"multi_last": list(subjects[at : at + AT_ONCE])}
+            found += await self._batch(stream, body)
+        return found
+
+    async def since(self, stream: str, subject: str, start: datetime, count: int) -> list[Stored]:
+        """Up to ``count`` messages of one subject that were stored from ``start`` on, oldest first."""
+        return await self._batch(stream, {"start_time": start.isoformat(), "next_by_subj": subject, "batch": count})
+
+    async def from_sequence(self, stream: str, subject: str, sequence: int, count: int) -> list[Stored]:
+        """Up to ``count`` messages of one subject from this sequence on, oldest first."""
+        return await self._batch(stream, {"seq": sequence, "next_by_subj": subject, "batch": count})
+
+    async def _batch(self, stream: str, body: Mapping[str, Any]) -> list[Stored]:
+        inbox = self.nats.new_inbox()
+        done = asyncio.Event()
+        found: list[Stored] = []
+        failure: list[str] = []
+
+        async def take(message: Msg) -> None:
+            headers = message.headers or {}
+            status = headers.get("Status")
+            if status is None:
+                at = unix_ns(headers["Nats-Time-Stamp"])
+                found.append(Stored(headers["Nats-Subject"], message.data, int(headers["Nats-Sequence"]), at))
+            elif status in ("204", "404", "503"):  # the end; nothing; no such stream
+                done.set()
+            else:
+                failure.append(str(headers.get("Description", status)))
+                done.set()
+
+        subscription = await self.subscribe(inbox, take)
+        try:
+            await self.nats.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(body).encode(), reply=inbox)
+            await self.until(done, PATIENCE + len(found) / 1000)
+        except TimeoutError:
+            raise BusUnreachable(f"the bus {self.shown} did not answer within {PATIENCE:g} s") from None
+        finally:
+            await self.unsubscribe(subscription)
+        if failure:
+            raise BusError(self.clean(f"{stream}: {failure[0]}"))
+        return found
+
+    async def until(self, event: asyncio.Event, timeout: float) -> None:
+        """Wait for ``event``; raises TimeoutError, or BusUnreachable when the connection ends before."""
+        waiting = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(self.closed.wait())]
+        try:
+            done, _ = await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+        if event.is_set():
+            return
+        if self.closed.is_set():
+            raise self.ended
+        if not done:
+            raise TimeoutError
+
+    async def subscribe(self, subject: str, take: OnMessage) -> Subscription:
+        """Have ``take`` called with each message of a subject. Raises BusUnreachable."""
+        nats = sys.modules["nats"]
+        try:
+            return await self.nats.subscribe(subject, cb=take, pending_bytes_limit=PENDING)
+        except (nats.errors.Error, OSError):
+            raise self.ended from None
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        nats = sys.modules["nats"]
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await subscription.unsubscribe()
+
+
+def unix_ns(stamp: str) -> int:
+    """RFC 3339 with up to nine digits of a second, as Unix ns."""
+    whole, _, rest = stamp.rstrip("Z").partition(".")
+    return int(datetime.fromisoformat(whole + "+00:00").timestamp()) * 1_000_000_000 + int(rest[:9].ljust(9, "0") or 0)
+
+
+class _Hidden:
+    """A finder that finds no aiohttp, in the thread that has set it up: nats-py wants it for WebSockets alone, and it
+    takes a quarter of a second and 15 MB."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "aiohttp" and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(name)
+
+
+@contextlib.contextmanager
+def _without_aiohttp() -> Iterator[None]:
+    if "aiohttp" in sys.modules:
+        yield
+        return
+    finder = _Hidden()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+def _import_nats() -> Any:
+    with _without_aiohttp():
+        import nats
+        import nats.aio.client
+        import nats.errors
+    return nats

@@ -1,0 +1,68 @@
+"""What collectors say of themselves on the bus: which of them publishes what, and how its data is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from exchanges.bus.client import Stored
+from exchanges.bus.payloads import read_object
+
+ALIVE = 3.0  # seconds for which a collector counts as alive after it was last heard
+SILENT = 3.0  # seconds without data at which a collector's data is not taken up
+
+
+@dataclass(slots=True)
+class Shard:
+    """One shard of an exchange's coins, as its publisher describes it.
+
+    ``coins`` maps each coin to its market symbol. ``heard`` is when the publisher last showed that it lives, Unix ns of
+    the server's clock, 0 if it never has; ``details`` what it said then.
+    """
+
+    name: str
+    coins: Mapping[str, str] = field(default_factory=dict)
+    channels: tuple[str, ...] = ()
+    timeframes: tuple[str, ...] = ()
+    heard: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def collector(self) -> str:
+        return str(self.details.get("collector", ""))
+
+    def fault(self, now: int) -> str:
+        """Why its coins cannot be had now (``now``: the server's clock, Unix ns), or an empty text."""
+        if not self.heard:
+            return "no collector publishes it"
+        if self.details.get("released"):
+            return f"no collector publishes it since {self.collector} has ended"
+        ago = (now - self.heard) / 1e9
+        return f"its collector {self.collector} was last heard {ago:.0f} s ago" if ago > ALIVE else ""
+
+    @property
+    def silence(self) -> float | None:
+        """Seconds for which the publisher had no data from the exchange, when it was last heard; None: none ever."""
+        silent = self.details.get("silent")
+        return float(silent) if isinstance(silent, int | float) else None
+
+
+def shards_of(register: Iterable[Stored]) -> dict[str, Shard]:
+    """The shards that the register's keys (``lease`` and ``coins``) tell of, by name."""
+    found: dict[str, Shard] = {}
+    for stored in register:
+        parts = stored.subject.split(".")
+        shard = found.setdefault(parts[-1], Shard(parts[-1]))
+        try:
+            said = read_object(stored.data)
+        except ValueError:  # a key that somebody has deleted
+            continue
+        if "coins" in parts[2:3]:
+            coins = said.get("coins")
+            shard.coins = {str(k): str(v) for k, v in coins.items()} if isinstance(coins, dict) else {}
+            shard.channels = tuple(map(str, said.get("channels", ())))
+            shard.timeframes = tuple(map(str, said.get("timeframes", ())))
+        else:
+            shard.heard, shard.details = stored.at, said
+    return found

@@ -1,0 +1,314 @@
+"""One exchange's subjects read live from the bus: what came while nobody read first, then each event as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from exchanges.bus.client import BusClient, BusError
+from exchanges.bus.collectors import ALIVE
+from exchanges.bus.payloads import read, read_object
+from exchanges.bus.reader import StreamReader
+from exchanges.bus.subjects import CANDLES, CHANNELS, MarketSubjects, channel_of, text
+from exchanges.errors import Disconnected, VenueError
+from exchanges.events import Listener, TradeEvent
+from exchanges.foreign_text import Cleaner
+from exchanges.venue import Limits, Subscription
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+LOOK = 0.5  # seconds between two checks whether the collectors live
+NAMED = 200  # subjects that a reader names one by one; with more it reads those of all coins
+HISTORY = 1000  # past trades of a coin that are handed over at once
+
+
+@dataclass(slots=True)
+class Position:
+    """How far an exchange's events were read when a connection broke.
+
+    ``read`` maps each coin to the last sequence of it, in the stream that was made at ``created``; ``trades`` has the
+    last trade of each coin.
+    """
+
+    created: str = ""
+    read: dict[str, int] = field(default_factory=dict)
+    trades: dict[str, TradeEvent] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """The venue, as its connections see it."""
+
+    name: str
+    clean: Cleaner
+    subjects: MarketSubjects
+    position: Position
+
+    @property
+    def limits(self) -> Limits: ...
+
+    async def dial(self) -> BusClient:
+        """A new connection to the bus. Raises BusError."""
+
+    def shards_of(self, coins: Iterable[str]) -> set[str]:
+        """The names of the shards that have these coins."""
+
+    def coins_of(self, shard: str) -> set[str]:
+        """The coins of a shard, as far as it is known."""
+
+
+class BusConnection:
+    """One connection to the bus for one exchange, until the bus or the collectors end it."""
+
+    def __init__(self, venue: Source, subscription: Subscription, listener: Listener) -> None:
+        self._venue = venue
+        self._wanted = subscription
+        self._markets = dict(subscription.markets)
+        self._listener = listener
+        self._client: BusClient | None = None
+        self._readers: list[tuple[StreamReader, Mapping[str, str]]] = []
+        self._caught_up: set[str] = set()  # coins of which everything is read that was there before
+        self._skipped: dict[str, int] = {}  # coin -> what is read already, while the past is read
+        self._trades: dict[str, TradeEvent] = {}  # coin -> its last trade
+        self._created = ""  # of the stream
+        self._running: set[asyncio.Task[None]] = set()
+        self._added: list[dict[str, str]] = []
+        self._stirred = asyncio.Event()
+        self._past: dict[str, list[TradeEvent]] = {}  # trades of before, by coin, until they are handed over
+        self._heard: dict[str, float] = {}  # shard -> when its publisher was last heard, loop's time
+        self._took: dict[str, Callable[[bytes, str, bool], None]] = {}  # subject -> what takes its payloads
+        self._numbers = venue.limits.consecutive_ids
+        self._collector: dict[str, str] = {}  # shard -> its publisher
+
+    async def run(self) -> None:
+        """Dial, read and deliver until it ends. Raises Disconnected."""
+        venue, loop = self._venue, asyncio.get_running_loop()
+        try:
+            client = self._client = await venue.dial()
+            self._heard = dict.fromkeys(venue.shards_of(self._markets), loop.time())
+            await client.subscribe(venue.subjects.status, self._on_status)
+            await self._begin(self._markets)
+            while True:
+                for task in [task for task in self._running if task.done()]:
+                    task.result()
+                while self._added:
+                    await self._begin(self._added.pop())
+                self._check_collectors(loop.time())
+                self._stirred.clear()
+                waiting = asyncio.ensure_future(self._stirred.wait())
+                await asyncio.wait({*self._running, waiting}, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+        except (BusError, VenueError) as error:
+            self._remember()
+            if isinstance(error, VenueError):
+                raise
+            raise Disconnected(venue.name, error.reason) from None
+
+    def _remember(self) -> None:
+        """It has broken: the next connection goes on from here. One that is closed because it is not needed does not
+        remember: when its exchange is needed again, what is missing is asked for as at any exchange."""
+        known = self._venue.position
+        if self._created and known.created != self._created:
+            known.created = self._created
+            known.read.clear()
+            known.trades.clear()
+        for reader, markets in self._readers:
+            known.read.update(dict.fromkeys(self._caught_up & markets.keys(), reader.sequence))
+        known.trades |= {coin: trade for coin, trade in self._trades.items() if coin in known.read}
+
+    async def _begin(self, markets: Mapping[str, str]) -> None:
+        """Read these coins: from where they were read last, or from their last state."""
+        known = self._venue.position
+        resumed = {coin: symbol for coin, symbol in markets.items() if coin in known.read}
+        new = {coin: symbol for coin, symbol in markets.items() if coin not in known.read}
+        if resumed:
+            await self._read(resumed, known)
+        if new:
+            await self._read(new, None)
+
+    async def _read(self, markets: Mapping[str, str], known: Position | None) -> None:
+        client, venue = self._client, self._venue
+        assert client is not None
+        for coin, symbol in markets.items():
+            self._prepare(coin, symbol)
+
+        def on_caught_up() -> None:
+            self._hand_over(markets)
+
+        reader = StreamReader(client, venue.subjects.stream, self._subjects(markets), self._on_message, on_caught_up)
+        after = None if known is None else await self._resume_at(client, known, markets)
+        self._readers.append((reader, markets))
+        self._created = (await reader.begin(after)).created
+        self._running.add(asyncio.create_task(reader.run(), name=f"bus reader of {venue.name}"))
+
+    async def _resume_at(self, client: BusClient, known: Position, markets: Mapping[str, str]) -> int | None:
+        """The sequence after which reading goes on; None where the stream does not reach back or was made anew."""
+        info = await client.api(f"STREAM.INFO.{self._venue.subjects.stream}")
+        first, last = int(info["state"]["first_seq"]), int(info["state"]["last_seq"])
+        after = min(known.read[coin] for coin in markets)
+        if info["created"] != known.created or last < after:
+            reason = "the bus has lost what was read from it: trades since then may be missing"
+            self._listener.on_source(self._publisher(), reason, list(markets))
+            return None
+        if first > after + 1:
+            reason = f"the bus does not keep {first - after - 1} events any more that came meanwhile"
+            self._listener.on_source(self._publisher(), f"{reason}: trades may be missing", list(markets))
+            return first - 1
+        self._skipped = {coin: known.read[coin] for coin in markets}
+        for coin in markets:
+            if coin in known.trades:
+                self._past[coin] = [known.trades[coin]]
+        return after
+
+    def _publisher(self) -> str:
+        return ", ".join(dict.fromkeys(self._collector.values()))
+
+    def _subjects(self, markets: Mapping[str, str]) -> list[str]:
+        subjects, channels = self._venue.subjects, self._channels()
+        several = len(markets) * len(channels) > NAMED
+        coins = ["*"] if several else list(markets)
+        return [subjects.publisher("*"), *(subjects.events(channel, coin) for channel in channels for coin in coins)]
+
+    def _channels(self) -> list[str]:
+        wanted = self._wanted
+        named = [
+            channel_of(channel, timeframe)
+            for channel in wanted.channels
+            for timeframe in (wanted.timeframes if channel == "candles" else ("",))
+        ]
+        return list(dict.fromkeys(named))
+
+    def _prepare(self, coin: str, symbol: str) -> None:
+        """Make what takes the payloads of a coin's subjects."""
+        for channel in self._channels():
+            kind = "candle" if channel.startswith(CANDLES) else CHANNELS[channel]
+            self._took[self._venue.subjects.events(channel, coin)] = self._taker(kind, coin, symbol)
+
+    def _taker(self, kind: str, coin: str, symbol: str) -> Callable[[bytes, str, bool], None]:
+        listener, name = self._listener, self._venue.name
+        take: Callable[[Any, bool], None] = getattr(self, f"_on_{kind}")
+
+        def taker(payload: bytes, subject: str, past: bool) -> None:
+            try:
+                event = read(kind, payload)
+            except ValueError as error:
+                listener.on_bad_frame(self._venue.clean(f"{subject}: {error}"))
+                return
+            if event.market != symbol or event.coin != coin:
+                return  # another market than the settings allow
+            event.exchange = name
+            take(event, past)
+
+        return taker
+
+    def _on_message(self, subject: str, data: bytes, sequence: int, past: bool) -> None:
+        taker = self._took.get(subject)
+        if taker is not None:
+            if past and sequence <= self._skipped.get(text(subject.rpartition(".")[2]), 0):
+                return
+            taker(data, subject, past)
+        elif ".publisher." in subject:
+            self._on_publisher(subject, data, past)
+
+    def _on_trade(self, trade: TradeEvent, past: bool) -> None:
+        if past:
+            trades = self._past.setdefault(trade.coin, [])
+            trades.append(trade)
+            if len(trades) > HISTORY:
+                self._recall(trade.coin)
+            return
+        self._trades[trade.coin] = trade
+        number = int(trade.trade_id) if self._numbers and trade.trade_id.isdecimal() else None
+        self._listener.on_trade(trade, number)
+
+    def _recall(self, coin: str) -> None:
+        """Hand over past trades of a coin; the last one stays, so that the next ones are seen to follow it."""
+        trades = self._past[coin]
+        self._past[coin] = trades[-1:]
+        self._trades[coin] = trades[-1]
+        self._listener.on_history(trades)
+
+    def _hand_over(self, markets: Mapping[str, str]) -> None:
+        """What was there before is read: from now on each event is live."""
+        for coin in markets:
+            if coin in self._past:
+                self._recall(coin)
+                del self._past[coin]
+            self._skipped.pop(coin, None)
+        self._caught_up |= markets.keys()
+
+    def _on_ticker(self, ticker: Any, past: bool) -> None:
+        if not past:
+            self._listener.on_ticker(ticker)
+
+    def _on_quote(self, quote: Any, past: bool) -> None:
+        if not past:
+            self._listener.on_quote(quote)
+
+    def _on_candle(self, candle: Any, past: bool) -> None:
+        if not past or (candle.closed and candle.coin in self._skipped):
+            self._listener.on_candle(candle)
+
+    def _on_book(self, book: Any, past: bool) -> None:
+        if not past:
+            self._listener.on_book(book)
+
+    # Who publishes
+
+    def _on_publisher(self, subject: str, data: bytes, past: bool) -> None:
+        """A collector has begun to publish a shard."""
+        shard = subject.rpartition(".")[2]
+        details = _details(data)
+        collector = str(details.get("collector", ""))
+        if self._collector.get(shard) == collector and not details.get("missed"):
+            return
+        self._collector[shard] = collector
+        reason = str(details.get("reason", ""))
+        mine = self._venue.coins_of(shard) & self._markets.keys()
+        missed = [coin for coin in details.get("missed", ()) if coin in mine] if not past else []
+        if mine or not self._venue.coins_of(shard):
+            self._listener.on_source(self._venue.clean(collector), self._venue.clean(reason), missed)
+
+    async def _on_status(self, message: Msg) -> None:
+        details = _details(message.data)
+        shard = details.get("shard")
+        if details.get("publishes") and isinstance(shard, str) and shard in self._heard:
+            self._heard[shard] = asyncio.get_running_loop().time()
+
+    def _check_collectors(self, now: float) -> None:
+        for shard, heard in self._heard.items():
+            if now - heard > ALIVE:
+                collector = self._collector.get(shard) or f"of shard {shard.replace('-', '/')}"
+                raise Disconnected(self._venue.name, f"its collector {collector} has not been heard for {ALIVE:g} s")
+
+    # The rest of Connection
+
+    def add(self, markets: Mapping[str, str], closed: Mapping[tuple[str, str], int]) -> None:
+        """Read these coins too."""
+        self._markets |= markets
+        self._added.append(dict(markets))
+        for shard in self._venue.shards_of(markets):
+            self._heard.setdefault(shard, asyncio.get_running_loop().time())
+        self._stirred.set()
+
+    def distrust_book(self, coin: str, reason: str) -> None:
+        """The next state that comes is a whole book in any case."""
+        self._listener.on_book_unsynced(coin, reason)
+
+    async def close(self) -> None:
+        """End it within a second."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+
+
+def _details(data: bytes) -> Mapping[str, Any]:
+    try:
+        details = read_object(data).get("details")
+    except ValueError:
+        return {}
+    return details if isinstance(details, dict) else {}

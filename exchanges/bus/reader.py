@@ -1,0 +1,156 @@
+"""Reads some subjects of a stream in its order, each message once: the last ones first, or from a sequence on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from exchanges.bus.client import BusClient, BusError
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+HEARTBEAT = 1.0  # seconds after which the server says that there is nothing
+SILENT = 3.0  # seconds without anything from the server, after which it does not serve the reader any more
+IDLE = 10.0  # seconds after which the server drops a reader that has gone
+NS = 1_000_000_000
+
+OnMessage = Callable[[str, bytes, int, bool], None]
+"""Takes subject, payload, sequence, and whether the message was there before the reader began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The stream as a reader found it: its first and last sequence, and when it was made, as the server says it."""
+
+    first: int
+    last: int
+    created: str
+
+
+class StreamReader:
+    """One ordered consumer. When messages were lost on the way, it asks for them again from the first one on.
+
+    ``sequence`` is the last one read. ``on_caught_up`` is called when what was there at the beginning is read.
+    """
+
+    def __init__(
+        self,
+        client: BusClient,
+        stream: str,
+        subjects: Sequence[str],
+        on_message: OnMessage,
+        on_caught_up: Callable[[], None],
+    ) -> None:
+        self.sequence = 0
+        self._client = client
+        self._stream = stream
+        self._subjects = list(subjects)
+        self._on_message = on_message
+        self._on_caught_up = on_caught_up
+        self._subscription: Subscription | None = None
+        self._delivered = 0  # the consumer's own count
+        self._past = 0  # messages that were there at the beginning and are still to come
+        self._heard = 0.0
+        self._torn = asyncio.Event()  # messages were lost on the way
+        self._now = asyncio.get_running_loop().time
+
+    async def begin(self, after: int | None = None) -> Begun:
+        """Begin with the last message of each subject, or with the one after ``after``. Raises BusError."""
+        stream = await self._client.api(f"STREAM.INFO.{self._stream}")
+        state = stream["state"]
+        first, last = int(state["first_seq"]), int(state["last_seq"])
+        begun = Begun(first, last, str(stream["created"]))
+        self.sequence = last if after is None else after
+        await self._consume(after)
+        return begun
+
+    async def _consume(self, after: int | None) -> int:
+        client = self._client
+        if self._subscription is not None:
+            await client.unsubscribe(self._subscription)
+        inbox = client.nats.new_inbox()
+        self._delivered, self._past = 0, -1
+        self._torn.clear()
+        early: list[Msg] = []  # what comes before the server has said how much waits
+
+        async def take(message: Msg) -> None:
+            if self._past < 0:
+                early.append(message)
+            else:
+                self._take(message)
+
+        self._subscription = await client.subscribe(inbox, take)
+        start: dict[str, Any] = (
+            {"deliver_policy": "last_per_subject"}
+            if after is None
+            else {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
+        )
+        config = {
+            "deliver_subject": inbox,
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "flow_control": True,
+            "idle_heartbeat": int(HEARTBEAT * NS),
+            "inactive_threshold": int(IDLE * NS),
+            "filter_subjects": self._subjects,
+            **start,
+        }
+        made = await client.api(f"CONSUMER.CREATE.{self._stream}", {"stream_name": self._stream, "config": config})
+        # what was delivered before the server looked counts too
+        pending = int(made["num_pending"]) + int(made["delivered"]["consumer_seq"])
+        self._heard, self._past = self._now(), pending
+        for message in early:
+            self._take(message)
+        if not pending:
+            self._on_caught_up()
+        return pending
+
+    def _take(self, message: Msg) -> None:
+        self._heard = self._now()
+        reply = message.reply
+        if not reply.startswith("$JS.ACK."):
+            self._control(message)
+            return
+        parts = reply.split(".")
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ns>.<pending>, or with domain and account
+        sequence, count = (int(parts[5]), int(parts[6])) if len(parts) == 9 else (int(parts[7]), int(parts[8]))
+        if count != self._delivered + 1:
+            if count > self._delivered + 1:
+                self._torn.set()
+            return
+        self._delivered, self.sequence = count, max(sequence, self.sequence)
+        past = count <= self._past
+        self._on_message(message.subject, message.data, sequence, past)
+        if count == self._past:
+            self._on_caught_up()
+
+    def _control(self, message: Msg) -> None:
+        """A heartbeat, or the question whether the reader keeps up."""
+        headers = message.headers or {}
+        reply = message.reply or headers.get("Nats-Consumer-Stalled", "")
+        if reply:
+            asyncio.ensure_future(self._client.nats.publish(reply)).add_done_callback(_looked_at)
+        told = headers.get("Nats-Last-Consumer")
+        if told is not None and int(told) > self._delivered:
+            self._torn.set()
+
+    async def run(self) -> None:
+        """Watch over the reader until the connection ends, which raises BusUnreachable; BusError for another end."""
+        while True:
+            try:
+                await self._client.until(self._torn, SILENT / 3)
+                await self._consume(self.sequence)
+            except TimeoutError:
+                if self._now() - self._heard > SILENT:
+                    raise BusError(f"the bus {self._client.shown} has sent nothing for {SILENT:g} s") from None
+
+
+def _looked_at(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,295 @@
+"""An exchange that is read from the bus: its collectors' coins, their last state, past trades and candles."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from exchanges.bus.client import NOT_FOUND, BusClient, BusError, Stored, unix_ns
+from exchanges.bus.collectors import Shard, shards_of
+from exchanges.bus.connection import BusConnection, Position
+from exchanges.bus.payloads import encode, read, read_object
+from exchanges.bus.subjects import CLOSED_STREAM, REGISTER_STREAM, MarketSubjects, text
+from exchanges.errors import Disconnected, Halted, Rejected
+from exchanges.events import Candle, Listener, Ticker, TradeEvent
+from exchanges.foreign_text import Cleaner
+from exchanges.venue import Access, BusAddress, Limits, Subscription
+from exchanges.venues.find import profile_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+TRADES = 10_000  # past trades of one answer
+LOOKED_BACK = (timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))  # for the newest trades of a coin
+NOBODY = "no collector publishes it on this bus"
+ASKED = 5.0  # seconds that a collector has to answer with past candles
+
+
+class BusVenue:
+    """A venue of which everything comes over the bus; ccxt is not imported."""
+
+    proxies: Mapping[str, object] = {}
+    can_fetch_trades = True
+    aged = False
+
+    def __init__(self, name: str, access: Access) -> None:
+        assert access.bus is not None
+        self.name = name
+        self.address: BusAddress = access.bus
+        self.clean = Cleaner(access.secrets())
+        self.subjects = MarketSubjects(name, access.market_type)
+        self.position = Position()
+        self.limits = _limits(name, access.market_type)
+        self._access = access
+        self._shards: dict[str, Shard] = {}
+        self._now = 0  # the server's clock when the shards were read, Unix ns
+        self._client: BusClient | None = None
+        self._dialling = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<BusVenue {self.name} {self._access.market_type}, {len(self._shards)} shards>"
+
+    # Its markets
+
+    @property
+    def loaded(self) -> bool:
+        return bool(self._shards)
+
+    async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None:
+        """Read who publishes what. Raises Disconnected when the bus cannot be reached, or nobody publishes now."""
+        async with self._asking() as client:
+            try:
+                info = await client.api(f"STREAM.INFO.{REGISTER_STREAM}")
+            except BusError as error:
+                if error.code in NOT_FOUND:
+                    raise Disconnected(self.name, NOBODY) from None
+                raise
+            self._now = unix_ns(info["ts"])
+            keys = [self.subjects.lease("*"), self.subjects.coins("*")]
+            self._shards = shards_of(await client.last(REGISTER_STREAM, keys))
+        faults = [shard.fault(self._now) for shard in self._shards.values()]
+        if all(faults):
+            raise Disconnected(self.name, self.clean(next(iter(faults), NOBODY)))
+
+    async def refresh(self) -> Collection[str]:
+        """Read that again; returns the market symbols that are gone or belong to another coin now."""
+        before = self._published()
+        await self.load()
+        after = self._published()
+        return {symbol for coin, symbol in before.items() if after.get(coin) != symbol}
+
+    def _published(self) -> dict[str, str]:
+        return {coin: symbol for shard in self._shards.values() for coin, symbol in shard.coins.items()}
+
+    def _shard(self, coin: str) -> Shard | None:
+        """The shard that has the coin, one with a publisher first."""
+        having = [shard for shard in self._shards.values() if coin in shard.coins]
+        return min(having, key=lambda shard: bool(shard.fault(self._now)), default=None)
+
+    def shards_of(self, coins: Iterable[str]) -> set[str]:
+        """The names of the shards that have these coins."""
+        found = (self._shard(coin) for coin in coins)
+        return {shard.name for shard in found if shard is not None}
+
+    def coins_of(self, shard: str) -> set[str]:
+        """The coins of a shard, as far as it is known."""
+        return set(self._shards[shard].coins) if shard in self._shards else set()
+
+    def market(self, coin: str, override: str | None = None) -> str:
+        """The market as which the collectors publish the coin, if the settings allow it.
+
+        Raises Halted while the coin's shard has no publisher, Rejected where none has the coin.
+        """
+        shard = self._shard(coin)
+        if shard is None:
+            raise Rejected(self.name, f"no collector publishes {coin}")
+        symbol = shard.coins[coin]
+        quote = symbol.partition("/")[2].partition(":")[0]
+        if override not in (None, symbol):
+            raise Rejected(self.name, f"the collectors publish {coin} as {symbol}, not as {override}")
+        if override is None and quote not in self._access.quote:
+            allowed = ", ".join(self._access.quote)
+            raise Rejected(self.name, f"the collectors publish {coin} as {symbol}; the settings allow {allowed}")
+        if fault := shard.fault(self._now):
+            raise Halted(self.name, self.clean(fault))
+        return symbol
+
+    def market_id(self, symbol: str) -> str:
+        return symbol
+
+    def streams(self, channel: str) -> bool:
+        """Whether a connection brings the channel."""
+        return any(channel in shard.channels for shard in self._shards.values())
+
+    # Its data
+
+    def connect(
+        self, subscription: Subscription, listener: Listener, candles: Any, on_going_down: Callable[[], None]
+    ) -> BusConnection:
+        return BusConnection(self, subscription, listener)
+
+    async def dial(self) -> BusClient:
+        """A new connection to the bus. Raises BusError."""
+        return await BusClient.dial(self.address, f"market-feed reader of {self.name}", self._access.timeout)
+
+    async def fetch_time(self) -> int | None:
+        """The exchange's clock, as its collector has measured it; None where it has not."""
+        async with self._asking() as client:
+            found = await client.last(REGISTER_STREAM, [self.subjects.lease("*")])
+            now = unix_ns((await client.api(f"STREAM.INFO.{REGISTER_STREAM}"))["ts"])
+        for shard in shards_of(found).values():
+            told = shard.details.get("time")
+            if isinstance(told, int) and not shard.fault(now):
+                return told + (now - shard.heard) // 1_000_000  # by one clock, the server's
+        return None
+
+    async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
+        """The last ticker of each coin, or its last trade where that is newer: what is known at once."""
+        subjects = [self.subjects.events(channel, coin) for coin in markets for channel in ("ticker", "trades")]
+        async with self._asking() as client:
+            now, found = time.time_ns(), await client.last(self.subjects.stream, subjects)
+            # the server's clock says how old a message is: the collector's may be another machine's
+            server = unix_ns((await client.api(f"STREAM.INFO.{self.subjects.stream}"))["ts"])
+        tickers: dict[str, Ticker] = {}
+        for stored in found:
+            ticker = self._ticker(stored, markets)
+            if ticker is None:
+                continue
+            ticker.received_at = now - max(0, server - stored.at)
+            known = tickers.get(ticker.coin)
+            if known is not None and known.timestamp and known.timestamp >= ticker.timestamp:
+                known, ticker = ticker, known
+            if known is not None and ticker.volume_24h is None:
+                ticker.volume_24h, ticker.change_24h = known.volume_24h, known.change_24h
+            tickers[ticker.coin] = ticker
+        return list(tickers.values())
+
+    def _ticker(self, stored: Stored, markets: Mapping[str, str]) -> Ticker | None:
+        *_, channel, coin = stored.subject.split(".")
+        event = _read("ticker" if channel == "ticker" else "trade", stored.data)
+        if event is None or event.coin != text(coin) or markets.get(event.coin) != event.market:
+            return None
+        event.exchange = self.name
+        if isinstance(event, Ticker):
+            return event
+        return Ticker(event.coin, event.price, event.timestamp, exchange=self.name, market=event.market)
+
+    async def fetch_trades(
+        self, coin: str, symbol: str, from_id: int | None = None, limit: int | None = None
+    ) -> list[TradeEvent]:
+        """The newest trades that the bus keeps of a coin, oldest first."""
+        most = min(limit or TRADES, TRADES)
+        subject = self.subjects.events("trades", coin)
+        found: list[Stored] = []
+        async with self._asking() as client:
+            for back in LOOKED_BACK:
+                found = await self._all_since(client, self.subjects.stream, subject, datetime.now(UTC) - back, TRADES)
+                if len(found) >= most:
+                    break
+        read_ = (_read("trade", stored.data) for stored in found[-most:])
+        return [trade for trade in read_ if trade is not None and trade.market == symbol]
+
+    async def _all_since(
+        self, client: BusClient, stream: str, subject: str, start: datetime, most: int
+    ) -> list[Stored]:
+        """The messages of a subject from ``start`` on, the ``most`` newest of them."""
+        found = await client.since(stream, subject, start, 1000)
+        page = found
+        while len(page) == 1000:
+            page = await client.from_sequence(stream, subject, found[-1].sequence + 1, 1000)
+            found = [*found, *page][-most:]
+        return found
+
+    # Its candles
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """Those that the collectors publish."""
+        return tuple(dict.fromkeys(each for shard in self._shards.values() for each in shard.timeframes))
+
+    async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
+        """Rows of the closed candles that the bus keeps, from ``since`` (Unix ms) on."""
+        coin = next((coin for coin, each in self._published().items() if each == symbol), None)
+        if coin is None:
+            raise Rejected(self.name, f"no collector publishes {symbol}")
+        candles = await self._closed(coin, symbol, timeframe, datetime.fromtimestamp(since / 1000, UTC))
+        return [[c.timestamp, c.open, c.high, c.low, c.close, c.volume] for c in candles if c.timestamp >= since]
+
+    async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
+        """The newest ``limit`` closed candles: from the bus where it keeps as many, else from the collector."""
+        kept = (await self._closed(coin, symbol, timeframe, datetime.fromtimestamp(0, UTC)))[-limit:]
+        if len(kept) >= limit:
+            return kept
+        asked = encode({"timeframe": timeframe, "limit": limit, "market": symbol})
+        try:
+            async with self._asking() as client:
+                answer = read_object(await client.request(self.subjects.history_of(coin), asked, timeout=ASKED))
+        except (Disconnected, ValueError) as error:
+            if kept:
+                return kept
+            raise Disconnected(self.name, self.clean(f"no collector answers with past candles: {error}")) from None
+        if "error" in answer:
+            if kept:
+                return kept
+            raise Rejected(self.name, self.clean(str(answer["error"])))
+        told = (_read("candle", encode(each)) for each in answer.get("candles", ()))
+        by_time = {each.timestamp: each for each in told if each is not None and each.market == symbol}
+        by_time |= {each.timestamp: each for each in kept}
+        for candle in by_time.values():
+            candle.exchange = self.name
+        return [by_time[at] for at in sorted(by_time)][-limit:]
+
+    async def _closed(self, coin: str, symbol: str, timeframe: str, start: datetime) -> list[Candle]:
+        subject = self.subjects.closed_candles(timeframe, coin)
+        async with self._asking() as client:
+            found = await self._all_since(client, CLOSED_STREAM, subject, start, TRADES)
+        by_time: dict[int, Candle] = {}
+        for stored in found:
+            candle = _read("candle", stored.data)
+            if candle is not None and candle.market == symbol:
+                candle.exchange = self.name
+                by_time[candle.timestamp] = candle
+        return [by_time[at] for at in sorted(by_time)]
+
+    # The connection of these requests
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[BusClient]:
+        """The connection over which is asked, made when it is needed; BusError becomes Disconnected."""
+        try:
+            async with self._dialling:
+                if self._client is None or self._client.closed.is_set():
+                    self._client = await self.dial()
+            yield self._client
+        except BusError as error:
+            raise Disconnected(self.name, error.reason) from None
+
+    async def close(self) -> None:
+        """Close the connection over which is asked."""
+        if self._client is not None:
+            await self._client.close()
+
+
+def open_bus_venue(name: str, access: Access) -> BusVenue:
+    """The exchange ``name`` as its collectors publish it on ``access.bus``; nothing is dialled yet."""
+    return BusVenue(name, access)
+
+
+def _limits(name: str, market_type: str) -> Limits:
+    """The exchange's own, as far as they say something of its trades; the bus itself limits nothing."""
+    try:
+        consecutive = profile_of(name).for_market_type(market_type).limits.consecutive_ids
+    except ValueError:  # a name that a program has registered
+        consecutive = False
+    return Limits(dials=1000, requests=6000, consecutive_ids=consecutive, recent_trades=TRADES)
+
+
+def _read(kind: str, data: bytes) -> Any:
+    try:
+        return read(kind, data)
+    except ValueError:  # not written by a collector
+        return None

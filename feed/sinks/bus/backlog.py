@@ -1,0 +1,101 @@
+"""What a collector has had lately, and which of it follows what is on the bus: for taking over without a gap. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from exchanges.events import Candle, TradeEvent
+
+KEEP = 60.0  # seconds
+MOST = 100_000  # trades
+CLOSED = 3  # closed candles of a coin and timeframe
+
+
+@dataclass(slots=True)
+class Continuation:
+    """What follows the bus's last events, in order; ``missed`` are coins of which trades may be missing before it."""
+
+    trades: list[TradeEvent] = field(default_factory=list)
+    candles: list[Candle] = field(default_factory=list)
+    latest: list[tuple[str, Any]] = field(default_factory=list)
+    """(channel, event): the newest state of each other channel and coin."""
+    missed: list[str] = field(default_factory=list)
+
+
+class Backlog:
+    """The trades of the last KEEP seconds, the candles closed last, and the latest state of the other channels.
+
+    ``consecutive``: trade ids of the exchange count up by one.
+    """
+
+    def __init__(self, consecutive: bool) -> None:
+        self._consecutive = consecutive
+        self._trades: deque[tuple[float, TradeEvent]] = deque()
+        self._closed: defaultdict[tuple[str, str], deque[Candle]] = defaultdict(lambda: deque(maxlen=CLOSED))
+        self._latest: dict[tuple[str, str], Any] = {}
+
+    def add_trade(self, trade: TradeEvent, now: float) -> None:
+        trades = self._trades
+        trades.append((now, trade))
+        while len(trades) > MOST or now - trades[0][0] > KEEP:
+            trades.popleft()
+
+    def add_candle(self, candle: Candle) -> None:
+        if candle.closed:
+            self._closed[candle.coin, candle.timeframe].append(candle)
+
+    def set_latest(self, channel: str, event: Any) -> None:
+        self._latest[channel, event.coin] = event
+
+    def after(
+        self,
+        trades: Mapping[str, TradeEvent],
+        candles: Mapping[tuple[str, str], Candle],
+        latest: Mapping[tuple[str, str], int],
+    ) -> Continuation:
+        """What is to be published next, where the bus ends with these: the last trade of each coin, the last candle of
+        each (coin, timeframe), and the timestamp of the last event of each other (channel, coin)."""
+        found = Continuation()
+        own: defaultdict[str, list[TradeEvent]] = defaultdict(list)
+        for _, trade in self._trades:
+            own[trade.coin].append(trade)
+        for coin in own.keys() | trades.keys():
+            fresh, whole = self._fresh(own.get(coin, []), trades.get(coin))
+            found.trades += fresh
+            if not whole:
+                found.missed.append(coin)
+        for key, closed in self._closed.items():
+            found.candles += [candle for candle in closed if follows(candle, candles.get(key))]
+        found.latest = [
+            (channel, event)
+            for (channel, coin), event in self._latest.items()
+            if not event.timestamp or event.timestamp > latest.get((channel, coin), 0)
+        ]
+        return found
+
+    def _fresh(self, own: list[TradeEvent], last: TradeEvent | None) -> tuple[list[TradeEvent], bool]:
+        """Those of ``own`` that follow ``last``, and whether none can be missing between."""
+        if last is None:
+            return own, True
+        for at in range(len(own) - 1, -1, -1):
+            if last.trade_id and own[at].trade_id == last.trade_id and own[at].market == last.market:
+                return own[at + 1 :], True
+        if self._consecutive and last.trade_id.isdecimal():
+            known = int(last.trade_id)
+            fresh = [trade for trade in own if not trade.trade_id.isdecimal() or int(trade.trade_id) > known]
+            first = next((int(trade.trade_id) for trade in fresh if trade.trade_id.isdecimal()), None)
+            begun = not own or first is None or first == known + 1
+            return fresh, begun
+        # the bus may be ahead: what it has already is refused by its message id
+        fresh = [trade for trade in own if trade.timestamp >= last.timestamp]
+        return fresh, bool(own) and own[0].timestamp <= last.timestamp
+
+
+def follows(candle: Candle, last: Candle | None) -> bool:
+    """Whether a candle may come after the ``last`` one of its coin and timeframe on the bus."""
+    if last is None or candle.timestamp > last.timestamp:
+        return True
+    return candle.timestamp == last.timestamp and not last.closed

@@ -1,0 +1,254 @@
+"""One exchange on the bus: a feed on that exchange alone, its connection to the bus, and what it says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from exchanges.bus.client import BusClient, BusError
+from exchanges.bus.payloads import encode, read_object, status
+from exchanges.bus.reader import StreamReader
+from exchanges.bus.shards import ShardChoice
+from exchanges.bus.subjects import REGISTER_STREAM, MarketSubjects, text
+from exchanges.foreign_text import Cleaner
+from exchanges.venue import BusAddress
+from exchanges.venues.find import profile_of
+from feed.errors import FeedError, NoExchangeAvailable
+from feed.events import CoinConfig, FeedState
+from feed.market_feed import MarketFeed
+from feed.settings.schema import ExchangeConfig, Settings
+from feed.sinks.bus.publication import Publication
+from feed.sinks.bus.publisher import HAND_OVER, Publisher
+from feed.sinks.bus.streams import Retention, make_streams
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+HEARTBEAT = 0.5  # seconds between two heartbeats
+AGAIN = 0.25  # seconds until the bus is dialled again
+GONE = 3.0  # seconds after which a collector that was not heard does not share the limits any more
+INTRODUCTION = 1.2  # seconds in which the collectors that share an address hear of each other before the first dial
+
+
+class Collector:
+    """Carries one exchange and publishes it, or stands by.
+
+    ``name`` is this collector's own; ``address`` names what it has in common with those that share its IP, and with
+    them the exchange's limits per IP.
+    """
+
+    def __init__(
+        self,
+        config: ExchangeConfig,
+        settings: Settings,
+        coins: list[CoinConfig],
+        bus: BusAddress,
+        *,
+        name: str,
+        shard: ShardChoice,
+        address: str,
+        keep: Retention,
+    ) -> None:
+        self.exchange = config.name
+        self.name = name
+        self.shard = shard
+        own = replace(settings, coins=coins, exchanges=[config], bus=None)
+        self.feed = MarketFeed(exchange=[config.name], settings=own)
+        self._bus = bus
+        self._clean = Cleaner(bus.secrets())
+        self._address = address
+        self._keep = keep
+        self._subjects = MarketSubjects(config.name, config.market_type)
+        self._publication = Publication(
+            self.feed, self._subjects, settings.channels, name, consecutive=_consecutive(config)
+        )
+        self._publisher = Publisher(
+            self._subjects, shard, name, self._publication, settings.candle_timeframe, self.details, self._is_lagging
+        )
+        self.feed.subscribe_status(self._on_feed_status)
+        self._neighbours: dict[str, float] = {}  # collectors that share the address -> when they were heard last
+        self._client: BusClient | None = None
+        self._trouble = ""  # with the bus, as told last
+        self._connected = asyncio.Event()  # the bus was reached once
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Carry the exchange and publish it, until cancelled; then hand over.
+
+        Raises FeedError when the exchange's settings cannot work.
+        """
+        tasks = [
+            asyncio.create_task(self._carry(), name=f"feed of {self.exchange}"),
+            asyncio.create_task(self._stay_on_bus(), name=f"bus of {self.exchange}"),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            await asyncio.shield(self._end(tasks))
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        client = self._client
+        try:
+            if client is not None and not client.closed.is_set():
+                async with asyncio.timeout(2 * HAND_OVER):
+                    await self._publisher.hand_over(client)
+        except (BusError, TimeoutError) as error:
+            logger.warning("{}: the lease could not be handed over: {}", self.exchange, error)
+        for task in (*tasks, *self._sending):
+            task.cancel()
+        await asyncio.gather(*tasks, *self._sending, return_exceptions=True)
+        await self.feed.disconnect()
+        if self._client is not None:
+            await self._client.close()
+
+    async def _carry(self) -> None:
+        """Keep the feed connected; it never gives up, but for settings that cannot work."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * INTRODUCTION):  # without the bus it starts all the same
+                await self._connected.wait()
+                await asyncio.sleep(INTRODUCTION)
+        self._share_limits()
+        try:
+            await self.feed.connect(timeout=None)
+        except NoExchangeAvailable as error:
+            raise FeedError(f"{self.exchange} cannot be collected: {'; '.join(error.reasons.values())}") from None
+        await asyncio.get_running_loop().create_future()
+
+    async def _stay_on_bus(self) -> None:
+        while True:
+            try:
+                await self._on_bus()
+            except BusError as error:
+                if self._trouble != error.reason:
+                    self._trouble = error.reason
+                    logger.warning("{}: {}", self.exchange, error.reason)
+            if self._client is not None:
+                await self._client.close()
+            await asyncio.sleep(AGAIN)
+
+    async def _on_bus(self) -> None:
+        """From the dial to the end of one connection to the bus, which is a BusError."""
+        client = self._client = await BusClient.dial(self._bus, f"market-feed collector {self.name} of {self.exchange}")
+        await make_streams(client, self._subjects, self._keep)
+        await client.subscribe(self._subjects.status, self._on_neighbour)
+        await client.subscribe(self._subjects.history_of("*"), self._on_asked)
+        self._publisher.begin()
+        leases = [self._subjects.lease("*")]
+        reader = StreamReader(client, REGISTER_STREAM, leases, self._publisher.on_lease, self._connected.set)
+        await reader.begin()
+        if self._trouble:
+            self._trouble = ""
+            logger.info("{}: the bus is back", self.exchange)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(reader.run(), name=f"leases of {self.exchange}")
+                group.create_task(self._beat(client), name=f"heartbeat of {self.exchange}")
+                group.create_task(self._publisher.run(client), name=f"publisher of {self.exchange}")
+        except* BusError as errors:
+            raise errors.exceptions[0] from None
+
+    # What it says of itself
+
+    def details(self) -> dict[str, Any]:
+        """What this collector says of itself on the bus; seconds, and ``time``, the exchange's clock in Unix ms."""
+        told, publication = self.feed.status, self._publication
+        first, last, writer = publication.data.first, publication.data.last, publication.writer
+        return {
+            "exchange": self.exchange,
+            "at": time.time_ns() // 1_000_000,
+            "collector": self.name,
+            "shard": self.shard.name,
+            "publishes": publication.live,
+            "address": self._address,
+            "state": str(told.state),
+            "silent": None if first is None else round(time.monotonic() - last, 3),
+            "lag": told.lag,
+            "time": self._venue_time(told.lag),
+            "coins": len(publication.markets),
+            "waiting": writer.waiting,
+            "published": writer.published,
+            "lost": writer.lost,
+        }
+
+    def _is_lagging(self) -> bool:
+        return self.feed.status.state is FeedState.LAGGING
+
+    def _venue_time(self, lag: float | None) -> int | None:
+        """The exchange's clock, by the last trade's stamp and how late it was."""
+        trade = self._publication.last_trade
+        if trade is None or lag is None or not trade.received_at:
+            return None
+        return int(trade.timestamp + lag * 1000 + (time.time_ns() - trade.received_at) / 1e6)
+
+    async def _beat(self, client: BusClient) -> None:
+        while not client.closed.is_set():
+            self._send(self._subjects.status, status("collector", self.details()))
+            self._share_limits()
+            await asyncio.sleep(HEARTBEAT)
+        raise client.ended
+
+    def _on_feed_status(self, event: str, details: dict[str, Any]) -> None:
+        """The publisher's own status events go to whoever listens; they are not kept."""
+        if self._publication.live:
+            self._send(self._subjects.status, status(event, {**details, "collector": self.name}))
+
+    def _send(self, subject: str, payload: bytes) -> None:
+        client = self._client
+        if client is None or client.closed.is_set():
+            return
+
+        async def send() -> None:
+            with contextlib.suppress(Exception):  # nats-py, over a connection that has ended: it is told elsewhere
+                await client.nats.publish(subject, payload)
+
+        task = asyncio.create_task(send(), name=f"status of {self.exchange}")
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    # Those that share its address
+
+    async def _on_neighbour(self, message: Msg) -> None:
+        try:
+            details = read_object(message.data).get("details")
+        except ValueError:
+            return
+        if isinstance(details, Mapping) and details.get("address") == self._address and "collector" in details:
+            self._neighbours[str(details["collector"])] = time.monotonic()
+
+    def _share_limits(self) -> None:
+        """Keep the exchange's limits per IP together with the others behind the same one."""
+        now = time.monotonic()
+        self._neighbours = {name: at for name, at in self._neighbours.items() if now - at < GONE}
+        self.feed.share_limits(len(self._neighbours.keys() | {self.name}))
+
+    # What is asked of it
+
+    async def _on_asked(self, message: Msg) -> None:
+        """A reader asks for past candles; the publisher of the coin answers."""
+        coin = text(message.subject.rpartition(".")[2])
+        if not self._publication.live or coin not in self._publication.markets:
+            return
+        answer: dict[str, Any]
+        try:
+            asked = read_object(message.data)
+            candles = await self.feed.candles_history(coin, str(asked["timeframe"]), int(asked["limit"]))
+            answer = {"candles": [asdict(candle) for candle in candles if candle.closed]}
+        except (FeedError, ValueError, KeyError, TypeError) as error:
+            answer = {"error": self._clean(str(error))}
+        with contextlib.suppress(Exception):  # nats-py: the reader or the bus has gone
+            await message.respond(encode(answer))
+
+
+def _consecutive(config: ExchangeConfig) -> bool:
+    try:
+        return profile_of(config.name).for_market_type(config.market_type).limits.consecutive_ids
+    except ValueError:  # a program's own exchange
+        return False

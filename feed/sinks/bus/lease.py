@@ -1,0 +1,95 @@
+"""Decides which of several collectors publishes: who has the lease, and when another one takes it. Pure.
+
+Times are seconds of a clock that never steps. A collector that has lost the lease without knowing it does no harm: the
+bus refuses what it publishes (feed/sinks/bus/writer.py).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+LEASE = 1.0  # seconds without a renewal after which the lease is anybody's
+RENEW = 0.25  # seconds between two renewals
+SILENT = 1.0  # seconds without data of the exchange after which a publisher gives way, if another one has data
+MARGIN = 0.4  # seconds by which the same data may reach two collectors at different times, and a renewal be late
+HAS_DATA = 3.0  # seconds: a collector without data for longer does not take the lease
+STEADY = 2.0  # seconds for which a collector must have had data before it takes the lease of one that is merely late
+REMEMBERED = 5.0  # seconds for which the times of own data are kept
+TICK = 0.05  # seconds that are kept as one
+
+
+class OwnData:
+    """When this collector had data of the exchange, in ticks of TICK seconds."""
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+        self.last = -inf
+        self._ticks: deque[float] = deque(maxlen=int(REMEMBERED / TICK))
+
+    def note(self, now: float) -> None:
+        """Data came."""
+        if now - self.last > HAS_DATA:
+            self.first = now
+        if not self._ticks or now - self._ticks[-1] >= TICK:
+            self._ticks.append(now)
+        self.last = now
+
+    def between(self, begin: float, end: float) -> bool:
+        """Whether data came in this time."""
+        at = bisect_right(list(self._ticks), begin)
+        return at < len(self._ticks) and self._ticks[at] < end
+
+    def steady_for(self, now: float) -> float:
+        """Seconds since data began to come without a long break; 0.0 while none comes."""
+        return 0.0 if self.first is None or now - self.last > HAS_DATA else now - self.first
+
+
+@dataclass(slots=True)
+class LeaseState:
+    """The lease as it was last seen: ``holder`` (its collector's name), ``revision`` and what the holder ``says``."""
+
+    own: str
+    holder: str = ""
+    revision: int = 0
+    seen_at: float = -inf
+    says: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def mine(self) -> bool:
+        return self.holder == self.own
+
+    def note(self, says: Mapping[str, Any], revision: int, now: float) -> None:
+        """The key has changed, or is seen for the first time."""
+        if revision < self.revision:
+            return
+        self.says, self.revision, self.seen_at = says, revision, now
+        self.holder = "" if says.get("released") else str(says.get("collector", ""))
+
+    def begin(self, now: float) -> None:
+        """The bus can be reached (again): a renewal was not to be seen before."""
+        self.seen_at = max(self.seen_at, now)
+
+    def reason_to_take(self, data: OwnData, now: float, *, lagging: bool = False) -> str:
+        """Why this collector, which does not hold the lease, is to take it now; "" where it is not.
+
+        ``lagging``: its own data is late.
+        """
+        if self.mine or now - data.last > HAS_DATA:
+            return ""
+        if not self.holder:
+            return "no collector publishes" if not self.says else f"{self.says.get('collector')} has handed over"
+        if now - self.seen_at > LEASE:
+            return f"{self.holder} has not been heard for {now - self.seen_at:.1f} s"
+        silent = self.says.get("silent")
+        if silent is None or silent >= SILENT:
+            since = -inf if silent is None else self.seen_at - silent
+            if data.between(since + MARGIN, self.seen_at - MARGIN) and data.steady_for(now) > SILENT:
+                return f"{self.holder} has no data of the exchange" + ("" if silent is None else f" for {silent:.1f} s")
+        if self.says.get("state") == "lagging" and not lagging and data.steady_for(now) > STEADY:
+            return f"the data of {self.holder} is late"
+        return ""

@@ -1,0 +1,164 @@
+"""What one exchange brings, as messages for the bus: all of it while this collector publishes, else kept for later."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
+
+from exchanges.bus.client import BusClient, BusError, Stored
+from exchanges.bus.payloads import read, read_object, writer
+from exchanges.bus.subjects import MarketSubjects, channel_of, text
+from feed.channels import CANDLES, CHANNELS, OF_VENUES, TRADES
+from feed.events import Candle, TradeEvent
+from feed.market_feed import MarketFeed
+from feed.sinks.bus.backlog import Backlog, Continuation, follows
+from feed.sinks.bus.lease import OwnData
+from feed.sinks.bus.writer import BusWriter
+
+
+class Publication:
+    """Subscribes to the channels of a feed on one exchange.
+
+    ``live``: this collector publishes, so that each event goes to ``writer``. ``markets`` maps the coins that have come
+    to their market symbols.
+    """
+
+    def __init__(
+        self, feed: MarketFeed, subjects: MarketSubjects, channels: Collection[str], name: str, *, consecutive: bool
+    ) -> None:
+        self.live = False
+        self.writer = BusWriter()
+        self.markets: dict[str, str] = {}
+        self.data = OwnData()
+        self.last_trade: TradeEvent | None = None
+        self.channels = [channel for channel in OF_VENUES if channel in channels]
+        self._subjects = subjects
+        self._name = name
+        self._coins = [coin.symbol for coin in feed.coin_configs]
+        self._backlog = Backlog(consecutive)
+        self._candles: dict[tuple[str, str], Candle] = {}  # the last one published
+        self._closed: list[tuple[str, bytes, str]] = []  # closed candles that the record lacks
+        self._encode = {channel: writer(CHANNELS[channel].json_type) for channel in self.channels}
+        self._subject: dict[tuple[str, str], str] = {}  # of channel and coin
+        self._number = 0  # of messages that have no id of their own
+        self._now = time.monotonic
+        take: dict[str, Callable[[Any], None]] = {TRADES.name: self._on_trade, CANDLES.name: self._on_candle}
+        for channel in self.channels:
+            feed.subscribe(channel, take.get(channel) or partial(self._on_latest, channel))
+
+    def _on_trade(self, trade: TradeEvent) -> None:
+        now = self._now()
+        self.data.note(now)
+        self._backlog.add_trade(trade, now)
+        self.last_trade = trade
+        self.markets[trade.coin] = trade.market
+        if self.live:
+            self._put_trade(trade)
+
+    def _on_candle(self, candle: Candle) -> None:
+        self.data.note(self._now())
+        self._backlog.add_candle(candle)
+        self.markets[candle.coin] = candle.market
+        if self.live:
+            self._put_candle(candle)
+
+    def _on_latest(self, channel: str, event: Any) -> None:
+        self.data.note(self._now())
+        self._backlog.set_latest(channel, event)
+        self.markets[event.coin] = event.market
+        if self.live:
+            self._put_latest(channel, event)
+
+    def _put_trade(self, trade: TradeEvent) -> None:
+        # two collectors name a trade alike, and the bus stores a name once
+        name = f"{trade.market} {trade.trade_id}" if trade.trade_id else self._next_name()
+        self.writer.put(self._to(TRADES.name, trade.coin), self._encode[TRADES.name](trade), name)
+
+    def _put_candle(self, candle: Candle) -> None:
+        key = candle.coin, candle.timeframe
+        if not follows(candle, self._candles.get(key)):
+            return
+        self._candles[key] = candle
+        payload = self._encode[CANDLES.name](candle)
+        name = f"{candle.market} {candle.timeframe} {candle.timestamp}" if candle.closed else self._next_name()
+        self.writer.put(self._to(channel_of(CANDLES.name, candle.timeframe), candle.coin), payload, name)
+        if candle.closed:
+            self._closed.append((self._subjects.closed_candles(candle.timeframe, candle.coin), payload, name))
+
+    def _put_latest(self, channel: str, event: Any) -> None:
+        self.writer.put(self._to(channel, event.coin), self._encode[channel](event), self._next_name())
+
+    def _to(self, channel: str, coin: str) -> str:
+        try:
+            return self._subject[channel, coin]
+        except KeyError:
+            subject = self._subject[channel, coin] = self._subjects.events(channel, coin)
+            return subject
+
+    def _next_name(self) -> str:
+        self._number += 1
+        return f"{self._name} {self._number}"
+
+    def stop(self) -> None:
+        """Another collector publishes: drop what was not stored."""
+        self.live = False
+        self.writer.clear()
+        self._closed.clear()
+
+    async def go_on(self, client: BusClient, timeframe: str) -> list[str]:
+        """Publish from where the bus ends, and from now on what comes; returns coins of which trades may be missing.
+
+        Nobody else may publish meanwhile. Raises BusError.
+        """
+        subjects = self._subjects
+        named = [
+            subjects.events(channel_of(channel, timeframe), coin) for channel in self.channels for coin in self._coins
+        ]
+        found = self._after(await client.last(subjects.stream, named))
+        # no await from here on: what comes meanwhile comes behind this
+        for trade in found.trades:
+            self._put_trade(trade)
+        for candle in found.candles:
+            self._put_candle(candle)
+        for channel, each in found.latest:
+            self._put_latest(channel, each)
+        self.live = True
+        return found.missed
+
+    def _after(self, stored: Collection[Stored]) -> Continuation:
+        trades: dict[str, TradeEvent] = {}
+        latest: dict[tuple[str, str], int] = {}
+        self._candles.clear()
+        for each in stored:
+            *_, channel, coin = each.subject.split(".")
+            coin = text(coin)
+            with contextlib.suppress(ValueError):  # not written by a collector: it says nothing
+                if channel == TRADES.name:
+                    trades[coin] = read("trade", each.data)
+                elif channel in self.channels:
+                    latest[channel, coin] = int(read_object(each.data).get("timestamp") or 0)
+                else:
+                    candle: Candle = read("candle", each.data)
+                    self._candles[coin, candle.timeframe] = candle
+        return self._backlog.after(trades, dict(self._candles), latest)
+
+    async def keep_closed(self, client: BusClient) -> None:
+        """Write the candles that have closed into the record of closed ones. Raises BusError."""
+        while self._closed:
+            subject, payload, name = self._closed[0]
+            try:
+                await client.store(subject, payload, {"Nats-Msg-Id": name})
+            except BusError:
+                del self._closed[:-1000]
+                raise
+            del self._closed[:1]
+
+    async def drained(self, timeout: float) -> None:
+        """Return when all that was published is stored, or it takes too long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self.writer.drained()

@@ -1,0 +1,228 @@
+"""Takes the lease of a shard when it is due, publishes for as long as it is held, and hands over at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from loguru import logger
+
+from exchanges.bus.client import WRONG_SEQUENCE, BusClient, BusError
+from exchanges.bus.payloads import encode, read_object, status
+from exchanges.bus.shards import ShardChoice
+from exchanges.bus.subjects import MarketSubjects, text
+from feed.sinks.bus.lease import RENEW, LeaseState
+from feed.sinks.bus.publication import Publication
+from feed.sinks.bus.writer import Fenced
+
+LOOK = 0.05  # seconds between two looks whether the lease is to be taken
+HAND_OVER = 1.0  # seconds for what is still to be stored at the end
+GONE = 3.0  # seconds after which a shard of another count, not heard of, is published no more
+
+
+class Publisher:
+    """Publishes one shard of one exchange, or stands by. ``details`` is what this collector says of itself."""
+
+    def __init__(
+        self,
+        subjects: MarketSubjects,
+        shard: ShardChoice,
+        name: str,
+        publication: Publication,
+        timeframe: str,
+        details: Callable[[], dict[str, Any]],
+        is_lagging: Callable[[], bool],
+    ) -> None:
+        self._subjects = subjects
+        self._shard = shard
+        self._name = name
+        self._publication = publication
+        self._timeframe = timeframe
+        self._details = details
+        self._is_lagging = is_lagging
+        self._lease = LeaseState(name)
+        self._lease_subject = subjects.lease(shard.name)
+        self._term_subject = subjects.publisher(shard.name)
+        self._term = 0  # the message by which this collector has begun to publish
+        self._others: dict[str, tuple[float, Mapping[str, Any]]] = {}  # other shards -> when seen, what was said
+        self._told_markets: dict[str, str] | None = None  # as the register has them
+        self._handing_over = False
+        self._waits_for = ""  # a shard of another count, as told
+        self._now = time.monotonic
+
+    def on_lease(self, subject: str, data: bytes, sequence: int, past: bool) -> None:
+        """The lease of some shard of the exchange has changed, or is seen for the first time."""
+        try:
+            says = read_object(data)
+        except ValueError:
+            return
+        shard = subject.rpartition(".")[2]
+        if shard != self._shard.name:
+            self._others[shard] = self._now(), says
+            return
+        self._lease.note(says, sequence, self._now())
+        if self._publication.live and not self._lease.mine:
+            self._stand_by(f"{self._lease.holder or 'nobody'} has the lease")
+
+    def begin(self) -> None:
+        """The bus can be reached, for the first time or again."""
+        self._lease.begin(self._now())
+        self._told_markets = None
+
+    async def run(self, client: BusClient) -> None:
+        """Stand by and publish by turns, over one connection to the bus. Raises BusError at its end."""
+        while True:
+            if self._publication.live or self._lease.mine:
+                await self._lead(client)
+            reason = self._lease.reason_to_take(self._publication.data, self._now(), lagging=self._is_lagging())
+            if reason and not self._handing_over and not self._is_other_layout():
+                await self._take(client, reason)
+            else:
+                await asyncio.sleep(LOOK)
+
+    def _is_other_layout(self) -> bool:
+        """Whether a shard of another count is published now: its coins may be this one's too."""
+        now = self._now()
+        for shard, (seen, says) in self._others.items():
+            if not shard.endswith(f"-{self._shard.count}") and not says.get("released") and now - seen < GONE:
+                if self._waits_for != shard:
+                    self._waits_for = shard
+                    other = shard.replace("-", "/")
+                    logger.warning(
+                        "{}: shard {} waits for shard {} to end", self._subjects.exchange, self._shard, other
+                    )
+                return True
+        self._waits_for = ""
+        return False
+
+    async def _take(self, client: BusClient, reason: str) -> None:
+        """Take the lease and, with it, the right to publish."""
+        says = encode(self._details())
+        try:
+            revision = await client.put(self._lease_subject, says, self._lease.revision)
+        except BusError as error:
+            if error.code not in WRONG_SEQUENCE:
+                raise
+            await asyncio.sleep(LOOK)  # another one was first
+            return
+        self._lease.note(read_object(says), revision, self._now())
+        logger.info("{}: publishes now: {}", self._subjects.exchange, reason)
+        self._publication.writer.clear()
+        await self._announce(client, reason, [])
+        if missed := await self._publication.go_on(client, self._timeframe):
+            await self._announce(client, reason, missed)
+        self._told_markets = None
+
+    async def _announce(self, client: BusClient, reason: str, missed: list[str]) -> None:
+        """Write the message that fences off whoever published before."""
+        details = {
+            "exchange": self._subjects.exchange,
+            "at": time.time_ns() // 1_000_000,
+            "collector": self._name,
+            "shard": self._shard.name,
+            "reason": reason,
+            "missed": missed,
+        }
+        payload = status("collector", details)
+        while True:
+            try:
+                self._term = await client.put(self._term_subject, payload, await self._last_term(client))
+                return
+            except BusError as error:
+                if error.code not in WRONG_SEQUENCE or not self._lease.mine:
+                    raise
+
+    async def _last_term(self, client: BusClient) -> int:
+        last = await client.last(self._subjects.stream, [self._term_subject])
+        return last[0].sequence if last else 0
+
+    async def _lead(self, client: BusClient) -> None:
+        """Publish and renew the lease for as long as this collector has it."""
+        publication = self._publication
+        term = await self._last_term(client)
+        if not self._lease.mine or (term and term != self._term):
+            self._stand_by(f"{self._lease.holder or 'another collector'} publishes")
+            return
+        if not term:  # the bus does not keep it any more
+            await self._announce(client, "it goes on", [])
+        if lost := publication.writer.lost_subjects:
+            publication.writer.lost_subjects = set()
+            coins = sorted({text(subject.rpartition(".")[2]) for subject in lost if ".trades." in subject})
+            await self._announce(client, "the bus has not stored all that it was sent", coins)
+        if not publication.live:
+            await publication.go_on(client, self._timeframe)
+        writing = asyncio.create_task(publication.writer.run(client, self._term_subject, self._term), name="bus writer")
+        try:
+            while self._lease.mine and not self._handing_over:
+                await self._renew(client)
+                await self._tell_markets(client)
+                await publication.keep_closed(client)
+                await asyncio.wait({writing}, timeout=RENEW)
+                if writing.done():
+                    await self._ended(client, writing)
+                    return
+            if self._handing_over:
+                await asyncio.wait({writing})
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+
+    async def _ended(self, client: BusClient, writing: asyncio.Task[None]) -> None:
+        """The writer has ended: raises why, unless another collector publishes, or the fence has expired."""
+        try:
+            writing.result()
+        except Fenced:
+            if await self._last_term(client):
+                self._stand_by("another collector publishes")
+
+    async def _renew(self, client: BusClient) -> None:
+        sent_at, says = self._now(), encode(self._details())
+        try:
+            revision = await client.put(self._lease_subject, says, self._lease.revision)
+        except BusError as error:
+            if error.code not in WRONG_SEQUENCE:
+                raise
+            await asyncio.sleep(LOOK)  # the reader of the leases tells who has it
+        else:
+            self._lease.note(read_object(says), revision, sent_at)
+
+    def _stand_by(self, reason: str) -> None:
+        if self._publication.live:
+            logger.warning("{}: stands by: {}", self._subjects.exchange, reason)
+        self._publication.stop()
+        if self._lease.mine:
+            self._lease.holder = ""
+
+    async def _tell_markets(self, client: BusClient) -> None:
+        """Write into the register what this shard has, when that has changed."""
+        publication = self._publication
+        if publication.markets == self._told_markets:
+            return
+        told = dict(publication.markets)
+        content = {
+            "coins": told,
+            "channels": publication.channels,
+            "timeframes": [self._timeframe] if "candles" in publication.channels else [],
+            "collector": self._name,
+        }
+        await client.store(self._subjects.coins(self._shard.name), encode(content))
+        self._told_markets = told
+
+    async def hand_over(self, client: BusClient) -> None:
+        """Store what is still waiting, and release the lease. Raises BusError."""
+        self._handing_over = True
+        publishing, self._publication.live = self._publication.live, False
+        if not publishing:
+            return
+        await self._publication.drained(HAND_OVER)
+        says = encode({**self._details(), "released": True})
+        for _ in range(5):  # a renewal may be under way
+            try:
+                await client.put(self._lease_subject, says, self._lease.revision)
+                return
+            except BusError as error:
+                if error.code not in WRONG_SEQUENCE:
+                    raise
+                await asyncio.sleep(LOOK)

@@ -1,0 +1,149 @@
+"""A nats-server of our own: started with JetStream on loopback, its data in a folder, ended with the program."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import sysconfig
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from pathlib import Path
+
+from feed.errors import FeedError
+
+PORT = 4222  # NATS's own
+START = 10.0  # seconds that the server has to answer
+STOP = 5.0  # seconds that it has to end
+PROGRAM = "nats-server"
+GIGABYTES = 20.0
+
+
+def program() -> str | None:
+    """Where the server's binary is: beside this Python, as the extra installs it, or on the path."""
+    beside = Path(sysconfig.get_path("scripts")) / (PROGRAM + (".exe" if sys.platform == "win32" else ""))
+    return str(beside) if beside.is_file() else shutil.which(PROGRAM)
+
+
+def state_folder() -> Path:
+    """The platform's folder for what a program keeps between its runs."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return base / "market-feed" / "bus"
+
+
+class BusServer:
+    """One server, ``async with``. ``port`` 0 takes any free one; ``gigabytes`` bound what it may store in ``folder``.
+
+    Raises FeedError when the binary is missing, the port is taken, or the folder cannot be used.
+    """
+
+    def __init__(self, port: int = PORT, folder: Path | None = None, gigabytes: float = GIGABYTES) -> None:
+        self.port = port
+        self.folder = state_folder() if folder is None else folder
+        self.gigabytes = gigabytes
+        self.process: Process | None = None
+        self._said: list[str] = []
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> BusServer:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start it, and return when it answers."""
+        binary = program()
+        if binary is None:
+            raise FeedError("the bus needs nats-server: pip install 'market-feed[bus]'")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FeedError(f"the folder {self.folder} cannot be used: {error.strerror}") from None
+        self.port = self.port or _free_port()
+        config = self.folder / "nats-server.conf"
+        config.write_text(
+            f"host: 127.0.0.1\nport: {self.port}\nmax_payload: 4MB\nserver_name: market-feed-{self.port}\n"
+            f'jetstream {{ store_dir: "{self.folder.as_posix()}", max_file_store: {int(self.gigabytes * 1e9)} }}\n',
+            "utf-8",
+        )
+        self.process = await asyncio.create_subprocess_exec(
+            binary, "-c", str(config), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, start_new_session=True
+        )
+        self._reading = asyncio.create_task(self._read(), name="nats-server's log")
+        try:
+            async with asyncio.timeout(START):
+                await self._answers()
+        except TimeoutError:
+            await self.stop()
+            raise FeedError(f"nats-server did not answer within {START:g} s: {self._last_words()}") from None
+
+    async def _answers(self) -> None:
+        process = self.process
+        assert process is not None
+        while True:
+            if process.returncode is not None:
+                assert self._reading is not None
+                await self._reading
+                raise FeedError(f"nats-server ended at once: {self._last_words()}")
+            with contextlib.suppress(OSError):
+                _, opened = await asyncio.open_connection("127.0.0.1", self.port)
+                opened.close()
+                if any("Server is ready" in line for line in self._said):
+                    return
+            await asyncio.sleep(0.02)
+
+    def _last_words(self) -> str:
+        told = [line for line in self._said if "[ERR]" in line or "[FTL]" in line or "Error" in line] or self._said
+        return " ".join(told[-1].split(" ", 3)[-1].split()) if told else "it said nothing"
+
+    async def _read(self) -> None:
+        assert self.process is not None
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self._said.append(line.decode("utf-8", "replace").strip())
+            del self._said[:-50]
+
+    async def wait(self) -> str:
+        """Return when the server has ended by itself, with what it said last."""
+        assert self.process is not None
+        await self.process.wait()
+        return self._last_words()
+
+    async def stop(self) -> None:
+        """End the server, which stores what it has first."""
+        process = self.process
+        if process is None:
+            return
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(STOP):
+                    await process.wait()
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        if self._reading is not None:
+            await self._reading
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

@@ -1,0 +1,51 @@
+"""The streams of the bus: made by the first collector that needs them, with limits on age and size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from exchanges.bus.client import BusClient, BusError
+from exchanges.bus.subjects import CLOSED_STREAM, REGISTER, REGISTER_STREAM, MarketSubjects
+
+NS = 1_000_000_000
+DUPLICATES = 60  # seconds for which the bus knows the ids of messages: longer than any takeover takes
+CANDLES_EACH = 2_000  # closed candles kept of each coin and timeframe
+EXISTS = {10058, 10065}  # a stream of that name, or of those subjects
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much the bus keeps of each exchange: ``hours``, and at most ``gigabytes`` of them, the newest."""
+
+    hours: float = 24.0
+    gigabytes: float = 2.0
+
+
+async def make_streams(client: BusClient, subjects: MarketSubjects, keep: Retention) -> None:
+    """Make the streams that are not there yet; one that is there stays as it is. Raises BusError."""
+    size = int(keep.gigabytes * 1e9)
+    await _make(client, subjects.stream, [subjects.kept], max_age=int(keep.hours * 3600) * NS, max_bytes=size)
+    await _make(client, CLOSED_STREAM, ["candles.>"], max_msgs_per_subject=CANDLES_EACH)
+    await _make(
+        client, REGISTER_STREAM, [f"$KV.{REGISTER}.>"], max_msgs_per_subject=1, allow_rollup_hdrs=True, deny_delete=True
+    )
+
+
+async def _make(client: BusClient, name: str, subjects: list[str], **limits: Any) -> None:
+    config = {
+        "name": name,
+        "subjects": subjects,
+        "retention": "limits",
+        "discard": "old",
+        "storage": "file",
+        "allow_direct": True,
+        "duplicate_window": DUPLICATES * NS,
+        "num_replicas": 1,
+        **limits,
+    }
+    try:
+        await client.api(f"STREAM.CREATE.{name}", config)
+    except BusError as error:
+        if error.code not in EXISTS:
+            raise BusError(f"the stream {name} could not be made: {error.reason}", error.code) from None

@@ -1,0 +1,1 @@
+"""The bus as a whole: simulated exchanges, collectors as processes, a real nats-server, consumers."""

@@ -1,0 +1,48 @@
+"""A real nats-server on loopback for each test, its data in a folder of the test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from exchanges.simulator import Simulator
+from feed.sinks.bus.server import BusServer
+from tests.bus.support import CollectorProcess, collector_settings
+
+COINS = ("BTC", "ETH", "SOL")
+
+
+@pytest.fixture
+async def bus(tmp_path: Path) -> AsyncIterator[BusServer]:
+    async with BusServer(0, tmp_path / "bus", 2.0) as server:
+        yield server
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator(venues=("binance",), rate=150, markets=6) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def settings_file(simulator: Simulator, tmp_path: Path) -> Path:
+    file = tmp_path / "settings.yaml"
+    file.write_text(collector_settings([simulator], COINS, ("trades", "ticker", "candles")))
+    return file
+
+
+@pytest.fixture
+async def collect(bus: BusServer, settings_file: Path) -> AsyncIterator[object]:
+    """Start collectors by name; they are gone at the end."""
+    started: list[CollectorProcess] = []
+
+    async def start(name: str, *more: str, url: str | None = None) -> CollectorProcess:
+        process = await CollectorProcess.start(url or bus.url, settings_file, name, "--keep-size", "0.5", *more)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        await process.gone()

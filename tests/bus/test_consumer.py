@@ -1,0 +1,215 @@
+"""A feed that reads the bus: the same promises as over an exchange, and what the bus itself may do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from exchanges.bus.client import BusClient
+from exchanges.bus.payloads import event
+from exchanges.bus.subjects import MarketSubjects
+from exchanges.simulator import Simulator
+from exchanges.venue import BusAddress
+from feed import MarketFeed, NoExchangeAvailable, Settings
+from feed.settings import ExchangeConfig
+from feed.settings.schema import Bus
+from feed.sinks.bus.server import BusServer
+from tests.bus.conftest import COINS
+from tests.bus.support import Consumer, Proxy, check_order, consumers, needs_bus, publisher, reader_settings
+from tests.support import Recorder, until
+
+pytestmark = needs_bus
+
+
+async def test_prices_trades_candles_and_history_come_from_the_bus(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    await collect("one")
+    await publisher(bus.url, "binance")
+    feed = MarketFeed(settings=reader_settings(bus.url, ["binance"], COINS))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: {tick.coin for tick in got.prices} == set(COINS))
+        await got.until(lambda: len(got.trades) > 50 and bool(got.candles))
+        made = {coin: {trade.id: trade for trade in simulator["binance"].tape[coin]} for coin in COINS}
+        for trade in got.trades:
+            true = made[trade.coin][int(trade.trade_id)]
+            assert (trade.price, trade.quantity, trade.exchange) == (true.price, true.quantity, "binance")
+        for coin in COINS:
+            assert feed.require_fresh(coin, 5).exchange == "binance"
+        history = await feed.candles_history("BTC", "1m", 30)
+        assert len(history) == 30
+        opened = [candle.timestamp for candle in history]
+        assert opened == list(range(opened[0], opened[0] + 30 * 60_000, 60_000))
+        assert got.details("source")[0]["source"].startswith("one-")
+
+
+async def test_an_outage_of_the_bus_loses_no_trade(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    """The consumer is cut off; what was published meanwhile is read from where it was."""
+    await collect("one")
+    await publisher(bus.url, "binance")
+    async with Proxy(bus.port) as proxy, consumers(1, reader_settings(proxy.url, ["binance"], COINS)) as (reader,):
+        await until(lambda: len(reader.trades) > 50)
+        with proxy.partitioned():
+            await until(lambda: bool(reader.events("disconnected")))
+            assert "bus" in reader.events("disconnected")[0]["reason"]
+        count = len(reader.trades)
+        await until(lambda: len(reader.trades) > count + 100)
+        for coin in COINS:
+            assert check_order(reader.ids["binance", coin]) == []
+        assert any(trade.backfilled for trade in reader.trades)
+
+
+async def test_a_restart_of_the_bus_loses_no_trade(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    """Collectors keep what they could not store, and store it once when the bus is back."""
+    await collect("one")
+    await collect("two")
+    await publisher(bus.url, "binance")
+    async with consumers(2, reader_settings(bus.url, ["binance"], COINS)) as readers:
+        await until(lambda: all(len(reader.trades) > 50 for reader in readers))
+        await bus.stop()
+        await until(lambda: all(bool(reader.events("disconnected")) for reader in readers))
+        await bus.start()
+        counts = [len(reader.trades) for reader in readers]
+        await until(lambda: all(len(r.trades) > count + 200 for r, count in zip(readers, counts, strict=True)), 30)
+        for reader in readers:
+            for coin in COINS:
+                assert check_order(reader.ids["binance", coin]) == []
+
+
+async def test_beyond_what_the_bus_keeps_it_says_so(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    await collect("one")
+    await publisher(bus.url, "binance")
+    admin = await BusClient.dial(BusAddress((bus.url,)), "test")
+    try:
+        async with Proxy(bus.port) as proxy, consumers(1, reader_settings(proxy.url, ["binance"], COINS)) as (reader,):
+            await until(lambda: len(reader.trades) > 50)
+            with proxy.partitioned():
+                await until(lambda: bool(reader.events("disconnected")))
+                await asyncio.sleep(0.5)  # some trades that it does not read
+                await admin.api(f"STREAM.PURGE.{MarketSubjects('binance', 'spot').stream}", {})
+            await until(lambda: any("does not keep" in each["reason"] for each in reader.events("source")))
+            await until(lambda: bool(reader.events("gap")))
+            count = len(reader.trades)
+            await until(lambda: len(reader.trades) > count + 50)
+    finally:
+        await admin.close()
+
+
+async def test_without_a_collector_the_reason_is_told(bus: BusServer) -> None:
+    feed = MarketFeed(settings=reader_settings(bus.url, ["binance"], COINS))
+    with pytest.raises(NoExchangeAvailable, match="no collector"):
+        await feed.connect(2)
+
+
+async def test_without_a_bus_the_reason_is_told_without_the_password() -> None:
+    settings = Settings(exchanges=[ExchangeConfig("binance")], bus=Bus("nats://me:s3cret-word@127.0.0.1:1"))
+    feed = MarketFeed(["BTC"], settings=settings)
+    with pytest.raises(NoExchangeAvailable) as raised:
+        await feed.connect(2)
+    assert "127.0.0.1:1" in str(raised.value)
+    assert "s3cret-word" not in str(raised.value)
+    assert "s3cret-word" not in repr(settings)
+
+
+async def test_a_collector_that_dies_is_an_outage_of_its_exchange(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    one = await collect("one")
+    await publisher(bus.url, "binance")
+    async with consumers(1, reader_settings(bus.url, ["binance"], COINS)) as (reader,):
+        await until(lambda: len(reader.trades) > 20)
+        one.kill()
+        await until(lambda: bool(reader.events("disconnected")))
+        assert "one-" in reader.events("disconnected")[0]["reason"]
+        assert "not been heard" in reader.events("disconnected")[0]["reason"]
+        await collect("two")
+        await until(lambda: reader.sources()[-1].startswith("two-"), 40)
+        count = len(reader.trades)
+        await until(lambda: len(reader.trades) > count + 50)
+
+
+async def test_a_market_that_the_settings_do_not_allow_is_not_read(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    await collect("one")
+    await publisher(bus.url, "binance")
+    settings = reader_settings(bus.url, ["binance"], COINS)
+    settings.quote = ["EUR"]
+    reader = Consumer(settings)
+    with pytest.raises(NoExchangeAvailable):
+        await reader.feed.connect(3)
+    assert {each["coin"] for each in reader.events("coin_unavailable")} == set(COINS)
+    assert all("USDT; the settings allow EUR" in each["reason"] for each in reader.events("coin_unavailable"))
+    assert reader.trades == []
+
+
+async def test_what_is_no_event_costs_only_itself(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    await collect("one")
+    await publisher(bus.url, "binance")
+    names = MarketSubjects("binance", "spot")
+    client = await BusClient.dial(BusAddress((bus.url,)), "test")
+    try:
+        async with consumers(1, reader_settings(bus.url, ["binance"], COINS)) as (reader,):
+            await client.store(names.events("trades", "BTC"), b"{broken")
+            await client.store(names.events("trades", "BTC"), event("trade", {"coin": "ETH", "price": 1.0}))
+            await until(lambda: bool(reader.events("bad_frame")))
+            count = len(reader.trades)
+            await until(lambda: len(reader.trades) > count + 50)
+            for coin in COINS:
+                assert check_order(reader.ids["binance", coin]) == []
+    finally:
+        await client.close()
+
+
+START = """
+import asyncio, sys, time
+from feed import MarketFeed, Settings
+from feed.settings import ExchangeConfig
+from feed.settings.schema import Bus
+
+async def main(url, coins):
+    began, used = time.perf_counter(), time.process_time()
+    settings = Settings(exchanges=[ExchangeConfig("binance")], bus=Bus(url))
+    feed, priced = MarketFeed(coins, settings=settings), set()
+    there = asyncio.Event()
+    def on_price(tick):
+        priced.add(tick.coin)
+        if len(priced) == len(coins):
+            there.set()
+    feed.subscribe_price(on_price)
+    await feed.connect(10)
+    await there.wait()
+    took, used = time.perf_counter() - began, time.process_time() - used
+    await feed.disconnect()
+    most = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    print(took, used, most / 1024, "ccxt" in sys.modules)
+
+asyncio.run(main(sys.argv[1], sys.argv[2].split(",")))
+"""
+
+
+async def test_it_starts_without_ccxt_in_little_memory(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    await collect("one")
+    await publisher(bus.url, "binance")
+    command = [sys.executable, "-c", START, bus.url, ",".join(COINS)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=True)
+    took, used, megabytes, ccxt = done.stdout.split()
+    assert ccxt == "False"
+    assert float(megabytes) < 60
+    assert float(used) < 0.5, f"of the processor; {took} s in all, on whatever else this machine does"

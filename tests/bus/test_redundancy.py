@@ -1,0 +1,173 @@
+"""Two collectors of the same exchange: whatever happens to the one that publishes, each trade comes once, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from exchanges.simulator import Simulator
+from feed.sinks.bus.server import BusServer
+from tests.bus.conftest import COINS
+from tests.bus.support import (
+    Consumer,
+    Proxy,
+    check_order,
+    consumers,
+    needs_bus,
+    publisher,
+    reader_settings,
+)
+from tests.support import taped_ids, until
+
+pytestmark = needs_bus
+SILENCE = 2.0  # seconds
+
+
+async def both_ready(*collectors: Any) -> None:
+    """Wait until each collector is connected to its exchange."""
+    await until(lambda: all(any(" connected " in line for line in each.log) for each in collectors), 30)
+
+
+def proven(reader: Consumer, simulator: Simulator) -> None:
+    """Every trade once, in the venue's order, and each as the venue has made it."""
+    venue = simulator["binance"]
+    for coin in COINS:
+        ids = reader.ids["binance", coin]
+        assert ids
+        assert check_order(ids) == []
+        prices = {trade.id: trade.price for trade in venue.tape[coin]}
+        got = {int(trade.trade_id): trade.price for trade in reader.trades if trade.coin == coin}
+        assert got == {number: prices[number] for number in got}
+
+
+async def goes_on(readers: list[Consumer], simulator: Simulator, count: int = 50) -> None:
+    """Wait until each consumer has so many more trades, and all that the venue has made by now."""
+    made = {coin: taped_ids(simulator["binance"], coin)[-1] for coin in COINS}
+    wanted = [len(reader.trades) + count for reader in readers]
+
+    def there() -> bool:
+        return all(len(reader.trades) >= number for reader, number in zip(readers, wanted, strict=True)) and all(
+            int(reader.ids["binance", coin][-1]) >= made[coin] for reader in readers for coin in COINS
+        )
+
+    await until(there)
+
+
+async def taken_over(readers: list[Consumer], by: str) -> None:
+    await until(lambda: all(reader.sources()[-1:] and reader.sources()[-1].startswith(by) for reader in readers))
+
+
+async def test_a_killed_publisher_is_replaced(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    """SIGKILL: no goodbye. The other collector takes over from the last trade on the bus."""
+    first, second = await collect("first"), None
+    await publisher(bus.url, "binance")
+    second = await collect("second")
+    await both_ready(first, second)
+    async with consumers(3, reader_settings(bus.url, ["binance"], COINS)) as readers:
+        await goes_on(readers, simulator)
+        for reader in readers:
+            reader.watch()
+        first.kill()
+        await taken_over(readers, "second")
+        await goes_on(readers, simulator)
+        for reader in readers:
+            proven(reader, simulator)
+            assert reader.longest < SILENCE
+
+
+async def test_a_paused_publisher_that_comes_back_stores_nothing(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    """SIGSTOP: when it goes on, its socket is open and it believes that it publishes. The bus refuses it."""
+    first = await collect("first")
+    await publisher(bus.url, "binance")
+    second = await collect("second")
+    await both_ready(first, second)
+    async with consumers(3, reader_settings(bus.url, ["binance"], COINS)) as readers:
+        await goes_on(readers, simulator)
+        for reader in readers:
+            reader.watch()
+        with first.paused():
+            await taken_over(readers, "second")
+            await goes_on(readers, simulator)
+        await until(lambda: any("stands by" in line for line in first.log))
+        await goes_on(readers, simulator, 200)
+        for reader in readers:
+            proven(reader, simulator)
+            assert reader.longest < SILENCE
+            assert len(reader.sources()) <= 2
+
+
+async def test_a_publisher_that_is_cut_off_from_the_bus_is_replaced(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    """What it had sent into the partition arrives at its end, and is refused."""
+    async with Proxy(bus.port) as proxy:
+        first = await collect("first", url=proxy.url)
+        await publisher(bus.url, "binance")
+        second = await collect("second")
+        await both_ready(first, second)
+        async with consumers(3, reader_settings(bus.url, ["binance"], COINS)) as readers:
+            await goes_on(readers, simulator)
+            for reader in readers:
+                reader.watch()
+            with proxy.partitioned():
+                await taken_over(readers, "second")
+                await goes_on(readers, simulator)
+            await goes_on(readers, simulator, 200)
+            for reader in readers:
+                proven(reader, simulator)
+                assert reader.longest < SILENCE
+        await first.gone()
+
+
+async def test_a_publisher_hands_over_when_it_is_told_to_end(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    """SIGTERM: the silence is no longer than the other one needs to see the lease released."""
+    first = await collect("first")
+    await publisher(bus.url, "binance")
+    second = await collect("second")
+    await both_ready(first, second)
+    async with consumers(1, reader_settings(bus.url, ["binance"], COINS)) as readers:
+        await goes_on(readers, simulator)
+        readers[0].watch()
+        assert await first.end() == 0
+        await taken_over(readers, "second")
+        await goes_on(readers, simulator)
+        proven(readers[0], simulator)
+        assert readers[0].longest < SILENCE
+
+
+async def test_a_publisher_whose_exchange_is_silent_gives_way(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any], tmp_path: Any
+) -> None:
+    """One collector's connection brings nothing any more, the other's does: the one with data publishes."""
+    from tests.bus.support import CollectorProcess, collector_settings
+
+    async with Proxy(int(simulator.ws_url.rpartition(":")[2])) as venue:
+        file = tmp_path / "behind_proxy.yaml"
+        text = collector_settings([simulator], COINS, ("trades", "ticker", "candles"))
+        file.write_text(text.replace(simulator.ws_url, venue.url.replace("nats", "ws")))
+        first = await CollectorProcess.start(bus.url, file, "first", "--keep-size", "0.5")
+        try:
+            await publisher(bus.url, "binance")
+            second = await collect("second")
+            await both_ready(first, second)
+            await asyncio.sleep(1)  # it takes over only after a second of data of its own
+            async with consumers(3, reader_settings(bus.url, ["binance"], COINS)) as readers:
+                await goes_on(readers, simulator)
+                for reader in readers:
+                    reader.watch()
+                with venue.partitioned():
+                    await taken_over(readers, "second")
+                    await goes_on(readers, simulator)
+                await goes_on(readers, simulator, 200)
+                for reader in readers:
+                    proven(reader, simulator)
+                    assert reader.longest < SILENCE
+        finally:
+            await first.gone()

@@ -1,0 +1,37 @@
+"""Events as JSON and back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from exchanges.bus import payloads
+from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
+
+EVENTS = {
+    "trade": TradeEvent("BTC", 1.5, 2.0, True, 3, "binance", "4", 5, False, "BTC/USDT"),
+    "ticker": Ticker("BTC", 1.5, 3, None, 0.1),
+    "candle": Candle("BTC", "1m", 0, 1.0, 2.0, 0.5, 1.5, 7.0, True),
+    "quote": Quote("BTC", 1.0, 2.0, 3.0, 4.0, 5),
+    "book": OrderBook("BTC", [(1.0, 2.0)], [(3.0, 4.0)], 5, sequence=None),
+}
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+def test_an_event_comes_back_as_it_was(kind: str) -> None:
+    event = EVENTS[kind]
+    for payload in (payloads.event(kind, event), payloads.writer(kind)(event)):
+        assert json.loads(payload)["type"] == kind
+        assert payloads.read(kind, payload) == event
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b'{"coin":1}', b'{"type":"trade","coin":"BTC"}', b"\xff"])
+def test_what_is_no_trade_raises_a_value_error(payload: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - msgspec's own texts
+        payloads.read("trade", payload)
+
+
+def test_fields_of_a_later_version_are_ignored() -> None:
+    payload = payloads.event("trade", EVENTS["trade"])[:-1] + b',"new":{"a":1}}'
+    assert payloads.read("trade", payload) == EVENTS["trade"]

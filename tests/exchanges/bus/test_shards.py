@@ -1,0 +1,27 @@
+"""Which shard carries which coin."""
+
+from __future__ import annotations
+
+import pytest
+
+from exchanges.bus.shards import ShardChoice, shard_of
+
+COINS = [f"C{number}" for number in range(1000)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 8])
+def test_every_coin_has_one_shard_and_the_shards_are_alike_in_size(count: int) -> None:
+    parts = [ShardChoice(index, count).of(COINS) for index in range(1, count + 1)]
+    assert sorted(coin for part in parts for coin in part) == sorted(COINS)
+    assert max(map(len, parts)) < 1.25 * len(COINS) / count
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 9])
+def test_with_one_shard_more_only_the_coins_of_the_new_one_move(count: int) -> None:
+    moved = [coin for coin in COINS if shard_of(coin, count) != shard_of(coin, count + 1)]
+    assert all(shard_of(coin, count + 1) == count + 1 for coin in moved)
+    assert len(moved) < 1.3 * len(COINS) / (count + 1)
+
+
+def test_it_is_the_same_in_every_process_and_version() -> None:
+    assert [shard_of(coin, 4) for coin in ("BTC", "ETH", "SOL", "DOGE")] == [1, 4, 2, 1]

@@ -1,0 +1,75 @@
+"""When a collector takes the lease, with a clock of the test's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from feed.sinks.bus.lease import LeaseState, OwnData
+
+
+def data(begin: float, end: float, every: float = 0.1) -> OwnData:
+    """Data that came from ``begin`` to ``end``."""
+    own = OwnData()
+    at = begin
+    while at <= end:
+        own.note(at)
+        at += every
+    return own
+
+
+def held(at: float, **says: Any) -> LeaseState:
+    """A lease of another collector that was renewed last at ``at``."""
+    lease = LeaseState("own")
+    lease.note({"collector": "other", "silent": 0.0, "state": "live", **says}, 7, at)
+    return lease
+
+
+def test_a_lease_that_nobody_has_is_taken_by_who_has_data() -> None:
+    lease = LeaseState("own")
+    assert lease.reason_to_take(data(95, 100), 100.1)
+    assert not lease.reason_to_take(OwnData(), 100.1)
+    assert not lease.reason_to_take(data(90, 96), 100.1), "its last data is four seconds old"
+
+
+def test_a_lease_is_taken_a_second_after_its_last_renewal() -> None:
+    lease, own = held(100), data(90, 102)
+    assert not lease.reason_to_take(own, 100.9)
+    assert "not been heard" in lease.reason_to_take(own, 101.1)
+
+
+def test_while_the_bus_is_away_no_lease_expires() -> None:
+    lease, own = held(100), data(90, 150)
+    lease.begin(149.5)  # the bus is back, the holder may be a moment later
+    assert not lease.reason_to_take(own, 150)
+    assert lease.reason_to_take(data(90, 151), 150.6)
+
+
+def test_a_released_lease_is_taken_at_once() -> None:
+    lease = held(100, released=True)
+    assert "handed over" in lease.reason_to_take(data(90, 100), 100.01)
+
+
+def test_a_holder_without_data_gives_way_to_one_with_data() -> None:
+    assert "no data" in held(100, silent=1.3).reason_to_take(data(90, 100), 100.05)
+    assert "no data" in held(100, silent=None).reason_to_take(data(90, 100), 100.05)
+
+
+def test_a_holder_is_not_silent_when_nothing_came_to_anybody() -> None:
+    """A quiet exchange: the own data is no newer than the holder's, or only came when its renewal was on its way."""
+    own = data(90, 98.6)
+    assert not held(100, silent=1.3).reason_to_take(own, 100.05)
+    own.note(100.0)
+    assert not held(100, silent=1.3).reason_to_take(own, 100.05)
+
+
+def test_a_late_holder_gives_way_to_one_that_is_not() -> None:
+    lease = held(100, state="lagging")
+    assert lease.reason_to_take(data(90, 100), 100.05)
+    assert not lease.reason_to_take(data(90, 100), 100.05, lagging=True)
+    assert not lease.reason_to_take(data(99, 100), 100.05), "it has just come itself"
+
+
+def test_an_older_revision_changes_nothing() -> None:
+    lease = held(100)
+    lease.note({"collector": "own"}, 6, 101)
+    assert not lease.mine
