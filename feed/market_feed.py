@@ -122,11 +122,11 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         for name in self._settings.channels if source is None else source.channels:
             if name in CHANNELS:
                 wanted.add(CHANNELS[name])
-        self._journal = StatusReporter(self._clock, breaker)
-        SubscribeMethods.__init__(self, self._journal.dispatcher, wanted)
-        desk = MarketDataHub(self._dispatcher, self._clock, self._settings.connection.max_price_ratio, wanted.depths)
-        QueryMethods.__init__(self, desk, self._journal, self._settings.staleness, wanted)
-        self._history = CandleHistory(self._desk, wanted, self._carrier)
+        self._reporter = StatusReporter(self._clock, breaker)
+        SubscribeMethods.__init__(self, self._reporter.dispatcher, wanted)
+        hub = MarketDataHub(self._dispatcher, self._clock, self._settings.connection.max_price_ratio, wanted.depths)
+        QueryMethods.__init__(self, hub, self._reporter, self._settings.staleness, wanted)
+        self._history = CandleHistory(self._hub, wanted, self._carrier)
         self._driver: Supervisor | Player | None = None  # what brings the events
         self._waiting = 0  # connect() calls under way
         self._limit_parts = 1  # of which it uses one
@@ -147,19 +147,19 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         self._running = self._driver = self._supervisor = self._background = None
         self._starting, self._changing = threading.Lock(), threading.Lock()
         self._dispatcher.abandon()
-        self._journal.leave_behind()
+        self._reporter.leave_behind()
         return theirs
 
     def _leave_closed_loop(self) -> None:
         """If the event loop was closed without disconnect(), drop its tasks, so that the feed can connect again."""
         if self._loop_closed:
-            self._journal.note("closed", self._journal.exchange)
+            self._reporter.note("closed", self._reporter.exchange)
             self._left.append(self.leave_behind())
             self._waiting = 0
 
     def __repr__(self) -> str:
-        where = self._journal.exchange or "no exchange yet"
-        return f"<MarketFeed {self._journal.state}, {where}, {len(self._wanted.coins)} coins>"
+        where = self._reporter.exchange or "no exchange yet"
+        return f"<MarketFeed {self._reporter.state}, {where}, {len(self._wanted.coins)} coins>"
 
     async def add_coins(self, coins: str | Iterable[str]) -> None:
         """Add these coins without touching the streams of the others; a coin that the feed has already stays.
@@ -237,7 +237,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             if not left:
                 raise SettingsError(["coins: found all of the feed's, allowed is to leave one; disconnect() ends it"])
             self._wanted.coins = left
-        self._desk.forget(gone)
+        self._hub.forget(gone)
         if self._driver is not None:
             self._driver.forget(gone)
         self._history.forget(gone)
@@ -300,7 +300,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             self._supervisor.share_limits(self._limit_parts)
 
         def ended(running: asyncio.Task[FeedError | None]) -> None:  # even if it was cancelled before its first step
-            self._journal.note("closed", supervisor.exchange)
+            self._reporter.note("closed", supervisor.exchange)
             failure = None if running.cancelled() else running.result()
             if not supervisor.ready.done():
                 supervisor.ready.set_exception(failure or FeedError("disconnect() was called before any data came"))
@@ -317,9 +317,9 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         self._running.add_done_callback(ended)
 
     def _live(self, patient: bool) -> Supervisor:
-        journal = self._journal
+        reporter = self._reporter
         return Supervisor(
-            self._order, self._settings, self._wanted, self._desk, journal.note, journal.aside, patient=patient
+            self._order, self._settings, self._wanted, self._hub, reporter.note, reporter.aside, patient=patient
         )
 
     def _player(self) -> Player:
@@ -327,7 +327,7 @@ class MarketFeed(SubscribeMethods, QueryMethods):
 
         assert self._source is not None
         self._turned_at = inf  # the recording's clock leaps: that is no loop that hangs
-        return Player(self._source, self._desk, self._journal, self._wanted)
+        return Player(self._source, self._hub, self._reporter, self._wanted)
 
     async def wait_closed(self) -> None:
         """Return when the feed has ended: at a replay's end, or after ``disconnect()``."""
@@ -441,11 +441,11 @@ class MarketFeed(SubscribeMethods, QueryMethods):
                     group.create_task(self._history.warm(supervisor.ready), name="market feed history")
         except* FeedError as errors:
             failure = next(each for each in errors.exceptions if isinstance(each, FeedError))
-            self._journal.note("error", supervisor.exchange, error=str(failure))
+            self._reporter.note("error", supervisor.exchange, error=str(failure))
         except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
             logger.opt(exception=errors).critical("the feed ended over an unforeseen error")
             failure = FeedError(f"the feed ended over an unforeseen error: {errors.exceptions[0]!r}")
-            self._journal.note("error", supervisor.exchange, error=str(failure))
+            self._reporter.note("error", supervisor.exchange, error=str(failure))
         return failure
 
     def _carrier(self, coin: str) -> Session | None:
@@ -455,11 +455,11 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         """Have the circuit breaker look at the time and at the data, and note that the loop runs."""
         while True:
             self._turned_at = self._clock.monotonic()
-            due = self._journal.breaker.next_tick
+            due = self._reporter.breaker.next_tick
             await self._clock.sleep(TURN if due is None else min(TURN, max(0.0, due - self._clock.monotonic())))
             self._clock.look()
             self._dispatcher.look(self._clock.since)
-            self._journal.look(self._desk.last_message)
+            self._reporter.look(self._hub.last_message)
 
     async def candles_history(self, coin: str, timeframe: str = "1m", limit: int = 100) -> list[Candle]:
         """The newest ``limit`` candles (1 to 10,000) of a coin, oldest first, from the venue that carries it.

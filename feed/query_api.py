@@ -35,12 +35,12 @@ TURN = 0.5  # seconds between two checks by which the event loop shows that it r
 class QueryMethods:
     """The part of MarketFeed that answers what is known now; its methods may be called from any thread."""
 
-    def __init__(self, desk: MarketDataHub, journal: StatusReporter, staleness: Staleness, wanted: WantedData) -> None:
-        self._desk = desk
-        self._journal = journal
+    def __init__(self, hub: MarketDataHub, reporter: StatusReporter, staleness: Staleness, wanted: WantedData) -> None:
+        self._hub = hub
+        self._reporter = reporter
         self._staleness = staleness
         self._wanted = wanted
-        self._clock = desk.clock
+        self._clock = hub.clock
         self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task, set by what connects
         self._supervisor: Supervisor | None = None  # likewise; None in a replay
         self._turned_at = 0.0  # when the event loop last ran the feed's own check, monotonic seconds; likewise
@@ -71,11 +71,11 @@ class QueryMethods:
         It is a copy, so changing it changes nothing that the feed knows. It may be old: before an order ask
         ``require_fresh``. Raises SettingsError when ``coin`` is not a string.
         """
-        return self._desk.prices.tick(symbol(coin))
+        return self._hub.prices.tick(symbol(coin))
 
     def get_all_prices(self) -> dict[str, PriceTick]:
         """Return the latest tick of each coin that has one, by coin in upper case; copies."""
-        return self._desk.prices.ticks
+        return self._hub.prices.ticks
 
     @property
     def current_prices(self) -> dict[str, PriceTick]:
@@ -91,7 +91,7 @@ class QueryMethods:
         """
         coin = symbol(coin)
         limit = self._limit(coin, max_age)
-        price = self._desk.prices.get(coin)
+        price = self._hub.prices.get(coin)
         tick = None if price is None else price.tick
         if price is None or tick is None or price.priced_at is None:
             raise StaleDataError(coin, None, limit)
@@ -106,7 +106,7 @@ class QueryMethods:
         the channel books, and has as many levels as the settings' ``book_depth`` or the deepest subscription at most.
         Raises SettingsError when ``coin`` is not a string or ``depth`` not such a number.
         """
-        return self._desk.books.get(symbol(coin), known_depth(depth), self._staleness.feed_stale_after)
+        return self._hub.books.get(symbol(coin), known_depth(depth), self._staleness.feed_stale_after)
 
     def require_fresh_book(self, coin: str, max_age: float | None = None, depth: int = 20) -> OrderBook:
         """Return what ``get_book`` does if a bot may act on it now; otherwise raise StaleDataError with the reason.
@@ -116,9 +116,9 @@ class QueryMethods:
         """
         coin, depth = symbol(coin), known_depth(depth)
         limit = self._limit(coin, max_age)
-        held = self._desk.books.proven(coin, self._staleness.feed_stale_after)
+        held = self._hub.books.proven(coin, self._staleness.feed_stale_after)
         if held is None:
-            why = self._desk.books.why_unproven(coin)
+            why = self._hub.books.why_unproven(coin)
             raise StaleDataError(coin, None, limit, f"the order book is not synchronized: {why}")
         stamp = held.book.timestamp or None
         self._refuse_old("order book", held.book, held.at, stamp, limit, whole_feed=max_age is None)
@@ -151,13 +151,13 @@ class QueryMethods:
         if age > limit:
             reason = f"the {what} is {age:.3f} s old at {exchange}, received {received:.3f} s ago"
             reason = f"{reason}; allowed are {limit:g} s"
-            doubt = self._desk.markets.doubt(coin)
+            doubt = self._hub.markets.doubt(coin)
             raise StaleDataError(coin, age, limit, f"{reason}; {doubt}" if doubt else reason)
-        if doubt := self._desk.markets.doubt(coin):
+        if doubt := self._hub.markets.doubt(coin):
             raise StaleDataError(coin, age, limit, doubt)
         if not self.tradable:
             raise StaleDataError(coin, age, limit, "the circuit breaker is open")
-        heard, allowed = self._desk.last_message, self._staleness.feed_stale_after
+        heard, allowed = self._hub.last_message, self._staleness.feed_stale_after
         silent = None if heard is None else self._clock.since(heard)
         if whole_feed and (silent is None or silent > allowed):
             told = "has delivered nothing yet" if silent is None else f"has been silent for {silent:.1f} s"
@@ -165,7 +165,7 @@ class QueryMethods:
 
     def _age_at_venue(self, stamp: int | None, exchange: str, received: float) -> float:
         """Seconds since the venue made what it stamped; ``received``: seconds since that was received."""
-        delay, clock = self._desk.delays[exchange].seconds, self._clock
+        delay, clock = self._hub.delays[exchange].seconds, self._clock
         lag = self._lag_of(exchange) or 0.0
         if stamp is None:
             return received + lag
@@ -176,7 +176,7 @@ class QueryMethods:
     @property
     def tradable(self) -> bool:
         """False while the circuit breaker is open: data flows on, but too much has failed lately to trade on it."""
-        return self._journal.breaker.tradable
+        return self._reporter.breaker.tradable
 
     def volatility(self, coin: str, window: int = 60) -> float | None:
         """Return the standard deviation of the 1-minute log returns over the last ``window`` closed candles, in
@@ -187,37 +187,37 @@ class QueryMethods:
         ``window`` that is not a whole number from 3 to 1,500, and SettingsError, a ValueError too, for a ``coin`` that
         is not a string.
         """
-        return self._desk.volatility.volatility(symbol(coin), window)
+        return self._hub.volatility.volatility(symbol(coin), window)
 
     @property
     def trades_delivered(self) -> dict[str, int]:
         """How many trades of each exchange were delivered since the feed was made; from any thread."""
-        return {name: count.simple + count.other for name, count in self._desk.trades.copy().items()}
+        return {name: count.simple + count.other for name, count in self._hub.trades.copy().items()}
 
     @property
     def status(self) -> FeedStatus:
         """The state of the feed at this moment, see FeedStatus; a new object at each access."""
         return FeedStatus(
             connected=self._state in _CONNECTED and not self._hangs,
-            exchange=self._journal.exchange,
+            exchange=self._reporter.exchange,
             state=self._state,
             last_message_time=self._last_message_time(),
-            reconnect_count=self._journal.reconnects,
-            failover_count=self._journal.failovers,
-            messages_received=self._desk.messages,
-            errors=self._journal.errors + self._desk.bad_frames,
-            bad_frames=self._desk.bad_frames,
+            reconnect_count=self._reporter.reconnects,
+            failover_count=self._reporter.failovers,
+            messages_received=self._hub.messages,
+            errors=self._reporter.errors + self._hub.bad_frames,
+            bad_frames=self._hub.bad_frames,
             tradable=self.tradable,
-            lag=self._lag_of(self._journal.exchange),
+            lag=self._lag_of(self._reporter.exchange),
         )
 
     def get_status(self) -> dict[str, Any]:
         """The status as a dict, with ``coins``, ``prices_cached`` and ``last_message_age`` (seconds or None)."""
-        heard = self._desk.last_message
+        heard = self._hub.last_message
         return asdict(self.status) | {
             "state": str(self._state),
             "coins": [config.symbol for config in self._wanted.coins],
-            "prices_cached": self._desk.prices.cached,
+            "prices_cached": self._hub.prices.cached,
             "last_message_age": None if heard is None else self._clock.since(heard),
         }
 
@@ -235,7 +235,7 @@ class QueryMethods:
             "last_activity": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(),
             "error_count": status.errors,
             "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")}
-            | {"off_book_trades": self._desk.off_book_trades}
+            | {"off_book_trades": self._hub.off_book_trades}
             | (self._supervisor.undelivered if self._supervisor is not None else {}),
         }
 
@@ -255,7 +255,7 @@ class QueryMethods:
 
     @property
     def _state(self) -> FeedState:
-        state = FeedState.CLOSED if self._loop_closed else self._journal.state
+        state = FeedState.CLOSED if self._loop_closed else self._reporter.state
         return FeedState.STALE if state in _FLOWING and self._hangs else state
 
     @property
@@ -267,5 +267,5 @@ class QueryMethods:
         return None if self._supervisor is None else self._supervisor.lag_of(exchange)
 
     def _last_message_time(self) -> float | None:
-        heard = self._desk.last_message
+        heard = self._hub.last_message
         return None if heard is None else self._clock.now() - self._clock.since(heard)

@@ -22,26 +22,26 @@ class BookListener(ListenerBase):
 
     def __init__(
         self,
-        desk: MarketDataHub,
-        watchdog: SilenceWatch,
+        hub: MarketDataHub,
+        silence_watch: SilenceWatch,
         exchange: str,
         report: Report,
         *,
-        stir: Callable[[], None],
+        wake: Callable[[], None],
         delivering: bool,
         main: bool,
         silence: float,
     ) -> None:
-        super().__init__(desk, exchange, report, stir=stir, delivering=delivering)
+        super().__init__(hub, exchange, report, wake=wake, delivering=delivering)
         self.shows_life = False
         self.distrust: Callable[[str, str], None] = self.on_book_unsynced  # has a book synchronized anew
-        self._watchdog = watchdog
+        self._silence_watch = silence_watch
         self._main = main
         self._silence = silence
         self._is_silent = False
         self._tried: dict[str, OrderBook] = {}  # on trial: the proven book of each coin
         if delivering:
-            desk.markets.begin(self)
+            hub.markets.begin(self)
 
     def deliver(self) -> None:
         super().deliver()
@@ -51,31 +51,31 @@ class BookListener(ListenerBase):
 
     def close(self, reason: str = "") -> None:
         self._tried.clear()
-        self._desk.books.lose_all(self, reason)
+        self._hub.books.lose_all(self, reason)
         super().close(reason)
 
     def revoke(self, coin: str) -> None:
         if self.delivers(coin):
             super().revoke(coin)
-            self._desk.books.lose(self, coin, "the coin comes from another market now")
+            self._hub.books.lose(self, coin, "the coin comes from another market now")
 
     def forget(self, coins: Iterable[str]) -> None:
         coins = list(coins)
         for coin in coins:
             self._tried.pop(coin, None)
             self._admitted.discard(coin)
-            self._desk.books.lose(self, coin, f"{self.exchange} has halted the coin, or does not list it any more")
+            self._hub.books.lose(self, coin, f"{self.exchange} has halted the coin, or does not list it any more")
         super().forget(coins)
 
     def look(self) -> None:
         """Tell that the books may be old when none has come for long; distrust those that do not follow the trades."""
-        for coin, fault in self._desk.books.faults(self, self._now()):
+        for coin, fault in self._hub.books.faults(self, self._now()):
             self.distrust(coin, fault)
         last = self.last_data
         silent = 0.0 if last is None else self._now() - last
         if silent >= self._silence and not self._is_silent:
             self._is_silent = True
-            self._desk.books.fall_silent(self, silent)
+            self._hub.books.fall_silent(self, silent)
 
     def on_book(self, book: OrderBook) -> None:
         if book.coin in self.gone or not self._open:
@@ -90,7 +90,7 @@ class BookListener(ListenerBase):
     def on_book_unsynced(self, coin: str, reason: str) -> None:
         self._tried.pop(coin, None)
         if self._open:
-            self._desk.books.lose(self, coin, reason)
+            self._hub.books.lose(self, coin, reason)
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
         super().on_unavailable(channel, coins, reason, timeframe)
@@ -100,7 +100,7 @@ class BookListener(ListenerBase):
     def _pass_on(self, book: OrderBook, now: float) -> None:
         price = next((price for price in (book.mid, book.best_bid, book.best_ask) if price is not None), nan)
         if self._admits(book.coin, book.market, price):
-            self._desk.books.on_book(self, book, now)
+            self._hub.books.on_book(self, book, now)
 
     def _heard(self, coin: str, now: float) -> None:
         """Note that a book of ``coin`` came at ``now``, monotonic seconds."""
@@ -110,14 +110,14 @@ class BookListener(ListenerBase):
         self.last_data = now
         if self._is_silent:
             self._is_silent = False
-            self._desk.books.end_silence(self, now)
+            self._hub.books.end_silence(self, now)
         if self.delivering:
-            desk = self._desk
-            desk.other_messages += 1
+            hub = self._hub
+            hub.other_messages += 1
             if self.shows_life:
                 if self._main:
-                    desk.last_message = now
-                if self._watchdog.note(coin, now):
-                    self._stir()
-        elif self.eager and self.shows_life:
-            self._stir()
+                    hub.last_message = now
+                if self._silence_watch.note(coin, now):
+                    self._wake()
+        elif self.is_awaited and self.shows_life:
+            self._wake()

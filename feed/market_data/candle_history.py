@@ -46,17 +46,17 @@ Carrier = Callable[[str], Source | None]
 class CandleHistory:
     """The candles from before the feed connected."""
 
-    def __init__(self, desk: MarketDataHub, wanted: WantedData, carrier: Carrier) -> None:
-        self._desk = desk
+    def __init__(self, hub: MarketDataHub, wanted: WantedData, carrier: Carrier) -> None:
+        self._hub = hub
         self._wanted = wanted
         self._carrier = carrier
         self._done: set[str] = set()  # coins that have enough closed candles
-        self._stirred = asyncio.Event()  # there are coins that do not
+        self._something_new = asyncio.Event()  # there are coins that do not
 
     def forget(self, coins: Iterable[str]) -> None:
         """These coins were removed, or added again."""
         self._done.difference_update(coins)
-        self._stirred.set()
+        self._something_new.set()
 
     async def candles(self, coin: str, timeframe: str, limit: int) -> list[Candle]:
         """See MarketFeed.candles_history; ``coin`` is a coin of the feed."""
@@ -71,9 +71,9 @@ class CandleHistory:
         """From the first data on, fetch for every coin the closed candles that its volatility needs; runs for ever."""
         await asyncio.wait({ready})
         self._done.clear()
-        self._stirred = asyncio.Event()  # of this event loop
+        self._something_new = asyncio.Event()  # of this event loop
         while True:
-            self._stirred.clear()
+            self._something_new.clear()
             if CANDLES.name in self._wanted.channels and TIMEFRAME in self._wanted.timeframes:
                 cold = [coin for coin in self._wanted.coins if coin.symbol not in self._done]
                 queue = iter(sorted(cold, key=lambda coin: coin.tier))
@@ -82,12 +82,12 @@ class CandleHistory:
                         group.create_task(self._warm_up(queue), name="market feed history")
             with suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN):  # wait_for() may swallow a cancellation that comes with the event
-                    await self._stirred.wait()
+                    await self._something_new.wait()
 
     async def _warm_up(self, queue: Iterator[CoinConfig]) -> None:
         for coin in queue:
             try:
-                if self._desk.volatility.count(coin.symbol) < WARM - 1:
+                if self._hub.volatility.count(coin.symbol) < WARM - 1:
                     await self._fetched(coin, TIMEFRAME, WARM)
                 self._done.add(coin.symbol)
             except (VenueError, FeedError) as error:
@@ -103,7 +103,7 @@ class CandleHistory:
         session = self._carrier(coin.symbol)
         if session is None:
             raise FeedError("the feed has no exchange yet: await connect(), or start() it, first")
-        venue, desk = session.venue, self._desk
+        venue, hub = session.venue, self._hub
         _check(timeframe, venue)
         await venue.load()
         symbol = venue.market(coin.symbol, coin.markets.get(venue.name))
@@ -113,25 +113,25 @@ class CandleHistory:
             raise FeedError(f"{coin.symbol} was removed from the feed meanwhile")
         if past:
             past[-1].closed = _over(past[-1], at)
-        if desk.markets.withholds(venue.name, coin.symbol, symbol):
+        if hub.markets.withholds(venue.name, coin.symbol, symbol):
             raise FeedError(f"{venue.name}'s {symbol} is withheld: its price is too far from {coin.symbol}'s last one")
         # no await from here on: the next candle that the feed delivers must follow the last one returned
-        for candle in desk.ledger.overdue(past):
-            desk.on_candle(candle)
-        joined = desk.ledger.joined(coin.symbol, timeframe, past)[-limit:]
+        for candle in hub.ledger.overdue(past):
+            hub.on_candle(candle)
+        joined = hub.ledger.joined(coin.symbol, timeframe, past)[-limit:]
         closed = [candle for candle in joined if candle.closed]
-        refused = desk.ledger.overdue(past)  # the venue was left while it answered: these are still to be closed
+        refused = hub.ledger.overdue(past)  # the venue was left while it answered: these are still to be closed
         known = [candle for candle in closed if not refused or candle.timestamp < refused[0].timestamp]
         if known:
             session.bars.known(symbol, timeframe, known[-1].timestamp)
         for candle in closed:
-            if desk.markets.takes(candle):
-                desk.volatility.add(candle)
+            if hub.markets.takes(candle):
+                hub.volatility.add(candle)
         return joined
 
     def _venue_time(self, name: str) -> int:
         """The newest time stamp of the venue, Unix ms: our own clock may be wrong by hours."""
-        ticks = list(self._desk.prices.ticks.values())
+        ticks = list(self._hub.prices.ticks.values())
         return max((tick.timestamp for tick in ticks if tick.exchange == name), default=0)
 
 

@@ -25,7 +25,7 @@ class Connection(Protocol):
 
     def tell(self, event: str, **details: Any) -> None: ...
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         """Wake the supervisor: a coin may have to come from another venue, or need not any more."""
 
 
@@ -78,7 +78,7 @@ class CoinMarkets:
         if verdict.told is not None:
             connection.tell("price_mismatch", **told, ratio=verdict.told)
         if verdict.plausible == was_withheld or verdict.told is not None:
-            connection.stir()
+            connection.wake()
         if not verdict.plausible or (holder is not None and holder.turn > connection.turn):
             return False
         self._taken[coin] = market, connection

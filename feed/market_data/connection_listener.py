@@ -27,13 +27,13 @@ WATCHED = 2.0  # seconds from a trial's first data until each of its coins is su
 class _Path:
     """The objects that handle a coin's trades on one connection, found with one lookup."""
 
-    __slots__ = ("continuity", "price", "prices", "trades")
+    __slots__ = ("price", "prices", "sequence", "trades")
 
-    def __init__(self, coin: str, desk: MarketDataHub, tape: TradeBackfiller) -> None:
-        self.continuity = tape.continuity(coin)
-        self.price = desk.prices[coin]
-        self.prices = desk.dispatcher.route(PRICES.name, coin)
-        self.trades = desk.dispatcher.route(TRADES.name, coin)
+    def __init__(self, coin: str, hub: MarketDataHub, backfiller: TradeBackfiller) -> None:
+        self.sequence = backfiller.sequence(coin)
+        self.price = hub.prices[coin]
+        self.prices = hub.dispatcher.route(PRICES.name, coin)
+        self.trades = hub.dispatcher.route(TRADES.name, coin)
 
 
 class ConnectionListener(ListenerBase):
@@ -45,28 +45,28 @@ class ConnectionListener(ListenerBase):
 
     def __init__(
         self,
-        desk: MarketDataHub,
-        watchdog: SilenceWatch,
-        tape: TradeBackfiller,
+        hub: MarketDataHub,
+        silence_watch: SilenceWatch,
+        backfiller: TradeBackfiller,
         exchange: str,
         report: Report,
         *,
-        stir: Callable[[], None],
+        wake: Callable[[], None],
         delivering: bool,
         main: bool,
         silence: float = inf,
     ) -> None:
-        super().__init__(desk, exchange, report, stir=stir, delivering=delivering)
-        self._watchdog = watchdog
-        self._watched = watchdog.heard
-        self._tape = tape
+        super().__init__(hub, exchange, report, wake=wake, delivering=delivering)
+        self._silence_watch = silence_watch
+        self._watched = silence_watch.heard
+        self._backfiller = backfiller
         self._exchange = exchange
-        self._count = desk.trades[exchange]
+        self._count = hub.trades[exchange]
         self._main = main
         self._looked_at = -inf  # monotonic seconds
         self._ticked: set[str] = set()  # coins of which a ticker came
         self._tried: dict[str, Streamed] = {}  # the newest stamp of each coin on trial, since the last look
-        self.hearsay = LostSubscriptions()
+        self.lost_subscriptions = LostSubscriptions()
         self._paths: dict[str, _Path] = {}  # of the coins of which a trade was delivered
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
         self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the candles that it closed last
@@ -75,29 +75,29 @@ class ConnectionListener(ListenerBase):
         self._watched_at = inf  # the trial's first data, or its first one after such a silence, monotonic seconds
         self._watched_from = 0.0  # the newest stamp of the WATCHED seconds from then on, Unix ms
         if delivering:
-            desk.markets.begin(self)
+            hub.markets.begin(self)
 
     def deliver(self) -> None:
         """The trial is over: deliver. Its tickers only give 24 h figures, as their prices may be old."""
         super().deliver()
         for ticker in self._learned.values():
             if self._admits(ticker.coin, ticker.market, ticker.last):
-                self._desk.prices[ticker.coin].learn(ticker)
+                self._hub.prices[ticker.coin].learn(ticker)
         self._learned.clear()
         for bars in self._bars.values():
             for bar in bars:
                 if self._admits(bar.coin, bar.market, bar.close):
-                    self._desk.on_candle(bar)
+                    self._hub.on_candle(bar)
         self._bars.clear()
         past, self._past = self._past, {}
-        for coin in self._tape.carried:
+        for coin in self._backfiller.carried:
             self._go_on(coin, list(past.get(coin, ())))
 
     def _go_on(self, coin: str, past: list[TradeEvent]) -> None:
         """Deliver what came on trial since the last trade of the venue that is left: nothing waits for a fetch."""
-        fresh = self._tape.went_on(coin, past, self._watched_since())
+        fresh = self._backfiller.went_on(coin, past, self._watched_since())
         if fresh and self._admits(coin, fresh[-1].market, fresh[-1].price):
-            self._tape.catch_up(fresh[:-1], self._now())
+            self._backfiller.catch_up(fresh[:-1], self._now())
             self.on_trade(fresh[-1])
 
     def _watched_since(self) -> float:
@@ -109,10 +109,10 @@ class ConnectionListener(ListenerBase):
         return coin in self._paths
 
     def missing_trades(self, patience: Callable[[str], float], now: float) -> dict[str, float]:
-        return self.hearsay.missing(patience, now)
+        return self.lost_subscriptions.missing(patience, now)
 
     def flowed(self, coin: str, since: float) -> bool:
-        return self.hearsay.flowed(coin, since)
+        return self.lost_subscriptions.flowed(coin, since)
 
     def close(self, reason: str = "") -> None:
         super().close(reason)
@@ -125,7 +125,7 @@ class ConnectionListener(ListenerBase):
     def forget(self, coins: Iterable[str]) -> None:
         super().forget(coins := list(coins))
         for coin in coins:
-            self.hearsay.forget((coin,))
+            self.lost_subscriptions.forget((coin,))
             self._learned.pop(coin, None)
             self._past.pop(coin, None)
             for key in [key for key in self._bars if key[0] == coin]:
@@ -139,25 +139,25 @@ class ConnectionListener(ListenerBase):
             if not self._begin(trade, now):
                 return True
             path = self._paths[coin]
-        continuity, prices = path.continuity, path.prices
-        if number is not None and number == continuity.next_id and not continuity.segments:
+        sequence, prices = path.sequence, path.prices
+        if number is not None and number == sequence.next_id and not sequence.open_gaps:
             # the ordinary one, as accept() takes it, without a call
-            continuity.next_id, continuity.stamp = number + 1, trade.timestamp
-        elif (outcome := continuity.accept(trade, now, number)) is not DELIVER:
+            sequence.next_id, sequence.stamp = number + 1, trade.timestamp
+        elif (outcome := sequence.accept(trade, now, number)) is not DELIVER:
             return self._settle(path, trade, outcome, now)
-        elif (stamp := continuity.stamp) is not None and trade.timestamp < stamp:
+        elif (stamp := sequence.stamp) is not None and trade.timestamp < stamp:
             self._heard(coin, now)
             self._count.other += 1
             path.trades.publish(trade, now)
             return True
         # as _heard does it while data flows, without a call
         self.last_data = self._watched[coin] = now
-        desk = self._desk
+        hub = self._hub
         self._count.simple += 1
         if self._main:
-            desk.last_message = now
-        if (awaited := self._watchdog.awaited) and coin in awaited:
-            self._stir()
+            hub.last_message = now
+        if (awaited := self._silence_watch.awaited) and coin in awaited:
+            self._wake()
         # its price first: a callback may change the trade
         if prices.reached or prices.wanted():
             tick = path.price.on_trade(trade, now)
@@ -174,13 +174,13 @@ class ConnectionListener(ListenerBase):
         """
         counts = outcome.verdict not in (TradeVerdict.DUPLICATE, TradeVerdict.LATE)
         if not counts:
-            self._desk.other_messages += 1
+            self._hub.other_messages += 1
             if outcome.verdict is TradeVerdict.DUPLICATE:
                 self.last_data = now
         else:
             self._heard(trade.coin, now)
         told = replace(trade)
-        if self._tape.settle(told, outcome):
+        if self._backfiller.settle(told, outcome):
             path.prices.publish(path.price.on_trade(told, now), now)
         return counts
 
@@ -188,7 +188,7 @@ class ConnectionListener(ListenerBase):
         """Past trades: no sign of life, and no price."""
         past = trades[-1]
         if self.delivering and past.coin not in self.gone and self._admits(past.coin, past.market, past.price):
-            self._tape.recall(trades, self._desk.clock.monotonic())
+            self._backfiller.recall(trades, self._hub.clock.monotonic())
 
     def on_ticker(self, ticker: Ticker) -> None:
         if ticker.coin in self.gone:
@@ -202,19 +202,19 @@ class ConnectionListener(ListenerBase):
                 self._tried[ticker.coin] = Streamed(now, ticker.timestamp, True)
         if self.delivering:
             if self._admits(ticker.coin, ticker.market, ticker.last):
-                self.hearsay.note(ticker, self._tape.continuity, now)
-                self._desk.on_ticker(ticker)
+                self.lost_subscriptions.note(ticker, self._backfiller.sequence, now)
+                self._hub.on_ticker(ticker)
         elif self._open:
             self._learned[ticker.coin] = ticker
 
-    def on_figures(self, ticker: Ticker) -> None:
+    def on_day_stats(self, ticker: Ticker) -> None:
         """A ticker over REST, no sign of life: it tells its coin's day, and the price where it says of which moment."""
         if ticker.coin in self.gone or (self.delivering and not self._admits(ticker.coin, ticker.market, ticker.last)):
             return
         if self.delivering and ticker.timestamp:  # it may have waited for the dial
-            self._desk.on_figures(ticker)
+            self._hub.on_day_stats(ticker)
         elif self.delivering:  # how old the price is by now nobody knows
-            self._desk.learn(ticker)
+            self._hub.learn(ticker)
         elif self._open:
             self._learned[ticker.coin] = ticker
 
@@ -228,7 +228,7 @@ class ConnectionListener(ListenerBase):
         """A candle from the venue's record: no sign of life of the connection."""
         if self.delivering:
             if self._admits(candle.coin, candle.market, candle.close):
-                self._desk.on_candle(candle)
+                self._hub.on_candle(candle)
         elif self._open and candle.closed:
             key = candle.coin, candle.timeframe
             self._bars.setdefault(key, deque(maxlen=TRIAL_BARS)).append(candle)
@@ -238,13 +238,13 @@ class ConnectionListener(ListenerBase):
             return
         self._heard(quote.coin, self._now())
         if self.delivering and self._admits(quote.coin, quote.market, (quote.bid + quote.ask) / 2):
-            self._desk.on_quote(quote)
+            self._hub.on_quote(quote)
 
     def on_off_book(self, coin: str) -> None:
         """A sign of life, and no more."""
         if coin not in self.gone:
             self._heard(coin, self._now())
-            self._desk.off_book_trades += self.delivering
+            self._hub.off_book_trades += self.delivering
 
     def on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
         """See Listener: no sign of life."""
@@ -258,14 +258,14 @@ class ConnectionListener(ListenerBase):
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
         if channel == TRADES.name:
-            self.hearsay.ignore(coins)
+            self.lost_subscriptions.ignore(coins)
         super().on_unavailable(channel, coins, reason, timeframe)
 
     def look(self) -> None:
         """Measure what the connection lags, by what came since the last look."""
-        clock, after, self._looked_at = self._desk.clock, self._looked_at, self._now()
+        clock, after, self._looked_at = self._hub.clock, self._looked_at, self._now()
         if self.delivering:
-            prices, exchange = self._desk.prices, self._exchange
+            prices, exchange = self._hub.prices, self._exchange
             both = ((coin, prices.get(coin)) for coin in self._paths.keys() | self._ticked)
             found = [(c, came) for c, price in both if price is not None for came in price.streamed(exchange, after)]
         else:
@@ -278,7 +278,7 @@ class ConnectionListener(ListenerBase):
         self.lag.look(now, now - clock.now(), *delays)
 
     def _shorten_past(self) -> None:
-        oldest = int(self._desk.clock.now() * 1e9) - TRIAL_MEMORY
+        oldest = int(self._hub.clock.now() * 1e9) - TRIAL_MEMORY
         for trades in self._past.values():
             while len(trades) > 1 and trades[0].received_at < oldest:
                 trades.popleft()
@@ -302,7 +302,7 @@ class ConnectionListener(ListenerBase):
         if self.last_data is None:
             self.first_data = now
             self.flowing.set()
-        self._paths[coin] = _Path(coin, self._desk, self._tape)
+        self._paths[coin] = _Path(coin, self._hub, self._backfiller)
         return True
 
     def _heard(self, coin: str, now: float) -> None:
@@ -317,11 +317,11 @@ class ConnectionListener(ListenerBase):
             self._watched_at, self._watched_from = now, 0.0
         self.last_data = now
         if self.delivering:
-            desk = self._desk
-            desk.other_messages += 1
+            hub = self._hub
+            hub.other_messages += 1
             if self._main:
-                desk.last_message = now
-            if self._watchdog.note(coin, now):
-                self._stir()
-        elif self.eager:
-            self._stir()
+                hub.last_message = now
+            if self._silence_watch.note(coin, now):
+                self._wake()
+        elif self.is_awaited:
+            self._wake()

@@ -72,7 +72,7 @@ class MarketDataHub:
         self._on_tick(self.prices[ticker.coin].on_ticker(ticker, self.clock.monotonic()))
         self.dispatcher.publish(TICKER.name, ticker.coin, ticker)
 
-    def on_figures(self, ticker: Ticker) -> None:
+    def on_day_stats(self, ticker: Ticker) -> None:
         """Take a ticker that was read over REST some time ago."""
         read_at = self.clock.monotonic() - max(0.0, self.clock.now() - ticker.received_at / 1e9)
         self._on_tick(self.prices[ticker.coin].on_ticker(ticker, read_at, over_rest=True))

@@ -18,11 +18,11 @@ class ListenerBase:
     """A listener that delivers nothing: what it does with a channel is in the classes that are made of it.
 
     ``delivering`` is False while the connection is on trial. After ``close`` its events are ignored: an old connection
-    may still have some to read. ``stir`` is called when data ends a silence that was reported.
+    may still have some to read. ``wake`` is called when data ends a silence that was reported.
     """
 
     def __init__(
-        self, desk: MarketDataHub, exchange: str, report: Report, *, stir: Callable[[], None], delivering: bool
+        self, hub: MarketDataHub, exchange: str, report: Report, *, wake: Callable[[], None], delivering: bool
     ) -> None:
         self.delivering = delivering
         self.flowing = asyncio.Event()  # set with the first event
@@ -31,28 +31,28 @@ class ListenerBase:
         self.exchange = exchange
         self.turn = 0
         self.tell = partial(report, exchange=exchange)
-        self.stir = self._stir = stir
-        self.lag = ConnectionLag(desk.delays[exchange])
+        self.wake = self._wake = wake
+        self.lag = ConnectionLag(hub.delays[exchange])
         self.shows_life = True  # its data shows that the feed lives
-        self.eager = False  # on trial: the next data is awaited
+        self.is_awaited = False  # on trial: the next data is awaited
         self.gone: set[str] = set()  # coins that were removed, and that the connection may still bring
         self.refused: set[str] = set()  # coins of which the venue does not do all that it was asked for
         self._open = True
-        self._desk = desk
+        self._hub = hub
         self._report = report
-        self._now = desk.clock.monotonic
+        self._now = hub.clock.monotonic
         self._admitted: set[str] = set()  # coins of whose market this connection may deliver
         self._bad_frames = BadFrames(exchange, report)
 
     def deliver(self) -> None:
         """The trial is over: deliver."""
         self.delivering = True
-        self._desk.markets.begin(self)
+        self._hub.markets.begin(self)
 
     def close(self, reason: str = "") -> None:
         """Deliver nothing more. ``reason``: what ended the connection, "" where nobody is to be told."""
         self._open = self.delivering = False
-        self._desk.markets.end(self)
+        self._hub.markets.end(self)
         self._admitted.clear()
         self._bad_frames.close()
 
@@ -65,12 +65,12 @@ class ListenerBase:
         self._admitted.discard(coin)
 
     def forget(self, coins: Iterable[str]) -> None:
-        """Nothing is delivered of these, until ``welcome`` names them."""
+        """Nothing is delivered of these, until ``readmit`` names them."""
         for coin in coins:
             self.gone.add(coin)
             self.revoke(coin)
 
-    def welcome(self, coins: Iterable[str]) -> None:
+    def readmit(self, coins: Iterable[str]) -> None:
         """These are wanted again, and asked for where they were refused; the trades' sequences must know them."""
         self.gone.difference_update(coins)
         self.refused.difference_update(coins)
@@ -98,7 +98,7 @@ class ListenerBase:
 
     def on_ticker(self, ticker: Ticker) -> None: ...
 
-    def on_figures(self, ticker: Ticker) -> None: ...
+    def on_day_stats(self, ticker: Ticker) -> None: ...
 
     def on_candle(self, candle: Candle) -> None: ...
 
@@ -117,7 +117,7 @@ class ListenerBase:
     def on_bad_frame(self, sample: str) -> None:
         """See Listener."""
         if self._open:
-            self._desk.bad_frames += 1
+            self._hub.bad_frames += 1
             self._bad_frames.add(sample)
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
@@ -132,7 +132,7 @@ class ListenerBase:
         """Whether the coin's events are delivered from this connection."""
         if coin in self._admitted:
             return True
-        if self._desk.markets.admit(self, coin, market, price):
+        if self._hub.markets.admit(self, coin, market, price):
             self._admitted.add(coin)
             return True
         return False

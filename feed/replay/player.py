@@ -37,15 +37,15 @@ class Player:
     lags_in_part = False
     venues = 1
 
-    def __init__(self, source: Source, desk: MarketDataHub, reporter: StatusReporter, wanted: WantedData) -> None:
+    def __init__(self, source: Source, hub: MarketDataHub, reporter: StatusReporter, wanted: WantedData) -> None:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # awaited or not
         self._source = source
         self._clock = source.clock
-        self._desk = desk
+        self._hub = hub
         self._reporter = reporter
         self._wanted = wanted
-        self._events = RecordedEvents(desk, source.clock)
+        self._events = RecordedEvents(hub, source.clock)
         self._status = RecordedStatus(reporter, source.breaker, self._coins())
         self._exchange = source.exchanges[0]
         self._reopen: int | None = None  # the rows are to be read anew, from this time on
@@ -87,7 +87,7 @@ class Player:
 
     def seek(self, at: int) -> None:
         """Go on with the events of ``at`` (Unix ns) and later; what is known of the coins is forgotten."""
-        self._desk.forget(self._coins())
+        self._hub.forget(self._coins())
         self._reopen = at
         self._clock.stirred.set()
 
@@ -95,7 +95,7 @@ class Player:
         """Play to the end."""
         clock, source = self._clock, self._source
         clock.restart()
-        self._desk.forget(self._status.coins)
+        self._hub.forget(self._status.coins)
         start: int | None = source.start
         try:
             while True:
@@ -164,7 +164,7 @@ class Player:
         end = time.monotonic() + SLICE
         barrier = min(clock.next_due, self._look_due)
         pace = clock.speed is not None
-        lockstep = not pace and self._desk.dispatcher.queued
+        lockstep = not pace and self._hub.dispatcher.queued
         number = len(items)
         while place < number:
             at = ats[place]
@@ -196,7 +196,7 @@ class Player:
         """Let other tasks run: who is woken, who has events to handle, and until the next event is due."""
         clock = self._clock
         if clock.speed is None:
-            if self._desk.dispatcher.queued:
+            if self._hub.dispatcher.queued:
                 await self._settle()
             else:
                 await asyncio.sleep(0)
@@ -217,7 +217,7 @@ class Player:
     def _look(self, at: int) -> None:
         """Have the feed look at its consumers, as it does twice a second while it is live."""
         self._look_due = at + LOOK
-        self._desk.dispatcher.look(self._clock.since)
+        self._hub.dispatcher.look(self._clock.since)
 
     async def _settle(self, turns: int = 0) -> None:
         """Wait until every consumer has handled what it was given, or sleeps on the recording's clock."""
@@ -234,7 +234,7 @@ class Player:
 
     def _busy(self) -> set[int]:
         """The consumers that have something to do, by their id."""
-        busy = self._desk.dispatcher.busy(self._clock.sleepers)
+        busy = self._hub.dispatcher.busy(self._clock.sleepers)
         self._given_up &= busy
         return busy - self._given_up
 

@@ -23,19 +23,19 @@ class _Path:
 
     __slots__ = ("count", "price", "prices", "trades")
 
-    def __init__(self, desk: MarketDataHub, coin: str, exchange: str) -> None:
-        self.count: TradeCount = desk.trades[exchange]
-        self.price: Price = desk.prices[coin]
-        self.prices: Route = desk.dispatcher.route(PRICES.name, coin)
-        self.trades: Route = desk.dispatcher.route(TRADES.name, coin)
+    def __init__(self, hub: MarketDataHub, coin: str, exchange: str) -> None:
+        self.count: TradeCount = hub.trades[exchange]
+        self.price: Price = hub.prices[coin]
+        self.prices: Route = hub.dispatcher.route(PRICES.name, coin)
+        self.trades: Route = hub.dispatcher.route(TRADES.name, coin)
 
 
 class RecordedEvents:
     """Takes recorded events in their order; ``priced`` says that a price tick was made of the event."""
 
-    def __init__(self, desk: MarketDataHub, clock: RecordedClock) -> None:
+    def __init__(self, hub: MarketDataHub, clock: RecordedClock) -> None:
         self.heard: set[str] = set()
-        self._desk = desk
+        self._hub = hub
         self._clock = clock
         self._paths: dict[tuple[str, str], _Path] = {}
 
@@ -43,31 +43,31 @@ class RecordedEvents:
         """Know the closed candles of the time before the replay, which volatility is made of."""
         self._paths.clear()
         for candle in source.past_candles(wanted):
-            self._desk.volatility.add(candle)
+            self._hub.volatility.add(candle)
 
     def on_trade(self, trade: TradeEvent, priced: bool) -> None:
         key = trade.coin, trade.exchange
         try:
             path = self._paths[key]
         except KeyError:
-            path = self._paths[key] = _Path(self._desk, *key)
+            path = self._paths[key] = _Path(self._hub, *key)
             self.heard.add(trade.coin)
         now = self._clock.monotonic()
         path.count.simple += 1
         if priced:
-            self._desk.last_message = now
+            self._hub.last_message = now
             tick = path.price.on_trade(trade, now)
             path.prices.publish(tick, path.trades.publish(trade, now))
         else:
             path.trades.publish(trade, now)
 
     def on_ticker(self, ticker: Ticker, priced: bool) -> None:
-        price, now = self._desk.prices[ticker.coin], self._heard(ticker.coin)
+        price, now = self._hub.prices[ticker.coin], self._heard(ticker.coin)
         if priced:
-            self._desk.dispatcher.publish(PRICES.name, ticker.coin, price.repeat(ticker, now))
+            self._hub.dispatcher.publish(PRICES.name, ticker.coin, price.repeat(ticker, now))
         else:
             price.learn(ticker)
-        self._desk.dispatcher.publish(TICKER.name, ticker.coin, ticker)
+        self._hub.dispatcher.publish(TICKER.name, ticker.coin, ticker)
 
     def on_price(self, row: PriceRow, _: bool) -> None:
         """A tick that its trade or ticker does not tell."""
@@ -81,19 +81,19 @@ class RecordedEvents:
             row.received_at,
             row.market,
         )
-        self._desk.prices[row.coin].restore(tick, self._heard(row.coin))
-        self._desk.dispatcher.publish(PRICES.name, row.coin, tick)
+        self._hub.prices[row.coin].restore(tick, self._heard(row.coin))
+        self._hub.dispatcher.publish(PRICES.name, row.coin, tick)
 
     def on_candle(self, candle: Candle, _: bool) -> None:
         self._heard(candle.coin)
-        self._desk.ledger.enter(candle)
+        self._hub.ledger.enter(candle)
         if candle.closed:
-            self._desk.volatility.add(candle)
-        self._desk.dispatcher.publish(CANDLES.key(candle.timeframe), candle.coin, candle)
+            self._hub.volatility.add(candle)
+        self._hub.dispatcher.publish(CANDLES.key(candle.timeframe), candle.coin, candle)
 
     def on_quote(self, quote: Quote, _: bool) -> None:
         self._heard(quote.coin)
-        self._desk.dispatcher.publish(QUOTES.name, quote.coin, quote)
+        self._hub.dispatcher.publish(QUOTES.name, quote.coin, quote)
 
     def on_book(self, book: OrderBook, _: bool) -> None:
         self._heard(book.coin)
@@ -102,6 +102,6 @@ class RecordedEvents:
         """Note that data of the coin comes; returns the time, monotonic seconds."""
         now = self._clock.monotonic()
         self.heard.add(coin)
-        self._desk.other_messages += 1
-        self._desk.last_message = now
+        self._hub.other_messages += 1
+        self._hub.last_message = now
         return now

@@ -55,23 +55,28 @@ class OpenConnection:
     """One connection. ``markets`` (coin -> symbol) are those that it asked for, coins included that are not wanted."""
 
     stream: Connection
-    intake: ListenerBase
+    listener: ListenerBase
     running: asyncio.Task[None]
     markets: dict[str, str]
     carries: Carries
     dialled_at: float  # monotonic seconds
-    worn: asyncio.Event = field(default_factory=asyncio.Event)  # set when the venue announces that it will cut it
+    outdated: asyncio.Event = field(default_factory=asyncio.Event)  # set when the venue announces that it will cut it
     left: set[str] = field(default_factory=set)  # coins that were halted while it carried them
 
     def brings(self, coin: str) -> bool:
-        return coin in self.markets and coin not in self.intake.gone
+        return coin in self.markets and coin not in self.listener.gone
 
     @property
     def subscriptions(self) -> int:
         return len(self.markets) * self.carries.subscriptions
 
+    def has_data(self, within: float, now: float) -> bool:
+        """Whether it stands and had data within so many seconds."""
+        last = self.listener.last_data
+        return not self.running.done() and last is not None and now - last < within
+
     def silent_for(self, now: float) -> float:
-        heard = self.intake.last_data
+        heard = self.listener.last_data
         return now - (self.dialled_at if heard is None else heard)
 
 
@@ -81,52 +86,52 @@ class Host(Protocol):
     @property
     def name(self) -> str: ...
 
-    def dial(self, leg: CoinConnection) -> OpenConnection:
-        """Open a connection for what ``leg`` carries; the venue's limit of dials allows it already."""
+    def dial(self, connection: CoinConnection) -> OpenConnection:
+        """Open a connection for what this one carries; the venue's limit of dials allows it already."""
 
     async def may_dial(self, old: OpenConnection | None = None) -> None:
         """Wait until the venue's limit of dials allows one; raises what ends ``old`` meanwhile."""
 
-    def hang_up(self, link: OpenConnection, reason: str) -> None: ...
+    def hang_up(self, opened: OpenConnection, reason: str) -> None: ...
 
-    def is_essential(self, leg: CoinConnection) -> bool:
+    def is_essential(self, connection: CoinConnection) -> bool:
         """Whether the venue has failed when this connection cannot be kept; order books beside trades do without."""
 
-    def fits(self, leg: CoinConnection, markets: Mapping[str, str]) -> bool:
+    def fits(self, connection: CoinConnection, markets: Mapping[str, str]) -> bool:
         """Whether a connection can carry these."""
 
-    def extend(self, link: OpenConnection, markets: Mapping[str, str]) -> None:
+    def extend(self, opened: OpenConnection, markets: Mapping[str, str]) -> None:
         """Have a connection carry these coins too, or again."""
 
-    def has_company(self, leg: CoinConnection, within: float) -> bool:
+    def has_company(self, connection: CoinConnection, within: float) -> bool:
         """Whether another connection of the venue stands that had data ``within`` so many seconds."""
 
-    def is_outpaced(self, leg: CoinConnection) -> bool:
+    def is_outpaced(self, connection: CoinConnection) -> bool:
         """Whether another connection of the venue has data that is up to date."""
 
-    def on_lag(self, leg: CoinConnection, finding: LagFinding) -> None:
+    def on_lag(self, connection: CoinConnection, finding: LagFinding) -> None:
         """Its connection began to lag while others are up to date, or does so no more."""
 
-    def on_flow(self, leg: CoinConnection) -> None:
-        """The connection of ``leg`` delivers data, or its coins may all be quiet."""
+    def on_flow(self, connection: CoinConnection) -> None:
+        """It delivers data, or its coins may all be quiet."""
 
-    def on_break(self, leg: CoinConnection, reason: str) -> None:
-        """The connection of ``leg`` has ended and is dialled again, while the others stay open."""
+    def on_break(self, connection: CoinConnection, reason: str) -> None:
+        """It has ended and is dialled again, while the others stay open."""
 
-    def on_retry(self, leg: CoinConnection, attempt: int, delay: float) -> None: ...
+    def on_retry(self, connection: CoinConnection, attempt: int, delay: float) -> None: ...
 
-    def on_silence(self, leg: CoinConnection) -> None:
+    def on_silence(self, connection: CoinConnection) -> None:
         """The connection may have missed trades."""
 
     def on_missing(self, coins: Sequence[str], seconds: float, doubted: Sequence[str]) -> None:
         """A connection brings no trades of some coins though its tickers tell of some; of others they may be lost."""
 
-    def on_replaced(self, leg: CoinConnection, reason: str) -> None:
+    def on_replaced(self, connection: CoinConnection, reason: str) -> None:
         """The connection was silent, and another one with data has replaced it."""
 
 
 class CoinConnection:
-    """Carries ``markets`` (coin -> symbol) with what it ``asks``, which its host may change, calling ``stir`` then.
+    """Carries ``markets`` (coin -> symbol) with what it ``asks``, which its host may change, calling ``wake`` then.
 
     When it is the only one whose connection stands, what ends that ends ``carry``, so that the host hears of it. Beside
     others it is dialled anew on its own, up to ``attempts`` times; only then has the venue failed.
@@ -149,7 +154,7 @@ class CoinConnection:
     ) -> None:
         self.markets = markets
         self.asks = asks
-        self.link: OpenConnection | None = None
+        self.opened: OpenConnection | None = None
         self.successor: OpenConnection | None = None  # while it is to replace the link
         self.broke = False  # told as broken, and not yet as connected again
         self.flowing = asyncio.Event()  # its first connection has brought data, or will not soon
@@ -167,21 +172,25 @@ class CoinConnection:
         self._lifetime = inf if session_limit is None else max(session_limit - EARLY, session_limit / 2)
         self._now = now
         self._sleep = sleep
-        self._stirred = asyncio.Event()
+        self._something_new = asyncio.Event()
 
     @property
-    def links(self) -> list[OpenConnection]:
+    def all_opened(self) -> list[OpenConnection]:
         """The connections that deliver: the one in use, and its successor while there is one."""
-        return [link for link in (self.link, self.successor) if link is not None]
+        return [opened for opened in (self.opened, self.successor) if opened is not None]
+
+    def has_data(self, within: float, now: float) -> bool:
+        """Whether its connection stands and had data within so many seconds."""
+        return self.opened is not None and self.opened.has_data(within, now)
 
     @property
     def is_lagging(self) -> bool:
         """Whether its data is late while that of others is not."""
         return self._lag_watch.since is not None
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         """Check again what is to be done."""
-        self._stirred.set()
+        self._something_new.set()
 
     async def carry(self, *, may_dial: bool) -> None:
         """Keep a connection open until there is nothing to carry; raises VenueError when the venue has failed.
@@ -194,8 +203,8 @@ class CoinConnection:
                     if not may_dial:
                         await self._host.may_dial()
                     may_dial = False
-                    self.link = self._host.dial(self)
-                    await self._until_flowing(self.link)
+                    self.opened = self._host.dial(self)
+                    await self._until_flowing(self.opened)
                     self._host.on_flow(self)
                     self.flowing.set()
                     await self._attend()
@@ -206,57 +215,57 @@ class CoinConnection:
             self.flowing.set()
 
     def _hang_up(self, reason: str = ENDED) -> None:
-        link, self.link = self.link, None
-        if link is not None:
-            self._host.hang_up(link, reason)
+        opened, self.opened = self.opened, None
+        if opened is not None:
+            self._host.hang_up(opened, reason)
 
     async def _attend(self) -> None:
         """Watch over the open connection until it must be replaced; raises what ended it."""
         while self.markets:
-            self._stirred.clear()
-            link, now = self.link, self._now()
-            assert link is not None
-            if link.running.done():
-                link.running.result()  # it carries nothing more, whatever it is asked for
-            missing = {coin: s for coin, s in self.markets.items() if not link.brings(coin)}
-            if missing and self._host.fits(self, link.markets | missing):
-                self._host.extend(link, missing)
+            self._something_new.clear()
+            opened, now = self.opened, self._now()
+            assert opened is not None
+            if opened.running.done():
+                opened.running.result()  # it carries nothing more, whatever it is asked for
+            missing = {coin: s for coin, s in self.markets.items() if not opened.brings(coin)}
+            if missing and self._host.fits(self, opened.markets | missing):
+                self._host.extend(opened, missing)
                 missing = {}
-            is_silent, untraded = self._is_silent(link, now), self._untraded(link, now)
-            unwanted = sum(coin not in self.markets for coin in link.markets)
+            is_silent, untraded = self._is_silent(opened, now), self._untraded(opened, now)
+            unwanted = sum(coin not in self.markets for coin in opened.markets)
             if is_silent:
-                await self._replace_silent(link, now)
+                await self._replace_silent(opened, now)
             elif untraded:
                 for coin in untraded:
                     self._patience_with[coin].spend(now)
                 since = max(untraded.values())
-                doubted = [coin for coin in self.markets if not link.intake.flowed(coin, since)]
+                doubted = [coin for coin in self.markets if not opened.listener.flowed(coin, since)]
                 self._host.on_missing(sorted(untraded), now - min(untraded.values()), doubted)
-                await self._replace(link)
-            elif self._lags_too_long(link, now):
+                await self._replace(opened)
+            elif self._lags_too_long(opened, now):
                 self._lag_patience.spend(now)
                 self._lag_watch.restart()
-                await self._replace(link)
+                await self._replace(opened)
             elif (
                 missing
-                or link.worn.is_set()
-                or link.carries != self.asks
+                or opened.outdated.is_set()
+                or opened.carries != self.asks
                 or unwanted > len(self.markets)
-                or now >= link.dialled_at + self._lifetime
+                or now >= opened.dialled_at + self._lifetime
             ):
-                await self._replace(link)
+                await self._replace(opened)
             else:
-                due = link.dialled_at + self._lifetime - now
-                await wait(link, self._stirred, min(due, self._silence / 4))
+                due = opened.dialled_at + self._lifetime - now
+                await wait(opened, self._something_new, min(due, self._silence / 4))
 
-    def _is_silent(self, link: OpenConnection, now: float) -> bool:
+    def _is_silent(self, opened: OpenConnection, now: float) -> bool:
         """Whether the connection is silent while others have data, and its coins are too many to be all quiet."""
         silence = self._patience.at(now) if len(self.markets) < FEW else self._silence
-        return link.silent_for(now) >= silence and self._host.has_company(self, self._silence / 2)
+        return opened.silent_for(now) >= silence and self._host.has_company(self, self._silence / 2)
 
-    def _lags_too_long(self, link: OpenConnection, now: float) -> bool:
+    def _lags_too_long(self, opened: OpenConnection, now: float) -> bool:
         """Whether its data has been late for long while that of others is not; tells when that begins and ends."""
-        lag = link.intake.lag.seconds
+        lag = opened.listener.lag.seconds
         if lag is not None and (self._host.is_outpaced(self) or self.is_lagging):
             finding = self._lag_watch.check(lag, now)
             if finding is not None:
@@ -264,17 +273,17 @@ class CoinConnection:
         since = self._lag_watch.since
         return since is not None and now - since >= self._lag_patience.at(now) and self._host.is_outpaced(self)
 
-    def _untraded(self, link: OpenConnection, now: float) -> dict[str, float]:
+    def _untraded(self, opened: OpenConnection, now: float) -> dict[str, float]:
         """The coins whose trades the connection should bring and does not, and since when."""
-        if TRADES.name not in link.carries.channels:
+        if TRADES.name not in opened.carries.channels:
             return {}
-        beginning = UNHEARD_EACH * link.subscriptions
+        beginning = UNHEARD_EACH * opened.subscriptions
 
         def patience(coin: str) -> float:
             enough = self._patience_with[coin].at(now)
-            return enough if link.intake.has_traded(coin) else UNHEARD * enough + beginning
+            return enough if opened.listener.has_traded(coin) else UNHEARD * enough + beginning
 
-        return link.intake.missing_trades(patience, now)
+        return opened.listener.missing_trades(patience, now)
 
     async def _replace(self, old: OpenConnection) -> None:
         """Open a successor, and close the old connection when the successor has data."""
@@ -299,7 +308,7 @@ class CoinConnection:
             raise
         finally:
             self.successor = None
-        self.link = new
+        self.opened = new
         self._host.hang_up(old, REPLACED)
 
     async def _replace_silent(self, old: OpenConnection, now: float) -> None:
@@ -321,26 +330,26 @@ class CoinConnection:
             self._host.hang_up(new, REPLACED)
             return
         self._hang_up(reason)
-        self.link = new
-        if new.intake.flowing.is_set():
+        self.opened = new
+        if new.listener.flowing.is_set():
             self._host.on_replaced(self, reason)
 
-    async def _until_flowing(self, link: OpenConnection) -> None:
-        if await wait(link, link.intake.flowing, self._connect_timeout):
+    async def _until_flowing(self, opened: OpenConnection) -> None:
+        if await wait(opened, opened.listener.flowing, self._connect_timeout):
             return
         if len(self.markets) >= FEW or not self._host.has_company(self, self._silence):
             raise Disconnected(self._host.name, f"no data within {self._connect_timeout:g} s of the dial")
 
     async def _recover(self, failure: VenueError) -> None:
         """Return when the connection may be dialled again; raises ``failure`` if the whole venue has failed."""
-        link = self.link
-        if link is not None:
-            first, last = link.intake.first_data, link.intake.last_data
+        opened = self.opened
+        if opened is not None:
+            first, last = opened.listener.first_data, opened.listener.last_data
             for at in (first, last):
                 if at is not None:
                     self._backoff.note_data(at)
         self._hang_up(failure.reason)
-        if link is not None and isinstance(failure, Rejected) and not all(map(link.brings, self.markets)):
+        if opened is not None and isinstance(failure, Rejected) and not all(map(opened.brings, self.markets)):
             return  # it ended just when more was to be asked for
         essential = self._host.is_essential(self)
         if essential:
@@ -349,14 +358,14 @@ class CoinConnection:
             await self._sleep(GRACE)
             if not self._host.has_company(self, self._silence):
                 raise failure
-        if link is not None:
+        if opened is not None:
             self._host.on_break(self, failure.reason)
         if isinstance(failure, Rejected):  # its coins were told: there is nothing to try until there are others
             self.flowing.set()
             refused = dict(self.markets)
             while self.markets == refused:
-                self._stirred.clear()
-                await self._stirred.wait()
+                self._something_new.clear()
+                await self._something_new.wait()
             return
         self._backoff.note_disconnect(self._now())
         delay = self._backoff.delay_for(getattr(failure, "retry_after", None))
@@ -366,14 +375,14 @@ class CoinConnection:
         await self._sleep(delay)
 
 
-async def wait(link: OpenConnection, event: asyncio.Event, timeout: float | None) -> bool:
+async def wait(opened: OpenConnection, event: asyncio.Event, timeout: float | None) -> bool:
     """True when ``event`` came, False after ``timeout`` seconds; raises what ended the connection meanwhile."""
     waiting = asyncio.create_task(event.wait())
     try:
-        awaited: set[asyncio.Future[Any]] = {link.running, waiting}
+        awaited: set[asyncio.Future[Any]] = {opened.running, waiting}
         done, _ = await asyncio.wait(awaited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     finally:
         waiting.cancel()
-    if link.running in done:
-        link.running.result()
+    if opened.running in done:
+        opened.running.result()
     return waiting in done

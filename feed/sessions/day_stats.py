@@ -43,10 +43,10 @@ class DayStats:
         """Drop the figures that wait: no connection is left that could take them."""
         self._waiting.clear()
 
-    def give(self, intake: ListenerBase, coins: Collection[str]) -> None:
+    def give(self, listener: ListenerBase, coins: Collection[str]) -> None:
         """Give the waiting figures of ``coins`` to a connection's listener."""
         for coin in self._waiting.keys() & coins:
-            intake.on_figures(self._waiting.pop(coin))
+            listener.on_day_stats(self._waiting.pop(coin))
 
     async def fetch_missing(self, markets: Mapping[str, str], within: float) -> None:
         """Fetch the figures of the coins (coin -> symbol) that were not fetched yet; a failure is only logged."""

@@ -52,22 +52,22 @@ class Session:
         self,
         shared: SharedVenue,
         wanted: WantedData,
-        desk: MarketDataHub,
-        watchdog: SilenceWatch,
+        hub: MarketDataHub,
+        silence_watch: SilenceWatch,
         settings: Settings,
         report: Report,
         aside: Report,
         *,
         main: bool,
-        stir: Callable[[], None],
+        wake: Callable[[], None],
         dismiss: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         venue = self.venue = shared.venue
         self.name = venue.name
         self.backoff = _backoff(settings)
-        self.bars = VenueCandles(venue.name, partial(shared.fetch_candles, desk.clock), self._on_mended, self)
-        self.tape = TradeBackfiller(
-            venue, settings.backfill, desk.on_trade, report, desk.clock, shared.requests, shared.shelf
+        self.bars = VenueCandles(venue.name, partial(shared.fetch_candles, hub.clock), self._on_mended, self)
+        self.backfiller = TradeBackfiller(
+            venue, settings.backfill, hub.on_trade, report, hub.clock, shared.requests, shared.sequences
         )
         self.connected = False  # a connection has delivered; only ``carry`` sets it
         self.broke = False  # what ``carry`` raised last ended such a connection
@@ -77,29 +77,29 @@ class Session:
         self.asked_for: Sequence[CoinConfig] = ()  # what was wanted when the venue was last asked for it
         self._settings = settings
         self._wanted = wanted
-        self._desk = desk
-        self._watchdog = watchdog
+        self._hub = hub
+        self._silence_watch = silence_watch
         self._shared = shared
         self._report = report
         self._aside = aside
         self._main = main
-        self._stir = stir
+        self._wake = wake
         self._dismiss = dismiss
         self._dropped: asyncio.Future[NoReturn] | None = None
         self._since: Mapping[str, int] = {}  # see ``carry``
-        self._eager = False
+        self._is_awaited = False
         self._without_books: set[str] = set()  # coins that were told to have no books here
         self._refused = False  # the venue lists none of the wanted coins
         self._list_due = asyncio.Event()  # its list of markets is to be asked for now
         self._changed = asyncio.Event()  # the wanted coins, channels or timeframes have changed
-        self._figures = DayStats(venue, self._known)
+        self._day_stats = DayStats(venue, self._known)
         self._markets: dict[str, str] = {}  # coin -> symbol, of what is carried
-        self._legs: dict[CoinConnection, asyncio.Task[None]] = {}
+        self._connections: dict[CoinConnection, asyncio.Task[None]] = {}
 
     @property
     def last_data(self) -> float | None:
         """When one of its connections last delivered, monotonic seconds; None while none has."""
-        return max((at for link in self._essential() if (at := link.intake.last_data) is not None), default=None)
+        return max((at for opened in self._essential() if (at := opened.listener.last_data) is not None), default=None)
 
     @property
     def lost_bars(self) -> int:
@@ -111,15 +111,15 @@ class Session:
         if self._shared.clock_complaint is None and (complaint := venue_time.complaint(self.name)) is not None:
             self._shared.clock_complaint = complaint
             self._note("error", self.name, error=complaint)
-        for link in self._links():
-            link.intake.look()
-        lags = (link.intake.lag.seconds for link in self._links())
+        for opened in self._all_opened():
+            opened.listener.look()
+        lags = (opened.listener.lag.seconds for opened in self._all_opened())
         self.lag = min((lag for lag in lags if lag is not None), default=None)
 
     @property
     def lags_in_part(self) -> bool:
         """Whether one of its connections lags while others do not."""
-        return any(leg.is_lagging for leg in self._legs)
+        return any(connection.is_lagging for connection in self._connections)
 
     def is_up_to_date(self, now: float) -> bool:
         """Whether data comes at this moment and, as far as its stamps show, does not lag."""
@@ -129,49 +129,49 @@ class Session:
 
     def venue_time(self) -> float | None:
         """See exchanges.candles.overdue.Timing."""
-        delay = self._desk.delays[self.name].seconds
-        return None if delay is None or not self.delivering else (self._desk.clock.running() - delay) * 1000
+        delay = self._hub.delays[self.name].seconds
+        return None if delay is None or not self.delivering else (self._hub.clock.running() - delay) * 1000
 
     def stream_time(self) -> float | None:
         """See exchanges.candles.overdue.Timing."""
         at, last, silence = self.venue_time(), self.last_data, self._settings.staleness.reconnect_after
-        if at is None or last is None or not self.connected or self._desk.clock.monotonic() - last > silence:
+        if at is None or last is None or not self.connected or self._hub.clock.monotonic() - last > silence:
             return None
         return at - (self.lag or 0.0) * 1000
 
     def has_room(self) -> bool:
         """See exchanges.candles.overdue.Timing."""
-        now, shared = self._desk.clock.monotonic(), self._shared
+        now, shared = self._hub.clock.monotonic(), self._shared
         return bool(self.venue.timeframes) and shared.bars.plenty(now) and shared.requests.plenty(now)
 
     def is_proven_up_to_date(self, now: float) -> bool:
         """The same of a connection that is new: its lag may be unknown until the venue has told its time, and until a
         late stream has shown itself to be one by more than one stamp of a coin."""
-        if not self.is_up_to_date(now) or any(link.intake.lag.is_doubtful for link in self._links()):
+        if not self.is_up_to_date(now) or any(opened.listener.lag.is_doubtful for opened in self._all_opened()):
             return False
-        unknown = self.lag is None or self._desk.delays[self.name].wants_trust(self._desk.clock.running())
+        unknown = self.lag is None or self._hub.delays[self.name].wants_trust(self._hub.clock.running())
         return not unknown or self.flowing_for(now) >= TRUST_WAIT
 
     @property
-    def eager(self) -> bool:
+    def is_awaited(self) -> bool:
         """Whether the next data of a trial may lead to a decision, so that it wakes the supervisor."""
-        return self._eager
+        return self._is_awaited
 
-    @eager.setter
-    def eager(self, eager: bool) -> None:
-        self._eager = eager
-        for link in self._links():
-            link.intake.eager = eager
+    @is_awaited.setter
+    def is_awaited(self, is_awaited: bool) -> None:
+        self._is_awaited = is_awaited
+        for opened in self._all_opened():
+            opened.listener.is_awaited = is_awaited
 
     def flowing_for(self, now: float) -> float:
         """Seconds since the first data of its connections; 0.0 before."""
-        firsts = [at for link in self._essential() if (at := link.intake.first_data) is not None]
+        firsts = [at for opened in self._essential() if (at := opened.listener.first_data) is not None]
         return now - min(firsts) if firsts else 0.0
 
     @property
     def withheld(self) -> list[CoinConfig]:
         """The coins that are withheld here because their prices are too far from the last ones known."""
-        markets, withholds = self._markets, self._desk.markets.withholds
+        markets, withholds = self._markets, self._hub.markets.withholds
         return [
             coin
             for coin in self._wanted.coins
@@ -185,13 +185,13 @@ class Session:
     def forget(self, coins: Iterable[str]) -> None:
         """These coins were removed; their streams end with the connections that carry them, or with ``renew``."""
         gone = set(coins)
-        for link in self._links():
-            link.intake.forget(gone)
-        for leg in self._legs:
-            leg.markets = {coin: symbol for coin, symbol in leg.markets.items() if coin not in gone}
+        for opened in self._all_opened():
+            opened.listener.forget(gone)
+        for connection in self._connections:
+            connection.markets = {coin: symbol for coin, symbol in connection.markets.items() if coin not in gone}
         self._markets = {coin: symbol for coin, symbol in self._markets.items() if coin not in gone}
-        self.tape.forget(gone)
-        self._figures.forget(gone)
+        self.backfiller.forget(gone)
+        self._day_stats.forget(gone)
         self.listing.forget(gone)
 
     def drop(self, reason: str) -> None:
@@ -210,9 +210,9 @@ class Session:
 
     def doubt(self, coin: str) -> None:
         """A coin is silent: trades of it may be missing, or it may have been halted."""
-        self.tape.doubt(coin)
+        self.backfiller.doubt(coin)
         if coin:
-            self.listing.doubt(self._desk.clock.monotonic())
+            self.listing.doubt(self._hub.clock.monotonic())
             self._list_due.set()
 
     def promote(self, since: Mapping[str, int]) -> None:
@@ -220,12 +220,12 @@ class Session:
         self.delivering = True
         self._since = since
         self._list_due.set()
-        if self._legs:
-            self.tape.resumed(self._markets, since)
-            self._watchdog.start(self._markets, self._desk.clock.monotonic())
-            for link in self._links():
-                link.intake.deliver()
-            self.bars.owe(self._desk.ledger.owed())
+        if self._connections:
+            self.backfiller.resumed(self._markets, since)
+            self._silence_watch.start(self._markets, self._hub.clock.monotonic())
+            for opened in self._all_opened():
+                opened.listener.deliver()
+            self.bars.owe(self._hub.ledger.owed())
 
     def demote(self) -> None:
         """Another venue is active from now on."""
@@ -233,16 +233,16 @@ class Session:
 
     def _leave_it(self, reason: str) -> None:
         self.delivering = False
-        self._figures.outdate()
-        for link in self._links():
-            link.intake.close(reason)
+        self._day_stats.outdate()
+        for opened in self._all_opened():
+            opened.listener.close(reason)
 
     def close(self) -> Awaitable[Any]:
         """The feed ends: deliver the trades that wait, and fetch nothing more."""
         if self.delivering:
-            self.tape.flush()
+            self.backfiller.flush()
         self._leave_it("")  # what a connection still brings while it ends starts no fetch
-        self.tape.close()
+        self.backfiller.close()
         return self.bars.end()
 
     async def carry(self, since: Mapping[str, int], *, trial: bool = False) -> NoReturn:
@@ -250,7 +250,7 @@ class Session:
 
         ``since``: the time (Unix ms) of each coin's last trade on the venue that was left; what came later is fetched.
         """
-        clock, delay = self._desk.clock, self._desk.delays[self.name]
+        clock, delay = self._hub.clock, self._hub.delays[self.name]
         asking = asyncio.create_task(self._shared.ask_time(clock, delay), name=f"time of {self.name}")
         try:
             await self._carry(since, trial)
@@ -267,8 +267,8 @@ class Session:
         self.asked_for = self._wanted.coins
         await self.listing.load(self._wanted.coins, anew=self._refused or not self._main)
         markets = self._listed()
-        await self._shared.dials.take(self._desk.clock)
-        await self._fetch_figures(markets)
+        await self._shared.dials.take(self._hub.clock)
+        await self._fetch_day_stats(markets)
         self.asked_for = self._wanted.coins
         markets = self._listed()  # coins may have come and gone meanwhile
         self._dropped = asyncio.get_running_loop().create_future()
@@ -276,13 +276,13 @@ class Session:
         self._changed.clear()
         self._markets = markets
         if self.delivering:
-            self.tape.resumed(markets, self._since)
+            self.backfiller.resumed(markets, self._since)
         try:
             async with asyncio.TaskGroup() as group:
                 self._spread(group, allowed=1)
                 group.create_task(_raised(self._dropped))
                 if not self.venue.streams(TICKER.name):
-                    group.create_task(self._keep_figures())
+                    group.create_task(self._keep_day_stats())
                 group.create_task(self._keep_listing())
                 while True:
                     await self._changed.wait()
@@ -292,33 +292,33 @@ class Session:
             raise failures.exceptions[0] from None
         finally:
             self._dropped.cancel()
-            self._legs.clear()
+            self._connections.clear()
             self._markets = {}
-            self._figures.drop()
+            self._day_stats.drop()
             self.broke, self.connected = self.connected, False
             self.lag = None
             if not self.delivering:
-                self._figures.outdate()  # a trial's went with it
+                self._day_stats.outdate()  # a trial's went with it
                 self.bars.drop()
             if self.delivering:
-                self.tape.lost()
-                self._watchdog.lost()
+                self.backfiller.lost()
+                self._silence_watch.lost()
         raise AssertionError("a group that waits for ever ends by an error")
 
-    # The legs
+    # The connections
 
     def _spread(self, group: asyncio.TaskGroup, *, allowed: int = 0) -> None:
-        """Give each leg its part of the markets, and open those that are missing; ``allowed`` dials were asked for."""
+        """Give each connection its part of the markets, and open what is missing; ``allowed`` dials were granted."""
         for asks in self._asked():
-            legs, parts = self._legs_like(asks), self._parts(asks)
-            for leg, part in zip(legs, parts, strict=False):
-                leg.markets, leg.asks = part, asks
-                leg.stir()
-            self._open(group, asks, parts[len(legs) :], allowed)
+            connections, parts = self._connections_like(asks), self._parts(asks)
+            for connection, part in zip(connections, parts, strict=False):
+                connection.markets, connection.asks = part, asks
+                connection.wake()
+            self._open(group, asks, parts[len(connections) :], allowed)
             allowed = 0
         self._tell_without_books()
-        for link in self._links():
-            link.intake.shows_life = link in self._essential()
+        for opened in self._all_opened():
+            opened.listener.shows_life = opened in self._essential()
 
     def _tell_without_books(self) -> None:
         """Tell the coins whose books are wanted, once each, if the venue has none."""
@@ -331,34 +331,34 @@ class Session:
     def _open(
         self, group: asyncio.TaskGroup, asks: Carries, parts: Iterable[dict[str, str]], allowed: int
     ) -> list[CoinConnection]:
-        opened: list[CoinConnection] = []
-        connection, clock = self._settings.connection, self._desk.clock
+        made: list[CoinConnection] = []
+        limits, clock = self._settings.connection, self._hub.clock
         for part in parts:
-            leg = CoinConnection(
+            connection = CoinConnection(
                 self,
                 part,
                 asks,
                 _backoff(self._settings),
-                attempts=connection.attempts_before_failover,
-                connect_timeout=connection.connect_timeout,
+                attempts=limits.attempts_before_failover,
+                connect_timeout=limits.connect_timeout,
                 silence=self._settings.staleness.reconnect_after,
                 max_lag=self._settings.staleness.max_lag,
                 session_limit=self.venue.limits.session_limit,
                 now=clock.monotonic,
                 sleep=clock.sleep,
             )
-            task = group.create_task(leg.carry(may_dial=len(opened) < allowed), name=f"connection to {self.name}")
-            self._legs[leg] = task
-            task.add_done_callback(lambda task, leg=leg: self._legs.pop(leg, None))  # type: ignore[misc] # mypy: no lambda with a default
-            opened.append(leg)
-        return opened
+            task = group.create_task(connection.carry(may_dial=len(made) < allowed), name=f"connection to {self.name}")
+            self._connections[connection] = task
+            task.add_done_callback(lambda task, connection=connection: self._connections.pop(connection, None))  # type: ignore[misc] # mypy: no lambda with a default
+            made.append(connection)
+        return made
 
     def _parts(self, asks: Carries) -> list[dict[str, str]]:
-        """The markets of each leg that asks for the like, by what a connection may carry."""
+        """The markets of each connection that asks for the like, by what a connection may carry."""
         markets, capacity = self._markets, self.venue.limits.capacity
         weights = {coin: self._weight(asks, {coin: symbol}) for coin, symbol in markets.items()}
         limit = None if capacity is None else capacity.limit
-        parts = allot(weights, [list(leg.markets) for leg in self._legs_like(asks)], limit)
+        parts = allot(weights, [list(connection.markets) for connection in self._connections_like(asks)], limit)
         return [{coin: markets[coin] for coin in part} for part in parts]
 
     def _weight(self, asks: Carries, markets: Mapping[str, str]) -> int:
@@ -369,50 +369,57 @@ class Session:
 
     async def _rearrange(self, group: asyncio.TaskGroup) -> None:
         """Change the connections after coins, channels or timeframes were added or removed, or the list has changed."""
-        await self._fetch_figures(self._listed())
+        await self._fetch_day_stats(self._listed())
         asked_for, markets = self._wanted.coins, self._listed()  # some may have come and gone meanwhile
         new = {coin: symbol for coin, symbol in markets.items() if coin not in self._markets}
         self._leave({coin for coin in self._markets if coin not in markets} & self._known())
         self._markets = markets
-        for link in self._links():
-            if not link.left.isdisjoint(new):  # the venue may have ended what it had subscribed to
-                link.worn.set()
+        for opened in self._all_opened():
+            if not opened.left.isdisjoint(new):  # the venue may have ended what it had subscribed to
+                opened.outdated.set()
         if self.delivering:
-            self.tape.resumed(new, {})
+            self.backfiller.resumed(new, {})
             if self.connected:
-                self._watchdog.watch(markets, self._desk.clock.monotonic())
+                self._silence_watch.watch(markets, self._hub.clock.monotonic())
         asks = self._asked()[0]
-        legs = self._legs_like(asks)
-        carried = {coin for leg in legs for coin in leg.markets}
-        behind = self._parts(asks)[len(legs) :]
+        connections = self._connections_like(asks)
+        carried = {coin for connection in connections for coin in connection.markets}
+        behind = self._parts(asks)[len(connections) :]
         if any(coin in carried for part in behind for coin in part):  # coins move: they flow there before they go here
-            flowing = [asyncio.ensure_future(leg.flowing.wait()) for leg in self._open(group, asks, behind, 0)]
+            flowing = [
+                asyncio.ensure_future(connection.flowing.wait()) for connection in self._open(group, asks, behind, 0)
+            ]
             await asyncio.wait(flowing)
             self._markets = {coin: symbol for coin, symbol in self._markets.items() if coin in self._known()}
         self._spread(group)
         self.asked_for = asked_for
-        self._stir()
+        self._wake()
 
     def _leave(self, coins: Collection[str]) -> None:
         """These coins are halted or not listed any more: deliver nothing of them until they are listed again."""
-        for link in self._links():
-            link.intake.forget(coins)
-            link.left.update(coins)
+        for opened in self._all_opened():
+            opened.listener.forget(coins)
+            opened.left.update(coins)
         if self.delivering:
-            self.tape.leave(coins)
+            self.backfiller.leave(coins)
 
     def _known(self) -> set[str]:
         return {coin.symbol for coin in self._wanted.coins}
 
-    def _links(self) -> list[OpenConnection]:
-        return [link for leg in self._legs for link in leg.links]
+    def _all_opened(self) -> list[OpenConnection]:
+        return [opened for connection in self._connections for opened in connection.all_opened]
 
     def _essential(self) -> list[OpenConnection]:
         """The connections whose data shows that the venue works."""
-        return [link for leg in self._legs if self.is_essential(leg) for link in leg.links]
+        return [
+            opened
+            for connection in self._connections
+            if self.is_essential(connection)
+            for opened in connection.all_opened
+        ]
 
-    def _legs_like(self, asks: Carries) -> list[CoinConnection]:
-        return [leg for leg in self._legs if leg.asks.is_for_books == asks.is_for_books]
+    def _connections_like(self, asks: Carries) -> list[CoinConnection]:
+        return [connection for connection in self._connections if connection.asks.is_for_books == asks.is_for_books]
 
     def _asked(self) -> list[Carries]:
         """What is wanted now of each kind of connection; order books have connections of their own.
@@ -426,57 +433,57 @@ class Session:
             asked.append(Carries((BOOKS.name,), book_depth=max(wanted.depths)))
         return asked
 
-    # What a leg is told and given
+    # What a connection is told and given
 
-    def dial(self, leg: CoinConnection) -> OpenConnection:
+    def dial(self, connection: CoinConnection) -> OpenConnection:
         """See Host."""
-        worn, markets, for_books = asyncio.Event(), dict(leg.markets), leg.asks.is_for_books
-        if leg.broke and self.delivering and not for_books:
-            self.tape.resumed(markets, {})
+        outdated, markets, for_books = asyncio.Event(), dict(connection.markets), connection.asks.is_for_books
+        if connection.broke and self.delivering and not for_books:
+            self.backfiller.resumed(markets, {})
 
         def on_going_down() -> None:
-            worn.set()
-            leg.stir()
+            outdated.set()
+            connection.wake()
 
-        intake = self._listener(leg)
-        intake.eager = self._eager
-        asks, closed = leg.asks, self._desk.ledger.newest_closed()
+        listener = self._listener(connection)
+        listener.is_awaited = self._is_awaited
+        asks, closed = connection.asks, self._hub.ledger.newest_closed()
         if for_books:
-            self._desk.books.expect(markets, self._desk.clock.monotonic())
+            self._hub.books.expect(markets, self._hub.clock.monotonic())
         else:
-            self._figures.give(intake, markets)
+            self._day_stats.give(listener, markets)
         subscription = Subscription(markets, asks.channels, asks.timeframes, closed, asks.book_depth)
-        stream = self.venue.connect(subscription, intake, self.bars, on_going_down)
-        if isinstance(intake, BookListener):
-            intake.distrust = stream.distrust_book
+        stream = self.venue.connect(subscription, listener, self.bars, on_going_down)
+        if isinstance(listener, BookListener):
+            listener.distrust = stream.distrust_book
         if self.delivering and not for_books:
-            self.bars.owe(self._desk.ledger.owed())
+            self.bars.owe(self._hub.ledger.owed())
         running = asyncio.create_task(stream.run(), name=f"stream {self.name}")
-        now = self._desk.clock.monotonic()
-        return OpenConnection(stream, intake, running, dict(markets), asks, now, worn)
+        now = self._hub.clock.monotonic()
+        return OpenConnection(stream, listener, running, dict(markets), asks, now, outdated)
 
-    def _listener(self, leg: CoinConnection) -> ListenerBase:
+    def _listener(self, connection: CoinConnection) -> ListenerBase:
         silence, delivering = self._settings.staleness.feed_stale_after, self.delivering
-        if leg.asks.is_for_books:
+        if connection.asks.is_for_books:
             listener = BookListener(
-                self._desk,
-                self._watchdog,
+                self._hub,
+                self._silence_watch,
                 self.name,
                 self._note,
-                stir=self._stir,
+                wake=self._wake,
                 delivering=delivering,
                 main=self._main,
                 silence=silence,
             )
-            listener.shows_life = self.is_essential(leg)
+            listener.shows_life = self.is_essential(connection)
             return listener
         return ConnectionListener(
-            self._desk,
-            self._watchdog,
-            self.tape,
+            self._hub,
+            self._silence_watch,
+            self.backfiller,
             self.name,
             self._note,
-            stir=self._stir,
+            wake=self._wake,
             delivering=delivering,
             main=self._main,
             silence=silence,
@@ -484,86 +491,82 @@ class Session:
 
     async def may_dial(self, old: OpenConnection | None = None) -> None:
         """See Host."""
-        clock = self._desk.clock
+        clock = self._hub.clock
         sleep = clock.sleep if old is None else lambda seconds: wait(old, asyncio.Event(), seconds)
         await self._shared.dials.take(clock, sleep)
 
-    def hang_up(self, link: OpenConnection, reason: str) -> None:
+    def hang_up(self, opened: OpenConnection, reason: str) -> None:
         """See Host."""
-        link.intake.close(reason)
-        link.running.cancel()
-        self._dismiss(_ended(link.running, link.stream.close()))
+        opened.listener.close(reason)
+        opened.running.cancel()
+        self._dismiss(_ended(opened.running, opened.stream.close()))
         known = self._known()
-        carried = {symbol for other in self._links() if other is not link for symbol in other.markets.values()}
+        carried = {symbol for other in self._all_opened() if other is not opened for symbol in other.markets.values()}
         carried |= set(self._markets.values())  # a market may go on as another coin
-        self.bars.forget({symbol for coin, symbol in link.markets.items() if coin not in known} - carried)
+        self.bars.forget({symbol for coin, symbol in opened.markets.items() if coin not in known} - carried)
 
-    def is_essential(self, leg: CoinConnection) -> bool:
+    def is_essential(self, connection: CoinConnection) -> bool:
         """See Host."""
-        return not leg.asks.is_for_books or self._wanted.channels == [BOOKS.name]
+        return not connection.asks.is_for_books or self._wanted.channels == [BOOKS.name]
 
-    def fits(self, leg: CoinConnection, markets: Mapping[str, str]) -> bool:
+    def fits(self, connection: CoinConnection, markets: Mapping[str, str]) -> bool:
         """See Host."""
         capacity = self.venue.limits.capacity
-        return capacity is None or self._weight(leg.asks, markets) <= capacity.limit
+        return capacity is None or self._weight(connection.asks, markets) <= capacity.limit
 
-    def extend(self, link: OpenConnection, markets: Mapping[str, str]) -> None:
+    def extend(self, opened: OpenConnection, markets: Mapping[str, str]) -> None:
         """See Host."""
-        unasked = (coin for coin in markets if coin not in link.markets or coin in link.intake.refused)
+        unasked = (coin for coin in markets if coin not in opened.markets or coin in opened.listener.refused)
         new = {coin: markets[coin] for coin in unasked}
-        link.intake.welcome(markets)
+        opened.listener.readmit(markets)
         if new:
-            link.stream.add(new, self._desk.ledger.newest_closed())
-            link.markets |= new
-        if not link.carries.is_for_books:
-            self._figures.give(link.intake, markets)
+            opened.stream.add(new, self._hub.ledger.newest_closed())
+            opened.markets |= new
+        if not opened.carries.is_for_books:
+            self._day_stats.give(opened.listener, markets)
 
-    def has_company(self, leg: CoinConnection, within: float) -> bool:
+    def has_company(self, connection: CoinConnection, within: float) -> bool:
         """See Host."""
-        now, any_will_do = self._desk.clock.monotonic(), not self.is_essential(leg)
-        links = (each.link for each in self._legs if each is not leg and (any_will_do or self.is_essential(each)))
-        return any(
-            not link.running.done() and link.intake.last_data is not None and now - link.intake.last_data < within
-            for link in links
-            if link is not None
-        )
+        now, any_will_do = self._hub.clock.monotonic(), not self.is_essential(connection)
+        others = [each for each in self._connections if each is not connection]
+        return any(other.has_data(within, now) for other in others if any_will_do or self.is_essential(other))
 
-    def is_outpaced(self, leg: CoinConnection) -> bool:
+    def is_outpaced(self, connection: CoinConnection) -> bool:
         """See Host."""
-        links = [other.link for other in self._legs if other is not leg and other.link is not None]
-        lags = [link.intake.lag.seconds for link in links if not link.running.done()]
+        others = [each.opened for each in self._connections if each is not connection and each.opened is not None]
+        lags = [other.listener.lag.seconds for other in others if not other.running.done()]
         return any(lag is not None and lag <= self._settings.staleness.max_lag for lag in lags)
 
-    def on_lag(self, leg: CoinConnection, finding: LagFinding) -> None:
+    def on_lag(self, connection: CoinConnection, finding: LagFinding) -> None:
         """See Host."""
-        self._tell_part(str(finding.kind), leg, seconds=round(finding.seconds, 3))
+        self._tell_part(str(finding.kind), connection, seconds=round(finding.seconds, 3))
 
-    def on_flow(self, leg: CoinConnection) -> None:
+    def on_flow(self, connection: CoinConnection) -> None:
         """See Host."""
-        if not self.connected and self.is_essential(leg):
+        if not self.connected and self.is_essential(connection):
             self.connected = True
             if self.delivering:
-                self._watchdog.start(self._markets, self._desk.clock.monotonic())
+                self._silence_watch.start(self._markets, self._hub.clock.monotonic())
             self._tell("connected", coins=list(self._markets))
-            self._stir()
-        elif leg.broke:
-            self._tell_part("connected", leg)
-        leg.broke = False
-        if self.delivering and leg.link is not None and not leg.link.intake.delivering:
-            leg.link.intake.deliver()  # it may have been dialled while this was still a trial
+            self._wake()
+        elif connection.broke:
+            self._tell_part("connected", connection)
+        connection.broke = False
+        if self.delivering and connection.opened is not None and not connection.opened.listener.delivering:
+            connection.opened.listener.deliver()  # it may have been dialled while this was still a trial
 
-    def on_break(self, leg: CoinConnection, reason: str) -> None:
+    def on_break(self, connection: CoinConnection, reason: str) -> None:
         """See Host."""
-        leg.broke = True
-        self._tell_part("disconnected", leg, reason=reason)
-        if self.delivering and not leg.asks.is_for_books:
-            self.tape.lost(leg.markets)
+        connection.broke = True
+        self._tell_part("disconnected", connection, reason=reason)
+        if self.delivering and not connection.asks.is_for_books:
+            self.backfiller.lost(connection.markets)
 
-    def on_silence(self, leg: CoinConnection) -> None:
+    def on_silence(self, connection: CoinConnection) -> None:
         """See Host."""
-        if self.delivering and not leg.asks.is_for_books:
-            for coin in leg.markets:
-                self.tape.doubt(coin)
+        if self.delivering and not connection.asks.is_for_books:
+            for coin in connection.markets:
+                self.backfiller.doubt(coin)
 
     def on_missing(self, coins: Sequence[str], seconds: float, doubted: Sequence[str]) -> None:
         """See Host."""
@@ -571,21 +574,21 @@ class Session:
         told = f"no trades of {some} for {seconds:.1f} s, while its tickers tell of some: the connection is replaced"
         self._note("error", self.name, error=told, coins=coins)
         for coin in doubted:
-            self.tape.doubt(coin)
+            self.backfiller.doubt(coin)
 
-    def on_replaced(self, leg: CoinConnection, reason: str) -> None:
+    def on_replaced(self, connection: CoinConnection, reason: str) -> None:
         """See Host."""
-        self._tell_part("disconnected", leg, reason=reason)
-        self._tell_part("connected", leg)
+        self._tell_part("disconnected", connection, reason=reason)
+        self._tell_part("connected", connection)
 
-    def on_retry(self, leg: CoinConnection, attempt: int, delay: float) -> None:
+    def on_retry(self, connection: CoinConnection, attempt: int, delay: float) -> None:
         """See Host."""
-        self._tell_part("reconnecting", leg, attempt=attempt, delay=round(delay, 3))
+        self._tell_part("reconnecting", connection, attempt=attempt, delay=round(delay, 3))
 
-    def _tell_part(self, event: str, leg: CoinConnection, **details: Any) -> None:
+    def _tell_part(self, event: str, connection: CoinConnection, **details: Any) -> None:
         """Report an event of one connection of several, with its coins; the state of the feed does not change."""
         if self.delivering:
-            self._aside(event, self.name, coins=list(leg.markets), **details)
+            self._aside(event, self.name, coins=list(connection.markets), **details)
 
     # The rest
 
@@ -599,13 +602,17 @@ class Session:
     def _on_mended(self, candle: Candle) -> None:
         """Deliver a candle that an outage left open and the venue's record has closed."""
         if self.delivering:
-            if not self._legs or candle.coin in self._markets:
-                self._desk.on_candle(candle)
+            if not self._connections or candle.coin in self._markets:
+                self._hub.on_candle(candle)
             return
-        carrying = (leg for leg in self._legs if candle.coin in leg.markets and not leg.asks.is_for_books)
-        leg = next(carrying, None)
-        if leg is not None and leg.link is not None:
-            leg.link.intake.on_mended(candle)
+        carrying = (
+            connection
+            for connection in self._connections
+            if candle.coin in connection.markets and not connection.asks.is_for_books
+        )
+        connection = next(carrying, None)
+        if connection is not None and connection.opened is not None:
+            connection.opened.listener.on_mended(candle)
 
     def _note(self, event: str, exchange: str, **details: Any) -> None:
         """What happens while this delivers is the feed's own; what happens to a trial is told aside."""
@@ -615,19 +622,19 @@ class Session:
         self._refused = True
         markets = self.listing.markets(self._wanted.coins, self._flowing())
         self._refused = False
-        self.listing.schedule(self._desk.clock.monotonic())
+        self.listing.schedule(self._hub.clock.monotonic())
         self._list_due.set()
         return markets
 
     def _flowing(self) -> dict[str, str]:
         """The markets that its connections carry; a coin that is stale is not among them."""
-        heard, limits = self._watchdog.heard if self.delivering else {}, self._settings.staleness
-        since = self._desk.clock.monotonic() - min(limits.feed_stale_after, limits.coin_stale_after)
+        heard, limits = self._silence_watch.heard if self.delivering else {}, self._settings.staleness
+        since = self._hub.clock.monotonic() - min(limits.feed_stale_after, limits.coin_stale_after)
         return {coin: symbol for coin, symbol in self._markets.items() if heard.get(coin, -inf) > since}
 
     async def _keep_listing(self) -> None:
         """Ask for the venue's list of markets whenever it is due: a missing coin may be listed now."""
-        clock = self._desk.clock
+        clock = self._hub.clock
         while True:
             due = self.listing.due if self.delivering else inf
             self._list_due.clear()
@@ -643,19 +650,19 @@ class Session:
                 self.renew()
             self.listing.schedule(clock.monotonic(), again=True)
 
-    async def _fetch_figures(self, markets: Mapping[str, str]) -> None:
+    async def _fetch_day_stats(self, markets: Mapping[str, str]) -> None:
         """The 24 h figures, once per coin, so that its first tick has them; without them the stream goes on."""
-        first = self._desk.last_message is None
-        await self._figures.fetch_missing(markets, day_stats.TIMEOUT if first else day_stats.HASTE)
+        first = self._hub.last_message is None
+        await self._day_stats.fetch_missing(markets, day_stats.TIMEOUT if first else day_stats.HASTE)
 
-    async def _keep_figures(self) -> None:
+    async def _keep_day_stats(self) -> None:
         """Fetch the 24 h figures regularly, where no ticker brings them."""
         while True:
-            await self._desk.clock.sleep(day_stats.EVERY)
+            await self._hub.clock.sleep(day_stats.EVERY)
             if TICKER.name in self._wanted.channels and self._markets:
-                await self._figures.fetch(self._markets, day_stats.TIMEOUT)
-                for link in self._essential():
-                    self._figures.give(link.intake, self._markets)
+                await self._day_stats.fetch(self._markets, day_stats.TIMEOUT)
+                for opened in self._essential():
+                    self._day_stats.give(opened.listener, self._markets)
 
 
 async def _ended(running: asyncio.Future[Any], closing: Awaitable[None]) -> None:

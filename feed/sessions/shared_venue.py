@@ -28,7 +28,7 @@ class SharedVenue:
         self.venue = venue
         self.dials = RateLimit(venue.limits.dials)
         self.requests = RateLimit(fetches, 60.0)
-        self.shelf = KnownSequences()
+        self.sequences = KnownSequences()
         self.clock_complaint: str | None = None  # what was told of the local clock
         self.bars = RateLimit(max(1, int(fetches * BARS_SHARE)), 60.0)  # of these, those for candles
 

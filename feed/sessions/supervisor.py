@@ -52,7 +52,7 @@ class Supervisor:
         order: Sequence[ExchangeConfig],
         settings: Settings,
         wanted: WantedData,
-        desk: MarketDataHub,
+        hub: MarketDataHub,
         report: Report,
         aside: Report,
         *,
@@ -67,25 +67,25 @@ class Supervisor:
         self._order = order
         self._settings = settings
         self._wanted = wanted
-        self._desk = desk
+        self._hub = hub
         self._report = report
         self._aside = aside
         self._patient = patient
         self._main = shared is None
         self._parts = 1  # of the venues' limits per address
         self._shared: dict[str, SharedVenue] = {} if shared is None else shared
-        self._watchdog = SilenceWatch(settings.staleness)
-        self._suspended = desk.clock.suspended()  # seconds, as far as the watchdog knows
+        self._silence_watch = SilenceWatch(settings.staleness)
+        self._suspended = hub.clock.suspended()  # seconds, as far as the silence watch knows
         self._woken: tuple[float, float] | None = None  # seconds of a suspend, and when it was found, monotonic
         self._lag_watch = LagWatch(settings.staleness.max_lag)
-        self._stirred = asyncio.Event()  # something has happened that may lead to a decision
+        self._something_new = asyncio.Event()  # something has happened that may lead to a decision
         self._sessions: dict[str, Session] = {}
         self._carrying: dict[str, asyncio.Task[VenueError]] = {}
         self._ending: defaultdict[str, set[asyncio.Task[VenueError]]] = defaultdict(set)  # stopped, by venue
         self._due: dict[str, float] = {}  # when a venue may be dialled again, monotonic seconds
         self._since: Mapping[str, int] = since or {}  # the last trades (Unix ms) of the venue that was left
         self._closing: set[asyncio.Task[Any]] = set()
-        self._strays = FallbackCoins(self._over_others, self._dismiss_task)
+        self._fallback = FallbackCoins(self._over_others, self._dismiss_task)
         self._prefetch = Prefetch(self._dismiss)
         self._final: set[str] = set()  # venues that have refused: waiting does not help
         self._policy = self._policy_over(order)
@@ -98,7 +98,7 @@ class Supervisor:
             connection.failback_after,
             stable_after=connection.stable_after,
             relief_after=limits.feed_stale_after if self._main else limits.coin_stale_after,
-            began=self._desk.clock.monotonic() + max(0.0, START_GRACE - limits.feed_stale_after),
+            began=self._hub.clock.monotonic() + max(0.0, START_GRACE - limits.feed_stale_after),
         )
 
     @property
@@ -109,14 +109,14 @@ class Supervisor:
     @property
     def undelivered(self) -> dict[str, int]:
         """How many trades came too late to be delivered in order, and how many candles no record could close."""
-        strays = self._strays.undelivered
-        late = sum(session.tape.late for session in self._sessions.values())
+        fallback = self._fallback.undelivered
+        late = sum(session.backfiller.late for session in self._sessions.values())
         lost = sum(session.lost_bars for session in self._sessions.values())
-        return {"late_trades": late + strays.get("late_trades", 0), "lost_bars": lost + strays.get("lost_bars", 0)}
+        return {"late_trades": late + fallback.get("late_trades", 0), "lost_bars": lost + fallback.get("lost_bars", 0)}
 
     def carrier(self, coin: str) -> Session | None:
         """The session that carries ``coin`` or is tried for it; None while there is none."""
-        return self._strays.carrier(coin) if coin in self._strays.coins else self._sessions.get(self.exchange)
+        return self._fallback.carrier(coin) if coin in self._fallback.coins else self._sessions.get(self.exchange)
 
     def share_limits(self, parts: int) -> None:
         """See MarketFeed."""
@@ -133,8 +133,8 @@ class Supervisor:
         self._since = {coin: at for coin, at in self._since.items() if coin not in coins}
         for session in self._sessions.values():
             session.forget(coins)
-        self._watchdog.forget(coins)
-        self._strays.forget(coins)
+        self._silence_watch.forget(coins)
+        self._fallback.forget(coins)
         self._renew()
 
     @property
@@ -144,14 +144,14 @@ class Supervisor:
 
     def hears(self, coin: str) -> bool:
         """Whether data of ``coin`` has come from the venue that carries it."""
-        return coin in self._watchdog.heard or self._strays.hears(coin)
+        return coin in self._silence_watch.heard or self._fallback.hears(coin)
 
     def _renew(self) -> None:
         for session in self._sessions.values():
             session.renew()
-        now = self._desk.clock.monotonic()
+        now = self._hub.clock.monotonic()
         self._carry_out(self._policy.asked_anew(now), now)
-        self._strays.renew()
+        self._fallback.renew()
 
     async def run(self) -> None:
         """Keep the feed connected, until cancelled."""
@@ -166,7 +166,7 @@ class Supervisor:
                 self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
             while self._sessions:
                 await self._pause()
-                self._look(self._desk.clock.monotonic())
+                self._look(self._hub.clock.monotonic())
         finally:
             await _to_the_end(self._release())
 
@@ -174,12 +174,14 @@ class Supervisor:
 
     async def _pause(self) -> None:
         """Wait until something has happened, or a decision is due."""
-        now = self._desk.clock.monotonic()
-        due = min(self._policy.next_tick(now), self._watchdog.next_check(now), now + LOOK if self._carrying else inf)
+        now = self._hub.clock.monotonic()
+        due = min(
+            self._policy.next_tick(now), self._silence_watch.next_check(now), now + LOOK if self._carrying else inf
+        )
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if due == inf else max(0.0, due - now)):
-                await self._stirred.wait()
-        self._stirred.clear()
+                await self._something_new.wait()
+        self._something_new.clear()
 
     def _look(self, now: float) -> None:
         """Tell the policies what has happened, and carry out what they decide."""
@@ -204,9 +206,9 @@ class Supervisor:
         if active.connected:
             self._prefetch.look(active, [self._sessions[config.name] for config in self._order], now)
             others = [config for config in self._order if config.name != active.venue.name]
-            self._strays.look_after([*active.listing.missing, *active.withheld], others)
+            self._fallback.look_after([*active.listing.missing, *active.withheld], others)
         self._note_suspend(now)
-        for finding in self._watchdog.check(now):
+        for finding in self._silence_watch.check(now):
             venue = self.exchange
             if finding.kind in (SilenceKind.FEED_STALE, SilenceKind.COIN_STALE):
                 self._sessions[venue].doubt(finding.coin)
@@ -219,21 +221,21 @@ class Supervisor:
         if now - self._policy.heard > self._settings.staleness.feed_stale_after / 4:
             self._prefetch.hurry([session for name, session in self._sessions.items() if name != self.exchange], now)
         for name in self._carrying:
-            self._sessions[name].eager = self._policy.awaits(name, now)
+            self._sessions[name].is_awaited = self._policy.awaits(name, now)
 
     def _note_suspend(self, now: float) -> None:
         """Have the silence watch count the time of a suspend, one check later: newer data may have come since."""
         if self._woken is not None:
-            self._watchdog.backdate(*self._woken)
+            self._silence_watch.backdate(*self._woken)
             self._woken = None
-        if missed := self._desk.clock.suspended() - self._suspended:
+        if missed := self._hub.clock.suspended() - self._suspended:
             self._suspended += missed
             self._woken = missed, now
 
     def _look_at_lag(self, now: float) -> None:
         """Report when the active venue begins to lag and when that ends; dial it again if it goes on lagging."""
         active = self._sessions[self.exchange]
-        if not active.connected or self._watchdog.is_stale:
+        if not active.connected or self._silence_watch.is_stale:
             self._lag_watch.restart()
             return
         finding = self._lag_watch.check(active.lag, now, active.name)
@@ -251,7 +253,7 @@ class Supervisor:
         """Seconds by which a venue's data is late; None while that is not known."""
         session = self._sessions.get(exchange)
         own = None if session is None or exchange not in self._carrying else session.lag
-        return self._strays.lag_of(exchange) if own is None else own
+        return self._fallback.lag_of(exchange) if own is None else own
 
     @property
     def lags_in_part(self) -> bool:
@@ -271,7 +273,7 @@ class Supervisor:
             order,
             self._settings,
             wanted,
-            self._desk,
+            self._hub,
             naming(lambda: wanted.coins, self._aside),
             self._aside,
             patient=True,
@@ -357,11 +359,11 @@ class Supervisor:
     def _relieve(self, left: str, to: str) -> None:
         """Leave one venue for another one, which may carry data on trial already."""
         session = self._sessions[to]
-        tape = self._sessions[left].tape
-        self._since = {**self._since, **tape.last_timestamps()}
-        self._desk.ledger.owe(self._sessions[left].bars.holes())
+        backfiller = self._sessions[left].backfiller
+        self._since = {**self._since, **backfiller.last_timestamps()}
+        self._hub.ledger.owe(self._sessions[left].bars.holes())
         self._sessions[left].demote()
-        tape.flush()
+        backfiller.flush()
         if to in self._carrying:
             session.promote(self._since)
             if session.connected:
@@ -374,7 +376,7 @@ class Supervisor:
         """Start a venue's session, when its backoff allows."""
         if name not in self._carrying:
             task = asyncio.create_task(self._carried(self._sessions[name], trial), name=f"market feed on {name}")
-            task.add_done_callback(lambda task: self._stirred.set())
+            task.add_done_callback(lambda task: self._something_new.set())
             self._carrying[name] = task
 
     def _stop(self, name: str) -> None:
@@ -387,7 +389,7 @@ class Supervisor:
 
     async def _carried(self, session: Session, trial: bool) -> VenueError:
         """Run a venue's session until it ends, and return the reason."""
-        clock = self._desk.clock
+        clock = self._hub.clock
         try:
             if ending := set(self._ending[session.venue.name]):
                 await asyncio.wait(ending)  # the session runs once at a time: wait until the end of the run before
@@ -429,13 +431,13 @@ class Supervisor:
             self._sessions[config.name] = Session(
                 self._shared[config.name],
                 self._wanted,
-                self._desk,
-                self._watchdog,
+                self._hub,
+                self._silence_watch,
                 settings,
                 self._report,
                 self._aside,
                 main=self._main,
-                stir=self._stirred.set,
+                wake=self._something_new.set,
                 dismiss=self._dismiss,
             )
         able = [config for config in self._order if config.name in self._sessions]
@@ -451,7 +453,7 @@ class Supervisor:
 
     async def _release(self) -> None:
         """Close everything that is open, within RELEASE_TIMEOUT."""
-        self._strays.end()
+        self._fallback.end()
         for name in list(self._carrying):
             self._stop(name)
         for session in self._sessions.values():
@@ -459,7 +461,7 @@ class Supervisor:
         if self._main:  # the supervisor of the fallback coins shares the venues
             for each in self._shared.values():
                 self._dismiss(each.venue.close())
-        clock = self._desk.clock
+        clock = self._hub.clock
         end = clock.monotonic() + RELEASE_TIMEOUT
         while self._closing and clock.monotonic() < end:  # each session that ends closes its connections then
             await asyncio.wait(self._closing, timeout=end - clock.monotonic())

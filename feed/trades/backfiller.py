@@ -65,7 +65,7 @@ class TradeBackfiller:
         report: Report,
         clock: Clock,
         requests: RateLimit,
-        shelf: KnownSequences,
+        sequences: KnownSequences,
     ) -> None:
         self._venue = venue
         self._settings = settings
@@ -73,7 +73,7 @@ class TradeBackfiller:
         self._report = report
         self._clock = clock
         self._coins: dict[str, TradeSequence] = {}
-        self._shelf = shelf
+        self._shelf = sequences
         self._symbols: dict[str, str] = {}
         self._fetches: dict[str, asyncio.Task[None]] = {}  # coin -> what fetches for all of its gaps
         self._fetched: defaultdict[str, float] = defaultdict(lambda: -inf)  # coin -> its last one, monotonic seconds
@@ -81,7 +81,7 @@ class TradeBackfiller:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.late = 0  # trades that came when their place in the order was past
 
-    def continuity(self, coin: str) -> TradeSequence:
+    def sequence(self, coin: str) -> TradeSequence:
         """Return the coin's trade sequence, always the same one. Raises KeyError before ``resumed`` has named the coin.
 
         The caller delivers the trades for which the sequence says DELIVER, and passes the others to ``settle``.
@@ -108,12 +108,12 @@ class TradeBackfiller:
         They are newer than the last trade of the venue that was left. When that one came after ``watched_since`` (Unix
         ms), from which on the trial has missed nothing, nothing is missing before them either.
         """
-        continuity = self._coins[coin]
-        if continuity.stamp is None:
+        sequence = self._coins[coin]
+        if sequence.stamp is None:
             return []
-        fresh = continuity.missed(past) if past else []
-        if continuity.stamp >= watched_since:
-            continuity.unbroken()
+        fresh = sequence.missed(past) if past else []
+        if sequence.stamp >= watched_since:
+            sequence.unbroken()
         return fresh
 
     def catch_up(self, trades: Sequence[TradeEvent], now: float) -> None:
@@ -129,10 +129,10 @@ class TradeBackfiller:
         """Deliver those of a coin's past trades that an outage missed; they come at a subscription, oldest first."""
         if not self._settings.enabled:
             return
-        continuity = self._coins[past[0].coin]
-        for trade in continuity.missed(past):
+        sequence = self._coins[past[0].coin]
+        for trade in sequence.missed(past):
             trade.backfilled = True
-            outcome = continuity.accept(trade, now)
+            outcome = sequence.accept(trade, now)
             if outcome is DELIVER:
                 self._deliver(trade)
             else:
@@ -146,24 +146,24 @@ class TradeBackfiller:
         """
         self._symbols |= symbols
         now = self._clock.monotonic()
-        shelf = self._shelf
+        sequences = self._shelf
         for coin in symbols:
-            holder, shelf.holders[coin] = shelf.holders.get(coin, self), self
-            if (known := shelf.coins.get(coin)) is not None:
+            holder, sequences.holders[coin] = sequences.holders.get(coin, self), self
+            if (known := sequences.coins.get(coin)) is not None:
                 self._coins[coin] = known
-                if coin in shelf.left:
+                if coin in sequences.left:
                     known.returned(since.get(coin))
                 elif holder is self or known.interrupted:
                     known.resumed(now)  # else the other backfiller still has it
                 self._expect(coin)
             else:
-                self._coins[coin] = shelf.coins[coin] = TradeSequence(
+                self._coins[coin] = sequences.coins[coin] = TradeSequence(
                     self._venue.limits.consecutive_ids,
                     self._settings.max_gap,
                     fetch=self._settings.enabled and self._venue.can_fetch_trades,
                     since_ts=since.get(coin),
                 )
-        shelf.left.difference_update(symbols)
+        sequences.left.difference_update(symbols)
 
     def lost(self, coins: Iterable[str] | None = None) -> None:
         """The connection of these coins is lost, or of all coins if None."""
@@ -193,12 +193,12 @@ class TradeBackfiller:
 
     def doubt(self, coin: str) -> None:
         """The connection was silent on this coin ("": on all) for long: it may have missed trades."""
-        for continuity in (self._coins[coin],) if coin in self._coins else () if coin else self._coins.values():
-            continuity.doubt()
+        for sequence in (self._coins[coin],) if coin in self._coins else () if coin else self._coins.values():
+            sequence.doubt()
 
     def last_timestamps(self) -> dict[str, int]:
         """The time (Unix ms) of each coin's newest trade."""
-        stamps = {coin: continuity.stamp for coin, continuity in self._coins.items() if self._holds(coin)}
+        stamps = {coin: sequence.stamp for coin, sequence in self._coins.items() if self._holds(coin)}
         return {coin: stamp for coin, stamp in stamps.items() if stamp is not None}
 
     def flush(self) -> None:
@@ -266,16 +266,16 @@ class TradeBackfiller:
 
         What the venue has over REST may be a second or two behind its stream: a replica, a cache.
         """
-        continuity = self._coins[coin]
+        sequence = self._coins[coin]
         try:
-            while (gap := continuity.sought) is not None:
+            while (gap := sequence.sought) is not None:
                 try:
                     await self._space(coin)
                     async with asyncio.timeout(HOLD_FOR):
-                        pages = await self._pages(coin, gap, continuity)
-                    counted = continuity.counts
-                    self._carry_out(coin, continuity.answered(pages, self._clock.monotonic()))
-                    if counted and not continuity.counts:
+                        pages = await self._pages(coin, gap, sequence)
+                    counted = sequence.counts
+                    self._carry_out(coin, sequence.answered(pages, self._clock.monotonic()))
+                    if counted and not sequence.counts:
                         logger.warning(
                             "{}: the trade ids of {} are not consecutive, as the venue itself shows: they don't count",
                             self._venue.name,
@@ -288,17 +288,17 @@ class TradeBackfiller:
                     logger.info("{}: the gap in {} is not filled yet: no answer in time", self._venue.name, coin)
         except VenueError as error:
             logger.warning("{}: the gap in {} is not filled: {}", self._venue.name, coin, error)
-            self._carry_out(coin, continuity.give_up())
+            self._carry_out(coin, sequence.give_up())
 
-    async def _pages(self, coin: str, gap: Gap, continuity: TradeSequence) -> list[list[TradeEvent]]:
+    async def _pages(self, coin: str, gap: Gap, sequence: TradeSequence) -> list[list[TradeEvent]]:
         """Fetch the venue's trades for a gap: lists without a break, each oldest first."""
-        newest = await self._ask(coin, limit=continuity.behind(gap) + AROUND)
-        continuity.add(newest)  # what is here counts, even if the rest does not come in time
+        newest = await self._ask(coin, limit=sequence.behind(gap) + AROUND)
+        sequence.add(newest)  # what is here counts, even if the rest does not come in time
         if not self._venue.limits.older_trades:
             return [newest]
         if gap.from_id is not None and gap.to_id is not None:
-            return [newest, *await self._fetch_older(coin, gap.from_id, gap.to_id, newest, continuity)]
-        return [await self._fetch_back(coin, gap, newest, continuity)]
+            return [newest, *await self._fetch_older(coin, gap.from_id, gap.to_id, newest, sequence)]
+        return [await self._fetch_back(coin, gap, newest, sequence)]
 
     async def _space(self, coin: str) -> None:
         """Wait until this coin may be asked for: the first gap at once; gaps that follow soon share a fetch."""
@@ -314,7 +314,7 @@ class TradeBackfiller:
         return await self._venue.fetch_trades(coin, self._symbols[coin], from_id, limit)
 
     async def _fetch_older(
-        self, coin: str, first: int, last: int, newest: list[TradeEvent], continuity: TradeSequence
+        self, coin: str, first: int, last: int, newest: list[TradeEvent], sequence: TradeSequence
     ) -> list[list[TradeEvent]]:
         """Fetch pages from the id before the first missing one on, up to the oldest of ``newest``.
 
@@ -328,13 +328,13 @@ class TradeBackfiller:
             highest = max(map(_id, page), default=-1)
             if highest <= known:
                 break  # the venue has nothing more
-            continuity.add(page)
+            sequence.add(page)
             pages.append(page)
             known = highest
         return pages
 
     async def _fetch_back(
-        self, coin: str, gap: Gap, newest: list[TradeEvent], continuity: TradeSequence
+        self, coin: str, gap: Gap, newest: list[TradeEvent], sequence: TradeSequence
     ) -> list[TradeEvent]:
         """Fetch pages back from the newest trades to the begin of the gap; returns all of them without a break."""
         trades = newest
@@ -343,7 +343,7 @@ class TradeBackfiller:
             older = [trade for trade in page if _id(trade) < reached]
             if not older:
                 break  # the venue has nothing more
-            continuity.add(older)
+            sequence.add(older)
             trades = [*older, *trades]
         return trades
 

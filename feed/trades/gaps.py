@@ -69,7 +69,7 @@ HELD = Outcome(TradeVerdict.HELD)
 
 
 @dataclass(slots=True)
-class Segment:
+class OpenGap:
     """A gap, the trades found for it, and the trades that wait behind it.
 
     ``fill`` has the trades found by id, or in order of arrival where ids are not consecutive. ``before`` is the id of

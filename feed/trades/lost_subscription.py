@@ -40,7 +40,7 @@ class GrowingWait:
 class _Signs:
     """The signs of one coin since its ``newest`` trade."""
 
-    continuity: TradeSequence
+    sequence: TradeSequence
     newest: object
     price: float
     turnover: float | None
@@ -59,20 +59,20 @@ class LostSubscriptions:
         self._looked_at = -inf
         self._without: set[str] = set()  # coins of which the connection brings no trades, as the venue has said
 
-    def note(self, ticker: Ticker, continuity: Callable[[str], TradeSequence], now: float) -> None:
+    def note(self, ticker: Ticker, sequence: Callable[[str], TradeSequence], now: float) -> None:
         """Take a ticker of the connection; ``continuity`` returns the trade sequence of a coin."""
         coin, price = ticker.coin, ticker.last
         signs = self._signs.get(coin)
         if signs is None:
             if coin not in self._without:
-                known = continuity(coin)
+                known = sequence(coin)
                 newest = known.newest  # of a connection before, perhaps
                 self._signs[coin] = _Signs(known, newest, price, ticker.volume_24h, newest)
             return
         if price == signs.price:
             return
         before, signs.price, signs.turnover = signs.turnover, price, ticker.volume_24h
-        if signs.newest != (newest := signs.continuity.newest):
+        if signs.newest != (newest := signs.sequence.newest):
             signs.newest, signs.count = newest, 0
         elif before is None or signs.turnover is None or signs.turnover > before:
             signs.first, signs.last = signs.first if signs.count else now, now
@@ -85,7 +85,7 @@ class LostSubscriptions:
         """
         found = {}
         for coin, signs in self._signs.items():
-            newest = signs.continuity.newest
+            newest = signs.sequence.newest
             if newest != signs.seen:
                 signs.seen, signs.flowed = newest, self._looked_at
             if signs.count >= SIGNS and newest == signs.newest and signs.last - signs.first >= patience(coin):

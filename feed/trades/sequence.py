@@ -1,8 +1,8 @@
 """Puts a coin's trades into the venue's order, each once: drops duplicates, finds gaps, and holds trades until filled.
 
-A gap opens a segment: the gap, the trades found for it, and the trades that came after it and wait. Segments are
+A gap opens a open gap: the gap, the trades found for it, and the trades that came after it and wait. Segments are
 released from the oldest on, each when its gap is full, when the fetch gives it up, or when its time is over. Without a
-segment no trade is held. That is the ordinary path; it runs for each trade, so it is one comparison.
+open gap no trade is held. That is the ordinary path; it runs for each trade, so it is one comparison.
 
 When the trades after a gap have been delivered, a trade that belongs into the gap can't be delivered in order any more:
 it is LATE, which is counted and not delivered. The gap has been reported as incomplete by then.
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 
 from exchanges.events import TradeEvent
 from feed.trades.duplicates import RecentIds
-from feed.trades.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, Outcome, Segment, TradeVerdict, number_of
+from feed.trades.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, OpenGap, Outcome, TradeVerdict, number_of
 from feed.trades.leaps import REORDER_LIMIT, Doubts, Leap, content
 
 HOLD_FOR = 2.0  # seconds for which trades wait for a fetch at most
@@ -57,7 +57,7 @@ class TradeSequence:
         "_resumed",
         "_resumed_at_id",
         "next_id",
-        "segments",
+        "open_gaps",
         "stamp",
     )
 
@@ -67,7 +67,7 @@ class TradeSequence:
         self._numbered = consecutive_ids
         self._max_gap = max_gap
         self._fetch = fetch
-        self.segments: list[Segment] = []  # the open gaps, oldest first
+        self.open_gaps: list[OpenGap] = []  # the open gaps, oldest first
         self.stamp = since_ts  # of the newest trade, Unix ms: ``since_ts`` for the venue that comes next
         self.next_id: int | None = None  # the id after the highest one seen
         self._floor = 0  # the same when the feed left the venue: lower ids were delivered then
@@ -82,12 +82,12 @@ class TradeSequence:
         self._resumed = since_ts is not None  # the same, where ids don't count
 
     def __repr__(self) -> str:
-        return f"<TradeSequence next {self.next_id}, {len(self.segments)} gaps, {self._holding()} held>"
+        return f"<TradeSequence next {self.next_id}, {len(self.open_gaps)} gaps, {self._holding()} held>"
 
     @property
     def deadline(self) -> float | None:
         """When expire() must be called at the latest; None while no trade waits."""
-        return min((at + s.wait for s in self.segments if s.open and (at := s.found_at) is not None), default=None)
+        return min((at + s.wait for s in self.open_gaps if s.open and (at := s.found_at) is not None), default=None)
 
     @property
     def interrupted(self) -> bool:
@@ -107,7 +107,7 @@ class TradeSequence:
     @property
     def sought(self) -> Gap | None:
         """The oldest open gap that is to be fetched."""
-        return next((segment.gap for segment in self.segments if segment.open and segment.gap.fetch), None)
+        return next((open_gap.gap for open_gap in self.open_gaps if open_gap.open and open_gap.gap.fetch), None)
 
     def accept(self, trade: TradeEvent, now: float | None = None, number: int | None = None) -> Outcome:
         """Take a trade from a connection; ``number`` is its id as a number if the caller knows it.
@@ -118,7 +118,7 @@ class TradeSequence:
             return self._accept_named(trade, now)
         if number is None and (number := number_of(trade)) is None:
             return self._append(trade, None, now)  # an id that is not a number can't be compared
-        if number == self.next_id and not self.segments:
+        if number == self.next_id and not self.open_gaps:
             self.next_id = number + 1
             self.stamp = trade.timestamp
             return DELIVER
@@ -190,7 +190,7 @@ class TradeSequence:
 
     def behind(self, gap: Gap) -> int:
         """How many of the newest trades reach back to ``gap``; MAX_MISSING if ids don't show it, 0 if it is closed."""
-        if not any(segment.open and segment.gap is gap for segment in self.segments):
+        if not any(open_gap.open and open_gap.gap is gap for open_gap in self.open_gaps):
             return 0
         return MAX_MISSING if gap.from_id is None or self.next_id is None else self.next_id - gap.from_id
 
@@ -207,32 +207,32 @@ class TradeSequence:
         """
         for page in pages:
             self.add(page)
-        for segment in self.segments:
-            if segment.open and segment.gap.fetch and segment.look_into(pages):
+        for open_gap in self.open_gaps:
+            if open_gap.open and open_gap.gap.fetch and open_gap.look_into(pages):
                 self._note_proof(now)
         return self._settle_clash(pages) or self._release()
 
     def give_up(self) -> Outcome:
         """The venue can't be asked: give up the gaps that are fetched."""
-        for segment in self.segments:
-            segment.open = segment.open and not segment.gap.fetch
+        for open_gap in self.open_gaps:
+            open_gap.open = open_gap.open and not open_gap.gap.fetch
         return self._release()
 
     def expire(self, now: float) -> Outcome:
         """Give up the gaps whose time is over."""
-        for segment in self.segments:
-            if segment.found_at is None:
-                segment.found_at = now
-            elif now >= segment.found_at + segment.wait:
-                if segment.clash and len(segment.held) == 1:
-                    self._drop_leap(segment)  # the venue had time enough to show it under its own
-                segment.open = False
+        for open_gap in self.open_gaps:
+            if open_gap.found_at is None:
+                open_gap.found_at = now
+            elif now >= open_gap.found_at + open_gap.wait:
+                if open_gap.clash and len(open_gap.held) == 1:
+                    self._drop_leap(open_gap)  # the venue had time enough to show it under its own
+                open_gap.open = False
         return self._release()
 
     def flush(self) -> Outcome:
         """Give up all gaps: the feed leaves this venue."""
-        for segment in self.segments:
-            segment.open = False
+        for open_gap in self.open_gaps:
+            open_gap.open = False
         return self._release()
 
     def _accept_numbered(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
@@ -259,14 +259,14 @@ class TradeSequence:
         doubts = self._doubts
         if doubts is not None and self._numbered and (place := doubts.contradicted(trade, number, self.next_id)) >= 0:
             return self._convict(place, trade, number, now)
-        for segment in self.segments:
-            if segment.has_place_for(number, trade.timestamp):
-                if self._is_of_now(trade, segment):
+        for open_gap in self.open_gaps:
+            if open_gap.has_place_for(number, trade.timestamp):
+                if self._is_of_now(trade, open_gap):
                     return self._accept_stray(trade, number, now)
-                if number in segment.fill:
+                if number in open_gap.fill:
                     return DUPLICATE
-                segment.absent.discard(number)
-                segment.fill[number] = trade
+                open_gap.absent.discard(number)
+                open_gap.fill[number] = trade
                 return self._release()
         if self._is_newer(trade, number):
             return self._accept_stray(trade, number, now)
@@ -308,8 +308,8 @@ class TradeSequence:
         doubts = self._doubted
         convicted, doubts.leaps = doubts.leaps[place:], doubts.leaps[:place]
         first, last = convicted[0], convicted[-1].number
-        taken = [s for s in self.segments if any(s.gap is leap.gap for leap in convicted)]
-        self.segments = [s for s in self.segments if s not in taken]
+        taken = [s for s in self.open_gaps if any(s.gap is leap.gap for leap in convicted)]
+        self.open_gaps = [s for s in self.open_gaps if s not in taken]
         found = [fill[n] for fill in (s.fill for s in taken) for n in sorted(fill)]
         numbers = [n for s in taken for n in s.fill]
         repeated = {content(each) for each in found}
@@ -328,8 +328,8 @@ class TradeSequence:
         self.stamp = max([each.timestamp for each in found], default=first.before)
         whole = self.next_id is not None and number <= self.next_id
         filled = [Filled(s.gap, sum(t.backfilled for t in s.fill.values()), whole) for s in taken if s.wait]
-        if self.segments:
-            self.segments[-1].held += released
+        if self.open_gaps:
+            self.open_gaps[-1].held += released
             released = []
         outcome = self.accept(trade, now, number)
         after = (trade,) if outcome is DELIVER else outcome.deliver
@@ -338,30 +338,30 @@ class TradeSequence:
     def _settle_clash(self, pages: Sequence[Sequence[TradeEvent]]) -> Outcome | None:
         """If the newest trade came from REST too, under another id: find out which of the two ids the venue has."""
         leaps = self._doubts.standing(self.next_id) if self._doubts is not None and self._numbered else []
-        segment = self.segments[-1] if self.segments else None
-        if not leaps or segment is None or segment.gap is not leaps[-1].gap or segment.gap.from_id is None:
+        open_gap = self.open_gaps[-1] if self.open_gaps else None
+        if not leaps or open_gap is None or open_gap.gap is not leaps[-1].gap or open_gap.gap.from_id is None:
             return None
-        if all(content(found) != leaps[-1].content for found in segment.fill.values()):
+        if all(content(found) != leaps[-1].content for found in open_gap.fill.values()):
             return None
         shown = leaps[-1].is_shown_by(pages)
-        segment.clash = shown is None
+        open_gap.clash = shown is None
         if shown is not False:
             return None
-        self._drop_leap(segment)
+        self._drop_leap(open_gap)
         return self._release()
 
-    def _drop_leap(self, segment: Segment) -> None:
+    def _drop_leap(self, open_gap: OpenGap) -> None:
         """The newest trade was found in the gap before it under its right id: drop the one with the wrong id."""
         leap = self._doubted.leaps.pop()
-        last = max(segment.fill)
-        segment.held.clear()
-        segment.open = segment.clash = False
-        segment.elsewhere.update(set(range(last + 1, leap.number)) - segment.absent)
-        self.next_id, self.stamp = last + 1, segment.fill[last].timestamp
+        last = max(open_gap.fill)
+        open_gap.held.clear()
+        open_gap.open = open_gap.clash = False
+        open_gap.elsewhere.update(set(range(last + 1, leap.number)) - open_gap.absent)
+        self.next_id, self.stamp = last + 1, open_gap.fill[last].timestamp
 
-    def _is_of_now(self, trade: TradeEvent, segment: Segment) -> bool:
+    def _is_of_now(self, trade: TradeEvent, open_gap: OpenGap) -> bool:
         """Whether the trade is newer than the gap in which its id lies: then its id is wrong."""
-        gap, stamp = segment.gap, self.stamp
+        gap, stamp = open_gap.gap, self.stamp
         if stamp is None or not gap.from_ts <= gap.to_ts < trade.timestamp:
             return False
         return stamp <= trade.timestamp <= gap.to_ts + 2 * HOLD_FOR * 1000
@@ -406,7 +406,7 @@ class TradeSequence:
         if timestamp != stamp and (stamp is None or timestamp > stamp or self._is_disproved(stamp, trade, now)):
             self.stamp = timestamp
             self._behind = None
-        if gap is None and not self.segments:
+        if gap is None and not self.open_gaps:
             return DELIVER  # as _append() does it, without a call: the ordinary one
         return self._append(trade, gap, now, before)
 
@@ -421,37 +421,37 @@ class TradeSequence:
     def _append(self, trade: TradeEvent, gap: Gap | None, now: float | None, before: str = "") -> Outcome:
         """Deliver the newest trade, or hold it behind ``gap`` or the gaps that are open."""
         if gap is None:
-            if not self.segments:
+            if not self.open_gaps:
                 return DELIVER
-            self.segments[-1].held.append(trade)
+            self.open_gaps[-1].held.append(trade)
         else:
             wait = HOLD_FOR if gap.fetch else 0.0 if self._fetch else REORDER_FOR
             if wait == REORDER_FOR and (gap.missing is None or gap.missing > REORDER_LIMIT):
                 wait = 0.0
             numbered = self._numbered
-            self.segments.append(Segment(gap, now, [trade], wait, before, numbered, open=wait > 0))
-        if len(self.segments) > MAX_OPEN or self._holding() > HOLD_LIMIT:
-            self.segments[0].open = False
+            self.open_gaps.append(OpenGap(gap, now, [trade], wait, before, numbered, open=wait > 0))
+        if len(self.open_gaps) > MAX_OPEN or self._holding() > HOLD_LIMIT:
+            self.open_gaps[0].open = False
         return self._release(gap)
 
     def _release(self, gap: Gap | None = None) -> Outcome:
-        """Release the oldest segments that are full or given up."""
+        """Release the oldest open gaps that are full or given up."""
         deliver: list[TradeEvent] = []
         filled: list[Filled] = []
-        while self.segments and (self.segments[0].full or not self.segments[0].open):
-            segment = self.segments.pop(0)
-            hole = segment.gap
-            if segment.wait:
-                fetched = sum(trade.backfilled for trade in segment.fill.values())
-                filled.append(Filled(hole, fetched, segment.full))
-            self._given_up = [*self._given_up, *segment.not_found()][-MAX_OPEN:]
+        while self.open_gaps and (self.open_gaps[0].full or not self.open_gaps[0].open):
+            open_gap = self.open_gaps.pop(0)
+            hole = open_gap.gap
+            if open_gap.wait:
+                fetched = sum(trade.backfilled for trade in open_gap.fill.values())
+                filled.append(Filled(hole, fetched, open_gap.full))
+            self._given_up = [*self._given_up, *open_gap.not_found()][-MAX_OPEN:]
             if self._doubts is not None:
-                self._doubts.ended(hole, segment.fill)
-            if segment.numbered:
-                deliver += [segment.fill[number] for number in sorted(segment.fill)]
+                self._doubts.ended(hole, open_gap.fill)
+            if open_gap.numbered:
+                deliver += [open_gap.fill[number] for number in sorted(open_gap.fill)]
             else:
-                deliver += sorted(segment.fill.values(), key=lambda trade: trade.timestamp)
-            deliver += segment.held
+                deliver += sorted(open_gap.fill.values(), key=lambda trade: trade.timestamp)
+            deliver += open_gap.held
         if gap is None and not deliver:
             return HELD
         return Outcome(TradeVerdict.RELEASE if deliver else TradeVerdict.HELD, deliver, gap, filled)
@@ -460,7 +460,7 @@ class TradeSequence:
         before = after.timestamp if self.stamp is None else self.stamp
         missing = last - first + 1
         in_time = self._resumed_at_id != self.next_id or self._short_outage(after.timestamp - before)
-        awaited = missing + sum(segment.gap.missing or 0 for segment in self.segments)
+        awaited = missing + sum(open_gap.gap.missing or 0 for open_gap in self.open_gaps)
         fetch = self._fetch and in_time and awaited <= MAX_MISSING
         return Gap(first, last, before, after.timestamp, missing, fetch)
 
@@ -478,27 +478,27 @@ class TradeSequence:
         return (span_ms / 1000 if self._outage is None else self._outage) <= self._max_gap
 
     def _holding(self) -> int:
-        return sum(len(segment.held) for segment in self.segments)
+        return sum(len(open_gap.held) for open_gap in self.open_gaps)
 
     def _place_numbered(self, trade: TradeEvent) -> bool:
         """Put a trade from REST into the open gap by ids to which it belongs; False if there is none.
 
         A trade whose id is not a number can't be told from those that are here.
         """
-        holes = [segment for segment in self.segments if segment.numbered]
+        holes = [open_gap for open_gap in self.open_gaps if open_gap.numbered]
         if not holes or (number := number_of(trade)) is None or number < (self._floor if self._numbered else 0):
             return False
-        for segment in holes:
-            if not segment.has_place_for(number, trade.timestamp):
+        for open_gap in holes:
+            if not open_gap.has_place_for(number, trade.timestamp):
                 continue
-            if number in segment.fill or number in segment.elsewhere:
+            if number in open_gap.fill or number in open_gap.elsewhere:
                 return True
             if self._doubts is not None and self._doubts.knows(trade):
-                segment.elsewhere.add(number)
+                open_gap.elsewhere.add(number)
             else:
                 trade.backfilled = True
-                segment.absent.discard(number)
-                segment.fill[number] = trade
+                open_gap.absent.discard(number)
+                open_gap.fill[number] = trade
             return True
         return False
 
@@ -511,13 +511,13 @@ class TradeSequence:
         if self._floor and (number := number_of(trade)) is not None and number < self._floor:
             return
         edge = 0 if trade.trade_id else 1
-        for segment in self.segments:
-            if segment.numbered or not segment.open:
+        for open_gap in self.open_gaps:
+            if open_gap.numbered or not open_gap.open:
                 continue
-            if segment.gap.from_ts + edge <= trade.timestamp <= segment.gap.to_ts - edge:
+            if open_gap.gap.from_ts + edge <= trade.timestamp <= open_gap.gap.to_ts - edge:
                 if self._remember(trade.trade_id, None):
                     trade.backfilled = True
-                    segment.fill[len(segment.fill)] = trade
+                    open_gap.fill[len(open_gap.fill)] = trade
                 return
 
     def _remember(self, trade_id: str, now: float | None) -> bool:
@@ -526,7 +526,7 @@ class TradeSequence:
             return True
         if self._recent is None:
             self._recent = RecentIds()
-        return self._recent.add(trade_id, now, keep=bool(self.segments))
+        return self._recent.add(trade_id, now, keep=bool(self.open_gaps))
 
 
 def _belied(stamp: int, trade: TradeEvent) -> bool:

@@ -50,7 +50,7 @@ class Standing:
     def tell(self, event: str, **details: Any) -> None:
         self.told.append((event, details))
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         self.stirred += 1
 
 

@@ -98,9 +98,11 @@ async def test_a_summary_that_waited_for_the_dial_is_as_old_as_its_reading(
 ) -> None:
     await connected(feed, venue)
     assert feed._supervisor is not None
-    (link,) = feed._supervisor._sessions[venue.name]._links()
+    (opened,) = feed._supervisor._sessions[venue.name]._all_opened()
     now = time.time_ns()
-    link.intake.on_figures(Ticker("ETH", 1.0, now // 1_000_000, exchange=venue.name, received_at=now - 10 * 10**9))
+    opened.listener.on_day_stats(
+        Ticker("ETH", 1.0, now // 1_000_000, exchange=venue.name, received_at=now - 10 * 10**9)
+    )
     assert feed.require_fresh("ETH", max_age=60).price == 1.0
     with pytest.raises(StaleDataError):
         feed.require_fresh("ETH", max_age=5)

@@ -279,10 +279,10 @@ async def test_a_gap_that_is_seen_while_the_feed_ends_is_not_fetched(binance: Si
         await got.until(lambda: bool(got.trades))
         assert feed._supervisor is not None
         session = feed._supervisor._sessions["binance"]
-        (link,) = session._links()
+        (opened,) = session._all_opened()
         closing = session.close()
         last = got.trades[-1]
-        link.intake.on_trade(replace(last, trade_id=str(int(last.trade_id) + 1000)))
+        opened.listener.on_trade(replace(last, trade_id=str(int(last.trade_id) + 1000)))
         assert not any(task.get_name().startswith("backfill") for task in asyncio.all_tasks())
         await closing
 

@@ -26,21 +26,21 @@ Told = list[tuple[float, Finding]]
 
 
 def watch(
-    watchdog: SilenceWatch, now: float, notes: list[tuple[float, str]], until: float, *, heed: bool = True
+    silence_watch: SilenceWatch, now: float, notes: list[tuple[float, str]], until: float, *, heed: bool = True
 ) -> Told:
-    """Run the watchdog as its owner does: check when it says so, and when note() asks for it if ``heed``."""
+    """Run the silence watch as its owner does: check when it says so, and when note() asks for it if ``heed``."""
     told: Told = []
 
     def check(at: float) -> None:
-        told.extend((at, finding) for finding in watchdog.check(at))
+        told.extend((at, finding) for finding in silence_watch.check(at))
 
     for at, coin in [*notes, (until, "")]:
-        while (due := watchdog.next_check(now)) < at:
+        while (due := silence_watch.next_check(now)) < at:
             assert due > now, "the owner would spin"
             now = due
             check(now)
         now = at
-        if coin and watchdog.note(coin, at) and heed:
+        if coin and silence_watch.note(coin, at) and heed:
             check(at)
     check(until)
     return told
@@ -94,9 +94,9 @@ def test_every_silence_is_told_once_and_in_time(pauses: list[tuple[float, str]],
     for pause, coin in pauses:
         now += pause
         notes.append((now, coin))
-    watchdog = SilenceWatch(LIMITS)
-    watchdog.start(COINS, 0.0)
-    told = watch(watchdog, 0.0, notes, now + rest)
+    silence_watch = SilenceWatch(LIMITS)
+    silence_watch.start(COINS, 0.0)
+    told = watch(silence_watch, 0.0, notes, now + rest)
     model = expected(notes, now + rest)
     found = sorted((str(finding.kind), finding.coin, finding.seconds) for _, finding in told)
     assert [row[:2] for row in found] == [row[:2] for row in model]
@@ -117,8 +117,8 @@ def test_recovery_is_found_within_a_second_by_an_owner_who_ignores_what_note_ret
         now += pause
         notes.append((now, coin))
     heeding, ignoring = SilenceWatch(LIMITS), SilenceWatch(LIMITS)
-    for watchdog in (heeding, ignoring):
-        watchdog.start(COINS, 0.0)
+    for silence_watch in (heeding, ignoring):
+        silence_watch.start(COINS, 0.0)
     exact = watch(heeding, 0.0, notes, now + 1.1)
     late = watch(ignoring, 0.0, notes, now + 1.1, heed=False)
     assert sorted(kinds(exact)) == sorted(kinds(late))
@@ -130,10 +130,10 @@ def test_recovery_is_found_within_a_second_by_an_owner_who_ignores_what_note_ret
 
 
 def test_a_quiet_coin_is_told_and_never_costs_the_connection() -> None:
-    watchdog = SilenceWatch(LIMITS)
-    watchdog.start(["BTC", "INJ"], 0.0)
+    silence_watch = SilenceWatch(LIMITS)
+    silence_watch.start(["BTC", "INJ"], 0.0)
     notes = [(float(second), "BTC") for second in range(1, 600)] + [(600.0, "INJ")]
-    told = watch(watchdog, 0.0, notes, 601.0)
+    told = watch(silence_watch, 0.0, notes, 601.0)
     assert kinds(told) == ["coin_stale INJ", "coin_recovered INJ"]
     assert [finding.details for _, finding in told] == [
         {"coin": "INJ", "seconds": pytest.approx(60, abs=0.01)},
@@ -142,71 +142,75 @@ def test_a_quiet_coin_is_told_and_never_costs_the_connection() -> None:
 
 
 def test_a_stalled_feed_is_stale_then_dead_and_its_coins_are_not_reported_before_their_own_time() -> None:
-    watchdog = SilenceWatch(LIMITS)
-    watchdog.start(COINS, 0.0)
-    told = watch(watchdog, 0.0, [(3.0, coin) for coin in COINS], 62.0)
+    silence_watch = SilenceWatch(LIMITS)
+    silence_watch.start(COINS, 0.0)
+    told = watch(silence_watch, 0.0, [(3.0, coin) for coin in COINS], 62.0)
     assert kinds(told) == ["feed_stale", "dead"]
     assert [at for at, _ in told] == pytest.approx([8.0, 13.0], abs=0.01)
-    assert sorted(kinds(watch(watchdog, 62.0, [], 64.0))) == [f"coin_stale {coin}" for coin in COINS]
+    assert sorted(kinds(watch(silence_watch, 62.0, [], 64.0))) == [f"coin_stale {coin}" for coin in COINS]
 
 
 def test_dead_comes_once_per_connection_and_stale_once_per_silence() -> None:
     """A silence over several connections ends with the first data, and is told in whole."""
-    watchdog = SilenceWatch(LIMITS)
-    watchdog.start(COINS, 0.0)
-    assert kinds(watch(watchdog, 0.0, [(1.0, "BTC")], 12.0)) == ["feed_stale", "dead"]
-    watchdog.start(COINS, 12.0)
-    assert kinds(watch(watchdog, 12.0, [], 21.9)) == []
-    assert kinds(watch(watchdog, 21.9, [], 40.0)) == ["dead"]
-    watchdog.start(COINS, 40.0)
-    told = watch(watchdog, 40.0, [(41.0, "ETH")], 42.0)
+    silence_watch = SilenceWatch(LIMITS)
+    silence_watch.start(COINS, 0.0)
+    assert kinds(watch(silence_watch, 0.0, [(1.0, "BTC")], 12.0)) == ["feed_stale", "dead"]
+    silence_watch.start(COINS, 12.0)
+    assert kinds(watch(silence_watch, 12.0, [], 21.9)) == []
+    assert kinds(watch(silence_watch, 21.9, [], 40.0)) == ["dead"]
+    silence_watch.start(COINS, 40.0)
+    told = watch(silence_watch, 40.0, [(41.0, "ETH")], 42.0)
     assert [(finding.kind, finding.seconds) for _, finding in told] == [(SilenceKind.FEED_RECOVERED, 40.0)]
 
 
 def test_a_lost_connection_is_not_found_dead_but_its_silence_is_told() -> None:
-    watchdog = SilenceWatch(LIMITS)
-    watchdog.start(COINS, 0.0)
-    watchdog.note("BTC", 1.0)
-    watchdog.lost()
-    assert kinds(watch(watchdog, 1.0, [], 30.0)) == ["feed_stale"]
+    silence_watch = SilenceWatch(LIMITS)
+    silence_watch.start(COINS, 0.0)
+    silence_watch.note("BTC", 1.0)
+    silence_watch.lost()
+    assert kinds(watch(silence_watch, 1.0, [], 30.0)) == ["feed_stale"]
 
 
 def test_coins_may_come_and_go_without_touching_the_others() -> None:
-    watchdog = SilenceWatch(LIMITS)
-    watchdog.start(["BTC", "ETH"], 0.0)
-    assert kinds(watch(watchdog, 0.0, [(float(n), "BTC") for n in range(1, 61)], 60.5)) == ["coin_stale ETH"]
-    watchdog.watch(["ETH", "SOL"], 61.0)
-    assert kinds(watch(watchdog, 61.0, [], 64.9)) == []
-    assert kinds(watch(watchdog, 64.9, [(65.2, "ETH")], 66.0)) == ["feed_stale", "feed_recovered", "coin_recovered ETH"]
+    silence_watch = SilenceWatch(LIMITS)
+    silence_watch.start(["BTC", "ETH"], 0.0)
+    assert kinds(watch(silence_watch, 0.0, [(float(n), "BTC") for n in range(1, 61)], 60.5)) == ["coin_stale ETH"]
+    silence_watch.watch(["ETH", "SOL"], 61.0)
+    assert kinds(watch(silence_watch, 61.0, [], 64.9)) == []
+    assert kinds(watch(silence_watch, 64.9, [(65.2, "ETH")], 66.0)) == [
+        "feed_stale",
+        "feed_recovered",
+        "coin_recovered ETH",
+    ]
 
 
 def test_a_coin_that_comes_back_begins_anew() -> None:
-    watchdog = SilenceWatch(LIMITS)
-    watchdog.start(["BTC", "ETH"], 0.0)
-    assert kinds(watch(watchdog, 0.0, [(float(n), "BTC") for n in range(1, 70)], 70.0)) == ["coin_stale ETH"]
-    watchdog.watch(["SOL"], 70.0)
-    assert kinds(watch(watchdog, 70.0, [(float(n), "SOL") for n in range(71, 200)], 200.0)) == []
-    watchdog.watch(["BTC", "ETH", "SOL"], 200.0)
-    assert kinds(watch(watchdog, 200.0, [(200.5, "SOL"), (201.0, "ETH")], 201.5)) == []
+    silence_watch = SilenceWatch(LIMITS)
+    silence_watch.start(["BTC", "ETH"], 0.0)
+    assert kinds(watch(silence_watch, 0.0, [(float(n), "BTC") for n in range(1, 70)], 70.0)) == ["coin_stale ETH"]
+    silence_watch.watch(["SOL"], 70.0)
+    assert kinds(watch(silence_watch, 70.0, [(float(n), "SOL") for n in range(71, 200)], 200.0)) == []
+    silence_watch.watch(["BTC", "ETH", "SOL"], 200.0)
+    assert kinds(watch(silence_watch, 200.0, [(200.5, "SOL"), (201.0, "ETH")], 201.5)) == []
 
 
 def test_a_feed_without_coins_is_silent_without_being_stale() -> None:
-    watchdog = SilenceWatch(LIMITS)
-    watchdog.start(["BTC"], 0.0)
-    assert kinds(watch(watchdog, 0.0, [], 6.0)) == ["feed_stale"]
-    watchdog.watch([], 6.0)
-    assert watchdog.check(100.0) == []
-    watchdog.start(["BTC"], 100.0)
-    assert kinds(watch(watchdog, 100.0, [], 104.0)) == []
-    assert kinds(watch(watchdog, 104.0, [], 106.0)) == ["feed_stale"]
+    silence_watch = SilenceWatch(LIMITS)
+    silence_watch.start(["BTC"], 0.0)
+    assert kinds(watch(silence_watch, 0.0, [], 6.0)) == ["feed_stale"]
+    silence_watch.watch([], 6.0)
+    assert silence_watch.check(100.0) == []
+    silence_watch.start(["BTC"], 100.0)
+    assert kinds(watch(silence_watch, 100.0, [], 104.0)) == []
+    assert kinds(watch(silence_watch, 104.0, [], 106.0)) == ["feed_stale"]
 
 
 def test_a_check_that_comes_late_tells_a_recovery_and_the_silence_after_it() -> None:
-    watchdog = SilenceWatch(LIMITS)
-    watchdog.start(["BTC"], 0.0)
-    assert kinds(watch(watchdog, 0.0, [], 61.0)) == ["feed_stale", "dead", "coin_stale BTC"]
-    watchdog.note("BTC", 62.0)
-    found = watchdog.check(130.0)
+    silence_watch = SilenceWatch(LIMITS)
+    silence_watch.start(["BTC"], 0.0)
+    assert kinds(watch(silence_watch, 0.0, [], 61.0)) == ["feed_stale", "dead", "coin_stale BTC"]
+    silence_watch.note("BTC", 62.0)
+    found = silence_watch.check(130.0)
     assert [(finding.kind, finding.seconds) for finding in found] == [
         (SilenceKind.FEED_RECOVERED, 62.0),
         (SilenceKind.FEED_STALE, 68.0),
@@ -216,43 +220,43 @@ def test_a_check_that_comes_late_tells_a_recovery_and_the_silence_after_it() -> 
 
 
 def test_a_recovery_by_a_coin_that_leaves_at_once_is_still_a_recovery() -> None:
-    watchdog = SilenceWatch(LIMITS)
-    watchdog.start(["BTC", "ETH"], 0.0)
-    assert kinds(watch(watchdog, 0.0, [], 6.0)) == ["feed_stale"]
-    assert watchdog.note("BTC", 7.0)
-    watchdog.watch(["ETH"], 7.1)
-    assert watchdog.check(7.2) == [Finding(SilenceKind.FEED_RECOVERED, 7.0)]
+    silence_watch = SilenceWatch(LIMITS)
+    silence_watch.start(["BTC", "ETH"], 0.0)
+    assert kinds(watch(silence_watch, 0.0, [], 6.0)) == ["feed_stale"]
+    assert silence_watch.note("BTC", 7.0)
+    silence_watch.watch(["ETH"], 7.1)
+    assert silence_watch.check(7.2) == [Finding(SilenceKind.FEED_RECOVERED, 7.0)]
 
 
 def test_data_is_worth_a_check_only_when_it_ends_a_silence() -> None:
-    watchdog = SilenceWatch(LIMITS)
-    watchdog.start(["BTC", "INJ"], 0.0)
-    watch(watchdog, 0.0, [(float(second), "BTC") for second in range(1, 62)], 62.0)
-    assert not watchdog.note("BTC", 63.0)
-    assert watchdog.note("INJ", 63.0)
+    silence_watch = SilenceWatch(LIMITS)
+    silence_watch.start(["BTC", "INJ"], 0.0)
+    watch(silence_watch, 0.0, [(float(second), "BTC") for second in range(1, 62)], 62.0)
+    assert not silence_watch.note("BTC", 63.0)
+    assert silence_watch.note("INJ", 63.0)
 
 
 def test_nothing_is_due_before_the_first_start() -> None:
-    watchdog = SilenceWatch(LIMITS)
-    assert watchdog.next_check(123.0) == inf
-    assert watchdog.check(1e6) == []
+    silence_watch = SilenceWatch(LIMITS)
+    assert silence_watch.next_check(123.0) == inf
+    assert silence_watch.check(1e6) == []
 
 
 def test_a_suspend_counts_as_silence() -> None:
     """Unless data came since it was found."""
-    watchdog = SilenceWatch(LIMITS)
-    watchdog.start(COINS, 0.0)
-    watchdog.note("BTC", 3.0)
-    watchdog.check(3.0)
-    watchdog.backdate(600.0, before=3.5)
-    assert [f.kind for f in watchdog.check(4.0)] == [
+    silence_watch = SilenceWatch(LIMITS)
+    silence_watch.start(COINS, 0.0)
+    silence_watch.note("BTC", 3.0)
+    silence_watch.check(3.0)
+    silence_watch.backdate(600.0, before=3.5)
+    assert [f.kind for f in silence_watch.check(4.0)] == [
         SilenceKind.FEED_STALE,
         *[SilenceKind.COIN_STALE] * 3,
         SilenceKind.DEAD,
     ]
-    watchdog = SilenceWatch(LIMITS)
-    watchdog.start(COINS, 0.0)
+    silence_watch = SilenceWatch(LIMITS)
+    silence_watch.start(COINS, 0.0)
     for coin in COINS:
-        watchdog.note(coin, 3.9)
-    watchdog.backdate(600.0, before=3.5)
-    assert watchdog.check(4.0) == []
+        silence_watch.note(coin, 3.9)
+    silence_watch.backdate(600.0, before=3.5)
+    assert silence_watch.check(4.0) == []

@@ -13,8 +13,8 @@ class Connection:
     """One that brings BTC's tickers, each with another price; turnover rises with every one, if it is told."""
 
     def __init__(self, *, told: bool = True) -> None:
-        self.hearsay = LostSubscriptions()
-        self.continuity = TradeSequence(True, 300.0)
+        self.lost_subscriptions = LostSubscriptions()
+        self.sequence = TradeSequence(True, 300.0)
         self.price = 100.0
         self.turnover: float | None = 1e6 if told else None
         self.ids = iter(range(1, 1000))
@@ -26,7 +26,7 @@ class Connection:
         if self.turnover is not None:
             self.turnover += turnover
         ticker = Ticker("BTC", self.price, int(now * 1000), self.turnover)
-        self.hearsay.note(ticker, lambda coin: self.continuity, now)
+        self.lost_subscriptions.note(ticker, lambda coin: self.sequence, now)
 
     def tickers(self, since: float, until: float, **change: float) -> None:
         for now in range(int(since), int(until) + 1):
@@ -34,10 +34,10 @@ class Connection:
 
     def trade(self) -> None:
         number = next(self.ids)
-        self.continuity.accept(TradeEvent("BTC", self.price, 1.0, False, number, trade_id=str(number)), 0.0, number)
+        self.sequence.accept(TradeEvent("BTC", self.price, 1.0, False, number, trade_id=str(number)), 0.0, number)
 
     def missing(self, patience: float = PATIENCE) -> dict[str, float]:
-        return self.hearsay.missing(lambda coin: patience, self.now)
+        return self.lost_subscriptions.missing(lambda coin: patience, self.now)
 
 
 def test_prices_that_change_for_long_without_a_trade_are_signs_of_some() -> None:
@@ -106,9 +106,9 @@ def test_what_flowed_since_a_moment_is_told_from_what_may_not_have() -> None:
         it.ticker(now)
         it.trade()
         it.missing()
-    assert it.hearsay.flowed("BTC", 5.0)
-    assert not it.hearsay.flowed("BTC", 6.0)
-    assert not it.hearsay.flowed("ETH", 0.0)
+    assert it.lost_subscriptions.flowed("BTC", 5.0)
+    assert not it.lost_subscriptions.flowed("BTC", 6.0)
+    assert not it.lost_subscriptions.flowed("ETH", 0.0)
 
 
 def test_what_was_traded_before_a_connection_is_no_sign_that_it_brings_trades() -> None:
@@ -120,17 +120,17 @@ def test_what_was_traded_before_a_connection_is_no_sign_that_it_brings_trades() 
     it.ticker(6.0)
     it.now = 7.0
     it.missing()
-    assert not it.hearsay.flowed("BTC", 5.0)
+    assert not it.lost_subscriptions.flowed("BTC", 5.0)
     it.trade()
     it.now = 9.0
     it.missing()
-    assert it.hearsay.flowed("BTC", 7.0)
+    assert it.lost_subscriptions.flowed("BTC", 7.0)
 
 
 def test_trades_that_the_venue_has_refused_are_not_missed() -> None:
     it = Connection()
     it.tickers(0, 5)
-    it.hearsay.ignore(["BTC"])
+    it.lost_subscriptions.ignore(["BTC"])
     it.tickers(6, 60)
     assert it.missing() == {}
 
@@ -138,7 +138,7 @@ def test_trades_that_the_venue_has_refused_are_not_missed() -> None:
 def test_a_removed_coin_starts_afresh_when_it_is_added_again() -> None:
     it = Connection()
     it.tickers(0, 60)
-    it.hearsay.forget(["BTC"])
+    it.lost_subscriptions.forget(["BTC"])
     assert it.missing() == {}
     it.tickers(61, 65)
     assert it.missing() == {}
@@ -146,14 +146,14 @@ def test_a_removed_coin_starts_afresh_when_it_is_added_again() -> None:
 
 def test_venues_that_do_not_count_tell_a_new_trade_by_its_id() -> None:
     """Also one of the same millisecond."""
-    continuity = TradeSequence(False, 300.0)
+    sequence = TradeSequence(False, 300.0)
     seen = []
     for name in ("a", "b", "c"):
-        continuity.accept(TradeEvent("BTC", 1.0, 1.0, False, 5, trade_id=name), 0.0)
-        seen.append(continuity.newest)
+        sequence.accept(TradeEvent("BTC", 1.0, 1.0, False, 5, trade_id=name), 0.0)
+        seen.append(sequence.newest)
     assert len(set(seen)) == 3
-    continuity.accept(TradeEvent("BTC", 1.0, 1.0, False, 5, trade_id="c"), 0.0)
-    assert continuity.newest == seen[-1]
+    sequence.accept(TradeEvent("BTC", 1.0, 1.0, False, 5, trade_id="c"), 0.0)
+    assert sequence.newest == seen[-1]
 
 
 def test_patience_doubles_with_every_attempt_up_to_a_limit_and_is_short_again_after_a_while() -> None:

@@ -486,7 +486,7 @@ def test_an_outage_before_the_first_trade_is_no_gap() -> None:
 
 
 def repeated(it: Owner, past: list[TradeEvent]) -> None:
-    """Do what the tape does with past trades."""
+    """Do what the backfiller does with past trades."""
     for item in it.policy.missed(past):
         item.backfilled = True
         it.stream(item)
