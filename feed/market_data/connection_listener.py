@@ -254,7 +254,7 @@ class ConnectionListener(ListenerBase):
         details = {"source": source, "reason": reason} | ({"coins": coins} if coins else {})
         self._report("source", self.exchange, **details)
         for coin in coins if self.delivering else ():
-            self._tape.doubt(coin)
+            self._backfiller.doubt(coin)
 
     def on_unavailable(self, channel: str, coins: list[str], reason: str, timeframe: str = "") -> None:
         if channel == TRADES.name:

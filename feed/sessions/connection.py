@@ -155,7 +155,7 @@ class CoinConnection:
         self.markets = markets
         self.asks = asks
         self.opened: OpenConnection | None = None
-        self.successor: OpenConnection | None = None  # while it is to replace the link
+        self.successor: OpenConnection | None = None  # while it is to replace the open one
         self.broke = False  # told as broken, and not yet as connected again
         self.flowing = asyncio.Event()  # its first connection has brought data, or will not soon
         self._host = host
