@@ -45,7 +45,10 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "simulator": "loopback venues with the venues' laws; imports nothing of the rest",
     },
     "exchanges.candles": {
-        "one_timeframe": "one coin's candles of one timeframe, each closed exactly once",
+        "timeframes": "how long candles are, and when they open",
+        "missing": "candles that were missed",
+        "tracker": "one coin's candles of one timeframe as the venue streams them, each closed exactly once",
+        "builder": "the same, built from trades",
         "overdue": "candles that are over, closed by a timer",
         "venue_candles": "every candle of one venue, over all its connections: tracked, built from trades, mended",
     },

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from loguru import logger
 
-from exchanges.candles.one_timeframe import CandleBuilder, CandleTracker
+from exchanges.candles.builder import CandleBuilder
+from exchanges.candles.tracker import CandleTracker
 from exchanges.errors import VenueError
 from exchanges.events import Candle
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from loguru import logger
 
-from exchanges.candles.one_timeframe import CandleBuilder, CandleTracker
+from exchanges.candles.builder import CandleBuilder
 from exchanges.candles.overdue import Overdue, Timing
+from exchanges.candles.tracker import CandleTracker
 from exchanges.errors import VenueError
 from exchanges.events import Candle, TradeEvent
 

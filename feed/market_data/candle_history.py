@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
 
-from exchanges.candles.one_timeframe import TIMEFRAMES, next_open
+from exchanges.candles.timeframes import TIMEFRAMES, next_open
 from exchanges.errors import Disconnected, VenueError
 from exchanges.events import Candle
 from feed.channels import CANDLES

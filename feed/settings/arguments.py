@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from exchanges import exchange_names
-from exchanges.candles.one_timeframe import timeframe_ms
+from exchanges.candles.timeframes import timeframe_ms
 from exchanges.names import canonical, nearest
 from feed.errors import SettingsError
 from feed.events import CoinConfig

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from exchanges import Access
-from exchanges.candles.one_timeframe import CandleTracker
+from exchanges.candles.tracker import CandleTracker
 from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
 from exchanges.errors import VenueError
 from tests.exchanges.support import served

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from exchanges.candles.one_timeframe import CandleBuilder
+from exchanges.candles.builder import CandleBuilder
 from exchanges.candles.overdue import AT_A_LOOK, GRACE, PATIENCE
 from exchanges.candles.venue_candles import VenueCandles
 from exchanges.errors import Disconnected

@@ -1,0 +1,171 @@
+"""Builds one coin's candles of one timeframe from its trades: each is closed once, and only if no trade is missing.
+
+Pure: time is what the trades say. A candle is named by its open time in Unix ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from exchanges import normalize
+from exchanges.candles.missing import MAX_HOLES, MissingCandles
+from exchanges.candles.timeframes import bar_open, between, next_open, timeframe_ms
+from exchanges.events import Candle, TradeEvent, copied
+from exchanges.venues.units import of_coin, units_of
+
+AHEAD = 2_000  # ms that a trade's stamp may be ahead of the time that has passed since the one before
+
+
+class CandleBuilder(MissingCandles):
+    """As :class:`CandleTracker`, from trades, for venues that stream no candles.
+
+    A candle is closed by the first trade of a later one. A candle of which trades may be missing is delivered as
+    updates but never as closed: it becomes a hole. That is the candle of the first trade seen, and after
+    ``interrupted`` the one that was open, those in between and the one of the next trade. Candles without trades
+    between two that were seen are closed flat at the last price with volume 0, as venues do. Trades of candles that are
+    over are dropped and counted in ``late``.
+    """
+
+    def __init__(self, coin: str, timeframe: str, exchange: str = "", scale: float = 1.0, market: str = "") -> None:
+        super().__init__()
+        timeframe_ms(timeframe)
+        self.coin, self.timeframe, self.exchange, self.market = coin, timeframe, exchange, market
+        self._scale = scale
+        self._units = units_of(coin, market)
+        self.late = 0
+        self._open: Candle | None = None
+        self._ends = 0  # when the open candle does
+        self._complete = False  # every trade of the open candle was seen
+        self._flat = False  # nothing was traded in the open candle yet: it has the last price
+        self._last = (0, 0)  # the newest trade's time (ms) and arrival (ns)
+        self._doubtful: TradeEvent | None = None  # one that is stamped further ahead than time has passed
+        self._interrupted = False
+        self._after: int | None = None  # the candle that another venue has closed last, until the first one after it
+
+    @property
+    def begun(self) -> bool:
+        """Whether any candle is being built."""
+        return self._open is not None
+
+    def add(self, trade: TradeEvent) -> list[Candle]:
+        """The candles to deliver for one trade: the candles that it ends, then an update of its own candle.
+
+        One that would end a candle, and whose stamp is further ahead than time has passed, waits for the next trade,
+        which shows whether the stamp was wrong. Then it counts as of that one's time. ``trade`` may be kept.
+        """
+        doubtful, self._doubtful = self._doubtful, None
+        if doubtful is not None:
+            if trade.timestamp < doubtful.timestamp - AHEAD:
+                doubtful.timestamp = trade.timestamp
+            return [*self._add(doubtful), *self.add(trade)]
+        stamp, arrival = self._last
+        passed = (trade.received_at - arrival) // 1_000_000
+        ends = self._open is not None and trade.timestamp >= self._ends
+        if ends and arrival and passed > 0 and trade.timestamp - stamp > passed + AHEAD:
+            self._doubtful = trade
+            return []
+        return self._add(trade)
+
+    def _add(self, trade: TradeEvent) -> list[Candle]:
+        self._last = trade.timestamp, trade.received_at
+        bar, after = self._open, self._after
+        past = bar is not None and trade.timestamp < bar.timestamp
+        if past or (after is not None and trade.timestamp < next_open(after, self.timeframe)):
+            self.late += 1
+            return []
+        if bar is None or trade.timestamp >= self._ends:
+            return self._turn(bar, trade)
+        self._complete = self._complete and not self._interrupted
+        self._interrupted = False
+        price = trade.price
+        if self._flat:
+            bar.open = bar.high = bar.low = price
+            self._flat = False
+        bar.high, bar.low, bar.close = max(bar.high, price), min(bar.low, price), price
+        bar.volume += trade.quantity
+        bar.received_at = trade.received_at
+        return [copied(bar)]
+
+    @property
+    def due(self) -> int | None:
+        """As :attr:`CandleTracker.due`."""
+        return None if self._open is None else self._ends
+
+    def close_until(self, until: int, received_at: int = 0) -> list[Candle]:
+        """Close the candles that ended by ``until``: every trade before that has come. Returns them, oldest first.
+
+        A candle of which trades may be missing becomes a hole. One without trades is flat.
+        """
+        closed: list[Candle] = []
+        while (bar := self._open) is not None and self._ends <= until:
+            if self._interrupted:
+                self._miss([bar.timestamp])
+                self.go_on_after(bar.timestamp)
+                break
+            if self._complete:
+                closed.append(copied(bar, True, received_at))
+            else:
+                self._miss([bar.timestamp])
+            self._open = self._bar(self._ends, bar.close, 0.0, received_at)
+            self._ends = next_open(self._ends, self.timeframe)
+            self._complete = self._flat = True
+        return closed
+
+    def interrupted(self) -> None:
+        """Trades are missing for good: their candles become holes. Not to be called after a complete backfill."""
+        self._interrupted = True
+
+    def go_on_after(self, opened: int) -> None:
+        """As :meth:`CandleTracker.go_on_after`. A candle that is open beyond that one stays, as interrupted."""
+        if self._open is None or self._open.timestamp <= opened:
+            self._open, self._interrupted = None, True
+            self._after = opened if self._after is None else max(self._after, opened)
+
+    def owe(self, lacked: Collection[int]) -> None:
+        """As :meth:`CandleTracker.owe`."""
+        newest = self._after if self._open is None else self._open.timestamp
+        if newest is None:
+            self.go_on_after(min(lacked) - timeframe_ms(self.timeframe))
+        else:
+            self._miss(opened for opened in lacked if opened < newest)
+
+    def fill(self, rows: Iterable[Any], received_at: int = 0) -> list[Candle]:
+        """As :meth:`CandleTracker.fill`."""
+
+        def read(row: Any) -> Candle | None:
+            candle = normalize.candle(
+                row, self.coin, self.timeframe, self.exchange, received_at, True, self._scale, self.market
+            )
+            return None if candle is None else of_coin(candle, self._units)
+
+        return self._found(rows, read)
+
+    def _turn(self, bar: Candle | None, trade: TradeEvent) -> list[Candle]:
+        """Leave ``bar`` for the candle of ``trade``."""
+        opened = bar_open(trade.timestamp, self.timeframe)
+        ended: list[Candle] = []
+        whole = bar is not None and not self._interrupted
+        if self._after is not None:
+            self._miss(between(self._after, opened, self.timeframe, MAX_HOLES))
+            self._after = None
+        if bar is not None:
+            passed = between(bar.timestamp, opened, self.timeframe, MAX_HOLES)
+            if self._complete and whole:
+                ended.append(copied(bar, True, trade.received_at))
+            else:
+                self._miss([bar.timestamp])
+            if whole:
+                ended += [self._bar(moment, bar.close, 0.0, trade.received_at, closed=True) for moment in passed]
+            else:
+                self._miss(passed)
+        self._complete, self._interrupted, self._flat = whole, False, False
+        self._open = self._bar(opened, trade.price, trade.quantity, trade.received_at)
+        self._ends = next_open(opened, self.timeframe)
+        return [*ended, copied(self._open)]
+
+    def _bar(self, opened: int, price: float, volume: float, received_at: int, closed: bool = False) -> Candle:
+        return Candle(
+            self.coin, self.timeframe, opened, price, price, price, price, volume, closed,
+            self.exchange, received_at, self.market,
+        )  # fmt: skip

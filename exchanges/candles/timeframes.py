@@ -1,0 +1,74 @@
+"""The timeframes of candles: how long each is, and at which moments its candles open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+_SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
+_MONDAY = 4 * _DAY  # the first Monday after the epoch, which was a Thursday
+
+TIMEFRAMES: Mapping[str, int] = {
+    **{f"{count}s": count * _SECOND for count in (1, 10)},
+    **{f"{count}m": count * _MINUTE for count in (1, 3, 5, 10, 15, 30)},
+    **{f"{count}h": count * _HOUR for count in (1, 2, 3, 4, 6, 8, 12)},
+    **{"1d": _DAY, "3d": 3 * _DAY, "1w": 7 * _DAY, "1M": 30 * _DAY},
+}
+"""The known timeframes with their length in ms; "1M" is a calendar month and its length nominal."""
+
+
+def timeframe_ms(timeframe: str) -> int:
+    """The length of a candle in ms; of "1M", a calendar month, the nominal 30 days. ValueError names the known ones."""
+    try:
+        return TIMEFRAMES[timeframe]
+    except (KeyError, TypeError):
+        raise ValueError(f"unknown timeframe {timeframe!r}; known are {', '.join(TIMEFRAMES)}") from None
+
+
+def bar_open(timestamp: int, timeframe: str) -> int:
+    """The open time (ms) of the candle that ``timestamp`` (ms) falls into.
+
+    UTC throughout: weeks start on Monday, months on their first, "3d" counts from the epoch.
+    """
+    length = timeframe_ms(timeframe)
+    if timeframe == "1M":
+        return _month(_month_index(timestamp))
+    origin = _MONDAY if timeframe == "1w" else 0
+    return timestamp - (timestamp - origin) % length
+
+
+def next_open(opened: int, timeframe: str) -> int:
+    """The open time (ms) of the candle after the one that opened at ``opened``."""
+    length = timeframe_ms(timeframe)
+    return _month(_month_index(opened) + 1) if timeframe == "1M" else opened + length
+
+
+def _month_index(timestamp: int) -> int:
+    moment = datetime.fromtimestamp(timestamp / 1000, UTC)
+    return moment.year * 12 + moment.month - 1
+
+
+def _month(index: int) -> int:
+    return int(datetime(index // 12, index % 12 + 1, 1, tzinfo=UTC).timestamp()) * 1000
+
+
+def between(earlier: int, later: int, timeframe: str, most: int) -> Iterator[int]:
+    """The open times of the candles after ``earlier`` and before ``later``, at most the ``most`` last of them."""
+    if timeframe != "1M":
+        length = timeframe_ms(timeframe)
+        # counted from the known candle, not from the epoch: some venues' days and weeks start elsewhere
+        behind = earlier + max(0, (later - earlier - 1) // length - most) * length
+    else:
+        behind = earlier
+    while (behind := next_open(behind, timeframe)) < later:
+        yield behind
+
+
+def last_over(opened: int, until: int, timeframe: str) -> int:
+    """The open time of the last candle that has ended by ``until``, at least ``opened``."""
+    if timeframe != "1M":
+        length = timeframe_ms(timeframe)
+        return opened + max(0, (until - opened) // length - 1) * length
+    while next_open(next_open(opened, timeframe), timeframe) <= until:
+        opened = next_open(opened, timeframe)
+    return opened

@@ -1,0 +1,168 @@
+"""Tracks one coin's candles of one timeframe as a venue streams them: each is closed once, and only with proven values.
+
+Pure: time is what the rows say. A candle is named by its open time in Unix ms. Candles that were missed while a
+connection was down are holes: they are asked for over REST and filled, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from exchanges import normalize
+from exchanges.candles.missing import MAX_HOLES, MissingCandles
+from exchanges.candles.timeframes import between, last_over, next_open, timeframe_ms
+from exchanges.events import Candle, copied
+from exchanges.venues.units import of_coin, units_of
+
+
+class CandleTracker(MissingCandles):
+    """One coin's candles of one timeframe as a venue streams them: passes updates on and closes each candle exactly
+    once.
+
+    A candle is closed by the venue's own flag, or by the first row of a later candle where the venue sends no flags;
+    then the last row seen stands. Where it sends them, a candle that ended without one is a hole. Rows of candles that
+    are closed already are dropped and counted in ``late``, rows that are no candle in ``bad``. ``scale`` turns a row's
+    volume into base currency, where the venue counts contracts. It outlives connections: tell it of each loss with
+    ``interrupted``.
+    """
+
+    def __init__(self, coin: str, timeframe: str, exchange: str = "", scale: float = 1.0, market: str = "") -> None:
+        super().__init__()
+        timeframe_ms(timeframe)  # an unknown one fails here, not at the first row
+        self.coin, self.timeframe, self.exchange, self.market = coin, timeframe, exchange, market
+        self._scale = scale
+        self._units = units_of(coin, market)
+        self.late = 0
+        self.bad = 0
+        self._open: Candle | None = None  # the newest candle, while it is not closed
+        self._newest: int | None = None  # its open time, or of the candle closed last
+        self._empty = 0  # the last candle after that of which the venue's record has nothing
+        self._by_time = False  # that one was closed by time: those that follow may be missing
+        self._interrupted = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether any candle is known yet."""
+        return self._newest is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a candle has begun and is not closed."""
+        return self._open is not None
+
+    @property
+    def due(self) -> int | None:
+        """When (Unix ms, venue's clock) the open candle is over, or else the next one; None before the first."""
+        if self._newest is None or self._open is not None:
+            return None if self._newest is None else next_open(self._newest, self.timeframe)
+        return next_open(next_open(max(self._newest, self._empty), self.timeframe), self.timeframe)
+
+    @property
+    def unclosed(self) -> int:
+        """The open time (ms) of the first candle that is not closed."""
+        newest = self._newest or 0
+        return newest if self._open is not None else next_open(newest, self.timeframe)
+
+    def close_recorded(self, rows: Iterable[Any], until: int, received_at: int = 0) -> list[Candle]:
+        """Close the candles that ended by ``until``, as the record ``rows`` has them; returns them, oldest first.
+
+        A candle whose record has less volume than was seen of it is not closed by that: the record is behind. Candles
+        of which the record has nothing are none: so are they at this venue.
+        """
+        over = {}
+        for row in rows:
+            candle = self._read(row, received_at, True)
+            if candle is not None and next_open(candle.timestamp, self.timeframe) <= until:
+                over[candle.timestamp] = candle
+        closed: list[Candle] = []
+        for opened in sorted(over):
+            bar = self._open
+            if self._newest is None or opened < self._newest or (opened == self._newest and bar is None):
+                continue
+            if bar is not None and (opened > bar.timestamp or over[opened].volume < bar.volume * (1 - 1e-9)):
+                return closed
+            closed.append(over[opened])
+            self._newest, self._open, self._by_time = opened, None, True
+        if self._open is None and self._newest is not None:
+            self._empty = max(self._empty, last_over(self._newest, until, self.timeframe))
+        return closed
+
+    def close_as_seen(self, received_at: int = 0) -> list[Candle]:
+        """Close the open candle in the state that was seen last, if no update of it can be missing."""
+        bar = self._open
+        if bar is None or self._interrupted:
+            return []
+        self._open, self._by_time = None, True
+        return [copied(bar, True, received_at)]
+
+    def update(self, row: Any, received_at: int = 0, closed: bool | None = None) -> list[Candle]:
+        """The candles to deliver for one ccxt OHLCV row: the candle before, when this row ends it, then the row itself.
+
+        ``closed`` is the venue's own word on the row's candle, None where it has none. ``received_at`` in Unix ns.
+        """
+        candle = self._read(row, received_at, closed is True)
+        if candle is None:
+            self.bad += 1
+            return []
+        return self.follow(candle, said=closed is not None)
+
+    def follow(self, candle: Candle, *, said: bool) -> list[Candle]:
+        """The same as :meth:`update`, for a row that was read; ``said``: the venue says whether a candle is closed."""
+        opened, newest, before = candle.timestamp, self._newest, self._open
+        if newest is not None and (opened < newest or (opened == newest and before is None)):
+            if candle.closed and opened in self._missed:  # the venue itself fills the hole
+                self._missed.discard(opened)
+                return [candle]
+            self.late += 1
+            return []
+        ended: list[Candle] = []
+        if newest is not None and opened > newest:
+            unsaid = said and before is not None  # the venue says when a candle is over, and we missed it
+            if self._interrupted or unsaid or self._by_time:
+                self._miss([newest] if before is not None and (self._interrupted or unsaid) else [])
+                self._miss(between(max(newest, self._empty), opened, self.timeframe, MAX_HOLES))
+            if before is not None and not self._interrupted and not unsaid:
+                ended.append(copied(before, True, candle.received_at))
+        # a row of the same candle after an interruption is as good as before: venues send the whole candle each time
+        self._interrupted = False
+        if newest is None or opened > newest:
+            self._by_time = False
+        self._newest = opened
+        self._open = None if candle.closed else copied(candle)
+        return [*ended, candle]
+
+    def interrupted(self) -> None:
+        """The connection was lost: an open candle that the venue does not continue becomes a hole, and so do candles
+        skipped.
+
+        Candles that a venue skips while connected are no holes: it has none where nothing was traded.
+        """
+        self._interrupted = True
+
+    def go_on_after(self, opened: int) -> None:
+        """Another venue has closed the candles up to this one: those that follow are holes unless they come."""
+        if self._newest is None or self._newest < opened:
+            self._newest, self._open, self._interrupted = opened, None, True
+
+    def owe(self, lacked: Collection[int]) -> None:
+        """These candles (open times) were delivered and never closed: they are holes unless they continue here."""
+        first, newest = min(lacked), self._newest
+        if newest is None:
+            self.go_on_after(first - timeframe_ms(self.timeframe))
+        else:
+            self._miss(opened for opened in lacked if opened < newest or (opened == newest and self._open is None))
+
+    def fill(self, rows: Iterable[Any], received_at: int = 0) -> list[Candle]:
+        """The closed candles, oldest first, for the holes that REST ``rows`` (ccxt OHLCV) answer.
+
+        Rows of other candles are ignored. A hole between the first and the last row that has no row itself is a candle
+        in which nothing was traded, and no hole any more.
+        """
+        return self._found(rows, lambda row: self._read(row, received_at, True))
+
+    def _read(self, row: Any, received_at: int, closed: bool) -> Candle | None:
+        candle = normalize.candle(
+            row, self.coin, self.timeframe, self.exchange, received_at, closed, self._scale, self.market
+        )
+        return None if candle is None else of_coin(candle, self._units)

@@ -1,0 +1,35 @@
+"""Rows and trades of one coin's minutes, and what became of them."""
+
+from __future__ import annotations
+
+from exchanges.candles.builder import CandleBuilder
+from exchanges.events import Candle, TradeEvent
+
+MINUTE = 60_000
+T0 = 1_723_075_200_000  # 2024-08-08 00:00 UTC
+READ_AT = T0 * 1_000_000
+
+
+def at(minute: int) -> int:
+    return T0 + minute * MINUTE
+
+
+def row(minute: int, price: float = 10.0, volume: float = 1.0) -> list[float]:
+    return [at(minute), 10.0, max(10.0, price), min(10.0, price), price, volume]
+
+
+def closed(candles: list[Candle]) -> list[tuple[int, float]]:
+    """(minute, close) of the closed ones."""
+    return [((c.timestamp - T0) // MINUTE, c.close) for c in candles if c.closed]
+
+
+def updates(candles: list[Candle]) -> list[tuple[int, float]]:
+    return [((c.timestamp - T0) // MINUTE, c.close) for c in candles if not c.closed]
+
+
+def trade(second: float, price: float, quantity: float = 1.0) -> TradeEvent:
+    return TradeEvent("BTC", price, quantity, False, T0 + round(second * 1000), "gemini", "", 7)
+
+
+def build(builder: CandleBuilder, *trades: TradeEvent) -> list[Candle]:
+    return [candle for each in trades for candle in builder.add(each)]

@@ -1,0 +1,151 @@
+"""Candles built from trades are closed exactly once, never with values that may be incomplete."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchanges.candles.builder import CandleBuilder
+from exchanges.candles.timeframes import bar_open
+from exchanges.candles.tracker import CandleTracker
+from exchanges.events import Candle
+from tests.exchanges.candles.support import MINUTE, T0, at, build, closed, row, trade, updates
+
+
+def test_a_candle_is_built_from_trades() -> None:
+    builder = CandleBuilder("BTC", "1m", "gemini")
+    candles = build(
+        builder, trade(-5, 9), trade(0, 10), trade(20, 12), trade(30, 8, 2.5), trade(59.999, 11), trade(60, 13)
+    )
+    assert [c for c in candles if c.closed] == [
+        Candle("BTC", "1m", T0, 10.0, 12.0, 8.0, 11.0, 5.5, True, "gemini", 7),
+    ]
+    assert updates(candles) == [(-1, 9.0), (0, 10.0), (0, 12.0), (0, 8.0), (0, 11.0), (1, 13.0)]
+
+
+def test_the_candle_of_the_first_trade_seen_is_not_closed_but_a_hole() -> None:
+    builder = CandleBuilder("BTC", "1m")
+    assert closed(build(builder, trade(30, 10), trade(61, 11))) == []
+    assert builder.holes() == [at(0)]
+    assert closed(builder.fill([row(0, 12.0), row(1)])) == [(0, 12.0)]
+    assert closed(build(builder, trade(121, 12))) == [(1, 11.0)]
+
+
+def test_minutes_without_trades_are_flat() -> None:
+    builder = CandleBuilder("BTC", "1m")
+    candles = build(builder, trade(-1, 9), trade(0, 10), trade(185, 11))
+    assert [(c.timestamp, c.open, c.close, c.volume) for c in candles if c.closed] == [
+        (at(0), 10, 10, 1.0),
+        (at(1), 10, 10, 0.0),
+        (at(2), 10, 10, 0.0),
+    ]
+
+
+def test_trades_of_a_candle_that_is_over_are_dropped_and_counted() -> None:
+    builder = CandleBuilder("BTC", "1m")
+    build(builder, trade(0, 10), trade(60, 11))
+    assert builder.add(trade(59, 99)) == []
+    assert builder.late == 1
+
+
+@pytest.mark.parametrize("back", [70, 190])
+def test_no_candle_touched_by_a_loss_is_closed(back: int) -> None:
+    builder = CandleBuilder("BTC", "1m")
+    build(builder, trade(-1, 9), trade(0, 10), trade(65, 10))
+    builder.interrupted()
+    candles = build(builder, trade(back, 11), trade(back + 60, 12))
+    assert closed(candles) == []
+    last = bar_open(T0 + back * 1000, "1m")
+    assert builder.holes() == [at(-1), *range(at(1), last + 1, MINUTE)]
+    assert closed(build(builder, trade(back + 120, 13))) == [((last - T0) // MINUTE + 1, 12.0)]
+
+
+def test_updates_are_copies_of_the_candle() -> None:
+    builder = CandleBuilder("BTC", "1m")
+    [first] = builder.add(trade(0, 10))
+    builder.add(trade(1, 12))
+    assert first.close == 10
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 50), st.integers(1, 9)), min_size=1, max_size=80))
+def test_built_candles_equal_those_computed_from_all_trades(moves: list[tuple[int, int, int]]) -> None:
+    builder, second, trades = CandleBuilder("BTC", "1m"), 0, []
+    for pause, price, quantity in moves:
+        second += pause
+        trades.append(trade(second, price, quantity))
+    built = [c for c in build(builder, *trades) if c.closed and c.volume > 0]
+    first, last = bar_open(trades[0].timestamp, "1m"), bar_open(trades[-1].timestamp, "1m")
+    expected = []
+    for opened in range(first + MINUTE, last, MINUTE):
+        inside = [t for t in trades if opened <= t.timestamp < opened + MINUTE]
+        if inside:
+            prices = [t.price for t in inside]
+            volume = sum(t.quantity for t in inside)
+            expected.append((opened, prices[0], max(prices), min(prices), prices[-1], volume))
+    assert [(c.timestamp, c.open, c.high, c.low, c.close, c.volume) for c in built] == expected
+
+
+def test_candles_go_on_after_those_that_another_venue_has_closed() -> None:
+    """A venue that takes over in the middle of a candle: what ended on the way is asked for, what was closed is not."""
+    builder = CandleBuilder("BTC", "1m")
+    builder.go_on_after(at(0))
+    assert build(builder, trade(59, 9)) == []
+    assert builder.late == 1
+    assert closed(build(builder, trade(200, 10), trade(241, 11))) == []
+    assert builder.holes() == [at(1), at(2), at(3)]
+    assert closed(build(builder, trade(300, 12))) == [(4, 11.0)]
+
+
+def test_a_candle_that_another_venue_has_closed_meanwhile_is_neither_closed_nor_asked_for_again() -> None:
+    """The feed returns to the venue after an hour with another one: its old candle is closed, with all its trades."""
+    builder = CandleBuilder("BTC", "1m")
+    build(builder, trade(-1, 9), trade(0, 10))
+    builder.interrupted()
+    builder.go_on_after(at(60))
+    assert closed(build(builder, trade(61 * 60 + 10, 11), trade(62 * 60, 12))) == []
+    assert builder.holes() == [at(-1), at(61)]
+
+
+def test_a_candle_that_is_open_beyond_those_closed_goes_on() -> None:
+    builder = CandleBuilder("BTC", "1m")
+    build(builder, trade(-1, 9), trade(0, 10))
+    builder.go_on_after(at(-1))
+    assert closed(build(builder, trade(60, 11))) == [(0, 10.0)]
+
+
+@pytest.mark.parametrize("kind", [CandleTracker, CandleBuilder])
+def test_candles_that_were_begun_elsewhere_are_holes_unless_they_go_on_here(
+    kind: type[CandleTracker] | type[CandleBuilder],
+) -> None:
+    """Whether it knows no candle yet, one that another venue has closed, or one of its own."""
+
+    def begins(bars: CandleTracker | CandleBuilder, minute: int) -> None:
+        if isinstance(bars, CandleTracker):
+            bars.update(row(minute))
+        else:
+            bars.add(trade(minute * 60, 10.0))
+
+    bars = kind("BTC", "1m")
+    bars.owe([at(1)])
+    begins(bars, 3)
+    assert bars.holes() == [at(1), at(2)]
+    bars = kind("BTC", "1m")
+    bars.go_on_after(at(4))
+    bars.owe([at(2), at(5)])
+    assert bars.holes() == [at(2)]
+    begins(bars, 5)
+    assert bars.holes() == [at(2)]
+    bars.owe([at(3), at(5)])
+    assert bars.holes() == [at(2), at(3)]
+
+
+def test_volumes_in_contracts_become_base_currency() -> None:
+    """Also those of the candles that are fetched."""
+    for bars in (CandleTracker("BTC", "1m", "gate", 0.001), CandleBuilder("BTC", "1m", "gate", 0.001)):
+        bars.go_on_after(at(0))
+        if isinstance(bars, CandleTracker):
+            assert [bar.volume for bar in bars.update(row(2, volume=500.0))] == [0.5]
+        else:
+            bars.add(trade(120, 10))
+        assert [bar.volume for bar in bars.fill([row(1, volume=2000.0)])] == [2.0]
