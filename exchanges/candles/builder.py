@@ -10,11 +10,10 @@ from typing import Any
 
 from exchanges import normalize
 from exchanges.candles.missing import MAX_HOLES, MissingCandles
+from exchanges.candles.stamp_check import AHEAD, StampCheck
 from exchanges.candles.timeframes import bar_open, between, next_open, timeframe_ms
 from exchanges.events import Candle, TradeEvent, copied
 from exchanges.venues.units import of_coin, units_of
-
-AHEAD = 2_000  # ms that a trade's stamp may be ahead of the time that has passed since the one before
 
 
 class CandleBuilder(MissingCandles):
@@ -38,8 +37,7 @@ class CandleBuilder(MissingCandles):
         self._ends = 0  # when the open candle does
         self._complete = False  # every trade of the open candle was seen
         self._flat = False  # nothing was traded in the open candle yet: it has the last price
-        self._last = (0, 0)  # the newest trade's time (ms) and arrival (ns)
-        self._doubtful: TradeEvent | None = None  # one that is stamped further ahead than time has passed
+        self._stamps: StampCheck[TradeEvent] = StampCheck(AHEAD, AHEAD)
         self._interrupted = False
         self._after: int | None = None  # the candle that another venue has closed last, until the first one after it
 
@@ -48,27 +46,23 @@ class CandleBuilder(MissingCandles):
         """Whether any candle is being built."""
         return self._open is not None
 
-    def add(self, trade: TradeEvent) -> list[Candle]:
+    def add(self, trade: TradeEvent, now: float | None = None) -> list[Candle]:
         """The candles to deliver for one trade: the candles that it ends, then an update of its own candle.
 
-        One that would end a candle, and whose stamp is further ahead than time has passed, waits for the next trade,
-        which shows whether the stamp was wrong. Then it counts as of that one's time. ``trade`` may be kept.
+        One that is stamped ahead of the venue's time waits for the next trade, which shows whether the stamp was wrong.
+        Then it counts as of that one's time. ``now`` is the venue's time in Unix ms, None while it is not known.
+        ``trade`` may be kept.
         """
-        doubtful, self._doubtful = self._doubtful, None
-        if doubtful is not None:
-            if trade.timestamp < doubtful.timestamp - AHEAD:
-                doubtful.timestamp = trade.timestamp
-            return [*self._add(doubtful), *self.add(trade)]
-        stamp, arrival = self._last
-        passed = (trade.received_at - arrival) // 1_000_000
-        ends = self._open is not None and trade.timestamp >= self._ends
-        if ends and arrival and passed > 0 and trade.timestamp - stamp > passed + AHEAD:
-            self._doubtful = trade
-            return []
-        return self._add(trade)
+        taken, refuted = self._stamps.take(trade, trade.timestamp, now, trade.received_at)
+        for each, time in refuted:
+            each.timestamp = time
+        interrupted, candles = self._interrupted, list[Candle]()
+        for each in (*(each for each, _ in refuted), *taken):
+            self._interrupted = interrupted  # also of the trade that follows those that waited
+            candles += self._add(each)
+        return candles
 
     def _add(self, trade: TradeEvent) -> list[Candle]:
-        self._last = trade.timestamp, trade.received_at
         bar, after = self._open, self._after
         past = bar is not None and trade.timestamp < bar.timestamp
         if past or (after is not None and trade.timestamp < next_open(after, self.timeframe)):
@@ -95,18 +89,24 @@ class CandleBuilder(MissingCandles):
     def close_until(self, until: int, received_at: int = 0) -> list[Candle]:
         """Close the candles that ended by ``until``: every trade before that has come. Returns them, oldest first.
 
-        A candle of which trades may be missing becomes a hole. One without trades is flat.
+        A candle of which trades may be missing becomes a hole. One without trades is flat. A trade that still waits,
+        because its stamp is ahead, counts as of the time at which it came.
         """
         closed: list[Candle] = []
+        interrupted = self._interrupted
+        for trade, came in self._stamps.give_up(until):
+            trade.timestamp = min(trade.timestamp, came)
+            closed += self._add(trade)
+            self._interrupted = interrupted
         while (bar := self._open) is not None and self._ends <= until:
             if self._interrupted:
-                self._miss([bar.timestamp])
+                self._miss([bar.timestamp], bar.volume)
                 self.go_on_after(bar.timestamp)
                 break
             if self._complete:
                 closed.append(copied(bar, True, received_at))
             else:
-                self._miss([bar.timestamp])
+                self._miss([bar.timestamp], bar.volume)
             self._open = self._bar(self._ends, bar.close, 0.0, received_at)
             self._ends = next_open(self._ends, self.timeframe)
             self._complete = self._flat = True
@@ -130,7 +130,9 @@ class CandleBuilder(MissingCandles):
         else:
             self._miss(opened for opened in lacked if opened < newest)
 
-    def fill(self, rows: Iterable[Any], received_at: int = 0) -> list[Candle]:
+    def fill(
+        self, rows: Iterable[Any], received_at: int = 0, among: Collection[int] | None = None, *, final: bool = False
+    ) -> list[Candle]:
         """As :meth:`CandleTracker.fill`."""
 
         def read(row: Any) -> Candle | None:
@@ -139,7 +141,7 @@ class CandleBuilder(MissingCandles):
             )
             return None if candle is None else of_coin(candle, self._units)
 
-        return self._found(rows, read)
+        return self._found(rows, read, among, final=final)
 
     def _turn(self, bar: Candle | None, trade: TradeEvent) -> list[Candle]:
         """Leave ``bar`` for the candle of ``trade``."""
@@ -154,7 +156,7 @@ class CandleBuilder(MissingCandles):
             if self._complete and whole:
                 ended.append(copied(bar, True, trade.received_at))
             else:
-                self._miss([bar.timestamp])
+                self._miss([bar.timestamp], bar.volume)
             if whole:
                 ended += [self._bar(moment, bar.close, 0.0, trade.received_at, closed=True) for moment in passed]
             else:

@@ -32,8 +32,12 @@ Key = tuple[str, str]
 class Timing(Protocol):
     """What this module needs to know of the venue."""
 
+    @property
+    def delivering(self) -> bool:
+        """Whether the venue's candles are delivered: nothing is asked for a venue on trial."""
+
     def venue_time(self) -> float | None:
-        """The venue's time now, Unix ms; None while it is not known, or while nothing is delivered from there."""
+        """The venue's time now, Unix ms; None while it is not known."""
 
     def stream_time(self) -> float | None:
         """The venue's time (Unix ms) up to which its stream has brought everything; None while no data flows."""
@@ -84,7 +88,7 @@ class Overdue:
     def look(self, now: float) -> None:
         """Close the candles that have ended, or begin to ask for them; ``now`` is monotonic seconds."""
         at = self._timing.venue_time()
-        if at is None:
+        if at is None or not self._timing.delivering:
             return
         streamed = self._timing.stream_time()
         room = AT_A_LOOK if self._timing.has_room() else 0
@@ -120,7 +124,7 @@ class Overdue:
         task.add_done_callback(lambda task: self._asking.pop(key, None))
 
     async def _close(self, key: Key, at: int) -> None:
-        """Close what the venue's record has of the candles that were over at ``at``, Unix ms by the venue's clock."""
+        """Close what the venue's record has of the candles that were over GRACE before ``at``, its time in Unix ms."""
         tracker = self._kept[key]
         assert isinstance(tracker, CandleTracker)
         try:
@@ -129,7 +133,7 @@ class Overdue:
             logger.info("{}: the {} bars of {} can't be closed yet: {}", self._name, key[1], key[0], error)
             return
         if self._kept.get(key) is tracker:
-            self._tell(tracker.close_recorded(rows, at, time.time_ns()))
+            self._tell(tracker.close_recorded(rows, int(at - GRACE * 1000), time.time_ns()))
 
     def _tell(self, candles: Sequence[Candle]) -> None:
         for candle in candles:

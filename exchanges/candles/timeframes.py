@@ -37,6 +37,14 @@ def bar_open(timestamp: int, timeframe: str) -> int:
     return timestamp - (timestamp - origin) % length
 
 
+def is_on_grid(opened: int, timeframe: str) -> bool:
+    """Whether a candle can open at ``opened`` (ms): at a multiple of its length, or of an hour where it is longer.
+
+    The days, weeks and half days of some venues begin at another hour than those of UTC.
+    """
+    return opened % min(timeframe_ms(timeframe), _HOUR) == 0
+
+
 def next_open(opened: int, timeframe: str) -> int:
     """The open time (ms) of the candle after the one that opened at ``opened``."""
     length = timeframe_ms(timeframe)

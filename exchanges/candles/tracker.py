@@ -10,10 +10,14 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from exchanges import normalize
-from exchanges.candles.missing import MAX_HOLES, MissingCandles
-from exchanges.candles.timeframes import between, last_over, next_open, timeframe_ms
+from exchanges.candles.missing import MAX_HOLES, ROUNDED, MissingCandles
+from exchanges.candles.stamp_check import AHEAD, StampCheck
+from exchanges.candles.timeframes import between, is_on_grid, last_over, next_open, timeframe_ms
 from exchanges.events import Candle, copied
 from exchanges.venues.units import of_coin, units_of
+
+OVER = 3_000  # ms after its end from which a candle's first row is one of the past
+BELIEVED = 3  # rows in succession that contradict what was seen before: then that was wrong
 
 
 class CandleTracker(MissingCandles):
@@ -22,9 +26,9 @@ class CandleTracker(MissingCandles):
 
     A candle is closed by the venue's own flag, or by the first row of a later candle where the venue sends no flags;
     then the last row seen stands. Where it sends them, a candle that ended without one is a hole. Rows of candles that
-    are closed already are dropped and counted in ``late``, rows that are no candle in ``bad``. ``scale`` turns a row's
-    volume into base currency, where the venue counts contracts. It outlives connections: tell it of each loss with
-    ``interrupted``.
+    are closed already, and earlier states of the open one, are dropped and counted in ``late``; rows that are no
+    candle in ``bad``, those of a wrong time in ``mistimed``. ``scale`` turns a row's volume into base currency, where
+    the venue counts contracts. It outlives connections: tell it of each loss with ``interrupted``.
     """
 
     def __init__(self, coin: str, timeframe: str, exchange: str = "", scale: float = 1.0, market: str = "") -> None:
@@ -35,11 +39,15 @@ class CandleTracker(MissingCandles):
         self._units = units_of(coin, market)
         self.late = 0
         self.bad = 0
+        self.mistimed = 0
         self._open: Candle | None = None  # the newest candle, while it is not closed
         self._newest: int | None = None  # its open time, or of the candle closed last
         self._empty = 0  # the last candle after that of which the venue's record has nothing
         self._by_time = False  # that one was closed by time: those that follow may be missing
         self._interrupted = False
+        self._stamps: StampCheck[tuple[Candle, bool]] = StampCheck(0, timeframe_ms(timeframe) + AHEAD)
+        self._contradicted = 0  # rows in succession that belong before the newest one
+        self._begun_late = False  # the first row of the open candle came when that was over: its time may be wrong
 
     @property
     def begun(self) -> bool:
@@ -80,7 +88,7 @@ class CandleTracker(MissingCandles):
             bar = self._open
             if self._newest is None or opened < self._newest or (opened == self._newest and bar is None):
                 continue
-            if bar is not None and (opened > bar.timestamp or over[opened].volume < bar.volume * (1 - 1e-9)):
+            if bar is not None and (opened > bar.timestamp or over[opened].volume < bar.volume * (1 - ROUNDED)):
                 return closed
             closed.append(over[opened])
             self._newest, self._open, self._by_time = opened, None, True
@@ -96,41 +104,86 @@ class CandleTracker(MissingCandles):
         self._open, self._by_time = None, True
         return [copied(bar, True, received_at)]
 
-    def update(self, row: Any, received_at: int = 0, closed: bool | None = None) -> list[Candle]:
+    def update(
+        self, row: Any, received_at: int = 0, closed: bool | None = None, now: float | None = None
+    ) -> list[Candle]:
         """The candles to deliver for one ccxt OHLCV row: the candle before, when this row ends it, then the row itself.
 
         ``closed`` is the venue's own word on the row's candle, None where it has none. ``received_at`` in Unix ns.
+        ``now`` is the venue's time in Unix ms, None while it is not known.
         """
         candle = self._read(row, received_at, closed is True)
         if candle is None:
             self.bad += 1
             return []
-        return self.follow(candle, said=closed is not None)
+        return self.follow(candle, said=closed is not None, now=now)
 
-    def follow(self, candle: Candle, *, said: bool) -> list[Candle]:
+    def follow(self, candle: Candle, *, said: bool, now: float | None = None) -> list[Candle]:
         """The same as :meth:`update`, for a row that was read; ``said``: the venue says whether a candle is closed."""
+        if not is_on_grid(candle.timestamp, self.timeframe):
+            self.mistimed += 1
+            return []
+        begun_or_over = next_open(candle.timestamp, self.timeframe) if candle.closed else candle.timestamp
+        taken, refuted = self._stamps.take((candle, said), begun_or_over, now, candle.received_at)
+        self.mistimed += len(refuted)
+        if self._newest is not None and taken and candle.timestamp < self._newest:
+            self._contradict(candle, now)
+        return [told for each, its_word in taken for told in self._follow(each, its_word, now)]
+
+    def _contradict(self, candle: Candle, now: float | None) -> None:
+        """Go back if several rows in succession show that the newest candle is one of the future."""
+        self._contradicted += 1
+        time = candle.received_at / 1e6 if now is None else now
+        if self._contradicted >= BELIEVED and self._newest is not None and 0 < time < self._newest - AHEAD:
+            self._stamps.distrust()
+            self._newest, self._open, self._interrupted = candle.timestamp - 1, None, True
+            for opened in [opened for opened in self._missed if opened >= candle.timestamp]:
+                del self._missed[opened]
+
+    def _follow(self, candle: Candle, said: bool, now: float | None) -> list[Candle]:
         opened, newest, before = candle.timestamp, self._newest, self._open
+        is_past = now is not None and next_open(opened, self.timeframe) + OVER <= now
+        if newest is None and is_past:
+            self._newest = opened  # from before the subscription, or of a wrong time
+            return []
         if newest is not None and (opened < newest or (opened == newest and before is None)):
             if candle.closed and opened in self._missed:  # the venue itself fills the hole
-                self._missed.discard(opened)
+                del self._missed[opened]
                 return [candle]
             self.late += 1
             return []
+        if before is not None and opened == newest and not candle.closed and self._is_earlier(candle, before):
+            self.late += 1
+            return []
+        self._contradicted = 0
         ended: list[Candle] = []
         if newest is not None and opened > newest:
             unsaid = said and before is not None  # the venue says when a candle is over, and we missed it
+            unproven = self._interrupted or unsaid or self._begun_late
+            if before is not None and unproven:
+                self._miss([newest], before.volume)
             if self._interrupted or unsaid or self._by_time:
-                self._miss([newest] if before is not None and (self._interrupted or unsaid) else [])
                 self._miss(between(max(newest, self._empty), opened, self.timeframe, MAX_HOLES))
-            if before is not None and not self._interrupted and not unsaid:
+            if before is not None and not unproven:
                 ended.append(copied(before, True, candle.received_at))
         # a row of the same candle after an interruption is as good as before: venues send the whole candle each time
         self._interrupted = False
         if newest is None or opened > newest:
             self._by_time = False
+            self._begun_late = is_past
         self._newest = opened
         self._open = None if candle.closed else copied(candle)
         return [*ended, candle]
+
+    def _is_earlier(self, candle: Candle, before: Candle) -> bool:
+        """Whether a row is an earlier state of the open candle, as another connection may bring it: it has less volume.
+
+        BELIEVED of them in succession show that the volume before was wrong.
+        """
+        if candle.volume >= before.volume * (1 - ROUNDED):
+            return False
+        self._contradicted += 1
+        return self._contradicted < BELIEVED
 
     def interrupted(self) -> None:
         """The connection was lost: an open candle that the venue does not continue becomes a hole, and so do candles
@@ -153,13 +206,17 @@ class CandleTracker(MissingCandles):
         else:
             self._miss(opened for opened in lacked if opened < newest or (opened == newest and self._open is None))
 
-    def fill(self, rows: Iterable[Any], received_at: int = 0) -> list[Candle]:
+    def fill(
+        self, rows: Iterable[Any], received_at: int = 0, among: Collection[int] | None = None, *, final: bool = False
+    ) -> list[Candle]:
         """The closed candles, oldest first, for the holes that REST ``rows`` (ccxt OHLCV) answer.
 
-        Rows of other candles are ignored. A hole between the first and the last row that has no row itself is a candle
-        in which nothing was traded, and no hole any more.
+        Rows of other candles are ignored, and of holes that are not ``among`` those that were asked for. A hole between
+        the first and the last row that has no row itself is a candle in which nothing was traded, and no hole any more.
+        A row with less volume than was seen of its candle leaves the hole open, unless it is ``final``: the venue's
+        record is behind its stream.
         """
-        return self._found(rows, lambda row: self._read(row, received_at, True))
+        return self._found(rows, lambda row: self._read(row, received_at, True), among, final=final)
 
     def _read(self, row: Any, received_at: int, closed: bool) -> Candle | None:
         candle = normalize.candle(

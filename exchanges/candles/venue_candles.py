@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from loguru import logger
 
 from exchanges.candles.builder import CandleBuilder
-from exchanges.candles.overdue import Overdue, Timing
+from exchanges.candles.overdue import GRACE, Overdue, Timing
+from exchanges.candles.timeframes import next_open
 from exchanges.candles.tracker import CandleTracker
 from exchanges.errors import VenueError
 from exchanges.events import Candle, TradeEvent
 
 AT_ONCE = 5  # requests at a time to one venue: an outage interrupts the candles of all coins and timeframes
 MEND_DELAYS = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching missed candles
+FINAL = 4  # attempts after which the record is taken as it is, also where more was seen of a candle
 
 Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
 """(market symbol, timeframe, Unix ms) -> ccxt's OHLCV rows from the candle that opened then."""
@@ -42,6 +45,7 @@ class VenueCandles:
         self._lost = 0  # of those that are not kept any more
         self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._requests = asyncio.Semaphore(AT_ONCE)
+        self._timing = timing
         self._overdue = None if timing is None else self._overdue_by(timing)
         self._looking: asyncio.Task[None] | None = None
 
@@ -97,7 +101,7 @@ class VenueCandles:
             return []  # of a connection that has ended and still drains
         assert isinstance(tracker, CandleTracker)
         bad = tracker.bad
-        candles = tracker.update(row, received_at, closed)
+        candles = tracker.update(row, received_at, closed, self._venue_time())
         self._mend_if_torn(symbol, timeframe)
         return candles if tracker.bad == bad else None
 
@@ -109,7 +113,7 @@ class VenueCandles:
             return []  # of a connection that has ended and still drains
         assert isinstance(tracker, CandleTracker)
         candle.coin = tracker.coin  # the market may have gone on as another coin
-        candles = tracker.follow(candle, said=True)
+        candles = tracker.follow(candle, said=True, now=self._venue_time())
         self._mend_if_torn(symbol, timeframe)
         return candles
 
@@ -123,12 +127,19 @@ class VenueCandles:
             for timeframe in timeframes:
                 self._kept[symbol, timeframe].interrupted()  # between two a trade may be missing, or there twice
         candles: list[Candle] = []
+        now = self._venue_time()
         for timeframe in timeframes:
             builder = self._kept[symbol, timeframe]
             assert isinstance(builder, CandleBuilder)
-            candles += builder.add(trade)
+            candles += builder.add(replace(trade), now)  # each may correct its time
             self._mend_if_torn(symbol, timeframe)
         return candles
+
+    def missed_trades(self, coin: str) -> None:
+        """Trades of the coin are missing before its next one: the candles that are built of them are not complete."""
+        for kept in self._kept.values():
+            if kept.coin == coin and isinstance(kept, CandleBuilder):
+                kept.interrupted()
 
     def known(self, symbol: str, timeframe: str, opened: int) -> None:
         """The past candles up to this one (its open time, Unix ms) were fetched: none that follows may be missed."""
@@ -189,20 +200,41 @@ class VenueCandles:
     async def _mend(self, symbol: str, timeframe: str) -> None:
         """Fetch the candles that an outage left open or skipped, and close them; given up after a few attempts."""
         kept = self._kept[symbol, timeframe]
-        for delay in MEND_DELAYS:
+        while missed := kept.holes():
+            await self._mend_these(kept, missed, symbol)
+            if given_up := kept.forget(missed):
+                logger.warning("{}: {} bars of {} stay open: {}", self._name, timeframe, symbol, given_up)
+
+    async def _mend_these(self, kept: CandleTracker | CandleBuilder, missed: Sequence[int], symbol: str) -> None:
+        """Fetch the candles that opened at ``missed``; others that are missed meanwhile have their own turn.
+
+        The venue's record may be behind its stream: it has GRACE seconds to have all of a candle that has ended.
+        """
+        timeframe = kept.timeframe
+        await asyncio.sleep(self._until_recorded(missed[-1], timeframe))
+        for attempt, delay in enumerate(MEND_DELAYS):
             await asyncio.sleep(delay)
-            if not kept.holes():
-                return  # the venue itself has filled them
             try:
                 async with self._requests:
-                    if not (holes := kept.holes()):
-                        return  # it did so while other requests were under way
+                    holes = sorted(set(missed).intersection(kept.holes()))
+                    if not holes:
+                        return  # the venue itself has filled them
                     rows = await self._fetch(symbol, timeframe, holes[0])
             except VenueError as error:
                 logger.warning("{}: {} bars of {} are not mended yet: {}", self._name, timeframe, symbol, error)
                 continue
-            for candle in kept.fill(rows, time.time_ns()):
+            for candle in kept.fill(rows, time.time_ns(), missed, final=attempt >= FINAL):
                 self._deliver(candle)
-            if not kept.holes():
+            if not set(missed).intersection(kept.holes()):
                 return
-        logger.warning("{}: {} bars of {} stay open: {}", self._name, timeframe, symbol, kept.forget())
+
+    def _until_recorded(self, opened: int, timeframe: str) -> float:
+        """Seconds until the venue's record has all of a candle that is missed: a later one has begun."""
+        if self._timing is None:
+            return 0.0
+        now = self._timing.venue_time()
+        left = GRACE if now is None else next_open(opened, timeframe) / 1000 + GRACE - now / 1000
+        return min(max(left, 0.0), GRACE)
+
+    def _venue_time(self) -> float | None:
+        return None if self._timing is None else self._timing.venue_time()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from exchanges.candles.missing import ROUNDED
 from exchanges.events import Candle, copied
 
 CLOSED_BARS = 32  # per coin and timeframe: enough for the candles that an outage leaves open and another venue repeats
@@ -75,12 +76,17 @@ class DeliveredCandles:
             del self._bars[key]
 
     def overdue(self, past: Iterable[Candle]) -> list[Candle]:
-        """Copies of the closed candles of ``past`` that the feed has delivered only as open."""
+        """Copies of the closed candles of ``past`` that the feed has delivered only as open.
+
+        Not of one of which more volume was delivered: the venue's record is behind its stream.
+        """
         found = []
         for candle in past:
             bars = self._bars.get((candle.coin, candle.timeframe))
-            if bars is not None and candle.closed and candle.timestamp >= bars.begun:
-                found += [] if candle.timestamp in bars.closed else [copied(candle)]
+            if bars is None or not candle.closed or candle.timestamp < bars.begun or candle.timestamp in bars.closed:
+                continue
+            if not _is_less(candle, bars.current):
+                found.append(copied(candle))
         return found
 
     def joined(self, coin: str, timeframe: str, past: Sequence[Candle]) -> list[Candle]:
@@ -101,3 +107,10 @@ class DeliveredCandles:
             if fetched is None or (same and not fetched.closed and fetched.volume <= current.volume):
                 whole[current.timestamp] = copied(current)
         return [whole[opened] for opened in sorted(whole)]
+
+
+def _is_less(candle: Candle, delivered: Candle | None) -> bool:
+    """Whether a candle has less volume than the state of it that was delivered from the same venue."""
+    if delivered is None or (delivered.timestamp, delivered.exchange) != (candle.timestamp, candle.exchange):
+        return False
+    return candle.volume < delivered.volume * (1 - ROUNDED)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
 
+from exchanges.candles.overdue import GRACE
+from exchanges.candles.stamp_check import AHEAD
 from exchanges.candles.timeframes import TIMEFRAMES, next_open
 from exchanges.errors import Disconnected, VenueError
 from exchanges.events import Candle
@@ -37,6 +40,9 @@ class Source(Protocol):
 
     @property
     def bars(self) -> VenueCandles: ...
+
+    def venue_time(self) -> float | None:
+        """The venue's time now, Unix ms; None while it is not known."""
 
 
 Carrier = Callable[[str], Source | None]
@@ -107,12 +113,11 @@ class CandleHistory:
         _check(timeframe, venue)
         await venue.load()
         symbol = venue.market(coin.symbol, coin.markets.get(venue.name))
-        at = self._venue_time(venue.name)
+        asked_at = session.venue_time()
         past = await venue.fetch_history(coin.symbol, symbol, timeframe, limit)
         if coin not in self._wanted.coins:
             raise FeedError(f"{coin.symbol} was removed from the feed meanwhile")
-        if past:
-            past[-1].closed = _over(past[-1], at)
+        _judge(past, asked_at, session.venue_time())
         if hub.markets.withholds(venue.name, coin.symbol, symbol):
             raise FeedError(f"{venue.name}'s {symbol} is withheld: its price is too far from {coin.symbol}'s last one")
         # no await from here on: the next candle that the feed delivers must follow the last one returned
@@ -129,21 +134,25 @@ class CandleHistory:
                 hub.volatility.add(candle)
         return joined
 
-    def _venue_time(self, name: str) -> int:
-        """The newest time stamp of the venue, Unix ms: our own clock may be wrong by hours."""
-        ticks = list(self._hub.prices.ticks.values())
-        return max((tick.timestamp for tick in ticks if tick.exchange == name), default=0)
+
+def _judge(past: Sequence[Candle], asked_at: float | None, answered_at: float | None) -> None:
+    """Set which candles of an answer are closed, given the venue's time (Unix ms) before and after it.
+
+    The newest one is if it had ended GRACE before the question: a record may be behind the stream. One before others is
+    unless the venue's time shows that it has not ended: some venues list candles that are yet to begin.
+    """
+    for candle in past:
+        end = next_open(candle.timestamp, candle.timeframe) if candle.timeframe in TIMEFRAMES else inf
+        if candle is past[-1]:
+            candle.closed = asked_at is not None and end + GRACE * 1000 <= asked_at
+        else:
+            candle.closed = answered_at is None or end == inf or end <= answered_at + AHEAD
 
 
 def check_limit(limit: int) -> None:
     """Raise SettingsError for a number of candles that one call can't ask for."""
     if type(limit) is not int or not 1 <= limit <= LIMIT:
         raise SettingsError([f"limit: found {limit!r}, allowed is a whole number of candles from 1 to {LIMIT:,}"])
-
-
-def _over(bar: Candle, at: int) -> bool:
-    """Whether the newest candle of an answer had ended at ``at``, when it was asked for."""
-    return bar.timeframe in TIMEFRAMES and next_open(bar.timestamp, bar.timeframe) <= at
 
 
 def _check(timeframe: str, venue: Venue) -> None:

@@ -67,7 +67,7 @@ class Session:
         self.backoff = _backoff(settings)
         self.bars = VenueCandles(venue.name, partial(shared.fetch_candles, hub.clock), self._on_mended, self)
         self.backfiller = TradeBackfiller(
-            venue, settings.backfill, hub.on_trade, report, hub.clock, shared.requests, shared.sequences
+            venue, settings.backfill, hub.on_trade, self._report_gap, hub.clock, shared.requests, shared.sequences
         )
         self.connected = False  # a connection has delivered; only ``carry`` sets it
         self.broke = False  # what ``carry`` raised last ended such a connection
@@ -130,7 +130,7 @@ class Session:
     def venue_time(self) -> float | None:
         """See exchanges.candles.overdue.Timing."""
         delay = self._hub.delays[self.name].seconds
-        return None if delay is None or not self.delivering else (self._hub.clock.running() - delay) * 1000
+        return None if delay is None else (self._hub.clock.running() - delay) * 1000
 
     def stream_time(self) -> float | None:
         """See exchanges.candles.overdue.Timing."""
@@ -613,6 +613,12 @@ class Session:
         connection = next(carrying, None)
         if connection is not None and connection.opened is not None:
             connection.opened.listener.on_mended(candle)
+
+    def _report_gap(self, event: str, exchange: str, **details: Any) -> None:
+        """Report a gap or its end; what is fetched for one comes too late for candles that are built from trades."""
+        if event == "gap":
+            self.bars.missed_trades(details["coin"])
+        self._report(event, exchange, **details)
 
     def _note(self, event: str, exchange: str, **details: Any) -> None:
         """What happens while this delivers is the feed's own; what happens to a trial is told aside."""

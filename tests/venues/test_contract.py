@@ -133,6 +133,13 @@ async def test_the_days_figures_come_over_rest_where_no_ticker_does(name: str, m
         it.true()
 
 
+@pytest.fixture
+def stamped_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The candles of these tests are stamped up to minutes ahead of the clock: their minutes need not pass."""
+    monkeypatch.setattr("exchanges.candles.stamp_check.AHEAD", 5 * MINUTE)
+
+
+@pytest.mark.usefixtures("stamped_ahead")
 async def test_each_candle_is_closed_once(name: str) -> None:
     """Streamed by the venue, or built from its trades: then the first candle is partial, and REST has all of it."""
     async with contract(name) as it:
@@ -158,6 +165,7 @@ def _closed(it: Contract) -> list[Candle]:
     return [bar for bar in it.got.candles if bar.closed]
 
 
+@pytest.mark.usefixtures("stamped_ahead")
 async def test_candles_from_before_the_subscription_are_not_delivered_as_new(name: str) -> None:
     """The last of them is the one that goes on; the others are closed, but not now."""
     if not sends_old_bars(name):

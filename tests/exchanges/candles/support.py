@@ -28,7 +28,8 @@ def updates(candles: list[Candle]) -> list[tuple[int, float]]:
 
 
 def trade(second: float, price: float, quantity: float = 1.0) -> TradeEvent:
-    return TradeEvent("BTC", price, quantity, False, T0 + round(second * 1000), "gemini", "", 7)
+    stamp = T0 + round(second * 1000)
+    return TradeEvent("BTC", price, quantity, False, stamp, "gemini", "", stamp * 1_000_000)
 
 
 def build(builder: CandleBuilder, *trades: TradeEvent) -> list[Candle]:

@@ -19,7 +19,7 @@ def test_a_candle_is_built_from_trades() -> None:
         builder, trade(-5, 9), trade(0, 10), trade(20, 12), trade(30, 8, 2.5), trade(59.999, 11), trade(60, 13)
     )
     assert [c for c in candles if c.closed] == [
-        Candle("BTC", "1m", T0, 10.0, 12.0, 8.0, 11.0, 5.5, True, "gemini", 7),
+        Candle("BTC", "1m", T0, 10.0, 12.0, 8.0, 11.0, 5.5, True, "gemini", at(1) * 1_000_000),
     ]
     assert updates(candles) == [(-1, 9.0), (0, 10.0), (0, 12.0), (0, 8.0), (0, 11.0), (1, 13.0)]
 
@@ -149,3 +149,78 @@ def test_volumes_in_contracts_become_base_currency() -> None:
         else:
             bars.add(trade(120, 10))
         assert [bar.volume for bar in bars.fill([row(1, volume=2000.0)])] == [2.0]
+
+
+# --- trades of a wrong time -------------------------------------------------------------------------------------------
+
+
+def told(builder: CandleBuilder, second: float, price: float, stamped: float | None = None) -> list[Candle]:
+    """The candles for a trade that comes at a second, and may be stamped with another one."""
+    each = trade(second if stamped is None else stamped, price)
+    each.received_at = (T0 + round(second * 1000)) * 1_000_000
+    return builder.add(each, T0 + second * 1000)
+
+
+@pytest.mark.parametrize("wrong", [3600, 86_000, 45], ids=["an hour ahead", "a day ahead", "in the next minute"])
+def test_a_first_trade_that_is_stamped_ahead_opens_no_candle_of_the_future(wrong: float) -> None:
+    builder = CandleBuilder("BTC", "1m")
+    candles = told(builder, 30, 9.0, 30 + wrong)
+    assert candles == []
+    for second in (31, 59, 61, 119, 121):
+        candles += told(builder, second, float(second))
+    assert closed(candles) == [(1, 119.0)]
+    assert builder.holes() == [at(0)]
+    assert builder.late == 0
+    assert {c.volume for c in candles if c.timestamp == at(0)} == {1.0, 2.0, 3.0}
+
+
+def test_a_trade_far_behind_changes_no_candle() -> None:
+    builder = CandleBuilder("BTC", "1m")
+    candles = [c for second in (-5, 1, 20) for c in told(builder, second, 10.0)]
+    assert told(builder, 30, 99.0, -3600) == []
+    candles += [c for second in (40, 61) for c in told(builder, second, 11.0)]
+    assert [(c.high, c.volume) for c in candles if c.closed] == [(11.0, 3.0)]
+
+
+def test_a_trade_that_waits_when_its_candle_ends_is_part_of_it() -> None:
+    """Whether its stamp is wrong, or its time has come meanwhile."""
+    for stamped, volume in ((3600, 2.0), (55, 2.0)):
+        builder = CandleBuilder("BTC", "1m")
+        candles = [c for second in (-5, 1) for c in told(builder, second, 10.0)]
+        assert told(builder, 50, 12.0, stamped) == []
+        candles += builder.close_until(at(1))
+        assert [(c.close, c.volume) for c in candles if c.closed] == [(12.0, volume)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 40), st.integers(1, 50), st.sampled_from(["", "", "", "ahead", "timer", "lost"])),
+        max_size=80,
+    )
+)
+def test_closed_candles_have_every_trade_that_came_in_their_time(moves: list[tuple[int, int, str]]) -> None:
+    """Against a plain sum over all trades, some of which are stamped ahead; after a loss the candles are holes."""
+    builder, second, candles = CandleBuilder("BTC", "1m"), 0, list[Candle]()
+    came: dict[int, list[float]] = {}  # minute -> prices
+    torn: set[int] = set()
+    for pause, price, event in moves:
+        second += pause
+        if event == "timer":
+            candles += builder.close_until(T0 + (second - 3) * 1000)
+            continue
+        came.setdefault(second // 60, []).append(float(price))
+        if event == "lost":
+            builder.interrupted()
+            torn.add(second // 60)
+            continue
+        candles += told(builder, second, float(price), second + 5000 if event == "ahead" else None)
+    shut = {(c.timestamp - T0) // MINUTE: c for c in candles if c.closed}
+    assert len(shut) == sum(c.closed for c in candles)
+    assert not torn & shut.keys()
+    assert not {(opened - T0) // MINUTE for opened in builder.holes()} & shut.keys()
+    for minute, candle in shut.items():
+        prices = came.get(minute, [])
+        assert candle.volume == len(prices)
+        if prices:
+            assert (candle.open, candle.close) == (prices[0], prices[-1])
+            assert (candle.high, candle.low) == (max(prices), min(prices))

@@ -32,7 +32,7 @@ class FrameContext:
         self.record: dict[str, list[list[float]]] = {}
         self.asked: list[tuple[str, str, int]] = []
         self.failure: Disconnected | None = None
-        self.room = self.flowing = True
+        self.room = self.flowing = self.delivering = True
         self.now = float(T0)
         self.bars = VenueCandles("one", self.fetch, self.delivered.append, self)
         self.number = self.bars.begin({f"C{n}/USDT": f"C{n}" for n in range(coins)}, timeframes, {}, native=native)
@@ -54,6 +54,11 @@ class FrameContext:
 
     def row(self, row: list[float], closed: bool | None = False, coin: int = 0) -> None:
         self.delivered += self.bars.on_row(f"C{coin}/USDT", "1m", row, 0, closed) or []
+
+    def trade(self, trade: TradeEvent) -> None:
+        """A trade comes, and the venue's clock shows when."""
+        self.now = trade.received_at / 1e6
+        self.delivered += self.bars.on_trade(self.number, "C0/USDT", ["1m"], trade)
 
     async def look(self, now: float) -> None:
         """Look when the venue's clock shows ``now`` (ms), and let what was asked be answered."""
@@ -177,19 +182,15 @@ def trade(minute: float, price: float, read_at: float | None = None) -> TradeEve
 
 async def test_built_candles_are_closed_by_time_and_those_without_trades_are_flat() -> None:
     scene = FrameContext(native=False)
-
-    def tell(each: TradeEvent) -> None:
-        scene.delivered += scene.bars.on_trade(scene.number, "C0/USDT", ["1m"], each)
-
-    tell(trade(0.5, 10.0))
-    tell(trade(1.2, 11.0))
+    scene.trade(trade(0.5, 10.0))
+    scene.trade(trade(1.2, 11.0))
     scene.flowing = False
     await scene.look(at(4) + OVER)
     assert scene.closed == []
     scene.flowing = True
     await scene.look(at(4) + OVER)
     assert scene.closed == [(1, 1.0), (2, 0.0), (3, 0.0)]
-    tell(trade(4.5, 20.0))
+    scene.trade(trade(4.5, 20.0))
     await scene.look(at(5) + OVER)
     (last,) = [c for c in scene.delivered if c.closed and c.timestamp == at(4)]
     assert (last.open, last.high, last.low, last.close, last.volume) == (20.0, 20.0, 20.0, 20.0, 1.0)
@@ -199,7 +200,7 @@ async def test_built_candles_are_closed_by_time_and_those_without_trades_are_fla
 async def test_a_built_candle_of_which_trades_may_be_missing_is_asked_for() -> None:
     scene = FrameContext(native=False)
     for minute in (0.5, 1.2):
-        scene.bars.on_trade(scene.number, "C0/USDT", ["1m"], trade(minute, 10.0))
+        scene.trade(trade(minute, 10.0))
     scene.record["C0/USDT"] = [row(0), row(1, 8.0), row(2, 9.0)]
     scene.bars.begin({"C0/USDT": "C0"}, ["1m"], {}, native=False)
     await scene.look(at(2) + OVER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,10 +23,10 @@ def test_the_venues_flag_closes_a_candle_once() -> None:
     assert bars.update(row(0, 11.0), READ_AT, False) == [
         Candle("BTC", "1m", T0, 10.0, 11.0, 10.0, 11.0, 1.0, False, "binance", READ_AT)
     ]
-    assert closed(bars.update(row(0, 12.0), READ_AT + 1, True)) == [(0, 12.0)]
-    assert bars.update(row(0, 12.0), READ_AT + 2, True) == []
+    assert closed(bars.update(row(0, 12.0), at(1) * 1_000_000, True)) == [(0, 12.0)]
+    assert bars.update(row(0, 12.0), at(1) * 1_000_000, True) == []
     assert bars.late == 1
-    after = bars.update(row(1, 13.0), READ_AT + 3, False)
+    after = bars.update(row(1, 13.0), at(1) * 1_000_000, False)
     assert closed(after) == []
     assert updates(after) == [(1, 13.0)]
 
@@ -131,6 +132,150 @@ def test_holes_are_bounded() -> None:
     bars.update(row(100_010))
     assert len(bars.holes()) == MAX_HOLES
     assert bars.lost > 0
+
+
+# --- rows of a wrong time ---------------------------------------------------------------------------------------------
+
+HOUR = 60
+
+
+@pytest.mark.parametrize("flags", [True, False], ids=["with flags", "without"])
+@pytest.mark.parametrize("wrong", [HOUR, 1, 24 * HOUR, -HOUR, -24 * HOUR, 0.5, -0.25], ids=lambda minutes: f"{minutes}")
+@pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
+def test_a_row_of_a_wrong_time_harms_only_itself(wrong: float, flags: bool, first: bool) -> None:
+    """Stamped ahead, far behind, or between two candles: it closes nothing, and no row after it is lost."""
+    bars, delivered = tracker(), list[Candle]()
+
+    def tell(minute: float, price: float, seconds: float, ended: bool = False) -> None:
+        now = T0 + seconds * 1000
+        told = [at(0) + round(minute * MINUTE), *row(0, price, seconds + 1)[1:]]
+        delivered.extend(bars.update(told, int(now * 1e6), ended if flags else None, now))
+
+    if not first:
+        tell(0, 11.0, 5)
+    tell(wrong, 99.0, 10)
+    tell(0, 12.0, 20)
+    assert closed(delivered) == []
+    tell(0, 13.0, 59)
+    if flags:
+        tell(0, 13.0, 60, ended=True)
+    tell(1, 14.0, 61)
+    tell(1, 15.0, 90)
+    assert [each for each in closed(delivered) if each[0] >= 0] == [(0, 13.0)]
+    shown = {each for each in updates(delivered) if each[0] >= 0}
+    assert shown == {*([] if first else [(0, 11.0)]), (0, 12.0), (0, 13.0), (1, 14.0), (1, 15.0)}
+    assert [opened for opened in bars.holes() if opened >= T0] == []
+
+
+def test_a_candle_is_not_closed_by_its_flag_before_its_time() -> None:
+    bars, told = tracker(), list[Candle]()
+    for second, ended in ((5, False), (20, True), (30, False), (60, True), (61, False)):
+        now = T0 + second * 1000
+        told += bars.update(row(second // 61, 10.0 + second, second % 61 + 1), now * 1_000_000, ended, now)
+    assert closed(told) == [(0, 70.0)]
+    assert updates(told) == [(0, 15.0), (0, 40.0), (1, 71.0)]
+    assert bars.mistimed == 1
+
+
+def test_several_wrong_rows_that_agree_are_undone_by_those_that_follow() -> None:
+    """They look like a clock that is ahead; then the venue goes on as before."""
+    bars, delivered = tracker(), list[Candle]()
+    stamps = [0, 0, HOUR, HOUR, HOUR, 0, 0, 0, 0, 1, 1]
+    for second, minute in enumerate(stamps):
+        now = T0 + second * 1000 if minute != 1 else at(1) + second
+        delivered += bars.update(row(minute, 10.0 + second, 1.0 + second), int(now * 1e6), False, now)
+    assert updates(delivered)[-2:] == [(1, 19.0), (1, 20.0)]
+    assert all(minute == 0 for minute, _ in closed(delivered))
+    assert [opened for opened in bars.holes() if opened > at(1)] == []
+
+
+def test_a_venue_whose_clock_is_ahead_of_the_time_known_loses_no_candle() -> None:
+    bars, delivered = tracker(), list[Candle]()
+    for second in range(0, 200, 10):
+        now = T0 + second * 1000 - 3_600_000
+        delivered += bars.update(row(second // 60, 10.0 + second, second % 60 + 1), int(now * 1e6), None, now)
+    assert closed(delivered) == [(0, 60.0), (1, 120.0), (2, 180.0)]
+
+
+@pytest.mark.parametrize("flags", [True, False])
+def test_an_earlier_state_of_the_open_candle_is_dropped(flags: bool) -> None:
+    """As another connection brings it that is behind; the last state stands."""
+    bars = tracker()
+    bars.update(row(0, 11.0, 5.0), 0, False if flags else None)
+    bars.update(row(0, 12.0, 7.0), 0, False if flags else None)
+    assert bars.update(row(0, 11.0, 5.0), 0, False if flags else None) == []
+    assert bars.late == 1
+    assert flags or closed(bars.update(row(1))) == [(0, 12.0)]
+
+
+def test_a_volume_that_was_wrong_does_not_keep_out_those_that_follow() -> None:
+    bars = tracker()
+    bars.update(row(0, 11.0, 1e9))
+    told = [bars.update(row(0, 12.0, 5.0 + number)) for number in range(4)]
+    assert [len(each) for each in told] == [0, 0, 1, 1]
+    assert closed(bars.update(row(1))) == [(0, 12.0)]
+
+
+def test_a_record_that_is_behind_fills_no_hole_until_it_is_final() -> None:
+    """It has less volume than was seen: it lacks the last trades."""
+    bars = tracker()
+    bars.update(row(0, 11.0, 5.0))
+    bars.interrupted()
+    bars.update(row(2))
+    assert closed(bars.fill([row(0, 10.5, 3.0), row(1)])) == [(1, 10.0)]
+    assert bars.holes() == [at(0)]
+    assert closed(bars.fill([row(0, 10.5, 3.0)], among=[at(7)], final=True)) == []
+    assert closed(bars.fill([row(0, 10.5, 3.0)], final=True)) == [(0, 10.5)]
+
+
+@given(
+    data=st.lists(
+        st.tuples(
+            st.integers(1, 45),  # seconds that pass
+            st.integers(1, 30),  # the price's change
+            st.sampled_from(["", "", "", "", "ahead", "behind", "off grid", "earlier", "lost", "again"]),
+        ),
+        max_size=80,
+    ),
+    flags=st.booleans(),
+)
+def test_closed_candles_are_the_venues_own_each_once(data: list[tuple[int, int, str]], flags: bool) -> None:
+    """Against a venue that has a trade at each step, tells the candle so far, and has some rows of a wrong time."""
+    bars, second, told = tracker(), 0, list[Candle]()
+    record: dict[int, list[float]] = {}  # minute -> its row so far
+
+    def tell(row: list[float], ended: bool = False) -> None:
+        now = T0 + second * 1000
+        told.extend(bars.update(list(row), now * 1_000_000, ended if flags else None, now))
+
+    for passed, change, fault in data:
+        before = second // 60
+        second += passed
+        minute, price = second // 60, 100.0 + change
+        if flags and minute != before and before in record:
+            tell(record[before], ended=True)
+        opened, first, high, low, _, volume = record.get(minute, [at(minute), price, price, price, price, 0.0])
+        record[minute] = [opened, first, max(high, price), min(low, price), price, volume + 1.0]
+        wrong = {"ahead": 90 * MINUTE, "behind": -90 * MINUTE, "off grid": 15_000}.get(fault)
+        if wrong is not None:
+            tell([opened + wrong, *record[minute][1:]])
+        if fault == "lost":
+            bars.interrupted()
+            continue  # what happens now passes unseen
+        tell(record[minute])
+        if fault == "again":
+            tell(record[minute])
+        if fault == "earlier" and record[minute][5] > 1:
+            tell([*record[minute][:4], price + 1, record[minute][5] - 1])
+    shut = {(bar.timestamp - T0) // MINUTE: bar for bar in told if bar.closed}
+    assert len(shut) == sum(bar.closed for bar in told)
+    for minute, bar in shut.items():
+        assert [bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume] == record[minute]
+    holes = {(opened - T0) // MINUTE for opened in bars.holes()}
+    assert not holes & shut.keys()
+    seen = {(bar.timestamp - T0) // MINUTE for bar in told}
+    assert seen - {max(record, default=0)} <= holes | shut.keys() | {max(seen, default=0)}
+    assert seen <= record.keys()
 
 
 steps = st.lists(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from exchanges.candles.overdue import GRACE
 from exchanges.candles.venue_candles import AT_ONCE, VenueCandles
 from exchanges.events import Candle, TradeEvent
 
@@ -165,4 +166,89 @@ async def test_a_connection_that_drains_after_all_is_over_closes_nothing(native:
     assert told(number, 2) == []
     assert not bars.begun("BTC/USDT", "1m")
     assert told(bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native), 3)
+    await bars.end()
+
+
+async def test_a_candle_whose_trades_have_a_gap_is_asked_for() -> None:
+    """What is fetched for the gap does not come into it; the candles before and after it are closed by their trades."""
+    mended = Delivered()
+    bars = VenueCandles("one", mended.fetch, mended.deliver)
+    number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=False)
+    told: list[Candle] = []
+    for second in (0, 61, 90, 121, 150, 181, 241):
+        if second == 150:
+            bars.missed_trades("BTC")
+        opened = FIRST * MINUTE + second * 1000
+        told += bars.on_trade(number, "BTC/USDT", ["1m"], TradeEvent("BTC", 2.0, 1.0, False, opened))
+    assert [candle.timestamp // MINUTE - FIRST for candle in told if candle.closed] == [1, 3]
+    async with asyncio.timeout(10):
+        while len(mended.candles) < 2:
+            mended.came.clear()
+            await mended.came.wait()
+    assert [candle.timestamp // MINUTE - FIRST for candle in mended.candles] == [0, 2]
+    await bars.end()
+
+
+class LateRecord:
+    """A venue whose record is behind its stream, with a clock that is turned by hand."""
+
+    delivering = True
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.asked = 0
+        self.delivered: list[Candle] = []
+        self.came = asyncio.Event()
+
+    def venue_time(self) -> float | None:
+        return self.now
+
+    def stream_time(self) -> float | None:
+        return self.now
+
+    def has_room(self) -> bool:
+        return True
+
+    async def fetch(self, symbol: str, timeframe: str, since: int) -> list[Any]:
+        self.asked += 1
+        return [[since, 2.0, 3.0, 1.0, 2.0, 2.0 if self.asked < 3 else 7.0]]
+
+    def deliver(self, candle: Candle) -> None:
+        self.delivered.append(candle)
+        self.came.set()
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
+async def test_a_candle_is_not_closed_with_what_a_record_that_is_behind_has(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lacks the last trades: it has less volume than was seen. It is asked again."""
+    monkeypatch.setattr("exchanges.candles.venue_candles.MEND_DELAYS", (0.0, 0.01, 0.01, 0.01))
+    record = LateRecord(0)
+    bars = VenueCandles("one", record.fetch, record.deliver, record)
+    number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
+    for minute, seen in ((0, 5.0), (1, 1.0)):
+        bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native, connection=number)
+        opened = (FIRST + minute) * MINUTE
+        record.now = opened + 100
+        if native:
+            bars.on_row("BTC/USDT", "1m", [*row(minute)[:5], seen], 0, False)
+        else:
+            bars.on_trade(number, "BTC/USDT", ["1m"], TradeEvent("BTC", 2.0, seen, False, opened + 5))
+    record.now = (FIRST + 2) * MINUTE
+    async with asyncio.timeout(10):
+        await record.came.wait()
+    await bars.end()
+    assert [(candle.timestamp, candle.volume) for candle in record.delivered] == [(FIRST * MINUTE, 7.0)]
+    assert record.asked == 3
+
+
+async def test_the_record_is_not_asked_before_it_can_have_all_of_a_candle() -> None:
+    record = LateRecord(0)
+    bars = VenueCandles("one", record.fetch, record.deliver, record)
+    waits = []
+    for after_the_end in (100, 1_000, 5_000, -20_000):
+        record.now = (FIRST + 1) * MINUTE + after_the_end
+        waits.append(bars._until_recorded(FIRST * MINUTE, "1m"))
+    assert waits == pytest.approx([GRACE - 0.1, GRACE - 1.0, 0.0, GRACE])
     await bars.end()

@@ -9,6 +9,7 @@ import pytest
 
 from exchanges.simulator import SimulatedVenue, Simulator
 from feed import Candle, FeedError, MarketFeed, SettingsError
+from feed.market_data.candle_history import _judge
 from tests.support import Recorder, settings_for, until
 
 MINUTE = 60_000
@@ -111,6 +112,29 @@ async def test_a_candle_that_the_stream_missed_is_closed_in_it_too(simulator: Si
         closed = [candle.timestamp for candle in live if candle.closed]
         assert len(closed) == len(set(closed))
         assert not [c for i, c in enumerate(live) if any(b.closed and b.timestamp == c.timestamp for b in live[:i])]
+
+
+NOW = 1_700_000_040_000 + 2 * MINUTE  # the begin of a minute
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "answered_at", "closed"),
+    [
+        (NOW + 30_000, NOW + 30_500, [True, True, False]),
+        (NOW + 500, NOW + 900, [True, True, False]),
+        (NOW - 100, NOW + 100, [True, True, False]),
+        (NOW + MINUTE + 500, NOW + MINUTE + 900, [True, True, False]),  # a record that is behind, as it may be
+        (NOW + MINUTE + 3_000, NOW + MINUTE + 3_100, [True, True, True]),
+        (NOW - 30_000, NOW - 29_000, [True, False, False]),  # the last one is yet to begin
+        (None, None, [True, True, False]),
+    ],
+)
+def test_a_candle_of_the_record_is_closed_when_it_is_over(
+    asked_at: float | None, answered_at: float | None, closed: list[bool]
+) -> None:
+    past = [Candle("BTC", "1m", NOW + n * MINUTE, 1.0, 1.0, 1.0, 1.0, 1.0, True) for n in (-2, -1, 0)]
+    _judge(past, asked_at, answered_at)
+    assert [candle.closed for candle in past] == closed
 
 
 async def test_volatility_is_there_soon_after_connecting(feed: MarketFeed, venue: SimulatedVenue) -> None:
