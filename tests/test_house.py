@@ -46,6 +46,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     },
     "exchanges.candles": {
         "timeframes": "how long candles are, and when they open",
+        "stamp_check": "which rows and trades are stamped ahead of the time",
         "missing": "candles that were missed",
         "tracker": "one coin's candles of one timeframe as the venue streams them, each closed exactly once",
         "builder": "the same, built from trades",
