@@ -112,6 +112,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "worker": "work that would hold up the loop, in a thread",
         "lazy_rows": "rows that are made of their bytes when they are asked for",
         "table": "what a venue lists, apart from the ccxt instance that asked",
+        "table_bytes": "such a table as bytes and back",
         "disk_cache": "such tables on disk, between starts",
         "markets": "loaded once, kept, found by coin",
     },

@@ -105,6 +105,12 @@ class _Hooks:
         own = self.ws_given or (self.rest_url or "").startswith("http://")
         return url.startswith("ws://") and not own and url not in _texts(self.urls.get("api"))  # type: ignore[attr-defined] # ccxt's own
 
+    def safe_market_structure(self, market: Any = None) -> Any:
+        """As ccxt's; what nobody reads of the venue's own row is not kept of each of thousands of markets."""
+        if self.profile.lean and isinstance(market, dict) and market.get("info"):
+            market = {**market, "info": {}}
+        return super().safe_market_structure(market)  # type: ignore[misc] # ccxt's own
+
     def parse_trade(self, *args: Any) -> Any:
         row = super().parse_trade(*args)  # type: ignore[misc] # ccxt's own
         self.profile.correct_trade_row(row)

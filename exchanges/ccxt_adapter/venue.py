@@ -25,6 +25,7 @@ from exchanges.ccxt_adapter.instance import close_instance, left_alone, make_ins
 from exchanges.ccxt_adapter.markets.disk_cache import MarketCache, market_cache
 from exchanges.ccxt_adapter.markets.markets import Markets
 from exchanges.ccxt_adapter.markets.table import MarketTable, taken_from
+from exchanges.ccxt_adapter.markets.table_bytes import compacted, give_back_memory
 from exchanges.ccxt_adapter.markets.unreadable_rows import load_markets
 from exchanges.ccxt_adapter.markets.worker import parse_in_turns, run_aside
 from exchanges.ccxt_adapter.stream.channels import streamed
@@ -296,17 +297,24 @@ def _cache(profile: Profile, access: Access) -> MarketCache | None:
         raise Rejected(profile.name, str(error)) from None
 
 
-def _parsed(by_ccxt: Callable[[str], Any], text: str) -> Any:
+def _parsed(by_ccxt: Callable[[str], Any], lean: bool, text: str) -> Any:
     try:
-        return parse_in_turns(text)
+        return parse_in_turns(text, rows_when_read=lean)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return by_ccxt(text)  # which raises what ccxt expects
 
 
 async def _listed(profile: Profile, access: Access) -> MarketTable:
-    """Ask a venue for its markets, with a ccxt instance of its own: this runs beside the feed's loop."""
+    """Ask a venue for its markets: this runs beside the feed's loop."""
+    table = compacted(await _parsed_by_ccxt(profile, access))
+    give_back_memory()
+    return table
+
+
+async def _parsed_by_ccxt(profile: Profile, access: Access) -> MarketTable:
+    """A venue's markets, asked for with a ccxt instance of its own."""
     exchange = make_instance(profile, access)
-    exchange.on_json_response = partial(_parsed, exchange.on_json_response)
+    exchange.on_json_response = partial(_parsed, exchange.on_json_response, profile.lean)
     exchange.timeout_on_exit = 0  # it waits so long for TLS connections: nothing else runs on this loop
     before, now = deepcopy(exchange.options), time.time()
     try:
@@ -314,6 +322,7 @@ async def _listed(profile: Profile, access: Access) -> MarketTable:
         return taken_from(exchange, before, now, lean=profile.lean)
     finally:
         await _to_its_end(asyncio.create_task(close_instance(exchange)))
+        vars(exchange).clear()  # it stands in circles: else its markets would stay until a full collection
 
 
 async def _to_its_end(closing: asyncio.Task[None]) -> None:

@@ -27,7 +27,8 @@ from urllib.parse import urlsplit
 import msgspec
 from loguru import logger
 
-from exchanges.ccxt_adapter.markets.lazy_rows import Lazy, decoded, encoded, raw
+from exchanges.ccxt_adapter.markets import table_bytes
+from exchanges.ccxt_adapter.markets.lazy_rows import Lazy
 from exchanges.ccxt_adapter.markets.table import MarketTable, sound
 
 VARIABLE = "MARKET_FEED_CACHE"
@@ -61,9 +62,8 @@ class MarketCache:
     def write(self, table: MarketTable) -> None:
         """Keep a list, if it can be kept: whole or not at all, and only as far as it comes back the same."""
         try:
-            plain = (table.loaded_at, raw(table.markets), table.ids, raw(table.currencies), table.options)
-            content = self._key + encoded(dict(zip(MarketTable.__struct_fields__, plain, strict=True)))
-            if _decoded(content[DIGEST:], lazy=isinstance(table.markets, Lazy)) != table:
+            content = self._key + table_bytes.written(table)
+            if table_bytes.read(content[DIGEST:], lazy=isinstance(table.markets, Lazy)) != table:
                 raise ValueError("it would not come back as it is")
             if len(content) > MOST_BYTES:
                 raise ValueError(f"{len(content)} bytes, at most {MOST_BYTES} are kept")
@@ -91,7 +91,7 @@ class MarketCache:
         return content[DIGEST:]
 
     def _checked(self, content: bytes, lazy: bool) -> MarketTable:
-        table = _decoded(content, lazy)
+        table = table_bytes.read(content, lazy)
         age = time.time() - table.loaded_at
         if not 0 <= age < TTL:
             raise ValueError(f"{age:.0f} s old, counts for {TTL:.0f} s")
@@ -120,27 +120,6 @@ class MarketCache:
             if place >= MOST_FILES or time.time() - _written(path) > TTL:
                 with suppress(OSError):
                     path.unlink()
-
-
-class _Raw(msgspec.Struct):
-    """A table whose rows are still bytes: decoded one by one they leave other threads their turn."""
-
-    loaded_at: float
-    markets: dict[str, msgspec.Raw]
-    ids: dict[str | int | None, list[str]]
-    currencies: dict[str, msgspec.Raw]
-    options: dict[str, Any]
-
-
-_read_raw = msgspec.msgpack.Decoder(_Raw).decode
-
-
-def _decoded(content: bytes, lazy: bool) -> MarketTable:
-    table = _read_raw(content)
-    rows, currencies = Lazy(table.markets, decoded), Lazy(table.currencies, decoded)
-    if lazy:
-        return MarketTable(table.loaded_at, rows, table.ids, currencies, table.options)
-    return MarketTable(table.loaded_at, rows.copy(), table.ids, currencies.copy(), table.options)
 
 
 def _at_once(path: str, flags: int) -> int:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
+import pickle
 import threading
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchanges.ccxt_adapter.markets.worker import PIECE, parse_in_turns, run_aside
+from exchanges.ccxt_adapter.markets.worker import PIECE, Rows, parse_in_turns, run_aside
 from tests.properties import drawing
 from tests.support import until
 
@@ -81,3 +85,28 @@ def test_json_parsed_in_turns_is_what_was_written(value: object) -> None:
 def test_what_is_no_json_raises(text: str) -> None:
     with pytest.raises(msgspec.MsgspecError):
         parse_in_turns(text)
+
+
+def _rows() -> tuple[list[Any], list[Any]]:
+    plain = [{"symbol": f"A{number}", "filters": [number]} for number in range(5000)]
+    found = parse_in_turns(json.dumps({"symbols": plain}), rows_when_read=True)["symbols"]
+    assert isinstance(found, Rows)
+    return found, plain
+
+
+def test_rows_that_are_parsed_when_read_are_a_list_like_any_other() -> None:
+    rows, plain = _rows()
+    assert rows == plain
+    assert (len(rows), rows[0], rows[-1], rows[2:4]) == (5000, plain[0], plain[-1], plain[2:4])
+    assert [*rows] == list(rows) == plain
+    assert list(reversed(rows)) == plain[::-1]
+    assert plain[7] in rows
+    assert copy.deepcopy(rows) == pickle.loads(pickle.dumps(rows)) == plain
+
+
+def test_rows_stay_unread_when_ccxt_joins_pages() -> None:
+    rows, plain = _rows()
+    for joined in ([] + rows, rows + [], rows + rows[:1], [{"symbol": "B"}] + rows):  # noqa: RUF005 - as ccxt does it
+        assert isinstance(joined, Rows)
+    assert rows + rows == plain + plain
+    assert [{"symbol": "B"}] + rows == [{"symbol": "B"}, *plain]  # noqa: RUF005
