@@ -237,10 +237,9 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     },
     "feed.sessions": {
         "coin_listing": "which of the wanted coins a venue lists, and as which market",
-        "sharding": "coins spread over connections that carry only so much",
         "day_stats": "a venue's 24 h figures over REST",
         "shared_venue": "one venue's rate limits and what its sessions share",
-        "connection": "one of the connections of a venue, kept standing",
+        "connections": "the connections over which a venue is carried",
         "session": "one venue carried until it fails",
         "prefetch": "markets loaded ahead of need",
         "fallback_coins": "coins that the active venue does not list",
@@ -252,6 +251,11 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "source": "what is played",
         "recorded_events": "market data that is delivered again",
         "player": "when it is played, and how fast",
+    },
+    "feed.sessions.connections": {
+        "sharding": "coins spread over connections that carry only so much",
+        "connection": "one of the connections of a venue, kept standing",
+        "pool": "the connections of a venue, each with its part of the coins",
     },
     "feed.sinks": {
         "metrics": "what a feed does, for Prometheus",

@@ -24,6 +24,11 @@ class WantedData:
     timeframes: list[str] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
 
+    @property
+    def symbols(self) -> set[str]:
+        """The coins' symbols."""
+        return {coin.symbol for coin in self.coins}
+
     def key(self, channel: Channel, part: Part | None = None) -> str:
         """What the dispatcher calls the channel, or the ``part`` of it that is wanted."""
         return channel.key(self._part(channel, part))

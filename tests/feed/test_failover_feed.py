@@ -13,7 +13,8 @@ import pytest
 from exchanges.simulator import Simulator
 from exchanges.venues import find
 from feed import FeedState, MarketFeed, NoExchangeAvailable, StaleDataError
-from feed.sessions import connection, prefetch
+from feed.sessions import prefetch
+from feed.sessions.connections import connection
 from feed.settings import CircuitBreaker, Connection, ExchangeConfig, Staleness
 from tests.support import Recorder, settings_for, taped_ids, until
 

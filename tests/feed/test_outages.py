@@ -279,7 +279,7 @@ async def test_a_gap_that_is_seen_while_the_feed_ends_is_not_fetched(binance: Si
         await got.until(lambda: bool(got.trades))
         assert feed._supervisor is not None
         session = feed._supervisor._sessions["binance"]
-        (opened,) = session._all_opened()
+        (opened,) = session._pool.opened
         closing = session.close()
         last = got.trades[-1]
         opened.listener.on_trade(replace(last, trade_id=str(int(last.trade_id) + 1000)))

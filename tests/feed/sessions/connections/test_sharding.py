@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from feed.sessions.sharding import allot
+from feed.sessions.connections.sharding import allot
 
 
 def loads(weights: dict[str, int], parts: list[list[str]]) -> list[int]:

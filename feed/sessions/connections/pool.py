@@ -1,0 +1,407 @@
+"""The connections that carry a venue: its coins spread over as many as its capacity asks for, order books apart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from exchanges.candles.venue_candles import VenueCandles
+from exchanges.venue import Subscription
+from feed.channels import BOOKS
+from feed.market_data.book_listener import BookListener
+from feed.market_data.connection_listener import ConnectionListener
+from feed.market_data.hub import MarketDataHub
+from feed.market_data.listener_base import ListenerBase
+from feed.policies.backoff import Backoff
+from feed.policies.lag import LagFinding
+from feed.policies.staleness import SilenceWatch
+from feed.sessions.connections.connection import Carries, CoinConnection, OpenConnection, wait
+from feed.sessions.connections.sharding import allot
+from feed.sessions.day_stats import DayStats
+from feed.sessions.shared_venue import SharedVenue
+from feed.settings.schema import Settings
+from feed.subscriptions.status import Report
+from feed.subscriptions.wanted_data import WantedData
+from feed.trades.backfiller import TradeBackfiller
+
+NAMED = 5  # coins that are named in an error
+
+
+class Owner(Protocol):
+    """The session, as its connections see it."""
+
+    connected: bool
+    delivering: bool
+
+    def note(self, event: str, exchange: str, **details: Any) -> None: ...
+
+    def on_first_data(self) -> None:
+        """A connection delivers for the first time."""
+
+
+class ConnectionPool:
+    """Carries ``markets`` (coin -> symbol) with what is wanted of them, each part of them over a CoinConnection.
+
+    ``main``, ``wake`` and ``dismiss``: see Session. Order books have connections of their own: to synchronize a book
+    anew may cost its connection, and ccxt closes a connection whose book it cannot join.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        shared: SharedVenue,
+        wanted: WantedData,
+        hub: MarketDataHub,
+        silence_watch: SilenceWatch,
+        backfiller: TradeBackfiller,
+        candles: VenueCandles,
+        day_stats: DayStats,
+        settings: Settings,
+        aside: Report,
+        *,
+        main: bool,
+        wake: Callable[[], None],
+        dismiss: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self.venue = shared.venue
+        self.name = shared.venue.name
+        self.markets: dict[str, str] = {}
+        self._owner = owner
+        self._shared = shared
+        self._wanted = wanted
+        self._hub = hub
+        self._silence_watch = silence_watch
+        self._backfiller = backfiller
+        self._candles = candles
+        self._day_stats = day_stats
+        self._settings = settings
+        self._aside = aside
+        self._main = main
+        self._wake = wake
+        self._dismiss = dismiss
+        self._is_awaited = False
+        self._without_books: set[str] = set()  # coins that were told to have no books here
+        self._connections: dict[CoinConnection, asyncio.Task[None]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._connections)
+
+    def clear(self) -> None:
+        """All of them have ended."""
+        self._connections.clear()
+        self.markets = {}
+
+    def forget(self, coins: Collection[str]) -> None:
+        """These coins were removed; their streams end with the connections that carry them, or with ``spread``."""
+        for opened in self.opened:
+            opened.listener.forget(coins)
+        for connection in self._connections:
+            connection.markets = {coin: symbol for coin, symbol in connection.markets.items() if coin not in coins}
+        self.markets = {coin: symbol for coin, symbol in self.markets.items() if coin not in coins}
+
+    def leave(self, coins: Collection[str]) -> None:
+        """These coins are halted or not listed any more: deliver nothing of them until they are listed again."""
+        for opened in self.opened:
+            opened.listener.forget(coins)
+            opened.left.update(coins)
+
+    def readmit(self, coins: Mapping[str, str]) -> None:
+        """These coins are listed again."""
+        for opened in self.opened:
+            if not opened.left.isdisjoint(coins):  # the venue may have ended what it had subscribed to
+                opened.outdated.set()
+
+    def listener_of(self, coin: str) -> ListenerBase | None:
+        """What receives the coin's candles and trades."""
+        carrying = (each for each in self._connections if coin in each.markets and not each.asks.is_for_books)
+        connection = next(carrying, None)
+        return None if connection is None or connection.opened is None else connection.opened.listener
+
+    @property
+    def last_data(self) -> float | None:
+        """When one of its connections last delivered, monotonic seconds; None while none has."""
+        return max((at for opened in self.essential if (at := opened.listener.last_data) is not None), default=None)
+
+    @property
+    def lags_in_part(self) -> bool:
+        """Whether one of its connections lags while others do not."""
+        return any(connection.is_lagging for connection in self._connections)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the next data of a trial may lead to a decision, so that it wakes the supervisor."""
+        return self._is_awaited
+
+    @is_awaited.setter
+    def is_awaited(self, is_awaited: bool) -> None:
+        self._is_awaited = is_awaited
+        for opened in self.opened:
+            opened.listener.is_awaited = is_awaited
+
+    def flowing_for(self, now: float) -> float:
+        """Seconds since the first data of its connections; 0.0 before."""
+        firsts = [at for opened in self.essential if (at := opened.listener.first_data) is not None]
+        return now - min(firsts) if firsts else 0.0
+
+    def spread(self, group: asyncio.TaskGroup, *, allowed: int = 0) -> None:
+        """Give each connection its part of the markets, and open what is missing; ``allowed`` dials were granted."""
+        for asks in self._asked():
+            connections, parts = self._connections_like(asks), self._parts(asks)
+            for connection, part in zip(connections, parts, strict=False):
+                connection.markets, connection.asks = part, asks
+                connection.wake()
+            self._open(group, asks, parts[len(connections) :], allowed)
+            allowed = 0
+        self._tell_without_books()
+        for opened in self.opened:
+            opened.listener.shows_life = opened in self.essential
+
+    async def make_room(self, group: asyncio.TaskGroup) -> None:
+        """Before coins move to other connections, open those and wait until data flows there."""
+        asks = self._asked()[0]
+        connections = self._connections_like(asks)
+        carried = {coin for connection in connections for coin in connection.markets}
+        behind = self._parts(asks)[len(connections) :]
+        if any(coin in carried for part in behind for coin in part):
+            await asyncio.wait(
+                [asyncio.ensure_future(each.flowing.wait()) for each in self._open(group, asks, behind, 0)]
+            )
+            self.markets = {coin: symbol for coin, symbol in self.markets.items() if coin in self._wanted.symbols}
+
+    def _tell_without_books(self) -> None:
+        """Tell the coins whose books are wanted, once each, if the venue has none."""
+        if BOOKS.name in self._wanted.channels and not any(asks.is_for_books for asks in self._asked()):
+            for coin in self.markets.keys() - self._without_books:
+                reason = f"{self.name} has no {BOOKS.name} channel"
+                self._owner.note("coin_unavailable", self.name, coin=coin, channel=BOOKS.name, reason=reason)
+            self._without_books = set(self.markets)
+
+    def _open(
+        self, group: asyncio.TaskGroup, asks: Carries, parts: Iterable[dict[str, str]], allowed: int
+    ) -> list[CoinConnection]:
+        made: list[CoinConnection] = []
+        limits, clock = self._settings.connection, self._hub.clock
+        for part in parts:
+            connection = CoinConnection(
+                self,
+                part,
+                asks,
+                backoff_of(self._settings),
+                attempts=limits.attempts_before_failover,
+                connect_timeout=limits.connect_timeout,
+                silence=self._settings.staleness.reconnect_after,
+                max_lag=self._settings.staleness.max_lag,
+                session_limit=self.venue.limits.session_limit,
+                now=clock.monotonic,
+                sleep=clock.sleep,
+            )
+            task = group.create_task(connection.carry(may_dial=len(made) < allowed), name=f"connection to {self.name}")
+            self._connections[connection] = task
+            task.add_done_callback(lambda task, connection=connection: self._connections.pop(connection, None))  # type: ignore[misc] # mypy: no lambda with a default
+            made.append(connection)
+        return made
+
+    def _parts(self, asks: Carries) -> list[dict[str, str]]:
+        """The markets of each connection that asks for the like, by what a connection may carry."""
+        markets, capacity = self.markets, self.venue.limits.capacity
+        weights = {coin: self._weight(asks, {coin: symbol}) for coin, symbol in markets.items()}
+        limit = None if capacity is None else capacity.limit
+        parts = allot(weights, [list(connection.markets) for connection in self._connections_like(asks)], limit)
+        return [{coin: markets[coin] for coin in part} for part in parts]
+
+    def _weight(self, asks: Carries, markets: Mapping[str, str]) -> int:
+        capacity = self.venue.limits.capacity
+        if capacity is None:
+            return 0
+        return sum(capacity.weight(self.venue.market_id(symbol), asks.subscriptions) for symbol in markets.values())
+
+    @property
+    def opened(self) -> list[OpenConnection]:
+        return [opened for connection in self._connections for opened in connection.all_opened]
+
+    @property
+    def essential(self) -> list[OpenConnection]:
+        """The connections whose data shows that the venue works."""
+        return [
+            opened
+            for connection in self._connections
+            if self.is_essential(connection)
+            for opened in connection.all_opened
+        ]
+
+    def _connections_like(self, asks: Carries) -> list[CoinConnection]:
+        return [connection for connection in self._connections if connection.asks.is_for_books == asks.is_for_books]
+
+    def _asked(self) -> list[Carries]:
+        """What is wanted now of each kind of connection."""
+        wanted = self._wanted
+        others = tuple(name for name in wanted.channels if name != BOOKS.name)
+        asked = [Carries(others, tuple(wanted.timeframes))] if others else []
+        if BOOKS.name in wanted.channels and (not others or self.venue.streams(BOOKS.name)):
+            asked.append(Carries((BOOKS.name,), book_depth=max(wanted.depths)))
+        return asked
+
+    def dial(self, connection: CoinConnection) -> OpenConnection:
+        """See Host."""
+        outdated, markets, for_books = asyncio.Event(), dict(connection.markets), connection.asks.is_for_books
+        if connection.broke and self._owner.delivering and not for_books:
+            self._backfiller.resumed(markets, {})
+
+        def on_going_down() -> None:
+            outdated.set()
+            connection.wake()
+
+        listener = self._listener(connection)
+        listener.is_awaited = self._is_awaited
+        asks, closed = connection.asks, self._hub.ledger.newest_closed()
+        if for_books:
+            self._hub.books.expect(markets, self._hub.clock.monotonic())
+        else:
+            self._day_stats.give(listener, markets)
+        subscription = Subscription(markets, asks.channels, asks.timeframes, closed, asks.book_depth)
+        stream = self.venue.connect(subscription, listener, self._candles, on_going_down)
+        if isinstance(listener, BookListener):
+            listener.distrust = stream.distrust_book
+        if self._owner.delivering and not for_books:
+            self._candles.owe(self._hub.ledger.owed())
+        running = asyncio.create_task(stream.run(), name=f"stream {self.name}")
+        now = self._hub.clock.monotonic()
+        return OpenConnection(stream, listener, running, dict(markets), asks, now, outdated)
+
+    def _listener(self, connection: CoinConnection) -> ListenerBase:
+        silence, delivering = self._settings.staleness.feed_stale_after, self._owner.delivering
+        if connection.asks.is_for_books:
+            listener = BookListener(
+                self._hub,
+                self._silence_watch,
+                self.name,
+                self._owner.note,
+                wake=self._wake,
+                delivering=delivering,
+                main=self._main,
+                silence=silence,
+            )
+            listener.shows_life = self.is_essential(connection)
+            return listener
+        return ConnectionListener(
+            self._hub,
+            self._silence_watch,
+            self._backfiller,
+            self.name,
+            self._owner.note,
+            wake=self._wake,
+            delivering=delivering,
+            main=self._main,
+            silence=silence,
+        )
+
+    async def may_dial(self, old: OpenConnection | None = None) -> None:
+        """See Host."""
+        clock = self._hub.clock
+        sleep = clock.sleep if old is None else lambda seconds: wait(old, asyncio.Event(), seconds)
+        await self._shared.dials.take(clock, sleep)
+
+    def hang_up(self, opened: OpenConnection, reason: str) -> None:
+        """See Host."""
+        opened.listener.close(reason)
+        opened.running.cancel()
+        self._dismiss(_ended(opened.running, opened.stream.close()))
+        known = self._wanted.symbols
+        carried = {symbol for other in self.opened if other is not opened for symbol in other.markets.values()}
+        carried |= set(self.markets.values())  # a market may go on as another coin
+        self._candles.forget({symbol for coin, symbol in opened.markets.items() if coin not in known} - carried)
+
+    def is_essential(self, connection: CoinConnection) -> bool:
+        """See Host."""
+        return not connection.asks.is_for_books or self._wanted.channels == [BOOKS.name]
+
+    def fits(self, connection: CoinConnection, markets: Mapping[str, str]) -> bool:
+        """See Host."""
+        capacity = self.venue.limits.capacity
+        return capacity is None or self._weight(connection.asks, markets) <= capacity.limit
+
+    def extend(self, opened: OpenConnection, markets: Mapping[str, str]) -> None:
+        """See Host."""
+        unasked = (coin for coin in markets if coin not in opened.markets or coin in opened.listener.refused)
+        new = {coin: markets[coin] for coin in unasked}
+        opened.listener.readmit(markets)
+        if new:
+            opened.stream.add(new, self._hub.ledger.newest_closed())
+            opened.markets |= new
+        if not opened.carries.is_for_books:
+            self._day_stats.give(opened.listener, markets)
+
+    def has_company(self, connection: CoinConnection, within: float) -> bool:
+        """See Host."""
+        now, any_will_do = self._hub.clock.monotonic(), not self.is_essential(connection)
+        others = [each for each in self._connections if each is not connection]
+        return any(other.has_data(within, now) for other in others if any_will_do or self.is_essential(other))
+
+    def is_outpaced(self, connection: CoinConnection) -> bool:
+        """See Host."""
+        others = [each.opened for each in self._connections if each is not connection and each.opened is not None]
+        lags = [other.listener.lag.seconds for other in others if not other.running.done()]
+        return any(lag is not None and lag <= self._settings.staleness.max_lag for lag in lags)
+
+    def on_lag(self, connection: CoinConnection, finding: LagFinding) -> None:
+        """See Host."""
+        self._tell_part(str(finding.kind), connection, seconds=round(finding.seconds, 3))
+
+    def on_flow(self, connection: CoinConnection) -> None:
+        """See Host."""
+        if not self._owner.connected and self.is_essential(connection):
+            self._owner.on_first_data()
+        elif connection.broke:
+            self._tell_part("connected", connection)
+        connection.broke = False
+        if self._owner.delivering and connection.opened is not None and not connection.opened.listener.delivering:
+            connection.opened.listener.deliver()  # it may have been dialled while this was still a trial
+
+    def on_break(self, connection: CoinConnection, reason: str) -> None:
+        """See Host."""
+        connection.broke = True
+        self._tell_part("disconnected", connection, reason=reason)
+        if self._owner.delivering and not connection.asks.is_for_books:
+            self._backfiller.lost(connection.markets)
+
+    def on_silence(self, connection: CoinConnection) -> None:
+        """See Host."""
+        if self._owner.delivering and not connection.asks.is_for_books:
+            for coin in connection.markets:
+                self._backfiller.doubt(coin)
+
+    def on_missing(self, coins: Sequence[str], seconds: float, doubted: Sequence[str]) -> None:
+        """See Host."""
+        some = ", ".join(coins[:NAMED]) + (f" and {len(coins) - NAMED} more" if len(coins) > NAMED else "")
+        told = f"no trades of {some} for {seconds:.1f} s, while its tickers tell of some: the connection is replaced"
+        self._owner.note("error", self.name, error=told, coins=coins)
+        for coin in doubted:
+            self._backfiller.doubt(coin)
+
+    def on_replaced(self, connection: CoinConnection, reason: str) -> None:
+        """See Host."""
+        self._tell_part("disconnected", connection, reason=reason)
+        self._tell_part("connected", connection)
+
+    def on_retry(self, connection: CoinConnection, attempt: int, delay: float) -> None:
+        """See Host."""
+        self._tell_part("reconnecting", connection, attempt=attempt, delay=round(delay, 3))
+
+    def _tell_part(self, event: str, connection: CoinConnection, **details: Any) -> None:
+        """Report an event of one connection of several, with its coins; the state of the feed does not change."""
+        if self._owner.delivering:
+            self._aside(event, self.name, coins=list(connection.markets), **details)
+
+
+async def _ended(running: asyncio.Future[Any], closing: Awaitable[None]) -> None:
+    """Wait until a stream is gone for good; what it still has to say does not matter any more."""
+    await asyncio.gather(running, closing, return_exceptions=True)
+
+
+def backoff_of(settings: Settings) -> Backoff:
+    """A backoff as the settings want it."""
+    connection = settings.connection
+    return Backoff(
+        connection.backoff_initial, connection.backoff_max, connection.backoff_jitter, connection.stable_after
+    )
