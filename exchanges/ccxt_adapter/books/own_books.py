@@ -13,9 +13,10 @@ from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.errors import Disconnected, Rejected, VenueError
 
 FIRST_PAUSE = 0.25  # seconds until a snapshot that was too old, or could not be had, is asked for again
-LONGEST_PAUSE = 15.0  # seconds; it doubles up to here
+LONGEST_PAUSE = 2.0  # seconds; it doubles up to here, so that a book is proven soon once the venue is well
+STEADY = 5.0  # seconds after which a book that is lost again has its snapshot asked for at once
 RENEW_EVERY = 5.0  # seconds between two renewals of one book at least
-IN_STREAM = 3.0  # seconds for a snapshot to come in the stream after a subscription
+IN_STREAM = 1.5  # seconds for a snapshot to come in the stream after a subscription
 
 Send = Callable[[Mapping[str, Any]], Awaitable[object]]
 
@@ -48,6 +49,8 @@ class OwnBookKeeper:
         self._joining: dict[str, asyncio.Task[Any]] = {}  # market id -> what brings its snapshot
         self._renewing: dict[str, asyncio.Task[Any]] = {}  # the same of proven books
         self._renewed: dict[str, float] = {}  # market id -> when it was renewed last, in the loop's time
+        self._begun_at: dict[str, float] = {}  # market id -> when it was had anew last, in the loop's time
+        self._pauses: dict[str, float] = {}  # market id -> seconds before its next snapshot, as it is lost all the time
         self._news = asyncio.Event()  # a book has joined
         self._ended = False
         delivery.on_lost = self._on_lost
@@ -114,8 +117,24 @@ class OwnBookKeeper:
 
     def _begin(self, market_id: str) -> None:
         if market_id not in self._joining:
-            work = self._resubscribe(market_id) if self._snapshots is None else self._fetch(market_id, self._snapshots)
+            pause = self._pause(market_id)
+            if self._snapshots is None:
+                work = self._resubscribe(market_id, pause)
+            else:
+                work = self._fetch(market_id, self._snapshots, pause)
             self._do(market_id, work, self._joining)
+
+    def _pause(self, market_id: str) -> float:
+        """Seconds before a lost book is had anew: none at first, then up to a second while it is lost again and again.
+
+        Otherwise a venue that loses every third message would cost all the weight that other books need.
+        """
+        now = asyncio.get_running_loop().time()
+        steady = now - self._begun_at.get(market_id, -STEADY) >= STEADY
+        before = self._pauses.get(market_id, 0.0)
+        self._begun_at[market_id] = now
+        self._pauses[market_id] = 0.0 if steady else min(2 * before or FIRST_PAUSE, 1.0)
+        return self._pauses[market_id]
 
     def _renew(self, market_id: str) -> None:
         now = asyncio.get_running_loop().time()
@@ -135,9 +154,10 @@ class OwnBookKeeper:
 
     # --- snapshots over REST ------------------------------------------------------------------------------------------
 
-    async def _fetch(self, market_id: str, snapshots: VenueSnapshots) -> None:
+    async def _fetch(self, market_id: str, snapshots: VenueSnapshots, first_pause: float = 0.0) -> None:
         """Fetch snapshots until one has joined, or waits for the diff that joins it."""
         book, symbol = self._books[market_id], self._symbols[market_id]
+        await asyncio.sleep(first_pause)
         pause = FIRST_PAUSE
         while limit := book.wants_snapshot():
             if not book.proven and (wait := snapshots.seconds_for(limit)) > 1.0:
@@ -177,8 +197,9 @@ class OwnBookKeeper:
 
     # --- snapshots in the stream --------------------------------------------------------------------------------------
 
-    async def _resubscribe(self, market_id: str) -> None:
+    async def _resubscribe(self, market_id: str, first_pause: float) -> None:
         """Subscribe anew until a snapshot comes."""
+        await asyncio.sleep(first_pause)
         book, pause = self._books[market_id], IN_STREAM
         assert self._own.resubscribe is not None
         while not book.proven:

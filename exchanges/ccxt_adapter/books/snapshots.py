@@ -10,8 +10,10 @@ from typing import Any
 
 from exchanges.books.proof import BookSnapshot, SnapshotRules
 from exchanges.books.snapshot_queue import SnapshotTurns, WeightLimit
+from exchanges.errors import Rejected, VenueError
 
 AT_ONCE = 16  # requests of a venue that wait for their answer
+PROBE_EVERY = 1.0  # seconds between two requests of a venue whose last one failed
 
 Translated = Callable[[], AbstractAsyncContextManager[None]]
 
@@ -25,6 +27,8 @@ class VenueSnapshots:
         self._translated = translated
         self._turns = SnapshotTurns(WeightLimit(rules.per_minute), time.monotonic)
         self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._failed_at: float | None = None  # monotonic seconds: the last request failed then
+        self._probe = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<VenueSnapshots {self._turns.limit!r}>"
@@ -38,7 +42,30 @@ class VenueSnapshots:
         await self._turns.take(self._rules.weights[limit], renewal=renewal)
 
     async def fetch(self, market_id: str, limit: int) -> BookSnapshot:
-        """Fetch one, whose turn it is. Raises VenueError, also for an answer that cannot be read."""
+        """Fetch one, whose turn it is. Raises VenueError, also for an answer that cannot be read.
+
+        While requests fail, one is made at a time, each second: no weight is spent in vain on all coins, and all of
+        them are asked for as soon as one has succeeded.
+        """
+        if self._failed_at is not None:
+            async with self._probe:
+                if self._failed_at is not None:
+                    await asyncio.sleep(max(0.0, self._failed_at + PROBE_EVERY - time.monotonic()))
+                    return await self._ask(market_id, limit)
+        return await self._ask(market_id, limit)
+
+    async def _ask(self, market_id: str, limit: int) -> BookSnapshot:
+        try:
+            snapshot = await self._answer(market_id, limit)
+        except Rejected:  # of this market alone
+            raise
+        except VenueError:
+            self._failed_at = time.monotonic()
+            raise
+        self._failed_at = None
+        return snapshot
+
+    async def _answer(self, market_id: str, limit: int) -> BookSnapshot:
         ask: Any = getattr(self._api, self._rules.method)
         params: Mapping[str, Any] = {"symbol": market_id, "limit": limit}
         async with self._at_once, self._translated():

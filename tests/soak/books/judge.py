@@ -122,7 +122,7 @@ class Judge:
             self.figures.hindered.append(max(0.0, well))
         if well > LONGEST and (over or not coin.quiet_told):
             coin.quiet_told = True
-            self.breach("unproven for too long", f"{name}: {well:.2f} s although the venue is well, at {now:.1f}")
+            self.breach("unproven for too long", f"{name}: {well:.2f} s although the venue is well")
 
     # -- what the feed tells ------------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class Judge:
             self.waits.append(waited)
         if coin.unproven is not None:
             figures.while_unproven += 1
-            self.breach("delivered although it is not proven", f"{name} {sequence} at {at:.2f}")
+            self.breach("delivered although it is not proven", f"{name} {sequence}")
         coin.last_book, coin.quiet_told = at, False
         depth = max(len(bids), len(asks))
         true = None if sequence is None else self._venue.book_at(name, sequence, depth)

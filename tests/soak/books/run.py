@@ -107,7 +107,7 @@ async def soak(
             reading = asyncio.create_task(_read(name, process, judge, result, began, say))
             drawn = draw(seed, name, venue.FAMILY, mean_pause) if strikes is None else strikes[name]
             striking = asyncio.create_task(_strike(drawn, simulator, venue, judge, result, began, say))
-            watching = asyncio.create_task(_watch(name, process, judge, result, began))
+            watching = asyncio.create_task(_watch(name, process, judge, result, began, say))
             for task in (reading, striking, watching):
                 stack.callback(task.cancel)
             stack.push_async_callback(_finish, name, process, reading, result)
@@ -185,13 +185,16 @@ def _resident(pid: int) -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def _watch(name: str, process: Process, judge: Judge, result: Result, began: float) -> None:
+async def _watch(name: str, process: Process, judge: Judge, result: Result, began: float, say: Say) -> None:
     sampled, looked = began, began
     while True:
         now = time.monotonic()
         if now - looked > 4 * EVERY_LOOK:
             judge.strike(now)  # this process stood still: nothing was sent meanwhile
+        known = len(judge.breaches)
         judge.look(now)
+        for breach in judge.breaches[known:]:
+            say(f"!!! {now - began:8.2f} s {breach}")
         if now >= sampled and process.returncode is None:
             sampled = now + 30
             result.memory.setdefault(name, []).append(_resident(process.pid))

@@ -210,3 +210,65 @@ async def test_a_book_that_does_not_change_within_its_depth_is_not_delivered_aga
         await until(lambda: bool(books))
         states = [(book.bids, book.asks) for book in books]
         assert all(one != other for one, other in pairwise(states))
+
+
+def snapshots_asked(venue: Simulated) -> int:
+    return sum(path == "/api/v3/depth" for _, path in venue.rest_calls)
+
+
+async def test_books_are_proven_soon_after_refused_snapshots_and_cost_little_meanwhile(binance: Simulator) -> None:
+    """While they are refused one is asked for each second, not one for each coin."""
+    venue = the(binance)
+    async with reading(binance) as running:
+        checked = Checked(running, venue)
+        await running.until(lambda: checked.has(1, *COINS))
+        with venue.books_refused():
+            for coin in COINS:
+                running.stream.distrust_book(coin, "a test's")
+            asked = snapshots_asked(venue)
+            await asyncio.sleep(4)  # as long as the venue refuses
+            assert 3 <= snapshots_asked(venue) - asked <= len(COINS) + 5
+        async with asyncio.timeout(2.5):
+            await running.until(lambda: checked.proven >= set(COINS))
+    assert not checked.wrong
+
+
+async def test_a_book_is_proven_soon_after_stale_snapshots(binance: Simulator) -> None:
+    venue = the(binance)
+    async with reading(binance, ["BTC"]) as running:
+        checked = Checked(running, venue)
+        await running.until(lambda: checked.has(1, "BTC"))
+        with venue.stale_books(30.0):
+            running.stream.distrust_book("BTC", "a test's")
+            await asyncio.sleep(4)  # as long as the snapshots are stale
+            assert "BTC" not in checked.proven
+        async with asyncio.timeout(2.5):
+            await running.until(lambda: "BTC" in checked.proven)
+    assert not checked.wrong
+
+
+async def test_a_book_that_is_lost_all_the_time_is_had_anew_once_a_second(binance: Simulator) -> None:
+    venue = the(binance)
+    async with reading(binance, ["BTC"]) as running:
+        checked = Checked(running, venue)
+        await running.until(lambda: checked.has(1, "BTC"))
+        asked = snapshots_asked(venue)
+        with venue.books_lost(0.5):
+            await asyncio.sleep(4)  # as long as messages are lost: about twenty of forty
+        assert snapshots_asked(venue) - asked <= 9
+        async with asyncio.timeout(2.5):
+            await running.until(lambda: "BTC" in checked.proven)
+    assert not checked.wrong
+
+
+async def test_bybits_snapshot_is_asked_for_again_soon_after_a_silence() -> None:
+    async with Simulator(venues=("bybit",), rate=200) as simulator, reading(simulator, ["BTC"]) as running:
+        venue = the(simulator)
+        checked = Checked(running, venue)
+        await running.until(lambda: checked.has(1, "BTC"))
+        with venue.stalled():
+            running.stream.distrust_book("BTC", "a test's")
+            await asyncio.sleep(5)  # as long as the venue sends nothing
+        async with asyncio.timeout(2.5):
+            await running.until(lambda: "BTC" in checked.proven)
+    assert not checked.wrong
