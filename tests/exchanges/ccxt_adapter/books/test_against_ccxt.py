@@ -36,10 +36,15 @@ def decoded(table: FrameTable, text: str) -> BookUpdate:
 
 
 class Ccxts:
-    """The book of a ccxt.pro instance that is given frames; its client has not dialled."""
+    """The book of a ccxt.pro instance that is given frames; its client has not dialled.
 
-    def __init__(self, exchange: Any, url: str) -> None:
+    ``window``: the venue keeps so many levels. ccxt keeps those that fell out, which nobody tells it any more: without
+    a cut to the window, old ones would come back into its top when the price does.
+    """
+
+    def __init__(self, exchange: Any, url: str, window: int | None = None) -> None:
         self._exchange = exchange
+        self._window = window
         self._client = exchange.client(url)
 
     def begin(self, snapshot: dict[str, Any]) -> None:
@@ -51,6 +56,10 @@ class Ccxts:
 
     def take(self, text: str) -> None:
         self._exchange.handle_message(self._client, json.loads(text))
+        for side in ("bids", "asks") if self._window else ():
+            levels = self._exchange.orderbooks[SYMBOL][side]
+            for price, _ in list(levels[self._window :]):
+                levels.store(price, 0)
 
     def top(self, side: str, depth: int) -> list[tuple[float, float]]:
         return [(level[0], level[1]) for level in self._exchange.orderbooks[SYMBOL][side][:depth]]
@@ -111,7 +120,7 @@ async def test_our_bybit_book_is_ccxts() -> None:
         stream = "orderbook.50.BTCUSDT"
         texts = await frames(simulator, stream, 60, "/v5/public/spot", lambda text: f'"topic":"{stream}"' in text)
         assert BOOKS.own is not None
-        ccxts = Ccxts(exchange, f"{simulator.ws_url}/v5/public/spot")
+        ccxts = Ccxts(exchange, f"{simulator.ws_url}/v5/public/spot", 50)
         assert compared(texts, BYBIT, DeltaBook(20, 50), ccxts) == len(texts)
 
 
