@@ -126,8 +126,7 @@ class TradeSequence:
 
     def lost(self, now: float) -> None:
         """The connection is lost: an outage begins, or goes on if no trade has come since. Held trades stay held."""
-        untouched = self._resumed if not self._numbered else self._resumed_at_id == self.next_id
-        if self._out_since is None or not untouched:
+        if self._out_since is None or not self._untouched:
             self._out_since = now
         self._lost_at = now
 
@@ -137,6 +136,11 @@ class TradeSequence:
         self._lost_at = None
         self._resumed_at_id = self.next_id
         self._resumed = self.stamp is not None
+
+    @property
+    def _untouched(self) -> bool:
+        """Whether no trade has come since the last outage or doubt."""
+        return self._resumed_at_id == self.next_id if self._numbered else self._resumed
 
     def returned(self, since_ts: int | None) -> None:
         """The venue is active again, after another one that had its last trade at ``since_ts`` (Unix ms), if any.
@@ -158,6 +162,8 @@ class TradeSequence:
     def doubt(self) -> None:
         """The connection was silent for too long: where ids are not consecutive, the next trade opens a gap by time."""
         if self._lost_at is None:
+            if not self._untouched:
+                self._out_since = None  # the outage before is over
             self._outage = 0.0
             self._resumed = self.stamp is not None
 
@@ -387,8 +393,8 @@ class TradeSequence:
         proofs = self._doubted.proofs
         proofs[:] = [at for at in proofs if at > now - PROOFS_WITHIN] + [now]
         if len(proofs) >= PROOFS and self._numbered and self.next_id is not None:
+            self._resumed = self._untouched  # the next trade opens a gap by time only if none came since an outage
             self._numbered = False
-            self._resumed = self._resumed_at_id == self.next_id  # by time: a gap only if no trade came since an outage
             self._floor, self.next_id = self.next_id, None
 
     def _accept_named(self, trade: TradeEvent, now: float | None) -> Outcome:

@@ -293,6 +293,30 @@ def test_an_outage_after_ids_stopped_counting_repeats_no_trade(trades_between: i
     assert feed.prices == [item.price for item in truth]
 
 
+@pytest.mark.parametrize("numbered", [True, False])
+def test_an_outage_after_a_silence_is_as_long_as_it_was_and_not_since_an_earlier_one(numbered: bool) -> None:
+    """A gap after a short outage is fetched, whenever the one before it was, and although the coin was silent."""
+    truth = good_trades([0] + [1000] * 40)
+    feed = Feed(TradeSequence(numbered, 10), 0.0, [(item.timestamp / 1000, item) for item in truth])
+    run_until_lost(feed, truth[:2], back_at=truth[5].timestamp / 1000)
+    run_until_lost(feed, truth[5:20], back_at=truth[23].timestamp / 1000, silent=True)
+    run(feed, truth[23:], [item.timestamp for item in truth[23:]])
+    assert feed.prices == [item.price for item in truth]
+    assert all(gap.fetch for gap in feed.gaps)
+
+
+def run_until_lost(feed: Feed, wire: list[TradeEvent], *, back_at: float, silent: bool = False) -> None:
+    """The connection brings these trades, falls silent perhaps, is lost, and delivers again at ``back_at``."""
+    for item in wire:
+        feed.go_on_until(item.timestamp / 1000)
+        feed.stream(item)
+    if silent:
+        feed.policy.doubt()
+    feed.policy.lost(feed.now)
+    feed.go_on_until(back_at)
+    feed.policy.resumed(feed.now)
+
+
 def test_where_ids_do_not_count_any_more_repeated_trades_are_known_and_a_new_count_is_followed() -> None:
     truth = skipping(100, 2)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
