@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 import pytest
 
 from exchanges.simulator import Simulator, Trade
+from exchanges.simulator.connections.trade_faults import Altered
 from tests.soak.plan import begin, draw
 from tests.soak.referee import Referee
 from tests.soak.silence import Silences
@@ -131,6 +132,17 @@ async def test_a_price_that_was_scaled_to_the_coin_and_one_in_an_allowed_currenc
     bench.told(scaled, coin="DOGE")
     bench.faults.enter_context(venue.quoted("USDC"))
     bench.price(await bench.trade("bybit", "BTC"))
+    assert bench.found == {}
+
+
+async def test_a_trade_with_a_wrong_stamp_is_right_in_the_units_of_the_coin_too(bench: Bench) -> None:
+    venue = bench.sims["bybit"]["bybit"]
+    bench.faults.enter_context(venue.thousands("DOGE"))
+    true = await bench.trade("bybit", "1000DOGE")
+    sent = replace(true, timestamp=true.timestamp + 3_600_000)
+    market = next(market for market in venue.listings if market.coin == "1000DOGE")
+    venue.altered.append(Altered(market.id, true, sent))
+    bench.told(replace(sent, price=sent.price / 1000, quantity=sent.quantity * 1000), coin="DOGE")
     assert bench.found == {}
 
 

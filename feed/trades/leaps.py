@@ -58,7 +58,7 @@ class Leap:
         """Whether ``trade``, with a ``number`` lower than the next one expected, shows that this leap's id is wrong.
 
         That needs a plausible time of ``trade``: its stamp must not grow faster than our clock. If the leap is too far
-        ahead to be only out of order, or is the first trade, a trade of the same millisecond is enough.
+        ahead of it to be only out of order, or is the very first trade, a trade of the same millisecond is enough.
         """
         stamp = self.content[0]
         if number == self.number:
@@ -67,7 +67,8 @@ class Leap:
             return False  # its time is wrong, or both are
         if number > self.number or (self.expected is not None and number < self.expected):
             return False
-        if trade.timestamp < stamp + (not self.is_far):
+        near = self.before is not None and (not self.is_far or self.number - number <= REORDER_LIMIT)
+        if trade.timestamp < stamp + near:
             return False
         passed = (trade.received_at - self.received_at) // 1_000_000 if self.received_at and trade.received_at else 0
         return trade.timestamp - stamp <= passed + SLACK or not (self.received_at and trade.received_at)
@@ -88,6 +89,12 @@ class Doubts:
             self.leaps.clear()
         self.leaps = [*self.leaps, leap][-MANY:]
 
+    def confirm(self, pages: Iterable[Sequence[TradeEvent]]) -> None:
+        """Forget the leaps whose trades the venue has over REST under the same ids: these ids are right."""
+        if self.leaps:
+            shown = {trade.trade_id: content(trade) for page in pages for trade in page}
+            self.leaps = [leap for leap in self.leaps if shown.get(str(leap.number)) != leap.content]
+
     def contradicted(self, trade: TradeEvent, number: int, next_id: int | None) -> int:
         """The place of the first leap that ``trade`` shows to be wrong; -1 if there is none."""
         leaps = self.standing(next_id)
@@ -100,8 +107,7 @@ class Doubts:
     def ended(self, gap: Gap, found: Iterable[int]) -> None:
         """The gap before a leap has ended, and the trades ``found`` for it (their ids) were delivered."""
         place = next((place for place, leap in enumerate(self.leaps) if leap.gap is gap), -1)
-        if place >= 0 and self.leaps[place].expected is not None:
-            expected = max(found, default=-1) + 1
+        if place >= 0 and (expected := max(found, default=-1) + 1):
             self.leaps[place] = replace(self.leaps[place], expected=max(expected, self.leaps[place].expected or 0))
 
     def misnumber(self, contents: Iterable[Content]) -> None:

@@ -49,6 +49,7 @@ class TradeSequence:
         "_floor",
         "_given_up",
         "_lost_at",
+        "_lost_times",
         "_max_gap",
         "_numbered",
         "_out_since",
@@ -73,6 +74,7 @@ class TradeSequence:
         self._floor = 0  # the same when the feed left the venue: lower ids were delivered then
         self._doubts: Doubts | None = None
         self._given_up: list[tuple[int, int]] = []  # the ids of the MAX_OPEN newest gaps for which no trade was found
+        self._lost_times: list[tuple[int, int]] = []  # the same where ids don't count: from and to, Unix ms
         self._recent: RecentIds | None = None  # made when ids are first to be remembered
         self._behind: tuple[float, int] | None = None  # when one came that is stamped before ``stamp``, and its stamp
         self._lost_at: float | None = None  # while it lasts
@@ -155,6 +157,7 @@ class TradeSequence:
             self._floor, self.next_id = self.next_id if expected is None else expected, None
         self.stamp = max((stamp for stamp in (self.stamp, since_ts) if stamp is not None), default=None)
         self._given_up.clear()
+        self._lost_times.clear()
         self._doubts = None
         self._lost_at = self._out_since = self._outage = self._resumed_at_id = None
         self._resumed = self.stamp is not None
@@ -213,6 +216,8 @@ class TradeSequence:
         """
         for page in pages:
             self.add(page)
+        if self._doubts is not None:
+            self._doubts.confirm(pages)
         for open_gap in self.open_gaps:
             if open_gap.open and open_gap.gap.fetch and open_gap.look_into(pages):
                 self._note_proof(now)
@@ -301,6 +306,7 @@ class TradeSequence:
         self.stamp = trade.timestamp
         self._floor = 0
         self._given_up.clear()
+        self._lost_times.clear()
         self._doubts = None
         return Outcome(TradeVerdict.RELEASE, (*released.deliver, trade), gap, released.filled)
 
@@ -405,6 +411,8 @@ class TradeSequence:
             before = self._recent.newest
         if not self._remember(trade.trade_id, now):
             return DUPLICATE
+        if self._lost_times and self._belongs_before(trade):
+            return LATE
         if self._resumed:
             gap = self._gap_by_time(trade)
             self._resumed = False
@@ -415,6 +423,17 @@ class TradeSequence:
         if gap is None and not self.open_gaps:
             return DELIVER  # as _append() does it, without a call: the ordinary one
         return self._append(trade, gap, now, before)
+
+    def _belongs_before(self, trade: TradeEvent) -> bool:
+        """Whether the trade was missing in a gap by time that was given up: later ones are delivered already.
+
+        A connection that lags brings it after a reconnect. A gap that ends at a wrong stamp keeps no trade out.
+        """
+        at, stamp = trade.timestamp, self.stamp
+        if stamp is None or at >= stamp:
+            return False
+        self._lost_times = [(first, last) for first, last in self._lost_times if not _belied(last, trade)]
+        return any(first <= at < last for first, last in self._lost_times)
 
     def _is_disproved(self, stamp: int, trade: TradeEvent, now: float | None) -> bool:
         """Whether the stamp of the newest trade is wrong, as the earlier stamps of the trades after it show."""
@@ -451,6 +470,9 @@ class TradeSequence:
                 fetched = sum(trade.backfilled for trade in open_gap.fill.values())
                 filled.append(Filled(hole, fetched, open_gap.full))
             self._given_up = [*self._given_up, *open_gap.not_found()][-MAX_OPEN:]
+            if not open_gap.numbered and not open_gap.full:
+                until = min(hole.to_ts, open_gap.held[0].received_at // 1_000_000 or hole.to_ts)  # a stamp may be ahead
+                self._lost_times = [*self._lost_times, (hole.from_ts, until)][-MAX_OPEN:]
             if self._doubts is not None:
                 self._doubts.ended(hole, open_gap.fill)
             if open_gap.numbered:

@@ -23,6 +23,7 @@ from loguru import logger
 
 from feed import Candle, MarketFeed, PriceTick, Settings, StaleDataError, TradeEvent
 from feed.settings.validation import check
+from feed.trades.duplicates import RecentIds
 
 FLUSH = 0.02  # seconds that what was told may wait here
 ASK_EVERY = 0.25  # seconds between two questions for fresh prices
@@ -147,7 +148,8 @@ def census(feed: MarketFeed) -> dict[str, Any]:
     memory = rss()
     gc.collect()
     collected = rss()
-    types = Counter(type(each) for each in gc.get_objects())
+    objects = gc.get_objects()
+    types = Counter(type(each) for each in objects)
     names: Counter[str] = Counter()
     for kind, count in types.items():
         if kind.__name__ in COUNTED:
@@ -162,6 +164,7 @@ def census(feed: MarketFeed) -> dict[str, Any]:
         "handles": len(os.listdir("/proc/self/fd")),
         "threads": threading.active_count(),
         "objects": sum(types.values()),
+        "ids": sum(len(each) for each in objects if type(each) is RecentIds),
         "counts": dict(sorted(names.items())),
     }
 

@@ -137,8 +137,11 @@ class Truth:
     def sent_as(self, coin: str, number: int) -> Trade | None:
         """The trade that the stream showed under that id, or with another stamp, although it was none of the kind."""
         self._index()
-        found = (self._sent.get((market.id, number)) for market, _ in self._of(coin))
-        return next((altered.sent for altered in found if altered is not None), None)
+        for market, unit in self._of(coin):
+            if (altered := self._sent.get((market.id, number))) is not None:
+                sent = altered.sent
+                return replace(sent, price=sent.price / unit, quantity=sent.quantity * unit)
+        return None
 
     def leapt(self, coin: str, number: int) -> bool:
         """Whether the trade of that id had another one on the stream."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchanges.events import TradeEvent
-from feed.trades.gaps import DELIVER, Filled, Gap, Outcome
+from feed.trades.gaps import DELIVER, DUPLICATE, LATE, Filled, Gap, Outcome
 from feed.trades.sequence import HOLD_FOR, TradeSequence
 
 HOUR = 3_600_000
@@ -215,6 +215,37 @@ def test_a_leap_that_others_go_on_from_is_a_gap() -> None:
     assert feed.prices == [0.0, 3.0, 4.0, 5.0]
 
 
+# --- many trades late, after the venue has taken over ---------------------------------------------------------------
+
+
+@given(
+    st.lists(st.sampled_from([0, 0, 1, 40, 300]), min_size=12, max_size=40),
+    st.lists(st.integers(0, 9), min_size=40, max_size=40),
+    st.integers(1, 8),
+    st.floats(0, 1.2),
+)
+def test_trades_that_come_late_convict_no_id_that_is_right(
+    pauses: list[int], late: list[int], begin: int, rest_lag: float
+) -> None:
+    """Most trades come some places late, right after a failover: nearly each is a leap, often of the same moment.
+
+    What the venue shows over REST under the same id is right, and what was found before the first trade is known.
+    """
+    truth = good_trades(pauses)
+    feed = Feed(
+        TradeSequence(True, 300, since_ts=truth[0].timestamp),
+        rest_lag,
+        [(item.timestamp / 1000, item) for item in truth],
+    )
+    places = sorted(range(begin, len(truth)), key=lambda n: (n + late[n], n))
+    at = [truth[min(n + late[n], len(truth) - 1)].timestamp for n in places]
+    run(feed, [truth[n] for n in places], at)
+    assert feed.prices == sorted(set(feed.prices))
+    assert feed.longest <= HOLD_FOR + 0.01
+    if all(end.complete for end in feed.filled):
+        assert feed.prices[-len(truth) + begin :] == [item.price for item in truth[begin:]]
+
+
 # --- what the venue itself shows to be absent -------------------------------------------------------------------------
 
 
@@ -303,6 +334,21 @@ def test_an_outage_after_a_silence_is_as_long_as_it_was_and_not_since_an_earlier
     run(feed, truth[23:], [item.timestamp for item in truth[23:]])
     assert feed.prices == [item.price for item in truth]
     assert all(gap.fetch for gap in feed.gaps)
+
+
+@pytest.mark.parametrize("ahead", [0, 20_000, HOUR])
+def test_what_a_late_connection_brings_after_its_gap_was_given_up_is_late(ahead: int) -> None:
+    """Ids do not count: by its time it belongs before trades that are delivered. A wrong stamp keeps nothing out."""
+    truth = good_trades([0] + [100] * 30)
+    feed = Feed(TradeSequence(False, 300))  # the venue's record is empty: nothing is found
+    run_until_lost(feed, truth[:5], back_at=truth[10].timestamp / 1000)
+    run(feed, [replace(truth[10], timestamp=truth[10].timestamp + ahead)], [truth[10].timestamp])
+    assert [end.complete for end in feed.filled] == [False]
+    verdicts = [feed.policy.accept(replace(item), feed.now) for item in truth[5:10]]
+    assert ahead or all(verdict is LATE for verdict in verdicts)
+    verdicts = [feed.policy.accept(replace(item), feed.now) for item in truth[11:]]
+    assert all(verdict is DELIVER for verdict in verdicts)
+    assert feed.policy.accept(replace(truth[7]), feed.now) is DUPLICATE
 
 
 def run_until_lost(feed: Feed, wire: list[TradeEvent], *, back_at: float, silent: bool = False) -> None:
