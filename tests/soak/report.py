@@ -51,7 +51,7 @@ class Result:
             return None
         first, last = settled[0], settled[-1]
         sizes = [each.census["rss_collected"] - each.census["ids"] * ID_BYTES for each in (first, last)]
-        return (sizes[1] - sizes[0]) / (last.at - first.at) * 3600
+        return float(sizes[1] - sizes[0]) / (last.at - first.at) * 3600
 
     @property
     def broken(self) -> list[str]:
