@@ -411,7 +411,7 @@ class TradeSequence:
             before = self._recent.newest
         if not self._remember(trade.trade_id, now):
             return DUPLICATE
-        if self._lost_times and self._belongs_before(trade):
+        if self._lost_times and self._belongs_before(trade, now):
             return LATE
         if self._resumed:
             gap = self._gap_by_time(trade)
@@ -424,14 +424,17 @@ class TradeSequence:
             return DELIVER  # as _append() does it, without a call: the ordinary one
         return self._append(trade, gap, now, before)
 
-    def _belongs_before(self, trade: TradeEvent) -> bool:
+    def _belongs_before(self, trade: TradeEvent, now: float | None) -> bool:
         """Whether the trade was missing in a gap by time that was given up: later ones are delivered already.
 
-        A connection that lags brings it after a reconnect. A gap that ends at a wrong stamp keeps no trade out.
+        A connection that lags brings such ones after a reconnect. A wrong stamp of the newest trade, or at the end of
+        a gap, keeps no trade out.
         """
         at, stamp = trade.timestamp, self.stamp
         if stamp is None or at >= stamp:
             return False
+        if 0 < trade.received_at < (at + RESTART_MS) * 1_000_000 or self._is_disproved(stamp, trade, now):
+            return False  # it is of now
         self._lost_times = [(first, last) for first, last in self._lost_times if not _belied(last, trade)]
         return any(first <= at < last for first, last in self._lost_times)
 
@@ -470,6 +473,9 @@ class TradeSequence:
                 fetched = sum(trade.backfilled for trade in open_gap.fill.values())
                 filled.append(Filled(hole, fetched, open_gap.full))
             self._given_up = [*self._given_up, *open_gap.not_found()][-MAX_OPEN:]
+            if self._floor and not open_gap.numbered:  # ids that counted once still grow: lower ones are of the past
+                numbers = [number for trade in open_gap.held if (number := number_of(trade)) is not None]
+                self._floor = max(self._floor, min(numbers, default=0))
             if not open_gap.numbered and not open_gap.full:
                 until = min(hole.to_ts, open_gap.held[0].received_at // 1_000_000 or hole.to_ts)  # a stamp may be ahead
                 self._lost_times = [*self._lost_times, (hole.from_ts, until)][-MAX_OPEN:]

@@ -344,11 +344,28 @@ def test_what_a_late_connection_brings_after_its_gap_was_given_up_is_late(ahead:
     run_until_lost(feed, truth[:5], back_at=truth[10].timestamp / 1000)
     run(feed, [replace(truth[10], timestamp=truth[10].timestamp + ahead)], [truth[10].timestamp])
     assert [end.complete for end in feed.filled] == [False]
-    verdicts = [feed.policy.accept(replace(item), feed.now) for item in truth[5:10]]
+    late = [replace(item, received_at=int(feed.now * 1e9)) for item in truth[5:10]]
+    verdicts = [feed.policy.accept(item, feed.now) for item in late]
     assert ahead or all(verdict is LATE for verdict in verdicts)
     verdicts = [feed.policy.accept(replace(item), feed.now) for item in truth[11:]]
     assert all(verdict is DELIVER for verdict in verdicts)
     assert feed.policy.accept(replace(truth[7]), feed.now) is DUPLICATE
+
+
+def test_a_trade_that_is_repeated_from_the_time_of_another_venue_is_none_of_this_one() -> None:
+    """Its id is not remembered, as it was never delivered. As the first one after a reconnect it hides no gap."""
+    truth = skipping(100, 5, pause=500)
+    feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
+    run(feed, truth[:30], [item.timestamp for item in truth[:30]])
+    assert not feed.policy.counts
+    feed.go_on_until(truth[50].timestamp / 1000)
+    feed.policy.returned(truth[50].timestamp)
+    run(feed, truth[53:56], [item.timestamp for item in truth[53:56]])
+    feed.stream(replace(truth[40], received_at=int(feed.now * 1e9)))
+    run_until_lost(feed, [], back_at=truth[79].timestamp / 1000)
+    feed.stream(replace(truth[41], received_at=int(feed.now * 1e9)))
+    run(feed, truth[80:], [item.timestamp for item in truth[80:]])
+    assert feed.prices == [item.price for item in (*truth[:30], *truth[50:])]
 
 
 def run_until_lost(feed: Feed, wire: list[TradeEvent], *, back_at: float, silent: bool = False) -> None:
