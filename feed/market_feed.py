@@ -302,6 +302,8 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         def ended(running: asyncio.Task[FeedError | None]) -> None:  # even if it was cancelled before its first step
             self._reporter.note("closed", supervisor.exchange)
             failure = None if running.cancelled() else running.result()
+            if self._source is not None:
+                self._source.clock.end()  # who sleeps on it finds the feed closed
             if not supervisor.ready.done():
                 supervisor.ready.set_exception(failure or FeedError("disconnect() was called before any data came"))
             if failure is not None:
@@ -330,7 +332,10 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         return Player(self._source, self._hub, self._reporter, self._wanted)
 
     async def wait_closed(self) -> None:
-        """Return when the feed has ended: at a replay's end, or after ``disconnect()``."""
+        """Return when the feed has ended: at a replay's end, or after ``disconnect()``.
+
+        Raises FeedError when a failure has ended it.
+        """
         running = self._running
         if running is not None and not running.done():
             await across(running, lambda: _ended(running))
@@ -493,5 +498,8 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         return await asyncio.to_thread(source.history, coin, timeframe, limit, int(self._clock.now() * 1e9))
 
 
-async def _ended(running: asyncio.Task[Any]) -> None:
+async def _ended(running: asyncio.Task[FeedError | None]) -> None:
     await asyncio.wait({running})
+    failure = None if running.cancelled() else running.result()
+    if failure is not None:
+        raise failure

@@ -23,9 +23,9 @@ class Delivered:
         self.events: list[Any] = []
         keep = self.events.append
         feed.subscribe_status(lambda event, details: None if event in OWN else keep((event, details)))
-        wanted = {"trades", "ticker", "candles", "quotes"} & set(feed.channels)
+        wanted = {"trades", "ticker", "candles", "quotes", "books"} & set(feed.channels)
         for channel in ("prices", *sorted(wanted)):
-            feed.subscribe(channel, keep)
+            feed.subscribe(channel, keep, on_full="drop_oldest")
 
     @property
     def shown(self) -> list[str]:

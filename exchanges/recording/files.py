@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -57,6 +58,7 @@ class Session:
     channels: list[str]
     coins: list[str]
     timeframes: list[str]
+    book_depth: int = 20
     ended: int | None = None
     last: int | None = None
 
@@ -86,35 +88,76 @@ def place(channel: str, exchange: str, coin: str, date: str) -> str:
     return f"{channel}{of}/date={date}"
 
 
-def write(folder: Path, shown: str, rows: pa.Table, *, temporary: bool = False) -> dict[str, Any]:
+def write(folder: Path, shown: str, parts: Iterable[pa.Table], *, temporary: bool = False) -> dict[str, Any]:
     """Write a file that is there as a whole or not at all, also after a crash, and return its entry in the manifest.
 
-    ``temporary``: the file keeps its temporary name, which no reader looks at, until ``publish``. Raises OSError.
+    ``parts`` are its rows, one table after the other. ``temporary``: the file keeps its temporary name, which no reader
+    looks at, until ``publish``. Raises OSError.
     """
     path = folder / shown
     path.parent.mkdir(parents=True, exist_ok=True)
     part = hidden(path)
-    names = rows.schema.names
+    summary = _Summary()
     try:
         with open(part, "wb") as file:
-            pq.write_table(
-                rows,
-                file,
-                row_group_size=ROW_GROUP,
-                compression="zstd",
-                use_dictionary=[name for name in names if name in REPEATED],
-                column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in COUNTED},
-                write_page_checksum=True,
-            )
+            _write_parts(file, map(summary.add, _row_groups(parts)))
             file.flush()
             os.fsync(file.fileno())
-        entry = _entry(shown, rows, part)
+        entry = {"file": shown, **summary.entry, "bytes": part.stat().st_size, "sha256": digest(part)}
         if not temporary:
             publish(folder, shown)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     return entry
+
+
+def _write_parts(file: Any, parts: Iterator[pa.Table]) -> None:
+    first = next(parts)
+    names = first.schema.names
+    with pq.ParquetWriter(
+        file,
+        first.schema,
+        compression="zstd",
+        use_dictionary=[name for name in names if name in REPEATED],
+        column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in COUNTED},
+        write_page_checksum=True,
+    ) as writer:
+        for rows in chain((first,), parts):
+            writer.write_table(rows, row_group_size=ROW_GROUP)
+
+
+def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows, in tables that are not small."""
+    held: list[pa.Table] = []
+    for rows in parts:
+        held.append(rows)
+        if sum(map(len, held)) >= ROW_GROUP:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+class _Summary:
+    """What the manifest says of a file's rows; times in Unix ms."""
+
+    def __init__(self) -> None:
+        self.entry: dict[str, Any] = {"rows": 0, "from": 0, "to": 0}
+
+    def add(self, rows: pa.Table) -> pa.Table:
+        """Count rows that are written next, and return them."""
+        entry, names = self.entry, rows.schema.names
+        stamps = next(name for name in ("received_at", "at", "from_ts") if name in names)
+        unit = 1_000_000 if stamps == "received_at" else 1
+        bounds = pc.min_max(rows.column(stamps)).as_py()
+        low, high = (bounds["min"] or 0) // unit, (bounds["max"] or 0) // unit
+        entry |= {"from": min(entry["from"], low) if entry["rows"] else low, "to": max(entry["to"], high)}
+        if "trade_id" in names and len(rows):
+            ids = rows.column("trade_id")
+            entry |= {"first_id": entry.get("first_id", ids[0].as_py()), "last_id": ids[-1].as_py()}
+        entry["rows"] += len(rows)
+        return rows
 
 
 def publish(folder: Path, shown: str) -> None:
@@ -137,23 +180,6 @@ def sync_folder(path: Path) -> None:
             os.fsync(number)
         finally:
             os.close(number)
-
-
-def _entry(shown: str, rows: pa.Table, path: Path) -> dict[str, Any]:
-    names = rows.schema.names
-    stamps = next((name for name in ("received_at", "at", "from_ts") if name in names), "received_at")
-    bounds = pc.min_max(rows.column(stamps)).as_py()
-    divisor = 1_000_000 if stamps == "received_at" else 1
-    entry: dict[str, Any] = {
-        "file": shown,
-        "rows": len(rows),
-        "from": (bounds["min"] or 0) // divisor,
-        "to": (bounds["max"] or 0) // divisor,
-    }
-    if "trade_id" in names and len(rows):
-        ids = rows.column("trade_id")
-        entry |= {"first_id": ids[0].as_py(), "last_id": ids[-1].as_py()}
-    return entry | {"bytes": path.stat().st_size, "sha256": digest(path)}
 
 
 def digest(path: Path) -> str:
@@ -251,8 +277,3 @@ def _described(path: Path, shown: str, channel: str) -> RecordedFile:
 def numbered_name(first: int, last: int) -> str:
     """A file's name by the numbers of its first and last row; names sort as the rows do."""
     return f"{first:012}-{last:012}.parquet"
-
-
-def read(files: Sequence[RecordedFile]) -> pa.Table:
-    """The rows of several files of a channel, one file after the other."""
-    return pa.concat_tables([pq.ParquetFile(each.path).read() for each in files])

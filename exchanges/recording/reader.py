@@ -77,6 +77,11 @@ class Recording:
         """The runs of recorders that wrote to the folder."""
         return self.manifest.sessions
 
+    def span(self) -> tuple[int, int]:
+        """The times (Unix ns) of the first row and of the last."""
+        spans = [span for each in self.files if (span := _span(each))[1]]
+        return min((low for low, _ in spans), default=0), max((high for _, high in spans), default=0)
+
     def timeframes(self) -> list[str]:
         """The timeframes of the candles."""
         files = [each for each in self.files if each.channel == "candles"]
@@ -91,13 +96,13 @@ class Recording:
             streams.append(self._numbered(numbered, wanted))
         for line in _lines([each for each in self.files if each.first is None]):
             streams.append(_timed(_read(line, wanted)))
-        yield from _within(merged(streams), wanted)
+        yield from within(merged(streams), wanted)
 
     def candles(self, wanted: Selection) -> list[Candle]:
         """The candles and their updates, in the order of delivery."""
         lines = _lines([each for each in self.files if each.channel == "candles"])
         found = [
-            item for line in lines for _, items, _ in _within(_timed(_read(line, wanted)), wanted) for item in items
+            item for line in lines for _, items, _ in within(_timed(_read(line, wanted)), wanted) for item in items
         ]
         return sorted(found, key=_received)
 
@@ -223,7 +228,8 @@ def _timed(stream: Iterator[Rows]) -> Iterator[Rows]:
         yield times, items, priced
 
 
-def _within(stream: Iterator[Rows], wanted: Selection) -> Iterator[Rows]:
+def within(stream: Iterator[Rows], wanted: Selection) -> Iterator[Rows]:
+    """The rows from the start to the end that are wanted."""
     for ats, items, priced in stream:
         first = 0 if wanted.start is None else bisect_left(ats, wanted.start)
         last = len(ats) if wanted.end is None else bisect_right(ats, wanted.end)

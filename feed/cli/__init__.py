@@ -9,7 +9,7 @@ from importlib import import_module
 
 from feed.cli.arguments import parser
 from feed.cli.process import CommandError, Exit, complain
-from feed.errors import NoExchangeAvailable, SettingsError
+from feed.errors import FeedError, NoExchangeAvailable, SettingsError
 
 __all__ = ["main"]
 
@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NoExchangeAvailable as error:
         complain(error)
         return Exit.NO_VENUE
+    except FeedError as error:
+        complain(error)
+        return Exit.FAILED
     except KeyboardInterrupt:  # before the command has its own handler, e.g. while ccxt is imported
         return Exit.INTERRUPTED
     except BrokenPipeError:  # the reader has seen enough: `market-feed watch | head -1`

@@ -106,6 +106,11 @@ def shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
+def replay_speed(text: str) -> float | None:
+    """Read a speed: a factor, or ``max`` for None."""
+    return None if text == "max" else number(0, 1e6, "a factor above 0, or max", above=True)(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line; ``command`` in its result names the module that runs it."""
     root = _Parser(
@@ -211,6 +216,71 @@ def parser() -> argparse.ArgumentParser:
     _metrics(collect)
     collect.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds")
     _logging(collect)
+
+    record = command(
+        "record",
+        "keep what a feed delivers in a folder of Parquet files",
+        examples="examples:\n  market-feed record ticks BTC ETH\n  market-feed record ticks --channels trades,books",
+    )
+    record.add_argument("folder", metavar="DIR", help="folder of the recording; an existing one is gone on with")
+    record.add_argument(
+        "coins", nargs="*", type=coins, metavar="COIN", help="only these (default: those of the settings)"
+    )
+    record.add_argument(
+        "--exchange", type=names, metavar="NAME", help="start on this venue; A,B: exactly these, in order"
+    )
+    record.add_argument(
+        "--channels", type=names, metavar="A,B", help="trades, ticker, candles, quotes, books (default: the settings')"
+    )
+    record.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
+    record.add_argument(
+        "--flush-seconds",
+        type=seconds,
+        default=2.0,
+        metavar="N",
+        help="a crash loses what came in so many seconds at most (default: %(default)g)",
+    )
+    _metrics(record)
+    _common(record)
+
+    replay = command(
+        "replay",
+        "play a recording, as watch shows a live feed",
+        examples="examples:\n  market-feed replay ticks BTC --speed 10\n"
+        "  market-feed replay ticks --speed max --json | jq .price",
+    )
+    replay.add_argument("folder", metavar="DIR", help="folder of the recording, or a raw capture file")
+    replay.add_argument("coins", nargs="*", type=coins, metavar="COIN", help="only these (default: all)")
+    replay.add_argument("--exchange", type=names, metavar="A,B", help="only what came from these")
+    replay.add_argument(
+        "--speed", type=replay_speed, default=1.0, metavar="N", help="10: ten times as fast; max: no waiting"
+    )
+    replay.add_argument("--start", metavar="T", help="from this time on: Unix ms, or 2026-11-28T12:00:00Z")
+    replay.add_argument("--end", metavar="T", help="until this time")
+    replay.add_argument("--json", action="store_true", help="every event as one JSON object per line on stdout")
+    _common(replay)
+
+    recording = command("recording", "look at a recording, check it, merge its files, and read or write others")
+    parts = recording.add_subparsers(title="what to do", dest="action", metavar="ACTION", required=True)
+    info = parts.add_parser("info", help="channels, coins, days, rows, holes, size")
+    verify = parts.add_parser("verify", help="read every row, and compare each file with the manifest")
+    compact = parts.add_parser("compact", help="merge the small files of each market's day")
+    for each in (info, verify, compact):
+        each.add_argument("folder", metavar="DIR")
+    for each in (info, verify):
+        each.add_argument("--json", action="store_true", help="as one JSON object on stdout")
+    export = parts.add_parser("export", help="write a recording as CSV files")
+    export.add_argument("folder", metavar="DIR")
+    export.add_argument("--csv", required=True, metavar="OUT", help="folder for the files")
+    export.add_argument("--coins", type=coins, metavar="A,B", help="only these")
+    export.add_argument("--channels", type=names, metavar="A,B", help="only these")
+    archive = parts.add_parser(
+        "import", help="read Binance's public archives of trades and candles (zip or CSV), which you have downloaded"
+    )
+    archive.add_argument("folder", metavar="DIR")
+    archive.add_argument("files", nargs="+", metavar="FILE", help="such as BTCUSDT-trades-2026-11-28.zip")
+    archive.add_argument("--exchange", default="binance", help="whose they are (default: %(default)s)")
+    archive.add_argument("--market", choices=("spot", "swap"), default="spot", help="(default: %(default)s)")
 
     check = command("check", "validate the settings, ask every venue by REST and WebSocket, and say what to do")
     check.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")

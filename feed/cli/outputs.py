@@ -7,6 +7,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -68,10 +69,9 @@ async def show(feed: MarketFeed, settings: Settings, view: View, seconds: float 
 
 async def _live(feed: MarketFeed, seconds: float | None, timeout: float) -> None:
     await feed.connect(timeout=timeout)
-    if seconds is None:
-        await asyncio.get_running_loop().create_future()
-    else:
-        await asyncio.sleep(seconds)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await feed.wait_closed()
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
@@ -107,6 +107,7 @@ class _BoardView:
 
     def attach(self, feed: MarketFeed, settings: Settings) -> None:
         self._feed = feed
+        self.board.wall = feed.now
         feed.subscribe_status(self.board.on_status)
         feed.subscribe_price(self.board.on_price)
         if TRADES.name in settings.channels:

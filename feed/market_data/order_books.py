@@ -99,6 +99,15 @@ class OrderBooks:
         ours = [(coin, known) for coin, known in held if known.proven is not None and known.proven.source is source]
         return [(coin, fault) for coin, known in ours if (fault := known.sides.fault(now))]
 
+    def replay(self, source: Source, book: OrderBook, now: float, depth: int) -> None:
+        """Take a book of a recording, in which there is one at each change within ``depth``."""
+        coin = self._coins.setdefault(book.coin, _Coin(now))
+        before, coin.proven = coin.proven, ProvenBook(book, source, now)
+        for each in self._depths:
+            bids, asks = book.bids[:each], book.asks[:each]
+            if each >= depth or before is None or bids != before.book.bids[:each] or asks != before.book.asks[:each]:
+                now = self._dispatcher.route(BOOKS.key(each), book.coin).publish(_book(book, bids, asks), now)
+
     def lose(self, source: Source, coin: str, reason: str) -> None:
         """The book that ``source`` brought is not proven any more; ``reason`` is "" where nobody is to be told."""
         known = self._coins.get(coin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,11 +19,13 @@ from feed.replay.recorded_events import RecordedEvents
 from feed.replay.recorded_status import RecordedStatus
 from feed.replay.source import Source
 from feed.subscriptions.status import StatusReporter
+from feed.subscriptions.status_events import StatusEvent
 from feed.subscriptions.wanted_data import WantedData
 
 SLICE = 0.01  # seconds for which events are played without letting other tasks run
 LOOK = 500_000_000  # ns of the recording between two looks at the consumers' queues
 TURNS = 10  # turns of the event loop in which what was woken comes to its next wait
+BOOKS_LOST = frozenset({StatusEvent.BOOK_UNSYNCED, StatusEvent.DISCONNECTED, StatusEvent.FAILOVER})
 PATIENCE = 1.0  # real seconds for which a consumer may keep the replay waiting
 
 
@@ -97,19 +100,16 @@ class Player:
         clock.restart()
         self._hub.forget(self._status.coins)
         start: int | None = source.start
-        try:
-            while True:
-                self._reopen = None
-                wanted = Selection(self._status.coins, source.wanted_exchanges, start, source.end)
-                await asyncio.to_thread(self._events.warm, source, wanted)
-                rows = await asyncio.to_thread(source.rows, wanted)
-                if not await self._play(rows):
-                    break
-                start = self._reopen
-            if not self.ready.done():
-                raise FeedError(f"{source.shown} holds no events of {', '.join(sorted(self._status.coins))} to play")
-        finally:
-            clock.end()
+        while True:
+            self._reopen = None
+            wanted = Selection(self._status.coins, source.wanted_exchanges, start, source.end)
+            await asyncio.to_thread(self._events.warm, source, wanted)
+            rows = await asyncio.to_thread(source.rows, wanted)
+            if not await self._play(rows):
+                break
+            start = self._reopen
+        if not self.ready.done():
+            raise FeedError(f"{source.shown} holds no events of {', '.join(sorted(self._status.coins))} to play")
 
     async def _play(self, rows: Iterator[Rows]) -> bool:
         """Play rows to their end; True if they are to be read anew."""
@@ -240,10 +240,16 @@ class Player:
 
     def _on_status(self, row: StatusRow, _: bool) -> None:
         self._status.tell(row)
+        if row.event in BOOKS_LOST:
+            details = json.loads(row.details)
+            exchange = details.get("from", row.exchange) if row.event == StatusEvent.FAILOVER else row.exchange
+            self._events.lose_books(exchange, details.get("coin"), str(details.get("reason", "")) or row.event)
 
     def _on_hole(self, hole: Hole, _: bool) -> None:
         if self._begun:
             self._status.hole(self.exchange, hole.reason)
+            for exchange in self._source.exchanges:
+                self._events.lose_books(exchange, None, hole.reason)
             self._begun = False
 
     def _on_step(self, step: ClockStep, _: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.recording.reader import Selection
@@ -30,6 +30,18 @@ class _Path:
         self.trades: Route = hub.dispatcher.route(TRADES.name, coin)
 
 
+class RecordedSource:
+    """What stands for the connection over which an exchange's books came."""
+
+    turn = 0
+
+    def __init__(self) -> None:
+        self.last_data: float | None = None
+
+    def tell(self, event: str, **details: Any) -> None:
+        """What was told then is told again by itself."""
+
+
 class RecordedEvents:
     """Takes recorded events in their order; ``priced`` says that a price tick was made of the event."""
 
@@ -38,10 +50,13 @@ class RecordedEvents:
         self._hub = hub
         self._clock = clock
         self._paths: dict[tuple[str, str], _Path] = {}
+        self._sources: dict[str, RecordedSource] = {}
+        self.book_depth = 20
 
     def warm(self, source: Source, wanted: Selection) -> None:
         """Know the closed candles of the time before the replay, which volatility is made of."""
         self._paths.clear()
+        self.book_depth = source.book_depth
         for candle in source.past_candles(wanted):
             self._hub.volatility.add(candle)
 
@@ -96,7 +111,21 @@ class RecordedEvents:
         self._hub.dispatcher.publish(QUOTES.name, quote.coin, quote)
 
     def on_book(self, book: OrderBook, _: bool) -> None:
-        self._heard(book.coin)
+        source = self._sources.get(book.exchange)
+        if source is None:
+            source = self._sources[book.exchange] = RecordedSource()
+        source.last_data = now = self._heard(book.coin)
+        self._desk.books.replay(source, book, now, self.book_depth)
+
+    def lose_books(self, exchange: str, coin: str | None, reason: str) -> None:
+        """The books of a coin, or of all coins, were not proven any more; the status events tell it."""
+        source = self._sources.get(exchange)
+        if source is None:
+            return
+        if coin is None:
+            self._desk.books.lose_all(source, reason)
+        else:
+            self._desk.books.lose(source, coin, reason)
 
     def _heard(self, coin: str) -> float:
         """Note that data of the coin comes; returns the time, monotonic seconds."""

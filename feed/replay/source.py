@@ -14,6 +14,7 @@ from feed.replay.recorded_clock import RecordedClock
 from feed.replay.recorded_status import RecordedBreaker
 
 if TYPE_CHECKING:
+    from exchanges.recording.captures import Capture
     from exchanges.recording.reader import Recording, Rows, Selection
 
 Folder = str | os.PathLike[str]
@@ -49,6 +50,8 @@ class Source:
         self.wanted_exchanges: Collection[str] | None = None if exchange is None else frozenset(self.exchanges)
         self.channels = list(dict.fromkeys(channel for each in self.recordings for channel in each.channels))
         self.timeframes = list(dict.fromkeys(name for each in self.recordings for name in each.timeframes()))
+        depths = [session.book_depth for each in self.recordings for session in each.sessions]
+        self.book_depth = max(depths, default=20)
         self.breaker = RecordedBreaker()
         first, last = self.span()
         if self.end is not None and self.end < max(first, self.start or first):
@@ -60,10 +63,8 @@ class Source:
 
     def span(self) -> tuple[int, int]:
         """The times of the first and the last row."""
-        from exchanges.recording.reader import bounds
-
-        spans = [bounds(each.folder) for each in self.recordings]
-        return min(first for first, _ in spans) * 10**6, (max(last for _, last in spans) + 1) * 10**6
+        spans = [each.span() for each in self.recordings]
+        return min(first for first, _ in spans), max(last for _, last in spans)
 
     def rows(self, wanted: Selection) -> Iterator[Rows]:
         """The rows of all recordings, merged by the time of their receipt."""
@@ -128,13 +129,12 @@ def _speed(speed: float | None) -> float | None:
     return speed
 
 
-def _opened(folder: Folder) -> Recording:
+def _opened(folder: Folder) -> Recording | Capture:
+    from exchanges.recording.captures import Capture
+    from exchanges.recording.reader import Recording
+
     try:
-        from exchanges.recording.reader import Recording
-    except ImportError as error:
-        raise ImportError(str(error)) from None
-    try:
-        return Recording(os.fspath(folder))
+        return Capture(folder) if os.path.isfile(folder) else Recording(os.fspath(folder))
     except (FileNotFoundError, ValueError) as error:
         raise SettingsError([f"recording: {error}"]) from None
 

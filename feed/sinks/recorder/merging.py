@@ -77,7 +77,7 @@ def compact(folder: Path, before: str = "9999", may_go_on: Callable[[], bool] = 
             if len(part) > 1 and may_go_on():
                 first, last = part[0].first or 0, max(each.last or 0 for each in part)
                 shown = f"{part[0].shown.rpartition('/')[0]}/{numbered_name(first, last)}"
-                _replace(folder, part, [(shown, _table(part))])
+                _replace(folder, part, [(shown, (pq.ParquetFile(each.path).read() for each in part))])
                 spared += len(part) - 1
     return spared
 
@@ -108,10 +108,10 @@ def _table(files: Sequence[RecordedFile]) -> pa.Table:
     return rows if len(files) == 1 else rows.sort_by("seq")
 
 
-def _by_market(channel: str, date: str, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+def _by_market(channel: str, date: str, rows: pa.Table) -> Iterator[tuple[str, list[pa.Table]]]:
     """The files that these rows become."""
     if channel not in BY_COIN:
-        yield f"{place(channel, '', '', date)}/{_name(rows)}", rows
+        yield f"{place(channel, '', '', date)}/{_name(rows)}", [rows]
         return
     rows = rows.take(pc.sort_indices(rows, [("exchange", "ascending"), ("coin", "ascending"), ("seq", "ascending")]))
     markets = zip(rows.column("exchange").to_pylist(), rows.column("coin").to_pylist(), strict=True)
@@ -120,7 +120,7 @@ def _by_market(channel: str, date: str, rows: pa.Table) -> Iterator[tuple[str, p
         count = sum(1 for _ in group)
         part = rows.slice(start, count)
         start += count
-        yield f"{place(channel, exchange, coin, date)}/{_name(part)}", part
+        yield f"{place(channel, exchange, coin, date)}/{_name(part)}", [part]
 
 
 def _name(rows: pa.Table) -> str:
@@ -128,7 +128,7 @@ def _name(rows: pa.Table) -> str:
     return numbered_name(numbers[0].as_py(), numbers[-1].as_py())
 
 
-def _replace(folder: Path, old: Sequence[RecordedFile], new: Iterable[tuple[str, pa.Table]]) -> None:
+def _replace(folder: Path, old: Sequence[RecordedFile], new: Iterable[tuple[str, Iterable[pa.Table]]]) -> None:
     entries: list[dict[str, Any]] = []
     try:
         for shown, rows in new:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from exchanges.recording.rows import MARKET_DATA
 from feed.errors import FeedError
+from feed.settings.arguments import known_depth
 from feed.sinks.recorder.pending_rows import Status
 from feed.sinks.recorder.writer import Plan, Writer
 
@@ -46,7 +47,8 @@ class Recorder:
     ``channels``: among trades, ticker, candles, quotes and books; None for those that the feed carries. Status events
     are recorded in any case. ``flush_seconds``: what was delivered longer ago is on disk, so that a crash loses at most
     that much. ``file_seconds``: the small files of so many seconds become one file of each coin. ``queue_size``: events
-    that may wait while the disk is slow or full; what comes then is dropped and listed as a hole.
+    that may wait while the disk is slow or full; what comes then is dropped and listed as a hole. ``book_depth``:
+    levels of each side of a book.
 
     Raises ValueError for an unknown channel and for seconds not above 0, and FeedError where another recorder writes to
     the folder, or it can't be written to.
@@ -61,6 +63,7 @@ class Recorder:
         flush_seconds: float = 2.0,
         file_seconds: float = 300.0,
         queue_size: int = QUEUE_SIZE,
+        book_depth: int = 20,
     ) -> None:
         chosen = feed.channels if channels is None else tuple(channels)
         unknown = [each for each in chosen if each not in MARKET_DATA]
@@ -74,6 +77,7 @@ class Recorder:
         self._channels = [each for each in MARKET_DATA if each in chosen]
         self._seconds = flush_seconds, file_seconds
         self._queue_size = queue_size
+        self._book_depth = known_depth(book_depth)
         self._writer: Writer | None = None
         self._closed = False
         self._handles: list[Subscriber] = []
@@ -95,7 +99,8 @@ class Recorder:
         if "candles" in self._channels and not timeframes:
             timeframes = ("1m",)
         coins = [config.symbol for config in feed.coin_configs]
-        plan = Plan(self._folder, self._channels, coins, timeframes, *self._seconds, self._queue_size)
+        seconds, size = self._seconds, self._queue_size
+        plan = Plan(self._folder, self._channels, coins, list(timeframes), self._book_depth, *seconds, size)
         try:
             writer = self._writer = Writer(plan)
         except OSError as error:
@@ -117,6 +122,8 @@ class Recorder:
         handles += [feed.subscribe_candles(put, timeframe=timeframe) for timeframe in timeframes]
         if "quotes" in self._channels:
             handles.append(feed.subscribe_quotes(put))
+        if "books" in self._channels:
+            handles.append(feed.subscribe_books(put, depth=self._book_depth, on_full="drop_oldest"))
 
     async def flush(self) -> None:
         """Return when everything that was delivered until now is on disk. Raises FeedError if it does not run."""

@@ -41,6 +41,7 @@ class Plan:
     channels: Sequence[str]
     coins: Sequence[str]
     timeframes: Sequence[str]
+    book_depth: int
     flush_seconds: float
     file_seconds: float
     queue_size: int
@@ -160,11 +161,8 @@ class Writer:
         self._rows.next_seq = last + 1
         if said.sessions:
             self._note_absence(said.sessions[-1], said.entries, folder)
-        session = Session(
-            self._began, last + 1, list(self._plan.channels), list(self._plan.coins), list(self._plan.timeframes)
-        )
-        line = {name: getattr(session, name) for name in ("began", "first", "channels", "coins", "timeframes")}
-        note_safely(folder, {"session": line})
+        session = {name: getattr(self._plan, name) for name in ("channels", "coins", "timeframes", "book_depth")}
+        note_safely(folder, {"session": {"began": self._began, "first": last + 1, **session}})
         self._opened = True
         if self._merging.ident is None:
             self._merging.start()
@@ -224,7 +222,7 @@ class Writer:
                 part = self._rows.of(channel, [each == day for each in days]) if len(set(days)) > 1 else rows
                 name = numbered_name(part.seqs[0], part.seqs[-1])
                 whole = table(channel, part.events, part.seqs, part.priced)
-                write(self._plan.folder, f"{channel}/{RECENT}/date={_date(day)}/{name}", whole)
+                write(self._plan.folder, f"{channel}/{RECENT}/date={_date(day)}/{name}", [whole])
                 self._rows.drop(channel, set(part.seqs))
         self.written, self._waiting = taken, 0
 

@@ -63,7 +63,7 @@ async def simulator() -> AsyncIterator[Simulator]:
 async def test_a_replay_delivers_what_the_live_feed_delivered(tmp_path: Path) -> None:
     """With ids that are missing, and a connection that is cut: gaps, outage, ticks and status events included."""
     async with Simulator(0, ("binance",), 400) as simulator:
-        channels = ["trades", "ticker", "candles", "quotes"]
+        channels = ["trades", "ticker", "candles", "quotes", "books"]
         feed = MarketFeed(settings=settings_for(simulator, coins=["BTC", "ETH", "DOGE"], channels=channels))
         live = Delivered(feed)
         async with Recorder(feed, tmp_path / "day", file_seconds=0.5, flush_seconds=0.3), feed:
@@ -159,7 +159,7 @@ from exchanges.events import TradeEvent
 from feed.sinks.recorder.writer import Plan, Writer
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-writer = Writer(Plan(Path(sys.argv[1]), ["trades"], ["BTC"], [], 0.1, 1000.0, 300))
+writer = Writer(Plan(Path(sys.argv[1]), ["trades"], ["BTC"], [], 20, 0.1, 1000.0, 300))
 number = 0
 
 def put(count):
@@ -298,4 +298,4 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
 
 
 def _plan(folder: Path) -> Plan:
-    return Plan(folder, ["trades"], ["BTC"], [], 0.1, 1000.0, 10_000)
+    return Plan(folder, ["trades"], ["BTC"], [], 20, 0.1, 1000.0, 10_000)

@@ -1,0 +1,122 @@
+"""Raw capture files as recordings: lines ``<Unix ns> <frame of Binance's combined stream>``, as the simulator has.
+
+Trades, tickers, candles and book tickers become events; frames of order books are left out, because a capture may begin
+anywhere between two snapshots.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from exchanges.events import Candle, Quote, Ticker, TradeEvent
+from exchanges.recording.files import Session
+from exchanges.recording.markets import symbol_of
+from exchanges.recording.reader import Rows, Selection, within
+from exchanges.venues.binance_frames import BINANCE
+from exchanges.venues.fast_decoder import FrameContext, One
+
+EXCHANGE = "binance"
+WINDOW = 4096  # events that are handed on at a time
+_GZIP = b"\x1f\x8b"
+_COMBINED = [kind for kind in BINANCE.kinds["a"] if isinstance(kind, One)]
+_CHANNELS: dict[type, str] = {TradeEvent: "trades", Ticker: "ticker", Candle: "candles", Quote: "quotes"}
+_TIMEFRAMES = {
+    name: name
+    for name in ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
+}
+
+
+class _Markets(dict[str, tuple[str, str]]):
+    """Coin and symbol of each market id that is asked for."""
+
+    def __missing__(self, market_id: str) -> tuple[str, str]:
+        coin, symbol = symbol_of(market_id)
+        self[market_id] = coin, symbol
+        return coin, symbol
+
+    def __contains__(self, market_id: object) -> bool:
+        return isinstance(market_id, str)
+
+
+class Capture:
+    """The events of one file. Raises ValueError, which names the file and the line, where it is no capture."""
+
+    exchanges = (EXCHANGE,)
+    sessions: tuple[Session, ...] = ()
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.folder = Path(path)
+        self._events: list[Any] = []
+        scene = FrameContext(_Markets(), _TIMEFRAMES, EXCHANGE)
+        for number, line in enumerate(_lines(self.folder), 1):
+            stamp, _, text = line.partition(" ")
+            if not stamp.isdecimal() or not text.startswith("{"):
+                raise ValueError(f"{path}:{number}: found {line[:60]!r}, allowed is '<Unix ns> <frame>'")
+            event = _event(text, scene, int(stamp))
+            if event is not None:
+                self._events.append(event)
+        if not self._events:
+            raise ValueError(f"{path} holds no trades, tickers, candles or book tickers of Binance's combined stream")
+        self._events.sort(key=lambda event: event.received_at)
+        self.coins = sorted({event.coin for event in self._events})
+        kinds = {type(event) for event in self._events}
+        self.channels = [channel for kind, channel in _CHANNELS.items() if kind in kinds]
+
+    def span(self) -> tuple[int, int]:
+        """The times (Unix ns) of the first event and of the last."""
+        return self._events[0].received_at, self._events[-1].received_at
+
+    def timeframes(self) -> list[str]:
+        """The timeframes of the candles."""
+        return sorted({event.timeframe for event in self._events if isinstance(event, Candle)})
+
+    def candles(self, wanted: Selection) -> list[Candle]:
+        """The candles and their updates, in their order."""
+        return [each for _, items, _ in self.rows(wanted) for each in items if isinstance(each, Candle)]
+
+    def rows(self, wanted: Selection) -> Iterator[Rows]:
+        """The events in their order; each trade is a price."""
+        return within(self._windows(wanted), wanted)
+
+    def _windows(self, wanted: Selection) -> Iterator[Rows]:
+        latest = 0
+        for start in range(0, len(self._events), WINDOW):
+            items = [
+                _copy(each)
+                for each in self._events[start : start + WINDOW]
+                if wanted.coins is None or each.coin in wanted.coins
+            ]
+            if items:
+                ats = list(accumulate((each.received_at for each in items), max, initial=latest))[1:]
+                latest = ats[-1]
+                yield ats, items, [isinstance(each, TradeEvent) for each in items]
+
+
+def _copy(event: Any) -> Any:
+    """Each replay has events of its own, which its consumers may change."""
+    return type(event)(*(getattr(event, name) for name in type(event).__slots__))
+
+
+def _event(text: str, scene: FrameContext, received_at: int) -> Any:
+    for kind in _COMBINED:
+        if kind.makes in _CHANNELS:
+            try:
+                return kind.decode(text).event(scene, received_at)
+            except Exception:  # noqa: BLE001 - another kind of frame, for whatever reason
+                continue
+    return None
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if data.startswith(_GZIP) else data).decode()
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    return (line for line in text.splitlines() if line.strip())

@@ -1,0 +1,16 @@
+"""Binance's market ids, such as BTCUSDT, as coin and market symbol, where no list of markets is at hand."""
+
+from __future__ import annotations
+
+QUOTES = (
+    "USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD1", "USD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY", "GBP",
+)  # fmt: skip
+
+
+def symbol_of(market_id: str, *, swap: bool = False) -> tuple[str, str]:
+    """Coin and market symbol of an id: BTCUSDT -> BTC, BTC/USDT. Raises ValueError for one of an unknown quote."""
+    quote = next((quote for quote in QUOTES if market_id.endswith(quote) and market_id != quote), None)
+    if quote is None:
+        raise ValueError(f"found the market {market_id}, allowed are those against {', '.join(QUOTES)}")
+    coin = market_id.removesuffix(quote)
+    return coin, f"{coin}/{quote}:{quote}" if swap else f"{coin}/{quote}"

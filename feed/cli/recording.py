@@ -1,0 +1,136 @@
+"""``market-feed recording``: what is in a recording, whether it is whole, and its rows from and to other files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from feed.cli.process import CommandError, Exit, complain
+from feed.cli.tables import columns
+from feed.errors import FeedError
+
+HOLES = 20  # that are shown in text
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked for."""
+    try:
+        return _ACTIONS[args.action](args)
+    except (ImportError, ValueError, FeedError) as error:
+        raise CommandError(str(error)) from None
+    except OSError as error:
+        told = error.strerror or str(error)
+        raise CommandError(f"{error.filename}: {told}" if error.filename else told) from None
+
+
+def _info(args: argparse.Namespace) -> int:
+    from exchanges.recording.overview import holes, overview
+
+    folder = Path(args.folder)
+    found, lacking = overview(folder), holes(folder)
+    if args.json:
+        shown = {name: asdict(channel) for name, channel in found.items()}
+        print(json.dumps({"channels": shown, "holes": lacking}, default=sorted))
+        return Exit.OK
+    rows = [
+        [
+            name,
+            f"{channel.rows:,}",
+            str(channel.files),
+            _size(channel.size),
+            _time(channel.since),
+            _time(channel.until),
+            str(len(channel.days)),
+            ",".join(sorted(channel.exchanges)) or "-",
+            ",".join(sorted(channel.coins)) or "-",
+        ]
+        for name, channel in found.items()
+    ]
+    print(columns(("channel", "rows", "files", "size", "from", "to", "days", "exchange", "coins"), rows))
+    print(f"\n{len(lacking)} holes" + (":" if lacking else ""))
+    for hole in lacking[-HOLES:]:
+        what = " ".join(filter(None, (hole["channel"], hole["exchange"], hole["coin"])))
+        missing = "" if hole["missing"] is None else f", {hole['missing']:,} missing"
+        print(f"{_time(hole['from_ts'])} to {_time(hole['to_ts'])}  {what}{missing}  {hole['reason']}")
+    if len(lacking) > HOLES:
+        print(f"and {len(lacking) - HOLES} earlier ones: see --json")
+    return Exit.OK
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from exchanges.recording.overview import verify
+
+    problems = list(verify(Path(args.folder)))
+    if args.json:
+        print(json.dumps({"problems": problems}))
+    else:
+        for problem in problems:
+            complain(problem)
+        if not problems:
+            print("whole: every file can be read and is as the manifest says")
+    return Exit.FAILED if problems else Exit.OK
+
+
+def _compact(args: argparse.Namespace) -> int:
+    from exchanges.recording.overview import overview
+    from feed.sinks.recorder.folder_lock import FolderLock
+    from feed.sinks.recorder.merging import compact, merge_recent, recover
+
+    folder = Path(args.folder)
+    overview(folder)
+    lock = FolderLock(folder)
+    try:
+        recover(folder)
+        merge_recent(folder)
+        print(f"{compact(folder)} files fewer")
+    finally:
+        lock.release()
+    return Exit.OK
+
+
+def _export(args: argparse.Namespace) -> int:
+    from exchanges.recording.overview import export_csv
+
+    rows = export_csv(Path(args.folder), Path(args.csv), args.channels, args.coins)
+    print(f"{rows:,} rows in {args.csv}")
+    return Exit.OK
+
+
+def _import(args: argparse.Namespace) -> int:
+    from exchanges.recording.archives import read_archive
+    from feed.sinks.recorder.folder_lock import FolderLock
+
+    folder = Path(args.folder)
+    lock = FolderLock(folder)
+    try:
+        for name in args.files:
+            got = read_archive(folder, Path(name), args.exchange, swap=args.market == "swap")
+            print(f"{name}: {got['rows']:,} {got['channel']} of {got['coin']} over {got['days']} days", flush=True)
+    finally:
+        lock.release()
+    return Exit.OK
+
+
+_ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "info": _info,
+    "verify": _verify,
+    "compact": _compact,
+    "export": _export,
+    "import": _import,
+}
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if at else "-"
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
