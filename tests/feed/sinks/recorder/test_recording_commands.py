@@ -1,0 +1,119 @@
+"""market-feed record, replay and recording, as processes and over real files."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exchanges.simulator import Simulator
+from feed.cli import main
+from tests.feed.replay.test_replay import START, priced, record, trade
+
+
+def told(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "feed", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for part in range(3):  # three sessions: three files of each coin
+        events = priced([trade("BTC" if n % 2 else "ETH", part * 100 + n / 10, 100.0 + n) for n in range(100)])
+        record(tmp_path / "r", events, at=part * 100.0)
+    return tmp_path / "r"
+
+
+async def test_a_recorded_feed_is_replayed(tmp_path: Path) -> None:
+    async with Simulator(0, ("binance",), 300) as simulator:
+        settings = tmp_path / "settings.yaml"
+        venue = f"{{name: binance, rest_url: '{simulator.rest_url}', ws_url: '{simulator.ws_url}'}}"
+        settings.write_text(f"exchanges: [{venue}]\n")
+        arguments = ["record", str(tmp_path / "r"), "BTC", "ETH", "--settings", str(settings), "--seconds", "2"]
+        recorded = await asyncio.to_thread(told, *arguments)
+    assert recorded.returncode == 0, recorded.stderr
+    assert "recording trades, ticker, candles of 2 coins" in recorded.stdout
+    replayed = await asyncio.to_thread(told, "replay", str(tmp_path / "r"), "--speed", "max", "--json")
+    assert replayed.returncode == 0, replayed.stderr
+    lines = [json.loads(line) for line in replayed.stdout.splitlines()]
+    assert lines[-1]["event"] == "closed"
+    assert {line["type"] for line in lines} >= {"price", "trade", "status"}
+    assert len([line for line in lines if line["type"] == "trade"]) > 100
+    plain = await asyncio.to_thread(told, "replay", str(tmp_path / "r"), "btc", "--speed", "10")
+    assert "BTC" in plain.stdout
+    assert "ETH" not in plain.stdout
+    assert "closed" in plain.stdout
+
+
+def test_info_shows_what_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recording", "info", str(folder)]) == 0
+    text = capsys.readouterr().out
+    assert "300" in text
+    assert "2 holes:" in text
+    assert "nothing was recorded" in text
+    assert main(["recording", "info", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["channels"]["trades"]["coins"] == ["BTC", "ETH"]
+    assert found["channels"]["trades"]["rows"] == 300
+    assert found["channels"]["trades"]["since"] == START // 10**6
+
+
+def test_verify_finds_what_was_changed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recording", "verify", str(folder)]) == 0
+    files = sorted(folder.glob("trades/one/BTC/*/*.parquet"))
+    files[0].unlink()
+    data = bytearray(files[1].read_bytes())
+    data[len(data) // 3] ^= 1
+    files[1].write_bytes(data)
+    files[2].write_bytes(files[2].read_bytes()[:-50])
+    capsys.readouterr()
+    assert main(["recording", "verify", str(folder)]) == 1
+    problems = capsys.readouterr().err
+    assert f"{files[0].name}: is gone, with 50 rows" in problems
+    assert files[1].name in problems
+    assert f"{files[2].name}: can't be read" in problems
+
+
+def test_compact_merges_and_changes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = told("replay", str(folder), "--speed", "max", "--json").stdout
+    assert len(list(folder.glob("trades/**/*.parquet"))) == 6
+    assert main(["recording", "compact", str(folder)]) == 0
+    assert len(list(folder.glob("trades/**/*.parquet"))) == 2
+    assert main(["recording", "verify", str(folder)]) == 0
+    assert told("replay", str(folder), "--speed", "max", "--json").stdout == before
+
+
+def test_export_writes_csv(folder: Path, tmp_path: Path) -> None:
+    assert main(["recording", "export", str(folder), "--csv", str(tmp_path / "out"), "--coins", "btc"]) == 0
+    files = sorted((tmp_path / "out").glob("trades/one/BTC/*/*.csv"))
+    rows = [row for path in files for row in csv.DictReader(path.read_text().splitlines())]
+    assert len(rows) == 150
+    assert (rows[0]["coin"], rows[0]["price"]) == ("BTC", "101")
+    assert not list((tmp_path / "out").glob("trades/one/ETH"))
+
+
+def test_import_reads_archives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "BTCUSDT-trades-2025-11-28.csv"
+    path.write_text("1,100.5,0.25,25.0,1764288000123456,True,True\n")
+    assert main(["recording", "import", str(tmp_path / "r"), str(path)]) == 0
+    assert "1 trades of BTC over 1 days" in capsys.readouterr().out
+    assert main(["recording", "verify", str(tmp_path / "r")]) == 0
+
+
+@pytest.mark.parametrize("command", [["recording", "info"], ["recording", "verify"], ["replay"]])
+def test_a_folder_without_a_recording_is_named(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, str(tmp_path)]) == 2
+    assert "holds no recording" in capsys.readouterr().err
+
+
+def test_a_wrong_speed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["replay", str(tmp_path), "--speed", "fast"])
+    assert "a factor above 0, or max" in capsys.readouterr().err
