@@ -115,7 +115,7 @@ class RecordedEvents:
         if source is None:
             source = self._sources[book.exchange] = RecordedSource()
         source.last_data = now = self._heard(book.coin)
-        self._desk.books.replay(source, book, now, self.book_depth)
+        self._hub.books.replay(source, book, now, self.book_depth)
 
     def lose_books(self, exchange: str, coin: str | None, reason: str) -> None:
         """The books of a coin, or of all coins, were not proven any more; the status events tell it."""
@@ -123,9 +123,9 @@ class RecordedEvents:
         if source is None:
             return
         if coin is None:
-            self._desk.books.lose_all(source, reason)
+            self._hub.books.lose_all(source, reason)
         else:
-            self._desk.books.lose(source, coin, reason)
+            self._hub.books.lose(source, coin, reason)
 
     def _heard(self, coin: str) -> float:
         """Note that data of the coin comes; returns the time, monotonic seconds."""
