@@ -248,7 +248,7 @@ async def test_gaps_and_outages_are_holes(tmp_path: Path) -> None:
         await until(lambda: bool(venue.connections))
         for connection in list(venue.connections):
             now = time.time_ns()
-            connection.hear(TradeEvent("BTC", 4.0, 1.0, False, now // 10**6, "holes", "9", now), 9)
+            connection.hear(TradeEvent("BTC", 4.0, 1.0, False, now // 10**6, "holes", "9", now, market="BTC/USDT"), 9)
         await until(lambda: feed.get_price("BTC") == feed.require_fresh("BTC") and feed.status.reconnect_count == 1)
         await recorder.flush()
         await feed.disconnect()
