@@ -13,7 +13,7 @@ from itertools import chain, zip_longest
 from typing import Any
 from zlib import crc32
 
-from exchanges.books.proof import WAITING, Step, Verdict, lost
+from exchanges.books.proof import REPEATED, WAITING, Step, Verdict, lost
 
 Texts = tuple[str, str]
 """Price and size of a level; a size of 0 removes the price."""
@@ -99,8 +99,8 @@ class TextUpdate:
     """
 
     market_id: str
-    bids: Iterable[Texts] = ()
-    asks: Iterable[Texts] = ()
+    bids: Sequence[Texts] = ()
+    asks: Sequence[Texts] = ()
     snapshot: bool = False
     checksum: int | None = None
     most: int | None = None
@@ -143,4 +143,7 @@ class ChecksummedBooks:
             if not is_checksum(update.checksum, payload):
                 del self._books[update.market_id]
                 return lost("the checksum of the best levels differs from the venue's")
-        return Verdict(Step.JOINED if update.snapshot else Step.FOLLOWS, best=book.best)
+        if update.snapshot:
+            return Verdict(Step.JOINED, best=book.best)
+        # a checksum alone changes no book
+        return Verdict(Step.FOLLOWS, best=book.best) if update.bids or update.asks else REPEATED

@@ -73,6 +73,7 @@ class _Hooks:
     rest_url: str | None = None
     ws_given = False  # whether the settings say where the streams are
     on_new_client: Any = None
+    on_snapshot: Callable[[Any, Any], None] | None = None  # told each book that is fetched to join updates to it
     keyless: frozenset[str] = frozenset()
     hotpath = True
     profile: Profile
@@ -181,6 +182,13 @@ class _Hooks:
         if self.profile.keyless_streams and not self.apiKey:
             return {}
         return super().authenticate(*args, **kwargs)  # type: ignore[misc] # ccxt's own
+
+    async def fetch_rest_order_book_safe(self, symbol: Any, *args: Any, **kwargs: Any) -> Any:
+        """As ccxt's: the snapshot that it joins updates to."""
+        book = await super().fetch_rest_order_book_safe(symbol, *args, **kwargs)  # type: ignore[misc] # ccxt's own
+        if self.on_snapshot is not None and book is not None:
+            self.on_snapshot(symbol, book)
+        return book
 
     def get_cache_index(self, orderbook: Any, cache: Any) -> Any:
         """As ccxt's: which of the updates that came meanwhile is the first one after a snapshot; -1 for no join."""
@@ -353,7 +361,7 @@ def _unburden(exchange: Any) -> None:
 
     Those are rare beside hundreds of thousands of cached objects; hundreds of dials may lie between two.
     """
-    exchange.on_new_client = None
+    exchange.on_new_client = exchange.on_snapshot = None
     exchange.made = ()
     for name, value in list(vars(exchange).items()):
         if isinstance(value, dict):

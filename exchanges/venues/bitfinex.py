@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from exchanges.venue import Capacity, Limits
@@ -17,6 +18,10 @@ class _Bitfinex(Profile):
         if not isinstance(frame, dict) or frame.get("event") != "error":
             return None
         return Rejection(str(frame.get("msg")), channel=str(frame.get("channel", "")))
+
+    def extra_requests(self) -> Mapping[str, Mapping[str, Any]]:
+        """ccxt asks for checksums when a call for a book returns, and here none does."""
+        return {"conf": {"event": "conf", "flags": bitfinex_books.OB_CHECKSUM}}
 
 
 PROFILES = (

@@ -21,6 +21,9 @@ PROFILES = (
         Limits(dials=300, session_limit=86_400),  # per 5 minutes and IP
         markets_named=frame_markets.okx,
         books=bitget_books.RULES,
-        options={"ws": {"cost": 2.5}},  # times 50 ms: 10 messages per second and connection, pings too
+        options={
+            "ws": {"cost": 2.5},  # times 50 ms: 10 messages per second and connection, pings too
+            "watchOrderBook": {"checksum": False},  # ccxt's own check: ours is in bitget_books.py
+        },
     ),
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from pkgutil import iter_modules
 from time import monotonic, time_ns
@@ -17,6 +19,8 @@ from typing import Any, Literal, Protocol, cast
 from aiohttp import WSMsgType, web
 
 from tests.support import PATIENCE
+from tests.venues.books import depth as books
+from tests.venues.books.depth import Change, Depth
 from tests.venues.market import Bar, Day, Deal
 
 Frame = str | bytes | dict[str, Any] | list[Any]  # the last two are sent as JSON
@@ -78,7 +82,9 @@ def names() -> list[str]:
     """The venues that have a script: every module here but the harness itself."""
     modules = {module.name for module in iter_modules([str(Path(__file__).parent)])}
     return sorted(
-        modules - {"conftest", "contract", "market", "wire"} - {name for name in modules if name.startswith("test_")}
+        modules
+        - {"books", "conftest", "contract", "market", "wire"}
+        - {name for name in modules if name.startswith("test_")}
     )
 
 
@@ -189,7 +195,15 @@ class Connection:
         self.opened = monotonic()
         self.topics: set[Topic] = set()
         self.asked = 0  # requests that subscribed to something
+        self.numbers = count()  # of the frames, where the venue counts those of a connection
         self.messages = Window(laws.messages)
+
+    def numbered(self, frames: Iterable[Frame], counted: str) -> list[Frame]:
+        """The frames with their numbers in this connection, where ``counted`` names a field for that."""
+        return [
+            {**frame, counted: next(self.numbers)} if isinstance(frame, dict) and counted in frame else frame
+            for frame in frames
+        ]
 
     async def send(self, frames: Iterable[Frame]) -> None:
         for frame in frames:
@@ -210,6 +224,8 @@ class Wire:
     def __init__(self, name: str, port_of: web.AppRunner) -> None:
         self.name = name
         self.script = script(name)
+        self.books: Any = books.script(name) if name in books.names() else None
+        self.depths: dict[str, Depth] = {}
         self.refused: set[str] = set()
         self.history: dict[str, list[Deal]] = {}
         self.old_bars: dict[str, list[Bar]] = {}
@@ -261,6 +277,28 @@ class Wire:
             if (channel, coin) in connection.topics:
                 await connection.send(frames)
 
+    def told(self, changes: Iterable[Change]) -> list[list[tuple[Connection, list[Frame]]]]:
+        """For each change of a book who is to be told, and in which frames; the books are those after the changes."""
+        steps = []
+        for change in changes:
+            self.depths[change.coin] = change.after
+            frames = self.books.change(change)
+            if getattr(self.books, "PACKED", False):
+                frames = [gzip.compress(json.dumps(frame).encode()) for frame in frames]
+            listening = [each for each in self.connections if ("books", change.coin) in each.topics]
+            steps.append([(each, each.numbered(frames, self._counted)) for each in listening])
+        return steps
+
+    async def change(self, *changes: Change) -> None:
+        """Tell changes of a book to whoever subscribed to it."""
+        for step in self.told(changes):
+            for connection, frames in step:
+                await connection.send(frames)
+
+    @property
+    def _counted(self) -> str:
+        return str(getattr(self.books, "COUNTED", ""))
+
     async def say_all(self, frames: Iterable[Frame]) -> None:
         for connection in self.connections:
             await connection.send(frames)
@@ -277,6 +315,8 @@ class Wire:
             return await self._serve(request)
         query = await request.json() if request.can_read_body else request.query
         body = self.script.rest(request.path, query, self)
+        if body is None and hasattr(self.books, "rest"):
+            body = self.books.rest(request.path, query, self.depths)
         if body is None:
             body = server_time(request.path, query, time_ns() // 1_000_000)
         if body is None:
@@ -297,6 +337,10 @@ class Wire:
         self._stirred.set()
         self.connections.append(connection)
         await connection.send(self.script.GREETING)
+        if hasattr(self.books, "dialled"):
+            for coin in self.books.dialled(request.path, request.query):
+                connection.topics.add(("books", coin))
+                await connection.send(connection.numbered(self.books.opening(self.depths[coin]), self._counted))
         try:
             async for message in socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
@@ -312,6 +356,8 @@ class Wire:
         except ValueError:
             request = text  # some pings are no JSON
         self.requests.append(request)
+        if self.books is not None and await self._receive_for_books(connection, request):
+            return
         try:
             asked = list(self.script.asked(request))
             answers = list(self.script.answer(request, self))
@@ -326,6 +372,28 @@ class Wire:
             connection.topics.update(good)
         await connection.send(answers)
         self._stirred.set()
+
+    async def _receive_for_books(self, connection: Connection, request: Any) -> bool:
+        """Answer a request that is for books; False for another one."""
+        books, frames = self.books, None
+        coins = books.wanted(request) if hasattr(books, "wanted") else []
+        gone = books.unwanted(request) if hasattr(books, "unwanted") else []
+        if coins:
+            connection.topics.update(("books", coin) for coin in coins)
+            plain = [frame for coin in coins for frame in books.opening(self.depths[coin])]
+            frames = books.answer(request, self.depths) if hasattr(books, "answer") else plain
+        elif gone:
+            connection.topics.difference_update(("books", coin) for coin in gone)
+            frames = books.left(request)
+        elif hasattr(books, "reply"):
+            frames = books.reply(request, self.depths)
+        if not frames:
+            return False
+        if getattr(books, "PACKED", False):
+            frames = [gzip.compress(json.dumps(frame).encode()) for frame in frames]
+        await connection.send(connection.numbered(frames, self._counted))
+        self._stirred.set()
+        return True
 
     def _judge(self, connection: Connection, asked: Collection[Topic], size: int) -> None:
         """Note each rule that a frame of ``size`` characters breaks."""

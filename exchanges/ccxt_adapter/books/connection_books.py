@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 
 from exchanges.books.proof import BookUpdate, ProofKind
@@ -55,6 +55,7 @@ class ConnectionBooks:
         self._verified: VerifiedBookKeeper | None = None
         if rules.own is None:
             self._verified = VerifiedBookKeeper(rules, self._delivery, self._have_anew)
+            exchange.on_snapshot = self._verified.on_snapshot
         else:
             self._own = OwnBookKeeper(rules, rules.own, self._delivery, snapshots, self._spawn, self._send, unavailable)
             self._take_from(exchange, self._own)
@@ -66,17 +67,29 @@ class ConnectionBooks:
         for symbol, coin in coins.items():
             self._symbols[coin] = symbol
             self._delivery.add(symbol, coin, units_of(coin, symbol), scales[symbol])
-        keeper.add({self._exchange.markets[symbol]["id"]: symbol for symbol in coins})
+        if self._verified is not None:
+            self._verified.add({name: symbol for symbol in coins for name in self._names(symbol)})
+        else:
+            keeper.add({self._exchange.markets[symbol]["id"]: symbol for symbol in coins})
+
+    def _names(self, symbol: str) -> Iterator[str]:
+        """What a market is called: by the venue, by ccxt, and where its data comes under another market's name."""
+        markets = self._exchange.markets
+        for each in (symbol, self._profile.arrives_as(symbol)):
+            if each in markets:
+                yield from (each, markets[each]["id"])
 
     @property
     def on_update(self) -> Callable[[BookUpdate], None] | None:
         """Where the fast decoder's updates go; None where ccxt builds the books."""
         return None if self._own is None else self._own.on_update
 
-    def on_frame(self, frame: Any, text: str) -> None:
-        """ccxt is about to read a frame. Raises whatever a strange one has the venue's proof raise."""
-        if self._verified is not None:
-            self._verified.on_frame(frame, text)
+    def new_socket(self) -> Callable[[Any, str], bool]:
+        """What is shown each frame of a new socket and says whether ccxt is to read it.
+
+        It raises whatever a strange frame has the venue's proof raise.
+        """
+        return (lambda frame, text: True) if self._verified is None else self._verified.new_socket()
 
     def on_book(self, book: Any, received_at: int) -> None:
         """ccxt has brought one of its books up to date."""
@@ -153,7 +166,7 @@ class ConnectionBooks:
         pause = self._pauses.get(symbol, 0.0)
         self._pauses[symbol] = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
         await asyncio.sleep(pause)
-        many, one = (exchange.has.get(f"unWatchOrderBook{each}") is True for each in ("ForSymbols", ""))
+        many, one = (_has(exchange, f"un_watch_order_book{each}") for each in ("_for_symbols", ""))
         if not many and not one:
             raise Disconnected(name, f"the book of {symbol} is not proven, and cannot be had anew alone")
         params = dict(self._profile.books.params)
@@ -174,3 +187,8 @@ class ConnectionBooks:
             raise Disconnected(name, f"the book of {symbol} could not be unsubscribed: {error}") from error
         if self._verified is not None:
             self._verified.restarted(symbol)
+
+
+def _has(exchange: Any, method: str) -> bool:
+    """Whether the exchange's own module has the method: ccxt's ``has`` names few of those that unsubscribe."""
+    return any(method in vars(base) for base in type(exchange).__mro__ if base.__module__.startswith("ccxt.pro."))

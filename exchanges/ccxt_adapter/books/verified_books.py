@@ -8,14 +8,15 @@ what is far beyond is dropped.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from math import inf
 from typing import Any
 
 from exchanges.books.order_book import KEPT_LEVELS, MOST_LEVELS, Level
 from exchanges.books.plausibility import fault_in
-from exchanges.books.proof import BookRules, ProofKind, Step, Verdict
+from exchanges.books.proof import BookRules, FrameProof, ProofKind, Step, Verdict
 from exchanges.ccxt_adapter.books.delivery import BookDelivery
 
 AGREED_WITHIN = 2.0  # seconds for ccxt's book to have the number of the frames, where it has numbers
@@ -24,13 +25,15 @@ AGREED_WITHIN = 2.0  # seconds for ccxt's book to have the number of the frames,
 class _Judged:
     """What is known of one market's book at ccxt."""
 
-    __slots__ = ("apart", "high", "joined", "lost", "low", "ready", "verdict")
+    __slots__ = ("apart", "enough", "fetched", "high", "joined", "lost", "low", "ready", "verdict")
 
     def __init__(self) -> None:
         self.joined = False  # a frame has joined it, or no proof is needed
         self.lost = False  # until it is subscribed to anew
         self.verdict: Verdict | None = None  # the last one that was good
         self.low, self.high = 0.0, inf  # the proven range; set with the first state after a join
+        self.enough = 0  # levels of each side that must be left in it
+        self.fetched: tuple[float, float] | None = None  # the worst bid and ask of a snapshot from REST
         self.ready = False
         self.apart: float | None = None  # since when ccxt's book has another number than the frames, loop's time
 
@@ -41,16 +44,16 @@ class VerifiedBookKeeper:
     def __init__(self, rules: BookRules, delivery: BookDelivery, renew: Callable[[str], None]) -> None:
         self._rules = rules
         self._window = rules.window or rules.kind is ProofKind.SNAPSHOTS
-        self._proof = None if rules.proof is None else rules.proof()
+        self._proofs: list[FrameProof] = []  # one for each socket
         self._delivery = delivery
         self._renew = renew
-        self._ids: dict[str, str] = {}
+        self._ids: dict[str, str] = {}  # each name that the venue or ccxt has for a market
         self._books: dict[str, _Judged] = {}
         self._ended = False
         delivery.on_lost = self._on_lost
 
     def add(self, ids: Mapping[str, str]) -> None:
-        """Carry these (market id -> symbol) too."""
+        """Carry these (market id or other name -> symbol) too."""
         self._ids |= ids
         for symbol in ids.values():
             self._books[symbol] = self._new()
@@ -60,36 +63,62 @@ class VerifiedBookKeeper:
         self._ended = True
         self._delivery.end(reason)
 
-    def on_frame(self, frame: Any, text: str) -> None:
-        """Judge a frame that ccxt is about to read. Raises whatever a strange one has the venue's proof raise."""
-        if self._proof is None or self._ended:
-            return
-        try:
-            verdicts = list(self._proof.judge(frame, text))
-        except Exception:
-            self._judge("", Verdict(Step.LOST, "a frame could not be read"))
-            raise
-        for market_id, verdict in verdicts:
-            self._judge(market_id, verdict)
+    def new_socket(self) -> Callable[[Any, str], bool]:
+        """What is shown each frame of a new socket, decoded and as text, and says whether ccxt is to read it.
 
-    def on_book(self, symbol: str, book: Any, received_at: int) -> None:
+        It raises whatever a strange frame has the venue's proof raise.
+        """
+        if self._rules.proof is None:
+            return lambda frame, text: True
+        self._proofs.append(proof := self._rules.proof())
+        return partial(self._on_frame, proof, set())
+
+    def _on_frame(self, proof: FrameProof, carried: set[str], frame: Any, text: str) -> bool:
+        if self._ended:
+            return True
+        try:
+            verdicts = list(proof.judge(frame, text))
+        except Exception:
+            self._judge(self._books, Verdict(Step.LOST, "a frame could not be read"))
+            raise
+        wanted = not verdicts
+        for market_id, verdict in verdicts:
+            if market_id:
+                symbols = {self._ids[market_id]} if market_id in self._ids else set()
+                carried |= symbols
+            else:
+                symbols = carried
+            self._judge(symbols, verdict)
+            # ccxt would take a repeated change for a new one, and make of a lost one what its module thinks right
+            repeated = verdict.step is Step.REPEATED
+            wanted = wanted or (not repeated and not all(self._books[symbol].lost for symbol in symbols))
+            wanted = wanted or (bool(market_id) and not symbols)
+        return wanted
+
+    def on_snapshot(self, name: str, book: Any) -> None:
+        """ccxt has fetched a book over REST, with which it is about to join the frames."""
+        judged = self._books.get(self._ids.get(name, name))
+        if judged is not None and book["bids"] and book["asks"]:
+            judged.fetched = float(book["bids"][-1][0]), float(book["asks"][-1][0])
+
+    def on_book(self, name: str, book: Any, received_at: int) -> None:
         """ccxt has brought a book up to date."""
+        symbol = self._ids.get(name, name)
         judged = self._books.get(symbol)
         if judged is None or judged.lost or not judged.joined or self._ended or not self._agrees(symbol, judged, book):
             return
-        bids, asks = book["bids"], book["asks"]
+        bids, asks, depth = book["bids"], book["asks"], self._delivery.depth
         if not bids and not asks:
             return
         if not judged.ready:
-            self._begin(judged, bids, asks)
+            self._begin(judged, bids, asks, depth)
         judged.low = max(judged.low, _pruned(bids))
         judged.high = min(judged.high, _pruned(asks) or inf)
-        depth = self._delivery.depth
         own_bids = [level for level in _top(bids, depth) if level[0] >= judged.low]
         own_asks = [level for level in _top(asks, depth) if level[0] <= judged.high]
         fault = fault_in(own_bids, own_asks) or self._differs(judged, own_bids, own_asks)
-        if not fault and not self._rules.window and (not own_bids or not own_asks) and (bids and asks):
-            fault = "the price left the range that its snapshot proves"
+        if not fault and min(len(own_bids), len(own_asks)) < judged.enough:
+            fault = "the price is about to leave the range that its snapshot proves"
         if fault:
             self._delivery.doubt(symbol, fault)
             return
@@ -103,9 +132,9 @@ class VerifiedBookKeeper:
     def restarted(self, symbol: str) -> None:
         """The symbol is being subscribed to anew: the frames from now on may begin a new book."""
         self._books[symbol] = self._new()
-        if self._proof is not None:
-            for market_id in [each for each, known in self._ids.items() if known == symbol]:
-                self._proof.forget(market_id)
+        for market_id in [each for each, known in self._ids.items() if known == symbol]:
+            for proof in self._proofs:
+                proof.forget(market_id)
 
     def lose(self, symbol: str, reason: str) -> None:
         """ccxt, or somebody else, has found the book to be wrong."""
@@ -121,23 +150,27 @@ class VerifiedBookKeeper:
 
     def _new(self) -> _Judged:
         judged = _Judged()
-        judged.joined = self._proof is None
+        judged.joined = self._rules.proof is None
         return judged
 
-    def _begin(self, judged: _Judged, bids: Any, asks: Any) -> None:
+    def _begin(self, judged: _Judged, bids: Any, asks: Any, depth: int) -> None:
         judged.ready = True
-        if not self._window:
+        if self._window:
+            return
+        if judged.fetched is not None:  # not the worst levels of the book: changes that came meanwhile may be far away
+            judged.low, judged.high = judged.fetched
+        else:
             judged.low = bids[-1][0] if bids else inf
             judged.high = asks[-1][0] if asks else 0.0
+        if min(len(bids), len(asks)) >= depth:
+            judged.enough = (depth + 1) // 2
 
-    def _judge(self, market_id: str, verdict: Verdict) -> None:
-        symbols = list(self._books) if not market_id else [self._ids[market_id]] if market_id in self._ids else []
-        for symbol in symbols:
+    def _judge(self, symbols: Iterable[str], verdict: Verdict) -> None:
+        for symbol in list(symbols):
             judged = self._books[symbol]
             if verdict.step is Step.JOINED:
                 fresh = self._books[symbol] = self._new()
                 fresh.joined, fresh.verdict = True, verdict
-                fresh.lost = judged.lost and market_id == ""
             elif verdict.step is Step.FOLLOWS:
                 judged.verdict = verdict
             elif verdict.step is Step.LOST and not judged.lost:

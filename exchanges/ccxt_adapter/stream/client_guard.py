@@ -55,7 +55,7 @@ def arm(
     carry: Callable[[Any], Any] = lambda session: session,
     clean: Cleaner | None = None,
     check: Callable[[Any], None] = lambda frame: None,
-    look: Callable[[Any, str], None] = lambda frame, text: None,
+    look: Callable[[Any, str], bool] = lambda frame, text: True,
 ) -> None:
     """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
 
@@ -64,7 +64,7 @@ def arm(
     ``on_frame`` is told every frame that was not taken when ccxt is through with it. ``carry`` makes of ccxt's session
     the one that dials (Transport.carry in ccxt_adapter/transport/choose.py). ``clean`` makes what a venue sends fit for
     showing. ``check`` raises OtherMarket for a frame, or for one of its rows, of which nothing is to be delivered.
-    ``look`` is shown each frame, decoded and as text, before ccxt reads it.
+    ``look`` is shown each frame, decoded and as text, and says whether ccxt is to read it.
     """
     handle, dispatch, resolve, reject, begin_dial, dial = (
         client.handle_message,
@@ -133,7 +133,8 @@ def arm(
         nonlocal dispatching
         reading.frame = frame
         check(frame)
-        look(frame, reading.text)
+        if not look(frame, reading.text):
+            return
         dispatching = True
         try:
             dispatch(client, frame)

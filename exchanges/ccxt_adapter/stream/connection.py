@@ -237,7 +237,7 @@ class CcxtConnection:
                 exchange.carry,
                 self._clean,
                 (lambda frame: None) if named is None else partial(check, named),
-                (lambda frame, text: None) if books is None else books.on_frame,
+                (lambda frame, text: True) if books is None else books.new_socket(),
             )
 
         exchange.on_new_client = on_new_client
@@ -280,7 +280,9 @@ class CcxtConnection:
 
     def _ask(self, name: str, request: dict[str, Any], symbols: Sequence[str]) -> Awaitable[Any]:
         exchange = self._exchange
-        answered: Awaitable[Any] = exchange.watch(exchange.urls["api"]["ws"], name, request, name)
+        address = exchange.urls["api"]["ws"]
+        url = address if isinstance(address, str) else address["public"]
+        answered: Awaitable[Any] = exchange.watch(url, name, request, name)
         return answered
 
     async def _keep(self, call: _Call) -> None:

@@ -49,3 +49,18 @@ def checksum(depth: Depth) -> int:
         texts += [str(bid[0]), str(bid[1]), str(ask[0]), str(-ask[1])]
     value = crc32(":".join(texts).encode())
     return value - (1 << 32) if value >= 1 << 31 else value
+
+
+def wanted(request: Any) -> list[str]:
+    if request.get("event") != "subscribe" or request["channel"] != "book":
+        return []
+    assert request["len"] == DEPTH
+    return [coin for coin, pair in PAIRS.items() if request["symbol"] == f"t{pair}"]
+
+
+def unwanted(request: Any) -> list[str]:
+    return [coin for coin in PAIRS if request.get("event") == "unsubscribe" and request["chanId"] == channel(coin)]
+
+
+def left(request: Any) -> list[Any]:
+    return [{"event": "unsubscribed", "status": "OK", "chanId": request["chanId"]}]

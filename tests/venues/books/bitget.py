@@ -36,3 +36,21 @@ def checksum(depth: Depth) -> int:
     pairs = zip(texts(depth.bids)[:25], texts(depth.asks)[:25], strict=True)
     value = crc32(":".join(text for bid, ask in pairs for text in (*bid, *ask)).encode())
     return value - (1 << 32) if value >= 1 << 31 else value
+
+
+def wanted(request: Any) -> list[str]:
+    return _coins(request, "subscribe")
+
+
+def unwanted(request: Any) -> list[str]:
+    return _coins(request, "unsubscribe")
+
+
+def left(request: Any) -> list[Any]:
+    return [{"event": "unsubscribe", "arg": arg} for arg in request["args"]]
+
+
+def _coins(request: Any, op: str) -> list[str]:
+    if not isinstance(request, dict) or request.get("op") != op:
+        return []
+    return [arg["instId"].removesuffix("USDT") for arg in request["args"] if arg["channel"] == "books"]

@@ -32,3 +32,20 @@ def rest(path: str, query: Mapping[str, str], depths: Mapping[str, Depth]) -> An
 
 def _times(depth: Depth) -> dict[str, str]:
     return {"timestamp": str(depth.timestamp // 1000), "microtimestamp": str(depth.timestamp * 1000 + 37)}
+
+
+def wanted(request: Any) -> list[str]:
+    return _coins(request, "bts:subscribe")
+
+
+def unwanted(request: Any) -> list[str]:
+    return _coins(request, "bts:unsubscribe")
+
+
+def left(request: Any) -> list[Any]:
+    return [{"event": "bts:unsubscription_succeeded", "channel": request["data"]["channel"], "data": {}}]
+
+
+def _coins(request: Any, event: str) -> list[str]:
+    kind, _, market = str(request.get("data", {}).get("channel")).rpartition("_")
+    return [market.removesuffix("usd").upper()] if (request["event"], kind) == (event, "diff_order_book") else []

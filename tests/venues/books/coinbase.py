@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tests.venues.books.depth import Change, Depth, Levels, texts
@@ -29,3 +30,26 @@ def _pushed(depth: Depth, bids: Levels, asks: Levels, kind: str) -> dict[str, An
     ]
     events = [{"type": kind, "product_id": IDS[depth.coin], "updates": updates}]
     return {"channel": "l2_data", "client_id": "", "timestamp": moment, "sequence_num": 0, "events": events}
+
+
+def wanted(request: Any) -> list[str]:
+    return _coins(request, "subscribe")
+
+
+def unwanted(request: Any) -> list[str]:
+    return _coins(request, "unsubscribe")
+
+
+def answer(request: Any, depths: Mapping[str, Depth]) -> list[Any]:
+    return [frame for coin in wanted(request) for frame in opening(depths[coin])] + left(request)
+
+
+def left(request: Any) -> list[Any]:
+    told = {"channel": "subscriptions", "client_id": "", "timestamp": iso(0), "sequence_num": 0}
+    return [{**told, "events": [{"subscriptions": {"level2": request["product_ids"]}}]}]
+
+
+def _coins(request: Any, kind: str) -> list[str]:
+    if request["type"] != kind or request["channel"] != "level2":
+        return []
+    return [product.partition("-")[0] for product in request["product_ids"]]

@@ -25,3 +25,9 @@ def change(change: Change) -> list[Any]:
     ]  # fmt: skip
     time = iso(change.after.timestamp)
     return [{"type": "l2update", "product_id": f"{change.coin}-USD", "changes": changes, "time": time}]
+
+
+def wanted(request: Any) -> list[str]:
+    if request["type"] != "subscribe" or request["channels"] != ["level2_batch"]:
+        return []
+    return [product.partition("-")[0] for product in request["product_ids"]]

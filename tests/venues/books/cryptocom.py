@@ -42,3 +42,20 @@ def _pushed(channel: str, coin: str, row: dict[str, Any]) -> dict[str, Any]:
         "data": [row],
     }  # fmt: skip
     return {"id": -1, "method": "subscribe", "code": 0, "result": result}
+
+
+def wanted(request: Any) -> list[str]:
+    return _coins(request, "subscribe")
+
+
+def unwanted(request: Any) -> list[str]:
+    return _coins(request, "unsubscribe")
+
+
+def left(request: Any) -> list[Any]:
+    return [{"id": request["id"], "code": 0, "method": "unsubscribe"}]
+
+
+def _coins(request: Any, method: str) -> list[str]:
+    names = [name.split(".") for name in request["params"]["channels"]] if request["method"] == method else []
+    return [name[1].partition("_")[0] for name in names if name[0] == "book"]

@@ -78,13 +78,14 @@ def changes(depth: Depth, count: int) -> Iterator[Change]:
 
     No side is longer than LEVELS: what is pushed out at the end is told as gone, as venues with a fixed depth do.
     """
-    for step in range(count):
+    for _ in range(count):
+        step = depth.number
         bids, asks = dict(depth.bids), dict(depth.asks)
         best_bid, best_ask = depth.bids[0][0], depth.asks[0][0]
-        if step % 3 == 0:
+        if step % 3 == 1:
             new_bids: Levels = ((best_bid, 7.125 + step), (depth.bids[4][0], 2.0 + step))
             new_asks: Levels = ((depth.asks[2][0], 3.5 + step),)
-        elif step % 3 == 1:
+        elif step % 3 == 2:
             new_bids, new_asks = (), ((best_ask, 0.0), (depth.asks[1][0], 4.75 + step))
         else:
             new_bids, new_asks = ((best_bid - 0.25, 0.375 + step),), ((best_ask - 0.25, 0.625 + step),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tests.venues.books.depth import Change, Depth, Levels, texts
@@ -31,3 +32,10 @@ def _pushed(depth: Depth, bids: Levels, asks: Levels, reason: str) -> dict[str, 
         "type": "update", "eventId": 5_375_504_717 + depth.number, "timestamp": depth.timestamp // 1000,
         "timestampms": depth.timestamp, "socket_sequence": 0, "events": events,
     }  # fmt: skip
+
+
+def dialled(path: str, query: Mapping[str, str]) -> list[str]:
+    """What the address asks for."""
+    if path != "/v1/multimarketdata" or query.get("bids") != "true" or "top_of_book" in query:
+        return []
+    return [market.removesuffix("usd").upper() for market in query["symbols"].split(",")]

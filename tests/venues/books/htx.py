@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tests.venues.books.depth import Change, Depth, Levels
@@ -31,3 +32,29 @@ def _topic(coin: str) -> str:
 
 def _rows(levels: Levels) -> list[list[float]]:
     return [list(level) for level in levels]
+
+
+def wanted(request: Any) -> list[str]:
+    return _coins(request, "sub")
+
+
+def unwanted(request: Any) -> list[str]:
+    return _coins(request, "unsub")
+
+
+def answer(request: Any, depths: Mapping[str, Depth]) -> list[Any]:
+    return [{"id": request["id"], "status": "ok", "subbed": request["sub"], "ts": 1_494_326_028_889}]
+
+
+def left(request: Any) -> list[Any]:
+    return [{"id": request["id"], "status": "ok", "unsubbed": request["unsub"], "ts": 1_494_326_028_889}]
+
+
+def reply(request: Any, depths: Mapping[str, Depth]) -> list[Any]:
+    """The snapshot that a client asks for beside its subscription."""
+    return [{**frame, "id": request["id"]} for coin in _coins(request, "req") for frame in opening(depths[coin])]
+
+
+def _coins(request: Any, what: str) -> list[str]:
+    _, market, *name = str(request.get(what)).split(".") if what in request else ("", "", "")
+    return [market.removesuffix("usdt").upper()] if name == ["mbp", "150"] else []

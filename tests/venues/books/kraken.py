@@ -48,3 +48,11 @@ def checksum(depth: Depth) -> int:
     for price, size in (*depth.asks[:10], *depth.bids[:10]):
         digits += f"{price:.2f}".replace(".", "").lstrip("0") + f"{size:.8f}".replace(".", "").lstrip("0")
     return crc32(digits.encode())
+
+
+def wanted(request: Any) -> list[str]:
+    params = request.get("params", {})
+    if request["method"] != "subscribe" or params.get("channel") != "book":
+        return []
+    assert params["depth"] == DEPTH
+    return [symbol.partition("/")[0] for symbol in params["symbol"]]

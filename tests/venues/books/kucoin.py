@@ -35,3 +35,26 @@ def rest(path: str, query: Mapping[str, str], depths: Mapping[str, Depth]) -> An
     depth = depths[query["symbol"].partition("-")[0]]
     book = {"time": depth.timestamp, "sequence": str(3 * depth.number - 1)}  # in the middle of an update
     return {"code": "200000", "data": {**book, "bids": texts(depth.bids), "asks": texts(depth.asks)}}
+
+
+def wanted(request: Any) -> list[str]:
+    return _coins(request, "subscribe")
+
+
+def unwanted(request: Any) -> list[str]:
+    return _coins(request, "unsubscribe")
+
+
+def answer(request: Any, depths: Mapping[str, Depth]) -> list[Any]:
+    return [{"id": request["id"], "type": "ack"}]
+
+
+def left(request: Any) -> list[Any]:
+    return [{"id": request["id"], "type": "ack"}]
+
+
+def _coins(request: Any, kind: str) -> list[str]:
+    path, _, markets = str(request.get("topic")).partition(":")
+    if request["type"] != kind or path != "/market/level2":
+        return []
+    return [market.partition("-")[0] for market in markets.split(",")]

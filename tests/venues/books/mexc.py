@@ -41,3 +41,20 @@ def rest(path: str, query: Mapping[str, str], depths: Mapping[str, Depth]) -> An
     depth = depths[query["symbol"].removesuffix("USDT")]
     book = {"lastUpdateId": 3 * depth.number - 1, "timestamp": depth.timestamp}  # in the middle of an update
     return {**book, "bids": texts(depth.bids), "asks": texts(depth.asks)}
+
+
+def wanted(request: Any) -> list[str]:
+    return _coins(request, "SUBSCRIPTION")
+
+
+def unwanted(request: Any) -> list[str]:
+    return _coins(request, "UNSUBSCRIPTION")
+
+
+def left(request: Any) -> list[Any]:
+    return [{"id": 0, "code": 0, "msg": topic} for topic in request["params"]]
+
+
+def _coins(request: Any, method: str) -> list[str]:
+    topics = request["params"] if request["method"] == method else []
+    return [topic.rpartition("@")[2].removesuffix("USDT") for topic in topics if topic.startswith(_CHANNEL)]

@@ -25,3 +25,21 @@ def _pushed(depth: Depth, bids: Levels, asks: Levels, action: str, previous: int
         "ts": str(depth.timestamp), "checksum": 0, "prevSeqId": previous, "seqId": 7 * depth.number,
     }  # fmt: skip
     return {"arg": {"channel": "books", "instId": f"{depth.coin}-USDT"}, "action": action, "data": [row]}
+
+
+def wanted(request: Any) -> list[str]:
+    return _coins(request, "subscribe")
+
+
+def unwanted(request: Any) -> list[str]:
+    return _coins(request, "unsubscribe")
+
+
+def left(request: Any) -> list[Any]:
+    return [{"event": "unsubscribe", "arg": arg, "connId": "a4d3ae55"} for arg in request["args"]]
+
+
+def _coins(request: Any, op: str) -> list[str]:
+    if not isinstance(request, dict) or request.get("op") != op:
+        return []
+    return [arg["instId"].partition("-")[0] for arg in request["args"] if arg["channel"] == "books"]

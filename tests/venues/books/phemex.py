@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tests.venues.books.depth import Change, Depth, Levels
@@ -27,3 +28,12 @@ def _pushed(depth: Depth, bids: Levels, asks: Levels, kind: str) -> dict[str, An
 
 def _rows(levels: Levels) -> list[list[int]]:
     return [[round(price * 1e8), round(size * 1e8)] for price, size in levels]
+
+
+def wanted(request: Any) -> list[str]:
+    return [market[1:-4] for market in request["params"]] if request["method"] == "orderbook.subscribe" else []
+
+
+def answer(request: Any, depths: Mapping[str, Depth]) -> list[Any]:
+    told, *books = [frame for coin in wanted(request) for frame in opening(depths[coin])]
+    return [{**told, "id": request["id"]}, *books]

@@ -24,3 +24,9 @@ def _pushed(depth: Depth, bids: Levels, asks: Levels, action: str) -> dict[str, 
         "lastId": 164_148_723 + depth.number, "id": 164_148_724 + depth.number, "ts": depth.timestamp + 8,
     }  # fmt: skip
     return {"channel": "book_lv2", "data": [row], "action": action}
+
+
+def wanted(request: Any) -> list[str]:
+    if request["event"] != "subscribe" or request["channel"] != ["book_lv2"]:
+        return []
+    return [market.partition("_")[0] for market in request["symbols"]]

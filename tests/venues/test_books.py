@@ -1,0 +1,231 @@
+"""Order books of each venue over its real ccxt.pro class: true ones delivered, disturbed ones told and had anew."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from exchanges import Subscription
+from exchanges.candles.venue_candles import VenueCandles
+from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges.errors import Disconnected
+from exchanges.events import OrderBook
+from tests.exchanges.support import Heard, opened
+from tests.support import until
+from tests.venues import wire as scripts
+from tests.venues.books import depth as book
+from tests.venues.books.depth import Change, Depth
+from tests.venues.wire import Wire, venue
+
+COINS = ("BTC", "ETH")
+VENUES = [name for name in book.names() if name in scripts.names()]
+WHOLE = [name for name in VENUES if getattr(book.script(name), "WHOLE", False)]
+CHECKED = [name for name in VENUES if "level" in book.script(name).NOTICES]
+LINKED = [name for name in VENUES if "lost" in book.script(name).NOTICES and name != "bitfinex"]
+LATE = [name for name in VENUES if "late" in book.script(name).NOTICES and name != "bitfinex"]
+DEPTH = 20
+
+
+class Books:
+    """The books of a venue and what its connections deliver of them; ``ended`` is what ended connections."""
+
+    def __init__(self, name: str, wire: Wire) -> None:
+        self.name = name
+        self.wire = wire
+        self.states: dict[str, list[Depth]] = {coin: [book.first(coin, wire.began)] for coin in COINS}
+        self.heard = Heard()
+        self.ended: list[Exception] = []
+        wire.depths.update({coin: states[0] for coin, states in self.states.items()})
+
+    async def carry(self, session: CcxtVenue, channels: Sequence[str]) -> None:
+        """Connect, and again when a connection has ended."""
+        await session.load()
+        wanted = Subscription({coin: session.market(coin) for coin in COINS}, channels)
+        while True:
+            bars = VenueCandles(session.name, session.fetch_candles, self.heard.on_candle)
+            stream = session.connect(wanted, self.heard, bars, lambda: None)
+            try:
+                await stream.run()
+            except Disconnected as error:
+                self.ended.append(error)
+            finally:
+                await bars.end()
+                await stream.close()
+
+    def changes(self, coin: str, count: int) -> list[Change]:
+        """The next so many changes of a coin."""
+        made = list(book.changes(self.states[coin][-1], count))
+        self.states[coin] += [change.after for change in made]
+        return made
+
+    async def change(self, coin: str, count: int = 1) -> None:
+        await self.wire.change(*self.changes(coin, count))
+
+    def of(self, coin: str) -> list[OrderBook]:
+        return [each for each in self.heard.books if each.coin == coin]
+
+    def is_now(self, coin: str) -> bool:
+        """Whether the newest delivered book is the venue's own."""
+        told = self.of(coin)
+        return bool(told) and sides(told[-1]) == top(self.states[coin][-1])
+
+    async def settled(self, coins: Collection[str] = COINS) -> None:
+        """Wait until the newest states are delivered, with a change now and then: some venues join at changes alone."""
+        for _ in range(60):
+            if all(self.is_now(coin) for coin in coins):
+                return
+            for coin in coins:
+                await self.change(coin)
+            with suppress(TimeoutError):
+                await until(lambda: all(self.is_now(coin) for coin in coins), 0.3)
+        told = {coin: len(self.of(coin)) for coin in coins}
+        raise AssertionError(
+            f"not delivered: {told} books, unsynced {self.heard.unsynced[-3:]}, bad {self.heard.bad[-3:]}, "
+            f"ended {self.ended[-3:]}, asked {self.wire.requests[-4:]}, missing {self.wire.missing}"
+        )
+
+    def wrong(self) -> list[OrderBook]:
+        """The delivered books that the venue never had; Bitfinex sends each level of a change by itself."""
+        if self.name == "bitfinex":
+            return []
+        true = {coin: [top(state) for state in states] for coin, states in self.states.items()}
+        return [each for each in self.heard.books if sides(each) not in true[each.coin]]
+
+
+def top(depth: Depth) -> tuple[Any, Any]:
+    return list(depth.bids[:DEPTH]), list(depth.asks[:DEPTH])
+
+
+def sides(told: OrderBook) -> tuple[Any, Any]:
+    return told.bids, told.asks
+
+
+@asynccontextmanager
+async def carried(name: str, channels: Sequence[str] = ("books",), **options: Any) -> AsyncIterator[Books]:
+    """A venue whose books are carried, both proven."""
+    async with venue(name) as wire:
+        books = Books(name, wire)
+        known = {**scripts.options(name), **options}
+        async with opened(scripts.venue_name(name), wire.address, quote=scripts.quotes(name), options=known) as session:
+            carrying = asyncio.create_task(books.carry(session, channels))
+            try:
+                await asyncio.wait(
+                    {carrying, settling := asyncio.create_task(books.settled())}, return_when=asyncio.FIRST_COMPLETED
+                )
+                if carrying.done():
+                    settling.cancel()
+                    carrying.result()
+                await settling
+                yield books
+                assert not carrying.done()
+            finally:
+                carrying.cancel()
+                await asyncio.gather(carrying, return_exceptions=True)
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "picows"])
+@pytest.mark.parametrize("name", VENUES)
+async def test_the_books_that_are_delivered_are_the_venues_own(name: str, transport: str) -> None:
+    async with carried(name, transport=transport) as books:
+        for _ in range(9):
+            for coin in COINS:
+                await books.change(coin)
+        await until(lambda: all(books.is_now(coin) for coin in COINS))
+        assert not books.wrong()
+        assert not books.heard.bad
+        assert not books.ended
+        assert {reason for _, reason in books.heard.unsynced} == {"its snapshot is awaited"}
+        assert books.wire.violations == []
+
+
+@pytest.mark.parametrize("name", LINKED)
+async def test_a_lost_update_is_told_and_the_book_is_had_anew(name: str) -> None:
+    async with carried(name) as books:
+        told = len(books.heard.unsynced)
+        _lost, *rest = books.wire.told(books.changes("BTC", 3))
+        for step in rest:
+            for connection, frames in step:
+                await connection.send(frames)
+        await until(lambda: len(books.heard.unsynced) > told)
+        await books.settled()
+        assert not books.wrong()
+        assert not books.heard.bad
+
+
+@pytest.mark.parametrize("name", VENUES)
+async def test_a_repeated_update_changes_nothing(name: str) -> None:
+    async with carried(name) as books:
+        told = len(books.heard.unsynced)
+        for coin in COINS:
+            for step in books.wire.told(books.changes(coin, 4)):
+                for connection, frames in step:
+                    await connection.send([frame for each in frames for frame in (each, each)])
+        await until(lambda: all(books.is_now(coin) for coin in COINS))
+        await books.settled()
+        assert len(books.heard.unsynced) == told
+        assert not books.wrong()
+
+
+@pytest.mark.parametrize("name", LATE)
+async def test_an_update_that_comes_late_is_told_and_spoils_no_book(name: str) -> None:
+    async with carried(name) as books:
+        told = len(books.heard.unsynced)
+        first, second, third, *_ = books.wire.told(books.changes("BTC", 3))
+        for step in (second, first, third):
+            for connection, frames in step:
+                await connection.send(frames)
+        await until(lambda: len(books.heard.unsynced) > told)
+        wrong = books.wrong()  # before the late one came
+        assert not wrong or name not in LINKED
+        await books.settled()
+        assert books.wrong() == wrong
+
+
+@pytest.mark.parametrize("name", CHECKED)
+async def test_a_wrong_size_is_told_where_the_venue_has_a_checksum(name: str) -> None:
+    async with carried(name) as books:
+        told = len(books.heard.unsynced)
+        [good] = books.changes("BTC", 1)
+        await books.wire.change(replace(good, bids=((good.after.bids[0][0], 55.5), *good.bids[1:])))
+        await until(lambda: len(books.heard.unsynced) > told)
+        assert books.heard.unsynced[told][0] == "BTC"
+        await books.settled()
+        assert not books.wrong()
+
+
+@pytest.mark.parametrize("name", [name for name in VENUES if name not in WHOLE])
+async def test_an_update_that_cannot_be_read_makes_its_book_unproven(name: str) -> None:
+    async with carried(name) as books:
+        told = len(books.heard.unsynced)
+        [step] = books.wire.told(books.changes("BTC", 1))
+        for connection, frames in step:
+            await connection.send([spoiled(frame) for frame in frames])
+        await books.change("BTC", 2)
+        await until(lambda: len(books.heard.unsynced) > told)
+        await books.settled()
+        assert not books.wrong()
+
+
+def spoiled(frame: Any) -> Any:
+    """The frame without its second half."""
+    if isinstance(frame, bytes):
+        packed = frame.startswith(b"\x1f\x8b")
+        return gzip.compress(gzip.decompress(frame)[:-60]) if packed else frame[: len(frame) // 2]
+    text = frame if isinstance(frame, str) else json.dumps(frame)
+    return text[: len(text) // 2]
+
+
+async def test_a_cut_connection_proves_all_books_anew() -> None:
+    async with carried("okx") as books:
+        books.wire.cut()
+        await until(lambda: bool(books.ended))
+        assert {coin for coin, reason in books.heard.unsynced if reason == "the connection has ended"} == set(COINS)
+        await books.settled()
+        assert not books.wrong()
