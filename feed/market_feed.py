@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
-from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from loguru import logger
-
-from feed.background import Background, across
-from feed.channels import BOOKS, CANDLES, CHANNELS, PRICES, Part
+from feed.channels import BOOKS, CANDLES, CHANNELS, PRICES, QUOTES, STATUS, TICKER, TRADES, Part
 from feed.clock import Clock
-from feed.errors import FeedError, NoExchangeAvailable, SettingsError
-from feed.events import Candle
-from feed.forked import register
-from feed.market_data.candle_history import CandleHistory, check_limit
+from feed.errors import SettingsError
+from feed.events import Candle, CoinConfig, FeedStatus, OrderBook, PriceTick, Quote, Ticker, TradeEvent
 from feed.market_data.hub import MarketDataHub
 from feed.policies.circuit_breaker import CircuitBreakerPolicy
-from feed.query_api import TURN, QueryMethods
-from feed.sessions.session import Session
-from feed.sessions.supervisor import Supervisor
-from feed.settings.arguments import coins_of, more_coins, one_of, order_of, seconds, some_of
+from feed.queries import Queries
+from feed.running.runner import FeedRunner
+from feed.settings.arguments import coins_of, known_depth, known_timeframe, order_of
 from feed.settings.file import load_settings
 from feed.settings.schema import ExchangeConfig, Settings
 from feed.settings.validation import check
+from feed.subscriptions.dispatcher import Subscriber
+from feed.subscriptions.observation import Observation, Take
 from feed.subscriptions.status import StatusReporter
-from feed.subscriptions.subscribing import SubscribeMethods
+from feed.subscriptions.subscribing import Coins, Subscriptions
 from feed.subscriptions.wanted_data import WantedData
 
 if TYPE_CHECKING:
-    from feed.replay.player import Player
     from feed.replay.source import Source
 
-LOOK_FOR_COINS = 0.05  # seconds between two checks whether added coins have data
-CLOSE_TIMEOUT = 1.0  # seconds that coroutine callbacks have to finish what is queued for them
+BUFFER = 10_000  # events that an iterator or a coroutine callback may fall behind
 
 
-class MarketFeed(SubscribeMethods, QueryMethods):
+class MarketFeed:
     """Live prices, trades and candles of some coins, from the first venue of the order that delivers.
 
     ``coins``: symbols in any case, None for all coins of the settings; a coin that is not in the settings gets tier 3.
@@ -51,6 +42,17 @@ class MarketFeed(SubscribeMethods, QueryMethods):
 
     Subscribe, then ``await connect()``; or use it as ``async with MarketFeed(...) as feed:``. Callbacks run in the
     event loop's thread. A plain function is called inline, at once; a coroutine function gets a queue of its own.
+
+    Changing an event changes nothing that the feed knows or delivers later. All subscribers of a channel receive the
+    same object, in the order in which they subscribed, so a callback that wants to change an event must copy it first
+    (``dataclasses.replace``). Each subscriber gets its own copy of a status event's details.
+
+    ``coins``: None means all coins of the feed. ``on_full`` says what happens when the queue of a coroutine callback
+    or an iterator is full: "drop_oldest" (counted, and told as slow_callback), "latest" (only the newest event of each
+    coin is kept at any time), or "error" (the subscription ends; an iterator raises SlowConsumerError). Iterators end
+    when the feed disconnects; ``size`` is how many events an iterator's queue holds. All raise SettingsError for an
+    unknown coin or timeframe, and ValueError for an unknown ``on_full`` or a ``size`` below 1. Subscribing and
+    ``cancel()`` are safe from any thread.
     """
 
     def __init__(
@@ -106,15 +108,14 @@ class MarketFeed(SubscribeMethods, QueryMethods):
             self._settings = load_settings(settings)
         else:
             raise SettingsError([f"settings: found {settings!r}, allowed is a path, a Settings, or None"])
-        self._source = source
         timeframe = default_timeframe = str(self._settings.candle_timeframe)
         if source is None:
-            self._order = order_of(exchange, self._settings)
-            self._clock, limits = Clock(), self._settings.circuit_breaker
+            order = order_of(exchange, self._settings)
+            clock, limits = Clock(), self._settings.circuit_breaker
             breaker = CircuitBreakerPolicy(limits.failures, limits.window, limits.cooldown)
         else:
-            self._order = [ExchangeConfig(name) for name in source.exchanges]
-            self._clock, breaker = source.clock, source.breaker
+            order = [ExchangeConfig(name) for name in source.exchanges]
+            clock, breaker = source.clock, source.breaker
             if source.timeframes and timeframe not in source.timeframes:
                 default_timeframe = source.timeframes[0]
         parts: dict[str, Part] = {CANDLES.name: default_timeframe, BOOKS.name: self._settings.book_depth}
@@ -122,349 +123,250 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         for name in self._settings.channels if source is None else source.channels:
             if name in CHANNELS:
                 wanted.add(CHANNELS[name])
-        self._reporter = StatusReporter(self._clock, breaker)
-        SubscribeMethods.__init__(self, self._reporter.dispatcher, wanted)
-        hub = MarketDataHub(self._dispatcher, self._clock, self._settings.connection.max_price_ratio, wanted.depths)
-        QueryMethods.__init__(self, hub, self._reporter, self._settings.staleness, wanted)
-        self._history = CandleHistory(self._hub, wanted, self._carrier)
-        self._driver: Supervisor | Player | None = None  # what brings the events
-        self._waiting = 0  # connect() calls under way
-        self._limit_parts = 1  # of which it uses one
-        self._left: list[
-            object
-        ] = []  # what loops that were closed did not end; kept: its deletion would be complained of
-        self._background: Background | None = None
-        self._starting = threading.Lock()
-        self._changing = threading.Lock()  # the list of coins
-        register(self)
-
-    def leave_behind(self) -> object:
-        """This process is a fork: be a feed that is not connected. Returns the objects of the parent's connection.
-
-        The feed may be connected again in this process.
-        """
-        theirs = self._running, self._driver, self._background, self._dispatcher.workers
-        self._running = self._driver = self._supervisor = self._background = None
-        self._starting, self._changing = threading.Lock(), threading.Lock()
-        self._dispatcher.abandon()
-        self._reporter.leave_behind()
-        return theirs
-
-    def _leave_closed_loop(self) -> None:
-        """If the event loop was closed without disconnect(), drop its tasks, so that the feed can connect again."""
-        if self._loop_closed:
-            self._reporter.note("closed", self._reporter.exchange)
-            self._left.append(self.leave_behind())
-            self._waiting = 0
+        reporter = self._reporter = StatusReporter(clock, breaker)
+        hub = MarketDataHub(reporter.dispatcher, clock, self._settings.connection.max_price_ratio, wanted.depths)
+        self._runner = FeedRunner(self._settings, order, source, hub, reporter, wanted)
+        self._subscriptions = Subscriptions(reporter.dispatcher, wanted, self._runner.renew)
+        self._queries = Queries(self._runner, hub, reporter, self._settings.staleness, wanted)
+        self._wanted = wanted
 
     def __repr__(self) -> str:
         where = self._reporter.exchange or "no exchange yet"
         return f"<MarketFeed {self._reporter.state}, {where}, {len(self._wanted.coins)} coins>"
 
-    async def add_coins(self, coins: str | Iterable[str]) -> None:
-        """Add these coins without touching the streams of the others; a coin that the feed has already stays.
+    # Events, as callbacks and as async iterators
 
-        Returns when each of them has data and a price, or is listed by no venue, after the settings'
-        ``connect_timeout`` at the latest: a quiet coin may need longer until its first trade. While the feed is not
-        connected, the coins are remembered for the next ``connect()``. Subscriptions without ``coins`` get them at
-        once, others may name them from now on. Raises SettingsError as the constructor does; nothing is added then.
+    def subscribe_price(
+        self, cb: Callable[[PriceTick], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+    ) -> Subscriber:
+        """Call ``cb(PriceTick)`` on every trade, and on every ticker that is newer than the coin's last tick.
 
-        Can be awaited in any event loop while the feed runs, and beside other calls.
+        Returns a handle with ``cancel()``.
         """
-        self._leave_closed_loop()
-        running = self._running
-        if running is None or running.done():
-            self._enlist(coins)
-        else:
-            await across(running, lambda: self._added(coins))
+        return self._subscriptions.subscribe(PRICES, cb, coins, on_full)
 
-    async def remove_coins(self, coins: str | Iterable[str]) -> None:
-        """Deliver nothing more of these coins, and forget their prices, candles and staleness.
+    def subscribe_trades(
+        self, cb: Callable[[TradeEvent], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+    ) -> Subscriber:
+        """Call ``cb(TradeEvent)`` for every trade, once, in the venue's order per coin.
 
-        Their streams end with the connections that carry them. Events that wait in the queue of a coroutine callback or
-        an iterator may still be delivered. Raises SettingsError for a coin that the feed does not have, and when no
-        coin would be left; nothing is removed then. Can be awaited in any event loop while the feed runs, and beside
-        other calls.
+        Trades that an outage missed have ``backfilled`` set and come before the trades that followed them. Returns a
+        handle with ``cancel()``.
         """
-        self._leave_closed_loop()
-        running = self._running
-        if running is None or running.done():
-            self._removed(coins)
-        else:
-            await across(running, lambda: self._remove(coins))
+        return self._subscriptions.subscribe(TRADES, cb, coins, on_full)
 
-    def _enlist(self, coins: str | Iterable[str]) -> list[str]:
-        with self._changing:
-            new = more_coins(coins, self._settings, self._wanted.coins)
-            self._wanted.coins = [*self._wanted.coins, *new]
-        return [config.symbol for config in new]
+    def subscribe_candles(
+        self,
+        cb: Callable[[Candle], Any],
+        coins: Coins = None,
+        timeframe: str = "1m",
+        *,
+        on_full: str = "drop_oldest",
+    ) -> Subscriber:
+        """Call ``cb(Candle)`` on every update of a candle; ``closed`` is True exactly once per candle.
 
-    async def _added(self, coins: str | Iterable[str]) -> None:
-        waiting = set(self._enlist(coins))
-        refusals: dict[str, set[str]] = {coin: set() for coin in waiting}  # by which venues
-        supervisor = self._driver
-        if not waiting or supervisor is None:
-            return
-
-        def on_status(event: str, details: dict[str, Any]) -> None:
-            if event == "coin_unavailable" and details["coin"] in refusals:
-                refusals[details["coin"]].add(details["exchange"])
-
-        telling = self.subscribe_status(on_status)
-        try:
-            self._history.forget(waiting)
-            supervisor.renew()
-            end = self._clock.monotonic() + self._settings.connection.connect_timeout
-            while waiting and self._clock.monotonic() < end and supervisor is self._driver:
-                await self._clock.sleep(LOOK_FOR_COINS)
-                waiting &= {config.symbol for config in self._wanted.coins}
-                waiting -= {coin for coin in waiting if supervisor.hears(coin) and self._is_priced(coin)}
-                waiting -= {coin for coin in waiting if len(refusals[coin]) >= supervisor.venues}
-        finally:
-            telling.cancel()
-
-    def _is_priced(self, coin: str) -> bool:
-        """Whether the coin has a price, or no subscribed channel brings one: its candles may come before its price."""
-        return self.get_price(coin) is not None or set(PRICES.needs).isdisjoint(self._wanted.channels)
-
-    async def _remove(self, coins: str | Iterable[str]) -> None:
-        self._removed(coins)
-
-    def _removed(self, coins: str | Iterable[str]) -> None:
-        with self._changing:
-            gone = set(some_of(coins, self._wanted.coins))
-            left = [config for config in self._wanted.coins if config.symbol not in gone]
-            if not left:
-                raise SettingsError(["coins: found all of the feed's, allowed is to leave one; disconnect() ends it"])
-            self._wanted.coins = left
-        self._hub.forget(gone)
-        if self._driver is not None:
-            self._driver.forget(gone)
-        self._history.forget(gone)
-
-    def share_limits(self, parts: int) -> None:
-        """Use only one of so many ``parts`` of what the exchanges allow per IP: other programs use the others.
-
-        Can be called at any time; raises ValueError for ``parts`` below 1.
+        For several timeframes, subscribe once for each. Returns a handle with ``cancel()``.
         """
-        if parts < 1:
-            raise ValueError(f"parts is {parts!r}; allowed is a whole number from 1")
-        self._limit_parts = parts
-        if self._supervisor is not None:
-            self._supervisor.share_limits(parts)
+        return self._subscriptions.subscribe(CANDLES, cb, coins, on_full, known_timeframe(timeframe))
 
-    # Connecting
+    def subscribe_quotes(
+        self, cb: Callable[[Quote], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+    ) -> Subscriber:
+        """Call ``cb(Quote)`` on every change of the best bid or ask. Returns a handle with ``cancel()``."""
+        return self._subscriptions.subscribe(QUOTES, cb, coins, on_full)
 
-    def _renew(self) -> None:
-        if self._driver is not None:
-            self._driver.renew()
+    def subscribe_books(
+        self, cb: Callable[[OrderBook], Any], coins: Coins = None, depth: int = 20, *, on_full: str = "latest"
+    ) -> Subscriber:
+        """Call ``cb(OrderBook)`` at each change among the best ``depth`` levels (1 to 1000) of a proven book.
 
-    async def connect(self, timeout: float | None = 30) -> None:
-        """Connect, and return when live data of the first venue that works is flowing.
-
-        Raises NoExchangeAvailable, with one line per venue, when no venue delivers within ``timeout`` seconds, or none
-        ever can; the feed is disconnected then. ``timeout=None`` retries for ever. Connecting twice makes one
-        connection. Raises FeedError when disconnect() comes first, or when the feed runs in another thread.
+        While a book is not proven, nothing is delivered: the status events ``book_unsynced`` and ``book_synced`` say
+        so. Every depth has books of its own, whose lists the callback may change. Returns a handle with ``cancel()``.
         """
-        seconds("timeout", timeout, "retrying for ever")
-        self._leave_closed_loop()
-        if self._elsewhere():
-            raise FeedError("the feed runs in an event loop of another thread; stop() it first")
-        while self._running is not None and self._running.cancelling() and not self._running.done():
-            await asyncio.wait({self._running})  # a disconnect() is under way
-        if self._running is None or self._running.done():
-            self._begin(patient=timeout is None)
-        supervisor = self._driver
-        assert supervisor is not None
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(timeout):
-                await asyncio.shield(supervisor.ready)
-            self._waiting -= 1
-        except BaseException as error:
-            self._waiting -= 1
-            if not self._waiting:  # another connect() may still be waiting for the same connection
-                await self.disconnect()
-            if not isinstance(error, TimeoutError):
-                raise
-            names = [config.name for config in self._order]
-            reasons = {name: supervisor.reasons.get(name, "not reached in time") for name in names}
-            raise NoExchangeAvailable(reasons, timeout) from None
+        return self._subscriptions.subscribe(BOOKS, cb, coins, on_full, known_depth(depth))
 
-    def _begin(self, *, patient: bool) -> None:
-        self._dispatcher.reopen()
-        self._turned_at = self._clock.monotonic()
-        supervisor = self._driver = self._player() if self._source is not None else self._live(patient)
-        self._supervisor = supervisor if isinstance(supervisor, Supervisor) else None
-        if self._supervisor is not None:
-            self._supervisor.share_limits(self._limit_parts)
+    def subscribe_tickers(
+        self, cb: Callable[[Ticker], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
+    ) -> Subscriber:
+        """Call ``cb(Ticker)`` with each of the venue's own 24 h summaries; a figure that the venue does not give is
+        None.
 
-        def ended(running: asyncio.Task[FeedError | None]) -> None:  # even if it was cancelled before its first step
-            self._reporter.note("closed", supervisor.exchange)
-            failure = None if running.cancelled() else running.result()
-            if self._source is not None:
-                self._source.clock.end()  # who sleeps on it finds the feed closed
-            if not supervisor.ready.done():
-                supervisor.ready.set_exception(failure or FeedError("disconnect() was called before any data came"))
-            if failure is not None:
-                self._dispatcher.end_iterators(str(failure))
-                if self._background is not None:
-                    self._background.fail(failure)
-            elif not running.cancelled():  # a replay's end
-                self._dispatcher.end_iterators()
-                if self._background is not None:
-                    self._background.end()
-
-        self._running = asyncio.create_task(self._run(supervisor), name="market feed")
-        self._running.add_done_callback(ended)
-
-    def _live(self, patient: bool) -> Supervisor:
-        reporter = self._reporter
-        return Supervisor(
-            self._order, self._settings, self._wanted, self._hub, reporter.note, reporter.aside, patient=patient
-        )
-
-    def _player(self) -> Player:
-        from feed.replay.player import Player
-
-        assert self._source is not None
-        self._turned_at = inf  # the recording's clock leaps: that is no loop that hangs
-        return Player(self._source, self._hub, self._reporter, self._wanted)
-
-    async def wait_closed(self) -> None:
-        """Return when the feed has ended: at a replay's end, or after ``disconnect()``.
-
-        Raises FeedError when a failure has ended it.
+        If the venue streams no tickers, they come over REST once a minute. Returns a handle with ``cancel()``.
         """
-        running = self._running
-        if running is not None and not running.done():
-            await across(running, lambda: _ended(running))
+        return self._subscriptions.subscribe(TICKER, cb, coins, on_full)
 
-    async def sleep(self, seconds: float) -> None:
-        """Sleep for so many seconds of the machine's time, or in a replay of the recording's.
+    def subscribe_status(self, cb: Callable[[str, dict[str, Any]], Any]) -> Subscriber:
+        """Call ``cb(event, details)`` on every status event of the feed.
 
-        A replay that is over wakes its sleepers; a sleep that begins after that raises FeedError.
+        ``details`` has ``exchange`` and ``at`` (Unix ms) beside the event's own, which docs/events.md lists. Returns a
+        handle with ``cancel()``.
         """
-        running = self._running
-        if self._source is None or running is None or running.done():
-            await self._clock.sleep(seconds)
-        else:
-            await across(running, lambda: self._clock.sleep(seconds))
+        return self._subscriptions.dispatcher.subscribe(STATUS, cb, unpack=True)
 
-    async def seek(self, at: float | str | datetime) -> None:
-        """Have a replay go on with the events of ``at`` (as ``start`` of from_recording) and later.
+    def prices(
+        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
+    ) -> AsyncIterator[PriceTick]:
+        """The ticks of ``subscribe_price``, for ``async for``; ends when the feed disconnects."""
+        return self._subscriptions.iterate(PRICES, coins, on_full, size)
 
-        Prices and candles are forgotten, but for the closed candles of the day before. Raises SettingsError for a time
-        that is none, and FeedError where no replay runs.
+    def trades(
+        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
+    ) -> AsyncIterator[TradeEvent]:
+        """The trades of ``subscribe_trades``, for ``async for``."""
+        return self._subscriptions.iterate(TRADES, coins, on_full, size)
+
+    def candles(
+        self, coins: Coins = None, timeframe: str = "1m", *, on_full: str = "drop_oldest", size: int = BUFFER
+    ) -> AsyncIterator[Candle]:
+        """The candles of ``subscribe_candles``, for ``async for``."""
+        return self._subscriptions.iterate(CANDLES, coins, on_full, size, known_timeframe(timeframe))
+
+    def quotes(self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER) -> AsyncIterator[Quote]:
+        """The quotes of ``subscribe_quotes``, for ``async for``."""
+        return self._subscriptions.iterate(QUOTES, coins, on_full, size)
+
+    def books(
+        self, coins: Coins = None, depth: int = 20, *, on_full: str = "latest", size: int = BUFFER
+    ) -> AsyncIterator[OrderBook]:
+        """The books of ``subscribe_books``, for ``async for``; by default only the newest of each coin waits."""
+        return self._subscriptions.iterate(BOOKS, coins, on_full, size, known_depth(depth))
+
+    def tickers(
+        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
+    ) -> AsyncIterator[Ticker]:
+        """The tickers of ``subscribe_tickers``, for ``async for``."""
+        return self._subscriptions.iterate(TICKER, coins, on_full, size)
+
+    def events(self, *, on_full: str = "drop_oldest", size: int = BUFFER) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """The (event, details) pairs of ``subscribe_status``, for ``async for``."""
+        return self._subscriptions.dispatcher.iterate(STATUS, None, on_full, size)
+
+    def subscribe(
+        self, channel: str, cb: Callable[[Any], Any], coins: Coins = None, *, on_full: str | None = None
+    ) -> Subscriber:
+        """Call ``cb(event)`` with every event of a channel: prices, trades, ticker, candles, quotes or books.
+
+        For programs that carry whatever channels somebody else names. Candles are those of the settings'
+        ``candle_timeframe``, books have their ``book_depth``; ``on_full`` None is the channel's own default. Returns a
+        handle with ``cancel()``. Raises ValueError for another channel.
         """
-        from feed.replay.player import Player
-        from feed.replay.source import moment
+        return self._subscriptions.subscribe_by_name(channel, cb, coins, on_full=on_full)
 
-        player, running = self._driver, self._running
-        to = moment("at", at)
-        if not isinstance(player, Player) or running is None or running.done() or to is None:
-            raise FeedError("no replay runs: seek() needs a feed from_recording() that is connected")
+    def observe(self, channel: str, take: Take, coins: Coins = None, *, size: int = 500) -> Observation:
+        """Call ``take(events, times)`` with all events of a channel, ``size`` at a time, and ask for nothing more.
 
-        async def seek() -> None:
-            player.seek(to)
-
-        await across(running, seek)
-
-    async def disconnect(self) -> None:
-        """Close all connections and tasks within 5 s. Idempotent; subscriptions stay for the next ``connect()``."""
-        self._leave_closed_loop()
-        running = self._running
-        if running is None:
-            return
-        if self._elsewhere():
-            await asyncio.to_thread(self.stop)
-            if not running.done():
-                raise FeedError("the feed runs in another event loop: disconnect() it there")
-            return
-        if not running.cancelling():  # a second caller waits for the same end
-            running.cancel()
-        await asyncio.wait({running})
-        if self._running is running:
-            self._running = self._driver = self._supervisor = None
-        await self._dispatcher.close(CLOSE_TIMEOUT)  # here: a coroutine callback may disconnect, and is not waited for
-
-    def _elsewhere(self) -> bool:
-        """Whether the feed runs in an event loop other than the running one."""
-        running = self._running
-        return running is not None and not running.done() and running.get_loop() is not asyncio.get_running_loop()
-
-    def run(self, timeout: float | None = 30) -> None:
-        """Connect, and block until ``stop()`` or Ctrl-C: for programs without asyncio.
-
-        Raises what ``connect()`` raises, and FeedError where an event loop is running already or the feed is connected.
+        For what counts a feed's events without being one of its users, as metrics do: the exchange is asked for no
+        channel because of it. ``channel``: trades, ticker, candles (of every timeframe), quotes or books (of every
+        depth). ``times``: when each event's turn came, in seconds of ``time.monotonic``, after the callbacks that
+        subscribed earlier. Returns a handle with ``flush()``, which hands on what has come from any thread, and
+        ``cancel()``. Raises ValueError for another channel, SettingsError for an unknown coin.
         """
-        self._in_background(timeout).run()
+        return self._subscriptions.observe(channel, take, coins, size=size)
 
-    def start(self, timeout: float | None = 30) -> None:
-        """Connect in a thread of its own and return when data flows; callbacks run in that thread.
+    # What is known now
 
-        The methods that ask (``get_price``, ``require_fresh``, ``volatility``, ...) may be called from any thread.
-        Raises what ``connect()`` raises, and FeedError when the feed is connected already.
+    @property
+    def coin_configs(self) -> list[CoinConfig]:
+        """The coins of the feed, in the order in which they were asked for; copies."""
+        return self._queries.coin_configs
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that the feed carries now: those of the settings, and those that were subscribed to."""
+        return self._queries.channels
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """The timeframes of the candles that the feed carries now."""
+        return self._queries.timeframes
+
+    def now(self) -> float:
+        """The time in Unix seconds: the machine's, or in a replay the recording's."""
+        return self._queries.now()
+
+    def get_price(self, coin: str) -> PriceTick | None:
+        """Return the coin's latest tick (price in quote currency), None before the first; ``coin`` in upper or lower
+        case.
+
+        It is a copy, so changing it changes nothing that the feed knows. It may be old: before an order ask
+        ``require_fresh``. Raises SettingsError when ``coin`` is not a string.
         """
-        self._in_background(timeout).start()
+        return self._queries.get_price(coin)
 
-    def stop(self) -> None:
-        """End what ``run()`` or ``start()`` began, from any thread, and wait until the feed is closed. Idempotent.
+    def get_all_prices(self) -> dict[str, PriceTick]:
+        """Return the latest tick of each coin that has one, by coin in upper case; copies."""
+        return self._queries.get_all_prices()
 
-        In a callback it does not wait. Raises FeedError when the end takes longer than 10 s.
+    @property
+    def current_prices(self) -> dict[str, PriceTick]:
+        """The same as ``get_all_prices()``."""
+        return self._queries.current_prices
+
+    def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
+        """Return the coin's latest tick if a bot may act on it now; otherwise raise StaleDataError with the reason.
+
+        ``max_age``: seconds since the price was made at the venue, that is the time since it was received plus the lag
+        of its connection; by default the settings' ``coin_stale_after``. Without ``max_age`` the feed as a whole must
+        not be stale either. Raises SettingsError when ``coin`` is not a string, or ``max_age`` not a number above 0.
         """
-        if self._background is not None:
-            self._background.stop()
+        return self._queries.require_fresh(coin, max_age)
 
-    def _in_background(self, timeout: float | None) -> Background:
-        seconds("timeout", timeout, "retrying for ever")
-        with self._starting:
-            self._leave_closed_loop()
-            started = self._background is not None and not self._background.ended
-            if started or (self._running is not None and not self._running.done()):
-                raise FeedError("the feed is connected already; stop() or disconnect() it first")
-            self._background = Background(lambda: self.connect(timeout), self.disconnect)
-            return self._background
+    def get_book(self, coin: str, depth: int = 20) -> OrderBook | None:
+        """Return the best ``depth`` levels (1 to 1000) of the coin's order book, fewer where fewer are there.
 
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
+        It is a copy. None while the book is not proven: before its first synchronization, from ``book_unsynced`` to
+        ``book_synced``, and while its connection has brought no book for the settings' ``feed_stale_after``. It needs
+        the channel books, and has as many levels as the settings' ``book_depth`` or the deepest subscription at most.
+        Raises SettingsError when ``coin`` is not a string or ``depth`` not such a number.
+        """
+        return self._queries.get_book(coin, depth)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.disconnect()
+    def require_fresh_book(self, coin: str, max_age: float | None = None, depth: int = 20) -> OrderBook:
+        """Return what ``get_book`` does if a bot may act on it now; otherwise raise StaleDataError with the reason.
 
-    async def _run(self, supervisor: Supervisor | Player) -> FeedError | None:
-        """The feed's one task: whatever runs for it runs inside, and ends with it. Returns what ended it."""
-        failure: FeedError | None = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(supervisor.run(), name="market feed supervisor")
-                if self._source is None:
-                    group.create_task(self._guard(), name="market feed breaker")
-                    group.create_task(self._history.warm(supervisor.ready), name="market feed history")
-        except* FeedError as errors:
-            failure = next(each for each in errors.exceptions if isinstance(each, FeedError))
-            self._reporter.note("error", supervisor.exchange, error=str(failure))
-        except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
-            logger.opt(exception=errors).critical("the feed ended over an unforeseen error")
-            failure = FeedError(f"the feed ended over an unforeseen error: {errors.exceptions[0]!r}")
-            self._reporter.note("error", supervisor.exchange, error=str(failure))
-        return failure
+        ``max_age``: seconds since the venue made the book's last change, as in ``require_fresh``. Raises SettingsError
+        as both of them do.
+        """
+        return self._queries.require_fresh_book(coin, max_age, depth)
 
-    def _carrier(self, coin: str) -> Session | None:
-        return None if self._supervisor is None else self._supervisor.carrier(coin)
+    @property
+    def tradable(self) -> bool:
+        """False while the circuit breaker is open: data flows on, but too much has failed lately to trade on it."""
+        return self._queries.tradable
 
-    async def _guard(self) -> None:
-        """Have the circuit breaker look at the time and at the data, and note that the loop runs."""
-        while True:
-            self._turned_at = self._clock.monotonic()
-            due = self._reporter.breaker.next_tick
-            await self._clock.sleep(TURN if due is None else min(TURN, max(0.0, due - self._clock.monotonic())))
-            self._clock.look()
-            self._dispatcher.look(self._clock.since)
-            self._reporter.look(self._hub.last_message)
+    def volatility(self, coin: str, window: int = 60) -> float | None:
+        """Return the standard deviation of the 1-minute log returns over the last ``window`` closed candles, in
+        percent.
+
+        Not annualized; None while there are too few. Needs the channel candles with the timeframe 1m, whose last hour
+        is fetched after connecting; for a longer ``window`` ask ``candles_history`` first. Raises ValueError for a
+        ``window`` that is not a whole number from 3 to 1,500, and SettingsError, a ValueError too, for a ``coin`` that
+        is not a string.
+        """
+        return self._queries.volatility(coin, window)
+
+    @property
+    def trades_delivered(self) -> dict[str, int]:
+        """How many trades of each exchange were delivered since the feed was made; from any thread."""
+        return self._queries.trades_delivered
+
+    @property
+    def status(self) -> FeedStatus:
+        """The state of the feed at this moment, see FeedStatus; a new object at each access."""
+        return self._queries.status
+
+    def get_status(self) -> dict[str, Any]:
+        """The status as a dict, with ``coins``, ``prices_cached`` and ``last_message_age`` (seconds or None)."""
+        return self._queries.get_status()
+
+    def get_health(self) -> dict[str, Any]:
+        """Return a dict for a health check: ``status`` ("healthy", "degraded" or "failed") and the figures behind it.
+
+        ``last_activity`` (ISO 8601, UTC, or None), ``error_count``, and ``metrics``, which is ``get_status()`` without
+        ``coins`` and ``errors``, and ``off_book_trades``, block trades and the like, which are left out; those of a
+        connected feed have ``late_trades`` and ``lost_bars`` too, which could not be delivered any more.
+        """
+        return self._queries.get_health()
 
     async def candles_history(self, coin: str, timeframe: str = "1m", limit: int = 100) -> list[Candle]:
         """The newest ``limit`` candles (1 to 10,000) of a coin, oldest first, from the venue that carries it.
@@ -480,26 +382,101 @@ class MarketFeed(SubscribeMethods, QueryMethods):
         those allowed, and for a wrong ``limit``; FeedError when the feed is not connected, or the venue has no candles
         over REST or does not answer.
         """
-        symbol = one_of(coin, self._wanted.coins)
-        running = self._running
-        if running is None or running.done():
-            raise FeedError("the feed is not connected: await connect(), or start() it, first")
-        if self._source is not None:
-            return await self._recorded_history(symbol, timeframe, limit)
-        return await across(running, lambda: self._history.candles(symbol, timeframe, limit))
+        return await self._runner.candles_history(coin, timeframe, limit)
 
-    async def _recorded_history(self, coin: str, timeframe: str, limit: int) -> list[Candle]:
-        source = self._source
-        assert source is not None
-        check_limit(limit)
-        if timeframe not in source.timeframes:
-            allowed = ", ".join(source.timeframes) or "none: the recording has no candles"
-            raise SettingsError([f"timeframe: found {timeframe!r}, allowed in this recording are {allowed}"])
-        return await asyncio.to_thread(source.history, coin, timeframe, limit, int(self._clock.now() * 1e9))
+    # Connecting, and the coins
 
+    async def connect(self, timeout: float | None = 30) -> None:
+        """Connect, and return when live data of the first venue that works is flowing.
 
-async def _ended(running: asyncio.Task[FeedError | None]) -> None:
-    await asyncio.wait({running})
-    failure = None if running.cancelled() else running.result()
-    if failure is not None:
-        raise failure
+        Raises NoExchangeAvailable, with one line per venue, when no venue delivers within ``timeout`` seconds, or none
+        ever can; the feed is disconnected then. ``timeout=None`` retries for ever. Connecting twice makes one
+        connection. Raises FeedError when disconnect() comes first, or when the feed runs in another thread.
+        """
+        await self._runner.connect(timeout)
+
+    async def disconnect(self) -> None:
+        """Close all connections and tasks within 5 s. Idempotent; subscriptions stay for the next ``connect()``."""
+        await self._runner.disconnect()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.disconnect()
+
+    def run(self, timeout: float | None = 30) -> None:
+        """Connect, and block until ``stop()`` or Ctrl-C: for programs without asyncio.
+
+        Raises what ``connect()`` raises, and FeedError where an event loop is running already or the feed is connected.
+        """
+        self._runner.run(timeout)
+
+    def start(self, timeout: float | None = 30) -> None:
+        """Connect in a thread of its own and return when data flows; callbacks run in that thread.
+
+        The methods that ask (``get_price``, ``require_fresh``, ``volatility``, ...) may be called from any thread.
+        Raises what ``connect()`` raises, and FeedError when the feed is connected already.
+        """
+        self._runner.start(timeout)
+
+    def stop(self) -> None:
+        """End what ``run()`` or ``start()`` began, from any thread, and wait until the feed is closed. Idempotent.
+
+        In a callback it does not wait. Raises FeedError when the end takes longer than 10 s.
+        """
+        self._runner.stop()
+
+    async def wait_closed(self) -> None:
+        """Return when the feed has ended: at a replay's end, or after ``disconnect()``.
+
+        Raises FeedError when a failure has ended it.
+        """
+        await self._runner.wait_closed()
+
+    async def add_coins(self, coins: str | Iterable[str]) -> None:
+        """Add these coins without touching the streams of the others; a coin that the feed has already stays.
+
+        Returns when each of them has data and a price, or is listed by no venue, after the settings'
+        ``connect_timeout`` at the latest: a quiet coin may need longer until its first trade. While the feed is not
+        connected, the coins are remembered for the next ``connect()``. Subscriptions without ``coins`` get them at
+        once, others may name them from now on. Raises SettingsError as the constructor does; nothing is added then.
+
+        Can be awaited in any event loop while the feed runs, and beside other calls.
+        """
+        await self._runner.add_coins(coins)
+
+    async def remove_coins(self, coins: str | Iterable[str]) -> None:
+        """Deliver nothing more of these coins, and forget their prices, candles and staleness.
+
+        Their streams end with the connections that carry them. Events that wait in the queue of a coroutine callback or
+        an iterator may still be delivered. Raises SettingsError for a coin that the feed does not have, and when no
+        coin would be left; nothing is removed then. Can be awaited in any event loop while the feed runs, and beside
+        other calls.
+        """
+        await self._runner.remove_coins(coins)
+
+    def share_limits(self, parts: int) -> None:
+        """Use only one of so many ``parts`` of what the exchanges allow per IP: other programs use the others.
+
+        Can be called at any time; raises ValueError for ``parts`` below 1.
+        """
+        self._runner.share_limits(parts)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep for so many seconds of the machine's time, or in a replay of the recording's.
+
+        A replay that is over wakes its sleepers; a sleep that begins after that raises FeedError.
+        """
+        await self._runner.sleep(seconds)
+
+    async def seek(self, at: float | str | datetime) -> None:
+        """Have a replay go on with the events of ``at`` (as ``start`` of from_recording) and later.
+
+        Prices and candles are forgotten, but for the closed candles of the day before. Raises SettingsError for a time
+        that is none, and FeedError where no replay runs.
+        """
+        await self._runner.seek(at)

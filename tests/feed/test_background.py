@@ -18,8 +18,8 @@ import pytest
 
 from exchanges.simulator import ThreadedSimulator
 from feed import FeedError, FeedState, MarketFeed, NoExchangeAvailable, PriceTick, Settings, StaleDataError
-from feed.background import Background
 from feed.events import CoinConfig
+from feed.running.background import Background
 from feed.settings import Connection, ExchangeConfig, Staleness
 from tests.support import PATIENCE
 

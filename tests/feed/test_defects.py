@@ -73,8 +73,8 @@ async def test_a_feed_in_a_thread_ends_with_it(simulator: Simulator, monkeypatch
     feed = MarketFeed(settings=settings_for(simulator))
     got = Recorder(feed)
     await asyncio.to_thread(feed.start)
-    assert feed._background is not None
-    thread = feed._background._thread
+    assert feed._runner._background is not None
+    thread = feed._runner._background._thread
     assert thread is not None
     break_it(monkeypatch)
     await asyncio.to_thread(thread.join, 20)

@@ -362,7 +362,7 @@ async def test_a_venue_that_is_left_and_dialled_in_one_go_delivers(secondary: Si
     got = Recorder(feed)
     async with feed:
         await got.until(lambda: bool(got.trades))
-        carrying = feed._supervisor
+        carrying = feed._runner.supervisor
         assert carrying is not None
         for _ in range(3):
             seen = len(got.trades)

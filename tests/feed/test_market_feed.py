@@ -97,8 +97,8 @@ async def test_a_summary_that_waited_for_the_dial_is_as_old_as_its_reading(
     feed: MarketFeed, venue: SimulatedVenue
 ) -> None:
     await connected(feed, venue)
-    assert feed._supervisor is not None
-    (opened,) = feed._supervisor._sessions[venue.name]._pool.opened
+    assert feed._runner.supervisor is not None
+    (opened,) = feed._runner.supervisor._sessions[venue.name]._pool.opened
     now = time.time_ns()
     opened.listener.on_day_stats(
         Ticker("ETH", 1.0, now // 1_000_000, exchange=venue.name, received_at=now - 10 * 10**9)

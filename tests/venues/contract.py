@@ -91,7 +91,7 @@ class Contract:
 
     def symbol(self, coin: str) -> str:
         """The market of the coin."""
-        carrier = self.feed._carrier(coin)
+        carrier = self.feed._runner.carrier(coin)
         assert carrier is not None
         return carrier.venue.market(coin)
 

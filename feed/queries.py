@@ -1,18 +1,17 @@
-"""The methods of MarketFeed that answer: the prices, whether a bot may act on them, the state of the feed."""
+"""What is known now: the prices and books, whether a bot may act on them, the state of the feed."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from feed.errors import FeedError, StaleDataError
+from feed.errors import StaleDataError
 from feed.events import CoinConfig, FeedState, FeedStatus, OrderBook, PriceTick
 from feed.market_data.hub import MarketDataHub
 from feed.market_data.order_books import best_levels
-from feed.sessions.supervisor import Supervisor
+from feed.running.runner import TURN, FeedRunner
 from feed.settings.arguments import known_depth, own, seconds, symbol
 from feed.settings.schema import Staleness
 from feed.subscriptions.status import StatusReporter
@@ -29,66 +28,60 @@ _HEALTH: Mapping[FeedState, str] = {
 }
 _FLOWING = (FeedState.LIVE, FeedState.LAGGING)
 _CONNECTED = (*_FLOWING, FeedState.STALE)
-TURN = 0.5  # seconds between two checks by which the event loop shows that it runs
 
 
-class QueryMethods:
-    """The part of MarketFeed that answers what is known now; its methods may be called from any thread."""
+class Queries:
+    """Answers what is known now; may be asked from any thread."""
 
-    def __init__(self, hub: MarketDataHub, reporter: StatusReporter, staleness: Staleness, wanted: WantedData) -> None:
+    def __init__(
+        self,
+        runner: FeedRunner,
+        hub: MarketDataHub,
+        reporter: StatusReporter,
+        staleness: Staleness,
+        wanted: WantedData,
+    ) -> None:
+        self._runner = runner
         self._hub = hub
         self._reporter = reporter
         self._staleness = staleness
         self._wanted = wanted
         self._clock = hub.clock
-        self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task, set by what connects
-        self._supervisor: Supervisor | None = None  # likewise; None in a replay
-        self._turned_at = 0.0  # when the event loop last ran the feed's own check, monotonic seconds; likewise
 
     @property
     def coin_configs(self) -> list[CoinConfig]:
-        """The coins of the feed, in the order in which they were asked for; copies."""
+        """See MarketFeed.coin_configs."""
         return [own(config) for config in self._wanted.coins]
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channels that the feed carries now: those of the settings, and those that were subscribed to."""
+        """See MarketFeed.channels."""
         return tuple(self._wanted.channels)
 
     @property
     def timeframes(self) -> tuple[str, ...]:
-        """The timeframes of the candles that the feed carries now."""
+        """See MarketFeed.timeframes."""
         return tuple(self._wanted.timeframes)
 
     def now(self) -> float:
-        """The time in Unix seconds: the machine's, or in a replay the recording's."""
+        """See MarketFeed.now."""
         return self._clock.now()
 
     def get_price(self, coin: str) -> PriceTick | None:
-        """Return the coin's latest tick (price in quote currency), None before the first; ``coin`` in upper or lower
-        case.
-
-        It is a copy, so changing it changes nothing that the feed knows. It may be old: before an order ask
-        ``require_fresh``. Raises SettingsError when ``coin`` is not a string.
-        """
+        """See MarketFeed.get_price."""
         return self._hub.prices.tick(symbol(coin))
 
     def get_all_prices(self) -> dict[str, PriceTick]:
-        """Return the latest tick of each coin that has one, by coin in upper case; copies."""
+        """See MarketFeed.get_all_prices."""
         return self._hub.prices.ticks
 
     @property
     def current_prices(self) -> dict[str, PriceTick]:
-        """The same as ``get_all_prices()``."""
+        """See MarketFeed.current_prices."""
         return self.get_all_prices()
 
     def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
-        """Return the coin's latest tick if a bot may act on it now; otherwise raise StaleDataError with the reason.
-
-        ``max_age``: seconds since the price was made at the venue, that is the time since it was received plus the lag
-        of its connection; by default the settings' ``coin_stale_after``. Without ``max_age`` the feed as a whole must
-        not be stale either. Raises SettingsError when ``coin`` is not a string, or ``max_age`` not a number above 0.
-        """
+        """See MarketFeed.require_fresh."""
         coin = symbol(coin)
         limit = self._limit(coin, max_age)
         price = self._hub.prices.get(coin)
@@ -99,21 +92,11 @@ class QueryMethods:
         return tick
 
     def get_book(self, coin: str, depth: int = 20) -> OrderBook | None:
-        """Return the best ``depth`` levels (1 to 1000) of the coin's order book, fewer where fewer are there.
-
-        It is a copy. None while the book is not proven: before its first synchronization, from ``book_unsynced`` to
-        ``book_synced``, and while its connection has brought no book for the settings' ``feed_stale_after``. It needs
-        the channel books, and has as many levels as the settings' ``book_depth`` or the deepest subscription at most.
-        Raises SettingsError when ``coin`` is not a string or ``depth`` not such a number.
-        """
+        """See MarketFeed.get_book."""
         return self._hub.books.get(symbol(coin), known_depth(depth), self._staleness.feed_stale_after)
 
     def require_fresh_book(self, coin: str, max_age: float | None = None, depth: int = 20) -> OrderBook:
-        """Return what ``get_book`` does if a bot may act on it now; otherwise raise StaleDataError with the reason.
-
-        ``max_age``: seconds since the venue made the book's last change, as in ``require_fresh``. Raises SettingsError
-        as both of them do.
-        """
+        """See MarketFeed.require_fresh_book."""
         coin, depth = symbol(coin), known_depth(depth)
         limit = self._limit(coin, max_age)
         held = self._hub.books.proven(coin, self._staleness.feed_stale_after)
@@ -127,7 +110,7 @@ class QueryMethods:
     def _limit(self, coin: str, max_age: float | None) -> float:
         """The age allowed, in seconds. Raises StaleDataError where the feed is not connected."""
         limit = seconds("max_age", max_age, "coin_stale_after") or self._staleness.coin_stale_after
-        if self._running is None or self._running.done() or self._loop_closed:
+        if not self._runner.is_running or self._runner.loop_closed:
             raise StaleDataError(coin, None, limit, "the feed is not connected")
         return limit
 
@@ -175,28 +158,21 @@ class QueryMethods:
 
     @property
     def tradable(self) -> bool:
-        """False while the circuit breaker is open: data flows on, but too much has failed lately to trade on it."""
+        """See MarketFeed.tradable."""
         return self._reporter.breaker.tradable
 
     def volatility(self, coin: str, window: int = 60) -> float | None:
-        """Return the standard deviation of the 1-minute log returns over the last ``window`` closed candles, in
-        percent.
-
-        Not annualized; None while there are too few. Needs the channel candles with the timeframe 1m, whose last hour
-        is fetched after connecting; for a longer ``window`` ask ``candles_history`` first. Raises ValueError for a
-        ``window`` that is not a whole number from 3 to 1,500, and SettingsError, a ValueError too, for a ``coin`` that
-        is not a string.
-        """
+        """See MarketFeed.volatility."""
         return self._hub.volatility.volatility(symbol(coin), window)
 
     @property
     def trades_delivered(self) -> dict[str, int]:
-        """How many trades of each exchange were delivered since the feed was made; from any thread."""
+        """See MarketFeed.trades_delivered."""
         return {name: count.simple + count.other for name, count in self._hub.trades.copy().items()}
 
     @property
     def status(self) -> FeedStatus:
-        """The state of the feed at this moment, see FeedStatus; a new object at each access."""
+        """See MarketFeed.status."""
         return FeedStatus(
             connected=self._state in _CONNECTED and not self._hangs,
             exchange=self._reporter.exchange,
@@ -212,7 +188,7 @@ class QueryMethods:
         )
 
     def get_status(self) -> dict[str, Any]:
-        """The status as a dict, with ``coins``, ``prices_cached`` and ``last_message_age`` (seconds or None)."""
+        """See MarketFeed.get_status."""
         heard = self._hub.last_message
         return asdict(self.status) | {
             "state": str(self._state),
@@ -222,12 +198,7 @@ class QueryMethods:
         }
 
     def get_health(self) -> dict[str, Any]:
-        """Return a dict for a health check: ``status`` ("healthy", "degraded" or "failed") and the figures behind it.
-
-        ``last_activity`` (ISO 8601, UTC, or None), ``error_count``, and ``metrics``, which is ``get_status()`` without
-        ``coins`` and ``errors``, and ``off_book_trades``, block trades and the like, which are left out; those of a
-        connected feed have ``late_trades`` and ``lost_bars`` too, which could not be delivered any more.
-        """
+        """See MarketFeed.get_health."""
         status = self.status
         at = status.last_message_time
         return {
@@ -236,35 +207,28 @@ class QueryMethods:
             "error_count": status.errors,
             "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")}
             | {"off_book_trades": self._hub.off_book_trades}
-            | (self._supervisor.undelivered if self._supervisor is not None else {}),
+            | (self._runner.supervisor.undelivered if self._runner.supervisor is not None else {}),
         }
-
-    @property
-    def _loop_closed(self) -> bool:
-        """Whether the event loop was closed without ``disconnect()``."""
-        running = self._running
-        return running is not None and not running.done() and running.get_loop().is_closed()
 
     @property
     def _hangs(self) -> bool:
         """Whether a callback has blocked the event loop for longer than ``feed_stale_after``."""
-        running = self._running
-        if running is None or running.done():
+        if not self._runner.is_running:
             return False
-        return self._clock.since(self._turned_at) > self._staleness.feed_stale_after + TURN
+        return self._clock.since(self._runner.turned_at) > self._staleness.feed_stale_after + TURN
 
     @property
     def _state(self) -> FeedState:
-        state = FeedState.CLOSED if self._loop_closed else self._reporter.state
+        state = FeedState.CLOSED if self._runner.loop_closed else self._reporter.state
         return FeedState.STALE if state in _FLOWING and self._hangs else state
 
     @property
     def _lags_in_part(self) -> bool:
-        return self._supervisor is not None and self._supervisor.lags_in_part
+        return self._runner.supervisor is not None and self._runner.supervisor.lags_in_part
 
     def _lag_of(self, exchange: str) -> float | None:
         """Seconds by which the venue's data is late; None while that is not known."""
-        return None if self._supervisor is None else self._supervisor.lag_of(exchange)
+        return None if self._runner.supervisor is None else self._runner.supervisor.lag_of(exchange)
 
     def _last_message_time(self) -> float | None:
         heard = self._hub.last_message

@@ -1,0 +1,376 @@
+"""Connects a feed and ends it: in the program's event loop, in one that blocks, or in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from feed.channels import PRICES, STATUS
+from feed.errors import FeedError, NoExchangeAvailable, SettingsError
+from feed.events import Candle
+from feed.market_data.candle_history import CandleHistory, check_limit
+from feed.market_data.hub import MarketDataHub
+from feed.running.background import Background, across
+from feed.running.forked import register
+from feed.sessions.session import Session
+from feed.sessions.supervisor import Supervisor
+from feed.settings.arguments import more_coins, one_of, seconds, some_of
+from feed.settings.schema import ExchangeConfig, Settings
+from feed.subscriptions.status import StatusReporter
+from feed.subscriptions.wanted_data import WantedData
+
+if TYPE_CHECKING:
+    from feed.replay.player import Player
+    from feed.replay.source import Source
+
+LOOK_FOR_COINS = 0.05  # seconds between two checks whether added coins have data
+CLOSE_TIMEOUT = 1.0  # seconds that coroutine callbacks have to finish what is queued for them
+TURN = 0.5  # seconds between two checks by which the event loop shows that it runs
+
+
+class FeedRunner:
+    """Runs a feed: over the venues of ``order``, or the recording ``source``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        order: Sequence[ExchangeConfig],
+        source: Source | None,
+        hub: MarketDataHub,
+        reporter: StatusReporter,
+        wanted: WantedData,
+    ) -> None:
+        self.supervisor: Supervisor | None = None  # None in a replay
+        self.turned_at = 0.0  # when the event loop last ran the feed's own check, monotonic seconds
+        self._settings = settings
+        self._order = order
+        self._source = source
+        self._hub = hub
+        self._clock = hub.clock
+        self._reporter = reporter
+        self._dispatcher = reporter.dispatcher
+        self._wanted = wanted
+        self._history = CandleHistory(hub, wanted, self.carrier)
+        self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task
+        self._driver: Supervisor | Player | None = None  # what brings the events
+        self._waiting = 0  # connect() calls under way
+        self._limit_parts = 1  # of which it uses one
+        self._left: list[object] = []  # of closed loops, what they did not end: deleting it would be complained of
+        self._background: Background | None = None
+        self._starting = threading.Lock()
+        self._changing = threading.Lock()  # the list of coins
+        register(self)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the feed is connected, or about to be."""
+        return self._running is not None and not self._running.done()
+
+    def leave_behind(self) -> object:
+        """This process is a fork: be a feed that is not connected. Returns the objects of the parent's connection.
+
+        The feed may be connected again in this process.
+        """
+        theirs = self._running, self._driver, self._background, self._dispatcher.workers
+        self._running = self._driver = self.supervisor = self._background = None
+        self._starting, self._changing = threading.Lock(), threading.Lock()
+        self._dispatcher.abandon()
+        self._reporter.leave_behind()
+        return theirs
+
+    def _leave_closed_loop(self) -> None:
+        """If the event loop was closed without disconnect(), drop its tasks, so that the feed can connect again."""
+        if self.loop_closed:
+            self._reporter.note("closed", self._reporter.exchange)
+            self._left.append(self.leave_behind())
+            self._waiting = 0
+
+    @property
+    def loop_closed(self) -> bool:
+        """Whether the event loop was closed without ``disconnect()``."""
+        running = self._running
+        return running is not None and not running.done() and running.get_loop().is_closed()
+
+    async def add_coins(self, coins: str | Iterable[str]) -> None:
+        """See MarketFeed.add_coins."""
+        self._leave_closed_loop()
+        running = self._running
+        if running is None or running.done():
+            self._enlist(coins)
+        else:
+            await across(running, lambda: self._added(coins))
+
+    async def remove_coins(self, coins: str | Iterable[str]) -> None:
+        """See MarketFeed.remove_coins."""
+        self._leave_closed_loop()
+        running = self._running
+        if running is None or running.done():
+            self._removed(coins)
+        else:
+            await across(running, lambda: self._remove(coins))
+
+    def _enlist(self, coins: str | Iterable[str]) -> list[str]:
+        with self._changing:
+            new = more_coins(coins, self._settings, self._wanted.coins)
+            self._wanted.coins = [*self._wanted.coins, *new]
+        return [config.symbol for config in new]
+
+    async def _added(self, coins: str | Iterable[str]) -> None:
+        waiting = set(self._enlist(coins))
+        refusals: dict[str, set[str]] = {coin: set() for coin in waiting}  # by which venues
+        supervisor = self._driver
+        if not waiting or supervisor is None:
+            return
+
+        def on_status(event: str, details: dict[str, Any]) -> None:
+            if event == "coin_unavailable" and details["coin"] in refusals:
+                refusals[details["coin"]].add(details["exchange"])
+
+        telling = self._dispatcher.subscribe(STATUS, on_status, unpack=True)
+        try:
+            self._history.forget(waiting)
+            supervisor.renew()
+            end = self._clock.monotonic() + self._settings.connection.connect_timeout
+            while waiting and self._clock.monotonic() < end and supervisor is self._driver:
+                await self._clock.sleep(LOOK_FOR_COINS)
+                waiting &= {config.symbol for config in self._wanted.coins}
+                waiting -= {coin for coin in waiting if supervisor.hears(coin) and self._is_priced(coin)}
+                waiting -= {coin for coin in waiting if len(refusals[coin]) >= supervisor.venues}
+        finally:
+            telling.cancel()
+
+    def _is_priced(self, coin: str) -> bool:
+        """Whether the coin has a price, or no subscribed channel brings one: its candles may come before its price."""
+        return self._hub.prices.tick(coin) is not None or set(PRICES.needs).isdisjoint(self._wanted.channels)
+
+    async def _remove(self, coins: str | Iterable[str]) -> None:
+        self._removed(coins)
+
+    def _removed(self, coins: str | Iterable[str]) -> None:
+        with self._changing:
+            gone = set(some_of(coins, self._wanted.coins))
+            left = [config for config in self._wanted.coins if config.symbol not in gone]
+            if not left:
+                raise SettingsError(["coins: found all of the feed's, allowed is to leave one; disconnect() ends it"])
+            self._wanted.coins = left
+        self._hub.forget(gone)
+        if self._driver is not None:
+            self._driver.forget(gone)
+        self._history.forget(gone)
+
+    def share_limits(self, parts: int) -> None:
+        """See MarketFeed.share_limits."""
+        if parts < 1:
+            raise ValueError(f"parts is {parts!r}; allowed is a whole number from 1")
+        self._limit_parts = parts
+        if self.supervisor is not None:
+            self.supervisor.share_limits(parts)
+
+    def renew(self) -> None:
+        if self._driver is not None:
+            self._driver.renew()
+
+    async def connect(self, timeout: float | None = 30) -> None:
+        """See MarketFeed.connect."""
+        seconds("timeout", timeout, "retrying for ever")
+        self._leave_closed_loop()
+        if self._elsewhere():
+            raise FeedError("the feed runs in an event loop of another thread; stop() it first")
+        while self._running is not None and self._running.cancelling() and not self._running.done():
+            await asyncio.wait({self._running})  # a disconnect() is under way
+        if self._running is None or self._running.done():
+            self._begin(patient=timeout is None)
+        supervisor = self._driver
+        assert supervisor is not None
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(supervisor.ready)
+            self._waiting -= 1
+        except BaseException as error:
+            self._waiting -= 1
+            if not self._waiting:  # another connect() may still be waiting for the same connection
+                await self.disconnect()
+            if not isinstance(error, TimeoutError):
+                raise
+            names = [config.name for config in self._order]
+            reasons = {name: supervisor.reasons.get(name, "not reached in time") for name in names}
+            raise NoExchangeAvailable(reasons, timeout) from None
+
+    def _begin(self, *, patient: bool) -> None:
+        self._dispatcher.reopen()
+        self.turned_at = self._clock.monotonic()
+        supervisor = self._driver = self._player() if self._source is not None else self._live(patient)
+        self.supervisor = supervisor if isinstance(supervisor, Supervisor) else None
+        if self.supervisor is not None:
+            self.supervisor.share_limits(self._limit_parts)
+
+        def ended(running: asyncio.Task[FeedError | None]) -> None:  # even if it was cancelled before its first step
+            self._reporter.note("closed", supervisor.exchange)
+            failure = None if running.cancelled() else running.result()
+            if self._source is not None:
+                self._source.clock.end()  # who sleeps on it finds the feed closed
+            if not supervisor.ready.done():
+                supervisor.ready.set_exception(failure or FeedError("disconnect() was called before any data came"))
+            if failure is not None:
+                self._dispatcher.end_iterators(str(failure))
+                if self._background is not None:
+                    self._background.fail(failure)
+            elif not running.cancelled():  # a replay's end
+                self._dispatcher.end_iterators()
+                if self._background is not None:
+                    self._background.end()
+
+        self._running = asyncio.create_task(self._run(supervisor), name="market feed")
+        self._running.add_done_callback(ended)
+
+    def _live(self, patient: bool) -> Supervisor:
+        reporter = self._reporter
+        return Supervisor(
+            self._order, self._settings, self._wanted, self._hub, reporter.note, reporter.aside, patient=patient
+        )
+
+    def _player(self) -> Player:
+        from feed.replay.player import Player
+
+        assert self._source is not None
+        self.turned_at = inf  # the recording's clock leaps: that is no loop that hangs
+        return Player(self._source, self._hub, self._reporter, self._wanted)
+
+    async def wait_closed(self) -> None:
+        """See MarketFeed.wait_closed."""
+        running = self._running
+        if running is not None and not running.done():
+            await across(running, lambda: _ended(running))
+
+    async def sleep(self, seconds: float) -> None:
+        """See MarketFeed.sleep."""
+        running = self._running
+        if self._source is None or running is None or running.done():
+            await self._clock.sleep(seconds)
+        else:
+            await across(running, lambda: self._clock.sleep(seconds))
+
+    async def seek(self, at: float | str | datetime) -> None:
+        """See MarketFeed.seek."""
+        from feed.replay.player import Player
+        from feed.replay.source import moment
+
+        player, running = self._driver, self._running
+        to = moment("at", at)
+        if not isinstance(player, Player) or running is None or running.done() or to is None:
+            raise FeedError("no replay runs: seek() needs a feed from_recording() that is connected")
+
+        async def seek() -> None:
+            player.seek(to)
+
+        await across(running, seek)
+
+    async def disconnect(self) -> None:
+        """See MarketFeed.disconnect."""
+        self._leave_closed_loop()
+        running = self._running
+        if running is None:
+            return
+        if self._elsewhere():
+            await asyncio.to_thread(self.stop)
+            if not running.done():
+                raise FeedError("the feed runs in another event loop: disconnect() it there")
+            return
+        if not running.cancelling():  # a second caller waits for the same end
+            running.cancel()
+        await asyncio.wait({running})
+        if self._running is running:
+            self._running = self._driver = self.supervisor = None
+        await self._dispatcher.close(CLOSE_TIMEOUT)  # here: a coroutine callback may disconnect, and is not waited for
+
+    def _elsewhere(self) -> bool:
+        """Whether the feed runs in an event loop other than the running one."""
+        running = self._running
+        return running is not None and not running.done() and running.get_loop() is not asyncio.get_running_loop()
+
+    def run(self, timeout: float | None = 30) -> None:
+        """See MarketFeed.run."""
+        self._in_background(timeout).run()
+
+    def start(self, timeout: float | None = 30) -> None:
+        """See MarketFeed.start."""
+        self._in_background(timeout).start()
+
+    def stop(self) -> None:
+        """See MarketFeed.stop."""
+        if self._background is not None:
+            self._background.stop()
+
+    def _in_background(self, timeout: float | None) -> Background:
+        seconds("timeout", timeout, "retrying for ever")
+        with self._starting:
+            self._leave_closed_loop()
+            started = self._background is not None and not self._background.ended
+            if started or (self._running is not None and not self._running.done()):
+                raise FeedError("the feed is connected already; stop() or disconnect() it first")
+            self._background = Background(lambda: self.connect(timeout), self.disconnect)
+            return self._background
+
+    async def _run(self, supervisor: Supervisor | Player) -> FeedError | None:
+        """The feed's one task: whatever runs for it runs inside, and ends with it. Returns what ended it."""
+        failure: FeedError | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(supervisor.run(), name="market feed supervisor")
+                if self._source is None:
+                    group.create_task(self._guard(), name="market feed breaker")
+                    group.create_task(self._history.warm(supervisor.ready), name="market feed history")
+        except* FeedError as errors:
+            failure = next(each for each in errors.exceptions if isinstance(each, FeedError))
+            self._reporter.note("error", supervisor.exchange, error=str(failure))
+        except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
+            logger.opt(exception=errors).critical("the feed ended over an unforeseen error")
+            failure = FeedError(f"the feed ended over an unforeseen error: {errors.exceptions[0]!r}")
+            self._reporter.note("error", supervisor.exchange, error=str(failure))
+        return failure
+
+    def carrier(self, coin: str) -> Session | None:
+        return None if self.supervisor is None else self.supervisor.carrier(coin)
+
+    async def _guard(self) -> None:
+        """Have the circuit breaker look at the time and at the data, and note that the loop runs."""
+        while True:
+            self.turned_at = self._clock.monotonic()
+            due = self._reporter.breaker.next_tick
+            await self._clock.sleep(TURN if due is None else min(TURN, max(0.0, due - self._clock.monotonic())))
+            self._clock.look()
+            self._dispatcher.look(self._clock.since)
+            self._reporter.look(self._hub.last_message)
+
+    async def candles_history(self, coin: str, timeframe: str = "1m", limit: int = 100) -> list[Candle]:
+        """See MarketFeed.candles_history."""
+        symbol = one_of(coin, self._wanted.coins)
+        running = self._running
+        if running is None or running.done():
+            raise FeedError("the feed is not connected: await connect(), or start() it, first")
+        if self._source is not None:
+            return await self._recorded_history(symbol, timeframe, limit)
+        return await across(running, lambda: self._history.candles(symbol, timeframe, limit))
+
+    async def _recorded_history(self, coin: str, timeframe: str, limit: int) -> list[Candle]:
+        source = self._source
+        assert source is not None
+        check_limit(limit)
+        if timeframe not in source.timeframes:
+            allowed = ", ".join(source.timeframes) or "none: the recording has no candles"
+            raise SettingsError([f"timeframe: found {timeframe!r}, allowed in this recording are {allowed}"])
+        return await asyncio.to_thread(source.history, coin, timeframe, limit, int(self._clock.now() * 1e9))
+
+
+async def _ended(running: asyncio.Task[FeedError | None]) -> None:
+    await asyncio.wait({running})
+    failure = None if running.cancelled() else running.result()
+    if failure is not None:
+        raise failure
