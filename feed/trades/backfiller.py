@@ -154,7 +154,9 @@ class TradeBackfiller:
                 if coin in sequences.left:
                     known.returned(since.get(coin))
                 elif holder is self or known.interrupted:
-                    known.resumed(now)  # else the other backfiller still has it
+                    known.resumed(now)
+                else:
+                    known.doubt()  # between this connection and that of the other backfiller one may be missed
                 self._expect(coin)
             else:
                 self._coins[coin] = sequences.coins[coin] = TradeSequence(

@@ -182,8 +182,9 @@ class TradeSequence:
         if self._numbered:
             told = [t for t in past if t.trade_id.isdecimal()]
             fresh = told if self.next_id is not None else [t for t in told if t.timestamp > stamp]
-            if len(fresh) < len(told):
-                self.next_id = int(fresh[0].trade_id) if fresh else int(told[-1].trade_id) + 1
+            if len(fresh) < len(told):  # from the last one before on: a trade may be missing between the two
+                before = int(next(t.trade_id for t in reversed(told) if t.timestamp <= stamp)) + 1
+                self.next_id = max(self._floor, min(before, int(fresh[0].trade_id)) if fresh else before)
             return fresh
         known = self._recent or ()
         fresh = [t for t in past if t.timestamp >= stamp + (not t.trade_id) and t.trade_id not in known]

@@ -368,6 +368,18 @@ def test_a_trade_that_is_repeated_from_the_time_of_another_venue_is_none_of_this
     assert feed.prices == [item.price for item in (*truth[:30], *truth[50:])]
 
 
+def test_a_trade_that_a_trial_missed_where_it_takes_over_is_a_gap() -> None:
+    """Of the trial's own trades one lies before the last of the venue that was left, and one after the missing one."""
+    truth = good_trades([0] + [100] * 5)
+    policy = TradeSequence(True, 300, since_ts=truth[1].timestamp)
+    fresh = policy.missed([truth[0], truth[1], truth[3]])
+    policy.unbroken()
+    assert fresh == [truth[3]]
+    outcome = policy.accept(fresh[0], 0.0)
+    assert outcome.gap is not None
+    assert (outcome.gap.from_id, outcome.gap.to_id) == (FIRST + 2, FIRST + 2)
+
+
 def run_until_lost(feed: Feed, wire: list[TradeEvent], *, back_at: float, silent: bool = False) -> None:
     """The connection brings these trades, falls silent perhaps, is lost, and delivers again at ``back_at``."""
     for item in wire:
