@@ -18,7 +18,7 @@ the next ``JOINED``.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, Protocol
@@ -277,10 +277,14 @@ class BookRules:
     """A venue's row: how its books are proven, and how ccxt is asked for them.
 
     ``depths`` are the values that ccxt's ``limit`` may have here: the smallest that is deep enough is asked for; none
-    are named where no limit may be asked for. ``params`` goes to ccxt's call. ``window``: the venue keeps the book at
-    that many levels, so all of them are proven; otherwise only those inside of the first snapshot's range are.
+    are named where no limit may be asked for. ``params`` goes to ccxt's call. ``window``: what the venue sends
+    is one book, whole or as deep as it is asked for, so all of its levels are proven; otherwise (where a snapshot from
+    REST has fewer levels than the updates are of) only those inside of the snapshot's range are.
     ``nonce``: the ``nonce`` of ccxt's book is the number of its state as the verdicts have it, and the book is
     delivered only when the two are equal. ``own`` has the books that we build; ccxt does not see those frames.
+    ``merges``: ccxt adds a whole book to the one that it has, which is dropped before. ``anew`` gives the requests (of
+    a market's id, its symbol and the depth) that subscribe to a book anew, where ccxt cannot unsubscribe; without them
+    the connection is made anew.
     ``span`` gives the first and last number of an update as ccxt has it, where ccxt joins them wrongly to a snapshot.
     """
 
@@ -291,6 +295,8 @@ class BookRules:
     window: bool = False
     nonce: bool = False
     own: OwnBooks | None = None
+    merges: bool = False
+    anew: Callable[[str, str, int | None], Sequence[Mapping[str, Any]]] | None = None
     span: Callable[[Mapping[str, Any]], tuple[int, int]] | None = None
 
     def depth(self, wanted: int) -> int | None:

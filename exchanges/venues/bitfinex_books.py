@@ -52,4 +52,4 @@ class BookChecksums:
         yield TextUpdate(market_id, bids, asks, whole)
 
 
-RULES = BookRules(ProofKind.CHECKSUM, BookChecksums, depths=(25, 100), window=True)
+RULES = BookRules(ProofKind.CHECKSUM, BookChecksums, depths=(25, 100), window=True, merges=True)

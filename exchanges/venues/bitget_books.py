@@ -58,4 +58,4 @@ def _proof() -> OrderedProofs:
     return OrderedProofs(NumberedFrames(linked), RisingNumbers(rising), ChecksummedBooks(updates, alternating, LEVELS))
 
 
-RULES = BookRules(ProofKind.CHECKSUM, _proof)
+RULES = BookRules(ProofKind.CHECKSUM, _proof, window=True, merges=True)

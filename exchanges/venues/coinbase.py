@@ -53,7 +53,7 @@ PROFILES = (
         "coinbase",
         "coinbase",
         options={"ws": {"cost": 4}},  # times 34 ms between messages: 8 per second
-        books=BookRules(ProofKind.SEQUENCE, lambda: CountedFrames(book_numbers)),
+        books=BookRules(ProofKind.SEQUENCE, lambda: CountedFrames(book_numbers), window=True),
         note="tickers every 5 s",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from exchanges.books.frame_proofs import RisingNumbers
 from exchanges.books.proof import BookRules, Numbers, ProofKind
 from exchanges.venues.profile import Profile
 
+_CHANNELS = ["level2_batch"]  # level2 is for those who log in
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -23,6 +24,12 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
         yield Numbers(frame["product_id"], moment // timedelta(microseconds=1))
 
 
+def books_anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[str, Any]]:
+    """The requests that bring a new snapshot."""
+    wanted = {"product_ids": [market_id], "channels": _CHANNELS}
+    return [{"type": kind, **wanted} for kind in ("unsubscribe", "subscribe")]
+
+
 PROFILES = (
     Profile(
         "coinbaseexchange",
@@ -33,7 +40,9 @@ PROFILES = (
         books=BookRules(
             ProofKind.PLAUSIBILITY,
             lambda: RisingNumbers(book_numbers, ties=True),
-            params={"channels": ["level2_batch"]},  # level2 is for those who log in
+            window=True,
+            params={"channels": _CHANNELS},
+            anew=books_anew,
         ),
     ),
 )

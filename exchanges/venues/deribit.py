@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from exchanges.books.proof import BookRules, NumberedFrames, Numbers, ProofKind
@@ -26,11 +26,19 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
         yield Numbers(book["instrument_name"], int(book["change_id"]), previous=previous, snapshot=whole)
 
 
+def books_anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[str, Any]]:
+    """The requests that bring a new snapshot."""
+    params = {"channels": [f"book.{market_id}.100ms"]}
+    return [{"jsonrpc": "2.0", "method": f"public/{what}", "params": params} for what in ("unsubscribe", "subscribe")]
+
+
 PROFILES = (
     _Deribit(
         "deribit",
         "deribit",
         markets_named=frame_markets.deribit,
-        books=BookRules(ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers)),
+        books=BookRules(
+            ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers), window=True, merges=True, anew=books_anew
+        ),
     ),
 )

@@ -44,6 +44,6 @@ PROFILES = (
         "gemini",
         "gemini",
         Limits(recent_trades=500),
-        books=BookRules(ProofKind.SEQUENCE, lambda: CountedFrames(book_numbers)),
+        books=BookRules(ProofKind.SEQUENCE, lambda: CountedFrames(book_numbers), window=True),
     ),
 )

@@ -7,7 +7,7 @@ they are read as texts. Levels beyond the depth that was asked for are cut off: 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from exchanges.books.checksum import ChecksummedBooks, Texts, TextUpdate
@@ -67,4 +67,10 @@ def _padded(text: str, decimals: int) -> str:
     return text if missing <= 0 else text + ("" if "." in text else ".") + "0" * missing
 
 
-RULES = BookRules(ProofKind.CHECKSUM, BookChecksums, depths=DEPTHS, window=True)
+def anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[str, Any]]:
+    """The requests that bring a new snapshot."""
+    params = {"channel": "book", "symbol": [symbol], "depth": depth}
+    return [{"method": method, "params": params} for method in ("unsubscribe", "subscribe")]
+
+
+RULES = BookRules(ProofKind.CHECKSUM, BookChecksums, depths=DEPTHS, window=True, anew=anew)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from exchanges.books.proof import BookRules, NumberedFrames, Numbers, ProofKind
@@ -21,10 +21,15 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
         yield Numbers(frame["product_id"], int(frame["seq"]), snapshot=frame["feed"] == "book_snapshot")
 
 
+def books_anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[str, Any]]:
+    """The requests that bring a new snapshot."""
+    return [{"event": event, "feed": "book", "product_ids": [market_id]} for event in ("unsubscribe", "subscribe")]
+
+
 PROFILES = (
     _KrakenFutures(
         "krakenfutures",
         "krakenfutures",
-        books=BookRules(ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers)),
+        books=BookRules(ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers), window=True, anew=books_anew),
     ),
 )

@@ -25,6 +25,16 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
             yield Numbers(row["symbol"], int(row["id"]), previous=int(row["lastId"]), snapshot=whole)
 
 
+def books_anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[str, Any]]:
+    """The requests that bring a new snapshot."""
+    wanted = {"channel": ["book_lv2"], "symbols": [market_id]}
+    return [{"event": event, **wanted} for event in ("unsubscribe", "subscribe")]
+
+
 PROFILES = (
-    _Poloniex("poloniex", "poloniex", books=BookRules(ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers))),
+    _Poloniex(
+        "poloniex",
+        "poloniex",
+        books=BookRules(ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers), window=True, anew=books_anew),
+    ),
 )

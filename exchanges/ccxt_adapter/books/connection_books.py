@@ -54,7 +54,9 @@ class ConnectionBooks:
         self._own: OwnBookKeeper | None = None
         self._verified: VerifiedBookKeeper | None = None
         if rules.own is None:
-            self._verified = VerifiedBookKeeper(rules, self._delivery, self._have_anew)
+            self._verified = VerifiedBookKeeper(
+                rules, self._delivery, self._have_anew, lambda symbol: exchange.orderbooks.pop(symbol, None)
+            )
             exchange.on_snapshot = self._verified.on_snapshot
         else:
             self._own = OwnBookKeeper(rules, rules.own, self._delivery, snapshots, self._spawn, self._send, unavailable)
@@ -166,11 +168,16 @@ class ConnectionBooks:
         pause = self._pauses.get(symbol, 0.0)
         self._pauses[symbol] = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
         await asyncio.sleep(pause)
+        asked = self._profile.books.depth(self._delivery.depth)
+        if self._verified is not None and (anew := self._profile.books.anew) is not None:
+            self._verified.restarted(symbol)
+            for request in anew(exchange.markets[symbol]["id"], symbol, asked):
+                await self._send(request)
+            return
         many, one = (_has(exchange, f"un_watch_order_book{each}") for each in ("_for_symbols", ""))
         if not many and not one:
             raise Disconnected(name, f"the book of {symbol} is not proven, and cannot be had anew alone")
         params = dict(self._profile.books.params)
-        asked = self._profile.books.depth(self._delivery.depth)
         if asked is not None:
             params["limit"] = asked
         try:

@@ -39,14 +39,17 @@ class _Judged:
 
 
 class VerifiedBookKeeper:
-    """One connection's books of ccxt's. ``renew`` has a symbol subscribed to anew."""
+    """One connection's books of ccxt's. ``renew`` has a symbol subscribed to anew, ``drop`` drops ccxt's book."""
 
-    def __init__(self, rules: BookRules, delivery: BookDelivery, renew: Callable[[str], None]) -> None:
+    def __init__(
+        self, rules: BookRules, delivery: BookDelivery, renew: Callable[[str], None], drop: Callable[[str], Any]
+    ) -> None:
         self._rules = rules
         self._window = rules.window or rules.kind is ProofKind.SNAPSHOTS
         self._proofs: list[FrameProof] = []  # one for each socket
         self._delivery = delivery
         self._renew = renew
+        self._drop = drop
         self._ids: dict[str, str] = {}  # each name that the venue or ccxt has for a market
         self._books: dict[str, _Judged] = {}
         self._ended = False
@@ -171,6 +174,8 @@ class VerifiedBookKeeper:
             if verdict.step is Step.JOINED:
                 fresh = self._books[symbol] = self._new()
                 fresh.joined, fresh.verdict = True, verdict
+                if self._rules.merges:
+                    self._drop(symbol)
             elif verdict.step is Step.FOLLOWS:
                 judged.verdict = verdict
             elif verdict.step is Step.LOST and not judged.lost:

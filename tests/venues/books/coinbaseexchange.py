@@ -28,6 +28,18 @@ def change(change: Change) -> list[Any]:
 
 
 def wanted(request: Any) -> list[str]:
-    if request["type"] != "subscribe" or request["channels"] != ["level2_batch"]:
+    return _coins(request, "subscribe")
+
+
+def unwanted(request: Any) -> list[str]:
+    return _coins(request, "unsubscribe")
+
+
+def left(request: Any) -> list[Any]:
+    return [{"type": "subscriptions", "channels": []}]
+
+
+def _coins(request: Any, kind: str) -> list[str]:
+    if request["type"] != kind or request["channels"] != ["level2_batch"]:
         return []
     return [product.partition("-")[0] for product in request["product_ids"]]

@@ -51,8 +51,21 @@ def checksum(depth: Depth) -> int:
 
 
 def wanted(request: Any) -> list[str]:
+    return _coins(request, "subscribe")
+
+
+def unwanted(request: Any) -> list[str]:
+    return _coins(request, "unsubscribe")
+
+
+def left(request: Any) -> list[Any]:
+    told = [{"channel": "book", "symbol": symbol, "depth": DEPTH} for symbol in request["params"]["symbol"]]
+    return [{"method": "unsubscribe", "result": each, "success": True} for each in told]
+
+
+def _coins(request: Any, method: str) -> list[str]:
     params = request.get("params", {})
-    if request["method"] != "subscribe" or params.get("channel") != "book":
+    if request["method"] != method or params.get("channel") != "book":
         return []
     assert params["depth"] == DEPTH
     return [symbol.partition("/")[0] for symbol in params["symbol"]]

@@ -27,6 +27,18 @@ def _pushed(depth: Depth, bids: Levels, asks: Levels, action: str) -> dict[str, 
 
 
 def wanted(request: Any) -> list[str]:
-    if request["event"] != "subscribe" or request["channel"] != ["book_lv2"]:
+    return _coins(request, "subscribe")
+
+
+def unwanted(request: Any) -> list[str]:
+    return _coins(request, "unsubscribe")
+
+
+def left(request: Any) -> list[Any]:
+    return [{"channel": "book_lv2", "event": "unsubscribe", "symbols": request["symbols"]}]
+
+
+def _coins(request: Any, event: str) -> list[str]:
+    if request["event"] != event or request["channel"] != ["book_lv2"]:
         return []
     return [market.partition("_")[0] for market in request["symbols"]]
