@@ -69,7 +69,7 @@ class DiffBook:
         """
         if not self._diffs or self._snapshot is not None:
             return 0
-        if not self.proven:
+        if self._outside or not self._joined:
             return self._first
         left = self.levels.levels_left()
         if self._limit < self._wide and left < inf:
@@ -140,7 +140,10 @@ class DiffBook:
 
     def _followed(self) -> Verdict:
         """The verdict on a diff that follows: the price may have left the range, or be back in it."""
-        was, self._outside = self._outside, self.levels.is_outside
+        levels, was = self.levels, self._outside
+        if not was and len(levels.bids) and len(levels.asks):
+            return FOLLOWS
+        self._outside = levels.is_outside
         if self._outside and not was:
             self._first = min(self._enough(self._first + 1), self._wide)
             return lost("the price left the range that its snapshot proves")

@@ -1,8 +1,8 @@
 """The two sides of an order book, kept sorted, and only as deep as snapshot and updates prove it.
 
-A side is a list of its prices, sorted with bisect so that the best one is the last, and a dict of their sizes. Changes
-come near the best price, so near the end of the list, where an insertion moves little (tests/benchmarks/books.py
-compares it with sortedcontainers).
+A side is a list of its prices, sorted with bisect so that the best one is the last, and a dict of its levels. Changes
+come near the best price, so near the end of the list, where an insertion moves little: it takes half of the time of
+sortedcontainers (python -m tests.benchmarks.books --sides).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ KEPT_LEVELS = 5_000  # what is left then
 class Side:
     """The bids (``sign`` 1) or the asks (``sign`` -1) of a book. Levels outside of the proven range are not kept."""
 
-    __slots__ = ("_bound", "_keys", "_sign", "_sizes")
+    __slots__ = ("_bound", "_keys", "_levels", "_sign")
 
     def __init__(self, sign: int) -> None:
         self._sign = sign
         self._keys: list[float] = []  # sign * price: the best is the last on both sides
-        self._sizes: dict[float, float] = {}
+        self._levels: dict[float, Level] = {}  # by their key, as the frames had them
         self._bound = -inf  # keys below are not proven
 
     def __len__(self) -> int:
@@ -49,27 +49,28 @@ class Side:
     def replace(self, levels: Iterable[Level], *, whole: bool) -> None:
         """Begin anew with a snapshot's levels. Not ``whole``: what lies beyond the worst of them is unknown."""
         sign = self._sign
-        self._sizes = {price * sign: size for price, size in levels if size}
-        self._keys = sorted(self._sizes)
+        self._levels = {level[0] * sign: level for level in levels if level[1]}
+        self._keys = sorted(self._levels)
         self._bound = -inf if whole else self._keys[0] if self._keys else inf
 
     def apply(self, levels: Iterable[Level], depth: int) -> bool:
         """Set or remove levels; True when one of the best ``depth`` may have changed."""
-        keys, sizes, sign, bound = self._keys, self._sizes, self._sign, self._bound
+        keys, known, sign, bound = self._keys, self._levels, self._sign, self._bound
         edge = keys[-depth] if len(keys) >= depth else -inf
         changed = False
-        for price, size in levels:
+        for level in levels:
+            price, size = level
             key = price * sign
             if key < bound:
                 continue
             if size:
-                old = sizes.get(key)
-                if old == size:
+                old = known.get(key)
+                if old == level:
                     continue
-                sizes[key] = size
+                known[key] = level
                 if old is None:
                     insort(keys, key)
-            elif sizes.pop(key, None) is None:
+            elif known.pop(key, None) is None:
                 continue
             else:
                 del keys[bisect_left(keys, key)]
@@ -84,21 +85,18 @@ class Side:
         """Keep the best ``most`` levels, as a venue does that keeps so many itself and tells those that come back."""
         if len(self._keys) > most:
             for key in self._keys[:-most]:
-                del self._sizes[key]
+                del self._levels[key]
             del self._keys[:-most]
 
     def top(self, depth: int) -> list[Level]:
         """The best ``depth`` levels as (price, size), best first."""
-        sizes, sign = self._sizes, self._sign
-        if sign == 1:
-            return [(key, sizes[key]) for key in self._keys[: -depth - 1 : -1]]
-        return [(-key, sizes[key]) for key in self._keys[: -depth - 1 : -1]]
+        return list(map(self._levels.__getitem__, self._keys[: -depth - 1 : -1]))
 
-    def within(self, other: Side) -> dict[float, float]:
-        """Size by price * sign of the levels that this side and ``other`` both prove."""
+    def within(self, other: Side) -> dict[float, Level]:
+        """The levels that this side and ``other`` both prove, by price * sign."""
         bound = max(self._bound, other._bound)
         start = bisect_left(self._keys, bound)
-        return {key: self._sizes[key] for key in self._keys[start:]}
+        return {key: self._levels[key] for key in self._keys[start:]}
 
 
 class LocalBook:
@@ -147,5 +145,6 @@ class LocalBook:
             if ours != theirs:
                 keys = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
                 key = max(keys)
-                return f"{name} {key * sign:g}: {ours.get(key, 0):g} here, {theirs.get(key, 0):g} there"
+                here, there = (levels[key][1] if key in levels else 0.0 for levels in (ours, theirs))
+                return f"{name} {key * sign:g}: {here:g} here, {there:g} there"
         return ""

@@ -15,6 +15,7 @@ from exchanges.errors import Disconnected, Rejected, VenueError
 FIRST_PAUSE = 0.25  # seconds until a snapshot that was too old, or could not be had, is asked for again
 LONGEST_PAUSE = 2.0  # seconds; it doubles up to here, so that a book is proven soon once the venue is well
 STEADY = 5.0  # seconds after which a book that is lost again has its snapshot asked for at once
+LOOK_EVERY = 500  # ms of the venue's time between two looks at whether a proven book needs a new snapshot
 RENEW_EVERY = 5.0  # seconds between two renewals of one book at least
 IN_STREAM = 1.5  # seconds for a snapshot to come in the stream after a subscription
 
@@ -48,6 +49,7 @@ class OwnBookKeeper:
         self._symbols: dict[str, str] = {}
         self._joining: dict[str, asyncio.Task[Any]] = {}  # market id -> what brings its snapshot
         self._renewing: dict[str, asyncio.Task[Any]] = {}  # the same of proven books
+        self._look_at: dict[str, int] = {}
         self._renewed: dict[str, float] = {}  # market id -> when it was renewed last, in the loop's time
         self._begun_at: dict[str, float] = {}  # market id -> when it was had anew last, in the loop's time
         self._pauses: dict[str, float] = {}  # market id -> seconds before its next snapshot, as it is lost all the time
@@ -86,8 +88,10 @@ class OwnBookKeeper:
                 self._tell(market_id, book)
             if step is Step.JOINED:
                 self._news.set()
-            elif book.wants_snapshot():
-                self._renew(market_id)
+            elif update.timestamp >= self._look_at.get(market_id, 0):
+                self._look_at[market_id] = update.timestamp + LOOK_EVERY
+                if book.wants_snapshot():
+                    self._renew(market_id)
         elif step is Step.LOST:
             self._lost(market_id, verdict)
         elif step is Step.WAITING:

@@ -1,0 +1,230 @@
+"""What order books cost: 20 coins, depth 20, beside 1,000 trades/s, in this project and in raw ccxt.pro loops.
+
+    python -m tests.benchmarks.books [--venue binance] [--seconds 20] [--rounds 2] [--rate 1000]
+
+The simulator of this process sends the same to both readers, which take turns in processes of their own: the depth of
+each coin (Binance's 10 diffs/s, Bybit's 50 deltas/s) and the trades. Each reader takes the best 20 levels of each book
+at each change, and each trade. It tells the CPU seconds that it spent once the books were there, and, for this project,
+how long a book took from its frame's reading to the callback. ccxt has a loop for each coin, because a loop for several
+is woken for one of them and forgets the books of the others that came in the same turn (20 of 200 came).
+
+    python -m tests.benchmarks.books --sides
+
+compares how the sides of a book may be kept: lists with bisect, and sortedcontainers' SortedDict, if that is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+from exchanges.books.order_book import Side
+from exchanges.simulator import Simulator
+from exchanges.simulator.markets.catalog import DEFAULT_COINS
+from feed import MarketFeed, OrderBook, Settings, TradeEvent
+from feed.events import CoinConfig
+from feed.settings import ExchangeConfig
+
+DEPTH = 20
+SETTLED = 5.0  # seconds after the first books until the measurement begins
+WITHIN = 30.0  # seconds for all books to come; ccxt subscribes to them one by one
+
+
+class Tally:
+    """What a reader counts from the moment at which the measurement begins."""
+
+    def __init__(self) -> None:
+        self.complete = asyncio.Event()  # each coin's book has come
+        self._missing = set(DEFAULT_COINS)
+        self.books = self.trades = 0
+        self.delays: list[int] = []
+        self.errors: dict[str, int] = {}
+
+    def on_book(self, coin: str) -> None:
+        self.books += 1
+        if self._missing:
+            self._missing.discard(coin)
+            if not self._missing:
+                self.complete.set()
+
+    def failed(self, error: Exception) -> None:
+        name = f"{type(error).__name__}: {str(error)[:80]}"
+        self.errors[name] = self.errors.get(name, 0) + 1
+
+    async def measured(self, seconds: float) -> dict[str, Any]:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WITHIN):
+                await self.complete.wait()
+        await asyncio.sleep(SETTLED)
+        self.books = self.trades = 0
+        self.delays.clear()
+        began, cpu = time.monotonic(), time.process_time()
+        await asyncio.sleep(seconds)
+        took = time.monotonic() - began
+        found = {"cpu": (time.process_time() - cpu) / took, "books": self.books / took, "trades": self.trades / took}
+        if self.errors:
+            print(self.errors, file=sys.stderr)
+        if self.delays:
+            delays = sorted(self.delays)
+            found |= {f"p{part}": delays[len(delays) * part // 100] / 1e6 for part in (50, 99)}
+        return found
+
+
+async def read_here(venue: str, rest_url: str, ws_url: str, seconds: float) -> dict[str, Any]:
+    where = ExchangeConfig(venue, rest_url=rest_url, ws_url=ws_url)
+    coins = [CoinConfig(coin) for coin in DEFAULT_COINS]
+    tally = Tally()
+
+    def on_book(book: OrderBook) -> None:
+        tally.delays.append(time.time_ns() - book.received_at)
+        tally.on_book(book.coin)
+
+    def on_trade(trade: TradeEvent) -> None:
+        tally.trades += 1
+
+    feed = MarketFeed(settings=Settings(coins=coins, exchanges=[where], channels=["trades"]))
+    feed.subscribe_books(on_book, depth=DEPTH)
+    feed.subscribe_trades(on_trade)
+    async with feed:
+        return await tally.measured(seconds)
+
+
+async def read_ccxt(venue: str, rest_url: str, ws_url: str, seconds: float) -> dict[str, Any]:
+    import ccxt
+    import ccxt.pro
+
+    options = {
+        "defaultType": "spot",
+        "fetchMarkets": {"types": ["spot"]},
+        "streamLimits": {"spot": 1},
+        "subscriptionLimitByStream": {"spot": 1024},
+    }
+    exchange = getattr(ccxt.pro, venue)({"options": options})
+    _redirect(exchange.urls["api"], rest_url, ws_url)
+    await exchange.load_markets()
+    symbols = [f"{coin}/USDT" for coin in DEFAULT_COINS]
+    tally = Tally()
+
+    async def books(symbol: str) -> None:
+        depth = 50 if venue == "bybit" else DEPTH
+        while True:
+            try:
+                book = await exchange.watch_order_book_for_symbols([symbol], depth)
+            except ccxt.BaseError as error:
+                tally.failed(error)
+                continue
+            bids, asks = book["bids"][:DEPTH], book["asks"][:DEPTH]
+            if bids and asks:
+                tally.on_book(symbol.partition("/")[0])
+
+    async def trades(symbol: str) -> None:
+        while True:
+            try:
+                tally.trades += len(await exchange.watch_trades_for_symbols([symbol]))
+            except ccxt.BaseError as error:
+                tally.failed(error)
+
+    loops = [asyncio.create_task(loop(symbol)) for symbol in symbols for loop in (books, trades)]
+    try:
+        return await tally.measured(seconds)
+    finally:
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await exchange.close()
+
+
+def _redirect(addresses: dict[str, Any], rest_url: str, ws_url: str) -> None:
+    for key, value in addresses.items():
+        if isinstance(value, dict):
+            _redirect(value, rest_url, ws_url)
+        elif isinstance(value, str) and "://" in value:
+            scheme, _, rest = value.partition("://")
+            addresses[key] = f"{ws_url if scheme.startswith('ws') else rest_url}" + (
+                f"/{rest.partition('/')[2]}" if "/" in rest else ""
+            )
+
+
+READERS = {"market-feed": read_here, "ccxt.pro loops": read_ccxt}
+
+
+async def compare(venue: str, seconds: float, rounds: int, rate: float) -> None:
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in READERS}
+    async with Simulator(venues=(venue,), rate=rate) as simulator:
+        for _ in range(rounds):
+            for name in READERS:
+                command = [sys.executable, "-m", "tests.benchmarks.books", "--venue", venue, "--seconds", str(seconds)]
+                command += ["--reader", name, "--urls", simulator.rest_url, simulator.ws_url]
+                reader = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+                told, _ = await reader.communicate()
+                found[name].append(json.loads(told))
+    print(f"{venue}, {len(DEFAULT_COINS)} coins, depth {DEPTH}, {rate:g} trades/s: medians of {rounds} rounds")
+    cpu = {}
+    for name, rows in found.items():
+        median = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+        cpu[name] = median["cpu"]
+        line = f"  {name:16} {100 * median['cpu']:6.1f} % of a core, {median['books']:6.0f} books/s"
+        line += f", {median['trades']:6.0f} trades/s"
+        if "p99" in median:
+            line += f", frame to callback p50 {median['p50']:.3f} ms, p99 {median['p99']:.3f} ms"
+        print(line)
+    print(f"  market-feed / ccxt.pro loops: {cpu['market-feed'] / cpu['ccxt.pro loops']:.2f}")
+
+
+def compare_sides() -> None:
+    """µs per update of one level, 1,000 levels, changes near the best price."""
+    draw = random.Random(1)
+    levels = [(60_000 - place * 0.01, 1.0) for place in range(1_000)]
+    updates = [
+        [(60_000 - min(int(draw.expovariate(0.02)), 999) * 0.01, float(draw.randint(0, 3)))] for _ in range(50_000)
+    ]
+    side = Side(1)
+    side.replace(levels, whole=True)
+    began = time.perf_counter()
+    for update in updates:
+        side.apply(update, DEPTH)
+    here = time.perf_counter() - began
+    print(f"lists with bisect: {here / len(updates) * 1e6:.2f} µs per update of a level")
+    try:
+        from sortedcontainers import SortedDict  # type: ignore[import-untyped] # it has no types
+    except ImportError:
+        print("sortedcontainers is not installed")
+        return
+    kept = SortedDict(levels)
+    began = time.perf_counter()
+    for update in updates:
+        edge = kept.peekitem(-DEPTH)[0]
+        for price, size in update:
+            if size:
+                kept[price] = size
+            else:
+                kept.pop(price, None)
+            _ = price >= edge
+    there = time.perf_counter() - began
+    print(f"sortedcontainers:  {there / len(updates) * 1e6:.2f} µs")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--venue", choices=("binance", "bybit"), default="binance")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rate", type=float, default=1_000.0)
+    parser.add_argument("--sides", action="store_true")
+    parser.add_argument("--reader", choices=READERS, help=argparse.SUPPRESS)
+    parser.add_argument("--urls", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.sides:
+        compare_sides()
+    elif args.reader:
+        rest_url, ws_url = args.urls
+        print(json.dumps(asyncio.run(READERS[args.reader](args.venue, rest_url, ws_url, args.seconds))))
+    else:
+        asyncio.run(compare(args.venue, args.seconds, args.rounds, args.rate))
