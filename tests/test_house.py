@@ -225,6 +225,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "duplicates": "which trades came before",
         "gaps": "what is missing, and what was found for it",
         "leaps": "ids and stamps that cannot be right",
+        "open_gaps": "the gaps of a coin, and the trades that wait behind them",
         "sequence": "duplicates out, gaps found and filled, in order",
         "lost_subscription": "what tickers tell of trades that do not come",
         "backfiller": "gaps fetched over REST, what comes behind them held",

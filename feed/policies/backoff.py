@@ -1,9 +1,42 @@
-"""Computes the wait before the next dial, so that clients do not flood a venue after an outage."""
+"""Computes all waits that grow with each vain attempt: before a dial, a trial, another look at a venue's list."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from math import inf
+
+MOST_PATIENCE = 600.0  # seconds: the longest GrowingWait
+BUSY = 20  # if nothing was tried for this many times the wait, the wait is short again
+
+
+def doubled(first: float, attempts: int, longest: float = inf) -> float:
+    """The wait after so many vain ``attempts``: ``first`` after none, twice as long after each, ``longest`` at most."""
+    return min(first * 2.0 ** min(attempts, 20), longest)
+
+
+class GrowingWait:
+    """Seconds to wait before an attempt: doubled by each attempt, up to MOST_PATIENCE."""
+
+    def __init__(self, first: float) -> None:
+        self._first = first
+        self._attempts = 0
+        self._tried_at = -inf
+
+    def at(self, now: float) -> float:
+        """The wait at ``now`` (monotonic seconds), in seconds."""
+        if now - self._tried_at > BUSY * self._length:
+            self._attempts = 0
+        return self._length
+
+    def spend(self, now: float) -> None:
+        """An attempt is made at ``now``."""
+        self._tried_at = now
+        self._attempts += 1
+
+    @property
+    def _length(self) -> float:
+        return doubled(self._first, self._attempts, MOST_PATIENCE) if self._attempts else self._first
 
 
 class Backoff:
@@ -35,11 +68,15 @@ class Backoff:
         self._stable_after = stable_after
         self._draw = draw
         self._attempt = 0
-        self._delay = initial  # before jitter, of the next attempt
         self._first_data: float | None = None  # on this connection
 
     def __repr__(self) -> str:
         return f"<Backoff attempt {self._attempt}, next about {self._delay:g} s>"
+
+    @property
+    def _delay(self) -> float:
+        """Of the next attempt, before jitter."""
+        return doubled(self._initial, self._attempt, self._maximum)
 
     @property
     def attempt(self) -> int:
@@ -52,7 +89,6 @@ class Backoff:
         low = self._delay * (1 - self._jitter)
         high = min(self._delay * (1 + self._jitter), self._maximum)
         self._attempt += 1
-        self._delay = min(2 * self._delay, self._maximum)
         return low + (high - low) * self._draw()
 
     def delay_for(self, retry_after: float | None) -> float:
@@ -66,7 +102,6 @@ class Backoff:
             self._first_data = now
         if self._attempt and now - self._first_data >= self._stable_after:
             self._attempt = 0
-            self._delay = self._initial
 
     def note_disconnect(self, now: float) -> None:
         """The connection is gone: the next one has to prove itself from its own first piece of data."""

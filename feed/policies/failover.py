@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
+from feed.policies.backoff import doubled
 from feed.policies.failover_decisions import (
     MOVES,
     AbandonTrial,
@@ -105,7 +106,7 @@ class _Record:
 
     def trial_wait(self) -> float:
         """Times failback_after until its next trial."""
-        return min(FIRST_WAIT * 2.0 ** min(self.failures, 20), LAST_WAIT)
+        return doubled(FIRST_WAIT, self.failures, LAST_WAIT)
 
     @property
     def trial_needed(self) -> float:
@@ -238,7 +239,7 @@ class Failover:
     def refused(self, venue: str, reason: str, now: float, longest: float = inf) -> list[Decision]:
         """This venue does not do what is asked for, e.g. lists none of the coins; it is left alone for ``longest``."""
         record = self._records[venue]
-        cooldown = min(REFUSED_FIRST * 2.0 ** min(record.refusals, 20), longest)
+        cooldown = doubled(REFUSED_FIRST, record.refusals, longest)
         record.refusals += 1
         record.refused_until = now + cooldown
         return self._said_no(venue, now, reason, cooldown)

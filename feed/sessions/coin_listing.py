@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from exchanges.errors import Halted, Rejected
 from feed.events import CoinConfig
+from feed.policies.backoff import doubled
 from feed.subscriptions.status import Report
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class CoinListing:
     def __init__(self, venue: Venue, report: Report) -> None:
         self.missing: list[CoinConfig] = []
         self.due = inf
-        self._wait = FIRST
+        self._looks = 0  # at its list for what is missing, each later than the one before
         self._venue = venue
         self._report = report
         self._told: dict[str, str] = {}  # coin -> why it is missing, as told
@@ -88,11 +89,11 @@ class CoinListing:
         if unconfirmed:
             self.due = now
         elif not self._refusals:
-            self.due, self._wait = inf, FIRST
+            self.due, self._looks = inf, 0
         elif again or self.due == inf:
             longest = HALT if any(isinstance(each, Halted) for each in self._refusals.values()) else UNLISTED
-            wait = min(self._wait, longest)
-            self.due, self._wait = now + wait, 2 * wait
+            wait = doubled(FIRST, self._looks, longest)
+            self.due, self._looks = now + wait, self._looks + (wait < longest)
 
     def doubt(self, now: float) -> None:
         """A listed coin is silent: it may have been halted."""

@@ -129,6 +129,12 @@ class OpenGap:
         if first in ids or (self.numbered and first.isdecimal() and _highest(page) >= int(first) - 1):
             self.reached = True
 
+    def in_order(self) -> list[TradeEvent]:
+        """The trades found for it and those that wait behind it, in the venue's order."""
+        if self.numbered:
+            return [self.fill[number] for number in sorted(self.fill)] + self.held
+        return sorted(self.fill.values(), key=lambda trade: trade.timestamp) + self.held
+
     def not_found(self) -> list[tuple[int, int]]:
         """The ids of which no trade was found, as ranges with both ends included; those proven absent are among them.
 

@@ -14,26 +14,6 @@ from exchanges.events import Ticker
 from feed.trades.sequence import TradeSequence
 
 SIGNS = 3  # signs of trades that did not come, per coin: one or two trades may be on their way
-MOST_PATIENCE = 600.0  # seconds: the longest wait before a vain attempt is repeated
-BUSY = 20  # if nothing was tried for this many times the wait, the wait is short again
-
-
-class GrowingWait:
-    """Seconds to wait before an attempt: doubled by each attempt, up to MOST_PATIENCE."""
-
-    def __init__(self, first: float) -> None:
-        self._first = self._length = first
-        self._tried_at = -inf
-
-    def at(self, now: float) -> float:
-        """The wait at ``now`` (monotonic seconds), in seconds."""
-        if now - self._tried_at > BUSY * self._length:
-            self._length = self._first
-        return self._length
-
-    def spend(self, now: float) -> None:
-        """An attempt is made at ``now``."""
-        self._tried_at, self._length = now, min(2 * self._length, MOST_PATIENCE)
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
 """Puts a coin's trades into the venue's order, each once: drops duplicates, finds gaps, and holds trades until filled.
 
-A gap opens a open gap: the gap, the trades found for it, and the trades that came after it and wait. Segments are
-released from the oldest on, each when its gap is full, when the fetch gives it up, or when its time is over. Without a
-open gap no trade is held. That is the ordinary path; it runs for each trade, so it is one comparison.
+The trades after a gap wait behind it (feed.trades.open_gaps). Gaps are released from the oldest on, each when it is
+full, when the fetch gives it up, or when its time is over. Without an open gap no trade is held. That is the ordinary
+path; it runs for each trade, so it is one comparison.
 
 When the trades after a gap have been delivered, a trade that belongs into the gap can't be delivered in order any more:
 it is LATE, which is counted and not delivered. The gap has been reported as incomplete by then.
@@ -19,6 +19,7 @@ from exchanges.events import TradeEvent
 from feed.trades.duplicates import RecentIds
 from feed.trades.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, OpenGap, Outcome, TradeVerdict, number_of
 from feed.trades.leaps import REORDER_LIMIT, Doubts, Leap, content
+from feed.trades.open_gaps import OpenGaps
 
 HOLD_FOR = 2.0  # seconds for which trades wait for a fetch at most
 HOLD_LIMIT = 10_000  # trades that wait at most, per coin
@@ -68,7 +69,7 @@ class TradeSequence:
         self._numbered = consecutive_ids
         self._max_gap = max_gap
         self._fetch = fetch
-        self.open_gaps: list[OpenGap] = []  # the open gaps, oldest first
+        self.open_gaps = OpenGaps()
         self.stamp = since_ts  # of the newest trade, Unix ms: ``since_ts`` for the venue that comes next
         self.next_id: int | None = None  # the id after the highest one seen
         self._floor = 0  # the same when the feed left the venue: lower ids were delivered then
@@ -84,12 +85,12 @@ class TradeSequence:
         self._resumed = since_ts is not None  # the same, where ids don't count
 
     def __repr__(self) -> str:
-        return f"<TradeSequence next {self.next_id}, {len(self.open_gaps)} gaps, {self._holding()} held>"
+        return f"<TradeSequence next {self.next_id}, {len(self.open_gaps)} gaps, {self.open_gaps.held} held>"
 
     @property
     def deadline(self) -> float | None:
         """When expire() must be called at the latest; None while no trade waits."""
-        return min((at + s.wait for s in self.open_gaps if s.open and (at := s.found_at) is not None), default=None)
+        return self.open_gaps.deadline
 
     @property
     def interrupted(self) -> bool:
@@ -109,7 +110,7 @@ class TradeSequence:
     @property
     def sought(self) -> Gap | None:
         """The oldest open gap that is to be fetched."""
-        return next((open_gap.gap for open_gap in self.open_gaps if open_gap.open and open_gap.gap.fetch), None)
+        return self.open_gaps.sought
 
     def accept(self, trade: TradeEvent, now: float | None = None, number: int | None = None) -> Outcome:
         """Take a trade from a connection; ``number`` is its id as a number if the caller knows it.
@@ -207,8 +208,13 @@ class TradeSequence:
     def add(self, trades: Iterable[TradeEvent]) -> None:
         """Take a page of trades from REST, oldest first, before the whole answer is there: it may come too late."""
         for trade in trades:
-            if not self._place_numbered(trade):
-                self._place_named(trade)
+            number, doubts = number_of(trade), self._doubts
+            floor = self._floor if self._numbered else 0
+            if self.open_gaps.place_numbered(trade, number, floor, doubts.knows if doubts is not None else _is_unknown):
+                continue
+            if self._floor and number is not None and number < self._floor:
+                continue  # it was delivered or given up while ids were consecutive: it is not among the remembered ones
+            self.open_gaps.place_named(trade, lambda trade_id: self._remember(trade_id, None))
 
     def answered(self, pages: Sequence[Sequence[TradeEvent]], now: float) -> Outcome:
         """Take a whole answer from REST: put its trades into the gaps, and release those that are full.
@@ -226,8 +232,7 @@ class TradeSequence:
 
     def give_up(self) -> Outcome:
         """The venue can't be asked: give up the gaps that are fetched."""
-        for open_gap in self.open_gaps:
-            open_gap.open = open_gap.open and not open_gap.gap.fetch
+        self.open_gaps.give_up(fetched_only=True)
         return self._release()
 
     def expire(self, now: float) -> Outcome:
@@ -243,8 +248,7 @@ class TradeSequence:
 
     def flush(self) -> Outcome:
         """Give up all gaps: the feed leaves this venue."""
-        for open_gap in self.open_gaps:
-            open_gap.open = False
+        self.open_gaps.give_up()
         return self._release()
 
     def _accept_numbered(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
@@ -322,7 +326,7 @@ class TradeSequence:
         convicted, doubts.leaps = doubts.leaps[place:], doubts.leaps[:place]
         first, last = convicted[0], convicted[-1].number
         taken = [s for s in self.open_gaps if any(s.gap is leap.gap for leap in convicted)]
-        self.open_gaps = [s for s in self.open_gaps if s not in taken]
+        self.open_gaps[:] = [s for s in self.open_gaps if s not in taken]
         found = [fill[n] for fill in (s.fill for s in taken) for n in sorted(fill)]
         numbers = [n for s in taken for n in s.fill]
         repeated = {content(each) for each in found}
@@ -459,7 +463,7 @@ class TradeSequence:
                 wait = 0.0
             numbered = self._numbered
             self.open_gaps.append(OpenGap(gap, now, [trade], wait, before, numbered, open=wait > 0))
-        if len(self.open_gaps) > MAX_OPEN or self._holding() > HOLD_LIMIT:
+        if len(self.open_gaps) > MAX_OPEN or self.open_gaps.held > HOLD_LIMIT:
             self.open_gaps[0].open = False
         return self._release(gap)
 
@@ -467,8 +471,7 @@ class TradeSequence:
         """Release the oldest open gaps that are full or given up."""
         deliver: list[TradeEvent] = []
         filled: list[Filled] = []
-        while self.open_gaps and (self.open_gaps[0].full or not self.open_gaps[0].open):
-            open_gap = self.open_gaps.pop(0)
+        while (open_gap := self.open_gaps.take_ended()) is not None:
             hole = open_gap.gap
             if open_gap.wait:
                 fetched = sum(trade.backfilled for trade in open_gap.fill.values())
@@ -482,11 +485,7 @@ class TradeSequence:
                 self._lost_times = [*self._lost_times, (hole.from_ts, until)][-MAX_OPEN:]
             if self._doubts is not None:
                 self._doubts.ended(hole, open_gap.fill)
-            if open_gap.numbered:
-                deliver += [open_gap.fill[number] for number in sorted(open_gap.fill)]
-            else:
-                deliver += sorted(open_gap.fill.values(), key=lambda trade: trade.timestamp)
-            deliver += open_gap.held
+            deliver += open_gap.in_order()
         if gap is None and not deliver:
             return HELD
         return Outcome(TradeVerdict.RELEASE if deliver else TradeVerdict.HELD, deliver, gap, filled)
@@ -495,7 +494,7 @@ class TradeSequence:
         before = after.timestamp if self.stamp is None else self.stamp
         missing = last - first + 1
         in_time = self._resumed_at_id != self.next_id or self._short_outage(after.timestamp - before)
-        awaited = missing + sum(open_gap.gap.missing or 0 for open_gap in self.open_gaps)
+        awaited = missing + self.open_gaps.missing
         fetch = self._fetch and in_time and awaited <= MAX_MISSING
         return Gap(first, last, before, after.timestamp, missing, fetch)
 
@@ -512,49 +511,6 @@ class TradeSequence:
         """Whether the outage, if its length is known, or else the time between the trades, is at most ``max_gap``."""
         return (span_ms / 1000 if self._outage is None else self._outage) <= self._max_gap
 
-    def _holding(self) -> int:
-        return sum(len(open_gap.held) for open_gap in self.open_gaps)
-
-    def _place_numbered(self, trade: TradeEvent) -> bool:
-        """Put a trade from REST into the open gap by ids to which it belongs; False if there is none.
-
-        A trade whose id is not a number can't be told from those that are here.
-        """
-        holes = [open_gap for open_gap in self.open_gaps if open_gap.numbered]
-        if not holes or (number := number_of(trade)) is None or number < (self._floor if self._numbered else 0):
-            return False
-        for open_gap in holes:
-            if not open_gap.has_place_for(number, trade.timestamp):
-                continue
-            if number in open_gap.fill or number in open_gap.elsewhere:
-                return True
-            if self._doubts is not None and self._doubts.knows(trade):
-                open_gap.elsewhere.add(number)
-            else:
-                trade.backfilled = True
-                open_gap.absent.discard(number)
-                open_gap.fill[number] = trade
-            return True
-        return False
-
-    def _place_named(self, trade: TradeEvent) -> None:
-        """Put a trade from REST into the open gap by time to which it belongs, unless its id is known.
-
-        A trade without an id is only taken if its time lies strictly between the trades before and after the gap. Ids
-        below the floor were delivered or given up while ids were consecutive: they are not among the remembered ones.
-        """
-        if self._floor and (number := number_of(trade)) is not None and number < self._floor:
-            return
-        edge = 0 if trade.trade_id else 1
-        for open_gap in self.open_gaps:
-            if open_gap.numbered or not open_gap.open:
-                continue
-            if open_gap.gap.from_ts + edge <= trade.timestamp <= open_gap.gap.to_ts - edge:
-                if self._remember(trade.trade_id, None):
-                    trade.backfilled = True
-                    open_gap.fill[len(open_gap.fill)] = trade
-                return
-
     def _remember(self, trade_id: str, now: float | None) -> bool:
         """Remember the id; True if it is new. No id is forgotten while trades are held: a fetch may bring it again."""
         if not trade_id:
@@ -562,6 +518,10 @@ class TradeSequence:
         if self._recent is None:
             self._recent = RecentIds()
         return self._recent.add(trade_id, now, keep=bool(self.open_gaps))
+
+
+def _is_unknown(trade: TradeEvent) -> bool:
+    return False
 
 
 def _belied(stamp: int, trade: TradeEvent) -> bool:

@@ -14,9 +14,8 @@ from loguru import logger
 from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
 from feed.channels import BOOKS, CANDLES, TRADES
 from feed.market_data.listener_base import ListenerBase
-from feed.policies.backoff import Backoff
+from feed.policies.backoff import Backoff, GrowingWait
 from feed.policies.lag import LagFinding, LagWatch
-from feed.trades.lost_subscription import GrowingWait
 
 if TYPE_CHECKING:
     from exchanges.venue import Connection

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from feed.policies.backoff import Backoff
+from feed.policies.backoff import BUSY, MOST_PATIENCE, Backoff, GrowingWait
 
 DRAWS = st.floats(0, 1, exclude_max=True)
 STABLE = 30.0
@@ -115,3 +115,14 @@ def test_retry_after_is_a_floor_and_counts_as_an_attempt(retry_after: float | No
 def test_limits_that_make_no_sense_are_refused(initial: float, maximum: float, jitter: float) -> None:
     with pytest.raises(ValueError, match="allowed is"):
         Backoff(initial, maximum, jitter, STABLE)
+
+
+def test_patience_doubles_with_every_attempt_up_to_a_limit_and_is_short_again_after_a_while() -> None:
+    patience, now = GrowingWait(10.0), 0.0
+    lengths = []
+    for _ in range(8):
+        lengths.append(patience.at(now))
+        patience.spend(now)
+        now += 1.0
+    assert lengths == [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, MOST_PATIENCE, MOST_PATIENCE]
+    assert patience.at(now + BUSY * MOST_PATIENCE) == 10.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exchanges.events import Ticker, TradeEvent
-from feed.trades.lost_subscription import BUSY, MOST_PATIENCE, SIGNS, GrowingWait, LostSubscriptions
+from feed.trades.lost_subscription import SIGNS, LostSubscriptions
 from feed.trades.sequence import TradeSequence
 
 PATIENCE = 10.0
@@ -154,14 +154,3 @@ def test_venues_that_do_not_count_tell_a_new_trade_by_its_id() -> None:
     assert len(set(seen)) == 3
     sequence.accept(TradeEvent("BTC", 1.0, 1.0, False, 5, trade_id="c"), 0.0)
     assert sequence.newest == seen[-1]
-
-
-def test_patience_doubles_with_every_attempt_up_to_a_limit_and_is_short_again_after_a_while() -> None:
-    patience, now = GrowingWait(PATIENCE), 0.0
-    lengths = []
-    for _ in range(8):
-        lengths.append(patience.at(now))
-        patience.spend(now)
-        now += 1.0
-    assert lengths == [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, MOST_PATIENCE, MOST_PATIENCE]
-    assert patience.at(now + BUSY * MOST_PATIENCE) == PATIENCE
