@@ -23,7 +23,7 @@ AWAITING = 15_000_000_000  # ns for which diffs are kept while a snapshot is awa
 MOST_AWAITING = 20_000  # diffs, whatever the local clock says
 KEPT = 32  # diffs that are kept of a proven book, because a snapshot may be some seconds old
 BACKWARDS = 1_000  # ms: a diff with an old number that is so much newer by its time says that the numbers began anew
-FIRST = 4  # times the wanted depth that a first snapshot has
+FIRST = 4.0  # times the wanted depth that a first snapshot has
 WIDE = 50  # times the wanted depth that its renewal has
 SPARE = 2  # times the wanted depth that is to be left on each side, else a new snapshot is asked for
 CHECKED_EVERY = 60_000  # ms after which a book is compared with a snapshot again
@@ -31,9 +31,12 @@ SOON = 60_000  # ms: a snapshot that served for less was too short
 
 
 class DiffBook:
-    """One market's book; ``depth`` levels are wanted, ``limits`` are those that a snapshot can be asked for with."""
+    """One market's book; ``depth`` levels are wanted, ``limits`` are those that a snapshot can be asked for with.
 
-    def __init__(self, depth: int, limits: Sequence[int]) -> None:
+    A first snapshot has ``first`` times the wanted depth.
+    """
+
+    def __init__(self, depth: int, limits: Sequence[int], first: float = FIRST) -> None:
         self.levels = LocalBook()
         self.depth = depth
         self.changed = False  # whether one of the best ``depth`` levels may have changed with the last update
@@ -41,7 +44,7 @@ class DiffBook:
         self.timestamp = 0
         self.received_at = 0  # local Unix ns at which the last diff was read
         self._limits = sorted(limits)
-        self._first = self._enough(FIRST * depth)  # cheap, so that many books are proven soon
+        self._first = self._enough(first * depth)  # cheap, so that many books are proven soon
         self._wide = self._enough(WIDE * depth)
         self._limit = 0  # of the last snapshot that joined
         self._diffs: deque[BookUpdate] = deque(maxlen=MOST_AWAITING)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, convert
 
 from exchanges import normalize
-from exchanges.books.diff_book import DiffBook
+from exchanges.books.diff_book import FIRST, DiffBook
 from exchanges.books.proof import BookRules, BookSnapshot, BookUpdate, OwnBooks, ProofKind, SnapshotRules
 from exchanges.venues.fast_decoder import FrameContext
 
@@ -53,9 +53,9 @@ def _read(answer: Any, limit: int) -> BookSnapshot:
     return BookSnapshot(read.bids, read.asks, read.lastUpdateId, limit)
 
 
-def _rules(method: str, weights: Mapping[int, int], per_minute: int) -> BookRules:
+def _rules(method: str, weights: Mapping[int, int], per_minute: int, first: float = FIRST) -> BookRules:
     snapshots = SnapshotRules(method, weights, per_minute, _read)
-    own = OwnBooks(lambda depth: DiffBook(depth, tuple(weights)), _convert, snapshots=snapshots)
+    own = OwnBooks(lambda depth: DiffBook(depth, tuple(weights), first), _convert, snapshots=snapshots)
     return BookRules(ProofKind.SEQUENCE, own=own)
 
 
@@ -64,4 +64,5 @@ _SPOT_WEIGHTS = {100: 5, 500: 25, 1000: 50, 5000: 250}
 # 40 % of the venue's weight per minute (6000, 1200 on Binance US, 2400 on perpetuals): trades and candles have the rest
 SPOT = _rules("publicGetDepth", _SPOT_WEIGHTS, 2_400)
 US = _rules("publicGetDepth", _SPOT_WEIGHTS, 480)
-SWAP = _rules("fapiPublicGetDepth", {100: 5, 500: 10, 1000: 20}, 960)
+# a small first snapshot: ccxt spaces requests by their weight, 50 ms each
+SWAP = _rules("fapiPublicGetDepth", {50: 2, 100: 5, 500: 10, 1000: 20}, 960, 2.5)

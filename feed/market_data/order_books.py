@@ -91,7 +91,7 @@ class OrderBooks:
             return
         book = held.book
         if (trade.exchange, trade.market) == (book.exchange, book.market) and trade.timestamp > book.timestamp:
-            known.sides.on_trade(trade.price, self._clock.monotonic())
+            known.sides.on_trade(trade.price, trade.is_buyer_maker, self._clock.monotonic())
 
     def faults(self, source: Source, now: float) -> list[tuple[str, str]]:
         """The coins whose book from ``source`` does not follow the trades, and how; call it about twice a second."""

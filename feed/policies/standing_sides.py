@@ -1,20 +1,26 @@
-"""Finds an order book whose side stands still while trades pass through it: it is not the market any more. Pure."""
+"""Finds an order book whose side stands still while trades pass through it or beside it: it is not the market any more.
+
+Pure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 BEHIND = 2.0  # seconds that a book may take to follow the trades
+MISSED = 3  # trades with orders that the book does not have; one or two may have been hidden orders
 
 Level = tuple[float, float]
 """Price and size."""
 
 
 class StandingSides:
-    """Finds a side of one coin's book that stands still while trades pass through it.
+    """Finds a side of one coin's book that stands still although trades show that it moves.
 
     A trade above the best ask, or below the best bid, uses up levels, so that side has to change within BEHIND seconds.
-    A side that changed after the trade does not stand still, wherever it is now. Times are monotonic seconds.
+    So has the side of the bids when takers sell above the best of them, and that of the asks when takers buy below:
+    the orders they took are not in the book. A side that changed after the trade does not stand still, wherever it is
+    now. Times are monotonic seconds.
     """
 
     __slots__ = ("_asks", "_bids")
@@ -28,10 +34,10 @@ class StandingSides:
         self._bids.on_levels(bids, now)
         self._asks.on_levels(asks, now)
 
-    def on_trade(self, price: float, now: float) -> None:
-        """A trade at ``price`` came at ``now``."""
-        self._bids.on_trade(price, now)
-        self._asks.on_trade(price, now)
+    def on_trade(self, price: float, sold: bool, now: float) -> None:
+        """A trade at ``price`` came at ``now``; ``sold``: its taker sold, to a bid."""
+        self._bids.on_trade(price, sold, now)
+        self._asks.on_trade(price, not sold, now)
 
     def fault(self, now: float) -> str:
         """Which side stands still; "" when none does."""
@@ -39,27 +45,39 @@ class StandingSides:
 
 
 class _Watched:
-    __slots__ = ("_levels", "_name", "_passed", "_price", "_sign")
+    __slots__ = ("_levels", "_missed", "_missed_since", "_name", "_passed", "_price", "_sign")
 
     def __init__(self, name: str, sign: int) -> None:
         self._name = name
         self._sign = sign
         self._levels: Sequence[Level] = ()
         self._passed: float | None = None  # when the first trade since the last change passed through
+        self._missed_since = 0.0  # when the first trade since then took an order that the side does not have ...
+        self._missed = 0  # ... and how many did
         self._price = 0.0
 
     def on_levels(self, levels: Sequence[Level], now: float) -> None:
         if levels != self._levels:
-            self._levels, self._passed = levels, None
+            self._levels, self._passed, self._missed = levels, None, 0
 
-    def on_trade(self, price: float, now: float) -> None:
-        if self._levels and (price - self._levels[0][0]) * self._sign > 0:
+    def on_trade(self, price: float, taken: bool, now: float) -> None:
+        """``taken``: the trade took an order of this side."""
+        beyond = (price - self._levels[0][0]) * self._sign if self._levels else 0.0
+        if beyond > 0:
             self._price = price
             if self._passed is None:
                 self._passed = now
+        elif beyond < 0 and taken:
+            self._price = price
+            if not self._missed:
+                self._missed_since = now
+            self._missed += 1
 
     def fault(self, now: float) -> str:
-        if self._passed is None or now - self._passed <= BEHIND:
+        if self._passed is not None and now - self._passed > BEHIND:
+            how = "pass through them"
+        elif self._missed >= MISSED and now - self._missed_since > BEHIND:
+            how = "take better ones"
+        else:
             return ""
-        best = self._levels[0][0]
-        return f"its {self._name} stand still at {best:g} while trades at {self._price:g} pass through them"
+        return f"its {self._name} stand still at {self._levels[0][0]:g} while trades at {self._price:g} {how}"

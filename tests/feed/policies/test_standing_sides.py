@@ -14,8 +14,8 @@ ASKS = [(11.0, 1.0), (12.0, 1.0)]
 def test_a_side_that_stands_still_while_trades_pass_through_it_is_found(price: float, name: str) -> None:
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
-    side.on_trade(price, 1.0)
-    side.on_trade(price, 2.9)
+    side.on_trade(price, price < 10, 1.0)
+    side.on_trade(price, price < 10, 2.9)
     assert side.fault(2.9) == ""
     assert name in side.fault(3.1)
 
@@ -23,14 +23,36 @@ def test_a_side_that_stands_still_while_trades_pass_through_it_is_found(price: f
 def test_a_side_that_moves_after_the_trade_does_not_stand_still() -> None:
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
-    side.on_trade(11.5, 1.0)
+    side.on_trade(11.5, False, 1.0)
     side.on_book(BIDS, [(11.0, 0.5)], 1.1)
     assert side.fault(10.0) == ""
 
 
-def test_trades_inside_the_spread_and_at_the_best_levels_say_nothing() -> None:
+def test_trades_at_the_best_levels_say_nothing() -> None:
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
-    for price in (10.0, 10.5, 11.0):
-        side.on_trade(price, 1.0)
+    for _ in range(5):
+        side.on_trade(10.0, True, 1.0)
+        side.on_trade(11.0, False, 1.0)
+    assert side.fault(10.0) == ""
+
+
+@pytest.mark.parametrize(("sold", "name"), [(True, "bids"), (False, "asks")])
+def test_a_side_that_stands_still_while_takers_trade_at_better_prices_is_found(sold: bool, name: str) -> None:
+    """The orders that they took are not in the book: the market has moved away from that side."""
+    side = StandingSides()
+    side.on_book(BIDS, ASKS, 0.0)
+    for now in (1.0, 2.0, 2.9):
+        side.on_trade(10.5, sold, now)
+    assert side.fault(2.9) == ""
+    assert f"its {name} stand still" in side.fault(3.1)
+    side.on_book(BIDS[:1], ASKS[:1], 3.2)
+    assert side.fault(10.0) == ""
+
+
+def test_one_or_two_trades_with_hidden_orders_say_nothing() -> None:
+    side = StandingSides()
+    side.on_book(BIDS, ASKS, 0.0)
+    side.on_trade(10.5, True, 1.0)
+    side.on_trade(10.5, True, 2.0)
     assert side.fault(10.0) == ""
