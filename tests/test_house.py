@@ -317,6 +317,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "simulate": "market-feed simulate",
         "watch": "market-feed watch",
         "serve": "market-feed serve",
+        "collector_metrics": "collect --metrics-port",
         "collect": "market-feed collect",
         "bus_report": "what goes on on a bus",
         "bus": "market-feed bus",

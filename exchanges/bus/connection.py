@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,6 +21,7 @@ from exchanges.venue import Limits, Subscription
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
+UNPROVEN = 1.5  # seconds without its collector after which a book is not proven
 LOOK = 0.5  # seconds between two checks whether the collectors live
 NAMED = 200  # subjects that a reader names one by one; with more it reads those of all coins
 HISTORY = 1000  # past trades of a coin that are handed over at once
@@ -44,7 +46,8 @@ class Source(Protocol):
     name: str
     clean: Cleaner
     subjects: MarketSubjects
-    position: Position
+    positions: defaultdict[tuple[str, ...], Position]
+    """By the channels of the connections: those for order books are others than those for the rest."""
 
     @property
     def limits(self) -> Limits: ...
@@ -73,6 +76,7 @@ class BusConnection:
         self._skipped: dict[str, int] = {}  # coin -> what is read already, while the past is read
         self._trades: dict[str, TradeEvent] = {}  # coin -> its last trade
         self._created = ""  # of the stream
+        self._position = venue.positions[tuple(self._channels())]
         self._running: set[asyncio.Task[None]] = set()
         self._added: list[dict[str, str]] = []
         self._stirred = asyncio.Event()
@@ -81,6 +85,7 @@ class BusConnection:
         self._took: dict[str, Callable[[bytes, str, bool], None]] = {}  # subject -> what takes its payloads
         self._numbers = venue.limits.consecutive_ids
         self._collector: dict[str, str] = {}  # shard -> its publisher
+        self._distrusted: set[str] = set()  # shards whose publisher was not heard lately
 
     async def run(self) -> None:
         """Dial, read and deliver until it ends. Raises Disconnected."""
@@ -109,7 +114,7 @@ class BusConnection:
     def _remember(self) -> None:
         """It has broken: the next connection goes on from here. One that is closed because it is not needed does not
         remember: when its exchange is needed again, what is missing is asked for as at any exchange."""
-        known = self._venue.position
+        known = self._position
         if self._created and known.created != self._created:
             known.created = self._created
             known.read.clear()
@@ -120,7 +125,7 @@ class BusConnection:
 
     async def _begin(self, markets: Mapping[str, str]) -> None:
         """Read these coins: from where they were read last, or from their last state."""
-        known = self._venue.position
+        known = self._position
         resumed = {coin: symbol for coin, symbol in markets.items() if coin in known.read}
         new = {coin: symbol for coin, symbol in markets.items() if coin not in known.read}
         if resumed:
@@ -194,6 +199,9 @@ class BusConnection:
             try:
                 event = read(kind, payload)
             except ValueError as error:
+                if kind == "book" and (reason := _unsynced(payload)):
+                    listener.on_book_unsynced(coin, self._venue.clean(reason))
+                    return
                 listener.on_bad_frame(self._venue.clean(f"{subject}: {error}"))
                 return
             if event.market != symbol or event.coin != coin:
@@ -252,8 +260,8 @@ class BusConnection:
             self._listener.on_candle(candle)
 
     def _on_book(self, book: Any, past: bool) -> None:
-        if not past:
-            self._listener.on_book(book)
+        """Take a whole book: the last one on the bus holds until a collector says otherwise."""
+        self._listener.on_book(book)
 
     # Who publishes
 
@@ -265,6 +273,8 @@ class BusConnection:
         if self._collector.get(shard) == collector and not details.get("missed"):
             return
         self._collector[shard] = collector
+        if not past:
+            self._distrust_books(shard, "another collector publishes it now")
         reason = str(details.get("reason", ""))
         mine = self._venue.coins_of(shard) & self._markets.keys()
         missed = [coin for coin in details.get("missed", ()) if coin in mine] if not past else []
@@ -276,9 +286,19 @@ class BusConnection:
         shard = details.get("shard")
         if details.get("publishes") and isinstance(shard, str) and shard in self._heard:
             self._heard[shard] = asyncio.get_running_loop().time()
+            self._distrusted.discard(shard)
+
+    def _distrust_books(self, shard: str, reason: str) -> None:
+        """Nobody may have kept the books of a shard for a moment: each is proven again by its next state."""
+        if "books" in self._wanted.channels:
+            for coin in self._venue.coins_of(shard) & self._markets.keys():
+                self._listener.on_book_unsynced(coin, reason)
 
     def _check_collectors(self, now: float) -> None:
         for shard, heard in self._heard.items():
+            if now - heard > UNPROVEN and shard not in self._distrusted:
+                self._distrusted.add(shard)
+                self._distrust_books(shard, f"its collector has not been heard for {now - heard:.1f} s")
             if now - heard > ALIVE:
                 collector = self._collector.get(shard) or f"of shard {shard.replace('-', '/')}"
                 raise Disconnected(self._venue.name, f"its collector {collector} has not been heard for {ALIVE:g} s")
@@ -312,3 +332,13 @@ def _details(data: bytes) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return details if isinstance(details, dict) else {}
+
+
+def _unsynced(data: bytes) -> str:
+    """Why a book is not proven, if that is what the payload says."""
+    try:
+        said = read_object(data)
+    except ValueError:
+        return ""
+    details = said.get("details")
+    return str(details.get("reason")) if said.get("event") == "book_unsynced" and isinstance(details, dict) else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -42,7 +43,7 @@ class BusVenue:
         self.address: BusAddress = access.bus
         self.clean = Cleaner(access.secrets())
         self.subjects = MarketSubjects(name, access.market_type)
-        self.position = Position()
+        self.positions: defaultdict[tuple[str, ...], Position] = defaultdict(Position)
         self.limits = _limits(name, access.market_type)
         self._access = access
         self._shards: dict[str, Shard] = {}

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 
 from exchanges.venue import BusAddress
+from feed.cli.collector_metrics import metrics
 from feed.cli.process import CommandError, Exit, start_log
 from feed.cli.process import run as run_process
 from feed.errors import FeedError
@@ -50,8 +51,9 @@ async def _collect(args: argparse.Namespace) -> int:
         keep=Retention(args.keep_hours, args.keep_size),
     )
     try:
-        async with asyncio.timeout(args.seconds):
-            await collectors.run()
+        with metrics(collectors.collectors, args.metrics_port):
+            async with asyncio.timeout(args.seconds):
+                await collectors.run()
     except TimeoutError:
         return Exit.OK
     except FeedError as error:

@@ -50,6 +50,9 @@ class Backlog:
     def set_latest(self, channel: str, event: Any) -> None:
         self._latest[channel, event.coin] = event
 
+    def drop_latest(self, channel: str, coin: str) -> None:
+        self._latest.pop((channel, coin), None)
+
     def after(
         self,
         trades: Mapping[str, TradeEvent],

@@ -10,14 +10,15 @@ from functools import partial
 from typing import Any
 
 from exchanges.bus.client import BusClient, BusError, Stored
-from exchanges.bus.payloads import read, read_object, writer
+from exchanges.bus.payloads import read, read_object, status, writer
 from exchanges.bus.subjects import MarketSubjects, channel_of, text
-from feed.channels import CANDLES, CHANNELS, OF_VENUES, TRADES
+from feed.channels import BOOKS, CANDLES, CHANNELS, OF_VENUES, TRADES
 from feed.events import Candle, TradeEvent
 from feed.market_feed import MarketFeed
 from feed.sinks.bus.backlog import Backlog, Continuation, follows
 from feed.sinks.bus.lease import OwnData
 from feed.sinks.bus.writer import BusWriter
+from feed.subscriptions.status_events import StatusEvent
 
 
 class Publication:
@@ -46,6 +47,8 @@ class Publication:
         self._subject: dict[tuple[str, str], str] = {}  # of channel and coin
         self._number = 0  # of messages that have no id of their own
         self._now = time.monotonic
+        if BOOKS.name in self.channels:
+            feed.subscribe_status(self._on_status)
         take: dict[str, Callable[[Any], None]] = {TRADES.name: self._on_trade, CANDLES.name: self._on_candle}
         for channel in self.channels:
             feed.subscribe(channel, take.get(channel) or partial(self._on_latest, channel))
@@ -72,6 +75,15 @@ class Publication:
         self.markets[event.coin] = event.market
         if self.live:
             self._put_latest(channel, event)
+
+    def _on_status(self, event: str, details: dict[str, Any]) -> None:
+        """A book that is not proven any more is no latest state."""
+        coin = details.get("coin")
+        if event != StatusEvent.BOOK_UNSYNCED or not isinstance(coin, str):
+            return
+        self._backlog.drop_latest(BOOKS.name, coin)
+        if self.live:
+            self.writer.put(self._to(BOOKS.name, coin), status(event, details), self._next_name())
 
     def _put_trade(self, trade: TradeEvent) -> None:
         # two collectors name a trade alike, and the bus stores a name once
@@ -139,6 +151,8 @@ class Publication:
             with contextlib.suppress(ValueError):  # not written by a collector: it says nothing
                 if channel == TRADES.name:
                     trades[coin] = read("trade", each.data)
+                elif channel == BOOKS.name:
+                    pass  # a book of this collector takes the place of the other's in any case
                 elif channel in self.channels:
                     latest[channel, coin] = int(read_object(each.data).get("timestamp") or 0)
                 else:
