@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from exchanges.simulator import ThreadedSimulator
+from feed.sinks.bus.server import program
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "docs" / "cookbook").glob("*.py"))
 AT_ONCE = 3
 OUTAGE = "06_pause_on_outage"
+BUS = "11_bots_and_collectors"
 SAYS: Mapping[str, str] = {  # what the whole output must look like
     "01_price_alert": r"(buy|sell) BTC at [\d,.]+, it was [\d,.]+\n",
     "02_momentum": r"(ETH [\d,.]+, mean [\d,.]+: (long|flat)\n){3}",
@@ -30,18 +32,19 @@ SAYS: Mapping[str, str] = {  # what the whole output must look like
     "08_position_size": r"((BTC|ETH|SOL): \d+\.\d{4} \(moves \d+\.\d\d% an hour\)\n){3}",
     "09_two_venues": r"(bybit [\d,.]+, binance [+-][\d,.]+\n){5}",
     "10_without_asyncio": r"(BTC [\d,.]+ on bybit\n)(ETH [\d,.]+ on bybit\n)healthy\n",
+    BUS: r"(bot \d+ trades at [\d,.]+ \((bybit|binance)\)\n){10}",
 }
 
 Ended = tuple[int, str, str]
 
 
-def started(script: Path, settings: str, at: Path) -> subprocess.Popen[str]:
+def started(script: Path, settings: str, at: Path, **environment: str) -> subprocess.Popen[str]:
     at.mkdir()
     (at / "settings.yaml").write_text(settings)
     return subprocess.Popen(
         [sys.executable, "-W", "error", str(script)],
         cwd=at,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MARKET_FEED_SETTINGS": str(at / "settings.yaml")},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MARKET_FEED_SETTINGS": str(at / "settings.yaml"), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -70,6 +73,33 @@ def through_an_outage(script: Path, simulator: ThreadedSimulator, at: Path) -> E
     return code, first + second + out, err
 
 
+def over_a_bus(script: Path, settings: str, at: Path) -> Ended:
+    """A bus and two collectors, as its first lines say."""
+    if program() is None:
+        return 0, "", ""  # the test is skipped
+    at.mkdir()
+    (at / "collect.yaml").write_text(settings)
+    command = [sys.executable, "-m", "feed"]
+    bus = subprocess.Popen(
+        [*command, "bus", "--port", "0", "--dir", str(at / "bus")], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    collectors: list[subprocess.Popen[str]] = []
+    try:
+        assert bus.stdout is not None
+        bus.stdout.readline()
+        url = bus.stdout.readline().removeprefix("bus: ").strip()
+        for name in ("one", "two"):
+            more = ["--name", name, "--bus", url, "--settings", str(at / "collect.yaml"), "--log-level", "ERROR"]
+            collectors.append(subprocess.Popen([*command, "collect", *more], cwd=ROOT, text=True))
+        return ended(started(script, settings, at / "bots", MARKET_FEED_BUS=url))
+    finally:
+        for process in (*collectors, bus):
+            process.terminate()
+            process.wait(30)
+        if bus.stdout is not None:
+            bus.stdout.close()
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, tuple[Path, Future[Ended]]]]:
     """All scripts, some at a time: where each was run, and how it ended."""
@@ -84,6 +114,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, tupl
             at = base / script.stem
             if script.stem == OUTAGE:
                 return through_an_outage(script, failing, at)
+            if script.stem == BUS:
+                return over_a_bus(script, failing.settings_yaml(), at)
             return ended(started(script, simulator.settings_yaml(), at))
 
         yield {script.stem: (base / script.stem, pool.submit(run, script)) for script in SCRIPTS}
@@ -92,6 +124,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, tupl
 @pytest.mark.parametrize("name", SAYS)
 def test_a_script_does_its_task_and_ends(runs: Mapping[str, tuple[Path, Future[Ended]]], name: str) -> None:
     """With 0, without a warning, and with the words that its task is about."""
+    if name == BUS and program() is None:
+        pytest.skip("no nats-server: pip install 'market-feed[bus]'")
     at, run = runs[name]
     code, out, err = run.result()
     assert (code, err) == (0, "")

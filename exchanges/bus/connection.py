@@ -103,8 +103,10 @@ class BusConnection:
                 self._check_collectors(loop.time())
                 self._stirred.clear()
                 waiting = asyncio.ensure_future(self._stirred.wait())
-                await asyncio.wait({*self._running, waiting}, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
+                try:
+                    await asyncio.wait({*self._running, waiting}, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waiting.cancel()
         except (BusError, VenueError) as error:
             self._remember()
             if isinstance(error, VenueError):

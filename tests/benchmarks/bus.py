@@ -36,6 +36,7 @@ from tests.bus.support import CollectorProcess, cpu_seconds
 VENUE = "binance"
 RATE = 2000  # trades per second, for the delays
 WARM_UP = 5_000  # trades
+SIZES = (100, 500, 2000)  # events per second
 HERE = [sys.executable, "-m", "tests.benchmarks.bus"]
 STREAM = MarketSubjects(VENUE, "spot").stream
 PAYLOAD = event(
@@ -189,6 +190,30 @@ async def coins_on(url: str) -> list[str]:
         await client.close()
 
 
+async def sizing(seconds: float, folder: Path) -> None:
+    """Print the rows of the table in docs/bus.md."""
+    async with collected(1, folder) as (sender, server, collectors):
+        client = await BusClient.dial(BusAddress((server.url,)), "benchmark")
+        assert server.process is not None
+        pids = (collectors[0].process.pid, server.process.pid)
+        try:
+            for rate in SIZES:
+                before = (await client.api(f"STREAM.INFO.{STREAM}"))["state"]
+                used = [cpu_seconds(pid) for pid in pids]
+                await sender.ask(f"{int(seconds * rate)} {rate}", 60 + seconds)
+                await stored(server.url, before["messages"] + int(seconds * rate) - 10)
+                shares = [(cpu_seconds(pid) - was) / seconds * 100 for pid, was in zip(pids, used, strict=True)]
+                after = (await client.api(f"STREAM.INFO.{STREAM}"))["state"]
+                each = (after["bytes"] - before["bytes"]) / (after["messages"] - before["messages"])
+                hours = 2e9 / each / rate / 3600
+                day = each * rate * 86400 / 1e9
+                print(
+                    f"| {rate:,} | {day:.1f} GB | {shares[0]:.0f} % | {shares[1]:.0f} % | {hours:.1f} h |", flush=True
+                )
+        finally:
+            await client.close()
+
+
 def cuts(found: Sequence[float]) -> str:
     percent = statistics.quantiles(found, n=100)
     return f"p50 {percent[49]:.2f} ms, p99 {percent[98]:.2f} ms ({len(found)} trades)"
@@ -224,10 +249,14 @@ def main() -> None:
     parser.add_argument("--trades", type=int, default=60_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--sizing", action="store_true", help="what is stored per day, and the CPU it takes")
     parser.add_argument("--read", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.read:
         asyncio.run(read(arguments.read[0], arguments.read[1].split(",")))
+    elif arguments.sizing:
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(sizing(arguments.seconds, Path(folder)))
     else:
         asyncio.run(bench(arguments.trades, arguments.rounds, arguments.seconds))
 

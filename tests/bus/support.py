@@ -231,7 +231,7 @@ async def shards(url: str, exchange: str) -> Mapping[str, Shard]:
         await client.close()
 
 
-async def publisher(url: str, exchange: str, timeout: float = 20.0) -> str:
+async def publisher(url: str, exchange: str, timeout: float = 60.0) -> str:
     """The name of the collector that publishes an exchange's only shard, once there is one that lists its coins."""
     async with asyncio.timeout(timeout):
         while True:

@@ -1,0 +1,87 @@
+"""The consumers of docs/bus.md in other languages, run as they stand there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exchanges.simulator import Simulator
+from feed.sinks.bus.server import BusServer
+from tests.bus.conftest import COINS
+from tests.bus.support import needs_bus, publisher
+
+pytestmark = needs_bus
+PAGE = Path(__file__).parents[2] / "docs" / "bus.md"
+LINES = 30
+
+
+def example(language: str) -> str:
+    """The page's consumer in this language."""
+    found: list[str] = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    return found[-1]
+
+
+def node_modules() -> str:
+    """Where npm puts what is installed for all."""
+    if shutil.which("npm") is None:
+        return ""
+    return subprocess.run(["npm", "root", "-g"], capture_output=True, text=True, check=False).stdout.strip()
+
+
+async def lines(bus: BusServer, *command: str, **environment: str) -> list[str]:
+    """The first lines of a program's output; it is ended then."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "MARKET_FEED_BUS": bus.url, **environment},
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            return [(await process.stdout.readline()).decode().strip() for _ in range(LINES)]
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def check(simulator: Simulator, found: list[str]) -> None:
+    """Trades as the exchange has made them."""
+    for line in found:
+        coin, price, number = line.split()
+        assert coin in COINS
+        true = {trade.id: trade.price for trade in simulator["binance"].tape[coin]}
+        assert float(price) == true[int(number)]
+
+
+async def test_the_consumer_in_javascript(bus: BusServer, simulator: Simulator, collect: Callable[..., Any]) -> None:
+    modules = os.environ.get("NODE_PATH", "") or await asyncio.to_thread(node_modules)
+    if shutil.which("node") is None or not any(map(has_nats, modules.split(os.pathsep))):
+        pytest.skip("no Node, or no nats for it: npm install -g nats@2")
+    await collect("one")
+    await publisher(bus.url, "binance")
+    check(simulator, await lines(bus, "node", "-e", example("js"), NODE_PATH=modules))
+
+
+def has_nats(folder: str) -> bool:
+    return bool(folder) and (Path(folder) / "nats" / "package.json").is_file()
+
+
+async def test_the_consumer_in_python_alone(bus: BusServer, simulator: Simulator, collect: Callable[..., Any]) -> None:
+    await collect("one")
+    await publisher(bus.url, "binance")
+    check(simulator, await lines(bus, sys.executable, "-c", example("python")))
+
+
+def test_the_examples_are_short() -> None:
+    for language in ("js", "go", "python"):
+        assert len([line for line in example(language).splitlines() if line.strip()]) <= 14, language
