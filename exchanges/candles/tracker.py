@@ -142,9 +142,9 @@ class CandleTracker(MissingCandles):
 
     def _follow(self, candle: Candle, said: bool, now: float | None) -> list[Candle]:
         opened, newest, before = candle.timestamp, self._newest, self._open
-        is_past = now is not None and next_open(opened, self.timeframe) + OVER <= now
-        if newest is None and is_past:
-            self._newest = opened  # from before the subscription, or of a wrong time
+        end = next_open(opened, self.timeframe)
+        if newest is None and now is not None and next_open(end, self.timeframe) + OVER <= now:
+            self._newest = opened  # from long before the subscription, or of a wrong time
             return []
         if newest is not None and (opened < newest or (opened == newest and before is None)):
             if candle.closed and opened in self._missed:  # the venue itself fills the hole
@@ -170,7 +170,7 @@ class CandleTracker(MissingCandles):
         self._interrupted = False
         if newest is None or opened > newest:
             self._by_time = False
-            self._begun_late = is_past
+            self._begun_late = newest is not None and now is not None and end + OVER <= now
         self._newest = opened
         self._open = None if candle.closed else copied(candle)
         return [*ended, candle]

@@ -26,3 +26,9 @@ async def feed(simulator: Simulator) -> AsyncIterator[MarketFeed]:
 @pytest.fixture
 def got(feed: MarketFeed) -> Recorder:
     return Recorder(feed)
+
+
+@pytest.fixture
+def leaping_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A venue's clock that is put forward makes its next candles candles of the future, until its stamps show it."""
+    monkeypatch.setattr("exchanges.candles.stamp_check.AHEAD", 600_000)

@@ -147,6 +147,7 @@ async def test_a_coin_that_is_not_listed_is_told_and_does_not_hold_up(
     assert "disconnected" not in got.events
 
 
+@pytest.mark.usefixtures("leaping_clocks")
 async def test_an_added_coin_is_there_only_when_it_has_a_price(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:

@@ -14,7 +14,6 @@ from time import monotonic
 import pytest
 
 from exchanges import Access, Subscription
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter.venue import open_venue
 from exchanges.simulator import Simulator
 from feed import MarketFeed, TradeEvent
@@ -379,6 +378,7 @@ async def test_a_candle_that_ended_on_a_failed_trial_is_closed(binance: Simulato
     assert closed == sorted(set(closed))
 
 
+@pytest.mark.usefixtures("leaping_clocks")
 async def test_a_candle_that_its_venue_could_not_mend_is_closed_by_the_next_one(
     binance: Simulator, bybit: Simulator
 ) -> None:
@@ -452,10 +452,9 @@ async def test_a_closed_connection_leaves_little_to_the_collector(binance: Simul
     venue = open_venue("binance", Access(rest_url=binance.rest_url, ws_url=binance.ws_url))
     await venue.load()
     wanted = Subscription({coin: venue.market(coin) for coin in ("BTC", "ETH", "SOL")}, ["trades", "ticker", "candles"])
-    bars = VenueCandles("binance", venue.fetch_candles, lambda candle: None)
 
     async def connect() -> None:
-        stream = venue.connect(wanted, Deaf(), bars, lambda: None)
+        stream = venue.connect(wanted, Deaf(), lambda: None)
         running = asyncio.create_task(stream.run())
         await until(lambda: any(each.subscriptions for each in binance["binance"].connections))
         running.cancel()
