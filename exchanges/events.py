@@ -182,18 +182,20 @@ class OrderBook:
 class Listener(Protocol):
     """Receives one venue's events synchronously, in the order in which they were read. Its methods must not raise."""
 
-    def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool | None:
-        """Take a trade; ``number`` is its id as a number, if the connection knows it.
-
-        Returns False for a repeated or late trade, which must not go into candles built from trades.
-        """
+    def on_trade(self, trade: TradeEvent, number: int | None = None) -> object:
+        """Take a trade; ``number`` is its id as a number, if the connection knows it."""
 
     def on_history(self, trades: list[TradeEvent]) -> None:
         """Take past trades of one coin that the venue sends at a subscription, oldest first; they are no new prices."""
 
     def on_ticker(self, ticker: Ticker) -> None: ...
 
-    def on_candle(self, candle: Candle) -> None: ...
+    def on_candle(self, candle: Candle, flagged: bool) -> None:
+        """Take a candle as the venue tells it, its state so far or its end; the listener decides what is delivered.
+
+        ``flagged``: the venue says whether a candle is closed, and ``candle.closed`` is its word. Where it does not, a
+        candle ends with the first row of a later one.
+        """
 
     def on_quote(self, quote: Quote) -> None: ...
 

@@ -120,14 +120,11 @@ class Subscription:
 
     ``markets`` maps each coin to its market symbol, ``channels`` are among trades, ticker, candles, quotes and books,
     ``timeframes`` are the candles' (1m, 5m, ...), ``book_depth`` is how many levels of each side of a book are wanted.
-    ``closed`` is the candle (open time, Unix ms) of each (coin, timeframe) that some venue has closed last: what
-    follows is fetched unless it comes.
     """
 
     markets: Mapping[str, str]
     channels: Sequence[str]
     timeframes: Sequence[str] = ("1m",)
-    closed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     book_depth: int = 20
 
 
@@ -137,8 +134,8 @@ class Connection(Protocol):
     async def run(self) -> None:
         """Dial, subscribe and deliver until it ends; raises VenueError."""
 
-    def add(self, markets: Mapping[str, str], closed: Mapping[tuple[str, str], int]) -> None:
-        """Carry these (coin -> market symbol) too; ``closed`` as in Subscription."""
+    def add(self, markets: Mapping[str, str]) -> None:
+        """Carry these (coin -> market symbol) too."""
 
     def distrust_book(self, coin: str, reason: str) -> None:
         """Have a coin's book anew, which its receiver has found to be wrong; tells ``on_book_unsynced`` at once."""
@@ -194,9 +191,7 @@ class Venue(Protocol):
     def market_id(self, symbol: str) -> str:
         """The venue's own id of a market."""
 
-    def connect(
-        self, subscription: Subscription, listener: Listener, candles: Any, on_going_down: Callable[[], None]
-    ) -> Connection:
+    def connect(self, subscription: Subscription, listener: Listener, on_going_down: Callable[[], None]) -> Connection:
         """A new connection, not dialled yet. ``on_going_down`` is called when the venue says that it will cut it."""
 
     async def fetch_time(self) -> int | None:

@@ -259,7 +259,7 @@ class BusConnection:
 
     def _on_candle(self, candle: Any, past: bool) -> None:
         if not past or (candle.closed and candle.coin in self._skipped):
-            self._listener.on_candle(candle)
+            self._listener.on_candle(candle, True)
 
     def _on_book(self, book: Any, past: bool) -> None:
         """Take a whole book: the last one on the bus holds until a collector says otherwise."""
@@ -307,7 +307,7 @@ class BusConnection:
 
     # The rest of Connection
 
-    def add(self, markets: Mapping[str, str], closed: Mapping[tuple[str, str], int]) -> None:
+    def add(self, markets: Mapping[str, str]) -> None:
         """Read these coins too."""
         self._markets |= markets
         self._added.append(dict(markets))

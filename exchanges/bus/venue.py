@@ -129,7 +129,7 @@ class BusVenue:
     # Its data
 
     def connect(
-        self, subscription: Subscription, listener: Listener, candles: Any, on_going_down: Callable[[], None]
+        self, subscription: Subscription, listener: Listener, on_going_down: Callable[[], None]
     ) -> BusConnection:
         return BusConnection(self, subscription, listener)
 

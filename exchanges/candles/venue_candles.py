@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from loguru import logger
@@ -20,6 +19,7 @@ from exchanges.events import Candle, TradeEvent
 
 AT_ONCE = 5  # requests at a time to one venue: an outage interrupts the candles of all coins and timeframes
 MEND_DELAYS = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching missed candles
+AT_ABOUT = 0.01  # seconds by which those asked for may be early, so that they go in one request
 FINAL = 4  # attempts after which the record is taken as it is, also where more was seen of a candle
 
 Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
@@ -61,14 +61,13 @@ class VenueCandles:
         closed: Mapping[tuple[str, str], int],
         *,
         native: bool,
-        scales: Mapping[str, float] = MappingProxyType({}),
         connection: int | None = None,
     ) -> int:
         """A connection begins: candles that are open may have missed something. Returns its number.
 
         ``connection`` is the number of one that stands, to which ``coins`` are added.
         ``coins``: market symbol -> coin. ``closed``: the newest candle (its open time, Unix ms) of a (coin, timeframe)
-        that some venue has closed. ``scales``: market symbol -> what one unit of a row's volume is, where it is not 1.
+        that some venue has closed.
         """
         if self._overdue is not None and (self._looking is None or self._looking.done()):
             self._looking = asyncio.create_task(self._overdue.run(), name=f"ends of bars on {self._name}")
@@ -82,8 +81,7 @@ class VenueCandles:
                     kept.interrupted()
                 else:
                     kind = CandleTracker if native else CandleBuilder
-                    scale = scales.get(symbol, 1.0)
-                    kept = self._kept[symbol, timeframe] = kind(coin, timeframe, self._name, scale, symbol)
+                    kept = self._kept[symbol, timeframe] = kind(coin, timeframe, self._name, 1.0, symbol)
                 if (coin, timeframe) in closed:
                     kept.go_on_after(closed[coin, timeframe])
         return connection
@@ -92,44 +90,35 @@ class VenueCandles:
         """Whether some candle is known."""
         return (kept := self._kept.get((symbol, timeframe))) is not None and kept.begun
 
-    def on_row(
-        self, symbol: str, timeframe: str, row: Any, received_at: int, closed: bool | None
-    ) -> list[Candle] | None:
-        """The candles to deliver for a row of the venue; ``closed``: what the venue says. None if it is no candle."""
-        tracker = self._kept.get((symbol, timeframe))
-        if tracker is None:
-            return []  # of a connection that has ended and still drains
-        assert isinstance(tracker, CandleTracker)
-        bad = tracker.bad
-        candles = tracker.update(row, received_at, closed, self._venue_time())
-        self._mend_if_torn(symbol, timeframe)
-        return candles if tracker.bad == bad else None
-
-    def on_candle(self, symbol: str, candle: Candle) -> list[Candle]:
-        """The candles to deliver for a candle of the venue that was read already, with the ``closed`` that it says."""
-        timeframe = candle.timeframe
+    def on_candle(self, candle: Candle, flagged: bool) -> list[Candle]:
+        """The candles to deliver for one as the venue tells it; ``flagged``: its ``closed`` is the venue's word."""
+        symbol, timeframe = candle.market, candle.timeframe
         tracker = self._kept.get((symbol, timeframe))
         if tracker is None:
             return []  # of a connection that has ended and still drains
         assert isinstance(tracker, CandleTracker)
         candle.coin = tracker.coin  # the market may have gone on as another coin
-        candles = tracker.follow(candle, said=True, now=self._venue_time())
+        candles = tracker.follow(candle, said=flagged, now=self._venue_time())
         self._mend_if_torn(symbol, timeframe)
         return candles
 
-    def on_trade(self, connection: int, symbol: str, timeframes: Iterable[str], trade: TradeEvent) -> list[Candle]:
+    def on_trade(self, connection: int, trade: TradeEvent, timeframes: Iterable[str]) -> list[Candle]:
         """The candles to deliver for a trade; only the newest connection with trades builds candles."""
+        symbol = trade.market
         builds_from = self._builds_from.get(symbol, 0)
         if connection < builds_from:
             return []
         if connection > builds_from:
             self._builds_from[symbol] = connection
             for timeframe in timeframes:
-                self._kept[symbol, timeframe].interrupted()  # between two a trade may be missing, or there twice
+                if (kept := self._kept.get((symbol, timeframe))) is not None:
+                    kept.interrupted()  # between two a trade may be missing, or there twice
         candles: list[Candle] = []
         now = self._venue_time()
         for timeframe in timeframes:
-            builder = self._kept[symbol, timeframe]
+            builder = self._kept.get((symbol, timeframe))
+            if builder is None:
+                continue
             assert isinstance(builder, CandleBuilder)
             candles += builder.add(replace(trade), now)  # each may correct its time
             self._mend_if_torn(symbol, timeframe)
@@ -198,35 +187,43 @@ class VenueCandles:
             task.add_done_callback(lambda task: self._mending.pop(key, None))
 
     async def _mend(self, symbol: str, timeframe: str) -> None:
-        """Fetch the candles that an outage left open or skipped, and close them; given up after a few attempts."""
+        """Fetch the candles that an outage left open or skipped, and close them; each given up after a few attempts."""
         kept = self._kept[symbol, timeframe]
+        attempts: dict[int, int] = {}
+        due_at: dict[int, float] = {}  # monotonic seconds
         while missed := kept.holes():
-            await self._mend_these(kept, missed, symbol)
-            if given_up := kept.forget(missed):
+            now = time.monotonic()
+            for opened in missed:
+                if opened not in due_at:
+                    attempts[opened], due_at[opened] = 0, now + self._until_recorded(opened, timeframe)
+            await asyncio.sleep(max(0.0, min(due_at[opened] for opened in missed) - now))
+            now = time.monotonic()
+            due = [opened for opened in missed if due_at[opened] <= now + AT_ABOUT]
+            await self._mend_once(kept, symbol, [o for o in due if attempts[o] < FINAL], final=False)
+            await self._mend_once(kept, symbol, [o for o in due if attempts[o] >= FINAL], final=True)
+            for opened in due:
+                attempts[opened] += 1
+                if attempts[opened] < len(MEND_DELAYS):
+                    due_at[opened] = time.monotonic() + MEND_DELAYS[attempts[opened]]
+            if given_up := kept.forget(opened for opened in due if attempts[opened] == len(MEND_DELAYS)):
                 logger.warning("{}: {} bars of {} stay open: {}", self._name, timeframe, symbol, given_up)
 
-    async def _mend_these(self, kept: CandleTracker | CandleBuilder, missed: Sequence[int], symbol: str) -> None:
-        """Fetch the candles that opened at ``missed``; others that are missed meanwhile have their own turn.
-
-        The venue's record may be behind its stream: it has GRACE seconds to have all of a candle that has ended.
-        """
+    async def _mend_once(
+        self, kept: CandleTracker | CandleBuilder, symbol: str, due: Collection[int], *, final: bool
+    ) -> None:
+        """Ask for the candles that opened at these times; ``final``: the record is believed whatever it has."""
         timeframe = kept.timeframe
-        await asyncio.sleep(self._until_recorded(missed[-1], timeframe))
-        for attempt, delay in enumerate(MEND_DELAYS):
-            await asyncio.sleep(delay)
-            try:
-                async with self._requests:
-                    holes = sorted(set(missed).intersection(kept.holes()))
-                    if not holes:
-                        return  # the venue itself has filled them
-                    rows = await self._fetch(symbol, timeframe, holes[0])
-            except VenueError as error:
-                logger.warning("{}: {} bars of {} are not mended yet: {}", self._name, timeframe, symbol, error)
-                continue
-            for candle in kept.fill(rows, time.time_ns(), missed, final=attempt >= FINAL):
-                self._deliver(candle)
-            if not set(missed).intersection(kept.holes()):
-                return
+        try:
+            async with self._requests:
+                holes = sorted(set(due).intersection(kept.holes()))
+                if not holes:
+                    return  # the venue itself has filled them
+                rows = await self._fetch(symbol, timeframe, holes[0])
+        except VenueError as error:
+            logger.warning("{}: {} bars of {} are not mended yet: {}", self._name, timeframe, symbol, error)
+            return
+        for candle in kept.fill(rows, time.time_ns(), due, final=final):
+            self._deliver(candle)
 
     def _until_recorded(self, opened: int, timeframe: str) -> float:
         """Seconds until the venue's record has all of a candle that is missed: a later one has begun."""

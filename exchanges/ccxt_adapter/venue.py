@@ -15,7 +15,6 @@ import msgspec
 from loguru import logger
 
 from exchanges import normalize, venue_time
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter import history_pages
 from exchanges.ccxt_adapter.bans import Quiet
 from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
@@ -182,11 +181,11 @@ class CcxtVenue:
         return sorted((of_coin(trade, units) for trade in read if trade is not None), key=_place)
 
     def connect(
-        self, subscription: Subscription, listener: Listener, candles: VenueCandles, on_going_down: Callable[[], None]
+        self, subscription: Subscription, listener: Listener, on_going_down: Callable[[], None]
     ) -> CcxtConnection:
         """A new connection, not dialled yet. Markets must be loaded.
 
-        ``candles`` outlive the connections that follow one another. ``on_going_down``: the venue will cut it soon.
+        ``on_going_down``: the venue will cut it soon.
         """
         exchange = make_instance(self.profile, self.access)
         exchange.pace = self._pace
@@ -197,7 +196,6 @@ class CcxtVenue:
             exchange,
             subscription,
             listener,
-            candles,
             on_going_down=on_going_down,
             ws_url=self.access.ws_url,
             timeout=self.access.timeout,
@@ -214,11 +212,15 @@ class CcxtVenue:
         await asyncio.gather(close_instance(self._api), close_instance(self._fills))
 
     async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
-        """ccxt's OHLCV rows of a market from the candle that opened at ``since`` (Unix ms) on. Raises VenueError."""
+        """ccxt's OHLCV rows of a market from the candle that opened at ``since`` (Unix ms) on. Raises VenueError.
+
+        The volume in base currency, also where the venue counts contracts.
+        """
         async with self._translated():
             most = self._fills.feature_value(symbol, "fetchOHLCV", "limit") or CANDLES
             rows: list[Any] = await self._fills.fetch_ohlcv(symbol, timeframe, since=since, limit=min(most, CANDLES))
-        return rows
+        scale = contract_size(self._api.markets[symbol]) if self.profile.candles_in_contracts else 1.0
+        return rows if scale == 1.0 else [in_base(row, scale) for row in rows]
 
     @property
     def timeframes(self) -> tuple[str, ...]:
@@ -279,6 +281,12 @@ def _secrets(access: Access) -> Iterator[str]:
     yield from access.secrets()
     for proxy in environment_proxies():
         yield from secrets_in_address(proxy)
+
+
+def in_base(row: Any, scale: float) -> Any:
+    """A candle's row with its volume turned from contracts of ``scale`` into base currency."""
+    volume = row[5] if isinstance(row, (list, tuple)) and len(row) > 5 else None
+    return [*row[:5], volume * scale] if isinstance(volume, (int, float)) else row
 
 
 def open_venue(name: str, access: Access | None = None) -> CcxtVenue:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from math import inf
 
+from exchanges.candles.venue_candles import VenueCandles
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.channels import PRICES, TRADES
 from feed.market_data.hub import MarketDataHub
@@ -55,6 +56,7 @@ class ConnectionListener(ListenerBase):
         delivering: bool,
         main: bool,
         silence: float = inf,
+        candles: VenueCandles | None = None,
     ) -> None:
         super().__init__(hub, exchange, report, wake=wake, delivering=delivering)
         self._silence_watch = silence_watch
@@ -63,6 +65,7 @@ class ConnectionListener(ListenerBase):
         self._exchange = exchange
         self._count = hub.trades[exchange]
         self._main = main
+        self._candles = candles
         self._looked_at = -inf  # monotonic seconds
         self._ticked: set[str] = set()  # coins of which a ticker came
         self._tried: dict[str, Streamed] = {}  # the newest stamp of each coin on trial, since the last look
@@ -218,14 +221,16 @@ class ConnectionListener(ListenerBase):
         elif self._open:
             self._learned[ticker.coin] = ticker
 
-    def on_candle(self, candle: Candle) -> None:
+    def on_candle(self, candle: Candle, flagged: bool) -> None:
         if candle.coin in self.gone:
             return
         self._heard(candle.coin, self._now())
-        self.on_mended(candle)
+        if self._candles is not None and self._open:
+            for decided in self._candles.on_candle(candle, flagged):
+                self.on_decided(decided)
 
-    def on_mended(self, candle: Candle) -> None:
-        """A candle from the venue's record: no sign of life of the connection."""
+    def on_decided(self, candle: Candle) -> None:
+        """A candle as it is to be delivered: tracked, built, or from the venue's record. No sign of life."""
         if self.delivering:
             if self._admits(candle.coin, candle.market, candle.close):
                 self._hub.on_candle(candle)
@@ -325,3 +330,19 @@ class ConnectionListener(ListenerBase):
                 self._wake()
         elif self.is_awaited:
             self._wake()
+
+
+class BuildingListener(ConnectionListener):
+    """The listener of a connection from whose trades candles are built, because the venue streams none."""
+
+    def build(self, candles: VenueCandles, number: int, timeframes: Sequence[str]) -> None:
+        """Build candles of these timeframes; ``number`` is the connection's, as ``candles`` counts them."""
+        self._built, self._number, self._timeframes = candles, number, timeframes
+
+    def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool:
+        own = replace(trade)  # a subscriber may change it
+        counts = super().on_trade(trade, number)
+        if counts and self._open:
+            for candle in self._built.on_trade(self._number, own, self._timeframes):
+                self.on_decided(candle)
+        return counts

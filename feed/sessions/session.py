@@ -57,7 +57,7 @@ class Session:
         venue = self.venue = shared.venue
         self.name = venue.name
         self.backoff = backoff_of(settings)
-        self.bars = VenueCandles(venue.name, partial(shared.fetch_candles, hub.clock), self._on_mended, self)
+        self.bars = VenueCandles(venue.name, partial(shared.fetch_candles, hub.clock), self._on_decided, self)
         self.backfiller = TradeBackfiller(
             venue, settings.backfill, hub.on_trade, self._report_gap, hub.clock, shared.requests, shared.sequences
         )
@@ -334,7 +334,7 @@ class Session:
         else:
             logger.info("{} {} on trial", event, self.name)
 
-    def _on_mended(self, candle: Candle) -> None:
+    def _on_decided(self, candle: Candle) -> None:
         """Deliver a candle that an outage left open and the venue's record has closed."""
         if self.delivering:
             if not self._pool or candle.coin in self._pool.markets:
@@ -342,7 +342,7 @@ class Session:
             return
         listener = self._pool.listener_of(candle.coin)
         if listener is not None:
-            listener.on_mended(candle)
+            listener.on_decided(candle)
 
     def _report_gap(self, event: str, exchange: str, **details: Any) -> None:
         """Report a gap or its end; what is fetched for one comes too late for candles that are built from trades."""

@@ -11,7 +11,6 @@ from typing import Any
 from aiohttp import web
 
 from exchanges import Access, Subscription
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter.stream.connection import CcxtConnection
 from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
@@ -36,7 +35,7 @@ class Heard:
         self.refused: set[tuple[str, str]] = set()  # channel and timeframe
         self.on_history = self.past.extend
         self.on_ticker = self.tickers.append
-        self.on_candle = self.candles.append
+        self.flagged: list[bool] = []  # whether the venue said which of the candles are closed
         self.on_quote = self.quotes.append
         self.books: list[OrderBook] = []
         self.unsynced: list[tuple[str, str]] = []
@@ -49,6 +48,10 @@ class Heard:
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> None:
         assert number is None or trade.trade_id == str(number)
         self.trades.append(trade)
+
+    def on_candle(self, candle: Candle, flagged: bool) -> None:
+        self.candles.append(candle)
+        self.flagged.append(flagged)
 
     def on_book_unsynced(self, coin: str, reason: str) -> None:
         self.unsynced.append((coin, reason))
@@ -108,14 +111,12 @@ async def streaming(
     await venue.load()
     wanted = Subscription({coin: venue.market(coin) for coin in coins}, channels, timeframes)
     heard = Heard()
-    bars = VenueCandles(venue.name, venue.fetch_candles, heard.on_candle)
-    running = Running(venue.connect(wanted, heard, bars, lambda: None), heard)
+    running = Running(venue.connect(wanted, heard, lambda: None), heard)
     try:
         yield running
     finally:
         running.task.cancel()
         await asyncio.gather(running.task, return_exceptions=True)
-        await bars.end()
         await running.stream.close()
 
 

@@ -13,7 +13,6 @@ import pytest
 from aiohttp import web
 
 from exchanges import Subscription
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter.stream.connection import CcxtConnection
 from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.ccxt_adapter.venue import CcxtVenue
@@ -50,8 +49,7 @@ class Dial:
     def __init__(self, venue: CcxtVenue, tls: ssl.SSLContext | None = None) -> None:
         heard = Heard()
         wanted = Subscription({"BTC": "BTC/USDT"}, ("trades",))
-        self.bars = VenueCandles(venue.name, venue.fetch_candles, heard.on_candle)
-        self.stream: CcxtConnection = venue.connect(wanted, heard, self.bars, lambda: None)
+        self.stream: CcxtConnection = venue.connect(wanted, heard, lambda: None)
         if tls is not None:
             self.stream._exchange.ssl_context = tls
         self.running = asyncio.create_task(self.stream.run())
@@ -62,7 +60,7 @@ class Dial:
 
     async def give_up(self) -> None:
         self.running.cancel()
-        await asyncio.gather(self.running, self.stream.close(), self.bars.end(), return_exceptions=True)
+        await asyncio.gather(self.running, self.stream.close(), return_exceptions=True)
 
 
 class Deaf:

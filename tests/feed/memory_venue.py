@@ -35,20 +35,26 @@ class MemoryVenue:
         self.channels = {"trades", "books"}
         self.books: dict[str, OrderBook] = {}  # proven ones, which a new connection brings at once
         self.tape: list[TradeEvent] = []
+        self.candles: list[list[float]] = []  # the record's rows
         self.connections: list[MemoryConnection] = []
         self.failure: VenueError | None = None
         self.failures: dict[str, VenueError] = {}  # of the connections for one channel
 
-    def trade(self, coin: str, price: float, *, told: bool = True) -> None:
-        """A trade happens; connections hear of it unless it is not ``told``."""
+    def trade(self, coin: str, price: float, *, told: bool = True, at: int | None = None) -> None:
+        """A trade happens, now or ``at`` (Unix ms); connections hear of it unless it is not ``told``."""
         number = sum(trade.coin == coin for trade in self.tape) + 1
         now = time.time_ns()
         trade = TradeEvent(
-            coin, price, 1.0, False, now // 1_000_000, self.name, str(number), now, market=self.market(coin)
+            coin, price, 1.0, False, at or now // 1_000_000, self.name, str(number), now, market=self.market(coin)
         )
         self.tape.append(trade)
         for connection in self.of("trades") if told else ():
             connection.hear(trade, number)
+
+    def candle(self, candle: Candle, *, flagged: bool) -> None:
+        """It tells a candle, with its own word on whether that is closed if it is ``flagged``."""
+        for connection in self.of("candles"):
+            connection.listener.on_candle(candle, flagged)
 
     def book(self, coin: str, bids: Levels, asks: Levels, sequence: int | None = None, *, told: bool = True) -> None:
         """An order book changes; connections hear of it unless it is not ``told``."""
@@ -104,7 +110,7 @@ class MemoryVenue:
         return symbol
 
     def connect(
-        self, subscription: Subscription, listener: Listener, candles: Any, on_going_down: Callable[[], None]
+        self, subscription: Subscription, listener: Listener, on_going_down: Callable[[], None]
     ) -> MemoryConnection:
         return MemoryConnection(self, subscription, listener)
 
@@ -120,7 +126,7 @@ class MemoryVenue:
         return [trade for trade in self.tape if trade.coin == coin and int(trade.trade_id) >= (from_id or 0)]
 
     async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
-        return []
+        return [row for row in self.candles if row[0] >= since]
 
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
         return []
@@ -160,7 +166,7 @@ class MemoryConnection:
         self.venue.books.pop(coin, None)
         self.listener.on_book_unsynced(coin, reason)
 
-    def add(self, markets: Mapping[str, str], closed: Mapping[tuple[str, str], int]) -> None:
+    def add(self, markets: Mapping[str, str]) -> None:
         self.markets |= markets
 
     async def close(self) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from exchanges import Subscription
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter.venue import CcxtVenue
 from exchanges.errors import Disconnected
 from exchanges.events import OrderBook
@@ -51,14 +50,12 @@ class Books:
         await session.load()
         wanted = Subscription({coin: session.market(coin) for coin in COINS}, channels)
         while True:
-            bars = VenueCandles(session.name, session.fetch_candles, self.heard.on_candle)
-            stream = session.connect(wanted, self.heard, bars, lambda: None)
+            stream = session.connect(wanted, self.heard, lambda: None)
             try:
                 await stream.run()
             except Disconnected as error:
                 self.ended.append(error)
             finally:
-                await bars.end()
                 await stream.close()
 
     def changes(self, coin: str, count: int) -> list[Change]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter.books.connection_books import ConnectionBooks
 from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.ccxt_adapter.stream.channels import (
@@ -23,7 +22,7 @@ from exchanges.ccxt_adapter.stream.channels import (
 from exchanges.ccxt_adapter.stream.client_guard import FrameReading, arm
 from exchanges.ccxt_adapter.stream.rejections import RejectionTracker, asking, names
 from exchanges.ccxt_adapter.stream.request_batching import gather
-from exchanges.ccxt_adapter.stream.row_handler import RowHandler, contract_size
+from exchanges.ccxt_adapter.stream.row_handler import RowHandler
 from exchanges.errors import Rejected, VenueError
 from exchanges.events import Listener, OrderBook
 from exchanges.foreign_text import Cleaner
@@ -46,9 +45,9 @@ class CcxtConnection:
     """One connection's life, from the dial to the error that ends it, over a ccxt.pro instance of its own.
 
     A fresh instance carries no dial backoff, subscription or future of an earlier connection, and an old one can be
-    closed behind the new one's back. ``bars`` outlive it: a candle is closed once, over all connections. ``translate``
-    makes a VenueError of whatever ccxt raised, ``clean`` what a venue says fit to be shown, ``release`` closes the
-    instance within a bound, ``renew`` gives it the venue's markets of now. ``snapshots`` are the venue's, for books.
+    closed behind the new one's back. ``translate`` makes a VenueError of whatever ccxt raised, ``clean`` what a venue
+    says fit to be shown, ``release`` closes the instance within a bound, ``renew`` gives it the venue's markets of now.
+    ``snapshots`` are the venue's, for books.
     """
 
     def __init__(
@@ -57,7 +56,6 @@ class CcxtConnection:
         exchange: Any,
         wanted: Subscription,
         listener: Listener,
-        bars: VenueCandles,
         *,
         on_going_down: Callable[[], None],
         ws_url: str | None,
@@ -85,17 +83,8 @@ class CcxtConnection:
         self._refusals: dict[_Call, Rejected] = {}  # of calls that are about to end for it
         self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
         own = streamed(exchange)
-        wants_candles = "candles" in wanted.channels and "trades" in wanted.channels and "trades" in own
-        self._builds_candles = wants_candles and "candles" not in own
         self._streamed = own
-        timeframes, built = wanted.timeframes, self._builds_candles
-        self._bars = bars
-        self._connection = bars.begin(
-            self._coins, timeframes, wanted.closed, native=not built, scales=self._scales(self._coins)
-        )
-        self._delivery = RowHandler(
-            profile, exchange, self._coins, timeframes, listener, self._reading, bars, self._connection, built=built
-        )
+        self._delivery = RowHandler(profile, exchange, self._coins, wanted.timeframes, listener, self._reading)
         self._group = asyncio.TaskGroup()
         self._standing: set[asyncio.Task[None]] = set()  # a task for each call that may bring data
         self._subscribing = False  # what is added is asked for at once: not with the first, not when it has ended
@@ -144,15 +133,12 @@ class CcxtConnection:
         self._ledger.clear()
         self._keepers.clear()
 
-    def add(self, markets: Mapping[str, str], closed: Mapping[tuple[str, str], int]) -> None:
-        """Carry these (coin -> market symbol) too, on the same connection; ``closed`` as in Subscription."""
+    def add(self, markets: Mapping[str, str]) -> None:
+        """Carry these (coin -> market symbol) too, on the same connection."""
         coins = {symbol: coin for coin, symbol in markets.items()}
         if not coins.keys() <= self._exchange.markets.keys():  # listed since this connection was made
             self._renew()
         self._coins |= coins
-        timeframes, native, connection = self._wanted.timeframes, not self._builds_candles, self._connection
-        scales = self._scales(coins)
-        self._bars.begin(coins, timeframes, closed, native=native, scales=scales, connection=connection)
         self._delivery.add(coins)
         if self._books is not None:
             self._books.add(coins, self._delivery.scales(coins))
@@ -179,10 +165,6 @@ class CcxtConnection:
         )
         books.add(self._coins, delivery.scales(self._coins))
         return books
-
-    def _scales(self, symbols: Iterable[str]) -> dict[str, float]:
-        in_contracts = symbols if self._profile.candles_in_contracts else ()
-        return {symbol: contract_size(self._exchange.markets[symbol]) for symbol in in_contracts}
 
     def _subscribe(self, symbols: Iterable[str]) -> None:
         for channel in self._wanted.channels:
@@ -245,8 +227,12 @@ class CcxtConnection:
     def _calls(self, channel: str, symbols: Sequence[str]) -> Iterator[_Call]:
         """The watch calls of one channel."""
         exchange, way = self._exchange, channel
-        if channel == "candles" and self._builds_candles:
-            return
+        if (
+            channel == "candles" not in self._streamed
+            and "trades" in self._streamed
+            and "trades" in self._wanted.channels
+        ):
+            return  # they are built from the trades
         if channel == "quotes":
             way = source_of_quotes(exchange)
             if way in self._wanted.channels and way != "quotes":
@@ -264,6 +250,10 @@ class CcxtConnection:
         for timeframe in self._wanted.timeframes if channel == "candles" else ("",):
             for some, watch in calls(exchange, way, symbols, chunk, Asked(timeframe) if timeframe else book):
                 yield _Call(channel, some, watch, timeframe)
+
+    def _has_trades_only(self) -> bool:
+        """Whether it brings trades and the venue streams no candles."""
+        return "candles" not in self._streamed and "trades" in self._streamed and "trades" in self._wanted.channels
 
     def _look_into_book(self, symbol: str) -> None:
         """Its tickers have no bid and ask."""

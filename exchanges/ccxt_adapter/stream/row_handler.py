@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from exchanges import normalize, venue_time
 from exchanges.books.proof import BookUpdate
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter.books.connection_books import ConnectionBooks
 from exchanges.ccxt_adapter.stream.client_guard import SAMPLE, FrameReading
 from exchanges.ccxt_adapter.stream.row_caches import Latest, RowCaches, Timeframes
@@ -25,8 +23,7 @@ REPLAY = 2_000  # ms that a trade must be old to pass as a replay: clocks are sk
 class RowHandler:
     """Puts stores of our own into ccxt's tables; each row becomes an event there and then.
 
-    ``coins``: market symbol -> coin. ``built`` are the timeframes whose candles are built from the trades,
-    ``connection`` is the candles' number of this connection.
+    ``coins``: market symbol -> coin.
     """
 
     def __init__(
@@ -37,18 +34,12 @@ class RowHandler:
         timeframes: Iterable[str],
         listener: Listener,
         reading: FrameReading,
-        bars: VenueCandles,
-        connection: int,
-        *,
-        built: bool,
     ) -> None:
         self._profile = profile
         self._exchange = exchange
         self._coins: dict[str, str] = {}
         self._listener = listener
         self._reading = reading
-        self._bars = bars
-        self._connection = connection
         self._timeframes = tuple(timeframes)
         self._symbols: dict[str, str] = {}
         self._units: dict[str, int] = {}  # coin -> how many of it the market's unit is, where not one
@@ -59,11 +50,12 @@ class RowHandler:
         self._reader = TradeReader(profile)
         self._past: list[TradeEvent] = []  # of the frame that is being read
         self._turned: list[TradeEvent] = []  # the same, to be delivered from the last to the first
-        self._first_bars: dict[tuple[str, str], tuple[Any, bool | None]] = {}  # of a frame, where none was known
+        self._first_candles: dict[tuple[str, str], tuple[Candle, bool]] = {}  # of a frame, where none had come before
+        self._begun_candles: set[tuple[str, str]] = set()  # the coins and timeframes of which some has come
         self._untraded: set[str] = set()  # symbols of which no trade came yet, where the first one may be a past one
         self._first_read: dict[str, int] = {}  # when the first frame with trades of each such symbol was read
         self._unheard: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # the coins of what is to come
-        self._deliver_trade = self._trade_and_bars if built else listener.on_trade
+        self._deliver_trade = listener.on_trade
         self.clean = Cleaner()  # of what a venue sends, to be shown
         self.tickers_wanted = True  # as prices and figures
         self.quotes_in_tickers = False
@@ -104,10 +96,10 @@ class RowHandler:
 
     def on_frame(self) -> None:
         """ccxt is through with a frame: what had to wait for its end goes out."""
-        if self._first_bars:
-            first, self._first_bars = self._first_bars, {}
-            for (symbol, timeframe), (row, closed) in first.items():
-                self._tell_bar(symbol, timeframe, row, closed)
+        if self._first_candles:
+            first, self._first_candles = self._first_candles, {}
+            for candle, flagged in first.values():
+                self._tell_candle(candle, flagged)
         if self._turned:
             turned, self._turned = self._turned, []
             for trade in reversed(turned):
@@ -139,7 +131,7 @@ class RowHandler:
                 TradeEvent: Destination(self._deliver_trade, self._unheard[TradeEvent]),
                 Ticker: Destination(listener.on_ticker, self._unheard[Ticker]),
                 Quote: Destination(listener.on_quote, self._unheard[Quote]),
-                Candle: Destination(self._on_bar, self._unheard[Candle]),
+                Candle: Destination(self._on_flagged_candle, self._unheard[Candle]),
                 **books,
             },
             lambda coin, info: self.tickers.stand(self._symbols[coin], lambda: {"info": info()}),
@@ -166,13 +158,6 @@ class RowHandler:
 
     def _bad_row(self, kind: str, row: Any) -> None:
         self._listener.on_bad_frame(self.clean(f"{kind}: {row}", SAMPLE))
-
-    def _trade_and_bars(self, trade: TradeEvent, number: int | None = None) -> None:
-        own = replace(trade)  # a listener may change it
-        if self._listener.on_trade(trade, number) is False:
-            return
-        for candle in self._bars.on_trade(self._connection, self._symbols[own.coin], self._timeframes, own):
-            self._listener.on_candle(candle)
 
     def _on_trade(self, symbol: str, row: Any) -> None:
         profile, reading = self._profile, self._reading
@@ -286,27 +271,32 @@ class RowHandler:
         self._listener.on_quote(quote)
 
     def _on_candle(self, symbol: str, timeframe: str, row: Any) -> None:
-        self._reading.delivered += 1
-        closed = self._profile.candle_is_closed(self._reading.frame, row)
-        if (base := self._profile.base_volume(self._reading.frame, row)) is not None:
-            row = [*row[:5], base]
-        if self._bars.begun(symbol, timeframe):
-            self._tell_bar(symbol, timeframe, row, closed)
+        profile, reading, coin = self._profile, self._reading, self._coins[symbol]
+        reading.delivered += 1
+        closed = profile.candle_is_closed(reading.frame, row)
+        told = row
+        if (base := profile.base_volume(reading.frame, row)) is not None:
+            told = [*row[:5], base]
+        scale = self._scales[symbol] if profile.candles_in_contracts else 1.0
+        candle = normalize.candle(
+            told, coin, timeframe, profile.name, reading.received_at, closed is True, scale, self._symbols[coin]
+        )
+        if candle is None:
+            self._bad_row("candle", told)
+            return
+        of_coin(candle, self._units.get(coin, 1))
+        self._unheard[Candle].discard(coin)
+        if (coin, timeframe) in self._begun_candles:
+            self._listener.on_candle(candle, closed is not None)
         else:  # some venues repeat hundreds of past candles at a subscription: the last one is the one that goes on
-            self._first_bars[symbol, timeframe] = row, closed
+            self._first_candles[coin, timeframe] = candle, closed is not None
 
-    def _on_bar(self, candle: Candle) -> None:
-        for told in self._bars.on_candle(self._symbols[candle.coin], candle):
-            self._listener.on_candle(told)
+    def _on_flagged_candle(self, candle: Candle) -> None:
+        self._tell_candle(candle, True)
 
-    def _tell_bar(self, symbol: str, timeframe: str, row: Any, closed: bool | None) -> None:
-        candles = self._bars.on_row(symbol, timeframe, row, self._reading.received_at, closed)
-        if candles is None:
-            self._bad_row("candle", row)
-        else:
-            self._unheard[Candle].discard(self._coins[symbol])
-        for candle in candles or ():
-            self._listener.on_candle(candle)
+    def _tell_candle(self, candle: Candle, flagged: bool) -> None:
+        self._begun_candles.add((candle.coin, candle.timeframe))
+        self._listener.on_candle(candle, flagged)
 
 
 _EVENTS: Mapping[str, type] = {

@@ -59,6 +59,7 @@ class OpenConnection:
     markets: dict[str, str]
     carries: Carries
     dialled_at: float  # monotonic seconds
+    number: int  # as the session's candles count its connections
     outdated: asyncio.Event = field(default_factory=asyncio.Event)  # set when the venue announces that it will cut it
     left: set[str] = field(default_factory=set)  # coins that were halted while it carried them
 

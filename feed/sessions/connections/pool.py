@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from exchanges.candles.venue_candles import VenueCandles
 from exchanges.venue import Subscription
-from feed.channels import BOOKS
+from feed.channels import BOOKS, CANDLES, TRADES
 from feed.market_data.book_listener import BookListener
-from feed.market_data.connection_listener import ConnectionListener
+from feed.market_data.connection_listener import BuildingListener, ConnectionListener
 from feed.market_data.hub import MarketDataHub
 from feed.market_data.listener_base import ListenerBase
 from feed.policies.backoff import Backoff
@@ -254,20 +254,34 @@ class ConnectionPool:
 
         listener = self._listener(connection)
         listener.is_awaited = self._is_awaited
-        asks, closed = connection.asks, self._hub.ledger.newest_closed()
+        asks, number = connection.asks, 0
         if for_books:
             self._hub.books.expect(markets, self._hub.clock.monotonic())
         else:
             self._day_stats.give(listener, markets)
-        subscription = Subscription(markets, asks.channels, asks.timeframes, closed, asks.book_depth)
-        stream = self.venue.connect(subscription, listener, self._candles, on_going_down)
+            number = self._begin_candles(markets, asks, None)
+        if isinstance(listener, BuildingListener):
+            listener.build(self._candles, number, asks.timeframes)
+        subscription = Subscription(markets, asks.channels, asks.timeframes, asks.book_depth)
+        stream = self.venue.connect(subscription, listener, on_going_down)
         if isinstance(listener, BookListener):
             listener.distrust = stream.distrust_book
         if self._owner.delivering and not for_books:
             self._candles.owe(self._hub.ledger.owed())
         running = asyncio.create_task(stream.run(), name=f"stream {self.name}")
         now = self._hub.clock.monotonic()
-        return OpenConnection(stream, listener, running, dict(markets), asks, now, outdated)
+        return OpenConnection(stream, listener, running, dict(markets), asks, now, number, outdated)
+
+    def _begin_candles(self, markets: Mapping[str, str], asks: Carries, number: int | None) -> int:
+        """The candles of these markets go on with a connection, a new one without a ``number``; returns its number."""
+        coins = {symbol: coin for coin, symbol in markets.items()}
+        closed, native = self._hub.ledger.newest_closed(), not self._builds_candles(asks)
+        return self._candles.begin(coins, asks.timeframes, closed, native=native, connection=number)
+
+    def _builds_candles(self, asks: Carries) -> bool:
+        """Whether candles are built from the trades that a connection brings."""
+        streams = self.venue.streams
+        return {CANDLES.name, TRADES.name} <= set(asks.channels) and streams(TRADES.name) and not streams(CANDLES.name)
 
     def _listener(self, connection: CoinConnection) -> ListenerBase:
         silence, delivering = self._settings.staleness.feed_stale_after, self._owner.delivering
@@ -284,7 +298,8 @@ class ConnectionPool:
             )
             listener.shows_life = self.is_essential(connection)
             return listener
-        return ConnectionListener(
+        kind = BuildingListener if self._builds_candles(connection.asks) else ConnectionListener
+        return kind(
             self._hub,
             self._silence_watch,
             self._backfiller,
@@ -294,6 +309,7 @@ class ConnectionPool:
             delivering=delivering,
             main=self._main,
             silence=silence,
+            candles=self._candles,
         )
 
     async def may_dial(self, old: OpenConnection | None = None) -> None:
@@ -327,7 +343,9 @@ class ConnectionPool:
         new = {coin: markets[coin] for coin in unasked}
         opened.listener.readmit(markets)
         if new:
-            opened.stream.add(new, self._hub.ledger.newest_closed())
+            if not opened.carries.is_for_books:
+                self._begin_candles(new, opened.carries, opened.number)
+            opened.stream.add(new)
             opened.markets |= new
         if not opened.carries.is_for_books:
             self._day_stats.give(opened.listener, markets)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from exchanges.candles.builder import CandleBuilder
+from exchanges.candles.venue_candles import VenueCandles
 from exchanges.events import Candle, TradeEvent
 
 MINUTE = 60_000
@@ -34,3 +37,20 @@ def trade(second: float, price: float, quantity: float = 1.0) -> TradeEvent:
 
 def build(builder: CandleBuilder, *trades: TradeEvent) -> list[Candle]:
     return [candle for each in trades for candle in builder.add(each)]
+
+
+def tell_row(
+    bars: VenueCandles,
+    symbol: str,
+    timeframe: str,
+    row: Sequence[float],
+    received_at: int = 0,
+    closed: bool | None = None,
+) -> list[Candle]:
+    """The candles for a row of the venue; ``closed`` is its word, None where it has none."""
+    opened, first, high, low, last, volume = row
+    coin = symbol.partition("/")[0]
+    candle = Candle(
+        coin, timeframe, int(opened), first, high, low, last, volume, closed is True, "", received_at, symbol
+    )
+    return bars.on_candle(candle, closed is not None)

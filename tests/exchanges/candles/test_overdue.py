@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from exchanges.candles.builder import CandleBuilder
@@ -11,6 +12,7 @@ from exchanges.candles.overdue import AT_A_LOOK, GRACE, PATIENCE
 from exchanges.candles.venue_candles import VenueCandles
 from exchanges.errors import Disconnected
 from exchanges.events import Candle, TradeEvent
+from tests.exchanges.candles.support import tell_row
 
 MINUTE = 60_000
 T0 = 1_723_075_200_000  # 2024-08-08 00:00 UTC
@@ -53,12 +55,12 @@ class FrameContext:
         return [each for each in self.record.get(symbol, []) if each[0] >= since]
 
     def row(self, row: list[float], closed: bool | None = False, coin: int = 0) -> None:
-        self.delivered += self.bars.on_row(f"C{coin}/USDT", "1m", row, 0, closed) or []
+        self.delivered += tell_row(self.bars, f"C{coin}/USDT", "1m", row, 0, closed) or []
 
     def trade(self, trade: TradeEvent) -> None:
         """A trade comes, and the venue's clock shows when."""
         self.now = trade.received_at / 1e6
-        self.delivered += self.bars.on_trade(self.number, "C0/USDT", ["1m"], trade)
+        self.delivered += self.bars.on_trade(self.number, replace(trade, market="C0/USDT"), ["1m"])
 
     async def look(self, now: float) -> None:
         """Look when the venue's clock shows ``now`` (ms), and let what was asked be answered."""

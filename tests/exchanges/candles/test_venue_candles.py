@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from exchanges.candles.overdue import GRACE
 from exchanges.candles.venue_candles import AT_ONCE, VenueCandles
 from exchanges.events import Candle, TradeEvent
+from tests.exchanges.candles.support import tell_row
 
 MINUTE = 60_000
 OPENED = 1_700_000_040_000
@@ -40,7 +42,7 @@ async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
     for opened in (OPENED, OPENED + MINUTE):  # a connection each: the first one does not see its candle's end
         bars.begin(coins, ["1m"], {}, native=True)
         for symbol in coins:
-            bars.on_row(symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
+            tell_row(bars, symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
     async with asyncio.timeout(10):
         await done.wait()
     assert most == AT_ONCE
@@ -67,11 +69,11 @@ async def test_a_bar_that_the_venue_closes_while_its_request_waits_is_not_asked_
     for opened in (OPENED, OPENED + MINUTE):
         bars.begin(coins, ["1m"], {}, native=True)
         for symbol in coins:
-            bars.on_row(symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
+            tell_row(bars, symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
     async with asyncio.timeout(10):
         await all_asked.wait()
         for symbol in coins:
-            bars.on_row(symbol, "1m", [OPENED, 1.0, 1.0, 1.0, 1.0, 1.0], 0, True)
+            tell_row(bars, symbol, "1m", [OPENED, 1.0, 1.0, 1.0, 1.0, 1.0], 0, True)
         assert bars.holes() == {}
         mending = [task for task in asyncio.all_tasks() if task.get_name().startswith("bars of ")]
         assert len(mending) == len(coins)
@@ -108,10 +110,10 @@ async def test_a_candle_that_ends_between_history_and_the_first_frame_is_not_mis
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
     bars.known("BTC/USDT", "1m", FIRST * MINUTE)
     if native:
-        bars.on_row("BTC/USDT", "1m", row(2), 0, False)
+        tell_row(bars, "BTC/USDT", "1m", row(2), 0, False)
     else:
         trade = TradeEvent("BTC", 2.0, 1.0, False, (FIRST + 2) * MINUTE + 5)
-        bars.on_trade(number, "BTC/USDT", ["1m"], trade)
+        bars.on_trade(number, replace(trade, market="BTC/USDT"), ["1m"])
     async with asyncio.timeout(10):
         await mended.came.wait()
     await bars.end()
@@ -124,10 +126,10 @@ async def test_history_does_not_move_candles_that_have_begun() -> None:
     mended = Delivered()
     bars = VenueCandles("one", mended.fetch, mended.deliver)
     bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
-    assert bars.on_row("BTC/USDT", "1m", row(2), 0, None)
+    assert tell_row(bars, "BTC/USDT", "1m", row(2), 0, None)
     for minute in (0, 5):
         bars.known("BTC/USDT", "1m", (FIRST + minute) * MINUTE)
-    candles = bars.on_row("BTC/USDT", "1m", row(3), 0, None) or []
+    candles = tell_row(bars, "BTC/USDT", "1m", row(3), 0, None) or []
     assert [(c.timestamp // MINUTE - FIRST, c.closed) for c in candles] == [(2, True), (3, False)]
     assert mended.candles == []
     await bars.end()
@@ -139,10 +141,11 @@ async def test_a_candle_that_was_read_already_is_its_markets_coins_and_goes_on_f
     bars = VenueCandles("one", mended.fetch, mended.deliver)
     bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
     bars.begin({"BTC/USDT": "XBT"}, ["1m"], {}, native=True)
-    assert bars.on_row("BTC/USDT", "1m", row(1), 0, False)
+    assert tell_row(bars, "BTC/USDT", "1m", row(1), 0, False)
     opened = (FIRST + 1) * MINUTE
     first, again = (
-        bars.on_candle("BTC/USDT", Candle("BTC", "1m", opened, 2.0, 3.0, 1.0, 2.0, 6.0, True)) for _ in range(2)
+        bars.on_candle(Candle("BTC", "1m", opened, 2.0, 3.0, 1.0, 2.0, 6.0, True, market="BTC/USDT"), True)
+        for _ in range(2)
     )
     assert [(bar.coin, bar.timestamp, bar.closed) for bar in first] == [("XBT", opened, True)]
     assert again == []
@@ -157,9 +160,9 @@ async def test_a_connection_that_drains_after_all_is_over_closes_nothing(native:
 
     def told(connection: int, minute: int) -> list[Candle] | None:
         if native:
-            return bars.on_row("BTC/USDT", "1m", row(minute), 0, None)
+            return tell_row(bars, "BTC/USDT", "1m", row(minute), 0, None)
         trade = TradeEvent("BTC", 2.0, 1.0, False, (FIRST + minute) * MINUTE + 5)
-        return bars.on_trade(connection, "BTC/USDT", ["1m"], trade)
+        return bars.on_trade(connection, replace(trade, market="BTC/USDT"), ["1m"])
 
     assert told(number, 1)
     bars.drop()
@@ -179,7 +182,7 @@ async def test_a_candle_whose_trades_have_a_gap_is_asked_for() -> None:
         if second == 150:
             bars.missed_trades("BTC")
         opened = FIRST * MINUTE + second * 1000
-        told += bars.on_trade(number, "BTC/USDT", ["1m"], TradeEvent("BTC", 2.0, 1.0, False, opened))
+        told += bars.on_trade(number, TradeEvent("BTC", 2.0, 1.0, False, opened, market="BTC/USDT"), ["1m"])
     assert [candle.timestamp // MINUTE - FIRST for candle in told if candle.closed] == [1, 3]
     async with asyncio.timeout(10):
         while len(mended.candles) < 2:
@@ -232,9 +235,9 @@ async def test_a_candle_is_not_closed_with_what_a_record_that_is_behind_has(
         opened = (FIRST + minute) * MINUTE
         record.now = opened + 100
         if native:
-            bars.on_row("BTC/USDT", "1m", [*row(minute)[:5], seen], 0, False)
+            tell_row(bars, "BTC/USDT", "1m", [*row(minute)[:5], seen], 0, False)
         else:
-            bars.on_trade(number, "BTC/USDT", ["1m"], TradeEvent("BTC", 2.0, seen, False, opened + 5))
+            bars.on_trade(number, TradeEvent("BTC", 2.0, seen, False, opened + 5, market="BTC/USDT"), ["1m"])
     record.now = (FIRST + 2) * MINUTE
     async with asyncio.timeout(10):
         await record.came.wait()

@@ -20,8 +20,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from exchanges import Subscription
-from exchanges.candles.venue_candles import VenueCandles
+from exchanges.candles.tracker import CandleTracker
 from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges.events import Candle
 from exchanges.simulator import Simulator
 from exchanges.venues.fast_decoder import unambiguous
 from tests.exchanges.support import Heard, opened, streaming
@@ -41,13 +42,12 @@ class Line:
         self.heard = Heard()
         self.told: list[Any] = []
         self.failing = False  # the listener raises once, at the next event
-        for name in ("trade", "ticker", "candle", "quote", "bad_frame"):
+        for name in ("trade", "ticker", "quote", "bad_frame"):
             setattr(self.heard, f"on_{name}", self._tell)
+        self.heard.on_candle = self._tell_candle  # type: ignore[method-assign] # as the others
         self.going_down = 0
         wanted = Subscription({coin: venue.market(coin) for coin in coins}, CHANNELS)
-        self.bars = VenueCandles(venue.name, venue.fetch_candles, self.heard.on_candle)
-        self.stream = venue.connect(wanted, self.heard, self.bars, self._down)
-        self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
+        self.stream = venue.connect(wanted, self.heard, self._down)
         self.exchange = self.stream._exchange
         self.client = self.exchange.client(URLS[venue.name])
         self.by_ccxt = 0
@@ -66,13 +66,16 @@ class Line:
             raise RuntimeError("the first")
         self.told.append(event)
 
+    def _tell_candle(self, candle: Candle, flagged: bool) -> None:
+        assert flagged
+        self._tell(candle)
+
     def _down(self) -> None:
         self.going_down += 1
 
     def forget_bars(self) -> None:
         """The next candle is the first one."""
-        self.bars.forget(self._coins)
-        self.bars.begin(self._coins, ("1m",), {}, native=True, connection=1)
+        self.stream._delivery._begun_candles.clear()
 
     def receive(self, data: Any, kind: WSMsgType = WSMsgType.TEXT) -> list[Any]:
         """What the listener is told of a message, in order."""
@@ -397,10 +400,10 @@ async def test_candles_that_follow_one_another(pair: Pair, name: str) -> None:
     @drawing(300, suppress_health_check=list(HealthCheck))
     @given(st.lists(following(name), min_size=2, max_size=12))
     def compare(frames: list[str]) -> None:
-        closed: list[int] = []
+        tracker, closed = CandleTracker("ETH", "1m"), list[int]()
         for number, frame in enumerate(frames):
-            told = pair.receive(frame, alone=number == 0)
-            closed += [each.timestamp for each in told if each.closed]
+            for candle in pair.receive(frame, alone=number == 0):
+                closed += [each.timestamp for each in tracker.follow(candle, said=True) if each.closed]
         assert len(closed) == len(set(closed))
 
     compare()

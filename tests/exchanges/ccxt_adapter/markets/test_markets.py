@@ -14,7 +14,6 @@ import ccxt.pro
 import msgspec
 import pytest
 
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter.markets.disk_cache import AGED, VARIABLE, MarketCache
 from exchanges.ccxt_adapter.markets.lazy_rows import Lazy
 from exchanges.ccxt_adapter.venue import CcxtVenue
@@ -218,9 +217,7 @@ async def test_what_the_venue_has_delisted_is_refused_and_streams_that_carry_it_
         await made.trade("ETH")
         await running.until(lambda: len(running.heard.trades) == 1)
         async with asyncio.timeout(10):
-            bars = VenueCandles(venue.name, venue.fetch_candles, running.heard.on_candle)
-            stream = venue.connect(running.stream._wanted, running.heard, bars, lambda: None)
-            await bars.end()
+            stream = venue.connect(running.stream._wanted, running.heard, lambda: None)
             await stream.close()
 
 

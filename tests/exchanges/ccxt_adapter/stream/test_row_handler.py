@@ -12,10 +12,8 @@ import pytest
 from aiohttp import WSMessage, WSMsgType
 
 from exchanges import Access, Subscription
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.ccxt_adapter.stream.connection import CcxtConnection
 from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
-from exchanges.events import TradeEvent
 from tests.exchanges.support import Heard
 
 
@@ -59,8 +57,7 @@ async def spoken_of(
     venue._api.set_markets([_market(venue, symbol, market_id, contract_size) for symbol, market_id in ids.items()])
     markets = {coin or symbol.partition("/")[0]: symbol for symbol in wanted or ids}
     heard = Heard()
-    bars = VenueCandles(name, venue.fetch_candles, heard.on_candle)
-    stream = venue.connect(Subscription(markets, channels), heard, bars, lambda: None)
+    stream = venue.connect(Subscription(markets, channels), heard, lambda: None)
     try:
         yield Spoken(stream, url, heard)
     finally:
@@ -391,21 +388,6 @@ async def test_gaps_are_filled_with_trades_of_the_same_market_type(market_type: 
     assert venue.profile.recent_trades["fetchTradesMethod"] == path
     assert bool(venue.profile.older_trades) is (market_type == "spot")
     await venue.close()
-
-
-async def test_a_listener_that_changes_its_trade_changes_no_candle() -> None:
-    """Candles are built from trades as the venue told them."""
-
-    def spoil(trade: TradeEvent, number: int | None = None) -> None:
-        trade.coin, trade.price, trade.quantity, trade.timestamp = "NONE", 1.0, 1.0, 1
-
-    async with spoken_of("bitstamp", {"BTC/USD": "btcusd"}) as spoken:
-        spoken.heard.on_trade = spoil  # type: ignore[method-assign] # the listener's part here
-        trade = {"id": 1, "timestamp": "1722866228", "microtimestamp": "1722866228000000", "type": 0}
-        trade |= {"amount": 0.5, "amount_str": "0.5", "price": 60000, "price_str": "60000"}
-        spoken.say({"event": "trade", "channel": "live_trades_btcusd", "data": trade})
-        assert spoken.heard.bad == []
-        assert [(bar.coin, bar.close, bar.volume) for bar in spoken.heard.candles] == [("BTC", 60000, 0.5)]
 
 
 BYBIT_WS = "wss://stream.bybit.com/v5/public/linear"
