@@ -76,7 +76,7 @@ class _Hooks:
     on_snapshot: Callable[[Any, Any], None] | None = None  # told each book that is fetched to join updates to it
     keyless: frozenset[str] = frozenset()
     hotpath = True
-    profile: Profile
+    profile = Profile("", "")  # some of ccxt's classes make markets while they are made themselves
     pace: DialRate | None = None
     transport: Any = None
     session: Any = None

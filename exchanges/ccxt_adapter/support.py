@@ -12,12 +12,16 @@ from exchanges.venues.find import profile_of
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """What can be had from a venue: its own name as ``title``, the ``channels`` it streams, a remark."""
+    """What can be had from a venue: its own name as ``title``, the ``channels`` it streams, a remark.
+
+    ``book_proof`` says what proves its order books (docs/books.md), "" where it has none.
+    """
 
     name: str
     title: str
     channels: tuple[str, ...]
     note: str
+    book_proof: str = ""
 
 
 def supported() -> list[Support]:
@@ -38,5 +42,6 @@ def supported() -> list[Support]:
             channels += ("quotes",)
             notes.append({"ticker": "quotes from tickers, else order books", "book": "quotes from order books"}[source])
         note = "; ".join(filter(None, notes))
-        rows.append(Support(name, exchange.name, channels, note))
+        proof = str(profile.books.kind) if "books" in channels else ""
+        rows.append(Support(name, exchange.name, channels, note, proof))
     return rows

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from feed.channels import OF_VENUES
 from feed.cli.process import CommandError
 from feed.cli.tables import columns
 
-_MARKS = {True: "yes", False: "-"}
+if TYPE_CHECKING:
+    from exchanges.ccxt_adapter.support import Support
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the venues whose row contains every word that was asked for."""
     from exchanges import supported
 
-    rows = [
-        [row.name, row.title, *(_MARKS[channel in row.channels] for channel in OF_VENUES), row.note]
-        for row in supported()
-    ]
+    rows = [[row.name, row.title, *(_mark(row, channel) for channel in OF_VENUES), row.note] for row in supported()]
     words = [word.lower() for word in args.words]
     found = [row for row in rows if all(any(word in cell.lower() for cell in row) for word in words)]
     if not found:
@@ -27,3 +26,10 @@ def run(args: argparse.Namespace) -> int:
         )
     print(columns(("name", "exchange", *OF_VENUES, "remark"), found))
     return 0
+
+
+def _mark(row: Support, channel: str) -> str:
+    """Whether the venue streams the channel; of books what proves them."""
+    if channel not in row.channels:
+        return "-"
+    return row.book_proof if channel == "books" else "yes"
