@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from exchanges.candles.missing import ROUNDED
 from exchanges.events import Candle, copied
+from feed.candles.missing import ROUNDED
 
 CLOSED_BARS = 32  # per coin and timeframe: enough for the candles that an outage leaves open and another venue repeats
 

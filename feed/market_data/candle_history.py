@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
 
-from exchanges.candles.overdue import GRACE
-from exchanges.candles.stamp_check import AHEAD
-from exchanges.candles.timeframes import TIMEFRAMES, next_open
 from exchanges.errors import Disconnected, VenueError
 from exchanges.events import Candle
+from feed.candles.overdue import GRACE
+from feed.candles.stamp_check import AHEAD
 from feed.channels import CANDLES
 from feed.errors import FeedError, SettingsError
 from feed.events import CoinConfig
 from feed.market_data.hub import MarketDataHub
 from feed.market_data.volatility import TIMEFRAME
+from feed.settings.timeframes import TIMEFRAMES, next_open
 from feed.subscriptions.wanted_data import WantedData
 
 if TYPE_CHECKING:
-    from exchanges.candles.venue_candles import VenueCandles
     from exchanges.venue import Venue
+    from feed.candles.venue_candles import VenueCandles
 
 LIMIT = 10_000  # candles of one call: ten requests where a request gives a thousand
 WARM = 61  # candles that volatility's default window needs: sixty closed ones, and the open one

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from math import inf
 
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
+from feed.candles.venue_candles import VenueCandles
 from feed.channels import PRICES, TRADES
 from feed.market_data.hub import MarketDataHub
 from feed.market_data.listener_base import ListenerBase

@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 from loguru import logger
 
 from exchanges import venue_time
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.errors import Disconnected, VenueError
 from exchanges.events import Candle
+from feed.candles.venue_candles import VenueCandles
 from feed.channels import TICKER
 from feed.events import CoinConfig
 from feed.market_data.hub import MarketDataHub
@@ -143,19 +143,19 @@ class Session:
         return last is not None and now - last < silence and (lag is None or lag <= self._settings.staleness.max_lag)
 
     def venue_time(self) -> float | None:
-        """See exchanges.candles.overdue.Timing."""
+        """See feed.candles.overdue.Timing."""
         delay = self._hub.delays[self.name].seconds
         return None if delay is None else (self._hub.clock.running() - delay) * 1000
 
     def stream_time(self) -> float | None:
-        """See exchanges.candles.overdue.Timing."""
+        """See feed.candles.overdue.Timing."""
         at, last, silence = self.venue_time(), self.last_data, self._settings.staleness.reconnect_after
         if at is None or last is None or not self.connected or self._hub.clock.monotonic() - last > silence:
             return None
         return at - (self.lag or 0.0) * 1000
 
     def has_room(self) -> bool:
-        """See exchanges.candles.overdue.Timing."""
+        """See feed.candles.overdue.Timing."""
         now, shared = self._hub.clock.monotonic(), self._shared
         return bool(self.venue.timeframes) and shared.bars.plenty(now) and shared.requests.plenty(now)
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from exchanges import exchange_names
-from exchanges.candles.timeframes import timeframe_ms
 from exchanges.names import canonical, nearest
 from feed.errors import SettingsError
 from feed.events import CoinConfig
 from feed.settings.schema import MAX_DEPTH, ExchangeConfig, Settings
+from feed.settings.timeframes import timeframe_ms
 from feed.settings.validation import check
 
 

@@ -31,4 +31,4 @@ def got(feed: MarketFeed) -> Recorder:
 @pytest.fixture
 def leaping_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A venue's clock that is put forward makes its next candles candles of the future, until its stamps show it."""
-    monkeypatch.setattr("exchanges.candles.stamp_check.AHEAD", 600_000)
+    monkeypatch.setattr("feed.candles.stamp_check.AHEAD", 600_000)

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from exchanges import Access
-from exchanges.candles.tracker import CandleTracker
 from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
 from exchanges.errors import VenueError
+from feed.candles.tracker import CandleTracker
 from tests.exchanges.support import served
 from tests.fuzz import junk
 from tests.fuzz.looped import Looped

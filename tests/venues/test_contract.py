@@ -136,7 +136,7 @@ async def test_the_days_figures_come_over_rest_where_no_ticker_does(name: str, m
 @pytest.fixture
 def stamped_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """The candles of these tests are stamped up to minutes ahead of the clock: their minutes need not pass."""
-    monkeypatch.setattr("exchanges.candles.stamp_check.AHEAD", 5 * MINUTE)
+    monkeypatch.setattr("feed.candles.stamp_check.AHEAD", 5 * MINUTE)
 
 
 @pytest.mark.usefixtures("stamped_ahead")

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.venue import Subscription
+from feed.candles.venue_candles import VenueCandles
 from feed.channels import BOOKS, CANDLES, TRADES
 from feed.market_data.book_listener import BookListener
 from feed.market_data.connection_listener import BuildingListener, ConnectionListener

@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from exchanges import Subscription
-from exchanges.candles.tracker import CandleTracker
 from exchanges.ccxt_adapter.venue import CcxtVenue
 from exchanges.events import Candle
 from exchanges.simulator import Simulator
 from exchanges.venues.fast_decoder import unambiguous
+from feed.candles.tracker import CandleTracker
 from tests.exchanges.support import Heard, opened, streaming
 from tests.properties import drawing
 

@@ -21,8 +21,8 @@ START = time.time_ns() // 1_000_000 // MINUTE * MINUTE + MINUTE
 @pytest.fixture
 async def venue(monkeypatch: pytest.MonkeyPatch) -> MemoryVenue:
     """One whose minutes need not pass: its stamps are far from our clock's."""
-    monkeypatch.setattr("exchanges.candles.stamp_check.AHEAD", 60 * MINUTE)
-    monkeypatch.setattr("exchanges.candles.venue_candles.GRACE", 0.0)
+    monkeypatch.setattr("feed.candles.stamp_check.AHEAD", 60 * MINUTE)
+    monkeypatch.setattr("feed.candles.venue_candles.GRACE", 0.0)
     venue = MemoryVenue("memory_candles", ["BTC"])
     register(venue.name, lambda access: venue)
     return venue

@@ -10,12 +10,12 @@ from typing import Any
 
 from loguru import logger
 
-from exchanges.candles.builder import CandleBuilder
-from exchanges.candles.overdue import GRACE, Overdue, Timing
-from exchanges.candles.timeframes import next_open
-from exchanges.candles.tracker import CandleTracker
 from exchanges.errors import VenueError
 from exchanges.events import Candle, TradeEvent
+from feed.candles.builder import CandleBuilder
+from feed.candles.overdue import GRACE, Overdue, Timing
+from feed.candles.tracker import CandleTracker
+from feed.settings.timeframes import next_open
 
 AT_ONCE = 5  # requests at a time to one venue: an outage interrupts the candles of all coins and timeframes
 MEND_DELAYS = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching missed candles

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchanges.candles.missing import MAX_HOLES
-from exchanges.candles.tracker import CandleTracker
 from exchanges.events import Candle
-from tests.exchanges.candles.support import MINUTE, READ_AT, T0, at, closed, row, updates
+from feed.candles.missing import MAX_HOLES
+from feed.candles.tracker import CandleTracker
+from tests.feed.candles.support import MINUTE, READ_AT, T0, at, closed, row, updates
 
 
 def tracker() -> CandleTracker:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from exchanges.candles.overdue import GRACE
-from exchanges.candles.venue_candles import AT_ONCE, VenueCandles
 from exchanges.events import Candle, TradeEvent
-from tests.exchanges.candles.support import tell_row
+from feed.candles.overdue import GRACE
+from feed.candles.venue_candles import AT_ONCE, VenueCandles
+from tests.feed.candles.support import tell_row
 
 MINUTE = 60_000
 OPENED = 1_700_000_040_000
@@ -226,7 +226,7 @@ async def test_a_candle_is_not_closed_with_what_a_record_that_is_behind_has(
     native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lacks the last trades: it has less volume than was seen. It is asked again."""
-    monkeypatch.setattr("exchanges.candles.venue_candles.MEND_DELAYS", (0.0, 0.01, 0.01, 0.01))
+    monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0, 0.01, 0.01, 0.01))
     record = LateRecord(0)
     bars = VenueCandles("one", record.fetch, record.deliver, record)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exchanges.candles.stamp_check import AGREEING, AHEAD, MOST, StampCheck
+from feed.candles.stamp_check import AGREEING, AHEAD, MOST, StampCheck
 
 NOW = 1_700_000_000_000
 HOUR = 3_600_000

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 from loguru import logger
 
-from exchanges.candles.builder import CandleBuilder
-from exchanges.candles.tracker import CandleTracker
 from exchanges.errors import VenueError
 from exchanges.events import Candle
+from feed.candles.builder import CandleBuilder
+from feed.candles.tracker import CandleTracker
 
 GRACE = 3.0  # seconds after a candle's end in which the venue may close it itself, and bring its record up to date
 PATIENCE = 6.0  # seconds after a candle's end from which the state seen last stands, where the record can't be asked

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from exchanges import normalize
-from exchanges.candles.missing import MAX_HOLES, MissingCandles
-from exchanges.candles.stamp_check import AHEAD, StampCheck
-from exchanges.candles.timeframes import bar_open, between, next_open, timeframe_ms
 from exchanges.events import Candle, TradeEvent, copied
 from exchanges.venues.units import of_coin, units_of
+from feed.candles.missing import MAX_HOLES, MissingCandles
+from feed.candles.stamp_check import AHEAD, StampCheck
+from feed.settings.timeframes import bar_open, between, next_open, timeframe_ms
 
 
 class CandleBuilder(MissingCandles):

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchanges.candles.builder import CandleBuilder
-from exchanges.candles.timeframes import TIMEFRAMES, bar_open, next_open, timeframe_ms
-from exchanges.candles.tracker import CandleTracker
-from tests.exchanges.candles.support import MINUTE
+from feed.candles.builder import CandleBuilder
+from feed.candles.tracker import CandleTracker
+from feed.settings.timeframes import TIMEFRAMES, bar_open, next_open, timeframe_ms
+from tests.feed.candles.support import MINUTE
 
 
 def ms(*date: int) -> int:

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from exchanges import normalize
-from exchanges.candles.missing import MAX_HOLES, ROUNDED, MissingCandles
-from exchanges.candles.stamp_check import AHEAD, StampCheck
-from exchanges.candles.timeframes import between, is_on_grid, last_over, next_open, timeframe_ms
 from exchanges.events import Candle, copied
 from exchanges.venues.units import of_coin, units_of
+from feed.candles.missing import MAX_HOLES, ROUNDED, MissingCandles
+from feed.candles.stamp_check import AHEAD, StampCheck
+from feed.settings.timeframes import between, is_on_grid, last_over, next_open, timeframe_ms
 
 OVER = 3_000  # ms after its end from which a candle's first row is one of the past
 BELIEVED = 3  # rows in succession that contradict what was seen before: then that was wrong

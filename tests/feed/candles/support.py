@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exchanges.candles.builder import CandleBuilder
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.events import Candle, TradeEvent
+from feed.candles.builder import CandleBuilder
+from feed.candles.venue_candles import VenueCandles
 
 MINUTE = 60_000
 T0 = 1_723_075_200_000  # 2024-08-08 00:00 UTC

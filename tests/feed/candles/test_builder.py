@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchanges.candles.builder import CandleBuilder
-from exchanges.candles.timeframes import bar_open
-from exchanges.candles.tracker import CandleTracker
 from exchanges.events import Candle
-from tests.exchanges.candles.support import MINUTE, T0, at, build, closed, row, trade, updates
+from feed.candles.builder import CandleBuilder
+from feed.candles.tracker import CandleTracker
+from feed.settings.timeframes import bar_open
+from tests.feed.candles.support import MINUTE, T0, at, build, closed, row, trade, updates
 
 
 def test_a_candle_is_built_from_trades() -> None:

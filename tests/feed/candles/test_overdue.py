@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from exchanges.candles.builder import CandleBuilder
-from exchanges.candles.overdue import AT_A_LOOK, GRACE, PATIENCE
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.errors import Disconnected
 from exchanges.events import Candle, TradeEvent
-from tests.exchanges.candles.support import tell_row
+from feed.candles.builder import CandleBuilder
+from feed.candles.overdue import AT_A_LOOK, GRACE, PATIENCE
+from feed.candles.venue_candles import VenueCandles
+from tests.feed.candles.support import tell_row
 
 MINUTE = 60_000
 T0 = 1_723_075_200_000  # 2024-08-08 00:00 UTC

@@ -1,1 +1,0 @@
-"""Candles of one venue: each closed exactly once, what was missed fetched."""
