@@ -125,7 +125,7 @@ class OwnBookKeeper:
             if self._snapshots is None:
                 work = self._resubscribe(market_id, pause)
             else:
-                work = self._fetch(market_id, self._snapshots, pause)
+                work = self._fetch(market_id, self._snapshots, pause, renewal=False)
             self._do(market_id, work, self._joining)
 
     def _pause(self, market_id: str) -> float:
@@ -145,7 +145,7 @@ class OwnBookKeeper:
         due = now - self._renewed.get(market_id, -RENEW_EVERY) >= RENEW_EVERY
         if self._snapshots is not None and due and market_id not in self._renewing and market_id not in self._joining:
             self._renewed[market_id] = now
-            self._do(market_id, self._fetch(market_id, self._snapshots), self._renewing)
+            self._do(market_id, self._fetch(market_id, self._snapshots, 0.0, renewal=True), self._renewing)
 
     def _do(self, market_id: str, work: Any, tasks: dict[str, asyncio.Task[Any]]) -> None:
         def done(task: asyncio.Task[Any]) -> None:
@@ -158,15 +158,21 @@ class OwnBookKeeper:
 
     # --- snapshots over REST ------------------------------------------------------------------------------------------
 
-    async def _fetch(self, market_id: str, snapshots: VenueSnapshots, first_pause: float = 0.0) -> None:
-        """Fetch snapshots until one has joined, or waits for the diff that joins it."""
+    async def _fetch(self, market_id: str, snapshots: VenueSnapshots, first_pause: float, *, renewal: bool) -> None:
+        """Fetch snapshots until one has joined, or waits for the diff that joins it.
+
+        One that is no ``renewal`` ends when the book is proven without a snapshot, as the price is back in its range:
+        it must not wait for a renewal's turn, since it is what a book that is lost meanwhile waits for.
+        """
         book, symbol = self._books[market_id], self._symbols[market_id]
         await asyncio.sleep(first_pause)
         pause = FIRST_PAUSE
         while limit := book.wants_snapshot():
-            if not book.proven and (wait := snapshots.seconds_for(limit)) > 1.0:
+            if book.proven and not renewal:
+                return
+            if not renewal and (wait := snapshots.seconds_for(limit)) > 1.0:
                 self._why(symbol, f"its snapshot is asked for in {wait:.0f} s, as the limit of REST requests allows")
-            await snapshots.turn(limit, renewal=book.proven)
+            await snapshots.turn(limit, renewal=renewal)
             try:
                 snapshot = await snapshots.fetch(market_id, limit)
             except Rejected as error:

@@ -1,0 +1,88 @@
+"""Which turn a book's snapshot takes: one that is lost never waits behind renewals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
+
+from exchanges.books.order_book import LocalBook
+from exchanges.books.proof import FOLLOWS, WAITING, BookRules, BookSnapshot, BookUpdate, OwnBooks, Verdict, lost
+from exchanges.ccxt_adapter.books.delivery import BookDelivery
+from exchanges.ccxt_adapter.books.own_books import OwnBookKeeper
+from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
+from exchanges.events import Listener
+from tests.support import until
+
+
+class Scripted:
+    """A book that does what the test says."""
+
+    def __init__(self) -> None:
+        self.levels = LocalBook()
+        self.changed = False
+        self.sequence: int | None = None
+        self.timestamp = self.received_at = 0
+        self.proven = False
+        self.verdict = WAITING
+
+    def apply(self, update: BookUpdate) -> Verdict:
+        return self.verdict
+
+    def wants_snapshot(self) -> int:
+        return 1000
+
+    def join(self, snapshot: BookSnapshot) -> Verdict:
+        return FOLLOWS
+
+    def forget(self) -> None:
+        self.proven = False
+
+
+class Turns:
+    """Snapshots whose turn never comes; ``asked`` says of each turn whether it is a renewal's."""
+
+    def __init__(self) -> None:
+        self.asked: list[bool] = []
+
+    def seconds_for(self, limit: int, count: int = 1) -> float:
+        return 0.0
+
+    async def turn(self, limit: int, *, renewal: bool) -> None:
+        self.asked.append(renewal)
+        await asyncio.Event().wait()
+
+
+class Heard:
+    """A listener of books that are not proven."""
+
+    def on_book_unsynced(self, coin: str, reason: str) -> None: ...
+
+
+async def nothing(request: Mapping[str, Any]) -> None: ...
+
+
+async def test_a_book_that_is_lost_while_it_was_proven_again_does_not_wait_for_a_renewals_turn() -> None:
+    """The price left the range and was back before the snapshot's turn; then an update was missing."""
+    book, turns, tasks = Scripted(), Turns(), list[asyncio.Task[Any]]()
+
+    def spawn(work: Any) -> asyncio.Task[Any]:
+        tasks.append(asyncio.create_task(work))
+        return tasks[-1]
+
+    delivery = BookDelivery("binance", cast(Listener, Heard()), 20, lambda coin: None)
+    delivery.add("BTC/USDT", "BTC", 1, 1.0)
+    own = OwnBooks(lambda depth: book, lambda frame, received_at: None)
+    snapshots = cast(VenueSnapshots, turns)
+    keeper = OwnBookKeeper(BookRules(), own, delivery, snapshots, spawn, nothing, lambda symbol, reason: None)
+    keeper.add({"BTCUSDT": "BTC/USDT"})
+    update = BookUpdate("", "BTCUSDT", [], [], 1, 1, 1)
+    keeper.on_update(update)  # it is lost
+    book.proven, book.verdict = True, FOLLOWS  # and proven again before anything was asked for
+    await until(lambda: tasks[0].done() or bool(turns.asked))
+    book.proven, book.verdict = False, lost("an update is missing")
+    keeper.on_update(update)
+    await until(lambda: False in turns.asked)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
