@@ -277,7 +277,7 @@ class BusConnection:
         self._collector[shard] = collector
         if not past:
             self._distrust_books(shard, "another collector publishes it now")
-        reason = str(details.get("reason", ""))
+        reason = "it publishes" if past else str(details.get("reason", ""))
         mine = self._venue.coins_of(shard) & self._markets.keys()
         missed = [coin for coin in details.get("missed", ()) if coin in mine] if not past else []
         if mine or not self._venue.coins_of(shard):

@@ -34,7 +34,8 @@ async def report(address: BusAddress) -> str:
         await asyncio.sleep(LISTEN)
         streams = (await client.api("STREAM.LIST", {}))["streams"] or []
         version = client.nats.connected_server_version
-        parts = [f"{client.shown}: nats-server {version}, {len(streams)} streams", ""]
+        number = f"{version.major}.{version.minor}.{version.patch}"
+        parts = [f"{client.shown}: nats-server {number}, {len(streams)} streams", ""]
         parts += [_collectors(heard), "", _streams(streams), "", await _readers(client, streams)]
         if gone := await _without_publisher(client):
             parts += ["", gone]

@@ -79,7 +79,7 @@ def _bus_shown(value: Any) -> Any:
 
 
 def _secret_shown(value: Any) -> Any:
-    return HIDDEN if isinstance(value, str) and value else value
+    return value if value is None or value == "" else HIDDEN
 
 
 def _proxy_as_text(value: Any) -> Any:

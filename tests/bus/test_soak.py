@@ -1,0 +1,14 @@
+"""The soak of the bus in its short form; ``python -m tests.bus_soak --minutes 20`` is the long one."""
+
+from __future__ import annotations
+
+from tests.bus.support import needs_bus
+from tests.bus_soak import soak
+
+pytestmark = needs_bus
+
+
+async def test_some_faults_in_half_a_minute_cost_no_trade() -> None:
+    result = await soak(0.5, seed=7)
+    assert result.faults == []
+    assert result.trades > 1000

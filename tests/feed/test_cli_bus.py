@@ -1,0 +1,131 @@
+"""The commands bus, bus status and collect, and what the settings say of a bus."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import pytest
+
+from feed import Settings, SettingsError, load_settings
+from feed.sinks.bus.server import BusServer
+from tests.bus.support import needs_bus
+from tests.support import until
+
+ROOT = Path(__file__).parents[2]
+SECRET = "pass-w0rd-of-the-bus"
+
+
+async def ran(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Run a command to its end: exit code, stdout, stderr."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MARKET_FEED")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "feed", *arguments, stdout=PIPE, stderr=PIPE, cwd=ROOT, env={**clean, **environment}
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_collect_without_a_bus_says_where_one_is_named() -> None:
+    code, _, err = await ran("collect")
+    assert code == 2
+    assert "--bus" in err
+    assert "MARKET_FEED_BUS" in err
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:4222", "127.0.0.1:4222", f"nats://me:{SECRET}@", "nats://a:b:c"])
+async def test_what_is_no_address_is_a_usage_error_without_the_password(url: str) -> None:
+    for command in (["collect", "--bus", url], ["watch", "--bus", url], ["bus", "status", "--bus", url]):
+        code, _, err = await ran(*command)
+        assert code == 2, command
+        assert "nats://host:port" in err
+        assert SECRET not in err
+        assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("shard", ["0/4", "5/4", "a/b", "1", "1/0"])
+async def test_what_is_no_shard_is_a_usage_error(shard: str) -> None:
+    code, _, err = await ran("collect", "--bus", "nats://127.0.0.1:1", "--shard", shard)
+    assert code == 2
+    assert "I/N" in err
+
+
+@needs_bus
+async def test_a_bus_that_cannot_be_reached_is_told() -> None:
+    code, _, err = await ran("bus", "status", "--bus", f"nats://me:{SECRET}@127.0.0.1:1")
+    assert code == 3
+    assert "127.0.0.1:1" in err
+    assert SECRET not in err
+
+
+@needs_bus
+async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    async with BusServer(0, tmp_path / "one", 1.0) as server:
+        code, _, err = await ran("bus", "--port", str(server.port), "--dir", str(tmp_path / "two"))
+        assert code == 1
+        assert "address already in use" in err
+
+
+@needs_bus
+async def test_bus_prints_its_line_of_the_settings_and_status_answers(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "feed", "bus", "--port", "0", "--dir", str(tmp_path), stdout=PIPE, cwd=ROOT
+    )
+    assert process.stdout is not None
+    try:
+        await process.stdout.readline()
+        line = (await process.stdout.readline()).decode()
+        file = tmp_path / "settings.yaml"
+        file.write_text(line)
+        address = load_settings(file).bus
+        assert address is not None
+        code, out, _ = await ran("bus", "status", "--settings", str(file))
+        assert code == 0
+        assert address.url in out
+        assert "no collector is there" in out
+    finally:
+        process.terminate()
+        await process.communicate()
+    assert process.returncode == 0
+    await until(lambda: not is_open(address.url))
+
+
+def is_open(url: str) -> bool:
+    import socket
+
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) == 0
+
+
+def test_the_settings_take_a_bus_in_short_and_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MARKET_FEED_BUS", raising=False)
+    file = tmp_path / "settings.yaml"
+    file.write_text("bus: nats://a:4222,tls://b\n")
+    short = load_settings(file).bus
+    assert short is not None
+    assert list(short.address.servers) == ["nats://a:4222", "tls://b"]
+    file.write_text(f"bus: {{url: nats://a, user: me, password: {SECRET}}}\n")
+    full = load_settings(file)
+    assert full.bus is not None
+    assert full.bus.address.password == SECRET
+    assert SECRET not in repr(full)
+    assert SECRET not in repr(full.bus.address)
+    monkeypatch.setenv("MARKET_FEED_BUS", "nats://c")
+    assert (load_settings(file).bus or full.bus).url == "nats://c"
+    monkeypatch.setenv("MARKET_FEED_BUS_TOKEN", "from the environment")
+    assert (load_settings(file).bus or full.bus).address.token == "from the environment"
+    assert Settings().bus is None
+
+
+def test_a_wrong_bus_is_a_settings_error_without_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"bus: {{url: 'nats://me:{SECRET}@', token: [{SECRET}], what: 1}}\n")
+    with pytest.raises(SettingsError) as raised:
+        load_settings(file)
+    assert len(raised.value.problems) == 3
+    assert SECRET not in str(raised.value)
