@@ -33,6 +33,7 @@ SAYS: Mapping[str, str] = {  # what the whole output must look like
     "09_two_venues": r"(bybit [\d,.]+, binance [+-][\d,.]+\n){5}",
     "10_without_asyncio": r"(BTC [\d,.]+ on bybit\n)(ETH [\d,.]+ on bybit\n)healthy\n",
     BUS: r"(bot \d+ trades at [\d,.]+ \((bybit|binance)\)\n){10}",
+    "12_cost_of_two_btc": r"2 BTC cost [\d,.]+, \d+\.\d\d basis points above the middle\n",
 }
 
 Ended = tuple[int, str, str]

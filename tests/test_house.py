@@ -307,6 +307,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "metrics": "--metrics-port",
         "live_state": "what a screen shows, as data",
         "live_table": "that state as a table or as lines",
+        "book_view": "one coin's order book, beside them",
         "outputs": "screen, lines or JSON over a feed",
         "diagnosis": "what a check found, and what to do",
         "check": "market-feed check",

@@ -24,7 +24,7 @@ _OPTIONS: Mapping[str, Any] = {
 _LIMITS = Limits(
     capacity=Capacity(1024),  # streams
     dials=300,  # per 5 minutes and IP
-    requests=240,  # of weight 25, out of 6000 per minute and IP
+    requests=140,  # of weight 25, out of 6000 per minute and IP; order books have 2400 of these
     session_limit=86_400,
     consecutive_ids=True,
     older_trades=True,
@@ -62,7 +62,7 @@ _SPOT = _Binance(
         "recent_trades": {"fetchTradesMethod": "fapiPublicGetTrades"},  # the other endpoints have spot's trades
         "older_trades": {},  # only with an API key
         # ids: consecutive nowhere promised; dials: of two sockets each, trades and summaries have paths of their own
-        "limits": replace(_LIMITS, older_trades=False, consecutive_ids=False, dials=150),
+        "limits": replace(_LIMITS, requests=240, older_trades=False, consecutive_ids=False, dials=150),
         "books": binance_books.SWAP,
     },
     markets_named=frame_markets.binance,

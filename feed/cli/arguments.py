@@ -148,6 +148,7 @@ def parser() -> argparse.ArgumentParser:
     watch.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
     _bus_url(watch)
     _metrics(watch)
+    watch.add_argument("--book", action="store_true", help="show the order book of the first COIN named, too")
     watch.add_argument("--json", action="store_true", help="every event as one JSON object per line on stdout")
     _common(watch)
 

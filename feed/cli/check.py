@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from exchanges import venue_time
+from feed.channels import BOOKS
 from feed.cli.diagnosis import PAGE, machine, remedies
 from feed.cli.process import Exit, start_log
 from feed.cli.process import run as run_process
@@ -45,6 +46,8 @@ class _Finding:
     rest_reason: str = ""
     live: float | None = None
     live_reason: str = ""
+    book: float | None = None  # until the first order book, where the settings have the channel
+    book_reason: str = ""
     clock: float | None = None  # seconds by which this machine's clock is ahead of the venue's
     proxies: dict[str, str] = field(default_factory=dict)  # address -> what it is asked through
 
@@ -61,6 +64,7 @@ class _Finding:
                 self.rest_reason and f"REST: {self.rest_reason}",
                 self.live_reason and f"WebSocket: {self.live_reason}",
             ]
+        wrong += [f"order books: {self.book_reason}"] if self.book_reason and self.live is not None else []
         wrong += [f"does not list {', '.join(self.missing)}"] if self.missing and self.coins else []
         wrong += [f"has halted {', '.join(self.halted)}"] if self.halted and self.coins else []
         return "; ".join(filter(None, wrong)) or "ok"
@@ -81,20 +85,25 @@ async def _check(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**facts, "exchanges": [each.row() for each in findings], "works": works, "advice": advice}))
     else:
-        print(
-            "\n".join(
-                [*_table(findings, len(settings.coins)), "", *_facts(facts, findings), "", *_to_do(advice, works)]
-            )
-        )
+        table = _table(findings, len(settings.coins), BOOKS.name in settings.channels)
+        print("\n".join([*table, "", *_facts(facts, findings), "", *_to_do(advice, works)]))
     return Exit.OK if works else Exit.NO_VENUE
 
 
-def _table(findings: Sequence[_Finding], coins: int) -> list[str]:
+def _table(findings: Sequence[_Finding], coins: int, books: bool) -> list[str]:
     rows = [
-        (each.name, f"{each.coins}/{coins}", _milliseconds(each.rest), _milliseconds(each.live), each.remark())
+        (
+            each.name,
+            f"{each.coins}/{coins}",
+            _milliseconds(each.rest),
+            _milliseconds(each.live),
+            *([_milliseconds(each.book)] if books else []),
+            each.remark(),
+        )
         for each in findings
     ]
-    head, *lines = columns(("exchange", "coins", "REST", "first data", "remark"), rows).splitlines()
+    names = ("exchange", "coins", "REST", "first data", *(["first book"] if books else []), "remark")
+    head, *lines = columns(names, rows).splitlines()
     return [_styled(BOLD, head), *(_styled(_color(each), line) for each, line in zip(findings, lines, strict=True))]
 
 
@@ -227,8 +236,11 @@ async def _ask_websocket(exchange: ExchangeConfig, settings: Settings, timeout: 
             finding.live_reason = finding.live_reason or str(details.get("error") or details.get("reason"))
             failed.set()
 
+    booked = asyncio.Event()
     feed = MarketFeed(settings=replace(settings, exchanges=[exchange]))
     feed.subscribe_status(on_status)
+    if BOOKS.name in settings.channels:
+        feed.subscribe_books(lambda book: booked.set())
     connecting = asyncio.create_task(feed.connect(timeout=timeout))
     failing = asyncio.create_task(failed.wait())
     try:
@@ -236,6 +248,8 @@ async def _ask_websocket(exchange: ExchangeConfig, settings: Settings, timeout: 
         if not failed.is_set():
             await connecting
             finding.live = time.perf_counter() - dialled
+            if BOOKS.name in settings.channels:
+                await _ask_book(booked, dialled, timeout, finding)
     except FeedError as error:
         reasons: dict[str, str] = getattr(error, "reasons", {})
         finding.live_reason = "; ".join(reasons.values()) or str(error)
@@ -244,3 +258,14 @@ async def _ask_websocket(exchange: ExchangeConfig, settings: Settings, timeout: 
         connecting.cancel()
         await asyncio.gather(connecting, failing, return_exceptions=True)
         await feed.disconnect()
+
+
+async def _ask_book(booked: asyncio.Event, dialled: float, timeout: float, finding: _Finding) -> None:
+    """Take the time from the dial to the first order book that is proven."""
+    try:
+        async with asyncio.timeout(timeout):
+            await booked.wait()
+    except TimeoutError:
+        finding.book_reason = f"none was proven within {timeout:g} s"
+    else:
+        finding.book = time.perf_counter() - dialled

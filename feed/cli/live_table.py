@@ -97,9 +97,18 @@ def header(
 
 
 def screen(
-    head: str, rows: Sequence[Row], notes: Iterable[Note], caption: str, console: Console, height: int | None = None
+    head: str,
+    rows: Sequence[Row],
+    notes: Iterable[Note],
+    caption: str,
+    console: Console,
+    height: int | None = None,
+    book: RenderableType | None = None,
 ) -> RenderableType:
-    """Return the whole screen for rich; what does not fit into ``height`` lines is left out, and that is said."""
+    """Return the whole screen for rich; what does not fit into ``height`` lines is left out, and that is said.
+
+    ``book`` is shown below the table.
+    """
     from rich import box
     from rich.cells import cell_len
     from rich.console import Group
@@ -112,6 +121,8 @@ def screen(
     def line(text: str, style: str) -> Text:
         return Text(text, style=style, no_wrap=True, overflow=overflow)
 
+    if book is not None and height is not None:
+        height = max(_HEAD, height - len(console.render_lines(book)))
     shown, below, hidden = _fit(len(rows), len(list(notes := list(notes))), bool(caption), height)
     cells = [_cells(row, "^v" if plain else "▲▼") for row in rows[:shown]]
     columns = zip(_HEADINGS, *cells, strict=True)
@@ -130,6 +141,8 @@ def screen(
     parts: list[RenderableType] = [line(head, "bold"), table]
     if hidden:
         parts.append(line(f" and {hidden} more: the window is too low for them", "dim"))
+    if book is not None:
+        parts.append(book)
     if caption:
         parts.append(line(f" {caption}", "yellow"))
     parts += [line(f" {note_line(note)}", _style(note.event)) for note in (notes[-below:] if below else ())]

@@ -12,9 +12,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from exchanges.bus import payloads
-from feed.channels import CHANNELS, PRICES, TRADES
+from feed.channels import BOOKS, CHANNELS, PRICES, TRADES
 from feed.cli import live_table
 from feed.cli.arguments import PROGRAM
+from feed.cli.book_view import BookView
 from feed.cli.live_state import LiveState, Row, clock_remark
 from feed.cli.process import Exit, interrupted, start_log
 from feed.cli.stdout_writer import StdoutWriter
@@ -82,27 +83,32 @@ async def _ended(task: asyncio.Task[None]) -> None:
         task.exception()
 
 
-def screen_view(log_level: str | None) -> View:
-    """Return the table when stdout is a terminal and rich is installed, else plain lines; and start the log."""
+def screen_view(log_level: str | None, book: str | None = None) -> View:
+    """Return the table when stdout is a terminal and rich is installed, else plain lines; and start the log.
+
+    ``book`` is the coin whose order book is shown too.
+    """
+    shown = None if book is None else BookView(book)
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         start_log(log_level or "ERROR")  # the lines tell every event already
-        return PlainView()
+        return PlainView(shown)
     try:
         from rich.console import Console
     except ImportError:
         print(f"{PROGRAM}: for the live table: pip install 'market-feed[cli]'", file=sys.stderr)
         start_log(log_level or "ERROR")
-        return PlainView()
+        return PlainView(shown)
     held: deque[str] = deque(maxlen=HELD_LOG)
     start_log(log_level or "WARNING", held.append if sys.stderr.isatty() else None)
-    return TableView(Console(), held)
+    return TableView(Console(), held, shown)
 
 
 class _BoardView:
-    """What the table and the plain lines share: a board that the feed's callbacks keep."""
+    """What the table and the plain lines share: a board that the feed's callbacks keep, and a coin's order book."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: BookView | None = None) -> None:
         self.board = LiveState()
+        self.book = book
         self._feed: MarketFeed | None = None
 
     def attach(self, feed: MarketFeed, settings: Settings) -> None:
@@ -112,6 +118,8 @@ class _BoardView:
         feed.subscribe_price(self.board.on_price)
         if TRADES.name in settings.channels:
             feed.subscribe_trades(self.board.on_trade)
+        if self.book is not None:
+            self.book.attach(feed)
 
     def note(self, event: str, text: str) -> None:
         self.board.note(event, text)
@@ -125,8 +133,8 @@ class _BoardView:
 class TableView(_BoardView):
     """The live table, on the terminal's other screen, so that resizing leaves no rubbish; its last state stays."""
 
-    def __init__(self, console: Console, held_log: deque[str]) -> None:
-        super().__init__()
+    def __init__(self, console: Console, held_log: deque[str], book: BookView | None = None) -> None:
+        super().__init__(book)
         self._console = console
         self._held_log = held_log
 
@@ -156,7 +164,8 @@ class TableView(_BoardView):
                 status.reconnect_count,
                 status.failover_count,
             )
-        return live_table.screen(head, rows, self.board.notes, clock_remark(rows), self._console, height)
+        book = None if self.book is None else self.book.draw()
+        return live_table.screen(head, rows, self.board.notes, clock_remark(rows), self._console, height, book)
 
     def close(self) -> None:
         sys.stderr.writelines(self._held_log)
@@ -165,10 +174,10 @@ class TableView(_BoardView):
 
 
 class PlainView(_BoardView):
-    """A line per event, and per coin whose price has changed at most one a second."""
+    """A line per event, and per coin whose price has changed at most one a second, and so for the order book."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, book: BookView | None = None) -> None:
+        super().__init__(book)
         self._printed: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -189,6 +198,8 @@ class PlainView(_BoardView):
             if row.price is not None and self._printed.get(row.coin) != row.price:
                 self._printed[row.coin] = row.price
                 lines.append(live_table.price_line(row, self.board.wall()))
+        if prices and self.book is not None:
+            lines.append(self.book.line(self.board.wall()))
         if lines := lines + last:
             print("\n".join(lines), flush=True)
 
@@ -196,7 +207,8 @@ class PlainView(_BoardView):
 class JsonView:
     """Every event as a JSON object on a line of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, books_of: str | None = None) -> None:
+        self._books_of = books_of  # a coin whose order books are wanted although the settings do not name the channel
         self._gone = asyncio.Event()
         self._outlet = StdoutWriter(sys.stdout.fileno(), self._gone.set, interrupted)
 
@@ -205,6 +217,8 @@ class JsonView:
         for name, channel in CHANNELS.items():
             if channel is PRICES or (name in settings.channels and channel.in_watch):
                 feed.subscribe(name, self._writer(channel.json_type))
+        if self._books_of is not None and BOOKS.name not in settings.channels:
+            feed.subscribe_books(self._writer(BOOKS.json_type), [self._books_of], settings.book_depth)
 
     def note(self, event: str, text: str) -> None:
         """A program's own remarks are no events of the feed."""

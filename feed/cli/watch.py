@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from feed.cli.metrics import metrics
 from feed.cli.process import run as run_process
 from feed.cli.process import start_log
+from feed.errors import SettingsError
 from feed.settings.file import bus_of, load_settings
 
 
@@ -23,10 +25,20 @@ async def _watch(args: argparse.Namespace) -> int:
     if args.bus is not None:
         settings.bus = bus_of(args.bus, "--bus", settings.bus)
     coins = list(dict.fromkeys(coin for group in args.coins for coin in group))
+    book = _book_coin(args.book, coins)
     exchange = args.exchange[0] if args.exchange and len(args.exchange) == 1 else args.exchange
     feed = MarketFeed(coins or None, exchange, settings=settings)
     with metrics(feed, args.metrics_port):
         if args.json:
             start_log(args.log_level or "INFO")
-            return await show(feed, settings, JsonView(), args.seconds, args.timeout)
-        return await show(feed, settings, screen_view(args.log_level), args.seconds, args.timeout)
+            return await show(feed, settings, JsonView(books_of=book), args.seconds, args.timeout)
+        return await show(feed, settings, screen_view(args.log_level, book), args.seconds, args.timeout)
+
+
+def _book_coin(wanted: bool, coins: Sequence[str]) -> str | None:
+    """The coin whose order book is to be shown. Raises SettingsError where none is named."""
+    if not wanted:
+        return None
+    if not coins:
+        raise SettingsError(["--book shows the order book of the first coin named, and none is: watch BTC --book"])
+    return coins[0]

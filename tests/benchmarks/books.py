@@ -8,6 +8,11 @@ at each change, and each trade. It tells the CPU seconds that it spent once the 
 how long a book took from its frame's reading to the callback. ccxt has a loop for each coin, because a loop for several
 is woken for one of them and forgets the books of the others that came in the same turn (20 of 200 came).
 
+    python -m tests.benchmarks.books --resubscribe [--coins 200] [--settled 120]
+
+says how long the books of so many Binance coins on two connections take until all are proven, at the start and after a
+cut so many seconds later, under the venue's law of REST weight.
+
     python -m tests.benchmarks.books --sides
 
 compares how the sides of a book may be kept: lists with bisect, and sortedcontainers' SortedDict, if that is installed.
@@ -25,9 +30,11 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from exchanges import Access, Subscription, open_exchange
 from exchanges.books.order_book import Side
+from exchanges.candles.venue_candles import VenueCandles
 from exchanges.simulator import Simulator
-from exchanges.simulator.markets.catalog import DEFAULT_COINS
+from exchanges.simulator.markets.catalog import DEFAULT_COINS, list_markets
 from feed import MarketFeed, OrderBook, Settings, TradeEvent
 from feed.events import CoinConfig
 from feed.settings import ExchangeConfig
@@ -178,6 +185,67 @@ async def compare(venue: str, seconds: float, rounds: int, rate: float) -> None:
     print(f"  market-feed / ccxt.pro loops: {cpu['market-feed'] / cpu['ccxt.pro loops']:.2f}")
 
 
+class Proven:
+    """A listener that knows which books are proven."""
+
+    def __init__(self) -> None:
+        self.coins: set[str] = set()
+        self.changed = asyncio.Event()
+
+    def on_book(self, book: OrderBook) -> None:
+        self.coins.add(book.coin)
+        self.changed.set()
+
+    def on_book_unsynced(self, coin: str, reason: str) -> None:
+        self.coins.discard(coin)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *event: None
+
+
+async def resubscribe(count: int, settled: float) -> None:
+    coins = list(dict.fromkeys(item.coin for item in list_markets(count + 5)))[:count]
+    async with Simulator(venues=("binance",), rate=count, coins=coins) as simulator:
+        access = Access(rest_url=simulator.rest_url, ws_url=simulator.ws_url)
+        venue: Any = open_exchange("binance", access)
+        await venue.load()
+        proven = Proven()
+        halves = [coins[: count // 2], coins[count // 2 :]]
+
+        def connect(half: list[str]) -> Any:
+            markets = {coin: venue.market(coin) for coin in half}
+            candles = VenueCandles(venue.name, venue.fetch_candles, lambda candle: None)
+            return venue.connect(Subscription(markets, ("books",)), proven, candles, lambda: None)
+
+        async def all_proven(when: str) -> list[Any]:
+            began, connections = time.monotonic(), [connect(half) for half in halves]
+            runs = [asyncio.create_task(connection.run()) for connection in connections]
+            times = []
+            while len(proven.coins) < count:
+                proven.changed.clear()
+                await asyncio.wait_for(proven.changed.wait(), 120)
+                times.append((time.monotonic() - began, len(proven.coins)))
+            half = next(at for at, there in times if there >= count // 2)
+            print(f"{when}: half of {count} books proven after {half:.2f} s, all after {times[-1][0]:.2f} s")
+            return list(zip(connections, runs, strict=True))
+
+        try:
+            first = await all_proven("at the start")
+            await asyncio.sleep(settled)
+            simulator["binance"].cut()
+            await asyncio.gather(*(run for _, run in first), return_exceptions=True)
+            for connection, _ in first:
+                await connection.close()
+            second = await all_proven(f"after a cut {settled:g} s later")
+            for connection, run in second:
+                run.cancel()
+                await asyncio.gather(run, return_exceptions=True)
+                await connection.close()
+        finally:
+            await venue.close()
+        print(f"violations of the venue's laws: {simulator['binance'].violations}")
+
+
 def compare_sides() -> None:
     """µs per update of one level, 1,000 levels, changes near the best price."""
     draw = random.Random(1)
@@ -218,11 +286,16 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--rate", type=float, default=1_000.0)
     parser.add_argument("--sides", action="store_true")
+    parser.add_argument("--resubscribe", action="store_true")
+    parser.add_argument("--coins", type=int, default=200)
+    parser.add_argument("--settled", type=float, default=120.0)
     parser.add_argument("--reader", choices=READERS, help=argparse.SUPPRESS)
     parser.add_argument("--urls", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.sides:
         compare_sides()
+    elif args.resubscribe:
+        asyncio.run(resubscribe(args.coins, args.settled))
     elif args.reader:
         rest_url, ws_url = args.urls
         print(json.dumps(asyncio.run(READERS[args.reader](args.venue, rest_url, ws_url, args.seconds))))

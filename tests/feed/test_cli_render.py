@@ -11,8 +11,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from feed.cli import live_table
+from feed.cli.book_view import BookView
 from feed.cli.live_state import WORDS, WORDS_FOR_MANY, LiveState, Note, Row, clock_remark, describe
-from feed.events import FeedState, FeedStatus, PriceTick, TradeEvent
+from feed.errors import StaleDataError
+from feed.events import FeedState, FeedStatus, OrderBook, PriceTick, TradeEvent
 
 
 class Hand:
@@ -50,6 +52,41 @@ def drawn(rows: list[Row], notes: list[Note], width: int, height: int | None, ca
     with console.capture() as captured:
         console.print(live_table.screen(head, rows, notes, caption, console, height))
     return [line.rstrip() for line in captured.get().rstrip("\n").split("\n")]
+
+
+class OneBook:
+    """A feed of which only the order book is asked for."""
+
+    def __init__(self, book: OrderBook | None) -> None:
+        self._book = book
+
+    def subscribe_books(self, *subscription: object) -> None: ...
+
+    def require_fresh_book(self, coin: str, depth: int) -> OrderBook:
+        if self._book is None:
+            raise StaleDataError(coin, None, 60.0, "the order book is not synchronized: an update is missing")
+        return self._book
+
+
+def shown(book: OrderBook | None) -> str:
+    view = BookView("BTC")
+    view.attach(OneBook(book))  # type: ignore[arg-type] # as far as it is asked
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    with console.capture() as captured:
+        console.print(live_table.screen("", [Row("BTC")], [], "", console, 24, view.draw()))
+    assert view.line(0.0).split()[1:4] == ["BTC", "order", "book:"]
+    return captured.get()
+
+
+def test_an_order_book_is_shown_below_the_table() -> None:
+    text = shown(OrderBook("BTC", [(60_000.0, 0.5), (59_999.5, 12.25)], [(60_000.5, 0.75)], 0, "binance"))
+    assert "spread 0.50000" in text
+    rows = [line.split() for line in text.splitlines() if "60,000.00" in line or "59,999.50" in line]
+    assert rows == [["0.5", "60,000.00", "60,000.50", "0.75"], ["12.25", "59,999.50"]]
+
+
+def test_why_there_is_no_order_book_is_shown_in_its_place() -> None:
+    assert "not synchronized: an update is missing" in shown(None)
 
 
 # --- figures
@@ -218,6 +255,7 @@ DETAILS = {
     "ms": 120.0,
     "until": 2,
     "coins": 20,
+    "source": "collector 1",
 }
 OF_MARKETS = DETAILS | {
     "from": {"exchange": "bybit", "market": "BTC/USDT"},
@@ -231,7 +269,7 @@ def test_each_event_of_the_contract_has_words_that_need_only_its_details(event: 
     details = OF_MARKETS if "[market]" in WORDS[event] or "ratio" in WORDS[event] else DETAILS
     assert describe(event, details) == " ".join(WORDS[event].format_map(details).split())
     if event in WORDS_FOR_MANY:
-        assert describe(event, DETAILS, WORDS_FOR_MANY).startswith("bybit: 20 coins")
+        assert describe(event, DETAILS, WORDS_FOR_MANY).startswith(("bybit: 20 coins", "bybit: 20 order books"))
 
 
 def test_a_consumer_that_falls_behind_is_told_in_words() -> None:

@@ -204,6 +204,28 @@ async def test_without_a_terminal_prices_are_lines(settings: str) -> None:
     assert "\x1b" not in out
 
 
+async def test_without_a_terminal_an_order_book_is_a_line_too(settings: str) -> None:
+    async with market_feed("watch", "BTC", "--book", "--settings", settings) as running:
+        line = await running.until("|")
+    assert re.fullmatch(
+        r"[\d:]{8} BTC +order book: [\d.]+ at [\d,.]+ \| [\d,.]+ for [\d.]+, 10 levels: [\d.]+ \| [\d.]+  binance\n",
+        line,
+    )
+
+
+async def test_json_has_the_order_books_of_the_coin_that_is_to_be_shown(settings: str) -> None:
+    async with market_feed("watch", "BTC", "ETH", "--book", "--json", "--settings", settings) as running:
+        book = json.loads(await running.until('"type":"book"'))
+    assert (book["coin"], book["market"]) == ("BTC", "BTC/USDT")
+    assert book["bids"][0][0] < book["asks"][0][0]
+
+
+async def test_an_order_book_of_no_coin_is_a_usage_error(settings: str) -> None:
+    code, out, err = await ran("watch", "--book", "--settings", settings)
+    assert (code, out) == (2, "")
+    assert "watch BTC --book" in err
+
+
 async def test_the_shortest_look_shows_prices(settings: str) -> None:
     """The last ones of all coins are there, whenever the end comes."""
     code, out, err = await ran("watch", "BTC", "ETH", "--settings", settings, "--seconds", "0.01")
@@ -303,6 +325,19 @@ async def test_check_says_which_venues_work(settings: str, tmp_path: Path, venue
         code, out, err = await ran("check", "--settings", settings, "--timeout", "3")
     assert code == 3, err
     assert re.fullmatch(r"binance +0/20 +failed +failed +.*403.*", out.splitlines()[1])
+
+
+async def test_check_asks_for_order_books_where_the_settings_have_the_channel(settings: str, venue: Simulator) -> None:
+    with Path(settings).open("a") as file:  # noqa: ASYNC230 - a line of a test's own file
+        file.write("\nchannels: [trades, books]\n")
+    code, out, err = await ran("check", "--settings", settings)
+    assert code == 0, err
+    assert "first book" in out.splitlines()[0]
+    assert re.fullmatch(r"binance +20/20 +\d+ ms +\d+ ms +\d+ ms +ok", out.splitlines()[1])
+    with venue["binance"].books_refused():
+        code, out, err = await ran("check", "--settings", settings, "--timeout", "3")
+    assert code == 0, err
+    assert re.fullmatch(r"binance +20/20 +\d+ ms +\d+ ms +failed +order books: none .*", out.splitlines()[1])
 
 
 async def test_check_names_what_the_feed_stands_on_and_what_to_do(settings: str, venue: Simulator) -> None:
