@@ -32,7 +32,6 @@ from typing import Any
 
 from exchanges import Access, Subscription, open_exchange
 from exchanges.books.order_book import Side
-from exchanges.candles.venue_candles import VenueCandles
 from exchanges.simulator import Simulator
 from exchanges.simulator.markets.catalog import DEFAULT_COINS, list_markets
 from feed import MarketFeed, OrderBook, Settings, TradeEvent
@@ -214,8 +213,7 @@ async def resubscribe(count: int, settled: float) -> None:
 
         def connect(half: list[str]) -> Any:
             markets = {coin: venue.market(coin) for coin in half}
-            candles = VenueCandles(venue.name, venue.fetch_candles, lambda candle: None)
-            return venue.connect(Subscription(markets, ("books",)), proven, candles, lambda: None)
+            return venue.connect(Subscription(markets, ("books",)), proven, lambda: None)
 
         async def all_proven(when: str) -> list[Any]:
             began, connections = time.monotonic(), [connect(half) for half in halves]
