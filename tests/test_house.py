@@ -113,6 +113,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "exchanges.ccxt_adapter.books": {
         "delivery": "books told to the listener while they are proven",
         "snapshots": "a venue's REST snapshots, within its weight",
+        "quotes": "the best bid and ask of proven books",
         "own_books": "books that we build ourselves",
         "verified_books": "books that ccxt builds, judged by their frames",
         "connection_books": "which of these a connection has",

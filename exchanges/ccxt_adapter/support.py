@@ -40,7 +40,9 @@ def supported() -> list[Support]:
             notes.append("the day's figures by REST")
         if "quotes" not in channels and (source := source_of_quotes(exchange)):
             channels += ("quotes",)
-            notes.append({"ticker": "quotes from tickers, else order books", "book": "quotes from order books"}[source])
+            notes.append(
+                {"ticker": "quotes from tickers, else order books", "books": "quotes from order books"}[source]
+            )
         note = "; ".join(filter(None, notes))
         proof = str(profile.books.kind) if "books" in channels else ""
         rows.append(Support(name, exchange.name, channels, note, proof))

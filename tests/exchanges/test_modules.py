@@ -168,7 +168,7 @@ def test_every_module_streams_prices() -> None:
 
 
 def test_every_module_has_quotes_from_somewhere() -> None:
-    assert {source_of_quotes(exchange) for exchange in exchanges().values()} == {"quotes", "ticker", "book"}
+    assert {source_of_quotes(exchange) for exchange in exchanges().values()} == {"quotes", "ticker", "books"}
 
 
 def test_no_module_keeps_its_stores_elsewhere() -> None:

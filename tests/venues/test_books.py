@@ -15,7 +15,7 @@ import pytest
 from exchanges import Subscription
 from exchanges.ccxt_adapter.venue import CcxtVenue
 from exchanges.errors import Disconnected
-from exchanges.events import OrderBook
+from exchanges.events import OrderBook, Quote
 from tests.exchanges.support import Heard, opened
 from tests.support import until
 from tests.venues import wire as scripts
@@ -74,6 +74,11 @@ class Books:
         """Whether the newest delivered book is the venue's own."""
         told = self.of(coin)
         return bool(told) and sides(told[-1]) == top(self.states[coin][-1])
+
+    def is_quoted(self, coin: str) -> bool:
+        """Whether the newest quote is of the venue's own book."""
+        told = [quote for quote in self.heard.quotes if quote.coin == coin]
+        return bool(told) and quoted(told[-1]) == best(self.states[coin][-1])
 
     async def settled(self, coins: Collection[str] = COINS) -> None:
         """Wait until the newest states are delivered, with a change now and then: some venues join at changes alone."""
@@ -231,3 +236,43 @@ async def test_a_cut_connection_proves_all_books_anew() -> None:
         assert {coin for coin, reason in books.heard.unsynced if reason == "the connection has ended"} == set(COINS)
         await books.settled()
         assert not books.wrong()
+
+
+@pytest.mark.parametrize("name", ["bitstamp", "mexc"])
+async def test_quotes_without_a_channel_of_their_own_are_those_of_proven_books(name: str) -> None:
+    async with venue(name) as wire:
+        books = Books(name, wire)
+        async with opened(name, wire.address, quote=scripts.quotes(name), options=scripts.options(name)) as session:
+            carrying = asyncio.create_task(books.carry(session, ("quotes",)))
+            try:
+                for _ in range(40):
+                    for coin in COINS:
+                        await books.change(coin)
+                    with suppress(TimeoutError):
+                        await until(lambda: all(books.is_quoted(coin) for coin in COINS), 0.3)
+                        break
+                lost, after = wire.told(books.changes("BTC", 2))
+                for connection, frames in after if name == "mexc" else [*lost, *after]:
+                    await connection.send(frames)
+                for _ in range(40):
+                    await books.change("BTC")
+                    with suppress(TimeoutError):
+                        await until(lambda: books.is_quoted("BTC"), 0.3)
+                        break
+                assert books.is_quoted("BTC")
+                true = {coin: [best(state) for state in states] for coin, states in books.states.items()}
+                assert all(quoted(quote) in true[quote.coin] for quote in books.heard.quotes)
+                assert not books.heard.books
+                assert not books.heard.unsynced
+                assert not books.heard.bad
+            finally:
+                carrying.cancel()
+                await asyncio.gather(carrying, return_exceptions=True)
+
+
+def best(depth: Depth) -> tuple[float, ...]:
+    return *depth.bids[0], *depth.asks[0]
+
+
+def quoted(quote: Quote) -> tuple[float, ...]:
+    return quote.bid, quote.bid_size, quote.ask, quote.ask_size

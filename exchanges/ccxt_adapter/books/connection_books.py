@@ -7,13 +7,12 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 
 from exchanges.books.proof import BookUpdate, ProofKind
-from exchanges.ccxt_adapter.books.delivery import BookDelivery
+from exchanges.ccxt_adapter.books.delivery import BookDelivery, BookListener
 from exchanges.ccxt_adapter.books.own_books import OwnBookKeeper
 from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.ccxt_adapter.books.verified_books import VerifiedBookKeeper
 from exchanges.ccxt_adapter.ccxt_import import errors
 from exchanges.errors import Disconnected, VenueError
-from exchanges.events import Listener
 from exchanges.venues.profile import Profile
 from exchanges.venues.units import units_of
 
@@ -34,7 +33,7 @@ class ConnectionBooks:
         profile: Profile,
         exchange: Any,
         depth: int,
-        listener: Listener,
+        listener: BookListener,
         snapshots: VenueSnapshots | None,
         *,
         heard: Callable[[str], None],

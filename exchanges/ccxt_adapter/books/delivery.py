@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from exchanges.books.order_book import Level
 from exchanges.books.plausibility import CROSSED_FOR, CrossedBooks
-from exchanges.events import Listener, OrderBook
+from exchanges.events import OrderBook
 from exchanges.venues.units import of_coin
+
+
+class BookListener(Protocol):
+    """What of a Listener is told of books."""
+
+    def on_book(self, book: OrderBook) -> None: ...
+
+    def on_book_unsynced(self, coin: str, reason: str) -> None: ...
 
 
 class _Told:
@@ -35,7 +43,7 @@ class BookDelivery:
     ``on_lost`` is told the symbol of a book that was found to be wrong although its frames were in order.
     """
 
-    def __init__(self, name: str, listener: Listener, depth: int, heard: Callable[[str], None]) -> None:
+    def __init__(self, name: str, listener: BookListener, depth: int, heard: Callable[[str], None]) -> None:
         self._name = name
         self._listener = listener
         self._heard = heard

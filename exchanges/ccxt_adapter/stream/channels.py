@@ -60,7 +60,6 @@ _MANY: Mapping[str, tuple[str, _Make]] = {
         ),
     ),
     "quotes": ("watchBidsAsks", lambda exchange, _: exchange.watch_bids_asks),
-    "book": ("watchOrderBookForSymbols", lambda exchange, _: exchange.watch_order_book_for_symbols),
     "books": (
         "watchOrderBookForSymbols",
         lambda exchange, asked: (
@@ -76,7 +75,6 @@ _ONE: Mapping[str, tuple[str, _Make]] = {
         lambda exchange, asked: lambda symbols: exchange.watch_ohlcv(symbols[0], asked.timeframe),
     ),
     "quotes": ("watchBidsAsks", lambda exchange, _: exchange.watch_bids_asks),
-    "book": ("watchOrderBook", lambda exchange, _: lambda symbols: exchange.watch_order_book(symbols[0])),
     "books": (
         "watchOrderBook",
         lambda exchange, asked: lambda symbols: exchange.watch_order_book(symbols[0], asked.depth, dict(asked.params)),
@@ -86,7 +84,7 @@ CHANNELS = ("trades", "ticker", "candles", "quotes", "books")
 
 
 def has_calls(exchange: Any, channel: str) -> bool:
-    """Whether ccxt has a watch call for the channel (one of CHANNELS, or "book")."""
+    """Whether ccxt has a watch call for the channel (one of CHANNELS)."""
     return any(exchange.has.get(table[channel][0]) is True for table in (_MANY, _ONE))
 
 
@@ -117,9 +115,9 @@ def streamed(exchange: Any) -> tuple[str, ...]:
 
 
 def source_of_quotes(exchange: Any) -> str:
-    """Whose calls bring best bid and ask: those of "quotes", else of "ticker", else of "book"; "" where none does."""
+    """Whose calls bring best bid and ask: those of "quotes", else of "ticker", else of "books"; "" where none does."""
     own = streamed(exchange)
-    return next((way for way in ("quotes", "ticker") if way in own), "book" if has_calls(exchange, "book") else "")
+    return next((way for way in ("quotes", "ticker") if way in own), "books" if has_calls(exchange, "books") else "")
 
 
 def quotes_in_tickers(exchange: Any) -> bool:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from exchanges.ccxt_adapter.books.connection_books import ConnectionBooks
+from exchanges.ccxt_adapter.books.quotes import QuotesOfBooks
 from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.ccxt_adapter.stream.channels import (
     Asked,
@@ -92,9 +93,16 @@ class CcxtConnection:
         quotes = "quotes" in wanted.channels
         self._delivery.tickers_wanted = "ticker" in wanted.channels
         self._delivery.quotes_in_tickers = quotes and quotes_in_tickers(exchange)
-        self._delivery.quotes_in_books = quotes and source_of_quotes(exchange) == "book"
         self._delivery.on_no_quote = self._look_into_book
-        self._books = self._make_books(snapshots) if "books" in wanted.channels and "books" in own else None
+        # the books of all coins, as such or for their quotes; else they are made for the coins whose tickers have none
+        self._books_of_all = "books" in own and (
+            "books" in wanted.channels or (quotes and source_of_quotes(exchange) == "books")
+        )
+        self._snapshots = snapshots
+        self._books: ConnectionBooks | None = None
+        self._sockets: dict[Any, Callable[[Any, str], bool]] = {}  # client -> what judges its frames for books
+        if self._books_of_all:
+            self._carry_books(self._coins)
         self._install(ws_url, timeout)
 
     def __repr__(self) -> str:
@@ -140,8 +148,8 @@ class CcxtConnection:
             self._renew()
         self._coins |= coins
         self._delivery.add(coins)
-        if self._books is not None:
-            self._books.add(coins, self._delivery.scales(coins))
+        if self._books_of_all:
+            self._carry_books(coins)
         if self._subscribing:
             self._subscribe(coins)
 
@@ -150,21 +158,41 @@ class CcxtConnection:
         if self._books is not None:
             self._books.distrust(coin, reason)
 
-    def _make_books(self, snapshots: VenueSnapshots | None) -> ConnectionBooks:
-        delivery = self._delivery
+    def _carry_books(self, coins: Mapping[str, str]) -> None:
+        """Have the books of these (symbol -> coin) proven and told."""
+        if self._books is None:
+            self._books = self._make_books()
+        self._books.add(coins, self._delivery.scales(coins))
+
+    def _make_books(self) -> ConnectionBooks:
+        delivery, channels = self._delivery, self._wanted.channels
+        listener = self._listener if "books" in channels else None
+        quotes = "quotes" in channels and source_of_quotes(self._exchange) != "quotes"
         books = delivery.books = ConnectionBooks(
             self._profile,
             self._exchange,
-            self._wanted.book_depth,
-            self._listener,
-            snapshots,
+            self._book_depth,
+            QuotesOfBooks(delivery.on_quote_of_book, listener) if quotes or listener is None else listener,
+            self._snapshots,
             heard=partial(delivery.heard, OrderBook),
             spawn=self._group.create_task,
             unavailable=lambda symbol, reason: self._unavailable("books", [symbol], reason),
             translate=self._translate,
         )
-        books.add(self._coins, delivery.scales(self._coins))
         return books
+
+    @property
+    def _book_depth(self) -> int:
+        """How many levels are wanted: a quote has one."""
+        return self._wanted.book_depth if "books" in self._wanted.channels else 1
+
+    def _look_at_frame(self, client: Any, frame: Any, text: str) -> bool:
+        """Judge a frame for the books, if there are any; whether ccxt is to read it."""
+        if self._books is None:
+            return True
+        if client not in self._sockets:
+            self._sockets[client] = self._books.new_socket()
+        return self._sockets[client](frame, text)
 
     def _subscribe(self, symbols: Iterable[str]) -> None:
         for channel in self._wanted.channels:
@@ -183,12 +211,11 @@ class CcxtConnection:
         latest = (delivery.tickers, delivery.bidsasks)
         profile = self._profile
         unnamed, named = self._ledger.unnamed, profile.markets_named
-        books = self._books
 
         def on_bad_frame(sample: str) -> None:
             listener.on_bad_frame(sample)
-            if books is not None:
-                books.on_bad_frame()
+            if self._books is not None:
+                self._books.on_bad_frame()
 
         def on_frame(frame: Any) -> None:
             if reading.delivered:
@@ -219,7 +246,7 @@ class CcxtConnection:
                 exchange.carry,
                 self._clean,
                 (lambda frame: None) if named is None else partial(check, named),
-                (lambda frame, text: True) if books is None else books.new_socket(),
+                partial(self._look_at_frame, client),
             )
 
         exchange.on_new_client = on_new_client
@@ -245,8 +272,7 @@ class CcxtConnection:
             self._unavailable(channel, symbols, f"{self.name} has no {channel} channel")
             return
         chunk = 1 if channel in self._profile.singly else self._profile.chunk
-        rules = self._profile.books
-        book = Asked("", rules.depth(self._wanted.book_depth), rules.params) if channel == "books" else Asked()
+        book = self._book_asked() if way == "books" else Asked()
         for timeframe in self._wanted.timeframes if channel == "candles" else ("",):
             for some, watch in calls(exchange, way, symbols, chunk, Asked(timeframe) if timeframe else book):
                 yield _Call(channel, some, watch, timeframe)
@@ -257,11 +283,17 @@ class CcxtConnection:
 
     def _look_into_book(self, symbol: str) -> None:
         """Its tickers have no bid and ask."""
-        if not has_calls(self._exchange, "book"):
+        if not has_calls(self._exchange, "books"):
             self._unavailable("quotes", [symbol], f"{self.name} has no quotes channel")
             return
-        for some, watch in calls(self._exchange, "book", [symbol], 1):
-            self._begin(_Call("quotes", some, watch))
+        if not self._books_of_all:
+            self._carry_books({symbol: self._coins[symbol]})
+            for some, watch in calls(self._exchange, "books", [symbol], 1, self._book_asked()):
+                self._begin(_Call("quotes", some, watch))
+
+    def _book_asked(self) -> Asked:
+        rules = self._profile.books
+        return Asked("", rules.depth(self._book_depth), rules.params)
 
     def _beside(self) -> Iterator[_Call]:
         """The requests that the venue wants beside those of the channels."""
@@ -293,7 +325,11 @@ class CcxtConnection:
                 failure: VenueError = refused
                 break
             except Exception as error:  # noqa: BLE001 - ccxt's modules raise whatever their parsers meet
-                if call.channel == "books" and self._books is not None and self._books.survives(error, call.symbols):
+                if (
+                    call.channel in ("books", "quotes")
+                    and self._books is not None
+                    and self._books.survives(error, call.symbols)
+                ):
                     continue
                 failure = self._translate(error)
                 frame = getattr(error, "stray", None)

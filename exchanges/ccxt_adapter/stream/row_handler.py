@@ -59,11 +59,9 @@ class RowHandler:
         self.clean = Cleaner()  # of what a venue sends, to be shown
         self.tickers_wanted = True  # as prices and figures
         self.quotes_in_tickers = False
-        self.quotes_in_books = False
         self.books: ConnectionBooks | None = None  # where the connection carries them
         self.on_no_quote: Callable[[str], None] = lambda symbol: None  # told once of a symbol whose tickers have none
         self._quoteless: set[str] = set()
-        self._tops: dict[str, tuple[Any, Any]] = {}  # symbol -> the best level of each side that was told last
         exchange.tickers = self.tickers = Latest((), exchange.markets, self._on_ticker)
         exchange.bidsasks = self.bidsasks = Latest((), exchange.markets, self._on_quote)
         exchange.trades = RowCaches((), self._on_trade)
@@ -218,19 +216,11 @@ class RowHandler:
 
     def on_book(self, book: Any) -> bool:
         """ccxt has brought an order book up to date; True when it is of a wanted market, so that nobody need wake."""
-        symbol, bids, asks = book["symbol"], book["bids"], book["asks"]
-        if symbol not in self._coins:
+        if book["symbol"] not in self._coins:
             return False
         self._reading.delivered += 1
         if self.books is not None:
             self.books.on_book(book, self._reading.received_at)
-        if bids and asks and (self.quotes_in_books or symbol in self._quoteless):
-            top = tuple(bids[0][:2]), tuple(asks[0][:2])
-            if top != self._tops.get(symbol):
-                self._tops[symbol] = top
-                (bid, bid_size), (ask, ask_size) = top
-                sizes = {"bidVolume": bid_size, "askVolume": ask_size}
-                self._on_quote(symbol, {"bid": bid, "ask": ask, **sizes, "timestamp": book.get("timestamp")})
         return True
 
     def _on_ticker(self, symbol: str, row: Any) -> None:
@@ -263,6 +253,11 @@ class RowHandler:
             self._bad_row("quote", row)
         else:
             self._tell_quote(quote)
+
+    def on_quote_of_book(self, quote: Quote) -> None:
+        """The best bid and ask of a proven book, in units of the coin."""
+        self._unheard[Quote].discard(quote.coin)
+        self._listener.on_quote(quote)
 
     def _tell_quote(self, quote: Quote) -> None:
         if quote.coin in self._units:

@@ -313,7 +313,7 @@ async def test_kraken_keeps_its_quotes_among_the_tickers() -> None:
 async def test_an_order_book_is_a_quote_whenever_its_top_changes() -> None:
     """ccxt changes its books in place and resolves them; nobody need wake for that."""
     async with spoken_of("upbit", {"BTC/KRW": "KRW-BTC"}, channels=["quotes"]) as spoken:
-        spoken.stream._delivery.quotes_in_books = True
+        spoken.stream._carry_books({"BTC/KRW": "BTC"})
         future = spoken.client.future("orderbook:BTC/KRW")
 
         def book(*bids: float) -> dict[str, Any]:
