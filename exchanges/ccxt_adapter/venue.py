@@ -20,7 +20,7 @@ from exchanges.ccxt_adapter.bans import Quiet
 from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.ccxt_adapter.ccxt_import import VERSION
 from exchanges.ccxt_adapter.errors import FINAL_OVER_REST, told, translated
-from exchanges.ccxt_adapter.instance import close_instance, left_alone, make_instance, proxies, tickers_of
+from exchanges.ccxt_adapter.instance import close_instance, forget, left_alone, make_instance, proxies, tickers_of
 from exchanges.ccxt_adapter.markets.disk_cache import MarketCache, market_cache
 from exchanges.ccxt_adapter.markets.markets import Markets
 from exchanges.ccxt_adapter.markets.table import MarketTable, taken_from
@@ -330,7 +330,7 @@ async def _parsed_by_ccxt(profile: Profile, access: Access) -> MarketTable:
         return taken_from(exchange, before, now, lean=profile.lean)
     finally:
         await _to_its_end(asyncio.create_task(close_instance(exchange)))
-        vars(exchange).clear()  # it stands in circles: else its markets would stay until a full collection
+        forget(exchange)
 
 
 async def _to_its_end(closing: asyncio.Task[None]) -> None:

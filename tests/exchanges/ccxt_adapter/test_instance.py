@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from exchanges.ccxt_adapter.instance import make_instance
+from exchanges.ccxt_adapter.ccxt_import import errors
+from exchanges.ccxt_adapter.instance import close_instance, forget, make_instance
 from exchanges.venue import Access
 from exchanges.venues.find import profile_of
 
@@ -28,3 +29,13 @@ async def test_trades_of_one_millisecond_keep_the_venues_order(ids: list[Any], o
     read = [row["id"] for row in exchange.parse_ws_trades([*rows, earlier])]
     assert read == ["12345", *ordered]
     await exchange.close()
+
+
+async def test_a_request_left_over_from_a_closed_instance_opens_no_session() -> None:
+    exchange = make_instance(profile_of("binance"), Access())
+    exchange.open()
+    await close_instance(exchange)
+    forget(exchange)
+    with pytest.raises(errors.BaseError, match="binance instance was closed"):
+        exchange.open(True)
+    assert exchange.session is None
