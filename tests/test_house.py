@@ -248,6 +248,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "shared_venue": "one venue's rate limits and what its sessions share",
         "connections": "the connections over which a venue is carried",
         "session": "one venue carried until it fails",
+        "session_tasks": "the tasks that carry the sessions",
         "prefetch": "markets loaded ahead of need",
         "fallback_coins": "coins that the active venue does not list",
         "supervisor": "which venue is carried, and what follows when it ends",

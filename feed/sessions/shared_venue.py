@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from exchanges.errors import VenueError
+from exchanges.venue import Access
 from feed.clock import Clock
 from feed.policies.lag import LeastDelay
 from feed.policies.rate_limit import RateLimit
+from feed.settings.schema import ExchangeConfig, Settings
 from feed.trades.backfiller import KnownSequences
 
 if TYPE_CHECKING:
@@ -56,3 +58,17 @@ class SharedVenue:
         if time is not None:
             now = clock.running()
             delay.trust(now - time / 1000, now)
+
+
+def access_of(config: ExchangeConfig, settings: Settings) -> Access:
+    """How the settings say that a venue is reached."""
+    return Access(
+        market_type=config.market_type,
+        quote=tuple(settings.quote),
+        rest_url=config.rest_url,
+        ws_url=config.ws_url,
+        proxy=config.proxy,
+        options=config.options,
+        timeout=settings.connection.connect_timeout,
+        bus=None if settings.bus is None else settings.bus.address,
+    )

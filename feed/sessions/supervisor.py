@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import traceback
-from collections import defaultdict
-from collections.abc import Awaitable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -15,7 +13,6 @@ from loguru import logger
 
 from exchanges.errors import Blocked, Disconnected, Halted, Rejected, VenueError
 from exchanges.registry import import_for, open_exchange
-from exchanges.venue import Access
 from feed.errors import NoExchangeAvailable
 from feed.events import CoinConfig
 from feed.market_data.hub import MarketDataHub
@@ -28,7 +25,8 @@ from feed.sessions.coin_listing import HALT, UNLISTED
 from feed.sessions.fallback_coins import FallbackCoins, naming
 from feed.sessions.prefetch import Prefetch
 from feed.sessions.session import Session
-from feed.sessions.shared_venue import SharedVenue
+from feed.sessions.session_tasks import SessionTasks, to_the_end
+from feed.sessions.shared_venue import SharedVenue, access_of
 from feed.settings.schema import ExchangeConfig, Settings
 from feed.subscriptions.status import Report
 from feed.subscriptions.wanted_data import WantedData
@@ -80,13 +78,10 @@ class Supervisor:
         self._lag_watch = LagWatch(settings.staleness.max_lag)
         self._something_new = asyncio.Event()  # something has happened that may lead to a decision
         self._sessions: dict[str, Session] = {}
-        self._carrying: dict[str, asyncio.Task[VenueError]] = {}
-        self._ending: defaultdict[str, set[asyncio.Task[VenueError]]] = defaultdict(set)  # stopped, by venue
-        self._due: dict[str, float] = {}  # when a venue may be dialled again, monotonic seconds
+        self._tasks = SessionTasks(hub.clock, self._something_new.set)
         self._since: Mapping[str, int] = since or {}  # the last trades (Unix ms) of the venue that was left
-        self._closing: set[asyncio.Task[Any]] = set()
-        self._fallback = FallbackCoins(self._over_others, self._dismiss_task)
-        self._prefetch = Prefetch(self._dismiss)
+        self._fallback = FallbackCoins(self._over_others, self._tasks.dismiss_task)
+        self._prefetch = Prefetch(self._tasks.dismiss)
         self._final: set[str] = set()  # venues that have refused: waiting does not help
         self._policy = self._policy_over(order)
 
@@ -168,7 +163,7 @@ class Supervisor:
                 await self._pause()
                 self._look(self._hub.clock.monotonic())
         finally:
-            await _to_the_end(self._release())
+            await to_the_end(self._release())
 
     # What happens
 
@@ -176,7 +171,9 @@ class Supervisor:
         """Wait until something has happened, or a decision is due."""
         now = self._hub.clock.monotonic()
         due = min(
-            self._policy.next_tick(now), self._silence_watch.next_check(now), now + LOOK if self._carrying else inf
+            self._policy.next_tick(now),
+            self._silence_watch.next_check(now),
+            now + LOOK if self._tasks.carrying else inf,
         )
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if due == inf else max(0.0, due - now)):
@@ -185,10 +182,8 @@ class Supervisor:
 
     def _look(self, now: float) -> None:
         """Tell the policies what has happened, and carry out what they decide."""
-        ended = {name: task for name, task in self._carrying.items() if task.done()}
-        for name in ended:
-            del self._carrying[name]
-        for name in list(self._carrying):
+        ended = self._tasks.take_ended()
+        for name in list(self._tasks.carrying):
             session = self._sessions[name]
             session.look_at_lag()
             if session.last_data is not None:
@@ -197,8 +192,7 @@ class Supervisor:
                 if session.connected and (given or session.is_proven_up_to_date(now)):
                     self._carry_out(self._policy.data(name, session.last_data, now), now)
         for name in sorted(ended, key=self.exchange.__eq__):  # ended trials first: none of them may be chosen
-            task = ended[name]
-            self._failed(name, Disconnected(name, "cancelled from outside") if task.cancelled() else task.result(), now)
+            self._failed(name, ended[name], now)
         active = self._sessions[self.exchange]
         if active.connected and not self.ready.done():
             self.ready.set_result(None)
@@ -220,7 +214,7 @@ class Supervisor:
         self._carry_out(self._policy.tick(now), now)
         if now - self._policy.heard > self._settings.staleness.feed_stale_after / 4:
             self._prefetch.hurry([session for name, session in self._sessions.items() if name != self.exchange], now)
-        for name in self._carrying:
+        for name in self._tasks.carrying:
             self._sessions[name].is_awaited = self._policy.awaits(name, now)
 
     def _note_suspend(self, now: float) -> None:
@@ -252,7 +246,7 @@ class Supervisor:
     def lag_of(self, exchange: str) -> float | None:
         """Seconds by which a venue's data is late; None while that is not known."""
         session = self._sessions.get(exchange)
-        own = None if session is None or exchange not in self._carrying else session.lag
+        own = None if session is None or exchange not in self._tasks.carrying else session.lag
         return self._fallback.lag_of(exchange) if own is None else own
 
     @property
@@ -299,7 +293,7 @@ class Supervisor:
             failure = Disconnected(name, f"{failure.reason}, before it was asked for what is wanted now")
         session.backoff.note_disconnect(now)
         delay = session.backoff.delay_for(getattr(failure, "retry_after", None))
-        self._due[name] = now + delay
+        self._tasks.due[name] = now + delay
         final = isinstance(failure, Rejected | Blocked) and not isinstance(failure, Halted)
         (self._final.add if final else self._final.discard)(name)
         if not session.delivering:
@@ -334,7 +328,7 @@ class Supervisor:
         for decision in decisions:
             match decision:
                 case decided.Retry(venue):
-                    delay = max(0.0, self._due[venue] - now)
+                    delay = max(0.0, self._tasks.due[venue] - now)
                     attempt = self._sessions[venue].backoff.attempt
                     self._report("reconnecting", venue, attempt=attempt, delay=round(delay, 3))
                     self._dial(venue)
@@ -348,7 +342,7 @@ class Supervisor:
                     self._report("failback", to, **{"from": from_, "to": to})
                     self._relieve(from_, to)
                 case decided.AbandonTrial(venue):
-                    self._stop(venue)
+                    self._tasks.stop(venue)
                 case decided.Exhausted(until, venue):
                     whom = "" if self._main else " for " + ", ".join(coin.symbol for coin in self._wanted.coins)
                     wait = f"{venue} is asked again in {until - now:.0f} s"
@@ -364,44 +358,17 @@ class Supervisor:
         self._hub.ledger.owe(self._sessions[left].bars.holes())
         self._sessions[left].demote()
         backfiller.flush()
-        if to in self._carrying:
+        if to in self._tasks.carrying:
             session.promote(self._since)
             if session.connected:
                 self._report("connected", to)
         else:
             self._dial(to)
-        self._stop(left)
+        self._tasks.stop(left)
 
     def _dial(self, name: str, *, trial: bool = False) -> None:
         """Start a venue's session, when its backoff allows."""
-        if name not in self._carrying:
-            task = asyncio.create_task(self._carried(self._sessions[name], trial), name=f"market feed on {name}")
-            task.add_done_callback(lambda task: self._something_new.set())
-            self._carrying[name] = task
-
-    def _stop(self, name: str) -> None:
-        task = self._carrying.pop(name, None)
-        if task is not None:
-            task.cancel()
-            self._ending[name].add(task)
-            task.add_done_callback(self._ending[name].discard)
-            self._dismiss_task(task)
-
-    async def _carried(self, session: Session, trial: bool) -> VenueError:
-        """Run a venue's session until it ends, and return the reason."""
-        clock = self._hub.clock
-        try:
-            if ending := set(self._ending[session.venue.name]):
-                await asyncio.wait(ending)  # the session runs once at a time: wait until the end of the run before
-            await clock.sleep(max(0.0, self._due.get(session.venue.name, 0.0) - clock.monotonic()))
-            await session.carry(self._since, trial=trial)
-        except VenueError as failure:
-            return failure
-        except Exception as error:  # noqa: BLE001 - a defect of ours must not end the feed in silence
-            clean = session.venue.clean
-            told = clean.lines("".join(traceback.format_exception(error)))
-            logger.error("{}: the connection was given up over an unforeseen error\n{}", session.venue.name, told)
-            return Disconnected(session.venue.name, clean(f"unforeseen {error!r}"))
+        self._tasks.start(self._sessions[name], lambda: self._since, trial=trial)
 
     # What is open
 
@@ -409,19 +376,9 @@ class Supervisor:
         """Make the session of every venue of the order."""
         for config in self._order:
             settings = self._settings
-            access = Access(
-                market_type=config.market_type,
-                quote=tuple(settings.quote),
-                rest_url=config.rest_url,
-                ws_url=config.ws_url,
-                proxy=config.proxy,
-                options=config.options,
-                timeout=settings.connection.connect_timeout,
-                bus=None if settings.bus is None else settings.bus.address,
-            )
             if config.name not in self._shared:
                 try:
-                    venue = open_exchange(config.name, access)
+                    venue = open_exchange(config.name, access_of(config, settings))
                 except VenueError as error:  # its settings can't work: the others go on without it
                     self.reasons[config.name] = error.reason
                     self._report("error", config.name, error=error.reason)
@@ -438,51 +395,24 @@ class Supervisor:
                 self._aside,
                 main=self._main,
                 wake=self._something_new.set,
-                dismiss=self._dismiss,
+                dismiss=self._tasks.dismiss,
             )
         able = [config for config in self._order if config.name in self._sessions]
         if able and able != list(self._order):
             self._order, self._policy = able, self._policy_over(able)
 
-    def _dismiss(self, closing: Coroutine[Any, Any, None]) -> None:
-        self._dismiss_task(asyncio.create_task(closing, name="closing a stream"))
-
-    def _dismiss_task(self, task: asyncio.Task[Any]) -> None:
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
     async def _release(self) -> None:
         """Close everything that is open, within RELEASE_TIMEOUT."""
         self._fallback.end()
-        for name in list(self._carrying):
-            self._stop(name)
+        for name in list(self._tasks.carrying):
+            self._tasks.stop(name)
         for session in self._sessions.values():
-            self._dismiss(_awaited(session.close()))
+            self._tasks.dismiss(_awaited(session.close()))
         if self._main:  # the supervisor of the fallback coins shares the venues
             for each in self._shared.values():
-                self._dismiss(each.venue.close())
-        clock = self._hub.clock
-        end = clock.monotonic() + RELEASE_TIMEOUT
-        while self._closing and clock.monotonic() < end:  # each session that ends closes its connections then
-            await asyncio.wait(self._closing, timeout=end - clock.monotonic())
-        late = list(self._closing)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+                self._tasks.dismiss(each.venue.close())
+        await self._tasks.close(RELEASE_TIMEOUT)
 
 
 async def _awaited(end: Awaitable[Any]) -> None:
     await end
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await ``work`` however often the wait is cancelled, and be cancelled then: an ending loop cancels twice."""
-    task = asyncio.create_task(work, name="closing the feed")
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError

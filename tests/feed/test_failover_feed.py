@@ -366,7 +366,7 @@ async def test_a_venue_that_is_left_and_dialled_in_one_go_delivers(secondary: Si
         assert carrying is not None
         for _ in range(3):
             seen = len(got.trades)
-            carrying._stop("binance")
+            carrying._tasks.stop("binance")
             carrying._dial("binance")
             await got.until(lambda seen=seen: len(got.trades) > seen + 3)  # type: ignore[misc] # a default that binds
             assert feed.get_health()["status"] == "healthy"

@@ -1,0 +1,101 @@
+"""The tasks that carry sessions, one at a time for each venue, and those that close what was left."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from loguru import logger
+
+from exchanges.errors import Disconnected, VenueError
+from feed.clock import Clock
+from feed.sessions.session import Session
+
+
+class SessionTasks:
+    """Carries sessions. ``carrying`` has the task of each venue, ``due`` when a venue may be dialled again.
+
+    ``due`` is in monotonic seconds. ``on_end`` is called whenever a task of ``carrying`` has ended.
+    """
+
+    def __init__(self, clock: Clock, on_end: Callable[[], None]) -> None:
+        self.carrying: dict[str, asyncio.Task[VenueError]] = {}
+        self.due: dict[str, float] = {}
+        self._clock = clock
+        self._on_end = on_end
+        self._ending: defaultdict[str, set[asyncio.Task[VenueError]]] = defaultdict(set)  # stopped, by venue
+        self._closing: set[asyncio.Task[Any]] = set()
+
+    def start(self, session: Session, since: Callable[[], Mapping[str, int]], *, trial: bool) -> None:
+        """Carry a session, from when its venue may be dialled; ``since`` gives what Session.carry needs then."""
+        if session.name not in self.carrying:
+            task = asyncio.create_task(self._carried(session, since, trial), name=f"market feed on {session.name}")
+            task.add_done_callback(lambda task: self._on_end())
+            self.carrying[session.name] = task
+
+    def stop(self, name: str) -> None:
+        """End a venue's session."""
+        task = self.carrying.pop(name, None)
+        if task is not None:
+            task.cancel()
+            self._ending[name].add(task)
+            task.add_done_callback(self._ending[name].discard)
+            self.dismiss_task(task)
+
+    def take_ended(self) -> dict[str, VenueError]:
+        """The venues whose sessions have ended by themselves since the last call, and why."""
+        ended = {name: task for name, task in self.carrying.items() if task.done()}
+        for name in ended:
+            del self.carrying[name]
+        cancelled = "cancelled from outside"
+        return {n: Disconnected(n, cancelled) if t.cancelled() else t.result() for n, t in ended.items()}
+
+    def dismiss(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Have something closed without waiting for it."""
+        self.dismiss_task(asyncio.create_task(closing, name="closing a stream"))
+
+    def dismiss_task(self, task: asyncio.Task[Any]) -> None:
+        """The same of a task that closes something, or was cancelled."""
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def close(self, within: float) -> None:
+        """Wait until everything is closed, for so many seconds, and cancel what is left."""
+        end = self._clock.monotonic() + within
+        while self._closing and self._clock.monotonic() < end:  # each session that ends closes its connections then
+            await asyncio.wait(self._closing, timeout=end - self._clock.monotonic())
+        late = list(self._closing)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    async def _carried(self, session: Session, since: Callable[[], Mapping[str, int]], trial: bool) -> VenueError:
+        """Run a venue's session until it ends, and return the reason."""
+        name, clean = session.name, session.venue.clean
+        try:
+            if ending := set(self._ending[name]):
+                await asyncio.wait(ending)  # the session runs once at a time: wait until the end of the run before
+            await self._clock.sleep(max(0.0, self.due.get(name, 0.0) - self._clock.monotonic()))
+            await session.carry(since(), trial=trial)
+        except VenueError as failure:
+            return failure
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not end the feed in silence
+            told = clean.lines("".join(traceback.format_exception(error)))
+            logger.error("{}: the connection was given up over an unforeseen error\n{}", name, told)
+            return Disconnected(name, clean(f"unforeseen {error!r}"))
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await ``work`` however often the wait is cancelled, and be cancelled then: an ending loop cancels twice."""
+    task = asyncio.create_task(work, name="closing the feed")
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
