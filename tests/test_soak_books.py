@@ -54,7 +54,7 @@ class Bench:
         return list(self.judge.breach_counts)
 
 
-async def test_a_right_book_is_no_breach() -> None:
+async def test_a_correct_book_is_accepted() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         true = bench.true()

@@ -218,7 +218,7 @@ async def test_a_trade_that_comes_again_is_doubled_and_one_that_comes_late_is_ou
     assert bench.found == {"lost": 1, "doubled": 1, "out of order": 1}
 
 
-async def test_a_trade_whose_id_leapt_is_not_held_against_the_feed(bench: Bench) -> None:
+async def test_a_trade_with_a_leaping_id_is_no_fault_of_the_feed(bench: Bench) -> None:
     venue = bench.sims["binance"]["binance"]
     bench.status("connected", "binance")
     bench.told(await bench.trade("binance"), "binance")
@@ -283,7 +283,7 @@ async def test_the_stalls_of_a_loop_are_taken_off_a_silence_even_if_they_are_tol
     assert watched.longest_healthy == pytest.approx(6.5)
 
 
-async def test_no_venue_healthy_no_breach_and_one_that_was_ill_must_be_found_first(bench: Bench) -> None:
+async def test_without_a_working_venue_there_is_no_breach_and_a_restored_one_must_be_found(bench: Bench) -> None:
     watched = silences(bench, 100.0)
     for truth in bench.truths.values():
         truth.well_since = None
@@ -299,7 +299,7 @@ async def test_no_venue_healthy_no_breach_and_one_that_was_ill_must_be_found_fir
     assert bench.found == {"silence": 1}
 
 
-async def test_a_silence_is_one_however_many_faults_begin_in_it_and_begins_with_the_first_dial(bench: Bench) -> None:
+async def test_faults_within_one_silence_are_one_silence_that_begins_with_the_first_dial(bench: Bench) -> None:
     watched = silences(bench, 100.0)
     watched.connecting(103.0)
     watched.connecting(109.0)
@@ -338,7 +338,7 @@ async def test_old_data_does_not_end_a_silence(bench: Bench) -> None:
     assert referee.silences.begun == bench.now
 
 
-async def test_a_coin_that_another_venue_brings_is_no_data_of_the_active_one(bench: Bench) -> None:
+async def test_data_of_a_fallback_coin_does_not_count_for_the_active_venue(bench: Bench) -> None:
     """The other coins are silent: the silence goes on, and the feed is rightly told to be stale."""
     began = bench.now = time.monotonic()
     trade = await bench.trade("bybit")

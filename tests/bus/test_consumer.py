@@ -86,7 +86,7 @@ async def test_a_restart_of_the_bus_loses_no_trade(
                 assert check_order(reader.ids["binance", coin]) == []
 
 
-async def test_beyond_what_the_bus_keeps_it_says_so(
+async def test_a_gap_beyond_what_the_bus_keeps_is_reported(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     await collect("one")

@@ -62,7 +62,7 @@ def test_what_the_venue_says_counts_for_it_alone(clocks: Clocks) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(90, "1.5 minutes ahead of"), (-7200, "2.0 hours behind"), (59, None)])
-def test_a_clock_is_complained_of_from_a_minute_on(clocks: Clocks, seconds: float, said: str | None) -> None:
+def test_a_local_clock_that_is_wrong_by_a_minute_is_reported(clocks: Clocks, seconds: float, said: str | None) -> None:
     venue_time.tell("v", clocks.wall - seconds * 1000)
     told = venue_time.complaint("v")
     assert (told is None) is (said is None)

@@ -286,7 +286,7 @@ async def test_a_full_disk_is_one_line(settings: str, flags: str) -> None:
     assert (shell.returncode, err) == (1, b"market-feed: No space left on device\n")
 
 
-async def test_closed_output_is_no_problem(settings: str) -> None:
+async def test_a_closed_output_ends_the_command_without_an_error(settings: str) -> None:
     command = f"exec {sys.executable} -m feed watch --settings {settings} --seconds 0.2 --log-level critical >&-"
     shell = await asyncio.create_subprocess_shell(command, stderr=asyncio.subprocess.PIPE, env=ENVIRONMENT)
     async with asyncio.timeout(TIMEOUT):

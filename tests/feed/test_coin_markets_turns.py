@@ -115,7 +115,7 @@ def test_a_withheld_market_waits_for_the_one_that_took_its_place_to_go(world: Wo
     assert [event for event, _ in active.told] == ["price_mismatch"]
 
 
-def test_a_market_alone_is_believed_when_nobody_contradicts_for_ten_minutes(world: World) -> None:
+def test_a_market_alone_is_accepted_after_ten_minutes_without_contradiction(world: World) -> None:
     first, active = world.stand("a"), world.stand("b")
     world.price(first, 100.0)
     world.markets.end(first)

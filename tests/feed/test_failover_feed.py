@@ -103,7 +103,7 @@ async def test_no_trade_is_lost_across_outages_where_ids_are_consecutive(seconda
     assert len(got.details("gap")) == len(got.details("gap_filled"))
 
 
-async def test_too_many_failures_withhold_trust(secondary: Simulator) -> None:
+async def test_the_breaker_opens_after_too_many_failures_and_closes_again(secondary: Simulator) -> None:
     """The breaker opens, tradable is False and require_fresh raises, while data flows on; then it closes again."""
     venue = secondary["binance"]
     settings = settings_for(secondary, **QUICK, circuit_breaker=CircuitBreaker(failures=3, window=20, cooldown=2))

@@ -243,7 +243,7 @@ async def test_a_coin_that_is_halted_while_it_is_carried_comes_from_the_next_ven
             assert ids == sorted(set(ids))
 
 
-async def test_a_list_that_denies_a_coin_whose_data_flows_is_not_believed() -> None:
+async def test_a_market_list_without_a_coin_is_ignored_while_its_data_flows() -> None:
     async with listed("binance") as first:
         lists = first[0]
         feed = feed_over(first, coins=(*COINS, "NOPE"))

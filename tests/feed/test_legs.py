@@ -79,7 +79,7 @@ async def test_coins_are_spread_over_as_many_connections_as_they_need(
     assert venue.violations == []
 
 
-async def test_a_connection_that_breaks_alone_is_dialled_alone(
+async def test_a_connection_that_breaks_is_dialled_without_the_others(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     """Its coins are named; the others see no gap, and nothing is lost of any where the venue counts its trades."""

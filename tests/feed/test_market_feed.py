@@ -71,9 +71,7 @@ async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: Si
         assert all(trade.received_at >= trade.timestamp * 1_000_000 for trade in mine)
 
 
-async def test_a_summary_over_rest_prices_a_coin_only_where_it_says_when(
-    simulator: Simulator, venue: SimulatedVenue
-) -> None:
+async def test_a_rest_summary_gives_a_price_only_if_it_has_a_time(simulator: Simulator, venue: SimulatedVenue) -> None:
     """Bybit's does not: how old that price is nobody knows, and a trade or a ticker on the stream comes soon."""
     for coin in ("BTC", "ETH"):
         await venue.trade(coin)  # before the feed: only REST knows of it
@@ -93,7 +91,7 @@ async def test_a_summary_over_rest_prices_a_coin_only_where_it_says_when(
         assert tick.volume_24h > 0
 
 
-async def test_a_summary_that_waited_for_the_dial_is_as_old_as_its_reading(
+async def test_a_summary_that_waited_for_the_dial_has_the_age_of_its_fetch(
     feed: MarketFeed, venue: SimulatedVenue
 ) -> None:
     await connected(feed, venue)

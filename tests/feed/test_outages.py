@@ -43,7 +43,7 @@ def _more_than(count: int, received: list[TradeEvent]) -> bool:
     return len(received) > count
 
 
-async def test_a_stall_on_a_venue_that_does_not_count_is_an_outage(bybit: Simulator) -> None:
+async def test_a_stall_is_an_outage_where_trade_ids_are_not_consecutive(bybit: Simulator) -> None:
     """The connection stays up and trades pass it by: once the silence was told, what it hid is fetched."""
     venue = bybit["bybit"]
     staleness = Staleness(feed_stale_after=0.3, coin_stale_after=60, reconnect_after=30)
@@ -177,7 +177,7 @@ async def test_a_fetch_that_fails_is_tried_again_while_the_gap_may_wait(binance:
         assert received == list(range(received[0], received[0] + len(received)))
 
 
-async def test_a_venue_that_is_returned_to_tells_nothing_twice(binance: Simulator, bybit: Simulator) -> None:
+async def test_a_venue_delivers_nothing_twice_when_the_feed_returns_to_it(binance: Simulator, bybit: Simulator) -> None:
     """The second venue is left before it has traded, so the first one's last trades are within the gap to be filled."""
     impatient = replace(QUICK, attempts_before_failover=1, failback_after=60)
     feed = MarketFeed(settings=settings_for(binance, bybit, coins=("BTC", "ETH", "SOL"), connection=impatient))

@@ -149,7 +149,7 @@ def test_a_project_with_such_a_module_runs_its_own_tests(own: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("own", OWN)
-def test_there_a_fixture_says_which_file_shadows_ours(own: str, tmp_path: Path) -> None:
+def test_a_fixture_names_the_file_that_shadows_ours(own: str, tmp_path: Path) -> None:
     at = project(tmp_path, {**OWN[own], "test_it.py": "def test(market_feed): pass\n"})
     ended = run(at, ["-q", "-p", "no:cacheprovider"], PYTHONPATH=installed(tmp_path))
     assert ended.returncode == 1

@@ -124,7 +124,9 @@ def test_an_answer_with_a_few_things_wrong_invents_nothing(desk: MarketDataHub, 
 
 @FEW
 @given(body=arbitrary, data=st.data())
-def test_markets_that_are_none_are_an_error_of_the_venue(desk: MarketDataHub, body: bytes, data: st.DataObject) -> None:
+def test_an_answer_without_markets_is_an_error_of_the_venue(
+    desk: MarketDataHub, body: bytes, data: st.DataObject
+) -> None:
     """Arbitrary ones, and good ones with a few things wrong: what loads can be asked for its markets."""
 
     async def load(body: bytes) -> None:
@@ -142,7 +144,7 @@ def test_markets_that_are_none_are_an_error_of_the_venue(desk: MarketDataHub, bo
 
 
 @pytest.mark.parametrize(("venue_name", "body"), [("binance", b'[{"a":[1]}]'), ("bybit", b"<html>busy</html>")])
-async def test_a_feed_whose_rest_babbles_streams_on(venue_name: str, body: bytes) -> None:
+async def test_a_feed_streams_on_while_its_rest_answers_are_nonsense(venue_name: str, body: bytes) -> None:
     """Once the markets are known: figures, candles and fills are nonsense, and every trade of the stream arrives."""
     babbling = False
 

@@ -165,7 +165,7 @@ async def test_a_ban_that_is_over_is_over(options: dict[str, Any]) -> None:
         assert front.asked == ["/api/v3/exchangeInfo"] * 2
 
 
-async def test_a_feed_waits_and_says_so(options: dict[str, Any]) -> None:
+async def test_a_feed_that_waits_reports_it(options: dict[str, Any]) -> None:
     async with fronted("binance") as (at, front):
         front.refusal = {"status": 418, "text": f"IP banned until {until_ms(90)}"}
         settings = Settings(

@@ -286,7 +286,7 @@ def self_signed(folder: Path) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize(("venue_name", "where"), [("binance", "rest"), ("bybit", "websocket")])
-async def test_tls_that_does_not_verify_is_never_trusted(
+async def test_a_connection_whose_certificate_does_not_verify_is_refused(
     venue_name: str, seed: str, where: str, tmp_path: Path
 ) -> None:
     """Named as such, and not one request reaches the server behind it."""

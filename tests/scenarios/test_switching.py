@@ -147,7 +147,7 @@ async def test_all_venues_down_and_then_one_back(primary: Simulator, secondary: 
             assert feed.tradable
 
 
-async def test_a_venue_that_wants_to_be_left_alone_is_left_at_once(primary: Simulator, secondary: Simulator) -> None:
+async def test_a_venue_with_a_long_retry_after_is_left_at_once(primary: Simulator, secondary: Simulator) -> None:
     """429 with a Retry-After of more than the feed may be silent: the next venue, and no dial before that time."""
     venue = primary["bybit"]
     settings = quick(primary, secondary)

@@ -36,7 +36,9 @@ def spoiled(answer: Any, bad: Any) -> Any:
 
 @pytest.mark.parametrize("bad", [None, "x", {}], ids=["null", "a text", "an empty object"])
 @pytest.mark.parametrize("name", [name for name in names() if name not in BY_PLACE])
-async def test_a_row_that_is_no_market_costs_itself_alone(name: str, bad: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_row_that_is_not_a_market_is_skipped_and_the_others_stay(
+    name: str, bad: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = script(name).rest
     monkeypatch.setattr(script(name), "rest", lambda path, query, wire: spoiled(own(path, query, wire), bad))
     async with venue(name) as wire:

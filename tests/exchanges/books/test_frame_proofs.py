@@ -57,13 +57,13 @@ def test_a_frame_that_is_missing_of_a_connection_may_have_been_any_markets() -> 
     ]  # fmt: skip
 
 
-def test_numbers_that_count_each_topic_by_itself_are_no_gap() -> None:
+def test_numbers_that_count_per_topic_open_no_gap() -> None:
     frames = [{"number": number, "topic": topic} for number, topic in ((0, "a"), (0, "b"), (1, "a"), (1, "b"))]
     assert steps(CountedFrames(counted), *frames) == []
     assert steps(CountedFrames(counted), *frames, {"number": 3, "topic": "a"}) == [Step.LOST]
 
 
-def test_of_several_proofs_the_one_that_trusts_least_is_believed() -> None:
+def test_the_strictest_of_several_proofs_decides() -> None:
     def linked(frame: dict[str, Any]) -> list[Numbers]:
         return [Numbers("BTCUSDT", frame["last"], previous=frame.get("previous"), snapshot="snapshot" in frame)]
 

@@ -42,7 +42,7 @@ def test_a_level_outside_of_the_snapshots_range_is_not_kept() -> None:
     assert side.top(9) == [(10.0, 1.0), (9.5, 1.0), (9.0, 1.0)]
 
 
-def test_a_level_below_the_wanted_depth_is_no_change() -> None:
+def test_a_change_below_the_wanted_depth_is_not_delivered() -> None:
     side = Side(-1)
     side.replace([(float(price), 1.0) for price in range(10, 20)], whole=True)
     assert not side.apply([(18.0, 5.0)], 3)

@@ -25,7 +25,7 @@ def test_levels_that_cannot_be_a_book_are_found(bids: object, asks: object, faul
     assert bool(fault) is bool(fault_in(bids, asks))  # type: ignore[arg-type] # as above
 
 
-def test_a_crossed_book_is_borne_for_one_update_and_not_delivered() -> None:
+def test_a_crossed_book_is_not_delivered_and_tolerated_for_one_update() -> None:
     crossed = CrossedBooks()
     assert crossed.on_book(10.0, 10.0, 0.0) == (False, "")
     assert crossed.on_book(10.0, 11.0, 0.1) == (True, "")

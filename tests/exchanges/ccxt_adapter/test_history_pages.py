@@ -53,7 +53,7 @@ async def test_a_venue_that_gives_only_its_newest_is_not_asked_for_ever() -> Non
     assert record.asked == 2
 
 
-async def test_rows_that_are_no_candle_are_passed_over() -> None:
+async def test_rows_that_are_not_candles_are_skipped() -> None:
     async def page(since: int | None, limit: int) -> list[Any]:
         return [None, [], ["x", 1], {"t": 1}, [None, 1], [MINUTE, 1]] if since is None else []
 

@@ -378,9 +378,7 @@ async def test_an_answer_that_makes_no_sense_is_one_of_our_errors(name: str, sta
 
 
 @pytest.mark.parametrize("call", [figures, trades])
-async def test_figures_and_trades_that_make_no_sense_are_none_or_one_of_our_errors(
-    venue: CcxtVenue, call: Call
-) -> None:
+async def test_senseless_summaries_and_trades_are_dropped_or_raise_our_errors(venue: CcxtVenue, call: Call) -> None:
     """And so is whatever else may come in their place."""
     await venue.load()
     body = ""

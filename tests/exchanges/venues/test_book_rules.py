@@ -251,7 +251,7 @@ def test_heartbeats_count_where_a_connection_is_counted() -> None:
     assert Step.LOST in steps(judged(proof_of("gemini"), [*frames, after]))
 
 
-def test_frames_that_are_no_books_are_nobodys() -> None:
+def test_frames_without_books_belong_to_no_book() -> None:
     strange: list[Any] = ["pong", 5, [], [1, "hb"], {}, {"event": "error"}, {"arg": None}, {"data": 1}, None]
     for name in VENUES:
         assert judged(proof_of(name), strange) == []

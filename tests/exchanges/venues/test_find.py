@@ -41,7 +41,7 @@ def test_any_other_ccxt_pro_id_gets_the_generic_row() -> None:
     assert not profile.flags_closed_candles
 
 
-def test_a_venue_whose_class_is_anothers_has_that_ones_row() -> None:
+def test_a_venue_with_the_class_of_another_one_has_its_profile() -> None:
     """Read from ccxt's classes, so that a new one of them is not forgotten."""
     rows = {profile.ccxt_id: profile for profile in ROWS if not profile.sandbox}
     for ccxt_id in set(ccxt.pro.exchanges) - set(rows):

@@ -156,7 +156,7 @@ async def test_after_an_interruption_only_the_record_closes_a_candle() -> None:
     await scene.bars.end()
 
 
-async def test_a_thousand_coins_are_no_burst() -> None:
+async def test_a_thousand_coins_do_not_count_as_a_burst() -> None:
     """A few are asked for at each look, those first of which something came."""
     scene = FrameContext(1000)
     for coin in range(1000):
@@ -199,7 +199,7 @@ async def test_built_candles_are_closed_by_time_and_those_without_trades_are_fla
     await scene.bars.end()
 
 
-async def test_a_built_candle_of_which_trades_may_be_missing_is_asked_for() -> None:
+async def test_a_built_candle_that_may_lack_trades_is_fetched() -> None:
     scene = FrameContext(native=False)
     for minute in (0.5, 1.2):
         scene.trade(trade(minute, 10.0))

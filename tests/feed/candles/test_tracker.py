@@ -50,7 +50,7 @@ def test_a_delivered_candle_belongs_to_its_receiver() -> None:
     assert update.closed is False
 
 
-def test_rows_that_are_no_candle_are_counted_and_change_nothing() -> None:
+def test_rows_that_are_not_candles_are_counted_and_change_nothing() -> None:
     bars = tracker()
     rows: list[Any] = [None, [], {}, [at(0), "x", 1, 1, 1, 1], [None] * 6]
     for bad in rows:
@@ -59,7 +59,7 @@ def test_rows_that_are_no_candle_are_counted_and_change_nothing() -> None:
     assert updates(bars.update(row(0))) == [(0, 10.0)]
 
 
-def test_candles_skipped_while_connected_are_no_holes() -> None:
+def test_candles_skipped_while_connected_are_not_asked_for() -> None:
     bars = tracker()
     bars.update(row(0))
     assert closed(bars.update(row(5))) == [(0, 10.0)]
@@ -99,7 +99,7 @@ def test_after_a_loss_right_after_a_close_only_the_candles_between_are_missing()
     assert bars.holes() == [at(1)]
 
 
-def test_a_hole_that_the_venue_has_no_candle_for_is_no_hole_any_more() -> None:
+def test_a_missing_candle_that_the_venue_does_not_have_is_not_asked_for_again() -> None:
     bars = tracker()
     bars.update(row(0))
     bars.interrupted()

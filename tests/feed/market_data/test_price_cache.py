@@ -39,7 +39,7 @@ def test_every_trade_makes_a_tick_with_the_days_figures() -> None:
     assert (tick.price, tick.volume_24h, tick.change_24h) == (9, 5e8, 1.5)
 
 
-def test_a_trade_whose_tick_nobody_takes_still_prices_its_coin() -> None:
+def test_a_trade_sets_the_price_even_if_nobody_subscribes_to_ticks() -> None:
     """Its tick is made when somebody asks, with the day's figures of its own time."""
     prices = PriceCache()
     prices["BTC"].on_ticker(ticker(10, AT), 0)

@@ -44,7 +44,7 @@ def test_it_is_the_sample_standard_deviation_of_the_last_log_returns(closes: lis
     assert fed(*shuffled).volatility("BTC", window) == value
 
 
-def test_there_is_none_while_there_are_too_few_candles() -> None:
+def test_there_is_no_volatility_while_there_are_too_few_candles() -> None:
     volatility = fed(*(bar(minute, 100 + minute % 3) for minute in range(59)))
     assert volatility.volatility("BTC") is None
     assert volatility.volatility("ETH") is None
@@ -65,7 +65,7 @@ def test_a_step_from_venue_to_venue_is_left_out() -> None:
     assert fed(*bars).volatility("BTC", 6) == pytest.approx(statistics.stdev(returns) * 100)
 
 
-def test_there_is_none_when_most_minutes_are_missing() -> None:
+def test_there_is_no_volatility_when_most_minutes_are_missing() -> None:
     assert fed(*(bar(2 * minute, 100 + minute) for minute in range(60))).volatility("BTC") is None
 
 

@@ -398,7 +398,7 @@ def test_data_that_flows_on_trial_ends_the_silence_of_the_active_venue(told: str
     assert (it.state, it.active, it.trials) == (FailoverState.LIVE, "bybit", ())
 
 
-def test_no_silence_is_relieved_by_another() -> None:
+def test_the_end_of_one_silence_does_not_end_another() -> None:
     """All venues were cut off: the trial has carried data for long, but not now."""
     it = on_binance()
     it.tick(30.0)

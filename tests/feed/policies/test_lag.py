@@ -32,7 +32,7 @@ class Line:
 
 
 @pytest.mark.parametrize("skew", [0.0, -3 * HOUR, 3 * HOUR, 1.2, -1.2])
-def test_a_skewed_clock_is_no_lag(skew: float) -> None:
+def test_a_skewed_clock_does_not_count_as_lag(skew: float) -> None:
     line = Line(skew=skew)
     lags = [line.look() for _ in range(100)]
     assert set(lags[2:]) == {0.0}
@@ -105,7 +105,7 @@ def test_a_stamp_from_the_future_does_not_hide_a_lag() -> None:
     assert line.look(late=9, ETH=-HOUR) == pytest.approx(9)
 
 
-def test_the_venues_answer_is_no_stamp_ahead_where_our_clock_is_ahead_itself() -> None:
+def test_the_venues_time_is_not_ahead_if_the_local_clock_is_ahead() -> None:
     """The stamp looks right by our clock."""
     line = Line(skew=HOUR)
     line.least.trust(HOUR + 0.1, line.now)
@@ -136,7 +136,7 @@ def test_a_venues_clock_that_is_set_forward_is_the_norm_when_its_stamps_agree() 
     assert line.looks(6, late=-HOUR + 8) == pytest.approx(8)
 
 
-def test_one_late_row_is_no_lag() -> None:
+def test_one_late_row_does_not_count_as_lag() -> None:
     line = Line()
     line.looks(4)
     assert line.look(late=300) == pytest.approx(0)
@@ -144,7 +144,7 @@ def test_one_late_row_is_no_lag() -> None:
     assert line.look() == pytest.approx(0)
 
 
-def test_the_last_trade_of_a_quiet_coin_beside_fresh_ones_is_no_lag() -> None:
+def test_the_old_trade_of_a_quiet_coin_does_not_count_as_lag() -> None:
     line = Line()
     for n in range(100):
         assert line.look(DOGE=5.0 * n) == pytest.approx(0)
@@ -226,7 +226,7 @@ def test_trades_that_flow_late_lag_however_new_the_tickers_are() -> None:
     assert line.lag.seconds == pytest.approx(60, abs=0.2)
 
 
-def test_a_late_trade_of_a_quiet_market_is_no_lag() -> None:
+def test_a_late_trade_of_a_quiet_market_does_not_count_as_lag() -> None:
     line = Line()
     line.looks(10)
     for n in range(20):
@@ -236,7 +236,7 @@ def test_a_late_trade_of_a_quiet_market_is_no_lag() -> None:
 
 
 @pytest.mark.parametrize("wrong", [-HOUR, -30.0, 30.0, HOUR])
-def test_a_venues_time_that_the_stream_and_our_own_clock_deny_is_not_believed(wrong: float) -> None:
+def test_a_venue_time_is_ignored_if_stream_and_local_clock_contradict_it(wrong: float) -> None:
     line = Line()
     line.least.trust(wrong, line.now)
     assert {line.look() for _ in range(100)} <= {0.0, None}

@@ -72,12 +72,12 @@ def test_two_venues_that_contradict_each_other_are_both_withheld(policy: PricePl
     assert set(policy.withheld("NEIRO")) == {B, C}
 
 
-def test_a_word_of_long_ago_is_no_agreement(policy: PricePlausibility) -> None:
+def test_an_old_price_of_another_market_does_not_count_as_agreement(policy: PricePlausibility) -> None:
     policy.judge("NEIRO", B, 100.0, 0.0, 1.0, 0.0)
     assert not policy.judge("NEIRO", C, 100.0, ALONE + 1, 1.0, 0.0).plausible
 
 
-def test_one_alone_is_believed_after_ten_minutes(policy: PricePlausibility) -> None:
+def test_a_price_alone_is_accepted_after_ten_minutes(policy: PricePlausibility) -> None:
     for second in range(0, 600, 10):
         assert not policy.judge("NEIRO", B, 100.0, float(second), 1.0, float(second)).plausible
     assert policy.judge("NEIRO", B, 100.0, ALONE, 1.0, ALONE).plausible

@@ -205,7 +205,7 @@ def test_a_feed_without_coins_is_silent_without_being_stale() -> None:
     assert kinds(watch(silence_watch, 104.0, [], 106.0)) == ["feed_stale"]
 
 
-def test_a_check_that_comes_late_tells_a_recovery_and_the_silence_after_it() -> None:
+def test_a_late_check_reports_a_recovery_and_the_silence_after_it() -> None:
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(["BTC"], 0.0)
     assert kinds(watch(silence_watch, 0.0, [], 61.0)) == ["feed_stale", "dead", "coin_stale BTC"]

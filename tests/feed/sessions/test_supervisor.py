@@ -143,7 +143,7 @@ async def test_a_coin_that_the_active_exchange_does_not_list_comes_from_the_next
     await world.feed.disconnect()
 
 
-async def test_the_books_of_such_a_coin_come_from_there_too() -> None:
+async def test_the_books_of_a_fallback_coin_come_from_the_next_exchange_too() -> None:
     world = World(["BTC", "ETH"], replace(SETTINGS, channels=["trades", "books"]))
     world.venues[0].coins.discard("ETH")
     await world.connect()

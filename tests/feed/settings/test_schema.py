@@ -367,7 +367,7 @@ def test_a_password_in_a_proxy_is_not_repeated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "path", ["", ".", "nowhere.yaml", "nul\0byte", "/dev/zero" if os.path.exists("/dev/zero") else "."]
 )
-def test_a_path_that_is_no_settings_file_is_one_line(path: str, here: Path) -> None:
+def test_a_path_without_a_settings_file_gives_one_line(path: str, here: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(path)
     assert len(caught.value.problems) == 1
@@ -484,7 +484,9 @@ def test_check_takes_any_object(settings: Settings) -> None:
         ("socks5h://u:p@h:1", "socks5h://u:p@h:1"),
     ],
 )
-def test_a_proxy_can_be_none_and_unsaid_it_is_the_environments(written: str, proxy: str | None, tmp_path: Path) -> None:
+def test_a_proxy_can_be_none_and_by_default_is_the_environments(
+    written: str, proxy: str | None, tmp_path: Path
+) -> None:
     file = tmp_path / "s.yaml"
     file.write_text(f"exchanges:\n- name: okx\n  proxy: {written}\n")
     assert load_settings(file).exchanges[0].proxy == proxy

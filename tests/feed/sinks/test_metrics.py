@@ -258,7 +258,7 @@ def test_each_alert_fires_when_it_should(tmp_path: Path) -> None:
 
 
 @promtool
-async def test_promtool_finds_nothing_to_complain_of(feed: MarketFeed, metrics: Metrics) -> None:
+async def test_promtool_accepts_the_metrics(feed: MarketFeed, metrics: Metrics) -> None:
     await feed.connect()
     await until(lambda: len(feed.get_all_prices()) == 2)
     text = await asyncio.to_thread(page, metrics.port)

@@ -488,7 +488,7 @@ async def test_a_cancellation_inside_a_coroutine_callback_is_its_own_affair(disp
     assert subscription.errors == 1
 
 
-async def test_a_consumer_whose_task_was_cancelled_goes_on_with_the_next_event(dispatcher: Dispatcher) -> None:
+async def test_a_consumer_continues_with_the_next_event_after_its_task_was_cancelled(dispatcher: Dispatcher) -> None:
     seen: list[int] = []
 
     async def callback(event: int) -> None:

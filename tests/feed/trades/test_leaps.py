@@ -352,7 +352,7 @@ def test_what_a_late_connection_brings_after_its_gap_was_given_up_is_late(ahead:
     assert feed.policy.accept(replace(truth[7]), feed.now) is DUPLICATE
 
 
-def test_a_trade_that_is_repeated_from_the_time_of_another_venue_is_none_of_this_one() -> None:
+def test_a_repeated_trade_from_the_time_of_another_venue_is_not_delivered() -> None:
     """Its id is not remembered, as it was never delivered. As the first one after a reconnect it hides no gap."""
     truth = skipping(100, 5, pause=500)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])

@@ -66,7 +66,7 @@ def test_a_trade_behind_its_tickers_takes_their_word_back() -> None:
     assert it.missing() == {}
 
 
-def test_a_quiet_coin_is_no_sign() -> None:
+def test_a_quiet_coin_is_no_sign_of_a_lost_subscription() -> None:
     """Its tickers come, of the same price; and when it wakes up, the tickers may be ahead of the trades."""
     it = Connection()
     it.trade()

@@ -372,7 +372,7 @@ def test_a_venue_that_counts_anew_does_not_end_the_stream() -> None:
 
 
 @pytest.mark.parametrize("trade_id", ["", "a-1", "1.5"])
-def test_an_id_that_is_no_number_goes_through_in_its_turn(trade_id: str) -> None:
+def test_a_trade_whose_id_is_not_a_number_is_delivered_in_its_turn(trade_id: str) -> None:
     it = owner(1)
     assert it.stream(trade(trade_id, 10)) is DELIVER
     it.stream(trade(3))
@@ -475,7 +475,7 @@ def test_trades_without_ids_are_filled_only_where_they_are_certainly_missing() -
     assert [item.timestamp for item in it.delivered] == [1000, 2000, 2000, 4000]
 
 
-def test_an_outage_before_the_first_trade_is_no_gap() -> None:
+def test_an_outage_before_the_first_trade_opens_no_gap() -> None:
     it = owner(numbered=False)
     it.policy.lost(0.0)
     it.policy.resumed(9.0)
@@ -564,7 +564,7 @@ def test_past_trades_without_ids_count_only_where_they_are_certainly_new() -> No
     st.lists(st.tuples(st.integers(1, 39), st.integers(0, 5), st.integers(0, 12)), max_size=3),
     st.booleans(),
 )
-def test_over_any_outages_past_trades_neither_double_nor_reorder(
+def test_past_trades_are_never_repeated_or_reordered_over_any_outages(
     pauses: list[int], outages: list[tuple[int, int, int]], numbered: bool
 ) -> None:
     """At each resumption the venue repeats its last trades; those that reach back far enough leave nothing missing."""

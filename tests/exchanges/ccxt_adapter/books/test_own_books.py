@@ -131,7 +131,7 @@ async def test_a_crossed_book_is_told_and_never_delivered(moving: Simulator) -> 
     assert all(book.best_bid < book.best_ask for book, _ in checked.wrong)
 
 
-async def test_a_book_that_its_receiver_distrusts_is_had_anew(moving: Simulator) -> None:
+async def test_a_book_that_its_receiver_distrusts_is_fetched_again(moving: Simulator) -> None:
     async with reading(moving, ["BTC", "ETH"]) as running:
         checked = Checked(running, the(moving))
         await running.until(lambda: checked.has(3, "BTC", "ETH"))

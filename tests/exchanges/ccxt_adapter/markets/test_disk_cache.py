@@ -76,7 +76,7 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_file_is_no_list_and_the_next_one_replaces_it(cache: MarketCache, how: str) -> None:
+def test_a_broken_file_is_ignored_and_replaced_by_the_next_list(cache: MarketCache, how: str) -> None:
     cache.write(table())
     cache.path.write_bytes(BROKEN[how](cache.path.read_bytes()))
     assert cache.read() is None
@@ -148,7 +148,7 @@ def test_what_would_not_come_back_the_same_is_not_kept(cache: MarketCache, odd: 
     assert not cache.path.exists()
 
 
-def test_a_folder_that_cannot_be_is_no_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_causes_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = MarketCache(tmp_path / "file" / "kept", "binance")
     cache.write(table())

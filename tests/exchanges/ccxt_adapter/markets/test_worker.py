@@ -27,7 +27,7 @@ async def test_the_result_comes_from_another_thread() -> None:
     assert await run_aside(work) != threading.get_ident()
 
 
-async def test_an_error_comes_out_as_it_is() -> None:
+async def test_an_error_in_the_thread_is_raised_unchanged() -> None:
     async def work() -> None:
         raise LookupError("nothing there")
 

@@ -110,7 +110,7 @@ async def test_a_frame_that_cannot_be_read_is_told_and_the_next_is_read(armed: A
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("bad", BAD)
-async def test_one_bad_row_costs_none_of_its_neighbours(armed: Armed, bad: Any, place: int) -> None:
+async def test_a_bad_row_costs_no_other_row(armed: Armed, bad: Any, place: int) -> None:
     good = [row(1), row(2)]
     armed.receive({"data": [*good[:place], bad, *good[place:]]})
     assert ids(armed) == [1, 2]
@@ -136,7 +136,7 @@ async def test_a_sample_is_one_short_line_that_names_the_error(armed: Armed) -> 
     assert len(sample) <= SAMPLE + 40
 
 
-async def test_bytes_that_are_no_text_are_told_too(armed: Armed) -> None:
+async def test_bytes_that_are_not_text_are_reported_too(armed: Armed) -> None:
     armed.client.handle_message(WSMessage(WSMsgType.BINARY, b"\xff\xfe\x00", None))
     assert len(armed.bad) == 1
 

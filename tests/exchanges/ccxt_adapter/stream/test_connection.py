@@ -208,7 +208,7 @@ async def sent(simulated: Simulated, data: Any) -> None:
 BAD_ROWS: list[Any] = [None, 7, [], {}, {"v": "many"}, {"v": None}, {"p": "-1"}, {"T": 5}, {"S": "?"}]
 
 
-async def test_one_bad_row_of_a_frame_costs_none_of_its_neighbours() -> None:
+async def test_a_bad_row_of_a_frame_costs_no_other_row() -> None:
     """Wherever it stands in the frame, and whatever is wrong with it, the other rows come once and in order."""
     async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
         made = simulator["bybit"]
@@ -325,7 +325,7 @@ async def test_a_cut_wire_ends_the_stream_at_once(venue: CcxtVenue, simulated: S
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:{}", "nowhere.invalid:{}"])
-async def test_a_dial_that_finds_nobody_is_an_outage(venue: CcxtVenue, where: str, unused_tcp_port: int) -> None:
+async def test_a_dial_to_a_closed_port_is_an_outage(venue: CcxtVenue, where: str, unused_tcp_port: int) -> None:
     await venue.load()
     venue.access = Access(ws_url=f"ws://{where.format(unused_tcp_port)}", timeout=5)
     async with streaming(venue, ["BTC"], CHANNELS) as running:

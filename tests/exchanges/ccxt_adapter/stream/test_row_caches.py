@@ -160,7 +160,7 @@ def test_what_was_delivered_wakes_no_future(delivered: Delivered) -> None:
 
 
 @pytest.mark.parametrize("result", [None, True, "pong", [], {}, {"last": 1}, {"BTC/USDT": {"last": 1}}, [1, 2], 7.5])
-def test_anything_else_wakes_its_future(delivered: Delivered, result: Any) -> None:
+def test_any_other_result_wakes_its_future(delivered: Delivered, result: Any) -> None:
     """An answer to a request looks like anything; equal is not the same."""
     tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
     latest = (tickers, Latest([], [], delivered))

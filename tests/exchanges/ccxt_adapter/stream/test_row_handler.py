@@ -426,7 +426,7 @@ async def test_deribits_block_trades_are_left_out(block: Mapping[str, str]) -> N
 @pytest.mark.parametrize(
     ("kind", "is_trade"), [("fill", True), ("liquidation", True), ("block", False), ("termination", False)]
 )
-async def test_of_kraken_futures_only_what_was_matched_in_the_book_is_a_trade(kind: str, is_trade: bool) -> None:
+async def test_on_kraken_futures_only_fills_of_the_order_book_are_trades(kind: str, is_trade: bool) -> None:
     async with spoken_of("krakenfutures", {"BTC/USD:USD": "PF_XBTUSD"}, contract_size=1.0) as spoken:
         row = {"uid": "a1", "side": "sell", "type": kind, "seq": 1, "time": now_ms(), "qty": 2.0, "price": 61_000.0}
         spoken.say({"feed": "trade", "product_id": "PF_XBTUSD", **row})

@@ -619,7 +619,7 @@ async def test_an_end_without_a_close_frame_is_code_1006(transport: Transport | 
             await made.client.send("too late")
 
 
-async def test_closing_says_so_and_takes_nothing_more(transport: Transport | None) -> None:
+async def test_closing_sends_a_close_frame_and_accepts_nothing_more(transport: Transport | None) -> None:
     told = []
 
     async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
@@ -681,7 +681,7 @@ def test_the_environment_chooses_where_the_settings_do_not(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("wrong", ["websockets", "", 1, True, ["aiohttp"]])
-def test_a_transport_that_is_none_is_refused_with_those_that_are(wrong: Any) -> None:
+def test_an_unknown_transport_is_refused_with_the_known_ones(wrong: Any) -> None:
     with pytest.raises(Rejected) as caught:
         open_venue("binance", Access(options={"transport": wrong}))
     assert caught.value.reason == f"options.transport is {wrong!r}, allowed are aiohttp and picows"

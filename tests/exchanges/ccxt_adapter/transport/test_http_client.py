@@ -202,7 +202,7 @@ async def test_a_message_that_unpacks_to_more_than_10_mb_ends_the_connection(opt
         ("https://a.example/x", "https://named.example:8443/x", False),
     ],
 )
-def test_a_redirect_leads_neither_to_plain_text_nor_to_another_host(at: str, to: str, followed: bool) -> None:
+def test_a_redirect_to_plain_text_or_another_host_is_not_followed(at: str, to: str, followed: bool) -> None:
     assert (why_refused(URL(at), URL(to), {("named.example", 443), ("named.example", 80)}) == "") is followed
 
 

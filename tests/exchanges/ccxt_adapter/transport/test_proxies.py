@@ -105,5 +105,5 @@ def test_a_proxy_that_cannot_be_one_is_an_error_that_names_the_variable(wrong: s
 
 
 @pytest.mark.parametrize("entry", ["1.2.3", ".2.3", "*.3", "1.2.3:443"])
-def test_the_end_of_an_address_is_no_name_above_it(entry: str) -> None:
+def test_the_end_of_an_ip_address_is_not_a_parent_domain(entry: str) -> None:
     assert proxy_for("https://10.1.2.3", None, {"https_proxy": "proxy:1", "no_proxy": entry}) is not None

@@ -271,7 +271,7 @@ def test_the_manifest_says_what_each_file_holds(tmp_path: Path) -> None:
     assert "session" in lines[0]
 
 
-def test_the_lock_tells_that_its_folder_was_removed(tmp_path: Path) -> None:
+def test_the_lock_notices_that_its_folder_was_removed(tmp_path: Path) -> None:
     lock = FolderLock(tmp_path / "x")
     assert lock.stands
     shutil.rmtree(tmp_path / "x")
