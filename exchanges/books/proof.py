@@ -43,7 +43,7 @@ class Step(Enum):
     JOINED = "joined"  # the book is proven from this frame on: a snapshot, or the frame that joins one
     FOLLOWS = "follows"  # it continues what was before it; nothing changes for a market that is not proven
     REPEATED = "repeated"  # it, or something newer, came before: the book stays as it is
-    WAITING = "waiting"  # it cannot be judged yet: a snapshot is awaited
+    WAITING = "waiting"  # not judged before the snapshot has come
     LOST = "lost"  # something is missing, or the checksum differs: the book is not proven any more
 
 

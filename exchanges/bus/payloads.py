@@ -57,7 +57,7 @@ def status(event: str, details: Mapping[str, Any]) -> bytes:
 
 
 def read(kind: str, payload: bytes) -> Any:
-    """The event in a payload. Raises ValueError for what is none: no JSON, a field missing or of a wrong type."""
+    """The event in a payload. Raises ValueError if it is not JSON, or a field is missing or has a wrong type."""
     return _decoders[kind].decode(payload)
 
 

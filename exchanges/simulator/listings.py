@@ -1,4 +1,4 @@
-"""The markets that a venue lists at the moment: those it began with, as far as no fault changes what they are."""
+"""The markets that a venue lists at the moment: the initial ones, changed by the faults in force."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _UNITS: Mapping[str, int] = {
     "10000": 10_000,
     "100000": 100_000,
     "1000000": 1_000_000,
-    "1M": 1_000_000,  # a letter without a figure says nothing: KBTC and MSOL are coins of their own
+    "1M": 1_000_000,  # a letter without a number is no unit: KBTC and MSOL are coins of their own
 }
 _AFTER = ("1000", "10000", "100000", "1000000")  # Bybit writes SHIB1000 as well as 1000BONK
 

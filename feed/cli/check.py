@@ -137,7 +137,7 @@ def _difference(seconds: float | None) -> str:
 
 
 def _clock(finding: _Finding) -> str | None:
-    """What is to be said of this machine's clock, where it is wrong by the venue's."""
+    """The line about this machine's clock if it differs from the venue's; None if it does not."""
     if finding.clock is None or abs(finding.clock) * 1000 < venue_time.WRONG:
         return None
     return f"{venue_time.span(finding.clock)} {finding.name}'s"

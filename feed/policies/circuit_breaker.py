@@ -1,6 +1,6 @@
 """The circuit breaker: after too many failures in a short time, a bot must not trade for a while.
 
-Data flows on whatever the breaker says; what it withholds is trust. It is open for exactly ``cooldown`` seconds, and
+Data flows on while the breaker is open; only ``tradable`` changes. It is open for exactly ``cooldown`` seconds, and
 ``tradable`` is False for that time and no longer, as the contract says ("False while the breaker is open"). Half-open
 is therefore tradable, and safe: ``require_fresh`` still refuses every price that is too old, and one failure opens it
 again.

@@ -41,7 +41,7 @@ from feed.policies.failover_decisions import (
 PATIENCE = 12  # times failback_after: the longest trial, and the active time that clears a venue's record
 FIRST_WAIT = 0.1  # times failback_after: from leaving a venue to its first trial
 LAST_WAIT = 2.0  # times failback_after: the longest wait between trials
-REFUSED_FIRST = 5.0  # seconds that a venue is left alone which does not do what is asked for, for the first time
+REFUSED_FIRST = 5.0  # seconds without an attempt after the first refusal of a venue
 CARRYING = 1.5  # seconds since the last data within which a connection carries data right now
 JUST = 0.25  # the same for the moment at which a preferred venue takes over from one that is well
 TRIAL_SILENCE = 30.0  # seconds without data that end a trial: a venue that is to carry all coins is never as quiet
@@ -96,9 +96,9 @@ class _Connection:
 class _Record:
     """What is remembered of a venue while others are active."""
 
-    shut_until: float = -inf  # it said no
-    refused_until: float = -inf  # it said so to what was asked for
-    refusals: int = 0  # how often, since it last carried data
+    shut_until: float = -inf  # it was blocked or refused
+    refused_until: float = -inf  # it refused what was asked for
+    refusals: int = 0  # number of refusals since it last carried data
     trial_at: float = -inf  # not before
     relief_at: float = -inf  # nor this where data is needed
     failures: int = 0  # trials and returns that failed, since it last did well
@@ -245,7 +245,7 @@ class Failover:
         return self._said_no(venue, now, reason, cooldown)
 
     def asked_anew(self, now: float) -> list[Decision]:
-        """Something else is asked for: that a venue refused what was asked before says nothing any more."""
+        """Other coins or channels are wanted now: what a venue refused before does not count any more."""
         for record in self._records.values():
             if record.shut_until <= record.refused_until:
                 record.shut_until = min(record.shut_until, now)

@@ -133,7 +133,7 @@ class Player:
         return False
 
     async def _begin(self, first: Any) -> None:
-        """Have who waits for the connection run before the first event."""
+        """Let the tasks that wait for the connection run before the first event."""
         self._begun = True
         self._exchange = first.exchange if hasattr(first, "exchange") else self._exchange
         self._status.begin(self._exchange)

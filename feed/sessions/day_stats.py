@@ -26,7 +26,7 @@ class DayStats:
     def __init__(self, venue: Venue, known: Callable[[], Collection[str]]) -> None:
         self._venue = venue
         self._known = known
-        self._fetched: set[str] = set()  # coins whose figures were
+        self._fetched: set[str] = set()  # coins whose figures were fetched
         self._waiting: dict[str, Ticker] = {}  # of them, those that no connection has taken yet
 
     def forget(self, coins: Iterable[str]) -> None:

@@ -387,7 +387,7 @@ class Session:
             self.listing.schedule(clock.monotonic(), again=True)
 
     async def _fetch_day_stats(self, markets: Mapping[str, str]) -> None:
-        """The 24 h figures, once per coin, so that its first tick has them; without them the stream goes on."""
+        """Fetch the 24 h figures once per coin, so that its first tick has them; a failure does not stop the stream."""
         first = self._hub.last_message is None
         await self._day_stats.fetch_missing(markets, day_stats.TIMEOUT if first else day_stats.HASTE)
 

@@ -54,11 +54,11 @@ class SessionTasks:
         return {n: Disconnected(n, cancelled) if t.cancelled() else t.result() for n, t in ended.items()}
 
     def dismiss(self, closing: Coroutine[Any, Any, None]) -> None:
-        """Have something closed without waiting for it."""
+        """Close something without waiting for it."""
         self.dismiss_task(asyncio.create_task(closing, name="closing a stream"))
 
     def dismiss_task(self, task: asyncio.Task[Any]) -> None:
-        """The same of a task that closes something, or was cancelled."""
+        """Keep a task that closes something, or was cancelled, until it has ended."""
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeedCollector", "Metrics", "start_metrics"]
 
-SAMPLE = 200  # delays taken of one coin, then of another
+SAMPLE = 200  # delays that are measured of one coin before the next coin's turn
 SERIOUS = ("slow_callback", "callback_error", "feed_stale", "feed_lagging", "circuit_open", "disconnected")
 DELAYS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 

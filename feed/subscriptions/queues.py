@@ -198,7 +198,9 @@ class Worker:
             return  # published without an event loop: the queue waits for one
         self.task = loop.create_task(self._run(), name=f"market-feed: {self._place.name}")
         self._owner.workers[self.task] = self
-        self.task.add_done_callback(self._ended)  # not in its own finally: one cancelled early never starts
+        self.task.add_done_callback(
+            self._ended
+        )  # not in the task's finally: a task that is cancelled before its first step never runs it
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._owner.workers[task]

@@ -85,10 +85,14 @@ class OpenGap:
     fill: dict[int, TradeEvent] = field(default_factory=dict)
     absent: set[int] = field(default_factory=set)  # ids that belong to no trade
     elsewhere: set[int] = field(default_factory=set)  # ids of trades that were delivered under other ones
-    clash: bool = False  # a trade found is the one after the gap under another id: one of the two ids is wrong
+    clash: bool = (
+        False  # the trade after the gap was also found inside it, under another id: one of the two ids is wrong
+    )
     open: bool = True
     reached: bool = False  # where ids are not consecutive: the answers reach from before the gap to after it
-    _unshown: set[int] = field(default_factory=set)  # ids that an answer did not have although it had both neighbours
+    _unshown: set[int] = field(
+        default_factory=set
+    )  # ids that an answer lacked although it had the ids before and after
     _tip: str = ""  # the newest id to which the answers reach without a break from before the gap
 
     @property

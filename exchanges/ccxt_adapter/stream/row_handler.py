@@ -209,7 +209,7 @@ class RowHandler:
         return now - trade.timestamp > REPLAY
 
     def _says(self, info: Mapping[str, Any], symbol: str) -> bool:
-        """Whether a raw trade names its market and has the texts in whose place ccxt would guess."""
+        """Whether a raw trade names its market, and has every text that ccxt would guess if it were missing."""
         profile, market_id = self._profile, self._exchange.markets[symbol]["id"]
         texts = (info.get(key) for key in profile.trade_texts)
         return info.get(profile.trade_market) == market_id and all(type(text) is str and text for text in texts)

@@ -261,7 +261,7 @@ class _Dialling:
 
 
 def why_refused(at: URL, to: URL, named: Collection[Place] = ()) -> str:
-    """Why a redirect is not followed; empty where it is.
+    """Why a redirect is not followed; "" if it is.
 
     Never from TLS to plain text. On the same host and port it is followed, and so it is from plain text to TLS where
     both are on their usual ports, and to the places that are ``named``.

@@ -51,7 +51,7 @@ class ActiveFaults(ABC):
 
     @abstractmethod
     def relist(self) -> None:
-        """List what the faults in force leave of the venue's markets."""
+        """List the venue's markets without those that the faults in force hide."""
 
     @abstractmethod
     def withheld(self, market: Market) -> bool:
@@ -226,7 +226,7 @@ class ActiveFaults(ABC):
         return self.inject(Fault("malformed", share))
 
     def silent(self, coin: str) -> AbstractContextManager[None]:
-        """No data of that coin; the others' comes."""
+        """Send no data of that coin; the other coins' data goes on."""
         return self.inject(Fault("silent", coin.upper()))
 
     def tradeless(self, coin: str = ALL) -> AbstractContextManager[None]:
@@ -273,7 +273,7 @@ class ActiveFaults(ABC):
 
     @property
     def dumb(self) -> bool:
-        """No data goes out at all."""
+        """Send no data at all."""
         return any(self._active.get(kind) for kind in ("stall", "mute", "partition"))
 
     def is_silent(self, coin: str) -> bool:
