@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from exchanges.bus.client import BusClient, BusError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 UNPROVEN = 1.5  # seconds without its collector after which a book is not proven
 LOOK = 0.5  # seconds between two checks whether the collectors live
+LATE = 1_000_000_000  # ns by which an event came to the bus later than others: it is past, and no price of now
 NAMED = 200  # subjects that a reader names one by one; with more it reads those of all coins
 HISTORY = 1000  # past trades of a coin that are handed over at once
 
@@ -82,9 +84,10 @@ class BusConnection:
         self._stirred = asyncio.Event()
         self._past: dict[str, list[TradeEvent]] = {}  # trades of before, by coin, until they are handed over
         self._heard: dict[str, float] = {}  # shard -> when its publisher was last heard, loop's time
-        self._took: dict[str, Callable[[bytes, str, bool], None]] = {}  # subject -> what takes its payloads
+        self._took: dict[str, Callable[[bytes, str, int, bool], None]] = {}  # subject -> what takes its payloads
         self._numbers = venue.limits.consecutive_ids
         self._collector: dict[str, str] = {}  # shard -> its publisher
+        self._least_delay: float = inf  # ns from a collector's receipt to the bus, since the last one began to publish
         self._distrusted: set[str] = set()  # shards whose publisher was not heard lately
 
     async def run(self) -> None:
@@ -166,7 +169,7 @@ class BusConnection:
         self._skipped = {coin: known.read[coin] for coin in markets}
         for coin in markets:
             if coin in known.trades:
-                self._past[coin] = [known.trades[coin]]
+                self._past[coin] = [replace(known.trades[coin])]  # the receivers have the other one
         return after
 
     def _publisher(self) -> str:
@@ -193,11 +196,11 @@ class BusConnection:
             kind = "candle" if channel.startswith(CANDLES) else CHANNELS[channel]
             self._took[self._venue.subjects.events(channel, coin)] = self._taker(kind, coin, symbol)
 
-    def _taker(self, kind: str, coin: str, symbol: str) -> Callable[[bytes, str, bool], None]:
+    def _taker(self, kind: str, coin: str, symbol: str) -> Callable[[bytes, str, int, bool], None]:
         listener, name = self._listener, self._venue.name
         take: Callable[[Any, bool], None] = getattr(self, f"_on_{kind}")
 
-        def taker(payload: bytes, subject: str, past: bool) -> None:
+        def taker(payload: bytes, subject: str, at: int, past: bool) -> None:
             try:
                 event = read(kind, payload)
             except ValueError as error:
@@ -209,25 +212,34 @@ class BusConnection:
             if event.market != symbol or event.coin != coin:
                 return  # another market than the settings allow
             event.exchange = name
-            take(event, past)
+            # from the reading of the frame to the bus; the collector's clock may be another one than the server's
+            delay = at - event.received_at
+            if delay < self._least_delay:
+                self._least_delay = delay
+            take(event, past or delay - self._least_delay > LATE)
 
         return taker
 
-    def _on_message(self, subject: str, data: bytes, sequence: int, past: bool) -> None:
+    def _on_message(self, subject: str, data: bytes, sequence: int, at: int, past: bool) -> None:
         taker = self._took.get(subject)
         if taker is not None:
             if past and sequence <= self._skipped.get(text(subject.rpartition(".")[2]), 0):
                 return
-            taker(data, subject, past)
+            taker(data, subject, at, past)
         elif ".publisher." in subject:
             self._on_publisher(subject, data, past)
 
     def _on_trade(self, trade: TradeEvent, past: bool) -> None:
-        if past:
+        if past and trade.coin not in self._caught_up:
             trades = self._past.setdefault(trade.coin, [])
             trades.append(trade)
             if len(trades) > HISTORY:
                 self._recall(trade.coin)
+            return
+        if past or trade.backfilled:  # in order, but no price of now
+            known = self._trades.get(trade.coin)
+            self._trades[trade.coin] = trade
+            self._listener.on_history([trade] if known is None else [replace(known), trade])
             return
         self._trades[trade.coin] = trade
         number = int(trade.trade_id) if self._numbers and trade.trade_id.isdecimal() else None
@@ -258,12 +270,13 @@ class BusConnection:
             self._listener.on_quote(quote)
 
     def _on_candle(self, candle: Any, past: bool) -> None:
-        if not past or (candle.closed and candle.coin in self._skipped):
+        if not past or (candle.closed and (candle.coin in self._skipped or candle.coin in self._caught_up)):
             self._listener.on_candle(candle, True)
 
     def _on_book(self, book: Any, past: bool) -> None:
         """Take a whole book: the last one on the bus holds until a collector says otherwise."""
-        self._listener.on_book(book)
+        if not past or book.coin not in self._caught_up:
+            self._listener.on_book(book)
 
     # Who publishes
 
@@ -275,6 +288,7 @@ class BusConnection:
         if self._collector.get(shard) == collector and not details.get("missed"):
             return
         self._collector[shard] = collector
+        self._least_delay = inf
         if not past:
             self._distrust_books(shard, "another collector publishes it now")
         reason = "it publishes" if past else str(details.get("reason", ""))

@@ -18,8 +18,9 @@ SILENT = 3.0  # seconds without anything from the server, after which it does no
 IDLE = 10.0  # seconds after which the server drops a reader that has gone
 NS = 1_000_000_000
 
-OnMessage = Callable[[str, bytes, int, bool], None]
-"""Takes subject, payload, sequence, and whether the message was there before the reader began."""
+OnMessage = Callable[[str, bytes, int, int, bool], None]
+"""Takes subject, payload, sequence, when the server stored it (Unix ns), and whether that was before the reader
+began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +120,15 @@ class StreamReader:
             return
         parts = reply.split(".")
         # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ns>.<pending>, or with domain and account
-        sequence, count = (int(parts[5]), int(parts[6])) if len(parts) == 9 else (int(parts[7]), int(parts[8]))
+        first = 5 if len(parts) == 9 else 7
+        sequence, count, at = int(parts[first]), int(parts[first + 1]), int(parts[first + 2])
         if count != self._delivered + 1:
             if count > self._delivered + 1:
                 self._torn.set()
             return
         self._delivered, self.sequence = count, max(sequence, self.sequence)
         past = count <= self._past
-        self._on_message(message.subject, message.data, sequence, past)
+        self._on_message(message.subject, message.data, sequence, at, past)
         if count == self._past:
             self._on_caught_up()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -84,6 +85,28 @@ async def test_a_restart_of_the_bus_loses_no_trade(
         for reader in readers:
             for coin in COINS:
                 assert check_order(reader.ids["binance", coin]) == []
+
+
+async def test_what_a_collector_could_not_publish_in_time_is_no_price_of_now(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    """The only collector is cut off from the bus: its trades come late, all of them, and none as a fresh price."""
+    async with Proxy(bus.port) as proxy:
+        await collect("one", url=proxy.url)
+        await publisher(bus.url, "binance")
+        reader = Consumer(reader_settings(bus.url, ["binance"], COINS))
+        ages: list[float] = []
+        reader.feed.subscribe_price(lambda tick: ages.append(time.time() - tick.timestamp / 1000))
+        async with reader.feed:
+            await until(lambda: len(reader.trades) > 50)
+            with proxy.partitioned():
+                await until(lambda: reader.silent_for > 5)
+            count = len(reader.trades)
+            await until(lambda: len(reader.trades) > count + 900, 60)
+            for coin in COINS:
+                assert check_order(reader.ids["binance", coin]) == []
+            assert any(trade.backfilled for trade in reader.trades)
+        assert max(ages) < 4
 
 
 async def test_a_gap_beyond_what_the_bus_keeps_is_reported(

@@ -52,7 +52,7 @@ class Publisher:
         self._waits_for = ""  # a shard of another count, as told
         self._now = time.monotonic
 
-    def on_lease(self, subject: str, data: bytes, sequence: int, past: bool) -> None:
+    def on_lease(self, subject: str, data: bytes, sequence: int, at: int, past: bool) -> None:
         """The lease of some shard of the exchange has changed, or is seen for the first time."""
         try:
             says = read_object(data)
