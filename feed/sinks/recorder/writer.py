@@ -24,7 +24,7 @@ from feed.sinks.recorder.holes import Dropped, Holes
 from feed.sinks.recorder.merging import compact, merge_recent, note_safely, recover
 from feed.sinks.recorder.pending_rows import PendingRows, Status
 
-EARLY = 0.7  # of the flush interval: what is left is for writing
+EARLY = 0.5  # of the flush interval: what is left is for writing, on a busy machine too
 STEP = 1.0  # seconds by which the clock must have been set to count as set
 DAY = 86_400
 _CHANNEL: dict[type, str] = {
