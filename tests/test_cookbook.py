@@ -34,6 +34,8 @@ SAYS: Mapping[str, str] = {  # what the whole output must look like
     "10_without_asyncio": r"(BTC [\d,.]+ on bybit\n)(ETH [\d,.]+ on bybit\n)healthy\n",
     BUS: r"(bot \d+ trades at [\d,.]+ \((bybit|binance)\)\n){10}",
     "12_cost_of_two_btc": r"2 BTC cost [\d,.]+, \d+\.\d\d basis points above the middle\n",
+    "13_record_a_day": r"recorded \d{2,} events, dropped 0, see `market-feed recording info ticks`\n",
+    "14_backtest": r"backtest: profit [+-]\d+\.\d\d live: profit [+-]\d+\.\d\d\n",
 }
 
 Ended = tuple[int, str, str]

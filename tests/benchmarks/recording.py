@@ -1,6 +1,6 @@
 """What recording costs beside a bare pyarrow writer, how large a day is, and how fast a replay delivers.
 
-    python -m tests.benchmarks.recording [--seconds 30] [--trades 200000]
+    python -m tests.benchmarks.recording [--seconds 30] [--trades 50000]
 
 Each comparison is of one run: the bare writer puts the same rows into one Parquet file of each channel, a batch as
 often as the recorder; the live feed reads the same number of trades over a loopback socket.
@@ -221,7 +221,7 @@ async def main(seconds: float, trades: int, rate: float) -> None:
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--seconds", type=float, default=30.0)
-    options.add_argument("--trades", type=int, default=200_000)
+    options.add_argument("--trades", type=int, default=50_000)
     options.add_argument("--rate", type=float, default=150.0, help="of the simulated trades")
     args = options.parse_args()
     asyncio.run(main(args.seconds, args.trades, args.rate))
