@@ -94,7 +94,7 @@ class BareWriter:
         self._rows.setdefault(type(event), []).append(event)
 
     def flush(self) -> None:
-        for kind, rows in self._rows.items():
+        for kind, rows in ((kind, rows) for kind, rows in self._rows.items() if rows):
             table = pa.table({name: [getattr(row, name) for row in rows] for name in kind.__slots__})  # type: ignore[attr-defined] # dataclasses' slots
             if kind not in self._writers:
                 path = self._folder / f"{kind.__name__}.parquet"
