@@ -31,7 +31,7 @@ def book_numbers(frame: Any) -> CountedFrame | None:
     if not isinstance(frame, dict):
         return None
     if frame.get("type") == "l2_updates":
-        return CountedFrame(None, ((frame["symbol"].lower(), "auction_events" in frame),))
+        return CountedFrame(None, ((frame["symbol"].lower(), "trades" in frame),))
     if "socket_sequence" not in frame:
         return None
     changes = [event for event in frame.get("events") or () if event.get("type") == "change"]

@@ -32,6 +32,6 @@ PROFILES = (
         "phemex",
         Limits(capacity=Capacity(20)),
         order="ties newest first",
-        books=BookRules(ProofKind.PLAUSIBILITY, lambda: RisingNumbers(book_numbers), window=True),
+        books=BookRules(ProofKind.PLAUSIBILITY, lambda: RisingNumbers(book_numbers, ties=True), window=True),
     ),
 )
