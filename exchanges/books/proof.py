@@ -106,13 +106,17 @@ class NumberedFrames:
     """The proof of venues that number each market's updates. ``read`` gives the numbers of the books in a frame.
 
     ``joins_late``: the first update of a market is no snapshot (ccxt fetches one by REST and joins it), so the numbers
-    are proven among themselves from the first frame on, and ``BookRules.nonce`` has to prove the join. Otherwise what
-    comes before a snapshot is kept: a snapshot that was asked for in the stream is older than the newest updates.
+    are proven among themselves from the first frame on, and ``BookRules.nonce`` has to prove the join.
+    ``snapshot_asked``: the snapshot is an answer to a request of its own, so it may be older than the updates before
+    it, which are kept until it comes.
     """
 
-    def __init__(self, read: Callable[[Any], Iterable[Numbers]], *, joins_late: bool = False) -> None:
+    def __init__(
+        self, read: Callable[[Any], Iterable[Numbers]], *, joins_late: bool = False, snapshot_asked: bool = False
+    ) -> None:
         self._read = read
         self._joins_late = joins_late
+        self._snapshot_asked = snapshot_asked
         self._newest: dict[str, Numbers] = {}  # market id -> what made the last state that is proven
         self._early: dict[str, deque[Numbers]] = {}  # market id -> updates since no state is proven
         self._lost: set[str] = set()  # market ids of which an update is missing
@@ -133,7 +137,8 @@ class NumberedFrames:
         if numbers.snapshot or (known is None and self._joins_late and market_id not in self._lost):
             return self._joined(numbers)
         if known is None:
-            self._early.setdefault(market_id, deque(maxlen=MOST_EARLY)).append(numbers)
+            if self._snapshot_asked:
+                self._early.setdefault(market_id, deque(maxlen=MOST_EARLY)).append(numbers)
             return WAITING
         step = _step(numbers, known)
         if step is Step.FOLLOWS:

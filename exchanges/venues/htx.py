@@ -39,7 +39,7 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
 
 
 def _book_proof() -> NumberedFrames:
-    return NumberedFrames(book_numbers)
+    return NumberedFrames(book_numbers, snapshot_asked=True)
 
 
 PROFILES = (

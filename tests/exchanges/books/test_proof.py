@@ -78,7 +78,7 @@ def test_a_linked_update_that_is_repeated_at_once_changes_nothing() -> None:
 
 
 def test_a_snapshot_joins_with_the_updates_that_came_before_it_and_are_newer() -> None:
-    proof = NumberedFrames(numbers)
+    proof = NumberedFrames(numbers, snapshot_asked=True)
     early = {"previous": 1, "last": 4}, {"previous": 4, "last": 7}, {"previous": 7, "last": 9}
     assert steps(proof, *early) == [Step.WAITING] * 3
     [(_, verdict)] = proof.judge({"last": 4, "snapshot": True}, "")
@@ -87,7 +87,7 @@ def test_a_snapshot_joins_with_the_updates_that_came_before_it_and_are_newer() -
 
 
 def test_a_snapshot_that_is_older_than_all_updates_joins_nothing() -> None:
-    proof = NumberedFrames(numbers)
+    proof = NumberedFrames(numbers, snapshot_asked=True)
     frames = {"previous": 4, "last": 7}, {"last": 2, "snapshot": True}, {"previous": 7, "last": 9}
     assert steps(proof, *frames) == [Step.WAITING] * 3
     assert steps(proof, {"last": 7, "snapshot": True}, {"previous": 9, "last": 12}) == [Step.JOINED, Step.FOLLOWS]
@@ -98,3 +98,10 @@ def test_a_snapshot_joins_at_the_first_update_that_reaches_beyond_it() -> None:
     assert [place_of_join(number, spans) for number in (0, 2, 3, 5, 6, 9, 12)] == [0, 0, 1, 1, 2, 3, 3]
     assert place_of_join(2, [(4, 6)]) == -1
     assert place_of_join(2, []) == 0
+
+
+def test_a_snapshot_in_the_stream_begins_anew_whatever_came_before_it() -> None:
+    """Its numbers may have begun again lower."""
+    proof = NumberedFrames(numbers)
+    frames = {"previous": 90, "last": 95}, {"last": 2, "snapshot": True}, {"previous": 2, "last": 4}
+    assert steps(proof, *frames) == [Step.WAITING, Step.JOINED, Step.FOLLOWS]
