@@ -252,6 +252,7 @@ class OwnBook(Protocol):
 class SnapshotRules:
     """How a venue's REST snapshots are asked for: ccxt's method, and the weight of each limit out of ``per_minute``.
 
+    ``others`` has the methods of kindred ccxt ids that have another one.
     ``per_minute`` is the part of the venue's limit that books may use: trades and candles have the rest.
     """
 
@@ -259,6 +260,7 @@ class SnapshotRules:
     weights: Mapping[int, int]
     per_minute: int
     read: Callable[[Any, int], BookSnapshot]  # of the answer and the limit
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

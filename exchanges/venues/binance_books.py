@@ -54,7 +54,7 @@ def _read(answer: Any, limit: int) -> BookSnapshot:
 
 
 def _rules(method: str, weights: Mapping[int, int], per_minute: int, first: float = FIRST) -> BookRules:
-    snapshots = SnapshotRules(method, weights, per_minute, _read)
+    snapshots = SnapshotRules(method, weights, per_minute, _read, {"binancecoinm": "dapiPublicGetDepth"})
     own = OwnBooks(lambda depth: DiffBook(depth, tuple(weights), first), _convert, snapshots=snapshots)
     return BookRules(ProofKind.SEQUENCE, own=own)
 

@@ -66,7 +66,7 @@ class VenueSnapshots:
         return snapshot
 
     async def _answer(self, market_id: str, limit: int) -> BookSnapshot:
-        ask: Any = getattr(self._api, self._rules.method)
+        ask: Any = getattr(self._api, self._rules.others.get(self._api.id, self._rules.method))
         params: Mapping[str, Any] = {"symbol": market_id, "limit": limit}
         async with self._at_once, self._translated():
             return self._rules.read(await ask(params), limit)

@@ -197,6 +197,23 @@ async def test_the_restart_of_bybits_service_begins_every_book_anew() -> None:
     assert not checked.wrong
 
 
+async def test_the_books_of_perpetuals_are_joined_by_the_number_that_each_message_follows() -> None:
+    async with Simulator(venues=("binance_swap",), rate=200) as simulator:
+        venue = the(simulator)
+        async with (
+            opened("binance", simulator, market_type="swap") as own,
+            streaming(own, COINS, ("books",)) as running,
+        ):
+            checked = Checked(running, venue)
+            await running.until(lambda: checked.has(5, *COINS))
+            with venue.books_lost(0.3):
+                known = dict(checked.books)
+                await running.until(lambda: all(checked.books[coin] > known[coin] + 5 for coin in COINS), 30)
+            await running.until(lambda: checked.has(1, *COINS))
+            assert any("which follows" in reason for _, reason in running.heard.unsynced)
+    assert not checked.wrong
+
+
 async def test_a_book_that_does_not_change_within_its_depth_is_not_delivered_again() -> None:
     async with Simulator(venues=("binance",), rate=0) as simulator, reading(simulator, ["BTC"]) as running:
         venue = the(simulator)
