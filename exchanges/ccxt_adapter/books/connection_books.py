@@ -97,8 +97,10 @@ class ConnectionBooks:
         if self._verified is not None:
             self._verified.on_book(book["symbol"], book, received_at)
 
-    def on_bad_frame(self) -> None:
+    def on_bad_frame(self, text: str) -> None:
         """A frame could not be read. Books of our own see what is missing by the numbers; ccxt's may lack a change."""
+        if self._own is not None and not self._ended:
+            self._own.on_bad_frame(text)
         if self._verified is not None and self._profile.books.kind is not ProofKind.SNAPSHOTS and not self._ended:
             for symbol in self._symbols.values():
                 self._verified.lose(symbol, "a frame could not be read")

@@ -17,6 +17,7 @@ LONGEST_PAUSE = 2.0  # seconds; it doubles up to here, so that a book is proven 
 STEADY = 5.0  # seconds after which a book that is lost again has its snapshot asked for at once
 LOOK_EVERY = 500  # ms of the venue's time between two looks at whether a proven book needs a new snapshot
 RENEW_EVERY = 5.0  # seconds between two renewals of one book at least
+SUSPECT = 1.0  # seconds for an update to follow a message that could not be read
 IN_STREAM = 1.5  # seconds for a snapshot to come in the stream after a subscription
 
 Send = Callable[[Mapping[str, Any]], Awaitable[object]]
@@ -74,6 +75,18 @@ class OwnBookKeeper:
         if update is not None:
             self.on_update(update)
         return update is not None
+
+    def on_bad_frame(self, text: str) -> None:
+        """A frame could not be read. If it was an update, the next one shows it: wait for that, but not for long."""
+        loop = asyncio.get_running_loop()
+        for market_id, book in self._books.items():
+            if book.proven and (market_id in text or market_id.lower() in text):
+                loop.call_later(SUSPECT, self._suspect, market_id, book.sequence)
+
+    def _suspect(self, market_id: str, sequence: int | None) -> None:
+        book = self._books[market_id]
+        if book.proven and book.sequence == sequence and not self._ended:
+            self._delivery.doubt(self._symbols[market_id], "a message of it could not be read")
 
     def on_update(self, update: BookUpdate) -> None:
         """Take a frame of depth."""

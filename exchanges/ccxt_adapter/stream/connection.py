@@ -215,7 +215,7 @@ class CcxtConnection:
         def on_bad_frame(sample: str) -> None:
             listener.on_bad_frame(sample)
             if self._books is not None:
-                self._books.on_bad_frame()
+                self._books.on_bad_frame(reading.text)
 
         def on_frame(frame: Any) -> None:
             if reading.delivered:

@@ -214,6 +214,24 @@ async def test_the_books_of_perpetuals_are_joined_by_the_number_that_each_messag
     assert not checked.wrong
 
 
+async def test_a_book_is_unproven_when_an_unreadable_message_of_it_is_followed_by_none() -> None:
+    async with Simulator(venues=("binance",), rate=0) as simulator, reading(simulator, ["BTC", "ETH"]) as running:
+        venue, heard = the(simulator), running.heard
+        await running.until(lambda: len(venue.topics) >= 2)
+        for coin in ("BTC", "ETH"):
+            await venue.move_book(coin, 5)
+        await running.until(lambda: {book.coin for book in heard.books} == {"BTC", "ETH"})
+        told = len(heard.unsynced)
+        venue.send("btcusdt@depth@100ms", '{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":')
+        venue.flush()
+        await running.until(lambda: len(heard.unsynced) > told)
+        assert heard.unsynced[told] == ("BTC", "a message of it could not be read")
+        known = len(heard.books)
+        await venue.move_book("BTC", 5)
+        await running.until(lambda: any(book.coin == "BTC" for book in heard.books[known:]))
+        assert {coin for coin, _ in heard.unsynced[told:]} == {"BTC"}
+
+
 async def test_a_book_that_does_not_change_within_its_depth_is_not_delivered_again() -> None:
     async with Simulator(venues=("binance",), rate=0) as simulator, reading(simulator, ["BTC"]) as running:
         venue = the(simulator)
