@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from json import loads
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from aiohttp import web
 
@@ -24,6 +24,17 @@ from exchanges.simulator.venue import SimulatedVenue
 _SYMBOL = re.compile(r"[A-Z0-9-_.]{1,50}")
 _BAN_AFTER = 10  # requests after the first 429 of a window
 _BAN_SECONDS = 120
+
+
+class Recorded(Protocol):
+    """A captured order book."""
+
+    @property
+    def number(self) -> int | None:
+        """That of its state; None until it is known."""
+
+    def row(self, limit: int) -> dict[str, Any]:
+        """The answer of REST."""
 
 
 class BinanceError(Exception):
@@ -56,6 +67,7 @@ class BinanceRest(SimulatedVenue):
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self._weights = Window()
+        self.recorded_books: dict[str, Recorded] = {}  # of a replay, by market id
         self._routes: dict[str, Callable[[web.Request], tuple[int, Callable[[], Any]]]] = {
             "ping": lambda request: (1, dict),
             "time": lambda request: (1, lambda: {"serverTime": self.now()}),
@@ -192,7 +204,12 @@ class BinanceRest(SimulatedVenue):
         self.check_book(market)
         limit = min(limit, 5000)
         weight = 5 if limit <= 100 else 25 if limit <= 500 else 50 if limit <= 1000 else 250
-        return weight, lambda: book_row(market, self.rest_book(market), limit)
+        recorded = self.recorded_books.get(market.id)
+        if recorded is None:
+            return weight, lambda: book_row(market, self.rest_book(market), limit)
+        if recorded.number is None:
+            raise BinanceError(-1000, "An unknown error occurred while processing the request.", 503)
+        return weight, lambda: recorded.row(limit)
 
     def check_book(self, market: Market) -> None:
         """Raise what a request for this book is answered with, while books are refused."""

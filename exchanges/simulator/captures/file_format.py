@@ -15,6 +15,7 @@ from exchanges.simulator.errors import SimulatorError
 from exchanges.simulator.markets.catalog import DEFAULT_COINS, Listing, price_digits, quantity_digits
 
 _QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY")
+SNAPSHOT = "@snapshot"  # of an order book over REST: no stream, but a frame of a file like the others
 _GZIP = b"\x1f\x8b"
 
 
@@ -37,7 +38,7 @@ class Capture:
 
     @property
     def streams(self) -> set[str]:
-        return {frame.stream for frame in self.frames}
+        return {frame.stream for frame in self.frames if not frame.stream.endswith(SNAPSHOT)}
 
     @property
     def trades(self) -> Iterator[dict[str, Any]]:
@@ -85,15 +86,22 @@ def _read(path: Path) -> Iterator[Recorded]:
         raise SimulatorError(f"capture file {path} does not exist") from None
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise SimulatorError(f"capture file {path} cannot be read: {error}") from None
+    snapshots, symbol = list[tuple[int, str]](), ""
     for number, line in enumerate(text.splitlines(), 1):
         try:
             frame = _parse(line)
+            if frame is None and '"lastUpdateId"' in line:
+                stamp, _, snapshot = line.partition(" ")
+                snapshots.append((int(stamp), snapshot))
         except (ValueError, KeyError, TypeError) as error:
             raise SimulatorError(
                 f"{path}:{number}: not a line '<Unix ns> <frame of a combined stream>': {_reason(error)}"
             ) from None
         if frame is not None:
+            symbol = symbol or frame.stream.partition("@")[0]
             yield frame
+    for stamp_ns, snapshot in snapshots if symbol else ():
+        yield Recorded(stamp_ns, f"{symbol}{SNAPSHOT}", snapshot, None, None)
 
 
 def _reason(error: Exception) -> str:

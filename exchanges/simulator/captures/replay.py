@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from time import monotonic
 
 from exchanges.simulator.binance.streams import Binance
-from exchanges.simulator.captures.file_format import Capture, Recorded
+from exchanges.simulator.captures.file_format import SNAPSHOT, Capture, Recorded
+from exchanges.simulator.captures.recorded_book import RecordedBook
 from exchanges.simulator.venue import CHUNK
 
 QUIET = 1.0  # seconds without a further subscription before the replay starts
@@ -28,6 +30,7 @@ class Replay:
         self._news = asyncio.Event()
         self._played = 0
         self._playing = False
+        self._books: dict[str, RecordedBook] = {}
         self.done = asyncio.Event()
         venue.recorded_streams = capture.streams
         venue.grace = GRACE
@@ -42,6 +45,19 @@ class Replay:
     def _on_subscription(self) -> None:
         self._subscribed_at = monotonic()
         self._news.set()
+
+    def _note_book(self, frame: Recorded) -> None:
+        """Have REST show the captured book as far as it has been played."""
+        symbol, _, channel = frame.stream.partition("@")
+        if channel == SNAPSHOT[1:] or channel in ("depth", "depth@100ms"):
+            if symbol.upper() not in self._books:
+                self._books[symbol.upper()] = self._venue.recorded_books[symbol.upper()] = RecordedBook()
+            book = self._books[symbol.upper()]
+            event = json.loads(frame.payload)
+            if channel == SNAPSHOT[1:]:
+                book.begin(event)
+            else:
+                book.apply(event)
 
     def _has_listener(self) -> bool:
         return any(stream in self._venue.topics for stream in self._wanted)
@@ -85,6 +101,9 @@ class Replay:
         if frame.event_ms is not None:
             venue.replay_clock = max(venue.replay_clock or 0, frame.event_ms)
         trade = frame.trade
+        self._note_book(frame)
+        if frame.stream.endswith(SNAPSHOT):
+            return
         market = venue.markets[frame.stream.partition("@")[0].upper()]
         if trade is None or (market.last_id is not None and trade["t"] <= market.last_id):
             venue.show(market, frame.stream, frame.payload)

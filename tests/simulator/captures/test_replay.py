@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from exchanges.simulator import Simulator, SimulatorError
+from feed import CoinConfig, MarketFeed, OrderBook, Settings
+from feed.settings import ExchangeConfig
 from tests.simulator.client import Client, dial, get, until
 
 CAPTURES = Path(__file__).parents[3].parent / "shared" / "captures"
@@ -167,3 +169,52 @@ async def test_the_real_captures_come_through_exactly() -> None:
         assert [t.id for t in tape["BTC"]] == list(range(3735683259, 3735693016))
         assert len(tape["ETH"]) == 6106
         assert sim["binance"].violations == sim["binance"].dropped == []
+
+
+def difference(first: int, last: int, bids: str = "", asks: str = "") -> str:
+    event = f'{{"e":"depthUpdate","E":{T0},"s":"BTCUSDT","U":{first},"u":{last},"b":[{bids}],"a":[{asks}]}}'
+    return f'{{"stream":"btcusdt@depth@100ms","data":{event}}}'
+
+
+async def test_rest_shows_the_captured_book_as_far_as_it_has_been_played(tmp_path: Path) -> None:
+    """The snapshot of the file, with the differences from before and after it."""
+    snapshot = '{"lastUpdateId":12,"bids":[["99.00","1.0"],["98.00","2.0"]],"asks":[["101.00","1.0"]]}'
+    frames = [
+        trade("BTCUSDT", 1, T0, "100.00000000"),
+        difference(9, 11, '["97.00","9.0"]'),
+        difference(12, 14, '["99.00","0.0"],["97.00","3.0"]'),
+        snapshot,
+        difference(15, 15, "", '["100.50","4.0"]'),
+    ]
+    path = tmp_path / "btc.raw"
+    path.write_text("".join(f"{1_723_161_254_000_000_000 + at} {frame}\n" for at, frame in enumerate(frames)))
+    streams = "/stream?streams=btcusdt@trade/btcusdt@depth@100ms"
+    async with Simulator(replay=[path], speed=0) as sim, dial(sim, streams) as client:
+        await play(sim, client, 4)
+        book = await get(sim, "/api/v3/depth", symbol="BTCUSDT", limit=5)
+    assert book == {
+        "lastUpdateId": 15,
+        "bids": [["98.00", "2.0"], ["97.00", "3.0"]],
+        "asks": [["100.50", "4.0"], ["101.00", "1.0"]],
+    }
+
+
+async def test_a_feed_has_proven_books_of_a_replay() -> None:
+    """The best prices of the books that it delivers are those of the captured book tickers."""
+    paths = sorted(CAPTURES.glob("*btcusdt*.raw.gz"))
+    if not paths:
+        pytest.skip("the captures are not part of the repository: ../shared/captures is not there")
+    tickers = {}
+    for text in recorded(paths):
+        if "@bookTicker" in text[:40]:
+            event = json.loads(text)["data"]
+            tickers[event["u"]] = tuple(float(event[key]) for key in ("b", "B", "a", "A"))
+    books: list[OrderBook] = []
+    async with Simulator(replay=paths, speed=20) as sim:
+        venue = ExchangeConfig("binance", rest_url=sim.rest_url, ws_url=sim.ws_url)
+        settings = Settings(coins=[CoinConfig("BTC")], channels=["trades", "books"], exchanges=[venue])
+        async with MarketFeed(settings=settings) as feed:
+            feed.subscribe_books(books.append)
+            await until(lambda: sum(book.sequence in tickers for book in books) > 50, timeout=30)
+    compared = [book for book in books if book.sequence in tickers]
+    assert [(*book.bids[0], *book.asks[0]) for book in compared] == [tickers[book.sequence or 0] for book in compared]
