@@ -1,8 +1,9 @@
-"""The soak of order books: its judge finds what is planted."""
+"""The soak of order books: its short form, and a judge that finds what is planted."""
 
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,18 @@ from exchanges.simulator import Simulator, TrueBook
 from exchanges.simulator.venue import SimulatedVenue
 from tests.soak.books.judge import Judge
 from tests.soak.books.plan import draw
+from tests.soak.books.run import soak, table
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc, which only Linux has")
+async def test_twenty_seconds_of_faults_deliver_no_wrong_book() -> None:
+    """Every book equals the venue's at its number, and every unproven period is told and short."""
+    result = await soak(0.35, 3, mean_pause=1.5, venues=("binance", "bybit"))
+    assert not result.broken, table(result)
+    assert result.strikes > 4
+    for judge in result.judges.values():
+        assert judge.figures.delivered > 200
+        assert judge.figures.unproven_told > 0
 
 
 def test_the_same_seed_is_the_same_faults() -> None:

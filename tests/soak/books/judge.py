@@ -13,7 +13,7 @@ from exchanges.simulator import SimulatedVenue
 BREACHES_KEPT = 12  # of each kind
 LONGEST = 3.0  # seconds that a book may be unproven while the venue answers REST within 1 s
 QUIET = 2.0  # seconds without a book of a venue that is well, after which the feed must have told why
-UNSEEN = 3.5  # seconds for which a frozen side may go unseen: nothing but trades and best prices shows it
+UNSEEN = 3.5  # seconds for which a frozen side may go unseen once its best price is wrong: only trades show it
 LATE_BY = 0.25  # seconds more than its max_age that a book which was called fresh may be old: a busy machine
 HINDRANCES = (  # with these no book can be proven, or not for long
     "book-lost", "book-late", "book-reordered", "book-frozen", "book-crossed", "book-stale", "book-refused",
@@ -190,13 +190,15 @@ class Judge:
             self._wrong(at, name, coin, side, sequence, (bids, asks), (true.bids, true.asks))
 
     def _wrong(self, at: float, name: str, coin: Coin, side: str, sequence: int | None, told: Any, right: Any) -> None:
+        place = 0 if side == "bids" else 1
         if at - self._frozen.get(side, 0.0) < UNSEEN:
-            since = coin.frozen_wrong.setdefault(side, at)
             self.figures.frozen_unseen += 1
-            if at - since <= UNSEEN:
+            if told[place] and told[place][0][0] == right[place][0][0]:
+                coin.frozen_wrong.pop(side, None)  # trades at the best price show nothing of what is behind it
+                return
+            if at - coin.frozen_wrong.setdefault(side, at) <= UNSEEN:
                 return
         self.figures.wrong += 1
-        place = 0 if side == "bids" else 1
         pairs = zip(told[place], right[place], strict=False)
         first = next(((i, tuple(a), b) for i, (a, b) in enumerate(pairs) if tuple(a) != b), None)
         self.breach("wrong book", f"{name} {side} at {sequence}: {first}, faults {self._venue.faults}")
