@@ -55,7 +55,9 @@ def _rows(frame: Any) -> Iterable[tuple[str, Mapping[str, Any], bool]]:
 
 
 def _proof() -> OrderedProofs:
-    return OrderedProofs(NumberedFrames(linked), RisingNumbers(rising), ChecksummedBooks(updates, alternating, LEVELS))
+    return OrderedProofs(
+        NumberedFrames(linked), RisingNumbers(rising, ties=True), ChecksummedBooks(updates, alternating, LEVELS)
+    )
 
 
 RULES = BookRules(ProofKind.CHECKSUM, _proof, window=True, merges=True)
