@@ -8,6 +8,11 @@ at each change, and each trade. It tells the CPU seconds that it spent once the 
 how long a book took from its frame's reading to the callback. ccxt has a loop for each coin, because a loop for several
 is woken for one of them and forgets the books of the others that came in the same turn (20 of 200 came).
 
+    python -m tests.benchmarks.books --path
+
+says what a Binance diff of 18 levels costs from its frame's text to the callback, without a socket: the fastest of many
+runs, because a shared machine only ever adds.
+
     python -m tests.benchmarks.books --resubscribe [--coins 200] [--settled 120]
 
 says how long the books of so many Binance coins on two connections take until all are proven, at the start and after a
@@ -26,13 +31,16 @@ import json
 import random
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from exchanges import Access, Subscription, open_exchange
 from exchanges.books.order_book import Side
+from exchanges.ccxt_adapter.stream.row_handler import RowHandler
 from exchanges.simulator import Simulator
 from exchanges.simulator.markets.catalog import DEFAULT_COINS, list_markets
+from exchanges.venues.fast_decoder import Blame, Take
 from feed import MarketFeed, OrderBook, Settings, TradeEvent
 from feed.events import CoinConfig
 from feed.settings import ExchangeConfig
@@ -183,6 +191,78 @@ async def compare(venue: str, seconds: float, rounds: int, rate: float) -> None:
     print(f"  market-feed / ccxt.pro loops: {cpu['market-feed'] / cpu['ccxt.pro loops']:.2f}")
 
 
+async def path(runs: int = 60) -> None:
+    own: list[tuple[Take, Any]] = []
+    make = RowHandler.taker
+
+    def taken(handler: RowHandler, blame: Blame) -> Take | None:
+        take = make(handler, blame)
+        if take is not None and handler.books is not None:
+            own.append((take, handler.books._own))
+        return take
+
+    RowHandler.taker = taken  # type: ignore[method-assign, assignment] # to have the feed's own
+    draw, seen = random.Random(1), 0
+
+    def on_book(book: OrderBook) -> None:
+        nonlocal seen
+        seen += 1
+
+    async with Simulator(venues=("binance",), rate=20) as simulator:
+        where = ExchangeConfig("binance", rest_url=simulator.rest_url, ws_url=simulator.ws_url)
+        coins = [CoinConfig(coin) for coin in DEFAULT_COINS]
+        feed = MarketFeed(settings=Settings(coins=coins, exchanges=[where], channels=["trades"]))
+        feed.subscribe_books(on_book, depth=DEPTH)
+        async with feed:
+            take, keeper = own[-1]
+            async with asyncio.timeout(60):
+                while not settled(keeper):  # noqa: ASYNC110 - nobody tells it
+                    await asyncio.sleep(0.1)
+            texts = Diffs(keeper._books, draw)
+            known = seen
+            best = float("inf")
+            for _ in range(runs):
+                some = [texts.make(market_id) for _ in range(5) for market_id in keeper._books]
+                began = time.perf_counter_ns()
+                for text in some:
+                    take(text)
+                best = min(best, (time.perf_counter_ns() - began) / len(some) / 1000)
+            assert seen - known == runs * 5 * len(keeper._books), f"{seen - known} books were delivered"
+    print(f"{best:.1f} µs from a diff's text to the callback")
+
+
+def settled(keeper: Any) -> bool:
+    """Whether all books are proven, and none has or awaits a snapshot that these frames would not fit."""
+    books = keeper._books.values()
+    return not keeper._renewing and all(b.proven and b._snapshot is None and not b.wants_snapshot() for b in books)
+
+
+class Diffs:
+    """Frames that go on from the books as they are, with 9 levels a side, the best one among them."""
+
+    def __init__(self, books: Mapping[str, Any], draw: random.Random) -> None:
+        self._draw = draw
+        self._at = {market_id: (book.sequence, book.timestamp) for market_id, book in books.items()}
+        self._prices = {
+            market_id: [[price for price, _ in side.top(60)] for side in (book.levels.bids, book.levels.asks)]
+            for market_id, book in books.items()
+        }
+
+    def make(self, market_id: str) -> str:
+        last, stamp = self._at[market_id]
+        self._at[market_id] = last + 6, stamp + 1
+        bids, asks = map(self._side, self._prices[market_id])
+        return (
+            f'{{"e":"depthUpdate","E":{stamp + 1},"s":"{market_id}","U":{last + 1},"u":{last + 6},'
+            f'"b":[{bids}],"a":[{asks}]}}'
+        )
+
+    def _side(self, prices: list[float]) -> str:
+        places = [0, *(min(int(self._draw.expovariate(0.1)) + 1, len(prices) - 1) for _ in range(8))]
+        sizes = (self._draw.randint(1 if place == 0 else 0, 9_999) / 100 for place in places)
+        return ",".join(f'["{prices[place]:.8f}","{size:.8f}"]' for place, size in zip(places, sizes, strict=True))
+
+
 class Proven:
     """A listener that knows which books are proven."""
 
@@ -283,6 +363,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rate", type=float, default=1_000.0)
     parser.add_argument("--sides", action="store_true")
+    parser.add_argument("--path", action="store_true")
     parser.add_argument("--resubscribe", action="store_true")
     parser.add_argument("--coins", type=int, default=200)
     parser.add_argument("--settled", type=float, default=120.0)
@@ -291,6 +372,8 @@ if __name__ == "__main__":
     args = parser.parse_args()
     if args.sides:
         compare_sides()
+    elif args.path:
+        asyncio.run(path())
     elif args.resubscribe:
         asyncio.run(resubscribe(args.coins, args.settled))
     elif args.reader:
