@@ -98,7 +98,8 @@ class BusClient:
         finally:
             if not connection.is_connected:
                 with contextlib.suppress(Exception):  # it did not come up: nothing is to be saved
-                    await connection.close()
+                    async with asyncio.timeout(CLOSE):
+                        await connection.close()
         client._nats = connection
         version = connection.connected_server_version
         if (version.major, version.minor) < OLDEST_SERVER:

@@ -10,8 +10,10 @@ import pytest
 from exchanges.simulator import Simulator
 from feed.sinks.bus.server import BusServer
 from tests.bus.support import CollectorProcess, collector_settings
+from tests.exchanges.conftest import certificate
 
 COINS = ("BTC", "ETH", "SOL")
+__all__ = ["COINS", "bus", "certificate", "collect", "settings_file", "simulator"]
 
 
 @pytest.fixture
