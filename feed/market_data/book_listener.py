@@ -39,6 +39,7 @@ class BookListener(ListenerBase):
         self._main = main
         self._silence = silence
         self._is_silent = False
+        self._proven: set[str] = set()  # coins whose book is proven on this connection
         self._tried: dict[str, OrderBook] = {}  # on trial: the proven book of each coin
         if delivering:
             hub.markets.begin(self)
@@ -67,6 +68,9 @@ class BookListener(ListenerBase):
             self._hub.books.lose(self, coin, f"{self.exchange} has halted the coin, or does not list it any more")
         super().forget(coins)
 
+    def has_all_of(self, other: ListenerBase) -> bool:
+        return not isinstance(other, BookListener) or other._proven - other.gone <= self._proven | self.gone
+
     def look(self) -> None:
         """Tell that the books may be old when none has come for long; distrust those that do not follow the trades."""
         for coin, fault in self._hub.books.faults(self, self._now()):
@@ -81,6 +85,7 @@ class BookListener(ListenerBase):
         if book.coin in self.gone or not self._open:
             return
         now = self._now()
+        self._proven.add(book.coin)
         self._heard(book.coin, now)
         if self.delivering:
             self._pass_on(book, now)
@@ -89,6 +94,7 @@ class BookListener(ListenerBase):
 
     def on_book_unsynced(self, coin: str, reason: str) -> None:
         self._tried.pop(coin, None)
+        self._proven.discard(coin)
         if self._open:
             self._hub.books.lose(self, coin, reason)
 

@@ -78,6 +78,10 @@ class ListenerBase:
     def look(self) -> None:
         """Check what only the time shows; called about twice a second."""
 
+    def has_all_of(self, other: ListenerBase) -> bool:
+        """Whether the other one's connection brings nothing that this one does not bring yet."""
+        return True
+
     def has_traded(self, coin: str) -> bool:
         """Whether a trade of the coin was delivered."""
         return False

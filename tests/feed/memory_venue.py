@@ -33,6 +33,7 @@ class MemoryVenue:
         self.limits = limits or Limits(consecutive_ids=True)
         self.coins = set(coins)
         self.channels = {"trades", "books"}
+        self.late: set[str] = set()  # coins whose book a new connection does not bring at once
         self.books: dict[str, OrderBook] = {}  # proven ones, which a new connection brings at once
         self.tape: list[TradeEvent] = []
         self.candles: list[list[float]] = []  # the record's rows
@@ -158,7 +159,8 @@ class MemoryConnection:
             self.venue.connections.append(self)
             if "books" in self.subscription.channels:
                 for book in self.venue.books.values():
-                    self.hear_book(book)
+                    if book.coin not in self.venue.late:
+                        self.hear_book(book)
             await self.ended.wait()
         raise self.failure or Disconnected(self.venue.name, "closed")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +19,7 @@ from exchanges.errors import Blocked, Disconnected
 from exchanges.venue import Capacity, Limits
 from feed import MarketFeed, OrderBook, Settings, SettingsError, StaleDataError
 from feed.cli.outputs import JsonView
+from feed.sessions.connections.connection import OVERLAP
 from feed.settings import Connection, ExchangeConfig, Staleness
 from feed.sinks.metrics import FeedCollector, text
 from feed.sinks.server.app import Server
@@ -121,6 +124,36 @@ async def test_the_deepest_subscription_says_what_the_venue_is_asked_for(program
     assert [connection.subscription.book_depth for connection in venue.of("books")] == [20]
     program.feed.subscribe_books(program.books.append, depth=50)
     await until(lambda: [connection.subscription.book_depth for connection in venue.of("books")] == [50], 15)
+
+
+async def test_a_replaced_connection_stays_until_its_successor_has_synchronized_every_book(
+    program: Program, venue: MemoryVenue
+) -> None:
+    await program.connect(venue)
+    venue.book("BTC", BIDS, ASKS)
+    venue.book("ETH", BIDS, ASKS)
+    (old,) = venue.of("books")
+    venue.late = {"ETH"}
+    program.feed.subscribe_books(program.books.append, depth=50)
+    sizes = itertools.count(1)
+
+    def with_a_change_of_btc(condition: Callable[[], bool]) -> Callable[[], bool]:
+        def changed() -> bool:
+            venue.trade("BTC", 101.0)
+            venue.book("BTC", [(99.0, float(next(sizes)))], ASKS)
+            return condition()
+
+        return changed
+
+    begun = time.monotonic()
+    await until(with_a_change_of_btc(lambda: len(venue.of("books")) == 2))
+    await until(with_a_change_of_btc(lambda: time.monotonic() - begun > OVERLAP + 1.5))
+    assert old in venue.of("books")
+    assert program.feed.get_book("ETH") is not None
+    venue.book("ETH", BIDS, [(102.0, 1.0)])
+    await until(with_a_change_of_btc(lambda: old not in venue.of("books")))
+    assert program.feed.get_book("ETH") is not None
+    assert [event for event, _ in program.syncs] == ["book_synced", "book_synced"]
 
 
 async def test_books_come_over_connections_of_their_own(program: Program, venue: MemoryVenue) -> None:

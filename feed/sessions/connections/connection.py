@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 OVERLAP = 2.0  # seconds that a connection stays open beside its successor, which must subscribe to everything first
 OVERLAP_EACH = 0.01  # seconds more for each subscription: venues take them one request after another
+COMPLETE_WITHIN = 120.0  # seconds: snapshots of order books are fetched within a weight that all coins share
+COMPLETE_STEP = 0.25  # seconds between two checks of that
 ANEW = 10.0  # seconds until the next attempt at a successor while the connection is still open
 EARLY = 600.0  # seconds before the venue's cut at which a connection is replaced
 GRACE = 0.1  # seconds within which connections end that are cut at the same time
@@ -294,6 +296,7 @@ class CoinConnection:
             new = self.successor = self._host.dial(self)
             await self._until_flowing(new)
             await wait(new, asyncio.Event(), OVERLAP + OVERLAP_EACH * new.subscriptions)
+            await self._until_complete(new, old)
         except VenueError as error:
             if new is not None:
                 self._host.hang_up(new, error.reason)
@@ -310,6 +313,12 @@ class CoinConnection:
             self.successor = None
         self.opened = new
         self._host.hang_up(old, REPLACED)
+
+    async def _until_complete(self, new: OpenConnection, old: OpenConnection) -> None:
+        """Wait until the successor of a connection for order books has synchronized every book, for COMPLETE_WITHIN."""
+        end = self._now() + COMPLETE_WITHIN
+        while not new.listener.has_all_of(old.listener) and not old.running.done() and self._now() < end:
+            await wait(new, asyncio.Event(), COMPLETE_STEP)
 
     async def _replace_silent(self, old: OpenConnection, now: float) -> None:
         """A silent connection may be broken, or its coins quiet: a successor shows which."""
