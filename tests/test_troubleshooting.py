@@ -26,6 +26,7 @@ SYMPTOMS = [
     "ban",
     "stale",
     "lagging",
+    "order book",
     "missing",
     "slow callback",
     "memory",
