@@ -275,7 +275,7 @@ class Wire:
         """Send frames to whoever subscribed to a topic."""
         for connection in self.connections:
             if (channel, coin) in connection.topics:
-                await connection.send(frames)
+                await connection.send(connection.numbered(frames, self._counted))
 
     def told(self, changes: Iterable[Change]) -> list[list[tuple[Connection, list[Frame]]]]:
         """For each change of a book who is to be told, and in which frames; the books are those after the changes."""
@@ -370,7 +370,7 @@ class Wire:
             if asked and self.script.LAWS.replaces:
                 connection.topics.clear()
             connection.topics.update(good)
-        await connection.send(answers)
+        await connection.send(connection.numbered(answers, self._counted))
         self._stirred.set()
 
     async def _receive_for_books(self, connection: Connection, request: Any) -> bool:
