@@ -42,7 +42,7 @@ class Result:
 
     @property
     def growth(self) -> float | None:
-        """Bytes per hour by which the collected memory grew after SETTLED, without the ids of trades.
+        """Bytes per hour by which the heap in use grew after SETTLED, without the ids of trades.
 
         Their number is bounded: they are remembered for ten minutes of each venue's own trades.
         """
@@ -50,7 +50,7 @@ class Result:
         if len(settled) < 3:
             return None
         first, last = settled[0], settled[-1]
-        sizes = [each.census["rss_collected"] - each.census["ids"] * ID_BYTES for each in (first, last)]
+        sizes = [each.census["heap"] - each.census["ids"] * ID_BYTES for each in (first, last)]
         return float(sizes[1] - sizes[0]) / (last.at - first.at) * 3600
 
     @property
@@ -121,7 +121,7 @@ def table(result: Result) -> str:
                      f"{result.memory[-1][1] / 1e6:.1f} MB at the end")  # fmt: skip
     if result.growth is not None:
         lines.append(
-            f"RSS growth              {result.growth / 1e6:+.1f} MB per hour after the first five minutes, "
+            f"heap in use             {result.growth / 1e6:+.1f} MB per hour after the first five minutes, "
             f"without remembered trade ids"
         )
     for sample in result.samples:
@@ -129,6 +129,7 @@ def table(result: Result) -> str:
         counts = ", ".join(f"{name} {count}" for name, count in census["counts"].items())
         lines.append(
             f"{sample.at:8.0f} s  RSS {census['rss'] / 1e6:.1f} MB ({census['rss_collected'] / 1e6:.1f} collected), "
+            f"heap in use {census['heap'] / 1e6:.1f} MB, "
             f"tasks {census['tasks']}, open files {census['handles']}, threads {census['threads']}, "
             f"objects {census['objects']:,}, remembered trade ids {census['ids']:,}, {counts}"
         )

@@ -8,6 +8,7 @@ fields; times are monotonic seconds, which all processes of a machine share. Lin
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import sys
@@ -16,6 +17,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -29,6 +31,7 @@ FLUSH = 0.02  # seconds that what was told may wait here
 ASK_EVERY = 0.25  # seconds between two questions for fresh prices
 MAX_AGES = (2.0, 5.0)  # seconds, by turns
 BEAT = 0.05
+BLOCK = 80  # bytes that a block of Python's own allocator takes on average
 STALL = 0.1  # seconds by which a sleep is late that count as a stall
 COUNTED = (
     "Future",
@@ -143,6 +146,26 @@ def rss() -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+class _Heap(ctypes.Structure):
+    """What glibc's mallinfo2 returns."""
+
+    _fields_ = [  # noqa: RUF012 - ctypes wants it so
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    ]
+
+
+def heap_in_use() -> int:
+    """Bytes that live objects take: what was freed may stay in the process, in pieces that the system can't have."""
+    small = sys.getallocatedblocks() * BLOCK
+    with suppress(AttributeError, OSError, TypeError):  # not glibc, or one before 2.33
+        ask = ctypes.CDLL(None).mallinfo2
+        ask.restype = _Heap
+        heap = ask()
+        return small + int(heap.uordblks) + int(heap.hblkhd)
+    return small
+
+
 def census(feed: MarketFeed) -> dict[str, Any]:
     """What the process holds now."""
     memory = rss()
@@ -159,6 +182,7 @@ def census(feed: MarketFeed) -> dict[str, Any]:
     return {
         "rss": memory,
         "rss_collected": collected,
+        "heap": heap_in_use(),
         "tasks": len(asyncio.all_tasks()),
         "task_names": sorted(f"{task.get_name()} in {task.get_coro()!r}"[:200] for task in asyncio.all_tasks()),
         "handles": len(os.listdir("/proc/self/fd")),
