@@ -210,7 +210,7 @@ class JsonView:
     def __init__(self, books_of: str | None = None) -> None:
         self._books_of = books_of  # a coin whose order books are wanted although the settings do not name the channel
         self._gone = asyncio.Event()
-        self._outlet = StdoutWriter(sys.stdout.fileno(), self._gone.set, interrupted)
+        self._stdout = StdoutWriter(sys.stdout.fileno(), self._gone.set, interrupted)
 
     def attach(self, feed: MarketFeed, settings: Settings) -> None:
         feed.subscribe_status(self._on_status)
@@ -227,12 +227,12 @@ class JsonView:
         await self._gone.wait()
 
     def close(self) -> None:
-        self._outlet.close()
-        if self._outlet.error is not None:
-            raise self._outlet.error
+        self._stdout.close()
+        if self._stdout.error is not None:
+            raise self._stdout.error
 
     def _writer(self, kind: str) -> Any:
-        encode, write = payloads.writer(kind), self._outlet.write
+        encode, write = payloads.writer(kind), self._stdout.write
 
         def on_event(event: Any) -> None:
             write(encode(event))
@@ -240,4 +240,4 @@ class JsonView:
         return on_event
 
     def _on_status(self, event: str, details: Mapping[str, Any]) -> None:
-        self._outlet.write(payloads.status(event, details))
+        self._stdout.write(payloads.status(event, details))

@@ -121,11 +121,13 @@ class CandleHistory:
         if hub.markets.withholds(venue.name, coin.symbol, symbol):
             raise FeedError(f"{venue.name}'s {symbol} is withheld: its price is too far from {coin.symbol}'s last one")
         # no await from here on: the next candle that the feed delivers must follow the last one returned
-        for candle in hub.ledger.overdue(past):
+        for candle in hub.delivered_candles.overdue(past):
             hub.on_candle(candle)
-        joined = hub.ledger.joined(coin.symbol, timeframe, past)[-limit:]
+        joined = hub.delivered_candles.joined(coin.symbol, timeframe, past)[-limit:]
         closed = [candle for candle in joined if candle.closed]
-        refused = hub.ledger.overdue(past)  # the venue was left while it answered: these are still to be closed
+        refused = hub.delivered_candles.overdue(
+            past
+        )  # the venue was left while it answered: these are still to be closed
         known = [candle for candle in closed if not refused or candle.timestamp < refused[0].timestamp]
         if known:
             session.bars.known(symbol, timeframe, known[-1].timestamp)

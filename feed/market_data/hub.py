@@ -44,7 +44,7 @@ class MarketDataHub:
         self.last_message: float | None = None  # when the last event of the active venue came, monotonic seconds
         self.bad_frames = 0
         self.off_book_trades = 0  # block trades and the like, which are not delivered
-        self.ledger = DeliveredCandles()
+        self.delivered_candles = DeliveredCandles()
         self.delays: defaultdict[str, LeastDelay] = defaultdict(LeastDelay)  # by venue
 
     @property
@@ -59,7 +59,7 @@ class MarketDataHub:
         for coin in coins:
             self.prices.pop(coin, None)
             self.volatility.forget(coin)
-            self.ledger.forget(coin)
+            self.delivered_candles.forget(coin)
 
     def on_trade(self, trade: TradeEvent) -> None:
         """Publish a trade that had to wait until the gap before it ended."""
@@ -89,7 +89,7 @@ class MarketDataHub:
 
     def on_candle(self, candle: Candle) -> None:
         """Publish a candle or its state so far, unless a venue or connection has closed that candle already."""
-        if not self.markets.takes(candle) or not self.ledger.enter(candle):
+        if not self.markets.takes(candle) or not self.delivered_candles.enter(candle):
             return
         if candle.closed:
             self.volatility.add(candle)

@@ -101,7 +101,7 @@ class RecordedEvents:
 
     def on_candle(self, candle: Candle, _: bool) -> None:
         self._heard(candle.coin)
-        self._hub.ledger.enter(candle)
+        self._hub.delivered_candles.enter(candle)
         if candle.closed:
             self._hub.volatility.add(candle)
         self._hub.dispatcher.publish(CANDLES.key(candle.timeframe), candle.coin, candle)

@@ -220,7 +220,7 @@ class Session:
             self._silence_watch.start(self._pool.markets, self._hub.clock.monotonic())
             for opened in self._pool.opened:
                 opened.listener.deliver()
-            self.bars.owe(self._hub.ledger.owed())
+            self.bars.owe(self._hub.delivered_candles.owed())
 
     def demote(self) -> None:
         """Another venue is active from now on."""

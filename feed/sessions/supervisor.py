@@ -355,7 +355,7 @@ class Supervisor:
         session = self._sessions[to]
         backfiller = self._sessions[left].backfiller
         self._since = {**self._since, **backfiller.last_timestamps()}
-        self._hub.ledger.owe(self._sessions[left].bars.holes())
+        self._hub.delivered_candles.owe(self._sessions[left].bars.holes())
         self._sessions[left].demote()
         backfiller.flush()
         if to in self._tasks.carrying:

@@ -73,7 +73,7 @@ class TradeBackfiller:
         self._report = report
         self._clock = clock
         self._coins: dict[str, TradeSequence] = {}
-        self._shelf = sequences
+        self._sequences = sequences
         self._symbols: dict[str, str] = {}
         self._fetches: dict[str, asyncio.Task[None]] = {}  # coin -> what fetches for all of its gaps
         self._fetched: defaultdict[str, float] = defaultdict(lambda: -inf)  # coin -> its last one, monotonic seconds
@@ -146,7 +146,7 @@ class TradeBackfiller:
         """
         self._symbols |= symbols
         now = self._clock.monotonic()
-        sequences = self._shelf
+        sequences = self._sequences
         for coin in symbols:
             holder, sequences.holders[coin] = sequences.holders.get(coin, self), self
             if (known := sequences.coins.get(coin)) is not None:
@@ -185,7 +185,7 @@ class TradeBackfiller:
             if self._holds(coin):
                 for _ in self._coins[coin].flush().filled:
                     self._report("gap_filled", self._venue.name, coin=coin, trades=0, complete=False)
-                self._shelf.forget(coin)
+                self._sequences.forget(coin)
             for known in (self._coins, self._symbols, self._fetched):
                 known.pop(coin, None)
             if coin in self._fetches:
@@ -213,7 +213,7 @@ class TradeBackfiller:
         held = [coin for coin in coins if coin in self._coins and self._holds(coin)]
         for coin in held:
             self._carry_out(coin, self._coins[coin].flush())
-        self._shelf.left.update(held)
+        self._sequences.left.update(held)
 
     def close(self) -> None:
         """Stop fetching."""
@@ -222,13 +222,13 @@ class TradeBackfiller:
         self._fetches.clear()
         for coin, timer in self._timers.items():
             timer.cancel()
-            if (holder := self._shelf.holders.get(coin, self)) is not self:
+            if (holder := self._sequences.holders.get(coin, self)) is not self:
                 holder._expect(coin)
         self._timers.clear()
 
     def _holds(self, coin: str) -> bool:
         """Whether no other backfiller of the venue has the coin now."""
-        return self._shelf.holders.get(coin) is self
+        return self._sequences.holders.get(coin) is self
 
     def _carry_out(self, coin: str, outcome: Outcome) -> None:
         """Carry out an outcome: report the gap, deliver the trades, report the filled gaps."""

@@ -267,7 +267,7 @@ class ConnectionPool:
         if isinstance(listener, BookListener):
             listener.distrust = stream.distrust_book
         if self._owner.delivering and not for_books:
-            self._candles.owe(self._hub.ledger.owed())
+            self._candles.owe(self._hub.delivered_candles.owed())
         running = asyncio.create_task(stream.run(), name=f"stream {self.name}")
         now = self._hub.clock.monotonic()
         return OpenConnection(stream, listener, running, dict(markets), asks, now, number, outdated)
@@ -275,7 +275,7 @@ class ConnectionPool:
     def _begin_candles(self, markets: Mapping[str, str], asks: Carries, number: int | None) -> int:
         """The candles of these markets go on with a connection, a new one without a ``number``; returns its number."""
         coins = {symbol: coin for coin, symbol in markets.items()}
-        closed, native = self._hub.ledger.newest_closed(), not self._builds_candles(asks)
+        closed, native = self._hub.delivered_candles.newest_closed(), not self._builds_candles(asks)
         return self._candles.begin(coins, asks.timeframes, closed, native=native, connection=number)
 
     def _builds_candles(self, asks: Carries) -> bool:

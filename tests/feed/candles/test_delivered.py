@@ -20,76 +20,76 @@ def minutes(candles: list[Candle]) -> list[int]:
 
 
 def delivered(*candles: Candle) -> DeliveredCandles:
-    ledger = DeliveredCandles()
+    delivered_candles = DeliveredCandles()
     for candle in candles:
-        assert ledger.enter(candle)
-    return ledger
+        assert delivered_candles.enter(candle)
+    return delivered_candles
 
 
 def test_nothing_more_is_delivered_of_a_candle_that_is_closed() -> None:
     """Neither its close again nor an update, from whichever venue."""
-    ledger = delivered(bar(1, closed=False), bar(1))
-    assert not ledger.enter(bar(1, exchange="two"))
-    assert not ledger.enter(bar(1, closed=False))
-    assert ledger.enter(bar(2, closed=False))
-    assert ledger.newest_closed() == {("BTC", "1m"): MINUTE}
+    delivered_candles = delivered(bar(1, closed=False), bar(1))
+    assert not delivered_candles.enter(bar(1, exchange="two"))
+    assert not delivered_candles.enter(bar(1, closed=False))
+    assert delivered_candles.enter(bar(2, closed=False))
+    assert delivered_candles.newest_closed() == {("BTC", "1m"): MINUTE}
 
 
-def owed(ledger: DeliveredCandles) -> list[int]:
-    return [opened // MINUTE for opened in sorted(ledger.owed().get(("BTC", "1m"), ()))]
+def owed(delivered_candles: DeliveredCandles) -> list[int]:
+    return [opened // MINUTE for opened in sorted(delivered_candles.owed().get(("BTC", "1m"), ()))]
 
 
 def test_a_candle_that_was_begun_is_remembered_until_it_is_closed() -> None:
-    ledger = delivered(bar(1, closed=False))
-    assert owed(ledger) == [1]
-    ledger.enter(bar(2, closed=False))
-    assert owed(ledger) == [1, 2]
-    ledger.enter(bar(2))
-    assert owed(ledger) == [1]
-    ledger.enter(bar(1, exchange="two"))
-    assert owed(ledger) == []
-    ledger.enter(bar(3, closed=False))
-    ledger.enter(bar(4))
-    assert owed(ledger) == [3]
+    delivered_candles = delivered(bar(1, closed=False))
+    assert owed(delivered_candles) == [1]
+    delivered_candles.enter(bar(2, closed=False))
+    assert owed(delivered_candles) == [1, 2]
+    delivered_candles.enter(bar(2))
+    assert owed(delivered_candles) == [1]
+    delivered_candles.enter(bar(1, exchange="two"))
+    assert owed(delivered_candles) == []
+    delivered_candles.enter(bar(3, closed=False))
+    delivered_candles.enter(bar(4))
+    assert owed(delivered_candles) == [3]
 
 
 def test_what_a_venue_has_missed_is_owed_when_it_is_left_if_the_feed_had_begun_by_then() -> None:
-    ledger = delivered(bar(3), bar(6))
-    ledger.owe({("BTC", "1m"): [2 * MINUTE, 4 * MINUTE, 6 * MINUTE], ("ETH", "1m"): [4 * MINUTE]})
-    assert owed(ledger) == [4]
-    assert set(ledger.owed()) == {("BTC", "1m")}
+    delivered_candles = delivered(bar(3), bar(6))
+    delivered_candles.owe({("BTC", "1m"): [2 * MINUTE, 4 * MINUTE, 6 * MINUTE], ("ETH", "1m"): [4 * MINUTE]})
+    assert owed(delivered_candles) == [4]
+    assert set(delivered_candles.owed()) == {("BTC", "1m")}
 
 
 def test_what_the_venue_has_closed_and_the_stream_has_not_is_overdue() -> None:
     """From the candle on that the feed began with; what was before is history and nobody's news."""
-    ledger = delivered(bar(3, closed=False), bar(3), bar(4, closed=False))
+    delivered_candles = delivered(bar(3, closed=False), bar(3), bar(4, closed=False))
     past = [bar(minute) for minute in range(1, 7)] + [bar(7, closed=False)]
-    assert minutes(ledger.overdue(past)) == [4, 5, 6]
+    assert minutes(delivered_candles.overdue(past)) == [4, 5, 6]
     assert DeliveredCandles().overdue(past) == []
 
 
 def test_history_is_as_it_was_delivered() -> None:
     """Also where the venue's record says something else, and where another venue had delivered."""
     mine = bar(2, price=11.0, exchange="two")
-    ledger = delivered(mine, bar(3, closed=False))
-    joined = ledger.joined("BTC", "1m", [bar(1), bar(2), bar(3, closed=False)])
+    delivered_candles = delivered(mine, bar(3, closed=False))
+    joined = delivered_candles.joined("BTC", "1m", [bar(1), bar(2), bar(3, closed=False)])
     assert minutes(joined) == [1, 2, 3]
     assert joined[1] == mine
     joined[1].close = 0.0  # belongs to whom it was given
-    assert ledger.joined("BTC", "1m", [bar(2)])[0] == mine
+    assert delivered_candles.joined("BTC", "1m", [bar(2)])[0] == mine
 
 
 def test_of_two_states_of_the_running_candle_the_later_one_stands() -> None:
     """Volume only grows; that of another venue says nothing."""
     for delivered_volume, exchange, stands in ((5.0, "one", 5.0), (1.0, "one", 2.0), (5.0, "two", 2.0)):
-        ledger = delivered(bar(1, closed=False, volume=delivered_volume, exchange=exchange))
-        (joined,) = ledger.joined("BTC", "1m", [bar(1, closed=False, volume=2.0)])
+        delivered_candles = delivered(bar(1, closed=False, volume=delivered_volume, exchange=exchange))
+        (joined,) = delivered_candles.joined("BTC", "1m", [bar(1, closed=False, volume=2.0)])
         assert joined.volume == stands
 
 
 def test_what_the_stream_delivered_while_the_answer_was_on_its_way_is_there_too() -> None:
-    ledger = delivered(bar(2), bar(3), bar(4, closed=False))
-    assert minutes(ledger.joined("BTC", "1m", [bar(1), bar(2, closed=False)])) == [1, 2, 3, 4]
+    delivered_candles = delivered(bar(2), bar(3), bar(4, closed=False))
+    assert minutes(delivered_candles.joined("BTC", "1m", [bar(1), bar(2, closed=False)])) == [1, 2, 3, 4]
 
 
 @given(
@@ -99,26 +99,26 @@ def test_what_the_stream_delivered_while_the_answer_was_on_its_way_is_there_too(
 )
 def test_joined_candles_are_in_order_without_a_hole_or_an_overlap(closed: list[int], first: int, count: int) -> None:
     """Whatever was delivered in whatever order: after the overdue ones are closed, each candle is there once."""
-    ledger = delivered(*(bar(minute) for minute in closed))
+    delivered_candles = delivered(*(bar(minute) for minute in closed))
     past = [bar(minute) for minute in range(first, first + count)] + [bar(first + count, closed=False)]
-    for candle in ledger.overdue(past):
-        assert ledger.enter(candle)
-    assert ledger.overdue(past) == []
-    joined = minutes(ledger.joined("BTC", "1m", past))
+    for candle in delivered_candles.overdue(past):
+        assert delivered_candles.enter(candle)
+    assert delivered_candles.overdue(past) == []
+    joined = minutes(delivered_candles.joined("BTC", "1m", past))
     assert joined == sorted(set(joined))
     assert set(range(first, first + count + 1)) <= set(joined)
-    assert ledger.newest_closed().get(("BTC", "1m"), 0) >= max(closed, default=0) * MINUTE
+    assert delivered_candles.newest_closed().get(("BTC", "1m"), 0) >= max(closed, default=0) * MINUTE
 
 
 def test_what_is_owed_does_not_grow() -> None:
-    ledger = delivered(*(bar(minute, closed=False) for minute in range(3 * CLOSED_BARS)))
-    assert owed(ledger) == list(range(2 * CLOSED_BARS - 1, 3 * CLOSED_BARS))
+    delivered_candles = delivered(*(bar(minute, closed=False) for minute in range(3 * CLOSED_BARS)))
+    assert owed(delivered_candles) == list(range(2 * CLOSED_BARS - 1, 3 * CLOSED_BARS))
 
 
 def test_it_does_not_grow() -> None:
-    ledger = delivered(*(bar(minute) for minute in range(10 * CLOSED_BARS)))
+    delivered_candles = delivered(*(bar(minute) for minute in range(10 * CLOSED_BARS)))
     past = [bar(minute) for minute in range(10 * CLOSED_BARS)]
-    assert ledger.overdue(past) == []
-    assert len(ledger._bars["BTC", "1m"].closed) == CLOSED_BARS
-    ledger.forget("BTC")
-    assert ledger.newest_closed() == {}
+    assert delivered_candles.overdue(past) == []
+    assert len(delivered_candles._bars["BTC", "1m"].closed) == CLOSED_BARS
+    delivered_candles.forget("BTC")
+    assert delivered_candles.newest_closed() == {}
