@@ -289,11 +289,12 @@ class BusConnection:
             return
         self._collector[shard] = collector
         self._least_delay = inf
-        if not past:
+        news = not past or bool(self._skipped)  # or it is what has happened while this was not connected
+        if news:
             self._distrust_books(shard, "another collector publishes it now")
-        reason = "it publishes" if past else str(details.get("reason", ""))
+        reason = "it publishes" if not news else str(details.get("reason", ""))
         mine = self._venue.coins_of(shard) & self._markets.keys()
-        missed = [coin for coin in details.get("missed", ()) if coin in mine] if not past else []
+        missed = [coin for coin in details.get("missed", ()) if coin in mine] if news else []
         if mine or not self._venue.coins_of(shard):
             self._listener.on_source(self._venue.clean(collector), self._venue.clean(reason), missed)
 

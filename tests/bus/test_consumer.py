@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from exchanges.bus.client import BusClient
-from exchanges.bus.payloads import event
+from exchanges.bus.payloads import event, read
 from exchanges.bus.subjects import MarketSubjects
 from exchanges.simulator import Simulator
 from exchanges.venue import BusAddress
@@ -108,6 +108,38 @@ async def test_what_a_collector_could_not_publish_in_time_is_no_price_of_now(
             assert any(trade.backfilled for trade in reader.trades)
             assert not reader.events("disconnected")
         assert max(ages) < 1.8
+
+
+async def test_trades_that_the_bus_has_lost_are_published_again(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    """The server had stored them, as it said, and has not after its restart: as after a power cut."""
+    names = MarketSubjects("binance", "spot")
+    async with Proxy(bus.port) as proxy:
+        await collect("one", url=proxy.url)
+        await publisher(bus.url, "binance")
+        client = await BusClient.dial(BusAddress((bus.url,)), "test")
+        subject = names.events("trades", "BTC")
+        await until_stored(client, names.stream, subject, 30)
+        with proxy.partitioned():
+            kept = await client.from_sequence(names.stream, subject, 1, 10_000)
+            for each in kept[-10:]:
+                await client.api(f"STREAM.MSG.DELETE.{names.stream}", {"seq": each.sequence})
+            await client.close()
+            await bus.stop()
+            await bus.start()
+        client = await BusClient.dial(BusAddress((bus.url,)), "test")
+        await until_stored(client, names.stream, subject, len(kept) + 20)
+        found = await client.from_sequence(names.stream, subject, 1, 10_000)
+        await client.close()
+    assert check_order([read("trade", each.data).trade_id for each in found]) == []
+
+
+async def until_stored(client: BusClient, stream: str, subject: str, count: int) -> None:
+    """Wait until the stream has so many messages of a subject."""
+    async with asyncio.timeout(60):
+        while len(await client.from_sequence(stream, subject, 1, 10_000)) < count:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.1)
 
 
 async def test_a_gap_beyond_what_the_bus_keeps_is_reported(

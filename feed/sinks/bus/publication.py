@@ -86,9 +86,12 @@ class Publication:
             self.writer.put(self._to(BOOKS.name, coin), status(event, details), self._next_name())
 
     def _put_trade(self, trade: TradeEvent) -> None:
+        self.writer.put(*self._message_of(trade))
+
+    def _message_of(self, trade: TradeEvent) -> tuple[str, bytes, str]:
         # two collectors name a trade alike, and the bus stores a name once
         name = f"{trade.market} {trade.trade_id}" if trade.trade_id else self._next_name()
-        self.writer.put(self._to(TRADES.name, trade.coin), self._encode[TRADES.name](trade), name)
+        return self._to(TRADES.name, trade.coin), self._encode[TRADES.name](trade), name
 
     def _put_candle(self, candle: Candle) -> None:
         key = candle.coin, candle.timeframe
@@ -140,6 +143,23 @@ class Publication:
             self._put_latest(channel, each)
         self.live = True
         return found.missed
+
+    async def put_back(self, client: BusClient) -> None:
+        """After an outage of the bus: publish again the trades that it had stored, as it said, and has lost.
+
+        A server that is killed, or whose disk was full, may have. Raises BusError.
+        """
+        if TRADES.name not in self.channels:
+            return
+        stored = await client.last(self._subjects.stream, [self._to(TRADES.name, coin) for coin in self._coins])
+        waiting = self.writer.rewind()
+        last: dict[str, TradeEvent] = {}
+        for each in stored:
+            with contextlib.suppress(ValueError):  # not written by a collector
+                last[text(each.subject.rpartition(".")[2])] = read("trade", each.data)
+        known = self._backlog.after(last, {}, {}).trades
+        messages = [self._message_of(trade) for trade in known if trade.trade_id and trade.coin in last]
+        self.writer.put_first([message for message in messages if message[2] not in waiting])
 
     def _after(self, stored: Collection[Stored]) -> Continuation:
         trades: dict[str, TradeEvent] = {}

@@ -151,7 +151,9 @@ class Publisher:
             publication.writer.lost_subjects = set()
             coins = sorted({text(subject.rpartition(".")[2]) for subject in lost if ".trades." in subject})
             await self._announce(client, "the bus has not stored all that it was sent", coins)
-        if not publication.live:
+        if publication.live:
+            await publication.put_back(client)
+        else:
             await publication.go_on(client, self._timeframe)
         writing = asyncio.create_task(publication.writer.run(client, self._term_subject, self._term), name="bus writer")
         try:

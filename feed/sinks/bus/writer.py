@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from exchanges.bus.client import WRONG_SEQUENCE, BusClient, BusError, BusUnreachable
@@ -66,6 +67,16 @@ class BusWriter:
             self._lose(self._queue.popleft())
         if not self._wake.is_set():
             self._wake.set()
+
+    def rewind(self) -> set[str]:
+        """The connection has ended: send again what was not answered. Returns the ids of all that waits."""
+        self._again()
+        return {message.id for message in self._queue}
+
+    def put_first(self, messages: Sequence[tuple[str, bytes, str]]) -> None:
+        """Publish these (subject, payload, id) before what waits."""
+        self._queue.extendleft(_Message(*message) for message in reversed(messages))
+        self._wake.set()
 
     def clear(self) -> None:
         """Another collector publishes: drop what waits."""
