@@ -137,6 +137,7 @@ async def test_a_publisher_hands_over_when_it_is_told_to_end(
         readers[0].watch()
         assert await first.end() == 0
         await taken_over(readers, "second")
+        assert "handed over" in readers[0].events("source")[-1]["reason"]
         await goes_on(readers, simulator)
         proven(readers[0], simulator)
         assert readers[0].longest < SILENCE

@@ -92,7 +92,10 @@ class Collector:
             for task in done:
                 task.result()
         finally:
-            await asyncio.shield(self._end(tasks))
+            ending = asyncio.create_task(self._end(tasks), name=f"end of {self.exchange}")
+            while not ending.done():  # however often it is cancelled: the lease is to be handed over
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(ending)
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
         client = self._client
