@@ -51,7 +51,7 @@ async def played(folder: Path | list[Path], *args: Any, speed: float | None = No
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - whatever it waits for has no event
             await asyncio.sleep(0.005)
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from exchanges.simulator import Simulator
-from feed import MarketFeed, TradeEvent
+from feed import MarketFeed, Quote, TradeEvent
+from feed import Recorder as FileRecorder
+from tests.recordings import Delivered, played, until
 from tests.support import Recorder, settings_for
 
 CAPTURES = Path(__file__).parents[2] / "shared" / "captures"
@@ -83,3 +85,18 @@ async def test_the_prices_follow_the_captured_trades() -> None:
                 assert tick is not None
                 assert (tick.price, tick.timestamp) == trades[-1]
                 assert tick.volume_24h > 0
+
+
+async def test_a_recording_of_the_captures_plays_every_event_as_it_came(tmp_path: Path) -> None:
+    """Trades, quotes, tickers, candles, books, prices and status events: every field, and their order."""
+    paths = [path for path, _, _ in FILES.values()]
+    async with Simulator(replay=paths, speed=0, venues=("binance",)) as simulator:
+        settings = settings_for(simulator, channels=["trades", "ticker", "candles", "quotes", "books"])
+        feed = MarketFeed(["BTC", "ETH"], exchange=["binance"], settings=settings)
+        live = Delivered(feed)
+        async with FileRecorder(feed, tmp_path, flush_seconds=0.5, file_seconds=1), feed:
+            await simulator.replay_done.wait()
+            await until(lambda: len(live.of(TradeEvent)) >= 15_863)
+    delivered = await played(tmp_path)
+    assert len(delivered.of(Quote)) > 10_000
+    assert delivered.shown == live.shown

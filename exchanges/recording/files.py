@@ -88,6 +88,22 @@ def place(channel: str, exchange: str, coin: str, date: str) -> str:
     return f"{channel}{of}/date={date}"
 
 
+def write_small(folder: Path, shown: str, rows: pa.Table) -> None:
+    """Write a file of few rows, of which the manifest knows nothing, as ``write`` does."""
+    path = folder / shown
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = hidden(path)
+    try:
+        with open(part, "wb") as file:
+            _write_parts(file, iter((rows,)))
+            file.flush()
+            os.fsync(file.fileno())
+        publish(folder, shown)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
 def write(folder: Path, shown: str, parts: Iterable[pa.Table], *, temporary: bool = False) -> dict[str, Any]:
     """Write a file that is there as a whole or not at all, also after a crash, and return its entry in the manifest.
 

@@ -1,6 +1,6 @@
 """What recording costs beside a bare pyarrow writer, how large a day is, and how fast a replay delivers.
 
-    python -m tests.benchmarks.recording [--seconds 30] [--trades 50000]
+    python -m tests.benchmarks.recording [--seconds 60] [--trades 50000]
 
 Each comparison is of one run: the bare writer puts the same rows into one Parquet file of each channel, a batch as
 often as the recorder; the live feed reads the same number of trades over a loopback socket.
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from exchanges.recording.files import recorded_files, write
 from exchanges.simulator import Simulator
 from exchanges.simulator.markets.catalog import DEFAULT_COINS
 from feed import MarketFeed, PriceTick, Recorder, Settings
+from feed.market_data.price_cache import PriceCache
 from feed.settings import ExchangeConfig
 from feed.sinks.recorder.writer import EARLY, Plan, Writer
 from tests.benchmarks.measure import Failed, Phase, measure
@@ -64,22 +66,39 @@ def made_events(seconds: float) -> list[Event]:
     return found
 
 
-def paced(events: list[Event], put: Callable[[Event], object], every: Callable[[], object] | None) -> float:
-    """Hand events on at RATE, call ``every`` as often as a recorder writes; returns the CPU seconds of the process."""
-    gc.collect()
-    before, began = time.process_time(), time.monotonic()
-    place, due = 0, FLUSH * EARLY
-    while place < len(events):
-        passed = time.monotonic() - began
-        end = min(len(events), int(passed * RATE))
-        for event in events[place:end]:
-            put(event)
-        place = end
-        if every is not None and passed >= due:
-            every()
-            due += FLUSH * EARLY
-        time.sleep(TURN)
-    return time.process_time() - before
+class Paced:
+    """Hands events on at RATE, and measures the CPU seconds of that, of what is called, and of other threads."""
+
+    def __init__(self, events: list[Event], put: Callable[[Event], object]) -> None:
+        self.events, self.put = events, put
+        self.spent = 0.0
+
+    def _measured(self, call: Callable[[], object]) -> None:
+        began = time.thread_time()
+        call()
+        self.spent += time.thread_time() - began
+
+    def _hand_on(self, part: list[Event]) -> None:
+        for event in part:
+            self.put(event)
+
+    def run(self, every: Callable[[], object] | None, close: Callable[[], object]) -> float:
+        """Hand all of them on, and call ``every`` as often as a recorder writes."""
+        gc.collect()
+        ours, all_of_it, began = time.thread_time(), time.process_time(), time.monotonic()
+        place, due = 0, FLUSH * EARLY
+        while place < len(self.events):
+            passed = time.monotonic() - began
+            end = min(len(self.events), int(passed * RATE))
+            self._measured(partial(self._hand_on, self.events[place:end]))
+            place = end
+            if every is not None and passed >= due:
+                self._measured(every)
+                due += FLUSH * EARLY
+            time.sleep(TURN)
+        self._measured(close)
+        others = (time.process_time() - all_of_it) - (time.thread_time() - ours)
+        return self.spent + max(0.0, others)
 
 
 class BareWriter:
@@ -109,36 +128,26 @@ class BareWriter:
 
 
 def cost(seconds: float, folder: Path) -> tuple[float, float]:
-    """CPU seconds of the bare writer and of the recorder, without those of handing the events on."""
+    """CPU seconds of the bare writer and of the recorder."""
     events = made_events(seconds)
-    nothing = paced(events, lambda event: None, None)
+    pa.array([0.0])  # imports pandas where that is installed: neither's cost
     bare = BareWriter(folder)
-    spent = time.process_time()
-    paced(events, bare.put, bare.flush)
-    bare.close()
-    bare_cost = time.process_time() - spent - nothing
+    bare_cost = Paced(events, bare.put).run(bare.flush, bare.close)
     writer = Writer(Plan(folder / "r", ["trades", "ticker", "candles"], COINS, ["1m"], 20, FLUSH, 300.0, 200_000))
     writer.flush().result()
 
+    prices = PriceCache()
+
     def put(event: Event) -> None:  # as the hub delivers: a trade, then its tick; a tick, then its ticker
         if type(event) is TradeEvent:
-            volume = change = NAN
             writer.put(event)
-            if event.coin in day:
-                volume, change = day[event.coin]
-            writer.put(_tick(event, event.price, volume, change))
-        elif type(event) is Ticker:
-            day[event.coin] = event.volume_24h or NAN, event.change_24h or NAN
-            writer.put(_tick(event, event.last, *day[event.coin]))
-            writer.put(event)
+            writer.put(prices[event.coin].on_trade(event, 0.0))
         else:
+            if type(event) is Ticker:
+                writer.put(prices[event.coin].repeat(event, 0.0))
             writer.put(event)
 
-    day: dict[str, tuple[float, float]] = {}
-    spent = time.process_time()
-    paced(events, put, None)
-    writer.close()
-    return bare_cost, time.process_time() - spent - nothing
+    return bare_cost, Paced(events, put).run(None, writer.close)
 
 
 def _tick(of: TradeEvent | Ticker, price: float, volume: float, change: float) -> PriceTick:
@@ -220,7 +229,7 @@ async def main(seconds: float, trades: int, rate: float) -> None:
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("--seconds", type=float, default=30.0)
+    options.add_argument("--seconds", type=float, default=60.0)
     options.add_argument("--trades", type=int, default=50_000)
     options.add_argument("--rate", type=float, default=150.0, help="of the simulated trades")
     args = options.parse_args()

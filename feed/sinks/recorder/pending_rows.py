@@ -7,7 +7,7 @@ tick is a row of its own, so that a replay gives every tick as it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import compress
 from math import nan
@@ -93,19 +93,14 @@ class PendingRows:
             self._day[tick.coin] = tick.exchange, tick.volume_24h, tick.change_24h
             self._put("prices", PriceRow(**asdict(tick)))
 
-    def of(self, channel: str, chosen: Sequence[bool]) -> ChannelRows:
-        """Some of a channel's rows."""
-        rows = self.channels[channel]
-        columns = (list(compress(column, chosen)) for column in (rows.events, rows.seqs, rows.priced))
-        return ChannelRows(*columns)
-
-    def drop(self, channel: str, seqs: Collection[int]) -> None:
-        """The channel's rows with these numbers are written."""
-        left = self.of(channel, [seq not in seqs for seq in self.channels[channel].seqs])
-        self.channels[channel] = left
-        if not left.events:
-            del self.channels[channel]
+    def drop(self, channel: str, seqs: Collection[int] | None = None) -> None:
+        """The channel's rows with these numbers, or all of them, are written."""
+        rows = self.channels.pop(channel)
         self._trade = None
+        chosen = [] if seqs is None else [seq not in seqs for seq in rows.seqs]
+        if any(chosen):
+            columns = (list(compress(column, chosen)) for column in (rows.events, rows.seqs, rows.priced))
+            self.channels[channel] = ChannelRows(*columns)
 
     def _put(self, channel: str, event: Any, priced: bool = False) -> ChannelRows:
         rows = self.channels.get(channel)

@@ -15,7 +15,7 @@ from typing import Any
 from loguru import logger
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
-from exchanges.recording.files import RECENT, Session, manifest, numbered_name, recorded_files, write
+from exchanges.recording.files import RECENT, Session, manifest, numbered_name, recorded_files, write_small
 from exchanges.recording.rows import GapRow, table
 from feed.errors import FeedError
 from feed.events import PriceTick
@@ -217,14 +217,23 @@ class Writer:
     def _write(self) -> None:
         taken, today = self._taken, int(self._now() // DAY)
         for channel, rows in list(self._rows.channels.items()):
+            whole = table(channel, rows.events, rows.seqs, rows.priced)
+            first = _day(rows.events[0], today)
+            if first == _day(rows.events[-1], today):  # as they come in their order, all between are of that day
+                self._write_part(channel, first, whole)
+                self._rows.drop(channel)
+                continue
             days = [_day(event, today) for event in rows.events]
             for day in sorted(set(days)):
-                part = self._rows.of(channel, [each == day for each in days]) if len(set(days)) > 1 else rows
-                name = numbered_name(part.seqs[0], part.seqs[-1])
-                whole = table(channel, part.events, part.seqs, part.priced)
-                write(self._plan.folder, f"{channel}/{RECENT}/date={_date(day)}/{name}", [whole])
-                self._rows.drop(channel, set(part.seqs))
+                chosen = [each == day for each in days]
+                self._write_part(channel, day, whole.filter(chosen))
+                self._rows.drop(channel, {seq for seq, is_of_day in zip(rows.seqs, chosen, strict=True) if is_of_day})
         self.written, self._waiting = taken, 0
+
+    def _write_part(self, channel: str, day: int, rows: Any) -> None:
+        numbers = rows.column("seq")
+        name = numbered_name(numbers[0].as_py(), numbers[-1].as_py())
+        write_small(self._plan.folder, f"{channel}/{RECENT}/date={_date(day)}/{name}", rows)
 
     def _end(self) -> None:
         at = int(self._now() * 1000)
