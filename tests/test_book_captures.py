@@ -40,7 +40,8 @@ async def own() -> list[str]:
         await until(lambda: depth_in(client.frames) >= 3)
         at = len(client.frames)
         snapshot = await get(simulator, "/api/v3/depth", symbol="BTCUSDT", limit=1000)
-        await until(lambda: depth_in(client.frames) >= 25)
+        begun = depth_in(client.frames)
+        await until(lambda: depth_in(client.frames) >= begun + 25)
         return [*client.frames[:at], json.dumps(snapshot), *client.frames[at:]]
 
 
