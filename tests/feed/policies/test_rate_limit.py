@@ -105,3 +105,21 @@ async def test_what_waits_for_a_dial_may_be_called_away() -> None:
     with pytest.raises(ConnectionResetError, match="after 30 s"):
         await budget.take(Hours(), called_away)
     assert budget.wait(1030.0) == 0, "a dial that was not made is not counted"
+
+
+def test_several_programs_behind_one_address_share_the_limit() -> None:
+    """Each of four uses a fourth; when the others have gone, the whole is there again."""
+    limit = RateLimit(40, 60.0, margin=0.0, slack=0.0)
+    limit.share(4)
+    for _ in range(10):
+        assert limit.wait(0.0) == 0.0
+        limit.spend(0.0)
+    assert limit.wait(1.0) == 59.0
+    limit.share(1)
+    assert limit.wait(1.0) == 0.0
+    for _ in range(30):
+        limit.spend(1.0)
+    assert limit.wait(2.0) == 58.0
+    limit.share(100)
+    assert limit.allowed == 1
+    assert limit.wait(2.0) == 59.0
