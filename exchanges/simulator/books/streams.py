@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from zlib import crc32
 
 from exchanges.simulator.books.book_stream import SIDES, BookStream
 from exchanges.simulator.connections.topics import Topic
@@ -84,7 +85,8 @@ class BookStreams(Publishing):
             return
         book = topic.market.open_book(now, self.BOOK_HOLES)
         self._readers[topic.market] = clock
-        stream = BookStream(topic, topic.market, book.number, clock + topic.interval / 1000)
+        phase = crc32(topic.stream.encode()) % 1000 / 1000  # each has its own, so that not all of them come at once
+        stream = BookStream(topic, topic.market, book.number, clock + (1.0 + phase) * topic.interval / 1000)
         stream.told = dict.fromkeys(SIDES, book.number)
         self.book_streams[topic.stream] = stream
         self.begin_book(stream, book)

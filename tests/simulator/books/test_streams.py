@@ -42,7 +42,7 @@ async def joined(sim: Simulator, first: Any) -> BinanceReader:
     """A reader whose snapshot is not older than the first difference that came."""
     async with asyncio.timeout(10):
         while True:
-            snapshot = await get(sim, "/api/v3/depth", symbol="BTCUSDT", limit=500)
+            snapshot = await get(sim, "/api/v3/depth", symbol="BTCUSDT", limit=5000)  # the price leaves fewer
             if snapshot["lastUpdateId"] + 1 >= first["U"]:
                 return BinanceReader(snapshot)
 
@@ -182,10 +182,10 @@ async def test_a_swaps_snapshot_is_joined_by_the_event_that_holds_its_number() -
         venue = sim["binance_swap"]
         await client.subscribe("btcusdt@depth@100ms")
         first = await client.first(is_depth)
-        snapshot = await get(sim, "/fapi/v1/depth", symbol="BTCUSDT", limit=500)
+        snapshot = await get(sim, "/fapi/v1/depth", symbol="BTCUSDT", limit=1000)
         async with asyncio.timeout(10):
             while snapshot["lastUpdateId"] < first["U"]:
-                snapshot = await get(sim, "/fapi/v1/depth", symbol="BTCUSDT", limit=500)
+                snapshot = await get(sim, "/fapi/v1/depth", symbol="BTCUSDT", limit=1000)
         assert list(snapshot) == ["lastUpdateId", "E", "T", "bids", "asks"]
         number = snapshot["lastUpdateId"]
         await until(lambda: sum(e["u"] >= number for e in client.events if is_depth(e)) > 5)
