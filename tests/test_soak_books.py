@@ -164,3 +164,12 @@ async def test_a_frozen_side_may_go_unseen_for_some_seconds_only() -> None:
             assert bench.found == ["wrong book"]
             bench.deliver(true.bids, true.asks[1:], true.sequence)
             assert bench.judge.breach_counts["wrong book"] == 2
+
+
+async def test_a_side_that_froze_since_the_judge_looked_last_is_not_called_wrong_at_once() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        bench = Bench(sim["binance"])
+        with sim["binance"].books_frozen("asks"):
+            true = bench.true()
+            bench.deliver(true.bids, true.asks[1:], true.sequence)
+        assert bench.found == []

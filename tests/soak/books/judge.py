@@ -191,6 +191,8 @@ class Judge:
 
     def _wrong(self, at: float, name: str, coin: Coin, side: str, sequence: int | None, told: Any, right: Any) -> None:
         place = 0 if side == "bids" else 1
+        if f"book-frozen-{side}" in self._venue.faults:  # it may have begun since the last look
+            self._frozen[side] = at
         if at - self._frozen.get(side, 0.0) < UNSEEN:
             self.figures.frozen_unseen += 1
             if told[place] and told[place][0][0] == right[place][0][0]:
