@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -239,7 +239,8 @@ def manifest(folder: Path) -> Manifest:
 
 def _take(found: Manifest, said: dict[str, Any]) -> None:
     if "session" in said:
-        found.sessions.append(Session(**said["session"]))
+        known = {each.name for each in fields(Session)}  # a later version may say more
+        found.sessions.append(Session(**{name: value for name, value in said["session"].items() if name in known}))
     elif "ended" in said and found.sessions:
         found.sessions[-1].ended, found.sessions[-1].last = said["ended"], said["last"]
     elif "step" in said:
