@@ -20,7 +20,7 @@ import pytest
 
 from exchanges.errors import Disconnected
 from exchanges.events import Candle, TradeEvent
-from exchanges.recording.files import recorded_files
+from exchanges.recording.files import manifest, recorded_files
 from exchanges.registry import register
 from exchanges.simulator import Simulator, parse_fault
 from feed import FeedError, MarketFeed, Recorder, Settings
@@ -277,6 +277,12 @@ def test_the_lock_notices_that_its_folder_was_removed(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "x")
     assert not lock.stands
     lock.release()
+
+
+def test_a_manifest_with_more_in_it_and_half_a_line_is_read(tmp_path: Path) -> None:
+    session = {"began": 1, "first": 0, "channels": ["trades"], "coins": ["BTC"], "timeframes": [], "new": 1}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps({"session": session}) + '\n{"ended": 5, "la')
+    assert [(each.began, each.ended) for each in manifest(tmp_path).sessions] == [(1, None)]
 
 
 @pytest.mark.parametrize(
