@@ -95,6 +95,21 @@ async def test_bus_prints_its_line_of_the_settings_and_status_answers(tmp_path: 
     await until(lambda: not is_open(address.url))
 
 
+@needs_bus
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a killed program leaves its server behind")
+async def test_a_bus_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "feed", "bus", "--port", "0", "--dir", str(tmp_path), stdout=PIPE, cwd=ROOT
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    url = (await process.stdout.readline()).decode().removeprefix("bus: ").strip()
+    assert is_open(url)
+    process.kill()
+    await process.communicate()
+    await until(lambda: not is_open(url))
+
+
 def is_open(url: str) -> bool:
     import socket
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -81,7 +82,13 @@ class BusServer:
             "utf-8",
         )
         self.process = await asyncio.create_subprocess_exec(
-            binary, "-c", str(config), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, start_new_session=True
+            binary,
+            *("-c", str(config)),
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+            stderr=PIPE,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
         self._reading = asyncio.create_task(self._read(), name="nats-server's log")
         try:
@@ -140,6 +147,11 @@ class BusServer:
                 await process.wait()
         if self._reading is not None:
             await self._reading
+
+
+def _end_with_parent() -> None:
+    """In the child: have the kernel end it when this program is gone, however that ended (prctl, PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _free_port() -> int:
