@@ -1,7 +1,8 @@
 """Closes candles by the venue's time: on a quiet market no trade comes that would end them.
 
 A candle that a venue streams is closed from the venue's record (REST), a candle that is built from trades by the
-trades. Where the record can't be asked in time, the state that was seen last stands, as long as data flows.
+trades. Where the record can't be asked in time, the state that was seen last stands, as long as data of that market
+flows: a stream that has lost one market looks like a quiet market, and only the record can tell.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class Timing(Protocol):
 
     def stream_time(self) -> float | None:
         """The venue's time (Unix ms) up to which its stream has brought everything; None while no data flows."""
+
+    def heard_at(self, symbol: str) -> float:
+        """The venue's time (Unix ms) at which data of the market came last; inf where there is no record to be asked,
+        so that nothing better than the state seen last will come."""
 
     def has_room(self) -> bool:
         """Whether the venue's limit allows requests that can wait."""
@@ -107,7 +112,8 @@ class Overdue:
             if bar != due:
                 attempts, not_before = 0, 0.0
             in_vain = not room or attempts >= ATTEMPTS
-            if in_vain and streamed is not None and due + PATIENCE * 1000 <= streamed:
+            told = streamed is not None and due + PATIENCE * 1000 <= streamed
+            if in_vain and told and due <= self._timing.heard_at(key[0]):
                 tracker = self._kept[key]
                 assert isinstance(tracker, CandleTracker)
                 if closed := tracker.close_as_seen(time.time_ns()):

@@ -154,6 +154,17 @@ class Session:
             return None
         return at - (self.lag or 0.0) * 1000
 
+    def heard_at(self, symbol: str) -> float:
+        """See feed.candles.overdue.Timing."""
+        at, heard = self.venue_time(), self._silence_watch.heard
+        if not self.venue.timeframes:
+            return inf
+        if at is None:
+            return -inf
+        coins = [coin for coin, market in self._pool.markets.items() if market == symbol]
+        last = max((heard[coin] for coin in coins if coin in heard), default=-inf)
+        return at - (self._hub.clock.monotonic() - last + (self.lag or 0.0)) * 1000
+
     def has_room(self) -> bool:
         """See feed.candles.overdue.Timing."""
         now, shared = self._hub.clock.monotonic(), self._shared

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from exchanges.errors import Disconnected
 from exchanges.events import Candle, TradeEvent
 from feed.candles.builder import CandleBuilder
@@ -36,6 +38,7 @@ class FrameContext:
         self.failure: Disconnected | None = None
         self.room = self.flowing = self.delivering = True
         self.now = float(T0)
+        self.heard: float | None = None
         self.bars = VenueCandles("one", self.fetch, self.delivered.append, self)
         self.number = self.bars.begin({f"C{n}/USDT": f"C{n}" for n in range(coins)}, timeframes, {}, native=native)
 
@@ -44,6 +47,9 @@ class FrameContext:
 
     def stream_time(self) -> float | None:
         return self.now if self.flowing else None
+
+    def heard_at(self, symbol: str) -> float:
+        return self.now if self.heard is None else self.heard
 
     def has_room(self) -> bool:
         return self.room
@@ -140,6 +146,24 @@ async def test_where_the_record_can_not_be_asked_the_state_seen_last_stands_whil
         await scene.look(at(1) + PATIENCE * 1000 + 30_000)
         assert scene.closed == [(0, 5.0)]
         await scene.bars.end()
+
+
+@pytest.mark.parametrize("failing", [True, False])
+async def test_where_the_stream_has_lost_the_market_only_the_record_closes_its_candle(failing: bool) -> None:
+    """Other markets' data flows, and this one may have had more trades."""
+    scene = FrameContext()
+    scene.row(row(0, 5.0))
+    scene.heard = at(1) - 2_000.0
+    scene.room = failing
+    scene.failure = Disconnected("one", "down") if failing else None
+    for second in range(60):
+        await scene.look(at(1) + second * 1000)
+    assert scene.closed == []
+    scene.room, scene.failure = True, None
+    scene.record["C0/USDT"] = [row(0, 7.0)]
+    await scene.look(at(1) + 200_000)
+    assert scene.closed == [(0, 7.0)]
+    await scene.bars.end()
 
 
 async def test_after_an_interruption_only_the_record_closes_a_candle() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
@@ -208,6 +209,9 @@ class LateRecord:
 
     def stream_time(self) -> float | None:
         return self.now
+
+    def heard_at(self, symbol: str) -> float:
+        return inf
 
     def has_room(self) -> bool:
         return True
