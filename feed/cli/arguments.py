@@ -17,7 +17,9 @@ FAULTS = """\
   rest-down[-503]  slow-rest-2  rest-behind-2  rest-frozen  behind-2  falling-behind-2  split-2
   halted[-ALL]  unlisted-DOGE  quoted-KRW  other-coin-DOGE  thousands-DOGE
   malformed-0.1  silent-DOGE  tradeless[-ALL]  late-0.1  doubled-0.1  missing-0.1  repeated-0.1
-  skipping-20  leap-20  stamp-ahead-2  block-trades-0.1  late-close-2  lost-close"""
+  skipping-20  leap-20  stamp-ahead-2  block-trades-0.1  late-close-2  lost-close
+  book-lost-0.1  book-doubled-0.1  book-late-0.1  book-reordered-0.1  book-frozen-bids
+  book-crossed  book-stale-2  book-restart  book-refused[-503]"""
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
