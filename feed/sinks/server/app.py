@@ -68,6 +68,7 @@ class Server:
         self._tending: asyncio.Task[None] | None = None
         self._silent: dict[asyncio.Protocol, float] = {}  # connections without a request yet: since when, monotonic
         self._heartbeat: tuple[float, bytes] = (0.0, b"")
+        self._has_books = "books" in settings.channels
 
     @property
     def url(self) -> str:
@@ -182,6 +183,7 @@ class Server:
             coins = {coin: self._broadcast.freshness(coin) for coin in self._broadcast.coins}
             health = self._feed.get_health()["status"]
             state = {"type": "heartbeat", "status": self._feed.get_status(), "health": health, "coins": coins}
+            state["books"] = self._has_books
             text = payloads.encode(state)
             self._heartbeat = time.monotonic(), text
         return text

@@ -109,6 +109,31 @@ def test_the_policy_is_of_the_file_as_it_is() -> None:
     assert Page()._policy.count("sha256-") == 2
 
 
+def _brightness(colour: str) -> float:
+    """WCAG 2.2, "relative luminance"."""
+    digits = colour.lstrip("#")
+    digits = digits if len(digits) == 6 else "".join(2 * digit for digit in digits)
+    parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def _contrast(one: str, other: str) -> float:
+    light, dark = sorted((_brightness(one), _brightness(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_every_text_has_enough_contrast_in_light_and_dark() -> None:
+    """4.5 to 1, as WCAG's level AA wants it."""
+    text = (Path(__file__).parents[3] / "feed" / "sinks" / "server" / "page.html").read_text("utf-8")
+    light, dark = (dict(re.findall(r"--(\w+): (#\w+);", block)) for block in re.findall(r":root \{([^}]*)\}", text))
+    for colours in (light, light | dark):
+        pairs = [(colours[name], colours["back"]) for name in ("text", "soft", "up", "down")]
+        pairs += [(colours["on"], colours[name]) for name in ("good", "bad", "warn")]
+        for one, other in pairs:
+            assert _contrast(one, other) >= 4.5, (one, other)
+
+
 @in_chromium
 async def test_numbers_move_and_a_silent_exchange_is_told_loudly(
     server: Server, venue: SimulatedVenue, browser: Any
@@ -173,6 +198,31 @@ async def test_it_works_by_keyboard_and_on_a_phone(server: Server, browser: Any)
         assert {"alert", "status", "log", "region", "img"} <= roles
 
     await asyncio.to_thread(use)
+
+
+@in_chromium
+async def test_the_book_of_the_chosen_coin_is_shown_while_it_is_proven(
+    simulator: Simulator, venue: SimulatedVenue, browser: Any
+) -> None:
+    settings = settings_for(simulator, coins=["BTC", "ETH"], channels=["trades", "ticker", "books"])
+    feed = MarketFeed(settings=settings)
+
+    def rows() -> list[str]:
+        return cells(browser, "bid")
+
+    def use() -> None:
+        browser.get(server.url)
+        see(browser, lambda: len(rows()) == 10 and all(rows()))
+        bids = [float(text.replace(",", "")) for text in rows()]
+        assert bids == sorted(bids, reverse=True)
+        assert browser.execute_script("return document.getElementById('booked').textContent") == "Order book of BTC"
+
+    async with Server(feed, settings, port=0) as server, feed:
+        await asyncio.to_thread(use)
+        with venue.stalled():
+            doubt = "return document.getElementById('doubt').textContent"
+            await asyncio.to_thread(see, browser, lambda: "no book: " in browser.execute_script(doubt))
+            assert await asyncio.to_thread(rows) == []
 
 
 async def test_the_demo_says_where_its_page_is() -> None:
