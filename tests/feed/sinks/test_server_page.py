@@ -210,15 +210,15 @@ async def test_the_book_of_the_chosen_coin_is_shown_while_it_is_proven(
     def rows() -> list[str]:
         return cells(browser, "bid")
 
-    def use() -> None:
-        browser.get(server.url)
+    def use(url: str) -> None:
+        browser.get(url)
         see(browser, lambda: len(rows()) == 10 and all(rows()))
         bids = [float(text.replace(",", "")) for text in rows()]
         assert bids == sorted(bids, reverse=True)
         assert browser.execute_script("return document.getElementById('booked').textContent") == "Order book of BTC"
 
-    async with Server(feed, settings, port=0) as server, feed:
-        await asyncio.to_thread(use)
+    async with Server(feed, settings, port=0) as opened, feed:
+        await asyncio.to_thread(use, opened.url)
         with venue.stalled():
             doubt = "return document.getElementById('doubt').textContent"
             await asyncio.to_thread(see, browser, lambda: "no book: " in browser.execute_script(doubt))
