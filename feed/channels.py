@@ -6,8 +6,8 @@ method that publishes it, and the typed methods of MarketFeed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from feed.events import Candle, OrderBook, PriceTick, Quote, Ticker, TradeEvent
@@ -25,6 +25,8 @@ class Channel:
     made; one of them will do, and the first one is asked for. ``part``: the argument that divides the channel, "" where
     nothing does. ``on_full``: the policy of its queues by default.
 
+    ``copy`` copies an event that has lists, so that each subscriber has one of its own and may change it.
+
     ``has_delay``: an event shows how late the venue's data comes, because it is never read over REST. ``in_watch``:
     ``watch --json`` prints it where the settings name it.
     """
@@ -35,6 +37,7 @@ class Channel:
     needs: tuple[str, ...]
     part: str = ""
     on_full: str = "drop_oldest"
+    copy: Callable[[Any], Any] | None = None
     has_delay: bool = False
     in_watch: bool = True
 
@@ -46,6 +49,10 @@ class Channel:
     def key(self, part: Part | None = None) -> str:
         """What the dispatcher calls the channel, or a part of it; who subscribes to the whole receives every part."""
         return self.name if part is None else f"{self.name}:{part}"
+
+
+def _copied(book: OrderBook) -> OrderBook:
+    return replace(book, bids=book.bids[:], asks=book.asks[:])
 
 
 PRICES = Channel(name="prices", event=PriceTick, json_type="price", needs=("ticker", "trades"))
@@ -60,12 +67,16 @@ BOOKS = Channel(
     needs=("books",),
     part="depth",
     on_full="latest",
+    copy=_copied,
     has_delay=True,
 )
 
 CHANNELS: Mapping[str, Channel] = {
     channel.name: channel for channel in (PRICES, TRADES, TICKER, CANDLES, QUOTES, BOOKS)
 }
+COPIES = {channel.name: channel.copy for channel in CHANNELS.values() if channel.copy is not None}
+"""How an event is copied, by channel, where each subscriber has one of its own."""
+
 OF_VENUES = tuple(name for name, channel in CHANNELS.items() if channel.of_venue)
 """The channels that the settings may name."""
 

@@ -45,7 +45,7 @@ class MarketFeed:
 
     Changing an event changes nothing that the feed knows or delivers later. All subscribers of a channel receive the
     same object, in the order in which they subscribed, so a callback that wants to change an event must copy it first
-    (``dataclasses.replace``). Each subscriber gets its own copy of a status event's details.
+    (``dataclasses.replace``). Each subscriber gets its own copy of an order book, and of a status event's details.
 
     ``coins``: None means all coins of the feed. ``on_full`` says what happens when the queue of a coroutine callback
     or an iterator is full: "drop_oldest" (counted, and told as slow_callback), "latest" (only the newest event of each
@@ -181,7 +181,7 @@ class MarketFeed:
         """Call ``cb(OrderBook)`` at each change among the best ``depth`` levels (1 to 1000) of a proven book.
 
         While a book is not proven, nothing is delivered: the status events ``book_unsynced`` and ``book_synced`` say
-        so. Every depth has books of its own, whose lists the callback may change. Returns a handle with ``cancel()``.
+        so. Every subscriber has books of its own, whose lists it may change. Returns a handle with ``cancel()``.
         """
         return self._subscriptions.subscribe(BOOKS, cb, coins, on_full, known_depth(depth))
 

@@ -2,9 +2,10 @@
 
 A plain callback is called inline. A coroutine callback has a bounded queue and a task that awaits it event by event; an
 iterator has a bounded buffer. All receive the same event object; the publisher keeps no reference to it. A subscriber
-that wants to change an event copies it first. Events that are tuples are the exception: each subscriber gets a copy of
-their parts. The names of channels and coins are the publisher's choice; ``candles:1m`` is a part of ``candles``, and
-who subscribes to the whole channel receives the events of every part.
+that wants to change an event copies it first. There are two exceptions: each subscriber gets a copy of its own of the
+events of a channel in ``copies``, and of the parts of events that are tuples. The names of channels and coins are the
+publisher's choice; ``candles:1m`` is a part of ``candles``, and who subscribes to the whole channel receives the events
+of every part.
 
 ``publish`` belongs to the thread of the event loop; subscribing and cancelling are safe from any thread.
 """
@@ -17,7 +18,7 @@ import functools
 import inspect
 import math
 import time
-from collections.abc import Callable, Collection, Container, Hashable
+from collections.abc import Callable, Collection, Container, Hashable, Mapping
 from typing import Any
 
 from loguru import logger
@@ -127,6 +128,7 @@ class Dispatcher:
     count is how often it has happened since the report before. A plain callback is slow if it takes longer than
     ``slow_after`` seconds, a coroutine callback or an iterator if its queue of ``queue_size`` events is full. Before
     that, ``look`` reports one that falls behind as "slow_callback" {callback, behind (seconds), waiting (events)}.
+    ``copies`` has, by channel, the function that copies an event whose parts its receivers may change.
     Errors during the delivery of a report are counted and logged, but not reported: a status callback that raises must
     not cause the next report.
     """
@@ -138,8 +140,10 @@ class Dispatcher:
         slow_after: float = 0.1,
         queue_size: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
+        copies: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> None:
         self.clock = clock
+        self.copies = copies or {}
         self.closed = self.aborting = self.reporting = False  # see feed.subscriptions.queues.Owner
         self.workers: dict[asyncio.Task[None], Worker] = {}
         self.errors = 0  # of all subscriptions, gone ones included

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from feed.subscriptions.queues import Owner, Place, awaitable
@@ -32,6 +32,7 @@ class Source(Owner, Protocol):
     """The dispatcher, as its routes see it."""
 
     slow_after: float  # seconds
+    copies: Mapping[str, Callable[[Any], Any]]  # by channel: makes the event of each receiver but the first
     version: object  # another one after each change of the subscriptions
 
     def subscribed(self, channel: str) -> Collection[Receiver]:
@@ -88,7 +89,8 @@ class Route:
                 for each in dispatcher.subscribed(self._channel)
                 if each.keys is None or coin in each.keys
             )
-            publish = self.publish = _all_of(calls)
+            copy = dispatcher.copies.get(self._channel.partition(":")[0]) if len(calls) > 1 else None
+            publish = self.publish = _all_of(calls) if copy is None else functools.partial(_publish_own, calls, copy)
             self.reached = len(calls)
             if version is dispatcher.version:
                 return publish
@@ -158,4 +160,12 @@ def _all_of(calls: tuple[_Publish, ...]) -> _Publish:
 def _publish_to(calls: Iterable[_Publish], event: Any, before: float) -> float:
     for call in calls:
         before = call(event, before)
+    return before
+
+
+def _publish_own(calls: Sequence[_Publish], copy: Callable[[Any], Any], event: Any, before: float) -> float:
+    """Publish an event of each receiver's own: all are made before the first receiver may change its one."""
+    events = [event, *(copy(event) for _ in calls[1:])]
+    for call, own in zip(calls, events, strict=True):
+        before = call(own, before)
     return before

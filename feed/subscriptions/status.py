@@ -7,6 +7,7 @@ from typing import Any
 
 from loguru import logger
 
+from feed.channels import COPIES
 from feed.clock import Clock
 from feed.events import FeedState
 from feed.policies.circuit_breaker import CircuitBreakerPolicy, Transition
@@ -59,7 +60,7 @@ class StatusReporter:
         self.breaker = breaker
         self._clock = clock
         self._lost = False
-        self.dispatcher = Dispatcher(self._report, clock=clock.monotonic)
+        self.dispatcher = Dispatcher(self._report, clock=clock.monotonic, copies=COPIES)
 
     def note(self, event: str, exchange: str, **details: Any) -> None:
         """Report that ``event`` happened at ``exchange``; ``details`` are those beside exchange and time."""

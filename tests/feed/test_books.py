@@ -107,6 +107,32 @@ async def test_changing_a_delivered_book_changes_nothing_that_the_feed_knows(
     assert (kept.bids, kept.asks) == (BIDS, ASKS)
 
 
+async def test_each_subscriber_has_a_book_of_its_own(program: Program, venue: MemoryVenue) -> None:
+    """A bot that takes levels out of its book takes them out of nobody else's, waiting books among them."""
+    taken: list[OrderBook] = []
+
+    def take(book: OrderBook) -> None:
+        taken.append(book)
+        book.bids.clear()
+        book.asks.pop()
+
+    async def wait(book: OrderBook) -> None:
+        waited.append(book)
+
+    waited: list[OrderBook] = []
+    program.feed.subscribe_books(take, "BTC")
+    program.feed.subscribe_books(wait)
+    stream = program.feed.books()
+    await program.connect(venue)
+    first: list[OrderBook] = []
+    program.feed.subscribe_books(lambda book: first.append(replace(book, bids=book.bids[:])))
+    venue.book("BTC", BIDS, ASKS)
+    await until(lambda: bool(waited))
+    assert len(taken) == 1
+    for book in (first[0], waited[0], await anext(stream)):
+        assert (book.bids, book.asks) == (BIDS, ASKS)
+
+
 async def test_each_depth_has_books_of_its_own_at_changes_within_it(program: Program, venue: MemoryVenue) -> None:
     top: list[OrderBook] = []
     program.feed.subscribe_books(top.append, depth=1)
