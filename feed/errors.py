@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+LONGEST = 500  # characters of an event in a message
+
 
 class FeedError(Exception):
     """Base class of every error that the feed raises."""
@@ -72,4 +74,14 @@ class SlowConsumerError(FeedError):
         self.size = size
 
     def __str__(self) -> str:
-        return f"{self.channel}: too slow, {self.size} events were waiting when the next was dropped: {self.event}"
+        dropped = _shortened(self.event)
+        return f"{self.channel}: too slow, {self.size} events were waiting when the next was dropped: {dropped}"
+
+    def __repr__(self) -> str:
+        return f"SlowConsumerError({self.channel!r}, {self.coin!r}, {_shortened(self.event)}, {self.size})"
+
+
+def _shortened(event: Any) -> str:
+    """The event as text, without most of an order book's thousand levels."""
+    text = repr(event)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feed.errors import SlowConsumerError
+from feed.events import OrderBook
 from feed.subscriptions.dispatcher import Dispatcher, Subscriber
 from feed.subscriptions.queues import POLICIES
 
@@ -636,6 +637,15 @@ async def test_close_cancels_what_does_not_end_in_time(reports: Reports) -> None
     assert cleaned == [0, 0]
     assert (subscription.dropped, hidden.dropped) == (2, 2)
     await until(lambda: own_tasks() == [])
+
+
+def test_a_slow_consumers_error_shows_the_beginning_of_a_deep_book() -> None:
+    levels = [(60_000.0 + step, 1.0) for step in range(1000)]
+    error = SlowConsumerError("books:1000", "BTC", OrderBook("BTC", levels, levels, 0), 4)
+    for text in (str(error), repr(error)):
+        assert "OrderBook(coin='BTC', bids=[(60000.0, 1.0)" in text
+        assert len(text) < 700
+    assert len(error.event.bids) == 1000
 
 
 async def test_close_with_no_time_at_all_leaves_neither_task_nor_unawaited_coroutine(reports: Reports) -> None:
