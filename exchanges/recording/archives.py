@@ -136,7 +136,10 @@ class _Archive:
 
 
 def _by_day(tables: Iterator[pa.Table]) -> Iterator[tuple[int, Iterator[pa.Table]]]:
-    """Divide tables whose times only grow by day; each day's must be taken before the next day is asked for."""
+    """Divide tables by day; each day's must be taken before the next day is asked for.
+
+    Raises ValueError where the times go back to an earlier day, whose file would be written twice.
+    """
     waiting: list[pa.Table] = []
 
     def next_table() -> pa.Table | None:
@@ -146,7 +149,8 @@ def _by_day(tables: Iterator[pa.Table]) -> Iterator[tuple[int, Iterator[pa.Table
         rows: pa.Table | None = first
         while rows is not None:
             days = pc.divide(rows.column("timestamp"), DAY)
-            count = pc.sum(pc.equal(days, day)).as_py() or 0
+            other = pc.index(pc.equal(days, day), False).as_py()
+            count = len(rows) if other < 0 else other
             if count:
                 yield rows.slice(0, count)
             if count < len(rows):
@@ -154,9 +158,12 @@ def _by_day(tables: Iterator[pa.Table]) -> Iterator[tuple[int, Iterator[pa.Table
                 return
             rows = next_table()
 
+    day = 0
     while (rows := next_table()) is not None:
         if len(rows):
-            day = rows.column("timestamp")[0].as_py() // DAY
+            before, day = day, rows.column("timestamp")[0].as_py() // DAY
+            if day < before:
+                raise ValueError("its times go back to an earlier day, allowed are those that only grow")
             yield day, of_day(day, rows)
 
 
@@ -173,7 +180,7 @@ def _opened(path: Path, columns: Sequence[str]) -> Iterator[Iterator[pa.RecordBa
     """The rows of an archive, a batch at a time."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".csv")]
+            names = [name for name in archive.namelist() if name.endswith(".csv") and not name.startswith("__MACOSX/")]
             if len(names) != 1:
                 raise ValueError(f"{path}: found {len(names)} CSV files in it, allowed is one")
             with archive.open(names[0]) as file:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exchanges.events import Candle, TradeEvent
-from exchanges.recording.archives import read_archive
+from exchanges.recording.archives import DAY, read_archive
 from feed import MarketFeed
 from tests.recordings import Delivered, played
 
@@ -96,6 +96,14 @@ async def test_days_of_several_coins_merge_by_time_and_the_same_file_again_chang
     assert [each.timestamp for each in found] == sorted(each.timestamp for each in found)
 
 
+async def test_what_a_mac_adds_to_a_zip_is_not_read(tmp_path: Path) -> None:
+    path = archive(tmp_path, "BTCUSDT-trades-2025-11-27", trades(1))
+    with zipfile.ZipFile(path, "a") as zipped:
+        zipped.writestr("__MACOSX/._BTCUSDT-trades-2025-11-27.csv", "nothing of it")
+    read_archive(tmp_path / "r", path, "binance")
+    assert (await played(tmp_path / "r")).of(TradeEvent) == expected()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
@@ -104,6 +112,11 @@ async def test_days_of_several_coins_merge_by_time_and_the_same_file_again_chang
         ("BTCUSDT-trades-2025-11-27", "1,2,3\n", "found 3 columns"),
         ("BTCUSDT-trades-2025-11-27", trades(1) + "x,1,2,3,y,True,True\n", "not an archive of trades"),
         ("BTCUSDT-trades-2025-11-27", "", "has no rows"),
+        (
+            "BTCUSDT-trades-2025-11-27",
+            "".join(f"{n},1.0,0.1,0.1,{DAY * n},True,True\n" for n in (20001, 20000, 20001)),
+            "times go back",
+        ),
     ],
 )
 def test_what_is_no_archive_is_named(name: str, text: str, told: str, tmp_path: Path) -> None:
