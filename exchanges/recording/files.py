@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import chain
 from pathlib import Path
@@ -72,6 +73,26 @@ class Manifest:
     gone: set[str] = field(default_factory=set)  # files whose rows are in other files now
     pending: dict[str, str] = field(default_factory=dict)  # files -> their name until they get their own
     steps: list[dict[str, Any]] = field(default_factory=list)  # of the recording machine's clock
+
+
+class UnreadableFile(ValueError):
+    """A file of a recording can't be read, or has not its columns; the text names it."""
+
+
+@contextmanager
+def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, open for reading. Raises UnreadableFile, also for what pyarrow raises inside the block."""
+    try:
+        with pq.ParquetFile(path, **options) as file:
+            yield file
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise UnreadableFile(f"{path}: can't be read: {' '.join(str(error).split())}") from error
+
+
+def table(each: RecordedFile) -> pa.Table:
+    """All rows of a file. Raises UnreadableFile."""
+    with opened(each.path) as file:
+        return file.read()
 
 
 def name_of(text: str) -> str:
@@ -221,7 +242,7 @@ def _ends_with_newline(path: Path) -> bool:
 
 
 def manifest(folder: Path) -> Manifest:
-    """Read the manifest; a line that a crash cut off counts for nothing."""
+    """Read the manifest; a line that a crash cut off counts for nothing. Raises ValueError for another line."""
     found = Manifest()
     try:
         lines = (folder / MANIFEST).read_bytes().splitlines()
@@ -233,7 +254,11 @@ def manifest(folder: Path) -> Manifest:
         except ValueError:
             continue
         if isinstance(said, dict):
-            _take(found, said)
+            try:
+                _take(found, said)
+            except (TypeError, KeyError, AttributeError):
+                told = line[:80].decode(errors="replace")
+                raise ValueError(f"{folder / MANIFEST}: found {told}, allowed is what a recorder writes") from None
     return found
 
 

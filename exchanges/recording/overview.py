@@ -9,9 +9,17 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as csv
-import pyarrow.parquet as pq
 
-from exchanges.recording.files import RecordedFile, digest, hidden, manifest, recorded_files
+from exchanges.recording.files import (
+    RecordedFile,
+    UnreadableFile,
+    digest,
+    hidden,
+    manifest,
+    opened,
+    recorded_files,
+    table,
+)
 from exchanges.recording.reader import bounds
 from exchanges.recording.rows import CHANNELS
 
@@ -36,7 +44,7 @@ def overview(folder: Path) -> dict[str, ChannelOverview]:
     found: dict[str, ChannelOverview] = {}
     for each in recorded_files(folder):
         channel = found.setdefault(each.channel, ChannelOverview())
-        with pq.ParquetFile(each.path) as file:
+        with opened(each.path) as file:
             channel.rows += file.metadata.num_rows
             if not each.coin and "coin" in file.schema_arrow.names and each.channel != "gaps":
                 rows = file.read(columns=["exchange", "coin"])
@@ -54,7 +62,7 @@ def overview(folder: Path) -> dict[str, ChannelOverview]:
 
 def holes(folder: Path) -> list[dict[str, Any]]:
     """The rows of the channel gaps, oldest first."""
-    tables = [pq.ParquetFile(each.path).read() for each in recorded_files(folder, ["gaps"])]
+    tables = [table(each) for each in recorded_files(folder, ["gaps"])]
     rows: list[dict[str, Any]] = pa.concat_tables(tables).to_pylist() if tables else []
     return sorted(rows, key=lambda row: (row["from_ts"], row["seq"] or 0))
 
@@ -84,12 +92,12 @@ def verify(folder: Path) -> Iterator[str]:
 
 def _problems(each: RecordedFile, entry: dict[str, Any] | None) -> Iterator[str]:
     try:
-        with pq.ParquetFile(each.path, page_checksum_verification=True) as file:
+        with opened(each.path, page_checksum_verification=True) as file:
             rows = file.read()
-    except (OSError, pa.ArrowException) as error:
-        yield f"{each.shown}: can't be read: {error}"
+            numbers = rows.column("seq").drop_null().to_pylist()
+    except UnreadableFile as error:
+        yield str(error)
         return
-    numbers = rows.column("seq").drop_null().to_pylist()
     if numbers != sorted(set(numbers)):
         yield f"{each.shown}: its rows are not in their order"
     if entry is not None and entry["rows"] != len(rows):
@@ -110,7 +118,7 @@ def export_csv(
     for each in recorded_files(folder, channels or tuple(CHANNELS)):
         if each.coin and coins is not None and each.coin not in coins:
             continue
-        rows = pq.ParquetFile(each.path).read()
+        rows = table(each)
         if coins is not None and "coin" in rows.schema.names and each.channel != "gaps":
             rows = rows.filter(pa.compute.is_in(rows.column("coin"), pa.array(sorted(coins))))
         path = (out / each.shown.replace("date=", "")).with_suffix(".csv")

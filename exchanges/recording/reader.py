@@ -13,10 +13,8 @@ from typing import Any
 
 from exchanges.events import Candle
 from exchanges.recording.books import BookDecoder
-from exchanges.recording.files import Manifest, RecordedFile, Session, manifest, recorded_files
+from exchanges.recording.files import Manifest, RecordedFile, Session, manifest, opened, recorded_files
 from exchanges.recording.rows import MARKET_DATA, REPEATED, BookRow, events, schema
-
-import pyarrow.parquet as pq  # isort: skip # rows says what to install where pyarrow is missing
 
 WINDOW = 4096  # rows of a file that are held at a time
 MARGIN = 90 * 10**9  # ns: rows that came before the start, for books need their last snapshot
@@ -85,8 +83,7 @@ class Recording:
     def timeframes(self) -> list[str]:
         """The timeframes of the candles."""
         files = [each for each in self.files if each.channel == "candles"]
-        names = (pq.read_table(each.path, columns=["timeframe"], partitioning=None).column(0) for each in files)
-        return sorted({name for column in names for name in column.unique().to_pylist()})
+        return sorted({name for each in files for name in _column(each, "timeframe").unique().to_pylist()})
 
     def rows(self, wanted: Selection) -> Iterator[Rows]:
         """The rows in the order of delivery."""
@@ -194,7 +191,7 @@ def _read(line: Sequence[RecordedFile], wanted: Selection) -> Iterator[Rows]:
         if each.exchange and wanted.exchanges is not None and each.exchange not in wanted.exchanges:
             continue
         repeated = [name for name in schema(each.channel).names if name in REPEATED]
-        with pq.ParquetFile(each.path, read_dictionary=repeated) as file:
+        with opened(each.path, read_dictionary=repeated) as file:
             groups = [number for number in range(file.metadata.num_row_groups) if _is_wanted(file, number, wanted)]
             for batch in file.iter_batches(WINDOW, row_groups=groups) if groups else ():
                 seqs, items, priced = events(each.channel, batch)
@@ -267,7 +264,7 @@ def _bounds(group: Any) -> tuple[int, int] | None:
 
 def _span(each: RecordedFile) -> tuple[int, int]:
     """The first and last time (Unix ns) of a file's rows; 0 of an empty one."""
-    with pq.ParquetFile(each.path) as file:
+    with opened(each.path) as file:
         found = [_bounds(file.metadata.row_group(number)) for number in range(file.metadata.num_row_groups)]
     known = [each for each in found if each is not None]
     return min((low for low, _ in known), default=0), max((high for _, high in known), default=0)
@@ -280,10 +277,16 @@ def bounds(folder: Path, channels: Iterable[str] = PLAYED) -> tuple[int, int]:
     return min((low for low, _ in spans), default=0) // 1_000_000, max((high for _, high in spans), default=0) // 10**6
 
 
+def _column(each: RecordedFile, name: str) -> Any:
+    with opened(each.path) as file:
+        return file.read(columns=[name]).column(name)
+
+
 def _markets(each: RecordedFile) -> set[tuple[str, str, str]]:
     """(exchange, coin, market) of a file's rows."""
     if each.channel == "status":
         return set()
-    table = pq.read_table(each.path, columns=["exchange", "coin", "market"], partitioning=None)
-    found = table.group_by(["exchange", "coin", "market"]).aggregate([]).to_pylist()
+    names = ["exchange", "coin", "market"]
+    with opened(each.path) as file:
+        found = file.read(columns=names).group_by(names).aggregate([]).to_pylist()
     return {(row["exchange"], row["coin"], row["market"]) for row in found}

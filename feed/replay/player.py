@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
+from exchanges.recording.files import UnreadableFile
 from exchanges.recording.reader import ClockStep, Hole, Rows, Selection
 from exchanges.recording.rows import PriceRow, StatusRow
 from feed.channels import CANDLES
@@ -95,7 +96,13 @@ class Player:
         self._clock.stirred.set()
 
     async def run(self) -> None:
-        """Play to the end."""
+        """Play to the end. Raises FeedError where there is nothing to play, or a file can't be read."""
+        try:
+            await self._run()
+        except UnreadableFile as error:
+            raise FeedError(f"the replay ended early: {error}") from error
+
+    async def _run(self) -> None:
         clock, source = self._clock, self._source
         clock.restart()
         self._hub.forget(self._status.coins)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from math import isfinite
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from exchanges.events import Candle
@@ -39,6 +39,8 @@ class Source:
     ) -> None:
         self.speed = _speed(speed)
         self.start, self.end = moment("start", start), moment("end", end)
+        if not isinstance(folders, str | os.PathLike | Iterable) or isinstance(folders, bytes):
+            raise SettingsError([f"recording: found {folders!r}, allowed is the folder of a recording, or several"])
         several = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
         self.shown = ", ".join(map(str, several))
         self.recordings = [_opened(each) for each in several]
@@ -103,10 +105,10 @@ def moment(name: str, value: Moment | None) -> int | None:
     allowed = "allowed is Unix ms, a time such as 2026-11-28T12:00:00Z, or a datetime"
     if isinstance(value, bool):
         raise SettingsError([f"{name}: found {value!r}, {allowed}"])
-    if isinstance(value, int | float):
-        if not isfinite(value) or not 0 <= value < 1e14:
+    if isinstance(value, int | float | Real):  # numpy's numbers too
+        if not 0 <= value < 1e14:
             raise SettingsError([f"{name}: found {value!r}, {allowed}"])
-        return int(value * 1_000_000)
+        return int(value) * 1_000_000 if isinstance(value, Integral) else int(float(value) * 1_000_000)
     try:
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
         at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
@@ -122,17 +124,20 @@ def iso(at: int) -> str:
 
 
 def _speed(speed: float | None) -> float | None:
-    right = isinstance(speed, int | float) and not isinstance(speed, bool) and 0 < speed < 1e9
-    if speed is not None and not right:
+    if speed is None:
+        return None
+    if not isinstance(speed, Real) or isinstance(speed, bool) or not 0 < speed < 1e9:
         allowed = "allowed is a number above 0, or None for as fast as the consumers take it"
         raise SettingsError([f"speed: found {speed!r}, {allowed}"])
-    return speed
+    return float(speed)
 
 
 def _opened(folder: Folder) -> Recording | Capture:
     from exchanges.recording.captures import Capture
     from exchanges.recording.reader import Recording
 
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+        raise SettingsError([f"recording: found {folder!r}, allowed is the folder of a recording, or several"])
     try:
         return Capture(folder) if os.path.isfile(folder) else Recording(os.fspath(folder))
     except (FileNotFoundError, ValueError) as error:
@@ -143,7 +148,7 @@ def _chosen(name: str, asked: str | Iterable[str] | None, known: Sequence[str], 
     known = list(dict.fromkeys(known))
     if asked is None:
         return known
-    several = [asked] if isinstance(asked, str) else list(asked)
+    several = list(asked) if isinstance(asked, Iterable) and not isinstance(asked, str) else [asked]
     wanted = [form(each) if isinstance(each, str) and callable(form) else each for each in several]
     problems = [
         f"{name}: found {each!r}, allowed are those of the recording: {', '.join(known)}"

@@ -15,7 +15,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from exchanges.recording.files import (
     BY_COIN,
@@ -25,9 +24,11 @@ from exchanges.recording.files import (
     manifest,
     note,
     numbered_name,
+    opened,
     place,
     publish,
     recorded_files,
+    table,
     write,
 )
 
@@ -77,7 +78,7 @@ def compact(folder: Path, before: str = "9999", may_go_on: Callable[[], bool] = 
             if len(part) > 1 and may_go_on():
                 first, last = part[0].first or 0, max(each.last or 0 for each in part)
                 shown = f"{part[0].shown.rpartition('/')[0]}/{numbered_name(first, last)}"
-                _replace(folder, part, [(shown, (pq.ParquetFile(each.path).read() for each in part))])
+                _replace(folder, part, [(shown, map(table, part))])
                 spared += len(part) - 1
     return spared
 
@@ -86,7 +87,8 @@ def _bounded(files: Sequence[RecordedFile]) -> Iterator[list[RecordedFile]]:
     part: list[RecordedFile] = []
     rows = 0
     for each in files:
-        more = pq.ParquetFile(each.path).metadata.num_rows
+        with opened(each.path) as file:
+            more = file.metadata.num_rows
         if part and rows + more > LARGEST:
             yield part
             part, rows = [], 0
@@ -104,7 +106,7 @@ def _grouped(files: Iterable[RecordedFile], key: Callable[[RecordedFile], Any]) 
 
 def _table(files: Sequence[RecordedFile]) -> pa.Table:
     """The rows of several files, by their numbers."""
-    rows = pa.concat_tables([pq.ParquetFile(each.path).read() for each in files])
+    rows = pa.concat_tables([table(each) for each in files])
     return rows if len(files) == 1 else rows.sort_by("seq")
 
 

@@ -105,6 +105,8 @@ class Recorder:
             writer = self._writer = Writer(plan)
         except OSError as error:
             raise FeedError(f"{self._folder} can't be written to: {error.strerror or error}") from error
+        except ValueError as error:  # a manifest that no recorder wrote
+            raise FeedError(str(error)) from error
         put = writer.put
 
         def on_status(event: str, details: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
@@ -391,6 +392,7 @@ async def test_disconnecting_ends_a_replay_at_once(minute: Path) -> None:
         ({"start": START // 10**6 + 99_000}, "start: found 2025-11-28T00:01:39.000Z, allowed is a time from"),
         ({"start": START // 10**6 + 9_000, "end": START // 10**6}, "end: found 2025-11-28T00:00:00.000Z"),
         ({"coins": ["DOGE"]}, "coin: found 'DOGE', allowed are those of the recording: BTC, ETH"),
+        ({"exchange": 5}, "exchange: found 5, allowed are those of the recording: one"),
         ({"exchange": "two"}, "exchange: found 'two', allowed are those of the recording: one"),
     ],
 )
@@ -404,3 +406,24 @@ def test_a_folder_without_a_recording_is_named(tmp_path: Path) -> None:
         MarketFeed.from_recording(tmp_path)
     with pytest.raises(SettingsError, match="is no folder"):
         MarketFeed.from_recording(tmp_path / "nothing")
+    for other in (5, None, b"ticks", ""):
+        with pytest.raises(SettingsError, match=r"recording: found .*, allowed is the folder of a recording"):
+            MarketFeed.from_recording(other)  # type: ignore[arg-type] # what a user without mypy may pass
+
+
+async def test_times_and_speeds_may_be_numbers_of_numpy(minute: Path) -> None:
+    start = np.int64(START // 10**6 + 9_000)
+    feed = MarketFeed.from_recording(minute, start=start, speed=np.int64(2))  # type: ignore[arg-type] # a column's
+    assert feed.now() == START / 1e9 + 9
+
+
+def test_a_damaged_file_ends_a_replay_with_its_name(minute: Path) -> None:
+    path = max(minute.glob("trades/*/BTC/*/*.parquet"))
+    data = bytearray(path.read_bytes())
+    data[4:204] = b"\xff" * 200
+    path.write_bytes(data)
+    with pytest.raises(FeedError, match=path.name):
+        asyncio.run(played(minute))
+    path.write_bytes(data[:200])
+    with pytest.raises(SettingsError, match=path.name):
+        MarketFeed.from_recording(minute)
