@@ -108,6 +108,13 @@ def shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
+def folder(text: str) -> str:
+    """Read the name of a folder, which is not empty: a shell's variable that is not set would mean this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("found '', allowed is the folder of a recording")
+    return text
+
+
 def replay_speed(text: str) -> float | None:
     """Read a speed: a factor, or ``max`` for None."""
     return None if text == "max" else number(0, 1e6, "a factor above 0, or max", above=True)(text)
@@ -225,7 +232,9 @@ def parser() -> argparse.ArgumentParser:
         "keep what a feed delivers in a folder of Parquet files",
         examples="examples:\n  market-feed record ticks BTC ETH\n  market-feed record ticks --channels trades,books",
     )
-    record.add_argument("folder", metavar="DIR", help="folder of the recording; an existing one is gone on with")
+    record.add_argument(
+        "folder", type=folder, metavar="DIR", help="folder of the recording; an existing one is gone on with"
+    )
     record.add_argument(
         "coins", nargs="*", type=coins, metavar="COIN", help="only these (default: those of the settings)"
     )
@@ -252,7 +261,7 @@ def parser() -> argparse.ArgumentParser:
         examples="examples:\n  market-feed replay ticks BTC --speed 10\n"
         "  market-feed replay ticks --speed max --json | jq .price",
     )
-    replay.add_argument("folder", metavar="DIR", help="folder of the recording, or a raw capture file")
+    replay.add_argument("folder", type=folder, metavar="DIR", help="folder of the recording, or a raw capture file")
     replay.add_argument("coins", nargs="*", type=coins, metavar="COIN", help="only these (default: all)")
     replay.add_argument("--exchange", type=names, metavar="A,B", help="only what came from these")
     replay.add_argument(
@@ -269,18 +278,18 @@ def parser() -> argparse.ArgumentParser:
     verify = parts.add_parser("verify", help="read every row, and compare each file with the manifest")
     compact = parts.add_parser("compact", help="merge the small files of each market's day")
     for each in (info, verify, compact):
-        each.add_argument("folder", metavar="DIR")
+        each.add_argument("folder", type=folder, metavar="DIR")
     for each in (info, verify):
         each.add_argument("--json", action="store_true", help="as one JSON object on stdout")
     export = parts.add_parser("export", help="write a recording as CSV files")
-    export.add_argument("folder", metavar="DIR")
+    export.add_argument("folder", type=folder, metavar="DIR")
     export.add_argument("--csv", required=True, metavar="OUT", help="folder for the files")
     export.add_argument("--coins", type=coins, metavar="A,B", help="only these")
     export.add_argument("--channels", type=names, metavar="A,B", help="only these")
     archive = parts.add_parser(
         "import", help="read Binance's public archives of trades and candles (zip or CSV), which you have downloaded"
     )
-    archive.add_argument("folder", metavar="DIR")
+    archive.add_argument("folder", type=folder, metavar="DIR")
     archive.add_argument("files", nargs="+", metavar="FILE", help="such as BTCUSDT-trades-2026-11-28.zip")
     archive.add_argument("--exchange", default="binance", help="whose they are (default: %(default)s)")
     archive.add_argument("--market", choices=("spot", "swap"), default="spot", help="(default: %(default)s)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from feed.cli.metrics import metrics
@@ -44,14 +44,18 @@ async def _record(args: argparse.Namespace) -> int:
     recorder = Recorder(feed, args.folder, flush_seconds=args.flush_seconds, book_depth=settings.book_depth)
     try:
         with metrics(feed, args.metrics_port):
-            async with recorder, feed:
+            async with AsyncExitStack() as stack:
+                try:
+                    await stack.enter_async_context(recorder)
+                except FeedError as error:
+                    raise CommandError(str(error)) from None
+                stack.push_async_callback(feed.disconnect)
+                await feed.connect(timeout=args.timeout)
                 names = ", ".join(feed.channels)
                 print(f"recording {names} of {len(feed.coin_configs)} coins in {args.folder}", flush=True)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(args.seconds):
                         await _tell(recorder)
-    except FeedError as error:
-        raise CommandError(str(error), Exit.FAILED) from None
     finally:
         status = recorder.status
         print(f"recorded {status.written:,} events in {args.folder}", flush=True)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from exchanges.simulator import Simulator
@@ -111,6 +113,46 @@ def test_a_folder_without_a_recording_is_named(
 ) -> None:
     assert main([*command, str(tmp_path)]) == 2
     assert "holds no recording" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["info", "verify", "compact", "export"])
+@pytest.mark.parametrize("damage", ["cut", "columns", "manifest"])
+def test_a_damaged_file_is_named(
+    action: str, damage: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = max(folder.glob("trades/*/BTC/*/*.parquet"))
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:300])
+    elif damage == "columns":
+        path = folder / "trades" / "another.parquet"
+        pq.write_table(pa.table({"x": [1]}), path)
+    else:
+        path = folder / "manifest.jsonl"
+        path.write_text(path.read_text() + '{"session": {}}\n')
+    more = ["--csv", str(tmp_path / "csv")] if action == "export" else []
+    code = main(["recording", action, str(folder), *more])
+    if damage != "columns" or action == "verify":  # the others need none of its columns
+        assert code in (1, 2)
+        assert path.name in capsys.readouterr().err
+
+
+def test_record_says_what_it_can_not_write_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["record", str(tmp_path / "file"), "BTC"]) == 2
+    assert "can't be written to" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["record", "", "BTC"])
+    assert "allowed is the folder of a recording" in capsys.readouterr().err
+
+
+def test_record_says_that_no_exchange_works(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    nowhere = "127.0.0.1:9"
+    settings.write_text(f"exchanges: [{{name: binance, rest_url: 'http://{nowhere}', ws_url: 'ws://{nowhere}'}}]\n")
+    arguments = ["record", str(tmp_path / "r"), "BTC", "--settings", str(settings), "--timeout", "1"]
+    ended = told(*arguments)
+    assert ended.returncode == 3
+    assert "no exchange delivered data within 1 s" in ended.stderr
 
 
 def test_a_wrong_speed_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
