@@ -111,6 +111,9 @@ class Ticker:
     market: str = ""
 
 
+_ROUNDING = 1e-12  # of a quantity: sums of sizes such as 0.7 + 0.1 are that little beside it
+
+
 @dataclass(slots=True)
 class OrderBook:
     """A proven order book of one market; ``bids`` and ``asks`` are lists of (price, size), best first.
@@ -163,7 +166,7 @@ class OrderBook:
             taken = min(size, left)
             paid += taken * price
             left -= taken
-            if left <= 0:
+            if left <= quantity * _ROUNDING:
                 return paid / quantity
         return None
 
