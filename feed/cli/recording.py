@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 from feed.cli.process import CommandError, Exit, complain
@@ -19,6 +20,7 @@ HOLES = 20  # that are shown in text
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for."""
     try:
+        import_module("exchanges.recording.rows")  # it says what to install where pyarrow is missing
         return _ACTIONS[args.action](args)
     except (ImportError, ValueError, FeedError) as error:
         raise CommandError(str(error)) from None

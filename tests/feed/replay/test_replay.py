@@ -406,6 +406,9 @@ def test_a_folder_without_a_recording_is_named(tmp_path: Path) -> None:
         MarketFeed.from_recording(tmp_path)
     with pytest.raises(SettingsError, match="is no folder"):
         MarketFeed.from_recording(tmp_path / "nothing")
+    record(tmp_path / "outage", [status("exhausted", 1, "failed", reason="no exchange works")])
+    with pytest.raises(SettingsError, match="holds no market data"):
+        MarketFeed.from_recording(tmp_path / "outage")
     for other in (5, None, b"ticks", ""):
         with pytest.raises(SettingsError, match=r"recording: found .*, allowed is the folder of a recording"):
             MarketFeed.from_recording(other)  # type: ignore[arg-type] # what a user without mypy may pass

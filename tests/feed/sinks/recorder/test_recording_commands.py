@@ -136,6 +136,16 @@ def test_a_damaged_file_is_named(
         assert path.name in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("action", ["info", "verify", "compact", "export", "import"])
+def test_what_to_install_is_named(action: str, folder: Path) -> None:
+    more = {"export": ["--csv", "out"], "import": ["BTCUSDT-1m-2025-11-28.zip"]}.get(action, [])
+    call = f"main({['recording', action, str(folder), *more]!r})"
+    program = f"import sys; sys.modules['pyarrow'] = None; from feed.cli import main; sys.exit({call})"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert "pip install 'market-feed[record]'" in ended.stderr
+
+
 def test_record_says_what_it_can_not_write_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert main(["record", str(tmp_path / "file"), "BTC"]) == 2
