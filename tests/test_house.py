@@ -266,13 +266,13 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "pool": "the connections of a venue, each with its part of the coins",
     },
     "feed.sinks": {
+        "folder_lock": "one program per folder",
         "metrics": "what a feed does, for Prometheus",
         "recorder": "everything that was delivered, in Parquet files",
         "server": "one feed for programs in any language, over HTTP",
         "bus": "exchanges carried once, for any number of programs",
     },
     "feed.sinks.recorder": {
-        "folder_lock": "one recorder per folder",
         "pending_rows": "events as rows that wait",
         "holes": "what a recording lacks",
         "merging": "small files into large ones",

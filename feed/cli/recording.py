@@ -79,7 +79,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _compact(args: argparse.Namespace) -> int:
     from exchanges.recording.overview import overview
-    from feed.sinks.recorder.folder_lock import FolderLock
+    from feed.sinks.folder_lock import FolderLock
     from feed.sinks.recorder.merging import compact, merge_recent, recover
 
     folder = Path(args.folder)
@@ -104,7 +104,7 @@ def _export(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     from exchanges.recording.archives import read_archive
-    from feed.sinks.recorder.folder_lock import FolderLock
+    from feed.sinks.folder_lock import FolderLock
 
     folder = Path(args.folder)
     lock = FolderLock(folder)

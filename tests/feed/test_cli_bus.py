@@ -72,6 +72,20 @@ async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
 
 
 @needs_bus
+async def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
+    command = ("bus", "--port", "0", "--dir", str(tmp_path), "--seconds", "1")
+    async with BusServer(0, tmp_path, 1.0) as server:
+        config = (tmp_path / "nats-server.conf").read_text()
+        code, _, err = await ran(*command)
+        assert code == 1
+        assert f"another bus writes to {tmp_path}" in err
+        assert (tmp_path / "nats-server.conf").read_text() == config
+        assert is_open(server.url)
+    code, _, _ = await ran(*command)
+    assert code == 0
+
+
+@needs_bus
 async def test_bus_prints_its_line_of_the_settings_and_status_answers(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "feed", "bus", "--port", "0", "--dir", str(tmp_path), stdout=PIPE, cwd=ROOT

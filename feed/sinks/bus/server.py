@@ -15,6 +15,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 
 from feed.errors import FeedError
+from feed.sinks.folder_lock import FolderLock
 
 PORT = 4222  # NATS's own
 START = 10.0  # seconds that the server has to answer
@@ -43,7 +44,8 @@ def state_folder() -> Path:
 class BusServer:
     """One server, ``async with``. ``port`` 0 takes any free one; ``gigabytes`` bound what it may store in ``folder``.
 
-    Raises FeedError when the binary is missing, the port is taken, or the folder cannot be used.
+    Raises FeedError when the binary is missing, the port is taken, the folder cannot be used, or another bus has
+    it.
     """
 
     def __init__(self, port: int = PORT, folder: Path | None = None, gigabytes: float = GIGABYTES) -> None:
@@ -53,6 +55,7 @@ class BusServer:
         self.process: Process | None = None
         self._said: list[str] = []
         self._reading: asyncio.Task[None] | None = None
+        self._lock: FolderLock | None = None
 
     @property
     def url(self) -> str:
@@ -71,9 +74,16 @@ class BusServer:
         if binary is None:
             raise FeedError("the bus needs nats-server: pip install 'market-feed[bus]'")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(self.folder, "bus")  # nats-server has none, and two would spoil each other's data
         except OSError as error:
             raise FeedError(f"the folder {self.folder} cannot be used: {error.strerror}") from None
+        try:
+            await self._run(binary, self._lock)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _run(self, binary: str, lock: FolderLock) -> None:
         self.port = self.port or _free_port()
         config = self.folder / "nats-server.conf"
         config.write_text(
@@ -88,6 +98,7 @@ class BusServer:
             stdout=DEVNULL,
             stderr=PIPE,
             start_new_session=True,
+            pass_fds=() if sys.platform == "win32" else (lock.number,),  # it may live longer than this program
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
         self._reading = asyncio.create_task(self._read(), name="nats-server's log")
@@ -95,7 +106,6 @@ class BusServer:
             async with asyncio.timeout(START):
                 await self._answers()
         except TimeoutError:
-            await self.stop()
             raise FeedError(f"nats-server did not answer within {START:g} s: {self._last_words()}") from None
 
     async def _answers(self) -> None:
@@ -132,6 +142,13 @@ class BusServer:
 
     async def stop(self) -> None:
         """End the server, which stores what it has first."""
+        try:
+            await self._stop()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+    async def _stop(self) -> None:
         process = self.process
         if process is None:
             return

@@ -19,7 +19,7 @@ from exchanges.recording.files import RECENT, Session, manifest, numbered_name, 
 from exchanges.recording.rows import GapRow, table
 from feed.errors import FeedError
 from feed.events import PriceTick
-from feed.sinks.recorder.folder_lock import FolderLock
+from feed.sinks.folder_lock import FolderLock
 from feed.sinks.recorder.holes import Dropped, Holes
 from feed.sinks.recorder.merging import compact, merge_recent, note_safely, recover
 from feed.sinks.recorder.pending_rows import PendingRows, Status

@@ -26,7 +26,7 @@ from exchanges.simulator import Simulator, parse_fault
 from feed import FeedError, MarketFeed, Recorder, Settings
 from feed.events import CoinConfig
 from feed.settings import Connection, ExchangeConfig
-from feed.sinks.recorder.folder_lock import FolderLock
+from feed.sinks.folder_lock import FolderLock
 from feed.sinks.recorder.writer import Plan, Writer
 from tests.feed.memory_venue import MemoryVenue
 from tests.kills import kill_often

@@ -1,4 +1,4 @@
-"""One recorder per folder: a lock that ends with the process that holds it."""
+"""One program per folder, as a recorder or a bus: a lock that ends with the process that holds it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from pathlib import Path
 
 from feed.errors import FeedError
 
-NAME = "recorder.lock"
-
 
 class FolderLock:
-    """Holds the lock of a folder until ``release``. Raises FeedError where another recorder holds it, and OSError."""
+    """Holds the lock of a folder until ``release``.
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+    ``holder`` names the kind of program that needs a folder of its own, and the file of the lock.
+    Raises FeedError where another one holds it, and OSError.
+    """
+
+    def __init__(self, folder: Path, holder: str = "recorder") -> None:
+        self._path = folder / f"{holder}.lock"
         folder.mkdir(parents=True, exist_ok=True)
         self._number = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _lock(self._number)
         except OSError:
             os.close(self._number)
-            raise FeedError(f"another recorder writes to {folder}: each needs a folder of its own") from None
+            raise FeedError(f"another {holder} writes to {folder}: each needs a folder of its own") from None
+
+    @property
+    def number(self) -> int:
+        """The open file; a process that inherits it keeps the lock as long as it lives."""
+        return self._number
 
     @property
     def stands(self) -> bool:
@@ -33,7 +40,7 @@ class FolderLock:
             return False
 
     def release(self) -> None:
-        """Let another recorder have the folder. Idempotent."""
+        """Let another one have the folder. Idempotent."""
         if self._number >= 0:
             with suppress(OSError):
                 os.close(self._number)
