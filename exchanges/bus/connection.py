@@ -63,6 +63,9 @@ class Source(Protocol):
     def coins_of(self, shard: str) -> set[str]:
         """The coins of a shard, as far as it is known."""
 
+    def publishes(self, coin: str, channel: str, timeframe: str) -> bool:
+        """Whether the coin's collectors publish the channel, and candles of this timeframe."""
+
 
 class BusConnection:
     """One connection to the bus for one exchange, until the bus or the collectors end it."""
@@ -130,6 +133,9 @@ class BusConnection:
 
     async def _begin(self, markets: Mapping[str, str]) -> None:
         """Read these coins: from where they were read last, or from their last state."""
+        self._tell_missing(list(markets))
+        reading = {coin for _, coins in self._readers for coin in coins}  # asked for again, as a channel was missing
+        markets = {coin: symbol for coin, symbol in markets.items() if coin not in reading}
         known = self._position
         resumed = {coin: symbol for coin, symbol in markets.items() if coin in known.read}
         new = {coin: symbol for coin, symbol in markets.items() if coin not in known.read}
@@ -137,6 +143,13 @@ class BusConnection:
             await self._read(resumed, known)
         if new:
             await self._read(new, None)
+
+    def _tell_missing(self, coins: list[str]) -> None:
+        """Say which channels will bring nothing, as the collectors' settings do not have them."""
+        for channel, timeframe in self._asked():
+            missing = [coin for coin in coins if not self._venue.publishes(coin, channel, timeframe)]
+            if missing:
+                self._listener.on_unavailable(channel, missing, "its collectors do not publish it", timeframe)
 
     async def _read(self, markets: Mapping[str, str], known: Position | None) -> None:
         client, venue = self._client, self._venue
@@ -181,14 +194,17 @@ class BusConnection:
         coins = ["*"] if several else list(markets)
         return [subjects.publisher("*"), *(subjects.events(channel, coin) for channel in channels for coin in coins)]
 
-    def _channels(self) -> list[str]:
+    def _asked(self) -> list[tuple[str, str]]:
+        """Each channel with its timeframe, which is empty but for candles."""
         wanted = self._wanted
-        named = [
-            channel_of(channel, timeframe)
-            for channel in wanted.channels
-            for timeframe in (wanted.timeframes if channel == "candles" else ("",))
+        return [
+            (channel, timeframe)
+            for channel in dict.fromkeys(wanted.channels)
+            for timeframe in (dict.fromkeys(wanted.timeframes) if channel == "candles" else ("",))
         ]
-        return list(dict.fromkeys(named))
+
+    def _channels(self) -> list[str]:
+        return [channel_of(channel, timeframe) for channel, timeframe in self._asked()]
 
     def _prepare(self, coin: str, symbol: str) -> None:
         """Make what takes the payloads of a coin's subjects."""

@@ -100,6 +100,11 @@ class BusVenue:
         """The coins of a shard, as far as it is known."""
         return set(self._shards[shard].coins) if shard in self._shards else set()
 
+    def publishes(self, coin: str, channel: str, timeframe: str) -> bool:
+        """Whether the coin's collectors publish the channel, and candles of this timeframe."""
+        shard = self._shard(coin)
+        return shard is None or (channel in shard.channels and (not timeframe or timeframe in shard.timeframes))
+
     def market(self, coin: str, override: str | None = None) -> str:
         """The market as which the collectors publish the coin, if the settings allow it.
 

@@ -50,6 +50,28 @@ async def test_prices_trades_candles_and_history_come_from_the_bus(
         assert got.details("source")[0]["source"].startswith("one-")
 
 
+async def test_what_the_collectors_do_not_publish_is_told(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    await collect("one")
+    await publisher(bus.url, "binance")
+    feed = MarketFeed(settings=reader_settings(bus.url, ["binance"], COINS[:-1]))
+    got = Recorder(feed)
+    for timeframe in ("1m", "3m"):
+        feed.subscribe_candles(lambda _: None, timeframe=timeframe)
+    feed.subscribe_quotes(lambda _: None)
+    async with feed:
+        await got.until(lambda: len(got.details("coin_unavailable")) == 2 * len(COINS[:-1]))
+        await got.until(lambda: bool(got.candles))
+        await feed.add_coins([COINS[-1]])
+        await got.until(lambda: {trade.coin for trade in got.trades[-20:]} == set(COINS))
+        assert len({(trade.coin, trade.trade_id) for trade in got.trades}) == len(got.trades)
+        told = got.details("coin_unavailable")
+        assert {(each["channel"], each.get("timeframe"), each["coin"]) for each in told} == {
+            (channel, timeframe, coin) for channel, timeframe in (("candles", "3m"), ("quotes", None)) for coin in COINS
+        }
+
+
 async def test_an_outage_of_the_bus_loses_no_trade(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
