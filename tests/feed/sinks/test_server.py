@@ -221,7 +221,7 @@ async def test_quotes_come_though_the_settings_do_not_name_them(http: aiohttp.Cl
         '{"op":"fly"}',
         '{"op":"subscribe"}',
         '{"op":"subscribe","channels":[]}',
-        '{"op":"subscribe","channels":["books"]}',
+        '{"op":"subscribe","channels":["moons"]}',
         '{"op":"subscribe","channels":[1]}',
         '{"op":"subscribe","channels":["prices"],"coins":["NOPE"]}',
         '{"op":"subscribe","channels":["prices"],"on_full":"panic"}',

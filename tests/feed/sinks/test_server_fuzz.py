@@ -37,7 +37,7 @@ def bad(draw: random.Random) -> bytes:
     if kind == 4:
         return f"GET / HTTP/1.1\r\nHost: localhost\r\nX: {'x' * draw.randrange(20_000)}\r\n\r\n".encode()
     if kind == 5:
-        text = draw.choice([b"{", b"[]", b'{"op":"subscribe","channels":["books"]}', junk[:100]])
+        text = draw.choice([b"{", b"[]", b'{"op":"subscribe","channels":["moons"]}', junk[:100]])
         return UPGRADE.encode() + bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text
     return UPGRADE.encode() + junk
 
