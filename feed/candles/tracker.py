@@ -6,6 +6,7 @@ connection was down are holes: they are asked for over REST and filled, never gu
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -18,6 +19,7 @@ from feed.settings.timeframes import between, is_on_grid, last_over, next_open, 
 
 OVER = 3_000  # ms after its end from which a candle's first row is one of the past
 BELIEVED = 3  # rows in succession that contradict what was seen before: then that was wrong
+REMEMBERED = 8  # candles that were closed last
 
 
 class CandleTracker(MissingCandles):
@@ -46,6 +48,7 @@ class CandleTracker(MissingCandles):
         self._by_time = False  # that one was closed by time: those that follow may be missing
         self._interrupted = False
         self._stamps: StampCheck[tuple[Candle, bool]] = StampCheck(0, timeframe_ms(timeframe) + AHEAD)
+        self._closed: deque[int] = deque(maxlen=REMEMBERED)  # open times of the candles that rows closed last
         self._contradicted = 0  # rows in succession that belong before the newest one
         self._begun_late = False  # the first row of the open candle came when that was over: its time may be wrong
 
@@ -91,6 +94,7 @@ class CandleTracker(MissingCandles):
             if bar is not None and (opened > bar.timestamp or over[opened].volume < bar.volume * (1 - ROUNDED)):
                 return closed
             closed.append(over[opened])
+            self._closed.append(opened)
             self._newest, self._open, self._by_time = opened, None, True
         if self._open is None and self._newest is not None:
             self._empty = max(self._empty, last_over(self._newest, until, self.timeframe))
@@ -102,6 +106,7 @@ class CandleTracker(MissingCandles):
         if bar is None or self._interrupted:
             return []
         self._open, self._by_time = None, True
+        self._closed.append(bar.timestamp)
         return [copied(bar, True, received_at)]
 
     def update(
@@ -128,7 +133,9 @@ class CandleTracker(MissingCandles):
         self.mistimed += len(refuted)
         if self._newest is not None and taken and candle.timestamp < self._newest:
             self._contradict(candle, now)
-        return [told for each, its_word in taken for told in self._follow(each, its_word, now)]
+        told = [told for each, its_word in taken for told in self._follow(each, its_word, now)]
+        self._closed += [each.timestamp for each in told if each.closed]
+        return told
 
     def _contradict(self, candle: Candle, now: float | None) -> None:
         """Go back if several rows in succession show that the newest candle is one of the future."""
@@ -136,7 +143,8 @@ class CandleTracker(MissingCandles):
         time = candle.received_at / 1e6 if now is None else now
         if self._contradicted >= BELIEVED and self._newest is not None and 0 < time < self._newest - AHEAD:
             self._stamps.distrust()
-            self._newest, self._open, self._interrupted = candle.timestamp - 1, None, True
+            closed = max((opened for opened in self._closed if opened < time), default=0)  # never a second time
+            self._newest, self._open, self._interrupted = max(candle.timestamp - 1, closed), None, True
             for opened in [opened for opened in self._missed if opened >= candle.timestamp]:
                 del self._missed[opened]
 

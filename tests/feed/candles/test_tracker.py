@@ -338,3 +338,21 @@ def test_a_candle_that_was_closed_undelivered_is_fetched_where_it_is_missing() -
     bars.update(row(1), closed=True)
     bars.owe([at(1)])
     assert bars.holes() == [at(1)]
+
+
+def test_going_back_from_a_candle_of_the_future_closes_none_a_second_time() -> None:
+    """Rows that contradict the newest candle show that it was of the future; the one before it is closed already."""
+    start = 1_760_000_040_000 // 60_000 * 60_000
+    now = float(start - 40_000)
+    tracker, closed = CandleTracker("ETH", "1m"), list[int]()
+
+    def row(opened: int, over: bool) -> None:
+        candle = Candle("ETH", "1m", opened, 1.0, 1.0, 1.0, 1.0, 1.0, over, received_at=int(now * 1e6))
+        closed.extend(each.timestamp for each in tracker.follow(candle, said=True) if each.closed)
+
+    for opened, over in ((start - 120_000, True), (start - 60_000, False), (start - 60_000, True), (start, False)):
+        row(opened, over)
+    for over in (True, False, False, True, True):
+        row(start - 60_000, over)
+    row(start, False)
+    assert closed == sorted(set(closed))
