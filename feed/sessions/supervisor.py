@@ -255,11 +255,6 @@ class Supervisor:
         session = self._sessions.get(self.exchange)
         return session is not None and session.lags_in_part
 
-    @property
-    def lagging_since(self) -> float | None:
-        """Since when the active venue lags too much, monotonic seconds; None while it does not."""
-        return self._lag_watch.since
-
     def _over_others(self, order: Sequence[ExchangeConfig], coins: Sequence[CoinConfig]) -> Supervisor:
         """Make a supervisor of these venues for coins that the active venue does not list."""
         wanted = replace(self._wanted, coins=coins)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from exchanges.simulator import Simulator
@@ -56,6 +57,20 @@ async def goes_on(readers: list[Consumer], simulator: Simulator, count: int = 50
 
 async def taken_over(readers: list[Consumer], by: str) -> None:
     await until(lambda: all(reader.sources()[-1:] and reader.sources()[-1].startswith(by) for reader in readers))
+
+
+async def replaced_during(fault: AbstractContextManager[object], readers: Any, simulator: Simulator) -> None:
+    """While the fault lasts the second collector publishes; every reader gets each trade once, then and after it."""
+    await goes_on(readers, simulator)
+    for reader in readers:
+        reader.watch()
+    with fault:
+        await taken_over(readers, "second")
+        await goes_on(readers, simulator)
+    await goes_on(readers, simulator, 200)
+    for reader in readers:
+        proven(reader, simulator)
+        assert reader.longest < SILENCE
 
 
 async def test_a_killed_publisher_is_replaced(
@@ -111,16 +126,7 @@ async def test_a_publisher_that_is_cut_off_from_the_bus_is_replaced(
         second = await collect("second")
         await both_ready(first, second)
         async with consumers(3, reader_settings(bus.url, ["binance"], COINS)) as readers:
-            await goes_on(readers, simulator)
-            for reader in readers:
-                reader.watch()
-            with proxy.partitioned():
-                await taken_over(readers, "second")
-                await goes_on(readers, simulator)
-            await goes_on(readers, simulator, 200)
-            for reader in readers:
-                proven(reader, simulator)
-                assert reader.longest < SILENCE
+            await replaced_during(proxy.partitioned(), readers, simulator)
         await first.gone()
 
 
@@ -160,15 +166,6 @@ async def test_a_publisher_whose_exchange_is_silent_gives_way(
             await both_ready(first, second)
             await asyncio.sleep(1)  # it takes over only after a second of data of its own
             async with consumers(3, reader_settings(bus.url, ["binance"], COINS)) as readers:
-                await goes_on(readers, simulator)
-                for reader in readers:
-                    reader.watch()
-                with venue.partitioned():
-                    await taken_over(readers, "second")
-                    await goes_on(readers, simulator)
-                await goes_on(readers, simulator, 200)
-                for reader in readers:
-                    proven(reader, simulator)
-                    assert reader.longest < SILENCE
+                await replaced_during(venue.partitioned(), readers, simulator)
         finally:
             await first.gone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -14,7 +15,12 @@ ID_BYTES = (
     125  # that a remembered trade id takes, as tracemalloc measured it: the text, its places in a deque and a set
 )
 DIALS = {"bybit": 500, "binance": 300, "binance_us": 300}  # each venue's own limit
-LEFT_NOTHING = ("Stream", "ConnectionListener", "ClientSession", "ccxt exchanges")  # none may live after disconnect()
+LEFT_NOTHING = (
+    "CcxtConnection",
+    "ConnectionListener",
+    "ClientSession",
+    "ccxt exchanges",
+)  # none may live after disconnect()
 
 
 @dataclass(slots=True)
@@ -66,19 +72,21 @@ class Result:
         if self.exit_code != 0:
             broken.append(f"the feed's process ended with {self.exit_code}")
         if len(self.samples) >= 2:
-            end = self.samples[-1].census
-            left = {
-                name: count
-                for name, count in end["counts"].items()
-                if name in ("Stream", "ConnectionListener", "ClientSession")
-            }
-            if any(left.values()):
-                broken.append(f"left behind after disconnect(): {left}")
-            if end["tasks"] > 1:
-                broken.append(f"{end['tasks'] - 1} tasks left behind after disconnect(): {end['task_names']}")
+            broken += left_behind(self.samples[-1].census)
         if not any(tally.trades for tally in self.referee.tallies.values()):
             broken.append("nothing was delivered")
         return broken
+
+
+def left_behind(census: Mapping[str, Any]) -> list[str]:
+    """What the process still holds after disconnect() and may not; its own task is one."""
+    broken = []
+    left = {name: count for name, count in census["counts"].items() if name in LEFT_NOTHING}
+    if any(left.values()):
+        broken.append(f"left behind after disconnect(): {left}")
+    if census["tasks"] > 1:
+        broken.append(f"{census['tasks'] - 1} tasks left behind after disconnect(): {census['task_names']}")
+    return broken
 
 
 def table(result: Result) -> str:

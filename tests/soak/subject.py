@@ -16,7 +16,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -36,7 +36,7 @@ STALL = 0.1  # seconds by which a sleep is late that count as a stall
 COUNTED = (
     "Future",
     "TradeSequence",
-    "Stream",
+    "CcxtConnection",
     "ConnectionListener",
     "Session",
     "ClientSession",
@@ -204,7 +204,11 @@ def census(feed: MarketFeed) -> dict[str, Any]:
     }
 
 
-async def main(spec: Mapping[str, Any]) -> None:
+Subscribe = Callable[[MarketFeed, Any], None]
+Ask = Callable[[MarketFeed, Any], Coroutine[Any, Any, None]]
+
+
+async def carry(settings: Settings, subscribe: Subscribe, ask: Ask) -> None:
     """Run the feed until told to close it."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_write_pipe(asyncio.Protocol, sys.stdout)
@@ -212,7 +216,6 @@ async def main(spec: Mapping[str, Any]) -> None:
     orders = asyncio.StreamReader()
     reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     watch_for_defects(reporter.tell)
-    settings = msgspec.convert(spec["settings"], Settings)
     check(settings)
     feed = MarketFeed(settings=settings)
     subscribe(feed, reporter.tell)
@@ -239,4 +242,5 @@ async def main(spec: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(msgspec.json.decode(sys.argv[1])))
+    spec = msgspec.json.decode(sys.argv[1])
+    asyncio.run(carry(msgspec.convert(spec["settings"], Settings), subscribe, ask))

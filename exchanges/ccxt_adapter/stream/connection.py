@@ -277,10 +277,6 @@ class CcxtConnection:
             for some, watch in calls(exchange, way, symbols, chunk, Asked(timeframe) if timeframe else book):
                 yield _Call(channel, some, watch, timeframe)
 
-    def _has_trades_only(self) -> bool:
-        """Whether it brings trades and the venue streams no candles."""
-        return "candles" not in self._streamed and "trades" in self._streamed and "trades" in self._wanted.channels
-
     def _look_into_book(self, symbol: str) -> None:
         """Its tickers have no bid and ask."""
         if not has_calls(self._exchange, "books"):

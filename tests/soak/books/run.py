@@ -20,6 +20,7 @@ from feed import Settings
 from feed.settings import Connection, ExchangeConfig
 from tests.soak.books.judge import Judge
 from tests.soak.books.plan import MEAN_PAUSE, Strike, draw
+from tests.soak.report import left_behind
 
 VENUES = ("binance", "bybit", "binance_swap")
 COINS = ("BTC", "ETH", "SOL", "DOGE", "INJ", "LTC")
@@ -42,7 +43,7 @@ class Result:
     judges: dict[str, Judge] = field(default_factory=dict)
     strikes: int = 0
     violations: list[str] = field(default_factory=list)
-    ends: dict[str, Any] = field(default_factory=dict)  # what each feed's process held before and after disconnect()
+    ends: dict[str, Any] = field(default_factory=dict)  # what each feed's process held after disconnect()
     exit_codes: dict[str, int | None] = field(default_factory=dict)
     memory: dict[str, list[int]] = field(default_factory=dict)  # bytes, every 30 s
 
@@ -56,6 +57,7 @@ class Result:
         ]
         broken += self.violations
         broken += [f"{name}: the process ended with {code}" for name, code in self.exit_codes.items() if code != 0]
+        broken += [f"{name}: {each}" for name, census in self.ends.items() for each in left_behind(census)]
         broken += [f"{name}: nothing was delivered" for name, j in self.judges.items() if not j.figures.delivered]
         return broken
 
@@ -145,11 +147,11 @@ async def _read(name: str, process: Process, judge: Judge, result: Result, began
     assert process.stdout is not None
     async for line in process.stdout:
         told = decode(line)
-        if told[0] in ("census", "end"):
-            result.ends.setdefault(name, []).append(told[2])
-            if told[0] == "end":
-                return
+        if told[0] == "census":
+            result.ends[name] = told[2]
             continue
+        if told[0] == "end":
+            return
         known = len(judge.breaches)
         judge.take(told)
         if told[0] == "status":

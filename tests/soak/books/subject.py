@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from feed import MarketFeed, OrderBook, Settings, StaleDataError
-from feed.settings.validation import check
-from tests.soak.subject import Reporter, census, watch_for_defects, watch_the_loop
+from tests.soak.subject import carry
 
 ASK_EVERY = 0.25  # seconds
 MAX_AGE = 2.0  # seconds
@@ -48,34 +47,7 @@ async def ask(feed: MarketFeed, tell: Any) -> None:
             tell("fresh", time.monotonic(), time.time_ns() // 1_000_000, coin.symbol, book.sequence)
 
 
-async def main(spec: Mapping[str, Any]) -> None:
-    """Run the feed until told to close it."""
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_write_pipe(asyncio.Protocol, sys.stdout)
-    reporter = Reporter(transport)
-    orders = asyncio.StreamReader()
-    reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
-    watch_for_defects(reporter.tell)
-    settings = msgspec.convert(spec["settings"], Settings)
-    check(settings)
-    feed = MarketFeed(settings=settings)
-    subscribe(feed, reporter.tell, spec["depth"])
-    await feed.connect(timeout=None)
-    working = [asyncio.create_task(ask(feed, reporter.tell)), asyncio.create_task(watch_the_loop(reporter.tell))]
-    while (order := (await orders.readline()).strip()) and order != b"close":
-        pass
-    for task in working:
-        task.cancel()
-    await asyncio.gather(*working, return_exceptions=True)
-    reporter.tell("census", time.monotonic(), census(feed))
-    await feed.disconnect()
-    await asyncio.sleep(0)
-    reporter.tell("end", time.monotonic(), census(feed))
-    reporter.flush()
-    reading.close()
-    transport.close()
-    await asyncio.sleep(0)
-
-
 if __name__ == "__main__":
-    asyncio.run(main(msgspec.json.decode(sys.argv[1])))
+    spec = msgspec.json.decode(sys.argv[1])
+    settings = msgspec.convert(spec["settings"], Settings)
+    asyncio.run(carry(settings, partial(subscribe, depth=spec["depth"]), ask))

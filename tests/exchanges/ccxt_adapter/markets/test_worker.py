@@ -109,4 +109,4 @@ def test_rows_stay_unread_when_ccxt_joins_pages() -> None:
     for joined in ([] + rows, rows + [], rows + rows[:1], [{"symbol": "B"}] + rows):  # noqa: RUF005 - as ccxt does it
         assert isinstance(joined, Rows)
     assert rows + rows == plain + plain
-    assert [{"symbol": "B"}] + rows == [{"symbol": "B"}, *plain]  # noqa: RUF005
+    assert [{"symbol": "B"}] + rows == [{"symbol": "B"}, *plain]  # noqa: RUF005 - as ccxt does it
