@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -216,8 +218,10 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "feed.trades": {
         "duplicates": "which trades came before",
         "gaps": "what is missing, and what was found for it",
-        "leaps": "ids and stamps that cannot be right",
-        "open_gaps": "the gaps of a coin, and the trades that wait behind them",
+        "leaps": "ids that are ahead, and what proves them",
+        "wrong_ids": "ids that cannot be right, and the sequence without them",
+        "wrong_stamps": "stamps that cannot be right",
+        "open_gaps": "a coin's outage, its open gaps with the trades that wait, and what was given up",
         "sequence": "duplicates out, gaps found and filled, in order",
         "lost_subscription": "what tickers tell of trades that do not come",
         "backfiller": "gaps fetched over REST, what comes behind them held",
@@ -331,6 +335,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 MANY = {"exchanges.venues", "feed.cli"}  # packages that may have more modules than the others
 MOST = 9  # modules of a package, without its subpackages and its own __init__
 FLOORS = 6  # the longest chain of imports inside a package
+LONGEST = 350  # lines of code in a module: without docstrings, comments and blank lines
 USERS = ("feed.cli.", "feed.__main__", "feed.pytest_plugin")  # of the library, as any program is
 TYPES_ONLY = {("exchanges.simulator.control", "exchanges.simulator.server")}  # against the order, for annotations
 
@@ -408,6 +413,24 @@ def test_every_package_has_a_table() -> None:
 @pytest.mark.parametrize("package", TABLES)
 def test_a_package_fits_in_the_head(package: str) -> None:
     assert package in MANY or len(plain(package, TABLES[package])) <= MOST
+
+
+def code_lines(text: str) -> int:
+    """How many lines hold code: neither blank, nor a comment, nor a docstring."""
+    code: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
+            code.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            code.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(code)
+
+
+def test_no_module_is_long() -> None:
+    paths = [path for package in ("exchanges", "feed") for path in (ROOT / package).rglob("*.py")]
+    lines = {str(path.relative_to(ROOT)): code_lines(path.read_text("utf-8")) for path in paths}
+    assert {name: count for name, count in lines.items() if count > LONGEST} == {}
 
 
 @pytest.mark.parametrize("package", TABLES)

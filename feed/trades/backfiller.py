@@ -253,7 +253,7 @@ class TradeBackfiller:
 
     def _expect(self, coin: str) -> None:
         """Set a timer for the moment when the coin's oldest gap is given up."""
-        deadline = self._coins[coin].deadline
+        deadline = self._coins[coin].open_gaps.deadline
         if deadline is not None and coin not in self._timers:
             delay = deadline - self._clock.monotonic() + MARGIN
             self._timers[coin] = asyncio.get_running_loop().call_later(delay, self._expire, coin)
@@ -270,7 +270,7 @@ class TradeBackfiller:
         """
         sequence = self._coins[coin]
         try:
-            while (gap := sequence.sought) is not None:
+            while (gap := sequence.open_gaps.sought) is not None:
                 try:
                     await self._space(coin)
                     async with asyncio.timeout(HOLD_FOR):

@@ -85,14 +85,10 @@ class OpenGap:
     fill: dict[int, TradeEvent] = field(default_factory=dict)
     absent: set[int] = field(default_factory=set)  # ids that belong to no trade
     elsewhere: set[int] = field(default_factory=set)  # ids of trades that were delivered under other ones
-    clash: bool = (
-        False  # the trade after the gap was also found inside it, under another id: one of the two ids is wrong
-    )
+    in_conflict: bool = False  # the trade after it was found inside it too, under another id: one of the ids is wrong
     open: bool = True
     reached: bool = False  # where ids are not consecutive: the answers reach from before the gap to after it
-    _unshown: set[int] = field(
-        default_factory=set
-    )  # ids that an answer lacked although it had the ids before and after
+    _unshown: set[int] = field(default_factory=set)  # ids that an answer lacked between those before and after them
     _tip: str = ""  # the newest id to which the answers reach without a break from before the gap
 
     @property
@@ -100,7 +96,7 @@ class OpenGap:
         """Whether nothing is missing."""
         if self.gap.missing is None:
             return self.reached
-        return not self.clash and len(self.fill) + len(self.absent) + len(self.elsewhere) == self.gap.missing
+        return not self.in_conflict and len(self.fill) + len(self.absent) + len(self.elsewhere) == self.gap.missing
 
     def look_into(self, pages: Sequence[Sequence[TradeEvent]]) -> bool:
         """Take one answer of the venue as evidence; True if it shows that the missing ids belong to no trade.
@@ -154,6 +150,15 @@ class OpenGap:
         if self.gap.from_id is not None and self.gap.to_id is not None:
             return self.gap.from_id <= number <= self.gap.to_id
         return number < int(self.held[0].trade_id) and self.gap.from_ts <= timestamp <= self.gap.to_ts
+
+    def is_older_than(self, trade: TradeEvent, stamp: int, within: float) -> bool:
+        """Whether ``trade``, whose id lies in the gap, is newer by its time: then its id is wrong.
+
+        ``stamp`` is that of the newest trade, Unix ms; ``within``: the seconds after the gap in which the trade is.
+        """
+        if not self.gap.from_ts <= self.gap.to_ts < trade.timestamp:
+            return False
+        return stamp <= trade.timestamp <= self.gap.to_ts + within * 1000
 
 
 def number_of(trade: TradeEvent) -> int | None:

@@ -1,19 +1,17 @@
-"""Detects wrong trade ids: an id far ahead is right if the next trade continues from it, wrong if a lower id follows.
+"""A leap is a trade whose id is higher than the next one expected: what shows that its id is right, or wrong.
 
-A leap is a trade whose id is higher than the next one expected. One wrong id must not keep out the good trades that
-come next. If a trade with a lower id happened after a leap, the leap's id is wrong.
+An id far ahead is right if the next trade continues from it, and wrong if a trade with a lower id happened after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from exchanges.events import TradeEvent
 from feed.trades.gaps import Gap, number_of
 
 REORDER_LIMIT = 100  # missing trades at most that may be only out of order
-MANY = 8  # leaps, and trades with wrong ids, that are remembered
 SLACK = 2_000  # ms by which two stamps may be further apart than the arrivals of their trades
 
 Content = tuple[int, float, float, bool]
@@ -72,52 +70,3 @@ class Leap:
             return False
         passed = (trade.received_at - self.received_at) // 1_000_000 if self.received_at and trade.received_at else 0
         return trade.timestamp - stamp <= passed + SLACK or not (self.received_at and trade.received_at)
-
-
-@dataclass(slots=True)
-class Doubts:
-    """A coin's trades whose ids may be wrong. A coin has none of this as long as its venue's ids are right."""
-
-    leaps: list[Leap] = field(default_factory=list)  # the newest ones; no trade has continued from any of them
-    stray: int | None = None  # the id that would follow the last one that fitted nowhere
-    misnumbered: list[Content] = field(default_factory=list)  # trades that were delivered under a wrong id
-    proofs: list[float] = field(default_factory=list)  # when gaps were shown to be none, monotonic seconds
-
-    def note(self, leap: Leap, expected: int | None) -> None:
-        """Remember a leap, when ``expected`` was the next id. Earlier leaps are right if a trade came after them."""
-        if self.leaps and self.leaps[-1].number + 1 != expected:
-            self.leaps.clear()
-        self.leaps = [*self.leaps, leap][-MANY:]
-
-    def confirm(self, pages: Iterable[Sequence[TradeEvent]]) -> None:
-        """Forget the leaps whose trades the venue has over REST under the same ids: these ids are right."""
-        if self.leaps:
-            shown = {trade.trade_id: content(trade) for page in pages for trade in page}
-            self.leaps = [leap for leap in self.leaps if shown.get(str(leap.number)) != leap.content]
-
-    def contradicted(self, trade: TradeEvent, number: int, next_id: int | None) -> int:
-        """The place of the first leap that ``trade`` shows to be wrong; -1 if there is none."""
-        leaps = self.standing(next_id)
-        return next((place for place, leap in enumerate(leaps) if leap.is_contradicted_by(trade, number)), -1)
-
-    def standing(self, next_id: int | None) -> list[Leap]:
-        """The leaps from which no trade has continued."""
-        return self.leaps if self.leaps and self.leaps[-1].number + 1 == next_id else []
-
-    def ended(self, gap: Gap, found: Iterable[int]) -> None:
-        """The gap before a leap has ended, and the trades ``found`` for it (their ids) were delivered."""
-        place = next((place for place, leap in enumerate(self.leaps) if leap.gap is gap), -1)
-        if place >= 0 and (expected := max(found, default=-1) + 1):
-            self.leaps[place] = replace(self.leaps[place], expected=max(expected, self.leaps[place].expected or 0))
-
-    def misnumber(self, contents: Iterable[Content]) -> None:
-        """Remember trades that were delivered under wrong ids."""
-        self.misnumbered = [*self.misnumbered, *contents][-MANY:]
-
-    def knows(self, trade: TradeEvent) -> bool:
-        """Whether the trade was delivered under a wrong id; answers True only once for each trade."""
-        known = content(trade)
-        if known not in self.misnumbered:
-            return False
-        self.misnumbered.remove(known)
-        return True

@@ -1,4 +1,4 @@
-"""The open gaps of one coin, the oldest first: they take what is found for them, and are taken when they have ended."""
+"""The outage that gaps of one coin come of, its open gaps, and those that were given up."""
 
 from __future__ import annotations
 
@@ -6,10 +6,41 @@ from collections.abc import Callable
 
 from exchanges.events import TradeEvent
 from feed.trades.gaps import Gap, OpenGap
+from feed.trades.wrong_stamps import is_disproved
+
+MAX_OPEN = 64  # open gaps per coin; with one more the oldest is given up
+
+
+class Outage:
+    """The last outage of a coin. It goes on over connections that bring no trade. Times are monotonic seconds."""
+
+    __slots__ = ("_began", "lasts", "seconds")
+
+    def __init__(self) -> None:
+        self.lasts = False  # the connection is lost, and no other one has replaced it
+        self.seconds: float | None = None  # how long it was, None if that is not known
+        self._began: float | None = None
+
+    def begin(self, now: float, *, goes_on: bool) -> None:
+        """The connection is lost. ``goes_on``: no trade has come since the outage before."""
+        if self._began is None or not goes_on:
+            self._began = now
+        self.lasts = True
+
+    def end(self, now: float) -> None:
+        """A connection delivers again."""
+        self.seconds = now - self._began if self.lasts and self._began is not None else None
+        self.lasts = False
+
+    def doubt(self, *, goes_on: bool) -> None:
+        """The connection was silent, and its next trade may show that some are missing; ``goes_on`` as in begin()."""
+        if not goes_on:
+            self._began = None
+        self.seconds = 0.0
 
 
 class OpenGaps(list[OpenGap]):
-    """A list, because the ordinary path asks for each trade whether it is empty."""
+    """The open ones, the oldest first. A list, because the ordinary path asks for each trade whether it is empty."""
 
     @property
     def deadline(self) -> float | None:
@@ -78,3 +109,43 @@ class OpenGaps(list[OpenGap]):
                     trade.backfilled = True
                     each.fill[len(each.fill)] = trade
                 return
+
+
+class GivenUpGaps:
+    """What was not found of the newest MAX_OPEN gaps: a trade of one of them that comes later can't be in order."""
+
+    __slots__ = ("_ids", "_times")
+
+    def __init__(self) -> None:
+        self._ids: tuple[tuple[int, int], ...] = ()  # the first and the last one of each range
+        self._times: tuple[tuple[int, int], ...] = ()  # the same where ids don't count: from and to, Unix ms
+
+    @property
+    def has_times(self) -> bool:
+        """Whether one of them is known by its time."""
+        return bool(self._times)
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._ids = self._times = ()
+
+    def note(self, ended: OpenGap) -> None:
+        """A gap has ended: remember what was not found of it."""
+        gap = ended.gap
+        self._ids = (*self._ids, *ended.not_found())[-MAX_OPEN:]
+        if not ended.numbered and not ended.full:
+            until = min(gap.to_ts, ended.held[0].received_at // 1_000_000 or gap.to_ts)  # a stamp may be ahead
+            self._times = (*self._times, (gap.from_ts, until))[-MAX_OPEN:]
+
+    def forget_ids(self, first: int, last: int) -> None:
+        """Ranges that begin with one of these ids were none."""
+        self._ids = tuple(each for each in self._ids if not first <= each[0] <= last)
+
+    def has_id(self, number: int) -> bool:
+        """Whether a trade with this id was missing."""
+        return any(first <= number <= last for first, last in self._ids)
+
+    def has_time(self, trade: TradeEvent) -> bool:
+        """Whether a trade of this time was missing; a gap whose end ``trade`` shows to be wrong is forgotten."""
+        self._times = tuple(each for each in self._times if not is_disproved(each[1], trade))
+        return any(first <= trade.timestamp < last for first, last in self._times)

@@ -18,16 +18,16 @@ from collections.abc import Iterable, Sequence
 from exchanges.events import TradeEvent
 from feed.trades.duplicates import RecentIds
 from feed.trades.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, OpenGap, Outcome, TradeVerdict, number_of
-from feed.trades.leaps import REORDER_LIMIT, Doubts, Leap, content
-from feed.trades.open_gaps import OpenGaps
+from feed.trades.leaps import REORDER_LIMIT, Leap, content
+from feed.trades.open_gaps import MAX_OPEN, GivenUpGaps, OpenGaps, Outage
+from feed.trades.wrong_ids import DoubtfulIds, correction
+from feed.trades.wrong_stamps import StampDoubt, is_disproved
 
 HOLD_FOR = 2.0  # seconds for which trades wait for a fetch at most
 HOLD_LIMIT = 10_000  # trades that wait at most, per coin
 REORDER_FOR = 0.25  # seconds that they wait where nothing is fetched: for trades that only come out of order
 LEAP = 1_000_000  # an id this far ahead of the others is only believed if the next trade continues from it
-MAX_OPEN = 64  # open gaps per coin; with one more the oldest is given up
 MAX_MISSING = 50_000  # missing trades to wait for, per coin: more would neither come in time nor fit in memory
-IMPLAUSIBLE = 60_000  # ms by which the next trade is older than one that was stamped with a time yet to come
 RESTART_MS = 1000  # a lower id near the newest one is a duplicate unless its stamp is this much later
 PROOFS = 3  # gaps that the venue has shown to be none, after which its ids of the coin are not consecutive
 PROOFS_WITHIN = 3600.0  # seconds in which they are counted: a venue may skip some ids in a maintenance
@@ -44,20 +44,17 @@ class TradeSequence:
     """
 
     __slots__ = (
-        "_behind",
-        "_doubts",
+        "_doubtful_ids",
         "_fetch",
         "_floor",
         "_given_up",
-        "_lost_at",
-        "_lost_times",
         "_max_gap",
         "_numbered",
-        "_out_since",
         "_outage",
         "_recent",
         "_resumed",
         "_resumed_at_id",
+        "_stamp_doubt",
         "next_id",
         "open_gaps",
         "stamp",
@@ -73,14 +70,11 @@ class TradeSequence:
         self.stamp = since_ts  # of the newest trade, Unix ms: ``since_ts`` for the venue that comes next
         self.next_id: int | None = None  # the id after the highest one seen
         self._floor = 0  # the same when the feed left the venue: lower ids were delivered then
-        self._doubts: Doubts | None = None
-        self._given_up: list[tuple[int, int]] = []  # the ids of the MAX_OPEN newest gaps for which no trade was found
-        self._lost_times: list[tuple[int, int]] = []  # the same where ids don't count: from and to, Unix ms
+        self._doubtful_ids: DoubtfulIds | None = None  # None while all ids were right
+        self._given_up = GivenUpGaps()
         self._recent: RecentIds | None = None  # made when ids are first to be remembered
-        self._behind: tuple[float, int] | None = None  # when one came that is stamped before ``stamp``, and its stamp
-        self._lost_at: float | None = None  # while it lasts
-        self._out_since: float | None = None  # when the last outage began, over connections that brought no trade
-        self._outage: float | None = None  # seconds, of the last one
+        self._stamp_doubt = StampDoubt()
+        self._outage = Outage()  # the last one
         self._resumed_at_id: int | None = None  # equal to next_id until the first trade after an outage
         self._resumed = since_ts is not None  # the same, where ids don't count
 
@@ -88,14 +82,9 @@ class TradeSequence:
         return f"<TradeSequence next {self.next_id}, {len(self.open_gaps)} gaps, {self.open_gaps.held} held>"
 
     @property
-    def deadline(self) -> float | None:
-        """When expire() must be called at the latest; None while no trade waits."""
-        return self.open_gaps.deadline
-
-    @property
     def interrupted(self) -> bool:
         """Whether the connection is lost, and no other one has replaced it."""
-        return self._lost_at is not None
+        return self._outage.lasts
 
     @property
     def newest(self) -> object:
@@ -106,11 +95,6 @@ class TradeSequence:
     def counts(self) -> bool:
         """Whether the coin's ids are taken as consecutive: not after PROOFS gaps that were none."""
         return self._numbered
-
-    @property
-    def sought(self) -> Gap | None:
-        """The oldest open gap that is to be fetched."""
-        return self.open_gaps.sought
 
     def accept(self, trade: TradeEvent, now: float | None = None, number: int | None = None) -> Outcome:
         """Take a trade from a connection; ``number`` is its id as a number if the caller knows it.
@@ -129,14 +113,11 @@ class TradeSequence:
 
     def lost(self, now: float) -> None:
         """The connection is lost: an outage begins, or goes on if no trade has come since. Held trades stay held."""
-        if self._out_since is None or not self._untouched:
-            self._out_since = now
-        self._lost_at = now
+        self._outage.begin(now, goes_on=self._untouched)
 
     def resumed(self, now: float) -> None:
         """A connection delivers again: its first trade shows what is missing."""
-        self._outage = None if self._lost_at is None or self._out_since is None else now - self._out_since
-        self._lost_at = None
+        self._outage.end(now)
         self._resumed_at_id = self.next_id
         self._resumed = self.stamp is not None
 
@@ -151,24 +132,19 @@ class TradeSequence:
         Trades that this venue delivered before the feed left it are not delivered again.
         """
         if self.next_id is not None:
-            leaps = self._doubts.standing(self.next_id) if self._doubts is not None else []
-            expected = (
-                leaps[0].expected if leaps else None
-            )  # None for the very first trade: no number is known but its own
+            leaps = self._leaps
+            expected = leaps[0].expected if leaps else None  # None for the very first trade: only its own id is known
             self._floor, self.next_id = self.next_id if expected is None else expected, None
         self.stamp = max((stamp for stamp in (self.stamp, since_ts) if stamp is not None), default=None)
         self._given_up.clear()
-        self._lost_times.clear()
-        self._doubts = None
-        self._lost_at = self._out_since = self._outage = self._resumed_at_id = None
+        self._doubtful_ids = None
+        self._outage, self._resumed_at_id = Outage(), None
         self._resumed = self.stamp is not None
 
     def doubt(self) -> None:
         """The connection was silent for too long: where ids are not consecutive, the next trade opens a gap by time."""
-        if self._lost_at is None:
-            if not self._untouched:
-                self._out_since = None  # the outage before is over
-            self._outage = 0.0
+        if not self._outage.lasts:
+            self._outage.doubt(goes_on=self._untouched)
             self._resumed = self.stamp is not None
 
     def missed(self, past: Sequence[TradeEvent]) -> list[TradeEvent]:
@@ -208,7 +184,7 @@ class TradeSequence:
     def add(self, trades: Iterable[TradeEvent]) -> None:
         """Take a page of trades from REST, oldest first, before the whole answer is there: it may come too late."""
         for trade in trades:
-            number, doubts = number_of(trade), self._doubts
+            number, doubts = number_of(trade), self._doubtful_ids
             floor = self._floor if self._numbered else 0
             if self.open_gaps.place_numbered(trade, number, floor, doubts.knows if doubts is not None else _is_unknown):
                 continue
@@ -223,12 +199,12 @@ class TradeSequence:
         """
         for page in pages:
             self.add(page)
-        if self._doubts is not None:
-            self._doubts.confirm(pages)
+        if self._doubtful_ids is not None:
+            self._doubtful_ids.confirm(pages)
         for open_gap in self.open_gaps:
             if open_gap.open and open_gap.gap.fetch and open_gap.look_into(pages):
                 self._note_proof(now)
-        return self._settle_clash(pages) or self._release()
+        return self._settle_conflict(pages) or self._release()
 
     def give_up(self) -> Outcome:
         """The venue can't be asked: give up the gaps that are fetched."""
@@ -241,7 +217,7 @@ class TradeSequence:
             if open_gap.found_at is None:
                 open_gap.found_at = now
             elif now >= open_gap.found_at + open_gap.wait:
-                if open_gap.clash and len(open_gap.held) == 1:
+                if open_gap.in_conflict and len(open_gap.held) == 1:
                     self._drop_leap(open_gap)  # the venue had time enough to show it under its own
                 open_gap.open = False
         return self._release()
@@ -256,7 +232,7 @@ class TradeSequence:
         if number < (self._floor if expected is None else expected):
             return self._accept_lower(trade, number, now)
         if expected is not None and number - expected >= LEAP:
-            return self._accept_stray(trade, number, now)
+            return self._accept_outlier(trade, number, now)
         gap, before = None, self.stamp
         if expected is None:
             gap = self._gap_by_time(trade)
@@ -272,32 +248,31 @@ class TradeSequence:
         return self._append(trade, gap, now)
 
     def _accept_lower(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
-        doubts = self._doubts
+        doubts = self._doubtful_ids
         if doubts is not None and self._numbered and (place := doubts.contradicted(trade, number, self.next_id)) >= 0:
-            return self._convict(place, trade, number, now)
+            return self._correct(place, trade, number, now)
         for open_gap in self.open_gaps:
             if open_gap.has_place_for(number, trade.timestamp):
-                if self._is_of_now(trade, open_gap):
-                    return self._accept_stray(trade, number, now)
+                if self.stamp is not None and open_gap.is_older_than(trade, self.stamp, 2 * HOLD_FOR):
+                    return self._accept_outlier(trade, number, now)
                 if number in open_gap.fill:
                     return DUPLICATE
                 open_gap.absent.discard(number)
                 open_gap.fill[number] = trade
                 return self._release()
         if self._is_newer(trade, number):
-            return self._accept_stray(trade, number, now)
-        return LATE if any(first <= number <= last for first, last in self._given_up) else DUPLICATE
+            return self._accept_outlier(trade, number, now)
+        return LATE if self._given_up.has_id(number) else DUPLICATE
 
-    def _accept_stray(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
+    def _accept_outlier(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
         """An id that fits nowhere: deliver the trade as it came, and continue the sequence without it.
 
         Only if the next trade continues from this id, the venue has restarted its ids.
         """
         doubts = self._doubted
-        followed = doubts.stray is not None and 0 <= number - doubts.stray < REORDER_LIMIT
-        if followed:
+        if doubts.after_outlier is not None and 0 <= number - doubts.after_outlier < REORDER_LIMIT:
             return self._restart(trade, number)
-        doubts.stray = number + 1
+        doubts.after_outlier = number + 1
         doubts.misnumber([content(trade)])
         return self._append(trade, None, now)
 
@@ -311,57 +286,40 @@ class TradeSequence:
         self.stamp = trade.timestamp
         self._floor = 0
         self._given_up.clear()
-        self._lost_times.clear()
-        self._doubts = None
+        self._doubtful_ids = None
         return Outcome(TradeVerdict.RELEASE, (*released.deliver, trade), gap, released.filled)
 
-    def _convict(self, place: int, trade: TradeEvent, number: int, now: float | None) -> Outcome:
+    def _correct(self, place: int, trade: TradeEvent, number: int, now: float | None) -> Outcome:
         """``trade`` shows that the leaps from ``place`` on have wrong ids: continue the sequence as it was before them.
 
-        The trades of these leaps are delivered once, before ``trade``, unless they were found under their right ids. If
-        as many trades are missing as there are leaps, the leaps are those trades. Otherwise a trade from REST that
-        differs only in its id is not delivered again.
+        The trades of these leaps are delivered once, before ``trade``, unless they were found under their right ids.
         """
         doubts = self._doubted
-        convicted, doubts.leaps = doubts.leaps[place:], doubts.leaps[:place]
-        first, last = convicted[0], convicted[-1].number
-        taken = [s for s in self.open_gaps if any(s.gap is leap.gap for leap in convicted)]
-        self.open_gaps[:] = [s for s in self.open_gaps if s not in taken]
-        found = [fill[n] for fill in (s.fill for s in taken) for n in sorted(fill)]
-        numbers = [n for s in taken for n in s.fill]
-        repeated = {content(each) for each in found}
-        released = found + [t for s in taken for t in s.held if content(t) not in repeated]
-        released.sort(key=lambda each: each.timestamp)
-        unnamed = [leap.content for leap in convicted if leap.content not in repeated]
-        if first.expected is None:
-            doubts.misnumber(unnamed)
-            self.next_id = max(numbers) + 1 if numbers else None
-        else:
-            theirs = len(unnamed) if min([number, *numbers]) == first.expected + len(unnamed) else 0
-            if not theirs:
-                doubts.misnumber(unnamed)
-            self.next_id = max([first.expected + theirs - 1, *numbers]) + 1
-            self._given_up = [each for each in self._given_up if not first.expected <= each[0] <= last]
-        self.stamp = max([each.timestamp for each in found], default=first.before)
-        whole = self.next_id is not None and number <= self.next_id
-        filled = [Filled(s.gap, sum(t.backfilled for t in s.fill.values()), whole) for s in taken if s.wait]
+        leaps, doubts.leaps = doubts.leaps[place:], doubts.leaps[:place]
+        gaps = [each for each in self.open_gaps if any(each.gap is leap.gap for leap in leaps)]
+        self.open_gaps[:] = [each for each in self.open_gaps if each not in gaps]
+        found = correction(leaps, gaps, number)
+        doubts.misnumber(found.misnumbered)
+        self.next_id, self.stamp = found.next_id, found.stamp
+        if leaps[0].expected is not None:
+            self._given_up.forget_ids(leaps[0].expected, leaps[-1].number)
+        before = found.deliver
         if self.open_gaps:
-            self.open_gaps[-1].held += released
-            released = []
+            self.open_gaps[-1].held += before
+            before = []
         outcome = self.accept(trade, now, number)
         after = (trade,) if outcome is DELIVER else outcome.deliver
-        return Outcome(TradeVerdict.RELEASE, (*released, *after), outcome.gap, (*filled, *outcome.filled))
+        return Outcome(TradeVerdict.RELEASE, (*before, *after), outcome.gap, (*found.filled, *outcome.filled))
 
-    def _settle_clash(self, pages: Sequence[Sequence[TradeEvent]]) -> Outcome | None:
+    def _settle_conflict(self, pages: Sequence[Sequence[TradeEvent]]) -> Outcome | None:
         """If the newest trade came from REST too, under another id: find out which of the two ids the venue has."""
-        leaps = self._doubts.standing(self.next_id) if self._doubts is not None and self._numbered else []
-        open_gap = self.open_gaps[-1] if self.open_gaps else None
+        leaps, open_gap = self._leaps, self.open_gaps[-1] if self.open_gaps else None
         if not leaps or open_gap is None or open_gap.gap is not leaps[-1].gap or open_gap.gap.from_id is None:
             return None
         if all(content(found) != leaps[-1].content for found in open_gap.fill.values()):
             return None
         shown = leaps[-1].is_shown_by(pages)
-        open_gap.clash = shown is None
+        open_gap.in_conflict = shown is None
         if shown is not False:
             return None
         self._drop_leap(open_gap)
@@ -372,16 +330,9 @@ class TradeSequence:
         leap = self._doubted.leaps.pop()
         last = max(open_gap.fill)
         open_gap.held.clear()
-        open_gap.open = open_gap.clash = False
+        open_gap.open = open_gap.in_conflict = False
         open_gap.elsewhere.update(set(range(last + 1, leap.number)) - open_gap.absent)
         self.next_id, self.stamp = last + 1, open_gap.fill[last].timestamp
-
-    def _is_of_now(self, trade: TradeEvent, open_gap: OpenGap) -> bool:
-        """Whether the trade is newer than the gap in which its id lies: then its id is wrong."""
-        gap, stamp = open_gap.gap, self.stamp
-        if stamp is None or not gap.from_ts <= gap.to_ts < trade.timestamp:
-            return False
-        return stamp <= trade.timestamp <= gap.to_ts + 2 * HOLD_FOR * 1000
 
     def _is_newer(self, trade: TradeEvent, number: int) -> bool:
         """Whether a trade with a low id is new, by its time: the venue has restarted its ids, or this id is wrong."""
@@ -391,13 +342,19 @@ class TradeSequence:
         near = number >= (self._floor if self.next_id is None else self.next_id) - REORDER_LIMIT
         if trade.timestamp >= stamp + (RESTART_MS if near else 1):
             return True
-        return not near and _belied(stamp, trade)
+        return not near and is_disproved(stamp, trade)
 
     @property
-    def _doubted(self) -> Doubts:
-        if self._doubts is None:
-            self._doubts = Doubts()
-        return self._doubts
+    def _doubted(self) -> DoubtfulIds:
+        if self._doubtful_ids is None:
+            self._doubtful_ids = DoubtfulIds()
+        return self._doubtful_ids
+
+    @property
+    def _leaps(self) -> list[Leap]:
+        """The leaps from which no trade has continued."""
+        doubts = self._doubtful_ids
+        return doubts.standing(self.next_id) if doubts is not None and self._numbered else []
 
     def _note_proof(self, now: float) -> None:
         """The venue has skipped the ids of a gap. After PROOFS of them the coin's ids are not taken as consecutive."""
@@ -416,15 +373,15 @@ class TradeSequence:
             before = self._recent.newest
         if not self._remember(trade.trade_id, now):
             return DUPLICATE
-        if self._lost_times and self._belongs_before(trade, now):
+        if self._given_up.has_times and self._belongs_before(trade, now):
             return LATE
         if self._resumed:
             gap = self._gap_by_time(trade)
             self._resumed = False
         stamp, timestamp = self.stamp, trade.timestamp
-        if timestamp != stamp and (stamp is None or timestamp > stamp or self._is_disproved(stamp, trade, now)):
+        if timestamp != stamp and (stamp is None or timestamp > stamp or self._stamp_doubt.is_wrong(stamp, trade, now)):
             self.stamp = timestamp
-            self._behind = None
+            self._stamp_doubt.clear()
         if gap is None and not self.open_gaps:
             return DELIVER  # as _append() does it, without a call: the ordinary one
         return self._append(trade, gap, now, before)
@@ -438,18 +395,9 @@ class TradeSequence:
         at, stamp = trade.timestamp, self.stamp
         if stamp is None or at >= stamp:
             return False
-        if 0 < trade.received_at < (at + RESTART_MS) * 1_000_000 or self._is_disproved(stamp, trade, now):
+        if 0 < trade.received_at < (at + RESTART_MS) * 1_000_000 or self._stamp_doubt.is_wrong(stamp, trade, now):
             return False  # it is of now
-        self._lost_times = [(first, last) for first, last in self._lost_times if not _belied(last, trade)]
-        return any(first <= at < last for first, last in self._lost_times)
-
-    def _is_disproved(self, stamp: int, trade: TradeEvent, now: float | None) -> bool:
-        """Whether the stamp of the newest trade is wrong, as the earlier stamps of the trades after it show."""
-        if now is not None:
-            came, began = self._behind = self._behind or (now, trade.timestamp)
-            if now - came > HOLD_FOR and trade.timestamp - began >= (now - came) * 1000 - RESTART_MS:
-                return True  # their stamps grow as fast as time passes
-        return _belied(stamp, trade)
+        return self._given_up.has_time(trade)
 
     def _append(self, trade: TradeEvent, gap: Gap | None, now: float | None, before: str = "") -> Outcome:
         """Deliver the newest trade, or hold it behind ``gap`` or the gaps that are open."""
@@ -472,19 +420,15 @@ class TradeSequence:
         deliver: list[TradeEvent] = []
         filled: list[Filled] = []
         while (open_gap := self.open_gaps.take_ended()) is not None:
-            hole = open_gap.gap
             if open_gap.wait:
                 fetched = sum(trade.backfilled for trade in open_gap.fill.values())
-                filled.append(Filled(hole, fetched, open_gap.full))
-            self._given_up = [*self._given_up, *open_gap.not_found()][-MAX_OPEN:]
+                filled.append(Filled(open_gap.gap, fetched, open_gap.full))
+            self._given_up.note(open_gap)
             if self._floor and not open_gap.numbered:  # ids that counted once still grow: lower ones are of the past
                 numbers = [number for trade in open_gap.held if (number := number_of(trade)) is not None]
                 self._floor = max(self._floor, min(numbers, default=0))
-            if not open_gap.numbered and not open_gap.full:
-                until = min(hole.to_ts, open_gap.held[0].received_at // 1_000_000 or hole.to_ts)  # a stamp may be ahead
-                self._lost_times = [*self._lost_times, (hole.from_ts, until)][-MAX_OPEN:]
-            if self._doubts is not None:
-                self._doubts.ended(hole, open_gap.fill)
+            if self._doubtful_ids is not None:
+                self._doubtful_ids.ended(open_gap.gap, open_gap.fill)
             deliver += open_gap.in_order()
         if gap is None and not deliver:
             return HELD
@@ -493,23 +437,24 @@ class TradeSequence:
     def _gap_by_id(self, first: int, after: TradeEvent, last: int) -> Gap:
         before = after.timestamp if self.stamp is None else self.stamp
         missing = last - first + 1
-        in_time = self._resumed_at_id != self.next_id or self._short_outage(after.timestamp - before)
+        in_time = self._resumed_at_id != self.next_id or self._was_short(after.timestamp - before)
         awaited = missing + self.open_gaps.missing
         fetch = self._fetch and in_time and awaited <= MAX_MISSING
         return Gap(first, last, before, after.timestamp, missing, fetch)
 
     def _gap_by_time(self, after: TradeEvent) -> Gap | None:
         before = self.stamp
-        if before is not None and _belied(before, after):
-            before = after.timestamp - int((self._outage or 0.0) * 1000)
+        if before is not None and is_disproved(before, after):
+            before = after.timestamp - int((self._outage.seconds or 0.0) * 1000)
         if before is None or after.timestamp < before:
             return None  # nothing to start from, or the stream goes on before it ended: nothing is missing
-        fetch = self._fetch and self._short_outage(after.timestamp - before)
+        fetch = self._fetch and self._was_short(after.timestamp - before)
         return Gap(None, None, before, after.timestamp, None, fetch)
 
-    def _short_outage(self, span_ms: int) -> bool:
+    def _was_short(self, span_ms: int) -> bool:
         """Whether the outage, if its length is known, or else the time between the trades, is at most ``max_gap``."""
-        return (span_ms / 1000 if self._outage is None else self._outage) <= self._max_gap
+        seconds = self._outage.seconds
+        return (span_ms / 1000 if seconds is None else seconds) <= self._max_gap
 
     def _remember(self, trade_id: str, now: float | None) -> bool:
         """Remember the id; True if it is new. No id is forgotten while trades are held: a fetch may bring it again."""
@@ -522,12 +467,3 @@ class TradeSequence:
 
 def _is_unknown(trade: TradeEvent) -> bool:
     return False
-
-
-def _belied(stamp: int, trade: TradeEvent) -> bool:
-    """Whether a later trade shows that ``stamp`` was wrong: one wrong stamp must not affect all trades after it.
-
-    Of two times that can't both be right, the one closer to the trade's arrival is believed.
-    """
-    arrival = trade.received_at // 1_000_000
-    return stamp - trade.timestamp > IMPLAUSIBLE and abs(trade.timestamp - arrival) < stamp - arrival

@@ -56,9 +56,9 @@ class Feed:
         """Let time pass: the venue is asked as long as something is sought, and what has waited long enough goes."""
         while True:
             due = []
-            if self.policy.sought is not None:
+            if self.policy.open_gaps.sought is not None:
                 due.append((max(self.now, self.asked_at + ASK_EACH), "ask"))
-            if (deadline := self.policy.deadline) is not None:
+            if (deadline := self.policy.open_gaps.deadline) is not None:
                 due.append((max(self.now, deadline), "expire"))
             if not due or min(due)[0] > end:
                 break
@@ -114,7 +114,7 @@ def test_one_id_too_high_costs_doubles_and_holds_up_no_trade(
     rest = [price for price in feed.prices if price != truth[place].price]
     assert rest == sorted(rest)
     assert feed.longest <= HOLD_FOR + 0.01
-    assert feed.policy.deadline is None
+    assert feed.policy.open_gaps.deadline is None
 
 
 @given(PAUSES, st.integers(0, 29), AHEAD, st.floats(0, 1.5))

@@ -16,6 +16,7 @@ from exchanges.events import TradeEvent
 from feed.trades import sequence
 from feed.trades.duplicates import LIMIT
 from feed.trades.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, Outcome, TradeVerdict
+from feed.trades.open_gaps import MAX_OPEN
 from feed.trades.sequence import REORDER_FOR, TradeSequence
 
 
@@ -120,14 +121,14 @@ def run(
     def pass_time(until: float) -> None:
         while True:
             due = [(at, 0, n) for n, (at, _, _) in enumerate(pending)]
-            if (deadline := it.policy.deadline) is not None:
+            if (deadline := it.policy.open_gaps.deadline) is not None:
                 due.append((deadline, 1, 0))
             if not due or min(due)[0] > until:
                 return
             at, expiry, which = min(due)
             if expiry:
                 it.carry_out(it.policy.expire(at))
-                assert it.policy.deadline is None or it.policy.deadline > at
+                assert it.policy.open_gaps.deadline is None or it.policy.open_gaps.deadline > at
                 continue
             _, index, gap = pending.pop(which)
             _, unfound, reach, paged = answers[index % len(answers)]
@@ -154,7 +155,7 @@ def run(
         for n, since in waiting.items():
             assert now - since <= 2.0 + 1e-6 or str(n) in it.ids, "held for longer than promised"
     pass_time(now + 5)
-    assert it.policy.deadline is None, "something waits although its time is over"
+    assert it.policy.open_gaps.deadline is None, "something waits although its time is over"
     return fetched
 
 
@@ -213,9 +214,9 @@ def test_without_fetching_trades_wait_only_for_those_out_of_order(
         now += step
         it.carry_out(it.policy.expire(now))
         it.stream(trade(number), now)
-        assert it.policy.deadline is None or it.policy.deadline <= now + REORDER_FOR
+        assert it.policy.open_gaps.deadline is None or it.policy.open_gaps.deadline <= now + REORDER_FOR
     it.carry_out(it.policy.expire(now + REORDER_FOR))
-    assert it.policy.deadline is None
+    assert it.policy.open_gaps.deadline is None
     assert it.ids == sorted(set(it.ids), key=int)
 
 
@@ -284,7 +285,7 @@ def test_of_a_late_and_a_fetched_copy_the_first_counts() -> None:
 def test_what_comes_after_the_hole_was_given_up_is_late_not_out_of_order() -> None:
     it = owner(1)
     it.stream(trade(3), 10.0)
-    assert it.policy.deadline == 12.0
+    assert it.policy.open_gaps.deadline == 12.0
     assert it.policy.expire(11.9) is HELD
     it.carry_out(it.policy.expire(12.0))
     assert it.ids == ["1", "3"]
@@ -306,9 +307,9 @@ def test_pages_that_came_before_the_time_was_over_count() -> None:
 def test_without_a_clock_the_time_runs_from_the_first_expire() -> None:
     it = owner(1)
     it.stream(trade(3), None)
-    assert it.policy.deadline is None
+    assert it.policy.open_gaps.deadline is None
     assert it.policy.expire(100.0) is HELD
-    assert it.policy.deadline == 102.0
+    assert it.policy.open_gaps.deadline == 102.0
     it.carry_out(it.policy.expire(102.0))
     assert it.ids == ["1", "3"]
 
@@ -357,7 +358,7 @@ def test_held_trades_and_holes_are_bounded() -> None:
     it = owner(1)
     for number in range(3, 1000, 2):
         it.stream(trade(number))
-    assert len(it.delivered) == 499 + 1 - sequence.MAX_OPEN
+    assert len(it.delivered) == 499 + 1 - MAX_OPEN
     assert it.ids == [str(n) for n in range(1, 2 * len(it.ids), 2)]
 
 

@@ -1,0 +1,105 @@
+"""Remembers which of a coin's trade ids may be wrong, and corrects the sequence when they are.
+
+One wrong id must not keep out the good trades that come next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from exchanges.events import TradeEvent
+from feed.trades.gaps import Filled, Gap, OpenGap
+from feed.trades.leaps import Content, Leap, content
+
+MANY = 8  # leaps, and trades with wrong ids, that are remembered
+
+
+@dataclass(slots=True)
+class DoubtfulIds:
+    """A coin's trades whose ids may be wrong. A coin has none of this as long as its venue's ids are right."""
+
+    leaps: list[Leap] = field(default_factory=list)  # the newest ones; no trade has continued from any of them
+    after_outlier: int | None = None  # the id after the last one that fitted nowhere
+    misnumbered: list[Content] = field(default_factory=list)  # trades that were delivered under a wrong id
+    proofs: list[float] = field(default_factory=list)  # when gaps were shown to be none, monotonic seconds
+
+    def note(self, leap: Leap, expected: int | None) -> None:
+        """Remember a leap, when ``expected`` was the next id. Earlier leaps are right if a trade came after them."""
+        if self.leaps and self.leaps[-1].number + 1 != expected:
+            self.leaps.clear()
+        self.leaps = [*self.leaps, leap][-MANY:]
+
+    def confirm(self, pages: Iterable[Sequence[TradeEvent]]) -> None:
+        """Forget the leaps whose trades the venue has over REST under the same ids: these ids are right."""
+        if self.leaps:
+            shown = {trade.trade_id: content(trade) for page in pages for trade in page}
+            self.leaps = [leap for leap in self.leaps if shown.get(str(leap.number)) != leap.content]
+
+    def contradicted(self, trade: TradeEvent, number: int, next_id: int | None) -> int:
+        """The place of the first leap that ``trade`` shows to be wrong; -1 if there is none."""
+        leaps = self.standing(next_id)
+        return next((place for place, leap in enumerate(leaps) if leap.is_contradicted_by(trade, number)), -1)
+
+    def standing(self, next_id: int | None) -> list[Leap]:
+        """The leaps from which no trade has continued."""
+        return self.leaps if self.leaps and self.leaps[-1].number + 1 == next_id else []
+
+    def ended(self, gap: Gap, found: Iterable[int]) -> None:
+        """The gap before a leap has ended, and the trades ``found`` for it (their ids) were delivered."""
+        place = next((place for place, leap in enumerate(self.leaps) if leap.gap is gap), -1)
+        if place >= 0 and (expected := max(found, default=-1) + 1):
+            self.leaps[place] = replace(self.leaps[place], expected=max(expected, self.leaps[place].expected or 0))
+
+    def misnumber(self, contents: Iterable[Content]) -> None:
+        """Remember trades that were delivered under wrong ids."""
+        self.misnumbered = [*self.misnumbered, *contents][-MANY:]
+
+    def knows(self, trade: TradeEvent) -> bool:
+        """Whether the trade was delivered under a wrong id; answers True only once for each trade."""
+        known = content(trade)
+        if known not in self.misnumbered:
+            return False
+        self.misnumbered.remove(known)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """How a coin's sequence goes on without leaps whose ids are wrong.
+
+    ``deliver``: their trades, oldest first, each once; ``misnumbered``: those of them that a fetch may still bring
+    under their right ids. ``stamp``: the time of the newest trade before the leaps, Unix ms.
+    """
+
+    next_id: int | None
+    stamp: int | None
+    deliver: list[TradeEvent]
+    misnumbered: list[Content]
+    filled: list[Filled]
+
+
+def correction(leaps: Sequence[Leap], gaps: Sequence[OpenGap], number: int) -> Correction:
+    """Undo ``leaps`` and the ``gaps`` that they opened; a trade with the id ``number`` has shown that they are wrong.
+
+    If as many trades are missing as there are leaps, the leaps are those trades. Otherwise a trade from REST that
+    differs only in its id is not delivered again.
+    """
+    expected = leaps[0].expected
+    found = [gap.fill[each] for gap in gaps for each in sorted(gap.fill)]
+    numbers = [each for gap in gaps for each in gap.fill]
+    repeated = {content(trade) for trade in found}
+    deliver = found + [trade for gap in gaps for trade in gap.held if content(trade) not in repeated]
+    deliver.sort(key=lambda trade: trade.timestamp)
+    unnamed = [leap.content for leap in leaps if leap.content not in repeated]
+    if expected is None:
+        next_id = max(numbers) + 1 if numbers else None
+    else:
+        are_the_missing = min([number, *numbers]) == expected + len(unnamed)
+        next_id = max([expected + len(unnamed) * are_the_missing - 1, *numbers]) + 1
+        if are_the_missing:
+            unnamed = []
+    stamp = max((trade.timestamp for trade in found), default=leaps[0].before)
+    whole = next_id is not None and number <= next_id
+    filled = [Filled(gap.gap, sum(t.backfilled for t in gap.fill.values()), whole) for gap in gaps if gap.wait]
+    return Correction(next_id, stamp, deliver, unnamed, filled)
