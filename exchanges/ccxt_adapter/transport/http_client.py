@@ -18,7 +18,6 @@ from typing import Any
 
 import aiohttp
 from aiohttp import ClientResponse, ClientSession, TCPConnector, TraceConfig, connector
-from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from exchanges.ccxt_adapter.transport.name_lookup import Resolver, look_up
@@ -32,6 +31,8 @@ SOCKS_PORT = 1080  # where the address names none
 SOCKS_EXTRA = 'needs aiohttp_socks, which is not installed: pip install "market-feed[socks]"'
 
 _CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # asked for elsewhere, aiohttp warns
+_CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
+_OF_PROXY = (aiohttp.ClientHttpProxyError, *_CUT)  # and what is derived from them
 _TLS = ("https", "wss")
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
@@ -42,6 +43,14 @@ _refusals: ContextVar[list[str] | None] = ContextVar("refusals", default=None)  
 
 class RedirectRefused(aiohttp.ClientConnectionError):
     """A redirect that is not followed; its text says where it leads, and why not."""
+
+
+class ProxyRefused(aiohttp.ClientConnectionError):
+    """A proxy opens no tunnel. Its status is none of the venue's; ``headers`` may say when to ask again."""
+
+    def __init__(self, text: str, headers: Any) -> None:
+        super().__init__(text)
+        self.headers = headers or {}
 
 
 class TooMuch(aiohttp.ClientPayloadError):
@@ -63,7 +72,7 @@ class HttpClient:
         self._trace.on_request_redirect.append(self._on_redirect)
         self._trace.on_request_end.append(self._on_answer)
         self._socks: dict[str, ClientSession] = {}
-        self._socks_errors: tuple[type[Exception], ...] = ()
+        self._of_proxy: tuple[type[Exception], ...] = _OF_PROXY
         self._session = self._over(
             TCPConnector(
                 ssl=tls,
@@ -115,48 +124,38 @@ class HttpClient:
 
     async def dial(self, url: str, options: Mapping[str, Any]) -> Any:
         """Dial a WebSocket; raises aiohttp's errors."""
-        refused: Exception
         words: list[str] = []
         kept = _refusals.set(words)
+        proxy = None
         try:
-            session, way = await self._way(url, options)
+            session, way, proxy = await self._way(url, options)
             return await session.ws_connect(url, **way)
         except aiohttp.WSServerHandshakeError as error:
             error.body = "".join(words)  # type: ignore[attr-defined] # ours: a ban may be told there
             raise
-        except aiohttp.ClientHttpProxyError as error:
-            refused = _without_login(error)
-        except aiohttp.ClientProxyConnectionError as error:
-            refused = aiohttp.ClientConnectionError(f"the proxy is not reached: {error}")
-            refused.__cause__ = error
-        except self._socks_errors as error:
-            refused = aiohttp.ClientConnectionError(f"the SOCKS proxy failed: {error}")
+        except self._of_proxy as error:
+            failed = _failed(error, proxy)
         finally:
             _refusals.reset(kept)
-        raise refused
+        raise failed
 
     async def close(self) -> None:
         await asyncio.gather(self._session.close(), *(session.close() for session in self._socks.values()))
 
     @asynccontextmanager
     async def _request(self, method: str, url: Any, **options: Any) -> AsyncIterator[Answer]:
-        refused: Exception
+        proxy = None
         try:
             async with asyncio.timeout(getattr(options.get("timeout"), "total", None)):  # aiohttp's own begins later
-                session, way = await self._way(str(url), options)
+                session, way, proxy = await self._way(str(url), options)
             async with session.request(method, url, **way) as response:
                 answer = Answer(response, await _body(response))
-        except aiohttp.ClientHttpProxyError as error:
-            refused = _without_login(error)
-        except aiohttp.ClientProxyConnectionError as error:
-            refused = aiohttp.ClientConnectionError(f"the proxy is not reached: {error}")
-            refused.__cause__ = error
-        except self._socks_errors as error:
-            refused = aiohttp.ClientConnectionError(f"the SOCKS proxy failed: {error}")
+        except self._of_proxy as error:
+            failed = _failed(error, proxy)
         else:
             yield answer
             return
-        raise refused
+        raise failed
 
     def _over(self, through: TCPConnector) -> ClientSession:
         return ClientSession(connector=through, trace_configs=[self._trace])
@@ -167,20 +166,20 @@ class HttpClient:
         except ValueError as error:
             raise aiohttp.ClientConnectionError(str(error)) from None
 
-    async def _way(self, url: str, options: Mapping[str, Any]) -> tuple[ClientSession, dict[str, Any]]:
-        """The session for an address, and the options with its proxy: the login apart, so that no error quotes it."""
+    async def _way(self, url: str, options: Mapping[str, Any]) -> tuple[ClientSession, dict[str, Any], Proxy | None]:
+        """The session for an address, the options with its proxy (the login apart: no error quotes it), that proxy."""
         way = dict(options)
         given = way.pop("proxy", None)
         proxy = Proxy(str(given), "ccxt") if given else self._proxy(url)
         if proxy is None:
-            return self._session, way
+            return self._session, way, None
         if proxy.socks:
-            return await self._socks_session(proxy), way
+            return await self._socks_session(proxy), way, proxy
         address = URL(proxy.url)
         if address.user is not None:  # aiohttp makes Proxy-Authorization of it, in a tunnel's request and in others
             login = b64encode(f"{address.user}:{address.password or ''}".encode()).decode()
             way["proxy_headers"] = {"Authorization": f"Basic {login}"}
-        return self._session, {**way, "proxy": address.with_user(None)}
+        return self._session, {**way, "proxy": address.with_user(None)}, proxy
 
     async def _socks_session(self, proxy: Proxy) -> ClientSession:
         if proxy.url not in self._socks:
@@ -188,7 +187,7 @@ class HttpClient:
                 from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
             except ImportError:
                 raise aiohttp.ClientConnectionError(f"the proxy {proxy} {SOCKS_EXTRA}") from None
-            self._socks_errors = ProxyError, ProxyConnectionError, ProxyTimeoutError
+            self._of_proxy = *_OF_PROXY, ProxyError, ProxyConnectionError, ProxyTimeoutError
             scheme, _, rest = proxy.url.partition("://")
             remote = True if scheme in ("socks5h", "socks4a") else None  # whether the proxy looks names up
             kind = {"socks5h": "socks5", "socks4a": "socks4"}.get(scheme, scheme)
@@ -296,8 +295,22 @@ async def _body(response: ClientResponse) -> bytes:
     return b"".join(parts)
 
 
-def _without_login(error: aiohttp.ClientHttpProxyError) -> aiohttp.ClientHttpProxyError:
-    """A proxy's refusal as aiohttp tells it, without the request that was sent: its headers have the password."""
-    at = error.request_info.real_url.with_user(None)
-    asked = aiohttp.RequestInfo(at, error.request_info.method, CIMultiDictProxy(CIMultiDict()), at)
-    return aiohttp.ClientHttpProxyError(asked, (), status=error.status, message=error.message, headers=error.headers)
+def _failed(error: Exception, proxy: Proxy | None) -> Exception:
+    """The error that names the proxy, where one may be to blame.
+
+    It stands alone where aiohttp's own holds the request that was sent: its headers have the password.
+    """
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return ProxyRefused(f"the proxy answered HTTP {error.status}: {error.message}", error.headers)
+    if proxy is None:
+        return error
+    if proxy.socks and not isinstance(error, aiohttp.ClientError):
+        return aiohttp.ClientConnectionError(f"the SOCKS proxy failed: {error}")
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        named = aiohttp.ClientConnectionError(f"the proxy is not reached: {error}")
+    elif type(error) in _CUT:
+        named = aiohttp.ClientConnectionError(f"{error} (through the proxy {proxy})")
+    else:
+        return error
+    named.__cause__ = error
+    return named
