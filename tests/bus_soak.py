@@ -18,6 +18,7 @@ from pathlib import Path
 from exchanges.simulator import Simulator, parse_fault
 from feed.sinks.bus.server import BusServer
 from tests.bus.support import (
+    BusSilence,
     CollectorProcess,
     Consumer,
     check_order,
@@ -41,18 +42,21 @@ Say = Callable[[str], None]
 
 @dataclass
 class Result:
-    """What came out; the silences in seconds, by what was done before."""
+    """What came out; the silences in seconds, by what was done before: on the bus by its clock, and at the consumers,
+    whose process makes the trades too and judges them."""
 
     seconds: float = 0.0
     trades: int = 0
     strikes: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    silences: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    on_bus: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    at_consumers: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     faults: list[str] = field(default_factory=list)
 
     def table(self) -> str:
         rows = [f"{self.seconds / 60:.1f} minutes, {self.trades} trades at {READERS} consumers"]
         for kind, count in sorted(self.strikes.items()):
-            rows.append(f"  {count:4d} x {kind:<28} longest silence {self.silences[kind]:.2f} s")
+            silences = f"{self.on_bus[kind]:.2f} s on the bus, {self.at_consumers[kind]:.2f} s at a consumer"
+            rows.append(f"  {count:4d} x {kind:<28} longest silence {silences}")
         rows += [f"  {each}" for each in self.faults[:20]]
         rows.append(f"{len(self.faults)} trades lost, doubled, out of order or wrong")
         return "\n".join(rows)
@@ -143,11 +147,15 @@ async def soak(minutes: float, seed: int, say: Say = lambda line: None) -> Resul
             await made.start_collector()
             await made.ready()
             truth: dict[tuple[str, int], float] = {}
-            async with consumers(READERS, reader_settings(made.server.url, ["binance"], COINS)) as readers:
+            async with (
+                consumers(READERS, reader_settings(made.server.url, ["binance"], COINS)) as readers,
+                BusSilence.of(made.server.url, "binance") as on_bus,
+            ):
                 began = time.monotonic()
                 calm = min(CALM, minutes * 20)
                 await until(lambda: all(reader.trades for reader in readers))
                 while time.monotonic() - began < minutes * 60 - calm:
+                    on_bus.watch()
                     for reader in readers:
                         reader.watch()
                     kind = await made.strike()
@@ -155,8 +163,10 @@ async def soak(minutes: float, seed: int, say: Say = lambda line: None) -> Resul
                     await made.mend()
                     result.strikes[kind] += 1
                     silence = max(max(reader.longest, reader.silent_for) for reader in readers)
-                    result.silences[kind] = max(result.silences[kind], silence)
-                    say(f"{time.monotonic() - began:7.1f} s  {kind:<28} silence {silence:.2f} s")
+                    result.at_consumers[kind] = max(result.at_consumers[kind], silence)
+                    result.on_bus[kind] = max(result.on_bus[kind], on_bus.longest)
+                    told = f"{on_bus.longest:.2f} s on the bus, {silence:.2f} s at a consumer"
+                    say(f"{time.monotonic() - began:7.1f} s  {kind:<28} silence {told}")
                     _learn(made.simulator, truth)
                     _take(readers, truth, result)
                 await asyncio.sleep(calm)

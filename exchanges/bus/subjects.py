@@ -74,6 +74,10 @@ class MarketSubjects:
         """Where a collector is asked for past candles."""
         return f"{self.asked}.candles.{coin if coin == '*' else token(coin)}"
 
+    def alive(self, collector: str) -> str:
+        """Where a collector is asked whether it is still connected to the bus."""
+        return f"{self.asked}.alive.{token(collector)}"
+
     def lease(self, shard: str) -> str:
         """The subject of the key under which a shard's publisher shows that it lives."""
         return f"{self._register}.lease.{self._name}.{shard}"

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from exchanges.bus.client import BusClient, missing
+from exchanges.bus.client import BusClient, BusError, missing
 from exchanges.bus.collectors import Shard, shards_of
+from exchanges.bus.reader import StreamReader
 from exchanges.bus.subjects import REGISTER_STREAM, MarketSubjects
 from exchanges.simulator import Simulator
 from exchanges.venue import BusAddress
@@ -26,6 +27,7 @@ from feed import MarketFeed, Settings, TradeEvent
 from feed.settings import Connection, ExchangeConfig, Staleness
 from feed.settings.schema import Bus
 from feed.sinks.bus.server import program
+from tests.support import until
 
 ROOT = Path(__file__).parents[2]
 needs_bus = pytest.mark.skipif(
@@ -209,6 +211,55 @@ class Consumer:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         return [details for event, details in self.status if event == name]
+
+
+class BusSilence:
+    """The longest time for which no trade of an exchange was stored, by the bus's own clock.
+
+    What consumers see has this program's own delays in it, which counts where it shares a busy machine with them.
+    """
+
+    def __init__(self, url: str, exchange: str) -> None:
+        self.longest = 0.0
+        """Seconds, since ``watch``."""
+        self._address, self._names = BusAddress((url,)), MarketSubjects(exchange, "spot")
+        self._at = 0
+        self._sequence: int | None = None
+
+    def _note(self, subject: str, data: bytes, sequence: int, at: int, past: bool) -> None:
+        if self._at:
+            self.longest = max(self.longest, (at - self._at) / 1e9)
+        self._at, self._sequence = max(at, self._at), sequence
+
+    def watch(self) -> None:
+        """Begin to measure anew."""
+        self.longest = 0.0
+
+    async def _read(self) -> None:
+        names, trades = self._names, [self._names.events("trades", "*")]
+        while True:
+            with suppress(BusError):
+                client = await BusClient.dial(self._address, "silence")
+                try:
+                    reader = StreamReader(client, names.stream, trades, self._note, lambda: None)
+                    await reader.begin(self._sequence)
+                    await reader.run()
+                finally:
+                    await client.close()
+            await asyncio.sleep(0.05)
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, url: str, exchange: str) -> AsyncIterator[BusSilence]:
+        """Measure, also when the bus restarts; the stream is there already."""
+        made = cls(url, exchange)
+        reading = asyncio.create_task(made._read(), name="silence")
+        try:
+            await until(lambda: made._at > 0)
+            yield made
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
 @asynccontextmanager

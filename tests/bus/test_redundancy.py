@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
 from exchanges.simulator import Simulator
 from feed.sinks.bus.server import BusServer
 from tests.bus.conftest import COINS
 from tests.bus.support import (
+    BusSilence,
     Consumer,
     Proxy,
     check_order,
@@ -59,38 +60,48 @@ async def taken_over(readers: list[Consumer], by: str) -> None:
     await until(lambda: all(reader.sources()[-1:] and reader.sources()[-1].startswith(by) for reader in readers))
 
 
-async def replaced_during(fault: AbstractContextManager[object], readers: Any, simulator: Simulator) -> None:
+@asynccontextmanager
+async def watched(bus: BusServer) -> AsyncIterator[tuple[list[Consumer], BusSilence]]:
+    """Three consumers, and how long the bus brings nothing."""
+    async with (
+        consumers(3, reader_settings(bus.url, ["binance"], COINS)) as readers,
+        BusSilence.of(bus.url, "binance") as silence,
+    ):
+        yield readers, silence
+
+
+async def replaced_during(fault: AbstractContextManager[object], bus: BusServer, simulator: Simulator) -> None:
     """While the fault lasts the second collector publishes; every reader gets each trade once, then and after it."""
-    await goes_on(readers, simulator)
-    for reader in readers:
-        reader.watch()
-    with fault:
-        await taken_over(readers, "second")
+    async with watched(bus) as (readers, silence):
         await goes_on(readers, simulator)
-    await goes_on(readers, simulator, 200)
-    for reader in readers:
-        proven(reader, simulator)
-        assert reader.longest < SILENCE
+        silence.watch()
+        with fault:
+            await taken_over(readers, "second")
+            await goes_on(readers, simulator)
+        await goes_on(readers, simulator, 200)
+        for reader in readers:
+            proven(reader, simulator)
+        assert silence.longest < SILENCE
 
 
 async def test_a_killed_publisher_is_replaced(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """SIGKILL: no goodbye. The other collector takes over from the last trade on the bus."""
+    """SIGKILL: no goodbye. The other collector takes over from the last trade on the bus, before the lease expires."""
     first, second = await collect("first"), None
     await publisher(bus.url, "binance")
     second = await collect("second")
     await both_ready(first, second)
-    async with consumers(3, reader_settings(bus.url, ["binance"], COINS)) as readers:
+    async with watched(bus) as (readers, silence):
         await goes_on(readers, simulator)
-        for reader in readers:
-            reader.watch()
+        silence.watch()
         first.kill()
         await taken_over(readers, "second")
+        assert "is not connected" in readers[0].events("source")[-1]["reason"]
         await goes_on(readers, simulator)
         for reader in readers:
             proven(reader, simulator)
-            assert reader.longest < SILENCE
+        assert silence.longest < SILENCE
 
 
 async def test_a_paused_publisher_that_comes_back_stores_nothing(
@@ -101,10 +112,9 @@ async def test_a_paused_publisher_that_comes_back_stores_nothing(
     await publisher(bus.url, "binance")
     second = await collect("second")
     await both_ready(first, second)
-    async with consumers(3, reader_settings(bus.url, ["binance"], COINS)) as readers:
+    async with watched(bus) as (readers, silence):
         await goes_on(readers, simulator)
-        for reader in readers:
-            reader.watch()
+        silence.watch()
         with first.paused():
             await taken_over(readers, "second")
             await goes_on(readers, simulator)
@@ -112,8 +122,8 @@ async def test_a_paused_publisher_that_comes_back_stores_nothing(
         await goes_on(readers, simulator, 200)
         for reader in readers:
             proven(reader, simulator)
-            assert reader.longest < SILENCE
             assert len(reader.sources()) <= 2
+        assert silence.longest < SILENCE
 
 
 async def test_a_publisher_that_is_cut_off_from_the_bus_is_replaced(
@@ -125,8 +135,7 @@ async def test_a_publisher_that_is_cut_off_from_the_bus_is_replaced(
         await publisher(bus.url, "binance")
         second = await collect("second")
         await both_ready(first, second)
-        async with consumers(3, reader_settings(bus.url, ["binance"], COINS)) as readers:
-            await replaced_during(proxy.partitioned(), readers, simulator)
+        await replaced_during(proxy.partitioned(), bus, simulator)
         await first.gone()
 
 
@@ -138,15 +147,15 @@ async def test_a_publisher_hands_over_when_it_is_told_to_end(
     await publisher(bus.url, "binance")
     second = await collect("second")
     await both_ready(first, second)
-    async with consumers(1, reader_settings(bus.url, ["binance"], COINS)) as readers:
+    async with watched(bus) as (readers, silence):
         await goes_on(readers, simulator)
-        readers[0].watch()
+        silence.watch()
         assert await first.end() == 0
         await taken_over(readers, "second")
         assert "handed over" in readers[0].events("source")[-1]["reason"]
         await goes_on(readers, simulator)
         proven(readers[0], simulator)
-        assert readers[0].longest < SILENCE
+        assert silence.longest < SILENCE
 
 
 async def test_a_publisher_whose_exchange_is_silent_gives_way(
@@ -165,7 +174,6 @@ async def test_a_publisher_whose_exchange_is_silent_gives_way(
             second = await collect("second")
             await both_ready(first, second)
             await asyncio.sleep(1)  # it takes over only after a second of data of its own
-            async with consumers(3, reader_settings(bus.url, ["binance"], COINS)) as readers:
-                await replaced_during(venue.partitioned(), readers, simulator)
+            await replaced_during(venue.partitioned(), bus, simulator)
         finally:
             await first.gone()

@@ -143,6 +143,7 @@ class Collector:
         await make_streams(client, self._subjects, self._keep)
         await client.subscribe(self._subjects.status, self._on_neighbour)
         await client.subscribe(self._subjects.history_of("*"), self._on_asked)
+        await client.subscribe(self._subjects.alive(self.name), _answer)
         self._publisher.begin()
         leases = [self._subjects.lease("*")]
         reader = StreamReader(client, REGISTER_STREAM, leases, self._publisher.on_lease, self._connected.set)
@@ -248,6 +249,12 @@ class Collector:
             answer = {"error": self._clean(str(error))}
         with contextlib.suppress(Exception):  # nats-py: the reader or the bus has gone
             await message.respond(encode(answer))
+
+
+async def _answer(message: Msg) -> None:
+    """A collector that stands by asks whether this one is there."""
+    with contextlib.suppress(Exception):  # nats-py: the one that asks, or the bus, has gone
+        await message.respond(b"")
 
 
 def _consecutive(config: ExchangeConfig) -> bool:

@@ -14,7 +14,8 @@ from math import inf
 from typing import Any
 
 LEASE = 1.0  # seconds without a renewal after which the lease is anybody's
-RENEW = 0.25  # seconds between two renewals
+RENEW = 0.2  # seconds between two renewals
+OVERDUE = 0.45  # seconds without a renewal after which the bus is asked whether the holder is still connected
 SILENT = 1.0  # seconds without data of the exchange after which a publisher gives way, if another one has data
 MARGIN = 0.4  # seconds by which the same data may reach two collectors at different times, and a renewal be late
 HAS_DATA = 3.0  # seconds: a collector without data for longer does not take the lease
@@ -74,15 +75,21 @@ class LeaseState:
         """The bus can be reached (again): a renewal was not to be seen before."""
         self.seen_at = max(self.seen_at, now)
 
-    def reason_to_take(self, data: OwnData, now: float, *, lagging: bool = False) -> str:
+    def is_overdue(self, now: float) -> bool:
+        """Whether another collector holds the lease, and its renewal should have been seen by now."""
+        return bool(self.holder) and not self.mine and now - self.seen_at > OVERDUE
+
+    def reason_to_take(self, data: OwnData, now: float, *, lagging: bool = False, gone: bool = False) -> str:
         """Why this collector, which does not hold the lease, is to take it now; "" where it is not.
 
-        ``lagging``: its own data is late.
+        ``lagging``: its own data is late. ``gone``: the holder is not connected to the bus.
         """
         if self.mine or now - data.last > HAS_DATA:
             return ""
         if not self.holder:
             return "no collector publishes" if not self.says else f"{self.says.get('collector')} has handed over"
+        if gone:
+            return f"{self.holder} is not connected to the bus any more"
         if now - self.seen_at > LEASE:
             return f"{self.holder} has not been heard for {now - self.seen_at:.1f} s"
         silent = self.says.get("silent")

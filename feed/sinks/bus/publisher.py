@@ -18,6 +18,8 @@ from feed.sinks.bus.publication import Publication
 from feed.sinks.bus.writer import Fenced
 
 LOOK = 0.05  # seconds between two looks whether the lease is to be taken
+ASKED = 0.2  # seconds that the holder of an overdue lease has to answer
+NOBODY = 503  # the code of a request that nobody has subscribed to
 HAND_OVER = 1.0  # seconds for what is still to be stored at the end
 GONE = 3.0  # seconds after which a shard of another count, not heard of, is published no more
 
@@ -76,11 +78,27 @@ class Publisher:
         while True:
             if self._publication.live or self._lease.mine:
                 await self._lead(client)
-            reason = self._lease.reason_to_take(self._publication.data, self._now(), lagging=self._is_lagging())
+            gone = self._lease.is_overdue(self._now()) and await self._is_gone(client)
+            data, lagging = self._publication.data, self._is_lagging()
+            reason = self._lease.reason_to_take(data, self._now(), lagging=lagging, gone=gone)
             if reason and not self._handing_over and not self._is_other_layout():
                 await self._take(client, reason)
             else:
                 await asyncio.sleep(LOOK)
+
+    async def _is_gone(self, client: BusClient) -> bool:
+        """Whether the holder of the lease has no connection to the bus: nobody is there who would get a question.
+
+        A holder that is paused or cut off has one still. Its lease has to expire.
+        """
+        revision = self._lease.revision
+        try:
+            await client.request(self._subjects.alive(self._lease.holder), timeout=ASKED)
+        except BusError as error:
+            if client.closed.is_set():
+                raise
+            return error.code == NOBODY and self._lease.revision == revision
+        return False
 
     def _is_other_layout(self) -> bool:
         """Whether a shard of another count is published now: its coins may be this one's too."""
@@ -99,7 +117,9 @@ class Publisher:
 
     async def _take(self, client: BusClient, reason: str) -> None:
         """Take the lease and, with it, the right to publish."""
-        says = encode(self._details())
+        term = self._lease.says.get("term")
+        self._term = term if isinstance(term, int) else 0
+        says = self._said()
         try:
             revision = await client.put(self._lease_subject, says, self._lease.revision)
         except BusError as error:
@@ -114,9 +134,14 @@ class Publisher:
         if missed := await self._publication.go_on(client, self._timeframe):
             await self._announce(client, reason, missed)
         self._told_markets = None
+        await self._publish(client)
+
+    def _said(self, **more: object) -> bytes:
+        """What the lease says: with ``term``, so that the next holder need not ask for it."""
+        return encode({**self._details(), "term": self._term, **more})
 
     async def _announce(self, client: BusClient, reason: str, missed: list[str]) -> None:
-        """Write the message that fences off whoever published before."""
+        """Write the message that fences off whoever published before; ``_term`` is taken for the last one of these."""
         details = {
             "exchange": self._subjects.exchange,
             "at": time.time_ns() // 1_000_000,
@@ -128,24 +153,26 @@ class Publisher:
         payload = status("collector", details)
         while True:
             try:
-                self._term = await client.put(self._term_subject, payload, await self._last_term(client))
+                self._term = await client.put(self._term_subject, payload, self._term)
                 return
             except BusError as error:
                 if error.code not in WRONG_SEQUENCE or not self._lease.mine:
                     raise
+            self._term = await self._last_term(client)
 
     async def _last_term(self, client: BusClient) -> int:
         last = await client.last(self._subjects.stream, [self._term_subject])
         return last[0].sequence if last else 0
 
     async def _lead(self, client: BusClient) -> None:
-        """Publish and renew the lease for as long as this collector has it."""
+        """Go on publishing with the lease that this collector has already: over a new connection, or a new fence."""
         publication = self._publication
         term = await self._last_term(client)
         if not self._lease.mine or (term and term != self._term):
             self._stand_by(f"{self._lease.holder or 'another collector'} publishes")
             return
         if not term:  # the bus does not keep it any more
+            self._term = 0
             await self._announce(client, "it goes on", [])
         if lost := publication.writer.lost_subjects:
             publication.writer.lost_subjects = set()
@@ -155,21 +182,28 @@ class Publisher:
             await publication.put_back(client)
         else:
             await publication.go_on(client, self._timeframe)
-        writing = asyncio.create_task(publication.writer.run(client, self._term_subject, self._term), name="bus writer")
+        await self._publish(client)
+
+    async def _publish(self, client: BusClient) -> None:
+        """Write, renew the lease and keep the record, each in a task of its own: none waits for another."""
+        writer = self._publication.writer.run(client, self._term_subject, self._term)
+        writing = asyncio.create_task(writer, name="bus writer")
+        renewing = asyncio.create_task(self._keep_lease(client), name="bus lease")
+        recording = asyncio.create_task(self._keep_record(client), name="bus record")
+        tasks = (writing, renewing, recording)
         try:
-            while self._lease.mine and not self._handing_over:
-                await self._renew(client)
-                await self._tell_markets(client)
-                await publication.keep_closed(client)
-                await asyncio.wait({writing}, timeout=RENEW)
-                if writing.done():
-                    await self._ended(client, writing)
-                    return
-            if self._handing_over:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self._handing_over and renewing.done() and not writing.done():
                 await asyncio.wait({writing})
+            if writing.done():
+                await self._ended(client, writing)
+            for task in (renewing, recording):
+                if task.done():
+                    task.result()
         finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ended(self, client: BusClient, writing: asyncio.Task[None]) -> None:
         """The writer has ended: raises why, unless another collector publishes, or the fence has expired."""
@@ -179,8 +213,21 @@ class Publisher:
             if await self._last_term(client):
                 self._stand_by("another collector publishes")
 
+    async def _keep_lease(self, client: BusClient) -> None:
+        """Renew the lease for as long as this collector has it."""
+        while self._lease.mine and not self._handing_over:
+            await self._renew(client)
+            await asyncio.sleep(RENEW)
+
+    async def _keep_record(self, client: BusClient) -> None:
+        """Keep the register and the record of closed candles up to date."""
+        while True:
+            await self._tell_markets(client)
+            await self._publication.keep_closed(client)
+            await asyncio.sleep(RENEW)
+
     async def _renew(self, client: BusClient) -> None:
-        sent_at, says = self._now(), encode(self._details())
+        sent_at, says = self._now(), self._said()
         try:
             revision = await client.put(self._lease_subject, says, self._lease.revision)
         except BusError as error:
@@ -219,7 +266,7 @@ class Publisher:
         if not publishing:
             return
         await self._publication.drained(HAND_OVER)
-        says = encode({**self._details(), "released": True})
+        says = self._said(released=True)
         for _ in range(5):  # a renewal may be under way
             try:
                 await client.put(self._lease_subject, says, self._lease.revision)

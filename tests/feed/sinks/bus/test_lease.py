@@ -37,6 +37,16 @@ def test_a_lease_is_taken_a_second_after_its_last_renewal() -> None:
     assert "not been heard" in lease.reason_to_take(own, 101.1)
 
 
+def test_a_lease_whose_holder_has_left_the_bus_is_taken_before_it_expires() -> None:
+    lease, own = held(100), data(90, 101)
+    assert not lease.is_overdue(100.3)
+    assert lease.is_overdue(100.5)
+    assert "not connected" in lease.reason_to_take(own, 100.5, gone=True)
+    assert not lease.reason_to_take(data(90, 96), 100.5, gone=True), "it has no data itself"
+    lease.note({"collector": "own"}, 8, 100)
+    assert not lease.is_overdue(102)
+
+
 def test_while_the_bus_is_away_no_lease_expires() -> None:
     lease, own = held(100), data(90, 150)
     lease.begin(149.5)  # the bus is back, the holder may be a moment later
