@@ -14,16 +14,22 @@ class RisingNumbers:
 
     An update that is lost cannot be seen, one that comes late can. ``read`` gives the numbers of the books in a frame.
     ``joins_late``: the first update is no snapshot, as in NumberedFrames. ``ties``: two updates may have the same
-    number, as times are.
+    number, as times are. ``jitter``: a number may be lower by so much without being late, where it is a clock's.
     """
 
     def __init__(
-        self, read: Callable[[Any], Iterable[Numbers]], *, joins_late: bool = False, ties: bool = False
+        self,
+        read: Callable[[Any], Iterable[Numbers]],
+        *,
+        joins_late: bool = False,
+        ties: bool = False,
+        jitter: int = 0,
     ) -> None:
         self._read = read
         self._joins_late = joins_late
         self._ties = ties
-        self._last: dict[str, tuple[int, str]] = {}  # market id -> the newest number, and the frame that had it
+        self._jitter = jitter
+        self._newest: dict[str, tuple[Numbers, str]] = {}  # market id -> the newest numbers, and the frame with them
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
         """As in FrameProof."""
@@ -31,22 +37,25 @@ class RisingNumbers:
 
     def forget(self, market_id: str) -> None:
         """As in FrameProof."""
-        self._last.pop(market_id, None)
+        self._newest.pop(market_id, None)
 
     def _verdict(self, numbers: Numbers, text: str) -> Verdict:
-        known, newest = self._last.get(numbers.market_id, (None, ""))
+        known, newest = self._newest.get(numbers.market_id, (None, ""))
         if numbers.snapshot or (known is None and self._joins_late):
-            self._last[numbers.market_id] = numbers.last, text
+            self._newest[numbers.market_id] = numbers, text
             return Verdict(Step.JOINED, sequence=numbers.last)
         if known is None:
             return WAITING
-        if numbers.last > known or (self._ties and numbers.last == known and text != newest):
-            self._last[numbers.market_id] = numbers.last, text
-            return Verdict(Step.FOLLOWS, sequence=numbers.last)
-        if numbers.last == known and text == newest:
+        behind = known.last - numbers.last
+        if behind == 0 and text == newest:
             return REPEATED
-        del self._last[numbers.market_id]
-        return lost(f"an update came late: after {known} came {numbers.last}")
+        if behind < 0 or (behind == 0 and self._ties) or 0 < behind <= self._jitter:
+            self._newest[numbers.market_id] = numbers if behind < 0 else known, text
+            return Verdict(Step.FOLLOWS, sequence=numbers.last)
+        if known.snapshot:  # a snapshot that came by itself has it already
+            return REPEATED
+        del self._newest[numbers.market_id]
+        return lost(f"an update came late: after {known.last} came {numbers.last}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -293,6 +293,8 @@ class BookRules:
     a market's id, its symbol and the depth) that subscribe to a book anew, where ccxt cannot unsubscribe; without them
     the connection is made anew.
     ``span`` gives the first and last number of an update as ccxt has it, where ccxt joins them wrongly to a snapshot.
+    ``numbers_per_ms``: the number of a state is its time, with so many of them in a millisecond, and more exact than
+    what ccxt has; 0 where it is no time.
     """
 
     kind: ProofKind = ProofKind.PLAUSIBILITY
@@ -305,6 +307,7 @@ class BookRules:
     merges: bool = False
     anew: Callable[[str, str, int | None], Sequence[Mapping[str, Any]]] | None = None
     span: Callable[[Mapping[str, Any]], tuple[int, int]] | None = None
+    numbers_per_ms: int = 0
 
     def depth(self, wanted: int) -> int | None:
         """What is asked for where ``wanted`` levels are: the smallest depth that has them, else the largest."""

@@ -56,7 +56,11 @@ PROFILES = (
         "bitstamp",
         "bitstamp",
         books=BookRules(
-            ProofKind.PLAUSIBILITY, lambda: RisingNumbers(book_numbers, joins_late=True), nonce=True, span=span
+            ProofKind.PLAUSIBILITY,
+            lambda: RisingNumbers(book_numbers, joins_late=True),
+            nonce=True,
+            span=span,
+            numbers_per_ms=1000,  # ccxt has whole seconds
         ),
     ),
 )

@@ -11,15 +11,19 @@ from exchanges.books.proof import BookRules, Numbers, ProofKind
 from exchanges.venues.profile import Profile
 
 _CHANNELS = ["level2_batch"]  # level2 is for those who log in
+_JITTER = 10_000  # microseconds by which the times of one product may step back: they say when, not in which turn
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def book_numbers(frame: Any) -> Iterable[Numbers]:
-    """ "Level2 channel": nothing but the time of an update, here in microseconds, says when its turn is."""
+    """ "Level2 channel": nothing but the time of an update, here in microseconds, says when its turn is.
+
+    There is no ``sequence`` in it, as the channels "full" and "heartbeat" have one.
+    """
     kind = frame.get("type") if isinstance(frame, dict) else None
     if kind == "snapshot":
         yield Numbers(frame["product_id"], 0, snapshot=True)
-    elif kind == "l2update":
+    elif kind == "l2update" and "time" in frame:
         moment = datetime.fromisoformat(frame["time"]) - _EPOCH
         yield Numbers(frame["product_id"], moment // timedelta(microseconds=1))
 
@@ -39,7 +43,7 @@ PROFILES = (
         keyless_streams=True,
         books=BookRules(
             ProofKind.PLAUSIBILITY,
-            lambda: RisingNumbers(book_numbers, ties=True),
+            lambda: RisingNumbers(book_numbers, ties=True, jitter=_JITTER),
             window=True,
             params={"channels": _CHANNELS},
             anew=books_anew,

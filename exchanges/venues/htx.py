@@ -32,7 +32,7 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
     if len(topic) < 4 or topic[2] not in ("mbp", "depth") or not isinstance(book, dict):
         return
     if "seqNum" in book:
-        previous = int(book["prevSeqNum"]) if "prevSeqNum" in book else None
+        previous = int(book["prevSeqNum"]) if "prevSeqNum" in book and "rep" not in frame else None
         yield Numbers(topic[1], int(book["seqNum"]), previous=previous, snapshot=previous is None)
     elif "version" in book:
         yield Numbers(topic[1], int(book["version"]), snapshot=book.get("event", "snapshot") == "snapshot")

@@ -104,9 +104,11 @@ class BookListener(ListenerBase):
             self.on_book_unsynced(coin, reason)
 
     def _pass_on(self, book: OrderBook, now: float) -> None:
-        price = next((price for price in (book.mid, book.best_bid, book.best_ask) if price is not None), nan)
-        if self._admits(book.coin, book.market, price):
-            self._hub.books.on_book(self, book, now)
+        if book.coin not in self._admitted:
+            price = next((price for price in (book.mid, book.best_bid, book.best_ask) if price is not None), nan)
+            if not self._admits(book.coin, book.market, price):
+                return
+        self._hub.books.on_book(self, book, now)
 
     def _heard(self, coin: str, now: float) -> None:
         """Note that a book of ``coin`` came at ``now``, monotonic seconds."""

@@ -87,11 +87,16 @@ class OrderBooks:
     def _on_trade(self, trade: TradeEvent) -> None:
         known = self._coins.get(trade.coin)
         held = None if known is None else known.proven
-        if known is None or held is None or trade.backfilled:
+        if known is None or held is None:
             return
         book = held.book
-        if (trade.exchange, trade.market) == (book.exchange, book.market) and trade.timestamp > book.timestamp:
-            known.sides.on_trade(trade.price, trade.is_buyer_maker, self._clock.monotonic())
+        taken = book.bids if trade.is_buyer_maker else book.asks
+        if taken and trade.price == taken[0][0]:  # at the best price: most are, and this runs for every trade
+            return
+        of_book = trade.exchange == book.exchange and trade.market == book.market and not trade.backfilled
+        if of_book and trade.timestamp > book.timestamp:
+            stamped = book.timestamp > 0
+            known.sides.on_trade(trade.price, trade.is_buyer_maker, self._clock.monotonic(), stamped=stamped)
 
     def faults(self, source: Source, now: float) -> list[tuple[str, str]]:
         """The coins whose book from ``source`` does not follow the trades, and how; call it about twice a second."""

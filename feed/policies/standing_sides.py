@@ -21,6 +21,9 @@ class StandingSides:
     So has the side of the bids when takers sell above the best of them, and that of the asks when takers buy below:
     the orders they took are not in the book. A side that changed after the trade does not stand still, wherever it is
     now. Times are monotonic seconds.
+
+    A trade that the book knows already must not come here as a new one: a book that came before it has no more what it
+    took. Where the venue does not stamp its books that cannot be told, and ``stamped`` is False.
     """
 
     __slots__ = ("_asks", "_bids")
@@ -34,10 +37,10 @@ class StandingSides:
         self._bids.on_levels(bids, now)
         self._asks.on_levels(asks, now)
 
-    def on_trade(self, price: float, sold: bool, now: float) -> None:
+    def on_trade(self, price: float, sold: bool, now: float, *, stamped: bool = True) -> None:
         """A trade at ``price`` came at ``now``; ``sold``: its taker sold, to a bid."""
-        self._bids.on_trade(price, sold, now)
-        self._asks.on_trade(price, not sold, now)
+        self._bids.on_trade(price, sold and stamped, now)
+        self._asks.on_trade(price, stamped and not sold, now)
 
     def fault(self, now: float) -> str:
         """Which side stands still; "" when none does."""

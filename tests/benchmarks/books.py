@@ -46,7 +46,8 @@ from feed.events import CoinConfig
 from feed.settings import ExchangeConfig
 
 DEPTH = 20
-SETTLED = 5.0  # seconds after the first books until the measurement begins
+SETTLED = 15.0  # seconds after the first books until the measurement begins: renewals of the snapshots are over then
+FAILED_PAUSE = 0.1  # seconds between two calls of a ccxt loop whose last one failed
 WITHIN = 30.0  # seconds for all books to come; ccxt subscribes to them one by one
 
 
@@ -67,9 +68,11 @@ class Tally:
             if not self._missing:
                 self.complete.set()
 
-    def failed(self, error: Exception) -> None:
+    async def failed(self, error: Exception) -> None:
+        """Note it, and pause: a loop that fails at once, again and again, would let nothing else run."""
         name = f"{type(error).__name__}: {str(error)[:80]}"
         self.errors[name] = self.errors.get(name, 0) + 1
+        await asyncio.sleep(FAILED_PAUSE)
 
     async def measured(self, seconds: float) -> dict[str, Any]:
         with suppress(TimeoutError):
@@ -131,7 +134,7 @@ async def read_ccxt(venue: str, rest_url: str, ws_url: str, seconds: float) -> d
             try:
                 book = await exchange.watch_order_book_for_symbols([symbol], depth)
             except ccxt.BaseError as error:
-                tally.failed(error)
+                await tally.failed(error)
                 continue
             bids, asks = book["bids"][:DEPTH], book["asks"][:DEPTH]
             if bids and asks:
@@ -142,7 +145,7 @@ async def read_ccxt(venue: str, rest_url: str, ws_url: str, seconds: float) -> d
             try:
                 tally.trades += len(await exchange.watch_trades_for_symbols([symbol]))
             except ccxt.BaseError as error:
-                tally.failed(error)
+                await tally.failed(error)
 
     loops = [asyncio.create_task(loop(symbol)) for symbol in symbols for loop in (books, trades)]
     try:

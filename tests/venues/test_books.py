@@ -229,6 +229,14 @@ def spoiled(frame: Any) -> Any:
     return text[: len(text) // 2]
 
 
+async def test_the_time_of_a_bitstamp_book_is_exact_to_the_millisecond() -> None:
+    """ccxt has whole seconds, by which a trade of before the book would pass for a later one."""
+    async with carried("bitstamp") as books:
+        await books.change("BTC", 3)
+        await until(lambda: books.is_now("BTC"))
+        assert books.of("BTC")[-1].timestamp == books.states["BTC"][-1].timestamp
+
+
 async def test_a_cut_connection_proves_all_books_anew() -> None:
     async with carried("okx") as books:
         books.wire.cut()

@@ -127,9 +127,11 @@ class VerifiedBookKeeper:
             return
         sequence = judged.verdict.sequence if judged.verdict is not None else None
         number = sequence if sequence is not None else book.get("nonce")
+        stamp, per_ms = int(book.get("timestamp") or 0), self._rules.numbers_per_ms
+        if per_ms and sequence is not None:
+            stamp = sequence // per_ms
         self._delivery.tell(
-            symbol, own_bids, own_asks, int(book.get("timestamp") or 0), received_at,
-            number if type(number) is int else None,
+            symbol, own_bids, own_asks, stamp, received_at, number if type(number) is int else None
         )  # fmt: skip
 
     def restarted(self, symbol: str) -> None:

@@ -40,6 +40,18 @@ def test_the_same_frame_again_is_a_repetition_and_another_one_with_its_number_is
     assert steps(RisingNumbers(rising, ties=True), *frames)[2:] == [Step.REPEATED, Step.FOLLOWS]
 
 
+def test_an_update_that_a_snapshot_of_the_venues_own_accord_has_already_is_a_repetition() -> None:
+    frames = {"last": 5, "snapshot": True}, {"last": 8}, {"last": 20, "snapshot": True}, {"last": 19}, {"last": 21}
+    expected = [Step.JOINED, Step.FOLLOWS, Step.JOINED, Step.REPEATED, Step.FOLLOWS]
+    assert steps(RisingNumbers(rising), *frames) == expected
+
+
+def test_a_clock_that_steps_back_a_little_makes_no_update_late() -> None:
+    proof = RisingNumbers(rising, ties=True, jitter=10)
+    frames = {"last": 50, "snapshot": True}, {"last": 80}, {"last": 71}, {"last": 70}, {"last": 69}
+    assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.FOLLOWS, Step.FOLLOWS, Step.LOST]
+
+
 def test_rising_numbers_join_with_the_first_update_where_the_snapshot_comes_by_rest() -> None:
     assert steps(RisingNumbers(rising, joins_late=True), {"last": 5}, {"last": 6}) == [Step.JOINED, Step.FOLLOWS]
     assert steps(RisingNumbers(rising), {"last": 5}) == [Step.WAITING]

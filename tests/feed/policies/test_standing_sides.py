@@ -56,3 +56,14 @@ def test_one_or_two_trades_with_hidden_orders_say_nothing() -> None:
     side.on_trade(10.5, True, 1.0)
     side.on_trade(10.5, True, 2.0)
     assert side.fault(10.0) == ""
+
+
+def test_trades_at_better_prices_say_nothing_where_the_book_may_know_them_already() -> None:
+    """A sweep of several trades whose book, which has no stamp, came before them."""
+    side = StandingSides()
+    side.on_book(BIDS, ASKS, 0.0)
+    for now in (0.1, 0.2, 0.3):
+        side.on_trade(10.5, True, now, stamped=False)
+    assert side.fault(10.0) == ""
+    side.on_trade(9.5, True, 11.0, stamped=False)
+    assert "its bids stand still" in side.fault(14.0)
