@@ -5,13 +5,10 @@ Pure: time is what the trades say. A candle is named by its open time in Unix ms
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Collection
 
-from exchanges import normalize
 from exchanges.events import Candle, TradeEvent, copied
-from exchanges.venues.units import of_coin, units_of
-from feed.candles.missing import MAX_HOLES, MissingCandles
+from feed.candles.missing import MAX_HOLES, CandleRecord, MissingCandles
 from feed.candles.stamp_check import AHEAD, StampCheck
 from feed.settings.timeframes import bar_open, between, next_open, timeframe_ms
 
@@ -26,12 +23,16 @@ class CandleBuilder(MissingCandles):
     over are dropped and counted in ``late``.
     """
 
-    def __init__(self, coin: str, timeframe: str, exchange: str = "", scale: float = 1.0, market: str = "") -> None:
-        super().__init__()
-        timeframe_ms(timeframe)
-        self.coin, self.timeframe, self.exchange, self.market = coin, timeframe, exchange, market
-        self._scale = scale
-        self._units = units_of(coin, market)
+    def __init__(
+        self,
+        coin: str,
+        timeframe: str,
+        exchange: str = "",
+        scale: float = 1.0,
+        market: str = "",
+        record: CandleRecord | None = None,
+    ) -> None:
+        super().__init__(coin, timeframe, exchange, scale, market, record)
         self.late = 0
         self._open: Candle | None = None
         self._ends = 0  # when the open candle does
@@ -75,7 +76,7 @@ class CandleBuilder(MissingCandles):
         price = trade.price
         if self._flat:
             bar.open = bar.high = bar.low = price
-            self._flat = False
+            self._flat, self._traded = False, bar.timestamp
         bar.high, bar.low, bar.close = max(bar.high, price), min(bar.low, price), price
         bar.volume += trade.quantity
         bar.received_at = trade.received_at
@@ -130,19 +131,6 @@ class CandleBuilder(MissingCandles):
         else:
             self._miss(opened for opened in lacked if opened < newest)
 
-    def fill(
-        self, rows: Iterable[Any], received_at: int = 0, among: Collection[int] | None = None, *, final: bool = False
-    ) -> list[Candle]:
-        """As :meth:`CandleTracker.fill`."""
-
-        def read(row: Any) -> Candle | None:
-            candle = normalize.candle(
-                row, self.coin, self.timeframe, self.exchange, received_at, True, self._scale, self.market
-            )
-            return None if candle is None else of_coin(candle, self._units)
-
-        return self._found(rows, read, among, final=final)
-
     def _turn(self, bar: Candle | None, trade: TradeEvent) -> list[Candle]:
         """Leave ``bar`` for the candle of ``trade``."""
         opened = bar_open(trade.timestamp, self.timeframe)
@@ -161,7 +149,7 @@ class CandleBuilder(MissingCandles):
                 ended += [self._bar(moment, bar.close, 0.0, trade.received_at, closed=True) for moment in passed]
             else:
                 self._miss(passed)
-        self._complete, self._interrupted, self._flat = whole, False, False
+        self._complete, self._interrupted, self._flat, self._traded = whole, False, False, opened
         self._open = self._bar(opened, trade.price, trade.quantity, trade.received_at)
         self._ends = next_open(opened, self.timeframe)
         return [*ended, copied(self._open)]

@@ -55,6 +55,13 @@ class DeliveredCandles:
             bars.current = copied(candle)
         return True
 
+    def newest(self, coin: str, timeframe: str) -> Candle | None:
+        """The newest candle that was delivered, not to be changed."""
+        bars = self._bars.get((coin, timeframe))
+        if bars is None or bars.current is not None:
+            return None if bars is None else bars.current
+        return bars.closed[max(bars.closed)] if bars.closed else None
+
     def newest_closed(self) -> dict[tuple[str, str], int]:
         """The open time (Unix ms) of the newest closed candle of each (coin, timeframe)."""
         return {key: max(bars.closed) for key, bars in self._bars.items() if bars.closed}

@@ -1,21 +1,72 @@
-"""The candles that were missed: asked for over REST and filled, never guessed."""
+"""The candles that were missed: asked for over REST and filled, never guessed.
+
+A venue's record may be behind its stream, or stand still. A row of it is proven to be final by a later one, not by
+its volume: as much may have been traded before the stream was lost.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
+from math import inf
 from typing import Any
 
+from exchanges import normalize
 from exchanges.events import Candle
+from exchanges.venues.units import of_coin, units_of
+from feed.settings.timeframes import next_open, timeframe_ms
 
 MAX_HOLES = 1_000  # what one REST request brings; older candles are history, not a hole in the stream
 ROUNDED = 1e-9  # share of a volume that rounding may cost
 
 
-class MissingCandles:
-    """The missed candles (holes) that are to be fetched, at most the newest MAX_HOLES."""
+DOUBT = 60.0  # seconds for which a venue's record is doubted after it was behind its stream
+
+
+class CandleRecord:
+    """What is known of a venue's record of candles over REST, from its answers about any of the venue's markets."""
 
     def __init__(self) -> None:
+        self.lists_running = False
+        """Whether it lists the candle that is not over yet: then its newest row is over only with a later one."""
+        self._behind_at = -inf
+
+    def answered(self, candles: Iterable[Candle], now: float) -> None:
+        """It has told of these candles when the venue's time was ``now`` (Unix ms)."""
+        if any(candle.timestamp <= now < next_open(candle.timestamp, candle.timeframe) for candle in candles):
+            self.lists_running = True
+
+    def was_behind(self, received_at: int) -> None:
+        """An answer that came then (Unix ns) lacks what the stream had shown."""
+        self._behind_at = received_at / 1e9
+
+    def is_doubtful(self, received_at: int) -> bool:
+        """Whether an answer that came then (Unix ns) may be behind too: another one was, of the last DOUBT seconds."""
+        return 0 <= received_at / 1e9 - self._behind_at < DOUBT
+
+
+class MissingCandles:
+    """The missed candles (holes) of one coin and timeframe that are to be fetched, at most the newest MAX_HOLES.
+
+    ``scale`` turns a row's volume into base currency, where the venue counts contracts. ``record`` is what is known of
+    the venue's record.
+    """
+
+    def __init__(
+        self,
+        coin: str,
+        timeframe: str,
+        exchange: str = "",
+        scale: float = 1.0,
+        market: str = "",
+        record: CandleRecord | None = None,
+    ) -> None:
+        timeframe_ms(timeframe)  # an unknown one fails here, not at the first row
+        self.coin, self.timeframe, self.exchange, self.market = coin, timeframe, exchange, market
+        self.record = CandleRecord() if record is None else record
+        self._scale = scale
+        self._units = units_of(coin, market)
         self._missed: dict[int, float] = {}  # open time -> the volume that was seen of the candle
+        self._traded: int | None = None  # open time of the newest candle in which the stream has shown a trade
         self.lost = 0
         """Candles given up: too many at once, or forgotten."""
 
@@ -37,26 +88,60 @@ class MissingCandles:
             self._missed[each] = max(seen, self._missed.get(each, 0.0))
         self.forget(self.holes()[:-MAX_HOLES])
 
-    def _found(
+    def _note_traded(self, candle: Candle) -> None:
+        """The stream has shown this candle, or a trade of it."""
+        if candle.volume > 0 and (self._traded is None or candle.timestamp > self._traded):
+            self._traded = candle.timestamp
+
+    def _is_behind(self, newest: int) -> bool:
+        """Whether a record whose newest row is that lacks a candle in which the stream has shown a trade."""
+        return self._traded is not None and newest < self._traded
+
+    def fill(
         self,
         rows: Iterable[Any],
-        read: Callable[[Any], Candle | None],
-        among: Collection[int] | None,
+        received_at: int = 0,
+        among: Collection[int] | None = None,
         *,
-        final: bool,
+        settled: bool = True,
+        final: bool = False,
     ) -> list[Candle]:
-        candles = [candle for candle in map(read, rows) if candle is not None]
+        """The closed candles, oldest first, for the holes that REST ``rows`` (ccxt OHLCV) answer.
+
+        Rows of other candles are ignored, and of holes that are not ``among`` those that were asked for. A hole between
+        the first and the last row that has no row itself is a candle in which nothing was traded, and no hole any more.
+        A row leaves its hole open if it has less volume than was seen of the candle, or if it is the newest row of a
+        record that lacks what the stream has shown since, unless it is ``final``: the record is behind. One that lists
+        running candles is never taken then. Where the stream has shown nothing since, the newest row is taken if it is
+        ``settled``, and the record was not behind lately.
+        """
+        candles = [candle for row in rows if (candle := self._read(row, received_at, True)) is not None]
         if not candles:
             return []
         asked = set(self._missed) if among is None else self._missed.keys() & set(among)
         found = {candle.timestamp: candle for candle in candles if candle.timestamp in asked}
         first, last = min(c.timestamp for c in candles), max(c.timestamp for c in candles)
-        incomplete = {
-            opened
-            for opened, candle in found.items()
-            if not final and candle.volume < self._missed[opened] * (1 - ROUNDED)
-        }
-        for opened in asked - incomplete:
+        behind, running = self._is_behind(last), self.record.lists_running
+        short = {opened for opened, candle in found.items() if candle.volume < self._missed[opened] * (1 - ROUNDED)}
+        if (behind and running) or last in short:
+            self.record.was_behind(received_at)
+        if behind:
+            doubtful = running or not final
+        else:
+            doubtful = not final and (not settled or self.record.is_doubtful(received_at))
+        unproven = (set() if final else short) | ({last} if doubtful else set())
+        for opened in asked - unproven:
             if first <= opened <= last:
                 del self._missed[opened]
-        return [found[opened] for opened in sorted(found.keys() - incomplete)]
+        return [found[opened] for opened in sorted(found.keys() - unproven)]
+
+    def answered(self, rows: Iterable[Any], now: float) -> None:
+        """The record has given these rows when the venue's time was ``now`` (Unix ms)."""
+        candles = (self._read(row, 0, False) for row in rows)
+        self.record.answered((candle for candle in candles if candle is not None), now)
+
+    def _read(self, row: Any, received_at: int, closed: bool) -> Candle | None:
+        candle = normalize.candle(
+            row, self.coin, self.timeframe, self.exchange, received_at, closed, self._scale, self.market
+        )
+        return None if candle is None else of_coin(candle, self._units)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from typing import Any, Protocol
 
 from loguru import logger
@@ -24,7 +25,7 @@ PATIENCE = 6.0  # seconds after a candle's end from which the state seen last st
 LOOK_EVERY = 1.0  # seconds
 AT_A_LOOK = 5  # requests begun per check
 ATTEMPTS = 2  # at asking the record, after which the state seen last stands
-AGAIN = (2.0, 5.0, 15.0, 60.0)  # seconds until the record is asked again for a candle that it did not have
+AGAIN = (2.0, 5.0, 10.0, 15.0, 30.0, 60.0)  # seconds until the record is asked again for a candle that it did not have
 
 Key = tuple[str, str]
 """A market symbol and a timeframe."""
@@ -41,7 +42,7 @@ class Timing(Protocol):
         """The venue's time now, Unix ms; None while it is not known."""
 
     def stream_time(self) -> float | None:
-        """The venue's time (Unix ms) up to which its stream has brought everything; None while no data flows."""
+        """The venue's time (Unix ms) up to which its stream has brought everything; None while nothing is connected."""
 
     def heard_at(self, symbol: str) -> float:
         """The venue's time (Unix ms) at which data of the market came last; inf where there is no record to be asked,
@@ -133,13 +134,15 @@ class Overdue:
         """Close what the venue's record has of the candles that were over GRACE before ``at``, its time in Unix ms."""
         tracker = self._kept[key]
         assert isinstance(tracker, CandleTracker)
+        heard, streamed = self._timing.heard_at(key[0]), self._timing.stream_time()
         try:
             rows = await self._fetch(*key, tracker.unclosed)
         except VenueError as error:
             logger.info("{}: the {} bars of {} can't be closed yet: {}", self._name, key[1], key[0], error)
             return
         if self._kept.get(key) is tracker:
-            self._tell(tracker.close_recorded(rows, int(at - GRACE * 1000), time.time_ns()))
+            until, shown = int(at - GRACE * 1000), -inf if streamed is None else streamed
+            self._tell(tracker.close_recorded(rows, until, time.time_ns(), heard=heard, streamed=shown))
 
     def _tell(self, candles: Sequence[Candle]) -> None:
         for candle in candles:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable
+from math import inf
 from typing import Any
 
-from exchanges import normalize
 from exchanges.events import Candle, copied
-from exchanges.venues.units import of_coin, units_of
-from feed.candles.missing import MAX_HOLES, ROUNDED, MissingCandles
+from feed.candles.missing import MAX_HOLES, ROUNDED, CandleRecord, MissingCandles
 from feed.candles.stamp_check import AHEAD, StampCheck
 from feed.settings.timeframes import between, is_on_grid, last_over, next_open, timeframe_ms
 
+SETTLED = 15_000  # ms of data after its end from which the record's newest row stands where some may be missing
 OVER = 3_000  # ms after its end from which a candle's first row is one of the past
 BELIEVED = 3  # rows in succession that contradict what was seen before: then that was wrong
 REMEMBERED = 8  # candles that were closed last
@@ -33,12 +33,16 @@ class CandleTracker(MissingCandles):
     the venue counts contracts. It outlives connections: tell it of each loss with ``interrupted``.
     """
 
-    def __init__(self, coin: str, timeframe: str, exchange: str = "", scale: float = 1.0, market: str = "") -> None:
-        super().__init__()
-        timeframe_ms(timeframe)  # an unknown one fails here, not at the first row
-        self.coin, self.timeframe, self.exchange, self.market = coin, timeframe, exchange, market
-        self._scale = scale
-        self._units = units_of(coin, market)
+    def __init__(
+        self,
+        coin: str,
+        timeframe: str,
+        exchange: str = "",
+        scale: float = 1.0,
+        market: str = "",
+        record: CandleRecord | None = None,
+    ) -> None:
+        super().__init__(coin, timeframe, exchange, scale, market, record)
         self.late = 0
         self.bad = 0
         self.mistimed = 0
@@ -75,29 +79,44 @@ class CandleTracker(MissingCandles):
         newest = self._newest or 0
         return newest if self._open is not None else next_open(newest, self.timeframe)
 
-    def close_recorded(self, rows: Iterable[Any], until: int, received_at: int = 0) -> list[Candle]:
+    def close_recorded(
+        self, rows: Iterable[Any], until: int, received_at: int = 0, *, heard: float = inf, streamed: float = inf
+    ) -> list[Candle]:
         """Close the candles that ended by ``until``, as the record ``rows`` has them; returns them, oldest first.
 
-        A candle whose record has less volume than was seen of it is not closed by that: the record is behind. Candles
-        of which the record has nothing are none: so are they at this venue.
+        ``heard`` is when data of the market came last, ``streamed`` when any of the venue did (``until`` and both: the
+        venue's time in Unix ms). A candle whose record has less volume than was seen of it is not closed by that: the
+        record is behind. Its newest row may be behind in any case, so it is taken only if the stream has shown as much
+        of the candle, and goes on after its end; if that is SETTLED ago where something may be missing. While the
+        record is known to be behind it is taken only if that market's own data goes on.
+        Candles of which the record has nothing are none: so are they at this venue.
         """
-        over = {}
-        for row in rows:
-            candle = self._read(row, received_at, True)
-            if candle is not None and next_open(candle.timestamp, self.timeframe) <= until:
-                over[candle.timestamp] = candle
+        candles = [candle for row in rows if (candle := self._read(row, received_at, True)) is not None]
+        over = {c.timestamp: c for c in candles if next_open(c.timestamp, self.timeframe) <= until}
+        last = max((c.timestamp for c in candles), default=0)
+        if candles and self._is_behind(last):
+            self.record.was_behind(received_at)
+        settled = streamed - SETTLED
         closed: list[Candle] = []
         for opened in sorted(over):
-            bar = self._open
+            bar, end = self._open, next_open(opened, self.timeframe)
             if self._newest is None or opened < self._newest or (opened == self._newest and bar is None):
                 continue
             if bar is not None and (opened > bar.timestamp or over[opened].volume < bar.volume * (1 - ROUNDED)):
+                if opened == last == bar.timestamp:
+                    self.record.was_behind(received_at)
                 return closed
+            if opened == last:
+                whole = bar is not None and not self._interrupted
+                proven = whole and end <= heard
+                if not proven and (self.record.is_doubtful(received_at) or end > (streamed if whole else settled)):
+                    return closed
             closed.append(over[opened])
             self._closed.append(opened)
             self._newest, self._open, self._by_time = opened, None, True
-        if self._open is None and self._newest is not None:
-            self._empty = max(self._empty, last_over(self._newest, until, self.timeframe))
+        if self._open is None and self._newest is not None and not self.record.is_doubtful(received_at):
+            empty_until = int(max(0, min(until, settled))) if self._interrupted else until
+            self._empty = max(self._empty, last_over(self._newest, empty_until, self.timeframe))
         return closed
 
     def close_as_seen(self, received_at: int = 0) -> list[Candle]:
@@ -145,10 +164,12 @@ class CandleTracker(MissingCandles):
             self._stamps.distrust()
             closed = max((opened for opened in self._closed if opened < time), default=0)  # never a second time
             self._newest, self._open, self._interrupted = max(candle.timestamp - 1, closed), None, True
+            self._traded = None
             for opened in [opened for opened in self._missed if opened >= candle.timestamp]:
                 del self._missed[opened]
 
     def _follow(self, candle: Candle, said: bool, now: float | None) -> list[Candle]:
+        self._note_traded(candle)
         opened, newest, before = candle.timestamp, self._newest, self._open
         end = next_open(opened, self.timeframe)
         if newest is None and now is not None and next_open(end, self.timeframe) + OVER <= now:
@@ -213,21 +234,3 @@ class CandleTracker(MissingCandles):
             self.go_on_after(first - timeframe_ms(self.timeframe))
         else:
             self._miss(opened for opened in lacked if opened < newest or (opened == newest and self._open is None))
-
-    def fill(
-        self, rows: Iterable[Any], received_at: int = 0, among: Collection[int] | None = None, *, final: bool = False
-    ) -> list[Candle]:
-        """The closed candles, oldest first, for the holes that REST ``rows`` (ccxt OHLCV) answer.
-
-        Rows of other candles are ignored, and of holes that are not ``among`` those that were asked for. A hole between
-        the first and the last row that has no row itself is a candle in which nothing was traded, and no hole any more.
-        A row with less volume than was seen of its candle leaves the hole open, unless it is ``final``: the venue's
-        record is behind its stream.
-        """
-        return self._found(rows, lambda row: self._read(row, received_at, True), among, final=final)
-
-    def _read(self, row: Any, received_at: int, closed: bool) -> Candle | None:
-        candle = normalize.candle(
-            row, self.coin, self.timeframe, self.exchange, received_at, closed, self._scale, self.market
-        )
-        return None if candle is None else of_coin(candle, self._units)

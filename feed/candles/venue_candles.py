@@ -13,14 +13,16 @@ from loguru import logger
 from exchanges.errors import VenueError
 from exchanges.events import Candle, TradeEvent
 from feed.candles.builder import CandleBuilder
+from feed.candles.missing import CandleRecord
 from feed.candles.overdue import GRACE, Overdue, Timing
 from feed.candles.tracker import CandleTracker
 from feed.settings.timeframes import next_open
 
 AT_ONCE = 5  # requests at a time to one venue: an outage interrupts the candles of all coins and timeframes
-MEND_DELAYS = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching missed candles
+MEND_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching
 AT_ABOUT = 0.01  # seconds by which those asked for may be early, so that they go in one request
-FINAL = 4  # attempts after which the record is taken as it is, also where more was seen of a candle
+SETTLED = 3  # attempts after which the newest row of the record is taken where the stream has shown nothing since
+FINAL = 6  # attempts after which the record is taken as it is, also where more was seen of a candle
 
 Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
 """(market symbol, timeframe, Unix ms) -> ccxt's OHLCV rows from the candle that opened then."""
@@ -30,14 +32,24 @@ class VenueCandles:
     """Keeps the candles of every (market symbol, timeframe) of one venue, over all connections that follow one another.
 
     ``fetch`` is the venue's REST answer; ``deliver`` takes the candles that it mends. What a connection brings itself
-    is handed back to it. With ``timing`` a candle that is over is closed also where nothing more comes.
+    is handed back to it. With ``timing`` a candle that is over is closed also where nothing more comes. ``give_up`` is
+    told the coin, the timeframe and the open times (Unix ms) of candles that will not be closed. ``record`` is what
+    is known of the venue's record already.
     """
 
     def __init__(
-        self, name: str, fetch: Fetch, deliver: Callable[[Candle], None], timing: Timing | None = None
+        self,
+        name: str,
+        fetch: Fetch,
+        deliver: Callable[[Candle], None],
+        timing: Timing | None = None,
+        give_up: Callable[[str, str, list[int]], None] | None = None,
+        record: CandleRecord | None = None,
     ) -> None:
         self._name = name
         self._fetch = fetch
+        self._give_up = give_up
+        self._record = CandleRecord() if record is None else record
         self._deliver = deliver
         self._connections = 0
         self._builds_from: dict[str, int] = {}  # symbol -> the connection of whose trades: two bring each trade twice
@@ -81,7 +93,8 @@ class VenueCandles:
                     kept.interrupted()
                 else:
                     kind = CandleTracker if native else CandleBuilder
-                    kept = self._kept[symbol, timeframe] = kind(coin, timeframe, self._name, 1.0, symbol)
+                    kept = kind(coin, timeframe, self._name, 1.0, symbol, self._record)
+                    self._kept[symbol, timeframe] = kept
                 if (coin, timeframe) in closed:
                     kept.go_on_after(closed[coin, timeframe])
         return connection
@@ -136,6 +149,11 @@ class VenueCandles:
         if kept is not None and not kept.begun:
             kept.go_on_after(opened)
 
+    def answered(self, candles: Iterable[Candle]) -> None:
+        """The venue's record has told of these candles."""
+        if (now := self._venue_time()) is not None:
+            self._record.answered(candles, now)
+
     def holes(self) -> dict[tuple[str, str], list[int]]:
         """The candles (open times, Unix ms) of each (coin, timeframe) that are not mended yet."""
         return {(kept.coin, timeframe): holes for (_, timeframe), kept in self._kept.items() if (holes := kept.holes())}
@@ -174,7 +192,9 @@ class VenueCandles:
     def _overdue_by(self, timing: Timing) -> Overdue:
         async def fetch(symbol: str, timeframe: str, since: int) -> Sequence[Any]:
             async with self._requests:
-                return await self._fetch(symbol, timeframe, since)
+                rows = await self._fetch(symbol, timeframe, since)
+            self._answered(self._kept.get((symbol, timeframe)), rows)
+            return rows
 
         mend = self._mend_if_torn
         return Overdue(self._name, self._kept, fetch, self._deliver, mend, timing)
@@ -199,19 +219,21 @@ class VenueCandles:
             await asyncio.sleep(max(0.0, min(due_at[opened] for opened in missed) - now))
             now = time.monotonic()
             due = [opened for opened in missed if due_at[opened] <= now + AT_ABOUT]
-            await self._mend_once(kept, symbol, [o for o in due if attempts[o] < FINAL], final=False)
-            await self._mend_once(kept, symbol, [o for o in due if attempts[o] >= FINAL], final=True)
+            for attempt in sorted({attempts[opened] for opened in due}):
+                await self._mend_once(kept, symbol, [o for o in due if attempts[o] == attempt], attempt)
             for opened in due:
                 attempts[opened] += 1
                 if attempts[opened] < len(MEND_DELAYS):
                     due_at[opened] = time.monotonic() + MEND_DELAYS[attempts[opened]]
             if given_up := kept.forget(opened for opened in due if attempts[opened] == len(MEND_DELAYS)):
                 logger.warning("{}: {} bars of {} stay open: {}", self._name, timeframe, symbol, given_up)
+                if self._give_up is not None:
+                    self._give_up(kept.coin, timeframe, given_up)
 
     async def _mend_once(
-        self, kept: CandleTracker | CandleBuilder, symbol: str, due: Collection[int], *, final: bool
+        self, kept: CandleTracker | CandleBuilder, symbol: str, due: Collection[int], attempt: int
     ) -> None:
-        """Ask for the candles that opened at these times; ``final``: the record is believed whatever it has."""
+        """Ask for the candles that opened at these times."""
         timeframe = kept.timeframe
         try:
             async with self._requests:
@@ -219,11 +241,18 @@ class VenueCandles:
                 if not holes:
                     return  # the venue itself has filled them
                 rows = await self._fetch(symbol, timeframe, holes[0])
+                self._answered(kept, rows)
         except VenueError as error:
             logger.warning("{}: {} bars of {} are not mended yet: {}", self._name, timeframe, symbol, error)
             return
-        for candle in kept.fill(rows, time.time_ns(), due, final=final):
+        settled, final = attempt >= SETTLED, attempt >= FINAL
+        for candle in kept.fill(rows, time.time_ns(), due, settled=settled, final=final):
             self._deliver(candle)
+
+    def _answered(self, kept: CandleTracker | CandleBuilder | None, rows: Sequence[Any]) -> None:
+        now = self._venue_time()
+        if kept is not None and now is not None:
+            kept.answered(rows, now)
 
     def _until_recorded(self, opened: int, timeframe: str) -> float:
         """Seconds until the venue's record has all of a candle that is missed: a later one has begun."""

@@ -117,7 +117,8 @@ class CandleHistory:
         past = await venue.fetch_history(coin.symbol, symbol, timeframe, limit)
         if coin not in self._wanted.coins:
             raise FeedError(f"{coin.symbol} was removed from the feed meanwhile")
-        _judge(past, asked_at, session.venue_time())
+        session.bars.answered(past)
+        _judge(past, asked_at, session.venue_time(), hub.delivered_candles.newest(coin.symbol, timeframe))
         if hub.markets.withholds(venue.name, coin.symbol, symbol):
             raise FeedError(f"{venue.name}'s {symbol} is withheld: its price is too far from {coin.symbol}'s last one")
         # no await from here on: the next candle that the feed delivers must follow the last one returned
@@ -137,18 +138,28 @@ class CandleHistory:
         return joined
 
 
-def _judge(past: Sequence[Candle], asked_at: float | None, answered_at: float | None) -> None:
+def _judge(
+    past: Sequence[Candle], asked_at: float | None, answered_at: float | None, delivered: Candle | None = None
+) -> None:
     """Set which candles of an answer are closed, given the venue's time (Unix ms) before and after it.
 
-    The newest one is if it had ended GRACE before the question: a record may be behind the stream. One before others is
-    unless the venue's time shows that it has not ended: some venues list candles that are yet to begin.
+    The newest one is if it had ended GRACE before the question, unless ``delivered``, the newest one that the stream
+    has shown, is later: the record is behind the stream. One before others is unless the venue's time shows that it has
+    not ended: some venues list candles that are yet to begin.
     """
     for candle in past:
         end = next_open(candle.timestamp, candle.timeframe) if candle.timeframe in TIMEFRAMES else inf
         if candle is past[-1]:
-            candle.closed = asked_at is not None and end + GRACE * 1000 <= asked_at
+            behind = delivered is not None and _is_later(delivered, candle)
+            candle.closed = asked_at is not None and end + GRACE * 1000 <= asked_at and not behind
         else:
             candle.closed = answered_at is None or end == inf or end <= answered_at + AHEAD
+
+
+def _is_later(delivered: Candle, candle: Candle) -> bool:
+    return (delivered.exchange, delivered.market) == (candle.exchange, candle.market) and (
+        delivered.timestamp > candle.timestamp and delivered.volume > 0
+    )
 
 
 def check_limit(limit: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from math import inf
 from typing import Any, NoReturn
@@ -57,7 +58,10 @@ class Session:
         venue = self.venue = shared.venue
         self.name = venue.name
         self.backoff = backoff_of(settings)
-        self.bars = VenueCandles(venue.name, partial(shared.fetch_candles, hub.clock), self._on_decided, self)
+        fetch_candles = partial(shared.fetch_candles, hub.clock)
+        self.bars = VenueCandles(
+            venue.name, fetch_candles, self._on_decided, self, self._stays_open, shared.candle_record
+        )
         self.backfiller = TradeBackfiller(
             venue, settings.backfill, hub.on_trade, self._report_gap, hub.clock, shared.requests, shared.sequences
         )
@@ -149,10 +153,10 @@ class Session:
 
     def stream_time(self) -> float | None:
         """See feed.candles.overdue.Timing."""
-        at, last, silence = self.venue_time(), self.last_data, self._settings.staleness.reconnect_after
-        if at is None or last is None or not self.connected or self._hub.clock.monotonic() - last > silence:
+        at, last = self.venue_time(), self.last_data
+        if at is None or last is None or not self.connected:
             return None
-        return at - (self.lag or 0.0) * 1000
+        return at - (self._hub.clock.monotonic() - last + (self.lag or 0.0)) * 1000
 
     def heard_at(self, symbol: str) -> float:
         """See feed.candles.overdue.Timing."""
@@ -354,6 +358,12 @@ class Session:
         listener = self._pool.listener_of(candle.coin)
         if listener is not None:
             listener.on_decided(candle)
+
+    def _stays_open(self, coin: str, timeframe: str, opened: list[int]) -> None:
+        """Tell of candles that can't be closed: nothing that the venue says proves their end."""
+        times = ", ".join(f"{datetime.fromtimestamp(each / 1000, UTC):%Y-%m-%d %H:%M:%S}" for each in opened[:8])
+        more = f" and {len(opened) - 8} more" if len(opened) > 8 else ""
+        self._tell("error", error=f"{timeframe} candles of {coin} that opened at {times}{more} UTC can't be closed")
 
     def _report_gap(self, event: str, exchange: str, **details: Any) -> None:
         """Report a gap or its end; what is fetched for one comes too late for candles that are built from trades."""

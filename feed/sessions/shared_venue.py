@@ -9,6 +9,7 @@ from loguru import logger
 
 from exchanges.errors import VenueError
 from exchanges.venue import Access
+from feed.candles.missing import CandleRecord
 from feed.clock import Clock
 from feed.policies.lag import LeastDelay
 from feed.policies.rate_limit import RateLimit
@@ -31,6 +32,7 @@ class SharedVenue:
         self.dials = RateLimit(venue.limits.dials)
         self.requests = RateLimit(fetches, 60.0)
         self.sequences = KnownSequences()
+        self.candle_record = CandleRecord()
         self.clock_complaint: str | None = None  # what was told of the local clock
         self.bars = RateLimit(max(1, int(fetches * BARS_SHARE)), 60.0)  # of these, those for candles
 

@@ -148,7 +148,7 @@ def test_volumes_in_contracts_become_base_currency() -> None:
             assert [bar.volume for bar in bars.update(row(2, volume=500.0))] == [0.5]
         else:
             bars.add(trade(120, 10))
-        assert [bar.volume for bar in bars.fill([row(1, volume=2000.0)])] == [2.0]
+        assert [bar.volume for bar in bars.fill([row(1, volume=2000.0), row(2)])] == [2.0]
 
 
 # --- trades of a wrong time -------------------------------------------------------------------------------------------

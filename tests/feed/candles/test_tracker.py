@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchanges.events import Candle
-from feed.candles.missing import MAX_HOLES
+from feed.candles.missing import DOUBT, MAX_HOLES
 from feed.candles.tracker import CandleTracker
 from tests.feed.candles.support import MINUTE, READ_AT, T0, at, closed, row, updates
+
+SECOND = 1_000_000_000  # ns
 
 
 def tracker() -> CandleTracker:
@@ -104,7 +106,7 @@ def test_a_missing_candle_that_the_venue_does_not_have_is_not_asked_for_again() 
     bars.update(row(0))
     bars.interrupted()
     bars.update(row(4))
-    assert closed(bars.fill([row(1), row(3)])) == [(1, 10.0), (3, 10.0)]
+    assert closed(bars.fill([row(1), row(3), row(4)])) == [(1, 10.0), (3, 10.0)]
     assert bars.holes() == [at(0)]  # before the first row: the answer did not reach back that far
     assert bars.forget() == [at(0)]
     assert (bars.holes(), bars.lost) == ([], 1)
@@ -222,10 +224,86 @@ def test_a_record_that_is_behind_fills_no_hole_until_it_is_final() -> None:
     bars.update(row(0, 11.0, 5.0))
     bars.interrupted()
     bars.update(row(2))
-    assert closed(bars.fill([row(0, 10.5, 3.0), row(1)])) == [(1, 10.0)]
+    record = [row(0, 10.5, 3.0), row(1), row(2)]
+    assert closed(bars.fill(record)) == [(1, 10.0)]
     assert bars.holes() == [at(0)]
-    assert closed(bars.fill([row(0, 10.5, 3.0)], among=[at(7)], final=True)) == []
-    assert closed(bars.fill([row(0, 10.5, 3.0)], final=True)) == [(0, 10.5)]
+    assert closed(bars.fill(record, among=[at(7)], final=True)) == []
+    assert closed(bars.fill(record, final=True)) == [(0, 10.5)]
+
+
+def torn(*, later: bool = True) -> CandleTracker:
+    """Minute 0 is open with a volume of 5, then the connection is lost; ``later``: a trade of minute 1 comes."""
+    bars = tracker()
+    bars.update(row(0, 11.0, 5.0))
+    bars.interrupted()
+    bars.update(row(1, 11.0, 1.0 if later else 0.0))
+    assert bars.holes() == [at(0)]
+    return bars
+
+
+def test_a_record_that_stands_still_fills_no_hole_with_as_much_as_was_seen() -> None:
+    """The trades after the loss are not in it: only a later row shows that it has all of the candle."""
+    bars = torn()
+    assert bars.fill([row(0, 11.0, 5.0)]) == []
+    assert bars.holes() == [at(0)]
+    assert closed(bars.fill([row(0, 12.0, 7.0), row(1, 12.0, 0.1)])) == [(0, 12.0)]
+
+
+def test_a_record_that_does_not_list_running_candles_is_taken_in_the_end() -> None:
+    bars = torn()
+    assert bars.fill([row(0, 12.0, 7.0)]) == []
+    assert closed(bars.fill([row(0, 12.0, 7.0)], final=True)) == [(0, 12.0)]
+
+
+def test_a_record_that_lists_running_candles_and_lacks_one_is_never_taken() -> None:
+    bars = torn()
+    bars.answered([row(0, 11.0, 5.0)], at(0) + 59_999)
+    assert bars.fill([row(0, 11.0, 5.0)], final=True) == []
+    assert bars.holes() == [at(0)]
+
+
+def test_where_nothing_was_traded_since_the_newest_row_is_taken_a_little_later() -> None:
+    """Not while the record is known to be behind, of whichever market."""
+    bars = torn(later=False)
+    assert bars.fill([row(0, 11.0, 5.0)], settled=False) == []
+    bars.record.was_behind(READ_AT)
+    assert bars.fill([row(0, 11.0, 5.0)], READ_AT + 10 * SECOND) == []
+    assert closed(bars.fill([row(0, 12.0, 7.0)], READ_AT + int(DOUBT) * SECOND)) == [(0, 12.0)]
+
+
+def test_by_time_a_candle_is_closed_only_with_what_the_record_proves() -> None:
+    frozen, whole = [row(0, 11.0, 5.0)], [row(0, 12.0, 7.0), row(1, 12.0, 0.0)]
+    due, over = at(1), at(1) + 3_000
+    for interrupted in (False, True):
+        for streamed in (due - 1, due + 2_000):  # data of other markets
+            bars = tracker()
+            bars.update(row(0, 11.0, 5.0))
+            if interrupted:
+                bars.interrupted()
+            told = bars.close_recorded(frozen, over, heard=due - 1, streamed=streamed)
+            assert bool(told) == (streamed > due and not interrupted)
+            if not told:
+                assert bars.due == due
+                assert closed(bars.close_recorded(whole, over, heard=due - 1, streamed=streamed)) == [(0, 12.0)]
+
+
+def test_a_record_that_is_known_to_be_behind_closes_by_time_only_what_goes_on() -> None:
+    for heard in (at(1) - 1, at(1)):
+        bars = tracker()
+        bars.update(row(0, 11.0, 5.0))
+        bars.record.was_behind(READ_AT)
+        told = bars.close_recorded([row(0, 11.0, 5.0)], at(1) + 3_000, READ_AT + SECOND, heard=heard)
+        assert closed(told) == ([(0, 11.0)] if heard == at(1) else [])
+
+
+def test_what_a_record_lacks_while_it_may_be_behind_is_no_candle_without_trades() -> None:
+    """It is missing when a later one comes."""
+    bars = tracker()
+    bars.update(row(0), 0, True)
+    bars.interrupted()
+    assert bars.close_recorded([row(0)], at(2) + 3_000, streamed=at(0)) == []
+    bars.update(row(3))
+    assert bars.holes() == [at(1), at(2)]
 
 
 @given(

@@ -32,7 +32,7 @@ async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
         for _ in range(3):
             await asyncio.sleep(0)
         under_way -= 1
-        return [[since, 1.0, 1.0, 1.0, 1.0, 5.0]]
+        return [[opened, 1.0, 1.0, 1.0, 1.0, 5.0] for opened in (since, since + MINUTE)]
 
     def deliver(candle: Candle) -> None:
         mended.append(candle)
@@ -198,8 +198,9 @@ class LateRecord:
 
     delivering = True
 
-    def __init__(self, now: int) -> None:
+    def __init__(self, now: int, *, stands_still: bool = False) -> None:
         self.now = now
+        self.stands_still = stands_still  # with as much volume as was seen; else with less
         self.asked = 0
         self.delivered: list[Candle] = []
         self.came = asyncio.Event()
@@ -218,20 +219,22 @@ class LateRecord:
 
     async def fetch(self, symbol: str, timeframe: str, since: int) -> list[Any]:
         self.asked += 1
-        return [[since, 2.0, 3.0, 1.0, 2.0, 2.0 if self.asked < 3 else 7.0]]
+        volume = 5.0 if self.stands_still else 2.0
+        return [[since, 2.0, 3.0, 1.0, 2.0, volume]] if self.asked < 3 else [[since, 2.0, 3.0, 1.0, 2.0, 7.0], row(1)]
 
     def deliver(self, candle: Candle) -> None:
         self.delivered.append(candle)
         self.came.set()
 
 
+@pytest.mark.parametrize("stands_still", [False, True], ids=["behind", "stands still"])
 @pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
 async def test_a_candle_is_not_closed_with_what_a_record_that_is_behind_has(
-    native: bool, monkeypatch: pytest.MonkeyPatch
+    native: bool, stands_still: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It lacks the last trades: it has less volume than was seen. It is asked again."""
+    """It lacks the last trades, whether it has less volume than was seen or as much. It is asked again."""
     monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0, 0.01, 0.01, 0.01))
-    record = LateRecord(0)
+    record = LateRecord(0, stands_still=stands_still)
     bars = VenueCandles("one", record.fetch, record.deliver, record)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
     for minute, seen in ((0, 5.0), (1, 1.0)):
@@ -248,6 +251,33 @@ async def test_a_candle_is_not_closed_with_what_a_record_that_is_behind_has(
     await bars.end()
     assert [(candle.timestamp, candle.volume) for candle in record.delivered] == [(FIRST * MINUTE, 7.0)]
     assert record.asked == 3
+
+
+async def test_a_candle_that_the_record_never_proves_is_told_and_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record listed the running candle once, and stands still since."""
+    monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0,) + (0.01,) * 8)
+    record = LateRecord(FIRST * MINUTE)
+    given_up, told = asyncio.Event(), list[tuple[str, str, list[int]]]()
+
+    async def fetch(symbol: str, timeframe: str, since: int) -> list[Any]:
+        return [row(0)]
+
+    def give_up(coin: str, timeframe: str, opened: list[int]) -> None:
+        told.append((coin, timeframe, opened))
+        given_up.set()
+
+    bars = VenueCandles("one", fetch, record.deliver, record, give_up)
+    bars.answered([Candle("BTC", "1m", FIRST * MINUTE, 2.0, 3.0, 1.0, 2.0, 5.0, False)])
+    for minute in (0, 1):
+        bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
+        record.now = (FIRST + minute) * MINUTE + 10_000
+        tell_row(bars, "BTC/USDT", "1m", row(minute), 0, False)
+    async with asyncio.timeout(10):
+        await given_up.wait()
+    assert told == [("BTC", "1m", [FIRST * MINUTE])]
+    assert record.delivered == []
+    assert bars.lost == 1
+    await bars.end()
 
 
 async def test_the_record_is_not_asked_before_it_can_have_all_of_a_candle() -> None:
