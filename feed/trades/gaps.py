@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import pairwise
+from heapq import merge
+from itertools import pairwise, takewhile
 
 from exchanges.events import TradeEvent
 
@@ -130,10 +131,22 @@ class OpenGap:
             self.reached = True
 
     def in_order(self) -> list[TradeEvent]:
-        """The trades found for it and those that wait behind it, in the venue's order."""
+        """The trades found for it and those that wait behind it, in the venue's order.
+
+        Of the trades of the millisecond with which the gap ends, those with higher ids than the first that waits come
+        after it.
+        """
         if self.numbered:
             return [self.fill[number] for number in sorted(self.fill)] + self.held
-        return sorted(self.fill.values(), key=lambda trade: trade.timestamp) + self.held
+        found = sorted(self.fill.values(), key=lambda trade: trade.timestamp)
+        first = self.held[0]
+        at, number = first.timestamp, number_of(first)
+        after = [] if number is None else [t for t in found if t.timestamp == at and (number_of(t) or 0) > number]
+        if not after:
+            return found + self.held
+        same = list(takewhile(lambda trade: trade.timestamp == at and number_of(trade) is not None, self.held))
+        before = [trade for trade in found if trade not in after]
+        return [*before, *merge(same, after, key=lambda trade: number_of(trade) or 0), *self.held[len(same) :]]
 
     def not_found(self) -> list[tuple[int, int]]:
         """The ids of which no trade was found, as ranges with both ends included; those proven absent are among them.

@@ -394,7 +394,7 @@ def test_where_ids_do_not_count_outages_are_filled_by_time(
     life: list[tuple[int, bool, int]], outages: list[int], fetches: list[tuple[int, int]]
 ) -> None:
     """Trades with equal times, missed ones, doubles; a fetch answers some trades later with the venue's last rows."""
-    truth = [trade(f"x{n}", sum(pause for pause, _, _ in life[: n + 1])) for n in range(len(life))]
+    truth = [trade(n, sum(pause for pause, _, _ in life[: n + 1])) for n in range(len(life))]
     it, down, pending, answered_all = Owner(TradeSequence(False, 300)), False, list[tuple[int, int, Gap]](), True
     streamed = set[str]()
 
@@ -426,6 +426,7 @@ def test_where_ids_do_not_count_outages_are_filled_by_time(
     it.carry_out(it.policy.give_up())
     times = [item.timestamp for item in it.delivered]
     assert times == sorted(times)
+    assert it.ids == sorted(it.ids, key=int), "out of order"
     assert len(set(it.ids)) == len(it.ids), "doubled"
     assert streamed <= set(it.ids), "lost"
     if answered_all and streamed and not down:
@@ -455,6 +456,19 @@ def test_rows_are_delivered_by_time_in_whatever_order_they_are_fetched() -> None
     it.stream(trade("d", 4000))
     it.ended([trade("c", 3000), trade("b", 2000)], 0.1)
     assert it.ids == ["a", "b", "c", "d"]
+
+
+def test_of_the_moment_in_which_a_gap_ends_trades_are_delivered_by_their_ids() -> None:
+    """The record has trades of that millisecond that the stream brings later, in a message of their own."""
+    it = owner(numbered=False)
+    it.stream(trade(5, 1000))
+    it.policy.resumed(0.0)
+    for number in (8, 9):
+        it.stream(trade(number, 4000))
+    it.ended([trade(number, 1000 if number == 5 else 4000) for number in (5, 6, 7, 8, 9, 10, 11)], 0.1)
+    for number in (10, 11, 12):
+        it.stream(trade(number, 4000))
+    assert it.ids == ["5", "6", "7", "8", "9", "10", "11", "12"]
 
 
 def test_no_id_is_forgotten_while_a_fetch_may_bring_it_again() -> None:
