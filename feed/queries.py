@@ -207,7 +207,7 @@ class Queries:
             "error_count": status.errors,
             "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")}
             | {"off_book_trades": self._hub.off_book_trades}
-            | (self._runner.supervisor.undelivered if self._runner.supervisor is not None else {}),
+            | (self._runner.routing.undelivered if self._runner.routing is not None else {}),
         }
 
     @property
@@ -224,11 +224,11 @@ class Queries:
 
     @property
     def _lags_in_part(self) -> bool:
-        return self._runner.supervisor is not None and self._runner.supervisor.lags_in_part
+        return self._runner.routing is not None and self._runner.routing.lags_in_part
 
     def _lag_of(self, exchange: str) -> float | None:
         """Seconds by which the venue's data is late; None while that is not known."""
-        return None if self._runner.supervisor is None else self._runner.supervisor.lag_of(exchange)
+        return None if self._runner.routing is None else self._runner.routing.lag_of(exchange)
 
     def _last_message_time(self) -> float | None:
         heard = self._hub.last_message

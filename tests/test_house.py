@@ -254,8 +254,8 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "session": "one venue carried until it fails",
         "session_tasks": "the tasks that carry the sessions",
         "prefetch": "markets loaded ahead of need",
-        "fallback_coins": "coins that the active venue does not list",
-        "supervisor": "which venue is carried, and what follows when it ends",
+        "supervisor": "which venue carries some coins, and what follows when it ends",
+        "coin_routing": "which coins come from the active venue, and which from the next one that lists them",
     },
     "feed.replay": {
         "recorded_clock": "the recording's time",

@@ -39,7 +39,7 @@ class Player:
     reasons: Mapping[str, str] = {}
     undelivered: Mapping[str, int] = {"late_trades": 0, "lost_bars": 0}
     lags_in_part = False
-    venues = 1
+    venue_count = 1
 
     def __init__(self, source: Source, hub: MarketDataHub, reporter: StatusReporter, wanted: WantedData) -> None:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()

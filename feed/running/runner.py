@@ -18,8 +18,8 @@ from feed.market_data.candle_history import CandleHistory, check_limit
 from feed.market_data.hub import MarketDataHub
 from feed.running.background import Background, across
 from feed.running.forked import register
+from feed.sessions.coin_routing import CoinRouting
 from feed.sessions.session import Session
-from feed.sessions.supervisor import Supervisor
 from feed.settings.arguments import more_coins, one_of, seconds, some_of
 from feed.settings.schema import ExchangeConfig, Settings
 from feed.subscriptions.status import StatusReporter
@@ -46,7 +46,7 @@ class FeedRunner:
         reporter: StatusReporter,
         wanted: WantedData,
     ) -> None:
-        self.supervisor: Supervisor | None = None  # None in a replay
+        self.routing: CoinRouting | None = None  # None in a replay
         self.turned_at = 0.0  # when the event loop last ran the feed's own check, monotonic seconds
         self._settings = settings
         self._order = order
@@ -58,7 +58,7 @@ class FeedRunner:
         self._wanted = wanted
         self._history = CandleHistory(hub, wanted, self.carrier)
         self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task
-        self._driver: Supervisor | Player | None = None  # what brings the events
+        self._driver: CoinRouting | Player | None = None  # what brings the events
         self._waiting = 0  # connect() calls under way
         self._limit_parts = 1  # of which it uses one
         self._left: list[object] = []  # of closed loops, what they did not end: deleting it would be complained of
@@ -78,7 +78,7 @@ class FeedRunner:
         The feed may be connected again in this process.
         """
         theirs = self._running, self._driver, self._background, self._dispatcher.workers
-        self._running = self._driver = self.supervisor = self._background = None
+        self._running = self._driver = self.routing = self._background = None
         self._starting, self._changing = threading.Lock(), threading.Lock()
         self._dispatcher.abandon()
         self._reporter.leave_behind()
@@ -124,8 +124,8 @@ class FeedRunner:
     async def _added(self, coins: str | Iterable[str]) -> None:
         waiting = set(self._enlist(coins))
         refusals: dict[str, set[str]] = {coin: set() for coin in waiting}  # by which venues
-        supervisor = self._driver
-        if not waiting or supervisor is None:
+        driver = self._driver
+        if not waiting or driver is None:
             return
 
         def on_status(event: str, details: dict[str, Any]) -> None:
@@ -135,13 +135,13 @@ class FeedRunner:
         telling = self._dispatcher.subscribe(STATUS, on_status, unpack=True)
         try:
             self._history.forget(waiting)
-            supervisor.renew()
+            driver.renew()
             end = self._clock.monotonic() + self._settings.connection.connect_timeout
-            while waiting and self._clock.monotonic() < end and supervisor is self._driver:
+            while waiting and self._clock.monotonic() < end and driver is self._driver:
                 await self._clock.sleep(LOOK_FOR_COINS)
                 waiting &= {config.symbol for config in self._wanted.coins}
-                waiting -= {coin for coin in waiting if supervisor.hears(coin) and self._is_priced(coin)}
-                waiting -= {coin for coin in waiting if len(refusals[coin]) >= supervisor.venues}
+                waiting -= {coin for coin in waiting if driver.hears(coin) and self._is_priced(coin)}
+                waiting -= {coin for coin in waiting if len(refusals[coin]) >= driver.venue_count}
         finally:
             telling.cancel()
 
@@ -169,8 +169,8 @@ class FeedRunner:
         if parts < 1:
             raise ValueError(f"parts is {parts!r}; allowed is a whole number from 1")
         self._limit_parts = parts
-        if self.supervisor is not None:
-            self.supervisor.share_limits(parts)
+        if self.routing is not None:
+            self.routing.share_limits(parts)
 
     def renew(self) -> None:
         if self._driver is not None:
@@ -186,12 +186,12 @@ class FeedRunner:
             await asyncio.wait({self._running})  # a disconnect() is under way
         if self._running is None or self._running.done():
             self._begin(patient=timeout is None)
-        supervisor = self._driver
-        assert supervisor is not None
+        driver = self._driver
+        assert driver is not None
         self._waiting += 1
         try:
             async with asyncio.timeout(timeout):
-                await asyncio.shield(supervisor.ready)
+                await asyncio.shield(driver.ready)
             self._waiting -= 1
         except BaseException as error:
             self._waiting -= 1
@@ -200,24 +200,24 @@ class FeedRunner:
             if not isinstance(error, TimeoutError):
                 raise
             names = [config.name for config in self._order]
-            reasons = {name: supervisor.reasons.get(name, "not reached in time") for name in names}
+            reasons = {name: driver.reasons.get(name, "not reached in time") for name in names}
             raise NoExchangeAvailable(reasons, timeout) from None
 
     def _begin(self, *, patient: bool) -> None:
         self._dispatcher.reopen()
         self.turned_at = self._clock.monotonic()
-        supervisor = self._driver = self._player() if self._source is not None else self._live(patient)
-        self.supervisor = supervisor if isinstance(supervisor, Supervisor) else None
-        if self.supervisor is not None:
-            self.supervisor.share_limits(self._limit_parts)
+        driver = self._driver = self._player() if self._source is not None else self._live(patient)
+        self.routing = driver if isinstance(driver, CoinRouting) else None
+        if self.routing is not None:
+            self.routing.share_limits(self._limit_parts)
 
         def ended(running: asyncio.Task[FeedError | None]) -> None:  # even if it was cancelled before its first step
-            self._reporter.note("closed", supervisor.exchange)
+            self._reporter.note("closed", driver.exchange)
             failure = None if running.cancelled() else running.result()
             if self._source is not None:
                 self._source.clock.end()  # who sleeps on it finds the feed closed
-            if not supervisor.ready.done():
-                supervisor.ready.set_exception(failure or FeedError("disconnect() was called before any data came"))
+            if not driver.ready.done():
+                driver.ready.set_exception(failure or FeedError("disconnect() was called before any data came"))
             if failure is not None:
                 self._dispatcher.end_iterators(str(failure))
                 if self._background is not None:
@@ -227,12 +227,12 @@ class FeedRunner:
                 if self._background is not None:
                     self._background.end()
 
-        self._running = asyncio.create_task(self._run(supervisor), name="market feed")
+        self._running = asyncio.create_task(self._run(driver), name="market feed")
         self._running.add_done_callback(ended)
 
-    def _live(self, patient: bool) -> Supervisor:
+    def _live(self, patient: bool) -> CoinRouting:
         reporter = self._reporter
-        return Supervisor(
+        return CoinRouting(
             self._order, self._settings, self._wanted, self._hub, reporter.note, reporter.aside, patient=patient
         )
 
@@ -287,7 +287,7 @@ class FeedRunner:
             running.cancel()
         await asyncio.wait({running})
         if self._running is running:
-            self._running = self._driver = self.supervisor = None
+            self._running = self._driver = self.routing = None
         await self._dispatcher.close(CLOSE_TIMEOUT)  # here: a coroutine callback may disconnect, and is not waited for
 
     def _elsewhere(self) -> bool:
@@ -318,26 +318,26 @@ class FeedRunner:
             self._background = Background(lambda: self.connect(timeout), self.disconnect)
             return self._background
 
-    async def _run(self, supervisor: Supervisor | Player) -> FeedError | None:
+    async def _run(self, driver: CoinRouting | Player) -> FeedError | None:
         """The feed's one task: whatever runs for it runs inside, and ends with it. Returns what ended it."""
         failure: FeedError | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(supervisor.run(), name="market feed supervisor")
+                group.create_task(driver.run(), name="market feed routing")
                 if self._source is None:
                     group.create_task(self._guard(), name="market feed breaker")
-                    group.create_task(self._history.warm(supervisor.ready), name="market feed history")
+                    group.create_task(self._history.warm(driver.ready), name="market feed history")
         except* FeedError as errors:
             failure = next(each for each in errors.exceptions if isinstance(each, FeedError))
-            self._reporter.note("error", supervisor.exchange, error=str(failure))
+            self._reporter.note("error", driver.exchange, error=str(failure))
         except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
             logger.opt(exception=errors).critical("the feed ended over an unforeseen error")
             failure = FeedError(f"the feed ended over an unforeseen error: {errors.exceptions[0]!r}")
-            self._reporter.note("error", supervisor.exchange, error=str(failure))
+            self._reporter.note("error", driver.exchange, error=str(failure))
         return failure
 
     def carrier(self, coin: str) -> Session | None:
-        return None if self.supervisor is None else self.supervisor.carrier(coin)
+        return None if self.routing is None else self.routing.carrier(coin)
 
     async def _guard(self) -> None:
         """Have the circuit breaker look at the time and at the data, and note that the loop runs."""

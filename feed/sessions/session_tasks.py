@@ -15,19 +15,46 @@ from feed.clock import Clock
 from feed.sessions.session import Session
 
 
+class Closings:
+    """What is being closed, and for which nobody waits before the feed ends."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def add(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Close something without waiting for it."""
+        self.add_task(asyncio.create_task(closing, name="closing a stream"))
+
+    def add_task(self, task: asyncio.Task[Any]) -> None:
+        """Keep a task that closes something, or was cancelled, until it has ended."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def finish(self, within: float) -> None:
+        """Wait until everything is closed, for so many seconds, and cancel what is left."""
+        end = self._clock.monotonic() + within
+        while self._tasks and self._clock.monotonic() < end:  # each session that ends closes its connections then
+            await asyncio.wait(self._tasks, timeout=end - self._clock.monotonic())
+        late = list(self._tasks)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
 class SessionTasks:
     """Carries sessions. ``carrying`` has the task of each venue, ``due`` when a venue may be dialled again.
 
     ``due`` is in monotonic seconds. ``on_end`` is called whenever a task of ``carrying`` has ended.
     """
 
-    def __init__(self, clock: Clock, on_end: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock, on_end: Callable[[], None], closings: Closings) -> None:
         self.carrying: dict[str, asyncio.Task[VenueError]] = {}
         self.due: dict[str, float] = {}
         self._clock = clock
         self._on_end = on_end
         self._ending: defaultdict[str, set[asyncio.Task[VenueError]]] = defaultdict(set)  # stopped, by venue
-        self._closing: set[asyncio.Task[Any]] = set()
+        self._closings = closings
 
     def start(self, session: Session, since: Callable[[], Mapping[str, int]], *, trial: bool) -> None:
         """Carry a session, from when its venue may be dialled; ``since`` gives what Session.carry needs then."""
@@ -43,7 +70,7 @@ class SessionTasks:
             task.cancel()
             self._ending[name].add(task)
             task.add_done_callback(self._ending[name].discard)
-            self.dismiss_task(task)
+            self._closings.add_task(task)
 
     def take_ended(self) -> dict[str, VenueError]:
         """The venues whose sessions have ended by themselves since the last call, and why."""
@@ -52,25 +79,6 @@ class SessionTasks:
             del self.carrying[name]
         cancelled = "cancelled from outside"
         return {n: Disconnected(n, cancelled) if t.cancelled() else t.result() for n, t in ended.items()}
-
-    def dismiss(self, closing: Coroutine[Any, Any, None]) -> None:
-        """Close something without waiting for it."""
-        self.dismiss_task(asyncio.create_task(closing, name="closing a stream"))
-
-    def dismiss_task(self, task: asyncio.Task[Any]) -> None:
-        """Keep a task that closes something, or was cancelled, until it has ended."""
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
-    async def close(self, within: float) -> None:
-        """Wait until everything is closed, for so many seconds, and cancel what is left."""
-        end = self._clock.monotonic() + within
-        while self._closing and self._clock.monotonic() < end:  # each session that ends closes its connections then
-            await asyncio.wait(self._closing, timeout=end - self._clock.monotonic())
-        late = list(self._closing)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
 
     async def _carried(self, session: Session, since: Callable[[], Mapping[str, int]], trial: bool) -> VenueError:
         """Run a venue's session until it ends, and return the reason."""

@@ -26,7 +26,7 @@ def break_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def look(self: Supervisor, now: float) -> None:
         raise KeyError("a defect")
 
-    monkeypatch.setattr(Supervisor, "_look", look)
+    monkeypatch.setattr(Supervisor, "look", look)
 
 
 async def test_iterators_end_with_the_error(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:

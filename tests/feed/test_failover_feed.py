@@ -362,15 +362,15 @@ async def test_a_venue_that_is_left_and_dialled_in_one_go_delivers(secondary: Si
     got = Recorder(feed)
     async with feed:
         await got.until(lambda: bool(got.trades))
-        carrying = feed._runner.supervisor
-        assert carrying is not None
+        assert feed._runner.routing is not None
+        carrying = feed._runner.routing.main
         for _ in range(3):
             seen = len(got.trades)
             carrying._tasks.stop("binance")
             carrying._dial("binance")
             await got.until(lambda seen=seen: len(got.trades) > seen + 3)  # type: ignore[misc] # a default that binds
             assert feed.get_health()["status"] == "healthy"
-            session_ = carrying._sessions["binance"]
+            session_ = carrying.sessions["binance"]
             assert session_.connected
             assert session_.last_data is not None
 

@@ -243,12 +243,12 @@ async def test_a_trial_that_ends_with_the_active_venue_is_held_to_account(binanc
         with binance["binance"].refusing(503):
             binance["binance"].cut()
             await got.until_event("connected", 2)
-        supervisor = feed._runner.supervisor
-        assert supervisor is not None
-        trial = supervisor._sessions["binance"]
+        routing = feed._runner.routing
+        assert routing is not None
+        trial = routing.main.sessions["binance"]
         await until(lambda: trial.last_data is not None)
         attempts = trial.backoff.attempt
-        for session in supervisor._sessions.values():
+        for session in routing.main.sessions.values():
             session.drop("cut off")
         await got.until(lambda: got.events[-1] == "reconnecting")
         assert trial.backoff.attempt == attempts + 1
@@ -259,8 +259,8 @@ async def test_the_successor_of_a_connection_waits_for_its_turn_too(binance: Sim
     feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
     got = Recorder(feed)
     async with feed:
-        assert feed._runner.supervisor is not None
-        shared = feed._runner.supervisor._shared["binance"]
+        assert feed._runner.routing is not None
+        shared = feed._runner.routing.venues["binance"]
         shared.dials = RateLimit(1, 1.0, margin=0, slack=0)
         spent_at = monotonic()
         shared.dials.spend(spent_at)
@@ -276,8 +276,8 @@ async def test_a_gap_that_is_seen_while_the_feed_ends_is_not_fetched(binance: Si
     got = Recorder(feed)
     async with feed:
         await got.until(lambda: bool(got.trades))
-        assert feed._runner.supervisor is not None
-        session = feed._runner.supervisor._sessions["binance"]
+        assert feed._runner.routing is not None
+        session = feed._runner.routing.main.sessions["binance"]
         (opened,) = session._pool.opened
         closing = session.close()
         last = got.trades[-1]

@@ -1,0 +1,253 @@
+"""Decides which coins come from which venue: from the active one, or else from the next one that lists them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from loguru import logger
+
+from exchanges.errors import VenueError
+from exchanges.registry import import_for, open_exchange
+from feed.errors import NoExchangeAvailable
+from feed.events import CoinConfig
+from feed.market_data.hub import MarketDataHub
+from feed.sessions.session import Session
+from feed.sessions.session_tasks import Closings, to_the_end
+from feed.sessions.shared_venue import SharedVenue, access_of
+from feed.sessions.supervisor import Supervisor
+from feed.settings.schema import ExchangeConfig, Settings
+from feed.subscriptions.status import Report
+from feed.subscriptions.wanted_data import WantedData
+
+RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
+OWN_MOVES = frozenset({"failover", "failback"})  # of the feed, which stays where it is while fallback coins move
+
+
+class CoinRouting:
+    """Runs until it is cancelled, and then closes everything.
+
+    The first supervisor carries all coins. What its venue lacks, fallback coins, the second one carries over the other
+    venues; what lacks there too, a third one, and so on. All of them share the venues.
+
+    ``ready`` is done with the first data, or, unless ``patient``, fails with NoExchangeAvailable when every venue has
+    said no.
+    """
+
+    def __init__(
+        self,
+        order: Sequence[ExchangeConfig],
+        settings: Settings,
+        wanted: WantedData,
+        hub: MarketDataHub,
+        report: Report,
+        aside: Report,
+        *,
+        patient: bool,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = self._loop.create_future()
+        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # awaited or not
+        self.venues: dict[str, SharedVenue] = {}
+        self._order = order
+        self._settings = settings
+        self._wanted = wanted
+        self._hub = hub
+        self._report = report
+        self._aside = aside
+        self._patient = patient
+        self._parts = 1  # of the venues' limits per address
+        self._something_new = asyncio.Event()  # something has happened that may lead to a decision
+        self._closings = Closings(hub.clock)
+        self.main = self._supervisor(order, wanted, report, main=True)
+        self._supervisors = [self.main]
+
+    @property
+    def exchange(self) -> str:
+        """The active venue, or the one that is tried."""
+        return self.main.exchange
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """For each venue tried why it does not deliver."""
+        return self.main.reasons
+
+    @property
+    def undelivered(self) -> dict[str, int]:
+        """How many trades came too late to be delivered in order, and how many candles no record could close."""
+        sessions = [session for each in self._supervisors for session in each.sessions.values()]
+        return {
+            "late_trades": sum(session.backfiller.late for session in sessions),
+            "lost_bars": sum(session.lost_bars for session in sessions),
+        }
+
+    @property
+    def lags_in_part(self) -> bool:
+        """Whether one of the active venue's connections lags while others do not."""
+        session = self.main.session
+        return session is not None and session.lags_in_part
+
+    @property
+    def venue_count(self) -> int:
+        """How many venues may carry a coin."""
+        return len(self.venues) or len(self._order)
+
+    def carrier(self, coin: str) -> Session | None:
+        """The session that carries ``coin`` or is tried for it; None while there is none."""
+        return next((each.session for each in self._supervisors if coin not in each.lacking), None)
+
+    def lag_of(self, exchange: str) -> float | None:
+        """Seconds by which a venue's data is late; None while that is not known."""
+        lags = (each.lag_of(exchange) for each in self._supervisors)
+        return next((lag for lag in lags if lag is not None), None)
+
+    def hears(self, coin: str) -> bool:
+        """Whether data of ``coin`` has come from the venue that carries it."""
+        return any(each.hears(coin) for each in self._supervisors)
+
+    def share_limits(self, parts: int) -> None:
+        """See MarketFeed."""
+        self._parts = parts
+        for venue in self.venues.values():
+            venue.share(parts)
+
+    def renew(self) -> None:
+        """Have the connections carry what is wanted now, after it has changed. Safe from any thread."""
+        self._loop.call_soon_threadsafe(self._renew)
+
+    def forget(self, coins: Collection[str]) -> None:
+        """These coins were removed: deliver nothing more of them."""
+        for supervisor in self._supervisors:
+            supervisor.lacking = [coin for coin in supervisor.lacking if coin not in coins]
+            if supervisor is not self.main:
+                supervisor.wanted.coins = [coin for coin in supervisor.wanted.coins if coin.symbol not in coins]
+            supervisor.forget(coins)
+        self._end(len([each for each in self._supervisors if each.wanted.coins]))
+        self._renew()
+
+    def _renew(self) -> None:
+        for supervisor in self._supervisors:
+            supervisor.renew()
+
+    async def run(self) -> None:
+        """Keep the feed connected, until cancelled."""
+        try:
+            if self._settings.bus is None:
+                await asyncio.to_thread(import_for, [config.name for config in self._order])
+            self._open()
+            able = [config for config in self._order if config.name in self.venues]
+            if able:
+                self.main.begin(able, self.venues)
+            else:
+                self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
+            while able:
+                await self._pause()
+                self._look(self._hub.clock.monotonic())
+        finally:
+            await to_the_end(self._release())
+
+    async def _pause(self) -> None:
+        """Wait until something has happened, or a decision is due."""
+        now = self._hub.clock.monotonic()
+        due = min(supervisor.due(now) for supervisor in self._supervisors)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if due == inf else max(0.0, due - now)):
+                await self._something_new.wait()
+        self._something_new.clear()
+
+    def _look(self, now: float) -> None:
+        """Have the supervisors decide, and give each of them the coins that the one before it lacks."""
+        self.main.look(now)
+        if not self.ready.done():
+            if self.main.has_connected:
+                self.ready.set_result(None)
+            elif not self._patient and self.main.is_hopeless:
+                self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
+        for place, supervisor in enumerate(self._supervisors[1:], start=1):
+            try:
+                supervisor.look(now)
+            except Exception:  # noqa: BLE001 - a defect of ours must not end the other coins
+                before = self._supervisors[place - 1]
+                logger.exception("{} come anew after an unforeseen error", ", ".join(before.lacking))
+                before.lacking = []
+                self._end(place)
+                break
+        for place, supervisor in enumerate(self._supervisors):  # grows meanwhile
+            self._pass_on(place, supervisor)
+
+    def _pass_on(self, place: int, supervisor: Supervisor) -> None:
+        """Have the coins that a supervisor's venue lacks come from the other venues."""
+        missing = supervisor.missing()
+        if missing is None or [coin.symbol for coin in missing] == supervisor.lacking:
+            return
+        others = [config for config in supervisor.order if config.name != supervisor.exchange]
+        behind = self._supervisors[place + 1] if place + 1 < len(self._supervisors) else None
+        supervisor.lacking = [coin.symbol for coin in missing]
+        if behind is not None and missing and behind.order == others:
+            behind.carry(missing)
+            return
+        self._end(place + 1)
+        if missing and others:
+            wanted = replace(self._wanted, coins=missing)
+            report = naming(lambda: wanted.coins, self._aside)
+            fallback = self._supervisor(others, wanted, report, main=False)
+            self._supervisors.append(fallback)
+            fallback.begin(others, self.venues, supervisor.since)
+
+    def _end(self, place: int) -> None:
+        """End the supervisors from this place on."""
+        for supervisor in self._supervisors[place:]:
+            supervisor.end()
+        del self._supervisors[place:]
+
+    def _supervisor(
+        self, order: Sequence[ExchangeConfig], wanted: WantedData, report: Report, *, main: bool
+    ) -> Supervisor:
+        return Supervisor(
+            order,
+            self._settings,
+            wanted,
+            self._hub,
+            report,
+            self._aside,
+            main=main,
+            wake=self._something_new.set,
+            closings=self._closings,
+        )
+
+    def _open(self) -> None:
+        """Open every venue of the order."""
+        for config in self._order:
+            try:
+                venue = open_exchange(config.name, access_of(config, self._settings))
+            except VenueError as error:  # its settings can't work: the others go on without it
+                self.main.reasons[config.name] = error.reason
+                self._report("error", config.name, error=error.reason)
+                continue
+            self.venues[config.name] = SharedVenue(venue)
+            self.venues[config.name].share(self._parts)
+
+    async def _release(self) -> None:
+        """Close everything that is open, within RELEASE_TIMEOUT."""
+        for supervisor in self._supervisors:
+            supervisor.end()
+        for each in self.venues.values():
+            self._closings.add(each.venue.close())
+        await self._closings.finish(RELEASE_TIMEOUT)
+
+
+def naming(coins: Callable[[], Iterable[CoinConfig]], aside: Report) -> Report:
+    """Tells ``aside`` what happens to ``coins``, by their names: it is not the feed's, and its moves are the log's."""
+
+    def report(event: str, exchange: str, **details: Any) -> None:
+        names = [coin.symbol for coin in coins()]
+        if event in OWN_MOVES:
+            logger.info("{} {} for {}: {}", event, exchange, ", ".join(names), details)
+        else:
+            aside(event, exchange, **(details if "coin" in details else {"coins": names} | details))
+
+    return report
