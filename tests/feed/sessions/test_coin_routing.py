@@ -1,0 +1,100 @@
+"""Which coins come from which exchange: fallback coins come from the next one that lists them. Exchanges in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from exchanges.errors import Disconnected
+from feed.sessions.supervisor import Supervisor
+from tests.feed.sessions.support import SETTINGS, World
+
+
+async def test_a_coin_that_the_active_exchange_does_not_list_comes_from_the_next_one() -> None:
+    world = World(["BTC", "ETH"])
+    world.venues[0].coins.discard("ETH")
+    await world.connect()
+    await world.until(lambda: ("ETH", "memory_two") in world.sold)
+    assert world.is_on("memory_one")
+    assert {exchange for coin, exchange in world.sold if coin == "BTC"} == {"memory_one"}
+    missing = [details for event, details in world.told if event == "coin_unavailable"]
+    assert [(details["exchange"], details["coin"]) for details in missing] == [("memory_one", "ETH")]
+    await world.feed.disconnect()
+
+
+async def test_the_books_of_a_fallback_coin_come_from_the_next_exchange_too() -> None:
+    world = World(["BTC", "ETH"], replace(SETTINGS, channels=["trades", "books"]))
+    world.venues[0].coins.discard("ETH")
+    await world.connect()
+    await world.until(lambda: bool(world.venues[1].of("books")))
+    world.venues[1].book("ETH", [(99.0, 1.0)], [(101.0, 1.0)])
+    book = world.feed.get_book("ETH")
+    assert book is not None
+    assert book.exchange == "memory_two"
+    await world.feed.disconnect()
+
+
+async def test_a_coin_that_two_exchanges_do_not_list_comes_from_the_third_one() -> None:
+    world = World(["BTC", "ETH"])
+    for venue in world.venues[:2]:
+        venue.coins.discard("ETH")
+    await world.connect()
+    await world.until(lambda: ("ETH", "memory_three") in world.sold)
+    assert world.is_on("memory_one")
+    assert {exchange for coin, exchange in world.sold if coin == "BTC"} == {"memory_one"}
+    await world.feed.disconnect()
+    assert [venue.connections for venue in world.venues] == [[], [], []]
+
+
+async def test_fallback_coins_of_one_exchange_may_come_from_different_ones() -> None:
+    world = World(["BTC", "ETH", "SOL"])
+    world.venues[0].coins.discard("ETH")
+    world.venues[1].coins.discard("BTC")
+    world.venues[2].coins.add("SOL")
+    await world.connect()
+    await world.until(lambda: {("ETH", "memory_two"), ("SOL", "memory_three")} <= set(world.sold))
+    assert world.is_on("memory_one")
+    await world.feed.disconnect()
+
+
+async def test_a_fallback_coin_moves_on_when_its_exchange_fails_and_the_feed_stays() -> None:
+    world = World(["BTC", "ETH"])
+    world.venues[0].coins.discard("ETH")
+    await world.connect()
+    await world.until(lambda: ("ETH", "memory_two") in world.sold)
+    with world.venues[1].failing(Disconnected("memory_two", "gone")):
+        await world.until(lambda: ("ETH", "memory_three") in world.sold)
+    assert world.is_on("memory_one")
+    assert world.moves() == []
+    await world.feed.disconnect()
+
+
+async def test_the_connection_of_a_removed_fallback_coin_is_closed() -> None:
+    world = World(["BTC", "ETH"])
+    world.venues[0].coins.discard("ETH")
+    await world.connect()
+    await world.until(lambda: ("ETH", "memory_two") in world.sold)
+    await world.feed.remove_coins(["ETH"])
+    await world.until(lambda: not world.venues[1].connections)
+    assert world.is_on("memory_one")
+    await world.feed.disconnect()
+
+
+async def test_a_defect_in_the_choice_for_fallback_coins_does_not_end_the_feed(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(["BTC", "ETH"])
+    world.venues[0].coins.discard("ETH")
+    await world.connect()
+    await world.until(lambda: ("ETH", "memory_two") in world.sold)
+    look, defects = Supervisor.look, [KeyError("a defect")]
+
+    def fails_once(self: Supervisor, now: float) -> None:
+        if "memory_one" not in self.sessions and defects:
+            raise defects.pop()
+        look(self, now)
+
+    monkeypatch.setattr(Supervisor, "look", fails_once)
+    await world.until(lambda: not defects)
+    seen = len(world.sold)
+    await world.until(lambda: {("BTC", "memory_one"), ("ETH", "memory_two")} <= set(world.sold[seen:]))
+    await world.feed.disconnect()
