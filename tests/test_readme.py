@@ -21,7 +21,7 @@ PROGRAMS = {
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     for number, program in enumerate(re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL))
     if "asyncio.run(" in program  # a whole one, and no excerpt
-    if path.name not in ("server.md", "bus.md")  # clients, for which test_server_clients.py and test_clients.py care
+    if path.name not in ("server.md", "bus.md")  # clients, for which two files named test_clients.py care
 }
 SETUP = 'python3 -m venv .venv && .venv/bin/pip install -e ".[{extra}]" && .venv/bin/{command}'
 HURRY = 4  # seconds that a block may sleep here where the documentation lets it run for a minute

@@ -28,7 +28,20 @@ def encode(value: Any) -> bytes:
     try:
         return _encode(value)
     except (TypeError, ValueError):  # keys that are no strings, half a surrogate pair in a venue's text
-        return _encode(ascii(value) if not isinstance(value, dict) else {ascii(k): ascii(v) for k, v in value.items()})
+        return _encode(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """The same, with half a surrogate pair written as its escape, and as text what JSON cannot hold."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {_plain(str(key)): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if hasattr(value, "__slots__"):
+        return {name: _plain(getattr(value, name)) for name in value.__slots__}
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def event(kind: str, fields: Any) -> bytes:
@@ -41,19 +54,17 @@ def writer(kind: str) -> Callable[[Any], bytes]:
     opening, encode_plain = f'{{"type":"{kind}",'.encode(), _encode
 
     def write(event: Any) -> bytes:
-        return opening + encode_plain(event)[1:]
+        try:
+            return opening + encode_plain(event)[1:]
+        except (TypeError, ValueError):  # as in ``encode``
+            return opening + encode(event)[1:]
 
     return write
 
 
 def status(event: str, details: Mapping[str, Any]) -> bytes:
     """A status event, whatever is in its details."""
-    line = {"type": "status", "event": event, "details": details}
-    try:
-        return _encode(line)
-    except (TypeError, ValueError):  # as in ``encode``
-        line["details"] = {ascii(name): ascii(value) for name, value in details.items()}
-        return _encode(line)
+    return encode({"type": "status", "event": event, "details": details})
 
 
 def read(kind: str, payload: bytes) -> Any:

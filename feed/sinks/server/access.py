@@ -40,22 +40,33 @@ class Access:
         A page of another host must not read what the browser's machine can reach: by its Origin, or, where no token
         guards the server, under a name of its own that leads here.
         """
-        origin = request.headers.get("Origin")
+        origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
         if origin is not None and origin not in self.origins:
             try:
                 there = urlsplit(origin).netloc
             except ValueError:
                 there = ""
-            if not there or there.lower() != (request.host or "").lower():
+            if not there or there.lower() != host.lower():
                 return "Origin: found a page of another host, allowed are those that --origin names"
         if self.token is None:
             try:
-                name = urlsplit(f"//{request.host}").hostname or ""
+                name = urlsplit(f"//{host}").hostname or ""
             except ValueError:
                 name = ""
             if not is_loopback(name):
                 return "Host: found another name, allowed is one of this machine such as localhost"
         return None
+
+    def cross_origin(self, request: web.Request) -> dict[str, str]:
+        """The headers by which a browser lets a page of ``origins`` read the answer, and send its token."""
+        origin = request.headers.get("Origin")
+        if origin is None or origin not in self.origins:
+            return {}
+        headers = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+        if is_preflight(request):
+            headers["Access-Control-Allow-Headers"] = "Authorization, Last-Event-ID"
+            headers["Access-Control-Max-Age"] = "600"
+        return headers
 
     def permits(self, request: web.Request) -> bool:
         """Whether the request has the token, where one is needed."""
@@ -70,6 +81,11 @@ class Access:
                 found.append(base64.b64decode(value, validate=True).decode("ascii").partition(":")[2])
         right = self.token.encode()
         return any([hmac.compare_digest(right, each.encode("utf-8", "replace")) for each in found])
+
+
+def is_preflight(request: web.Request) -> bool:
+    """Whether a browser asks whether its page may ask; it sends no token with that."""
+    return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
 
 
 def offered(request: web.Request) -> list[str]:

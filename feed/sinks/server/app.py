@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
+from loguru import logger
 
 from exchanges.bus import payloads
 from feed.errors import FeedError
-from feed.sinks.server.access import Access, is_loopback
+from feed.sinks.server.access import Access, is_loopback, is_preflight
 from feed.sinks.server.broadcast import Broadcast
 from feed.sinks.server.page import Page
 from feed.sinks.server.rest import Problem, Rest, failure
@@ -24,11 +26,15 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 512  # sockets at a time; more are cut at once
 FIRST_REQUEST = 10.0  # seconds that a connection has to send its first request
-KEEP_ALIVE = 15.0  # seconds for which an idle connection is kept
+KEEP_ALIVE = 15.0  # seconds that it has to send another one
+UNREAD = 30.0  # seconds that a client has to read an answer
+INBOUND = 64 * 1024  # bytes a second that a client may send on average
+BURST = 16  # seconds over which that average is taken
 HEADER = 8190  # bytes of a header, and of the path
 TEND = 1.0  # seconds between two rounds of housekeeping
 SHUTDOWN = 1.0  # seconds that requests have to end
 OPEN = "/health"  # the one path that needs no token
+STREAM, EVENTS = "/v1/stream", "/v1/events"
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -66,8 +72,8 @@ class Server:
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._tending: asyncio.Task[None] | None = None
-        self._silent: dict[asyncio.Protocol, float] = {}  # connections without a request yet: since when, monotonic
-        self._heartbeat: tuple[float, bytes] = (0.0, b"")
+        self._connections: dict[asyncio.Protocol, _Connection] = {}  # by the protocol that aiohttp knows it as
+        self._heartbeat: tuple[float, object, bytes] = (0.0, None, b"")
         self._has_books = "books" in settings.channels
 
     @property
@@ -83,13 +89,15 @@ class Server:
         app.add_routes(
             [
                 web.get("/", Page().get),
-                web.get("/v1/stream", self._streams.websocket),
-                web.get("/v1/events", self._streams.server_sent),
+                web.get(STREAM, self._streams.websocket, allow_head=False),
+                web.get(EVENTS, self._streams.server_sent, allow_head=False),
             ]
         )
+        app.on_response_prepare.append(self._label)
         runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_silent_log(),
             handle_signals=False,
             keepalive_timeout=KEEP_ALIVE,
             lingering_time=0,  # seconds for a body that nobody reads
@@ -136,32 +144,38 @@ class Server:
     # Bounds
 
     def _connection(self) -> asyncio.Protocol:
-        """What takes a new connection: aiohttp's handler, or nobody when there are too many."""
+        """What takes a new connection: aiohttp's handler within bounds, or nobody when there are too many."""
         server = self._runner.server if self._runner is not None else None
-        if server is None or len(server.connections) >= CONNECTIONS:
+        if server is None or len(self._connections) >= CONNECTIONS:
             return _Refused()
         handler = server()
-        self._silent[handler] = time.monotonic()
-        return handler
+        connection = self._connections[handler] = _Connection(handler, lambda: self._connections.pop(handler, None))
+        return connection
 
     async def _tend(self) -> None:
-        """Cut connections that send no request, and forget what nobody needs."""
+        """Cut connections that are beyond their bounds, and forget what nobody needs."""
         while True:
             await asyncio.sleep(TEND)
             now = time.monotonic()
-            for connection, since in list(self._silent.items()):
-                if now - since > FIRST_REQUEST:
-                    del self._silent[connection]
-                    if isinstance(connection, web.RequestHandler):
-                        connection.force_close()
+            for connection in list(self._connections.values()):
+                connection.tend(now)
             self._broadcast.tend()
+
+    async def _label(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Say to browsers which pages may read the answer, and that it is what it says."""
+        response.headers.update(self._access.cross_origin(request))
+        response.headers["X-Content-Type-Options"] = "nosniff"
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        self._silent.pop(request.protocol, None)
+        connection = self._connections.get(request.protocol)
+        if connection is not None:
+            connection.asked(request.path in (STREAM, EVENTS))
         reason = self._access.refusal(request)
         if reason is not None:
             return failure(reason, 403)
+        if is_preflight(request):
+            return web.Response(status=204)
         if request.path != OPEN and not self._access.permits(request):
             refused = failure("the token is missing or wrong", 401)
             refused.headers["WWW-Authenticate"] = 'Bearer, Basic realm="market-feed"'
@@ -175,18 +189,85 @@ class Server:
             if "Allow" in error.headers:
                 answer.headers["Allow"] = error.headers["Allow"]
             return answer
+        except Exception:
+            logger.exception("a request for {!r} failed", request.path)
+            raise  # aiohttp answers 500
 
     def _beat(self) -> bytes:
-        """How the feed stands, for Server-Sent Events; made once a second for all of them."""
-        made, text = self._heartbeat
-        if time.monotonic() - made > 1.0:
+        """How the feed stands, for Server-Sent Events; made for all of them, once a second and when that changes."""
+        made, since, text = self._heartbeat
+        if time.monotonic() - made > 1.0 or since is not self._broadcast.changed:
             coins = {coin: self._broadcast.freshness(coin) for coin in self._broadcast.coins}
             health = self._feed.get_health()["status"]
             state = {"type": "heartbeat", "status": self._feed.get_status(), "health": health, "coins": coins}
             state["books"] = self._has_books
             text = payloads.encode(state)
-            self._heartbeat = time.monotonic(), text
+            self._heartbeat = time.monotonic(), self._broadcast.changed, text
         return text
+
+
+def _silent_log() -> logging.Logger:
+    """A log for aiohttp, which writes a traceback and parts of the request, maybe a token, for each bad one."""
+    silent = logging.Logger("market feed server")
+    silent.disabled = True
+    return silent
+
+
+class _Connection(asyncio.Protocol):
+    """Hands everything to aiohttp's ``handler`` as long as the client keeps to its bounds; ``ended`` is called once."""
+
+    def __init__(self, handler: web.RequestHandler, ended: Callable[[], object]) -> None:
+        self._handler = handler
+        self._ended = ended
+        self._transport: asyncio.Transport | None = None
+        self._opened = time.monotonic()
+        self._asked = False
+        self._streams = False
+        self._unread_since: float | None = None
+        self._inbound = 0  # bytes, less INBOUND a second
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
+        self._handler.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._inbound += len(data)
+        if self._inbound <= INBOUND * BURST:
+            self._handler.data_received(data)
+        elif self._transport is not None:
+            self._transport.abort()
+
+    def eof_received(self) -> None:
+        self._handler.eof_received()
+
+    def pause_writing(self) -> None:
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._handler.resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._ended()
+        self._handler.connection_lost(exc)
+
+    def asked(self, streams: bool) -> None:
+        """A request has come; of a stream, whose client is cut by what it does not read itself, or an answer."""
+        self._asked, self._streams = True, streams
+
+    def tend(self, now: float) -> None:
+        """Cut the connection if no request has come for too long, or an answer is not read. To be called each TEND."""
+        self._inbound = max(0, self._inbound - int(INBOUND * TEND))
+        transport = self._transport
+        if transport is None:
+            return
+        if self._streams or not transport.get_write_buffer_size():
+            self._unread_since = None
+        elif self._unread_since is None:
+            self._unread_since = now
+        unread = self._unread_since is not None and now - self._unread_since > UNREAD
+        if unread or (not self._asked and now - self._opened > FIRST_REQUEST):
+            transport.abort()
 
 
 class _Refused(asyncio.Protocol):

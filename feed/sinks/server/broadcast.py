@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HIGH = 64 * 1024  # bytes that wait in a client's socket from which on nothing more is written
 LOOK = 0.02  # seconds between two looks at clients whose sockets are full
 TURN = 256  # events after which clients are written to, however many more the feed has just read
-AT_ONCE = 1024  # events that a client which catches up is sent at once
+AT_ONCE = 1024  # events that a client is sent at once; one that is further behind waits for the next look
 LOGS = 200  # different selections at a time
 IDLE = 60.0  # seconds for which the events of a selection are kept without a client
 STALLED = 60.0  # seconds after which a client that reads nothing is cut
@@ -63,6 +63,7 @@ class Broadcast:
         self._handles: dict[str, Any] = {STATUS: feed.subscribe_status(self._on_status)}
         self._looking: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed: asyncio.Future[None] | None = None
         for channel in (PRICES.name, *settings.channels):
             self._want(channel)
 
@@ -88,9 +89,19 @@ class Broadcast:
         return take
 
     def _on_status(self, event: str, details: dict[str, Any]) -> None:
-        body = payloads.event("status", {"event": event, "details": details})
+        body = payloads.status(event, details)
         for log in self._logs_of[STATUS]:
             self._add(log, (STATUS, event), body)
+        changed, self._changed = self._changed, None
+        if changed is not None and not changed.done():
+            changed.set_result(None)
+
+    @property
+    def changed(self) -> asyncio.Future[None]:
+        """Done at the next status event."""
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        return self._changed
 
     def _add(self, log: EventLog, key: tuple[str, str], body: bytes) -> None:
         log.add(key, body)
@@ -117,7 +128,6 @@ class Broadcast:
             for channel in selection.channels:
                 self._want(channel)
                 self._logs_of[channel].append(log)
-            log.idle_since = time.monotonic()
         return log
 
     def log_that_holds(self, seq: int) -> EventLog | None:
@@ -128,7 +138,7 @@ class Broadcast:
         """Write to the client what comes in ``log`` after the event ``position``."""
         self.detach(client)
         client.log, client.position, client.on_full = log, position, on_full
-        log.idle_since = None
+        log.users += 1
         self._clients_of[log].append(client)
         self._send(client, {})
 
@@ -138,10 +148,9 @@ class Broadcast:
         client.full_since = None
         log, client.log = client.log, None
         if log is not None:
-            clients = self._clients_of[log]
-            clients.remove(client)
-            if not clients:
-                log.idle_since = time.monotonic()
+            self._clients_of[log].remove(client)
+            log.users -= 1
+            log.idle_since = time.monotonic()
 
     def close(self) -> None:
         """Ask the feed for nothing more."""
@@ -156,8 +165,8 @@ class Broadcast:
 
     def _forget_idle(self, seconds: float) -> None:
         now = time.monotonic()
-        for log in [log for log in self._logs.values() if log.idle_since is not None]:
-            if log.idle_since is not None and now - log.idle_since >= seconds:
+        for log in list(self._logs.values()):
+            if not log.users and now - log.idle_since >= seconds:
                 del self._logs[log.selection], self._clients_of[log]
                 for channel in log.selection.channels:
                     self._logs_of[channel].remove(log)
@@ -178,7 +187,7 @@ class Broadcast:
         log = client.log
         if log is None or client.position == log.last or client.transport.is_closing():
             return
-        if client.transport.get_write_buffer_size() > HIGH:
+        if client.transport.get_write_buffer_size() > HIGH or log.last - client.position > AT_ONCE:
             client.full_since = time.monotonic()
             self._full[client] = None
             self._look_later()

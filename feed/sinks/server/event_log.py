@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from feed.sinks.server.messages import Selection
 
@@ -21,7 +24,8 @@ class EventLog:
     def __init__(self, selection: Selection, start: int | None = None) -> None:
         self.selection = selection
         self.start = self.last = random.randrange(1 << 40, 1 << 52) if start is None else start
-        self.idle_since: float | None = None  # monotonic seconds, while it has no client
+        self.users = 0  # clients that are written to from it, or are about to be
+        self.idle_since = time.monotonic()  # when the last user went
         self._kept: list[tuple[int, bytes]] = []
         self._newest: dict[Key, tuple[int, bytes]] = {}
 
@@ -29,6 +33,16 @@ class EventLog:
     def oldest(self) -> int:
         """The number of the oldest event that is kept, or will be."""
         return max(self.start, self.last - KEPT) + 1
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep the log, which is forgotten some time after its last user has gone."""
+        self.users += 1
+        try:
+            yield
+        finally:
+            self.users -= 1
+            self.idle_since = time.monotonic()
 
     def add(self, key: Key, body: bytes) -> None:
         self.last += 1

@@ -61,8 +61,8 @@ def selection(channels: Any, coins: Any, known: Collection[str]) -> Selection:
         raise RequestError(f"channels: found {_shown(unknown[0])}, allowed are {', '.join(EVENT_TYPES)}")
     if coins is None:
         return Selection(frozenset(wanted), None)
-    symbols = [coin.upper() for coin in _names("coins", coins)]
-    if missing := [coin for coin in symbols if coin not in known]:
+    symbols = dict.fromkeys(coin.upper() for coin in _names("coins", coins))
+    if missing := [*(symbols.keys() - set(known))]:
         raise RequestError(f"coins: found {_shown(missing[0])}, allowed are {', '.join(known)}")
     return Selection(frozenset(wanted), frozenset(symbols))
 

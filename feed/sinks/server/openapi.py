@@ -7,6 +7,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from feed.events import Candle, OrderBook, PriceTick
+from feed.settings.schema import MAX_DEPTH
 from feed.sinks.server.messages import EVENT_TYPES
 
 _TYPES: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -28,6 +29,22 @@ def _schema(kind: type[Any], **more: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": fields | more, "required": list(fields | more)}
 
 
+def _object(**types: str | list[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {name: {"type": kind} for name, kind in types.items()},
+        "required": list(types),
+    }
+
+
+_STATUS = _object(
+    connected="boolean", exchange="string", state="string", coins="array", messages_received="integer",
+    reconnect_count="integer", failover_count="integer", errors="integer", prices_cached="integer",
+    last_message_age=["number", "null"], tradable="boolean", lag=["number", "null"],
+)  # fmt: skip
+_HEALTH = _object(status="string", last_activity=["string", "null"], error_count="integer", metrics="object")
+
+
 def _answer(text: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": text, "content": {"application/json": {"schema": schema}}}
 
@@ -39,26 +56,39 @@ def _parameter(name: str, text: str, schema: dict[str, Any], where: str = "query
 def _path(
     name: str, text: str, good: dict[str, Any], parameters: list[dict[str, Any]] | None = None, **bad: str
 ) -> dict[str, Any]:
+    bad |= {"_401": "the token is missing or wrong", "_403": "a page of another host asks, or under another name"}
     errors = {code.removeprefix("_"): _answer(why, {"$ref": "#/components/schemas/Error"}) for code, why in bad.items()}
     return {
         "get": {
             "operationId": name,
             "summary": text,
             "parameters": parameters or [],
-            "responses": {"200": good, "401": {"description": "the token is missing or wrong"}, **errors},
+            "responses": {"200": good} | errors,
         }
     }
+
+
+def _whole(low: int, high: int, default: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": low, "maximum": high, "default": default}
+
+
+def _health_path() -> dict[str, Any]:
+    path = _path("health", "For a health check, without a token", _answer("healthy or degraded", _HEALTH))
+    path["get"]["responses"]["503"] = _answer("failed", _HEALTH)
+    del path["get"]["responses"]["401"]
+    path["get"]["security"] = []
+    return path
 
 
 def description() -> dict[str, Any]:
     """The whole document."""
     coin = _parameter("coin", "such as BTC, in any case", {"type": "string"}, "path")
-    max_age = _parameter("max_age", "seconds; by default the settings'", {"type": "number", "exclusiveMinimum": 0})
+    seconds = {"type": "number", "exclusiveMinimum": 0, "maximum": 86_400}
+    max_age = _parameter("max_age", "seconds; by default the settings'", seconds)
     price, candle = {"$ref": "#/components/schemas/Price"}, {"$ref": "#/components/schemas/Candle"}
     book = {"$ref": "#/components/schemas/Book"}
-    listed = {"allOf": [price, {"properties": {"fresh": {"type": "boolean"}, "reason": {"type": "string"}}}]}
+    listed = _schema(PriceTick, fresh={"type": "boolean"}, reason={"type": "string"})
     unknown, old = "no such coin", "the price is not fresh; the error says why"
-    anything = {"type": "object", "additionalProperties": True}
     streams = {
         "channels": _parameter("channels", f"{', '.join(EVENT_TYPES)}; with commas", {"type": "string"}),
         "coins": _parameter("coins", "with commas; by default all", {"type": "string"}),
@@ -86,7 +116,7 @@ def description() -> dict[str, Any]:
                 [
                     coin,
                     _parameter("timeframe", "such as 1m", {"type": "string", "default": "1m"}),
-                    _parameter("limit", "how many", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
+                    _parameter("limit", "how many", _whole(1, 1000, 100)),
                 ],
                 _400="a wrong timeframe or limit", _404=unknown, _429="too many wait", _503="no answer of the exchange",
             ),
@@ -96,20 +126,18 @@ def description() -> dict[str, Any]:
                 [
                     coin,
                     max_age,
-                    _parameter("depth", "levels", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 20}),
+                    _parameter("depth", "levels", _whole(1, MAX_DEPTH, 20)),
                 ],
                 _400="a wrong max_age or depth", _404=unknown, _503="the book is not synchronized, or not fresh",
             ),
             "/v1/volatility/{coin}": _path(
                 "volatility", "Standard deviation of 1-minute log returns, in percent; null while there are too few",
-                _answer("the volatility", anything),
-                [coin, max_age, _parameter("window", "candles", {"type": "integer", "minimum": 3, "maximum": 1500})],
-                _400="a wrong window", _404=unknown, _503=old,
+                _answer("the volatility", _object(coin="string", window="integer", volatility=["number", "null"])),
+                [coin, max_age, _parameter("window", "candles", _whole(3, 1500, 60))],
+                _400="a wrong max_age or window", _404=unknown, _503=old,
             ),
-            "/v1/status": _path("status", "Where the feed stands", _answer("the status", anything)),
-            "/health": _path(
-                "health", "For a health check, without a token", _answer("healthy or degraded", anything), _503="failed"
-            ),
+            "/v1/status": _path("status", "Where the feed stands", _answer("as get_status()", _STATUS)),
+            "/health": _health_path(),
             "/metrics": _path(
                 "metrics", "Prometheus", {"description": "text", "content": {"text/plain": {}}}, _501="not installed"
             ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ASKING = 4  # requests for candles, which go on to the exchange, at a time
 WAITING = 32  # more of them that may wait
+NUMBER = re.compile(r"[0-9]{0,20}\.?[0-9]{1,20}(e-?[0-9]{1,3})?\Z", re.ASCII)
 
 
 def answer(value: Any, status: int = 200) -> web.Response:
@@ -116,12 +118,12 @@ class Rest:
         """What ``require`` gives for the coin and the max_age of the request; 503 where that may not be acted on."""
         coin, max_age = self._coin(request), None
         if "max_age" in request.query:
-            try:
-                max_age = float(request.query["max_age"])
-            except ValueError:
-                max_age = math.nan
+            text = request.query["max_age"]
+            max_age = float(text) if NUMBER.match(text) else math.nan
             if not 0 < max_age <= 86_400:
-                raise _problem("max_age: allowed is a number of seconds above 0, at most 86400", 400)
+                raise _problem(
+                    f"max_age: found {text[:100]!a}, allowed is a number of seconds above 0, at most 86400", 400
+                )
         try:
             return require(coin, max_age)
         except StaleDataError as error:

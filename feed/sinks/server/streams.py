@@ -7,8 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import HttpVersion11, WSCloseCode, WSMsgType, web
 
 from exchanges.bus import payloads
 from feed.sinks.server import messages
@@ -22,7 +23,8 @@ MESSAGE = 16 * 1024  # bytes of a client's message
 REQUESTS, WITHIN = 20, 10.0  # messages of one client within so many seconds
 PING = 20.0  # seconds between two pings; a client that does not answer within half of that is gone
 CLOSING = 2.0  # seconds that a client has to answer a close
-HEARTBEAT = 2.0  # seconds between two of Server-Sent Events
+HEARTBEAT = 2.0  # seconds between two of Server-Sent Events, where nothing happens to the feed
+APART = 0.25  # seconds between two where much happens
 _HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -49,9 +51,14 @@ class Streams:
         if self._full():
             return failure(f"this server has {CLIENTS} clients at a time, and as many are here", 503)
         socket = web.WebSocketResponse(
-            heartbeat=PING, max_msg_size=MESSAGE, compress=False, protocols=offered(request), timeout=CLOSING
+            heartbeat=PING,
+            autoping=False,  # pings are counted as messages are
+            max_msg_size=MESSAGE,
+            compress=False,
+            protocols=offered(request),
+            timeout=CLOSING,
         )
-        if not socket.can_prepare(request):
+        if request.version < HttpVersion11 or not socket.can_prepare(request):
             return failure("this path is a WebSocket's", 426)
         self._broadcast.clients += 1
         try:
@@ -77,6 +84,11 @@ class Streams:
                     await _close(socket, WSCloseCode.POLICY_VIOLATION, text)
                     return
                 asked.append(now)
+                if message.type is WSMsgType.PING:
+                    await socket.pong(message.data)
+                    continue
+                if message.type is WSMsgType.PONG:
+                    continue
                 if message.type is not WSMsgType.TEXT:
                     await _say(socket, "found a binary message, allowed is text")
                     continue
@@ -103,9 +115,9 @@ class Streams:
         log = broadcast.log_of(wanted.selection)
         broadcast.detach(client)
         position = log.last
-        log.idle_since = time.monotonic()
-        await socket.send_str(broadcast.snapshot(log).decode())
-        broadcast.attach(client, log, position, wanted.on_full)
+        with log.used():
+            await socket.send_str(broadcast.snapshot(log).decode())
+            broadcast.attach(client, log, position, wanted.on_full)
 
     def _overflow(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
         """Close a client that is too slow; what it has not read yet, the close last, waits for it a while."""
@@ -130,42 +142,55 @@ class Streams:
         last = request.headers.get("Last-Event-ID", "")
         seq = int(last) if last.isascii() and last.isdecimal() and len(last) < 20 else -1
         response = web.StreamResponse(headers=_HEADERS)
-        response.enable_chunked_encoding()
-        broadcast.clients += 1
+        if request.version >= HttpVersion11:
+            response.enable_chunked_encoding()
+        else:  # the end of the connection is the end of the answer
+            response.force_close()
+        transport = request.transport
+        if not isinstance(transport, asyncio.Transport):
+            return response
         ended = asyncio.Event()
-        client = None
+        client = Client(transport, messages.server_sent, ended.set)
+        if response.chunked:
+            client.write_events = messages.server_sent_chunk
+        broadcast.clients += 1
         try:
-            await response.prepare(request)
-            first = b"retry: 1000\n\n"
-            if log.holds(seq):
-                position = seq
-            else:
-                position = log.last
-                first += b"id: %d\ndata: %s\n\n" % (position, broadcast.snapshot(log))
-            await response.write(first)
-            transport = request.transport
-            if isinstance(transport, asyncio.Transport):
-                client = Client(transport, messages.server_sent_chunk, ended.set)
+            with log.used():
+                await response.prepare(request)
+                first = b"retry: 1000\n\n"
+                if log.holds(seq):
+                    position = seq
+                else:
+                    position = log.last
+                    first += b"id: %d\ndata: %s\n\n" % (position, broadcast.snapshot(log))
+                async with asyncio.timeout(STALLED):
+                    await response.write(first)
                 broadcast.attach(client, log, position, on_full)
-                await self._beat(client, ended)
+            await self._beat(client, ended)
         except ConnectionError:  # it went
             pass
+        except TimeoutError:  # it reads nothing
+            transport.abort()
         finally:
-            if client is not None:
-                broadcast.detach(client)
+            broadcast.detach(client)
             broadcast.clients -= 1
         return response
 
     async def _beat(self, client: Client, ended: asyncio.Event) -> None:
-        """Until the client or the server ends: say every HEARTBEAT seconds how the feed stands."""
-        ends = [asyncio.create_task(event.wait()) for event in (ended, self._closing)]
+        """Until the client or the server ends: say how the feed stands, every HEARTBEAT seconds and when it changes."""
+        ends: set[asyncio.Future[Any]] = {asyncio.create_task(each.wait()) for each in (ended, self._closing)}
+        transport = client.transport
         try:
-            while not client.transport.is_closing():
-                if client.transport.get_write_buffer_size() <= HIGH and client.full_since is None:
+            while not transport.is_closing():
+                changed = self._broadcast.changed
+                if transport.get_write_buffer_size() <= HIGH and client.full_since is None:
                     text = b"event: heartbeat\ndata: %s\n\n" % self._heartbeat()
-                    client.transport.write(messages.chunk(text))
-                done, _ = await asyncio.wait(ends, timeout=HEARTBEAT, return_when=asyncio.FIRST_COMPLETED)
-                if done:
+                    transport.write(text if client.write_events is messages.server_sent else messages.chunk(text))
+                done, _ = await asyncio.wait(ends, timeout=APART, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    waited = {*ends, changed}
+                    await asyncio.wait(waited, timeout=HEARTBEAT - APART, return_when=asyncio.FIRST_COMPLETED)
+                if ended.is_set() or self._closing.is_set():
                     return
         finally:
             for task in ends:

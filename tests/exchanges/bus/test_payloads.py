@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -35,3 +36,20 @@ def test_what_is_no_trade_raises_a_value_error(payload: bytes) -> None:
 def test_fields_of_a_later_version_are_ignored() -> None:
     payload = payloads.event("trade", EVENTS["trade"])[:-1] + b',"new":{"a":1}}'
     assert payloads.read("trade", payload) == EVENTS["trade"]
+
+
+HALF = "\ud83d"  # of a surrogate pair, as a cut text of an exchange may end
+
+
+def test_an_event_with_half_a_surrogate_pair_is_still_json() -> None:
+    event = TradeEvent("BTC", 1.5, 2.0, True, 3, "binance", f"4{HALF}", 5, False, "BTC/USDT")
+    for payload in (payloads.event("trade", event), payloads.writer("trade")(event)):
+        found = payloads.read("trade", payload)
+        assert (found.trade_id, found.price, found.backfilled) == ("4\\ud83d", 1.5, False)
+    details: dict[Any, Any] = {"reason": HALF, "attempt": 3, 7: [None, {"é": HALF}]}
+    status = json.loads(payloads.status("error", details))
+    assert status == {
+        "type": "status",
+        "event": "error",
+        "details": {"reason": "\\ud83d", "attempt": 3, "7": [None, {"é": "\\ud83d"}]},
+    }

@@ -18,7 +18,7 @@ from feed import MarketFeed
 from feed.sinks.server.app import Server
 from tests.support import settings_for
 
-PAGE = Path(__file__).parents[3] / "docs" / "server.md"
+PAGE = Path(__file__).parents[4] / "docs" / "server.md"
 MODULES = Path("/usr/share/nodejs")  # Debian's packages of Node
 
 

@@ -21,7 +21,7 @@ from feed.sinks.server.app import Server
 from feed.sinks.server.page import Page
 from tests.support import settings_for, until
 
-SCREENSHOT = Path(__file__).parents[3] / ".github" / "page.png"
+SCREENSHOT = Path(__file__).parents[4] / ".github" / "page.png"
 HOSTILE = "<IMG/SRC=X>"
 DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")
 in_chromium = pytest.mark.skipif(
@@ -125,7 +125,7 @@ def _contrast(one: str, other: str) -> float:
 
 def test_every_text_has_enough_contrast_in_light_and_dark() -> None:
     """4.5 to 1, as WCAG's level AA wants it."""
-    text = (Path(__file__).parents[3] / "feed" / "sinks" / "server" / "page.html").read_text("utf-8")
+    text = (Path(__file__).parents[4] / "feed" / "sinks" / "server" / "page.html").read_text("utf-8")
     light, dark = (dict(re.findall(r"--(\w+): (#\w+);", block)) for block in re.findall(r":root \{([^}]*)\}", text))
     for colours in (light, light | dark):
         pairs = [(colours[name], colours["back"]) for name in ("text", "soft", "up", "down")]
