@@ -74,7 +74,7 @@ class Server:
         self._tending: asyncio.Task[None] | None = None
         self._connections: dict[asyncio.Protocol, _Connection] = {}  # by the protocol that aiohttp knows it as
         self._heartbeat: tuple[float, object, bytes] = (0.0, None, b"")
-        self._has_books = "books" in settings.channels
+        self._channels = list(settings.channels)
 
     @property
     def url(self) -> str:
@@ -200,7 +200,7 @@ class Server:
             coins = {coin: self._broadcast.freshness(coin) for coin in self._broadcast.coins}
             health = self._feed.get_health()["status"]
             state = {"type": "heartbeat", "status": self._feed.get_status(), "health": health, "coins": coins}
-            state["books"] = self._has_books
+            state["channels"] = self._channels
             text = payloads.encode(state)
             self._heartbeat = time.monotonic(), self._broadcast.changed, text
         return text

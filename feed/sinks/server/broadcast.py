@@ -279,6 +279,7 @@ class Broadcast:
         state: dict[str, Any] = {
             "type": "snapshot",
             "seq": log.last,
+            "at": time.time() * 1000,
             "channels": sorted(wanted.channels),
             "coins": coins,
             "status": self._feed.get_status(),

@@ -14,11 +14,15 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from exchanges.simulator import SimulatedVenue, Simulator
 from feed import MarketFeed, Settings
+from feed.sinks.server import streams
 from feed.sinks.server.app import Server
 from feed.sinks.server.page import Page
+from tests.feed.sinks.server.support import TOKEN
 from tests.support import settings_for, until
 
 SCREENSHOT = Path(__file__).parents[4] / ".github" / "page.png"
@@ -144,6 +148,7 @@ async def test_numbers_move_and_a_silent_exchange_is_told_loudly(
         before = see(browser, lambda: len(cells(browser, "price")) == 5 and cells(browser, "price"))
         see(browser, lambda: cells(browser, "price") != before)
         see(browser, lambda: "▲" in "".join(cells(browser, "price")))
+        see(browser, lambda: all(cells(browser, "bid") + cells(browser, "ask")))
         see(browser, lambda: browser.execute_script("return document.querySelectorAll('#candles rect').length") >= 50)
         assert set(cells(browser, "state")) == {"fresh"}
         if os.environ.get("MARKET_FEED_SCREENSHOTS"):
@@ -152,7 +157,8 @@ async def test_numbers_move_and_a_silent_exchange_is_told_loudly(
 
     await asyncio.to_thread(live)
     with venue.stalled():
-        await asyncio.to_thread(see, browser, lambda: banner(browser).startswith("STALE: binance"), 6 + 1)
+        await asyncio.to_thread(see, browser, lambda: banner(browser).startswith("STALE: binance"), 6)
+        assert browser.title == "STALE - Market Feed"
         states = await asyncio.to_thread(cells, browser, "state")
         assert all(state.startswith("old: ") for state in states)
     await asyncio.to_thread(see, browser, lambda: banner(browser) == "Live from binance", 30)
@@ -171,7 +177,7 @@ async def test_a_hostile_name_or_reason_is_text(server: Server, feed: MarketFeed
         see(browser, lambda: banner(browser) == "Live from binance")
         tick = {"coin": HOSTILE, "price": 1, "timestamp": 1, "volume_24h": 1, "change_24h": 1, "received_at": 1}
         tick |= {"exchange": HOSTILE, "market": HOSTILE}
-        browser.execute_script("take(arguments[0], performance.now())", tick)
+        browser.execute_script("take(arguments[0], clock())", tick)
         browser.execute_script("note('error', {exchange: arguments[0], error: arguments[0]})", HOSTILE)
         see(browser, lambda: HOSTILE in cells(browser, "market"))
         assert HOSTILE in browser.execute_script("return document.getElementById('log').textContent")
@@ -186,14 +192,23 @@ async def test_it_works_by_keyboard_and_on_a_phone(server: Server, browser: Any)
     from selenium.webdriver.common.keys import Keys
 
     def use() -> None:
-        browser.set_window_size(500, 900)
+        phone = {"width": 360, "height": 780, "deviceScaleFactor": 2, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
         browser.get(server.url)
         see(browser, lambda: len(cells(browser, "price")) == 5)
-        assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+        assert browser.execute_script("return document.documentElement.scrollWidth") == 360
+        shown = browser.find_elements(By.CSS_SELECTOR, "tbody tr:first-child > *")
+        assert [node.get_attribute("class").split()[0] for node in shown[1:] if node.is_displayed()] == [
+            *("price", "change", "age", "state")
+        ]
         buttons = browser.find_elements(By.CSS_SELECTOR, "tbody button")
         buttons[1].send_keys(Keys.ENTER)
         see(browser, lambda: buttons[1].get_attribute("aria-pressed") == "true")
         assert buttons[1].text in browser.find_element(By.ID, "chosen").text
+        heads = browser.find_elements(By.CSS_SELECTOR, "tbody th[scope=row]")
+        assert [head.text for head in heads] == ["BTC", "ETH", "SOL", "XRP", "DOGE"]
+        live = browser.find_elements(By.CSS_SELECTOR, "[role=alert], [role=status]")
+        assert not any(digit in node.text for node in live for digit in "0123456789")  # else it is read out each time
         roles = {node.get_attribute("role") for node in browser.find_elements(By.CSS_SELECTOR, "[role]")}
         assert {"alert", "status", "log", "region", "img"} <= roles
 
@@ -223,6 +238,64 @@ async def test_the_book_of_the_chosen_coin_is_shown_while_it_is_proven(
             doubt = "return document.getElementById('doubt').textContent"
             await asyncio.to_thread(see, browser, lambda: "no book: " in browser.execute_script(doubt))
             assert await asyncio.to_thread(rows) == []
+
+
+@in_chromium
+async def test_a_suspended_machine_shows_nothing_as_fresh_when_it_wakes(server: Server, browser: Any) -> None:
+    """Where the clock of the browser stood still meanwhile, too."""
+
+    def wake() -> None:
+        browser.get(server.url)
+        see(browser, lambda: banner(browser) == "Live from binance")
+        script = "onMessage = () => {}; heard.wall -= 60000; for (const each of coins.values()) each.at.wall -= 60000;"
+        browser.execute_script(script + "redraw()")
+        assert banner(browser).startswith("DISCONNECTED")
+        assert all(state.startswith("old: ") for state in cells(browser, "state"))
+        assert all(float(age.split()[0]) >= 60 for age in cells(browser, "age"))
+
+    await asyncio.to_thread(wake)
+
+
+@in_chromium
+async def test_the_page_comes_back_after_the_server_refused_it(
+    server: Server, feed: MarketFeed, settings: Settings, browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser gives up on Server-Sent Events that are answered with an error, as by a proxy during a restart."""
+    await asyncio.to_thread(browser.get, server.url)
+    await asyncio.to_thread(see, browser, lambda: banner(browser) == "Live from binance")
+    await server.close()
+    monkeypatch.setattr(streams, "CLIENTS", 0)
+    async with Server(feed, settings, port=server.port):
+        given_up = "return stream.readyState === EventSource.CLOSED"
+        await asyncio.to_thread(see, browser, lambda: browser.execute_script(given_up))
+        assert (await asyncio.to_thread(banner, browser)).startswith("DISCONNECTED")
+        monkeypatch.setattr(streams, "CLIENTS", 10)
+        await asyncio.to_thread(see, browser, lambda: banner(browser) == "Live from binance")
+
+
+@in_chromium
+async def test_a_page_of_another_host_reads_only_where_it_is_named(
+    feed: MarketFeed, settings: Settings, browser: Any
+) -> None:
+    async def blank(request: web.Request) -> web.Response:
+        return web.Response(text="<!doctype html><title>bots</title>", content_type="text/html")
+
+    script = """
+    const [url, token, done] = arguments;
+    fetch(url + "v1/status", {headers: {Authorization: "Bearer " + token}})
+        .then((answer) => answer.json()).then((status) => done(status.state), () => done("refused"));
+    """
+    app = web.Application()
+    app.add_routes([web.get("/", blank)])
+    async with TestServer(app) as other:
+        origin = f"http://127.0.0.1:{other.port}"
+        for origins, expected in ([origin], "live"), ([], "refused"):
+            async with Server(feed, settings, port=0, token=TOKEN, origins=origins) as server:
+                if not feed.status.connected:
+                    await feed.connect()
+                await asyncio.to_thread(browser.get, origin)
+                found = await asyncio.to_thread(browser.execute_async_script, script, server.url, TOKEN)
+                assert found == expected
 
 
 async def test_the_demo_says_where_its_page_is() -> None:
