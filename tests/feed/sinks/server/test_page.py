@@ -25,7 +25,9 @@ from feed.sinks.server.page import Page
 from tests.feed.sinks.server.support import TOKEN
 from tests.support import settings_for, until
 
-SCREENSHOT = Path(__file__).parents[4] / ".github" / "page.png"
+ROOT = Path(__file__).parents[4]
+PICTURES = bool(os.environ.get("MARKET_FEED_SCREENSHOTS"))
+PHONE = {"width": 360, "height": 640, "deviceScaleFactor": 2, "mobile": True}
 HOSTILE = "<IMG/SRC=X>"
 DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")
 in_chromium = pytest.mark.skipif(
@@ -72,7 +74,13 @@ def browser(tmp_path: Path) -> Iterator[Any]:
 
     options = webdriver.ChromeOptions()
     options.binary_location = str(BROWSER)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        "--window-size=1200,900",
+    ):
         options.add_argument(argument)
     options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -129,7 +137,7 @@ def _contrast(one: str, other: str) -> float:
 
 def test_every_text_has_enough_contrast_in_light_and_dark() -> None:
     """4.5 to 1, as WCAG's level AA wants it."""
-    text = (Path(__file__).parents[4] / "feed" / "sinks" / "server" / "page.html").read_text("utf-8")
+    text = (ROOT / "feed" / "sinks" / "server" / "page.html").read_text("utf-8")
     light, dark = (dict(re.findall(r"--(\w+): (#\w+);", block)) for block in re.findall(r":root \{([^}]*)\}", text))
     for colours in (light, light | dark):
         pairs = [(colours[name], colours["back"]) for name in ("text", "soft", "up", "down")]
@@ -151,9 +159,6 @@ async def test_numbers_move_and_a_silent_exchange_is_told_loudly(
         see(browser, lambda: all(cells(browser, "bid") + cells(browser, "ask")))
         see(browser, lambda: browser.execute_script("return document.querySelectorAll('#candles rect').length") >= 50)
         assert set(cells(browser, "state")) == {"fresh"}
-        if os.environ.get("MARKET_FEED_SCREENSHOTS"):
-            time.sleep(20)  # for the sparklines
-            browser.save_screenshot(str(SCREENSHOT))
 
     await asyncio.to_thread(live)
     with venue.stalled():
@@ -193,11 +198,12 @@ async def test_it_works_by_keyboard_and_on_a_phone(server: Server, browser: Any)
     from selenium.webdriver.common.keys import Keys
 
     def use() -> None:
-        phone = {"width": 360, "height": 780, "deviceScaleFactor": 2, "mobile": True}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
         browser.get(server.url)
         see(browser, lambda: len(cells(browser, "price")) == 5)
         assert browser.execute_script("return document.documentElement.scrollWidth") == 360
+        table = "const box = document.querySelector('.scroll'); return box.scrollWidth <= box.clientWidth"
+        assert browser.execute_script(table)
         shown = browser.find_elements(By.CSS_SELECTOR, "tbody tr:first-child > *")
         assert [node.get_attribute("class").split()[0] for node in shown[1:] if node.is_displayed()] == [
             *("price", "change", "age", "state")
@@ -218,9 +224,10 @@ async def test_it_works_by_keyboard_and_on_a_phone(server: Server, browser: Any)
 
 @in_chromium
 async def test_the_book_of_the_chosen_coin_is_shown_while_it_is_proven(
-    simulator: Simulator, venue: SimulatedVenue, browser: Any
+    settings: Settings, venue: SimulatedVenue, browser: Any
 ) -> None:
-    settings = settings_for(simulator, coins=["BTC", "ETH"], channels=["trades", "ticker", "books"])
+    """It makes the pictures of the README and of docs/server.md too, where MARKET_FEED_SCREENSHOTS is set."""
+    settings.channels = ["trades", "ticker", "candles", "quotes", "books"]
     feed = MarketFeed(settings=settings)
 
     def rows() -> list[str]:
@@ -234,6 +241,13 @@ async def test_the_book_of_the_chosen_coin_is_shown_while_it_is_proven(
         bids = [float(text.replace(",", "")) for text in rows()]
         assert bids == sorted(bids, reverse=True)
         assert browser.execute_script("return document.getElementById('booked').textContent") == "Order book of BTC"
+        if PICTURES:
+            time.sleep(50)  # for the sparklines
+            browser.set_window_size(1200, 1260)
+            browser.save_screenshot(str(ROOT / ".github" / "page.png"))
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+            dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
 
     async with Server(feed, settings, port=0) as opened, feed:
         await asyncio.to_thread(use, opened.url)
@@ -241,6 +255,9 @@ async def test_the_book_of_the_chosen_coin_is_shown_while_it_is_proven(
             doubt = "return document.getElementById('doubt').textContent"
             await asyncio.to_thread(see, browser, lambda: "no book: " in browser.execute_script(doubt))
             assert await asyncio.to_thread(rows) == []
+            if PICTURES:
+                await asyncio.to_thread(see, browser, lambda: banner(browser).startswith("STALE"))
+                await asyncio.to_thread(browser.save_screenshot, str(ROOT / "docs" / "server" / "phone.png"))
 
 
 @in_chromium
