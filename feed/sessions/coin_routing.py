@@ -16,8 +16,10 @@ from exchanges.registry import import_for, open_exchange
 from feed.errors import NoExchangeAvailable
 from feed.events import CoinConfig
 from feed.market_data.hub import MarketDataHub
+from feed.policies.staleness import SilenceWatch
+from feed.sessions.feed_context import Closings, FeedContext
 from feed.sessions.session import Session
-from feed.sessions.session_tasks import Closings, to_the_end
+from feed.sessions.session_tasks import to_the_end
 from feed.sessions.shared_venue import SharedVenue, access_of
 from feed.sessions.supervisor import Supervisor
 from feed.settings.schema import ExchangeConfig, Settings
@@ -207,17 +209,10 @@ class CoinRouting:
     def _supervisor(
         self, order: Sequence[ExchangeConfig], wanted: WantedData, report: Report, *, main: bool
     ) -> Supervisor:
-        return Supervisor(
-            order,
-            self._settings,
-            wanted,
-            self._hub,
-            report,
-            self._aside,
-            main=main,
-            wake=self._something_new.set,
-            closings=self._closings,
-        )
+        silence_watch = SilenceWatch(self._settings.staleness)
+        wake, closings = self._something_new.set, self._closings
+        feed = FeedContext(self._settings, self._hub, wanted, silence_watch, report, self._aside, main, wake, closings)
+        return Supervisor(order, feed)
 
     def _open(self) -> None:
         """Open every venue of the order."""

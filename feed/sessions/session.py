@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from math import inf
@@ -18,16 +18,12 @@ from exchanges.events import Candle
 from feed.candles.venue_candles import VenueCandles
 from feed.channels import TICKER
 from feed.events import CoinConfig
-from feed.market_data.hub import MarketDataHub
-from feed.policies.staleness import SilenceWatch
 from feed.sessions import day_stats
 from feed.sessions.coin_listing import CoinListing
 from feed.sessions.connections.pool import ConnectionPool, backoff_of
 from feed.sessions.day_stats import DayStats
+from feed.sessions.feed_context import FeedContext
 from feed.sessions.shared_venue import SharedVenue
-from feed.settings.schema import Settings
-from feed.subscriptions.status import Report
-from feed.subscriptions.wanted_data import WantedData
 from feed.trades.backfiller import TradeBackfiller
 
 TRUST_WAIT = 0.5  # seconds of data on trial in which a venue may tell its time, for what its data lags
@@ -37,24 +33,11 @@ class Session:
     """Carries one venue: ``carry`` runs until it has failed and raises why.
 
     Its coins are spread over as many connections as the venue's capacity asks for, each a CoinConnection. On trial
-    it delivers nothing until ``promote``. ``dismiss`` takes over the closing of a connection: a dead peer may hold it
-    up, and the next dial must not wait for it.
+    it delivers nothing until ``promote``.
     """
 
-    def __init__(
-        self,
-        shared: SharedVenue,
-        wanted: WantedData,
-        hub: MarketDataHub,
-        silence_watch: SilenceWatch,
-        settings: Settings,
-        report: Report,
-        aside: Report,
-        *,
-        main: bool,
-        wake: Callable[[], None],
-        dismiss: Callable[[Coroutine[Any, Any, None]], None],
-    ) -> None:
+    def __init__(self, shared: SharedVenue, feed: FeedContext) -> None:
+        settings, hub = feed.settings, feed.hub
         venue = self.venue = shared.venue
         self.name = venue.name
         self.backoff = backoff_of(settings)
@@ -71,36 +54,15 @@ class Session:
         self.lag: float | None = None  # seconds, of its most up-to-date connection at the last check; None: not known
         self.listing = CoinListing(venue, self.note)
         self.asked_for: Sequence[CoinConfig] = ()  # what was wanted when the venue was last asked for it
-        self._settings = settings
-        self._wanted = wanted
-        self._hub = hub
-        self._silence_watch = silence_watch
         self._shared = shared
-        self._report = report
-        self._aside = aside
-        self._main = main
-        self._wake = wake
+        self._feed = feed
         self._dropped: asyncio.Future[NoReturn] | None = None
         self._since: Mapping[str, int] = {}  # see ``carry``
         self._refused = False  # the venue lists none of the wanted coins
         self._list_due = asyncio.Event()  # its list of markets is to be asked for now
         self._changed = asyncio.Event()  # the wanted coins, channels or timeframes have changed
-        self._day_stats = DayStats(venue, lambda: wanted.symbols)
-        self._pool = ConnectionPool(
-            self,
-            shared,
-            wanted,
-            hub,
-            silence_watch,
-            self.backfiller,
-            self.bars,
-            self._day_stats,
-            settings,
-            aside,
-            main=main,
-            wake=wake,
-            dismiss=dismiss,
-        )
+        self._day_stats = DayStats(venue, lambda: feed.wanted.symbols)
+        self._pool = ConnectionPool(self, shared, feed, self.backfiller, self.bars, self._day_stats)
 
     @property
     def last_data(self) -> float | None:
@@ -142,36 +104,35 @@ class Session:
 
     def is_up_to_date(self, now: float) -> bool:
         """Whether data comes at this moment and, as far as its stamps show, does not lag."""
-        last, lag = self.last_data, self.lag
-        silence = self._settings.staleness.feed_stale_after
-        return last is not None and now - last < silence and (lag is None or lag <= self._settings.staleness.max_lag)
+        last, lag, limits = self.last_data, self.lag, self._feed.settings.staleness
+        return last is not None and now - last < limits.feed_stale_after and (lag is None or lag <= limits.max_lag)
 
     def venue_time(self) -> float | None:
         """See feed.candles.overdue.Timing."""
-        delay = self._hub.delays[self.name].seconds
-        return None if delay is None else (self._hub.clock.running() - delay) * 1000
+        delay = self._feed.hub.delays[self.name].seconds
+        return None if delay is None else (self._feed.hub.clock.running() - delay) * 1000
 
     def stream_time(self) -> float | None:
         """See feed.candles.overdue.Timing."""
         at, last = self.venue_time(), self.last_data
         if at is None or last is None or not self.connected:
             return None
-        return at - (self._hub.clock.monotonic() - last + (self.lag or 0.0)) * 1000
+        return at - (self._feed.hub.clock.monotonic() - last + (self.lag or 0.0)) * 1000
 
     def heard_at(self, symbol: str) -> float:
         """See feed.candles.overdue.Timing."""
-        at, heard = self.venue_time(), self._silence_watch.heard
+        at, heard = self.venue_time(), self._feed.silence_watch.heard
         if not self.venue.timeframes:
             return inf
         if at is None:
             return -inf
         coins = [coin for coin, market in self._pool.markets.items() if market == symbol]
         last = max((heard[coin] for coin in coins if coin in heard), default=-inf)
-        return at - (self._hub.clock.monotonic() - last + (self.lag or 0.0)) * 1000
+        return at - (self._feed.hub.clock.monotonic() - last + (self.lag or 0.0)) * 1000
 
     def has_room(self) -> bool:
         """See feed.candles.overdue.Timing."""
-        now, shared = self._hub.clock.monotonic(), self._shared
+        now, shared = self._feed.hub.clock.monotonic(), self._shared
         return bool(self.venue.timeframes) and shared.bars.plenty(now) and shared.requests.plenty(now)
 
     def is_proven_up_to_date(self, now: float) -> bool:
@@ -179,16 +140,16 @@ class Session:
         late stream has shown itself to be one by more than one stamp of a coin."""
         if not self.is_up_to_date(now) or any(opened.listener.lag.is_doubtful for opened in self._pool.opened):
             return False
-        unknown = self.lag is None or self._hub.delays[self.name].wants_trust(self._hub.clock.running())
+        unknown = self.lag is None or self._feed.hub.delays[self.name].wants_trust(self._feed.hub.clock.running())
         return not unknown or self.flowing_for(now) >= TRUST_WAIT
 
     @property
     def withheld(self) -> list[CoinConfig]:
         """The coins that are withheld here because their prices are too far from the last ones known."""
-        markets, withholds = self._pool.markets, self._hub.markets.withholds
+        markets, withholds = self._pool.markets, self._feed.hub.markets.withholds
         return [
             coin
-            for coin in self._wanted.coins
+            for coin in self._feed.wanted.coins
             if coin.symbol in markets and withholds(self.name, coin.symbol, markets[coin.symbol])
         ]
 
@@ -211,18 +172,18 @@ class Session:
 
     async def refresh(self) -> None:
         """Ask the venue for its markets again; the connections are made again if the markets have changed."""
-        changed = await self.listing.refresh(self._wanted.coins)
+        changed = await self.listing.refresh(self._feed.wanted.coins)
         carried = self._pool.markets
         if not set(carried.values()).isdisjoint(changed):
             self.drop("the venue has changed markets that were wanted")
-        elif carried and self.listing.differs(self._wanted.coins, carried, self._flowing()):
+        elif carried and self.listing.differs(self._feed.wanted.coins, carried, self._flowing()):
             self.renew()
 
     def doubt(self, coin: str) -> None:
         """A coin is silent: trades of it may be missing, or it may have been halted."""
         self.backfiller.doubt(coin)
         if coin:
-            self.listing.doubt(self._hub.clock.monotonic())
+            self.listing.doubt(self._feed.hub.clock.monotonic())
             self._list_due.set()
 
     def promote(self, since: Mapping[str, int]) -> None:
@@ -232,10 +193,10 @@ class Session:
         self._list_due.set()
         if self._pool:
             self.backfiller.resumed(self._pool.markets, since)
-            self._silence_watch.start(self._pool.markets, self._hub.clock.monotonic())
+            self._feed.silence_watch.start(self._pool.markets, self._feed.hub.clock.monotonic())
             for opened in self._pool.opened:
                 opened.listener.deliver()
-            self.bars.owe(self._hub.delivered_candles.owed())
+            self.bars.owe(self._feed.hub.delivered_candles.owed())
 
     def demote(self) -> None:
         """Another venue is active from now on."""
@@ -260,7 +221,7 @@ class Session:
 
         ``since``: the time (Unix ms) of each coin's last trade on the venue that was left; what came later is fetched.
         """
-        clock, delay = self._hub.clock, self._hub.delays[self.name]
+        clock, delay = self._feed.hub.clock, self._feed.hub.delays[self.name]
         asking = asyncio.create_task(self._shared.ask_time(clock, delay), name=f"time of {self.name}")
         try:
             await self._carry(since, trial)
@@ -274,12 +235,12 @@ class Session:
         self._since = since
         self.delivering = not trial
         self._tell("connecting")
-        self.asked_for = self._wanted.coins
-        await self.listing.load(self._wanted.coins, anew=self._refused or not self._main)
+        self.asked_for = self._feed.wanted.coins
+        await self.listing.load(self._feed.wanted.coins, anew=self._refused or not self._feed.main)
         markets = self._listed()
-        await self._shared.dials.take(self._hub.clock)
+        await self._shared.dials.take(self._feed.hub.clock)
         await self._fetch_day_stats(markets)
-        self.asked_for = self._wanted.coins
+        self.asked_for = self._feed.wanted.coins
         markets = self._listed()  # coins may have come and gone meanwhile
         self._dropped = asyncio.get_running_loop().create_future()
         self._dropped.add_done_callback(lambda dropped: dropped.cancelled() or dropped.exception())  # awaited or not
@@ -311,15 +272,15 @@ class Session:
                 self.bars.drop()
             if self.delivering:
                 self.backfiller.lost()
-                self._silence_watch.lost()
+                self._feed.silence_watch.lost()
         raise AssertionError("a group that waits for ever ends by an error")
 
     async def _rearrange(self, group: asyncio.TaskGroup) -> None:
         """Change the connections after coins, channels or timeframes were added or removed, or the list has changed."""
         await self._fetch_day_stats(self._listed())
-        asked_for, markets = self._wanted.coins, self._listed()  # some may have come and gone meanwhile
+        asked_for, markets = self._feed.wanted.coins, self._listed()  # some may have come and gone meanwhile
         new = {coin: symbol for coin, symbol in markets.items() if coin not in self._pool.markets}
-        gone = {coin for coin in self._pool.markets if coin not in markets} & self._wanted.symbols
+        gone = {coin for coin in self._pool.markets if coin not in markets} & self._feed.wanted.symbols
         self._pool.leave(gone)  # until they are listed again
         if self.delivering:
             self.backfiller.leave(gone)
@@ -328,24 +289,24 @@ class Session:
         if self.delivering:
             self.backfiller.resumed(new, {})
             if self.connected:
-                self._silence_watch.watch(markets, self._hub.clock.monotonic())
+                self._feed.silence_watch.watch(markets, self._feed.hub.clock.monotonic())
         await self._pool.make_room(group)
         self._pool.spread(group)
         self.asked_for = asked_for
-        self._wake()
+        self._feed.wake()
 
     def on_first_data(self) -> None:
         """See Owner."""
         self.connected = True
         if self.delivering:
-            self._silence_watch.start(self._pool.markets, self._hub.clock.monotonic())
+            self._feed.silence_watch.start(self._pool.markets, self._feed.hub.clock.monotonic())
         self._tell("connected", coins=list(self._pool.markets))
-        self._wake()
+        self._feed.wake()
 
     def _tell(self, event: str, **details: Any) -> None:
         """Report an event; that of a trial only goes to the log."""
         if self.delivering:
-            self._report(event, self.name, **details)
+            self._feed.report(event, self.name, **details)
         else:
             logger.info("{} {} on trial", event, self.name)
 
@@ -353,7 +314,7 @@ class Session:
         """Deliver a candle that an outage left open and the venue's record has closed."""
         if self.delivering:
             if not self._pool or candle.coin in self._pool.markets:
-                self._hub.on_candle(candle)
+                self._feed.hub.on_candle(candle)
             return
         listener = self._pool.listener_of(candle.coin)
         if listener is not None:
@@ -369,29 +330,29 @@ class Session:
         """Report a gap or its end; what is fetched for one comes too late for candles that are built from trades."""
         if event == "gap":
             self.bars.missed_trades(details["coin"])
-        self._report(event, exchange, **details)
+        self._feed.report(event, exchange, **details)
 
     def note(self, event: str, exchange: str, **details: Any) -> None:
         """What happens while this delivers is the feed's own; what happens to a trial is told aside."""
-        (self._report if self.delivering else self._aside)(event, exchange, **details)
+        (self._feed.report if self.delivering else self._feed.aside)(event, exchange, **details)
 
     def _listed(self) -> dict[str, str]:
         self._refused = True
-        markets = self.listing.markets(self._wanted.coins, self._flowing())
+        markets = self.listing.markets(self._feed.wanted.coins, self._flowing())
         self._refused = False
-        self.listing.schedule(self._hub.clock.monotonic())
+        self.listing.schedule(self._feed.hub.clock.monotonic())
         self._list_due.set()
         return markets
 
     def _flowing(self) -> dict[str, str]:
         """The markets that its connections carry; a coin that is stale is not among them."""
-        heard, limits = self._silence_watch.heard if self.delivering else {}, self._settings.staleness
-        since = self._hub.clock.monotonic() - min(limits.feed_stale_after, limits.coin_stale_after)
+        heard, limits = self._feed.silence_watch.heard if self.delivering else {}, self._feed.settings.staleness
+        since = self._feed.hub.clock.monotonic() - min(limits.feed_stale_after, limits.coin_stale_after)
         return {coin: symbol for coin, symbol in self._pool.markets.items() if heard.get(coin, -inf) > since}
 
     async def _keep_listing(self) -> None:
         """Ask for the venue's list of markets whenever it is due: a missing coin may be listed now."""
-        clock = self._hub.clock
+        clock = self._feed.hub.clock
         while True:
             due = self.listing.due if self.delivering else inf
             self._list_due.clear()
@@ -403,20 +364,20 @@ class Session:
                 await self.refresh()
             except VenueError as error:  # what is carried goes on, and what is missing is told by the list that is here
                 logger.warning("{}: its markets could not be asked for: {}", self.name, error.reason)
-                self.listing.confirm(self._wanted.coins)
+                self.listing.confirm(self._feed.wanted.coins)
                 self.renew()
             self.listing.schedule(clock.monotonic(), again=True)
 
     async def _fetch_day_stats(self, markets: Mapping[str, str]) -> None:
         """Fetch the 24 h figures once per coin, so that its first tick has them; a failure does not stop the stream."""
-        first = self._hub.last_message is None
+        first = self._feed.hub.last_message is None
         await self._day_stats.fetch_missing(markets, day_stats.TIMEOUT if first else day_stats.HASTE)
 
     async def _keep_day_stats(self) -> None:
         """Fetch the 24 h figures regularly, where no ticker brings them."""
         while True:
-            await self._hub.clock.sleep(day_stats.EVERY)
-            if TICKER.name in self._wanted.channels and self._pool.markets:
+            await self._feed.hub.clock.sleep(day_stats.EVERY)
+            if TICKER.name in self._feed.wanted.channels and self._pool.markets:
                 await self._day_stats.fetch(self._pool.markets, day_stats.TIMEOUT)
                 for opened in self._pool.essential:
                     self._day_stats.give(opened.listener, self._pool.markets)

@@ -12,34 +12,8 @@ from loguru import logger
 
 from exchanges.errors import Disconnected, VenueError
 from feed.clock import Clock
+from feed.sessions.feed_context import Closings
 from feed.sessions.session import Session
-
-
-class Closings:
-    """What is being closed, and for which nobody waits before the feed ends."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    def add(self, closing: Coroutine[Any, Any, None]) -> None:
-        """Close something without waiting for it."""
-        self.add_task(asyncio.create_task(closing, name="closing a stream"))
-
-    def add_task(self, task: asyncio.Task[Any]) -> None:
-        """Keep a task that closes something, or was cancelled, until it has ended."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def finish(self, within: float) -> None:
-        """Wait until everything is closed, for so many seconds, and cancel what is left."""
-        end = self._clock.monotonic() + within
-        while self._tasks and self._clock.monotonic() < end:  # each session that ends closes its connections then
-            await asyncio.wait(self._tasks, timeout=end - self._clock.monotonic())
-        late = list(self._tasks)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
 
 
 class SessionTasks:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any
 
 from loguru import logger
 
 from exchanges.errors import Blocked, Disconnected, Halted, Rejected, VenueError
 from feed.events import CoinConfig
-from feed.market_data.hub import MarketDataHub
 from feed.policies import failover_decisions as decided
 from feed.policies.failover import Failover
 from feed.policies.failover_decisions import Decision, FailoverState
 from feed.policies.lag import LagWatch
-from feed.policies.staleness import SilenceKind, SilenceWatch
+from feed.policies.staleness import SilenceKind
 from feed.sessions.coin_listing import HALT, UNLISTED
+from feed.sessions.feed_context import FeedContext
 from feed.sessions.prefetch import Prefetch
 from feed.sessions.session import Session
-from feed.sessions.session_tasks import Closings, SessionTasks
+from feed.sessions.session_tasks import SessionTasks
 from feed.sessions.shared_venue import SharedVenue
-from feed.settings.schema import ExchangeConfig, Settings
-from feed.subscriptions.status import Report
-from feed.subscriptions.wanted_data import WantedData
+from feed.settings.schema import ExchangeConfig
 
 START_GRACE = 2.0  # seconds that the first venue has at least until the next ones are tried beside it
 LOOK = 0.5  # seconds between two checks which connections carry data
@@ -31,56 +29,36 @@ LOOK = 0.5  # seconds between two checks which connections carry data
 class Supervisor:
     """Works from ``begin`` to ``end``: ``look`` decides whenever ``wake`` was called, or ``due`` has come.
 
-    ``main`` is the supervisor of all coins, whose venue is the active one of the feed. ``lacking`` are the coins that
-    its venue does not bring, as far as others were asked for them; ``reasons`` says for each venue tried why it does
-    not deliver.
+    The main one is that of all coins: its venue is the active one of the feed. ``lacking`` are the coins that its venue
+    does not bring, as far as others were asked for them; ``reasons`` says for each venue tried why it does not deliver.
     """
 
-    def __init__(
-        self,
-        order: Sequence[ExchangeConfig],
-        settings: Settings,
-        wanted: WantedData,
-        hub: MarketDataHub,
-        report: Report,
-        aside: Report,
-        *,
-        main: bool,
-        wake: Callable[[], None],
-        closings: Closings,
-    ) -> None:
+    def __init__(self, order: Sequence[ExchangeConfig], feed: FeedContext) -> None:
         self.order = order
-        self.wanted = wanted
+        self.wanted = feed.wanted
         self.reasons: dict[str, str] = {}
         self.lacking: list[str] = []
         self.sessions: dict[str, Session] = {}
         self.since: Mapping[str, int] = {}  # the last trades (Unix ms) of the venue that was left
         self.has_connected = False
-        self._settings = settings
-        self._hub = hub
-        self._report = report
-        self._aside = aside
-        self._main = main
-        self._wake = wake
-        self._silence_watch = SilenceWatch(settings.staleness)
-        self._suspended = hub.clock.suspended()  # seconds, as far as the silence watch knows
+        self._feed = feed
+        self._suspended = feed.hub.clock.suspended()  # seconds, as far as the silence watch knows
         self._woken: tuple[float, float] | None = None  # seconds of a suspend, and when it was found, monotonic
-        self._lag_watch = LagWatch(settings.staleness.max_lag)
-        self._tasks = SessionTasks(hub.clock, wake, closings)
-        self._closings = closings
-        self._prefetch = Prefetch(closings.add)
+        self._lag_watch = LagWatch(feed.settings.staleness.max_lag)
+        self._tasks = SessionTasks(feed.hub.clock, feed.wake, feed.closings)
+        self._prefetch = Prefetch(feed.closings.add)
         self._final: set[str] = set()  # venues that have refused: waiting does not help
         self._policy = self._policy_over(order)
 
     def _policy_over(self, order: Sequence[ExchangeConfig]) -> Failover:
-        connection, limits = self._settings.connection, self._settings.staleness
+        connection, limits = self._feed.settings.connection, self._feed.settings.staleness
         return Failover(  # one attempt per venue until the first data, then as many as the settings say
             [config.name for config in order],
             1,
             connection.failback_after,
             stable_after=connection.stable_after,
-            relief_after=limits.feed_stale_after if self._main else limits.coin_stale_after,
-            began=self._hub.clock.monotonic() + max(0.0, START_GRACE - limits.feed_stale_after),
+            relief_after=limits.feed_stale_after if self._feed.main else limits.coin_stale_after,
+            began=self._feed.hub.clock.monotonic() + max(0.0, START_GRACE - limits.feed_stale_after),
         )
 
     @property
@@ -104,18 +82,7 @@ class Supervisor:
         """Dial the first venue of ``order``. ``since``: the coins' last trades on a venue that was left, Unix ms."""
         self.order, self.since = order, since or {}
         for config in order:
-            self.sessions[config.name] = Session(
-                venues[config.name],
-                self.wanted,
-                self._hub,
-                self._silence_watch,
-                self._settings,
-                self._report,
-                self._aside,
-                main=self._main,
-                wake=self._wake,
-                dismiss=self._closings.add,
-            )
+            self.sessions[config.name] = Session(venues[config.name], self._feed)
         self._policy = self._policy_over(order)  # its time begins now
         self._dial(self.exchange)
 
@@ -124,7 +91,7 @@ class Supervisor:
         for name in list(self._tasks.carrying):
             self._tasks.stop(name)
         for session in self.sessions.values():
-            self._closings.add(_awaited(session.close()))
+            self._feed.closings.add(_awaited(session.close()))
 
     def carry(self, coins: Sequence[CoinConfig]) -> None:
         """Carry exactly these coins; the streams of those that stay are not touched."""
@@ -138,17 +105,17 @@ class Supervisor:
         self.since = {coin: at for coin, at in self.since.items() if coin not in coins}
         for session in self.sessions.values():
             session.forget(coins)
-        self._silence_watch.forget(coins)
+        self._feed.silence_watch.forget(coins)
 
     def hears(self, coin: str) -> bool:
         """Whether data of ``coin`` has come from the venue that carries it."""
-        return coin in self._silence_watch.heard
+        return coin in self._feed.silence_watch.heard
 
     def renew(self) -> None:
         """Have the connections carry what is wanted now, after it has changed."""
         for session in self.sessions.values():
             session.renew()
-        now = self._hub.clock.monotonic()
+        now = self._feed.hub.clock.monotonic()
         self._carry_out(self._policy.asked_anew(now), now)
 
     def missing(self) -> list[CoinConfig] | None:
@@ -160,7 +127,7 @@ class Supervisor:
 
     def due(self, now: float) -> float:
         """When the next decision is due, if nothing happens before; monotonic seconds."""
-        due = min(self._policy.next_tick(now), self._silence_watch.next_check(now))
+        due = min(self._policy.next_tick(now), self._feed.silence_watch.next_check(now))
         return min(due, now + LOOK) if self._tasks.carrying else due
 
     def look(self, now: float) -> None:
@@ -179,21 +146,21 @@ class Supervisor:
         active = self.sessions[self.exchange]
         if active.connected and not self.has_connected:
             self.has_connected = True
-            self._policy.attempts_before_failover = self._settings.connection.attempts_before_failover
+            self._policy.attempts_before_failover = self._feed.settings.connection.attempts_before_failover
         if active.connected:
             self._prefetch.look(active, list(self.sessions.values()), now)
         self._note_suspend(now)
-        for finding in self._silence_watch.check(now):
+        for finding in self._feed.silence_watch.check(now):
             venue = self.exchange
             if finding.kind in (SilenceKind.FEED_STALE, SilenceKind.COIN_STALE):
                 self.sessions[venue].doubt(finding.coin)
-            if finding.kind is not SilenceKind.DEAD and (self._main or finding.coin):
-                self._report(str(finding.kind), venue, **finding.details)
+            if finding.kind is not SilenceKind.DEAD and (self._feed.main or finding.coin):
+                self._feed.report(str(finding.kind), venue, **finding.details)
             if finding.kind is SilenceKind.DEAD:
                 self.sessions[venue].drop(f"no data for {finding.seconds:.1f} s")
         self._look_at_lag(now)
         self._carry_out(self._policy.tick(now), now)
-        if now - self._policy.heard > self._settings.staleness.feed_stale_after / 4:
+        if now - self._policy.heard > self._feed.settings.staleness.feed_stale_after / 4:
             self._prefetch.hurry([session for name, session in self.sessions.items() if name != self.exchange], now)
         for name in self._tasks.carrying:
             self.sessions[name].is_awaited = self._policy.awaits(name, now)
@@ -201,27 +168,27 @@ class Supervisor:
     def _note_suspend(self, now: float) -> None:
         """Have the silence watch count the time of a suspend, one check later: newer data may have come since."""
         if self._woken is not None:
-            self._silence_watch.backdate(*self._woken)
+            self._feed.silence_watch.backdate(*self._woken)
             self._woken = None
-        if missed := self._hub.clock.suspended() - self._suspended:
+        if missed := self._feed.hub.clock.suspended() - self._suspended:
             self._suspended += missed
             self._woken = missed, now
 
     def _look_at_lag(self, now: float) -> None:
         """Report when the active venue begins to lag and when that ends; dial it again if it goes on lagging."""
         active = self.sessions[self.exchange]
-        if not active.connected or self._silence_watch.is_stale:
+        if not active.connected or self._feed.silence_watch.is_stale:
             self._lag_watch.restart()
             return
         finding = self._lag_watch.check(active.lag, now, active.name)
         if finding is not None:
-            self._report(str(finding.kind), active.name, seconds=round(finding.seconds, 3))
+            self._feed.report(str(finding.kind), active.name, seconds=round(finding.seconds, 3))
         since = self._lag_watch.since
         if since is None:
             self._policy.caught_up(active.name)
             return
         self._carry_out(self._policy.lagging(active.name, active.lag or 0.0, now), now)
-        if self.exchange == active.name and now - since >= self._settings.staleness.reconnect_after:
+        if self.exchange == active.name and now - since >= self._feed.settings.staleness.reconnect_after:
             active.drop(f"lags {active.lag or 0.0:.1f} s, for {now - since:.1f} s")
 
     def lag_of(self, exchange: str) -> float | None:
@@ -244,11 +211,11 @@ class Supervisor:
         if session.delivering and (self.has_connected or self.reasons.get(name) != failure.reason):
             self.reasons[name] = failure.reason  # before the first data, reported once and not in every round
             if isinstance(failure, Blocked):
-                self._report("exchange_blocked", name, status=failure.status, reason=failure.reason)
+                self._feed.report("exchange_blocked", name, status=failure.status, reason=failure.reason)
             if session.broke:
-                self._report("disconnected", name, reason=failure.reason)
-            elif isinstance(failure, Disconnected) or (isinstance(failure, Rejected) and self._main):
-                self._report("error", name, error=failure.reason)  # else its coins were told as unavailable
+                self._feed.report("disconnected", name, reason=failure.reason)
+            elif isinstance(failure, Disconnected) or (isinstance(failure, Rejected) and self._feed.main):
+                self._feed.report("error", name, error=failure.reason)  # else its coins were told as unavailable
         match failure:
             case Blocked():
                 decisions = self._policy.blocked(name, failure.status, now)
@@ -263,7 +230,7 @@ class Supervisor:
 
     def _too_long(self, wait: float) -> bool:
         """Whether a Retry-After is longer than a connection may be silent, and there is another venue."""
-        return wait > self._settings.staleness.reconnect_after and len(self.order) > 1
+        return wait > self._feed.settings.staleness.reconnect_after and len(self.order) > 1
 
     # What follows
 
@@ -273,36 +240,36 @@ class Supervisor:
                 case decided.Retry(venue):
                     delay = max(0.0, self._tasks.due[venue] - now)
                     attempt = self.sessions[venue].backoff.attempt
-                    self._report("reconnecting", venue, attempt=attempt, delay=round(delay, 3))
+                    self._feed.report("reconnecting", venue, attempt=attempt, delay=round(delay, 3))
                     self._dial(venue)
                 case decided.Switch(from_, to, reason):
                     if self.has_connected or to not in self.reasons:
-                        self._report("failover", to, **{"from": from_, "to": to, "reason": reason})
+                        self._feed.report("failover", to, **{"from": from_, "to": to, "reason": reason})
                     self._relieve(from_, to)
                 case decided.TryFailback(to) | decided.TryRelief(to):
                     self._dial(to, trial=True)
                 case decided.Failback(from_, to):
-                    self._report("failback", to, **{"from": from_, "to": to})
+                    self._feed.report("failback", to, **{"from": from_, "to": to})
                     self._relieve(from_, to)
                 case decided.AbandonTrial(venue):
                     self._tasks.stop(venue)
                 case decided.Exhausted(until, venue):
-                    whom = "" if self._main else " for " + ", ".join(coin.symbol for coin in self.wanted.coins)
+                    whom = "" if self._feed.main else " for " + ", ".join(coin.symbol for coin in self.wanted.coins)
                     wait = f"{venue} is asked again in {until - now:.0f} s"
-                    self._report("exhausted", venue, reason=f"no exchange is left{whom}, {wait}")
+                    self._feed.report("exhausted", venue, reason=f"no exchange is left{whom}, {wait}")
 
     def _relieve(self, left: str, to: str) -> None:
         """Leave one venue for another one, which may carry data on trial already."""
         session = self.sessions[to]
         backfiller = self.sessions[left].backfiller
         self.since = {**self.since, **backfiller.last_timestamps()}
-        self._hub.delivered_candles.owe(self.sessions[left].bars.holes())
+        self._feed.hub.delivered_candles.owe(self.sessions[left].bars.holes())
         self.sessions[left].demote()
         backfiller.flush()
         if to in self._tasks.carrying:
             session.promote(self.since)
             if session.connected:
-                self._report("connected", to)
+                self._feed.report("connected", to)
         else:
             self._dial(to)
         self._tasks.stop(left)

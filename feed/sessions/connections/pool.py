@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from exchanges.venue import Subscription
@@ -11,18 +11,15 @@ from feed.candles.venue_candles import VenueCandles
 from feed.channels import BOOKS, CANDLES, TRADES
 from feed.market_data.book_listener import BookListener
 from feed.market_data.connection_listener import BuildingListener, ConnectionListener
-from feed.market_data.hub import MarketDataHub
 from feed.market_data.listener_base import ListenerBase
 from feed.policies.backoff import Backoff
 from feed.policies.lag import LagFinding
-from feed.policies.staleness import SilenceWatch
 from feed.sessions.connections.connection import Carries, CoinConnection, OpenConnection, wait
 from feed.sessions.connections.sharding import allot
 from feed.sessions.day_stats import DayStats
+from feed.sessions.feed_context import FeedContext
 from feed.sessions.shared_venue import SharedVenue
 from feed.settings.schema import Settings
-from feed.subscriptions.status import Report
-from feed.subscriptions.wanted_data import WantedData
 from feed.trades.backfiller import TradeBackfiller
 
 NAMED = 5  # coins that are named in an error
@@ -43,43 +40,28 @@ class Owner(Protocol):
 class ConnectionPool:
     """Carries ``markets`` (coin -> symbol) with what is wanted of them, each part of them over a CoinConnection.
 
-    ``main``, ``wake`` and ``dismiss``: see Session. Order books have connections of their own: to synchronize a book
-    anew may cost its connection, and ccxt closes a connection whose book it cannot join.
+    Order books have connections of their own: to synchronize a book anew may cost its connection, and ccxt closes a
+    connection whose book it cannot join.
     """
 
     def __init__(
         self,
         owner: Owner,
         shared: SharedVenue,
-        wanted: WantedData,
-        hub: MarketDataHub,
-        silence_watch: SilenceWatch,
+        feed: FeedContext,
         backfiller: TradeBackfiller,
         candles: VenueCandles,
         day_stats: DayStats,
-        settings: Settings,
-        aside: Report,
-        *,
-        main: bool,
-        wake: Callable[[], None],
-        dismiss: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self.venue = shared.venue
         self.name = shared.venue.name
         self.markets: dict[str, str] = {}
         self._owner = owner
         self._shared = shared
-        self._wanted = wanted
-        self._hub = hub
-        self._silence_watch = silence_watch
+        self._feed = feed
         self._backfiller = backfiller
         self._candles = candles
         self._day_stats = day_stats
-        self._settings = settings
-        self._aside = aside
-        self._main = main
-        self._wake = wake
-        self._dismiss = dismiss
         self._is_awaited = False
         self._without_books: set[str] = set()  # coins that were told to have no books here
         self._connections: dict[CoinConnection, asyncio.Task[None]] = {}
@@ -167,11 +149,11 @@ class ConnectionPool:
             await asyncio.wait(
                 [asyncio.ensure_future(each.flowing.wait()) for each in self._open(group, asks, behind, 0)]
             )
-            self.markets = {coin: symbol for coin, symbol in self.markets.items() if coin in self._wanted.symbols}
+            self.markets = {coin: symbol for coin, symbol in self.markets.items() if coin in self._feed.wanted.symbols}
 
     def _tell_without_books(self) -> None:
         """Tell the coins whose books are wanted, once each, if the venue has none."""
-        if BOOKS.name in self._wanted.channels and not any(asks.is_for_books for asks in self._asked()):
+        if BOOKS.name in self._feed.wanted.channels and not any(asks.is_for_books for asks in self._asked()):
             for coin in self.markets.keys() - self._without_books:
                 reason = f"{self.name} has no {BOOKS.name} channel"
                 self._owner.note("coin_unavailable", self.name, coin=coin, channel=BOOKS.name, reason=reason)
@@ -181,17 +163,17 @@ class ConnectionPool:
         self, group: asyncio.TaskGroup, asks: Carries, parts: Iterable[dict[str, str]], allowed: int
     ) -> list[CoinConnection]:
         made: list[CoinConnection] = []
-        limits, clock = self._settings.connection, self._hub.clock
+        limits, clock = self._feed.settings.connection, self._feed.hub.clock
         for part in parts:
             connection = CoinConnection(
                 self,
                 part,
                 asks,
-                backoff_of(self._settings),
+                backoff_of(self._feed.settings),
                 attempts=limits.attempts_before_failover,
                 connect_timeout=limits.connect_timeout,
-                silence=self._settings.staleness.reconnect_after,
-                max_lag=self._settings.staleness.max_lag,
+                silence=self._feed.settings.staleness.reconnect_after,
+                max_lag=self._feed.settings.staleness.max_lag,
                 session_limit=self.venue.limits.session_limit,
                 now=clock.monotonic,
                 sleep=clock.sleep,
@@ -235,7 +217,7 @@ class ConnectionPool:
 
     def _asked(self) -> list[Carries]:
         """What is wanted now of each kind of connection."""
-        wanted = self._wanted
+        wanted = self._feed.wanted
         others = tuple(name for name in wanted.channels if name != BOOKS.name)
         asked = [Carries(others, tuple(wanted.timeframes))] if others else []
         if BOOKS.name in wanted.channels and (not others or self.venue.streams(BOOKS.name)):
@@ -256,7 +238,7 @@ class ConnectionPool:
         listener.is_awaited = self._is_awaited
         asks, number = connection.asks, 0
         if for_books:
-            self._hub.books.expect(markets, self._hub.clock.monotonic())
+            self._feed.hub.books.expect(markets, self._feed.hub.clock.monotonic())
         else:
             self._day_stats.give(listener, markets)
             number = self._begin_candles(markets, asks, None)
@@ -267,15 +249,15 @@ class ConnectionPool:
         if isinstance(listener, BookListener):
             listener.distrust = stream.distrust_book
         if self._owner.delivering and not for_books:
-            self._candles.owe(self._hub.delivered_candles.owed())
+            self._candles.owe(self._feed.hub.delivered_candles.owed())
         running = asyncio.create_task(stream.run(), name=f"stream {self.name}")
-        now = self._hub.clock.monotonic()
+        now = self._feed.hub.clock.monotonic()
         return OpenConnection(stream, listener, running, dict(markets), asks, now, number, outdated)
 
     def _begin_candles(self, markets: Mapping[str, str], asks: Carries, number: int | None) -> int:
         """The candles of these markets go on with a connection, a new one without a ``number``; returns its number."""
         coins = {symbol: coin for coin, symbol in markets.items()}
-        closed, native = self._hub.delivered_candles.newest_closed(), not self._builds_candles(asks)
+        closed, native = self._feed.hub.delivered_candles.newest_closed(), not self._builds_candles(asks)
         return self._candles.begin(coins, asks.timeframes, closed, native=native, connection=number)
 
     def _builds_candles(self, asks: Carries) -> bool:
@@ -284,37 +266,37 @@ class ConnectionPool:
         return {CANDLES.name, TRADES.name} <= set(asks.channels) and streams(TRADES.name) and not streams(CANDLES.name)
 
     def _listener(self, connection: CoinConnection) -> ListenerBase:
-        silence, delivering = self._settings.staleness.feed_stale_after, self._owner.delivering
+        silence, delivering = self._feed.settings.staleness.feed_stale_after, self._owner.delivering
         if connection.asks.is_for_books:
             listener = BookListener(
-                self._hub,
-                self._silence_watch,
+                self._feed.hub,
+                self._feed.silence_watch,
                 self.name,
                 self._owner.note,
-                wake=self._wake,
+                wake=self._feed.wake,
                 delivering=delivering,
-                main=self._main,
+                main=self._feed.main,
                 silence=silence,
             )
             listener.shows_life = self.is_essential(connection)
             return listener
         kind = BuildingListener if self._builds_candles(connection.asks) else ConnectionListener
         return kind(
-            self._hub,
-            self._silence_watch,
+            self._feed.hub,
+            self._feed.silence_watch,
             self._backfiller,
             self.name,
             self._owner.note,
-            wake=self._wake,
+            wake=self._feed.wake,
             delivering=delivering,
-            main=self._main,
+            main=self._feed.main,
             silence=silence,
             candles=self._candles,
         )
 
     async def may_dial(self, old: OpenConnection | None = None) -> None:
         """See Host."""
-        clock = self._hub.clock
+        clock = self._feed.hub.clock
         sleep = clock.sleep if old is None else lambda seconds: wait(old, asyncio.Event(), seconds)
         await self._shared.dials.take(clock, sleep)
 
@@ -322,15 +304,15 @@ class ConnectionPool:
         """See Host."""
         opened.listener.close(reason)
         opened.running.cancel()
-        self._dismiss(_ended(opened.running, opened.stream.close()))
-        known = self._wanted.symbols
+        self._feed.closings.add(_ended(opened.running, opened.stream.close()))
+        known = self._feed.wanted.symbols
         carried = {symbol for other in self.opened if other is not opened for symbol in other.markets.values()}
         carried |= set(self.markets.values())  # a market may go on as another coin
         self._candles.forget({symbol for coin, symbol in opened.markets.items() if coin not in known} - carried)
 
     def is_essential(self, connection: CoinConnection) -> bool:
         """See Host."""
-        return not connection.asks.is_for_books or self._wanted.channels == [BOOKS.name]
+        return not connection.asks.is_for_books or self._feed.wanted.channels == [BOOKS.name]
 
     def fits(self, connection: CoinConnection, markets: Mapping[str, str]) -> bool:
         """See Host."""
@@ -352,7 +334,7 @@ class ConnectionPool:
 
     def has_company(self, connection: CoinConnection, within: float) -> bool:
         """See Host."""
-        now, any_will_do = self._hub.clock.monotonic(), not self.is_essential(connection)
+        now, any_will_do = self._feed.hub.clock.monotonic(), not self.is_essential(connection)
         others = [each for each in self._connections if each is not connection]
         return any(other.has_data(within, now) for other in others if any_will_do or self.is_essential(other))
 
@@ -360,7 +342,7 @@ class ConnectionPool:
         """See Host."""
         others = [each.opened for each in self._connections if each is not connection and each.opened is not None]
         lags = [other.listener.lag.seconds for other in others if not other.running.done()]
-        return any(lag is not None and lag <= self._settings.staleness.max_lag for lag in lags)
+        return any(lag is not None and lag <= self._feed.settings.staleness.max_lag for lag in lags)
 
     def on_lag(self, connection: CoinConnection, finding: LagFinding) -> None:
         """See Host."""
@@ -409,7 +391,7 @@ class ConnectionPool:
     def _tell_part(self, event: str, connection: CoinConnection, **details: Any) -> None:
         """Report an event of one connection of several, with its coins; the state of the feed does not change."""
         if self._owner.delivering:
-            self._aside(event, self.name, coins=list(connection.markets), **details)
+            self._feed.aside(event, self.name, coins=list(connection.markets), **details)
 
 
 async def _ended(running: asyncio.Future[Any], closing: Awaitable[None]) -> None:

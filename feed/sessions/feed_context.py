@@ -1,0 +1,62 @@
+"""The parts of a feed with which its sessions work, and what of them is being closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from feed.clock import Clock
+from feed.market_data.hub import MarketDataHub
+from feed.policies.staleness import SilenceWatch
+from feed.settings.schema import Settings
+from feed.subscriptions.status import Report
+from feed.subscriptions.wanted_data import WantedData
+
+
+class Closings:
+    """What is being closed, and for which nobody waits before the feed ends."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def add(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Close something without waiting for it."""
+        self.add_task(asyncio.create_task(closing, name="closing a stream"))
+
+    def add_task(self, task: asyncio.Task[Any]) -> None:
+        """Keep a task that closes something, or was cancelled, until it has ended."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def finish(self, within: float) -> None:
+        """Wait until everything is closed, for so many seconds, and cancel what is left."""
+        end = self._clock.monotonic() + within
+        while self._tasks and self._clock.monotonic() < end:  # each session that ends closes its connections then
+            await asyncio.wait(self._tasks, timeout=end - self._clock.monotonic())
+        late = list(self._tasks)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedContext:
+    """The feed, as one supervisor and its sessions see it.
+
+    ``main`` is False for the supervisor of fallback coins: its data does not show that the feed lives. ``report`` tells
+    what happens to the feed, ``aside`` what does not move its state. ``wake`` is called when a decision may be due.
+    ``closings`` takes over the closing of a connection: a dead peer may hold it up, and the next dial must not wait.
+    """
+
+    settings: Settings
+    hub: MarketDataHub
+    wanted: WantedData
+    silence_watch: SilenceWatch
+    report: Report
+    aside: Report
+    main: bool
+    wake: Callable[[], None]
+    closings: Closings
