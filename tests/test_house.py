@@ -81,6 +81,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "find": "a venue's profile by its name",
     },
     "exchanges.ccxt_adapter": {
+        "deferred_names": "what ccxt's base imports for other uses than a feed's",
         "ccxt_import": "ccxt without the exchanges that nobody asks for",
         "bans": "how long a venue wants to be left alone",
         "trade_ids": "a venue's trades, with what its profile says",
@@ -109,6 +110,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "lazy_rows": "rows that are made of their bytes when they are asked for",
         "table": "what a venue lists, apart from the ccxt instance that asked",
         "table_bytes": "such a table as bytes and back",
+        "parts": "a long list loaded part by part",
         "disk_cache": "such tables on disk, between starts",
         "markets": "loaded once, kept, found by coin",
     },

@@ -5,7 +5,7 @@ it is executed too, in the same module object, but each line ``from ccxt.pro.NAM
 asked for: by the feed, or by a program that imports ccxt itself, in any form, before the feed's import or after it and
 in any thread. Whoever asks gets the same class as ever. Whoever asks for what cannot be told without all of them
 (``dir``, ``vars``, a name that is not there) has the rest imported first. Nothing here holds a lock: each import takes
-Python's own locks.
+Python's own locks. What ccxt's base imports for other uses than a feed's waits too: see ``deferred_names``.
 
 ccxt is imported as its authors wrote it where a program has imported it before, where an ``__init__`` does more than
 import and list (a later version), and where the environment's MARKET_FEED_CCXT is ``whole``.
@@ -26,6 +26,8 @@ from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
 
 from loguru import logger
+
+from exchanges.ccxt_adapter import deferred_names
 
 VARIABLE = "MARKET_FEED_CCXT"
 WHOLE = "whole"
@@ -59,12 +61,12 @@ class _Package(ModuleType):
                 _put(self, name, value)
                 return
             _take(self, name)  # or Python would put it over the program's own value later
-        super().__setattr__(name, value)
+        ModuleType.__setattr__(self, name, value)  # another thread may make it a plain module meanwhile
 
     def __delattr__(self, name: str) -> None:
         if name in type(self).deferred:
             _take(self, name)
-        super().__delattr__(name)
+        ModuleType.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:
         _take_all(self)
@@ -79,6 +81,8 @@ class _Package(ModuleType):
 
 def _take(package: _Package, name: str) -> None:
     """Carry out the line of ``__init__`` that imports ``name``."""
+    if package.__name__ == "ccxt":  # its exchanges are the synchronous ones
+        deferred_names.load()
     if place := type(package).deferred.get(name):  # else another thread was faster
         _put(package, name, import_module(place[0]))
 
@@ -153,20 +157,23 @@ class _Loader(Loader):
         if module.__name__ == "ccxt.pro":  # whose first line takes Python's import locks in another order than others
             import_module("ccxt.async_support")
         try:
-            deferred = _run(self._code, module.__name__, module.__dict__)
-        except Exception as error:  # noqa: BLE001 - a later ccxt may do anything with what is not there yet
-            logger.warning("{}: imported whole, its __init__ is not as expected: {!r}", module.__name__, error)
-            self._loader.exec_module(module)
-        else:
-            if deferred:
+            if module.__name__ not in PACKAGES:
+                deferred_names.execute(module, self._code)
+            elif deferred := _run(self._code, module.__name__, module.__dict__):
                 module.__class__ = type("module", (_Package,), {"deferred": deferred})
+        except Exception as error:  # noqa: BLE001 - a later ccxt may do anything with what is not there yet
+            logger.warning("{}: imported whole, its code is not as expected: {!r}", module.__name__, error)
+            self._loader.exec_module(module)
 
 
 class _Finder(MetaPathFinder):
     """Stands before Python's own finders while ccxt's packages are imported."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name not in PACKAGES or (path is not None and not _deferring("ccxt")):
+        if name in deferred_names.MODULES:
+            if all(package in sys.modules for package in deferred_names.PACKAGES):
+                return None
+        elif name not in PACKAGES or (path is not None and not _deferring("ccxt")):
             return None
         others = (getattr(finder, "find_spec", None) for finder in sys.meta_path if finder is not self)
         specs = (find(name, path, target) for find in others if find is not None)
@@ -175,8 +182,8 @@ class _Finder(MetaPathFinder):
         code = loader.get_code(name) if hasattr(loader, "get_code") else None
         if spec is None or not isinstance(code, CodeType):
             return None
-        if any(isinstance(value, CodeType) for value in code.co_consts):  # a function may look names up at any time
-            return None
+        if name in PACKAGES and any(isinstance(value, CodeType) for value in code.co_consts):
+            return None  # a function may look names up at any time
         spec.loader = _Loader(loader, code)
         return spec
 
@@ -199,6 +206,7 @@ def _import() -> ModuleType:
                 sys.meta_path.remove(finder)
             if whole := [package for package in PACKAGES if not _deferring(package)]:
                 logger.warning("{}: imported whole", ", ".join(whole))
+                deferred_names.load()
     return _import_pro()
 
 

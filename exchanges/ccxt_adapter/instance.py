@@ -15,6 +15,7 @@ from typing import Any
 from exchanges.books.proof import place_of_join
 from exchanges.ccxt_adapter import ccxt_import
 from exchanges.ccxt_adapter.bans import Quiet
+from exchanges.ccxt_adapter.deferred_names import instance_of_the_feed
 from exchanges.ccxt_adapter.stream.client_guard import abort, hang_up, redirect
 from exchanges.ccxt_adapter.stream.dial_rate import DialRate
 from exchanges.ccxt_adapter.transport.certificates import tls_context
@@ -87,6 +88,10 @@ class _Hooks:
     verify: Any
     made: tuple[Any, ...] = ()  # every client that there was
     answered: tuple[int, Any] = (0, {})
+
+    def __init__(self, *args: Any) -> None:
+        with instance_of_the_feed():
+            super().__init__(*args)
 
     def client(self, url: str) -> Any:
         known = url in (self.clients or ())  # type: ignore[attr-defined] # ccxt's own
@@ -251,6 +256,7 @@ def make_instance(profile: Profile, access: Access) -> Any:
     except ValueError as error:
         raise Rejected(profile.name, str(error)) from None
     exchange = ccxt_class(profile.ccxt_id)({"enableRateLimit": True, "timeout": int(access.timeout * 1000)})
+    exchange.enableLastHttpResponse = False  # megabytes of text, which only a client of private endpoints reads
     exchange.profile = profile
     if sandbox:
         if not profile.testnet or not exchange.urls.get("test"):

@@ -23,6 +23,7 @@ from exchanges.ccxt_adapter.errors import FINAL_OVER_REST, told, translated
 from exchanges.ccxt_adapter.instance import close_instance, forget, left_alone, make_instance, proxies, tickers_of
 from exchanges.ccxt_adapter.markets.disk_cache import MarketCache, market_cache
 from exchanges.ccxt_adapter.markets.markets import Markets
+from exchanges.ccxt_adapter.markets.parts import load_in_parts
 from exchanges.ccxt_adapter.markets.table import MarketTable, taken_from
 from exchanges.ccxt_adapter.markets.table_bytes import compacted, give_back_memory
 from exchanges.ccxt_adapter.markets.unreadable_rows import load_markets
@@ -324,10 +325,12 @@ async def _parsed_by_ccxt(profile: Profile, access: Access) -> MarketTable:
     exchange = make_instance(profile, access)
     exchange.on_json_response = partial(_parsed, exchange.on_json_response, profile.lean)
     exchange.timeout_on_exit = 0  # it waits so long for TLS connections: nothing else runs on this loop
-    before, now = deepcopy(exchange.options), time.time()
+    taken = partial(taken_from, exchange, deepcopy(exchange.options), time.time(), lean=profile.lean)
     try:
+        if profile.lean:
+            return await load_in_parts(exchange, taken)
         await load_markets(exchange, rows_by_place=profile.rows_by_place)
-        return taken_from(exchange, before, now, lean=profile.lean)
+        return taken()
     finally:
         await _to_its_end(asyncio.create_task(close_instance(exchange)))
         forget(exchange)

@@ -15,6 +15,7 @@ import asyncio
 import gc
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -23,11 +24,15 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from tests.benchmarks.server import rss
-
 HERE = [sys.executable, "-m", "tests.benchmarks.memory"]
 OTHER = {"binance": "bybit", "bybit": "binance"}
 IMPORT = "import ccxt.pro; from tests.benchmarks.memory import weighed; print(weighed())"
+
+
+def rss() -> float:
+    """The resident memory of this process in MB."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 
 
 def weighed() -> str:
@@ -45,9 +50,14 @@ async def serve(venue: str, markets: int, rate: float) -> None:
         await asyncio.to_thread(sys.stdin.read)
 
 
+def coin_names(count: int) -> list[str]:
+    from exchanges.simulator.markets.catalog import list_markets
+
+    return list(dict.fromkeys(item.coin for item in list_markets(count + 5)))[:count]
+
+
 async def read(venues: dict[str, list[str]], coins: int, seconds: float) -> None:
     """Carry the first venue; say when data flows, and what the process weighs after so many seconds."""
-    from exchanges.simulator.markets.catalog import list_markets
     from feed import MarketFeed, Settings
     from feed.settings import ExchangeConfig
 
@@ -55,8 +65,7 @@ async def read(venues: dict[str, list[str]], coins: int, seconds: float) -> None
         ExchangeConfig(name, rest_url=rest, ws_url=ws, options={"market_cache": True})
         for name, (rest, ws) in venues.items()
     ]
-    names = list(dict.fromkeys(item.coin for item in list_markets(coins + 5)))[:coins]
-    feed = MarketFeed(names if coins > 20 else None, settings=Settings(exchanges=exchanges))
+    feed = MarketFeed(coin_names(coins) if coins > 20 else None, settings=Settings(exchanges=exchanges))
     ticks = 0
 
     def on_price(tick: object) -> None:

@@ -16,7 +16,6 @@ import asyncio
 import base64
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -27,18 +26,14 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.benchmarks.memory import rss
+
 HERE = [sys.executable, "-m", "tests.benchmarks.server"]
 WAYS = ("feed", "feed, stalled", "send_str", "transport")
 PARSED = 10  # one client in so many measures delays; all of them count
 STAMP = b'"received_at":'
 STALLED = 10  # one client in so many reads nothing
 SETTLE = 1.5  # seconds before the measurement
-
-
-def rss() -> float:
-    """The resident memory of this process in MB."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 
 
 def on_core(number: int) -> None:

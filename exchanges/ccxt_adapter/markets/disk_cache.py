@@ -38,7 +38,7 @@ AGED = 3600.0  # seconds after which a list that counts is asked for anew, once 
 MOST_BYTES = 32 << 20  # of a file
 MOST_FILES = 64  # in the folder
 SUFFIX, UNFINISHED = ".markets", ".part"
-DIGEST = 16  # bytes in front of a file's content
+DIGEST = 16  # bytes: of the content, and of what it depends on, in front of it
 
 
 class MarketCache:
@@ -62,16 +62,17 @@ class MarketCache:
     def write(self, table: MarketTable) -> None:
         """Keep a list, if it can be kept: whole or not at all, and only as far as it comes back the same."""
         try:
-            content = self._key + table_bytes.written(table)
-            if table_bytes.read(content[DIGEST:], lazy=isinstance(table.markets, Lazy)) != table:
+            content = table_bytes.written(table)
+            if table_bytes.read(content, lazy=isinstance(table.markets, Lazy)) != table:
                 raise ValueError("it would not come back as it is")
-            if len(content) > MOST_BYTES:
+            if len(content) + DIGEST > MOST_BYTES:
                 raise ValueError(f"{len(content)} bytes, at most {MOST_BYTES} are kept")
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._put(_digest(content) + content)
+            self._put(_digest(self._key, content), self._key, content)
             self._tidy()
         except (OSError, ValueError, TypeError, OverflowError, msgspec.MsgspecError, RecursionError) as error:
             logger.debug("{}: not written: {}", self.path, error)
+        table_bytes.give_back_memory()
 
     def _content(self) -> bytes:
         with open(self.path, "rb", opener=_at_once) as file:
@@ -80,15 +81,14 @@ class MarketCache:
                 raise ValueError("no plain file")
             if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
                 raise ValueError("others can write it")
-            content = file.read(MOST_BYTES + DIGEST + 1)
-        if len(content) > MOST_BYTES + DIGEST:
+            digest, key, content = file.read(DIGEST), file.read(DIGEST), file.read(MOST_BYTES - DIGEST + 1)
+        if len(key) + len(content) > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES} bytes")
-        digest, content = content[:DIGEST], content[DIGEST:]
-        if digest != _digest(content):
+        if digest != _digest(key, content):
             raise ValueError("broken")
-        if content[:DIGEST] != self._key:
+        if key != self._key:
             raise ValueError("of something else")
-        return content[DIGEST:]
+        return content
 
     def _checked(self, content: bytes, lazy: bool) -> MarketTable:
         table = table_bytes.read(content, lazy)
@@ -101,11 +101,11 @@ class MarketCache:
             raise ValueError("has ids of no market")
         return table
 
-    def _put(self, content: bytes) -> None:
+    def _put(self, *content: bytes) -> None:
         handle, part = tempfile.mkstemp(UNFINISHED, self.path.stem, self.folder)  # readable by its owner alone
         try:
             with open(handle, "wb") as file:
-                file.write(content)
+                file.writelines(content)
             os.replace(part, self.path)
         except BaseException:
             with suppress(OSError):
@@ -127,8 +127,11 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=DIGEST).digest()
+def _digest(*content: bytes) -> bytes:
+    counted = hashlib.blake2b(digest_size=DIGEST)
+    for each in content:
+        counted.update(each)
+    return counted.digest()
 
 
 def _written(path: Path) -> float:

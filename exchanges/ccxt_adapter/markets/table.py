@@ -5,13 +5,13 @@ ccxt hands markets from one instance to the next with ``set_markets_from_exchang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 
-from exchanges.ccxt_adapter.markets.lazy_rows import Lazy, decoded, encoded, packed, read
+from exchanges.ccxt_adapter.markets.lazy_rows import Lazy, decoded, encoded, packed, raw, read
 
 MarketId = str | int | None  # ccxt's ids are text, but for a few modules'
 MEANING = ("id", "contract", "contractSize")  # of a market: what a stream that runs relies on
@@ -34,6 +34,7 @@ class _Named(msgspec.Struct):
 
 class _Currency(msgspec.Struct):
     id: Any = None
+    precision: Any = None
 
 
 class MarketTable(msgspec.Struct):
@@ -75,6 +76,33 @@ def taken_from(exchange: Any, options: Mapping[str, Any], loaded_at: float, *, l
     )
 
 
+def joined(tables: Sequence[MarketTable], finer: Callable[[Any, Any], bool]) -> MarketTable:
+    """The table of a list that was loaded in parts. Of a currency that several have, the row is the finest, as ccxt's.
+
+    ``finer`` compares two precisions as the venue counts them.
+    """
+    packed_all = all(isinstance(rows, Lazy) for table in tables for rows in (table.markets, table.currencies))
+    source: Callable[[Any], Mapping[str, Any]] = raw if packed_all else dict
+    markets: dict[str, Any] = {}
+    ids: dict[MarketId, list[str]] = {}
+    currencies: dict[str, Any] = {}
+    precisions: dict[str, Any] = {}
+    for table in tables:
+        markets.update(source(table.markets))
+        for market_id, symbols in table.ids.items():
+            ids[market_id] = [*ids.get(market_id, ()), *symbols]
+        rows = source(table.currencies)
+        for code, row in read(table.currencies, _Currency):
+            known = precisions.setdefault(code, row.precision)
+            if code not in currencies or (None not in (known, row.precision) and finer(row.precision, known)):
+                currencies[code], precisions[code] = rows[code], row.precision
+    currencies = dict(sorted(currencies.items()))
+    first, last = tables[0], tables[-1]
+    if packed_all:
+        return MarketTable(first.loaded_at, Lazy(markets, decoded), ids, Lazy(currencies, decoded), last.options)
+    return MarketTable(first.loaded_at, markets, ids, currencies, last.options)
+
+
 def give(table: MarketTable, exchange: Any) -> None:
     """Set a ccxt instance's markets; the rows are shared by all that are given the same table."""
     rows, currencies = table.markets, table.currencies
@@ -86,7 +114,7 @@ def give(table: MarketTable, exchange: Any) -> None:
             markets=rows,
             markets_by_id=_like(rows, table.ids, lambda symbols: [rows[symbol] for symbol in symbols]),
             symbols=sorted(rows),
-            ids=list(table.ids),
+            ids=sorted(table.ids),  # of one kind, or ccxt could not have sorted them
             currencies=currencies,
             currencies_by_id=_like(currencies, by_id, currencies.get),
             baseCurrencies=_like(rows, {row.base: row.base for row in named}, currencies.get),

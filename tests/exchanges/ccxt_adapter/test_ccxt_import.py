@@ -193,6 +193,61 @@ WAYS = {
         import ccxt.pro
         print(ccxt is before, type(ccxt), ccxt.pro.binance, ccxt.exchanges == before.exchanges)
     """,
+    "the base module": """
+        import copy, inspect, pickle, sys, ccxt
+        base = sys.modules["ccxt.base.exchange"]
+        from ccxt.base.exchange import Session, Timeout, ec, default_user_agent
+        import requests
+        from cryptography.hazmat.primitives.asymmetric import ec as theirs
+        print(Session is requests.Session, issubclass(Timeout, requests.Timeout), ec is theirs, type(base))
+        print(sorted(vars(base)), dir(base), default_user_agent() == requests.utils.default_user_agent(), base.hashes)
+    """,
+    "tables of the base class": """
+        import copy, pickle, ccxt
+        from ccxt import Exchange
+        made = copy.deepcopy(Exchange.ecdsa_curves), pickle.loads(pickle.dumps(Exchange.ecdsa_prehashed_algorithms))
+        from cryptography.hazmat.primitives.asymmetric import ec
+        print(*made, Exchange.ecdsa_curves["p256"][0] == ec.SECP256R1, Exchange.ecdsa_prehashed_algorithms)
+        assert isinstance(ec.SECP256K1(), Exchange.ecdsa_curves["secp256k1"][0])
+    """,
+    "signatures": """
+        import ccxt.async_support, hashlib
+        Exchange = ccxt.async_support.Exchange
+        print(Exchange.ecdsa("ab" * 32, "1" * 64), Exchange.ecdsa("ab", "1" * 64, "secp256k1", "sha256"))
+        print(Exchange.eddsa(b"ab", b"1" * 32), Exchange.eth_get_address_from_private_key("0x" + "1" * 64))
+        from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+        from cryptography.hazmat.primitives import serialization as form
+        pem = form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()
+        key = generate_private_key(65537, 2048).private_bytes(*pem).decode()
+        print(len(Exchange.rsa("text", key, "sha256")), len(Exchange.jwt({}, key.encode(), "sha256", True)))
+        print(Exchange.jwt({"a": 1}, b"secret", "sha256"))
+    """,
+    "a session of one's own": """
+        import ccxt, requests
+        class Late:
+            headers, cookies = {}, {}
+            def request(self, *args, **kwargs):
+                raise requests.exceptions.ConnectTimeout("late")
+        class Lost(Late):
+            def request(self, *args, **kwargs):
+                raise requests.ConnectionError("Connection aborted")
+        class Mine(ccxt.Exchange):
+            def __init__(self, config):
+                self.userAgent = None
+                super().__init__(config)
+        for kind in (Mine, ccxt.kraken):
+            for session in (Late(), Lost()):
+                try:
+                    kind({"session": session}).fetch("http://127.0.0.1:9")
+                except ccxt.NetworkError as error:
+                    print(type(error), type(error.__cause__))
+    """,
+    "a router and an agent": """
+        import ccxt.pro, requests
+        print(type(ccxt.OrderRouter().session) is requests.Session, ccxt.OrderRouter.__mro__)
+        for made in (ccxt.kraken(), ccxt.pro.kraken(), ccxt.async_support.okx()):
+            print(made.userAgent == requests.utils.default_user_agent(), type(made.session))
+    """,
     "a fork": """
         import os, ccxt
         if hasattr(os, "fork"):
@@ -371,6 +426,20 @@ def test_a_venue_brings_its_own_modules_alone() -> None:
     assert exchanges == {
         "ccxt.abstract.binance", "ccxt.async_support.base", "ccxt.async_support.binance", "ccxt.pro.binance"
     }  # fmt: skip
+
+
+def test_an_instance_of_the_feed_brings_neither_requests_nor_cryptography() -> None:
+    code = """
+        import sys
+        from exchanges.ccxt_adapter.instance import make_instance
+        from exchanges.venue import Access
+        from exchanges.venues.find import profile_of
+        made = make_instance(profile_of("binance"), Access())
+        print(made.userAgent, *(name for name in ("requests", "urllib3", "cryptography") if name in sys.modules))
+    """
+    lazy, whole = both(FEED + textwrap.dedent(code))
+    assert lazy.startswith("python-requests/")
+    assert whole.split() == [*lazy.split(), "requests", "urllib3", "cryptography"]
 
 
 def test_a_name_that_is_not_there_brings_the_rest_once() -> None:

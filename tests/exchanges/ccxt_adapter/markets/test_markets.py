@@ -16,6 +16,7 @@ import pytest
 
 from exchanges.ccxt_adapter.markets.disk_cache import AGED, VARIABLE, MarketCache
 from exchanges.ccxt_adapter.markets.lazy_rows import Lazy
+from exchanges.ccxt_adapter.markets.parts import ROWS
 from exchanges.ccxt_adapter.venue import CcxtVenue
 from exchanges.errors import Disconnected, Rejected, VenueError
 from exchanges.simulator import Simulator
@@ -107,9 +108,15 @@ def by_id(exchange: Any) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("venue_name", ["binance", "bybit"])
-async def test_a_list_from_disk_is_what_ccxt_makes_of_the_venues_answer(simulator: Simulator, venue_name: str) -> None:
-    """But for the answer itself, ``info``, which nothing reads."""
-    await loaded_once(simulator)
+@pytest.mark.parametrize("count", [40, 2 * ROWS + 50])
+async def test_a_list_from_disk_is_what_ccxt_makes_of_the_venues_answer(venue_name: str, count: int) -> None:
+    """But for the answer itself, ``info``, which nothing reads; also where it was parsed in parts."""
+    async with Simulator(venues=(venue_name,), rate=0, markets=count) as simulator:
+        await loaded_once(simulator)
+        await same_as_ccxts(simulator, venue_name)
+
+
+async def same_as_ccxts(simulator: Simulator, venue_name: str) -> None:
     plain = getattr(ccxt.pro, venue_name)({"options": {"fetchMarkets": {"types": ["spot"]}}})
     plain.has["fetchCurrencies"] = False
     plain.urls = pointed(plain.urls, simulator.rest_url, simulator.ws_url)
@@ -125,6 +132,7 @@ async def test_a_list_from_disk_is_what_ccxt_makes_of_the_venues_answer(simulato
         assert set(api.baseCurrencies) == set(plain.baseCurrencies)
         assert set(api.quoteCurrencies) == set(plain.quoteCurrencies)
         assert by_id(api) == by_id(plain)
+        assert list(api.markets) == list(plain.markets)
 
 
 @pytest.mark.parametrize("again", [False, True])

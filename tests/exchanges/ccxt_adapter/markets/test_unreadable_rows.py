@@ -32,9 +32,9 @@ BAD: dict[str, Any] = {
 
 
 @asynccontextmanager
-async def spoiled(name: str, spoil: Callable[[list[Any]], None]) -> AsyncIterator[CcxtVenue]:
+async def spoiled(name: str, spoil: Callable[[list[Any]], None], markets: int = 40) -> AsyncIterator[CcxtVenue]:
     """A venue whose lists, of markets and of tickers, ``spoil`` has changed."""
-    async with Simulator(venues=(name,), rate=0) as simulator, aiohttp.ClientSession() as session:
+    async with Simulator(venues=(name,), rate=0, markets=markets) as simulator, aiohttp.ClientSession() as session:
 
         async def answer(request: web.Request) -> web.Response:
             async with session.get(f"{simulator.rest_url}{request.path_qs}") as passed:

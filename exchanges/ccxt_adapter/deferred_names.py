@@ -1,0 +1,178 @@
+"""Defers what ccxt's base modules import for signatures and synchronous requests until something is done with it.
+
+``ccxt.base.exchange`` imports ``cryptography`` and ``requests``: 250 modules, 14 MB, a fifth of the start. A feed has
+no keys and asks through aiohttp. Here the module is executed as ever, but what it takes from those packages are
+stand-ins. Whoever calls one, or asks it or the module for something, has the packages imported, and every stand-in of
+the module replaced. ``ccxt_import`` has that done as soon as a program asks for a synchronous exchange.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dis
+import importlib.metadata
+import sys
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import cache, partial
+from types import CodeType, ModuleType
+from typing import Any
+
+PACKAGES = ("cryptography", "requests")
+MODULES = ("ccxt.base.exchange", "ccxt.base.order_router")
+AGENT = "default_user_agent"  # of requests.utils: what ccxt calls for each instance
+
+_ours: ContextVar[bool] = ContextVar("ours", default=False)
+_waiting: list[_Module] = []
+_names_of: Any = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index] # the type's own, not an instance's
+
+
+@contextlib.contextmanager
+def instance_of_the_feed() -> Iterator[None]:
+    """An instance that is made inside gets its User-Agent without an import of ``requests``."""
+    token = _ours.set(True)
+    try:
+        yield
+    finally:
+        _ours.reset(token)
+
+
+@cache
+def _user_agent() -> str | None:
+    """What ``requests.utils.default_user_agent`` returns; None where that cannot be told."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return f"python-requests/{importlib.metadata.version('requests')}"
+    return None
+
+
+class _StandIn:
+    """Stands for a name that ``module`` has taken from another; ``real`` returns what it stands for."""
+
+    def __init__(self, module: _Module, name: str, real: Callable[[], Any]) -> None:
+        vars(self).update(_module=module, _name=name, _real=real)
+
+    def _loaded(self) -> Any:
+        _load(self._module)
+        return self._real()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._name == AGENT and _ours.get() and (agent := _user_agent()):
+            return agent
+        return self._loaded()(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if type(self._module).executing and not name.startswith("__"):  # a class keeps, say, ``ec.SECP256K1``
+            return _StandIn(self._module, name, lambda: getattr(self._real(), name))
+        return getattr(self._loaded(), name)
+
+    def __mro_entries__(self, bases: Any) -> tuple[Any, ...]:
+        return (self._loaded(),)
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        return isinstance(instance, self._loaded())
+
+    def __subclasscheck__(self, subclass: Any) -> bool:
+        return issubclass(subclass, self._loaded())
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._loaded() == (other._loaded() if isinstance(other, _StandIn) else other))
+
+    def __hash__(self) -> int:
+        return hash(self._loaded())
+
+    def __repr__(self) -> str:
+        return repr(self._loaded())
+
+    def __dir__(self) -> list[str]:
+        return dir(self._loaded())
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _same, (self._loaded(),)
+
+
+def _same(thing: Any) -> Any:
+    return thing
+
+
+class _Source(ModuleType):
+    """What ccxt's module finds in the place of ``name``."""
+
+    def __init__(self, name: str, importing: _Module) -> None:
+        super().__init__(name)
+        vars(self)["_importing"] = importing
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _StandIn(self._importing, name, partial(_taken, self.__name__, name))
+
+
+def _taken(module: str, name: str) -> Any:
+    return getattr(__import__(module, fromlist=(name,)), name)
+
+
+class _Module(ModuleType):
+    """A module of ccxt that has stand-ins; a plain module as soon as it has none."""
+
+    executing = True  # on the class of each
+
+    def __getattribute__(self, name: str) -> Any:
+        value = ModuleType.__getattribute__(self, name)  # another thread may make it a plain module meanwhile
+        return value._loaded() if type(value) is _StandIn else value
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override] # what vars() and importlib.reload() read
+        _load(self)
+        names: dict[str, Any] = _names_of(self)
+        return names
+
+
+def execute(module: ModuleType, code: CodeType) -> None:
+    """Execute the code of one of MODULES. Raises whatever it raises, and ValueError where it imports in another way."""
+    here = f"{__name__}:"
+    ours = {name: here + name for name in code.co_names if name.partition(".")[0] in PACKAGES}
+    if any(each.argval in ours and each.opname != "IMPORT_NAME" for each in dis.get_instructions(code)):
+        raise ValueError(f"{module.__name__} uses {' or '.join(PACKAGES)} otherwise than by names of them")
+    names = vars(module)
+    kind: Any = type("module", (_Module,), {})
+    module.__class__ = kind
+    sys.modules.update({own: _Source(name, module) for name, own in ours.items()})  # type: ignore[arg-type] # one by now
+    try:
+        exec(code.replace(co_names=tuple(ours.get(name, name) for name in code.co_names)), names)
+    except BaseException:
+        module.__class__ = ModuleType
+        raise
+    finally:
+        kind.executing = False
+        for own in ours.values():
+            del sys.modules[own]
+    _waiting.append(module)  # type: ignore[arg-type] # one by now
+
+
+def load() -> None:
+    """Replace every stand-in that there is."""
+    for module in tuple(_waiting):
+        _load(module)
+
+
+def _load(module: _Module) -> None:
+    names = _names_of(module)
+    for name, value in tuple(names.items()):
+        if type(value) is _StandIn:
+            names[name] = value._real()
+        elif isinstance(value, type) and value.__module__ == names["__name__"]:
+            for held in vars(value).values():
+                _replace(held)
+    with contextlib.suppress(ValueError):  # another thread was faster
+        _waiting.remove(module)
+        ModuleType.__setattr__(module, "__class__", ModuleType)
+
+
+def _replace(held: Any) -> None:
+    """In a class's tables."""
+    if type(held) in (dict, list):
+        for key, value in tuple(held.items() if type(held) is dict else enumerate(held)):
+            if type(value) is _StandIn:
+                held[key] = value._real()
+            else:
+                _replace(value)

@@ -1,0 +1,85 @@
+"""Loads a long list of markets part by part, so that a process never holds thousands of parsed rows at once.
+
+ccxt's modules parse the whole of a venue's answer and copy each market twice: 30 MB for 3,000 markets, of which a
+process keeps a part for good. Here a module is given some rows of its answer at a time, and what it makes of them is
+packed before the next ones are parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from exchanges.ccxt_adapter.markets.table import MarketTable, joined
+from exchanges.ccxt_adapter.markets.unreadable_rows import load_markets
+from exchanges.ccxt_adapter.markets.worker import Rows
+
+TICK_SIZE = 4  # ccxt's number for precisions that are steps, not digits
+ROWS = 200  # of an answer that are parsed at a time
+HELD = ("markets", "markets_by_id", "symbols", "ids", "codes",
+        "currencies", "currencies_by_id", "baseCurrencies", "quoteCurrencies")  # fmt: skip # by an instance, of a list
+
+
+async def load_in_parts(exchange: Any, taken: Callable[[], MarketTable]) -> MarketTable:
+    """Load a ccxt instance's markets; ``taken`` gives the table of those that it has. Raises what ccxt raises.
+
+    Where a part cannot be parsed, all of the answers are, without the rows that are at fault.
+    """
+    answers: dict[tuple[Any, ...], Any] = {}
+    tables: list[MarketTable] = []
+    fetch, paced, failed = exchange.fetch, exchange.enableRateLimit, False
+    unloaded = {name: getattr(exchange, name) for name in HELD}
+
+    async def whole(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
+        nonlocal failed
+        if (key := (method, url, body)) not in answers:
+            try:
+                answers[key] = await fetch(url, method, headers, body)
+            except BaseException:
+                failed = True
+                raise
+        return answers[key]
+
+    async def part(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
+        if tables and (method, url, body) not in answers:
+            raise ValueError(f"{url} was not asked for with the first part")
+        return _part(await whole(url, method, headers, body), ROWS * len(tables))
+
+    exchange.fetch = part
+    try:
+        while not tables or ROWS * len(tables) < _longest(answers.values()):
+            vars(exchange).update(unloaded)
+            exchange.set_markets(await exchange.fetch_markets())
+            tables.append(taken())
+            exchange.enableRateLimit = False  # what follows asks nobody
+            await asyncio.sleep(0)  # so that this can be cancelled
+        return joined(tables, operator.lt if exchange.precisionMode == TICK_SIZE else operator.gt)
+    except Exception:  # ccxt's parsers on whatever a venue answers: anything may come out
+        if failed:
+            raise
+        tables.clear()
+        vars(exchange).update(unloaded)
+        exchange.fetch = whole
+        await load_markets(exchange)
+        return taken()
+    finally:
+        exchange.fetch, exchange.enableRateLimit = fetch, paced
+
+
+def _part(answer: Any, begin: int) -> Any:
+    """An answer with some of its long lists' rows."""
+    if isinstance(answer, Rows):
+        return answer[begin : begin + ROWS]
+    return {key: _part(value, begin) for key, value in answer.items()} if isinstance(answer, dict) else answer
+
+
+def _longest(answers: Iterable[Any]) -> int:
+    """How many rows the longest list has."""
+    lengths = (
+        len(answer) if isinstance(answer, Rows) else _longest(answer.values())
+        for answer in answers
+        if isinstance(answer, Rows | dict)
+    )
+    return max(lengths, default=0)
