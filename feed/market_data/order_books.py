@@ -36,9 +36,13 @@ class _Coin:
 
     since: float  # monotonic seconds: unproven since then, or subscribed to since then
     reason: str = "no book has come yet"
+    told: bool = False  # that it is not proven
     sides: StandingSides = field(default_factory=StandingSides)
     proven: ProvenBook | None = None
     silent: ProvenBook | None = None  # the proven book of a connection that brings nothing at the moment
+
+
+TOLD_AFTER = 5.0  # seconds after which a book that has never been proven is told to be unproven
 
 
 class OrderBooks:
@@ -46,7 +50,8 @@ class OrderBooks:
 
     ``depths`` may grow. A book is proven from the moment at which its venue delivers it until the venue says that it is
     not synchronized any more, its connection ends, is silent, or may not deliver the coin any more. Each change is
-    told once: ``book_synced`` with the seconds since the book was lost or asked for, ``book_unsynced`` with the reason.
+    told once: ``book_synced`` with the seconds since the book was lost or asked for, ``book_unsynced`` with the reason,
+    also of a book that is not there TOLD_AFTER seconds after it was asked for.
     """
 
     def __init__(self, dispatcher: Dispatcher, clock: Clock, depths: Sequence[int]) -> None:
@@ -72,7 +77,7 @@ class OrderBooks:
         held, before = coin.proven or coin.silent, coin.proven
         if held is not None and held.source is not source and not _may_replace(source, book, held):
             return
-        coin.proven, coin.silent = ProvenBook(book, source, now), None
+        coin.proven, coin.silent, coin.told = ProvenBook(book, source, now), None, False
         coin.sides.on_book(book.bids, book.asks, now)
         if before is None:
             source.tell("book_synced", coin=book.coin, seconds=round(now - coin.since, 3))
@@ -125,6 +130,23 @@ class OrderBooks:
         elif held is None and reason:
             known.reason = reason
 
+    def overdue(self, coins: Iterable[str], now: float) -> list[tuple[str, str]]:
+        """Those of ``coins`` that have had no book for TOLD_AFTER seconds, and why; the caller tells each once."""
+        found = []
+        for coin in coins:
+            known = self._coins.get(coin)
+            if known is None or known.told or known.proven is not None or now - known.since < TOLD_AFTER:
+                continue
+            known.told = True
+            found.append((coin, known.reason))
+        return found
+
+    def has_none(self, coins: Iterable[str], reason: str, now: float) -> None:
+        """The active exchange has no books of these, and why."""
+        for coin in coins:
+            known = self._coins.setdefault(coin, _Coin(now))
+            known.reason = reason
+
     def lose_all(self, source: Source, reason: str) -> None:
         """The connection delivers no more; ``reason`` as in ``lose``."""
         for coin in list(self._coins):
@@ -142,7 +164,7 @@ class OrderBooks:
         """The connection brings data again, so that its books that did not change meanwhile are right."""
         for coin, known in list(self._coins.items()):
             if known.silent is not None and known.silent.source is source:
-                known.proven, known.silent = known.silent, None
+                known.proven, known.silent, known.told = known.silent, None, False
                 source.tell("book_synced", coin=coin, seconds=round(now - known.since, 3))
 
     def _lose(self, known: _Coin, coin: str, reason: str) -> None:
@@ -150,7 +172,7 @@ class OrderBooks:
         if held is None:
             return
         known.since = self._clock.monotonic()
-        known.reason = reason or "the connection has ended"
+        known.reason, known.told = reason or "the connection has ended", bool(reason)
         if reason:
             held.source.tell("book_unsynced", coin=coin, reason=reason)
 

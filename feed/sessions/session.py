@@ -93,12 +93,15 @@ class Session:
         return self.bars.lost
 
     def look_at_lag(self) -> None:
-        """Measure the lag of its connections, and report a wrong local clock once."""
+        """Measure the lag of its connections, and report a wrong local clock once, and order books that do not come."""
         if self._shared.clock_complaint is None and (complaint := venue_time.complaint(self.name)) is not None:
             self._shared.clock_complaint = complaint
             self.note("error", self.name, error=complaint)
         for opened in self._pool.opened:
             opened.listener.look()
+        if self.delivering and self._pool.wants_books:
+            for coin, reason in self._hub.books.overdue(self._pool.markets, self._hub.clock.monotonic()):
+                self.note("book_unsynced", self.name, coin=coin, reason=reason)
         lags = (opened.listener.lag.seconds for opened in self._pool.opened)
         self.lag = min((lag for lag in lags if lag is not None), default=None)
 

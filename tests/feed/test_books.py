@@ -19,6 +19,7 @@ from exchanges.errors import Blocked, Disconnected
 from exchanges.venue import Capacity, Limits
 from feed import MarketFeed, OrderBook, Settings, SettingsError, StaleDataError
 from feed.cli.outputs import JsonView
+from feed.market_data import order_books
 from feed.sessions.connections.connection import OVERLAP
 from feed.settings import Connection, ExchangeConfig, Staleness
 from feed.sinks.metrics import FeedCollector, text
@@ -220,14 +221,24 @@ async def test_a_lost_connection_for_books_leaves_the_trades_alone(program: Prog
     assert ("book_unsynced", "BTC") in program.syncs
 
 
-async def test_a_venue_that_refuses_its_books_keeps_its_trades(program: Program, venue: MemoryVenue) -> None:
+async def test_a_venue_that_refuses_its_books_keeps_its_trades_and_the_reason_is_told(
+    program: Program, venue: MemoryVenue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_books, "TOLD_AFTER", 0.3)
     with venue.losing("books", Blocked("memory_one", "not for you", 403)):
         connecting = asyncio.create_task(program.feed.connect(10))
         await until(lambda: bool(venue.of("trades")))
         venue.trade("BTC", 100.0)
         await connecting
         assert program.feed.status.exchange == "memory_one"
+        await until(lambda: len(program.syncs) == 2, 10)
+        assert sorted(program.syncs) == [("book_unsynced", "BTC"), ("book_unsynced", "ETH")]
+        assert all("not for you" in details["reason"] for event, details in program.told if event == "book_unsynced")
+        with pytest.raises(StaleDataError, match="not for you"):
+            program.feed.require_fresh_book("BTC")
     await until(lambda: bool(venue.of("books")))
+    venue.book("BTC", BIDS, ASKS)
+    assert program.syncs[2:] == [("book_synced", "BTC")]
 
 
 async def test_books_are_no_sign_of_life_of_the_trades(program: Program, venue: MemoryVenue) -> None:
@@ -360,7 +371,7 @@ async def test_an_exchange_without_books_is_told_once_per_coin(
     await until(lambda: len(program.events("coin_unavailable")) == 2)
     assert sorted(program.events("coin_unavailable")) == [("coin_unavailable", "BTC"), ("coin_unavailable", "ETH")]
     assert all(details["channel"] == "books" for event, details in program.told if event == "coin_unavailable")
-    with pytest.raises(StaleDataError, match="not synchronized"):
+    with pytest.raises(StaleDataError, match="not synchronized: memory_one has no books channel"):
         program.feed.require_fresh_book("BTC")
 
 

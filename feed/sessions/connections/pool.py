@@ -151,11 +151,19 @@ class ConnectionPool:
             )
             self.markets = {coin: symbol for coin, symbol in self.markets.items() if coin in self._feed.wanted.symbols}
 
+    @property
+    def wants_books(self) -> bool:
+        """Whether order books are among what the feed wants."""
+        return BOOKS.name in self._feed.wanted.channels
+
     def _tell_without_books(self) -> None:
         """Tell the coins whose books are wanted, once each, if the venue has none."""
-        if BOOKS.name in self._feed.wanted.channels and not any(asks.is_for_books for asks in self._asked()):
+        if self.wants_books and not any(asks.is_for_books for asks in self._asked()):
+            reason = f"{self.name} has no {BOOKS.name} channel"
+            if self._owner.delivering:
+                hub = self._feed.hub
+                hub.books.has_none(self.markets, reason, hub.clock.monotonic())
             for coin in self.markets.keys() - self._without_books:
-                reason = f"{self.name} has no {BOOKS.name} channel"
                 self._owner.note("coin_unavailable", self.name, coin=coin, channel=BOOKS.name, reason=reason)
             self._without_books = set(self.markets)
 
