@@ -121,6 +121,24 @@ async def test_a_silence_that_was_not_told_is_found_once_the_venue_is_well() -> 
         assert bench.found == ["silence that was not told"]
 
 
+async def test_a_machine_that_gives_a_process_no_turn_makes_no_silence() -> None:
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        bench = Bench(sim["binance"])
+        true = bench.true()
+        bench.deliver(true.bids, true.asks, true.sequence)
+        bench.now += 3.0  # nobody has looked meanwhile
+        bench.judge.look(bench.now)
+        bench.judge.take(["refused", bench.now, "BTC"])
+        bench.look_until(2.5)  # and the subject does not ask
+        assert bench.found == []
+        assert bench.judge.held_up == 1
+        for _ in range(20):
+            bench.judge.take(["refused", bench.now, "BTC"])
+            bench.look_until(0.25)
+        assert bench.judge.held_up == 2
+        assert bench.found == ["silence that was not told"]
+
+
 async def test_an_unproven_period_that_is_too_long_is_found_once_the_venue_is_well() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])

@@ -14,6 +14,7 @@ BREACHES_KEPT = 12  # of each kind
 LONGEST = 3.0  # seconds that a book may be unproven while the venue answers REST within 1 s
 QUIET = 2.0  # seconds without a book of a venue that is well, after which the feed must have told why
 UNSEEN = 3.5  # seconds for which a frozen side may go unseen once its best price is wrong: only trades show it
+HELD_UP = 1.0  # seconds without a turn of a process that looks, or asks, four times a second: a busy machine
 LATE_BY = 0.25  # seconds more than its max_age that a book which was called fresh may be old: a busy machine
 HINDRANCES = (  # with these no book can be proven, or not for long
     "book-lost", "book-late", "book-reordered", "book-frozen", "book-crossed", "book-stale", "book-refused",
@@ -72,7 +73,9 @@ class Judge:
         self._hindered = dict.fromkeys(self._coins, began)  # when a hindrance was last in force
         self._sent = dict.fromkeys(self._coins, began)  # when nothing kept the stream silent last
         self._frozen = dict[str, float]()  # side -> when its fault was last in force
-        self._began = began
+        self._looked = began
+        self._asked: float | None = None  # when the subject asked for a fresh book last
+        self.held_up = 0
 
     @property
     def violations(self) -> list[str]:
@@ -84,6 +87,11 @@ class Judge:
         if self.breach_counts[kind] <= BREACHES_KEPT:
             self.breaches.append(f"{kind}: {self._venue.name} {text}")
 
+    def _resumed(self, now: float) -> None:
+        """A process had no turn for a while: nothing was sent, or nothing read."""
+        self.held_up += 1
+        self.strike(now)
+
     # -- what the venue does ------------------------------------------------------------------------------------
 
     def strike(self, now: float) -> None:
@@ -93,6 +101,9 @@ class Judge:
 
     def look(self, now: float) -> None:
         """Note the faults in force, and what is missing at the feed."""
+        if now - self._looked > HELD_UP:
+            self._resumed(now)
+        self._looked = now
         faults = self._venue.faults
         for fault in faults:
             if fault.startswith("book-frozen-"):
@@ -105,6 +116,8 @@ class Judge:
                     self._sent[name] = now
         if not self.events["connected"]:
             self.strike(now)
+        if self._asked is not None and now - self._asked > HELD_UP:
+            return  # what the subject has not read, or not written yet, is judged once it goes on
         for name, coin in self._coins.items():
             if coin.unproven is not None:
                 self._judge_period(name, coin, coin.unproven, now, over=False)
@@ -133,10 +146,14 @@ class Judge:
             self._book(at, *line[2:])
         elif tag == "status":
             self._status(at, line[2], line[3])
-        elif tag == "fresh":
-            self._fresh(at, *line[2:])
-        elif tag == "refused":
-            self.figures.refused += 1
+        elif tag in ("fresh", "refused"):
+            if self._asked is not None and at - self._asked > HELD_UP:
+                self._resumed(at)
+            self._asked = at
+            if tag == "fresh":
+                self._fresh(at, *line[2:])
+            else:
+                self.figures.refused += 1
         elif tag == "defect":
             self.defects.append(f"{line[2]}: {line[3]}"[:2000])
             self.breach("defect", self.defects[-1])
@@ -234,7 +251,7 @@ class Judge:
             f"  require_fresh_book      let {figures.fresh:,} pass, {figures.fresh_old} of them too old; refused "
             f"{figures.refused:,} times",
             f"  frame to callback       p99 {p99:.1f} ms",
-            f"  unhandled, ERROR or up  {len(self.defects)}",
+            f"  unhandled, ERROR or up  {len(self.defects)}; held up by the machine {self.held_up} times",
             "  reasons                 " + "; ".join(f"{text} {count}" for text, count in self.reasons.most_common(12)),
             "  events                  " + ", ".join(f"{name} {count}" for name, count in self.events.most_common()),
         ]
