@@ -100,7 +100,8 @@ class Session:
         for opened in self._pool.opened:
             opened.listener.look()
         if self.delivering and self._pool.wants_books:
-            for coin, reason in self._hub.books.overdue(self._pool.markets, self._hub.clock.monotonic()):
+            hub = self._feed.hub
+            for coin, reason in hub.books.overdue(self._pool.markets, hub.clock.monotonic()):
                 self.note("book_unsynced", self.name, coin=coin, reason=reason)
         lags = (opened.listener.lag.seconds for opened in self._pool.opened)
         self.lag = min((lag for lag in lags if lag is not None), default=None)
