@@ -10,19 +10,22 @@ from feed.cli.process import CommandError
 from feed.errors import FeedError
 
 if TYPE_CHECKING:
-    from feed import MarketFeed
+    from feed import MarketFeed, Recorder
 
 
 @contextmanager
-def metrics(feed: MarketFeed, port: int | None) -> Iterator[None]:
-    """Serve the metrics of ``feed`` on ``port`` of the loopback; None: none. Raises CommandError."""
+def metrics(feed: MarketFeed, port: int | None, recorder: Recorder | None = None) -> Iterator[None]:
+    """Serve the metrics of ``feed`` and its ``recorder`` on ``port`` of the loopback, if there is one.
+
+    Raises CommandError.
+    """
     if port is None:
         yield
         return
     try:
         from feed import start_metrics
 
-        handle = start_metrics(feed, port)
+        handle = start_metrics(feed, port, recorder=recorder)
     except (ImportError, FeedError) as error:
         raise CommandError(str(error)) from None
     with handle:

@@ -43,7 +43,7 @@ async def _record(args: argparse.Namespace) -> int:
     feed = MarketFeed(coins or None, exchange, settings=settings)
     recorder = Recorder(feed, args.folder, flush_seconds=args.flush_seconds, book_depth=settings.book_depth)
     try:
-        with metrics(feed, args.metrics_port):
+        with metrics(feed, args.metrics_port, recorder):
             async with AsyncExitStack() as stack:
                 try:
                     await stack.enter_async_context(recorder)

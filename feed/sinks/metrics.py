@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
 
     from feed.market_feed import MarketFeed
+    from feed.sinks.recorder.recorder import Recorder
     from feed.subscriptions.observation import Observation
 
 __all__ = ["FeedCollector", "Metrics", "start_metrics"]
@@ -101,12 +102,14 @@ class FeedCollector(Collector):
     """Counts what ``feed`` delivers from now on, for a registry of prometheus_client.
 
     ``coins``: whether the events are counted by coin too, which is a time series for each coin, channel and exchange.
-    ``close`` ends the counting. The feed is asked for no channel because of it.
+    ``recorder``: what it has written and dropped is shown too. ``close`` ends the counting. The feed is asked for no
+    channel because of it.
     """
 
-    def __init__(self, feed: MarketFeed, *, coins: bool = False) -> None:
+    def __init__(self, feed: MarketFeed, *, coins: bool = False, recorder: Recorder | None = None) -> None:
         self._feed = feed
         self._coins = coins
+        self._recorder = recorder
         self._events: dict[str, Counter[Any]] = {channel: Counter() for channel in OF_VENUES}
         self._last: dict[str, float] = {}  # by exchange, Unix seconds
         self._venue_delays = _Delays()
@@ -217,6 +220,8 @@ class FeedCollector(Collector):
         )
         yield from self._state()
         yield from self._troubles()
+        if self._recorder is not None:
+            yield from _of_recorder(self._recorder)
 
     def _event_counts(self) -> Metric:
         labels = ["exchange", "channel", *(["coin"] if self._coins else [])]
@@ -269,6 +274,17 @@ class FeedCollector(Collector):
         yield told
 
 
+def _of_recorder(recorder: Recorder) -> Iterator[Metric]:
+    status = recorder.status
+    yield CounterMetricFamily("market_feed_recorder_events", "Events that are on disk.", status.written)
+    yield CounterMetricFamily(
+        "market_feed_recorder_dropped", "Events that were dropped because the disk is slow or full.", status.dropped
+    )
+    yield GaugeMetricFamily("market_feed_recorder_waiting", "Events that are not on disk yet.", status.waiting)
+    failing = status.failure is not None
+    yield GaugeMetricFamily("market_feed_recorder_failing", "1 while writing fails.", int(failing))
+
+
 def _stale(feed: MarketFeed) -> int:
     """How many coins have no price, or one that is too old by the settings."""
     stale = 0
@@ -315,14 +331,21 @@ class Metrics:
         self.close()
 
 
-def start_metrics(feed: MarketFeed, port: int = 9100, *, host: str = "127.0.0.1", coins: bool = False) -> Metrics:
+def start_metrics(
+    feed: MarketFeed,
+    port: int = 9100,
+    *,
+    host: str = "127.0.0.1",
+    coins: bool = False,
+    recorder: Recorder | None = None,
+) -> Metrics:
     """Serve the feed's metrics for Prometheus at ``http://host:port/metrics``, and count from now on.
 
     Subscribe your own callbacks first: what they take is in ``market_feed_callback_delay_seconds`` then. ``port`` 0
-    takes any free one; ``coins`` counts events by coin too. Returns a handle with ``port`` and ``close()``. Raises
-    FeedError when the port cannot be had.
+    takes any free one; ``coins`` counts events by coin too; ``recorder`` shows what a recorder of the feed does.
+    Returns a handle with ``port`` and ``close()``. Raises FeedError when the port cannot be had.
     """
-    collector = FeedCollector(feed, coins=coins)
+    collector = FeedCollector(feed, coins=coins, recorder=recorder)
     registry = CollectorRegistry()
     registry.register(collector)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exchanges.simulator import SimulatedVenue, Simulator
-from feed import FeedError, MarketFeed, start_metrics
+from feed import FeedError, MarketFeed, Recorder, start_metrics
 from feed.sinks.metrics import FeedCollector, Metrics
 from tests.support import settings_for, until
 
@@ -171,6 +172,17 @@ async def test_coins_are_a_label_on_request(feed: MarketFeed) -> None:
     assert found["market_feed_events_total channel=trades coin=BTC exchange=binance"] > 0
 
 
+async def test_a_recorder_shows_what_it_has_written(feed: MarketFeed, tmp_path: Path) -> None:
+    recorder = Recorder(feed, tmp_path / "ticks", flush_seconds=0.2)
+    with start_metrics(feed, 0, recorder=recorder) as metrics:
+        async with recorder, feed:
+            await until(lambda: recorder.status.written > 20, 30)
+            found = await scraped(metrics.port)
+    assert found["market_feed_recorder_events_total"] > 20
+    assert found["market_feed_recorder_dropped_total"] == found["market_feed_recorder_failing"] == 0
+    assert found["market_feed_recorder_waiting"] >= 0
+
+
 async def test_a_gap_that_stays_counts_what_is_missing(feed: MarketFeed) -> None:
     collector = FeedCollector(feed)
     collector._on_status("gap", {"exchange": "x", "coin": "BTC", "missing": 7})
@@ -246,7 +258,7 @@ def test_promtool_accepts_the_alert_rules() -> None:
     command = ["promtool", "check", "rules", str(OPERATIONS / "alerts.yml")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "8 rules found" in ended.stdout + ended.stderr
+    assert "10 rules found" in ended.stdout + ended.stderr
 
 
 @promtool
@@ -271,6 +283,19 @@ async def test_promtool_accepts_the_metrics(feed: MarketFeed, metrics: Metrics) 
 def queries() -> list[str]:
     dashboard = json.loads((OPERATIONS / "grafana.json").read_text("utf-8"))
     return [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+
+
+async def test_the_dashboard_and_the_rules_ask_for_metrics_that_there_are(
+    feed: MarketFeed, metrics: Metrics, tmp_path: Path
+) -> None:
+    collector = FeedCollector(feed, recorder=Recorder(feed, tmp_path))
+    names = {sample.name for family in collector.collect() for sample in family.samples}
+    families = {family.name for family in collector.collect()} | {"market_feed_bus_publishes"}
+    known = names | families | {f"{name}{end}" for name in families for end in ("_total", "_bucket")}
+    rules = (OPERATIONS / "alerts.yml").read_text("utf-8")
+    asked = {name for text in [*queries(), rules] for name in re.findall(r"market_feed_\w+", text)}
+    assert asked
+    assert asked <= known
 
 
 @promtool
