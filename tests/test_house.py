@@ -274,8 +274,8 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     },
     "feed.sinks": {
         "folder_lock": "one program per folder",
-        "metrics": "what a feed does, for Prometheus",
         "recorder": "everything that was delivered, in Parquet files",
+        "metrics": "what a feed does, for Prometheus",
         "server": "one feed for programs in any language, over HTTP",
         "bus": "exchanges carried once, for any number of programs",
     },
