@@ -466,6 +466,15 @@ class MarketFeed:
         """
         self._runner.share_limits(parts)
 
+    def resume_after(self, trades: Iterable[TradeEvent]) -> None:
+        """Go on after these trades, the last ones of each exchange and coin that a program before this one has had.
+
+        Of each one what came since is a gap like that of an outage: fetched, delivered in order with ``backfilled``,
+        and told. Call it before ``connect()``; it holds for the next connect alone. Raises FeedError when the feed is
+        connected already.
+        """
+        self._runner.resume_after(trades)
+
     async def sleep(self, seconds: float) -> None:
         """Sleep for so many seconds of the machine's time, or in a replay of the recording's.
 

@@ -138,6 +138,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "payloads": "events as JSON and back",
         "client": "one connection to the bus, and errors in its words",
         "collectors": "which collector publishes what, as they say it",
+        "publishers": "which collector publishes, as a reader hears of it",
         "reader": "subjects of a stream, in order and each message once",
         "connection": "one exchange's subjects, live",
         "venue": "an exchange read from the bus",

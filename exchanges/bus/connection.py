@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from exchanges.bus.client import BusClient, BusError
-from exchanges.bus.collectors import ALIVE
 from exchanges.bus.payloads import read, read_object
+from exchanges.bus.publishers import Publishers
 from exchanges.bus.reader import StreamReader
-from exchanges.bus.subjects import CANDLES, CHANNELS, MarketSubjects, channel_of, text
+from exchanges.bus.subjects import CANDLES, CHANNELS, GAPS, MarketSubjects, channel_of, text
 from exchanges.errors import Disconnected, VenueError
 from exchanges.events import Listener, TradeEvent
 from exchanges.foreign_text import Cleaner
@@ -22,7 +22,6 @@ from exchanges.venue import Limits, Subscription
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
-UNPROVEN = 1.5  # seconds without its collector after which a book is not proven
 LOOK = 0.5  # seconds between two checks whether the collectors live
 LATE = 1_000_000_000  # ns by which an event came to the bus later than others: it is past, and no price of now
 NAMED = 200  # subjects that a reader names one by one; with more it reads those of all coins
@@ -50,6 +49,8 @@ class Source(Protocol):
     subjects: MarketSubjects
     positions: defaultdict[tuple[str, ...], Position]
     """By the channels of the connections: those for order books are others than those for the rest."""
+    breaks: dict[str, int]
+    """Coin -> the sequence at which trades of it are missing on the bus."""
 
     @property
     def limits(self) -> Limits: ...
@@ -81,24 +82,30 @@ class BusConnection:
         self._skipped: dict[str, int] = {}  # coin -> what is read already, while the past is read
         self._trades: dict[str, TradeEvent] = {}  # coin -> its last trade
         self._created = ""  # of the stream
+        self._sequence = 0  # of the message that was read last
         self._position = venue.positions[tuple(self._channels())]
         self._running: set[asyncio.Task[None]] = set()
         self._added: list[dict[str, str]] = []
         self._stirred = asyncio.Event()
         self._past: dict[str, list[TradeEvent]] = {}  # trades of before, by coin, until they are handed over
-        self._heard: dict[str, float] = {}  # shard -> when its publisher was last heard, loop's time
         self._took: dict[str, Callable[[bytes, str, int, bool], None]] = {}  # subject -> what takes its payloads
         self._numbers = venue.limits.consecutive_ids
-        self._collector: dict[str, str] = {}  # shard -> its publisher
+        self._publishers = Publishers(
+            venue.name,
+            venue.clean,
+            listener,
+            self._coins_of,
+            self._on_source,
+            books="books" in subscription.channels,
+        )
         self._least_delay: float = inf  # ns from a collector's receipt to the bus, since the last one began to publish
-        self._distrusted: set[str] = set()  # shards whose publisher was not heard lately
 
     async def run(self) -> None:
         """Dial, read and deliver until it ends. Raises Disconnected."""
         venue, loop = self._venue, asyncio.get_running_loop()
         try:
             client = self._client = await venue.dial()
-            self._heard = dict.fromkeys(venue.shards_of(self._markets), loop.time())
+            self._publishers.expect(venue.shards_of(self._markets), loop.time())
             await client.subscribe(venue.subjects.status, self._on_status)
             await self._begin(self._markets)
             while True:
@@ -106,7 +113,7 @@ class BusConnection:
                     task.result()
                 while self._added:
                     await self._begin(self._added.pop())
-                self._check_collectors(loop.time())
+                self._publishers.check(loop.time())
                 self._stirred.clear()
                 waiting = asyncio.ensure_future(self._stirred.wait())
                 try:
@@ -173,11 +180,11 @@ class BusConnection:
         after = min(known.read[coin] for coin in markets)
         if info["created"] != known.created or last < after:
             reason = "the bus has lost what was read from it: trades since then may be missing"
-            self._listener.on_source(self._publisher(), reason, list(markets))
+            self._on_source(self._publishers.names, reason, list(markets))
             return None
         if first > after + 1:
             reason = f"the bus does not keep {first - after - 1} events any more that came meanwhile"
-            self._listener.on_source(self._publisher(), f"{reason}: trades may be missing", list(markets))
+            self._on_source(self._publishers.names, f"{reason}: trades may be missing", list(markets))
             return first - 1
         self._skipped = {coin: known.read[coin] for coin in markets}
         for coin in markets:
@@ -185,13 +192,12 @@ class BusConnection:
                 self._past[coin] = [replace(known.trades[coin])]  # the receivers have the other one
         return after
 
-    def _publisher(self) -> str:
-        return ", ".join(dict.fromkeys(self._collector.values()))
-
     def _subjects(self, markets: Mapping[str, str]) -> list[str]:
         subjects, channels = self._venue.subjects, self._channels()
         several = len(markets) * len(channels) > NAMED
         coins = ["*"] if several else list(markets)
+        if "trades" in channels:
+            channels = [*channels, GAPS]
         return [subjects.publisher("*"), *(subjects.events(channel, coin) for channel in channels for coin in coins)]
 
     def _asked(self) -> list[tuple[str, str]]:
@@ -237,6 +243,7 @@ class BusConnection:
         return taker
 
     def _on_message(self, subject: str, data: bytes, sequence: int, at: int, past: bool) -> None:
+        self._sequence = sequence
         taker = self._took.get(subject)
         if taker is not None:
             if past and sequence <= self._skipped.get(text(subject.rpartition(".")[2]), 0):
@@ -244,6 +251,8 @@ class BusConnection:
             taker(data, subject, at, past)
         elif ".publisher." in subject:
             self._on_publisher(subject, data, past)
+        elif f".{GAPS}." in subject:
+            self._on_gap(subject, data, past)
 
     def _on_trade(self, trade: TradeEvent, past: bool) -> None:
         if past and trade.coin not in self._caught_up:
@@ -296,45 +305,31 @@ class BusConnection:
 
     # Who publishes
 
+    def _on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
+        """Data comes from another collector, or trades are missing: what the bus has of a coin is not whole then."""
+        self._venue.breaks.update(dict.fromkeys(missed, self._sequence))
+        self._listener.on_source(source, reason, missed)
+
+    def _coins_of(self, shard: str) -> set[str]:
+        return self._venue.coins_of(shard) & self._markets.keys()
+
     def _on_publisher(self, subject: str, data: bytes, past: bool) -> None:
         """A collector has begun to publish a shard."""
         shard = subject.rpartition(".")[2]
-        details = _details(data)
-        collector = str(details.get("collector", ""))
-        if self._collector.get(shard) == collector and not details.get("missed"):
+        if self._venue.coins_of(shard) and not self._coins_of(shard):
             return
-        self._collector[shard] = collector
-        self._least_delay = inf
-        news = not past or bool(self._skipped)  # or it is what has happened while this was not connected
-        if news:
-            self._distrust_books(shard, "another collector publishes it now")
-        reason = "it publishes" if not news else str(details.get("reason", ""))
-        mine = self._venue.coins_of(shard) & self._markets.keys()
-        missed = [coin for coin in details.get("missed", ()) if coin in mine] if news else []
-        if mine or not self._venue.coins_of(shard):
-            self._listener.on_source(self._venue.clean(collector), self._venue.clean(reason), missed)
+        # or it is what has happened while this was not connected
+        if self._publishers.on_publisher(shard, data, news=not past or bool(self._skipped)):
+            self._least_delay = inf
+
+    def _on_gap(self, subject: str, data: bytes, past: bool) -> None:
+        """A collector could not fill a gap; where ids count, they show it."""
+        coin = text(subject.rpartition(".")[2])
+        if not self._numbers and coin in self._markets and (not past or coin in self._skipped):
+            self._publishers.on_gap(coin, data)
 
     async def _on_status(self, message: Msg) -> None:
-        details = _details(message.data)
-        shard = details.get("shard")
-        if details.get("publishes") and isinstance(shard, str) and shard in self._heard:
-            self._heard[shard] = asyncio.get_running_loop().time()
-            self._distrusted.discard(shard)
-
-    def _distrust_books(self, shard: str, reason: str) -> None:
-        """Nobody may have kept the books of a shard for a moment: each is proven again by its next state."""
-        if "books" in self._wanted.channels:
-            for coin in self._venue.coins_of(shard) & self._markets.keys():
-                self._listener.on_book_unsynced(coin, reason)
-
-    def _check_collectors(self, now: float) -> None:
-        for shard, heard in self._heard.items():
-            if now - heard > UNPROVEN and shard not in self._distrusted:
-                self._distrusted.add(shard)
-                self._distrust_books(shard, f"its collector has not been heard for {now - heard:.1f} s")
-            if now - heard > ALIVE:
-                collector = self._collector.get(shard) or f"of shard {shard.replace('-', '/')}"
-                raise Disconnected(self._venue.name, f"its collector {collector} has not been heard for {ALIVE:g} s")
+        self._publishers.on_status(message.data, asyncio.get_running_loop().time())
 
     # The rest of Connection
 
@@ -342,8 +337,7 @@ class BusConnection:
         """Read these coins too."""
         self._markets |= markets
         self._added.append(dict(markets))
-        for shard in self._venue.shards_of(markets):
-            self._heard.setdefault(shard, asyncio.get_running_loop().time())
+        self._publishers.expect(self._venue.shards_of(markets), asyncio.get_running_loop().time())
         self._stirred.set()
 
     def distrust_book(self, coin: str, reason: str) -> None:
@@ -357,14 +351,6 @@ class BusConnection:
         await asyncio.gather(*self._running, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
-
-
-def _details(data: bytes) -> Mapping[str, Any]:
-    try:
-        details = read_object(data).get("details")
-    except ValueError:
-        return {}
-    return details if isinstance(details, dict) else {}
 
 
 def _unsynced(data: bytes) -> str:

@@ -44,6 +44,7 @@ class BusVenue:
         self.clean = Cleaner(access.secrets())
         self.subjects = MarketSubjects(name, access.market_type)
         self.positions: defaultdict[tuple[str, ...], Position] = defaultdict(Position)
+        self.breaks: dict[str, int] = {}
         self.limits = _limits(name, access.market_type)
         self._access = access
         self._shards: dict[str, Shard] = {}
@@ -196,7 +197,8 @@ class BusVenue:
                 found = await self._all_since(client, self.subjects.stream, subject, datetime.now(UTC) - back, TRADES)
                 if len(found) >= most:
                     break
-        read_ = (_read("trade", stored.data) for stored in found[-most:])
+        whole = self.breaks.get(coin, 0)  # from here on
+        read_ = (_read("trade", stored.data) for stored in found[-most:] if stored.sequence > whole)
         return [trade for trade in read_ if trade is not None and trade.market == symbol]
 
     async def _all_since(

@@ -13,7 +13,7 @@ from loguru import logger
 
 from feed.channels import PRICES, STATUS
 from feed.errors import FeedError, NoExchangeAvailable, SettingsError
-from feed.events import Candle
+from feed.events import Candle, TradeEvent
 from feed.market_data.candle_history import CandleHistory, check_limit
 from feed.market_data.hub import MarketDataHub
 from feed.running.background import Background, across
@@ -61,6 +61,7 @@ class FeedRunner:
         self._driver: CoinRouting | Player | None = None  # what brings the events
         self._waiting = 0  # connect() calls under way
         self._limit_parts = 1  # of which it uses one
+        self._before: list[TradeEvent] = []  # the last trades that a program before this one has had
         self._left: list[object] = []  # of closed loops, what they did not end: deleting it would be complained of
         self._background: Background | None = None
         self._starting = threading.Lock()
@@ -172,6 +173,12 @@ class FeedRunner:
         if self.routing is not None:
             self.routing.share_limits(parts)
 
+    def resume_after(self, trades: Iterable[TradeEvent]) -> None:
+        """See MarketFeed.resume_after."""
+        if self._running is not None and not self._running.done():
+            raise FeedError("the feed is connected already; resume_after() goes before connect()")
+        self._before = list(trades)
+
     def renew(self) -> None:
         if self._driver is not None:
             self._driver.renew()
@@ -210,6 +217,8 @@ class FeedRunner:
         self.routing = driver if isinstance(driver, CoinRouting) else None
         if self.routing is not None:
             self.routing.share_limits(self._limit_parts)
+            self.routing.resume_after(self._before)
+        self._before = []
 
         def ended(running: asyncio.Task[FeedError | None]) -> None:  # even if it was cancelled before its first step
             self._reporter.note("closed", driver.exchange)

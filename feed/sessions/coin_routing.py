@@ -14,7 +14,7 @@ from loguru import logger
 from exchanges.errors import VenueError
 from exchanges.registry import import_for, open_exchange
 from feed.errors import NoExchangeAvailable
-from feed.events import CoinConfig
+from feed.events import CoinConfig, TradeEvent
 from feed.market_data.hub import MarketDataHub
 from feed.policies.staleness import SilenceWatch
 from feed.sessions.feed_context import Closings, FeedContext
@@ -63,6 +63,7 @@ class CoinRouting:
         self._aside = aside
         self._patient = patient
         self._parts = 1  # of the venues' limits per address
+        self._before: dict[str, dict[str, TradeEvent]] = {}  # venue and coin -> the last trade of the program before
         self._something_new = asyncio.Event()  # something has happened that may lead to a decision
         self._closings = Closings(hub.clock)
         self.main = self._supervisor(order, wanted, report, main=True)
@@ -110,6 +111,11 @@ class CoinRouting:
     def hears(self, coin: str) -> bool:
         """Whether data of ``coin`` has come from the venue that carries it."""
         return any(each.hears(coin) for each in self._supervisors)
+
+    def resume_after(self, trades: Iterable[TradeEvent]) -> None:
+        """See MarketFeed; before the venues are opened."""
+        for trade in trades:
+            self._before.setdefault(trade.exchange, {})[trade.coin] = trade
 
     def share_limits(self, parts: int) -> None:
         """See MarketFeed."""
@@ -225,6 +231,7 @@ class CoinRouting:
                 continue
             self.venues[config.name] = SharedVenue(venue)
             self.venues[config.name].share(self._parts)
+            self.venues[config.name].sequences.before |= self._before.pop(config.name, {})
 
     async def _release(self) -> None:
         """Close everything that is open, within RELEASE_TIMEOUT."""

@@ -115,7 +115,7 @@ KINDS: Mapping[StatusEvent, EventKind] = {
     ),
     _.SOURCE: EventKind(("source", "reason", "coins"), "{exchange}: from {source}: {reason}"),
     _.GAP: EventKind(
-        ("coin", "missing", "from_id", "to_id", "from_ts", "to_ts"),
+        ("coin", "missing", "fetched", "from_id", "to_id", "from_ts", "to_ts"),
         "{exchange}: {coin} missed {missing} trades",
         "{exchange}: {coins} coins missed trades",
         level="WARNING",

@@ -36,10 +36,11 @@ class KnownSequences:
     """The trade sequences of one venue's coins. Its backfillers share them: a coin may move from one to another.
 
     ``left`` are the coins that another venue carries now; ``holders`` maps each coin to the backfiller that had it
-    last.
+    last. ``before`` has the last trade of each coin that a program before this one has had.
     """
 
     coins: dict[str, TradeSequence] = field(default_factory=dict)
+    before: dict[str, TradeEvent] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     holders: dict[str, TradeBackfiller] = field(default_factory=dict)
 
@@ -159,12 +160,18 @@ class TradeBackfiller:
                     known.doubt()  # between this connection and that of the other backfiller one may be missed
                 self._expect(coin)
             else:
-                self._coins[coin] = sequences.coins[coin] = TradeSequence(
+                before = sequences.before.pop(coin, None)
+                if before is not None and before.market != symbols[coin]:
+                    before = None
+                made = self._coins[coin] = sequences.coins[coin] = TradeSequence(
                     self._venue.limits.consecutive_ids,
                     self._settings.max_gap,
                     fetch=self._settings.enabled and self._venue.can_fetch_trades,
-                    since_ts=since.get(coin),
+                    since_ts=since.get(coin) if before is None else None,
                 )
+                if before is not None:
+                    made.accept(before, now)
+                    made.resumed(now)
         sequences.left.difference_update(symbols)
 
     def lost(self, coins: Iterable[str] | None = None) -> None:

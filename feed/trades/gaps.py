@@ -39,9 +39,10 @@ class Gap:
     @property
     def details(self) -> dict[str, int | None]:
         """The details of the status event ``gap``, without the coin."""
+        known: dict[str, int | None] = {"missing": self.missing, "fetched": self.fetch}
         if self.from_id is None:
-            return {"from_ts": self.from_ts, "to_ts": self.to_ts, "missing": self.missing}
-        return {"from_id": self.from_id, "to_id": self.to_id, "missing": self.missing}
+            return {"from_ts": self.from_ts, "to_ts": self.to_ts, **known}
+        return {"from_id": self.from_id, "to_id": self.to_id, **known}
 
 
 @dataclass(frozen=True, slots=True)

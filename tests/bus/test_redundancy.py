@@ -177,3 +177,23 @@ async def test_a_publisher_whose_exchange_is_silent_gives_way(
             await replaced_during(venue.partitioned(), bus, simulator)
         finally:
             await first.gone()
+
+
+async def test_the_only_collector_goes_on_after_the_last_trade_on_the_bus_when_it_starts_again(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    """Nobody was there for a while. What came meanwhile is fetched from the exchange, once and in order."""
+    first = await collect("first")
+    await publisher(bus.url, "binance")
+    async with watched(bus) as (readers, _):
+        await goes_on(readers, simulator)
+        first.kill()
+        made = {coin: taped_ids(simulator["binance"], coin)[-1] for coin in COINS}
+        await until(lambda: all(taped_ids(simulator["binance"], coin)[-1] > made[coin] + 50 for coin in COINS))
+        await collect("second")
+        await taken_over(readers, "second")
+        await goes_on(readers, simulator)
+        for reader in readers:
+            proven(reader, simulator)
+            assert any(trade.backfilled for trade in reader.trades)
+            assert not any(each.get("coins") for each in reader.events("source"))

@@ -11,6 +11,7 @@ from exchanges.events import Candle, TradeEvent
 
 KEEP = 60.0  # seconds
 MOST = 100_000  # trades
+GAPS = 1000  # gaps that are remembered
 CLOSED = 3  # closed candles of a coin and timeframe
 
 
@@ -34,14 +35,21 @@ class Backlog:
     def __init__(self, consecutive: bool) -> None:
         self._consecutive = consecutive
         self._trades: deque[tuple[float, TradeEvent]] = deque()
+        self._newest: dict[str, TradeEvent] = {}
+        self._gaps: deque[tuple[str, TradeEvent | None]] = deque(maxlen=GAPS)  # coin, the trade before it
         self._closed: defaultdict[tuple[str, str], deque[Candle]] = defaultdict(lambda: deque(maxlen=CLOSED))
         self._latest: dict[tuple[str, str], Any] = {}
 
     def add_trade(self, trade: TradeEvent, now: float) -> None:
         trades = self._trades
         trades.append((now, trade))
+        self._newest[trade.coin] = trade
         while len(trades) > MOST or now - trades[0][0] > KEEP:
             trades.popleft()
+
+    def add_gap(self, coin: str) -> None:
+        """Trades are missing after the newest one of the coin, and will not come."""
+        self._gaps.append((coin, self._newest.get(coin)))
 
     def add_candle(self, candle: Candle) -> None:
         if candle.closed:
@@ -66,9 +74,10 @@ class Backlog:
         for _, trade in self._trades:
             own[trade.coin].append(trade)
         for coin in own.keys() | trades.keys():
-            fresh, whole = self._fresh(own.get(coin, []), trades.get(coin))
+            known = own.get(coin, [])
+            fresh, whole = self._fresh(known, trades.get(coin))
             found.trades += fresh
-            if not whole:
+            if not whole or (not self._consecutive and self._has_gap(coin, known, len(fresh))):
                 found.missed.append(coin)
         for key, closed in self._closed.items():
             found.candles += [candle for candle in closed if follows(candle, candles.get(key))]
@@ -78,6 +87,14 @@ class Backlog:
             if not event.timestamp or event.timestamp > latest.get((channel, coin), 0)
         ]
         return found
+
+    def _has_gap(self, coin: str, own: list[TradeEvent], fresh: int) -> bool:
+        """Whether trades are missing before one of the ``fresh`` newest of its own, or before the next one."""
+        after = own[max(0, len(own) - fresh - 1) :]
+        return any(
+            gap == coin and (any(each is before for each in after) if before is not None else fresh == len(own))
+            for gap, before in self._gaps
+        )
 
     def _fresh(self, own: list[TradeEvent], last: TradeEvent | None) -> tuple[list[TradeEvent], bool]:
         """Those of ``own`` that follow ``last``, and whether none can be missing between."""

@@ -119,6 +119,10 @@ class Collector:
                 await self._connected.wait()
                 await asyncio.sleep(INTRODUCTION)
         self._share_limits()
+        client = self._client
+        if client is not None and self._publisher.is_vacant:  # else the one that publishes misses nothing
+            with contextlib.suppress(BusError):  # it is told by what stays on the bus
+                self.feed.resume_after(await self._publication.resume(client))
         try:
             await self.feed.connect(timeout=None)
         except NoExchangeAvailable as error:

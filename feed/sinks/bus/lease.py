@@ -75,6 +75,10 @@ class LeaseState:
         """The bus can be reached (again): a renewal was not to be seen before."""
         self.seen_at = max(self.seen_at, now)
 
+    def is_vacant(self, now: float) -> bool:
+        """Whether nobody holds the lease, or it has expired."""
+        return not self.holder or now - self.seen_at > LEASE
+
     def is_overdue(self, now: float) -> bool:
         """Whether another collector holds the lease, and its renewal should have been seen by now."""
         return bool(self.holder) and not self.mine and now - self.seen_at > OVERDUE

@@ -11,7 +11,7 @@ from typing import Any
 
 from exchanges.bus.client import BusClient, BusError, Stored
 from exchanges.bus.payloads import read, read_object, status, writer
-from exchanges.bus.subjects import MarketSubjects, channel_of, text
+from exchanges.bus.subjects import GAPS, MarketSubjects, channel_of, text
 from feed.channels import BOOKS, CANDLES, CHANNELS, OF_VENUES, TRADES
 from feed.events import Candle, TradeEvent
 from feed.market_feed import MarketFeed
@@ -47,8 +47,7 @@ class Publication:
         self._subject: dict[tuple[str, str], str] = {}  # of channel and coin
         self._number = 0  # of messages that have no id of their own
         self._now = time.monotonic
-        if BOOKS.name in self.channels:
-            feed.subscribe_status(self._on_status)
+        feed.subscribe_status(self._on_status)
         take: dict[str, Callable[[Any], None]] = {TRADES.name: self._on_trade, CANDLES.name: self._on_candle}
         for channel in self.channels:
             feed.subscribe(channel, take.get(channel) or partial(self._on_latest, channel))
@@ -77,13 +76,23 @@ class Publication:
             self._put_latest(channel, event)
 
     def _on_status(self, event: str, details: dict[str, Any]) -> None:
-        """A book that is not proven any more is no latest state."""
+        """A book that is not proven any more is no latest state; trades that will not come are missing on the bus."""
         coin = details.get("coin")
-        if event != StatusEvent.BOOK_UNSYNCED or not isinstance(coin, str):
+        if not isinstance(coin, str):
             return
-        self._backlog.drop_latest(BOOKS.name, coin)
+        if event == StatusEvent.BOOK_UNSYNCED and BOOKS.name in self.channels:
+            channel = BOOKS.name
+            self._backlog.drop_latest(channel, coin)
+        elif (event == StatusEvent.GAP and not details["fetched"]) or (
+            event == StatusEvent.GAP_FILLED and not details["complete"]
+        ):
+            channel = GAPS
+            self._backlog.add_gap(coin)
+        else:
+            return
         if self.live:
-            self.writer.put(self._to(BOOKS.name, coin), status(event, details), self._next_name())
+            told = status(event, {**details, "collector": self._name})
+            self.writer.put(self._to(channel, coin), told, self._next_name())
 
     def _put_trade(self, trade: TradeEvent) -> None:
         self.writer.put(*self._message_of(trade))
@@ -149,17 +158,31 @@ class Publication:
 
         A server that is killed, or whose disk was full, may have. Raises BusError.
         """
-        if TRADES.name not in self.channels:
-            return
-        stored = await client.last(self._subjects.stream, [self._to(TRADES.name, coin) for coin in self._coins])
+        last = await self._last_trades(client)
         waiting = self.writer.rewind()
-        last: dict[str, TradeEvent] = {}
-        for each in stored:
-            with contextlib.suppress(ValueError):  # not written by a collector
-                last[text(each.subject.rpartition(".")[2])] = read("trade", each.data)
         known = self._backlog.after(last, {}, {}).trades
         messages = [self._message_of(trade) for trade in known if trade.trade_id and trade.coin in last]
         self.writer.put_first([message for message in messages if message[2] not in waiting])
+
+    async def resume(self, client: BusClient) -> list[TradeEvent]:
+        """The last trades on the bus, which are taken for this collector's own: the feed is to go on after them.
+
+        Raises BusError.
+        """
+        last = await self._last_trades(client)
+        for trade in last.values():
+            self._backlog.add_trade(trade, self._now())
+        return list(last.values())
+
+    async def _last_trades(self, client: BusClient) -> dict[str, TradeEvent]:
+        """By coin. Raises BusError."""
+        if TRADES.name not in self.channels:
+            return {}
+        last: dict[str, TradeEvent] = {}
+        for each in await client.last(self._subjects.stream, [self._to(TRADES.name, coin) for coin in self._coins]):
+            with contextlib.suppress(ValueError):  # not written by a collector
+                last[text(each.subject.rpartition(".")[2])] = read("trade", each.data)
+        return last
 
     def _after(self, stored: Collection[Stored]) -> Continuation:
         trades: dict[str, TradeEvent] = {}

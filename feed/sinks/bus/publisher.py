@@ -68,6 +68,11 @@ class Publisher:
         if self._publication.live and not self._lease.mine:
             self._stand_by(f"{self._lease.holder or 'nobody'} has the lease")
 
+    @property
+    def is_vacant(self) -> bool:
+        """Whether nobody publishes the shard, as far as is known."""
+        return self._lease.is_vacant(self._now())
+
     def begin(self) -> None:
         """The bus can be reached, for the first time or again."""
         self._lease.begin(self._now())

@@ -50,6 +50,17 @@ def test_a_hole_before_the_backlog_is_told() -> None:
     assert (ids(found.trades), found.missed) == (["u7", "u8", "u9"], ["BTC"])
 
 
+def test_a_gap_of_its_own_is_told_unless_it_lies_before_the_last_trade_on_the_bus() -> None:
+    made = backlog(range(1, 6), consecutive=False, named=True)
+    made.add_gap("BTC")  # behind u5
+    for number in range(7, 10):
+        made.add_trade(trade(number, f"u{number}"), 100.0)
+    for last, missed in ((3, ["BTC"]), (5, ["BTC"]), (7, [])):
+        found = made.after({"BTC": trade(last, f"u{last}")}, {}, {})
+        assert found.missed == missed
+        assert ids(found.trades) == [f"u{number}" for number in (4, 5, 7, 8, 9) if number > last]
+
+
 def test_a_coin_that_is_not_on_the_bus_begins_with_the_backlog() -> None:
     found = backlog(range(3, 5)).after({}, {}, {})
     assert (ids(found.trades), found.missed) == (["3", "4"], [])

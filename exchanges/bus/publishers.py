@@ -1,0 +1,107 @@
+"""Which collector publishes each shard, as a reader hears of it: a change, missing trades, its silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from exchanges.bus.collectors import ALIVE
+from exchanges.bus.payloads import read_object
+from exchanges.errors import Disconnected
+from exchanges.events import Listener
+from exchanges.foreign_text import Cleaner
+
+UNPROVEN = 1.5  # seconds without its collector after which a book is not proven
+
+
+class Publishers:
+    """The publishers of one exchange's shards; ``now`` is monotonic seconds.
+
+    ``coins_of`` returns those coins of a shard that are read; ``on_source`` is called as Listener's. ``books``: whether
+    order books are among what is read.
+    """
+
+    def __init__(
+        self,
+        exchange: str,
+        clean: Cleaner,
+        listener: Listener,
+        coins_of: Callable[[str], Collection[str]],
+        on_source: Callable[[str, str, Collection[str]], None],
+        *,
+        books: bool,
+    ) -> None:
+        self._exchange = exchange
+        self._clean = clean
+        self._listener = listener
+        self._coins_of = coins_of
+        self._on_source = on_source
+        self._books = books
+        self._collector: dict[str, str] = {}  # by shard
+        self._heard: dict[str, float] = {}  # shard -> when its publisher was last heard
+        self._distrusted: set[str] = set()  # shards whose publisher was not heard lately
+
+    @property
+    def names(self) -> str:
+        """The collectors that publish, as a text."""
+        return ", ".join(dict.fromkeys(self._collector.values()))
+
+    def expect(self, shards: Iterable[str], now: float) -> None:
+        """The publishers of these shards are to be heard from now on."""
+        for shard in shards:
+            self._heard.setdefault(shard, now)
+
+    def on_publisher(self, shard: str, data: bytes, *, news: bool) -> bool:
+        """A collector says that it has begun to publish a shard; True if it is another one than before.
+
+        ``news``: it has happened since the reader was last connected.
+        """
+        details = _details(data)
+        collector = str(details.get("collector", ""))
+        if self._collector.get(shard) == collector and not details.get("missed"):
+            return False
+        self._collector[shard] = collector
+        if news:
+            self._distrust_books(shard, "another collector publishes it now")
+        reason = str(details.get("reason", "")) if news else "it publishes"
+        coins = self._coins_of(shard)
+        missed = [coin for coin in details.get("missed", ()) if coin in coins] if news else []
+        self._on_source(self._clean(collector), self._clean(reason), missed)
+        return True
+
+    def on_gap(self, coin: str, data: bytes) -> None:
+        """A collector says that trades of a coin are missing before the next one."""
+        collector = str(_details(data).get("collector", ""))
+        reason = "trades are missing that it did not get from the exchange"
+        self._on_source(self._clean(collector), reason, [coin])
+
+    def on_status(self, data: bytes, now: float) -> None:
+        """A collector's heartbeat."""
+        details = _details(data)
+        shard = details.get("shard")
+        if details.get("publishes") and isinstance(shard, str) and shard in self._heard:
+            self._heard[shard] = now
+            self._distrusted.discard(shard)
+
+    def check(self, now: float) -> None:
+        """Distrust the books of a shard whose publisher is silent. Raises Disconnected when it is silent for long."""
+        for shard, heard in self._heard.items():
+            if now - heard > UNPROVEN and shard not in self._distrusted:
+                self._distrusted.add(shard)
+                self._distrust_books(shard, f"its collector has not been heard for {now - heard:.1f} s")
+            if now - heard > ALIVE:
+                collector = self._collector.get(shard) or f"of shard {shard.replace('-', '/')}"
+                raise Disconnected(self._exchange, f"its collector {collector} has not been heard for {ALIVE:g} s")
+
+    def _distrust_books(self, shard: str, reason: str) -> None:
+        """Nobody may have kept the books of a shard for a moment: each is proven again by its next state."""
+        for coin in self._coins_of(shard) if self._books else ():
+            self._listener.on_book_unsynced(coin, reason)
+
+
+def _details(data: bytes) -> Mapping[str, Any]:
+    try:
+        details = read_object(data).get("details")
+    except ValueError:
+        return {}
+    return details if isinstance(details, dict) else {}

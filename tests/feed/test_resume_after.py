@@ -1,0 +1,57 @@
+"""A program that starts again goes on after the last trades of the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from exchanges.simulator import Simulator
+from feed import FeedError, MarketFeed, TradeEvent
+from tests.support import Recorder, settings_for, taped_ids, until
+
+
+@pytest.fixture(params=["binance", "bybit"])
+async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
+    async with Simulator(venues=(request.param,), rate=60, seed=1, coins=["BTC"]) as simulator:
+        yield simulator
+
+
+async def last_of_before(simulator: Simulator) -> TradeEvent:
+    """The last trade of a program that has ended some trades ago."""
+    (venue,) = simulator.venues.values()
+    feed = MarketFeed(["BTC"], settings=settings_for(simulator))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: len(got.trades) > 2)
+    last = got.trades[-1]
+    await until(lambda: taped_ids(venue, "BTC")[-1] > int(last.trade_id) + 20)
+    return last
+
+
+async def test_trades_since_the_program_before_are_fetched(simulator: Simulator) -> None:
+    last = await last_of_before(simulator)
+    feed = MarketFeed(["BTC"], settings=settings_for(simulator))
+    feed.resume_after([last])
+    got = Recorder(feed)
+    async with feed:
+        with pytest.raises(FeedError, match="before connect"):
+            feed.resume_after([last])
+        await got.until(lambda: any(not trade.backfilled for trade in got.trades))
+        ids = [int(trade.trade_id) for trade in got.trades]
+        assert ids == list(range(int(last.trade_id) + 1, ids[-1] + 1))
+        assert sum(trade.backfilled for trade in got.trades) >= 20
+        assert got.details("gap")[0]["fetched"] is True
+        assert got.details("gap_filled")[0]["complete"] is True
+
+
+async def test_what_is_too_long_ago_is_a_gap_that_is_not_fetched(simulator: Simulator) -> None:
+    last = await last_of_before(simulator)
+    last.timestamp -= 400_000  # more than max_gap
+    feed = MarketFeed(["BTC"], settings=settings_for(simulator))
+    feed.resume_after([last])
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: len(got.trades) > 2)
+        assert [each["fetched"] for each in got.details("gap")] == [False]
+        assert not any(trade.backfilled for trade in got.trades)
