@@ -28,6 +28,7 @@ _SECRET_KEY = re.compile(
     re.I,
 )
 _LOGIN = re.compile(r"(?<=//)[^/\s'\"<>?#]*@")
+_SCHEME = re.compile(r"[a-z][\w+.-]*://", re.I)
 _NO_PORT = re.compile(r"^([^:/\[]+:)(?!\d{1,5}(?:/|$))[^/]{3,}")  # the host with its colon, and what follows
 _TOKEN = re.compile(r"(?<=/)(?=[^/]*\d)[^/]{12,}")
 _QUERY = re.compile(r"([?&][\w-]*(?:token|key|secret|sign|auth|passw|pwd)[\w-]*=)[^&\s'\"<>#]+", re.I)
@@ -52,11 +53,11 @@ def address_shown(address: str) -> str:
 
     Nor is shown what may be a password or a token: what is no number where a port belongs, and a long part of a path.
     """
-    scheme, separator, rest = address.rpartition("://")
-    rest = rest.partition("?")[0] + (f"?{HIDDEN}" if "?" in rest else "")
-    login, at, host = rest.rpartition("@")
-    host = _NO_PORT.sub(rf"\1{HIDDEN}", _TOKEN.sub(HIDDEN, host if at else login + host))
-    return scheme + separator + (f"{HIDDEN}{at}{host}" if at else host)
+    scheme = found[0] if (found := _SCHEME.match(address)) else ""
+    _, at, rest = address[len(scheme) :].rpartition("@")
+    host, question, _ = rest.partition("?")
+    host = _NO_PORT.sub(rf"\1{HIDDEN}", _TOKEN.sub(HIDDEN, host))
+    return scheme + (f"{HIDDEN}@{host}" if at else host) + (f"?{HIDDEN}" if question else "")
 
 
 def addresses_shown(value: Any) -> Any:

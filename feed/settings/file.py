@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import stat
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -23,10 +25,17 @@ if TYPE_CHECKING:
 ENVIRONMENT = "MARKET_FEED_SETTINGS"
 """The environment variable that names the settings file."""
 
-_MARKS = re.compile(r"undefined alias|cannot start any token|could not determine a constructor")  # *BTC, @BTC, !BTC
+_HINTS = (
+    (re.compile(r"'\\t' that cannot start any token"), "; a tab: indent with blanks"),
+    (  # *BTC, @BTC, !BTC
+        re.compile(r"undefined alias|cannot start any token|could not determine a constructor"),
+        "; if it is meant as text, write it in quotes",
+    ),
+)
 _QUOTED = re.compile(r"'[^']*'")
 _KEY = re.compile(r"([\w-]+)['\"]?\s*:")
 _FILE_LIMIT = 256 * 1024  # bytes; a settings file has a few thousand
+_PIPE_WITHIN = 5.0  # seconds for somebody to write into a pipe that stands in the file's place
 _VALUE_LIMIT = 10_000  # values once YAML's anchors are written out: a few lines of anchors can stand for billions
 
 
@@ -36,7 +45,7 @@ def settings_source(path: str | os.PathLike[str] | None = None) -> str | os.Path
     if named is not None:
         return named
     local = Path("settings.yaml")
-    return local if local.exists() else packaged_settings()
+    return local if os.path.lexists(local) else packaged_settings()  # a link to nowhere is no wish for the defaults
 
 
 def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
@@ -66,7 +75,7 @@ def bus_of(url: str, source: str, given: Bus | None = None) -> Bus:
 
 def _read_text(path: str | os.PathLike[str] | Traversable) -> str:
     try:
-        with open(path, "rb") if isinstance(path, str | os.PathLike) else path.open("rb") as file:
+        with open(path, "rb", opener=_opened) if isinstance(path, str | os.PathLike) else path.open("rb") as file:
             raw = file.read(_FILE_LIMIT + 1)
         if len(raw) > _FILE_LIMIT:
             raise Unreadable(f"found more than {_FILE_LIMIT // 1024} kB, allowed is a settings file")
@@ -76,6 +85,20 @@ def _read_text(path: str | os.PathLike[str] | Traversable) -> str:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise Unreadable(f"can't be read ({reason}), allowed is a readable YAML file") from None
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open a file, or a pipe such as a shell makes of <(...), but do not wait for ever for one to write into it."""
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if stat.S_ISFIFO(os.fstat(number).st_mode) and not select.select([number], [], [], _PIPE_WITHIN)[0]:
+            raise Unreadable(f"found a pipe into which nobody wrote within {_PIPE_WITHIN:g} s, allowed is a YAML file")
+        if hasattr(os, "O_NONBLOCK"):
+            os.set_blocking(number, True)
+    except BaseException:
+        os.close(number)
+        raise
+    return number
 
 
 def _data(reader: Reader, text: str) -> Any:
@@ -101,7 +124,7 @@ def _data(reader: Reader, text: str) -> Any:
         what = " ".join(str(error.problem or error.context).split())
         if mark and _hides(text.splitlines()[mark.line : mark.line + 1], mark.column):
             what = _QUOTED.sub(f"'{HIDDEN}'", what)
-        hint = "; if it is meant as text, write it in quotes" if _MARKS.search(what) else ""
+        hint = next((hint for marks, hint in _HINTS if marks.search(what)), "")
         raise Unreadable(f"{place}not YAML: {what}{hint}") from None
 
 

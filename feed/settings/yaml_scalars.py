@@ -69,7 +69,8 @@ def switch(text: Plain) -> bool | None:
 def natural(value: Any) -> Any:
     """Return ``value`` with all its plain text as what it means where nothing is known: null, true, 5, or text."""
     if isinstance(value, dict):
-        return {natural(key): natural(each) for key, each in value.items()}
+        # a key is ccxt's name for something: text, also NO
+        return {str(key) if isinstance(key, Plain) else key: natural(each) for key, each in value.items()}
     if isinstance(value, list):
         return [natural(each) for each in value]
     if not isinstance(value, Plain):

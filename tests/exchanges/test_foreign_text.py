@@ -207,6 +207,9 @@ def test_what_yaml_cannot_read_is_not_quoted_where_a_secret_stands(text: str, tm
 def test_addresses_and_values_are_shown_without_what_they_hide() -> None:
     assert address_shown("http://u:p@h:1") == "http://***@h:1"
     assert address_shown("u:p@q@h:1") == "***@h:1"
+    for password in ("12345?67", "tok?en", "a://b", "12/34", "1#2"):
+        assert address_shown(f"http://{password}@h:1") == "http://***@h:1"
+    assert address_shown("http://h:1?token=x") == "http://h:1?***"
     assert address_shown("h:1") == "h:1"
     assert values_shown({"a": [1, {"secret": "x"}], "headers": {"b": ["y"]}, "token": None}) == {
         "a": [1, {"secret": "***"}],

@@ -58,7 +58,12 @@ def _lookup(asked: _Asked) -> Future[_Found]:
             return running
         found: Future[_Found] = Future()
         _running[asked] = time.monotonic(), found
-    threading.Thread(target=_run, args=(asked, found), name=f"looking up {asked[0]}", daemon=True).start()
+    try:
+        threading.Thread(target=_run, args=(asked, found), name=f"looking up {asked[0]}", daemon=True).start()
+    except RuntimeError:  # no more threads: nobody is to wait for this one
+        with _lock:
+            _running.pop(asked, None)
+        raise
     return found
 
 

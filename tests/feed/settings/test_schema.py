@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from feed.errors import SettingsError
 from feed.events import CoinConfig
+from feed.settings import file as settings_file
 from feed.settings.file import ENVIRONMENT, load_settings
 from feed.settings.schema import ExchangeConfig, Settings, packaged_settings
 from feed.settings.validation import check
@@ -163,6 +165,12 @@ def test_options_for_ccxt_keep_their_types(tmp_path: Path) -> None:
     assert type(options["g"]) is str
 
 
+def test_the_keys_of_options_are_text_whatever_yaml_makes_of_them(tmp_path: Path) -> None:
+    text = "exchanges: [{name: okx, options: {NO: 1, 1e5: {on: 2, ~: [{4: true}]}}}]"
+    options = load(text, tmp_path / "s.yaml").exchanges[0].options
+    assert options == {"NO": 1, "1e5": {"on": 2, "~": [{"4": True}]}}
+
+
 def test_nothing_in_place_of_an_address_means_none(tmp_path: Path) -> None:
     settings = load("exchanges: [{name: okx, rest_url: ~, ws_url: , proxy: null}]", tmp_path / "s.yaml")
     assert settings.exchanges == [ExchangeConfig("okx")]
@@ -305,7 +313,10 @@ def test_a_byte_order_mark_and_any_unicode_are_fine(tmp_path: Path) -> None:
         ("- coins", "found ['coins'], allowed is a mapping with any of coins"),
         ("just text", "found 'just text', allowed is a mapping"),
         ("coins: [BTC", "line 1, column 12: not YAML: "),
-        ("quote: USDT\n\tcoins: []", "line 2, column 1: not YAML: "),
+        (
+            "quote: USDT\n\tcoins: []",
+            "line 2, column 1: not YAML: found character '\\t' that cannot start any token; a tab: indent with blanks",
+        ),
         ("a: 1\n---\nb: 2", "line 2, column 1: not YAML: "),
         ("coins: \x07", "line 1, column 8: found the character '\\x07'"),
         (b"coins: [\xff]", "found the byte 0xff at offset 8, allowed is UTF-8"),
@@ -372,6 +383,31 @@ def test_a_path_without_a_settings_file_gives_one_line(path: str, here: Path) ->
         load_settings(path)
     assert len(caught.value.problems) == 1
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "in the folder"])
+def test_a_link_to_nowhere_is_told_and_no_wish_for_the_defaults(named: bool, here: Path) -> None:
+    (here / "settings.yaml").symlink_to(here / "gone.yaml")
+    (here / "round.yaml").symlink_to(here / "round.yaml")
+    with pytest.raises(SettingsError) as caught:
+        load_settings("round.yaml" if named else None)
+    (line,) = caught.value.problems
+    assert "can't be read (" in line
+
+
+def test_a_pipe_is_read_as_a_file_and_waited_for_no_longer_than_a_few_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell's <(...) is one. One into which nobody writes held the process up for ever."""
+    pipe = tmp_path / "settings.yaml"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["sh", "-c", 'sleep 0.3; echo "coins: [NO]" > "$0"', str(pipe)]):
+        assert [coin.symbol for coin in load_settings(pipe).coins] == ["NO"]
+    monkeypatch.setattr(settings_file, "_PIPE_WITHIN", 0.1)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(pipe)
+    (line,) = caught.value.problems
+    assert "found a pipe into which nobody wrote within 0.1 s" in line
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")

@@ -1,0 +1,23 @@
+"""Lookups of host names where no thread is left to make them in."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from exchanges.ccxt_adapter.transport.name_lookup import look_up
+
+
+async def test_a_lookup_that_finds_no_thread_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one for the same name begins anew: it would wait for the one that never began."""
+    with monkeypatch.context() as full:
+
+        def start(self: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        full.setattr(threading.Thread, "start", start)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="new thread"):
+                await look_up("localhost", 1)
+    assert await look_up("localhost", 1)
