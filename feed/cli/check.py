@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from exchanges import venue_time
+from exchanges.foreign_text import printable
 from feed.channels import BOOKS
 from feed.cli.diagnosis import PAGE, machine, remedies
 from feed.cli.process import Exit, start_log
@@ -25,6 +26,7 @@ from feed.settings.schema import ExchangeConfig, Settings
 from feed.settings.validation import check
 
 BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"  # of a terminal
+LINE = 2000  # characters; a path of the environment may hold anything
 AGREES = 1.0  # seconds: the answer's way is in the difference
 THROTTLED = 0.5  # seconds after the markets in which ccxt's own rate limit would be part of what is measured
 
@@ -127,7 +129,7 @@ def _facts(facts: Mapping[str, Any], findings: Sequence[_Finding]) -> list[str]:
         "python": facts["python"],
         "market-feed": facts["market_feed"],
     }
-    return [f"{name:<13} {text}" for name, text in lines.items()]
+    return [f"{name:<13} {printable(text, LINE)}" for name, text in lines.items()]
 
 
 def _difference(seconds: float | None) -> str:
@@ -146,7 +148,7 @@ def _clock(finding: _Finding) -> str | None:
 def _to_do(advice: Sequence[str], works: bool) -> list[str]:
     if not advice:
         return [_styled(BOLD, "what to do:") + " nothing, all of it works"]
-    return [_styled(BOLD, "what to do:"), *(f"- {line}" for line in advice), f"- {PAGE}"]
+    return [_styled(BOLD, "what to do:"), *(f"- {printable(line, LINE)}" for line in advice), f"- {PAGE}"]
 
 
 def _styled(code: str, text: str) -> str:

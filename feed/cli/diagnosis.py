@@ -93,7 +93,7 @@ def _transport() -> str:
 
 
 def _cache() -> dict[str, str]:
-    from exchanges.ccxt_adapter.markets.disk_cache import VARIABLE, cache_folder
+    from exchanges.ccxt_adapter.markets.disk_cache import VARIABLE, cache_folder, why_unwritable
 
     try:
         folder = cache_folder()
@@ -101,9 +101,7 @@ def _cache() -> dict[str, str]:
         return {"folder": "", "problem": str(error)}
     if folder is None:
         return {"folder": "off" if os.environ.get(VARIABLE) == "off" else "", "problem": ""}
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    problem = "" if there.is_dir() and os.access(there, os.W_OK) else f"{folder} cannot be written"
-    return {"folder": str(folder), "problem": problem}
+    return {"folder": str(folder), "problem": why_unwritable(folder)}
 
 
 def _certificates() -> dict[str, Any]:

@@ -154,6 +154,17 @@ def cache_folder() -> Path | None:
     return base / "market-feed" if base.is_absolute() else None
 
 
+def why_unwritable(folder: Path) -> str:
+    """Why no list can be kept in a folder, "" where it can; makes the folder, as the first list does."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"1")
+    except (OSError, ValueError) as error:  # ValueError: a character that no path may have
+        return f"{folder} cannot be written ({getattr(error, 'strerror', None) or error})"
+    return ""
+
+
 def _platform_folder() -> Path:
     with suppress(RuntimeError):  # nobody's home
         if sys.platform == "win32":
