@@ -10,10 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+TOO_LATE = "does not answer in time: a firewall may drop what is sent there"
+SILENT_SERVER = "the name server does not answer for"
+
 # What a venue's reason says -> what can be done about it. The first that fits is the advice.
 ADVICE: tuple[tuple[str, str], ...] = (
+    (
+        r"\b407\b|(?i:(?:the|SOCKS) proxy)",
+        "cannot be reached through its proxy: check its address and login, or write `proxy: none`",
+    ),
     (r"\b451\b|\b403\b", "does not serve this place: put another exchange first, or name a `proxy:` for it"),
-    (r"\b407\b|(?i:proxy)", "cannot be reached through its proxy: check its address and login, or write `proxy: none`"),
     (r"[Cc]ertificate|CERTIFICATE", "shows a certificate that is not trusted here: its row says what helps"),
     (
         r"\b429\b|\b418\b|left alone|banned",
@@ -21,7 +27,7 @@ ADVICE: tuple[tuple[str, str], ...] = (
     ),
     (r"this machine:|this program:", "cannot be reached for a fault on this side, which its row names"),
     (r"name server|[Nn]ame or service|getaddrinfo|resolution", "has a name that is not found: check the name server"),
-    (r"no answer|not reached|timed out|in time", "does not answer in time: a firewall may drop what is sent there"),
+    (r"no answer|not reached|timed out|in time", TOO_LATE),
     (
         r"lists none|does not list|has halted",
         "trades none of the coins: check `quote:` and `markets:`, or name other coins",
@@ -42,6 +48,7 @@ def machine(settings: str) -> dict[str, Any]:
         "transport": _transport(),
         "cache": _cache(),
         "certificates": _certificates(),
+        "names": {"unanswered": _unanswered_names()},
     }
 
 
@@ -54,6 +61,10 @@ def remedies(rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Any], clock:
     for row in rows:
         for reason in dict.fromkeys(filter(None, (row["rest_reason"], row["live_reason"]))):
             advice = next((text for pattern, text in ADVICE if re.search(pattern, reason)), OTHERWISE)
+            if advice is TOO_LATE and facts["names"]["unanswered"]:  # said already
+                continue
+            if advice is TOO_LATE and row["proxies"]:
+                advice = "does not answer in time: its proxy may pass nothing on"
             found.append(f"{row['exchange']} {advice}")
         if row["rest"] is not None and row["live"] is None:
             found.append(
@@ -68,6 +79,8 @@ def remedies(rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Any], clock:
 
 
 def _of_machine(facts: Mapping[str, Any]) -> Iterator[str]:
+    if names := facts["names"]["unanswered"]:
+        yield f"{SILENT_SERVER} {', '.join(names)}: look at /etc/resolv.conf, or try another name server"
     yield from facts["certificates"]["problems"]
     cache = facts["cache"]
     if cache["problem"]:
@@ -102,6 +115,12 @@ def _cache() -> dict[str, str]:
     if folder is None:
         return {"folder": "off" if os.environ.get(VARIABLE) == "off" else "", "problem": ""}
     return {"folder": str(folder), "problem": why_unwritable(folder)}
+
+
+def _unanswered_names() -> list[str]:
+    from exchanges.ccxt_adapter.transport.name_lookup import unanswered
+
+    return unanswered()
 
 
 def _certificates() -> dict[str, Any]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.simulator import Simulator
+from feed.cli.diagnosis import SILENT_SERVER
 
 HANGS = 60.0  # seconds: getaddrinfo gives up after 20 to 30, which cannot be shortened
 EXIT = 10.0  # seconds from the last word to the end of the process, on a busy machine
@@ -108,3 +112,35 @@ async def test_the_next_venue_takes_over_within_the_connect_timeout(transport: s
     assert how == "bybit"
     assert float(took) < 2.0 + 4.0
     assert float(closing) < 4.5
+
+
+SILENT_NAME_SERVER = """
+import os, socket, sys, threading
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 53))
+os.execv(sys.executable, [sys.executable, "-m", "feed", *sys.argv[1:]]) if os.fork() else threading.Event().wait()
+"""
+
+
+async def test_check_names_a_name_server_that_does_not_answer(tmp_path: Path) -> None:
+    """A real one, in a network of its own: it takes the queries."""
+    if shutil.which("unshare") is None:
+        pytest.skip("unshare is missing")
+    resolver = tmp_path / "resolv.conf"
+    resolver.write_text("nameserver 127.0.0.1\n")
+    within = f'ip link set lo up && mount --bind {resolver} /etc/resolv.conf && exec "$@"'
+    command = ["unshare", "-r", "-n", "-m", "--kill-child", "-p", "-f", "sh", "-c", within, "sh", sys.executable, "-c"]
+    check = ["check", "--json", "--timeout", "2", "--exchange", "binance"]
+    began = time.monotonic()
+    process = await asyncio.create_subprocess_exec(
+        *command, SILENT_NAME_SERVER, *check, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    if process.returncode == 1:
+        pytest.skip(f"no network of its own here: {err.decode()[:100]}")
+    assert process.returncode == 3
+    assert time.monotonic() - began < HANGS / 2
+    told = json.loads(out)
+    assert told["names"]["unanswered"] == ["api.binance.com"]
+    assert told["advice"][0].startswith(f"{SILENT_SERVER} api.binance.com: ")
+    assert not any("firewall" in line for line in told["advice"])

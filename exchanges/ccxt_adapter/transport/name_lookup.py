@@ -50,6 +50,13 @@ async def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> _Foun
     return await answer
 
 
+def unanswered(after: float = 1.0) -> list[str]:
+    """The names that were asked for, more than ``after`` seconds ago, and that no name server has answered yet."""
+    now = time.monotonic()
+    with _lock:
+        return sorted({host for (host, _, _), (begun, _) in _running.items() if now - begun > after})
+
+
 def _lookup(asked: _Asked) -> Future[_Found]:
     """The lookup that is under way, or a new one."""
     with _lock:
