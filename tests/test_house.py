@@ -58,7 +58,8 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "exchanges.recording": {
         "rows": "events as columns, and columns as events",
         "books": "order books as snapshots and changes",
-        "files": "names, files that are whole at any moment, the manifest",
+        "files": "names, what is there, the manifest",
+        "writing": "files that are whole at any moment",
         "reader": "the rows in the order of delivery",
         "overview": "what is there, whether it is whole, and as CSV",
         "markets": "market ids without a list of markets",

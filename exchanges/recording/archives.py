@@ -11,7 +11,6 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,9 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
-from exchanges.recording.files import note, place, recorded_files, write
+from exchanges.recording.files import date_of, place, recorded_files
 from exchanges.recording.markets import symbol_of
 from exchanges.recording.rows import schema
+from exchanges.recording.writing import replace, write_empty
 
 DAY = 86_400_000  # ms
 MICROSECONDS = 10**14  # a time above it is in µs
@@ -42,8 +42,8 @@ _TYPES: dict[str, pa.DataType] = {
 def read_archive(folder: Path, path: Path, exchange: str, *, swap: bool = False) -> dict[str, Any]:
     """Add an archive's rows to a recording; returns ``channel``, ``coin``, ``days`` and ``rows``.
 
-    The same archive again replaces what it has brought before. Raises ValueError, which names the file and what is
-    allowed, and OSError.
+    All of its days are added, or none. The same archive again replaces what it has brought before. Raises ValueError,
+    which names the file and what is allowed, and OSError.
     """
     name = path.name.removesuffix(".zip").removesuffix(".csv")
     match = _NAME.match(name)
@@ -62,24 +62,26 @@ def read_archive(folder: Path, path: Path, exchange: str, *, swap: bool = False)
     columns = _CANDLES if is_candles else _TRADES if kind == "trades" else _AGGREGATED
     file_name = f"import-{kind}.parquet" if is_candles else "import.parquet"
     source = _Archive(exchange, coin, market, kind.replace("mo", "M") if is_candles else "")
-    entries: list[dict[str, Any]] = []
     recorded = {
         (each.date, each.coin) for each in recorded_files(folder, [channel]) if each.first is not None and each.coin
     }
+
+    def files(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, Iterator[pa.Table]]]:
+        for day, tables in _by_day(source.tables(batches, kind)):
+            date = date_of(day)
+            if (date, coin) in recorded:
+                told = f"{folder} has recorded {channel} of {coin} of {date} already"
+                raise ValueError(f"{path}: {told}: import into another folder, and replay both")
+            yield f"{place(channel, exchange, coin, date)}/{file_name}", tables
+
     try:
         with _opened(path, columns) as batches:
-            for day, tables in _by_day(source.tables(batches, kind)):
-                date = datetime.fromtimestamp(day * DAY / 1000, UTC).strftime("%Y-%m-%d")
-                if (date, coin) in recorded:
-                    told = f"{folder} has recorded {channel} of {coin} of {date} already"
-                    raise ValueError(f"{path}: {told}: import into another folder, and replay both")
-                shown = f"{place(channel, exchange, coin, date)}/{file_name}"
-                entries.append(write(folder, shown, tables))
+            entries = replace(folder, [], files(batches))
     except (pa.ArrowInvalid, zipfile.BadZipFile, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not an archive of {kind}: {error}") from None
     if not entries:
         raise ValueError(f"{path} has no rows")
-    note(folder, {"into": entries})
+    write_empty(folder, date_of(entries[0]["from"] // DAY))
     rows = sum(entry["rows"] for entry in entries)
     return {"channel": channel, "coin": coin, "days": len(entries), "rows": rows}
 

@@ -1,4 +1,4 @@
-"""A recording's folder: where its files lie, how one is written so that it is whole at any moment, and the manifest.
+"""A recording's folder: where its files lie, how they are named and opened, and what the manifest says of them.
 
 ``trades/binance/BTC/date=2026-11-28/<first>-<last>.parquet`` holds the rows with these numbers of one market's channel;
 ``trades/recent/date=2026-11-28/`` the last minutes of all coins, which the recorder merges into the former.
@@ -10,25 +10,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from itertools import chain
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from exchanges.recording.rows import CHANNELS, COUNTED, REPEATED
+from exchanges.recording.rows import CHANNELS
 
 import pyarrow as pa  # isort: skip # rows says what to install where pyarrow is missing
-import pyarrow.compute as pc  # isort: skip
 import pyarrow.parquet as pq  # isort: skip
 
 MANIFEST = "manifest.jsonl"
 RECENT = "recent"
 BY_COIN = ("trades", "ticker", "candles", "quotes", "books", "prices")
 """Channels whose merged files lie in a folder per exchange and coin."""
-ROW_GROUP = 128 * 1024
+SMALL = 1 << 20  # bytes of a file that is read at once, in a third of the time
+FEW = 10_000  # rows whose columns are not worth threads
 _TEMPORARY = ".part"
 _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))})
 
@@ -37,7 +37,8 @@ _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("C
 class RecordedFile:
     """One file of a recording; ``first`` and ``last`` are its rows' numbers, None where no recorder gave them any.
 
-    ``exchange`` and ``coin`` are "" where the file has rows of several. ``shown`` is its path in the folder.
+    ``exchange`` and ``coin`` are "" where the file has rows of several. ``shown`` is its path in the folder, ``check``
+    the checksum in its name, if it has one.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class RecordedFile:
     date: str
     first: int | None
     last: int | None
+    check: str = ""
 
 
 @dataclass(slots=True)
@@ -83,7 +85,8 @@ class UnreadableFile(ValueError):
 def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
     """A Parquet file, open for reading. Raises UnreadableFile, also for what pyarrow raises inside the block."""
     try:
-        with pq.ParquetFile(path, **options) as file:
+        source = pa.BufferReader(path.read_bytes()) if path.stat().st_size <= SMALL else path
+        with pq.ParquetFile(source, **options) as file:
             yield file
     except (OSError, KeyError, pa.ArrowException) as error:
         raise UnreadableFile(f"{path}: can't be read: {' '.join(str(error).split())}") from error
@@ -92,7 +95,7 @@ def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
 def table(each: RecordedFile) -> pa.Table:
     """All rows of a file. Raises UnreadableFile."""
     with opened(each.path) as file:
-        return file.read()
+        return file.read(use_threads=file.metadata.num_rows > FEW)
 
 
 def name_of(text: str) -> str:
@@ -109,136 +112,20 @@ def place(channel: str, exchange: str, coin: str, date: str) -> str:
     return f"{channel}{of}/date={date}"
 
 
-def write_small(folder: Path, shown: str, rows: pa.Table) -> None:
-    """Write a file of few rows, of which the manifest knows nothing, as ``write`` does."""
-    path = folder / shown
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = hidden(path)
-    try:
-        with open(part, "wb") as file:
-            _write_parts(file, iter((rows,)))
-            file.flush()
-            os.fsync(file.fileno())
-        publish(folder, shown)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def write(folder: Path, shown: str, parts: Iterable[pa.Table], *, temporary: bool = False) -> dict[str, Any]:
-    """Write a file that is there as a whole or not at all, also after a crash, and return its entry in the manifest.
-
-    ``parts`` are its rows, one table after the other. ``temporary``: the file keeps its temporary name, which no reader
-    looks at, until ``publish``. Raises OSError.
-    """
-    path = folder / shown
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = hidden(path)
-    summary = _Summary()
-    try:
-        with open(part, "wb") as file:
-            _write_parts(file, map(summary.add, _row_groups(parts)))
-            file.flush()
-            os.fsync(file.fileno())
-        entry = {"file": shown, **summary.entry, "bytes": part.stat().st_size, "sha256": digest(part)}
-        if not temporary:
-            publish(folder, shown)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    return entry
-
-
-def _write_parts(file: Any, parts: Iterator[pa.Table]) -> None:
-    first = next(parts)
-    names = first.schema.names
-    with pq.ParquetWriter(
-        file,
-        first.schema,
-        compression="zstd",
-        use_dictionary=[name for name in names if name in REPEATED],
-        column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in COUNTED},
-        write_page_checksum=True,
-    ) as writer:
-        for rows in chain((first,), parts):
-            writer.write_table(rows, row_group_size=ROW_GROUP)
-
-
-def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows, in tables that are not small."""
-    held: list[pa.Table] = []
-    for rows in parts:
-        held.append(rows)
-        if sum(map(len, held)) >= ROW_GROUP:
-            yield pa.concat_tables(held)
-            held = []
-    if held:
-        yield pa.concat_tables(held)
-
-
-class _Summary:
-    """What the manifest says of a file's rows; times in Unix ms."""
-
-    def __init__(self) -> None:
-        self.entry: dict[str, Any] = {"rows": 0, "from": 0, "to": 0}
-
-    def add(self, rows: pa.Table) -> pa.Table:
-        """Count rows that are written next, and return them."""
-        entry, names = self.entry, rows.schema.names
-        stamps = next(name for name in ("received_at", "at", "from_ts") if name in names)
-        unit = 1_000_000 if stamps == "received_at" else 1
-        bounds = pc.min_max(rows.column(stamps)).as_py()
-        low, high = (bounds["min"] or 0) // unit, (bounds["max"] or 0) // unit
-        entry |= {"from": min(entry["from"], low) if entry["rows"] else low, "to": max(entry["to"], high)}
-        if "trade_id" in names and len(rows):
-            ids = rows.column("trade_id")
-            entry |= {"first_id": entry.get("first_id", ids[0].as_py()), "last_id": ids[-1].as_py()}
-        entry["rows"] += len(rows)
-        return rows
-
-
-def publish(folder: Path, shown: str) -> None:
-    """Give a file that was written as temporary its own name."""
-    path = folder / shown
-    os.replace(hidden(path), path)
-    sync_folder(path.parent)
-
-
 def hidden(path: Path) -> Path:
     """Where a file is until it is whole; readers skip names that begin with a dot."""
     return path.with_name(f".{path.name}{_TEMPORARY}")
 
 
-def sync_folder(path: Path) -> None:
-    """Have the names in a folder survive a power cut, where the system can do that."""
-    if hasattr(os, "O_DIRECTORY"):
-        number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+def revealed(part: Path) -> Path:
+    """The name that a file gets when it is whole."""
+    return part.with_name(part.name.removeprefix(".").removesuffix(_TEMPORARY))
 
 
 def digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def note(folder: Path, line: Mapping[str, Any]) -> None:
-    """Add a line to the manifest, for good. Raises OSError."""
-    with open(folder / MANIFEST, "ab") as file:
-        if file.tell() and not _ends_with_newline(folder / MANIFEST):
-            file.write(b"\n")  # a crash left half a line, which is skipped
-        file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
 
 
 def manifest(folder: Path) -> Manifest:
@@ -309,13 +196,32 @@ def _described(path: Path, shown: str, channel: str) -> RecordedFile:
     date = next((each.removeprefix("date=") for each in folders if each.startswith("date=")), "")
     of = [unquote(each) for each in folders if not each.startswith("date=")]
     exchange, coin = of if len(of) == 2 else ("", "")
-    first, _, last = name.removesuffix(".parquet").partition("-")
+    first, _, rest = name.removesuffix(".parquet").partition("-")
+    last, _, check = rest.partition(".")
     numbered = first.isdecimal() and last.isdecimal()
     return RecordedFile(
-        path, shown, channel, exchange, coin, date, int(first) if numbered else None, int(last) if numbered else None
+        path,
+        shown,
+        channel,
+        exchange,
+        coin,
+        date,
+        int(first) if numbered else None,
+        int(last) if numbered else None,
+        check if numbered else "",
     )
+
+
+def date_of(day: int) -> str:
+    """The date of a day since 1970, as folders have it: 2026-11-28."""
+    return datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m-%d")
 
 
 def numbered_name(first: int, last: int) -> str:
     """A file's name by the numbers of its first and last row; names sort as the rows do."""
     return f"{first:012}-{last:012}.parquet"
+
+
+def checked_name(first: int, last: int, check: int) -> str:
+    """The same with the CRC-32 of the file, for those that the manifest does not list."""
+    return f"{first:012}-{last:012}.{check:08x}.parquet"

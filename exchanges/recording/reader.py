@@ -67,7 +67,7 @@ class Recording:
         found = [market for each in self.files for market in _markets(each)]
         self.markets: dict[tuple[str, str], str] = {(exchange, coin): market for exchange, coin, market in found}
         if not self.markets:
-            raise ValueError(f"{folder} holds no market data: it has only status events")
+            raise ValueError(f"{folder} holds no market data: it has status events at most")
         self.coins = list(dict.fromkeys(coin for _, coin in sorted(self.markets)))
         self.exchanges = list(dict.fromkeys(exchange for exchange, _ in sorted(self.markets)))
         self.channels = [channel for channel in MARKET_DATA if any(each.channel == channel for each in self.files)]

@@ -79,8 +79,9 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _compact(args: argparse.Namespace) -> int:
     from exchanges.recording.overview import overview
+    from exchanges.recording.writing import recover
     from feed.sinks.folder_lock import FolderLock
-    from feed.sinks.recorder.merging import compact, merge_recent, recover
+    from feed.sinks.recorder.merging import compact, merge_recent
 
     folder = Path(args.folder)
     overview(folder)
@@ -104,11 +105,13 @@ def _export(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     from exchanges.recording.archives import read_archive
+    from exchanges.recording.writing import recover
     from feed.sinks.folder_lock import FolderLock
 
     folder = Path(args.folder)
     lock = FolderLock(folder)
     try:
+        recover(folder)
         for name in args.files:
             got = read_archive(folder, Path(name), args.exchange, swap=args.market == "swap")
             print(f"{name}: {got['rows']:,} {got['channel']} of {got['coin']} over {got['days']} days", flush=True)

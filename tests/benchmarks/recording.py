@@ -14,7 +14,7 @@ import gc
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from exchanges.events import Candle, Ticker, TradeEvent
-from exchanges.recording.files import recorded_files, write
+from exchanges.recording.files import recorded_files
+from exchanges.recording.writing import write
 from exchanges.simulator import Simulator
 from exchanges.simulator.markets.catalog import DEFAULT_COINS
 from feed import MarketFeed, PriceTick, Recorder, Settings
@@ -41,6 +42,7 @@ COINS = list(DEFAULT_COINS)
 MIX = ("trade",) * 14 + ("ticker",) * 5 + ("candle",)  # of 20 events
 NAN = float("nan")
 Event = TradeEvent | Ticker | Candle
+Delivered = Event | PriceTick
 
 
 def made_events(seconds: float) -> list[Event]:
@@ -67,10 +69,10 @@ def made_events(seconds: float) -> list[Event]:
 
 
 class Paced:
-    """Hands events on at RATE, and measures the CPU seconds of that, of what is called, and of other threads."""
+    """Hands events on at a steady rate; measures CPU seconds: of that, of what is called, and of other threads."""
 
-    def __init__(self, events: list[Event], put: Callable[[Event], object]) -> None:
-        self.events, self.put = events, put
+    def __init__(self, events: Sequence[Delivered], put: Callable[[Any], object], seconds: float) -> None:
+        self.events, self.put, self.rate = events, put, len(events) / seconds
         self.spent = 0.0
 
     def _measured(self, call: Callable[[], object]) -> None:
@@ -78,7 +80,7 @@ class Paced:
         call()
         self.spent += time.thread_time() - began
 
-    def _hand_on(self, part: list[Event]) -> None:
+    def _hand_on(self, part: Sequence[Delivered]) -> None:
         for event in part:
             self.put(event)
 
@@ -90,7 +92,7 @@ class Paced:
         place, due = 0, FLUSH * EARLY
         while place < len(self.events):
             passed = time.monotonic() - began
-            end = min(len(self.events), int(passed * RATE))
+            end = min(len(self.events), int(passed * self.rate))
             self._measured(partial(self._hand_on, self.events[place:end]))
             place = end
             if every is not None and passed >= due:
@@ -131,24 +133,26 @@ class BareWriter:
 def cost(seconds: float, folder: Path) -> tuple[float, float]:
     """CPU seconds of the bare writer and of the recorder."""
     events = made_events(seconds)
+    delivered = list(_delivered(events))
     pa.array([0.0])  # imports pandas where that is installed: neither's cost
     bare = BareWriter(folder)
-    bare_cost = Paced(events, bare.put).run(bare.flush, bare.close)
+    bare_cost = Paced(events, bare.put, seconds).run(bare.flush, bare.close)
     writer = Writer(Plan(folder / "r", ["trades", "ticker", "candles"], COINS, ["1m"], 20, FLUSH, 300.0, 200_000))
     writer.flush().result()
+    return bare_cost, Paced(delivered, writer.put, seconds).run(None, writer.close)
 
+
+def _delivered(events: Iterable[Event]) -> Iterator[Delivered]:
+    """The events and their price ticks in the feed's order: a trade, then its tick; a tick, then its ticker."""
     prices = PriceCache()
-
-    def put(event: Event) -> None:  # as the hub delivers: a trade, then its tick; a tick, then its ticker
+    for event in events:
         if type(event) is TradeEvent:
-            writer.put(event)
-            writer.put(prices[event.coin].on_trade(event, 0.0))
+            yield event
+            yield prices[event.coin].on_trade(event, 0.0)
         else:
             if type(event) is Ticker:
-                writer.put(prices[event.coin].repeat(event, 0.0))
-            writer.put(event)
-
-    return bare_cost, Paced(events, put).run(None, writer.close)
+                yield prices[event.coin].repeat(event, 0.0)
+            yield event
 
 
 def _tick(of: TradeEvent | Ticker, price: float, volume: float, change: float) -> PriceTick:

@@ -1,15 +1,9 @@
-"""Merges a recording's small files into few large ones, so that each row is in one file whenever a crash comes.
-
-The new files are written under names that nobody reads, then a line of the manifest says which files they replace; only
-then they get their names and the old ones are removed. ``recover`` finishes what a crash has left between two steps.
-"""
+"""Merges a recording's small files into few large ones, so that each row is in one file whenever a crash comes."""
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +14,15 @@ from exchanges.recording.files import (
     BY_COIN,
     RECENT,
     RecordedFile,
-    hidden,
-    manifest,
-    note,
     numbered_name,
     opened,
     place,
-    publish,
     recorded_files,
     table,
-    write,
 )
+from exchanges.recording.writing import replace
 
 LARGEST = 8_000_000  # rows of a file
-_changing = threading.Lock()  # the manifest, by the threads of this process
-
-
-def note_safely(folder: Path, line: dict[str, Any]) -> None:
-    """Add a line to the manifest while no other thread does."""
-    with _changing:
-        note(folder, line)
-
-
-def recover(folder: Path) -> None:
-    """Finish or undo the merges that a crash has cut short. Raises OSError."""
-    said = manifest(folder)
-    for shown in said.pending:
-        if hidden(folder / shown).exists() and not (folder / shown).exists():
-            publish(folder, shown)
-    for shown in said.gone:
-        (folder / shown).unlink(missing_ok=True)
-    for part in folder.glob("*/**/.*.part"):
-        part.unlink(missing_ok=True)
 
 
 def merge_recent(folder: Path, may_go_on: Callable[[], bool] = lambda: True) -> None:
@@ -59,7 +30,7 @@ def merge_recent(folder: Path, may_go_on: Callable[[], bool] = lambda: True) -> 
     recent = [each for each in recorded_files(folder) if f"/{RECENT}/" in each.shown and each.first is not None]
     for (channel, date), some in _grouped(recent, lambda each: (each.channel, each.date)).items():
         if may_go_on():
-            _replace(folder, some, _by_market(channel, date, _table(some)))
+            replace(folder, [each.shown for each in some], _by_market(channel, date, _table(some)))
 
 
 def compact(folder: Path, before: str = "9999", may_go_on: Callable[[], bool] = lambda: True) -> int:
@@ -78,7 +49,7 @@ def compact(folder: Path, before: str = "9999", may_go_on: Callable[[], bool] = 
             if len(part) > 1 and may_go_on():
                 first, last = part[0].first or 0, max(each.last or 0 for each in part)
                 shown = f"{part[0].shown.rpartition('/')[0]}/{numbered_name(first, last)}"
-                _replace(folder, part, [(shown, map(table, part))])
+                replace(folder, [each.shown for each in part], [(shown, map(table, part))])
                 spared += len(part) - 1
     return spared
 
@@ -116,31 +87,14 @@ def _by_market(channel: str, date: str, rows: pa.Table) -> Iterator[tuple[str, l
         yield f"{place(channel, '', '', date)}/{_name(rows)}", [rows]
         return
     rows = rows.take(pc.sort_indices(rows, [("exchange", "ascending"), ("coin", "ascending"), ("seq", "ascending")]))
-    markets = zip(rows.column("exchange").to_pylist(), rows.column("coin").to_pylist(), strict=True)
+    markets = rows.select(["exchange", "coin"]).group_by(["exchange", "coin"], use_threads=False)
     start = 0
-    for (exchange, coin), group in groupby(markets):
-        count = sum(1 for _ in group)
-        part = rows.slice(start, count)
-        start += count
-        yield f"{place(channel, exchange, coin, date)}/{_name(part)}", [part]
+    for each in markets.aggregate([([], "count_all")]).to_pylist():
+        part = rows.slice(start, each["count_all"])
+        start += len(part)
+        yield f"{place(channel, each['exchange'], each['coin'], date)}/{_name(part)}", [part]
 
 
 def _name(rows: pa.Table) -> str:
     numbers = rows.column("seq")
     return numbered_name(numbers[0].as_py(), numbers[-1].as_py())
-
-
-def _replace(folder: Path, old: Sequence[RecordedFile], new: Iterable[tuple[str, Iterable[pa.Table]]]) -> None:
-    entries: list[dict[str, Any]] = []
-    try:
-        for shown, rows in new:
-            entries.append(write(folder, shown, rows, temporary=True))
-        note_safely(folder, {"into": entries, "from": [each.shown for each in old]})
-    except BaseException:
-        for entry in entries:
-            hidden(folder / entry["file"]).unlink(missing_ok=True)
-        raise
-    for entry in entries:
-        publish(folder, entry["file"])
-    for each in old:
-        each.path.unlink(missing_ok=True)

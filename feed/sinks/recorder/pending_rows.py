@@ -18,6 +18,8 @@ from exchanges.recording.books import BookEncoder
 from exchanges.recording.rows import PRICED, PriceRow, StatusRow
 from feed.events import PriceTick
 
+_NO_DAY = ("", nan, nan)
+
 
 @dataclass(slots=True)
 class ChannelRows:
@@ -58,13 +60,14 @@ class PendingRows:
             if kind is PriceTick:
                 self._take_tick(event)
                 continue
-            trade, self._trade = None, None
             if self._tick is not None and kind is not Ticker:
                 self.settle()
             if kind is TradeEvent:
                 rows = self._put("trades", event)
-                trade = event, rows, len(rows.events) - 1
-            elif kind is Ticker:
+                self._trade = event, rows, len(rows.events) - 1
+                continue
+            self._trade = None
+            if kind is Ticker:
                 self._learn(event)
                 made = self._tick is not None and self._is_of_ticker(self._tick, event)
                 if not made:
@@ -84,7 +87,6 @@ class PendingRows:
                 ))  # fmt: skip
             else:
                 self._put("gaps", event)
-            self._trade = trade
 
     def settle(self) -> None:
         """Make the tick that waits for its ticker a row of its own: no ticker has come."""
@@ -114,13 +116,13 @@ class PendingRows:
         return rows
 
     def _take_tick(self, tick: PriceTick) -> None:
-        self.settle()
-        if self._trade is not None:
+        if self._trade is not None:  # the last event: no other tick waits
             trade, rows, index = self._trade
             self._trade = None
             if _is_of_trade(tick, trade) and self._has_day(tick):
                 rows.priced[index] = True
                 return
+        self.settle()
         self._tick = tick
 
     def _is_of_ticker(self, tick: PriceTick, ticker: Ticker) -> bool:
@@ -136,13 +138,14 @@ class PendingRows:
 
     def _has_day(self, tick: PriceTick) -> bool:
         """Whether the tick's 24 h figures are those of the last ticker."""
-        exchange, volume, change = self._day.get(tick.coin, ("", nan, nan))
+        exchange, volume, change = self._day.get(tick.coin, _NO_DAY)
         if exchange != tick.exchange:
             volume = change = nan
-        return _same(volume, tick.volume_24h) and _same(change, tick.change_24h)
+        one, other = tick.volume_24h, tick.change_24h
+        return (one is volume or _same(one, volume)) and (other is change or _same(other, change))
 
     def _learn(self, ticker: Ticker) -> None:
-        exchange, volume, change = self._day.get(ticker.coin, ("", nan, nan))
+        exchange, volume, change = self._day.get(ticker.coin, _NO_DAY)
         if exchange != ticker.exchange:
             volume = change = nan
         volume = volume if ticker.volume_24h is None else ticker.volume_24h

@@ -8,23 +8,25 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from loguru import logger
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
-from exchanges.recording.files import RECENT, Session, manifest, numbered_name, recorded_files, write_small
+from exchanges.recording.files import RECENT, Session, date_of, manifest, recorded_files
 from exchanges.recording.rows import GapRow, table
+from exchanges.recording.writing import note, recover, write_empty, write_small
 from feed.errors import FeedError
 from feed.events import PriceTick
 from feed.sinks.folder_lock import FolderLock
 from feed.sinks.recorder.holes import Dropped, Holes
-from feed.sinks.recorder.merging import compact, merge_recent, note_safely, recover
+from feed.sinks.recorder.merging import compact, merge_recent
 from feed.sinks.recorder.pending_rows import PendingRows, Status
 
-EARLY = 0.5  # of the flush interval: what is left is for writing, on a busy machine too
+EARLY = 0.75  # of the flush interval, after which writing begins while the disk is quick
+EARLIEST = 0.25  # of it, while the disk is slow
+SLOWER = 3.0  # times that the next writing may take longer than the last one and still end in time
 STEP = 1.0  # seconds by which the clock must have been set to count as set
 DAY = 86_400
 _CHANNEL: dict[type, str] = {
@@ -90,7 +92,7 @@ class Writer:
 
     def put(self, event: Any) -> None:
         """Queue an event, or count it as dropped while the queue is full."""
-        if len(self._queue) + self._waiting < self._room:
+        if len(self._queue) < self._room:
             self._queue.append(event)
         else:
             self._drop(event)
@@ -121,7 +123,7 @@ class Writer:
         wait = 0.0
         while True:
             self._stirred.wait(wait)
-            wait = self._plan.flush_seconds * EARLY
+            began = time.monotonic()
             self._stirred.clear()
             closing = self._closing
             try:
@@ -131,6 +133,13 @@ class Writer:
                 self.failure = repr(error)
             if closing:
                 break
+            wait = self._pause(time.monotonic() - began)
+
+    def _pause(self, took: float) -> float:
+        """Seconds until the next writing, after one that took so long: what comes now is to be on disk in time."""
+        interval = self._plan.flush_seconds
+        begins = min(EARLY * interval, max(EARLIEST * interval, interval - SLOWER * took))
+        return max(0.0, begins - took)
 
     def _write_once(self, closing: bool) -> None:
         try:
@@ -154,6 +163,7 @@ class Writer:
         folder = self._plan.folder
         with self._tidying:
             recover(folder)
+            write_empty(folder, date_of(int(self._now() // DAY)))
         said = manifest(folder)
         files = recorded_files(folder)
         last = max((each.last for each in files if each.last is not None), default=-1)
@@ -162,7 +172,7 @@ class Writer:
         if said.sessions:
             self._note_absence(said.sessions[-1], said.entries, folder)
         session = {name: getattr(self._plan, name) for name in ("channels", "coins", "timeframes", "book_depth")}
-        note_safely(folder, {"session": {"began": self._began, "first": last + 1, **session}})
+        note(folder, {"session": {"began": self._began, "first": last + 1, **session}})
         self._opened = True
         if self._merging.ident is None:
             self._merging.start()
@@ -190,7 +200,7 @@ class Writer:
         step, self._offset = offset - self._offset, offset
         if abs(step) > STEP:
             at = int(self._now() * 1000)
-            note_safely(self._plan.folder, {"step": {"seq": self._rows.next_seq, "seconds": round(step, 3), "at": at}})
+            note(self._plan.folder, {"step": {"seq": self._rows.next_seq, "seconds": round(step, 3), "at": at}})
             reason = f"the clock was set by {step:+.1f} s, or the machine was suspended"
             for channel in self._plan.channels:
                 since = at - int(abs(step) * 1000)
@@ -200,7 +210,7 @@ class Writer:
         queue = self._queue
         events = [queue.popleft() for _ in range(len(queue))]
         self._taken += len(events)
-        self._waiting = self._taken - self.written
+        self._keep(self._taken - self.written)
         if not events or closing:
             self._rows.settle()
         self._rows.add(events)
@@ -228,16 +238,21 @@ class Writer:
                 chosen = [each == day for each in days]
                 self._write_part(channel, day, whole.filter(chosen))
                 self._rows.drop(channel, {seq for seq, is_of_day in zip(rows.seqs, chosen, strict=True) if is_of_day})
-        self.written, self._waiting = taken, 0
+        self.written = taken
+        self._keep(0)
+
+    def _keep(self, waiting: int) -> None:
+        """So many events were taken from the queue and are not on disk; what they leave of the room is the queue's."""
+        self._waiting, self._room = waiting, self._plan.queue_size - waiting
 
     def _write_part(self, channel: str, day: int, rows: Any) -> None:
         numbers = rows.column("seq")
-        name = numbered_name(numbers[0].as_py(), numbers[-1].as_py())
-        write_small(self._plan.folder, f"{channel}/{RECENT}/date={_date(day)}/{name}", rows)
+        first, last = numbers[0].as_py(), numbers[-1].as_py()
+        write_small(self._plan.folder, f"{channel}/{RECENT}/date={date_of(day)}", first, last, rows)
 
     def _end(self) -> None:
         at = int(self._now() * 1000)
-        note_safely(self._plan.folder, {"ended": at, "last": self._rows.next_seq - 1})
+        note(self._plan.folder, {"ended": at, "last": self._rows.next_seq - 1})
 
     def _say(self, failure: str | None) -> None:
         if failure != self.failure:
@@ -263,7 +278,7 @@ class Writer:
         done_for = ""
         while True:
             last = self._merge_due.wait(self._plan.file_seconds)
-            today = _date(int(self._now() // DAY))
+            today = date_of(int(self._now() // DAY))
             try:
                 with self._tidying:
                     merge_recent(self._plan.folder)
@@ -282,10 +297,6 @@ def _day(event: Any, today: int) -> int:
         return int(received // (DAY * 10**9))
     at = getattr(event, "at", 0)
     return int(at // (DAY * 1000)) if at else today
-
-
-def _date(day: int) -> str:
-    return datetime.fromtimestamp(day * DAY, UTC).strftime("%Y-%m-%d")
 
 
 def _newest(folder: Path, began: int) -> int:

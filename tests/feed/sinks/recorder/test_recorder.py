@@ -21,6 +21,7 @@ import pytest
 from exchanges.errors import Disconnected
 from exchanges.events import Candle, TradeEvent
 from exchanges.recording.files import manifest, recorded_files
+from exchanges.recording.rows import schema
 from exchanges.registry import register
 from exchanges.simulator import Simulator, parse_fault
 from feed import FeedError, MarketFeed, Recorder, Settings
@@ -305,3 +306,15 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
 
 def _plan(folder: Path) -> Plan:
     return Plan(folder, ["trades"], ["BTC"], [], 20, 0.1, 1000.0, 10_000)
+
+
+async def test_a_recording_without_holes_has_a_channel_of_them_that_can_be_read(tmp_path: Path) -> None:
+    register("one", lambda access: memory_venue("one", "BTC"))
+    async with Recorder(memory_feed("one", "BTC"), tmp_path):
+        pass
+    for channel in ("gaps", "status"):
+        path = tmp_path / channel
+        assert {*schema(channel).names} <= {*ds.dataset(path, format="parquet").to_table().column_names}
+        assert duckdb.execute(f"select * from '{path}/**/*.parquet'").fetchall() == []
+        assert pl.scan_parquet(f"{path}/**/*.parquet").collect().is_empty()
+        assert pd.read_parquet(path).empty
