@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +25,10 @@ from exchanges.recording.rows import schema
 from exchanges.recording.writing import replace, write_empty
 
 DAY = 86_400_000  # ms
+EARLIEST = 10**12  # ms: no market is from before 2001, so a smaller number is no time in ms
 MICROSECONDS = 10**14  # a time above it is in µs
-_NAME = re.compile(r"(?P<market>\w+)-(?P<kind>trades|aggTrades|\d+(?:s|m|h|d|w|mo|M))-\d{4}-\d{2}(?:-\d{2})?$", re.A)
+_TIMEFRAMES = "1s|1m|3m|5m|15m|30m|1h|2h|4h|6h|8h|12h|1d|3d|1w|1mo|1M"
+_NAME = re.compile(rf"(?P<market>\w+)-(?P<kind>trades|aggTrades|{_TIMEFRAMES})-\d{{4}}-\d{{2}}(?:-\d{{2}})?$", re.A)
 _TRADES = ("id", "price", "quantity", "quote_quantity", "time", "is_buyer_maker", "is_best_match")
 _AGGREGATED = ("id", "price", "quantity", "first_id", "last_id", "time", "is_buyer_maker", "is_best_match")
 _CANDLES = (
@@ -37,6 +40,8 @@ _TYPES: dict[str, pa.DataType] = {
     "is_buyer_maker": pa.bool_(), "open_time": pa.int64(), "close_time": pa.int64(), "open": pa.float64(),
     "high": pa.float64(), "low": pa.float64(), "close": pa.float64(), "volume": pa.float64(),
 }  # fmt: skip
+_AMOUNTS = ("quantity", "volume")
+_TIMES = ("time", "open_time", "close_time")
 
 
 def read_archive(folder: Path, path: Path, exchange: str, *, swap: bool = False) -> dict[str, Any]:
@@ -49,7 +54,8 @@ def read_archive(folder: Path, path: Path, exchange: str, *, swap: bool = False)
     match = _NAME.match(name)
     if match is None:
         allowed = (
-            "a name such as BTCUSDT-trades-2026-11-28.zip, BTCUSDT-aggTrades-2026-11.zip or BTCUSDT-1m-2026-11-28.csv"
+            "a name such as BTCUSDT-trades-2026-11-28.zip, BTCUSDT-aggTrades-2026-11.zip or BTCUSDT-1m-2026-11-28.csv, "
+            f"with the timeframes {_TIMEFRAMES.replace('|', ', ')}"
         )
         raise ValueError(f"{path}: found {path.name}, allowed is {allowed}")
     kind = match["kind"]
@@ -71,14 +77,16 @@ def read_archive(folder: Path, path: Path, exchange: str, *, swap: bool = False)
             date = date_of(day)
             if (date, coin) in recorded:
                 told = f"{folder} has recorded {channel} of {coin} of {date} already"
-                raise ValueError(f"{path}: {told}: import into another folder, and replay both")
+                raise ValueError(f"{told}: import into another folder, and replay both")
             yield f"{place(channel, exchange, coin, date)}/{file_name}", tables
 
     try:
         with _opened(path, columns) as batches:
             entries = replace(folder, [], files(batches))
-    except (pa.ArrowInvalid, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except (pa.ArrowInvalid, zipfile.BadZipFile, UnicodeDecodeError, zlib.error, EOFError) as error:
         raise ValueError(f"{path}: not an archive of {kind}: {error}") from None
+    except (ValueError, RuntimeError) as error:  # of zipfile: a password, an unknown compression
+        raise ValueError(f"{path}: {error}") from None
     if not entries:
         raise ValueError(f"{path} has no rows")
     write_empty(folder, date_of(entries[0]["from"] // DAY))
@@ -94,6 +102,7 @@ class _Archive:
 
     def tables(self, batches: Iterator[pa.RecordBatch], kind: str) -> Iterator[pa.Table]:
         for batch in batches:
+            _check(batch)
             yield self._candles(batch) if self._same["timeframe"] else self._trades(batch, kind)
 
     def _trades(self, batch: pa.RecordBatch, kind: str) -> pa.Table:
@@ -169,6 +178,27 @@ def _by_day(tables: Iterator[pa.Table]) -> Iterator[tuple[int, Iterator[pa.Table
             yield day, of_day(day, rows)
 
 
+def _check(batch: pa.RecordBatch) -> None:
+    """Raise ValueError for a value that no trade and no candle has; a price that is none must not look like one."""
+    for name, kind in _TYPES.items():
+        if name in batch.schema.names:
+            column = batch.column(name)
+            if column.null_count:
+                raise ValueError(f"found no {name} in one of its rows, allowed is a value in each")
+            if pa.types.is_floating(kind):
+                is_good = pc.and_(pc.is_finite(column), pc.greater_equal(column, 0.0))
+                allowed = "0 or more" if name in _AMOUNTS else "a price above 0"
+                if name not in _AMOUNTS:
+                    is_good = pc.and_(is_good, pc.not_equal(column, 0.0))
+            elif name in _TIMES:
+                is_good, allowed = pc.greater_equal(column, EARLIEST), "Unix ms or µs"
+            else:
+                continue
+            wrong = pc.index(is_good, False).as_py()
+            if wrong >= 0:
+                raise ValueError(f"found {name} {column[wrong]}, allowed is {allowed}")
+
+
 def _ms(stamps: pa.Array) -> pa.Array:
     return pc.if_else(pc.greater(stamps, MICROSECONDS), pc.divide(stamps, 1000), stamps)
 
@@ -184,7 +214,7 @@ def _opened(path: Path, columns: Sequence[str]) -> Iterator[Iterator[pa.RecordBa
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith(".csv") and not name.startswith("__MACOSX/")]
             if len(names) != 1:
-                raise ValueError(f"{path}: found {len(names)} CSV files in it, allowed is one")
+                raise ValueError(f"found {len(names)} CSV files in it, allowed is one")
             with archive.open(names[0]) as file:
                 yield _batches(file, columns)
     else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -88,7 +89,7 @@ def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
         source = pa.BufferReader(path.read_bytes()) if path.stat().st_size <= SMALL else path
         with pq.ParquetFile(source, **options) as file:
             yield file
-    except (OSError, KeyError, pa.ArrowException) as error:
+    except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException) as error:
         raise UnreadableFile(f"{path}: can't be read: {' '.join(str(error).split())}") from error
 
 
@@ -222,6 +223,11 @@ def numbered_name(first: int, last: int) -> str:
     return f"{first:012}-{last:012}.parquet"
 
 
-def checked_name(first: int, last: int, check: int) -> str:
-    """The same with the CRC-32 of the file, for those that the manifest does not list."""
-    return f"{first:012}-{last:012}.{check:08x}.parquet"
+def checked_name(first: int, last: int, check: str) -> str:
+    """The same with the file's checksum, for those that the manifest does not list."""
+    return f"{first:012}-{last:012}.{check}.parquet"
+
+
+def checksum(data: bytes | memoryview) -> str:
+    """The CRC-32 of a small file, in hexadecimal digits."""
+    return f"{zlib.crc32(data):08x}"

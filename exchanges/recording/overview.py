@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.csv as csv
 
 from exchanges.recording.files import (
+    RECENT,
     RecordedFile,
     UnreadableFile,
+    checksum,
     digest,
     hidden,
     manifest,
@@ -100,10 +102,16 @@ def _problems(each: RecordedFile, entry: dict[str, Any] | None) -> Iterator[str]
         return
     if numbers != sorted(set(numbers)):
         yield f"{each.shown}: its rows are not in their order"
+    if entry is not None:
+        changed = entry["sha256"] != digest(each.path)
+    else:
+        changed = bool(each.check) and each.check != checksum(each.path.read_bytes())
     if entry is not None and entry["rows"] != len(rows):
         yield f"{each.shown}: has {len(rows):,} rows, and the manifest says {entry['rows']:,}"
-    elif entry is not None and entry["sha256"] != digest(each.path):
+    elif changed:
         yield f"{each.shown}: was changed after it was written"
+    elif entry is None and each.first is not None and f"/{RECENT}/" not in each.shown:
+        yield f"{each.shown}: the manifest does not list it"
 
 
 def export_csv(

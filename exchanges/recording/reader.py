@@ -176,10 +176,14 @@ def merged(streams: Sequence[Iterator[Rows]]) -> Iterator[Rows]:
 
 
 def _lines(files: Iterable[RecordedFile]) -> list[list[RecordedFile]]:
-    """The files whose rows follow one another: those of one market's channel, and those not merged yet."""
+    """The files whose rows follow one another: those of one market's channel, and those not merged yet.
+
+    Of files without numbers those of one name: an archive's candles of each timeframe.
+    """
     lines: defaultdict[tuple[Any, ...], list[RecordedFile]] = defaultdict(list)
     for each in files:
-        lines[each.channel, each.exchange, each.coin, "/recent/" in each.shown].append(each)
+        name = each.path.name if each.first is None else ""
+        lines[each.channel, each.exchange, each.coin, "/recent/" in each.shown, name].append(each)
     for line in lines.values():
         line.sort(key=lambda each: (each.first or 0, _span(each)[0] if each.first is None else 0, each.shown))
     return [lines[key] for key in sorted(lines)]

@@ -10,14 +10,22 @@ from __future__ import annotations
 import json
 import os
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from exchanges.recording.files import MANIFEST, checked_name, digest, hidden, manifest, recorded_files, revealed
+from exchanges.recording.files import (
+    MANIFEST,
+    checked_name,
+    checksum,
+    digest,
+    hidden,
+    manifest,
+    recorded_files,
+    revealed,
+)
 from exchanges.recording.rows import COUNTED, REPEATED, table
 
 import pyarrow as pa  # isort: skip # rows says what to install where pyarrow is missing
@@ -38,20 +46,19 @@ def write_small(folder: Path, place: str, first: int, last: int, rows: pa.Table)
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, rows.schema, **_small_options(rows.schema)) as writer:
         writer.write_table(rows)
-    data = sink.getvalue()
-    shown = f"{place}/{checked_name(first, last, zlib.crc32(data))}"
+    data = memoryview(sink.getvalue())
+    shown = f"{place}/{checked_name(first, last, checksum(data))}"
     path = folder / shown
     part = hidden(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with open(part, "wb", buffering=0) as file:
-            left = memoryview(data)
-            while left:
-                left = left[file.write(left) :]
+            while data:
+                data = data[file.write(data) :]
             os.fsync(file.fileno())
         publish(folder, shown)
     except BaseException:
-        part.unlink(missing_ok=True)
+        _withdraw(folder, part)
         raise
 
 
@@ -100,7 +107,7 @@ def write(folder: Path, shown: str, parts: Iterable[pa.Table], *, temporary: boo
         if not temporary:
             publish(folder, shown)
     except BaseException:
-        part.unlink(missing_ok=True)
+        _withdraw(folder, part)
         raise
     return entry
 
@@ -168,13 +175,22 @@ def replace(folder: Path, old: Sequence[str], new: Iterable[tuple[str, Iterable[
             note(folder, {"into": entries, "from": list(old)} if old else {"into": entries})
     except BaseException:
         for entry in entries:
-            hidden(folder / entry["file"]).unlink(missing_ok=True)
+            _withdraw(folder, hidden(folder / entry["file"]))
         raise
     for entry in entries:
         publish(folder, entry["file"])
     for shown in old:
         (folder / shown).unlink(missing_ok=True)
     return entries
+
+
+def _withdraw(folder: Path, part: Path) -> None:
+    """Remove a file that was not finished, and the folders that were made for it."""
+    part.unlink(missing_ok=True)
+    for parent in part.parents:
+        if parent == folder or next(parent.iterdir(), None) is not None:
+            return
+        parent.rmdir()
 
 
 def recover(folder: Path) -> None:

@@ -34,6 +34,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**kwargs, allow_abbrev=False, formatter_class=_Help)
 
     def error(self, message: str) -> NoReturn:
+        message = message.replace("the following arguments are required:", "missing:")
         self.exit(2, f"{PROGRAM}: {message} (see `{self.prog} --help`)\n")
 
 
@@ -149,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
         examples="examples:\n  market-feed watch BTC ETH\n  market-feed watch --exchange kraken --json | jq .price",
     )
     watch.add_argument(
-        "coins", nargs="*", type=coins, metavar="COIN", help="only these (default: those of the settings)"
+        "coins", nargs="*", default=[], type=coins, metavar="COIN", help="only these (default: those of the settings)"
     )
     watch.add_argument(
         "--exchange", type=names, metavar="NAME", help="start on this venue; A,B: exactly these, in order"
@@ -167,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
         examples="examples:\n  market-feed serve BTC ETH\n  curl http://127.0.0.1:8000/v1/prices/BTC",
     )
     serve.add_argument(
-        "coins", nargs="*", type=coins, metavar="COIN", help="only these (default: those of the settings)"
+        "coins", nargs="*", default=[], type=coins, metavar="COIN", help="only these (default: those of the settings)"
     )
     serve.add_argument("--host", default="127.0.0.1", help="another than this machine's own needs a token")
     serve.add_argument("--port", type=port, default=8000, help="(default: %(default)s; 0: any free one)")
@@ -205,7 +206,7 @@ def parser() -> argparse.ArgumentParser:
         "  market-feed collect --shard 1/4 --exchange binance",
     )
     collect.add_argument(
-        "coins", nargs="*", type=coins, metavar="COIN", help="only these (default: those of the settings)"
+        "coins", nargs="*", default=[], type=coins, metavar="COIN", help="only these (default: those of the settings)"
     )
     _bus_url(collect)
     collect.add_argument(
@@ -236,7 +237,7 @@ def parser() -> argparse.ArgumentParser:
         "folder", type=folder, metavar="DIR", help="folder of the recording; an existing one is gone on with"
     )
     record.add_argument(
-        "coins", nargs="*", type=coins, metavar="COIN", help="only these (default: those of the settings)"
+        "coins", nargs="*", default=[], type=coins, metavar="COIN", help="only these (default: those of the settings)"
     )
     record.add_argument(
         "--exchange", type=names, metavar="NAME", help="start on this venue; A,B: exactly these, in order"
@@ -262,7 +263,7 @@ def parser() -> argparse.ArgumentParser:
         "  market-feed replay ticks --speed max --json | jq .price",
     )
     replay.add_argument("folder", type=folder, metavar="DIR", help="folder of the recording, or a raw capture file")
-    replay.add_argument("coins", nargs="*", type=coins, metavar="COIN", help="only these (default: all)")
+    replay.add_argument("coins", nargs="*", default=[], type=coins, metavar="COIN", help="only these (default: all)")
     replay.add_argument("--exchange", type=names, metavar="A,B", help="only what came from these")
     replay.add_argument(
         "--speed", type=replay_speed, default=1.0, metavar="N", help="10: ten times as fast; max: no waiting"
@@ -306,7 +307,9 @@ def parser() -> argparse.ArgumentParser:
     _logging(check)
 
     exchanges = command("exchanges", "the venues and what each supports")
-    exchanges.add_argument("words", nargs="*", metavar="WORD", help="only venues whose row contains every word")
+    exchanges.add_argument(
+        "words", nargs="*", default=[], metavar="WORD", help="only venues whose row contains every word"
+    )
 
     simulate = command(
         "simulate",

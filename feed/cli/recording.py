@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import import_module
@@ -79,19 +80,13 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _compact(args: argparse.Namespace) -> int:
     from exchanges.recording.overview import overview
-    from exchanges.recording.writing import recover
-    from feed.sinks.folder_lock import FolderLock
     from feed.sinks.recorder.merging import compact, merge_recent
 
     folder = Path(args.folder)
     overview(folder)
-    lock = FolderLock(folder)
-    try:
-        recover(folder)
+    with _locked(folder):
         merge_recent(folder)
         print(f"{compact(folder)} files fewer")
-    finally:
-        lock.release()
     return Exit.OK
 
 
@@ -105,19 +100,31 @@ def _export(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     from exchanges.recording.archives import read_archive
-    from exchanges.recording.writing import recover
-    from feed.sinks.folder_lock import FolderLock
 
     folder = Path(args.folder)
-    lock = FolderLock(folder)
-    try:
-        recover(folder)
+    with _locked(folder):
         for name in args.files:
             got = read_archive(folder, Path(name), args.exchange, swap=args.market == "swap")
             print(f"{name}: {got['rows']:,} {got['channel']} of {got['coin']} over {got['days']} days", flush=True)
-    finally:
-        lock.release()
     return Exit.OK
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep recorders out of the folder; one that was not there before and holds nothing then is removed again."""
+    from exchanges.recording.writing import recover
+    from feed.sinks.folder_lock import FolderLock
+
+    is_new = not folder.exists()
+    lock = FolderLock(folder)
+    try:
+        recover(folder)
+        yield
+    finally:
+        lock.release(remove=True)
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 _ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {

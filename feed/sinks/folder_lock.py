@@ -18,13 +18,16 @@ class FolderLock:
 
     def __init__(self, folder: Path, holder: str = "recorder") -> None:
         self._path = folder / f"{holder}.lock"
-        folder.mkdir(parents=True, exist_ok=True)
-        self._number = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            _lock(self._number)
-        except OSError:
-            os.close(self._number)
-            raise FeedError(f"another {holder} writes to {folder}: each needs a folder of its own") from None
+        self._number = -1
+        while not self.stands:  # the file was removed just before it was locked
+            self.release()
+            folder.mkdir(parents=True, exist_ok=True)
+            self._number = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                _lock(self._number)
+            except OSError:
+                self.release()
+                raise FeedError(f"another {holder} writes to {folder}: each needs a folder of its own") from None
 
     @property
     def number(self) -> int:
@@ -39,8 +42,11 @@ class FolderLock:
         except OSError:
             return False
 
-    def release(self) -> None:
-        """Let another one have the folder. Idempotent."""
+    def release(self, *, remove: bool = False) -> None:
+        """Let another one have the folder, and ``remove`` the file of the lock where the system can. Idempotent."""
+        if remove and self._number >= 0 and self.stands:
+            with suppress(OSError):
+                self._path.unlink()
         if self._number >= 0:
             with suppress(OSError):
                 os.close(self._number)

@@ -112,7 +112,7 @@ class Writer:
         self._merge_due.set()
         if self._merging.ident is not None:
             self._merging.join()
-        self._lock.release()
+        self._lock.release(remove=True)
         if self.waiting:
             raise FeedError(f"{self.waiting} events could not be recorded in {self._plan.folder}: {self.failure}")
 

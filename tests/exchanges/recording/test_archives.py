@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from exchanges.events import Candle, TradeEvent
+from exchanges.recording import writing
 from exchanges.recording.archives import DAY, read_archive
+from exchanges.recording.overview import verify
 from feed import MarketFeed
 from tests.recordings import Delivered, played
 
@@ -104,6 +109,112 @@ async def test_what_a_mac_adds_to_a_zip_is_not_read(tmp_path: Path) -> None:
     assert (await played(tmp_path / "r")).of(TradeEvent) == expected()
 
 
+def candles(minutes: int, count: int, opened: int = 1_764_288_000_000) -> str:
+    length = minutes * 60_000
+    return "\n".join(
+        f"{opened + n * length},1.0,3.0,0.5,{n}.25,10.0,{opened + (n + 1) * length - 1},9,1,1,1,0" for n in range(count)
+    )
+
+
+async def test_candles_of_several_timeframes_come_by_the_time_of_their_end(tmp_path: Path) -> None:
+    for name, minutes, count in (("1m", 1, 2880), ("1h", 60, 48), ("12h", 720, 4), ("1d", 1440, 2)):
+        read_archive(tmp_path / "r", archive(tmp_path, f"BTCUSDT-{name}-2025-11", candles(minutes, count)), "binance")
+    found = (await played(tmp_path / "r")).of(Candle)
+    assert [each.received_at for each in found] == sorted(each.received_at for each in found)
+    assert len(found) == 2880  # those of the feed's own timeframe
+    feed = MarketFeed.from_recording(tmp_path / "r", speed=None)
+    came: list[Candle] = []
+    for timeframe in ("1m", "1h", "12h", "1d"):
+        feed.subscribe_candles(came.append, timeframe=timeframe)
+    async with feed:
+        await feed.wait_closed()
+    ends = [each.received_at for each in came]
+    assert ends == sorted(ends)
+    assert Counter(each.timeframe for each in came) == {"1m": 2880, "1h": 48, "12h": 4, "1d": 2}
+
+
+@pytest.mark.parametrize("header", ["", HEADER])
+async def test_lines_may_end_as_windows_ends_them(header: str, tmp_path: Path) -> None:
+    path = archive(tmp_path, "BTCUSDT-trades-2025-11-27", trades(1, header=header).replace("\n", "\r\n"))
+    read_archive(tmp_path / "r", path, "binance")
+    assert (await played(tmp_path / "r")).of(TradeEvent) == expected()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "a folder", "two files", "no file", "no zip", "locked"])
+def test_a_damaged_zip_is_named_and_leaves_nothing(damage: str, tmp_path: Path) -> None:
+    path = archive(tmp_path, "BTCUSDT-trades-2025-11-27", trades(1) * 50)
+    data = bytearray(path.read_bytes())
+    if damage == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "flipped":
+        data[len(data) // 3] ^= 255
+        path.write_bytes(data)
+    elif damage == "a folder":
+        path.unlink()
+        path.mkdir()
+    elif damage == "two files":
+        with zipfile.ZipFile(path, "a") as zipped:
+            zipped.writestr("ETHUSDT-trades-2025-11-27.csv", trades(1))
+    elif damage == "no file":
+        with zipfile.ZipFile(path, "w") as zipped:
+            zipped.writestr("readme.txt", "nothing")
+    elif damage == "no zip":
+        path.write_text(trades(1))
+    else:  # with a password
+        data[6] |= 1
+        data[data.index(b"PK\x01\x02") + 8] |= 1
+        path.write_bytes(data)
+    with pytest.raises((ValueError, OSError), match="BTCUSDT-trades-2025-11-27"):
+        read_archive(tmp_path / "r", path, "binance")
+    assert not list((tmp_path / "r").rglob("*"))
+
+
+async def test_an_archive_is_imported_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A fault on its third day takes back the first two, and leaves what was imported before as it was."""
+    read_archive(tmp_path / "r", archive(tmp_path, "BTCUSDT-trades-2025-11-27", trades(1)), "binance")
+    before = {path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()}
+    days = "".join(f"{n},1.0,0.1,0.1,{MS + n * DAY},True,True\n" for n in range(3))
+    for fault in (
+        "3,1.0,0.1,0.1,yesterday,True,True\n",
+        f"3,,0.1,0.1,{MS + 3 * DAY},True,True\n",
+        f"3,1,1,1,{MS},True,True",
+    ):
+        with pytest.raises(ValueError, match="BTCUSDT-trades-2025-11"):
+            read_archive(tmp_path / "r", archive(tmp_path, "BTCUSDT-trades-2025-11", days + fault), "binance")
+        assert {path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()} == before
+    assert (await played(tmp_path / "r")).of(TradeEvent) == expected()
+
+
+@pytest.mark.parametrize("published", [0, 1, 2])
+async def test_an_import_that_was_killed_is_finished_or_taken_back(
+    published: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``published`` files have their names when the power goes; the others are known to the manifest alone."""
+    folder, left = tmp_path / "r", published
+
+    class Killed(BaseException):
+        pass
+
+    def publish(*arguments: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        writing_publish(*arguments)
+
+    writing_publish = writing.publish
+    old = archive(tmp_path, "BTCUSDT-trades-2025-11-27", trades(1).replace("0.25", "9.75"))
+    read_archive(folder, old, "binance")
+    path = archive(tmp_path, "BTCUSDT-trades-2025-11-27", trades(1))
+    with monkeypatch.context() as patched:
+        patched.setattr(writing, "publish", publish)
+        with suppress(Killed):
+            read_archive(folder, path, "binance")
+    writing.recover(folder)
+    assert list(verify(folder)) == []
+    assert (await played(folder)).of(TradeEvent) == expected()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
@@ -112,6 +223,16 @@ async def test_what_a_mac_adds_to_a_zip_is_not_read(tmp_path: Path) -> None:
         ("BTCUSDT-trades-2025-11-27", "1,2,3\n", "found 3 columns"),
         ("BTCUSDT-trades-2025-11-27", trades(1) + "x,1,2,3,y,True,True\n", "not an archive of trades"),
         ("BTCUSDT-trades-2025-11-27", "", "has no rows"),
+        ("BTCUSDT-trades-2025-11-27", "\n\n", "has no rows"),
+        ("BTCUSDT-trades-2025-11-27", HEADER, "has no rows"),
+        ("BTCUSDT-trades-2025-11-27", "<html>not found</html>", "found 1 columns"),
+        ("BTCUSDT-trades-2025-11-27", candles(1, 3), "not an archive of trades"),
+        ("BTCUSDT-trades-2025-11-27", "1,nan,0.1,0.1,1764288000000,True,True", "price"),
+        ("BTCUSDT-trades-2025-11-27", "1,-1.0,0.1,0.1,1764288000000,True,True", "price"),
+        ("BTCUSDT-trades-2025-11-27", "1,1.0,0.1,0.1,17,True,True", "time"),
+        ("BTCUSDT-1m-2025-11-27", trades(1), "found 7 columns"),
+        ("BTCUSDT-7m-2025-11-27", candles(7, 3), "allowed is"),
+        ("trades", trades(1), "allowed is a name such as BTCUSDT-trades"),
         (
             "BTCUSDT-trades-2025-11-27",
             "".join(f"{n},1.0,0.1,0.1,{DAY * n},True,True\n" for n in (20001, 20000, 20001)),

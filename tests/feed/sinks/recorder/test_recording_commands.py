@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from exchanges.recording.overview import verify
+from exchanges.recording.writing import write_small
 from exchanges.simulator import Simulator
 from feed.cli import main
 from tests.feed.replay.test_replay import START, priced, record, trade
@@ -79,6 +81,61 @@ def test_verify_finds_what_was_changed(folder: Path, capsys: pytest.CaptureFixtu
     assert f"{files[0].name}: is gone, with 50 rows" in problems
     assert files[1].name in problems
     assert f"{files[2].name}: can't be read" in problems
+
+
+@pytest.mark.parametrize("is_merged", [False, True])
+def test_verify_finds_each_byte_that_was_changed(is_merged: bool, tmp_path: Path) -> None:
+    """In the pages, their headers and the end of the file, whether the manifest lists the file or not."""
+    record(tmp_path, priced([trade("BTC", n / 10, 100.0 + n) for n in range(50)]))
+    path = next(tmp_path.glob("trades/one/BTC/*/*.parquet"))
+    if not is_merged:
+        rows = pq.ParquetFile(path).read()
+        path.unlink()
+        (tmp_path / "manifest.jsonl").unlink()
+        write_small(tmp_path, "trades/recent/date=2025-11-28", 0, 49, rows)
+        path = next(tmp_path.glob("trades/recent/*/*.parquet"))
+    whole = path.read_bytes()
+    assert list(verify(tmp_path)) == []
+    for place in range(0, len(whole), 41):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        assert len(list(verify(tmp_path))) == 1, place
+    for length in range(0, len(whole), 797):
+        path.write_bytes(whole[:length])
+        assert len(list(verify(tmp_path))) == 1, length
+    path.write_bytes(whole + b"more")
+    assert len(list(verify(tmp_path))) == 1
+
+
+def test_a_failed_import_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = tmp_path / "BTCUSDT-trades-2025-11-28.csv", tmp_path / "ETHUSDT-trades-2025-11-28.csv"
+    good.write_text("1,100.5,0.25,25.0,1764288000123456,True,True\n")
+    bad.write_text(good.read_text() + "2,what,0.25,25.0,1764288000123456,True,True\n")
+    assert main(["recording", "import", str(tmp_path / "r"), str(bad)]) == 2
+    assert bad.name in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+    assert main(["recording", "import", str(tmp_path / "r"), str(good), str(bad)]) == 2
+    assert not list((tmp_path / "r").glob("*.lock"))
+    assert [path.name for path in (tmp_path / "r" / "trades" / "binance").iterdir()] == ["BTC"]
+    assert main(["recording", "verify", str(tmp_path / "r")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["record"], "missing: DIR"),
+        (["replay"], "missing: DIR"),
+        (["recording"], "missing: ACTION"),
+        (["recording", "export", "ticks"], "missing: --csv"),
+        (["recording", "import", "ticks"], "missing: FILE"),
+        (["recording", "import"], "missing: DIR, FILE"),
+    ],
+)
+def test_what_is_missing_is_named(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert f"market-feed: {told} (see" in capsys.readouterr().err
 
 
 def test_compact_merges_and_changes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
