@@ -116,6 +116,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "markets": "loaded once, kept, found by coin",
     },
     "exchanges.ccxt_adapter.books": {
+        "pauses": "pauses that double",
         "delivery": "books told to the listener while they are proven",
         "snapshots": "a venue's REST snapshots, within its weight",
         "quotes": "the best bid and ask of proven books",

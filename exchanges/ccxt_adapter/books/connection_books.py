@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 
 from exchanges.books.proof import BookUpdate, ProofKind
 from exchanges.ccxt_adapter.books.delivery import BookDelivery, BookListener
 from exchanges.ccxt_adapter.books.own_books import OwnBookKeeper
+from exchanges.ccxt_adapter.books.pauses import doubling
 from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.ccxt_adapter.books.verified_books import VerifiedBookKeeper
 from exchanges.ccxt_adapter.ccxt_import import errors
@@ -47,7 +49,9 @@ class ConnectionBooks:
         self._ended = False
         self._translate = translate
         self._symbols: dict[str, str] = {}  # coin -> symbol
-        self._pauses: dict[str, float] = {}
+        self._pauses: defaultdict[str, Iterator[float]] = defaultdict(
+            lambda: doubling(FIRST_PAUSE, LONGEST_PAUSE, at_once=True)
+        )
         self._delivery = BookDelivery(profile.name, listener, depth, heard)
         rules = profile.books
         self._own: OwnBookKeeper | None = None
@@ -166,9 +170,7 @@ class ConnectionBooks:
     async def _subscribe_anew(self, symbol: str) -> None:
         """Unsubscribe one market's book; the standing call subscribes to it again. Raises VenueError."""
         exchange, name = self._exchange, self._profile.name
-        pause = self._pauses.get(symbol, 0.0)
-        self._pauses[symbol] = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
-        await asyncio.sleep(pause)
+        await asyncio.sleep(next(self._pauses[symbol]))
         asked = self._profile.books.depth(self._delivery.depth)
         if self._verified is not None and (anew := self._profile.books.anew) is not None:
             self._verified.restarted(symbol)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from exchanges.books.proof import BookRules, BookSnapshot, BookUpdate, OwnBook, OwnBooks, Step, Verdict
 from exchanges.ccxt_adapter.books.delivery import BookDelivery
+from exchanges.ccxt_adapter.books.pauses import doubling
 from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.errors import Disconnected, Rejected, VenueError
 
@@ -53,7 +54,9 @@ class OwnBookKeeper:
         self._look_at: dict[str, int] = {}
         self._renewed: dict[str, float] = {}  # market id -> when it was renewed last, in the loop's time
         self._begun_at: dict[str, float] = {}  # market id -> when it was had anew last, in the loop's time
-        self._pauses: dict[str, float] = {}  # market id -> seconds before its next snapshot, as it is lost all the time
+        self._pauses: dict[
+            str, Iterator[float]
+        ] = {}  # market id -> seconds before it is had anew, while it is lost often
         self._news = asyncio.Event()  # a book has joined
         self._ended = False
         delivery.on_lost = self._on_lost
@@ -148,10 +151,10 @@ class OwnBookKeeper:
         """
         now = asyncio.get_running_loop().time()
         steady = now - self._begun_at.get(market_id, -STEADY) >= STEADY
-        before = self._pauses.get(market_id, 0.0)
         self._begun_at[market_id] = now
-        self._pauses[market_id] = 0.0 if steady else min(2 * before or FIRST_PAUSE, 1.0)
-        return self._pauses[market_id]
+        if steady:
+            self._pauses[market_id] = doubling(FIRST_PAUSE, 1.0, at_once=True)
+        return next(self._pauses[market_id])
 
     def _renew(self, market_id: str) -> None:
         now = asyncio.get_running_loop().time()
@@ -179,7 +182,7 @@ class OwnBookKeeper:
         """
         book, symbol = self._books[market_id], self._symbols[market_id]
         await asyncio.sleep(first_pause)
-        pause = FIRST_PAUSE
+        pauses = doubling(FIRST_PAUSE, LONGEST_PAUSE)
         while limit := book.wants_snapshot():
             if book.proven and not renewal:
                 return
@@ -195,14 +198,12 @@ class OwnBookKeeper:
             except VenueError as error:
                 self._why(symbol, f"its snapshot could not be fetched: {error.reason}")
                 asked = error.retry_after if isinstance(error, Disconnected) else None
-                await asyncio.sleep(max(pause, asked or 0.0))
-                pause = min(2 * pause, LONGEST_PAUSE)
+                await asyncio.sleep(max(next(pauses), asked or 0.0))
                 continue
             if self._join(market_id, book, snapshot) or not book.wants_snapshot():
                 return
             self._why(symbol, f"its snapshot at {snapshot.number} was older than the updates so far")
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            await asyncio.sleep(next(pauses))
 
     def _join(self, market_id: str, book: OwnBook, snapshot: BookSnapshot) -> bool:
         """Whether the book is proven with the snapshot."""
@@ -223,9 +224,11 @@ class OwnBookKeeper:
     async def _resubscribe(self, market_id: str, first_pause: float) -> None:
         """Subscribe anew until a snapshot comes."""
         await asyncio.sleep(first_pause)
-        book, pause = self._books[market_id], IN_STREAM
+        book = self._books[market_id]
         assert self._own.resubscribe is not None
-        while not book.proven:
+        for pause in doubling(IN_STREAM, LONGEST_PAUSE):
+            if book.proven:
+                return
             for request in self._own.resubscribe(market_id, self._asked_depth):
                 await self._send(request)
             try:
@@ -235,4 +238,3 @@ class OwnBookKeeper:
                         await self._news.wait()
             except TimeoutError:
                 self._why(self._symbols[market_id], f"no snapshot came within {pause:g} s of a subscription")
-                pause = min(2 * pause, LONGEST_PAUSE)
