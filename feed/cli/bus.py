@@ -39,8 +39,8 @@ async def _serve(args: argparse.Namespace) -> int:
 
 async def _status(args: argparse.Namespace) -> int:
     from exchanges.bus.client import BusError
-    from feed.cli.bus_report import report
     from feed.cli.collect import bus_address
+    from feed.cli.reports.bus_report import report
     from feed.settings.file import load_settings
 
     start_log(args.log_level or "WARNING")

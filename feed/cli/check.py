@@ -16,10 +16,10 @@ from typing import Any
 from exchanges import venue_time
 from exchanges.foreign_text import printable
 from feed.channels import BOOKS
-from feed.cli.diagnosis import PAGE, machine, remedies
 from feed.cli.process import Exit, start_log
 from feed.cli.process import run as run_process
-from feed.cli.tables import columns
+from feed.cli.reports.diagnosis import PAGE, machine, remedies
+from feed.cli.reports.tables import columns
 from feed.errors import FeedError
 from feed.settings.file import load_settings, settings_source
 from feed.settings.schema import ExchangeConfig, Settings

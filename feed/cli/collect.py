@@ -6,9 +6,9 @@ import argparse
 import asyncio
 
 from exchanges.venue import BusAddress
-from feed.cli.collector_metrics import metrics
 from feed.cli.process import CommandError, Exit, start_log
 from feed.cli.process import run as run_process
+from feed.cli.reports.collector_metrics import metrics
 from feed.errors import FeedError
 from feed.settings.file import bus_of, load_settings
 from feed.settings.schema import Settings

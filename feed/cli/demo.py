@@ -15,7 +15,7 @@ from feed.settings.schema import Connection, ExchangeConfig, Settings, Staleness
 
 if TYPE_CHECKING:
     from exchanges.simulator import Simulator
-    from feed.cli.outputs import View
+    from feed.cli.screen.outputs import View
 
 # seconds before, seconds it lasts, the faults, what the screen says
 FAULTS: tuple[tuple[float, float, tuple[str, ...], str], ...] = (
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 async def _demo(args: argparse.Namespace) -> int:
     from exchanges.simulator import Simulator, SimulatorError
     from feed import MarketFeed
-    from feed.cli.outputs import screen_view, show
+    from feed.cli.screen.outputs import screen_view, show
 
     settings = Settings()
     if args.faults:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from feed.channels import OF_VENUES
 from feed.cli.process import CommandError
-from feed.cli.tables import columns
+from feed.cli.reports.tables import columns
 
 if TYPE_CHECKING:
     from exchanges.ccxt_adapter.support import Support

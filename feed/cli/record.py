@@ -8,9 +8,9 @@ import sys
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
-from feed.cli.metrics import metrics
 from feed.cli.process import CommandError, Exit, start_log
 from feed.cli.process import run as run_process
+from feed.cli.reports.metrics import metrics
 from feed.errors import FeedError
 from feed.settings.file import load_settings
 from feed.settings.validation import check

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from feed.cli.process import CommandError, Exit, complain
-from feed.cli.tables import columns
+from feed.cli.reports.tables import columns
 from feed.errors import FeedError
 
 HOLES = 20  # that are shown in text

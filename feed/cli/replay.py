@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _replay(args: argparse.Namespace) -> int:
     from feed import MarketFeed
-    from feed.cli.outputs import JsonView, screen_view, show
+    from feed.cli.screen.outputs import JsonView, screen_view, show
 
     coins = list(dict.fromkeys(coin for group in args.coins for coin in group))
     start, end = (int(text) if text and text.isdecimal() else text for text in (args.start, args.end))

@@ -7,9 +7,9 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feed.cli.metrics import metrics
 from feed.cli.process import CommandError, Exit, start_log
 from feed.cli.process import run as run_process
+from feed.cli.reports.metrics import metrics
 from feed.errors import FeedError
 from feed.settings.file import load_settings
 

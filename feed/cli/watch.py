@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from feed.cli.metrics import metrics
 from feed.cli.process import run as run_process
 from feed.cli.process import start_log
+from feed.cli.reports.metrics import metrics
 from feed.errors import SettingsError
 from feed.settings.file import bus_of, load_settings
 
@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _watch(args: argparse.Namespace) -> int:
     from feed import MarketFeed
-    from feed.cli.outputs import JsonView, screen_view, show
+    from feed.cli.screen.outputs import JsonView, screen_view, show
 
     settings = load_settings(args.settings)
     if args.bus is not None:

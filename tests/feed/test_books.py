@@ -18,7 +18,7 @@ from exchanges import register
 from exchanges.errors import Blocked, Disconnected
 from exchanges.venue import Capacity, Limits
 from feed import MarketFeed, OrderBook, Settings, SettingsError, StaleDataError
-from feed.cli.outputs import JsonView
+from feed.cli.screen.outputs import JsonView
 from feed.market_data import order_books
 from feed.sessions.connections.connection import OVERLAP
 from feed.settings import Connection, ExchangeConfig, Staleness

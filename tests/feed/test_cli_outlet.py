@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from feed.cli.stdout_writer import StdoutWriter
+from feed.cli.screen.stdout_writer import StdoutWriter
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from feed.cli import live_table
-from feed.cli.book_view import BookView
-from feed.cli.live_state import WORDS, WORDS_FOR_MANY, LiveState, Note, Row, clock_remark, describe
+from feed.cli.screen import live_table
+from feed.cli.screen.book_view import BookView
+from feed.cli.screen.live_state import WORDS, WORDS_FOR_MANY, LiveState, Note, Row, clock_remark, describe
 from feed.errors import StaleDataError
 from feed.events import FeedState, FeedStatus, OrderBook, PriceTick, TradeEvent
 

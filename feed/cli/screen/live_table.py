@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from feed.cli.live_state import Note, Row
+from feed.cli.screen.live_state import Note, Row
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from feed.cli.live_table import clock, price
+from feed.cli.screen.live_table import clock, price
 from feed.errors import StaleDataError
 from feed.events import OrderBook
 

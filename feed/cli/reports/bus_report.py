@@ -11,7 +11,7 @@ from exchanges.bus.collectors import shards_of
 from exchanges.bus.payloads import read_object
 from exchanges.bus.subjects import CLOSED_STREAM, REGISTER_STREAM
 from exchanges.venue import BusAddress
-from feed.cli.tables import columns
+from feed.cli.reports.tables import columns
 
 LISTEN = 1.2  # seconds in which every collector is heard
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from exchanges.bus import payloads
 from feed.channels import BOOKS, CHANNELS, PRICES, TRADES
-from feed.cli import live_table
 from feed.cli.arguments import PROGRAM
-from feed.cli.book_view import BookView
-from feed.cli.live_state import LiveState, Row, clock_remark
 from feed.cli.process import Exit, interrupted, start_log
-from feed.cli.stdout_writer import StdoutWriter
+from feed.cli.screen import live_table
+from feed.cli.screen.book_view import BookView
+from feed.cli.screen.live_state import LiveState, Row, clock_remark
+from feed.cli.screen.stdout_writer import StdoutWriter
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

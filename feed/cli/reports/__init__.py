@@ -1,0 +1,1 @@
+"""What commands find and count, as tables, sentences and metrics."""
