@@ -13,7 +13,7 @@ import pytest
 
 from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.simulator import Simulator
-from feed.cli.diagnosis import SILENT_SERVER
+from feed.cli.reports.diagnosis import SILENT_SERVER
 
 HANGS = 60.0  # seconds: getaddrinfo gives up after 20 to 30, which cannot be shortened
 EXIT = 10.0  # seconds from the last word to the end of the process, on a busy machine
