@@ -9,8 +9,7 @@ from typing import Any
 from tests.venues.market import LISTED, Bar, Day, Deal, rest_bars, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-# Ten messages per second, for which the profile spaces them; here both are ten times as fast.
-OPTIONS = {"ws": {"cost": 0.25}}
+PACE = 10  # ten messages per second, for which the profile spaces them; here both are ten times as fast
 LAWS = VenueLaws(
     messages=(10, 0.1),
     size=4096,

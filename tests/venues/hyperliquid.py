@@ -14,7 +14,7 @@ from typing import Any
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-OPTIONS = {"ws": {"cost": 0.1}}  # the spacing of messages and the rule that it keeps are both ten times as fast here
+PACE = 10  # the spacing of messages and the rule that it keeps are both ten times as fast here
 LAWS = VenueLaws(
     messages=(2000, 6.0), dials=(30, 60.0), topics=1000, ping_within=60.0,
     paths=dict.fromkeys(("trades", "ticker", "candles"), "/ws"),

@@ -10,7 +10,7 @@ from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
 # The limit is not published; ccxt sends a message per second. Here both are twenty times as fast, and the rule lenient
 # enough for a busy machine.
-OPTIONS = {"ws": {"cost": 0.05}}
+PACE = 20
 LAWS = VenueLaws(messages=(4, 0.1), ping_within=60.0, paths=dict.fromkeys(("trades", "ticker", "candles"), "/v2"))
 LACKS = frozenset({"timestamp"})
 SENDS_OLD_TRADES = True

@@ -9,7 +9,7 @@ from typing import Any
 from tests.venues.market import LISTED, MINUTE, Bar, Day, Deal, rest_bar, rest_day
 from tests.venues.wire import Frame, Topic, VenueLaws, Wire
 
-OPTIONS = {"ws": {"cost": 0.1}}  # the spacing of messages and the rule that it keeps are both ten times as fast here
+PACE = 10  # the spacing of messages and the rule that it keeps are both ten times as fast here
 LAWS = VenueLaws(messages=(20, 0.1), requests=20, ping_within=30.0)
 LACKS: frozenset[str] = frozenset()
 SENDS_OLD_TRADES = True

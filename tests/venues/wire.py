@@ -16,6 +16,7 @@ from pkgutil import iter_modules
 from time import monotonic, time_ns
 from typing import Any, Literal, Protocol, cast
 
+import pytest
 from aiohttp import WSMsgType, web
 
 from tests.support import PATIENCE
@@ -105,6 +106,11 @@ def market_type(name: str) -> Literal["spot", "swap"]:
 def options(name: str) -> dict[str, Any]:
     """What ccxt is told for the test's sake: to space its messages less, as the script's rules do then."""
     return dict(getattr(script(name), "OPTIONS", {}))
+
+
+def pace(name: str) -> float:
+    """How many times as fast ccxt spaces its messages here, as the script's PACE says; its rules are as much faster."""
+    return float(getattr(script(name), "PACE", 1.0))
 
 
 def quotes(name: str) -> Sequence[str]:
@@ -429,6 +435,9 @@ async def venue(name: str) -> AsyncIterator[Wire]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        yield wire
+        with pytest.MonkeyPatch.context() as patch:
+            # its clock, and no smaller cost: its bucket would then be large enough for a burst after each pause
+            patch.setattr(import_module("ccxt.async_support.base.throttler"), "time", lambda: pace(name) * monotonic())
+            yield wire
     finally:
         await runner.cleanup()
