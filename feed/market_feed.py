@@ -384,6 +384,11 @@ class MarketFeed:
         """
         return await self._runner.candles_history(coin, timeframe, limit)
 
+    @property
+    def history_timeframes(self) -> tuple[str, ...]:
+        """The timeframes of past candles that the active exchange has; none before there is one."""
+        return self._runner.history_timeframes
+
     # Connecting, and the coins
 
     async def connect(self, timeout: float | None = 30) -> None:

@@ -18,13 +18,15 @@ class Shard:
     """One shard of an exchange's coins, as its publisher describes it.
 
     ``coins`` maps each coin to its market symbol. ``heard`` is when the publisher last showed that it lives, Unix ns of
-    the server's clock, 0 if it never has; ``details`` what it said then.
+    the server's clock, 0 if it never has; ``details`` what it said then. ``history`` are the timeframes of past candles
+    that it answers for, ``timeframes`` those that it publishes.
     """
 
     name: str
     coins: Mapping[str, str] = field(default_factory=dict)
     channels: tuple[str, ...] = ()
     timeframes: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
     heard: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -63,6 +65,7 @@ def shards_of(register: Iterable[Stored]) -> dict[str, Shard]:
             shard.coins = {str(k): str(v) for k, v in coins.items()} if isinstance(coins, dict) else {}
             shard.channels = tuple(map(str, said.get("channels", ())))
             shard.timeframes = tuple(map(str, said.get("timeframes", ())))
+            shard.history = tuple(map(str, said.get("history", ())))
         else:
             shard.heard, shard.details = stored.at, said
     return found

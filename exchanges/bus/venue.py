@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TRADES = 10_000  # past trades of one answer
 LOOKED_BACK = (timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))  # for the newest trades of a coin
 NOBODY = "no collector publishes it on this bus"
-ASKED = 5.0  # seconds that a collector has to answer with past candles
+ASKED = 10.0  # seconds that a collector has to answer with past candles
 
 
 class BusVenue:
@@ -216,8 +216,9 @@ class BusVenue:
 
     @property
     def timeframes(self) -> tuple[str, ...]:
-        """Those that the collectors publish."""
-        return tuple(dict.fromkeys(each for shard in self._shards.values() for each in shard.timeframes))
+        """Those that the collectors answer for, or have published."""
+        shards = self._shards.values()
+        return tuple(dict.fromkeys(each for shard in shards for each in (*shard.history, *shard.timeframes)))
 
     async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
         """Rows of the closed candles that the bus keeps, from ``since`` (Unix ms) on."""
@@ -228,7 +229,10 @@ class BusVenue:
         return [[c.timestamp, c.open, c.high, c.low, c.close, c.volume] for c in candles if c.timestamp >= since]
 
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
-        """The newest ``limit`` closed candles: from the bus where it keeps as many, else from the collector."""
+        """The newest ``limit`` candles: from the bus where it keeps as many closed ones, else from the collector.
+
+        Raises Disconnected when no collector answers, Rejected for what the collector can't answer.
+        """
         kept = (await self._closed(coin, symbol, timeframe, datetime.fromtimestamp(0, UTC)))[-limit:]
         if len(kept) >= limit:
             return kept
@@ -239,13 +243,15 @@ class BusVenue:
         except (Disconnected, ValueError) as error:
             if kept:
                 return kept
-            raise Disconnected(self.name, self.clean(f"no collector answers with past candles: {error}")) from None
+            reason = error.reason if isinstance(error, Disconnected) else str(error)
+            told = f"no collector answers with {timeframe} candles of {coin}: {reason}"
+            raise Disconnected(self.name, self.clean(told)) from None
         if "error" in answer:
             if kept:
                 return kept
             raise Rejected(self.name, self.clean(str(answer["error"])))
-        told = (_read("candle", encode(each)) for each in answer.get("candles", ()))
-        by_time = {each.timestamp: each for each in told if each is not None and each.market == symbol}
+        read_ = (_read("candle", encode(each)) for each in answer.get("candles", ()))
+        by_time = {each.timestamp: each for each in read_ if each is not None and each.market == symbol}
         by_time |= {each.timestamp: each for each in kept}
         for candle in by_time.values():
             candle.exchange = self.name

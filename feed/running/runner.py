@@ -358,6 +358,14 @@ class FeedRunner:
             self._dispatcher.look(self._clock.since)
             self._reporter.look(self._hub.last_message)
 
+    @property
+    def history_timeframes(self) -> tuple[str, ...]:
+        """See MarketFeed.history_timeframes."""
+        if self._source is not None:
+            return tuple(self._source.timeframes)
+        session = self.carrier(self._wanted.coins[0].symbol)
+        return () if session is None else session.venue.timeframes
+
     async def candles_history(self, coin: str, timeframe: str = "1m", limit: int = 100) -> list[Candle]:
         """See MarketFeed.candles_history."""
         symbol = one_of(coin, self._wanted.coins)

@@ -16,7 +16,7 @@ from exchanges.bus.payloads import event, read
 from exchanges.bus.subjects import MarketSubjects
 from exchanges.simulator import Simulator
 from exchanges.venue import BusAddress
-from feed import MarketFeed, NoExchangeAvailable, Settings
+from feed import FeedError, MarketFeed, NoExchangeAvailable, Settings, SettingsError
 from feed.settings import ExchangeConfig
 from feed.settings.schema import Bus
 from feed.sinks.bus.server import BusServer
@@ -48,6 +48,28 @@ async def test_prices_trades_candles_and_history_come_from_the_bus(
         opened = [candle.timestamp for candle in history]
         assert opened == list(range(opened[0], opened[0] + 30 * 60_000, 60_000))
         assert got.details("source")[0]["source"].startswith("one-")
+
+
+async def test_past_candles_of_other_timeframes_come_from_the_collector(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    """The bus keeps candles of 1m alone; for all others the collector asks the exchange."""
+    collector = await collect("one")
+    await publisher(bus.url, "binance")
+    feed = MarketFeed(settings=reader_settings(bus.url, ["binance"], COINS))
+    async with feed:
+        assert {"1m", "5m", "1h", "1d"} <= set(feed.history_timeframes)
+        for timeframe, minutes in (("5m", 5), ("1h", 60)):
+            history = await feed.candles_history("ETH", timeframe, 20)
+            opened = [candle.timestamp for candle in history]
+            assert opened == list(range(opened[0], opened[0] + 20 * minutes * 60_000, minutes * 60_000))
+            assert {(candle.exchange, candle.timeframe) for candle in history} == {("binance", timeframe)}
+            assert [candle.closed for candle in history] == [True] * 19 + [False]
+        with pytest.raises(SettingsError, match=r"7m.*allowed on binance are 1s, 1m"):
+            await feed.candles_history("ETH", "7m", 20)
+        await collector.gone()
+        with pytest.raises(FeedError, match="no collector answers with 5m candles of ETH: nobody answers"):
+            await feed.candles_history("ETH", "5m", 20)
 
 
 async def test_what_the_collectors_do_not_publish_is_told(

@@ -101,7 +101,7 @@ class Collector:
         client = self._client
         try:
             if client is not None and not client.closed.is_set():
-                async with asyncio.timeout(2 * HAND_OVER):
+                async with asyncio.timeout(2.5 * HAND_OVER):
                     await self._publisher.hand_over(client)
         except (BusError, TimeoutError) as error:
             logger.warning("{}: the lease could not be handed over: {}", self.exchange, error)
@@ -242,17 +242,23 @@ class Collector:
     async def _on_asked(self, message: Msg) -> None:
         """A reader asks for past candles; the publisher of the coin answers."""
         coin = text(message.subject.rpartition(".")[2])
-        if not self._publication.live or coin not in self._publication.markets:
+        client = self._client
+        if client is None or not self._publication.live or coin not in self._publication.markets:
             return
         answer: dict[str, Any]
         try:
             asked = read_object(message.data)
             candles = await self.feed.candles_history(coin, str(asked["timeframe"]), int(asked["limit"]))
-            answer = {"candles": [asdict(candle) for candle in candles if candle.closed]}
+            answer = {"candles": [asdict(candle) for candle in candles]}
         except (FeedError, ValueError, KeyError, TypeError) as error:
-            answer = {"error": self._clean(str(error))}
+            answer = {"error": self._clean(str(error) or repr(error))}
+        payload = encode(answer)
         with contextlib.suppress(Exception):  # nats-py: the reader or the bus has gone
-            await message.respond(encode(answer))
+            most = client.nats.max_payload
+            if len(payload) > most:
+                found = f"{len(payload):,} bytes of candles, and the bus allows {most:,} in a message: ask for fewer"
+                payload = encode({"error": found})
+            await message.respond(payload)
 
 
 async def _answer(message: Msg) -> None:

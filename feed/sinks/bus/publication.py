@@ -37,6 +37,7 @@ class Publication:
         self.data = OwnData()
         self.last_trade: TradeEvent | None = None
         self.channels = [channel for channel in OF_VENUES if channel in channels]
+        self._feed = feed
         self._subjects = subjects
         self._name = name
         self._coins = [coin.symbol for coin in feed.coin_configs]
@@ -126,6 +127,15 @@ class Publication:
     def _next_name(self) -> str:
         self._number += 1
         return f"{self._name} {self._number}"
+
+    def register(self, timeframe: str) -> dict[str, Any]:
+        """What the register says of the shard: coins and their markets, channels, timeframes."""
+        return {
+            "coins": dict(self.markets),
+            "channels": self.channels,
+            "timeframes": [timeframe] if CANDLES.name in self.channels else [],
+            "history": self._feed.history_timeframes,
+        }
 
     def stop(self) -> None:
         """Another collector publishes: drop what was not stored."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -49,7 +50,7 @@ class Publisher:
         self._term_subject = subjects.publisher(shard.name)
         self._term = 0  # the message by which this collector has begun to publish
         self._others: dict[str, tuple[float, Mapping[str, Any]]] = {}  # other shards -> when seen, what was said
-        self._told_markets: dict[str, str] | None = None  # as the register has them
+        self._told_markets: dict[str, Any] | None = None  # as the register has them
         self._handing_over = False
         self._waits_for = ""  # a shard of another count, as told
         self._now = time.monotonic
@@ -65,7 +66,8 @@ class Publisher:
             self._others[shard] = self._now(), says
             return
         self._lease.note(says, sequence, self._now())
-        if self._publication.live and not self._lease.mine:
+        released = self._handing_over and not self._lease.holder
+        if self._publication.live and not self._lease.mine and not released:
             self._stand_by(f"{self._lease.holder or 'nobody'} has the lease")
 
     @property
@@ -251,30 +253,32 @@ class Publisher:
 
     async def _tell_markets(self, client: BusClient) -> None:
         """Write into the register what this shard has, when that has changed."""
-        publication = self._publication
-        if publication.markets == self._told_markets:
-            return
-        told = dict(publication.markets)
-        content = {
-            "coins": told,
-            "channels": publication.channels,
-            "timeframes": [self._timeframe] if "candles" in publication.channels else [],
-            "collector": self._name,
-        }
-        await client.store(self._subjects.coins(self._shard.name), encode(content))
-        self._told_markets = told
+        content = self._publication.register(self._timeframe)
+        if content != self._told_markets:
+            await client.store(self._subjects.coins(self._shard.name), encode({**content, "collector": self._name}))
+            self._told_markets = content
 
     async def hand_over(self, client: BusClient) -> None:
-        """Store what is still waiting, and release the lease. Raises BusError."""
+        """Release the lease, and publish until another collector has begun to, if one does within HAND_OVER seconds.
+
+        Then store what is still waiting. Raises BusError.
+        """
         self._handing_over = True
-        publishing, self._publication.live = self._publication.live, False
-        if not publishing:
+        publication = self._publication
+        if not publication.live:
             return
-        await self._publication.drained(HAND_OVER)
-        says = self._said(released=True)
+        await self._release(client)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HAND_OVER):
+                while publication.live:  # noqa: ASYNC110 - the bus refuses what this one sends from then on
+                    await asyncio.sleep(LOOK)
+        publication.live = False
+        await publication.drained(HAND_OVER)
+
+    async def _release(self, client: BusClient) -> None:
         for _ in range(5):  # a renewal may be under way
             try:
-                await client.put(self._lease_subject, says, self._lease.revision)
+                await client.put(self._lease_subject, self._said(released=True), self._lease.revision)
                 return
             except BusError as error:
                 if error.code not in WRONG_SEQUENCE:
