@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.benchmarks.figures import FULL_SPEED, ratio
-from tests.benchmarks.measure import DayStats, Failed, Phase, figures, measure
+from tests.benchmarks.measure import Failed, Figures, Phase, figures, measure
 from tests.benchmarks.plot import plot
 from tests.benchmarks.readers import READERS
 from tests.benchmarks.report import report
@@ -17,8 +17,8 @@ SENT = {"ids": [1, 2, 3, 4], "sent": [0, 1_000, 2_000, 3_000]}
 FULL = Phase(4, 0)
 
 
-def run(speed: float, phase: Phase = FULL) -> DayStats:
-    return DayStats(phase, speed, 1e5 / speed, lost=0, doubled=0, p50=1.0, p99=2.0, worst=3.0)
+def run(speed: float, phase: Phase = FULL) -> Figures:
+    return Figures(phase, speed, 1e5 / speed, lost=0, doubled=0, p50=1.0, p99=2.0, worst=3.0)
 
 
 def test_lost_and_doubled_trades_are_counted_and_delays_are_of_the_first_arrival() -> None:
@@ -46,7 +46,7 @@ def test_the_report_names_what_was_left_out_and_judges_only_what_ran() -> None:
     runs = {name: [[run(speed), run(5_000, phases[1])]] for name, speed in (("feed", 80.0), ("ccxt", 10.0))}
     text = report("binance", runs, phases, {"cryptofeed": "no network"})
     assert "against ccxt.pro loops: trades/s | at least 5 x | 8.00 x | 8.00 x |" in text
-    assert "Left out: cryptofeed 2.4.1: no network." in text
+    assert "Left out: cryptofeed 3.0.1: no network." in text
     assert "against cryptofeed" not in text
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.benchmarks.environments import interpreter
 from tests.benchmarks.figures import JUDGED
 from tests.benchmarks.frames import WIRES
-from tests.benchmarks.measure import ROOT, DayStats, Failed, Phase, measure
+from tests.benchmarks.measure import ROOT, Failed, Figures, Phase, measure
 from tests.benchmarks.plot import plot
 from tests.benchmarks.readers import READERS
 from tests.benchmarks.report import report
@@ -40,11 +40,12 @@ def rates(text: str) -> list[int]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--venue", choices=WIRES, default=JUDGED)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--trades", type=int, default=100_000, help="at full speed")
-    parser.add_argument("--rates", type=rates, default=[1_000, 5_000, 20_000], help="trades/s for the delays")
-    parser.add_argument("--seconds", type=float, default=4.0, help="at each of these rates")
-    parser.add_argument("--readers", type=names, default=list(READERS), help=f"out of {','.join(READERS)}")
+    parser.add_argument("--rates", type=rates, default=[5_000], help="trades/s for the delays")
+    parser.add_argument("--seconds", type=float, default=3.0, help="at each of these rates")
+    usual = [name for name, reader in READERS.items() if reader.usual]
+    parser.add_argument("--readers", type=names, default=usual, help=f"out of {','.join(READERS)}")
     parser.add_argument("--cache", type=Path, help="folder for the peers' environments; without it they are not kept")
     parser.add_argument("--short", action="store_true", help="one quick round of what needs no environment of its own")
     parser.add_argument("--write", action="store_true", help=f"{RESULTS.name} and {PLOT.relative_to(ROOT)} too")
@@ -58,9 +59,9 @@ def arguments() -> argparse.Namespace:
 
 async def compare(
     venue: str, readers: Sequence[str], phases: Sequence[Phase], rounds: int, cache: Path
-) -> tuple[dict[str, list[list[DayStats]]], dict[str, str]]:
+) -> tuple[dict[str, list[list[Figures]]], dict[str, str]]:
     """The runs of each reader that could be measured every time; of the others the reason."""
-    runs: dict[str, list[list[DayStats]]] = {name: [] for name in readers}
+    runs: dict[str, list[list[Figures]]] = {name: [] for name in readers}
     left_out: dict[str, str] = {}
     for i in range(rounds):
         for name in list(runs):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
-import venv
+from contextlib import suppress
 from pathlib import Path
 
 from tests.benchmarks.measure import Failed
@@ -18,13 +19,13 @@ def interpreter(reader: Reader, folder: Path) -> str:
     """The Python to run ``reader`` with. Raises Failed, with pip's last word, when its needs can't be installed."""
     if not reader.needs:
         return sys.executable
-    version = "{}.{}".format(*sys.version_info)
-    key = hashlib.sha256("\n".join((version, *reader.needs)).encode()).hexdigest()[:12]
+    base = _python(reader.python)
+    key = hashlib.sha256("\n".join((base, *reader.needs)).encode()).hexdigest()[:12]
     home = folder / f"{reader.client}-{key}"
     python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     complete = home / "complete"
     if not complete.exists():
-        venv.create(home, with_pip=True, clear=True)
+        subprocess.run([base, "-m", "venv", "--clear", str(home)], check=True, capture_output=True, timeout=WITHIN)
         command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *reader.needs]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=WITHIN)
@@ -34,3 +35,15 @@ def interpreter(reader: Reader, folder: Path) -> str:
             raise Failed(f"pip took longer than {WITHIN:g} s") from None
         complete.touch()
     return str(python)
+
+
+def _python(oldest: tuple[int, int]) -> str:
+    """This Python, or a newer one of this machine where a reader needs it. Raises Failed where there is none."""
+    if sys.version_info >= oldest:
+        return sys.executable
+    for minor in range(oldest[1], oldest[1] + 5):
+        found = shutil.which(f"python3.{minor}")
+        with suppress(OSError, subprocess.SubprocessError):
+            if found and subprocess.run([found, "-c", ""], capture_output=True, timeout=WITHIN).returncode == 0:
+                return found
+    raise Failed(f"it needs Python {oldest[0]}.{oldest[1]} or newer, and there is no python3.{oldest[1]} here")

@@ -1,4 +1,4 @@
-"""What the runs say together: medians over the rounds, ratios round by round, for the machine's mood changes."""
+"""What the runs say together: medians over the rounds, and ratios round by round, as a slow round is slow for all."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tests.benchmarks.measure import DayStats
+from tests.benchmarks.measure import Figures
 
-Runs = Mapping[str, Sequence[Sequence[DayStats]]]
+Runs = Mapping[str, Sequence[Sequence[Figures]]]
 """Reader name -> one list per round -> the figures of each phase; the first phase is at full speed."""
 
 FULL_SPEED = 0  # the phase
@@ -26,7 +26,7 @@ def ratio(runs: Runs, reader: str, peer: str, phase: int, figure: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
+class SpeedGoal:
     """At full speed ``reader`` does at least ``speed`` times the trades/s of ``peer``."""
 
     reader: str
@@ -47,15 +47,15 @@ class DelayGoal:
 
 JUDGED = "binance"  # the venue of the goals
 GOALS = (
-    Destination("feed", "ccxt", 5),
-    Destination("feed", "cryptofeed", 1.4),
-    Destination("feed", "unicorn-picows", 1.0),
-    Destination("feed", "floor-picows", 0.25),
-    Destination("fast", "ccxt", 8),
-    Destination("fast", "cryptofeed", 2.2),
-    Destination("fast", "unicorn-picows", 1.6),
-    Destination("fast", "floor-picows", 0.45),
-    Destination("fast", "floor-same-job", 0.8),
+    SpeedGoal("feed", "ccxt", 5),
+    SpeedGoal("feed", "cryptofeed", 1.4),
+    SpeedGoal("feed", "unicorn-picows", 1.0),
+    SpeedGoal("feed", "floor-picows", 0.25),
+    SpeedGoal("fast", "ccxt", 8),
+    SpeedGoal("fast", "cryptofeed", 2.2),
+    SpeedGoal("fast", "unicorn-picows", 1.6),
+    SpeedGoal("fast", "floor-picows", 0.45),
+    SpeedGoal("fast", "floor-same-job", 0.8),
 )
 DELAY_GOALS = (
     DelayGoal("feed", "cryptofeed", 1.0, 10_000),

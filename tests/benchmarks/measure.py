@@ -43,7 +43,7 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class DayStats:
+class Figures:
     """What one reader made of one phase: ``speed`` in trades/s, ``cpu`` in s per 100,000 sent, delays in µs."""
 
     phase: Phase
@@ -145,14 +145,14 @@ def read(dump: Path) -> dict[int, list[int]]:
     return arrivals
 
 
-def figures(phase: Phase, sent: dict[str, list[int]], cpu: float, arrivals: dict[int, list[int]]) -> DayStats:
+def figures(phase: Phase, sent: dict[str, list[int]], cpu: float, arrivals: dict[int, list[int]]) -> Figures:
     came = [(arrivals[each], stamp) for each, stamp in zip(sent["ids"], sent["sent"], strict=True) if each in arrivals]
     if len(came) < 2:
         raise Failed(f"{len(came)} of {phase.trades} trades came")
     firsts = [times[0] for times, _ in came]
     delays = sorted((times[0] - stamp) / 1000 for times, stamp in came)
     cuts = statistics.quantiles(delays, n=100, method="inclusive")
-    return DayStats(
+    return Figures(
         phase,
         speed=(len(came) - 1) / ((max(firsts) - min(firsts)) / 1e9),
         cpu=cpu / phase.trades * 100_000,
@@ -164,7 +164,7 @@ def figures(phase: Phase, sent: dict[str, list[int]], cpu: float, arrivals: dict
     )
 
 
-async def measure(reader: Reader, venue: str, python: str, phases: Sequence[Phase]) -> list[DayStats]:
+async def measure(reader: Reader, venue: str, python: str, phases: Sequence[Phase]) -> list[Figures]:
     """Run ``reader`` with its interpreter through the phases. Raises Failed."""
     with tempfile.TemporaryDirectory() as folder:
         dump = Path(folder, "trades.json")
