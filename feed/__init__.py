@@ -53,7 +53,7 @@ def _shadow() -> str | None:
     """Return the file of the program's own module ``exchanges`` if Python finds it in place of ours, else None."""
     try:
         spec = find_spec("exchanges")
-    except ValueError:  # it is in sys.modules and says nothing of itself
+    except ValueError:  # it is in sys.modules without a spec
         return "a module of the program"
     if spec is None or not isinstance(spec.loader, SourceFileLoader) or spec.origin is None:
         return None
@@ -75,7 +75,7 @@ if _shadowed_by := _shadow():
 logger.disable("feed")  # a library is silent until its user enables it
 
 
-_SINKS = {"Recorder": "feed.sinks.recorder.recorder", "start_metrics": "feed.sinks.metrics"}  # that need an extra
+_SINKS = {"Recorder": "feed.sinks.recorder.recorder", "start_metrics": "feed.sinks.metrics"}  # names that need an extra
 
 
 def __getattr__(name: str) -> Any:

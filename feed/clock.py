@@ -45,7 +45,7 @@ class Clock:
         """``now`` in whole Unix ms."""
         return int(self.now() * 1000)
 
-    monotonic = staticmethod(time.monotonic)  # itself, not a call around it: it is read for every trade
+    monotonic = staticmethod(time.monotonic)  # the function itself, not a wrapper: it is called for every trade
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -29,7 +29,7 @@ from feed.subscriptions.wanted_data import WantedData
 if TYPE_CHECKING:
     from feed.replay.source import Source
 
-BUFFER = 10_000  # events that an iterator or a coroutine callback may fall behind
+BUFFER = 10_000  # events that may wait for an iterator or a coroutine callback
 
 
 class MarketFeed:
@@ -246,7 +246,7 @@ class MarketFeed:
     ) -> Subscriber:
         """Call ``cb(event)`` with every event of a channel: prices, trades, ticker, candles, quotes or books.
 
-        For programs that carry whatever channels somebody else names. Candles are those of the settings'
+        This is for programs whose users name the channels. Candles are those of the settings'
         ``candle_timeframe``, books have their ``book_depth``; ``on_full`` None is the channel's own default. Returns a
         handle with ``cancel()``. Raises ValueError for another channel.
         """
@@ -255,11 +255,11 @@ class MarketFeed:
     def observe(self, channel: str, take: Take, coins: Coins = None, *, size: int = 500) -> Observation:
         """Call ``take(events, times)`` with all events of a channel, ``size`` at a time, and ask for nothing more.
 
-        For what counts a feed's events without being one of its users, as metrics do: the exchange is asked for no
-        channel because of it. ``channel``: trades, ticker, candles (of every timeframe), quotes or books (of every
-        depth). ``times``: when each event's turn came, in seconds of ``time.monotonic``, after the callbacks that
-        subscribed earlier. Returns a handle with ``flush()``, which hands on what has come from any thread, and
-        ``cancel()``. Raises ValueError for another channel, SettingsError for an unknown coin.
+        This is for metrics and the like: the exchange is asked for no channel because of it. ``channel``: trades,
+        ticker, candles (of every timeframe), quotes or books (of every depth). ``times``: when each event was delivered
+        here, after the callbacks that subscribed earlier, in seconds of ``time.monotonic``. Returns a handle with
+        ``flush()``, which passes on what has come and may be called from any thread, and ``cancel()``. Raises
+        ValueError for another channel, SettingsError for an unknown coin.
         """
         return self._subscriptions.observe(channel, take, coins, size=size)
 
@@ -465,32 +465,33 @@ class MarketFeed:
         await self._runner.remove_coins(coins)
 
     def share_limits(self, parts: int) -> None:
-        """Use only one of so many ``parts`` of what the exchanges allow per IP: other programs use the others.
+        """Use only one part of what the exchanges allow per IP, if it is divided into ``parts``: other programs use the
+        others.
 
         Can be called at any time; raises ValueError for ``parts`` below 1.
         """
         self._runner.share_limits(parts)
 
     def resume_after(self, trades: Iterable[TradeEvent]) -> None:
-        """Go on after these trades, the last ones of each exchange and coin that a program before this one has had.
+        """Go on after these trades: the last trade of each exchange and coin that an earlier program received.
 
-        Of each one what came since is a gap like that of an outage: fetched, delivered in order with ``backfilled``,
-        and told. Call it before ``connect()``; it holds for the next connect alone. Raises FeedError when the feed is
-        connected already.
+        The trades since then are a gap, as after an outage: they are fetched and delivered in order with
+        ``backfilled``, and the gap is reported. Call it before ``connect()``; it holds for the next connect alone.
+        Raises FeedError when the feed is connected already.
         """
         self._runner.resume_after(trades)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep for so many seconds of the machine's time, or in a replay of the recording's.
 
-        A replay that is over wakes its sleepers; a sleep that begins after that raises FeedError.
+        When a replay ends, the sleep ends too; a sleep that begins after that raises FeedError.
         """
         await self._runner.sleep(seconds)
 
     async def seek(self, at: float | str | datetime) -> None:
-        """Have a replay go on with the events of ``at`` (as ``start`` of from_recording) and later.
+        """Continue a replay with the events from ``at`` on, which is given as ``start`` of from_recording.
 
-        Prices and candles are forgotten, but for the closed candles of the day before. Raises SettingsError for a time
-        that is none, and FeedError where no replay runs.
+        Prices and candles are forgotten, but for the closed candles of the day before. Raises SettingsError for an
+        invalid time, and FeedError if no replay runs.
         """
         await self._runner.seek(at)

@@ -14,13 +14,13 @@ from feed.settings.timeframes import bar_open, between, next_open, timeframe_ms
 
 
 class CandleBuilder(MissingCandles):
-    """As :class:`CandleTracker`, from trades, for venues that stream no candles.
+    """The same as :class:`CandleTracker`, but from trades, for venues that stream no candles.
 
-    A candle is closed by the first trade of a later one. A candle of which trades may be missing is delivered as
-    updates but never as closed: it becomes a hole. That is the candle of the first trade seen, and after
-    ``interrupted`` the one that was open, those in between and the one of the next trade. Candles without trades
-    between two that were seen are closed flat at the last price with volume 0, as venues do. Trades of candles that are
-    over are dropped and counted in ``late``.
+    A candle is closed by the first trade of a later one. If trades of a candle may be missing, it is delivered as
+    updates but never as closed: it becomes a hole. This holds for the candle of the first trade, and after
+    ``interrupted`` for the open candle, the candles that were skipped and the candle of the next trade. Candles without
+    trades between two that were seen are closed flat at the last price with volume 0, as venues do. Trades of candles
+    that are over are dropped and counted in ``late``.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class CandleBuilder(MissingCandles):
         super().__init__(coin, timeframe, exchange, scale, market, record)
         self.late = 0
         self._open: Candle | None = None
-        self._ends = 0  # when the open candle does
+        self._ends = 0  # end of the open candle, Unix ms
         self._complete = False  # every trade of the open candle was seen
         self._flat = False  # nothing was traded in the open candle yet: it has the last price
         self._stamps: StampCheck[TradeEvent] = StampCheck(AHEAD, AHEAD)
         self._interrupted = False
-        self._after: int | None = None  # the candle that another venue has closed last, until the first one after it
+        self._after: int | None = None  # another venue's last closed candle, until a later one begins
 
     @property
     def begun(self) -> bool:
@@ -50,16 +50,16 @@ class CandleBuilder(MissingCandles):
     def add(self, trade: TradeEvent, now: float | None = None) -> list[Candle]:
         """The candles to deliver for one trade: the candles that it ends, then an update of its own candle.
 
-        One that is stamped ahead of the venue's time waits for the next trade, which shows whether the stamp was wrong.
-        Then it counts as of that one's time. ``now`` is the venue's time in Unix ms, None while it is not known.
-        ``trade`` may be kept.
+        A trade that is stamped ahead of the venue's time waits for the next trade, which shows whether the stamp was
+        wrong. If it was, the trade gets the time of that next trade. ``now`` is the venue's time in Unix ms, None while
+        it is not known. ``trade`` may be kept.
         """
         taken, refuted = self._stamps.take(trade, trade.timestamp, now, trade.received_at)
         for each, time in refuted:
             each.timestamp = time
         interrupted, candles = self._interrupted, list[Candle]()
         for each in (*(each for each, _ in refuted), *taken):
-            self._interrupted = interrupted  # also of the trade that follows those that waited
+            self._interrupted = interrupted  # holds also for the trade after those that waited
             candles += self._add(each)
         return candles
 
@@ -88,10 +88,11 @@ class CandleBuilder(MissingCandles):
         return None if self._open is None else self._ends
 
     def close_until(self, until: int, received_at: int = 0) -> list[Candle]:
-        """Close the candles that ended by ``until``: every trade before that has come. Returns them, oldest first.
+        """Close the candles that ended by ``until``: all trades before that time have arrived. Returns them, oldest
+        first.
 
-        A candle of which trades may be missing becomes a hole. One without trades is flat. A trade that still waits,
-        because its stamp is ahead, counts as of the time at which it came.
+        A candle becomes a hole if trades of it may be missing, and is flat if it has no trades. A trade that still
+        waits because its stamp is ahead gets the time at which it arrived.
         """
         closed: list[Candle] = []
         interrupted = self._interrupted
@@ -118,7 +119,10 @@ class CandleBuilder(MissingCandles):
         self._interrupted = True
 
     def go_on_after(self, opened: int) -> None:
-        """As :meth:`CandleTracker.go_on_after`. A candle that is open beyond that one stays, as interrupted."""
+        """As :meth:`CandleTracker.go_on_after`.
+
+        A candle that is open and later than that one stays open, as after ``interrupted``.
+        """
         if self._open is None or self._open.timestamp <= opened:
             self._open, self._interrupted = None, True
             self._after = opened if self._after is None else max(self._after, opened)

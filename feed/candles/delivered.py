@@ -67,7 +67,7 @@ class DeliveredCandles:
         return {key: max(bars.closed) for key, bars in self._bars.items() if bars.closed}
 
     def owe(self, lacked: Mapping[tuple[str, str], Iterable[int]]) -> None:
-        """The venue that the feed leaves has not closed these candles (open times) of each (coin, timeframe)."""
+        """Remember candles (open times by coin and timeframe) that the venue the feed leaves has not closed."""
         for key, opened in lacked.items():
             if key in self._bars:
                 self._bars[key].owe(opened)
@@ -85,7 +85,8 @@ class DeliveredCandles:
     def overdue(self, past: Iterable[Candle]) -> list[Candle]:
         """Copies of the closed candles of ``past`` that the feed has delivered only as open.
 
-        Not of one of which more volume was delivered: the venue's record is behind its stream.
+        A candle is left out if more volume of it was delivered than ``past`` has: the venue's record is behind its
+        stream.
         """
         found = []
         for candle in past:

@@ -1,7 +1,7 @@
-"""The candles that were missed: asked for over REST and filled, never guessed.
+"""Finds the candles that were missed and fills them with the venue's answers over REST; none is guessed.
 
-A venue's record may be behind its stream, or stand still. A row of it is proven to be final by a later one, not by
-its volume: as much may have been traded before the stream was lost.
+A venue's record may be behind its stream, or stand still. A later row proves that a row is final. Its volume proves
+nothing: as much may have been traded before the stream was lost.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from exchanges.events import Candle
 from exchanges.venues.units import of_coin, units_of
 from feed.settings.timeframes import next_open, timeframe_ms
 
-MAX_HOLES = 1_000  # what one REST request brings; older candles are history, not a hole in the stream
+MAX_HOLES = 1_000  # candles of one REST answer; older candles are history, not a hole in the stream
 ROUNDED = 1e-9  # share of a volume that rounding may cost
 
 
@@ -23,7 +23,7 @@ DOUBT = 60.0  # seconds for which a venue's record is doubted after it was behin
 
 
 class CandleRecord:
-    """What is known of a venue's record of candles over REST, from its answers about any of the venue's markets."""
+    """What the answers over REST about any market of a venue tell about its record of candles."""
 
     def __init__(self) -> None:
         self.lists_running = False
@@ -31,16 +31,16 @@ class CandleRecord:
         self._behind_at = -inf
 
     def answered(self, candles: Iterable[Candle], now: float) -> None:
-        """It has told of these candles when the venue's time was ``now`` (Unix ms)."""
+        """The record answered with these candles at the venue's time ``now`` (Unix ms)."""
         if any(candle.timestamp <= now < next_open(candle.timestamp, candle.timeframe) for candle in candles):
             self.lists_running = True
 
     def was_behind(self, received_at: int) -> None:
-        """An answer that came then (Unix ns) lacks what the stream had shown."""
+        """An answer that arrived at this time (Unix ns) lacks something that the stream had shown."""
         self._behind_at = received_at / 1e9
 
     def is_doubtful(self, received_at: int) -> bool:
-        """Whether an answer that came then (Unix ns) may be behind too: another one was, of the last DOUBT seconds."""
+        """Whether an answer of this time (Unix ns) may be behind: another one was within the last DOUBT seconds."""
         return 0 <= received_at / 1e9 - self._behind_at < DOUBT
 
 
@@ -75,7 +75,7 @@ class MissingCandles:
         return sorted(self._missed)
 
     def forget(self, opened: Iterable[int] | None = None) -> list[int]:
-        """Give up the missed candles, of all or of these open times; returns and counts them."""
+        """Give up all missed candles, or those with these open times; returns and counts them."""
         given_up = self.holes() if opened is None else sorted(self._missed.keys() & set(opened))
         self.lost += len(given_up)
         for each in given_up:
@@ -94,7 +94,7 @@ class MissingCandles:
             self._traded = candle.timestamp
 
     def _is_behind(self, newest: int) -> bool:
-        """Whether a record whose newest row is that lacks a candle in which the stream has shown a trade."""
+        """Whether a record with this newest row lacks a candle in which the stream has shown a trade."""
         return self._traded is not None and newest < self._traded
 
     def fill(
@@ -108,12 +108,12 @@ class MissingCandles:
     ) -> list[Candle]:
         """The closed candles, oldest first, for the holes that REST ``rows`` (ccxt OHLCV) answer.
 
-        Rows of other candles are ignored, and of holes that are not ``among`` those that were asked for. A hole between
-        the first and the last row that has no row itself is a candle in which nothing was traded, and no hole any more.
-        A row leaves its hole open if it has less volume than was seen of the candle, or if it is the newest row of a
-        record that lacks what the stream has shown since, unless it is ``final``: the record is behind. One that lists
-        running candles is never taken then. Where the stream has shown nothing since, the newest row is taken if it is
-        ``settled``, and the record was not behind lately.
+        Rows of other candles are ignored, and so are rows of holes that are not ``among`` the requested ones. A hole
+        between the first and the last row that has no row itself is a candle in which nothing was traded, and no hole
+        any more. A row leaves its hole open if it has less volume than was seen of the candle, or if it is the newest
+        row of a record that lacks what the stream has shown since, unless it is ``final``: the record is behind. One
+        that lists running candles is never taken then. Where the stream has shown nothing since, the newest row is
+        taken if it is ``settled``, and the record was not behind lately.
         """
         candles = [candle for row in rows if (candle := self._read(row, received_at, True)) is not None]
         if not candles:
@@ -136,7 +136,7 @@ class MissingCandles:
         return [found[opened] for opened in sorted(found.keys() - unproven)]
 
     def answered(self, rows: Iterable[Any], now: float) -> None:
-        """The record has given these rows when the venue's time was ``now`` (Unix ms)."""
+        """The record answered with these rows at the venue's time ``now`` (Unix ms)."""
         candles = (self._read(row, 0, False) for row in rows)
         self.record.answered((candle for candle in candles if candle is not None), now)
 

@@ -1,8 +1,8 @@
 """Closes candles by the venue's time: on a quiet market no trade comes that would end them.
 
-A candle that a venue streams is closed from the venue's record (REST), a candle that is built from trades by the
-trades. Where the record can't be asked in time, the state that was seen last stands, as long as data of that market
-flows: a stream that has lost one market looks like a quiet market, and only the record can tell.
+A candle that a venue streams is closed with the venue's record (REST), a candle that is built from trades with those
+trades. If the record can't be asked in time, the candle is closed in the state seen last, as long as data of that
+market flows: a stream that has lost one market looks like a quiet market, and only the record can tell.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from feed.candles.builder import CandleBuilder
 from feed.candles.tracker import CandleTracker
 
 GRACE = 3.0  # seconds after a candle's end in which the venue may close it itself, and bring its record up to date
-PATIENCE = 6.0  # seconds after a candle's end from which the state seen last stands, where the record can't be asked
+PATIENCE = 6.0  # seconds after its end until a candle is closed as seen last, if the record can't be asked
 LOOK_EVERY = 1.0  # seconds
 AT_A_LOOK = 5  # requests begun per check
-ATTEMPTS = 2  # at asking the record, after which the state seen last stands
+ATTEMPTS = 2  # requests to the record; after that the candle is closed in the state seen last
 AGAIN = (2.0, 5.0, 10.0, 15.0, 30.0, 60.0)  # seconds until the record is asked again for a candle that it did not have
 
 Key = tuple[str, str]
@@ -36,7 +36,7 @@ class Timing(Protocol):
 
     @property
     def delivering(self) -> bool:
-        """Whether the venue's candles are delivered: nothing is asked for a venue on trial."""
+        """Whether the venue's candles are delivered. While the venue is on trial, no request is sent for them."""
 
     def venue_time(self) -> float | None:
         """The venue's time now, Unix ms; None while it is not known."""
@@ -45,8 +45,10 @@ class Timing(Protocol):
         """The venue's time (Unix ms) up to which its stream has brought everything; None while nothing is connected."""
 
     def heard_at(self, symbol: str) -> float:
-        """The venue's time (Unix ms) at which data of the market came last; inf where there is no record to be asked,
-        so that nothing better than the state seen last will come."""
+        """The venue's time (Unix ms) of the market's last data.
+
+        It is inf if the venue has no record, so that the state seen last is the best there is.
+        """
 
     def has_room(self) -> bool:
         """Whether the venue's limit allows requests that can wait."""
@@ -55,7 +57,7 @@ class Timing(Protocol):
 class Overdue:
     """Looks once a second at the candles ``kept`` of one venue.
 
-    ``mend`` is told a key of which some candle has become a hole.
+    ``mend`` is called with a key if one of its candles has become a hole.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class Overdue:
     ) -> None:
         self._name = name
         self._kept = kept
-        self._asking: dict[Key, asyncio.Task[None]] = {}  # those that are asked for over REST now
+        self._asking: dict[Key, asyncio.Task[None]] = {}  # the requests over REST that are running
         self._fetch = fetch
         self._deliver = deliver
         self._mend = mend
@@ -104,7 +106,7 @@ class Overdue:
             if due is None or due + GRACE * 1000 > at or key in self._asking:
                 continue
             if isinstance(kept, CandleTracker):
-                late.append((not kept.is_open, due, key))  # first those of which something came, the oldest first
+                late.append((not kept.is_open, due, key))  # candles with data first, then the oldest first
             elif streamed is not None:
                 self._tell(kept.close_until(int(streamed - GRACE * 1000), time.time_ns()))
                 self._mend(*key)
@@ -131,7 +133,7 @@ class Overdue:
         task.add_done_callback(lambda task: self._asking.pop(key, None))
 
     async def _close(self, key: Key, at: int) -> None:
-        """Close what the venue's record has of the candles that were over GRACE before ``at``, its time in Unix ms."""
+        """Close the candles of the record that ended at least GRACE before ``at``, the venue's time in Unix ms."""
         tracker = self._kept[key]
         assert isinstance(tracker, CandleTracker)
         heard, streamed = self._timing.heard_at(key[0]), self._timing.stream_time()

@@ -1,6 +1,6 @@
 """Holds back rows and trades that are stamped ahead of the venue's time: a wrong stamp must not close a candle.
 
-Pure: the time is what the caller knows of the venue's.
+Pure: the caller passes the venue's time.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-AHEAD = 2_000  # ms by which a stamp may be ahead of the venue's time, which is only known so well
-AGREEING = 3  # in succession that are ahead by about as much, which show that the time known is wrong
-MOST = 64  # that wait
+AHEAD = 2_000  # ms by which a stamp may be ahead of the venue's time, which is not known more exactly
+AGREEING = 3  # items in succession that are ahead by about the same: they show that the known time is wrong
+MOST = 64  # items that wait at most
 
 _Item = TypeVar("_Item")
 
@@ -19,32 +19,32 @@ _Item = TypeVar("_Item")
 class _Waiting(Generic[_Item]):
     item: _Item
     stamp: int
-    came: float  # the time then
-    known: bool  # as the venue's; else it is the local clock's
+    came: float  # the venue's time at its arrival
+    known: bool  # True: the venue's time; False: the local clock's
 
     def time(self, stamp: int) -> int:
-        """What time it is of, if its stamp is wrong and the next one is ``stamp``."""
+        """The time of the item if its stamp is wrong and the next stamp is ``stamp``."""
         return min(int(self.came), stamp) if self.known else stamp
 
 
 class StampCheck(Generic[_Item]):
     """Says of each item whether it can be taken now, given its stamp and the venue's time, both Unix ms.
 
-    What is stamped ahead waits for the next ones. One that is not refutes those with later stamps, by more than
-    ``slack`` ms. AGREEING ones in succession confirm each other if they are ahead by the same, up to ``spread`` ms, and
-    with them those before that are stamped no later.
+    An item that is stamped ahead waits for the next ones. An item that is not stamped ahead refutes the waiting ones
+    whose stamps are more than ``slack`` ms later. AGREEING items in succession confirm each other, and the waiting
+    items with no later stamps, if they are ahead by the same, up to ``spread`` ms.
     """
 
     def __init__(self, slack: int, spread: int) -> None:
         self._slack = slack
         self._spread = spread
         self._waiting: list[_Waiting[_Item]] = []
-        self._confirmed = {True: 0.0, False: 0.0}  # ms that stamps may be ahead, by whether the venue's time is known
+        self._confirmed = {True: 0.0, False: 0.0}  # ms that stamps may be ahead; key: is the venue's time known
 
     def take(
         self, item: _Item, stamp: int, now: float | None, received_at: int
     ) -> tuple[list[_Item], list[tuple[_Item, int]]]:
-        """Return what can be taken now, in order and ``item`` last, and what is refuted, with the time that it is of.
+        """Return what can be taken now, in order and ``item`` last, and the refuted items with their corrected times.
 
         ``now`` is the venue's time, None while it is not known: then that of the local clock stands in for it, at which
         ``item`` was received (Unix ns, 0 if that is not known either: nothing waits).
@@ -66,7 +66,7 @@ class StampCheck(Generic[_Item]):
         return [], []
 
     def _part(self, until: int) -> tuple[list[_Item], list[_Waiting[_Item]]]:
-        """End the waiting: what is stamped until then, and what is stamped later."""
+        """End the waiting; returns the items stamped up to this time, and those stamped later."""
         waiting, self._waiting = self._waiting, []
         return [each.item for each in waiting if each.stamp <= until], [each for each in waiting if each.stamp > until]
 

@@ -16,10 +16,10 @@ from feed.candles.missing import MAX_HOLES, ROUNDED, CandleRecord, MissingCandle
 from feed.candles.stamp_check import AHEAD, StampCheck
 from feed.settings.timeframes import between, is_on_grid, last_over, next_open, timeframe_ms
 
-SETTLED = 15_000  # ms of data after its end from which the record's newest row stands where some may be missing
-OVER = 3_000  # ms after its end from which a candle's first row is one of the past
-BELIEVED = 3  # rows in succession that contradict what was seen before: then that was wrong
-REMEMBERED = 8  # candles that were closed last
+SETTLED = 15_000  # ms of data after its end until the record's newest row is taken though updates may be missing
+OVER = 3_000  # ms after its end; a candle whose first row comes later is a past candle
+BELIEVED = 3  # rows in succession that show that what they contradict was wrong
+REMEMBERED = 8  # candles: as many of the last closed ones are remembered
 
 
 class CandleTracker(MissingCandles):
@@ -27,10 +27,10 @@ class CandleTracker(MissingCandles):
     once.
 
     A candle is closed by the venue's own flag, or by the first row of a later candle where the venue sends no flags;
-    then the last row seen stands. Where it sends them, a candle that ended without one is a hole. Rows of candles that
-    are closed already, and earlier states of the open one, are dropped and counted in ``late``; rows that are no
-    candle in ``bad``, those of a wrong time in ``mistimed``. ``scale`` turns a row's volume into base currency, where
-    the venue counts contracts. It outlives connections: tell it of each loss with ``interrupted``.
+    then its last row is the closed candle. If the venue sends flags, a candle that ended without a flag is a hole. Rows
+    of candles that are closed already, and earlier states of the open one, are dropped and counted in ``late``; rows
+    that are no candle in ``bad``, those of a wrong time in ``mistimed``. ``scale`` turns a row's volume into base
+    currency, where the venue counts contracts. It outlives connections: tell it of each loss with ``interrupted``.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class CandleTracker(MissingCandles):
         self.bad = 0
         self.mistimed = 0
         self._open: Candle | None = None  # the newest candle, while it is not closed
-        self._newest: int | None = None  # its open time, or of the candle closed last
-        self._empty = 0  # the last candle after that of which the venue's record has nothing
-        self._by_time = False  # that one was closed by time: those that follow may be missing
+        self._newest: int | None = None  # open time of the open candle, or of the last closed one
+        self._empty = 0  # the last later candle that is missing in the venue's record
+        self._by_time = False  # the last candle was closed by time: the following ones may be missing
         self._interrupted = False
         self._stamps: StampCheck[tuple[Candle, bool]] = StampCheck(0, timeframe_ms(timeframe) + AHEAD)
-        self._closed: deque[int] = deque(maxlen=REMEMBERED)  # open times of the candles that rows closed last
+        self._closed: deque[int] = deque(maxlen=REMEMBERED)  # open times of the last candles that were closed by rows
         self._contradicted = 0  # rows in succession that belong before the newest one
-        self._begun_late = False  # the first row of the open candle came when that was over: its time may be wrong
+        self._begun_late = False  # the first row of the open candle arrived after its end: its time may be wrong
 
     @property
     def begun(self) -> bool:
@@ -89,7 +89,7 @@ class CandleTracker(MissingCandles):
         record is behind. Its newest row may be behind in any case, so it is taken only if the stream has shown as much
         of the candle, and goes on after its end; if that is SETTLED ago where something may be missing. While the
         record is known to be behind it is taken only if that market's own data goes on.
-        Candles of which the record has nothing are none: so are they at this venue.
+        A candle that the record lacks does not exist at this venue.
         """
         candles = [candle for row in rows if (candle := self._read(row, received_at, True)) is not None]
         over = {c.timestamp: c for c in candles if next_open(c.timestamp, self.timeframe) <= until}
@@ -133,7 +133,7 @@ class CandleTracker(MissingCandles):
     ) -> list[Candle]:
         """The candles to deliver for one ccxt OHLCV row: the candle before, when this row ends it, then the row itself.
 
-        ``closed`` is the venue's own word on the row's candle, None where it has none. ``received_at`` in Unix ns.
+        ``closed`` is the venue's own flag on the row's candle, None if it sends no flags. ``received_at`` in Unix ns.
         ``now`` is the venue's time in Unix ms, None while it is not known.
         """
         candle = self._read(row, received_at, closed is True)
@@ -143,7 +143,7 @@ class CandleTracker(MissingCandles):
         return self.follow(candle, said=closed is not None, now=now)
 
     def follow(self, candle: Candle, *, said: bool, now: float | None = None) -> list[Candle]:
-        """The same as :meth:`update`, for a row that was read; ``said``: the venue says whether a candle is closed."""
+        """The same as :meth:`update`, for a parsed row; ``said``: the venue flags closed candles."""
         if not is_on_grid(candle.timestamp, self.timeframe):
             self.mistimed += 1
             return []
@@ -157,12 +157,12 @@ class CandleTracker(MissingCandles):
         return told
 
     def _contradict(self, candle: Candle, now: float | None) -> None:
-        """Go back if several rows in succession show that the newest candle is one of the future."""
+        """Go back if several rows in succession show that the newest candle is in the future."""
         self._contradicted += 1
         time = candle.received_at / 1e6 if now is None else now
         if self._contradicted >= BELIEVED and self._newest is not None and 0 < time < self._newest - AHEAD:
             self._stamps.distrust()
-            closed = max((opened for opened in self._closed if opened < time), default=0)  # never a second time
+            closed = max((opened for opened in self._closed if opened < time), default=0)  # no candle is closed twice
             self._newest, self._open, self._interrupted = max(candle.timestamp - 1, closed), None, True
             self._traded = None
             for opened in [opened for opened in self._missed if opened >= candle.timestamp]:
@@ -173,7 +173,7 @@ class CandleTracker(MissingCandles):
         opened, newest, before = candle.timestamp, self._newest, self._open
         end = next_open(opened, self.timeframe)
         if newest is None and now is not None and next_open(end, self.timeframe) + OVER <= now:
-            self._newest = opened  # from long before the subscription, or of a wrong time
+            self._newest = opened  # it is from long before the subscription, or has a wrong time
             return []
         if newest is not None and (opened < newest or (opened == newest and before is None)):
             if candle.closed and opened in self._missed:  # the venue itself fills the hole
@@ -223,7 +223,7 @@ class CandleTracker(MissingCandles):
         self._interrupted = True
 
     def go_on_after(self, opened: int) -> None:
-        """Another venue has closed the candles up to this one: those that follow are holes unless they come."""
+        """Another venue has closed the candles up to this one: later ones are holes until they arrive."""
         if self._newest is None or self._newest < opened:
             self._newest, self._open, self._interrupted = opened, None, True
 

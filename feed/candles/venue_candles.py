@@ -20,7 +20,7 @@ from feed.settings.timeframes import next_open
 
 AT_ONCE = 5  # requests at a time to one venue: an outage interrupts the candles of all coins and timeframes
 MEND_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching
-AT_ABOUT = 0.01  # seconds by which those asked for may be early, so that they go in one request
+AT_ABOUT = 0.01  # seconds by which a request may be early, so that several become one
 SETTLED = 3  # attempts after which the newest row of the record is taken where the stream has shown nothing since
 FINAL = 6  # attempts after which the record is taken as it is, also where more was seen of a candle
 
@@ -31,10 +31,10 @@ Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
 class VenueCandles:
     """Keeps the candles of every (market symbol, timeframe) of one venue, over all connections that follow one another.
 
-    ``fetch`` is the venue's REST answer; ``deliver`` takes the candles that it mends. What a connection brings itself
-    is handed back to it. With ``timing`` a candle that is over is closed also where nothing more comes. ``give_up`` is
-    told the coin, the timeframe and the open times (Unix ms) of candles that will not be closed. ``record`` is what
-    is known of the venue's record already.
+    ``fetch`` is the venue's REST answer; ``deliver`` takes the candles that it mends. Candles that a connection brings
+    are returned to that connection. With ``timing`` a candle is closed after its end even if no more data arrives.
+    ``give_up`` is told the coin, the timeframe and the open times (Unix ms) of candles that will not be closed.
+    ``record`` is what is already known about the venue's record.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class VenueCandles:
         self._record = CandleRecord() if record is None else record
         self._deliver = deliver
         self._connections = 0
-        self._builds_from: dict[str, int] = {}  # symbol -> the connection of whose trades: two bring each trade twice
+        self._builds_from: dict[str, int] = {}  # symbol -> the connection whose trades are used
         self._kept: dict[tuple[str, str], CandleTracker | CandleBuilder] = {}
-        self._lost = 0  # of those that are not kept any more
+        self._lost = 0  # candles lost on markets that were dropped
         self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._requests = asyncio.Semaphore(AT_ONCE)
         self._timing = timing
@@ -75,7 +75,7 @@ class VenueCandles:
         native: bool,
         connection: int | None = None,
     ) -> int:
-        """A connection begins: candles that are open may have missed something. Returns its number.
+        """A connection begins: updates of open candles may have been missed. Returns its number.
 
         ``connection`` is the number of one that stands, to which ``coins`` are added.
         ``coins``: market symbol -> coin. ``closed``: the newest candle (its open time, Unix ms) of a (coin, timeframe)
@@ -104,11 +104,11 @@ class VenueCandles:
         return (kept := self._kept.get((symbol, timeframe))) is not None and kept.begun
 
     def on_candle(self, candle: Candle, flagged: bool) -> list[Candle]:
-        """The candles to deliver for one as the venue tells it; ``flagged``: its ``closed`` is the venue's word."""
+        """The candles to deliver for a candle of the venue; ``flagged``: its ``closed`` is the venue's own flag."""
         symbol, timeframe = candle.market, candle.timeframe
         tracker = self._kept.get((symbol, timeframe))
         if tracker is None:
-            return []  # of a connection that has ended and still drains
+            return []  # the connection has ended, and its last data is still being read
         assert isinstance(tracker, CandleTracker)
         candle.coin = tracker.coin  # the market may have gone on as another coin
         candles = tracker.follow(candle, said=flagged, now=self._venue_time())
@@ -125,7 +125,7 @@ class VenueCandles:
             self._builds_from[symbol] = connection
             for timeframe in timeframes:
                 if (kept := self._kept.get((symbol, timeframe))) is not None:
-                    kept.interrupted()  # between two a trade may be missing, or there twice
+                    kept.interrupted()  # between two connections a trade may be missing, or come twice
         candles: list[Candle] = []
         now = self._venue_time()
         for timeframe in timeframes:
@@ -133,7 +133,7 @@ class VenueCandles:
             if builder is None:
                 continue
             assert isinstance(builder, CandleBuilder)
-            candles += builder.add(replace(trade), now)  # each may correct its time
+            candles += builder.add(replace(trade), now)  # each builder may correct the trade's time
             self._mend_if_torn(symbol, timeframe)
         return candles
 
@@ -180,10 +180,10 @@ class VenueCandles:
         """All connections have ended, and no candle was delivered: begin again with the next ones."""
         symbols = {symbol for symbol, _ in self._kept}
         self.forget(symbols)
-        self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # one that still drains builds none
+        self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # a connection that ended builds none
 
     async def end(self) -> None:
-        """The connection is over; what is not mended yet will be with the next one's candles."""
+        """The connection has ended; the next connection mends what is not mended yet."""
         mending = [*self._mending.values(), *([] if self._looking is None else [self._looking])]
         for task in mending:
             task.cancel()

@@ -34,7 +34,7 @@ class BookListener(ListenerBase):
     ) -> None:
         super().__init__(hub, exchange, report, wake=wake, delivering=delivering)
         self.shows_life = False
-        self.distrust: Callable[[str, str], None] = self.on_book_unsynced  # has a book synchronized anew
+        self.distrust: Callable[[str, str], None] = self.on_book_unsynced  # called to have a book synchronized again
         self._silence_watch = silence_watch
         self._main = main
         self._silence = silence

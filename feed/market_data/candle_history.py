@@ -1,4 +1,4 @@
-"""Fetches past candles over REST and joins them to the delivered ones; with them volatility is known soon."""
+"""Fetches past candles over REST, joins them to the delivered ones, and so makes volatility known soon."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from exchanges.venue import Venue
     from feed.candles.venue_candles import VenueCandles
 
-LIMIT = 10_000  # candles of one call: ten requests where a request gives a thousand
+LIMIT = 10_000  # candles of one call: ten requests if a request returns a thousand
 WARM = 61  # candles that volatility's default window needs: sixty closed ones, and the open one
 AT_ONCE = 4  # requests at a time for volatility's candles; ccxt spaces them as the venue allows
 AGAIN = 30.0  # seconds until coins whose candles could not be fetched are tried again
@@ -57,7 +57,7 @@ class CandleHistory:
         self._wanted = wanted
         self._carrier = carrier
         self._done: set[str] = set()  # coins that have enough closed candles
-        self._something_new = asyncio.Event()  # there are coins that do not
+        self._something_new = asyncio.Event()  # set when there are coins without enough candles
 
     def forget(self, coins: Iterable[str]) -> None:
         """These coins were removed, or added again."""
@@ -74,10 +74,10 @@ class CandleHistory:
             raise FeedError(f"{coin}: no {timeframe} candles from {error}") from error
 
     async def warm(self, ready: asyncio.Future[None]) -> None:
-        """From the first data on, fetch for every coin the closed candles that its volatility needs; runs for ever."""
+        """Fetch the closed candles that each coin's volatility needs, once data flows; runs until cancelled."""
         await asyncio.wait({ready})
         self._done.clear()
-        self._something_new = asyncio.Event()  # of this event loop
+        self._something_new = asyncio.Event()  # an event of the loop that is running now
         while True:
             self._something_new.clear()
             if CANDLES.name in self._wanted.channels and TIMEFRAME in self._wanted.timeframes:
@@ -128,7 +128,7 @@ class CandleHistory:
         closed = [candle for candle in joined if candle.closed]
         refused = hub.delivered_candles.overdue(
             past
-        )  # the venue was left while it answered: these are still to be closed
+        )  # the feed left the venue while it answered: these candles are not closed yet
         known = [candle for candle in closed if not refused or candle.timestamp < refused[0].timestamp]
         if known:
             session.bars.known(symbol, timeframe, known[-1].timestamp)
@@ -143,9 +143,9 @@ def _judge(
 ) -> None:
     """Set which candles of an answer are closed, given the venue's time (Unix ms) before and after it.
 
-    The newest one is if it had ended GRACE before the question, unless ``delivered``, the newest one that the stream
-    has shown, is later: the record is behind the stream. One before others is unless the venue's time shows that it has
-    not ended: some venues list candles that are yet to begin.
+    The newest candle is closed if it had ended GRACE before the request, unless ``delivered``, the newest candle of the
+    stream, is later: then the record is behind the stream. An earlier candle is closed unless the venue's time shows
+    that it has not ended: some venues list candles that have not begun.
     """
     for candle in past:
         end = next_open(candle.timestamp, candle.timeframe) if candle.timeframe in TIMEFRAMES else inf

@@ -26,7 +26,7 @@ class Connection(Protocol):
     def tell(self, event: str, **details: Any) -> None: ...
 
     def wake(self) -> None:
-        """Wake the supervisor: a coin may have to come from another venue, or need not any more."""
+        """Wake the supervisor: a coin may need another venue now, or need it no longer."""
 
 
 class CoinMarkets:
@@ -38,7 +38,7 @@ class CoinMarkets:
         self._clock = clock
         self._taken: dict[
             str, tuple[VenueMarket, Connection | None]
-        ] = {}  # with the latest connection that delivers it
+        ] = {}  # with the newest connection that delivers it
         self._connections: set[Connection] = set()
         self._turns = 0
 

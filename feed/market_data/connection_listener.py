@@ -70,13 +70,13 @@ class ConnectionListener(ListenerBase):
         self._ticked: set[str] = set()  # coins of which a ticker came
         self._tried: dict[str, Streamed] = {}  # the newest stamp of each coin on trial, since the last look
         self.lost_subscriptions = LostSubscriptions()
-        self._paths: dict[str, _Path] = {}  # of the coins of which a trade was delivered
+        self._paths: dict[str, _Path] = {}  # coin -> its path, for coins with a delivered trade
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
         self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the candles that it closed last
         self._past: dict[str, deque[TradeEvent]] = {}  # coin -> the last trades of a trial
-        self._silence = silence  # seconds without data after which a trial has missed something, for all that is known
-        self._watched_at = inf  # the trial's first data, or its first one after such a silence, monotonic seconds
-        self._watched_from = 0.0  # the newest stamp of the WATCHED seconds from then on, Unix ms
+        self._silence = silence  # seconds without data after which a trial may have missed something
+        self._watched_at = inf  # the trial's first data, or the first data after such a silence, monotonic seconds
+        self._watched_from = 0.0  # the newest stamp of the next WATCHED seconds, Unix ms
         if delivering:
             hub.markets.begin(self)
 
@@ -97,14 +97,14 @@ class ConnectionListener(ListenerBase):
             self._go_on(coin, list(past.get(coin, ())))
 
     def _go_on(self, coin: str, past: list[TradeEvent]) -> None:
-        """Deliver what came on trial since the last trade of the venue that is left: nothing waits for a fetch."""
+        """Deliver the trial's trades since the last trade of the venue that is left, without waiting for a fetch."""
         fresh = self._backfiller.went_on(coin, past, self._watched_since())
         if fresh and self._admits(coin, fresh[-1].market, fresh[-1].price):
             self._backfiller.catch_up(fresh[:-1], self._now())
             self.on_trade(fresh[-1])
 
     def _watched_since(self) -> float:
-        """Since when nothing has been missed, by the venue's stamps in Unix ms; ``inf`` if it has just begun."""
+        """The venue's time (Unix ms) since which the connection has missed nothing; ``inf`` if it has just begun."""
         return self._watched_from if self._now() - self._watched_at > WATCHED else inf
 
     def has_traded(self, coin: str) -> bool:
@@ -144,7 +144,7 @@ class ConnectionListener(ListenerBase):
             path = self._paths[coin]
         sequence, prices = path.sequence, path.prices
         if number is not None and number == sequence.next_id and not sequence.open_gaps:
-            # the ordinary one, as accept() takes it, without a call
+            # the usual case of accept(), without a call
             sequence.next_id, sequence.stamp = number + 1, trade.timestamp
         elif (outcome := sequence.accept(trade, now, number)) is not DELIVER:
             return self._settle(path, trade, outcome, now)
@@ -153,7 +153,7 @@ class ConnectionListener(ListenerBase):
             self._count.other += 1
             path.trades.publish(trade, now)
             return True
-        # as _heard does it while data flows, without a call
+        # what _heard does while data flows, without a call
         self.last_data = self._watched[coin] = now
         hub = self._hub
         self._count.simple += 1
@@ -171,9 +171,9 @@ class ConnectionListener(ListenerBase):
         return True
 
     def _settle(self, path: _Path, trade: TradeEvent, outcome: Outcome, now: float) -> bool:
-        """Carry out what became of a trade that does not simply go on. One that is late or repeated is no sign of life.
+        """Carry out the verdict on a trade that is not simply delivered. A late or repeated trade is no sign of life.
 
-        A repeated one shows at least that its connection is there: beside another one all may be repeated.
+        But a repeated trade shows that its connection works: of two connections one may bring only repeated trades.
         """
         counts = outcome.verdict not in (TradeVerdict.DUPLICATE, TradeVerdict.LATE)
         if not counts:
@@ -211,12 +211,12 @@ class ConnectionListener(ListenerBase):
             self._learned[ticker.coin] = ticker
 
     def on_day_stats(self, ticker: Ticker) -> None:
-        """A ticker over REST, no sign of life: it tells its coin's day, and the price where it says of which moment."""
+        """Take a ticker from REST, which is no sign of life: its 24 h figures, and its price if that has a stamp."""
         if ticker.coin in self.gone or (self.delivering and not self._admits(ticker.coin, ticker.market, ticker.last)):
             return
-        if self.delivering and ticker.timestamp:  # it may have waited for the dial
+        if self.delivering and ticker.timestamp:  # it may be old: the request waited for the dial
             self._hub.on_day_stats(ticker)
-        elif self.delivering:  # how old the price is by now nobody knows
+        elif self.delivering:  # the age of its price is not known
             self._hub.learn(ticker)
         elif self._open:
             self._learned[ticker.coin] = ticker
@@ -230,7 +230,10 @@ class ConnectionListener(ListenerBase):
                 self.on_decided(decided)
 
     def on_decided(self, candle: Candle) -> None:
-        """A candle as it is to be delivered: tracked, built, or from the venue's record. No sign of life."""
+        """Take a candle that is ready for delivery: tracked, built, or from the venue's record.
+
+        It is no sign of life.
+        """
         if self.delivering:
             if self._admits(candle.coin, candle.market, candle.close):
                 self._hub.on_candle(candle)
@@ -267,7 +270,7 @@ class ConnectionListener(ListenerBase):
         super().on_unavailable(channel, coins, reason, timeframe)
 
     def look(self) -> None:
-        """Measure what the connection lags, by what came since the last look."""
+        """Measure the connection's lag with the data that came since the last look."""
         clock, after, self._looked_at = self._hub.clock, self._looked_at, self._now()
         if self.delivering:
             prices, exchange = self._hub.prices, self._exchange
@@ -340,7 +343,7 @@ class BuildingListener(ConnectionListener):
         self._built, self._number, self._timeframes = candles, number, timeframes
 
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool:
-        own = replace(trade)  # a subscriber may change it
+        own = replace(trade)  # a subscriber may change the trade
         counts = super().on_trade(trade, number)
         if counts and self._open:
             for candle in self._built.on_trade(self._number, own, self._timeframes):

@@ -19,7 +19,7 @@ from feed.subscriptions.dispatcher import Dispatcher
 
 
 class TradeCount:
-    """How many trades of one venue were delivered: those that simply went on, and the ``other`` ones."""
+    """How many trades of one venue were delivered: at once, and (``other``) after a gap or a trial."""
 
     __slots__ = ("other", "simple")
 
@@ -40,7 +40,7 @@ class MarketDataHub:
         self.books = OrderBooks(dispatcher, clock, depths)
         self.volatility = Volatility()
         self.trades: defaultdict[str, TradeCount] = defaultdict(TradeCount)  # by venue
-        self.other_messages = 0  # events of all connections, but for the trades that simply went on
+        self.other_messages = 0  # events of all connections, except trades that were delivered at once
         self.last_message: float | None = None  # when the last event of the active venue came, monotonic seconds
         self.bad_frames = 0
         self.off_book_trades = 0  # block trades and the like, which are not delivered

@@ -1,4 +1,4 @@
-"""What the listener of every connection does: it asks which coins it may deliver, and tells bad frames."""
+"""What every connection's listener does: it asks which coins it may deliver, and reports bad frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; bad frames in bet
 
 
 class ListenerBase:
-    """A listener that delivers nothing: what it does with a channel is in the classes that are made of it.
+    """A listener that delivers nothing itself: its subclasses handle the channels.
 
     ``delivering`` is False while the connection is on trial. After ``close`` its events are ignored: an old connection
     may still have some to read. ``wake`` is called when data ends a silence that was reported.
@@ -33,15 +33,15 @@ class ListenerBase:
         self.tell = partial(report, exchange=exchange)
         self.wake = self._wake = wake
         self.lag = ConnectionLag(hub.delays[exchange])
-        self.shows_life = True  # its data shows that the feed lives
+        self.shows_life = True  # its data counts as data of the feed
         self.is_awaited = False  # on trial: the next data is awaited
         self.gone: set[str] = set()  # coins that were removed, and that the connection may still bring
-        self.refused: set[str] = set()  # coins of which the venue does not do all that it was asked for
+        self.refused: set[str] = set()  # coins for which the venue has refused a subscription
         self._open = True
         self._hub = hub
         self._report = report
         self._now = hub.clock.monotonic
-        self._admitted: set[str] = set()  # coins of whose market this connection may deliver
+        self._admitted: set[str] = set()  # coins that this connection may deliver
         self._bad_frames = BadFrames(exchange, report)
 
     def deliver(self) -> None:
@@ -65,13 +65,13 @@ class ListenerBase:
         self._admitted.discard(coin)
 
     def forget(self, coins: Iterable[str]) -> None:
-        """Nothing is delivered of these, until ``readmit`` names them."""
+        """Deliver nothing of these coins until ``readmit`` names them."""
         for coin in coins:
             self.gone.add(coin)
             self.revoke(coin)
 
     def readmit(self, coins: Iterable[str]) -> None:
-        """These are wanted again, and asked for where they were refused; the trades' sequences must know them."""
+        """Deliver these coins again, which were removed; the sequences of their trades must exist."""
         self.gone.difference_update(coins)
         self.refused.difference_update(coins)
 
@@ -79,7 +79,7 @@ class ListenerBase:
         """Check what only the time shows; called about twice a second."""
 
     def has_all_of(self, other: ListenerBase) -> bool:
-        """Whether the other one's connection brings nothing that this one does not bring yet."""
+        """Whether this connection brings everything that the other listener's connection brings."""
         return True
 
     def has_traded(self, coin: str) -> bool:
@@ -143,7 +143,7 @@ class ListenerBase:
 
 
 class BadFrames:
-    """Tells bad frames at most once per BAD_FRAME_PAUSE: ``count`` is how many came since the last event."""
+    """Reports bad frames at most once per BAD_FRAME_PAUSE; ``count`` is the number since the last event."""
 
     def __init__(self, exchange: str, report: Report) -> None:
         self._exchange = exchange
@@ -159,7 +159,7 @@ class BadFrames:
             self._tell()
 
     def close(self) -> None:
-        """Tell what is left and stop."""
+        """Report the bad frames that were not reported yet, and stop."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""The order book cache: each coin's proven book, taken from one connection at a time, and told when it is lost."""
+"""The order book cache: each coin's proven book, taken from one connection at a time; a lost book is reported."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class _Coin:
 
     since: float  # monotonic seconds: unproven since then, or subscribed to since then
     reason: str = "no book has come yet"
-    told: bool = False  # that it is not proven
+    told: bool = False  # whether it was reported as not proven
     sides: StandingSides = field(default_factory=StandingSides)
     proven: ProvenBook | None = None
     silent: ProvenBook | None = None  # the proven book of a connection that brings nothing at the moment
 
 
-TOLD_AFTER = 5.0  # seconds after which a book that has never been proven is told to be unproven
+TOLD_AFTER = 5.0  # seconds after which a book that has never been proven is reported as unproven
 
 
 class OrderBooks:
@@ -96,7 +96,7 @@ class OrderBooks:
             return
         book = held.book
         taken = book.bids if trade.is_buyer_maker else book.asks
-        if taken and trade.price == taken[0][0]:  # at the best price: most are, and this runs for every trade
+        if taken and trade.price == taken[0][0]:  # most trades are at the best price, and this runs for every trade
             return
         of_book = trade.exchange == book.exchange and trade.market == book.market and not trade.backfilled
         if of_book and trade.timestamp > book.timestamp:
@@ -110,7 +110,7 @@ class OrderBooks:
         return [(coin, fault) for coin, known in ours if (fault := known.sides.fault(now))]
 
     def replay(self, source: Source, book: OrderBook, now: float, depth: int) -> None:
-        """Take a book of a recording, in which there is one at each change within ``depth``."""
+        """Take a book of a recording, which has one at each change within ``depth``."""
         coin = self._coins.setdefault(book.coin, _Coin(now))
         before, coin.proven = coin.proven, ProvenBook(book, source, now)
         for each in self._depths:
@@ -131,7 +131,7 @@ class OrderBooks:
             known.reason = reason
 
     def overdue(self, coins: Iterable[str], now: float) -> list[tuple[str, str]]:
-        """Those of ``coins`` that have had no book for TOLD_AFTER seconds, and why; the caller tells each once."""
+        """The coins of ``coins`` without a book for TOLD_AFTER seconds, and why; the caller reports each once."""
         found = []
         for coin in coins:
             known = self._coins.get(coin)
@@ -142,7 +142,7 @@ class OrderBooks:
         return found
 
     def has_none(self, coins: Iterable[str], reason: str, now: float) -> None:
-        """The active exchange has no books of these, and why."""
+        """Note that the active exchange has no books of these coins, and why."""
         for coin in coins:
             known = self._coins.setdefault(coin, _Coin(now))
             known.reason = reason
@@ -153,7 +153,7 @@ class OrderBooks:
             self.lose(source, coin, reason)
 
     def fall_silent(self, source: Source, seconds: float) -> None:
-        """The connection has brought nothing for so many seconds: its books may be old."""
+        """Note that the connection has brought nothing for this many seconds: its books may be old."""
         for coin, known in list(self._coins.items()):
             held = known.proven
             if held is not None and held.source is source:
@@ -161,7 +161,7 @@ class OrderBooks:
                 known.silent = held
 
     def end_silence(self, source: Source, now: float) -> None:
-        """The connection brings data again, so that its books that did not change meanwhile are right."""
+        """Note that the connection brings data again: those of its books that did not change meanwhile are right."""
         for coin, known in list(self._coins.items()):
             if known.silent is not None and known.silent.source is source:
                 known.proven, known.silent, known.told = known.silent, None, False

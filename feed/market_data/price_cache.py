@@ -8,7 +8,7 @@ from typing import NamedTuple
 from exchanges.events import Ticker, TradeEvent
 from feed.events import PriceTick
 
-IMPLAUSIBLE = 60_000  # ms: a stamp that is further ahead of its arrival than the next one by this much was wrong
+IMPLAUSIBLE = 60_000  # ms: a stamp that is ahead of its arrival by this much more than the next stamp was wrong
 
 _new = object.__new__
 _Raw = tuple[float, int, str, int, str, tuple[str, float, float]]
@@ -26,7 +26,7 @@ class Streamed(NamedTuple):
 class Price:
     """One coin's latest price. Written by the event loop's thread, read by any thread.
 
-    It keeps the figures of the latest tick and not the tick itself: the delivered tick belongs to its receivers, and
+    It keeps the fields of the latest tick, not the tick itself: the delivered tick belongs to its receivers, and
     ``tick`` makes a new one for each caller. So no program can change what the feed knows. Values that another thread
     may read are replaced in one step. ``priced_at``: when the latest price came, monotonic seconds.
     """
@@ -38,10 +38,10 @@ class Price:
         self._coin = coin
         self._day: tuple[str, float, float] = ("", nan, nan)  # exchange, volume_24h, change_24h
         self._last: _Raw | None = None
-        self._timeless: _Raw | None = None  # the newest one without a time of the venue; it has the time of its arrival
-        self._of_ticker: _Raw | None = None  # the newest one that came from a ticker
-        self._of_rest: _Raw | None = None  # the newest one that came over REST
-        self._of_trade: tuple[_Raw | None, float | None] = None, None  # the last one before a ticker's, when it came
+        self._timeless: _Raw | None = None  # the newest price without a venue's stamp
+        self._of_ticker: _Raw | None = None  # the newest price from a ticker
+        self._of_rest: _Raw | None = None  # the newest price from REST
+        self._of_trade: tuple[_Raw | None, float | None] = None, None  # the newest price from a trade, and when it came
 
     @property
     def known(self) -> bool:
@@ -63,7 +63,7 @@ class Price:
         """Take a trade and return its tick."""
         source, volume, change = day = self._day
         self._last = raw = trade.price, trade.timestamp, trade.exchange, trade.received_at, trade.market, day
-        tick = _new(PriceTick)  # what PriceTick(...) does, in half of the time
+        tick = _new(PriceTick)  # the same as PriceTick(...), in half the time
         tick.coin = self._coin
         tick.price, tick.timestamp, tick.exchange, tick.received_at, tick.market, _ = raw
         if source != tick.exchange:
@@ -183,8 +183,8 @@ class PriceCache(dict[str, Price]):
 def _newer(ticker: Ticker, last: _Raw) -> bool:
     """Whether ``ticker`` is newer than ``last``: by the venue's time, unless the stamp of ``last`` was wrong.
 
-    One stamp in the future must not keep out every ticker until then. Of two times that can't both be right, the one
-    closer to its arrival is believed.
+    Otherwise one stamp in the future would reject every ticker until that time. Of two stamps that can't both be right,
+    the one closer to its arrival is believed.
     """
     lead = ticker.timestamp - ticker.received_at // 1_000_000
     last_lead = last[1] - last[3] // 1_000_000

@@ -12,7 +12,7 @@ from feed.events import Candle
 __all__ = ["LARGEST", "SMALLEST", "TIMEFRAME", "Volatility"]
 
 TIMEFRAME = "1m"
-SMALLEST = 3  # candles: two returns, below which no deviation exists
+SMALLEST = 3  # candles: fewer than two returns have no deviation
 LARGEST = 1_500  # candles kept per coin: a day, and the hour before it
 
 _MINUTE = 60_000
