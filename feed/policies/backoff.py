@@ -1,4 +1,4 @@
-"""Computes all waits that grow with each vain attempt: before a dial, a trial, another look at a venue's list."""
+"""Computes all waits that grow with each failed attempt: before a dial, a trial, a request for a venue's list."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from math import inf
 
 MOST_PATIENCE = 600.0  # seconds: the longest GrowingWait
-BUSY = 20  # if nothing was tried for this many times the wait, the wait is short again
+BUSY = 20  # times the wait: after so long without an attempt the wait is short again
 
 
 def doubled(first: float, attempts: int, longest: float = inf) -> float:
-    """The wait after so many vain ``attempts``: ``first`` after none, twice as long after each, ``longest`` at most."""
+    """The wait after so many failed ``attempts``: ``first`` after none, doubled by each, ``longest`` at most."""
     return min(first * 2.0 ** min(attempts, 20), longest)
 
 
@@ -30,7 +30,7 @@ class GrowingWait:
         return self._length
 
     def spend(self, now: float) -> None:
-        """An attempt is made at ``now``."""
+        """Note that an attempt is made at ``now``."""
         self._tried_at = now
         self._attempts += 1
 
@@ -45,9 +45,9 @@ class Backoff:
     Each delay is drawn evenly from ``[d * (1 - jitter), min(d * (1 + jitter), maximum)]``, d being the doubled value.
     So ``maximum`` is never exceeded, and clients that have all reached it still spread out instead of meeting there.
 
-    The growth starts anew only when data has flowed for ``stable_after`` seconds on one connection, counted from the
-    first piece to the last: a venue that accepts every dial and drops it must not be dialled every second, and a stall
-    is not a flow.
+    The delay starts from ``initial`` again only after data has flowed for ``stable_after`` seconds on one connection,
+    counted from the first piece to the last. Otherwise a venue that accepts every dial and drops it would be dialled
+    every second. A stall does not count as flow.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Backoff:
 
     @property
     def _delay(self) -> float:
-        """Of the next attempt, before jitter."""
+        """The delay before the next attempt, without jitter."""
         return doubled(self._initial, self._attempt, self._maximum)
 
     @property
@@ -85,7 +85,7 @@ class Backoff:
 
     def next_delay(self) -> float:
         """Seconds to wait before the next dial. Counts one attempt."""
-        self._first_data = None  # whoever asks has no connection any more
+        self._first_data = None  # the caller has lost the connection
         low = self._delay * (1 - self._jitter)
         high = min(self._delay * (1 + self._jitter), self._maximum)
         self._attempt += 1
@@ -97,12 +97,12 @@ class Backoff:
         return delay if retry_after is None or not retry_after > delay else retry_after
 
     def note_data(self, now: float) -> None:
-        """A piece of data came at ``now`` (monotonic seconds)."""
+        """Note that a piece of data came at ``now`` (monotonic seconds)."""
         if self._first_data is None:
             self._first_data = now
         if self._attempt and now - self._first_data >= self._stable_after:
             self._attempt = 0
 
     def note_disconnect(self, now: float) -> None:
-        """The connection is gone: the next one has to prove itself from its own first piece of data."""
+        """Note that the connection is lost: the time of flow is counted anew on the next one."""
         self._first_data = None

@@ -16,13 +16,13 @@ from enum import Enum
 class BreakerState(Enum):
     CLOSED = "closed"  # all is well
     OPEN = "open"  # too much has failed: cooling down
-    HALF_OPEN = "half_open"  # the cooldown is over, data has yet to prove itself
+    HALF_OPEN = "half_open"  # the cooldown is over, data has not flowed for long enough yet
 
 
 class BreakerSignal(Enum):
-    """What moves it."""
+    """What changes the breaker's state."""
 
-    FAILED = "failed"  # as many failures as the state bears
+    FAILED = "failed"  # as many failures as open the breaker in its state
     COOLED = "cooled"  # the cooldown is over
     HEALTHY = "healthy"  # data has flowed for long enough without a failure
 
@@ -43,9 +43,10 @@ EVENTS: dict[BreakerState, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """``event`` is the status event's name; of circuit_open, ``until`` is its end in monotonic seconds.
+    """``event`` is the status event's name; with circuit_open, ``until`` is the end of the cooldown in monotonic
+    seconds.
 
-    ``seconds`` is how long that is from now, for the caller who has to tell it in Unix ms.
+    ``seconds`` is the time from now to ``until``: the caller reports the end in Unix ms.
     """
 
     event: str
@@ -55,21 +56,21 @@ class Transition:
 
 
 class CircuitBreakerPolicy:
-    """Opens when ``failures`` of them fall within ``window`` seconds, for ``cooldown`` seconds; ``now`` is monotonic.
+    """Opens for ``cooldown`` seconds after ``failures`` failures within ``window`` seconds; ``now`` is monotonic.
 
-    What counts as a failure is the caller's to say: a disconnect, a stale period, a failover, no venue left. Failures
-    while it is open change nothing: the cooldown is neither prolonged nor does it start with a debt.
+    The caller decides what counts as a failure: a disconnect, a stale period, a failover, no venue left. Failures while
+    the breaker is open change nothing: they neither prolong the cooldown nor count after it.
 
     Half-open, the first failure opens it again, and data closes it: ``healthy_for`` seconds from the first piece to the
-    last, a quarter of the window unless told otherwise. That is long enough to outlast a connection that drops after
-    its first words, and a stall in between is a failure of its own.
+    last, a quarter of the window unless told otherwise. That is longer than a connection lasts that drops after its
+    first messages; a stall in between is a failure of its own.
     """
 
     def __init__(self, failures: int, window: float, cooldown: float, healthy_for: float | None = None) -> None:
         self._window = window
         self._cooldown = cooldown
         self._healthy_for = window / 4 if healthy_for is None else healthy_for
-        self._borne = {BreakerState.CLOSED: failures, BreakerState.HALF_OPEN: 1}  # as many open it
+        self._borne = {BreakerState.CLOSED: failures, BreakerState.HALF_OPEN: 1}  # failures that open it, by its state
         self._state = BreakerState.CLOSED
         self._failed: deque[float] = deque(maxlen=failures)
         self._until = 0.0  # the cooldown's end, while open
@@ -88,11 +89,11 @@ class CircuitBreakerPolicy:
 
     @property
     def next_tick(self) -> float | None:
-        """When tick() has something to do; None while time alone changes nothing."""
+        """When tick() must be called; None while time alone changes nothing."""
         return self._until if self._state is BreakerState.OPEN else None
 
     def failure(self, reason: str, now: float) -> list[Transition]:
-        """Something failed; ``reason`` is told when it is what opens the breaker."""
+        """Note a failure; ``reason`` is reported if this failure opens the breaker."""
         told = self.tick(now)
         if self._state is BreakerState.OPEN:
             return told
@@ -105,7 +106,7 @@ class CircuitBreakerPolicy:
         return told
 
     def data(self, now: float) -> list[Transition]:
-        """Data flows; cheap while closed."""
+        """Note that data flows; cheap while the breaker is closed."""
         if self._state is BreakerState.CLOSED:
             return []
         told = self.tick(now)
@@ -117,7 +118,7 @@ class CircuitBreakerPolicy:
         return told
 
     def tick(self, now: float) -> list[Transition]:
-        """Time has passed; due at ``next_tick``."""
+        """Note that time has passed; call it at ``next_tick``."""
         if self._state is BreakerState.OPEN and now >= self._until:
             return [self._move(BreakerSignal.COOLED)]
         return []

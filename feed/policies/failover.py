@@ -1,15 +1,17 @@
 """Decides which venue is active, and which is next: the settings' order is the order of preference.
 
 One venue is active. As soon as it is silent, lags, or has failed its first redial, the others are put on trial beside
-it, the next one first and the ones after it shortly behind, and whichever carries data first carries the feed. It is
-left after enough failed attempts in a row where none does, and at once when it says no.
+it, the next one first and the ones after it shortly behind, and whichever carries data first carries the feed. If no
+other venue carries data, the active one is left after enough failed attempts in a row, and at once when it refuses or
+blocks the feed.
 
-On any other than the first, a more preferred one is put on trial from time to time, beside the active one
-(make-before-break), and takes over when it has carried data for long enough. In any case only while it carries data
-right now: its past alone would relieve one silence by another.
+While the active venue is not the first one, a more preferred venue is put on trial from time to time, beside the active
+one (make-before-break). It takes over when it has carried data for long enough, and only while it carries data right
+now: otherwise one silent venue would replace another.
 
 A connection that carried data for ``stable_after`` seconds and then ends is an outage: the attempts are counted from 0.
-One that did not is a failed attempt: a venue that accepts, says a word and drops is no better than one that refuses.
+A connection that ends earlier is a failed attempt: a venue that accepts, sends one message and drops is no better than
+one that refuses.
 
 Hysteresis. Each failed trial of a preferred venue doubles the wait before the next one (up to twice
 ``failback_after``), and a venue that is left soon after it was returned to needs twice the trial (up to 12 times
@@ -43,8 +45,8 @@ FIRST_WAIT = 0.1  # times failback_after: from leaving a venue to its first tria
 LAST_WAIT = 2.0  # times failback_after: the longest wait between trials
 REFUSED_FIRST = 5.0  # seconds without an attempt after the first refusal of a venue
 CARRYING = 1.5  # seconds since the last data within which a connection carries data right now
-JUST = 0.25  # the same for the moment at which a preferred venue takes over from one that is well
-TRIAL_SILENCE = 30.0  # seconds without data that end a trial: a venue that is to carry all coins is never as quiet
+JUST = 0.25  # the same, at the moment at which a preferred venue takes over from a working one
+TRIAL_SILENCE = 30.0  # seconds without data that end a trial: a venue that carries all coins is never so quiet
 RELIEF_STEP = 0.4  # seconds from one venue's trial to the next one's, where data is needed
 RELIEF_SPREAD = 0.8  # seconds within which all the others are on trial then
 RELIEF_AGAIN = 1.0  # seconds until a venue whose trial failed is tried again, if its backoff asks for no more
@@ -57,11 +59,11 @@ class _Connection:
     venue: str
     since: float  # the turn's begin
     proving: bool = False  # on trial as the preferred one, to be returned to
-    first: float | None = None  # data on this connection
+    first: float | None = None  # first data on this connection
     last: float = -inf
     failed: int = 0
-    fallen: bool = False  # a connection ended, and none has been stable since
-    returned: bool = False  # preferred to the one before: leaving it soon is flapping
+    fallen: bool = False  # a connection has ended, and no later one was stable
+    returned: bool = False  # it was returned to as the preferred one: leaving it soon is flapping
 
     def note(self, now: float) -> None:
         if self.first is None:
@@ -69,7 +71,7 @@ class _Connection:
         self.last = max(self.last, now)
 
     def fall(self, stable_after: float) -> bool:
-        """Its connection ended. Whether that was a redial, and a failed one."""
+        """Note that its connection ended; True if that was a failed redial."""
         brought = self.first is not None
         stable = brought and self.flowed >= stable_after
         redialled = not brought or (self.fallen and not stable)
@@ -79,7 +81,7 @@ class _Connection:
 
     @property
     def fails_at(self) -> float:
-        """When its silence ends its trial."""
+        """When its trial fails, if it stays silent."""
         return max(self.since, self.last) + TRIAL_SILENCE
 
     @property
@@ -99,28 +101,28 @@ class _Record:
     shut_until: float = -inf  # it was blocked or refused
     refused_until: float = -inf  # it refused what was asked for
     refusals: int = 0  # number of refusals since it last carried data
-    trial_at: float = -inf  # not before
-    relief_at: float = -inf  # nor this where data is needed
-    failures: int = 0  # trials and returns that failed, since it last did well
-    relapses: int = 0  # returns alone
+    trial_at: float = -inf  # no trial before this time
+    relief_at: float = -inf  # no trial before this time even if data is needed
+    failures: int = 0  # failed trials and returns since it last worked well
+    relapses: int = 0  # failed returns since then
 
     def trial_wait(self) -> float:
-        """Times failback_after until its next trial."""
+        """The wait until its next trial, in multiples of failback_after."""
         return doubled(FIRST_WAIT, self.failures, LAST_WAIT)
 
     @property
     def trial_needed(self) -> float:
-        """Times failback_after for which it must carry data on trial."""
+        """How long it must carry data on trial, in multiples of failback_after."""
         return float(min(2**self.relapses, PATIENCE))
 
 
 class Failover:
     """The policy; ``now`` is monotonic seconds. Dial ``active`` first, then carry out what the inputs return, in order.
 
-    What comes from a venue that is neither active nor on trial changes nothing, save that its no is remembered.
+    Inputs about a venue that is neither active nor on trial change nothing, except that a refusal is remembered.
     ``blocked_cooldown``: how long a block lasts; Bybit's own ban for too frequent access lasts these 10 minutes.
-    Any other no lasts REFUSED_FIRST at first and twice as long each time, until the venue carries data.
-    ``relief_after``: the silence that has the others put on trial, from the moment ``began`` or the last data on.
+    Any other refusal lasts REFUSED_FIRST at first and twice as long each time, until the venue carries data.
+    ``relief_after``: the silence, since ``began`` or the last data, after which the others are put on trial.
     """
 
     def __init__(
@@ -150,7 +152,7 @@ class Failover:
         self._trials: dict[str, _Connection] = {}
         self.heard = began
         """When the feed had data last that was up to date; its begin before the first."""
-        self._reason = ""  # of the need for another venue; empty for silence
+        self._reason = ""  # why another venue is needed; empty: silence
         self._lagging = False
         self._step_at = -inf  # when the next venue may be put on trial, where data is needed
 
@@ -163,7 +165,7 @@ class Failover:
 
     @property
     def active(self) -> str | None:
-        """The venue that carries the feed or is dialled for it; None while every venue's no lasts."""
+        """The venue that carries the feed or is dialled for it; None while every venue refuses or blocks the feed."""
         return None if self._state is FailoverState.EXHAUSTED else self._turn.venue
 
     @property
@@ -177,16 +179,16 @@ class Failover:
         return next((venue for venue, trial in self._trials.items() if trial.proving), None)
 
     def awaits(self, venue: str, now: float) -> bool:
-        """Whether the next data of this venue may decide something, so that it should be told at once."""
+        """Whether the next data of this venue may lead to a decision, so that it should be passed on at once."""
         trial = self._trials.get(venue)
         if trial is None or self._state is FailoverState.RELIEF:
             return trial is not None
         return trial.first is None or now - trial.first >= self._trial_needed(venue)
 
     def data(self, venue: str, at: float, now: float | None = None) -> list[Decision]:
-        """Data came from this venue, the active one or one on trial, ``at`` this moment, if not just ``now``.
+        """Note data of this venue, the active one or one on trial; ``at`` is when it came, by default ``now``.
 
-        Of a venue on trial only what is up to date is told.
+        Of a venue on trial only pass on data that is up to date.
         """
         now = at if now is None else now
         if venue == self.active:
@@ -206,19 +208,19 @@ class Failover:
         return []
 
     def lagging(self, venue: str, seconds: float, now: float) -> list[Decision]:
-        """The active venue's data is so far behind that it does not count."""
+        """Note that the active venue's data is too far behind to count."""
         if venue != self.active:
             return []
         self._lagging = True
         return self._need(now, f"lags {seconds:.1f} s")
 
     def caught_up(self, venue: str) -> None:
-        """The active venue's data counts again, from the next piece on."""
+        """Note that the active venue's data counts again, from the next piece on."""
         if venue == self.active:
             self._lagging = False
 
     def disconnected(self, venue: str, now: float, reason: str = "") -> list[Decision]:
-        """This venue's connection ended, or could not be made."""
+        """Note that this venue's connection ended, or could not be made."""
         if venue in self._trials:
             return [self._fail_trial(venue, now)]
         if venue != self.active:
@@ -233,11 +235,11 @@ class Failover:
         return [self._retry(), *(self._need(now, why) if redialled else [])]
 
     def blocked(self, venue: str, status: int, now: float) -> list[Decision]:
-        """This venue shuts us out (HTTP ``status``)."""
+        """Note that this venue blocks us (HTTP ``status``)."""
         return self._said_no(venue, now, f"blocked (HTTP {status})", self._blocked_cooldown)
 
     def refused(self, venue: str, reason: str, now: float, longest: float = inf) -> list[Decision]:
-        """This venue does not do what is asked for, e.g. lists none of the coins; it is left alone for ``longest``."""
+        """Note a refusal of this venue, e.g. because it lists none of the coins; it is left alone for ``longest``."""
         record = self._records[venue]
         cooldown = doubled(REFUSED_FIRST, record.refusals, longest)
         record.refusals += 1
@@ -245,18 +247,18 @@ class Failover:
         return self._said_no(venue, now, reason, cooldown)
 
     def asked_anew(self, now: float) -> list[Decision]:
-        """Other coins or channels are wanted now: what a venue refused before does not count any more."""
+        """Note that other coins or channels are wanted now: earlier refusals do not count any more."""
         for record in self._records.values():
             if record.shut_until <= record.refused_until:
                 record.shut_until = min(record.shut_until, now)
         return self.tick(now)
 
     def put_off(self, venue: str, seconds: float, reason: str, now: float) -> list[Decision]:
-        """This venue wants to be left alone for longer than the feed may be silent."""
+        """Note that this venue wants to be left alone for longer than the feed may be silent."""
         return self._said_no(venue, now, f"wants to be left alone for {seconds:g} s: {reason}", seconds)
 
     def tick(self, now: float) -> list[Decision]:
-        """Time has passed; due at next_tick() at the latest."""
+        """Note that time has passed; call it at next_tick() at the latest."""
         if now < self.next_tick(now):
             return []
         if self._state is FailoverState.EXHAUSTED:
@@ -273,7 +275,7 @@ class Failover:
         return [TryFailback(to)]
 
     def next_tick(self, now: float) -> float:
-        """When tick() has something to do, if nothing else happens; ``inf`` for never."""
+        """When tick() must be called, if nothing else happens; ``inf`` for never."""
         if self._state is FailoverState.EXHAUSTED:
             return min(record.shut_until for record in self._records.values())
         due = [trial.fails_at for trial in self._trials.values()]
@@ -308,7 +310,7 @@ class Failover:
         return []
 
     def _need(self, now: float, reason: str) -> list[Decision]:
-        """The active venue carries nothing that counts: whichever other one does is to take over."""
+        """The active venue carries nothing that counts: let the first other venue with data take over."""
         if len(self._venues) == 1:
             return []
         if self._state is not FailoverState.RELIEF:
@@ -318,7 +320,7 @@ class Failover:
         return self._relieved(now) or self._try_relief(now)
 
     def _relieved(self, now: float) -> list[Decision]:
-        """Go to a venue on trial that carries data, if there is one."""
+        """Switch to a venue on trial that carries data, if there is one."""
         to = self._carrying_trial(now)
         if to is None:
             return []
@@ -354,7 +356,7 @@ class Failover:
         return self._leave(now, reason, FailoverEvent.SHUT) if venue == self.active else []
 
     def _leave(self, now: float, reason: str, alone: FailoverEvent) -> list[Decision]:
-        """Go where data flows now, else to the next venue in order; ``alone`` is what it means if there is none."""
+        """Switch to a venue with data now, else to the next one in order; ``alone`` is returned if there is none."""
         left = self._turn
         if (carrying := self._carrying_trial(now)) is not None:
             self._book(left, now)
@@ -390,7 +392,7 @@ class Failover:
         return Retry(to) if to == left else Switch(left, to, "its cooldown is over")
 
     def _book(self, turn: _Connection, now: float) -> None:
-        """Remember how a venue did that is left because it failed."""
+        """Remember the record of a venue that is left because it failed."""
         record = self._records[turn.venue]
         if now - turn.since >= PATIENCE * self._failback_after:
             record.failures = record.relapses = 0
@@ -433,7 +435,7 @@ class Failover:
         return self._venues[place + 1 :] + self._venues[:place]
 
     def _next_venue(self, now: float) -> str | None:
-        """The next one that has not said no."""
+        """The next venue that does not refuse or block the feed."""
         return next((venue for venue in self._others() if self._records[venue].shut_until <= now), None)
 
     def _first_open(self, now: float) -> str:

@@ -53,7 +53,7 @@ class AbandonTrial:
 
 @dataclass(frozen=True, slots=True)
 class Exhausted:
-    """Every venue has said no: nothing is dialled before ``until`` (monotonic seconds), then ``venue`` is."""
+    """Every venue refuses or blocks the feed: ``venue`` is dialled at ``until`` (monotonic seconds), nothing before."""
 
     until: float
     venue: str
@@ -67,24 +67,24 @@ class FailoverState(Enum):
 
     CONNECTING = "connecting"  # the active venue is dialled, or waits for its next dial
     LIVE = "live"  # the active venue carries data
-    TRIAL = "trial"  # it does, and a preferred one is on trial beside it
-    RELIEF = "relief"  # it is silent, lags or is gone: the first of the others that carries data takes over
+    TRIAL = "trial"  # the active venue carries data, and a preferred one is on trial beside it
+    RELIEF = "relief"  # the active venue is silent, lags or is gone: the first other venue with data takes over
     EXHAUSTED = "exhausted"  # no venue may be dialled now
 
 
 class FailoverEvent(Enum):
-    """What moves it."""
+    """What changes the failover state."""
 
     FLOWED = "flowed"  # the active venue carries data, for the first time or again
     FELL = "fell"  # the active venue's connection failed; it is dialled again
     NEEDED = "needed"  # the active venue is silent, lags, or has failed its first redial
     LEFT = "left"  # the active venue is left for one that does not carry data yet
     RESCUED = "rescued"  # the active venue is left for one on trial, which carries data
-    SHUT = "shut"  # the last venue said no
+    SHUT = "shut"  # the last venue refused or blocked the feed
     REOPENED = "reopened"  # a venue's cooldown is over
     TRIED = "tried"  # a preferred venue is on trial
-    FAILED = "failed"  # its trial failed
-    PASSED = "passed"  # its trial passed
+    FAILED = "failed"  # the trial of the preferred venue failed
+    PASSED = "passed"  # the trial of the preferred venue passed
 
 
 MOVES: dict[tuple[FailoverState, FailoverEvent], FailoverState] = {

@@ -1,9 +1,9 @@
 """Measures how late a venue's data comes, by the venue's own time stamps, even if its clock or ours is wrong.
 
-A delay is arrival minus stamp. It has the two clocks' difference in it, which nobody knows and which does not matter:
-lag is a delay above the least one that the venue showed within the last minutes, on whichever connection, so a fresh
-connection to a late stream does not take its lateness for the norm. Arrivals are read from a clock that never steps, so
-a step of the local clock is no lag either. A venue whose frames have no stamps has no lag that could be known.
+A delay is arrival minus stamp. It contains the difference of the two clocks, which is unknown and does not matter: lag
+is a delay above the least one that the venue showed within the last minutes, on whichever connection, so a new
+connection to a late stream does not count its delay as normal. Arrivals are read from a clock that never steps, so a
+step of the local clock is no lag either. A venue whose frames have no stamps has no lag that could be known.
 
 Pure: time is an argument, in seconds on ``Clock.running``'s scale.
 """
@@ -18,40 +18,40 @@ from types import MappingProxyType
 
 WINDOW = 600.0  # seconds for which a delay is remembered: a venue's clock and ours drift apart by less than 0.1 s
 BUCKET = 10.0  # seconds whose delays are remembered together
-AGREEING = 3  # delays that confirm one another: a wrong stamp, alone, is not the norm
-WITHIN = 1.0  # seconds by which those may differ, and by which a stamp may be ahead of our clock unconfirmed
-RECENT = 2.0  # seconds: the freshest of the delays of so long is what the connection lags
-FLOWING = 3  # looks within RECENT that found trades: they flow
-CAUGHT_UP = 0.5  # share of the limit under which a lag counts as over
+AGREEING = 3  # delays that confirm one another: a single one may have a wrong stamp
+WITHIN = 1.0  # seconds by which they may differ, and by which an unconfirmed stamp may be ahead of our clock
+RECENT = 2.0  # seconds: the connection's lag is the least delay of this period
+FLOWING = 3  # looks with trades within RECENT from which on trades count as flowing
+CAUGHT_UP = 0.5  # share of the limit; a lag below it is over
 TRUSTED_FOR = 60.0  # seconds until the venue's time may be asked for again
 
 _NONE: Mapping[str, float] = MappingProxyType({})
 
 
 class LeastDelay:
-    """The least delay of one venue within WINDOW, over all its connections and its answers to the question of its time.
+    """The least delay of one venue within WINDOW, over all its connections and its answers when asked for its time.
 
-    ``seconds`` is None before the first that counts. It is replaced in one step, so any thread may read it.
+    ``seconds`` is None before the first delay that counts. It is replaced in one step, so any thread may read it.
     """
 
     def __init__(self) -> None:
         self.seconds: float | None = None
         self._answers: deque[tuple[float, float]] = deque()  # when the venue told its time, and the delay of the answer
-        self._buckets: deque[tuple[float, float]] = deque()  # begin, lowest
+        self._buckets: deque[tuple[float, float]] = deque()  # begin and least delay of each bucket
         self._traded = False
-        self._expected: float | None = None  # a delay by our own clock, when data came last
+        self._expected: float | None = None  # the expected delay at the last data
 
     def plausible(self, expected: float) -> float:
-        """The delay from which on no confirmation is needed. A stamp further ahead may be wrong.
+        """The smallest delay that needs no confirmation. A stamp further ahead may be wrong.
 
-        ``expected``: what a delay would be if our clock and the venue's were right and the way short. What the venue
-        says of its time is better than our clock.
+        ``expected``: the delay if our clock and the venue's were right and the network took no time. What the venue
+        says about its time is better than our clock.
         """
         known = min(self._believed(), default=expected)
         return min(known, self.seconds if self.seconds is not None else known) - WITHIN
 
     def note(self, delay: float, now: float, expected: float, *, by_ticker: bool = False) -> None:
-        """A delay of data that is plausible or confirmed. ``expected``: see :meth:`plausible`.
+        """Note a delay of data that is plausible or confirmed. ``expected``: see :meth:`plausible`.
 
         Tickers count while no trade has come: some venues stamp them with the end of a period.
         """
@@ -69,9 +69,9 @@ class LeastDelay:
         self._settle(now)
 
     def trust(self, delay: float, now: float) -> None:
-        """The delay of the venue's answer to the question of its time.
+        """Note the delay of the venue's answer when asked for its time.
 
-        An answer is not believed that says the stream is late while the stream agrees with our own clock: two to one.
+        An answer that makes the stream late is not believed if the stream agrees with our own clock: two against one.
         """
         self._answers.append((now, delay))
         self._settle(now)
@@ -99,14 +99,14 @@ class StampsAhead:
     """Tells a venue's clock that is ahead from trades that are stamped ahead, on one connection.
 
     A wrong stamp is contradicted by the same coin's next one, or by those of other coins; even one wrong stamp of every
-    coin moves no time. A clock that is ahead is shown by AGREEING delays of one coin in succession.
+    coin changes nothing. A clock that is ahead is shown by AGREEING delays of one coin in succession.
     """
 
     def __init__(self) -> None:
         self._in_succession: dict[str, list[float]] = {}  # coin -> its last delays that are not plausible
 
     def usual(self, delays: Mapping[str, float], plausible: float) -> float | None:
-        """The least of the coins' newest delays that counts: it is at least ``plausible``, or confirmed."""
+        """The least of the coins' newest delays among those that are at least ``plausible``, or confirmed."""
         lowest = sorted(delays.values())
         ahead = {coin: delay for coin, delay in delays.items() if delay < plausible}
         if 2 * len(ahead) < len(lowest) or not ahead:
@@ -129,14 +129,14 @@ class StampsAhead:
 class ConnectionLag:
     """What one connection lags: ``seconds`` above the venue's least delay, None while that is not known.
 
-    It is the freshest of the recent delays: one late row, of a quiet coin or repeated by the venue, is no lag. Nor is a
-    coin's first one on the connection, which may be history. While trades flow, they decide: a venue's tickers may be
-    up to date while its trades, which make the prices, are late.
+    It is the least of the recent delays: one late row, of a quiet coin or repeated by the venue, is no lag. A coin's
+    first row on the connection does not count: it may be history. While trades flow, they decide: a venue's tickers may
+    be up to date while its trades, which make the prices, are late.
     """
 
     def __init__(self, least: LeastDelay) -> None:
         self.seconds: float | None = None
-        self.is_doubtful = False  # all that came was late, and each coin's first
+        self.is_doubtful = False  # all that came was late, and was each coin's first row
         self._least = least
         self._coins: set[str] = set()
         self._recent: deque[tuple[float, float]] = deque()
@@ -146,7 +146,7 @@ class ConnectionLag:
     def look(
         self, now: float, expected: float, traded: Mapping[str, float], ticked: Mapping[str, float] = _NONE
     ) -> None:
-        """The newest delays since the last look, of the coins' trades and of their tickers.
+        """Note the newest delays since the last look, of the coins' trades and of their tickers.
 
         ``expected``: see :meth:`LeastDelay.plausible`.
         """
@@ -160,7 +160,7 @@ class ConnectionLag:
         if least is None:
             return
         lags = {coin: delay - least for coin, delay in ticked.items() if delay >= least}
-        # one that is stamped ahead says nothing of the lag
+        # a row that is stamped ahead says nothing about the lag
         lags |= {coin: max(0.0, delay - least) for coin, delay in traded.items() if delay >= least - WITHIN}
         known = {coin: lag + least for coin, lag in lags.items() if coin in self._coins or lag <= RECENT}
         self._coins |= lags.keys()
@@ -180,7 +180,7 @@ class ConnectionLag:
 
 
 class LagKind(StrEnum):
-    """What is told, by the names of the status events."""
+    """What is found, by the names of the status events."""
 
     LAGGING = "feed_lagging"
     CAUGHT_UP = "feed_caught_up"
@@ -188,27 +188,27 @@ class LagKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LagFinding:
-    """``seconds`` of lag where it begins, of its duration where it has ended."""
+    """``seconds``: the lag when it begins, its duration when it has ended."""
 
     kind: LagKind
     seconds: float
 
 
 class LagWatch:
-    """Decides when the feed counts as lagging: from ``max_lag`` seconds on, until well under that."""
+    """Decides when the feed counts as lagging: from ``max_lag`` seconds on, until the lag is well below that."""
 
     def __init__(self, max_lag: float) -> None:
         self._max_lag = max_lag
         self._venue = ""
         self.since: float | None = None  # set while lagging
-        self._told_since: float | None = None  # the same, over the reconnects between
+        self._told_since: float | None = None  # the same, also over reconnects
 
     def restart(self) -> None:
-        """The connection is another one, or silent: if it lags, that is to be told again."""
+        """The connection was replaced, or is silent: a lag will be reported again."""
         self.since = None
 
     def check(self, lag: float | None, now: float, venue: str = "") -> LagFinding | None:
-        """What has changed with the ``lag`` of the active ``venue`` (seconds, None while not known)."""
+        """Return what has changed with the ``lag`` of the active ``venue`` (seconds, None while not known)."""
         if venue != self._venue:
             self._venue, self.since = venue, None
         if lag is None:

@@ -12,8 +12,8 @@ from math import isfinite
 from typing import NamedTuple
 
 ALONE = 600.0  # seconds that a market is withheld while no other venue says which price is right
-PER = 600.0  # seconds of age of the last price that allow its ratio once more
-LARGEST_POWER = 100.0  # of the ratio: by then any price is allowed
+PER = 600.0  # seconds: for each of them the last price's age allows the ratio once more
+LARGEST_POWER = 100.0  # the highest power of the ratio; at that age any price is allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class VenueMarket:
 
     @property
     def details(self) -> dict[str, str]:
-        """As status events have it."""
+        """The exchange and market, as in the details of status events."""
         return {"exchange": self.exchange, "market": self.symbol}
 
     def __str__(self) -> str:
@@ -33,7 +33,7 @@ class VenueMarket:
 
 
 class Verdict(NamedTuple):
-    """``told``: how far apart the prices are, the first time that this market is withheld; else None."""
+    """``told``: how far apart the prices are, if this market is withheld for the first time; else None."""
 
     plausible: bool
     told: float | None = None
@@ -50,9 +50,9 @@ class _Withheld:
 class PricePlausibility:
     """Judges the prices of markets from which a coin was not taken before.
 
-    ``max_ratio``: how far apart two prices of one moment may be. A market that is further off is withheld until it
-    agrees with the last price, or with another venue's withheld market: two against the old price are right. One that
-    is alone is withheld for ALONE seconds, and longer while the old price is being renewed.
+    ``max_ratio``: how far apart two prices of one moment may be. A market with a price further away is withheld until
+    it agrees with the last price, or with another venue's withheld market: two against the old price are right. A
+    single market is withheld for ALONE seconds, and longer while the old price is being renewed.
     """
 
     def __init__(self, max_ratio: float) -> None:
@@ -101,7 +101,7 @@ class PricePlausibility:
         return {market: held.ratio for market, held in self._withheld.get(coin, {}).copy().items()}
 
     def forget(self, coin: str) -> None:
-        """Nothing is withheld from the coin any more."""
+        """Withhold nothing from the coin any more."""
         self._withheld.pop(coin, None)
 
     def _release(self, coin: str, market: VenueMarket) -> None:

@@ -11,9 +11,9 @@ from feed.clock import Clock
 class RateLimit:
     """Keeps dials below a venue's limit of ``limit`` per ``per`` seconds (Binance 300, Bybit 500, each per 300 s).
 
-    The venue counts when a dial arrives, we when it leaves, so its window is taken ``slack`` seconds longer: dials may
-    take that long to arrive without meeting those of the next window. And its limit holds per address, which other
-    programs may share: a part of it, ``margin``, is left alone. Memory is bounded by the limit.
+    The venue counts a dial when it arrives, we when it leaves. So the window here is ``slack`` seconds longer: dials
+    may take that long to arrive. The limit holds per address, which other programs may share, so a part of it,
+    ``margin``, is not used. Memory is bounded by the limit.
     """
 
     def __init__(self, limit: int, per: float = 300.0, *, margin: float = 0.1, slack: float = 10.0) -> None:
@@ -35,7 +35,7 @@ class RateLimit:
         return max(0.0, self._dials[-self.allowed] + self.window - now)
 
     def share(self, parts: int) -> None:
-        """Use only one of so many ``parts`` from now on: other programs behind the same address use the others."""
+        """Use only one of ``parts`` equal parts from now on: other programs behind the same address use the others."""
         self.allowed = max(1, self._whole // parts)
 
     def plenty(self, now: float) -> bool:
@@ -48,7 +48,7 @@ class RateLimit:
         self._dials.append(now)
 
     async def take(self, clock: Clock, sleep: Callable[[float], Awaitable[object]] | None = None) -> None:
-        """Wait until a dial is allowed and spend it; nobody comes in between. ``sleep`` may do better than to wait."""
+        """Wait until a dial is allowed and spend it, in the order of the calls. ``sleep`` replaces the wait."""
         while (wait := self.wait(clock.monotonic())) > 0:
             await (sleep or clock.sleep)(wait)
         self.spend(clock.monotonic())

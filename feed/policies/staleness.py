@@ -1,7 +1,7 @@
 """Decides after how much silence the feed or a coin is stale, and a connection dead.
 
 Only data counts. Pings, pongs and acknowledgements never reach this module, so a venue that answers pings and sends
-nothing is as dead as one that is gone. Quiet is not dead: a coin's silence is told, and never restarts the connection.
+nothing counts as dead. A quiet coin is not dead: its silence is reported, and never restarts the connection.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum, StrEnum
 from math import inf
 from typing import Protocol
 
-FEED_POLL = 0.25  # seconds between checks while the feed is stale: tells the recovery even if nobody heeds note()
+FEED_POLL = 0.25  # seconds between checks while the feed is stale, so that the recovery is reported in any case
 COIN_POLL = 1.0  # the same while some coin is stale
 ROUNDING = 0.001  # seconds: a check comes this much after the limit, so that float rounding can't make it too early
 
@@ -50,7 +50,7 @@ class SilenceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One change: ``seconds`` of silence, so far or in all; ``coin`` is empty where the whole feed is meant."""
+    """One change: ``seconds`` of silence so far, or in total after a recovery; ``coin`` is empty for the whole feed."""
 
     kind: SilenceKind
     seconds: float
@@ -91,22 +91,22 @@ class SilenceWatch:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the feed was told to be stale, and not yet to have recovered."""
+        """Whether the feed was reported as stale, and not yet as recovered."""
         return self._feed_silent_since is not None
 
     def start(self, coins: Iterable[str], now: float) -> None:
-        """A connection that is to carry ``coins`` stands. What is stale stays so until data comes."""
+        """Note that a connection for ``coins`` is open. What is stale stays stale until data comes."""
         self.watch(coins, now)
         self._connected_at = now
 
     def lost(self) -> None:
-        """The connection is gone: there is nothing to be found dead until the next start."""
+        """Note that the connection is lost: none can be found dead until the next start."""
         self._connected_at = None
 
     def watch(self, coins: Iterable[str], now: float) -> None:
-        """From now on these are the coins; those that stay keep their past, the connection is the same."""
+        """Watch these coins from now on; coins that stay keep their times, and the connection is the same."""
         if self._since:
-            self._began = self._heard()  # the coin that spoke last may be leaving: its word still counts
+            self._began = self._heard()  # the last data may be that of a coin that leaves: it still counts
         else:
             self._began, self._feed_silent_since = now, None
         self._since = {coin: self._since.get(coin, now) for coin in coins}
@@ -116,13 +116,13 @@ class SilenceWatch:
             del self._coins_silent_since[gone]
 
     def forget(self, coins: Iterable[str]) -> None:
-        """These are not watched any more."""
+        """Stop watching these coins."""
         gone = frozenset(coins)
         if gone and self._since:
             self.watch([coin for coin in self._since if coin not in gone], self._began)
 
     def backdate(self, seconds: float, before: float) -> None:
-        """The machine was suspended for so many seconds: what was heard up to ``before`` was heard so much earlier."""
+        """Shift the times up to ``before`` back by the ``seconds`` for which the machine was suspended."""
         for times in (self.heard, self._since, self._coins_silent_since):
             for coin, at in times.items():
                 if at <= before:
@@ -134,12 +134,12 @@ class SilenceWatch:
             self._connected_at -= seconds
 
     def note(self, coin: str, now: float) -> bool:
-        """Data of ``coin`` came. True when it ends a silence that was told: check() at once to tell the recovery."""
+        """Note data of ``coin``. True when it ends a reported silence: call check() at once to report the recovery."""
         self.heard[coin] = now
         return coin in self.awaited
 
     def check(self, now: float) -> list[Finding]:
-        """What has changed since the last check; each change is told once."""
+        """Return what has changed since the last check; each change is returned once."""
         if not self._since:
             return []
         heard = self._heard()

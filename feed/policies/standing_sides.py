@@ -18,12 +18,12 @@ class StandingSides:
     """Finds a side of one coin's book that stands still although trades show that it moves.
 
     A trade above the best ask, or below the best bid, uses up levels, so that side has to change within BEHIND seconds.
-    So has the side of the bids when takers sell above the best of them, and that of the asks when takers buy below:
+    The bids also have to change when takers sell above the best bid, and the asks when takers buy below the best ask:
     the orders they took are not in the book. A side that changed after the trade does not stand still, wherever it is
     now. Times are monotonic seconds.
 
-    A trade that the book knows already must not come here as a new one: a book that came before it has no more what it
-    took. Where the venue does not stamp its books that cannot be told, and ``stamped`` is False.
+    A trade that is in the book already must not be passed as a new one: the orders it took are gone from the book. If
+    the venue does not stamp its books, this is not known, and ``stamped`` is False.
     """
 
     __slots__ = ("_asks", "_bids")
@@ -33,12 +33,12 @@ class StandingSides:
         self._asks = _Watched("asks", 1)
 
     def on_book(self, bids: Sequence[Level], asks: Sequence[Level], now: float) -> None:
-        """The levels that are known now, best first."""
+        """Take the levels of the book now, best first."""
         self._bids.on_levels(bids, now)
         self._asks.on_levels(asks, now)
 
     def on_trade(self, price: float, sold: bool, now: float, *, stamped: bool = True) -> None:
-        """A trade at ``price`` came at ``now``; ``sold``: its taker sold, to a bid."""
+        """Take a trade at ``price`` that came at ``now``; ``sold``: its taker sold, to a bid."""
         self._bids.on_trade(price, sold and stamped, now)
         self._asks.on_trade(price, stamped and not sold, now)
 

@@ -20,48 +20,46 @@ UNLISTED = 600.0  # the same for a coin that is not listed at all
 
 
 class CoinListing:
-    """Finds the market of each coin; ``missing`` are those that the venue does not list, or has halted. Each is told
-    once.
-
-    A coin that is wanted anew counts as missing when a list says so that was asked for since then: ``confirm``.
-    ``due``: when the list is to be asked for again, monotonic seconds.
+    """Finds the market of each coin; ``missing`` are those that the venue does not list, or has halted. Each is
+    reported once. A coin that is added again counts as missing when a list says so that was asked for since then:
+    ``confirm``. ``due``: when the list is to be asked for again, monotonic seconds.
     """
 
     def __init__(self, venue: Venue, report: Report) -> None:
         self.missing: list[CoinConfig] = []
         self.due = inf
-        self._looks = 0  # at its list for what is missing, each later than the one before
+        self._looks = 0  # requests for the list because of missing coins; each waits longer than the one before
         self._venue = venue
         self._report = report
-        self._told: dict[str, str] = {}  # coin -> why it is missing, as told
+        self._told: dict[str, str] = {}  # coin -> why it is missing, as reported
         self._confirmed: set[str] = set()  # coins for which a list was asked
         self._asking: set[str] = set()  # those for which one is asked now
         self._refusals: dict[str, Rejected] = {}
 
     async def load(self, coins: Iterable[CoinConfig], *, anew: bool = False) -> None:
-        """Have the venue know its markets, those of ``coins`` if it can; ``anew`` as in Venue.load. Raises VenueError.
+        """Load the venue's markets, only those of ``coins`` if it can; ``anew`` as in Venue.load. Raises VenueError.
 
-        What it lacks then is missing.
+        Coins that the venue does not list then are missing.
         """
         wanted = list(coins)
         await self._venue.load({coin.symbol: coin.markets.get(self._venue.name) for coin in wanted}, anew=anew)
         self.confirm(wanted)
 
     async def refresh(self, coins: Iterable[CoinConfig]) -> Collection[str]:
-        """Ask the venue for its markets again, as Venue.refresh does; what it lacks of ``coins`` then is missing."""
+        """Ask the venue for its markets again, as Venue.refresh does; unlisted ``coins`` are missing then."""
         self._asking = {coin.symbol for coin in coins}
         changed = await self._venue.refresh()
         self._confirmed |= self._asking
         return changed
 
     def confirm(self, coins: Iterable[CoinConfig]) -> None:
-        """The list was asked for while these coins were wanted."""
+        """Note that the list was asked for while these coins were wanted."""
         self._confirmed.update(coin.symbol for coin in coins)
 
     def markets(self, coins: Iterable[CoinConfig], flowing: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Coin -> market symbol for what the venue lists; the others are told, once. Rejected when there is none.
+        """Coin -> market symbol for the listed coins; the others are reported once. Raises Rejected if none is listed.
 
-        ``flowing`` (coin -> symbol) are those whose data comes: no list is believed that denies them.
+        ``flowing`` (coin -> symbol) are coins whose data comes: a list without them is not believed.
         """
         wanted = list(coins)
         markets, self._refusals = self._found(wanted, flowing or {})
@@ -78,13 +76,13 @@ class CoinListing:
         return markets
 
     def differs(self, coins: Iterable[CoinConfig], carried: Collection[str], flowing: Mapping[str, str]) -> bool:
-        """Whether the list says something else of ``coins`` than which are ``carried``, and why the others are not."""
+        """Whether the list differs from what is ``carried`` of ``coins``, or from the reasons for the others."""
         markets, refusals = self._found(coins, flowing)
         told = {coin: refusal.reason for coin, refusal in refusals.items()}
         return markets.keys() != set(carried) or told != self._told
 
     def schedule(self, now: float, *, again: bool = False) -> None:
-        """Set ``due`` by what is missing: at once for what is not confirmed, else ever later; ``again``: it was due."""
+        """Set ``due``: now if a missing coin is not confirmed, else later each time; ``again``: it was due."""
         unconfirmed = self._refusals.keys() - self._confirmed
         if unconfirmed:
             self.due = now
@@ -96,7 +94,7 @@ class CoinListing:
             self.due, self._looks = now + wait, self._looks + (wait < longest)
 
     def doubt(self, now: float) -> None:
-        """A listed coin is silent: it may have been halted."""
+        """Note that a listed coin is silent: it may have been halted."""
         self.due = min(self.due, now)
 
     def forget(self, coins: Collection[str]) -> None:
@@ -111,7 +109,7 @@ class CoinListing:
     def _found(
         self, coins: Iterable[CoinConfig], flowing: Mapping[str, str]
     ) -> tuple[dict[str, str], dict[str, Rejected]]:
-        """Returns coin -> market symbol, and coin -> why there is none."""
+        """Return coin -> market symbol, and coin -> why there is none."""
         name = self._venue.name
         markets: dict[str, str] = {}
         holders: dict[str, str] = {}  # symbol -> coin
@@ -132,7 +130,7 @@ class CoinListing:
 
 
 def _refusal_of(name: str, refusals: Mapping[str, Rejected]) -> Rejected:
-    """Why a venue carries none of the coins: one that is halted may come back, so it decides."""
+    """Why a venue carries none of the coins; a halted coin decides, because it may come back."""
     halted = [coin for coin, refusal in refusals.items() if isinstance(refusal, Halted)]
     if len(refusals) == 1:
         return next(iter(refusals.values()))

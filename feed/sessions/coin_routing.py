@@ -33,11 +33,12 @@ OWN_MOVES = frozenset({"failover", "failback"})  # of the feed, which stays wher
 class CoinRouting:
     """Runs until it is cancelled, and then closes everything.
 
-    The first supervisor carries all coins. What its venue lacks, fallback coins, the second one carries over the other
-    venues; what lacks there too, a third one, and so on. All of them share the venues.
+    The first supervisor carries all coins. Coins that its venue does not list, the fallback coins, are carried by a
+    second supervisor over the other venues; coins that are not listed there either, by a third one, and so on. All of
+    them share the venues.
 
-    ``ready`` is done with the first data, or, unless ``patient``, fails with NoExchangeAvailable when every venue has
-    said no.
+    ``ready`` is done with the first data. Unless ``patient``, it fails with NoExchangeAvailable when every venue has
+    refused.
     """
 
     def __init__(
@@ -62,8 +63,8 @@ class CoinRouting:
         self._report = report
         self._aside = aside
         self._patient = patient
-        self._parts = 1  # of the venues' limits per address
-        self._before: dict[str, dict[str, TradeEvent]] = {}  # venue and coin -> the last trade of the program before
+        self._parts = 1  # parts into which the venues' limits per address are divided
+        self._before: dict[str, dict[str, TradeEvent]] = {}  # venue -> coin -> the last trade of an earlier program
         self._something_new = asyncio.Event()  # something has happened that may lead to a decision
         self._closings = Closings(hub.clock)
         self.main = self._supervisor(order, wanted, report, main=True)
@@ -81,7 +82,7 @@ class CoinRouting:
 
     @property
     def undelivered(self) -> dict[str, int]:
-        """How many trades came too late to be delivered in order, and how many candles no record could close."""
+        """How many trades came too late to be delivered in order, and how many candles could not be closed."""
         sessions = [session for each in self._supervisors for session in each.sessions.values()]
         return {
             "late_trades": sum(session.backfiller.late for session in sessions),
@@ -124,11 +125,11 @@ class CoinRouting:
             venue.share(parts)
 
     def renew(self) -> None:
-        """Have the connections carry what is wanted now, after it has changed. Safe from any thread."""
+        """Have the connections carry what is wanted now, after a change. Safe from any thread."""
         self._loop.call_soon_threadsafe(self._renew)
 
     def forget(self, coins: Collection[str]) -> None:
-        """These coins were removed: deliver nothing more of them."""
+        """Deliver nothing more of these coins, which were removed."""
         for supervisor in self._supervisors:
             supervisor.lacking = [coin for coin in supervisor.lacking if coin not in coins]
             if supervisor is not self.main:
@@ -168,7 +169,7 @@ class CoinRouting:
         self._something_new.clear()
 
     def _look(self, now: float) -> None:
-        """Have the supervisors decide, and give each of them the coins that the one before it lacks."""
+        """Have the supervisors decide, and give each of them the coins that the one before it does not carry."""
         self.main.look(now)
         if not self.ready.done():
             if self.main.has_connected:
@@ -184,11 +185,11 @@ class CoinRouting:
                 before.lacking = []
                 self._end(place)
                 break
-        for place, supervisor in enumerate(self._supervisors):  # grows meanwhile
+        for place, supervisor in enumerate(self._supervisors):  # the list may grow meanwhile
             self._pass_on(place, supervisor)
 
     def _pass_on(self, place: int, supervisor: Supervisor) -> None:
-        """Have the coins that a supervisor's venue lacks come from the other venues."""
+        """Carry the coins that a supervisor's venue does not list over the other venues."""
         missing = supervisor.missing()
         if missing is None or [coin.symbol for coin in missing] == supervisor.lacking:
             return
@@ -225,7 +226,7 @@ class CoinRouting:
         for config in self._order:
             try:
                 venue = open_exchange(config.name, access_of(config, self._settings))
-            except VenueError as error:  # its settings can't work: the others go on without it
+            except VenueError as error:  # its settings can't work: go on without this venue
                 self.main.reasons[config.name] = error.reason
                 self._report("error", config.name, error=error.reason)
                 continue
@@ -243,7 +244,7 @@ class CoinRouting:
 
 
 def naming(coins: Callable[[], Iterable[CoinConfig]], aside: Report) -> Report:
-    """Tells ``aside`` what happens to ``coins``, by their names: it is not the feed's, and its moves are the log's."""
+    """Reports what happens to ``coins`` with ``aside``, with their names: it does not concern the whole feed."""
 
     def report(event: str, exchange: str, **details: Any) -> None:
         names = [coin.symbol for coin in coins()]

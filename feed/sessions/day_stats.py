@@ -1,4 +1,4 @@
-"""Fetches the 24 h figures of a venue's coins over REST: before a coin's first tick, and where no ticker has them."""
+"""Fetches the day stats of a venue's coins over REST: before a coin's first tick, and if no ticker has them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from exchanges.venue import Venue
 
 EVERY = 60.0  # seconds between two fetches where the venue streams no tickers
-TIMEOUT = 3.0  # seconds that the 24 h figures may hold up the first stream
-HASTE = 0.75  # seconds that they may hold up a later one: a failover is to take less than two in all
+TIMEOUT = 3.0  # seconds that the day stats may delay the first stream
+HASTE = 0.75  # seconds that they may delay a later stream: a failover should take less than two in all
 
 
 class DayStats:
-    """Fetches the figures and keeps them until a connection takes them. ``known`` returns the coins wanted now."""
+    """Fetches the day stats and keeps them until a connection takes them. ``known`` returns the coins wanted now."""
 
     def __init__(self, venue: Venue, known: Callable[[], Collection[str]]) -> None:
         self._venue = venue
         self._known = known
-        self._fetched: set[str] = set()  # coins whose figures were fetched
-        self._waiting: dict[str, Ticker] = {}  # of them, those that no connection has taken yet
+        self._fetched: set[str] = set()  # coins whose day stats were fetched
+        self._waiting: dict[str, Ticker] = {}  # fetched day stats that no connection has taken yet
 
     def forget(self, coins: Iterable[str]) -> None:
         """Drop coins that were removed from the feed."""
@@ -36,33 +36,33 @@ class DayStats:
             self._waiting.pop(coin, None)
 
     def outdate(self) -> None:
-        """Have the figures fetched again when they are needed next: those that were taken are old then."""
+        """Have the day stats fetched again when they are needed next: those that were taken will be old."""
         self._fetched.clear()
 
     def drop(self) -> None:
-        """Drop the figures that wait: no connection is left that could take them."""
+        """Drop the day stats that no connection has taken: no connection is left."""
         self._waiting.clear()
 
     def give(self, listener: ListenerBase, coins: Collection[str]) -> None:
-        """Give the waiting figures of ``coins`` to a connection's listener."""
+        """Give the fetched day stats of ``coins`` to a connection's listener."""
         for coin in self._waiting.keys() & coins:
             listener.on_day_stats(self._waiting.pop(coin))
 
     async def fetch_missing(self, markets: Mapping[str, str], within: float) -> None:
-        """Fetch the figures of the coins (coin -> symbol) that were not fetched yet; a failure is only logged."""
+        """Fetch the day stats of those coins (coin -> symbol) that have none yet; a failure is only logged."""
         missing = {coin: symbol for coin, symbol in markets.items() if coin not in self._fetched}
         if missing:
             await self.fetch(missing, within)
 
     async def fetch(self, markets: Mapping[str, str], within: float) -> None:
-        """Fetch the figures of all the coins, if the venue answers ``within`` so many seconds."""
+        """Fetch the day stats of all coins, if the venue answers ``within`` so many seconds."""
         try:
             async with asyncio.timeout(within):
                 tickers = await self._venue.fetch_tickers(markets)
         except (VenueError, TimeoutError) as error:
             logger.warning("{}: no 24 h figures by REST: {}", self._venue.name, error or "no answer in time")
             return
-        known = self._known()  # a coin that was removed meanwhile must not find them when it is added again
+        known = self._known()  # a coin that was removed meanwhile and is added again must not get them
         for ticker in (ticker for ticker in tickers if ticker.coin in known):
             self._fetched.add(ticker.coin)
             self._waiting[ticker.coin] = ticker

@@ -1,4 +1,4 @@
-"""The parts of a feed with which its sessions work, and what of them is being closed."""
+"""The parts of a feed with which its sessions work, and the connections that are being closed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from feed.subscriptions.wanted_data import WantedData
 
 
 class Closings:
-    """What is being closed, and for which nobody waits before the feed ends."""
+    """Connections and tasks that are being closed; only the end of the feed waits for them."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -46,9 +46,10 @@ class Closings:
 class FeedContext:
     """The feed, as one supervisor and its sessions see it.
 
-    ``main`` is False for the supervisor of fallback coins: its data does not show that the feed lives. ``report`` tells
-    what happens to the feed, ``aside`` what does not move its state. ``wake`` is called when a decision may be due.
-    ``closings`` takes over the closing of a connection: a dead peer may hold it up, and the next dial must not wait.
+    ``main`` is False for the supervisor of fallback coins: its data does not count as data of the feed. ``report``
+    reports what happens to the feed, ``aside`` what does not change its state. ``wake`` is called when a decision may
+    be due. ``closings`` takes over the closing of a connection: a dead peer may hold it up, and the next dial must not
+    wait.
     """
 
     settings: Settings

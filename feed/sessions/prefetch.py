@@ -13,7 +13,7 @@ from feed.sessions.session import Session
 
 AFTER = 1.0  # seconds of data after which the next venue's markets are loaded ahead of need
 AGAIN = 60.0  # seconds until it is tried again, if it failed
-PATIENCE = 5.0  # seconds that a venue has for its markets until the venue after it is asked too
+PATIENCE = 5.0  # seconds that a venue has for its markets before the next venue is asked too
 
 
 class Prefetch:
@@ -24,14 +24,14 @@ class Prefetch:
         self._asked_at: dict[str, float] = {}  # venue -> when its markets were asked for, monotonic seconds
 
     def hurry(self, others: Sequence[Session], now: float) -> None:
-        """The feed is silent: load the markets of all other venues, which may be needed soon."""
+        """Load the markets of all other venues, which may be needed soon: the feed is silent."""
         for session in others:
             if not session.venue.loaded and now >= self._asked_at.get(session.name, -inf) + PATIENCE:
                 self._asked_at[session.name] = now
                 self._dismiss(_loaded(session))
 
     def look(self, active: Session, order: Sequence[Session], now: float) -> None:
-        """While the feed is well, load the markets of the venue after ``active`` in ``order``, and renew old lists."""
+        """Load the markets of the venue after ``active`` in ``order``, and renew old lists, while the feed works."""
         if active.flowing_for(now) <= AFTER:
             return
         place = order.index(active)
@@ -41,11 +41,11 @@ class Prefetch:
                 self._asked_at[session.name] = last = now
                 self._dismiss(_loaded(session))
             if session is not active and (venue.loaded or now < last + PATIENCE):
-                return  # those behind are asked where this one has nothing to say
+                return  # the later ones are asked if this one does not answer
 
 
 async def _loaded(session: Session) -> None:
-    """Load a venue's markets, or renew them; if that fails now, it is told when the venue is needed."""
+    """Load a venue's markets, or renew them; a failure is reported only when the venue is needed."""
     try:
         await (session.refresh() if session.venue.loaded else session.venue.load())
     except VenueError as error:

@@ -26,7 +26,7 @@ from feed.sessions.feed_context import FeedContext
 from feed.sessions.shared_venue import SharedVenue
 from feed.trades.backfiller import TradeBackfiller
 
-TRUST_WAIT = 0.5  # seconds of data on trial in which a venue may tell its time, for what its data lags
+TRUST_WAIT = 0.5  # seconds of data on trial in which a venue may answer with its time, so that its lag is known
 
 
 class Session:
@@ -49,18 +49,18 @@ class Session:
             venue, settings.backfill, hub.on_trade, self._report_gap, hub.clock, shared.requests, shared.sequences
         )
         self.connected = False  # a connection has delivered; only ``carry`` sets it
-        self.broke = False  # what ``carry`` raised last ended such a connection
+        self.broke = False  # the last error of ``carry`` ended a connection that had delivered
         self.delivering = False  # False while on trial
-        self.lag: float | None = None  # seconds, of its most up-to-date connection at the last check; None: not known
+        self.lag: float | None = None  # seconds, of its most up-to-date connection; None: not known
         self.listing = CoinListing(venue, self.note)
-        self.asked_for: Sequence[CoinConfig] = ()  # what was wanted when the venue was last asked for it
+        self.asked_for: Sequence[CoinConfig] = ()  # the coins that were wanted when the venue was last asked
         self._shared = shared
         self._feed = feed
         self._dropped: asyncio.Future[NoReturn] | None = None
         self._since: Mapping[str, int] = {}  # see ``carry``
         self._refused = False  # the venue lists none of the wanted coins
-        self._list_due = asyncio.Event()  # its list of markets is to be asked for now
-        self._changed = asyncio.Event()  # the wanted coins, channels or timeframes have changed
+        self._list_due = asyncio.Event()  # set when its list of markets must be asked for now
+        self._changed = asyncio.Event()  # set when the wanted coins, channels or timeframes have changed
         self._day_stats = DayStats(venue, lambda: feed.wanted.symbols)
         self._pool = ConnectionPool(self, shared, feed, self.backfiller, self.bars, self._day_stats)
 
@@ -89,11 +89,11 @@ class Session:
 
     @property
     def lost_bars(self) -> int:
-        """Candles whose end was missed, and that the venue's record did not give in time."""
+        """How many candles could not be closed: their end was missed, and the venue's record had them too late."""
         return self.bars.lost
 
     def look_at_lag(self) -> None:
-        """Measure the lag of its connections, and report a wrong local clock once, and order books that do not come."""
+        """Measure the lag of its connections; report a wrong local clock once, and order books that do not come."""
         if self._shared.clock_complaint is None and (complaint := venue_time.complaint(self.name)) is not None:
             self._shared.clock_complaint = complaint
             self.note("error", self.name, error=complaint)
@@ -140,8 +140,11 @@ class Session:
         return bool(self.venue.timeframes) and shared.bars.plenty(now) and shared.requests.plenty(now)
 
     def is_proven_up_to_date(self, now: float) -> bool:
-        """The same of a connection that is new: its lag may be unknown until the venue has told its time, and until a
-        late stream has shown itself to be one by more than one stamp of a coin."""
+        """The same for a new connection.
+
+        Its lag may be unknown until the venue has answered with its time, and until more than one stamp of a coin has
+        shown that the stream is late.
+        """
         if not self.is_up_to_date(now) or any(opened.listener.lag.is_doubtful for opened in self._pool.opened):
             return False
         unknown = self.lag is None or self._feed.hub.delays[self.name].wants_trust(self._feed.hub.clock.running())
@@ -162,7 +165,7 @@ class Session:
         self._changed.set()
 
     def forget(self, coins: Iterable[str]) -> None:
-        """These coins were removed; their streams end with the connections that carry them, or with ``renew``."""
+        """Deliver nothing more of these removed coins; their streams end with their connections, or with ``renew``."""
         gone = set(coins)
         self._pool.forget(gone)
         self.backfiller.forget(gone)
@@ -184,14 +187,14 @@ class Session:
             self.renew()
 
     def doubt(self, coin: str) -> None:
-        """A coin is silent: trades of it may be missing, or it may have been halted."""
+        """Note that a coin is silent: trades of it may be missing, or it may have been halted."""
         self.backfiller.doubt(coin)
         if coin:
             self.listing.doubt(self._feed.hub.clock.monotonic())
             self._list_due.set()
 
     def promote(self, since: Mapping[str, int]) -> None:
-        """The trial is over, the connections deliver from now on. ``since``: see ``carry``."""
+        """End the trial: the connections deliver from now on. ``since``: see ``carry``."""
         self.delivering = True
         self._since = since
         self._list_due.set()
@@ -203,7 +206,7 @@ class Session:
             self.bars.owe(self._feed.hub.delivered_candles.owed())
 
     def demote(self) -> None:
-        """Another venue is active from now on."""
+        """Stop delivering: another venue is active from now on."""
         self._leave_it("another exchange is active now")
 
     def _leave_it(self, reason: str) -> None:
@@ -213,17 +216,17 @@ class Session:
             opened.listener.close(reason)
 
     def close(self) -> Awaitable[Any]:
-        """The feed ends: deliver the trades that wait, and fetch nothing more."""
+        """Deliver the trades that wait, and fetch nothing more: the feed ends."""
         if self.delivering:
             self.backfiller.flush()
-        self._leave_it("")  # what a connection still brings while it ends starts no fetch
+        self._leave_it("")  # trades that still arrive must not start a fetch
         self.backfiller.close()
         return self.bars.end()
 
     async def carry(self, since: Mapping[str, int], *, trial: bool = False) -> NoReturn:
         """Connect, deliver, and raise VenueError when it is over.
 
-        ``since``: the time (Unix ms) of each coin's last trade on the venue that was left; what came later is fetched.
+        ``since``: the time (Unix ms) of each coin's last trade on the venue that was left; later trades are fetched.
         """
         clock, delay = self._feed.hub.clock, self._feed.hub.delays[self.name]
         asking = asyncio.create_task(self._shared.ask_time(clock, delay), name=f"time of {self.name}")
@@ -245,7 +248,7 @@ class Session:
         await self._shared.dials.take(self._feed.hub.clock)
         await self._fetch_day_stats(markets)
         self.asked_for = self._feed.wanted.coins
-        markets = self._listed()  # coins may have come and gone meanwhile
+        markets = self._listed()  # coins may have been added and removed meanwhile
         self._dropped = asyncio.get_running_loop().create_future()
         self._dropped.add_done_callback(lambda dropped: dropped.cancelled() or dropped.exception())  # awaited or not
         self._changed.clear()
@@ -272,7 +275,7 @@ class Session:
             self.broke, self.connected = self.connected, False
             self.lag = None
             if not self.delivering:
-                self._day_stats.outdate()  # a trial's went with it
+                self._day_stats.outdate()  # those of a trial have ended with it
                 self.bars.drop()
             if self.delivering:
                 self.backfiller.lost()
@@ -282,10 +285,10 @@ class Session:
     async def _rearrange(self, group: asyncio.TaskGroup) -> None:
         """Change the connections after coins, channels or timeframes were added or removed, or the list has changed."""
         await self._fetch_day_stats(self._listed())
-        asked_for, markets = self._feed.wanted.coins, self._listed()  # some may have come and gone meanwhile
+        asked_for, markets = self._feed.wanted.coins, self._listed()  # some may have been added and removed meanwhile
         new = {coin: symbol for coin, symbol in markets.items() if coin not in self._pool.markets}
         gone = {coin for coin in self._pool.markets if coin not in markets} & self._feed.wanted.symbols
-        self._pool.leave(gone)  # until they are listed again
+        self._pool.leave(gone)  # deliver nothing of them until they are listed again
         if self.delivering:
             self.backfiller.leave(gone)
         self._pool.markets = markets
@@ -308,14 +311,14 @@ class Session:
         self._feed.wake()
 
     def _tell(self, event: str, **details: Any) -> None:
-        """Report an event; that of a trial only goes to the log."""
+        """Report an event; an event of a trial only goes to the log."""
         if self.delivering:
             self._feed.report(event, self.name, **details)
         else:
             logger.info("{} {} on trial", event, self.name)
 
     def _on_decided(self, candle: Candle) -> None:
-        """Deliver a candle that an outage left open and the venue's record has closed."""
+        """Deliver a candle that was open during an outage and is closed with the venue's record now."""
         if self.delivering:
             if not self._pool or candle.coin in self._pool.markets:
                 self._feed.hub.on_candle(candle)
@@ -325,19 +328,19 @@ class Session:
             listener.on_decided(candle)
 
     def _stays_open(self, coin: str, timeframe: str, opened: list[int]) -> None:
-        """Tell of candles that can't be closed: nothing that the venue says proves their end."""
+        """Report candles that can't be closed: no answer of the venue proves how they ended."""
         times = ", ".join(f"{datetime.fromtimestamp(each / 1000, UTC):%Y-%m-%d %H:%M:%S}" for each in opened[:8])
         more = f" and {len(opened) - 8} more" if len(opened) > 8 else ""
         self._tell("error", error=f"{timeframe} candles of {coin} that opened at {times}{more} UTC can't be closed")
 
     def _report_gap(self, event: str, exchange: str, **details: Any) -> None:
-        """Report a gap or its end; what is fetched for one comes too late for candles that are built from trades."""
+        """Report a gap or its end; fetched trades come too late for candles that are built from trades."""
         if event == "gap":
             self.bars.missed_trades(details["coin"])
         self._feed.report(event, exchange, **details)
 
     def note(self, event: str, exchange: str, **details: Any) -> None:
-        """What happens while this delivers is the feed's own; what happens to a trial is told aside."""
+        """Report what happens to this session: as an event of the feed while it delivers, else aside."""
         (self._feed.report if self.delivering else self._feed.aside)(event, exchange, **details)
 
     def _listed(self) -> dict[str, str]:
@@ -366,7 +369,7 @@ class Session:
                 continue
             try:
                 await self.refresh()
-            except VenueError as error:  # what is carried goes on, and what is missing is told by the list that is here
+            except VenueError as error:  # keep carrying the coins; the old list says what is missing
                 logger.warning("{}: its markets could not be asked for: {}", self.name, error.reason)
                 self.listing.confirm(self._feed.wanted.coins)
                 self.renew()

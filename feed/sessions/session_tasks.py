@@ -1,4 +1,4 @@
-"""The tasks that carry sessions, one at a time for each venue, and those that close what was left."""
+"""The tasks that carry sessions, one at a time for each venue, and those that close old sessions."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class SessionTasks:
         self.due: dict[str, float] = {}
         self._clock = clock
         self._on_end = on_end
-        self._ending: defaultdict[str, set[asyncio.Task[VenueError]]] = defaultdict(set)  # stopped, by venue
+        self._ending: defaultdict[str, set[asyncio.Task[VenueError]]] = defaultdict(set)  # by venue, after stop()
         self._closings = closings
 
     def start(self, session: Session, since: Callable[[], Mapping[str, int]], *, trial: bool) -> None:
-        """Carry a session, from when its venue may be dialled; ``since`` gives what Session.carry needs then."""
+        """Carry a session as soon as its venue may be dialled; ``since`` returns Session.carry's argument then."""
         if session.name not in self.carrying:
             task = asyncio.create_task(self._carried(session, since, trial), name=f"market feed on {session.name}")
             task.add_done_callback(lambda task: self._on_end())
@@ -59,7 +59,7 @@ class SessionTasks:
         name, clean = session.name, session.venue.clean
         try:
             if ending := set(self._ending[name]):
-                await asyncio.wait(ending)  # the session runs once at a time: wait until the end of the run before
+                await asyncio.wait(ending)  # wait until the earlier run has ended
             await self._clock.sleep(max(0.0, self.due.get(name, 0.0) - self._clock.monotonic()))
             await session.carry(since(), trial=trial)
         except VenueError as failure:
@@ -71,7 +71,7 @@ class SessionTasks:
 
 
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await ``work`` however often the wait is cancelled, and be cancelled then: an ending loop cancels twice."""
+    """Await ``work`` to its end however often the wait is cancelled: an ending loop cancels twice."""
     task = asyncio.create_task(work, name="closing the feed")
     cancelled = False
     while not task.done():

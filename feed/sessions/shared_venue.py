@@ -19,8 +19,8 @@ from feed.trades.backfiller import KnownSequences
 if TYPE_CHECKING:
     from exchanges.venue import Venue
 
-TIME_TIMEOUT = 5.0  # seconds that the venue has to answer with its time
-BARS_SHARE = 0.5  # share of the requests that a venue allows: gaps in trades can't wait, candles can
+TIME_TIMEOUT = 5.0  # seconds in which the venue must answer with its time
+BARS_SHARE = 0.5  # candles' share of the requests that a venue allows: gaps in trades can't wait, candles can
 
 
 class SharedVenue:
@@ -33,11 +33,11 @@ class SharedVenue:
         self.requests = RateLimit(fetches, 60.0)
         self.sequences = KnownSequences()
         self.candle_record = CandleRecord()
-        self.clock_complaint: str | None = None  # what was told of the local clock
-        self.bars = RateLimit(max(1, int(fetches * BARS_SHARE)), 60.0)  # of these, those for candles
+        self.clock_complaint: str | None = None  # what was reported about the local clock
+        self.bars = RateLimit(max(1, int(fetches * BARS_SHARE)), 60.0)  # the part of the requests for candles
 
     def share(self, parts: int) -> None:
-        """Use only one of so many ``parts`` of the limits."""
+        """Use only one of ``parts`` equal parts of the limits."""
         for limit in (self.dials, self.requests, self.bars):
             limit.share(parts)
 
@@ -63,7 +63,7 @@ class SharedVenue:
 
 
 def access_of(config: ExchangeConfig, settings: Settings) -> Access:
-    """How the settings say that a venue is reached."""
+    """How a venue is reached, by the settings."""
     return Access(
         market_type=config.market_type,
         quote=tuple(settings.quote),

@@ -22,15 +22,15 @@ from feed.sessions.session_tasks import SessionTasks
 from feed.sessions.shared_venue import SharedVenue
 from feed.settings.schema import ExchangeConfig
 
-START_GRACE = 2.0  # seconds that the first venue has at least until the next ones are tried beside it
-LOOK = 0.5  # seconds between two checks which connections carry data
+START_GRACE = 2.0  # seconds: the next venues are tried beside the first one after this time at the earliest
+LOOK = 0.5  # seconds between two checks for connections that carry data
 
 
 class Supervisor:
-    """Works from ``begin`` to ``end``: ``look`` decides whenever ``wake`` was called, or ``due`` has come.
+    """Works from ``begin`` to ``end``; ``look`` decides whenever ``wake`` was called, or at ``due``.
 
-    The main one is that of all coins: its venue is the active one of the feed. ``lacking`` are the coins that its venue
-    does not bring, as far as others were asked for them; ``reasons`` says for each venue tried why it does not deliver.
+    The main supervisor is for all coins: its venue is the active one of the feed. ``lacking`` are the coins that its
+    venue does not bring and other venues were asked for; ``reasons`` says for each tried venue why it does not deliver.
     """
 
     def __init__(self, order: Sequence[ExchangeConfig], feed: FeedContext) -> None:
@@ -42,7 +42,7 @@ class Supervisor:
         self.since: Mapping[str, int] = {}  # the last trades (Unix ms) of the venue that was left
         self.has_connected = False
         self._feed = feed
-        self._suspended = feed.hub.clock.suspended()  # seconds, as far as the silence watch knows
+        self._suspended = feed.hub.clock.suspended()  # seconds of suspends that the silence watch knows of
         self._woken: tuple[float, float] | None = None  # seconds of a suspend, and when it was found, monotonic
         self._lag_watch = LagWatch(feed.settings.staleness.max_lag)
         self._tasks = SessionTasks(feed.hub.clock, feed.wake, feed.closings)
@@ -68,7 +68,7 @@ class Supervisor:
 
     @property
     def session(self) -> Session | None:
-        """The session of that venue; None before ``begin``."""
+        """The session of ``exchange``; None before ``begin``."""
         return self.sessions.get(self.exchange)
 
     @property
@@ -83,7 +83,7 @@ class Supervisor:
         self.order, self.since = order, since or {}
         for config in order:
             self.sessions[config.name] = Session(venues[config.name], self._feed)
-        self._policy = self._policy_over(order)  # its time begins now
+        self._policy = self._policy_over(order)  # its time limits begin now
         self._dial(self.exchange)
 
     def end(self) -> None:
@@ -141,7 +141,7 @@ class Supervisor:
                 given = session.delivering and self._policy.state is not FailoverState.RELIEF
                 if session.connected and (given or session.is_proven_up_to_date(now)):
                     self._carry_out(self._policy.data(name, session.last_data, now), now)
-        for name in sorted(ended, key=self.exchange.__eq__):  # ended trials first: none of them may be chosen
+        for name in sorted(ended, key=self.exchange.__eq__):  # ended trials first, so that none of them is chosen
             self._failed(name, ended[name], now)
         active = self.sessions[self.exchange]
         if active.connected and not self.has_connected:
@@ -166,7 +166,7 @@ class Supervisor:
             self.sessions[name].is_awaited = self._policy.awaits(name, now)
 
     def _note_suspend(self, now: float) -> None:
-        """Have the silence watch count the time of a suspend, one check later: newer data may have come since."""
+        """Have the silence watch count a suspend, one check later, because newer data may have come since."""
         if self._woken is not None:
             self._feed.silence_watch.backdate(*self._woken)
             self._woken = None
@@ -209,13 +209,13 @@ class Supervisor:
         if not session.delivering:
             logger.info("{} fell on trial: {}", name, failure.reason)
         if session.delivering and (self.has_connected or self.reasons.get(name) != failure.reason):
-            self.reasons[name] = failure.reason  # before the first data, reported once and not in every round
+            self.reasons[name] = failure.reason  # before the first data: report it once, not in every round
             if isinstance(failure, Blocked):
                 self._feed.report("exchange_blocked", name, status=failure.status, reason=failure.reason)
             if session.broke:
                 self._feed.report("disconnected", name, reason=failure.reason)
             elif isinstance(failure, Disconnected) or (isinstance(failure, Rejected) and self._feed.main):
-                self._feed.report("error", name, error=failure.reason)  # else its coins were told as unavailable
+                self._feed.report("error", name, error=failure.reason)  # else its coins were reported
         match failure:
             case Blocked():
                 decisions = self._policy.blocked(name, failure.status, now)
@@ -259,7 +259,7 @@ class Supervisor:
                     self._feed.report("exhausted", venue, reason=f"no exchange is left{whom}, {wait}")
 
     def _relieve(self, left: str, to: str) -> None:
-        """Leave one venue for another one, which may carry data on trial already."""
+        """Switch from one venue to another one, which may carry data on trial already."""
         session = self.sessions[to]
         backfiller = self.sessions[left].backfiller
         self.since = {**self.since, **backfiller.last_timestamps()}

@@ -51,10 +51,10 @@ class Subscriber:
         self._dispatcher = dispatcher
         self._buffer = buffer
         self.call: Callback = _nothing  # a plain callback
-        self._sink: _Sink | None = None  # used in place of ``call`` where there is a queue
+        self._sink: _Sink | None = None  # used instead of ``call`` if there is a queue
         self.publish: Callable[[Any, float], float] | None = None  # see feed.subscriptions.routes.Receiver
         self._worker: Worker | None = None
-        self._behind_told = 0.0  # the seconds reported last, while it is behind
+        self._behind_told = 0.0  # the delay in seconds that was reported last
         self._told: dict[str, float] = {}  # when each kind of report was last made
         self._untold: dict[str, int] = {}  # how often each kind has happened since
 
@@ -88,7 +88,7 @@ class Subscriber:
         return self._sink is not None and self._sink(coin, event, now)
 
     def behind(self, age: Callable[[float], float]) -> float | None:
-        """Seconds that its oldest event has waited, if that is to be reported now: from BEHIND on, at each doubling."""
+        """Seconds that its oldest event has waited, if that must be reported now: at BEHIND, and at each doubling."""
         since = self._buffer.waiting_since()
         seconds = 0.0 if since is None else age(since)
         if seconds < BEHIND:
@@ -146,11 +146,11 @@ class Dispatcher:
         self.copies = copies or {}
         self.closed = self.aborting = self.reporting = False  # see feed.subscriptions.queues.Owner
         self.workers: dict[asyncio.Task[None], Worker] = {}
-        self.errors = 0  # of all subscriptions, gone ones included
+        self.errors = 0  # of all subscriptions, ended ones included
         self._report = report
         self.slow_after = slow_after
         self._queue_size = queue_size
-        self._subscriptions: dict[str, dict[Subscriber, None]] = {}  # by channel, in the order they came
+        self._subscriptions: dict[str, dict[Subscriber, None]] = {}  # by channel, in the order in which they subscribed
         self._routes: dict[str, dict[Hashable, Route]] = {}  # by channel and coin, made when first needed
         self.version = object()  # replaced at each change, so that a route made meanwhile sees that it is out of date
 
@@ -213,9 +213,8 @@ class Dispatcher:
         return stream
 
     def observe(self, channel: str, take: Take, keys: Collection[Hashable] | None, size: int) -> Observation:
-        """Hand every event of ``channel``, or those of its ``keys``, to ``take``: ``size`` together, and later.
-
-        It costs a delivery less than a callback does.
+        """Pass every event of ``channel``, or those of its ``keys``, to ``take`` in batches of ``size``. This costs
+        less per event than a callback does.
         """
         subscription = Subscriber(self, channel, _name(take), keys, Buffer("drop_oldest", 1))
         observation = Observation(take, size, lambda error: self.failed(subscription, error), subscription.cancel)
@@ -329,7 +328,7 @@ class Dispatcher:
         return worker
 
     def promote(self, subscription: Subscriber, event: Any, result: Any) -> None:
-        """A plain callback has returned an awaitable: it is a coroutine callback, and this is its first call."""
+        """Give a callback that has returned an awaitable a queue; the awaitable is its first call."""
         worker = subscription._worker
         if worker is None:
             worker = self._queue(subscription)
@@ -337,7 +336,7 @@ class Dispatcher:
         worker.put(getattr(event, "coin", ""), event, self.clock(), result)
 
     def failed(self, subscription: Subscriber, error: BaseException, reported: bool = False) -> None:
-        """Count an error that a callback raised, and report it when due; ``reported``: it was raised over a report."""
+        """Count an error that a callback raised, and report it when due; ``reported``: a report was being delivered."""
         self.errors += 1
         subscription.errors += 1
         count = subscription._due("callback_error", self.clock())
@@ -378,7 +377,7 @@ def _name(callback: Callback) -> str:
 
 
 def _is(callback: Callback, kind: Callable[[Any], bool]) -> bool:
-    """Whether ``callback`` is of a ``kind`` of function, be it partial, bound or an object with such a ``__call__``."""
+    """Whether ``callback`` is a function of this ``kind``; partials, bound methods and ``__call__`` count too."""
     while isinstance(callback, functools.partial):
         callback = callback.func
     return kind(callback) or kind(getattr(type(callback), "__call__", None))  # noqa: B004 - the method, not whether
@@ -389,9 +388,9 @@ def _spread(callback: Callback, event: Any) -> Any:
 
 
 def _own(event: Any) -> Any:
-    """The event itself; a tuple, which status events are and which come rarely, with parts of the receiver's own."""
+    """Return the event itself, or of a tuple (a status event) a copy whose parts the receiver may change."""
     return copy.deepcopy(event) if type(event) is tuple else event
 
 
 def _nothing(event: Any) -> None:
-    """No callback: an iterator's subscription."""
+    """Stands for the callback of a subscription that has none, such as an iterator's."""

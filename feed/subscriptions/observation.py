@@ -1,4 +1,4 @@
-"""Events of a channel, handed on in batches, for what counts them: next to nothing is done while one is delivered."""
+"""Passes a channel's events on in batches, for metrics: almost nothing is done while one event is delivered."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Take = Callable[[Sequence[Any], Sequence[float]], None]
 
 
 class Observation:
-    """Collects events and hands each batch to ``take``: when ``size`` have come, and with ``flush``.
+    """Collects events and passes each batch to ``take``: when ``size`` have come, and with ``flush``.
 
-    ``failed`` is told what ``take`` raises; ``unsubscribe`` ends the subscription.
+    ``failed`` is called with what ``take`` raises; ``unsubscribe`` ends the subscription.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Observation:
         self._batch = events, times
 
     def publish(self, event: Any, before: float) -> float:
-        """As feed.routes: an event, and when its turn came; returns the time after it."""
+        """Collect an event that was delivered at ``before``; returns the time after it."""
         events, times = self._batch
         times.append(before)
         events.append(event)
@@ -41,7 +41,7 @@ class Observation:
         return before
 
     def flush(self) -> None:
-        """Hand on what has come until now; from any thread."""
+        """Pass on what has come until now; from any thread."""
         with self._handing:
             events, times = self._batch
             self._begin()
@@ -51,6 +51,6 @@ class Observation:
             self._failed(error)
 
     def cancel(self) -> None:
-        """Collect nothing more, and hand on what has come. Idempotent."""
+        """Collect nothing more, and pass on what has come. Idempotent."""
         self._unsubscribe()
         self.flush()

@@ -43,10 +43,10 @@ class Owner(Protocol):
     closed: bool  # nothing is queued any more
     aborting: bool  # nothing is delivered any more
     reporting: bool  # what is published now is itself a report
-    workers: dict[asyncio.Task[None], Worker]  # those whose task runs
+    workers: dict[asyncio.Task[None], Worker]  # the workers whose task runs
 
     def failed(self, place: Any, error: BaseException, reported: bool = False) -> None:
-        """A callback has raised; ``reported``: over a report."""
+        """A callback has raised; ``reported``: while a report was delivered."""
 
     def slow(self, place: Any, seconds: float, dropped: int | None = None) -> None:
         """A queue has overflowed, ``seconds`` after its consumer last took an event."""
@@ -66,10 +66,10 @@ class Buffer:
         self.taken_at = 0.0  # when an iterator's consumer last came back for more
         self.failure = ""  # why the publisher ended, if it ended by a failure
         self.overflow: tuple[Hashable, Item] | None = None  # the first event that the policy "error" dropped
-        self.consumer: asyncio.Task[Any] | None = None  # that waited last
-        self.waiting = False  # whether it does so now
+        self.consumer: asyncio.Task[Any] | None = None  # the task that waited last
+        self.waiting = False  # whether it waits now
         self._ready = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None  # the consumer's
+        self._loop: asyncio.AbstractEventLoop | None = None  # the consumer's event loop
         self._queue: deque[Item] = deque()
         self._latest: OrderedDict[Hashable, Item] = OrderedDict()
 
@@ -86,7 +86,7 @@ class Buffer:
             gone = self._latest.get(coin)
             if gone is None and len(self._latest) >= self.size:
                 gone = self._latest.popitem(last=False)[1]
-            self._latest[coin] = item  # in the place of the one before: else a busy coin would always move to the end
+            self._latest[coin] = item  # in the old place: a busy coin must not always move to the end
         elif len(self._queue) < self.size and self.overflow is None:
             self._queue.append(item)
         elif self.policy == "error":
@@ -103,7 +103,7 @@ class Buffer:
         """When the next event to be taken came; None while no event waits. From any thread."""
         try:
             return (next(iter(self._latest.values())) if self._latest else self._queue[0])[3]
-        except (IndexError, RuntimeError, StopIteration):  # taken just now, in another thread
+        except (IndexError, RuntimeError, StopIteration):  # another thread has taken the event just now
             return None
 
     def take(self) -> Item:
@@ -122,9 +122,9 @@ class Buffer:
             self.waiting = False
 
     def keeps(self, sleeping: Container[asyncio.Task[Any] | None]) -> bool:
-        """Whether an iterator's consumer has something to do: events, or the one that it took last.
-
-        One that is among the ``sleeping`` has not, nor has one that never came, while there is room for more.
+        """Whether an iterator's consumer has something to do: events that wait, or the one that it took last. A
+        consumer among the ``sleeping`` has nothing to do, and neither has one that never came, while there is room for
+        more.
         """
         consumer = self.consumer
         if consumer is None:
@@ -155,7 +155,7 @@ class Worker:
         self._owner = owner
         self._call = call
         self._buffer = buffer
-        self._began: float | None = None  # when the call that is running did
+        self._began: float | None = None  # when the running call began
 
     def put(self, coin: Hashable, event: Any, now: float, result: Any = None) -> bool:
         """Queue an event; True if that caused a report. The task starts with the first event in an event loop."""
@@ -200,7 +200,7 @@ class Worker:
         self._owner.workers[self.task] = self
         self.task.add_done_callback(
             self._ended
-        )  # not in the task's finally: a task that is cancelled before its first step never runs it
+        )  # not in the task's finally block, which a task cancelled before its first step never runs
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._owner.workers[task]
@@ -247,7 +247,7 @@ class Worker:
         """Whether ``error`` ends this task; otherwise the callback, or what it awaited, has raised it."""
         if isinstance(error, asyncio.CancelledError):
             return self.task is not None and bool(self.task.cancelling())
-        return isinstance(error, GeneratorExit) and not _runs(self.task)  # closed with its loop
+        return isinstance(error, GeneratorExit) and not _runs(self.task)  # the task was closed with its loop
 
 
 class EventIterator(AsyncIterator[Any]):

@@ -15,7 +15,7 @@ class Receiver(Place, Protocol):
     """A consumer's subscription, as a route sees it."""
 
     keys: frozenset[Hashable] | None  # the coins whose events it wants, None for all
-    publish: _Publish | None  # to a plain callback, once some route has made it
+    publish: _Publish | None  # publishes to a plain callback; made by the first route
 
     @property
     def queued(self) -> bool:
@@ -32,8 +32,8 @@ class Source(Owner, Protocol):
     """The dispatcher, as its routes see it."""
 
     slow_after: float  # seconds
-    copies: Mapping[str, Callable[[Any], Any]]  # by channel: makes the event of each receiver but the first
-    version: object  # another one after each change of the subscriptions
+    copies: Mapping[str, Callable[[Any], Any]]  # channel -> copies an event for each receiver but the first
+    version: object  # replaced at each change of the subscriptions
 
     def subscribed(self, channel: str) -> Collection[Receiver]:
         """The subscribers of ``channel``, in the order in which they subscribed."""
@@ -63,7 +63,7 @@ class Route:
 
     def forget(self) -> None:
         """The channel's subscriptions have changed."""
-        self.reached: int | None = None  # how many receive now; None: not known yet
+        self.reached: int | None = None  # number of receivers now; None: not known yet
         self.publish: _Publish = self._publish
 
     def wanted(self) -> bool:
@@ -123,13 +123,13 @@ def _handing(dispatcher: Source, subscription: Receiver, call: Callable[[Any], A
     clock, slow_after = dispatcher.clock, dispatcher.slow_after
 
     def publish(event: Any, before: float) -> float:
-        if not subscription.active:  # cancelled by one of those before it
+        if not subscription.active:  # an earlier callback has cancelled it
             return before
         try:
             result = call(event)
         except (KeyboardInterrupt, SystemExit):
             raise  # the program is to end
-        # also a CancelledError of a future that it looked at, or a GeneratorExit: nobody ends what reads the socket
+        # also a CancelledError of a future or a GeneratorExit: a callback must not end the reader of the socket
         except BaseException as error:  # noqa: BLE001 - a user's callback may raise anything
             dispatcher.failed(subscription, error)
         else:
@@ -149,7 +149,7 @@ def _all_of(calls: tuple[_Publish, ...]) -> _Publish:
         return calls[0]
     if len(calls) != 2:
         return functools.partial(_publish_to, calls)
-    first, second = calls  # a frequent case, for which a loop is dear
+    first, second = calls  # a frequent case, for which a loop would be slow
 
     def publish(event: Any, before: float) -> float:
         return second(event, first(event, before))
@@ -164,7 +164,7 @@ def _publish_to(calls: Iterable[_Publish], event: Any, before: float) -> float:
 
 
 def _publish_own(calls: Sequence[_Publish], copy: Callable[[Any], Any], event: Any, before: float) -> float:
-    """Publish an event of each receiver's own: all are made before the first receiver may change its one."""
+    """Publish a copy of the event to each receiver; all are made before the first receiver may change one."""
     events = [event, *(copy(event) for _ in calls[1:])]
     for call, own in zip(calls, events, strict=True):
         before = call(own, before)

@@ -17,7 +17,7 @@ from feed.subscriptions.status_events import KINDS, StatusEvent
 Report = Callable[..., None]
 """report(event, exchange, **details), which is StatusReporter.note."""
 
-# state -> the event that moves the feed on -> where to. StatusReporter.note is the one place that applies it.
+# state -> event -> next state. Only StatusReporter.note applies it.
 _MOVES: Mapping[FeedState, Mapping[StatusEvent, FeedState]] = {
     FeedState.IDLE: {StatusEvent.CONNECTING: FeedState.CONNECTING, StatusEvent.CLOSED: FeedState.CLOSED},
     FeedState.CONNECTING: {StatusEvent.CONNECTED: FeedState.LIVE, StatusEvent.CLOSED: FeedState.CLOSED},
@@ -87,7 +87,7 @@ class StatusReporter:
         self._publish(event, exchange, details)
 
     def repeat(self, event: str, details: Mapping[str, Any]) -> None:
-        """Tell an event of a recording as it was told; the state and the counts are the caller's to set."""
+        """Report an event of a recording as it was reported then; the caller sets the state and the counts."""
         told = {name: value for name, value in details.items() if name != "exchange"}
         self._publish(event, details["exchange"], told)
 
@@ -96,7 +96,7 @@ class StatusReporter:
         self.state = FeedState.CLOSED if self.state is not FeedState.IDLE else FeedState.IDLE
 
     def look(self, last_data: float | None) -> None:
-        """Tell the circuit breaker the time, and when the last data came (monotonic seconds)."""
+        """Pass the time to the circuit breaker, and when the last data came (monotonic seconds)."""
         now = self._clock.monotonic()
         self._told(self.breaker.tick(now))
         if last_data is not None and now - last_data < FLOWING and self.state is FeedState.LIVE:

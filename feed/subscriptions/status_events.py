@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class StatusEvent(StrEnum):
-    """What can be told to ``subscribe_status`` callbacks."""
+    """The events that ``subscribe_status`` callbacks receive."""
 
     CONNECTING = "connecting"
     CONNECTED = "connected"
@@ -46,10 +46,10 @@ class StatusEvent(StrEnum):
 class EventKind:
     """One event's row.
 
-    ``details``: the names of those beside ``exchange`` and ``at`` (Unix ms). ``words``: the line for people, with
-    details in braces; ``otherwise``: the line where details that ``words`` names are not there; ``for_many``: the same
-    for several coins at once. ``level``: the log's. ``failure``: the circuit
-    breaker counts it. ``error``: the feed's status counts it. ``places``: it says at which exchange the feed is.
+    ``details``: the names of the details, without ``exchange`` and ``at`` (Unix ms). ``words``: the line for people,
+    with details in braces; ``otherwise``: the line if a detail named in ``words`` is missing; ``for_many``: the line
+    for several coins at once. ``level``: the level in the log. ``failure``: the circuit breaker counts the event.
+    ``error``: the feed's status counts it. ``places``: the event says which exchange the feed uses.
     """
 
     details: tuple[str, ...]

@@ -15,7 +15,7 @@ Coins = Collection[str] | None
 
 
 class Subscriptions:
-    """Subscribes to channels, and wants of the venues what the subscribers need.
+    """Subscribes to channels, and notes what the venues must bring for that.
 
     ``renew`` is called when more is wanted than the connections carry.
     """

@@ -14,8 +14,8 @@ from feed.events import CoinConfig
 class WantedData:
     """The coins, channels and their parts that the feed wants; the connections are renewed when it changes.
 
-    ``coins`` is replaced and never changed in place, so that any thread may read it. ``default_parts``: the part of
-    each divided channel that is meant where none is named, by the channel's name.
+    ``coins`` is replaced and never changed in place, so that any thread may read it. ``default_parts``: the default
+    part of each divided channel, by the channel's name.
     """
 
     coins: Sequence[CoinConfig]
@@ -34,7 +34,7 @@ class WantedData:
         return channel.key(self._part(channel, part))
 
     def add(self, channel: Channel, part: Part | None = None) -> bool:
-        """Want a channel, or a ``part`` of it; True if that is more than was wanted before."""
+        """Add a channel, or a ``part`` of it, to what is wanted; True if that is more than before."""
         more = self._add_part(channel, part)
         if not set(channel.needs).isdisjoint(self.channels):
             return more

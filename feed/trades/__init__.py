@@ -1,1 +1,1 @@
-"""Every trade of a coin once and in the venue's order."""
+"""Delivers every trade of a coin once and in the venue's order."""

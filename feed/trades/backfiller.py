@@ -24,9 +24,9 @@ from feed.trades.sequence import HOLD_FOR, TradeSequence
 if TYPE_CHECKING:
     from exchanges.venue import Venue
 
-MARGIN = 0.01  # seconds after its deadline at which a gap is given up, so that it is never too early
-ASK_AGAIN = 0.3  # seconds between two fetches of a coin: the second one answers for all gaps that came in between
-SPACING = 1.0  # the same when the venue has been asked for half of what it allows
+MARGIN = 0.01  # seconds after its deadline until a gap is given up, so that this is never too early
+ASK_AGAIN = 0.3  # seconds between two fetches of a coin: the second one serves all gaps that came in between
+SPACING = 1.0  # the same when half of the venue's limit of requests is used
 RETRY_AFTER = 0.4  # seconds until a fetch that failed is tried again, as long as the gap may wait
 AROUND = 100  # trades asked for in addition to the missing ones: more may come while the answer is on its way
 
@@ -36,7 +36,7 @@ class KnownSequences:
     """The trade sequences of one venue's coins. Its backfillers share them: a coin may move from one to another.
 
     ``left`` are the coins that another venue carries now; ``holders`` maps each coin to the backfiller that had it
-    last. ``before`` has the last trade of each coin that a program before this one has had.
+    last. ``before`` has the last trade of each coin that an earlier program received.
     """
 
     coins: dict[str, TradeSequence] = field(default_factory=dict)
@@ -76,11 +76,11 @@ class TradeBackfiller:
         self._coins: dict[str, TradeSequence] = {}
         self._sequences = sequences
         self._symbols: dict[str, str] = {}
-        self._fetches: dict[str, asyncio.Task[None]] = {}  # coin -> what fetches for all of its gaps
-        self._fetched: defaultdict[str, float] = defaultdict(lambda: -inf)  # coin -> its last one, monotonic seconds
+        self._fetches: dict[str, asyncio.Task[None]] = {}  # coin -> the task that fetches for all of its gaps
+        self._fetched: defaultdict[str, float] = defaultdict(lambda: -inf)  # coin -> its last fetch, monotonic seconds
         self._requests = requests
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self.late = 0  # trades that came when their place in the order was past
+        self.late = 0  # trades that came after later ones had been delivered
 
     def sequence(self, coin: str) -> TradeSequence:
         """Return the coin's trade sequence, always the same one. Raises KeyError before ``resumed`` has named the coin.
@@ -104,10 +104,11 @@ class TradeBackfiller:
         return tuple(coin for coin in self._coins if self._holds(coin))
 
     def went_on(self, coin: str, past: Sequence[TradeEvent], watched_since: float) -> list[TradeEvent]:
-        """A trial takes over a coin: those of ``past``, the trial's trades, oldest first, that are to be accepted next.
+        """A trial takes over a coin: returns the trades of ``past`` (the trial's, oldest first) that must be accepted
+        next.
 
-        They are newer than the last trade of the venue that was left. When that one came after ``watched_since`` (Unix
-        ms), from which on the trial has missed nothing, nothing is missing before them either.
+        They are newer than the last trade of the venue that was left. The trial has missed nothing since
+        ``watched_since`` (Unix ms). If that last trade came later, no trade is missing before them.
         """
         sequence = self._coins[coin]
         if sequence.stamp is None:
@@ -118,7 +119,7 @@ class TradeBackfiller:
         return fresh
 
     def catch_up(self, trades: Sequence[TradeEvent], now: float) -> None:
-        """Deliver these trades like those of a connection. A newer one follows, so their prices are not published."""
+        """Deliver these trades like those of a connection, without publishing their prices: a newer trade follows."""
         for trade in trades:
             outcome = self._coins[trade.coin].accept(trade, now)
             if outcome is DELIVER:
@@ -127,7 +128,7 @@ class TradeBackfiller:
                 self._carry_out(trade.coin, outcome)
 
     def recall(self, past: Sequence[TradeEvent], now: float) -> None:
-        """Deliver those of a coin's past trades that an outage missed; they come at a subscription, oldest first."""
+        """Deliver those past trades (sent at a subscription, oldest first) that an outage missed."""
         if not self._settings.enabled:
             return
         sequence = self._coins[past[0].coin]
@@ -157,7 +158,7 @@ class TradeBackfiller:
                 elif holder is self or known.interrupted:
                     known.resumed(now)
                 else:
-                    known.doubt()  # between this connection and that of the other backfiller one may be missed
+                    known.doubt()  # a trade between this connection and the other backfiller's may be missing
                 self._expect(coin)
             else:
                 before = sequences.before.pop(coin, None)
@@ -175,13 +176,13 @@ class TradeBackfiller:
         sequences.left.difference_update(symbols)
 
     def lost(self, coins: Iterable[str] | None = None) -> None:
-        """The connection of these coins is lost, or of all coins if None."""
+        """Note that the connection of these coins, or of all coins if None, is lost."""
         now = self._clock.monotonic()
         for coin in list(self._coins) if coins is None else coins:
             if self._holds(coin):
                 self._coins[coin].lost(now)
             elif coin in self._coins:
-                self._coins[coin].doubt()  # between the two connections something may be missing
+                self._coins[coin].doubt()  # trades between the two connections may be missing
 
     def forget(self, coins: Iterable[str]) -> None:
         """Drop the sequences of these coins and the trades that wait; nothing more of them is delivered.
@@ -201,7 +202,7 @@ class TradeBackfiller:
                 self._timers.pop(coin).cancel()
 
     def doubt(self, coin: str) -> None:
-        """The connection was silent on this coin ("": on all) for long: it may have missed trades."""
+        """Note that the connection was silent on this coin ("": on all) for long: it may have missed trades."""
         for sequence in (self._coins[coin],) if coin in self._coins else () if coin else self._coins.values():
             sequence.doubt()
 
@@ -211,7 +212,7 @@ class TradeBackfiller:
         return {coin: stamp for coin, stamp in stamps.items() if stamp is not None}
 
     def flush(self) -> None:
-        """The feed leaves this venue: deliver the waiting trades and end the sequences. Delivered ids are kept."""
+        """Deliver the waiting trades and end the sequences: the feed leaves this venue. Delivered ids are kept."""
         self.leave(self._coins)
         self.close()
 
@@ -234,7 +235,7 @@ class TradeBackfiller:
         self._timers.clear()
 
     def _holds(self, coin: str) -> bool:
-        """Whether no other backfiller of the venue has the coin now."""
+        """Whether this backfiller has the coin now, and no other one of the venue."""
         return self._sequences.holders.get(coin) is self
 
     def _carry_out(self, coin: str, outcome: Outcome) -> None:
@@ -254,7 +255,7 @@ class TradeBackfiller:
             self._report("gap_filled", name, coin=coin, trades=filled.trades, complete=filled.complete)
 
     def _fetched_all(self, coin: str, task: asyncio.Task[None]) -> None:
-        """The fetch of this coin has ended."""
+        """Note that the fetch of this coin has ended."""
         if self._fetches.get(coin) is task:
             del self._fetches[coin]
 
@@ -273,7 +274,7 @@ class TradeBackfiller:
     async def _fetch(self, coin: str) -> None:
         """Ask the venue for a coin's missing trades, again and again as long as one of its gaps is open.
 
-        What the venue has over REST may be a second or two behind its stream: a replica, a cache.
+        The venue's REST answers may be a second or two behind its stream because of a replica or a cache.
         """
         sequence = self._coins[coin]
         try:
@@ -302,7 +303,7 @@ class TradeBackfiller:
     async def _pages(self, coin: str, gap: Gap, sequence: TradeSequence) -> list[list[TradeEvent]]:
         """Fetch the venue's trades for a gap: lists without a break, each oldest first."""
         newest = await self._ask(coin, limit=sequence.behind(gap) + AROUND)
-        sequence.add(newest)  # what is here counts, even if the rest does not come in time
+        sequence.add(newest)  # use this page even if the others do not come in time
         if not self._venue.limits.older_trades:
             return [newest]
         if gap.from_id is not None and gap.to_id is not None:
@@ -310,7 +311,7 @@ class TradeBackfiller:
         return [await self._fetch_back(coin, gap, newest, sequence)]
 
     async def _space(self, coin: str) -> None:
-        """Wait until this coin may be asked for: the first gap at once; gaps that follow soon share a fetch."""
+        """Wait until a fetch for this coin is allowed: the first gap does not wait, gaps soon after share a fetch."""
         spacing = ASK_AGAIN if self._requests.plenty(self._clock.monotonic()) else SPACING
         await self._clock.sleep(max(0.0, self._fetched[coin] + spacing - self._clock.monotonic()))
         self._fetched[coin] = self._clock.monotonic()

@@ -20,8 +20,8 @@ class RecentIds:
     def __init__(self) -> None:
         self._order: deque[str] = deque()
         self._known: set[str] = set()
-        self._gone = 0  # how many were forgotten
-        self._marks: deque[tuple[float, int]] = deque()  # times, and how many had been added by then
+        self._gone = 0  # number of ids that were forgotten
+        self._marks: deque[tuple[float, int]] = deque()  # times, and the number of ids added by then
         self._look_at = 0.0
 
     def __len__(self) -> int:

@@ -15,7 +15,7 @@ class TradeVerdict(Enum):
     """What to do with a trade."""
 
     DELIVER = "deliver"  # now, as it is
-    DUPLICATE = "duplicate"  # seen before: drop
+    DUPLICATE = "duplicate"  # drop: it was seen before
     LATE = "late"  # it was missing, but later trades are delivered already: count and drop
     HELD = "held"  # waits until the gap before it is filled
     RELEASE = "release"  # deliver what the outcome's fields say
@@ -86,12 +86,12 @@ class OpenGap:
     numbered: bool = True  # whether ids are consecutive
     fill: dict[int, TradeEvent] = field(default_factory=dict)
     absent: set[int] = field(default_factory=set)  # ids that belong to no trade
-    elsewhere: set[int] = field(default_factory=set)  # ids of trades that were delivered under other ones
-    in_conflict: bool = False  # the trade after it was found inside it too, under another id: one of the ids is wrong
+    elsewhere: set[int] = field(default_factory=set)  # ids of trades that were delivered with other ids
+    in_conflict: bool = False  # the trade after it is inside it too: one of the two ids is wrong
     open: bool = True
     reached: bool = False  # where ids are not consecutive: the answers reach from before the gap to after it
-    _unshown: set[int] = field(default_factory=set)  # ids that an answer lacked between those before and after them
-    _tip: str = ""  # the newest id to which the answers reach without a break from before the gap
+    _unshown: set[int] = field(default_factory=set)  # ids that an answer left out between their neighbours
+    _tip: str = ""  # the newest id up to which the answers continue without a break from before the gap
 
     @property
     def full(self) -> bool:
@@ -134,8 +134,8 @@ class OpenGap:
     def in_order(self) -> list[TradeEvent]:
         """The trades found for it and those that wait behind it, in the venue's order.
 
-        Of the trades of the millisecond with which the gap ends, those with higher ids than the first that waits come
-        after it.
+        A fetched trade of the millisecond in which the gap ends comes after the first waiting trade if its id is
+        higher.
         """
         if self.numbered:
             return [self.fill[number] for number in sorted(self.fill)] + self.held
@@ -150,7 +150,7 @@ class OpenGap:
         return [*before, *merge(same, after, key=lambda trade: number_of(trade) or 0), *self.held[len(same) :]]
 
     def not_found(self) -> list[tuple[int, int]]:
-        """The ids of which no trade was found, as ranges with both ends included; those proven absent are among them.
+        """The ids without a found trade, as ranges with both ends included; ids that are proven absent are included.
 
         A venue's REST may have passed over a trade that its stream brings afterwards.
         """
@@ -166,7 +166,7 @@ class OpenGap:
         return number < int(self.held[0].trade_id) and self.gap.from_ts <= timestamp <= self.gap.to_ts
 
     def is_older_than(self, trade: TradeEvent, stamp: int, within: float) -> bool:
-        """Whether ``trade``, whose id lies in the gap, is newer by its time: then its id is wrong.
+        """Whether ``trade`` has an id in the gap but a newer time: then its id is wrong.
 
         ``stamp`` is that of the newest trade, Unix ms; ``within``: the seconds after the gap in which the trade is.
         """

@@ -1,4 +1,4 @@
-"""A leap is a trade whose id is higher than the next one expected: what shows that its id is right, or wrong.
+"""Decides whether the id of a leap is right: a leap is a trade whose id is higher than the next expected one.
 
 An id far ahead is right if the next trade continues from it, and wrong if a trade with a lower id happened after it.
 """
@@ -12,7 +12,7 @@ from exchanges.events import TradeEvent
 from feed.trades.gaps import Gap, number_of
 
 REORDER_LIMIT = 100  # missing trades at most that may be only out of order
-SLACK = 2_000  # ms by which two stamps may be further apart than the arrivals of their trades
+SLACK = 2_000  # ms by which two stamps may differ more than the arrivals of their trades
 
 Content = tuple[int, float, float, bool]
 """A trade's time, price, quantity and side: they identify it when its id may be wrong."""
@@ -25,7 +25,7 @@ def content(trade: TradeEvent) -> Content:
 
 @dataclass(frozen=True, slots=True)
 class Leap:
-    """A trade that came with the id ``number`` when ``expected`` was next (None: any), and the gap that it opened.
+    """A trade with the id ``number`` where ``expected`` was the next one (None: any), and the gap that it opened.
 
     ``before`` is the time (Unix ms) of the trade before it, None where there was none.
     """
@@ -55,14 +55,14 @@ class Leap:
     def is_contradicted_by(self, trade: TradeEvent, number: int) -> bool:
         """Whether ``trade``, with a ``number`` lower than the next one expected, shows that this leap's id is wrong.
 
-        That needs a plausible time of ``trade``: its stamp must not grow faster than our clock. If the leap is too far
-        ahead of it to be only out of order, or is the very first trade, a trade of the same millisecond is enough.
+        The time of ``trade`` must be plausible: stamps must not grow faster than our clock. A trade of the same
+        millisecond is enough if the leap is too far ahead to be only out of order, or is the very first trade.
         """
         stamp = self.content[0]
         if number == self.number:
-            return content(trade) != self.content  # else it is the same trade again
+            return content(trade) != self.content  # otherwise it is the same trade again
         if self.before is not None and stamp < self.before:
-            return False  # its time is wrong, or both are
+            return False  # the time of the trade is wrong, or both times are
         if number > self.number or (self.expected is not None and number < self.expected):
             return False
         near = self.before is not None and (not self.is_far or self.number - number <= REORDER_LIMIT)

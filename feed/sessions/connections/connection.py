@@ -24,13 +24,13 @@ OVERLAP = 2.0  # seconds that a connection stays open beside its successor, whic
 OVERLAP_EACH = 0.01  # seconds more for each subscription: venues take them one request after another
 COMPLETE_WITHIN = 120.0  # seconds: snapshots of order books are fetched within a weight that all coins share
 COMPLETE_STEP = 0.25  # seconds between two checks of that
-ANEW = 10.0  # seconds until the next attempt at a successor while the connection is still open
+ANEW = 10.0  # seconds until another successor is tried while the connection is still open
 EARLY = 600.0  # seconds before the venue's cut at which a connection is replaced
 GRACE = 0.1  # seconds within which connections end that are cut at the same time
-FEW = 20  # coins that may all be quiet at a time: if fewer are silent, the connection need not be broken
-UNHEARD = 3  # times the patience with coins of which a connection has brought no trade yet: it may still subscribe
+FEW = 20  # coins: if fewer are silent, they may all be quiet and the connection may work
+UNHEARD = 3  # times the patience for coins without a trade yet: the connection may still subscribe
 REPLACED, ENDED = "its connection is replaced", "its connection is closed"
-UNHEARD_EACH = 0.1  # and so many seconds more for each of its subscriptions
+UNHEARD_EACH = 0.1  # seconds more for each of its subscriptions
 
 
 class Carries(NamedTuple):
@@ -47,13 +47,16 @@ class Carries(NamedTuple):
 
     @property
     def subscriptions(self) -> int:
-        """How many subscriptions it asks for, of each market."""
+        """How many subscriptions it asks for per market."""
         return len(set(self.channels) - {CANDLES.name}) + (len(self.timeframes) if CANDLES.name in self.channels else 0)
 
 
 @dataclass(slots=True)
 class OpenConnection:
-    """One connection. ``markets`` (coin -> symbol) are those that it asked for, coins included that are not wanted."""
+    """One connection.
+
+    ``markets`` (coin -> symbol) are those that it asked for, also of coins that are not wanted now.
+    """
 
     stream: Connection
     listener: ListenerBase
@@ -61,7 +64,7 @@ class OpenConnection:
     markets: dict[str, str]
     carries: Carries
     dialled_at: float  # monotonic seconds
-    number: int  # as the session's candles count its connections
+    number: int  # its number in the session's candles
     outdated: asyncio.Event = field(default_factory=asyncio.Event)  # set when the venue announces that it will cut it
     left: set[str] = field(default_factory=set)  # coins that were halted while it carried them
 
@@ -73,7 +76,7 @@ class OpenConnection:
         return len(self.markets) * self.carries.subscriptions
 
     def has_data(self, within: float, now: float) -> bool:
-        """Whether it stands and had data within so many seconds."""
+        """Whether it is open and had data within so many seconds."""
         last = self.listener.last_data
         return not self.running.done() and last is not None and now - last < within
 
@@ -92,12 +95,12 @@ class Host(Protocol):
         """Open a connection for what this one carries; the venue's limit of dials allows it already."""
 
     async def may_dial(self, old: OpenConnection | None = None) -> None:
-        """Wait until the venue's limit of dials allows one; raises what ends ``old`` meanwhile."""
+        """Wait until the venue's limit allows a dial; raises the error if ``old`` ends meanwhile."""
 
     def hang_up(self, opened: OpenConnection, reason: str) -> None: ...
 
     def is_essential(self, connection: CoinConnection) -> bool:
-        """Whether the venue has failed when this connection cannot be kept; order books beside trades do without."""
+        """Whether the venue counts as failed if this connection cannot be kept; False for order books beside trades."""
 
     def fits(self, connection: CoinConnection, markets: Mapping[str, str]) -> bool:
         """Whether a connection can carry these."""
@@ -106,13 +109,13 @@ class Host(Protocol):
         """Have a connection carry these coins too, or again."""
 
     def has_company(self, connection: CoinConnection, within: float) -> bool:
-        """Whether another connection of the venue stands that had data ``within`` so many seconds."""
+        """Whether another connection of the venue is open and had data ``within`` so many seconds."""
 
     def is_outpaced(self, connection: CoinConnection) -> bool:
         """Whether another connection of the venue has data that is up to date."""
 
     def on_lag(self, connection: CoinConnection, finding: LagFinding) -> None:
-        """Its connection began to lag while others are up to date, or does so no more."""
+        """Its connection began to lag while others are up to date, or has stopped lagging."""
 
     def on_flow(self, connection: CoinConnection) -> None:
         """It delivers data, or its coins may all be quiet."""
@@ -126,17 +129,18 @@ class Host(Protocol):
         """The connection may have missed trades."""
 
     def on_missing(self, coins: Sequence[str], seconds: float, doubted: Sequence[str]) -> None:
-        """A connection brings no trades of some coins though its tickers tell of some; of others they may be lost."""
+        """Its connection brings no trades of some coins though their tickers show trades; others may be affected."""
 
     def on_replaced(self, connection: CoinConnection, reason: str) -> None:
         """The connection was silent, and another one with data has replaced it."""
 
 
 class CoinConnection:
-    """Carries ``markets`` (coin -> symbol) with what it ``asks``, which its host may change, calling ``wake`` then.
+    """Keeps a connection open that carries ``markets`` (coin -> symbol) with what it ``asks``; call ``wake`` after
+    changing either.
 
-    When it is the only one whose connection stands, what ends that ends ``carry``, so that the host hears of it. Beside
-    others it is dialled anew on its own, up to ``attempts`` times; only then has the venue failed.
+    If it is the only open connection and ends, ``carry`` ends with the error. Beside others it is dialled again on its
+    own, up to ``attempts`` times; only then has the venue failed.
     """
 
     def __init__(
@@ -157,15 +161,15 @@ class CoinConnection:
         self.markets = markets
         self.asks = asks
         self.opened: OpenConnection | None = None
-        self.successor: OpenConnection | None = None  # while it is to replace the open one
-        self.broke = False  # told as broken, and not yet as connected again
-        self.flowing = asyncio.Event()  # its first connection has brought data, or will not soon
+        self.successor: OpenConnection | None = None  # the connection that is to replace the open one
+        self.broke = False  # reported as broken, and not yet as connected again
+        self.flowing = asyncio.Event()  # set when its first connection has brought data, or may not bring any soon
         self._host = host
         self._backoff = backoff
         self._attempts = attempts
         self._connect_timeout = connect_timeout
         self._silence = silence
-        self._patience = GrowingWait(silence)  # with the silence of a few coins
+        self._patience = GrowingWait(silence)  # how long the silence of a few coins is accepted
         self._lag_watch = LagWatch(max_lag)
         self._lag_patience = GrowingWait(silence)
         self._patience_with: defaultdict[str, GrowingWait] = defaultdict(
@@ -182,7 +186,7 @@ class CoinConnection:
         return [opened for opened in (self.opened, self.successor) if opened is not None]
 
     def has_data(self, within: float, now: float) -> bool:
-        """Whether its connection stands and had data within so many seconds."""
+        """Whether its connection is open and had data within so many seconds."""
         return self.opened is not None and self.opened.has_data(within, now)
 
     @property
@@ -191,7 +195,7 @@ class CoinConnection:
         return self._lag_watch.since is not None
 
     def wake(self) -> None:
-        """Check again what is to be done."""
+        """Check again whether the connection must change."""
         self._something_new.set()
 
     async def carry(self, *, may_dial: bool) -> None:
@@ -228,7 +232,7 @@ class CoinConnection:
             opened, now = self.opened, self._now()
             assert opened is not None
             if opened.running.done():
-                opened.running.result()  # it carries nothing more, whatever it is asked for
+                opened.running.result()  # the connection has ended
             missing = {coin: s for coin, s in self.markets.items() if not opened.brings(coin)}
             if missing and self._host.fits(self, opened.markets | missing):
                 self._host.extend(opened, missing)
@@ -261,12 +265,12 @@ class CoinConnection:
                 await wait(opened, self._something_new, min(due, self._silence / 4))
 
     def _is_silent(self, opened: OpenConnection, now: float) -> bool:
-        """Whether the connection is silent while others have data, and its coins are too many to be all quiet."""
+        """Whether the connection is silent while others have data, with too many coins for all of them to be quiet."""
         silence = self._patience.at(now) if len(self.markets) < FEW else self._silence
         return opened.silent_for(now) >= silence and self._host.has_company(self, self._silence / 2)
 
     def _lags_too_long(self, opened: OpenConnection, now: float) -> bool:
-        """Whether its data has been late for long while that of others is not; tells when that begins and ends."""
+        """Whether its data has been late for long while that of others is not; reports when that begins and ends."""
         lag = opened.listener.lag.seconds
         if lag is not None and (self._host.is_outpaced(self) or self.is_lagging):
             finding = self._lag_watch.check(lag, now)
@@ -321,7 +325,7 @@ class CoinConnection:
             await wait(new, asyncio.Event(), COMPLETE_STEP)
 
     async def _replace_silent(self, old: OpenConnection, now: float) -> None:
-        """A silent connection may be broken, or its coins quiet: a successor shows which."""
+        """Replace a silent connection: it may be broken, or its coins quiet, and a successor shows which."""
         reason = f"no data for {old.silent_for(now):.1f} s"
         logger.info("{}: {} on one of the connections", self._host.name, reason)
         self._patience.spend(now)
@@ -335,7 +339,7 @@ class CoinConnection:
             raise
         finally:
             self.successor = None
-        if old.silent_for(self._now()) < self._silence:  # it was quiet only
+        if old.silent_for(self._now()) < self._silence:  # its coins were only quiet
             self._host.hang_up(new, REPLACED)
             return
         self._hang_up(reason)
@@ -359,7 +363,7 @@ class CoinConnection:
                     self._backoff.note_data(at)
         self._hang_up(failure.reason)
         if opened is not None and isinstance(failure, Rejected) and not all(map(opened.brings, self.markets)):
-            return  # it ended just when more was to be asked for
+            return  # it ended at the moment at which more was to be asked for
         essential = self._host.is_essential(self)
         if essential:
             if isinstance(failure, Blocked) or not self._host.has_company(self, self._silence):
@@ -369,7 +373,7 @@ class CoinConnection:
                 raise failure
         if opened is not None:
             self._host.on_break(self, failure.reason)
-        if isinstance(failure, Rejected):  # its coins were told: there is nothing to try until there are others
+        if isinstance(failure, Rejected):  # its coins were reported: wait until there are others
             self.flowing.set()
             refused = dict(self.markets)
             while self.markets == refused:

@@ -38,9 +38,9 @@ class Owner(Protocol):
 
 
 class ConnectionPool:
-    """Carries ``markets`` (coin -> symbol) with what is wanted of them, each part of them over a CoinConnection.
+    """Carries ``markets`` (coin -> symbol) in parts, each over a CoinConnection.
 
-    Order books have connections of their own: to synchronize a book anew may cost its connection, and ccxt closes a
+    Order books have connections of their own: to synchronize a book again may need a new connection, and ccxt closes a
     connection whose book it cannot join.
     """
 
@@ -63,19 +63,19 @@ class ConnectionPool:
         self._candles = candles
         self._day_stats = day_stats
         self._is_awaited = False
-        self._without_books: set[str] = set()  # coins that were told to have no books here
+        self._without_books: set[str] = set()  # coins that were reported to have no books here
         self._connections: dict[CoinConnection, asyncio.Task[None]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._connections)
 
     def clear(self) -> None:
-        """All of them have ended."""
+        """Note that all connections have ended."""
         self._connections.clear()
         self.markets = {}
 
     def forget(self, coins: Collection[str]) -> None:
-        """These coins were removed; their streams end with the connections that carry them, or with ``spread``."""
+        """Deliver nothing more of these removed coins; their streams end with their connections, or with ``spread``."""
         for opened in self.opened:
             opened.listener.forget(coins)
         for connection in self._connections:
@@ -83,7 +83,7 @@ class ConnectionPool:
         self.markets = {coin: symbol for coin, symbol in self.markets.items() if coin not in coins}
 
     def leave(self, coins: Collection[str]) -> None:
-        """These coins are halted or not listed any more: deliver nothing of them until they are listed again."""
+        """Deliver nothing of these coins until they are listed again: they are halted or not listed any more."""
         for opened in self.opened:
             opened.listener.forget(coins)
             opened.left.update(coins)
@@ -127,7 +127,7 @@ class ConnectionPool:
         return now - min(firsts) if firsts else 0.0
 
     def spread(self, group: asyncio.TaskGroup, *, allowed: int = 0) -> None:
-        """Give each connection its part of the markets, and open what is missing; ``allowed`` dials were granted."""
+        """Give each connection its part of the markets, and open missing ones; ``allowed`` dials were granted."""
         for asks in self._asked():
             connections, parts = self._connections_like(asks), self._parts(asks)
             for connection, part in zip(connections, parts, strict=False):
@@ -157,7 +157,7 @@ class ConnectionPool:
         return BOOKS.name in self._feed.wanted.channels
 
     def _tell_without_books(self) -> None:
-        """Tell the coins whose books are wanted, once each, if the venue has none."""
+        """Report the coins whose books are wanted, each once, if the venue has no books."""
         if self.wants_books and not any(asks.is_for_books for asks in self._asked()):
             reason = f"{self.name} has no {BOOKS.name} channel"
             if self._owner.delivering:
@@ -193,7 +193,7 @@ class ConnectionPool:
         return made
 
     def _parts(self, asks: Carries) -> list[dict[str, str]]:
-        """The markets of each connection that asks for the like, by what a connection may carry."""
+        """Divide the markets among the connections that ask for the same, by what a connection may carry."""
         markets, capacity = self.markets, self.venue.limits.capacity
         weights = {coin: self._weight(asks, {coin: symbol}) for coin, symbol in markets.items()}
         limit = None if capacity is None else capacity.limit
@@ -224,7 +224,7 @@ class ConnectionPool:
         return [connection for connection in self._connections if connection.asks.is_for_books == asks.is_for_books]
 
     def _asked(self) -> list[Carries]:
-        """What is wanted now of each kind of connection."""
+        """What each kind of connection must ask for now."""
         wanted = self._feed.wanted
         others = tuple(name for name in wanted.channels if name != BOOKS.name)
         asked = [Carries(others, tuple(wanted.timeframes))] if others else []
@@ -263,7 +263,7 @@ class ConnectionPool:
         return OpenConnection(stream, listener, running, dict(markets), asks, now, number, outdated)
 
     def _begin_candles(self, markets: Mapping[str, str], asks: Carries, number: int | None) -> int:
-        """The candles of these markets go on with a connection, a new one without a ``number``; returns its number."""
+        """Continue the candles of these markets on a connection (without ``number``: a new one); returns its number."""
         coins = {symbol: coin for coin, symbol in markets.items()}
         closed, native = self._feed.hub.delivered_candles.newest_closed(), not self._builds_candles(asks)
         return self._candles.begin(coins, asks.timeframes, closed, native=native, connection=number)
@@ -403,7 +403,7 @@ class ConnectionPool:
 
 
 async def _ended(running: asyncio.Future[Any], closing: Awaitable[None]) -> None:
-    """Wait until a stream is gone for good; what it still has to say does not matter any more."""
+    """Wait until a stream has ended, and ignore its errors."""
     await asyncio.gather(running, closing, return_exceptions=True)
 
 

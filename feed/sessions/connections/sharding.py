@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 def allot(weights: Mapping[str, int], parts: Sequence[Collection[str]], limit: int | None) -> list[list[str]]:
     """Spread the coins of ``weights`` over parts of ``limit`` each; a coin keeps its place as long as it fits there.
 
-    Returns the ``parts`` in their order, which may be empty now, and new ones behind them. A coin that is heavier than
-    the limit gets a part of its own. ``limit`` None: one part carries whatever is added.
+    Returns the ``parts`` in their order, some of which may be empty now, and new ones after them. A coin that is
+    heavier than the limit gets a part of its own. ``limit`` None: one part carries whatever is added.
     """
     spread: list[list[str]] = []
     filled: list[int] = []
