@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors="backslashreplace")  # a terminal without UTF-8 shows \u... where it can't do better
+            reconfigure(errors="backslashreplace")  # a terminal without UTF-8 shows \u... for what it can't show
     try:
         args = parser().parse_args(argv)
         command = import_module(f"feed.cli.{args.command}")
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.FAILED
     except KeyboardInterrupt:  # before the command has its own handler, e.g. while ccxt is imported
         return Exit.INTERRUPTED
-    except BrokenPipeError:  # the reader has seen enough: `market-feed watch | head -1`
+    except BrokenPipeError:  # the reader has ended, as in `market-feed watch | head -1`
         _mute()
         return Exit.OK
     except (
@@ -53,5 +53,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _mute() -> None:
-    """Send stdout nowhere, or the interpreter's last flush complains about what is left in it."""
+    """Discard stdout; otherwise the interpreter's last flush reports an error about what is left in it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

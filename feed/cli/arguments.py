@@ -46,7 +46,7 @@ class _Version(argparse.Action):
 
         try:
             number = version("market-feed")
-        except PackageNotFoundError:  # run from a checkout that was never installed
+        except PackageNotFoundError:  # it runs from a checkout that was not installed
             number = "(not installed)"
         print(PROGRAM, number)
         parser.exit()
@@ -110,7 +110,7 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def folder(text: str) -> str:
-    """Read the name of a folder, which is not empty: a shell's variable that is not set would mean this folder."""
+    """Read the name of a folder, which must not be empty: a shell variable that is not set would mean this folder."""
     if not text:
         raise argparse.ArgumentTypeError("found '', allowed is the folder of a recording")
     return text

@@ -1,4 +1,4 @@
-"""``market-feed bus``: the bus for collectors and readers on this machine, and what goes on on it."""
+"""``market-feed bus``: runs the bus for collectors and readers on this machine, and shows its status."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from feed.errors import FeedError
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until interrupted or for ``--seconds``, or tell the status."""
+    """Serve until interrupted or for ``--seconds``, or print the status."""
     return run_process(_status(args) if args.what == "status" else _serve(args))
 
 

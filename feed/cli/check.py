@@ -25,14 +25,14 @@ from feed.settings.file import load_settings, settings_source
 from feed.settings.schema import ExchangeConfig, Settings
 from feed.settings.validation import check
 
-BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"  # of a terminal
+BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"  # a terminal's escape codes
 LINE = 2000  # characters; a path of the environment may hold anything
-AGREES = 1.0  # seconds: the answer's way is in the difference
-THROTTLED = 0.5  # seconds after the markets in which ccxt's own rate limit would be part of what is measured
+AGREES = 1.0  # seconds by which the clocks may differ: the difference includes the network's delay
+THROTTLED = 0.5  # seconds after loading the markets in which ccxt's own rate limit would delay the measured request
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one row per venue, what it stands on and what to do; 3 when none works by WebSocket."""
+    """Print one row per venue, the facts behind it and what to do; 3 when none works by WebSocket."""
     return run_process(_check(args))
 
 
@@ -48,10 +48,10 @@ class _Finding:
     rest_reason: str = ""
     live: float | None = None
     live_reason: str = ""
-    book: float | None = None  # until the first order book, where the settings have the channel
+    book: float | None = None  # time to the first order book, if the settings have the channel
     book_reason: str = ""
     clock: float | None = None  # seconds by which this machine's clock is ahead of the venue's
-    proxies: dict[str, str] = field(default_factory=dict)  # address -> what it is asked through
+    proxies: dict[str, str] = field(default_factory=dict)  # address -> the proxy through which it is asked
 
     def row(self) -> dict[str, Any]:
         """Everything as plain data; times in seconds."""
@@ -114,7 +114,7 @@ def _color(finding: _Finding) -> str:
 
 
 def _facts(facts: Mapping[str, Any], findings: Sequence[_Finding]) -> list[str]:
-    """What the table stands on, a line each."""
+    """The facts behind the table, one line each."""
     clocks = [f"{each.name} {_difference(each.clock)}" for each in findings]
     proxies = dict.fromkeys(proxy for each in findings for proxy in each.proxies.values())
     cache = facts["cache"]
@@ -170,7 +170,7 @@ async def _ask(exchange: ExchangeConfig, settings: Settings, timeout: float) -> 
 
 
 async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float, finding: _Finding) -> None:
-    """Load the markets, look for the coins, and take the time of one small request."""
+    """Load the markets, look up the coins, and measure one small request."""
     from exchanges import Access, open_exchange
     from exchanges.errors import Halted, Rejected, VenueError
 
@@ -194,7 +194,7 @@ async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float
         async with asyncio.timeout(timeout):
             finding.proxies = {url: str(proxy) for url, proxy in venue.proxies.items() if proxy is not None}
             await venue.refresh()
-            with suppress(VenueError):  # it has no such request, or does not answer it: its clock is not known
+            with suppress(VenueError):  # its clock is not known: it has no such request, or does not answer it
                 await venue.fetch_time()
                 finding.clock = venue_time.local_error(exchange.name)
             symbols = {}
@@ -222,7 +222,7 @@ async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float
 
 
 async def _ask_websocket(exchange: ExchangeConfig, settings: Settings, timeout: float, finding: _Finding) -> None:
-    """Take the time from the dial to the first data; what fails first is the answer, and not tried again."""
+    """Measure the time from the dial to the first data; the first failure is the result, without another attempt."""
     from feed import MarketFeed
 
     dialled = 0.0
@@ -233,7 +233,7 @@ async def _ask_websocket(exchange: ExchangeConfig, settings: Settings, timeout: 
         if event == "connecting":
             dialled = time.perf_counter()
         elif str(details.get("error", "")).startswith(venue_time.CLOCK):
-            pass  # which is told apart, and costs no data
+            pass  # it is shown on its own, and costs no data
         elif event in ("error", "exchange_blocked", "disconnected"):
             finding.live_reason = finding.live_reason or str(details.get("error") or details.get("reason"))
             failed.set()
@@ -263,7 +263,7 @@ async def _ask_websocket(exchange: ExchangeConfig, settings: Settings, timeout: 
 
 
 async def _ask_book(booked: asyncio.Event, dialled: float, timeout: float, finding: _Finding) -> None:
-    """Take the time from the dial to the first order book that is proven."""
+    """Measure the time from the dial to the first proven order book."""
     try:
         async with asyncio.timeout(timeout):
             await booked.wait()

@@ -26,7 +26,7 @@ FAULTS: tuple[tuple[float, float, tuple[str, ...], str], ...] = (
     (15.0, 5.0, ("blocked-451", "cut"), "{primary} blocks this place with HTTP 451: it is left alone for long"),
     (0.0, 0.0, (), "that was all; from here on nothing fails"),
 )
-# As the defaults, but in a hurry: all of FAULTS is to be seen within a minute.
+# Shorter times than the defaults, so that all of FAULTS is seen within a minute.
 HASTY_CONNECTION = Connection(
     connect_timeout=5.0,
     backoff_initial=0.5,
@@ -91,7 +91,7 @@ async def _page(feed: Any, settings: Settings, port: int) -> AsyncIterator[None]
 
 
 async def _script(feed: Any, simulator: Simulator, view: View) -> None:
-    """Once the feed is live, have one fault after the other on the primary, and say so."""
+    """Once the feed is live, inject one fault after the other into the primary, and print what happens."""
     from exchanges.simulator import parse_fault
 
     live = asyncio.Event()

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _mark(row: Support, channel: str) -> str:
-    """Whether the venue streams the channel; of books what proves them."""
+    """Whether the venue streams the channel; for books, what proves them."""
     if channel not in row.channels:
         return "-"
     return row.book_proof if channel == "books" else "yes"

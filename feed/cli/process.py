@@ -37,7 +37,7 @@ class CommandError(Exception):
 
 
 def complain(problem: object) -> None:
-    """Say ``problem`` on stderr, each line under the program's name."""
+    """Print ``problem`` on stderr, each line after the program's name."""
     for line in str(problem).splitlines():
         print(f"{PROGRAM}: {line}", file=sys.stderr)
 
@@ -46,14 +46,14 @@ _caught: list[int] = []  # the signals that asked this process to end
 
 
 def interrupted() -> bool:
-    """Say whether Ctrl-C or SIGTERM has asked for the end."""
+    """Return whether Ctrl-C or SIGTERM has asked for the end."""
     return bool(_caught)
 
 
 def run(command: Coroutine[Any, Any, int]) -> int:
     """Run a command to its end and return its exit code.
 
-    Ctrl-C and SIGTERM cancel it, so that it cleans up, which gives 130 and 0; the second of either ends it at once.
+    Ctrl-C and SIGTERM cancel it, so that it cleans up (exit codes 130 and 0); a second signal ends it at once.
     """
     _caught.clear()
 
@@ -73,7 +73,7 @@ def run(command: Coroutine[Any, Any, int]) -> int:
 
 @contextmanager
 def _signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Take SIGINT and SIGTERM; plain handlers, because they also run while a callback holds up the loop."""
+    """Handle SIGINT and SIGTERM with plain handlers, because these also run while a callback blocks the loop."""
 
     def handler(number: int, _: FrameType | None) -> None:
         if _caught:
@@ -95,7 +95,7 @@ def _signals(stop: Callable[[], object]) -> Iterator[None]:
 def start_log(level: str, write: Callable[[str], object] | None = None) -> None:
     """Send the log of both packages from ``level`` on to ``write``, else to stderr. Only a program does that.
 
-    What others sent may stand in a traceback as it came: it is made printable here, for a terminal reads it.
+    A traceback may contain text from the network; unprintable characters are escaped, because a terminal reads it.
     """
     from loguru import logger
 

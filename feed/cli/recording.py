@@ -1,4 +1,4 @@
-"""``market-feed recording``: what is in a recording, whether it is whole, and its rows from and to other files."""
+"""``market-feed recording``: shows, verifies, compacts, exports and imports recordings."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from feed.cli.process import CommandError, Exit, complain
 from feed.cli.reports.tables import columns
 from feed.errors import FeedError
 
-HOLES = 20  # that are shown in text
+HOLES = 20  # holes that are shown as text
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked for."""
+    """Run the subcommand."""
     try:
-        import_module("exchanges.recording.rows")  # it says what to install where pyarrow is missing
+        import_module("exchanges.recording.rows")  # its error names the extra if pyarrow is missing
         return _ACTIONS[args.action](args)
     except (ImportError, ValueError, FeedError) as error:
         raise CommandError(str(error)) from None
@@ -111,7 +111,7 @@ def _import(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep recorders out of the folder; one that was not there before and holds nothing then is removed again."""
+    """Lock the folder against recorders; a folder that did not exist before and is empty at the end is removed."""
     from exchanges.recording.writing import recover
     from feed.sinks.folder_lock import FolderLock
 

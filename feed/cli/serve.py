@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def token_of(file: str | None) -> str | None:
-    """Read the token of a file; raises CommandError for one that cannot be."""
+    """Read the token of a file; raises CommandError if it is not valid."""
     if file is None:
         return None
     from feed.sinks.server.access import TOKEN
@@ -69,7 +69,7 @@ async def _serve(args: argparse.Namespace) -> int:
 
 
 async def _live(feed: MarketFeed, ended: asyncio.Event, seconds: float | None, timeout: float) -> int:
-    """Until ``seconds`` of live data are over; fails if the feed ends before."""
+    """Wait until ``seconds`` of live data are over; a failure if the feed ends before."""
     await feed.connect(timeout=timeout)
     try:
         async with asyncio.timeout(seconds):

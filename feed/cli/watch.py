@@ -36,7 +36,7 @@ async def _watch(args: argparse.Namespace) -> int:
 
 
 def _book_coin(wanted: bool, coins: Sequence[str]) -> str | None:
-    """The coin whose order book is to be shown. Raises SettingsError where none is named."""
+    """The coin whose order book is shown. Raises SettingsError if none is named."""
     if not wanted:
         return None
     if not coins:

@@ -25,13 +25,13 @@ from feed.subscriptions.wanted_data import WantedData
 
 SLICE = 0.01  # seconds for which events are played without letting other tasks run
 LOOK = 500_000_000  # ns of the recording between two looks at the consumers' queues
-TURNS = 10  # turns of the event loop in which what was woken comes to its next wait
+TURNS = 10  # turns of the event loop in which woken tasks reach their next wait
 BOOKS_LOST = frozenset({StatusEvent.BOOK_UNSYNCED, StatusEvent.DISCONNECTED, StatusEvent.FAILOVER})
 PATIENCE = 1.0  # real seconds for which a consumer may keep the replay waiting
 
 
 class Player:
-    """Stands where a feed's supervisor stands, and delivers what was recorded in place of what venues send.
+    """Delivers recorded events; it takes the place of the supervisors, which deliver what venues send.
 
     ``ready`` is done just before the first event of market data. ``run`` returns at the recording's end.
     """
@@ -52,7 +52,7 @@ class Player:
         self._events = RecordedEvents(hub, source.clock)
         self._status = RecordedStatus(reporter, source.breaker, self._coins())
         self._exchange = source.exchanges[0]
-        self._reopen: int | None = None  # the rows are to be read anew, from this time on
+        self._reopen: int | None = None  # read the rows again from this time on
         self._look_due = 0
         self._given_up: set[int] = set()  # consumers that did not come back, by their id
         self._begun = False
@@ -72,25 +72,25 @@ class Player:
         """No session carries a coin."""
 
     def lag_of(self, exchange: str) -> float | None:
-        """Not known of a recording."""
+        """None: a recording does not know it."""
 
     def hears(self, coin: str) -> bool:
         """Whether data of the coin was played."""
         return coin in self._events.heard
 
     def renew(self) -> None:
-        """Coins were added or removed: read on with those that are wanted now."""
+        """Continue with the coins that are wanted now: some were added or removed."""
         wanted = self._coins()
         if wanted != self._status.coins:
             self._status.coins = wanted
             self._reopen = self._clock.at
 
     def forget(self, coins: Collection[str]) -> None:
-        """These coins were removed."""
+        """Forget these coins, which were removed."""
         self.renew()
 
     def seek(self, at: int) -> None:
-        """Go on with the events of ``at`` (Unix ns) and later; what is known of the coins is forgotten."""
+        """Continue with the events from ``at`` (Unix ns) on, and forget what is known about the coins."""
         self._hub.forget(self._coins())
         self._reopen = at
         self._clock.stirred.set()
@@ -119,7 +119,7 @@ class Player:
             raise FeedError(f"{source.shown} holds no events of {', '.join(sorted(self._status.coins))} to play")
 
     async def _play(self, rows: Iterator[Rows]) -> bool:
-        """Play rows to their end; True if they are to be read anew."""
+        """Play rows to their end; True if they must be read again."""
         first = True
         seeking = None
         while (window := await asyncio.to_thread(next, rows, None)) is not None:
@@ -151,7 +151,7 @@ class Player:
             await asyncio.sleep(0)
 
     def _tell_missing(self) -> None:
-        """Tell what is subscribed to and was not recorded."""
+        """Report channels that are subscribed to and were not recorded."""
         wanted, source = self._wanted, self._source
         missing: list[tuple[str, dict[str, str]]] = [
             (name, {}) for name in wanted.channels if name not in source.channels
@@ -180,7 +180,7 @@ class Player:
                     self._look(at)
                 barrier = min(clock.next_due, self._look_due)
                 if at > barrier:
-                    return place  # somebody is to be woken first
+                    return place  # a sleeping task must be woken first
             if pace and clock.until(at) > 0:
                 return place
             advance(at)
@@ -200,7 +200,7 @@ class Player:
         return place
 
     async def _pause(self, ats: Sequence[int], place: int) -> None:
-        """Let other tasks run: who is woken, who has events to handle, and until the next event is due."""
+        """Let other tasks run: woken tasks, consumers with events, and all tasks until the next event is due."""
         clock = self._clock
         if clock.speed is None:
             if self._hub.dispatcher.queued:
@@ -222,7 +222,7 @@ class Player:
             await self._settle(TURNS - 1)
 
     def _look(self, at: int) -> None:
-        """Have the feed look at its consumers, as it does twice a second while it is live."""
+        """Have the feed check its consumers, as it does twice a second while it is live."""
         self._look_due = at + LOOK
         self._hub.dispatcher.look(self._clock.since)
 

@@ -28,7 +28,7 @@ class RecordedClock(Clock):
         self.stirred = asyncio.Event()
         self.over = False
         self._limit = start  # the time of the next event
-        self._anchor = (start, 0.0)  # a moment of the recording and the real one at which it was played
+        self._anchor = (start, 0.0)  # a time of the recording, and the real time at which it was played
         self._real = real
         self._due: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = count()
@@ -73,18 +73,18 @@ class RecordedClock(Clock):
     # What the player does
 
     def begin(self, start: int) -> None:
-        """The replay begins, or goes on after a seek, with the event at ``start``."""
+        """Begin the replay, or continue it after a seek, with the event at ``start``."""
         self.at = self._limit = start
         self._anchor = start, self._real()
 
     def advance(self, at: int) -> None:
-        """An event of ``at`` is delivered now."""
+        """Set the time to that of an event that is delivered now."""
         if at > self.at:
             self.at = at
         self._limit = self.at
 
     def set_back(self, seconds: float) -> None:
-        """The recording machine's clock was set back here."""
+        """Note that the recording machine's clock was set back here."""
         self._behind += seconds
 
     def until(self, at: int) -> float:
@@ -102,7 +102,7 @@ class RecordedClock(Clock):
         return self._due[0][0] if self._due else inf
 
     def wake(self, at: int) -> bool:
-        """Wake who sleeps until ``at`` or less; True if there is somebody."""
+        """Wake the tasks that sleep until ``at`` or earlier; True if there are any."""
         woken = False
         while self.next_due <= at:
             due, _, future = heapq.heappop(self._due)
@@ -112,7 +112,7 @@ class RecordedClock(Clock):
         return woken
 
     def end(self) -> None:
-        """The replay is over: wake everybody."""
+        """End the replay and wake all tasks."""
         self.over = True
         for _, _, future in self._due:
             if not future.done():
@@ -120,7 +120,7 @@ class RecordedClock(Clock):
         self._due.clear()
 
     def restart(self) -> None:
-        """The replay is to be played again from its start."""
+        """Prepare to play the recording again from its start."""
         self.over = False
         self.stirred = asyncio.Event()
 

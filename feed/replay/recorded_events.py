@@ -1,4 +1,4 @@
-"""Delivers recorded market data through the hub, so that the feed knows and publishes what it did then."""
+"""Delivers recorded market data through the hub, so that the feed knows and publishes the same as then."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Path:
 
 
 class RecordedSource:
-    """What stands for the connection over which an exchange's books came."""
+    """Stands for the connection over which an exchange's books came."""
 
     turn = 0
 
@@ -39,7 +39,7 @@ class RecordedSource:
         self.last_data: float | None = None
 
     def tell(self, event: str, **details: Any) -> None:
-        """What was told then is told again by itself."""
+        """Do nothing: recorded status events are reported by RecordedStatus."""
 
 
 class RecordedEvents:
@@ -54,7 +54,7 @@ class RecordedEvents:
         self.book_depth = 20
 
     def warm(self, source: Source, wanted: Selection) -> None:
-        """Know the closed candles of the time before the replay, which volatility is made of."""
+        """Take the closed candles before the replay's start, which volatility needs."""
         self._paths.clear()
         self.book_depth = source.book_depth
         for candle in source.past_candles(wanted):
@@ -85,7 +85,7 @@ class RecordedEvents:
         self._hub.dispatcher.publish(TICKER.name, ticker.coin, ticker)
 
     def on_price(self, row: PriceRow, _: bool) -> None:
-        """A tick that its trade or ticker does not tell."""
+        """Take a tick that does not follow from its trade or ticker."""
         tick = PriceTick(
             row.coin,
             row.price,
@@ -118,7 +118,7 @@ class RecordedEvents:
         self._hub.books.replay(source, book, now, self.book_depth)
 
     def lose_books(self, exchange: str, coin: str | None, reason: str) -> None:
-        """The books of a coin, or of all coins, were not proven any more; the status events tell it."""
+        """Drop the book of a coin, or of all coins: the status events say that it was not proven any more."""
         source = self._sources.get(exchange)
         if source is None:
             return

@@ -1,4 +1,4 @@
-"""The feed's status during a replay: what was told then is told again, and nothing is decided anew."""
+"""The feed's status during a replay: recorded events are reported again, and nothing is decided again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OF_CONSUMERS = frozenset({StatusEvent.CALLBACK_ERROR, StatusEvent.SLOW_CALLBACK}
 
 
 class RecordedBreaker(CircuitBreakerPolicy):
-    """Is open when it was open in the recording; failures move it no other way."""
+    """Is open when it was open in the recording; failures do not change it."""
 
     def __init__(self) -> None:
         super().__init__(1, 1.0, 1.0)
@@ -42,16 +42,16 @@ class RecordedBreaker(CircuitBreakerPolicy):
 
 
 class RecordedStatus:
-    """Tells the recording's status events through the feed's reporter, for the coins that are played."""
+    """Reports the recording's status events through the feed's reporter, for the coins that are played."""
 
     def __init__(self, reporter: StatusReporter, breaker: RecordedBreaker, coins: frozenset[str]) -> None:
         self._reporter = reporter
         self._breaker = breaker
         self.coins = coins
-        self._closed: StatusRow | None = None  # the last event, if that was ``closed``: a replay tells its own end
+        self._closed: StatusRow | None = None  # the last event if it was ``closed``: a replay reports its own end
 
     def tell(self, row: StatusRow) -> None:
-        """Tell an event as it was told, and have the feed's status be what it was then."""
+        """Report an event as it was reported, and set the feed's status to what it was then."""
         details: dict[str, Any] = json.loads(row.details)
         closed, self._closed = self._closed, None
         if closed is not None:
@@ -73,12 +73,12 @@ class RecordedStatus:
         reporter.repeat(row.event, details)
 
     def begin(self, exchange: str) -> None:
-        """Data begins without a word of how the feed had connected."""
+        """Note that data begins without a recorded ``connected``."""
         if self._reporter.state in (FeedState.IDLE, FeedState.CLOSED, FeedState.RECONNECTING):
             self._reporter.note("connecting", exchange)
             self._reporter.note("connected", exchange)
 
     def hole(self, exchange: str, reason: str) -> None:
-        """Nothing was recorded from here on for a while."""
+        """Note that nothing was recorded for a while from here on."""
         if self._reporter.state not in (FeedState.IDLE, FeedState.CLOSED):
             self._reporter.note("disconnected", exchange, reason=f"the recording has a hole: {reason}")

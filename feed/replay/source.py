@@ -1,4 +1,4 @@
-"""What is played: one recording or several, from a start to an end, at a speed."""
+"""The recordings to play: one or several, from a start to an end, at a speed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How a feed runs: connected and ended, with asyncio or without, and in a forked child."""
+"""Connects and ends a feed, with asyncio or without it, and in a forked child."""

@@ -28,10 +28,10 @@ class Background:
         self._connect = connect
         self._disconnect = disconnect
         self._started: Future[None] = Future()
-        self._asked: Future[None] = Future()  # to stop
+        self._asked: Future[None] = Future()  # done when the loop is asked to stop
         self._ended = threading.Event()
         self._failure: FeedError | None = None
-        self._thread: threading.Thread | None = None  # in which the loop runs
+        self._thread: threading.Thread | None = None  # the thread in which the loop runs
 
     @property
     def ended(self) -> bool:
@@ -60,7 +60,7 @@ class Background:
         self._thread.start()
         try:
             self._started.result()
-        except BaseException:  # also Ctrl-C while it connects
+        except BaseException:  # Ctrl-C while it connects is caught too
             self.stop()
             raise
 
@@ -73,26 +73,26 @@ class Background:
             raise FeedError(f"the feed's thread did not end within {STOP_TIMEOUT:g} s; a callback may block it")
 
     def _ask(self) -> None:
-        with suppress(InvalidStateError):  # it was asked already
+        with suppress(InvalidStateError):  # it was asked to stop already
             self._asked.set_result(None)
 
     def _loop(self) -> None:
         try:
             asyncio.run(self._serve())
         except (KeyboardInterrupt, SystemExit) as error:
-            if self._thread is not threading.main_thread():  # threading drops a SystemExit in silence
+            if self._thread is not threading.main_thread():  # threading ignores a SystemExit
                 logger.critical("the feed's thread ended over {!r}, which a callback has raised", error)
             raise
         finally:
             self._ended.set()
 
     def fail(self, failure: FeedError) -> None:
-        """The feed has ended by itself: end the event loop too. Call it in that loop."""
+        """End the event loop, because the feed has ended by itself. Call it in that loop."""
         self._failure = failure
         self._ask()
 
     def end(self) -> None:
-        """The feed has ended by itself, as a replay does at its end: end the event loop too. Call it in that loop."""
+        """End the event loop, because the feed has ended by itself at the end of a replay. Call it in that loop."""
         self._ask()
 
     async def _serve(self) -> None:

@@ -46,7 +46,7 @@ class FeedRunner:
         reporter: StatusReporter,
         wanted: WantedData,
     ) -> None:
-        self.routing: CoinRouting | None = None  # None in a replay
+        self.routing: CoinRouting | None = None  # None during a replay
         self.turned_at = 0.0  # when the event loop last ran the feed's own check, monotonic seconds
         self._settings = settings
         self._order = order
@@ -58,14 +58,14 @@ class FeedRunner:
         self._wanted = wanted
         self._history = CandleHistory(hub, wanted, self.carrier)
         self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task
-        self._driver: CoinRouting | Player | None = None  # what brings the events
+        self._driver: CoinRouting | Player | None = None  # brings the events
         self._waiting = 0  # connect() calls under way
-        self._limit_parts = 1  # of which it uses one
-        self._before: list[TradeEvent] = []  # the last trades that a program before this one has had
-        self._left: list[object] = []  # of closed loops, what they did not end: deleting it would be complained of
+        self._limit_parts = 1  # parts of the venues' limits, one of which the feed uses
+        self._before: list[TradeEvent] = []  # the last trades that an earlier program received
+        self._left: list[object] = []  # tasks of closed loops: deleting them would cause warnings
         self._background: Background | None = None
         self._starting = threading.Lock()
-        self._changing = threading.Lock()  # the list of coins
+        self._changing = threading.Lock()  # guards the list of coins
         register(self)
 
     @property
@@ -74,7 +74,7 @@ class FeedRunner:
         return self._running is not None and not self._running.done()
 
     def leave_behind(self) -> object:
-        """This process is a fork: be a feed that is not connected. Returns the objects of the parent's connection.
+        """Become a feed that is not connected, in a forked child. Returns the objects of the parent's connection.
 
         The feed may be connected again in this process.
         """
@@ -124,7 +124,7 @@ class FeedRunner:
 
     async def _added(self, coins: str | Iterable[str]) -> None:
         waiting = set(self._enlist(coins))
-        refusals: dict[str, set[str]] = {coin: set() for coin in waiting}  # by which venues
+        refusals: dict[str, set[str]] = {coin: set() for coin in waiting}  # coin -> the venues that have refused it
         driver = self._driver
         if not waiting or driver is None:
             return
@@ -147,7 +147,10 @@ class FeedRunner:
             telling.cancel()
 
     def _is_priced(self, coin: str) -> bool:
-        """Whether the coin has a price, or no subscribed channel brings one: its candles may come before its price."""
+        """Whether the coin has a price, or no subscribed channel brings prices.
+
+        Its candles may come before its price.
+        """
         return self._hub.prices.tick(coin) is not None or set(PRICES.needs).isdisjoint(self._wanted.channels)
 
     async def _remove(self, coins: str | Iterable[str]) -> None:
@@ -190,7 +193,7 @@ class FeedRunner:
         if self._elsewhere():
             raise FeedError("the feed runs in an event loop of another thread; stop() it first")
         while self._running is not None and self._running.cancelling() and not self._running.done():
-            await asyncio.wait({self._running})  # a disconnect() is under way
+            await asyncio.wait({self._running})  # disconnect() is running
         if self._running is None or self._running.done():
             self._begin(patient=timeout is None)
         driver = self._driver
@@ -224,14 +227,14 @@ class FeedRunner:
             self._reporter.note("closed", driver.exchange)
             failure = None if running.cancelled() else running.result()
             if self._source is not None:
-                self._source.clock.end()  # who sleeps on it finds the feed closed
+                self._source.clock.end()  # tasks that sleep on it find the feed closed
             if not driver.ready.done():
                 driver.ready.set_exception(failure or FeedError("disconnect() was called before any data came"))
             if failure is not None:
                 self._dispatcher.end_iterators(str(failure))
                 if self._background is not None:
                     self._background.fail(failure)
-            elif not running.cancelled():  # a replay's end
+            elif not running.cancelled():  # a replay has ended
                 self._dispatcher.end_iterators()
                 if self._background is not None:
                     self._background.end()
@@ -249,7 +252,7 @@ class FeedRunner:
         from feed.replay.player import Player
 
         assert self._source is not None
-        self.turned_at = inf  # the recording's clock leaps: that is no loop that hangs
+        self.turned_at = inf  # the recording's clock jumps, which does not mean that the loop hangs
         return Player(self._source, self._hub, self._reporter, self._wanted)
 
     async def wait_closed(self) -> None:
@@ -297,7 +300,7 @@ class FeedRunner:
         await asyncio.wait({running})
         if self._running is running:
             self._running = self._driver = self.routing = None
-        await self._dispatcher.close(CLOSE_TIMEOUT)  # here: a coroutine callback may disconnect, and is not waited for
+        await self._dispatcher.close(CLOSE_TIMEOUT)  # here: a coroutine callback may call this
 
     def _elsewhere(self) -> bool:
         """Whether the feed runs in an event loop other than the running one."""
@@ -328,7 +331,7 @@ class FeedRunner:
             return self._background
 
     async def _run(self, driver: CoinRouting | Player) -> FeedError | None:
-        """The feed's one task: whatever runs for it runs inside, and ends with it. Returns what ended it."""
+        """The feed's only task: all its other tasks run inside it and end with it. Returns what ended it."""
         failure: FeedError | None = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -349,7 +352,7 @@ class FeedRunner:
         return None if self.routing is None else self.routing.carrier(coin)
 
     async def _guard(self) -> None:
-        """Have the circuit breaker look at the time and at the data, and note that the loop runs."""
+        """Pass the time and the last data to the circuit breaker, and note that the loop runs."""
         while True:
             self.turned_at = self._clock.monotonic()
             due = self._reporter.breaker.next_tick

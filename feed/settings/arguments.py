@@ -16,7 +16,7 @@ from feed.settings.validation import check
 
 
 def coins_of(coins: Iterable[str] | None, settings: Settings) -> list[CoinConfig]:
-    """The coins asked for, as the settings describe them; one they don't know is taken as it is."""
+    """The requested coins with their settings; a coin that is not in the settings is taken as it is."""
     if coins is None:
         return [own(config) for config in settings.coins]
     known: dict[str, Any] = {config.symbol: config for config in settings.coins}
@@ -27,12 +27,12 @@ def coins_of(coins: Iterable[str] | None, settings: Settings) -> list[CoinConfig
 
 
 def own(config: CoinConfig) -> CoinConfig:
-    """A copy of a coin's configuration: what the feed knows can't be changed through the one that somebody else has."""
+    """A copy of a coin's configuration, so that nobody outside can change the feed's."""
     return CoinConfig(config.symbol, config.tier, config.name, dict(config.markets))
 
 
 def more_coins(coins: Iterable[str], settings: Settings, present: Sequence[CoinConfig]) -> list[CoinConfig]:
-    """Those of the coins asked for that are not ``present``, as the settings describe them."""
+    """The requested coins that are not ``present``, with their settings."""
     asked = _several("coins", coins, "a coin or a list of them")
     once = {str(coin).upper(): coin for coin in asked}
     configs = coins_of(list(once.values()), settings) if asked else []
@@ -87,7 +87,7 @@ def one_of(coin: str, configs: Sequence[CoinConfig]) -> str:
 
 
 def symbol(coin: str) -> str:
-    """Any coin in upper case, one that the feed does not have included."""
+    """Any coin in upper case, also one that the feed does not have."""
     if isinstance(coin, str):
         return coin.upper()
     raise SettingsError([f"coin: found {coin!r}, allowed is a coin such as BTC"])
@@ -109,14 +109,14 @@ def _unknown_exchange(name: Any, known: Sequence[str]) -> str:
 
 
 def seconds(name: str, value: float | None, otherwise: str) -> float | None:
-    """``value`` where it is a number of seconds above 0, or None, which means ``otherwise``."""
+    """``value`` if it is a number of seconds above 0; ``otherwise`` if it is None."""
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf):
         return value
     raise SettingsError([f"{name}: found {value!r}, allowed are seconds above 0, or None for {otherwise}"])
 
 
 def known_timeframe(timeframe: str) -> str:
-    """``timeframe`` where it is one."""
+    """``timeframe`` if there is such a timeframe."""
     try:
         timeframe_ms(timeframe)
     except ValueError as error:
@@ -125,7 +125,7 @@ def known_timeframe(timeframe: str) -> str:
 
 
 def known_depth(depth: int) -> int:
-    """``depth`` where it is a number of levels."""
+    """``depth`` if it is a valid number of levels."""
     if type(depth) is int and 1 <= depth <= MAX_DEPTH:
         return depth
     raise SettingsError([f"depth: found {depth!r}, allowed is a whole number from 1 to {MAX_DEPTH}"])

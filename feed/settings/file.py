@@ -35,7 +35,7 @@ _HINTS = (
 _QUOTED = re.compile(r"'[^']*'")
 _KEY = re.compile(r"([\w-]+)['\"]?\s*:")
 _FILE_LIMIT = 256 * 1024  # bytes; a settings file has a few thousand
-_PIPE_WITHIN = 5.0  # seconds for somebody to write into a pipe that stands in the file's place
+_PIPE_WITHIN = 5.0  # seconds in which a pipe in the file's place must be written to
 _VALUE_LIMIT = 10_000  # values once YAML's anchors are written out: a few lines of anchors can stand for billions
 
 
@@ -45,13 +45,13 @@ def settings_source(path: str | os.PathLike[str] | None = None) -> str | os.Path
     if named is not None:
         return named
     local = Path("settings.yaml")
-    return local if os.path.lexists(local) else packaged_settings()  # a link to nowhere is no wish for the defaults
+    return local if os.path.lexists(local) else packaged_settings()  # a broken link does not ask for the defaults
 
 
 def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:
     """Read ``path``, else the file that MARKET_FEED_SETTINGS names, else ./settings.yaml, else the packaged defaults.
 
-    Keys that the file leaves out keep their defaults. The bus that MARKET_FEED_BUS names comes before the file's.
+    Keys that the file leaves out keep their defaults. MARKET_FEED_BUS takes precedence over the file's bus.
     Raises SettingsError with one line per problem.
     """
     named = settings_source(path)
@@ -88,7 +88,7 @@ def _read_text(path: str | os.PathLike[str] | Traversable) -> str:
 
 
 def _opened(path: str, flags: int) -> int:
-    """Open a file, or a pipe such as a shell makes of <(...), but do not wait for ever for one to write into it."""
+    """Open a file, or a pipe such as a shell's <(...), without waiting for ever for a writer."""
     number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     try:
         if stat.S_ISFIFO(os.fstat(number).st_mode) and not select.select([number], [], [], _PIPE_WITHIN)[0]:
@@ -102,7 +102,7 @@ def _opened(path: str, flags: int) -> int:
 
 
 def _data(reader: Reader, text: str) -> Any:
-    """Return the data of a YAML document, having noted duplicate keys; what is not YAML ends the reading."""
+    """Return the data of a YAML document and note duplicate keys; text that is not YAML ends the reading."""
     try:
         root = yaml.compose(text, Loader=Loader)
         if root is None:
@@ -129,7 +129,7 @@ def _data(reader: Reader, text: str) -> Any:
 
 
 def _hides(line: list[str], column: int) -> bool:
-    """Whether a key before ``column`` of the line, if there is one, says that a secret or an address follows."""
+    """Whether a key before ``column`` of the line shows that a secret or an address follows."""
     keys = _KEY.findall("".join(line)[:column])
     return any(key == "proxy" or key.endswith("_url") or is_secret_name(key) for key in keys)
 
@@ -154,9 +154,9 @@ def _survey(reader: Reader, node: Node, path: str, above: tuple[Node, ...], size
         total += sum(_survey(reader, item, f"{path}[{i}]", above, sizes) for i, item in enumerate(node.value))
     else:
         try:
-            with suppress(yaml.YAMLError):  # an unknown tag, which safe_load reports, or <<, which it merges
+            with suppress(yaml.YAMLError):  # an unknown tag, which safe_load reports, or a merge key <<
                 yaml.constructor.SafeConstructor().construct_object(node)
-        except (ValueError, LookupError, AttributeError, ArithmeticError, TypeError):  # PyYAML's own, e.g. 2024-13-45
+        except (ValueError, LookupError, AttributeError, ArithmeticError, TypeError):  # PyYAML's, e.g. of 2024-13-45
             place = f"line {node.start_mark.line + 1}, column {node.start_mark.column + 1}: "
             found = HIDDEN if any(map(is_secret_name, re.split(r"\W", path))) else show(node.value)
             raise Unreadable(f"{place}found {found}, allowed is what its form promises, or quotes") from None

@@ -50,7 +50,7 @@ def _url(*schemes: str, login: bool = False) -> Callable[[str], str]:
         try:
             url = urlsplit(text)
             known = url.scheme in schemes and url.hostname and url.port != 0
-        except ValueError:  # a host or a port that can't be one
+        except ValueError:  # not a valid host or port
             known = False
         more = not known or url.path.strip("/") or url.query or url.fragment or ("@" in url.netloc and not login)
         if more or re.search(r"[^\x21-\x7e]", text):
@@ -83,15 +83,15 @@ def _secret_shown(value: Any) -> Any:
 
 
 def _proxy_as_text(value: Any) -> Any:
-    """YAML reads no, off and false as False."""
+    """Return "none" for False, because YAML reads no, off and false as False."""
     return NONE if value is False else value
 
 
-_UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"  # as pasted from a web page
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"  # pasted from a page
 _WORD = rf"\A[^\s/:,{_UNSEEN}]{{1,30}}\Z"
 _MARKET = rf"\A[^\s/:{_UNSEEN}]{{1,30}}/[^\s/:{_UNSEEN}]{{1,30}}(:[^\s/:{_UNSEEN}]{{1,30}})?\Z"
 MAX_DEPTH = 1000  # levels of each side of an order book
-UPPER: dict[str, Any] = {"read": str.upper}  # of a coin or a currency
+UPPER: dict[str, Any] = {"read": str.upper}  # for symbols of coins and currencies
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400, description="a number of seconds above 0, at most 86400")]
 SecondsOrZero = Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds from 0 to 86400")]
@@ -105,7 +105,7 @@ Symbol = Annotated[str, Meta(pattern=_WORD, description="a coin such as BTC, wit
 Currency = Annotated[str, Meta(pattern=_WORD, description="a currency such as USDT", extra=UPPER)]
 Market = Annotated[str, Meta(pattern=_MARKET, description="a market symbol of ccxt, BASE/QUOTE or BASE/QUOTE:SETTLE")]
 Exchange = Annotated[str, Meta(description="the name of an exchange, text", extra={"read": _exchange})]
-_address: dict[str, Any] = {"show": addresses_shown}  # a wrong one is told without its login
+_address: dict[str, Any] = {"show": addresses_shown}  # a wrong address is shown without its login
 RestUrl = Annotated[
     str, Meta(description="http://host:port or https://host:port", extra={"read": _url("http", "https"), **_address})
 ]
@@ -139,15 +139,15 @@ Timeframe = Literal["1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h"
 
 @dataclass(slots=True)
 class ExchangeConfig:
-    """One venue. The URLs replace scheme and host of its addresses; ``options`` are handed to ccxt as they are.
+    """One venue. The URLs replace scheme and host of its addresses; ``options`` are passed to ccxt as they are.
 
-    ``proxy``: None for the one that the environment names, if it names one, ``none`` for none (see
+    ``proxy``: None for the environment's proxy, if there is one; ``none`` for no proxy (see
     exchanges.ccxt_adapter.transport.proxies).
 
     ``market_type``: a coin's perpetual swap and its spot are two markets, whose prices differ. Quantities and volumes
-    are in base currency on both. Where venues of both types stand in one order, a failover leads from the one market to
-    the other, and a coin that the active venue does not list comes from the other one all the while: no event ever
-    mixes the two, its ``market`` says of which it is, and the change is told as ``market_changed``.
+    are in base currency on both. If the order has venues of both types, a failover may change from one market to the
+    other, and a coin that the active venue does not list may come from the other market. No event mixes the two: its
+    ``market`` says which market it is from, and a change is reported as ``market_changed``.
     """
 
     name: Exchange
@@ -158,7 +158,7 @@ class ExchangeConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """As a dataclass shows itself, without a login and without what stands under an option such as apiKey."""
+        """Like a dataclass's, without a login and without the values of options such as apiKey."""
         shown = {each.name: getattr(self, each.name) for each in fields(self)}
         shown["proxy"] = address_shown(self.proxy) if isinstance(self.proxy, str) else self.proxy
         return f"ExchangeConfig({', '.join(f'{name}={value!r}' for name, value in values_shown(shown).items())})"
@@ -181,12 +181,12 @@ class Bus:
     ca: File | None = None
 
     def __repr__(self) -> str:
-        """Without what is secret."""
+        """Like a dataclass's, without secrets."""
         return f"Bus({_bus_shown(self.url)!r})"
 
     @property
     def address(self) -> BusAddress:
-        """What the bus is dialled with."""
+        """The address and login with which the bus is dialled."""
         login = {
             name: getattr(self, name) or os.environ.get(f"{BUS_ENVIRONMENT}_{name.upper()}", "")
             for name in ("user", "password", "token", "creds", "ca")
@@ -196,10 +196,11 @@ class Bus:
 
 @dataclass(slots=True)
 class Connection:
-    """When to try again, and when elsewhere; in seconds, except the share ``backoff_jitter`` and the attempts.
+    """When to dial again, and when to try another venue; in seconds, except the share ``backoff_jitter`` and the
+    attempts.
 
-    ``max_price_ratio``: how many times the last price, or what part of it, the first price may be that a coin has on
-    another venue or market; to the power of 1 + the last price's age / 600 s.
+    ``max_price_ratio``: by which factor a coin's first price on another venue or market may be above or below its last
+    price; to the power of 1 + the last price's age / 600 s.
     """
 
     connect_timeout: Seconds = 10.0
@@ -214,7 +215,7 @@ class Connection:
 
 @dataclass(slots=True)
 class Staleness:
-    """After how many silent seconds the feed or a coin counts as stale, and the connection as dead.
+    """After how many seconds without data the feed or a coin counts as stale, and the connection as dead.
 
     ``max_lag``: by how many seconds the data may be behind before the feed counts as lagging.
     """
@@ -248,7 +249,7 @@ def packaged_settings() -> Path | Traversable:
     for file in (here, here.parent.parent / here.name):
         if file.is_file():
             return file
-    from importlib.resources import files  # in a zip file there is no path to it
+    from importlib.resources import files  # inside a zip file it has no path
 
     return files("feed") / here.name
 

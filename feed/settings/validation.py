@@ -32,7 +32,7 @@ from feed.settings.schema import (
 )
 from feed.settings.yaml_scalars import Plain, is_nothing, natural, number, switch
 
-_SHORT = {CoinConfig: "symbol", ExchangeConfig: "name", Bus: "url"}  # what a bare string in place of the mapping means
+_SHORT = {CoinConfig: "symbol", ExchangeConfig: "name", Bus: "url"}  # a plain string stands for this key
 _ASCENDING = {Connection: ("backoff_initial", "backoff_max"), Staleness: ("feed_stale_after", "reconnect_after")}
 _BAD: Any = object()  # a value that was reported: nothing more is said about it
 _repr = Repr()
@@ -42,15 +42,15 @@ _repr.maxlevel, _repr.maxdict, _repr.maxlist, _repr.maxstring, _repr.maxother = 
 @cache
 def _schema(kind: type) -> dict[str, Any]:
     hints = get_type_hints(kind, include_extras=True)
-    if kind is CoinConfig:  # it belongs to feed.events, which knows no settings
+    if kind is CoinConfig:  # CoinConfig belongs to feed.events, which does not import the settings
         hints |= {"symbol": Symbol, "tier": Tier, "name": Title, "markets": dict[Exchange, Market]}
     return hints
 
 
 def check(settings: Settings, source: str = "settings") -> None:
-    """Hold a Settings object built in Python against the same rules; raises SettingsError with one line per problem.
+    """Check a Settings object built in Python by the same rules; raises SettingsError with one line per problem.
 
-    What the file may say in short is written out in place: symbols in upper case, ``quote="USDT"`` as a list of one.
+    Short forms are replaced in the object: symbols become upper case, ``quote="USDT"`` a list of one.
     Each line begins with ``source``, where there is one.
     """
     reader = Reader(source)
@@ -62,7 +62,7 @@ def check(settings: Settings, source: str = "settings") -> None:
 
 
 class Unreadable(Exception):
-    """The file can't be read any further; the text says why."""
+    """The file can't be read any further; its text says why."""
 
 
 class Reader:
@@ -92,7 +92,7 @@ class Reader:
             raise SettingsError(self.problems)
 
     def value(self, kind: Any, path: str, value: Any) -> Any:
-        """Return ``value`` as ``kind``, an annotation of the schema, or note why it can't be."""
+        """Return ``value`` as ``kind``, an annotation of the schema, or note why that is not possible."""
         if NoneType in get_args(kind):
             return None if is_nothing(value) else self.value(get_args(kind)[0], path, value)
         core, meta = get_args(kind) if get_origin(kind) is Annotated else (kind, None)
@@ -183,7 +183,7 @@ def join(path: str, key: object) -> str:
 
 
 def _meant(value: Any, core: Any, meta: Meta | None) -> Any:
-    """Return what text without quotes means where a ``core`` stands; a coin or a currency means what was written."""
+    """Return what text without quotes means as a ``core`` type; a coin or a currency means what was written."""
     if not isinstance(value, Plain):
         return value
     if core is bool:
@@ -195,7 +195,7 @@ def _meant(value: Any, core: Any, meta: Meta | None) -> Any:
 
 
 def _quotes(value: object, core: Any) -> str:
-    """Return the end of a line about a ``value`` that would be text if it stood in quotes."""
+    """Return the end of a line about a ``value`` that would be text with quotes."""
     if core in (bool, int, float) or value == "":
         return ""
     if isinstance(value, Plain) and is_nothing(value):
@@ -213,13 +213,13 @@ def show(value: object) -> str:
 
 
 def _shown(value: Any, extra: dict[str, Any]) -> Any:
-    """Return ``value`` as it may be shown: itself, unless it has something to hide."""
+    """Return ``value`` as it may be shown: unchanged, unless it contains a secret."""
     shown = extra["show"](value) if "show" in extra else value
     return value if shown == value else shown
 
 
 def _hidden(value: Any) -> Any:
-    """Return ``value``, found in the place of options that are handed to ccxt, without texts: an API key may be one."""
+    """Return ``value``, which stands in place of options for ccxt, without texts: one may be an API key."""
     if isinstance(value, list | tuple):
         return [_hidden(each) for each in value]
     return HIDDEN if isinstance(natural(value), str) and value else value

@@ -1,4 +1,4 @@
-"""YAML's scalars as they were written: YAML 1.1 reads the coins ON, NO, 00, 1E5 and NULL as something else.
+"""Keeps YAML's scalars as they were written: YAML 1.1 reads the coins ON, NO, 00, 1E5 and NULL as something else.
 
 The loader keeps every scalar without quotes as :class:`Plain` text. The settings' schema knows whether a coin, a number
 or a switch stands there, and the functions below say what the text means as one of these.
@@ -22,7 +22,7 @@ _SWITCHES = {
 }
 _NUMBER = re.compile(r"[-+]?(\d+(_\d+)*(\.(\d+(_\d+)*)?)?|\.\d+)([eE][-+]?\d{1,4})?", re.ASCII)
 _NOT_FINITE = re.compile(r"([-+]?)\.(inf|Inf|INF|nan|NaN|NAN)")
-_LONGEST = 400  # characters of a number: more is none that a setting allows, and Python refuses to read 4,300 digits
+_LONGEST = 400  # characters of a number: no setting allows more, and Python refuses to read 4,300 digits
 
 
 class Plain(str):
@@ -32,7 +32,7 @@ class Plain(str):
 
 
 class Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, but that it leaves open what a scalar without quotes and without a tag means."""
+    """PyYAML's safe loader, except that it does not interpret scalars without quotes and without a tag."""
 
     def resolve(self, kind: type[Node], value: Any, implicit: Any) -> str:
         """Return the tag of a node that has none in the file."""
@@ -47,7 +47,7 @@ Loader.add_constructor(_PLAIN, lambda _, node: Plain(node.value))
 
 
 def is_nothing(value: object) -> bool:
-    """Say whether ``value`` is YAML's null, in words or by being empty."""
+    """Return whether ``value`` is YAML's null, as a word or empty."""
     return value is None or (isinstance(value, Plain) and value in _NOTHING)
 
 
@@ -62,14 +62,14 @@ def number(text: Plain) -> int | float | None:
 
 
 def switch(text: Plain) -> bool | None:
-    """Return the truth value that ``text`` is a word for, or None."""
+    """Return the truth value of ``text``, or None if it is not one."""
     return _SWITCHES.get(text)
 
 
 def natural(value: Any) -> Any:
-    """Return ``value`` with all its plain text as what it means where nothing is known: null, true, 5, or text."""
+    """Return ``value`` with its plain text read by YAML's usual rules: null, true, 5, or text."""
     if isinstance(value, dict):
-        # a key is ccxt's name for something: text, also NO
+        # a key is a name of ccxt's, so text, also NO
         return {str(key) if isinstance(key, Plain) else key: natural(each) for key, each in value.items()}
     if isinstance(value, list):
         return [natural(each) for each in value]

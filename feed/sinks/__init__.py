@@ -1,1 +1,1 @@
-"""What goes out of a feed to other programs, over the public API of MarketFeed alone."""
+"""Passes a feed's events on to other programs, over the public API of MarketFeed alone."""

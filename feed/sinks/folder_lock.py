@@ -1,4 +1,4 @@
-"""One program per folder, as a recorder or a bus: a lock that ends with the process that holds it."""
+"""Locks a folder for one recorder or bus at a time: the lock ends with the process that holds it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FolderLock:
             return False
 
     def release(self, *, remove: bool = False) -> None:
-        """Let another one have the folder, and ``remove`` the file of the lock where the system can. Idempotent."""
+        """Release the lock, and ``remove`` its file if the system can. Idempotent."""
         if remove and self._number >= 0 and self.stands:
             with suppress(OSError):
                 self._path.unlink()

@@ -1,4 +1,4 @@
-"""What a feed does, as metrics for Prometheus: its events counted some hundreds at a time, and shown when asked for.
+"""Metrics of a feed for Prometheus: events are counted in batches of some hundreds, and shown on request.
 
 prometheus_client's own counters take a lock for each event; here the families are made when Prometheus asks.
 """
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeedCollector", "Metrics", "start_metrics"]
 
-SAMPLE = 200  # delays that are measured of one coin before the next coin's turn
+SAMPLE = 200  # delays measured for one coin before the next coin's turn
 SERIOUS = ("slow_callback", "callback_error", "feed_stale", "feed_lagging", "circuit_open", "disconnected")
 DELAYS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -60,9 +60,8 @@ class _Delays:
 
 
 class _Sample:
-    """Hands on the events of one coin of a channel, and of another one after each batch.
-
-    To look at every one of thousands of trades a second would be a good part of what the feed itself does for them.
+    """Passes on the events of one coin of a channel, and after each batch those of another coin. Looking at each of
+    thousands of trades a second would cost almost as much as the feed itself.
     """
 
     def __init__(self, feed: MarketFeed, channel: str, take: Callable[[Sequence[Any], Sequence[float]], None]) -> None:
@@ -86,7 +85,7 @@ class _Sample:
             self.flush()
 
     def flush(self) -> None:
-        """Hand on what has come; another coin's turn begins."""
+        """Pass on what has come; another coin's turn begins."""
         observation, self._observation = self._observation, None
         if observation is not None:
             observation.cancel()
@@ -132,7 +131,7 @@ class FeedCollector(Collector):
             sample.cancel()
 
     def _counter(self, channel: str) -> Callable[[Sequence[Any], Sequence[float]], None]:
-        """What counts the events of ``channel``."""
+        """Return the function that counts the events of ``channel``."""
         counts = self._events[channel]
         key = attrgetter("exchange", "coin") if self._coins else attrgetter("exchange")
 
@@ -149,10 +148,9 @@ class FeedCollector(Collector):
             self._last[exchange] = max(at + wall, self._last.get(exchange, 0.0))
 
     def _time(self, events: Sequence[Any], times: Sequence[float]) -> None:
-        """Note the delays of trades, quotes or books; below 0 counts as 0: the clocks differ, and a sum must not fall.
-
-        Not of tickers and candles, which may have been read over REST a while ago, nor of a trade that was fetched
-        after a gap.
+        """Note the delays of trades, quotes or books; below 0 counts as 0, because the clocks differ and a sum must not
+        fall. Trades that were fetched after a gap are left out, and so are tickers and candles, which may be old REST
+        answers.
         """
         self._note_last(events, times)
         wall = time.time() - time.monotonic()
@@ -186,7 +184,10 @@ class FeedCollector(Collector):
             self._gaps[exchange, complete] += trades if complete else max(missing - trades, 1)
 
     def _count_trades(self) -> None:
-        """Those of each exchange since the metrics began, and when the last event of the exchange in charge came."""
+        """Count each exchange's trades since the metrics began.
+
+        Note when the last event of the active exchange came.
+        """
         if not self._coins:
             for name, number in self._feed.trades_delivered.items():
                 self._events[TRADES.name][name] = number - self._before.get(name, 0)
@@ -195,7 +196,7 @@ class FeedCollector(Collector):
             self._last[status.exchange] = max(status.last_message_time, self._last.get(status.exchange, 0.0))
 
     def collect(self) -> Iterator[Metric]:
-        """The families of this moment; from any thread."""
+        """The metric families of this moment; from any thread."""
         for observation in self._observations:
             observation.flush()
         for sample in self._samples:

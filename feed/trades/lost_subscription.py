@@ -1,7 +1,7 @@
 """Finds coins whose trades have stopped although their tickers go on: the venue has dropped the subscription silently.
 
-A ticker with another price and, if it has one, a higher turnover of the day is a sign of a trade; a changed price alone
-may come from quotes. Signs are counted until a trade of the coin is accepted, on whichever connection. Pure.
+A ticker is a sign of a trade if its price has changed and, where it has a turnover, that has grown; a changed price
+alone may come from quotes. Signs are counted until a trade of the coin is accepted, on whichever connection. Pure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import inf
 from exchanges.events import Ticker
 from feed.trades.sequence import TradeSequence
 
-SIGNS = 3  # signs of trades that did not come, per coin: one or two trades may be on their way
+SIGNS = 3  # signs without a trade, per coin; one or two trades may still be on their way
 
 
 @dataclass(slots=True)
@@ -24,11 +24,11 @@ class _Signs:
     newest: object
     price: float
     turnover: float | None
-    seen: object  # the newest trade when it was looked at last
+    seen: object  # the newest trade at the last look
     count: int = 0
-    first: float = 0.0  # when the first one came and the last one, monotonic seconds
+    first: float = 0.0  # when the first sign came, and the last one, monotonic seconds
     last: float = 0.0
-    flowed: float = -inf  # since then one was accepted, monotonic seconds
+    flowed: float = -inf  # a trade was accepted after this time, monotonic seconds
 
 
 class LostSubscriptions:
@@ -37,7 +37,7 @@ class LostSubscriptions:
     def __init__(self) -> None:
         self._signs: dict[str, _Signs] = {}
         self._looked_at = -inf
-        self._without: set[str] = set()  # coins of which the connection brings no trades, as the venue has said
+        self._without: set[str] = set()  # coins whose trades the venue has rejected on this connection
 
     def note(self, ticker: Ticker, sequence: Callable[[str], TradeSequence], now: float) -> None:
         """Take a ticker of the connection; ``continuity`` returns the trade sequence of a coin."""
@@ -46,7 +46,7 @@ class LostSubscriptions:
         if signs is None:
             if coin not in self._without:
                 known = sequence(coin)
-                newest = known.newest  # of a connection before, perhaps
+                newest = known.newest  # it may have come over an earlier connection
                 self._signs[coin] = _Signs(known, newest, price, ticker.volume_24h, newest)
             return
         if price == signs.price:
@@ -61,7 +61,7 @@ class LostSubscriptions:
     def missing(self, patience: Callable[[str], float], now: float) -> dict[str, float]:
         """The coins whose trades have not come for longer than ``patience``, with the time of the first sign.
 
-        Call it regularly: it compares with the call before.
+        Call it regularly: it compares with the last call.
         """
         found = {}
         for coin, signs in self._signs.items():

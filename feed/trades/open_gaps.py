@@ -1,4 +1,4 @@
-"""The outage that gaps of one coin come of, its open gaps, and those that were given up."""
+"""The outage that causes gaps of one coin, the open gaps, and those that were given up."""
 
 from __future__ import annotations
 
@@ -12,63 +12,66 @@ MAX_OPEN = 64  # open gaps per coin; with one more the oldest is given up
 
 
 class Outage:
-    """The last outage of a coin. It goes on over connections that bring no trade. Times are monotonic seconds."""
+    """The last outage of a coin. It continues over connections that bring no trade. Times are monotonic seconds."""
 
     __slots__ = ("_began", "lasts", "seconds")
 
     def __init__(self) -> None:
-        self.lasts = False  # the connection is lost, and no other one has replaced it
-        self.seconds: float | None = None  # how long it was, None if that is not known
+        self.lasts = False  # True while no connection has replaced the lost one
+        self.seconds: float | None = None  # its length, None if that is not known
         self._began: float | None = None
 
     def begin(self, now: float, *, goes_on: bool) -> None:
-        """The connection is lost. ``goes_on``: no trade has come since the outage before."""
+        """Note that the connection is lost. ``goes_on``: no trade has come since the last outage."""
         if self._began is None or not goes_on:
             self._began = now
         self.lasts = True
 
     def end(self, now: float) -> None:
-        """A connection delivers again."""
+        """Note that a connection delivers again."""
         self.seconds = now - self._began if self.lasts and self._began is not None else None
         self.lasts = False
 
     def doubt(self, *, goes_on: bool) -> None:
-        """The connection was silent, and its next trade may show that some are missing; ``goes_on`` as in begin()."""
+        """Note that the connection was silent: its next trade may show a gap; ``goes_on`` as in begin()."""
         if not goes_on:
             self._began = None
         self.seconds = 0.0
 
 
 class OpenGaps(list[OpenGap]):
-    """The open ones, the oldest first. A list, because the ordinary path asks for each trade whether it is empty."""
+    """The open gaps, the oldest first.
+
+    It is a list, because the usual path checks for each trade whether it is empty.
+    """
 
     @property
     def deadline(self) -> float | None:
-        """When the first of them is to be given up, monotonic seconds; None while none waits."""
+        """When the first gap must be given up, monotonic seconds; None while there is none."""
         return min((at + each.wait for each in self if each.open and (at := each.found_at) is not None), default=None)
 
     @property
     def sought(self) -> Gap | None:
-        """The oldest one that is to be fetched."""
+        """The oldest gap whose trades must be fetched."""
         return next((each.gap for each in self if each.open and each.gap.fetch), None)
 
     @property
     def held(self) -> int:
-        """How many trades wait behind them."""
+        """How many trades wait behind the gaps."""
         return sum(len(each.held) for each in self)
 
     @property
     def missing(self) -> int:
-        """How many trades they miss, as far as their number is known."""
+        """How many trades are missing in the gaps, as far as the number is known."""
         return sum(each.gap.missing or 0 for each in self)
 
     def give_up(self, *, fetched_only: bool = False) -> None:
-        """Wait no longer: for any of them, or only for those that are fetched."""
+        """Give up all gaps, or only those that are fetched."""
         for each in self:
             each.open = each.open and fetched_only and not each.gap.fetch
 
     def take_ended(self) -> OpenGap | None:
-        """Remove and return the oldest one if it is full or given up."""
+        """Remove and return the oldest gap if it is full or given up."""
         return self.pop(0) if self and (self[0].full or not self[0].open) else None
 
     def place_numbered(
@@ -76,8 +79,8 @@ class OpenGaps(list[OpenGap]):
     ) -> bool:
         """Put a trade from REST into the gap by ids to which it belongs; False if there is none.
 
-        A trade whose id is not a number can't be told from those that are here. ``is_known``: whether it was delivered
-        under another id.
+        A trade whose id is not a number can't be compared with the delivered ones. ``is_known``: whether it was
+        delivered with another id.
         """
         if number is None or number < floor:
             return False
@@ -112,17 +115,17 @@ class OpenGaps(list[OpenGap]):
 
 
 class GivenUpGaps:
-    """What was not found of the newest MAX_OPEN gaps: a trade of one of them that comes later can't be in order."""
+    """The missing trades of the newest MAX_OPEN given-up gaps: if one comes later, it can't be delivered in order."""
 
     __slots__ = ("_ids", "_times")
 
     def __init__(self) -> None:
         self._ids: tuple[tuple[int, int], ...] = ()  # the first and the last one of each range
-        self._times: tuple[tuple[int, int], ...] = ()  # the same where ids don't count: from and to, Unix ms
+        self._times: tuple[tuple[int, int], ...] = ()  # the same if ids don't count: from and to, Unix ms
 
     @property
     def has_times(self) -> bool:
-        """Whether one of them is known by its time."""
+        """Whether one of the gaps has times in place of ids."""
         return bool(self._times)
 
     def clear(self) -> None:
@@ -130,15 +133,15 @@ class GivenUpGaps:
         self._ids = self._times = ()
 
     def note(self, ended: OpenGap) -> None:
-        """A gap has ended: remember what was not found of it."""
+        """Remember the trades of a gap that were not found when it ended."""
         gap = ended.gap
         self._ids = (*self._ids, *ended.not_found())[-MAX_OPEN:]
         if not ended.numbered and not ended.full:
-            until = min(gap.to_ts, ended.held[0].received_at // 1_000_000 or gap.to_ts)  # a stamp may be ahead
+            until = min(gap.to_ts, ended.held[0].received_at // 1_000_000 or gap.to_ts)  # stamps may be ahead
             self._times = (*self._times, (gap.from_ts, until))[-MAX_OPEN:]
 
     def forget_ids(self, first: int, last: int) -> None:
-        """Ranges that begin with one of these ids were none."""
+        """Forget ranges that begin with one of these ids: they were no gaps."""
         self._ids = tuple(each for each in self._ids if not first <= each[0] <= last)
 
     def has_id(self, number: int) -> bool:

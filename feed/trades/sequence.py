@@ -1,8 +1,8 @@
 """Puts a coin's trades into the venue's order, each once: drops duplicates, finds gaps, and holds trades until filled.
 
 The trades after a gap wait behind it (feed.trades.open_gaps). Gaps are released from the oldest on, each when it is
-full, when the fetch gives it up, or when its time is over. Without an open gap no trade is held. That is the ordinary
-path; it runs for each trade, so it is one comparison.
+full, when the fetch gives it up, or when its time is over. Without an open gap no trade is held. This is the usual
+path, and costs one comparison per trade.
 
 When the trades after a gap have been delivered, a trade that belongs into the gap can't be delivered in order any more:
 it is LATE, which is counted and not delivered. The gap has been reported as incomplete by then.
@@ -25,12 +25,12 @@ from feed.trades.wrong_stamps import StampDoubt, is_disproved
 
 HOLD_FOR = 2.0  # seconds for which trades wait for a fetch at most
 HOLD_LIMIT = 10_000  # trades that wait at most, per coin
-REORDER_FOR = 0.25  # seconds that they wait where nothing is fetched: for trades that only come out of order
+REORDER_FOR = 0.25  # seconds that they wait if nothing is fetched: trades may only be out of order
 LEAP = 1_000_000  # an id this far ahead of the others is only believed if the next trade continues from it
 MAX_MISSING = 50_000  # missing trades to wait for, per coin: more would neither come in time nor fit in memory
 RESTART_MS = 1000  # a lower id near the newest one is a duplicate unless its stamp is this much later
-PROOFS = 3  # gaps that the venue has shown to be none, after which its ids of the coin are not consecutive
-PROOFS_WITHIN = 3600.0  # seconds in which they are counted: a venue may skip some ids in a maintenance
+PROOFS = 3  # gaps that the venue has proven to be none; after that the coin's ids don't count as consecutive
+PROOFS_WITHIN = 3600.0  # seconds in which these are counted: a venue may skip some ids during maintenance
 
 
 class TradeSequence:
@@ -39,8 +39,8 @@ class TradeSequence:
     ``consecutive_ids``: the venue's trade ids of this market count up by one, so ids show what is missing. Elsewhere
     duplicates are found among the last ids, and a gap is the time between the trades before and after an outage.
     ``max_gap``: gaps of longer outages (seconds) are reported and not fetched. ``fetch``: False reports all gaps and
-    fetches none. ``since_ts``: the last trade's time on the venue that was left (or later, while nothing can have
-    been missed), Unix ms; what happened since then is a gap by time on this one.
+    fetches none. ``since_ts``: the time (Unix ms) of the last trade on the venue that was left, or a later time up to
+    which nothing was missed; the time since then is a gap on this venue.
     """
 
     __slots__ = (
@@ -67,23 +67,23 @@ class TradeSequence:
         self._max_gap = max_gap
         self._fetch = fetch
         self.open_gaps = OpenGaps()
-        self.stamp = since_ts  # of the newest trade, Unix ms: ``since_ts`` for the venue that comes next
+        self.stamp = since_ts  # time of the newest trade, Unix ms: ``since_ts`` for the next venue
         self.next_id: int | None = None  # the id after the highest one seen
-        self._floor = 0  # the same when the feed left the venue: lower ids were delivered then
+        self._floor = 0  # next_id when the feed left the venue: lower ids were delivered then
         self._doubtful_ids: DoubtfulIds | None = None  # None while all ids were right
         self._given_up = GivenUpGaps()
-        self._recent: RecentIds | None = None  # made when ids are first to be remembered
+        self._recent: RecentIds | None = None  # made when ids must be remembered
         self._stamp_doubt = StampDoubt()
-        self._outage = Outage()  # the last one
+        self._outage = Outage()  # the last outage
         self._resumed_at_id: int | None = None  # equal to next_id until the first trade after an outage
-        self._resumed = since_ts is not None  # the same, where ids don't count
+        self._resumed = since_ts is not None  # the same if ids don't count
 
     def __repr__(self) -> str:
         return f"<TradeSequence next {self.next_id}, {len(self.open_gaps)} gaps, {self.open_gaps.held} held>"
 
     @property
     def interrupted(self) -> bool:
-        """Whether the connection is lost, and no other one has replaced it."""
+        """Whether the connection is lost and no other one has replaced it."""
         return self._outage.lasts
 
     @property
@@ -93,7 +93,7 @@ class TradeSequence:
 
     @property
     def counts(self) -> bool:
-        """Whether the coin's ids are taken as consecutive: not after PROOFS gaps that were none."""
+        """Whether the coin's ids are taken as consecutive; False after PROOFS gaps that were none."""
         return self._numbered
 
     def accept(self, trade: TradeEvent, now: float | None = None, number: int | None = None) -> Outcome:
@@ -112,11 +112,14 @@ class TradeSequence:
         return self._accept_numbered(trade, number, now)
 
     def lost(self, now: float) -> None:
-        """The connection is lost: an outage begins, or goes on if no trade has come since. Held trades stay held."""
+        """Note that the connection is lost: an outage begins, or continues if no trade has come since the last one.
+
+        Held trades stay held.
+        """
         self._outage.begin(now, goes_on=self._untouched)
 
     def resumed(self, now: float) -> None:
-        """A connection delivers again: its first trade shows what is missing."""
+        """Note that a connection delivers again: its first trade shows what is missing."""
         self._outage.end(now)
         self._resumed_at_id = self.next_id
         self._resumed = self.stamp is not None
@@ -127,7 +130,7 @@ class TradeSequence:
         return self._resumed_at_id == self.next_id if self._numbered else self._resumed
 
     def returned(self, since_ts: int | None) -> None:
-        """The venue is active again, after another one that had its last trade at ``since_ts`` (Unix ms), if any.
+        """Note that the venue is active again; the venue before had its last trade at ``since_ts`` (Unix ms), if any.
 
         Trades that this venue delivered before the feed left it are not delivered again.
         """
@@ -142,7 +145,7 @@ class TradeSequence:
         self._resumed = self.stamp is not None
 
     def doubt(self) -> None:
-        """The connection was silent for too long: where ids are not consecutive, the next trade opens a gap by time."""
+        """Note a long silence of the connection: if ids are not consecutive, the next trade opens a gap by time."""
         if not self._outage.lasts:
             self._outage.doubt(goes_on=self._untouched)
             self._resumed = self.stamp is not None
@@ -159,7 +162,7 @@ class TradeSequence:
         if self._numbered:
             told = [t for t in past if t.trade_id.isdecimal()]
             fresh = told if self.next_id is not None else [t for t in told if t.timestamp > stamp]
-            if len(fresh) < len(told):  # from the last one before on: a trade may be missing between the two
+            if len(fresh) < len(told):  # from the last delivered one on: a trade may be missing between the two
                 before = int(next(t.trade_id for t in reversed(told) if t.timestamp <= stamp)) + 1
                 self.next_id = max(self._floor, min(before, int(fresh[0].trade_id)) if fresh else before)
             return fresh
@@ -170,7 +173,7 @@ class TradeSequence:
         return fresh
 
     def unbroken(self) -> None:
-        """The connection existed before the last trade of the venue that the feed has left: nothing is missing."""
+        """Note that the connection is older than the last trade of the venue that the feed left: nothing is missing."""
         self._resumed = False
         if self._numbered and self.next_id is None:
             self.stamp = None
@@ -189,7 +192,7 @@ class TradeSequence:
             if self.open_gaps.place_numbered(trade, number, floor, doubts.knows if doubts is not None else _is_unknown):
                 continue
             if self._floor and number is not None and number < self._floor:
-                continue  # it was delivered or given up while ids were consecutive: it is not among the remembered ones
+                continue  # its id is not among the remembered ones, which begin later
             self.open_gaps.place_named(trade, lambda trade_id: self._remember(trade_id, None))
 
     def answered(self, pages: Sequence[Sequence[TradeEvent]], now: float) -> Outcome:
@@ -207,7 +210,7 @@ class TradeSequence:
         return self._settle_conflict(pages) or self._release()
 
     def give_up(self) -> Outcome:
-        """The venue can't be asked: give up the gaps that are fetched."""
+        """Give up the gaps that are fetched: the venue can't be asked."""
         self.open_gaps.give_up(fetched_only=True)
         return self._release()
 
@@ -218,7 +221,7 @@ class TradeSequence:
                 open_gap.found_at = now
             elif now >= open_gap.found_at + open_gap.wait:
                 if open_gap.in_conflict and len(open_gap.held) == 1:
-                    self._drop_leap(open_gap)  # the venue had time enough to show it under its own
+                    self._drop_leap(open_gap)  # the venue had enough time to show the trade with its own id
                 open_gap.open = False
         return self._release()
 
@@ -239,7 +242,7 @@ class TradeSequence:
         elif number > expected:
             gap = self._gap_by_id(expected, trade, number - 1)
         if expected is None or gap is not None:
-            # what comes over REST may be one of those on which no other has gone on, under its right number
+            # the answer may have a leap's trade with its right id
             self._doubted.misnumber(each.content for each in self._doubted.standing(expected))
             leap = Leap(expected, number, gap, content(trade), trade.received_at, before)
             self._doubted.note(leap, expected)
@@ -265,7 +268,7 @@ class TradeSequence:
         return LATE if self._given_up.has_id(number) else DUPLICATE
 
     def _accept_outlier(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
-        """An id that fits nowhere: deliver the trade as it came, and continue the sequence without it.
+        """Deliver a trade whose id fits nowhere as it came, and continue the sequence without it.
 
         Only if the next trade continues from this id, the venue has restarted its ids.
         """
@@ -277,7 +280,10 @@ class TradeSequence:
         return self._append(trade, None, now)
 
     def _restart(self, trade: TradeEvent, number: int) -> Outcome:
-        """The venue has restarted its ids with this trade; how many trades are missing can't be known."""
+        """Continue with a trade with which the venue has restarted its ids.
+
+        The number of missing trades is not known.
+        """
         before = trade.timestamp if self.stamp is None else self.stamp
         gap = Gap(None, None, before, trade.timestamp, None, fetch=False)
         released = self.flush()
@@ -290,7 +296,7 @@ class TradeSequence:
         return Outcome(TradeVerdict.RELEASE, (*released.deliver, trade), gap, released.filled)
 
     def _correct(self, place: int, trade: TradeEvent, number: int, now: float | None) -> Outcome:
-        """``trade`` shows that the leaps from ``place`` on have wrong ids: continue the sequence as it was before them.
+        """Continue the sequence as it was before the leaps from ``place`` on: ``trade`` shows that their ids are wrong.
 
         The trades of these leaps are delivered once, before ``trade``, unless they were found under their right ids.
         """
@@ -312,7 +318,7 @@ class TradeSequence:
         return Outcome(TradeVerdict.RELEASE, (*before, *after), outcome.gap, (*found.filled, *outcome.filled))
 
     def _settle_conflict(self, pages: Sequence[Sequence[TradeEvent]]) -> Outcome | None:
-        """If the newest trade came from REST too, under another id: find out which of the two ids the venue has."""
+        """If the newest trade also came from REST with another id, find out which of the two ids is right."""
         leaps, open_gap = self._leaps, self.open_gaps[-1] if self.open_gaps else None
         if not leaps or open_gap is None or open_gap.gap is not leaps[-1].gap or open_gap.gap.from_id is None:
             return None
@@ -326,7 +332,7 @@ class TradeSequence:
         return self._release()
 
     def _drop_leap(self, open_gap: OpenGap) -> None:
-        """The newest trade was found in the gap before it under its right id: drop the one with the wrong id."""
+        """Drop the newest trade with its wrong id: it was found in the gap before it with its right id."""
         leap = self._doubted.leaps.pop()
         last = max(open_gap.fill)
         open_gap.held.clear()
@@ -357,7 +363,7 @@ class TradeSequence:
         return doubts.standing(self.next_id) if doubts is not None and self._numbered else []
 
     def _note_proof(self, now: float) -> None:
-        """The venue has skipped the ids of a gap. After PROOFS of them the coin's ids are not taken as consecutive."""
+        """Note a gap whose ids the venue has skipped. After PROOFS such gaps the ids don't count as consecutive."""
         proofs = self._doubted.proofs
         proofs[:] = [at for at in proofs if at > now - PROOFS_WITHIN] + [now]
         if len(proofs) >= PROOFS and self._numbered and self.next_id is not None:
@@ -383,20 +389,20 @@ class TradeSequence:
             self.stamp = timestamp
             self._stamp_doubt.clear()
         if gap is None and not self.open_gaps:
-            return DELIVER  # as _append() does it, without a call: the ordinary one
+            return DELIVER  # the usual case of _append(), without a call
         return self._append(trade, gap, now, before)
 
     def _belongs_before(self, trade: TradeEvent, now: float | None) -> bool:
-        """Whether the trade was missing in a gap by time that was given up: later ones are delivered already.
+        """Whether the trade was missing in a gap by time that was given up; later trades are delivered already.
 
-        A connection that lags brings such ones after a reconnect. A wrong stamp of the newest trade, or at the end of
+        A lagging connection brings such trades after a reconnect. A wrong stamp of the newest trade, or at the end of
         a gap, keeps no trade out.
         """
         at, stamp = trade.timestamp, self.stamp
         if stamp is None or at >= stamp:
             return False
         if 0 < trade.received_at < (at + RESTART_MS) * 1_000_000 or self._stamp_doubt.is_wrong(stamp, trade, now):
-            return False  # it is of now
+            return False  # the trade is of the present
         return self._given_up.has_time(trade)
 
     def _append(self, trade: TradeEvent, gap: Gap | None, now: float | None, before: str = "") -> Outcome:
@@ -424,7 +430,7 @@ class TradeSequence:
                 fetched = sum(trade.backfilled for trade in open_gap.fill.values())
                 filled.append(Filled(open_gap.gap, fetched, open_gap.full))
             self._given_up.note(open_gap)
-            if self._floor and not open_gap.numbered:  # ids that counted once still grow: lower ones are of the past
+            if self._floor and not open_gap.numbered:  # the ids still grow: lower ones are older trades
                 numbers = [number for trade in open_gap.held if (number := number_of(trade)) is not None]
                 self._floor = max(self._floor, min(numbers, default=0))
             if self._doubtful_ids is not None:
@@ -447,7 +453,7 @@ class TradeSequence:
         if before is not None and is_disproved(before, after):
             before = after.timestamp - int((self._outage.seconds or 0.0) * 1000)
         if before is None or after.timestamp < before:
-            return None  # nothing to start from, or the stream goes on before it ended: nothing is missing
+            return None  # no trade to start from, or the stream overlaps with the old one: nothing is missing
         fetch = self._fetch and self._was_short(after.timestamp - before)
         return Gap(None, None, before, after.timestamp, None, fetch)
 

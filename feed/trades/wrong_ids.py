@@ -17,11 +17,11 @@ MANY = 8  # leaps, and trades with wrong ids, that are remembered
 
 @dataclass(slots=True)
 class DoubtfulIds:
-    """A coin's trades whose ids may be wrong. A coin has none of this as long as its venue's ids are right."""
+    """A coin's trades whose ids may be wrong. It exists only for coins with such trades."""
 
-    leaps: list[Leap] = field(default_factory=list)  # the newest ones; no trade has continued from any of them
-    after_outlier: int | None = None  # the id after the last one that fitted nowhere
-    misnumbered: list[Content] = field(default_factory=list)  # trades that were delivered under a wrong id
+    leaps: list[Leap] = field(default_factory=list)  # the newest leaps; no trade has continued from any of them
+    after_outlier: int | None = None  # the id after the last id that fitted nowhere
+    misnumbered: list[Content] = field(default_factory=list)  # trades that were delivered with a wrong id
     proofs: list[float] = field(default_factory=list)  # when gaps were shown to be none, monotonic seconds
 
     def note(self, leap: Leap, expected: int | None) -> None:
@@ -46,17 +46,17 @@ class DoubtfulIds:
         return self.leaps if self.leaps and self.leaps[-1].number + 1 == next_id else []
 
     def ended(self, gap: Gap, found: Iterable[int]) -> None:
-        """The gap before a leap has ended, and the trades ``found`` for it (their ids) were delivered."""
+        """Note that the gap before a leap has ended; trades with the ids ``found`` were delivered for it."""
         place = next((place for place, leap in enumerate(self.leaps) if leap.gap is gap), -1)
         if place >= 0 and (expected := max(found, default=-1) + 1):
             self.leaps[place] = replace(self.leaps[place], expected=max(expected, self.leaps[place].expected or 0))
 
     def misnumber(self, contents: Iterable[Content]) -> None:
-        """Remember trades that were delivered under wrong ids."""
+        """Remember trades that were delivered with wrong ids."""
         self.misnumbered = [*self.misnumbered, *contents][-MANY:]
 
     def knows(self, trade: TradeEvent) -> bool:
-        """Whether the trade was delivered under a wrong id; answers True only once for each trade."""
+        """Whether the trade was delivered with a wrong id; True only once for each trade."""
         known = content(trade)
         if known not in self.misnumbered:
             return False
@@ -66,7 +66,7 @@ class DoubtfulIds:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """How a coin's sequence goes on without leaps whose ids are wrong.
+    """How a coin's sequence continues without leaps whose ids are wrong.
 
     ``deliver``: their trades, oldest first, each once; ``misnumbered``: those of them that a fetch may still bring
     under their right ids. ``stamp``: the time of the newest trade before the leaps, Unix ms.

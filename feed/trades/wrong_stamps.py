@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from exchanges.events import TradeEvent
 
-IMPLAUSIBLE = 60_000  # ms by which the next trade is older than one that was stamped with a time yet to come
+IMPLAUSIBLE = 60_000  # ms by which a trade is older than the one before, whose stamp was in the future
 PROVEN_AFTER = 2.0  # seconds in which the earlier stamps of later trades show that the newest one is wrong
-SLACK = 1000  # ms by which those may grow more slowly than the time
+SLACK = 1000  # ms by which these stamps may grow more slowly than the clock
 
 
 class StampDoubt:
@@ -15,10 +15,10 @@ class StampDoubt:
     __slots__ = ("_began",)
 
     def __init__(self) -> None:
-        self._began: tuple[float, int] | None = None  # when the first of them came, monotonic seconds, and its stamp
+        self._began: tuple[float, int] | None = None  # arrival (monotonic seconds) and stamp of the first one
 
     def clear(self) -> None:
-        """A trade with a new stamp is the newest one."""
+        """Begin again: the newest trade has a new stamp."""
         self._began = None
 
     def is_wrong(self, stamp: int, trade: TradeEvent, now: float | None) -> bool:
@@ -26,7 +26,7 @@ class StampDoubt:
         if now is not None:
             came, first = self._began = self._began or (now, trade.timestamp)
             if now - came > PROVEN_AFTER and trade.timestamp - first >= (now - came) * 1000 - SLACK:
-                return True  # their stamps grow as fast as time passes
+                return True  # their stamps grow as fast as the clock
         return is_disproved(stamp, trade)
 
 

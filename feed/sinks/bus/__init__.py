@@ -1,1 +1,1 @@
-"""Collectors: every event of some exchanges on a bus, once and in order, whichever of several collectors lives."""
+"""Collectors publish every event of some exchanges on a bus, once and in order; several can replace each other."""

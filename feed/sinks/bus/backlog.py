@@ -1,4 +1,4 @@
-"""What a collector has had lately, and which of it follows what is on the bus: for taking over without a gap. Pure."""
+"""Keeps what a collector received lately, and finds what must follow the bus's last events at a takeover. Pure."""
 
 from __future__ import annotations
 

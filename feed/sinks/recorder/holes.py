@@ -1,4 +1,4 @@
-"""What a recording lacks, from the feed's status events: gaps that were not filled, and outages."""
+"""Finds what a recording lacks, by the feed's status events: gaps that were not filled, and outages."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from exchanges.recording.rows import GapRow
 
-UNFILLED = 10.0  # seconds after which a gap that nothing fills is one: a feed holds trades for two seconds
+UNFILLED = 10.0  # seconds after which an open gap is a hole; a feed holds trades for two seconds
 _BEGINS = frozenset({"disconnected", "feed_stale"})
 _ENDS = frozenset({"connected", "feed_recovered", "failover"})
 
 
 class Holes:
-    """Takes status events and what was dropped, and gives the rows of the channel gaps.
+    """Takes status events and counts of dropped events, and makes the rows of the channel gaps.
 
     ``channels`` are those that are recorded. Times in Unix ms.
     """
@@ -22,7 +22,7 @@ class Holes:
     def __init__(self, channels: Sequence[str]) -> None:
         self._channels = channels
         self._gaps: defaultdict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = defaultdict(list)
-        self._outages: dict[str, tuple[int, str]] = {}  # exchange -> when it began, why
+        self._outages: dict[str, tuple[int, str]] = {}  # exchange -> when its outage began, and why
 
     def on_status(self, event: str, details: Mapping[str, Any]) -> list[GapRow]:
         """Take a status event; returns the holes that are known with it."""
@@ -49,7 +49,7 @@ class Holes:
         return found
 
     def close(self, at: int) -> list[GapRow]:
-        """The recording ends: what is open is a hole."""
+        """End the recording: open gaps and outages are holes."""
         found = self.expired(at + int(UNFILLED * 1000) + 1)
         for exchange in list(self._outages):
             found += self._ended(exchange, at)
@@ -65,7 +65,7 @@ class Holes:
         return [_gap(exchange, details["coin"], gap, details["trades"], "not filled as a whole")]
 
     def _ended(self, exchange: str, at: int) -> list[GapRow]:
-        """What came during an outage, trades are told by gaps of their own."""
+        """Make the rows of an outage; missing trades are reported by gaps of their own."""
         outage = self._outages.pop(exchange, None)
         if outage is None:
             return []
@@ -83,7 +83,7 @@ class Dropped:
         self._spans: dict[tuple[str, str, str], tuple[int, int]] = {}
 
     def add(self, channel: str, exchange: str, coin: str, at: int) -> None:
-        """One more; ``at`` in Unix ms."""
+        """Count one more event; ``at`` in Unix ms."""
         key = channel, exchange, coin
         self.total += 1
         self._counts[key] += 1

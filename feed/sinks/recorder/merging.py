@@ -1,4 +1,4 @@
-"""Merges a recording's small files into few large ones, so that each row is in one file whenever a crash comes."""
+"""Merges a recording's small files into few large ones; each row is in exactly one file also after a crash."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from exchanges.recording.files import (
 )
 from exchanges.recording.writing import replace
 
-LARGEST = 8_000_000  # rows of a file
+LARGEST = 8_000_000  # rows of a file at most
 
 
 def merge_recent(folder: Path, may_go_on: Callable[[], bool] = lambda: True) -> None:
@@ -82,7 +82,7 @@ def _table(files: Sequence[RecordedFile]) -> pa.Table:
 
 
 def _by_market(channel: str, date: str, rows: pa.Table) -> Iterator[tuple[str, list[pa.Table]]]:
-    """The files that these rows become."""
+    """Divide these rows into the files that they become."""
     if channel not in BY_COIN:
         yield f"{place(channel, '', '', date)}/{_name(rows)}", [rows]
         return

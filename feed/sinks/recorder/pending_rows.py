@@ -1,7 +1,7 @@
 """Delivered events as rows that wait to be written: numbered in the order of delivery, price ticks folded into them.
 
-A price tick nearly always repeats the trade before it or the ticker after it, and then is a flag of that row. Any other
-tick is a row of its own, so that a replay gives every tick as it was.
+A price tick almost always repeats the trade before it or the ticker after it; then it is a flag of that row. Any other
+tick is a row of its own, so that a replay delivers every tick as it was.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class PendingRows:
         self.channels: dict[str, ChannelRows] = {}
         self._books = BookEncoder()
         self._day: dict[str, tuple[str, float, float]] = {}  # coin -> exchange, volume_24h, change_24h of its ticks
-        self._trade: tuple[TradeEvent, ChannelRows, int] | None = None  # if the last event was a trade; its place
-        self._tick: PriceTick | None = None  # whose ticker may come next
+        self._trade: tuple[TradeEvent, ChannelRows, int] | None = None  # the last event if a trade; its place
+        self._tick: PriceTick | None = None  # the last tick, whose ticker may come next
 
     def __len__(self) -> int:
         return sum(len(rows.events) for rows in self.channels.values())
@@ -89,14 +89,14 @@ class PendingRows:
                 self._put("gaps", event)
 
     def settle(self) -> None:
-        """Make the tick that waits for its ticker a row of its own: no ticker has come."""
+        """Make the waiting tick a row of its own: its ticker has not come."""
         tick, self._tick = self._tick, None
         if tick is not None:
             self._day[tick.coin] = tick.exchange, tick.volume_24h, tick.change_24h
             self._put("prices", PriceRow(**asdict(tick)))
 
     def drop(self, channel: str, seqs: Collection[int] | None = None) -> None:
-        """The channel's rows with these numbers, or all of them, are written."""
+        """Drop the channel's rows with these numbers, or all of them: they are written."""
         rows = self.channels.pop(channel)
         self._trade = None
         chosen = [] if seqs is None else [seq not in seqs for seq in rows.seqs]
@@ -116,7 +116,7 @@ class PendingRows:
         return rows
 
     def _take_tick(self, tick: PriceTick) -> None:
-        if self._trade is not None:  # the last event: no other tick waits
+        if self._trade is not None:  # it was the last event, so no other tick waits
             trade, rows, index = self._trade
             self._trade = None
             if _is_of_trade(tick, trade) and self._has_day(tick):

@@ -1,4 +1,4 @@
-"""The recorder: a consumer of a feed that keeps everything that was delivered, in the order of delivery."""
+"""The recorder: a consumer of a feed that writes everything that was delivered, in the order of delivery."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorder", "RecorderStatus"]
 
-START_TIMEOUT = 10.0  # seconds until recording begins in any case, though the disk is full
+START_TIMEOUT = 10.0  # seconds until recording begins, even if the disk is full
 QUEUE_SIZE = 200_000  # events that may wait for the disk
 STATES = ("state", "exchange", "reconnect_count", "failover_count", "errors", "tradable")
 
 
 @dataclass(frozen=True, slots=True)
 class RecorderStatus:
-    """What a recorder has done: events that are on disk, that wait, and that were dropped over a full queue.
+    """What a recorder has done: events that are on disk, that wait, and that were dropped because the queue was full.
 
     ``failure`` says why the last attempt to write failed, None if it did not.
     """
@@ -105,7 +105,7 @@ class Recorder:
             writer = self._writer = Writer(plan)
         except OSError as error:
             raise FeedError(f"{self._folder} can't be written to: {error.strerror or error}") from error
-        except ValueError as error:  # a manifest that no recorder wrote
+        except ValueError as error:  # the manifest was not written by a recorder
             raise FeedError(str(error)) from error
         put = writer.put
 

@@ -1,4 +1,4 @@
-"""The thread that writes: it takes what was delivered from a queue, and has it on disk within the flush interval."""
+"""The writing thread: it takes delivered events from a queue, and writes them within the flush interval."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from feed.sinks.recorder.holes import Dropped, Holes
 from feed.sinks.recorder.merging import compact, merge_recent
 from feed.sinks.recorder.pending_rows import PendingRows, Status
 
-EARLY = 0.75  # of the flush interval, after which writing begins while the disk is quick
-EARLIEST = 0.25  # of it, while the disk is slow
-SLOWER = 3.0  # times that the next writing may take longer than the last one and still end in time
-STEP = 1.0  # seconds by which the clock must have been set to count as set
+EARLY = 0.75  # share of the flush interval after which writing begins if the disk is fast
+EARLIEST = 0.25  # the same if the disk is slow
+SLOWER = 3.0  # the next writing may take so many times as long as the last one and still end in time
+STEP = 1.0  # seconds: smaller changes of the clock do not count as set
 DAY = 86_400
 _CHANNEL: dict[type, str] = {
     TradeEvent: "trades", Ticker: "ticker", Candle: "candles", Quote: "quotes", OrderBook: "books",
@@ -98,7 +98,7 @@ class Writer:
             self._drop(event)
 
     def flush(self) -> Future[None]:
-        """A future that is done when what was put until now is on disk."""
+        """A future that is done when everything put until now is on disk."""
         done: Future[None] = Future()
         self._acks.append((self._taken + len(self._queue), done))
         self._stirred.set()
@@ -119,7 +119,7 @@ class Writer:
     # In the writing thread
 
     def _write_until_closed(self) -> None:
-        table("trades", [], [], [])  # pyarrow's first array imports pandas where that is installed, for a second
+        table("trades", [], [], [])  # pyarrow's first array imports pandas if that is installed, which takes a second
         wait = 0.0
         while True:
             self._stirred.wait(wait)
@@ -136,7 +136,7 @@ class Writer:
             wait = self._pause(time.monotonic() - began)
 
     def _pause(self, took: float) -> float:
-        """Seconds until the next writing, after one that took so long: what comes now is to be on disk in time."""
+        """Seconds until the next writing, given how long the last one took: what comes now must be on disk in time."""
         interval = self._plan.flush_seconds
         begins = min(EARLY * interval, max(EARLIEST * interval, interval - SLOWER * took))
         return max(0.0, begins - took)
@@ -159,7 +159,7 @@ class Writer:
             self._acks.popleft()[1].set_result(None)
 
     def _open(self) -> None:
-        """Finish what a crash has left, and note the hole since the last row."""
+        """Repair what a crash has left, and note the hole since the last row."""
         folder = self._plan.folder
         with self._tidying:
             recover(folder)
@@ -186,7 +186,7 @@ class Writer:
             self._rows.add([GapRow(channel, "", "", since, self._began, None, None, None, reason)])
 
     def _begin_again(self) -> None:
-        """The folder was removed or replaced: make it anew, and note what went with it."""
+        """Make the folder again, which was removed or replaced, and note the lost rows."""
         self._lock.release()
         self._lock = FolderLock(self._plan.folder)
         began, self._began = self._began, int(self._now() * 1000)
@@ -229,7 +229,7 @@ class Writer:
         for channel, rows in list(self._rows.channels.items()):
             whole = table(channel, rows.events, rows.seqs, rows.priced)
             first = _day(rows.events[0], today)
-            if first == _day(rows.events[-1], today):  # as they come in their order, all between are of that day
+            if first == _day(rows.events[-1], today):  # they are in order, so all rows between are of that day too
                 self._write_part(channel, first, whole)
                 self._rows.drop(channel)
                 continue
@@ -242,7 +242,10 @@ class Writer:
         self._keep(0)
 
     def _keep(self, waiting: int) -> None:
-        """So many events were taken from the queue and are not on disk; what they leave of the room is the queue's."""
+        """Note how many events were taken from the queue and are not on disk.
+
+        The queue may use the rest of the room.
+        """
         self._waiting, self._room = waiting, self._plan.queue_size - waiting
 
     def _write_part(self, channel: str, day: int, rows: Any) -> None:

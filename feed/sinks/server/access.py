@@ -1,4 +1,4 @@
-"""Who may ask: the token, the page that a browser asks from, and the name under which it finds this server."""
+"""Decides who may send requests: by the token, the page's origin, and the host name of the request."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Access:
-    """``token`` None: none is needed. ``origins``: pages of other hosts that may ask, as scheme://host."""
+    """``token`` None: no token is needed.
+
+    ``origins``: pages of other hosts that may send requests, as scheme://host.
+    """
 
     token: str | None = None
     origins: Collection[str] = ()
 
     def refusal(self, request: web.Request) -> str | None:
-        """Why a request is refused for where it comes from; None if it is not.
-
-        A page of another host must not read what the browser's machine can reach: by its Origin, or, where no token
-        guards the server, under a name of its own that leads here.
+        """Why a request is refused because of its origin or host; None if it is allowed. A page of another host must
+        not read this server over its visitor's browser. Its Origin shows such a page; without a token the Host must be
+        a name of this machine, because a foreign name may point here (DNS rebinding).
         """
         origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
         if origin is not None and origin not in self.origins:
@@ -76,7 +78,7 @@ class Access:
         kind, _, value = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer":
             found.append(value.strip())
-        elif kind.lower() == "basic":  # a browser asks its user for that: any name, and the token as the password
+        elif kind.lower() == "basic":  # a browser asks its user: any name, and the token as the password
             with contextlib.suppress(binascii.Error, UnicodeDecodeError):
                 found.append(base64.b64decode(value, validate=True).decode("ascii").partition(":")[2])
         right = self.token.encode()
@@ -84,7 +86,7 @@ class Access:
 
 
 def is_preflight(request: web.Request) -> bool:
-    """Whether a browser asks whether its page may ask; it sends no token with that."""
+    """Whether this is a CORS preflight: a browser sends it without a token before its page's request."""
     return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
 
 

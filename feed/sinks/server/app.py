@@ -72,13 +72,13 @@ class Server:
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._tending: asyncio.Task[None] | None = None
-        self._connections: dict[asyncio.Protocol, _Connection] = {}  # by the protocol that aiohttp knows it as
+        self._connections: dict[asyncio.Protocol, _Connection] = {}  # by aiohttp's protocol object
         self._heartbeat: tuple[float, object, bytes] = (0.0, None, b"")
         self._channels = list(settings.channels)
 
     @property
     def url(self) -> str:
-        """Where it is, as a browser takes it."""
+        """The address for a browser."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
 
     async def start(self) -> None:
@@ -144,7 +144,7 @@ class Server:
     # Bounds
 
     def _connection(self) -> asyncio.Protocol:
-        """What takes a new connection: aiohttp's handler within bounds, or nobody when there are too many."""
+        """Return the protocol of a new connection: aiohttp's handler within bounds, or one that cuts it."""
         server = self._runner.server if self._runner is not None else None
         if server is None or len(self._connections) >= CONNECTIONS:
             return _Refused()
@@ -153,7 +153,7 @@ class Server:
         return connection
 
     async def _tend(self) -> None:
-        """Cut connections that are beyond their bounds, and forget what nobody needs."""
+        """Cut connections that exceed their bounds, and forget unused selections."""
         while True:
             await asyncio.sleep(TEND)
             now = time.monotonic()
@@ -162,7 +162,7 @@ class Server:
             self._broadcast.tend()
 
     async def _label(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Say to browsers which pages may read the answer, and that it is what it says."""
+        """Add the headers that tell browsers which pages may read the answer, and not to guess its type."""
         response.headers.update(self._access.cross_origin(request))
         response.headers["X-Content-Type-Options"] = "nosniff"
 
@@ -194,7 +194,7 @@ class Server:
             raise  # aiohttp answers 500
 
     def _beat(self) -> bytes:
-        """How the feed stands, for Server-Sent Events; made for all of them, once a second and when that changes."""
+        """The feed's state for Server-Sent Events; made once for all clients, each second and when it changes."""
         made, since, text = self._heartbeat
         if time.monotonic() - made > 1.0 or since is not self._broadcast.changed:
             coins = {coin: self._broadcast.freshness(coin) for coin in self._broadcast.coins}
@@ -207,14 +207,17 @@ class Server:
 
 
 def _silent_log() -> logging.Logger:
-    """A log for aiohttp, which writes a traceback and parts of the request, maybe a token, for each bad one."""
+    """A disabled log for aiohttp, which would log a traceback and parts of each bad request, perhaps a token."""
     silent = logging.Logger("market feed server")
     silent.disabled = True
     return silent
 
 
 class _Connection(asyncio.Protocol):
-    """Hands everything to aiohttp's ``handler`` as long as the client keeps to its bounds; ``ended`` is called once."""
+    """Passes everything to aiohttp's ``handler`` as long as the client stays within its bounds.
+
+    ``ended`` is called once.
+    """
 
     def __init__(self, handler: web.RequestHandler, ended: Callable[[], object]) -> None:
         self._handler = handler
@@ -252,7 +255,7 @@ class _Connection(asyncio.Protocol):
         self._handler.connection_lost(exc)
 
     def asked(self, streams: bool) -> None:
-        """A request has come; of a stream, whose client is cut by what it does not read itself, or an answer."""
+        """Note a request. ``streams``: it is for a stream, which cuts clients that do not read by itself."""
         self._asked, self._streams = True, streams
 
     def tend(self, now: float) -> None:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from feed.market_feed import MarketFeed
     from feed.settings import Settings
 
-HIGH = 64 * 1024  # bytes that wait in a client's socket from which on nothing more is written
+HIGH = 64 * 1024  # bytes waiting in a client's socket: with more than that nothing is written to it
 LOOK = 0.02  # seconds between two looks at clients whose sockets are full
-TURN = 256  # events after which clients are written to, however many more the feed has just read
+TURN = 256  # events after which clients are written to, even if the feed has read more at once
 AT_ONCE = 1024  # events that a client is sent at once; one that is further behind waits for the next look
 LOGS = 200  # different selections at a time
 IDLE = 60.0  # seconds for which the events of a selection are kept without a client
@@ -28,7 +28,10 @@ STALLED = 60.0  # seconds after which a client that reads nothing is cut
 
 
 class Client:
-    """One connection. ``write_events`` makes the bytes of events, ``overflow`` is called when "error" has come true."""
+    """One client.
+
+    ``write_events`` makes the bytes of events; ``overflow`` is called if it is too slow with the policy "error".
+    """
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class Client:
 
 
 class Broadcast:
-    """Keeps the latest state, a log per selection, and every client's place in one."""
+    """Keeps the latest state, a log per selection, and every client's position in its log."""
 
     def __init__(self, feed: MarketFeed, settings: Settings) -> None:
         self.clients = 0
@@ -68,7 +71,7 @@ class Broadcast:
             self._want(channel)
 
     def _want(self, channel: str) -> None:
-        """Have the feed bring a channel."""
+        """Subscribe to a channel of the feed."""
         if channel in self._handles:
             return
         self._handles[channel] = self._feed.subscribe(channel, self._taker(channel))
@@ -131,7 +134,7 @@ class Broadcast:
         return log
 
     def log_that_holds(self, seq: int) -> EventLog | None:
-        """The log in which a client can go on after the event ``seq``."""
+        """The log in which a client can continue after the event ``seq``."""
         return next((log for log in self._logs.values() if log.holds(seq)), None)
 
     def attach(self, client: Client, log: EventLog, position: int, on_full: str) -> None:
@@ -153,7 +156,7 @@ class Broadcast:
             log.idle_since = time.monotonic()
 
     def close(self) -> None:
-        """Ask the feed for nothing more."""
+        """Cancel all subscriptions to the feed."""
         for handle in self._handles.values():
             handle.cancel()
         if self._looking is not None:
@@ -177,7 +180,7 @@ class Broadcast:
         touched, self._touched = self._touched, {}
         self._unsent = 0
         for log in touched:
-            made: dict[Any, bytes] = {}  # what clients at the same place are sent is the same
+            made: dict[Any, bytes] = {}  # clients at the same position are sent the same bytes
             for client in self._clients_of.get(log, ())[:]:
                 if client.full_since is None:
                     self._send(client, made)
@@ -204,7 +207,7 @@ class Broadcast:
             self._looking = asyncio.get_running_loop().call_later(LOOK, self._look)
 
     def _look(self) -> None:
-        """Go on with the clients whose sockets were full."""
+        """Continue with the clients whose sockets were full."""
         self._looking = None
         for client in list(self._full):
             self._catch_up(client)

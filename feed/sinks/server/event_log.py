@@ -1,4 +1,4 @@
-"""The last events of one selection, numbered: what its clients are sent from, and where one that was away goes on."""
+"""The last events of one selection, numbered: clients are sent events from it, and continue in it after a break."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class EventLog:
         self._newest[key] = numbered
 
     def holds(self, seq: int) -> bool:
-        """Whether a client that has the event ``seq`` can go on without a loss."""
+        """Whether a client that has the event ``seq`` can continue without a loss."""
         return self.oldest - 1 <= seq <= self.last
 
     def after(self, seq: int, most: int = KEPT) -> list[tuple[int, bytes]]:

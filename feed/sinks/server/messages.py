@@ -1,4 +1,4 @@
-"""What a client may ask of the stream, and how events are written: text in, text out, and nothing else."""
+"""Reads clients' messages and writes events for the stream. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = 100  # characters of a wrong value that an answer repeats
 
 
 class RequestError(Exception):
-    """A client asked for what cannot be; the text says what was found and what is allowed."""
+    """A client sent a wrong request; the text says what was found and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def selection(channels: Any, coins: Any, known: Collection[str]) -> Selection:
 
 
 def policy(found: Any) -> str:
-    """Read what is to happen to a client that is too slow. Raises RequestError."""
+    """Read the policy for a client that is too slow. Raises RequestError."""
     if found not in POLICIES:
         raise RequestError(f"on_full: found {_shown(found)}, allowed are {', '.join(POLICIES)}")
     return str(found)

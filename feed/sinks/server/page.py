@@ -1,4 +1,4 @@
-"""The page at ``/``: one file, which asks nobody but this server, and whose browser is told to run nothing else."""
+"""The page at ``/``: one file that loads nothing from other hosts; its headers forbid the browser any other script."""
 
 from __future__ import annotations
 

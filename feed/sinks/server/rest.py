@@ -1,4 +1,4 @@
-"""REST: the latest state, whether one may act on it, candles, health, metrics."""
+"""The REST paths: latest state, freshness, candles, health, metrics."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from feed.market_feed import MarketFeed
     from feed.sinks.metrics import FeedCollector
 
-ASKING = 4  # requests for candles, which go on to the exchange, at a time
+ASKING = 4  # requests for candles that are sent to the exchange at a time
 WAITING = 32  # more of them that may wait
 NUMBER = re.compile(r"[0-9]{0,20}\.?[0-9]{1,20}(e-?[0-9]{1,3})?\Z", re.ASCII)
 
 
 def answer(value: Any, status: int = 200) -> web.Response:
-    """Any value as JSON, not to be kept by anybody on the way."""
+    """An answer with any value as JSON, which must not be cached."""
     headers = {"Cache-Control": "no-store"}
     body = payloads.encode(value)
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)
@@ -115,7 +115,7 @@ class Rest:
         return coin
 
     def _fresh(self, request: web.Request, require: Callable[[str, float | None], Any]) -> Any:
-        """What ``require`` gives for the coin and the max_age of the request; 503 where that may not be acted on."""
+        """The result of ``require`` for the request's coin and max_age; 503 if it raises StaleDataError."""
         coin, max_age = self._coin(request), None
         if "max_age" in request.query:
             text = request.query["max_age"]

@@ -23,8 +23,8 @@ MESSAGE = 16 * 1024  # bytes of a client's message
 REQUESTS, WITHIN = 20, 10.0  # messages of one client within so many seconds
 PING = 20.0  # seconds between two pings; a client that does not answer within half of that is gone
 CLOSING = 2.0  # seconds that a client has to answer a close
-HEARTBEAT = 2.0  # seconds between two of Server-Sent Events, where nothing happens to the feed
-APART = 0.25  # seconds between two where much happens
+HEARTBEAT = 2.0  # seconds between two heartbeats of Server-Sent Events, if no status event comes
+APART = 0.25  # seconds between two heartbeats at least
 _HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -96,7 +96,7 @@ class Streams:
                     await self._do(socket, client, message.data)
                 except RequestError as error:
                     await _say(socket, str(error))
-        except ConnectionError:  # it went while it was answered
+        except ConnectionError:  # the client left during the answer
             pass
         finally:
             self._broadcast.detach(client)
@@ -120,7 +120,7 @@ class Streams:
             broadcast.attach(client, log, position, wanted.on_full)
 
     def _overflow(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
-        """Close a client that is too slow; what it has not read yet, the close last, waits for it a while."""
+        """Close a client that is too slow; it has STALLED seconds to read what was sent, and the close."""
         loop = asyncio.get_running_loop()
         loop.call_later(STALLED, transport.abort)
         task: asyncio.Task[object] = loop.create_task(_close(socket, WSCloseCode.POLICY_VIOLATION, "too slow"))
@@ -167,9 +167,9 @@ class Streams:
                     await response.write(first)
                 broadcast.attach(client, log, position, on_full)
             await self._beat(client, ended)
-        except ConnectionError:  # it went
+        except ConnectionError:  # the client left
             pass
-        except TimeoutError:  # it reads nothing
+        except TimeoutError:  # the client reads nothing
             transport.abort()
         finally:
             broadcast.detach(client)
@@ -177,7 +177,7 @@ class Streams:
         return response
 
     async def _beat(self, client: Client, ended: asyncio.Event) -> None:
-        """Until the client or the server ends: say how the feed stands, every HEARTBEAT seconds and when it changes."""
+        """Send heartbeats every HEARTBEAT seconds and at status events, until the client or the server ends."""
         ends: set[asyncio.Future[Any]] = {asyncio.create_task(each.wait()) for each in (ended, self._closing)}
         transport = client.transport
         try:
@@ -204,5 +204,5 @@ async def _say(socket: web.WebSocketResponse, error: str) -> None:
 async def _close(socket: web.WebSocketResponse, code: int, text: str) -> None:
     """Close, and cut a client that does not answer."""
     with suppress(ConnectionError, TimeoutError):
-        async with asyncio.timeout(2 * CLOSING):  # aiohttp's own begins when the frame has left
+        async with asyncio.timeout(2 * CLOSING):  # aiohttp's own timeout begins when the frame has been sent
             await socket.close(code=code, message=text.encode())
