@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from exchanges.events import OrderBook, TradeEvent
-from feed.channels import BOOKS, TRADES
+from exchanges.events import OrderBook, Quote, TradeEvent
+from feed.channels import BOOKS, QUOTES, TRADES
 from feed.clock import Clock
 from feed.policies.standing_sides import StandingSides
 from feed.subscriptions.dispatcher import Dispatcher, Subscriber
@@ -59,14 +59,15 @@ class OrderBooks:
         self._clock = clock
         self._depths = depths
         self._coins: dict[str, _Coin] = {}
-        self._trades: Subscriber | None = None
+        self._watched: tuple[Subscriber, ...] = ()  # what the books are compared with
 
     def expect(self, coins: Iterable[str], now: float) -> None:
         """The books of these coins are subscribed to from ``now`` on, monotonic seconds."""
         for coin in coins:
             self._coins.setdefault(coin, _Coin(now))
-        if self._trades is None:
-            self._trades = self._dispatcher.subscribe(TRADES.name, self._on_trade)
+        if not self._watched:
+            subscribe = self._dispatcher.subscribe
+            self._watched = subscribe(TRADES.name, self._on_trade), subscribe(QUOTES.name, self._on_quote)
 
     def on_book(self, source: Source, book: OrderBook, now: float) -> None:
         """Take a proven book from a connection that may deliver the coin; nobody changes the book from now on.
@@ -129,6 +130,17 @@ class OrderBooks:
             known.silent = None
         elif held is None and reason:
             known.reason = reason
+
+    def _on_quote(self, quote: Quote) -> None:
+        known = self._coins.get(quote.coin)
+        held = None if known is None else known.proven
+        if known is None or held is None:
+            return
+        book = held.book
+        # one without a stamp may be older than the book, or of a source that is slower
+        newer = quote.timestamp > book.timestamp > 0
+        if newer and quote.exchange == book.exchange and quote.market == book.market:
+            known.sides.on_quote(quote.bid, quote.ask, self._clock.monotonic())
 
     def overdue(self, coins: Iterable[str], now: float) -> list[tuple[str, str]]:
         """The coins of ``coins`` without a book for TOLD_AFTER seconds, and why; the caller reports each once."""

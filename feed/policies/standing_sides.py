@@ -1,4 +1,4 @@
-"""Finds an order book whose side stands still while trades pass through it or beside it: it is not the market any more.
+"""Finds an order book whose side stands still while trades or quotes say that it moves: it is not the market any more.
 
 Pure.
 """
@@ -9,18 +9,20 @@ from collections.abc import Sequence
 
 BEHIND = 2.0  # seconds that a book may take to follow the trades
 MISSED = 3  # trades with orders that the book does not have; one or two may have been hidden orders
+APART = 3  # quotes in a row with another best price than the book's; one or two may be of a slow source
 
 Level = tuple[float, float]
 """Price and size."""
 
 
 class StandingSides:
-    """Finds a side of one coin's book that stands still although trades show that it moves.
+    """Finds a side of one coin's book that stands still although trades or quotes show that it moves.
 
     A trade above the best ask, or below the best bid, uses up levels, so that side has to change within BEHIND seconds.
     The bids also have to change when takers sell above the best bid, and the asks when takers buy below the best ask:
     the orders they took are not in the book. A side that changed after the trade does not stand still, wherever it is
-    now. Times are monotonic seconds.
+    now. The venue's own quotes say it too: APART of them with another best price, while the side does not change for
+    BEHIND seconds. Times are monotonic seconds.
 
     A trade that is in the book already must not be passed as a new one: the orders it took are gone from the book. If
     the venue does not stamp its books, this is not known, and ``stamped`` is False.
@@ -42,13 +44,20 @@ class StandingSides:
         self._bids.on_trade(price, sold and stamped, now)
         self._asks.on_trade(price, stamped and not sold, now)
 
+    def on_quote(self, bid: float, ask: float, now: float) -> None:
+        """The venue's best prices, of after the book's last change."""
+        self._bids.on_best(bid, now)
+        self._asks.on_best(ask, now)
+
     def fault(self, now: float) -> str:
         """Which side stands still; "" when none does."""
         return self._bids.fault(now) or self._asks.fault(now)
 
 
 class _Watched:
-    __slots__ = ("_levels", "_missed", "_missed_since", "_name", "_passed", "_price", "_sign")
+    __slots__ = (
+        "_apart", "_apart_since", "_best", "_levels", "_missed", "_missed_since", "_name", "_passed", "_price", "_sign",
+    )  # fmt: skip
 
     def __init__(self, name: str, sign: int) -> None:
         self._name = name
@@ -58,10 +67,23 @@ class _Watched:
         self._missed_since = 0.0  # when the first trade since then took an order that the side does not have ...
         self._missed = 0  # ... and how many did
         self._price = 0.0
+        self._apart_since = 0.0  # when the first quote since then had another best price ...
+        self._apart = 0  # ... and how many in a row had
+        self._best = 0.0
 
     def on_levels(self, levels: Sequence[Level], now: float) -> None:
         if levels != self._levels:
-            self._levels, self._passed, self._missed = levels, None, 0
+            self._levels, self._passed, self._missed, self._apart = levels, None, 0, 0
+
+    def on_best(self, price: float, now: float) -> None:
+        """The venue's best price of this side."""
+        if not self._levels or price == self._levels[0][0]:
+            self._apart = 0
+            return
+        if not self._apart:
+            self._apart_since = now
+        self._apart += 1
+        self._best = price
 
     def on_trade(self, price: float, taken: bool, now: float) -> None:
         """``taken``: the trade took an order of this side."""
@@ -81,6 +103,8 @@ class _Watched:
             how = "pass through them"
         elif self._missed >= MISSED and now - self._missed_since > BEHIND:
             how = "take better ones"
+        elif self._apart >= APART and now - self._apart_since > BEHIND:
+            return f"its {self._name} stand still at {self._levels[0][0]:g} while its quotes say {self._best:g}"
         else:
             return ""
         return f"its {self._name} stand still at {self._levels[0][0]:g} while trades at {self._price:g} {how}"

@@ -17,7 +17,7 @@ import pytest
 from exchanges import register
 from exchanges.errors import Blocked, Disconnected
 from exchanges.venue import Capacity, Limits
-from feed import MarketFeed, OrderBook, Settings, SettingsError, StaleDataError
+from feed import MarketFeed, OrderBook, Quote, Settings, SettingsError, StaleDataError
 from feed.cli.screen.outputs import JsonView
 from feed.market_data import order_books
 from feed.sessions.connections.connection import OVERLAP
@@ -349,6 +349,28 @@ async def test_a_book_whose_asks_stand_still_while_trades_pass_is_synchronized_a
     await until(trade)
     (reason,) = [details["reason"] for event, details in program.told if event == "book_unsynced"]
     assert "asks stand still" in reason
+
+
+async def test_a_book_whose_bids_stand_still_while_quotes_say_otherwise_is_synchronized_anew(
+    program: Program, venue: MemoryVenue
+) -> None:
+    venue.channels.add("quotes")
+    program.feed.subscribe_quotes(lambda quote: None)
+    await program.connect(venue)
+    venue.book("BTC", BIDS, ASKS)
+
+    def quote() -> bool:
+        now = time.time_ns()
+        for connection in venue.of("quotes"):
+            connection.listener.on_quote(
+                Quote("BTC", 100.0, 1.0, 101.0, 1.0, now // 1_000_000 + 1, venue.name, now, venue.market("BTC"))
+            )
+        venue.book("ETH", BIDS, [(101.0, float(now % 1000 + 1))])
+        return program.feed.get_book("BTC") is None
+
+    await until(quote)
+    (reason,) = [details["reason"] for event, details in program.told if event == "book_unsynced"]
+    assert "bids stand still at 99 while its quotes say 100" in reason
 
 
 async def test_the_books_of_a_removed_coin_are_gone(program: Program, venue: MemoryVenue) -> None:

@@ -30,7 +30,7 @@ CHECKED = [name for name in VENUES if "level" in book.script(name).NOTICES]
 LINKED = [name for name in VENUES if "lost" in book.script(name).NOTICES and name != "bitfinex"]
 LATE = [name for name in VENUES if "late" in book.script(name).NOTICES and name != "bitfinex"]
 DEPTH = 20
-ALONE = {"okx", "kucoin", "gate", "bitget", "kraken", "htx", "poloniex", "mexc", "cryptocom"}
+ALONE = {"okx", "kucoin", "gate", "bitget", "kraken", "htx", "poloniex", "mexc", "cryptocom", "bybit_swap"}
 """Where one book can be had anew without the others."""
 
 
@@ -117,7 +117,10 @@ async def carried(name: str, channels: Sequence[str] = ("books",), **options: An
     async with venue(name) as wire:
         books = Books(name, wire)
         known = {**scripts.options(name), **options}
-        async with opened(scripts.venue_name(name), wire.address, quote=scripts.quotes(name), options=known) as session:
+        kind = scripts.market_type(name)
+        async with opened(
+            scripts.venue_name(name), wire.address, market_type=kind, quote=scripts.quotes(name), options=known
+        ) as session:
             carrying = asyncio.create_task(books.carry(session, channels))
             try:
                 await asyncio.wait(

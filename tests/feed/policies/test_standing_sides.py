@@ -1,4 +1,4 @@
-"""Sides of an order book that trades pass through."""
+"""Sides of an order book that trades pass through, or that quotes contradict."""
 
 from __future__ import annotations
 
@@ -67,3 +67,29 @@ def test_trades_at_better_prices_say_nothing_where_the_book_may_know_them_alread
     assert side.fault(10.0) == ""
     side.on_trade(9.5, True, 11.0, stamped=False)
     assert "its bids stand still" in side.fault(14.0)
+
+
+@pytest.mark.parametrize(("bid", "ask", "name"), [(10.5, 11.0, "bids"), (10.0, 11.5, "asks")])
+def test_a_side_that_stands_still_while_quotes_have_another_best_price_is_found(
+    bid: float, ask: float, name: str
+) -> None:
+    side = StandingSides()
+    side.on_book(BIDS, ASKS, 0.0)
+    for now in (1.0, 2.0, 2.9):
+        side.on_quote(bid, ask, now)
+    assert side.fault(2.9) == ""
+    assert f"its {name} stand still" in side.fault(3.1)
+    side.on_book(BIDS[:1], ASKS[:1], 3.2)
+    assert side.fault(10.0) == ""
+
+
+def test_a_quote_that_agrees_ends_the_doubt_and_one_or_two_that_differ_say_nothing() -> None:
+    side = StandingSides()
+    side.on_book(BIDS, ASKS, 0.0)
+    for now in (1.0, 2.0):
+        side.on_quote(10.5, 11.5, now)
+    assert side.fault(9.0) == ""
+    side.on_quote(10.0, 11.0, 9.0)
+    for now in (9.1, 9.2, 9.3):
+        side.on_quote(10.5, 11.5, now)
+    assert side.fault(11.0) == ""
