@@ -210,6 +210,21 @@ async def test_a_wrong_size_is_told_where_the_venue_has_a_checksum(name: str) ->
         assert not books.wrong()
 
 
+@pytest.mark.parametrize("name", WHOLE)
+async def test_a_whole_book_that_is_wrong_is_healed_by_the_next_one_over_the_same_connection(name: str) -> None:
+    async with carried(name) as books:
+        told = len(books.heard.unsynced)
+        for _ in range(2):  # crossed once is borne
+            [good] = books.changes("BTC", 1)
+            crossed = ((good.after.asks[0][0] + 1, 1.0), *good.after.bids)
+            await books.wire.change(replace(good, after=replace(good.after, bids=crossed)))
+        await until(lambda: len(books.heard.unsynced) > told)
+        await books.settled()
+        assert not books.wrong()
+        assert {coin for coin, _ in books.heard.unsynced[told:]} == {"BTC"}
+        assert not books.ended
+
+
 @pytest.mark.parametrize("name", [name for name in VENUES if name not in WHOLE])
 async def test_an_update_that_cannot_be_read_makes_its_book_unproven(name: str) -> None:
     async with carried(name) as books:

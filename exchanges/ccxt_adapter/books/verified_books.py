@@ -19,6 +19,7 @@ from exchanges.books.plausibility import fault_in
 from exchanges.books.proof import BookRules, FrameProof, ProofKind, Step, Verdict
 from exchanges.ccxt_adapter.books.delivery import BookDelivery
 
+HEALS_AFTER = 5.0  # seconds since a book of whole messages was wrong, after which the next message may heal it again
 AGREED_WITHIN = 2.0  # seconds for ccxt's book to have the number of the frames, where it has numbers
 
 
@@ -53,6 +54,7 @@ class VerifiedBookKeeper:
         self._ids: dict[str, str] = {}  # each name that the venue or ccxt has for a market
         self._books: dict[str, _Judged] = {}
         self._ended = False
+        self._lost_at: dict[str, float] = {}  # symbol -> when its book was found to be wrong, loop's time
         delivery.on_lost = self._on_lost
 
     def add(self, ids: Mapping[str, str]) -> None:
@@ -184,6 +186,11 @@ class VerifiedBookKeeper:
                 self._delivery.doubt(symbol, verdict.reason)
 
     def _on_lost(self, symbol: str) -> None:
+        now = asyncio.get_running_loop().time()
+        before, self._lost_at[symbol] = self._lost_at.get(symbol, -HEALS_AFTER), now
+        if self._rules.kind is ProofKind.SNAPSHOTS and now - before >= HEALS_AFTER:
+            self._books[symbol] = self._new()  # the next message is a whole book: no other coin need notice
+            return
         self._books[symbol].lost = True
         self._renew(symbol)
 
