@@ -27,7 +27,7 @@ from feed.subscriptions.subscribing import Coins, Subscriptions
 from feed.subscriptions.wanted_data import WantedData
 
 if TYPE_CHECKING:
-    from feed.replay.source import Source
+    from feed.replay.source import ReplaySource
 
 BUFFER = 10_000  # events that may wait for an iterator or a coroutine callback
 
@@ -87,10 +87,10 @@ class MarketFeed:
         ``closed`` is told; connecting again plays it again. Raises SettingsError, with one line per problem, and
         ImportError without the extra ``record``.
         """
-        from feed.replay.source import Source
+        from feed.replay.source import ReplaySource
 
         feed = cls.__new__(cls)
-        source = Source(folder, coins, exchange, speed, start, end)
+        source = ReplaySource(folder, coins, exchange, speed, start, end)
         feed._set_up(source.coins, source.exchanges, settings, source)
         return feed
 
@@ -99,7 +99,7 @@ class MarketFeed:
         coins: Iterable[str] | None,
         exchange: str | Iterable[str] | None,
         settings: str | os.PathLike[str] | Settings | None,
-        source: Source | None,
+        source: ReplaySource | None,
     ) -> None:
         if isinstance(settings, Settings):
             check(settings)

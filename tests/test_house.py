@@ -347,6 +347,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 MANY = {"exchanges.venues", "feed.cli"}  # packages that may have more modules than the others
 MOST = 9  # modules of a package, without its subpackages and its own __init__
 FLOORS = 6  # the longest chain of imports inside a package
+PUBLIC_TWICE = {"Connection"}  # users know the settings of connections, and the seam has a venue's connection
 LONGEST = 350  # lines of code in a module: without docstrings, comments and blank lines
 USERS = ("feed.cli.", "feed.__main__", "feed.pytest_plugin")  # of the library, as any program is
 TYPES_ONLY = {("exchanges.simulator.control", "exchanges.simulator.server")}  # against the order, for annotations
@@ -443,6 +444,16 @@ def test_no_module_is_long() -> None:
     paths = [path for package in ("exchanges", "feed") for path in (ROOT / package).rglob("*.py")]
     lines = {str(path.relative_to(ROOT)): code_lines(path.read_text("utf-8")) for path in paths}
     assert {name: count for name, count in lines.items() if count > LONGEST} == {}
+
+
+def test_a_class_name_means_one_class() -> None:
+    places: dict[str, list[str]] = {}
+    for name, module in modules().items():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name)
+    twice = {name: found for name, found in places.items() if len(found) > 1 and name not in PUBLIC_TWICE}
+    assert twice == {}
 
 
 @pytest.mark.parametrize("package", TABLES)

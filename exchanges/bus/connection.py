@@ -41,7 +41,7 @@ class Position:
     trades: dict[str, TradeEvent] = field(default_factory=dict)
 
 
-class Source(Protocol):
+class ConnectionVenue(Protocol):
     """The venue, as its connections see it."""
 
     name: str
@@ -71,7 +71,7 @@ class Source(Protocol):
 class BusConnection:
     """One connection to the bus for one exchange, until the bus or the collectors end it."""
 
-    def __init__(self, venue: Source, subscription: Subscription, listener: Listener) -> None:
+    def __init__(self, venue: ConnectionVenue, subscription: Subscription, listener: Listener) -> None:
         self._venue = venue
         self._wanted = subscription
         self._markets = dict(subscription.markets)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
-from exchanges.recording.files import Session
+from exchanges.recording.files import RecorderRun
 from exchanges.recording.markets import symbol_of
-from exchanges.recording.reader import Rows, Selection, within
+from exchanges.recording.reader import Rows, RowSelection, within
 from exchanges.venues.binance_frames import BINANCE
 from exchanges.venues.fast_decoder import FrameContext, One
 
@@ -44,11 +44,11 @@ class _Markets(dict[str, tuple[str, str]]):
         return isinstance(market_id, str)
 
 
-class Capture:
+class CapturedEvents:
     """The events of one file. Raises ValueError, which names the file and the line, where it is no capture."""
 
     exchanges = (EXCHANGE,)
-    sessions: tuple[Session, ...] = ()
+    sessions: tuple[RecorderRun, ...] = ()
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.folder = Path(path)
@@ -76,15 +76,15 @@ class Capture:
         """The timeframes of the candles."""
         return sorted({event.timeframe for event in self._events if isinstance(event, Candle)})
 
-    def candles(self, wanted: Selection) -> list[Candle]:
+    def candles(self, wanted: RowSelection) -> list[Candle]:
         """The candles and their updates, in their order."""
         return [each for _, items, _ in self.rows(wanted) for each in items if isinstance(each, Candle)]
 
-    def rows(self, wanted: Selection) -> Iterator[Rows]:
+    def rows(self, wanted: RowSelection) -> Iterator[Rows]:
         """The events in their order; each trade is a price."""
         return within(self._windows(wanted), wanted)
 
-    def _windows(self, wanted: Selection) -> Iterator[Rows]:
+    def _windows(self, wanted: RowSelection) -> Iterator[Rows]:
         latest = 0
         for start in range(0, len(self._events), WINDOW):
             items = [

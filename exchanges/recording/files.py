@@ -54,7 +54,7 @@ class RecordedFile:
 
 
 @dataclass(slots=True)
-class Session:
+class RecorderRun:
     """One run of a recorder; times in Unix ms, ``last`` the number of its last row and None while it has not ended."""
 
     began: int
@@ -71,7 +71,7 @@ class Session:
 class Manifest:
     """What the lines of the manifest say together."""
 
-    sessions: list[Session] = field(default_factory=list)
+    sessions: list[RecorderRun] = field(default_factory=list)
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the file's path in the folder
     gone: set[str] = field(default_factory=set)  # files whose rows are in other files now
     pending: dict[str, str] = field(default_factory=dict)  # files -> their name until they get their own
@@ -152,8 +152,8 @@ def manifest(folder: Path) -> Manifest:
 
 def _take(found: Manifest, said: dict[str, Any]) -> None:
     if "session" in said:
-        known = {each.name for each in fields(Session)}  # a later version may say more
-        found.sessions.append(Session(**{name: value for name, value in said["session"].items() if name in known}))
+        known = {each.name for each in fields(RecorderRun)}  # a later version may say more
+        found.sessions.append(RecorderRun(**{name: value for name, value in said["session"].items() if name in known}))
     elif "ended" in said and found.sessions:
         found.sessions[-1].ended, found.sessions[-1].last = said["ended"], said["last"]
     elif "step" in said:

@@ -13,7 +13,7 @@ from typing import Any
 
 from exchanges.events import Candle
 from exchanges.recording.books import BookDecoder
-from exchanges.recording.files import Manifest, RecordedFile, Session, manifest, opened, recorded_files
+from exchanges.recording.files import Manifest, RecordedFile, RecorderRun, manifest, opened, recorded_files
 from exchanges.recording.rows import MARKET_DATA, REPEATED, BookRow, events, schema
 
 WINDOW = 4096  # rows of a file that are held at a time
@@ -44,7 +44,7 @@ Rows = tuple[list[int], list[Any], list[bool]]
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class RowSelection:
     """Which rows are read; times in Unix ns, ``coins`` and ``exchanges`` None for all."""
 
     coins: Collection[str] | None = None
@@ -73,7 +73,7 @@ class Recording:
         self.channels = [channel for channel in MARKET_DATA if any(each.channel == channel for each in self.files)]
 
     @property
-    def sessions(self) -> list[Session]:
+    def sessions(self) -> list[RecorderRun]:
         """The runs of recorders that wrote to the folder."""
         return self.manifest.sessions
 
@@ -87,7 +87,7 @@ class Recording:
         files = [each for each in self.files if each.channel == "candles"]
         return sorted({name for each in files for name in _column(each, "timeframe").unique().to_pylist()})
 
-    def rows(self, wanted: Selection) -> Iterator[Rows]:
+    def rows(self, wanted: RowSelection) -> Iterator[Rows]:
         """The rows in the order of delivery."""
         numbered = [each for each in self.files if each.first is not None]
         streams: list[Iterator[Rows]] = []
@@ -97,7 +97,7 @@ class Recording:
             streams.append(_timed(_read(line, wanted)))
         yield from within(merged(streams), wanted)
 
-    def candles(self, wanted: Selection) -> list[Candle]:
+    def candles(self, wanted: RowSelection) -> list[Candle]:
         """The candles and their updates, in the order of delivery."""
         lines = _lines([each for each in self.files if each.channel == "candles"])
         found = [
@@ -105,7 +105,7 @@ class Recording:
         ]
         return sorted(found, key=_received)
 
-    def _numbered(self, files: Sequence[RecordedFile], wanted: Selection) -> Iterator[Rows]:
+    def _numbered(self, files: Sequence[RecordedFile], wanted: RowSelection) -> Iterator[Rows]:
         """The rows that a recorder wrote, by their numbers, with a Hole where another run of it begins."""
         decoder = BookDecoder()
         has_books = any(each.channel == "books" for each in files)
@@ -189,7 +189,7 @@ def _lines(files: Iterable[RecordedFile]) -> list[list[RecordedFile]]:
     return [lines[key] for key in sorted(lines)]
 
 
-def _read(line: Sequence[RecordedFile], wanted: Selection) -> Iterator[Rows]:
+def _read(line: Sequence[RecordedFile], wanted: RowSelection) -> Iterator[Rows]:
     """The rows of files that follow one another, keyed by their numbers."""
     for each in line:
         if each.coin and wanted.coins is not None and each.coin not in wanted.coins:
@@ -208,7 +208,7 @@ def _read(line: Sequence[RecordedFile], wanted: Selection) -> Iterator[Rows]:
 
 
 def _chosen(
-    seqs: list[int | None], items: list[Any], priced: list[bool], channel: str, wanted: Selection
+    seqs: list[int | None], items: list[Any], priced: list[bool], channel: str, wanted: RowSelection
 ) -> tuple[list[int | None], list[Any], list[bool]]:
     coins, exchanges = wanted.coins, wanted.exchanges
     if coins is None and exchanges is None:
@@ -231,7 +231,7 @@ def _timed(stream: Iterator[Rows]) -> Iterator[Rows]:
         yield times, items, priced
 
 
-def within(stream: Iterator[Rows], wanted: Selection) -> Iterator[Rows]:
+def within(stream: Iterator[Rows], wanted: RowSelection) -> Iterator[Rows]:
     """The rows from the start to the end that are wanted."""
     for ats, items, priced in stream:
         first = 0 if wanted.start is None else bisect_left(ats, wanted.start)
@@ -244,7 +244,7 @@ def within(stream: Iterator[Rows], wanted: Selection) -> Iterator[Rows]:
             return
 
 
-def _is_wanted(file: Any, number: int, wanted: Selection) -> bool:
+def _is_wanted(file: Any, number: int, wanted: RowSelection) -> bool:
     if wanted.start is None and wanted.end is None:
         return True
     bounds = _bounds(file.metadata.row_group(number))

@@ -22,7 +22,7 @@ Size = Annotated[float, Meta(ge=0.0, lt=normalize.ABSURD)]
 Number = Annotated[int, Meta(ge=0)]
 
 
-class Depth(Struct, kw_only=True, gc=False):
+class BinanceDepth(Struct, kw_only=True, gc=False):
     """A diff: ``U`` to ``u`` are its changes, ``pu`` (perpetuals) the number of the state before it."""
 
     e: Literal["depthUpdate"]
@@ -45,7 +45,7 @@ class _Snapshot(Struct, gc=False):
 
 
 def _convert(frame: Any, received_at: int) -> BookUpdate:
-    return convert(frame, Depth, strict=False).event(None, received_at)
+    return convert(frame, BinanceDepth, strict=False).event(None, received_at)
 
 
 def _read(answer: Any, limit: int) -> BookSnapshot:

@@ -13,7 +13,7 @@ from msgspec import MsgspecError, Struct
 from exchanges import normalize
 from exchanges.books.proof import BookUpdate
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
-from exchanges.venues.binance_books import Depth
+from exchanges.venues.binance_books import BinanceDepth
 from exchanges.venues.fast_decoder import Event, Frame, FrameContext, FrameTable, One, Positive, Time, one, whole
 
 _new = object.__new__
@@ -182,14 +182,14 @@ BINANCE = FrameTable(
     kinds={
         "t": (one(TradeEvent, _BinanceTrade, numbered=True),),
         "k": (one(Candle, _BinanceKline),),
-        "d": (one(BookUpdate, Depth),),
+        "d": (one(BookUpdate, BinanceDepth),),
         **dict.fromkeys("0123456789", (_BOOK,)),
         "2": (one(Ticker, _BinanceTicker), _BOOK),
         "a": (
             one(TradeEvent, _Combined[_BinanceTrade]),
             one(Ticker, _Combined[_BinanceTicker]),
             one(Quote, _Combined[_BinanceBook]),
-            one(BookUpdate, _Combined[Depth]),
+            one(BookUpdate, _Combined[BinanceDepth]),
         ),
     },
 )

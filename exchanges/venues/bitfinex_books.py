@@ -17,7 +17,7 @@ LEVELS = 25
 OB_CHECKSUM = 131072
 
 
-class BookChecksums:
+class BitfinexChecksums:
     """The proof of one connection, whose channels are numbered by what the venue said to each subscription."""
 
     def __init__(self) -> None:
@@ -52,4 +52,4 @@ class BookChecksums:
         yield TextUpdate(market_id, bids, asks, whole)
 
 
-RULES = BookRules(ProofKind.CHECKSUM, BookChecksums, depths=(25, 100), window=True, merges=True)
+RULES = BookRules(ProofKind.CHECKSUM, BitfinexChecksums, depths=(25, 100), window=True, merges=True)

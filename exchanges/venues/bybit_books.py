@@ -26,7 +26,7 @@ class _Sides(Struct, gc=False):
     seq: Number | None = None
 
 
-class Depth(Struct, kw_only=True, gc=False):
+class BybitDepth(Struct, kw_only=True, gc=False):
     """A snapshot or a delta; ``u`` counts them, and is 1 after a restart, when it is a snapshot whatever it says."""
 
     topic: str
@@ -44,7 +44,7 @@ class Depth(Struct, kw_only=True, gc=False):
 
 
 def _convert(frame: Any, received_at: int) -> BookUpdate | None:
-    return convert(frame, Depth, strict=False).event(None, received_at)
+    return convert(frame, BybitDepth, strict=False).event(None, received_at)
 
 
 def _resubscribe(market_id: str, depth: int) -> list[Mapping[str, Any]]:

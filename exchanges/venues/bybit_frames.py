@@ -14,7 +14,7 @@ from msgspec import Meta, Struct, json
 from exchanges import normalize
 from exchanges.books.proof import BookUpdate
 from exchanges.events import Candle, Ticker, TradeEvent
-from exchanges.venues.bybit_books import Depth
+from exchanges.venues.bybit_books import BybitDepth
 from exchanges.venues.fast_decoder import FrameContext, FrameTable, Positive, Time, many, one, whole
 
 _new = object.__new__
@@ -150,7 +150,7 @@ BYBIT = FrameTable(
         "p": (many(TradeEvent, _BybitTrades),),
         "t": (one(Ticker, _BybitTicker),),
         "k": (_KLINE,),
-        "o": (one(BookUpdate, Depth),),
+        "o": (one(BookUpdate, BybitDepth),),
         "n": (_KLINE,),  # with the type, a snapshot, before the topic
     },
     ticker_info=lambda text: json.decode(text)["data"],

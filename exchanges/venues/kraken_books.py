@@ -17,7 +17,7 @@ LEVELS = 10  # that the checksum is of
 DEPTHS = (10, 25, 100, 500, 1000)
 
 
-class BookChecksums:
+class KrakenChecksums:
     """The proof of one connection; it remembers the depth at which the venue keeps each market."""
 
     def __init__(self) -> None:
@@ -73,4 +73,4 @@ def anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[str, An
     return [{"method": method, "params": params} for method in ("unsubscribe", "subscribe")]
 
 
-RULES = BookRules(ProofKind.CHECKSUM, BookChecksums, depths=DEPTHS, window=True, anew=anew)
+RULES = BookRules(ProofKind.CHECKSUM, KrakenChecksums, depths=DEPTHS, window=True, anew=anew)

@@ -32,7 +32,7 @@ AT_ONCE = 4  # requests at a time for volatility's candles; ccxt spaces them as 
 AGAIN = 30.0  # seconds until coins whose candles could not be fetched are tried again
 
 
-class Source(Protocol):
+class HistorySession(Protocol):
     """The session that carries a coin, as far as past candles need it."""
 
     @property
@@ -45,7 +45,7 @@ class Source(Protocol):
         """The venue's time now, Unix ms; None while it is not known."""
 
 
-Carrier = Callable[[str], Source | None]
+Carrier = Callable[[str], HistorySession | None]
 """coin -> the session that carries it, None while there is none."""
 
 

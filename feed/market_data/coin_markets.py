@@ -11,7 +11,7 @@ from feed.market_data.price_cache import PriceCache
 from feed.policies.price_plausibility import PricePlausibility, VenueMarket
 
 
-class Connection(Protocol):
+class AdmittedConnection(Protocol):
     """A connection to a venue, as CoinMarkets sees it."""
 
     exchange: str
@@ -37,18 +37,18 @@ class CoinMarkets:
         self._prices = prices
         self._clock = clock
         self._taken: dict[
-            str, tuple[VenueMarket, Connection | None]
+            str, tuple[VenueMarket, AdmittedConnection | None]
         ] = {}  # with the newest connection that delivers it
-        self._connections: set[Connection] = set()
+        self._connections: set[AdmittedConnection] = set()
         self._turns = 0
 
-    def begin(self, connection: Connection) -> None:
+    def begin(self, connection: AdmittedConnection) -> None:
         """The connection delivers from now on."""
         self._turns += 1
         connection.turn = self._turns
         self._connections.add(connection)
 
-    def end(self, connection: Connection) -> None:
+    def end(self, connection: AdmittedConnection) -> None:
         """The connection delivers nothing more."""
         self._connections.discard(connection)
         for coin, (market, by) in list(self._taken.items()):
@@ -56,7 +56,7 @@ class CoinMarkets:
                 others = [one for one in self._connections if one.exchange == market.exchange and one.delivers(coin)]
                 self._taken[coin] = market, max(others, key=lambda one: one.turn, default=None)
 
-    def admit(self, connection: Connection, coin: str, symbol: str, price: float) -> bool:
+    def admit(self, connection: AdmittedConnection, coin: str, symbol: str, price: float) -> bool:
         """Whether this connection may deliver the coin's events of market ``symbol``; ``price`` is that of such an
         event.
 

@@ -57,11 +57,11 @@ class ListenerBase:
         self._bad_frames.close()
 
     def delivers(self, coin: str) -> bool:
-        """See feed.market_data.coin_markets.Connection."""
+        """See feed.market_data.coin_markets.AdmittedConnection."""
         return coin in self._admitted
 
     def revoke(self, coin: str) -> None:
-        """See feed.market_data.coin_markets.Connection."""
+        """See feed.market_data.coin_markets.AdmittedConnection."""
         self._admitted.discard(coin)
 
     def forget(self, coins: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from feed.policies.standing_sides import StandingSides
 from feed.subscriptions.dispatcher import Dispatcher, Subscriber
 
 
-class Source(Protocol):
+class BookConnection(Protocol):
     """A connection that brings books, as this cache sees it."""
 
     turn: int  # a connection with a higher number began to deliver later
@@ -26,7 +26,7 @@ class ProvenBook(NamedTuple):
     """A book that nobody changes, the connection that brought it, and when (monotonic seconds)."""
 
     book: OrderBook
-    source: Source
+    source: BookConnection
     at: float
 
 
@@ -69,7 +69,7 @@ class OrderBooks:
             subscribe = self._dispatcher.subscribe
             self._watched = subscribe(TRADES.name, self._on_trade), subscribe(QUOTES.name, self._on_quote)
 
-    def on_book(self, source: Source, book: OrderBook, now: float) -> None:
+    def on_book(self, source: BookConnection, book: OrderBook, now: float) -> None:
         """Take a proven book from a connection that may deliver the coin; nobody changes the book from now on.
 
         Of two connections that bring it, the one that began later is taken as soon as it is as far as the other one.
@@ -104,13 +104,13 @@ class OrderBooks:
             stamped = book.timestamp > 0
             known.sides.on_trade(trade.price, trade.is_buyer_maker, self._clock.monotonic(), stamped=stamped)
 
-    def faults(self, source: Source, now: float) -> list[tuple[str, str]]:
+    def faults(self, source: BookConnection, now: float) -> list[tuple[str, str]]:
         """The coins whose book from ``source`` does not follow the trades, and how; call it about twice a second."""
         held = ((coin, known) for coin, known in self._coins.items() if known.proven is not None)
         ours = [(coin, known) for coin, known in held if known.proven is not None and known.proven.source is source]
         return [(coin, fault) for coin, known in ours if (fault := known.sides.fault(now))]
 
-    def replay(self, source: Source, book: OrderBook, now: float, depth: int) -> None:
+    def replay(self, source: BookConnection, book: OrderBook, now: float, depth: int) -> None:
         """Take a book of a recording, which has one at each change within ``depth``."""
         coin = self._coins.setdefault(book.coin, _Coin(now))
         before, coin.proven = coin.proven, ProvenBook(book, source, now)
@@ -119,7 +119,7 @@ class OrderBooks:
             if each >= depth or before is None or bids != before.book.bids[:each] or asks != before.book.asks[:each]:
                 now = self._dispatcher.route(BOOKS.key(each), book.coin).publish(_book(book, bids, asks), now)
 
-    def lose(self, source: Source, coin: str, reason: str) -> None:
+    def lose(self, source: BookConnection, coin: str, reason: str) -> None:
         """The book that ``source`` brought is not proven any more; ``reason`` is "" where nobody is to be told."""
         known = self._coins.get(coin)
         if known is None:
@@ -159,12 +159,12 @@ class OrderBooks:
             known = self._coins.setdefault(coin, _Coin(now))
             known.reason = reason
 
-    def lose_all(self, source: Source, reason: str) -> None:
+    def lose_all(self, source: BookConnection, reason: str) -> None:
         """The connection delivers no more; ``reason`` as in ``lose``."""
         for coin in list(self._coins):
             self.lose(source, coin, reason)
 
-    def fall_silent(self, source: Source, seconds: float) -> None:
+    def fall_silent(self, source: BookConnection, seconds: float) -> None:
         """Note that the connection has brought nothing for this many seconds: its books may be old."""
         for coin, known in list(self._coins.items()):
             held = known.proven
@@ -172,7 +172,7 @@ class OrderBooks:
                 self._lose(known, coin, f"no order book has come over its connection for {seconds:.1f} s")
                 known.silent = held
 
-    def end_silence(self, source: Source, now: float) -> None:
+    def end_silence(self, source: BookConnection, now: float) -> None:
         """Note that the connection brings data again: those of its books that did not change meanwhile are right."""
         for coin, known in list(self._coins.items()):
             if known.silent is not None and known.silent.source is source:
@@ -213,7 +213,7 @@ class OrderBooks:
         return known.reason if known.proven is None else "no order book has come over its connection for a while"
 
 
-def _may_replace(source: Source, book: OrderBook, held: ProvenBook) -> bool:
+def _may_replace(source: BookConnection, book: OrderBook, held: ProvenBook) -> bool:
     """Whether a book of another connection takes the place of the one that is held."""
     if source.turn < held.source.turn:
         return False

@@ -53,7 +53,7 @@ RELIEF_AGAIN = 1.0  # seconds until a venue whose trial failed is tried again, i
 
 
 @dataclass(slots=True)
-class _Connection:
+class _Turn:
     """A venue's turn: the data of its connection, and the attempts that failed in a row."""
 
     venue: str
@@ -148,8 +148,8 @@ class Failover:
         self._step = min(RELIEF_STEP, RELIEF_SPREAD / max(1, len(venues) - 2))
         self._records = {venue: _Record() for venue in venues}
         self._state = FailoverState.CONNECTING
-        self._turn = _Connection(self._venues[0], inf)
-        self._trials: dict[str, _Connection] = {}
+        self._turn = _Turn(self._venues[0], inf)
+        self._trials: dict[str, _Turn] = {}
         self.heard = began
         """When the feed had data last that was up to date; its begin before the first."""
         self._reason = ""  # why another venue is needed; empty: silence
@@ -270,7 +270,7 @@ class Failover:
         if self._silence_at <= now:
             return self._need(now, "")
         to = next(venue for venue in self._preferred() if self._trial_due(venue) <= now)
-        self._trials[to] = _Connection(to, now, proving=True)
+        self._trials[to] = _Turn(to, now, proving=True)
         self._move(FailoverEvent.TRIED)
         return [TryFailback(to)]
 
@@ -335,7 +335,7 @@ class Failover:
         waiting = (venue for venue in self._others() if venue not in self._trials and self._relief_due(venue) <= now)
         if (to := next(waiting, None)) is None:
             return []
-        self._trials[to] = _Connection(to, now)
+        self._trials[to] = _Turn(to, now)
         self._step_at = now + self._step
         return [TryRelief(to)]
 
@@ -372,7 +372,7 @@ class Failover:
             until = self.next_tick(now)
             return [*dropped, Exhausted(until, self._first_open(until))]
         taken = self._trials.pop(to, None)
-        self._turn = _Connection(to, now) if taken is None else taken
+        self._turn = _Turn(to, now) if taken is None else taken
         for venue, trial in self._trials.items():
             trial.proving &= self._venues.index(venue) < self._venues.index(to)
         self._turn.proving = False
@@ -387,11 +387,11 @@ class Failover:
 
     def _reopen(self, now: float) -> Retry | Switch:
         left, to = self._turn.venue, self._first_open(now)
-        self._turn = _Connection(to, now)
+        self._turn = _Turn(to, now)
         self._move(FailoverEvent.REOPENED)
         return Retry(to) if to == left else Switch(left, to, "its cooldown is over")
 
-    def _book(self, turn: _Connection, now: float) -> None:
+    def _book(self, turn: _Turn, now: float) -> None:
         """Remember the record of a venue that is left because it failed."""
         record = self._records[turn.venue]
         if now - turn.since >= PATIENCE * self._failback_after:

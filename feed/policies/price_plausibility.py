@@ -32,7 +32,7 @@ class VenueMarket:
         return f"{self.symbol} of {self.exchange}"
 
 
-class Verdict(NamedTuple):
+class PriceVerdict(NamedTuple):
     """``told``: how far apart the prices are, if this market is withheld for the first time; else None."""
 
     plausible: bool
@@ -65,17 +65,17 @@ class PricePlausibility:
 
     def judge(
         self, coin: str, market: VenueMarket, price: float, now: float, last: float | None, age: float
-    ) -> Verdict:
+    ) -> PriceVerdict:
         """Judge a price of ``market``; ``last`` is the coin's last known price, ``age`` seconds old, None for none."""
         if not _is_price(price):
-            return Verdict(False)
+            return PriceVerdict(False)
         if last is None or not _is_price(last):
             self._release(coin, market)
-            return Verdict(True)
+            return PriceVerdict(True)
         ratio = _apart(price, last)
         if ratio <= self.allowed(age):
             self._release(coin, market)
-            return Verdict(True)
+            return PriceVerdict(True)
         withheld = self._withheld.setdefault(coin, {})
         held = withheld.get(market)
         is_new = held is None or now - held.seen > ALONE
@@ -90,11 +90,11 @@ class PricePlausibility:
         )
         if agreeing:
             self.forget(coin)
-            return Verdict(True, ratio if is_new else None)
+            return PriceVerdict(True, ratio if is_new else None)
         if now - held.since >= ALONE and age >= ALONE:
             self._release(coin, market)
-            return Verdict(True)
-        return Verdict(False, ratio if is_new else None)
+            return PriceVerdict(True)
+        return PriceVerdict(False, ratio if is_new else None)
 
     def withheld(self, coin: str) -> Mapping[VenueMarket, float]:
         """The markets that are withheld from a coin, and how far from the last price each of them is."""

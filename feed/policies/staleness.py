@@ -10,24 +10,12 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from math import inf
-from typing import Protocol
+
+from feed.settings.schema import Staleness
 
 FEED_POLL = 0.25  # seconds between checks while the feed is stale, so that the recovery is reported in any case
 COIN_POLL = 1.0  # the same while some coin is stale
 ROUNDING = 0.001  # seconds: a check comes this much after the limit, so that float rounding can't make it too early
-
-
-class Limits(Protocol):
-    """Seconds of silence: until the user is told, until a coin is told, until the connection is dropped."""
-
-    @property
-    def feed_stale_after(self) -> float: ...
-
-    @property
-    def coin_stale_after(self) -> float: ...
-
-    @property
-    def reconnect_after(self) -> float: ...
 
 
 class SilenceVerdict(Enum):
@@ -64,7 +52,7 @@ class Finding:
         return {"coin": self.coin, "seconds": self.seconds} if self.coin else {"seconds": self.seconds}
 
 
-def judge(silent: float, limits: Limits) -> SilenceVerdict:
+def judge(silent: float, limits: Staleness) -> SilenceVerdict:
     """FRESH, STALE (tell the user) or DEAD (drop the connection) after ``silent`` seconds without data."""
     if silent >= limits.reconnect_after:
         return SilenceVerdict.DEAD
@@ -78,7 +66,7 @@ class SilenceWatch:
     is stale after the same time as one that is stalled. Only DEAD is about one connection: its time begins with it.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Staleness) -> None:
         self._limits = limits
         self.heard: dict[str, float] = {}  # coin -> its last data
         self._since: dict[str, float] = {}  # coin -> when it was first watched: its silence before any data

@@ -11,14 +11,14 @@ from typing import Any
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.recording.files import UnreadableFile
-from exchanges.recording.reader import ClockStep, Hole, Rows, Selection
+from exchanges.recording.reader import ClockStep, Hole, Rows, RowSelection
 from exchanges.recording.rows import PriceRow, StatusRow
 from feed.channels import CANDLES
 from feed.errors import FeedError
 from feed.market_data.hub import MarketDataHub
 from feed.replay.recorded_events import RecordedEvents
 from feed.replay.recorded_status import RecordedStatus
-from feed.replay.source import Source
+from feed.replay.source import ReplaySource
 from feed.subscriptions.status import StatusReporter
 from feed.subscriptions.status_events import StatusEvent
 from feed.subscriptions.wanted_data import WantedData
@@ -41,7 +41,7 @@ class Player:
     lags_in_part = False
     venue_count = 1
 
-    def __init__(self, source: Source, hub: MarketDataHub, reporter: StatusReporter, wanted: WantedData) -> None:
+    def __init__(self, source: ReplaySource, hub: MarketDataHub, reporter: StatusReporter, wanted: WantedData) -> None:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # awaited or not
         self._source = source
@@ -109,7 +109,7 @@ class Player:
         start: int | None = source.start
         while True:
             self._reopen = None
-            wanted = Selection(self._status.coins, source.wanted_exchanges, start, source.end)
+            wanted = RowSelection(self._status.coins, source.wanted_exchanges, start, source.end)
             await asyncio.to_thread(self._events.warm, source, wanted)
             rows = await asyncio.to_thread(source.rows, wanted)
             if not await self._play(rows):

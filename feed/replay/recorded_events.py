@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
-from exchanges.recording.reader import Selection
+from exchanges.recording.reader import RowSelection
 from exchanges.recording.rows import PriceRow
 from feed.channels import CANDLES, PRICES, QUOTES, TICKER, TRADES
 from feed.events import PriceTick
@@ -15,10 +15,10 @@ from feed.replay.recorded_clock import RecordedClock
 from feed.subscriptions.routes import Route
 
 if TYPE_CHECKING:
-    from feed.replay.source import Source
+    from feed.replay.source import ReplaySource
 
 
-class _Path:
+class _RecordedPath:
     """What a coin's trades of one exchange need, found with one lookup."""
 
     __slots__ = ("count", "price", "prices", "trades")
@@ -49,11 +49,11 @@ class RecordedEvents:
         self.heard: set[str] = set()
         self._hub = hub
         self._clock = clock
-        self._paths: dict[tuple[str, str], _Path] = {}
+        self._paths: dict[tuple[str, str], _RecordedPath] = {}
         self._sources: dict[str, RecordedSource] = {}
         self.book_depth = 20
 
-    def warm(self, source: Source, wanted: Selection) -> None:
+    def warm(self, source: ReplaySource, wanted: RowSelection) -> None:
         """Take the closed candles before the replay's start, which volatility needs."""
         self._paths.clear()
         self.book_depth = source.book_depth
@@ -65,7 +65,7 @@ class RecordedEvents:
         try:
             path = self._paths[key]
         except KeyError:
-            path = self._paths[key] = _Path(self._hub, *key)
+            path = self._paths[key] = _RecordedPath(self._hub, *key)
             self.heard.add(trade.coin)
         now = self._clock.monotonic()
         path.count.simple += 1

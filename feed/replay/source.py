@@ -14,15 +14,15 @@ from feed.replay.recorded_clock import RecordedClock
 from feed.replay.recorded_status import RecordedBreaker
 
 if TYPE_CHECKING:
-    from exchanges.recording.captures import Capture
-    from exchanges.recording.reader import Recording, Rows, Selection
+    from exchanges.recording.captures import CapturedEvents
+    from exchanges.recording.reader import Recording, Rows, RowSelection
 
 Folder = str | os.PathLike[str]
 Moment = int | float | str | datetime
 DAY = 86_400 * 10**9  # ns: candles of the day before the start are known at the start
 
 
-class Source:
+class ReplaySource:
     """The recordings that a feed plays. Raises SettingsError, with one line per problem, and ImportError.
 
     ``wanted_exchanges`` are those that are played, None for all. Times in Unix ns.
@@ -68,26 +68,26 @@ class Source:
         spans = [each.span() for each in self.recordings]
         return min(first for first, _ in spans), max(last for _, last in spans)
 
-    def rows(self, wanted: Selection) -> Iterator[Rows]:
+    def rows(self, wanted: RowSelection) -> Iterator[Rows]:
         """The rows of all recordings, merged by the time of their receipt."""
         from exchanges.recording.reader import merged
 
         return merged([each.rows(wanted) for each in self.recordings])
 
-    def past_candles(self, wanted: Selection) -> list[Candle]:
+    def past_candles(self, wanted: RowSelection) -> list[Candle]:
         """The closed candles of the day before the start, oldest first; none where the recordings begin there."""
-        from exchanges.recording.reader import Selection
+        from exchanges.recording.reader import RowSelection
 
         if wanted.start is None:
             return []
-        before = Selection(wanted.coins, wanted.exchanges, wanted.start - DAY, wanted.start - 1)
+        before = RowSelection(wanted.coins, wanted.exchanges, wanted.start - DAY, wanted.start - 1)
         return [candle for each in self.recordings for candle in each.candles(before) if candle.closed]
 
     def history(self, coin: str, timeframe: str, limit: int, until: int) -> list[Candle]:
         """The newest candles of a coin that were recorded until a time, oldest first; the last one may be open."""
-        from exchanges.recording.reader import Selection
+        from exchanges.recording.reader import RowSelection
 
-        wanted = Selection([coin], self.wanted_exchanges, until - 7 * DAY, until)
+        wanted = RowSelection([coin], self.wanted_exchanges, until - 7 * DAY, until)
         found: dict[int, Candle] = {}
         for each in self.recordings:
             for candle in each.candles(wanted):
@@ -132,14 +132,14 @@ def _speed(speed: float | None) -> float | None:
     return float(speed)
 
 
-def _opened(folder: Folder) -> Recording | Capture:
-    from exchanges.recording.captures import Capture
+def _opened(folder: Folder) -> Recording | CapturedEvents:
+    from exchanges.recording.captures import CapturedEvents
     from exchanges.recording.reader import Recording
 
     if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
         raise SettingsError([f"recording: found {folder!r}, allowed is the folder of a recording, or several"])
     try:
-        return Capture(folder) if os.path.isfile(folder) else Recording(os.fspath(folder))
+        return CapturedEvents(folder) if os.path.isfile(folder) else Recording(os.fspath(folder))
     except (FileNotFoundError, ValueError) as error:
         raise SettingsError([f"recording: {error}"]) from None
 

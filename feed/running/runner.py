@@ -27,7 +27,7 @@ from feed.subscriptions.wanted_data import WantedData
 
 if TYPE_CHECKING:
     from feed.replay.player import Player
-    from feed.replay.source import Source
+    from feed.replay.source import ReplaySource
 
 LOOK_FOR_COINS = 0.05  # seconds between two checks whether added coins have data
 CLOSE_TIMEOUT = 1.0  # seconds that coroutine callbacks have to finish what is queued for them
@@ -41,7 +41,7 @@ class FeedRunner:
         self,
         settings: Settings,
         order: Sequence[ExchangeConfig],
-        source: Source | None,
+        source: ReplaySource | None,
         hub: MarketDataHub,
         reporter: StatusReporter,
         wanted: WantedData,

@@ -144,7 +144,7 @@ class Dispatcher:
     ) -> None:
         self.clock = clock
         self.copies = copies or {}
-        self.closed = self.aborting = self.reporting = False  # see feed.subscriptions.queues.Owner
+        self.closed = self.aborting = self.reporting = False  # see feed.subscriptions.queues.QueueOwner
         self.workers: dict[asyncio.Task[None], Worker] = {}
         self.errors = 0  # of all subscriptions, ended ones included
         self._report = report

@@ -36,7 +36,7 @@ class Place(Protocol):
     def cancel(self) -> None: ...
 
 
-class Owner(Protocol):
+class QueueOwner(Protocol):
     """The dispatcher, as its queues see it."""
 
     clock: Callable[[], float]  # monotonic seconds
@@ -149,7 +149,7 @@ class Buffer:
 class Worker:
     """The queue of one coroutine callback and, while an event loop runs, the task that calls it."""
 
-    def __init__(self, place: Place, owner: Owner, call: Callback, buffer: Buffer) -> None:
+    def __init__(self, place: Place, owner: QueueOwner, call: Callback, buffer: Buffer) -> None:
         self.task: asyncio.Task[None] | None = None
         self._place = place
         self._owner = owner

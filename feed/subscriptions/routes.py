@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from feed.subscriptions.queues import Owner, Place, awaitable
+from feed.subscriptions.queues import Place, QueueOwner, awaitable
 
 _Publish = Callable[[Any, float], float]
 
@@ -28,7 +28,7 @@ class Receiver(Place, Protocol):
         """Queue an event; True if that caused a report, which takes time."""
 
 
-class Source(Owner, Protocol):
+class RouteOwner(QueueOwner, Protocol):
     """The dispatcher, as its routes see it."""
 
     slow_after: float  # seconds
@@ -55,7 +55,7 @@ class Route:
 
     __slots__ = ("_channel", "_coin", "_dispatcher", "publish", "reached")
 
-    def __init__(self, dispatcher: Source, channel: str, coin: Hashable) -> None:
+    def __init__(self, dispatcher: RouteOwner, channel: str, coin: Hashable) -> None:
         self._dispatcher = dispatcher
         self._channel = channel
         self._coin = coin
@@ -96,7 +96,7 @@ class Route:
                 return publish
 
 
-def _caller(dispatcher: Source, subscription: Receiver, coin: Hashable) -> _Publish:
+def _caller(dispatcher: RouteOwner, subscription: Receiver, coin: Hashable) -> _Publish:
     """Return the function that delivers an event of ``coin`` to one subscriber.
 
     A plain callback has one function for all coins: a thousand of them would not fit into the processor's caches.
@@ -108,7 +108,7 @@ def _caller(dispatcher: Source, subscription: Receiver, coin: Hashable) -> _Publ
     return subscription.publish
 
 
-def _queueing(dispatcher: Source, subscription: Receiver, coin: Hashable) -> _Publish:
+def _queueing(dispatcher: RouteOwner, subscription: Receiver, coin: Hashable) -> _Publish:
     """Return the function that queues an event with the time at which it came."""
     clock, put = dispatcher.clock, subscription.put
 
@@ -118,7 +118,7 @@ def _queueing(dispatcher: Source, subscription: Receiver, coin: Hashable) -> _Pu
     return publish
 
 
-def _handing(dispatcher: Source, subscription: Receiver, call: Callable[[Any], Any]) -> _Publish:
+def _handing(dispatcher: RouteOwner, subscription: Receiver, call: Callable[[Any], Any]) -> _Publish:
     """Return the function that calls a plain callback; a closure, because it runs for every event."""
     clock, slow_after = dispatcher.clock, dispatcher.slow_after
 

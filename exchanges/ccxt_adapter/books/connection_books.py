@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 
 from exchanges.books.proof import BookUpdate, ProofKind
-from exchanges.ccxt_adapter.books.delivery import BookDelivery, BookListener
+from exchanges.ccxt_adapter.books.delivery import BookDelivery, BookReceiver
 from exchanges.ccxt_adapter.books.own_books import OwnBookKeeper
 from exchanges.ccxt_adapter.books.pauses import doubling
 from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
@@ -35,7 +35,7 @@ class ConnectionBooks:
         profile: Profile,
         exchange: Any,
         depth: int,
-        listener: BookListener,
+        listener: BookReceiver,
         snapshots: VenueSnapshots | None,
         *,
         heard: Callable[[str], None],

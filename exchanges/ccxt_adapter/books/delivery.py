@@ -13,7 +13,7 @@ from exchanges.events import OrderBook
 from exchanges.venues.units import of_coin
 
 
-class BookListener(Protocol):
+class BookReceiver(Protocol):
     """What of a Listener is told of books."""
 
     def on_book(self, book: OrderBook) -> None: ...
@@ -43,7 +43,7 @@ class BookDelivery:
     ``on_lost`` is told the symbol of a book that was found to be wrong although its frames were in order.
     """
 
-    def __init__(self, name: str, listener: BookListener, depth: int, heard: Callable[[str], None]) -> None:
+    def __init__(self, name: str, listener: BookReceiver, depth: int, heard: Callable[[str], None]) -> None:
         self._name = name
         self._listener = listener
         self._heard = heard

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from exchanges.ccxt_adapter.books.delivery import BookListener
+from exchanges.ccxt_adapter.books.delivery import BookReceiver
 from exchanges.events import OrderBook, Quote
 
 
@@ -14,7 +14,7 @@ class QuotesOfBooks:
     While a book is not proven it gives no quote.
     """
 
-    def __init__(self, on_quote: Callable[[Quote], None], books: BookListener | None) -> None:
+    def __init__(self, on_quote: Callable[[Quote], None], books: BookReceiver | None) -> None:
         self._on_quote = on_quote
         self._books = books
         self._tops: dict[str, tuple[object, object]] = {}  # coin -> the best level of each side that was told last

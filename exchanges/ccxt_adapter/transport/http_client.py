@@ -118,9 +118,9 @@ class HttpClient:
     def patch(self, url: Any, **options: Any) -> Any:
         return self._request("PATCH", url, **options)
 
-    def ws_connect(self, url: str, **options: Any) -> _Dialling:
+    def ws_connect(self, url: str, **options: Any) -> _PendingSocket:
         """What aiohttp's session returns: ccxt enters it, and never leaves it."""
-        return _Dialling(self, url, options)
+        return _PendingSocket(self, url, options)
 
     async def dial(self, url: str, options: Mapping[str, Any]) -> Any:
         """Dial a WebSocket; raises aiohttp's errors."""
@@ -244,7 +244,7 @@ class Answer:
             return self.content.decode("utf-8", errors)
 
 
-class _Dialling:
+class _PendingSocket:
     def __init__(self, client: HttpClient, url: str, options: Mapping[str, Any]) -> None:
         self._client = client
         self._url = url

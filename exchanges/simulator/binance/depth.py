@@ -13,7 +13,7 @@ from exchanges.simulator.books.book_stream import BookStream, Told
 from exchanges.simulator.connections.topics import Topic
 from exchanges.simulator.markets.candles import fixed
 from exchanges.simulator.markets.market import Market
-from exchanges.simulator.markets.order_book import OrderBook, Side
+from exchanges.simulator.markets.order_book import Side, SimulatedBook
 
 _FORM = re.compile(r"(?P<levels>5|10|20)?(?:@(?P<speed>100|1000)ms)?")
 
@@ -38,10 +38,10 @@ class BinanceBooks(BinanceRest):
             return None
         return Topic(stream, "books", market, "depth", int(form["speed"] or 1000), levels=int(form["levels"] or 0))
 
-    def begin_book(self, stream: BookStream, book: OrderBook) -> None:
+    def begin_book(self, stream: BookStream, book: SimulatedBook) -> None:
         """The first message tells what changes from here on: there is no snapshot on the stream."""
 
-    def book_message(self, stream: BookStream, book: OrderBook, clock: float, now: int) -> str | None:
+    def book_message(self, stream: BookStream, book: SimulatedBook, clock: float, now: int) -> str | None:
         market = stream.market
         fault, crossed = self.book_fault("book-frozen", market), self.book_fault("book-crossed", market) is not None
         if stream.is_current(book):

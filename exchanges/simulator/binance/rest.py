@@ -26,7 +26,7 @@ _BAN_AFTER = 10  # requests after the first 429 of a window
 _BAN_SECONDS = 120
 
 
-class Recorded(Protocol):
+class CapturedBook(Protocol):
     """A captured order book."""
 
     @property
@@ -67,7 +67,7 @@ class BinanceRest(SimulatedVenue):
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self._weights = Window()
-        self.recorded_books: dict[str, Recorded] = {}  # of a replay, by market id
+        self.recorded_books: dict[str, CapturedBook] = {}  # of a replay, by market id
         self._routes: dict[str, Callable[[web.Request], tuple[int, Callable[[], Any]]]] = {
             "ping": lambda request: (1, dict),
             "time": lambda request: (1, lambda: {"serverTime": self.now()}),

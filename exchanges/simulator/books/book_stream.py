@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from exchanges.simulator.connections.topics import Topic
 from exchanges.simulator.markets.market import Market
-from exchanges.simulator.markets.order_book import OrderBook, Side
+from exchanges.simulator.markets.order_book import Side, SimulatedBook
 
 Levels = Sequence[tuple[int, int]]  # (ticks, lots), best first
 SIDES: tuple[Side, Side] = ("bids", "asks")
@@ -48,11 +48,11 @@ class BookStream:
     wrong: tuple[int, int] | None = None
     sent_at: float = 0.0
 
-    def is_current(self, book: OrderBook) -> bool:
+    def is_current(self, book: SimulatedBook) -> bool:
         """Whether there is nothing new to tell."""
         return all(self.told[side] == book.number for side in SIDES)
 
-    def changes(self, book: OrderBook, frozen: str | None, crossed: bool) -> Told:
+    def changes(self, book: SimulatedBook, frozen: str | None, crossed: bool) -> Told:
         """Every price that changed since the last message, with what rests there now; 0 lots: nothing."""
         number = book.number
         changed = {side: book.since(self.told[side]) for side in SIDES if side != frozen}
@@ -68,7 +68,7 @@ class BookStream:
         first = min((each.first for each in changed.values()), default=number)
         return Told(number, sorted(bids, reverse=True), asks, first)
 
-    def top_levels(self, book: OrderBook, depth: int, frozen: str | None, crossed: bool) -> Told:
+    def top_levels(self, book: SimulatedBook, depth: int, frozen: str | None, crossed: bool) -> Told:
         """The best ``depth`` levels of each side."""
         sides: dict[Side, Levels] = {}
         for side in SIDES:
@@ -81,7 +81,7 @@ class BookStream:
         self.number = book.number
         return Told(book.number, sides["bids"], sides["asks"])
 
-    def window_changes(self, book: OrderBook, depth: int, frozen: str | None, crossed: bool) -> Told:
+    def window_changes(self, book: SimulatedBook, depth: int, frozen: str | None, crossed: bool) -> Told:
         """What changed among the best ``depth`` levels; one that only was pushed out of them is not told."""
         levels = self.top_levels(book, depth, frozen, crossed)
         now, found = book.now(), dict[Side, list[tuple[int, int]]]()
@@ -94,7 +94,7 @@ class BookStream:
             found[side] = changed
         return Told(levels.number, sorted(found["bids"], reverse=True), sorted(found["asks"]))
 
-    def _wrong(self, book: OrderBook) -> tuple[int, int]:
+    def _wrong(self, book: SimulatedBook) -> tuple[int, int]:
         """A bid above the best ask, the same one as long as it is above."""
         if self.wrong is not None and self.wrong[0] > book.top.ask:
             return self.wrong

@@ -13,7 +13,7 @@ from zlib import crc32
 from exchanges.simulator.books.book_stream import SIDES, BookStream
 from exchanges.simulator.connections.topics import Topic
 from exchanges.simulator.markets.market import Market
-from exchanges.simulator.markets.order_book import BookState, OrderBook
+from exchanges.simulator.markets.order_book import BookState, SimulatedBook
 from exchanges.simulator.publishing import Publishing
 
 ORDERS = 50.0  # placed, changed or withdrawn per second in a book that is read, where the venue trades by itself
@@ -66,11 +66,11 @@ class BookStreams(Publishing):
     def market(self, name: str) -> Market: ...
 
     @abstractmethod
-    def begin_book(self, stream: BookStream, book: OrderBook) -> None:
+    def begin_book(self, stream: BookStream, book: SimulatedBook) -> None:
         """A stream begins, or begins anew with another market."""
 
     @abstractmethod
-    def book_message(self, stream: BookStream, book: OrderBook, clock: float, now: int) -> str | None:
+    def book_message(self, stream: BookStream, book: SimulatedBook, clock: float, now: int) -> str | None:
         """The next message of a stream; None where there is nothing to tell."""
 
     @abstractmethod

@@ -14,7 +14,7 @@ from exchanges.simulator.connections.client_connection import ClientConnection
 from exchanges.simulator.connections.topics import Topic
 from exchanges.simulator.markets.candles import fixed
 from exchanges.simulator.markets.market import Market
-from exchanges.simulator.markets.order_book import OrderBook
+from exchanges.simulator.markets.order_book import SimulatedBook
 
 SPOT_DEPTHS = {1: 10, 50: 20, 200: 200, 1000: 200}  # levels -> ms between two messages
 REPEATED_AFTER = 3.0  # seconds without a change after which the one level is told again
@@ -45,7 +45,7 @@ class BybitBooks(BybitRest):
         super().__init__(*arguments, **named)
         self._updates: dict[str, int] = {}  # stream -> its last u, which goes on without readers
 
-    def begin_book(self, stream: BookStream, book: OrderBook) -> None:
+    def begin_book(self, stream: BookStream, book: SimulatedBook) -> None:
         """The first state; a reader that is there already is told it, for it is another market's."""
         topic = stream.topic
         place = list(SPOT_DEPTHS).index(topic.levels) + 1
@@ -57,7 +57,7 @@ class BybitBooks(BybitRest):
     def _advance(self, stream: BookStream, update: int) -> None:
         stream.update = self._updates[stream.topic.stream] = update
 
-    def book_message(self, stream: BookStream, book: OrderBook, clock: float, now: int) -> str | None:
+    def book_message(self, stream: BookStream, book: SimulatedBook, clock: float, now: int) -> str | None:
         market, levels = stream.market, stream.topic.levels
         fault, crossed = self.book_fault("book-frozen", market), self.book_fault("book-crossed", market) is not None
         frozen = None if fault is None else str(fault.argument)
@@ -72,7 +72,7 @@ class BybitBooks(BybitRest):
         return self._message(stream, told, "delta", now)
 
     def _one_level(
-        self, stream: BookStream, book: OrderBook, clock: float, now: int, frozen: str | None, crossed: bool
+        self, stream: BookStream, book: SimulatedBook, clock: float, now: int, frozen: str | None, crossed: bool
     ) -> str | None:
         before = {side: dict(stream.window[side]) for side in SIDES}
         told = stream.top_levels(book, 1, frozen, crossed)

@@ -20,7 +20,7 @@ _GZIP = b"\x1f\x8b"
 
 
 @dataclass(slots=True)
-class Recorded:
+class CapturedFrame:
     """One captured frame: ``payload`` is the event inside the combined frame, verbatim; ``data`` the trade in it."""
 
     stamp_ns: int
@@ -34,7 +34,7 @@ class Recorded:
 class Capture:
     """Frames of one or several files in the order of their stamps."""
 
-    frames: list[Recorded] = field(default_factory=list)
+    frames: list[CapturedFrame] = field(default_factory=list)
 
     @property
     def streams(self) -> set[str]:
@@ -78,7 +78,7 @@ def read_captures(paths: Iterable[str | Path]) -> Capture:
     return Capture(sorted(frames, key=attrgetter("stamp_ns")))
 
 
-def _read(path: Path) -> Iterator[Recorded]:
+def _read(path: Path) -> Iterator[CapturedFrame]:
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if data.startswith(_GZIP) else data).decode()
@@ -101,14 +101,14 @@ def _read(path: Path) -> Iterator[Recorded]:
             symbol = symbol or frame.stream.partition("@")[0]
             yield frame
     for stamp_ns, snapshot in snapshots if symbol else ():
-        yield Recorded(stamp_ns, f"{symbol}{SNAPSHOT}", snapshot, None, None)
+        yield CapturedFrame(stamp_ns, f"{symbol}{SNAPSHOT}", snapshot, None, None)
 
 
 def _reason(error: Exception) -> str:
     return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
 
 
-def _parse(line: str) -> Recorded | None:
+def _parse(line: str) -> CapturedFrame | None:
     """One line; None for an empty one and for a plain snapshot."""
     if not line.strip():
         return None
@@ -124,7 +124,9 @@ def _parse(line: str) -> Recorded | None:
     payload = text[len(head) : -1] if verbatim else json.dumps(data, separators=(",", ":"))
     if not isinstance(stream, str) or not isinstance(data, dict):
         raise ValueError("stream or data is not what a combined stream sends")
-    return Recorded(int(stamp), stream, payload, data.get("E"), _trade(data) if stream.endswith("@trade") else None)
+    return CapturedFrame(
+        int(stamp), stream, payload, data.get("E"), _trade(data) if stream.endswith("@trade") else None
+    )
 
 
 def _trade(data: dict[str, Any]) -> dict[str, Any]:

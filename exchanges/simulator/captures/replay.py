@@ -7,7 +7,7 @@ import json
 from time import monotonic
 
 from exchanges.simulator.binance.streams import Binance
-from exchanges.simulator.captures.file_format import SNAPSHOT, Capture, Recorded
+from exchanges.simulator.captures.file_format import SNAPSHOT, Capture, CapturedFrame
 from exchanges.simulator.captures.recorded_book import RecordedBook
 from exchanges.simulator.venue import CHUNK
 
@@ -46,7 +46,7 @@ class Replay:
         self._subscribed_at = monotonic()
         self._news.set()
 
-    def _note_book(self, frame: Recorded) -> None:
+    def _note_book(self, frame: CapturedFrame) -> None:
         """Have REST show the captured book as far as it has been played."""
         symbol, _, channel = frame.stream.partition("@")
         if channel == SNAPSHOT[1:] or channel in ("depth", "depth@100ms"):
@@ -88,7 +88,7 @@ class Replay:
                 return
             await asyncio.sleep(QUIET - quiet)
 
-    def _due(self, frame: Recorded, started: float) -> bool:
+    def _due(self, frame: CapturedFrame, started: float) -> bool:
         if self._rate:
             return frame.trade is None or self._played < (monotonic() - started) * self._rate + 1
         if not self._speed:
@@ -96,7 +96,7 @@ class Replay:
         recorded = (frame.stamp_ns - self._capture.frames[0].stamp_ns) / 1e9
         return (monotonic() - started) * self._speed >= recorded
 
-    def _show(self, frame: Recorded) -> None:
+    def _show(self, frame: CapturedFrame) -> None:
         venue = self._venue
         if frame.event_ms is not None:
             venue.replay_clock = max(venue.replay_clock or 0, frame.event_ms)

@@ -12,7 +12,7 @@ from random import Random
 from exchanges.simulator.markets.candles import DAY, MINUTE, Bar, bar_end, bar_start, copy, flat, merged
 from exchanges.simulator.markets.catalog import Listing
 from exchanges.simulator.markets.history import PriceHistory
-from exchanges.simulator.markets.order_book import BookState, Ground, OrderBook, Top
+from exchanges.simulator.markets.order_book import BookState, Ground, SimulatedBook, Top
 from exchanges.simulator.markets.price_model import PriceModel
 
 TAPE_LIMIT = 150_000  # trades kept per market: about 20 MB
@@ -62,7 +62,7 @@ class Market:
         self.bars: dict[int, Bar] = {}  # since the start, by their opening time; minutes without a trade are missing
         self._bar = flat(-1, 0)
         self._past, self._past_minute = flat(0, 0), -1
-        self.book: OrderBook | None = None
+        self.book: SimulatedBook | None = None
         self._seed = seed
         self._ground = Ground(seed, self.start_price, self.typical)
         self._ahead = 0  # of the book's numbers before those of the orders
@@ -211,11 +211,11 @@ class Market:
             return self._then.number
         return self.order + self._ahead if self.book is None else self.book.number
 
-    def open_book(self, now: int, holes: bool = False) -> OrderBook:
+    def open_book(self, now: int, holes: bool = False) -> SimulatedBook:
         """Have every change of the book known from now (Unix ms) on; with ``holes`` in their numbers."""
         if self.book is None:
             top = Top(*self.best(), *self.sizes())
-            self.book = OrderBook(self._ground, self._seed, top, self.update_id, now, holes)
+            self.book = SimulatedBook(self._ground, self._seed, top, self.update_id, now, holes)
         return self.book
 
     def close_book(self) -> None:

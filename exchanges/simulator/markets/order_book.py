@@ -108,7 +108,7 @@ class BookChanges:
     """The number of the first change; the book's own where there is none."""
 
 
-class OrderBook:
+class SimulatedBook:
     """The book of one market. ``number`` counts its changes up; each price that changes is one.
 
     With ``holes`` some numbers are left out, as where other things are counted too.

@@ -82,7 +82,7 @@ class _Move:
 
 
 @dataclass(slots=True)
-class _Sample:
+class _PriceSample:
     at: float
     trades: Counter[str]
     messages: int
@@ -97,7 +97,7 @@ class LiveState:
     notes: deque[Note] = field(default_factory=lambda: deque(maxlen=NOTES))
     _trades: Counter[str] = field(default_factory=Counter)
     _moves: dict[str, _Move] = field(default_factory=dict)
-    _samples: deque[_Sample] = field(default_factory=deque)
+    _samples: deque[_PriceSample] = field(default_factory=deque)
     _since: float | None = None  # monotonic: when the present connection came up
 
     def on_trade(self, trade: TradeEvent) -> None:
@@ -144,7 +144,7 @@ class LiveState:
     def sample(self, status: FeedStatus) -> None:
         """Remember the counters of now, so that rates can be taken; call it at every refresh."""
         now = self.clock()
-        self._samples.append(_Sample(now, self._trades.copy(), status.messages_received))
+        self._samples.append(_PriceSample(now, self._trades.copy(), status.messages_received))
         while now - self._samples[0].at > RATE_WINDOW:
             self._samples.popleft()
 
@@ -183,8 +183,8 @@ class LiveState:
             tick.exchange,
         )
 
-    def _ends(self) -> tuple[_Sample, _Sample]:
-        nothing = _Sample(self.clock(), Counter(), 0)
+    def _ends(self) -> tuple[_PriceSample, _PriceSample]:
+        nothing = _PriceSample(self.clock(), Counter(), 0)
         return (self._samples[0], self._samples[-1]) if self._samples else (nothing, nothing)
 
 

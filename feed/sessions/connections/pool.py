@@ -25,7 +25,7 @@ from feed.trades.backfiller import TradeBackfiller
 NAMED = 5  # coins that are named in an error
 
 
-class Owner(Protocol):
+class PoolOwner(Protocol):
     """The session, as its connections see it."""
 
     connected: bool
@@ -46,7 +46,7 @@ class ConnectionPool:
 
     def __init__(
         self,
-        owner: Owner,
+        owner: PoolOwner,
         shared: SharedVenue,
         feed: FeedContext,
         backfiller: TradeBackfiller,

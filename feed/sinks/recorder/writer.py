@@ -14,7 +14,7 @@ from typing import Any
 from loguru import logger
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
-from exchanges.recording.files import RECENT, Session, date_of, manifest, recorded_files
+from exchanges.recording.files import RECENT, RecorderRun, date_of, manifest, recorded_files
 from exchanges.recording.rows import GapRow, table
 from exchanges.recording.writing import note, recover, write_empty, write_small
 from feed.errors import FeedError
@@ -177,7 +177,7 @@ class Writer:
         if self._merging.ident is None:
             self._merging.start()
 
-    def _note_absence(self, before: Session, entries: dict[str, dict[str, Any]], folder: Path) -> None:
+    def _note_absence(self, before: RecorderRun, entries: dict[str, dict[str, Any]], folder: Path) -> None:
         if before.ended is not None:
             since, reason = before.ended, "nothing was recorded"
         else:

@@ -28,7 +28,7 @@ def is_loopback(host: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Access:
+class AccessRules:
     """``token`` None: no token is needed.
 
     ``origins``: pages of other hosts that may send requests, as scheme://host.

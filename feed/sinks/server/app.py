@@ -14,7 +14,7 @@ from loguru import logger
 
 from exchanges.bus import payloads
 from feed.errors import FeedError
-from feed.sinks.server.access import Access, is_loopback, is_preflight
+from feed.sinks.server.access import AccessRules, is_loopback, is_preflight
 from feed.sinks.server.broadcast import Broadcast
 from feed.sinks.server.page import Page
 from feed.sinks.server.rest import Problem, Rest, failure
@@ -60,7 +60,7 @@ class Server:
         self.host = host
         self.port = port
         self._feed = feed
-        self._access = Access(token, origins)
+        self._access = AccessRules(token, origins)
         self._broadcast = Broadcast(feed, settings)
         try:
             from feed.sinks.metrics import FeedCollector

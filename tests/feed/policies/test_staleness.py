@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 
@@ -11,16 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from feed.policies.staleness import ROUNDING, Finding, SilenceKind, SilenceVerdict, SilenceWatch, judge
+from feed.settings import Staleness
 
-
-@dataclass(frozen=True)
-class Seconds:
-    feed_stale_after: float = 5.0
-    coin_stale_after: float = 60.0
-    reconnect_after: float = 10.0
-
-
-LIMITS = Seconds()
+LIMITS = Staleness(feed_stale_after=5.0, coin_stale_after=60.0, reconnect_after=10.0)
 COINS = ["BTC", "ETH", "SOL"]
 Told = list[tuple[float, Finding]]
 

@@ -8,7 +8,7 @@ import pytest
 
 from exchanges.simulator.markets.catalog import listing
 from exchanges.simulator.markets.market import Market
-from exchanges.simulator.markets.order_book import KEPT, BookState, OrderBook
+from exchanges.simulator.markets.order_book import KEPT, BookState, SimulatedBook
 
 NOW = 1_700_000_000_000
 
@@ -21,11 +21,11 @@ def levels(state: BookState, depth: int = 60) -> tuple[list[tuple[int, int]], li
     return state.levels("bids", depth), state.levels("asks", depth)
 
 
-def live(made: Market) -> OrderBook:
+def live(made: Market) -> SimulatedBook:
     return made.open_book(NOW)
 
 
-def busy(made: Market, book: OrderBook, dice: Random, ms: int) -> None:
+def busy(made: Market, book: SimulatedBook, dice: Random, ms: int) -> None:
     """Something happens: trades, orders, or a leap of the price."""
     kind = dice.random()
     if kind < 0.5:
