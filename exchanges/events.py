@@ -111,7 +111,7 @@ class Ticker:
     market: str = ""
 
 
-_ROUNDING = 1e-12  # of a quantity: sums of sizes such as 0.7 + 0.1 are that little beside it
+_ROUNDING = 1e-12  # share of a quantity that rounding may cost: 0.7 + 0.1 is not exactly 0.8
 
 
 @dataclass(slots=True)
@@ -194,10 +194,10 @@ class Listener(Protocol):
     def on_ticker(self, ticker: Ticker) -> None: ...
 
     def on_candle(self, candle: Candle, flagged: bool) -> None:
-        """Take a candle as the venue tells it, its state so far or its end; the listener decides what is delivered.
+        """Take a candle as the venue sends it, open or closed; the listener decides what is delivered.
 
-        ``flagged``: the venue says whether a candle is closed, and ``candle.closed`` is its word. Where it does not, a
-        candle ends with the first row of a later one.
+        ``flagged``: the venue sends whether a candle is closed, and ``candle.closed`` is its flag. Otherwise a candle
+        ends with the first row of a later one.
         """
 
     def on_quote(self, quote: Quote) -> None: ...
@@ -209,7 +209,7 @@ class Listener(Protocol):
         """The coin's book is not proven from now on, until the next ``on_book`` of the coin."""
 
     def on_off_book(self, coin: str) -> None:
-        """Count a trade off the order book, such as a block trade: it is neither a trade nor a price here."""
+        """Count a trade outside the order book, such as a block trade; it is not delivered and is no price."""
 
     def on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
         """Data comes from another ``source`` than before (a collector on a bus), which is no sign of life.

@@ -19,7 +19,7 @@ LENGTH = 200  # characters of one text, unless more is asked for
 READ = 16_384  # characters that are looked at
 TRACE = 20_000  # characters of a traceback
 HIDDEN = "***"
-ANYWHERE = 6  # characters from which on a secret is hidden wherever it stands, and not only as a word of its own
+ANYWHERE = 6  # characters: longer secrets are hidden everywhere, shorter ones only as whole words
 SHORTEST = 3  # characters of a secret that is searched for: the letter a would be found everywhere
 
 _SECRET_KEY = re.compile(
@@ -49,9 +49,8 @@ def without_logins(text: str) -> str:
 
 
 def address_shown(address: str) -> str:
-    """What was written where an address belongs, without login and query: the login may stand before no scheme.
-
-    Nor is shown what may be a password or a token: what is no number where a port belongs, and a long part of a path.
+    """A text in place of an address, without login and query; a login is found even if there is no scheme. Possible
+    passwords and tokens are hidden too: a port that is not a number, and a long part of a path.
     """
     scheme = found[0] if (found := _SCHEME.match(address)) else ""
     _, at, rest = address[len(scheme) :].rpartition("@")
@@ -61,7 +60,7 @@ def address_shown(address: str) -> str:
 
 
 def addresses_shown(value: Any) -> Any:
-    """A copy of plain data that was found where an address belongs, with each text shown as one."""
+    """A copy of plain data in place of an address, with each text shown as an address."""
     if isinstance(value, Mapping):
         return {name: addresses_shown(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -70,7 +69,7 @@ def addresses_shown(value: Any) -> Any:
 
 
 def values_shown(value: Any, *, key: str = "") -> Any:
-    """A copy of plain data in which secrets are hidden: what stands under a key such as apiKey, and logins."""
+    """A copy of plain data in which secrets are hidden: values of keys such as apiKey, and logins."""
     if isinstance(value, Mapping):
         return {name: values_shown(each, key=key or _secret_name(name)) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -81,7 +80,7 @@ def values_shown(value: Any, *, key: str = "") -> Any:
 
 
 def is_secret_name(name: object) -> bool:
-    """Whether what stands under a key of this name is shown to nobody."""
+    """Whether the value of a key with this name is a secret."""
     return bool(_secret_name(name))
 
 
@@ -102,7 +101,7 @@ def secrets_in_address(address: str) -> Iterator[str]:
 
 
 def secrets_in_options(options: Any, *, key: str = "") -> Iterator[str]:
-    """The texts that stand under a key such as apiKey, and those of addresses."""
+    """The secret texts in options: values of keys such as apiKey, and those in addresses."""
     if isinstance(options, Mapping):
         for name, each in options.items():
             yield from secrets_in_options(each, key=key or _secret_name(name))
@@ -134,7 +133,7 @@ class Cleaner:
         return printable(self.redacted(text), length)
 
     def redacted(self, text: str) -> str:
-        """``text``, as far as it is looked at, without the secrets."""
+        """The first READ characters of ``text``, without the secrets."""
         text = text[:READ]
         return without_logins(text if self._secrets is None else self._secrets.sub(HIDDEN, text))
 
@@ -156,7 +155,7 @@ def _searched(form: str) -> str:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """As it stands, without its percent-encoding, and its bytes as base64 and in hexadecimal digits."""
+    """A secret as it is, without percent-encoding, in base64 and in hexadecimal digits."""
     for plain in {secret, unquote(secret), unquote_plus(secret)}:
         yield plain
         for content in {plain.encode("utf-8", "replace"), plain.encode("latin-1", "replace")}:

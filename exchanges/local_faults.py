@@ -26,7 +26,7 @@ _BY_NUMBER = {
 }
 _NUMBER = re.compile(r"\[Errno (\d+)\]")  # in a text, where the errors of several addresses are one
 
-# whose code runs where a loop or a socket cannot do what it is asked: no answer of a venue is read there
+# packages whose errors are no answer of a venue: their code only handles loops and sockets
 _NETWORK = frozenset(
     {
         *("asyncio", "selectors", "select", "socket", "ssl", "threading", "concurrent"),
@@ -40,7 +40,7 @@ def local_fault(errors: Iterable[BaseException]) -> str:
     for error in errors:
         if isinstance(error, MemoryError):
             return "this machine: out of memory"
-        if isinstance(error, ssl.SSLError | socket.gaierror):  # their numbers are their own
+        if isinstance(error, ssl.SSLError | socket.gaierror):  # they have numbers of their own
             return ""
         if isinstance(error, OSError) and (told := _told(error)):
             return f"this machine: {told}"
@@ -52,11 +52,11 @@ def local_fault(errors: Iterable[BaseException]) -> str:
 def _told(error: OSError) -> str:
     numbers = [error.errno] if error.errno else [int(each) for each in _NUMBER.findall(str(error))]
     here = [_BY_NUMBER[number] for number in numbers if number in _BY_NUMBER]
-    return here[0] if here and len(here) == len(numbers) else ""  # if one address was reached, this machine is well
+    return here[0] if here and len(here) == len(numbers) else ""  # if one address was reached, this machine works
 
 
 def _is_programs(error: BaseException) -> bool:
-    """Whether an error is of the program: an event loop that cannot do this, a part of Python that is missing."""
+    """Whether an error is the program's: an event loop that cannot do this, or a missing part of Python."""
     if isinstance(error, NotImplementedError | ImportError):
         return True
     if isinstance(error, RecursionError) or not isinstance(error, RuntimeError | AttributeError | TypeError):
@@ -74,7 +74,7 @@ def _raised_in(error: BaseException) -> str:
 
 
 def _patched() -> str:
-    """What is to be added where another library has replaced parts of Python under us."""
+    """A hint if another library has replaced parts of Python."""
     for library, hint in (("gevent", "monkey.patch_all()"), ("eventlet", "monkey_patch()")):
         if library in sys.modules and _has_patched(library):
             return f" ({library} has patched this process: run the feed in a process of its own, without {hint})"

@@ -57,8 +57,8 @@ def _plain(name: str) -> str:
 def _pro_ids() -> set[str]:
     """The modules in ccxt's ``pro`` folder: each is an exchange with WebSocket support.
 
-    They are found as Python finds them: as source, compiled, in a zip file or in a frozen program. Where nothing can
-    list them, ccxt.pro says itself, which imports it.
+    They are found as Python finds them: as source, compiled, in a zip file or in a frozen program. If nothing can list
+    them, ccxt.pro is imported and asked.
     """
     spec = find_spec("ccxt")
     if spec is None:

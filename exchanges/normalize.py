@@ -72,9 +72,8 @@ def _sound(
     received_at: int,
     market: str,
 ) -> TradeEvent | None:
-    """The trade of values that have their types already, or None where one of them is out of the ordinary.
-
-    None is not the last word: :func:`trade` looks closer.
+    """The trade of values that have the right types, or None if one of them is unusual; then :func:`trade` checks them
+    again.
     """
     if (
         0.0 < price < ABSURD
@@ -238,7 +237,7 @@ def _number(value: Any) -> float | None:
             return None
     else:
         return None
-    return number if -1e308 < number < 1e308 else None  # false for NaN too
+    return number if -1e308 < number < 1e308 else None  # also None for NaN
 
 
 def _positive(value: Any) -> float | None:
@@ -260,7 +259,10 @@ def _volume(value: Any) -> float | None:
 
 
 def _time(value: Any, exchange: str, received_at: int, missing: int | None) -> int | None:
-    """``value`` in Unix ms, ``missing`` for None; None when nothing read at ``received_at`` can be of that time."""
+    """``value`` in Unix ms, ``missing`` for None.
+
+    None if nothing that was read at ``received_at`` can have that time.
+    """
     if value is None:
         return missing
     timestamp = value if type(value) is int and EARLIEST <= value < _LATEST else milliseconds(value)
@@ -270,11 +272,11 @@ def _time(value: Any, exchange: str, received_at: int, missing: int | None) -> i
 
 
 def trade_id(value: Any) -> str:
-    """A trade id exactly as the venue meant it, "" where that can't be known any more."""
+    """A trade id exactly as the venue sent it, "" if it can't be known any more."""
     kind = type(value)
     if kind is str:
         # htx's ids of 24 digits come out of ccxt as "1.0234567890123457e+26": a rounded number, shared by neighbours
-        if not value.isprintable() or len(value) > LONGEST_NAME:  # made for a terminal, and no id
+        if not value.isprintable() or len(value) > LONGEST_NAME:  # control characters are no id
             return ""
         return "" if "e+" in value and _ROUNDED_ID.match(value) else str(value)
     if kind is int:

@@ -33,9 +33,9 @@ def register(name: str, factory: Factory) -> None:
 
 
 def import_for(exchanges: Iterable[str]) -> None:
-    """Import what stands behind these exchanges; ccxt takes half a second the first time: not in the loop's thread.
+    """Import what these exchanges need. Call it outside of the loop's thread: ccxt takes half a second the first time.
 
-    Raises nothing: ``open_exchange`` tells what cannot be imported.
+    Raises nothing: ``open_exchange`` reports what cannot be imported.
     """
     for name in exchanges:
         if name not in _factories:
@@ -59,7 +59,7 @@ def open_exchange(name: str, access: Access | None = None) -> Venue:
     if name in _factories:
         return _factories[name](access)
     try:
-        profile_of(name)  # before a second is spent on ccxt
+        profile_of(name)  # checked before ccxt is imported, which takes long
         from exchanges.ccxt_adapter.venue import open_venue
 
         return open_venue(name, access)

@@ -28,7 +28,7 @@ class Capacity:
     per_character: int = 0
 
     def weight(self, market_id: str, subscriptions: int) -> int:
-        """What so many subscriptions of one market take of the limit."""
+        """The part of the limit that so many subscriptions of one market use."""
         return subscriptions * (self.each + self.per_character * len(market_id))
 
 
@@ -67,11 +67,11 @@ class BusAddress:
     ca: str = ""
 
     def __repr__(self) -> str:
-        """Without what is secret."""
+        """Like a dataclass's, without secrets."""
         return f"BusAddress({', '.join(map(address_shown, self.servers))})"
 
     def secrets(self) -> Iterator[str]:
-        """What may be shown to nobody."""
+        """The texts that must not be shown."""
         for server in self.servers:
             yield from secrets_in_address(server)
         yield from (secret for secret in (self.password, self.token) if secret)
@@ -101,13 +101,13 @@ class Access:
     bus: BusAddress | None = None
 
     def __repr__(self) -> str:
-        """As a dataclass shows itself, without what is secret."""
+        """Like a dataclass's, without secrets."""
         shown = {each.name: getattr(self, each.name) for each in fields(self)}
         shown["proxy"] = None if self.proxy is None else address_shown(self.proxy)
         return f"Access({', '.join(f'{name}={value!r}' for name, value in values_shown(shown).items())})"
 
     def secrets(self) -> Iterator[str]:
-        """What may be shown to nobody: passwords and tokens of the addresses, and what the options keep secret."""
+        """The texts that must not be shown: passwords and tokens of the addresses and options."""
         for address in (self.proxy, self.rest_url, self.ws_url):
             yield from secrets_in_address(address) if address else ()
         yield from secrets_in_options(self.options)
@@ -138,7 +138,10 @@ class Connection(Protocol):
         """Carry these (coin -> market symbol) too."""
 
     def distrust_book(self, coin: str, reason: str) -> None:
-        """Have a coin's book anew, which its receiver has found to be wrong; tells ``on_book_unsynced`` at once."""
+        """Have a coin's book synchronized again, which its receiver has found to be wrong.
+
+        Calls ``on_book_unsynced`` at once.
+        """
 
     async def close(self) -> None:
         """End it within a second or so, whatever the other side does."""
@@ -160,14 +163,14 @@ class Venue(Protocol):
 
     @property
     def aged(self) -> bool:
-        """Whether the markets are an old list, and the venue should be asked for them soon."""
+        """Whether the list of markets is old, so that the venue should be asked soon."""
 
     @property
     def can_fetch_trades(self) -> bool: ...
 
     @property
     def timeframes(self) -> tuple[str, ...]:
-        """Those of the past candles that can be asked for; none where there are none."""
+        """The timeframes of past candles; empty if the venue has none."""
 
     def streams(self, channel: str) -> bool:
         """Whether a connection brings the channel."""
@@ -177,7 +180,7 @@ class Venue(Protocol):
         """Address -> the proxy it is asked through, as ``str`` fit to be shown; None where there is none."""
 
     async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None:
-        """Load the markets unless they are there and list all of ``coins`` (coin -> market symbol or None).
+        """Load the markets, unless they are loaded and list all of ``coins`` (coin -> market symbol or None).
 
         ``anew``: also ask again when they are listed as halted, or not at all; once a second at most.
         """
@@ -212,4 +215,4 @@ class Venue(Protocol):
         """The newest ``limit`` candles, oldest first, all as closed."""
 
     async def close(self) -> None:
-        """Release what is open; connections are closed one by one."""
+        """Close all resources except connections, which are closed one by one."""

@@ -1,8 +1,8 @@
 """Estimates the time at a venue, because the clock of this machine may be wrong by days.
 
-A stamp far ahead of the local clock is no time, unless the venue's own clock says so. That is known from the venue's
-answer to the question of its time, or from its stamps: those that keep the same distance from a clock that never steps,
-for longer than they differ, come from a running clock. One for all feeds of a process, and kept by the venue's name.
+A stamp far ahead of the local clock is not believed, unless the venue's own clock confirms it. The venue's clock is
+known from its answer when asked for its time, or from its stamps: stamps that keep the same distance from a clock that
+never steps come from a running clock. The estimates are shared by all feeds of a process, by the venue's name.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import time
 
 AHEAD = 86_400_000  # ms: clocks are wrong by seconds and time zones mixed up by hours; a stamp further ahead is no time
 CLOCK = "the clock of this machine"  # what a complaint begins with
-WRONG = 60_000  # ms: a synchronized clock is never wrong by as much
-_STAMPS = 5  # from which a running clock is read
-_WITHIN = 2_000  # ms by which they may differ from its ticking
-_OVER = 2_500  # ms that lie between the first and the last of them
+WRONG = 60_000  # ms: a synchronized clock is never so wrong
+_STAMPS = 5  # stamps that prove a running clock
+_WITHIN = 2_000  # ms by which these stamps may differ from a running clock
+_OVER = 2_500  # ms between the first and the last of these stamps
 
-_told: dict[str, float] = {}  # venue -> its Unix ms less those of the clock that never steps
-_suspected: dict[str, list[tuple[float, float]]] = {}  # venue -> when a stamp came that is no time, and the difference
+_told: dict[str, float] = {}  # venue -> its Unix ms minus the ms of the clock that never steps
+_suspected: dict[str, list[tuple[float, float]]] = {}  # venue -> arrivals of unbelieved stamps, and the differences
 
-_clock = getattr(time, "CLOCK_BOOTTIME", None)  # goes on through a suspend
+_clock = getattr(time, "CLOCK_BOOTTIME", None)  # it also runs during a suspend
 
 
 def _now() -> float:
-    """Unix-independent ms that never step."""
+    """The ms of a clock that never steps."""
     return (time.clock_gettime(_clock) if _clock is not None else time.monotonic()) * 1000
 
 
@@ -46,13 +46,13 @@ def local_error(venue: str) -> float | None:
 
 
 def latest(venue: str, received_at: int) -> int:
-    """Return the Unix ms up to which a stamp that was read at ``received_at`` (local Unix ns) can be a time."""
+    """Return the latest plausible stamp (Unix ms) for a frame read at ``received_at`` (local Unix ns)."""
     known = at_venue(venue)
     return max(received_at // 1_000_000, 0 if known is None else int(known)) + AHEAD
 
 
 def is_time(venue: str, stamp: int, received_at: int) -> bool:
-    """Return whether a stamp can be right. A wrong one is remembered: more of them may prove the local clock wrong."""
+    """Return whether a stamp is plausible. Others are remembered: several may prove that the local clock is wrong."""
     if stamp <= latest(venue, received_at):
         return True
     if venue in _told:
@@ -62,14 +62,14 @@ def is_time(venue: str, stamp: int, received_at: int) -> bool:
     seen[:] = [(at, difference) for at, difference in seen if abs(difference - (stamp - now)) <= _WITHIN]
     seen.append((now, stamp - now))
     if len(seen) < _STAMPS or now - seen[0][0] < _OVER:
-        del seen[_STAMPS:]  # the first ones say since when
+        del seen[_STAMPS:]  # keep the first ones, which show since when
         return False
     _told[venue] = min(difference for _, difference in _suspected.pop(venue))
     return True
 
 
 def complaint(venue: str) -> str | None:
-    """Return what is to be said of a local clock that is wrong, None while it is not known to be."""
+    """Return the complaint about a wrong local clock, None if it is not known to be wrong."""
     error = local_error(venue)
     if error is None or abs(error) * 1000 < WRONG:
         return None

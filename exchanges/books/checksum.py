@@ -1,7 +1,7 @@
-"""Books of the numbers as a venue wrote them, for the checksums that some venues send of their best levels.
+"""Order books that keep numbers as the venue wrote them, for the checksums that some venues send.
 
-A checksum is made of texts: 0.10 and 0.1 have different ones. So these books keep what the frame said; ccxt's, which
-have floats, are only compared with them.
+A checksum is made of texts: 0.10 and 0.1 have different ones. So these books keep the frames' texts; ccxt's books,
+which have floats, are only compared with them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class TextSide:
 
 
 class TextBook:
-    """Both sides of one market's book in the venue's own words."""
+    """Both sides of one market's book, with numbers as the venue wrote them."""
 
     __slots__ = ("asks", "bids")
 
@@ -93,9 +93,9 @@ def is_checksum(value: int, payload: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TextUpdate:
-    """What a frame says of one market's book; ``snapshot``: it is all of it. ``checksum`` is None where it has none.
+    """One frame's update of a market's book; ``snapshot``: it is the whole book. ``checksum`` is None if it has none.
 
-    ``most`` is how many levels of a side are kept, where the venue says nothing of those beyond.
+    ``most`` is how many levels of a side are kept if the venue sends nothing about the others.
     """
 
     market_id: str
@@ -109,8 +109,8 @@ class TextUpdate:
 class ChecksummedBooks:
     """The proof of venues that send a checksum of the best ``levels`` of each side.
 
-    ``read`` gives the updates in a frame, of which it has the text too; ``payload`` makes the text that the checksum is
-    of, from the best bids and asks.
+    ``read`` returns the updates in a frame, given also as text; ``payload`` makes the text for the checksum from the
+    best bids and asks.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class ChecksummedBooks:
         self._read = read
         self._payload = payload
         self._levels = levels
-        self._books: dict[str, TextBook] = {}  # of each market id, while it is proven
+        self._books: dict[str, TextBook] = {}  # market id -> its book, while it is proven
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
         """As in FrameProof."""
@@ -145,5 +145,5 @@ class ChecksummedBooks:
                 return lost("the checksum of the best levels differs from the venue's")
         if update.snapshot:
             return Verdict(Step.JOINED, best=book.best)
-        # a checksum alone changes no book
+        # it was a checksum without changes
         return Verdict(Step.FOLLOWS, best=book.best) if update.bids or update.asks else REPEATED

@@ -1,8 +1,8 @@
 """A book of a snapshot and deltas in one stream, as Bybit sends it: the venue keeps a window of so many levels.
 
-Each delta's number is the last one's + 1; a snapshot may come at any time and replaces the book (Bybit's
-documentation, "Orderbook"). What falls out of the window is not told any more, so the book is cut to it; a level that
-comes back into it is told again.
+Each delta's number is the last one's + 1; a snapshot may come at any time and replaces the book (Bybit's documentation,
+"Orderbook"). The venue sends nothing about levels outside of the window, so the book is cut to it; a level that comes
+back into the window is sent again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class DeltaBook:
     def __init__(self, depth: int, window: int) -> None:
         self.levels = LocalBook()
         self.depth = depth
-        self.changed = False  # whether one of the best ``depth`` levels may have changed with the last update
+        self.changed = False  # one of the best ``depth`` levels may have changed with the last update
         self.sequence: int | None = None
         self.timestamp = 0
         self.received_at = 0  # local Unix ns at which the last update was read
@@ -31,16 +31,16 @@ class DeltaBook:
         return self._proven
 
     def forget(self) -> None:
-        """Nothing of it is proven any more, until the next snapshot."""
+        """Mark the book as not proven until the next snapshot."""
         self._proven = False
         self._cross = None
 
     def wants_snapshot(self) -> int:
-        """None over REST: the stream brings it."""
+        """0: the snapshot comes in the stream, not over REST."""
         return 0
 
     def join(self, snapshot: BookSnapshot) -> Verdict:
-        """None is ever asked for."""
+        """Never called: no snapshot is requested."""
         raise NotImplementedError("this book has its snapshots from the stream")
 
     def apply(self, update: BookUpdate) -> Verdict:

@@ -1,4 +1,4 @@
-"""A book of diffs joined to a REST snapshot, as Binance's documentation has it ("How to manage a local order book").
+"""A book of diffs joined to a REST snapshot, by Binance's documentation ("How to manage a local order book").
 
 Spot: each diff's ``first`` is the last one's ``last`` + 1, and the first diff after a snapshot has
 first <= number + 1 <= last. Perpetuals: each diff's ``previous`` is the last one's ``last``, and the first one has
@@ -19,19 +19,19 @@ from math import inf
 from exchanges.books.order_book import LocalBook
 from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, BookSnapshot, BookUpdate, Verdict, lost
 
-AWAITING = 15_000_000_000  # ns for which diffs are kept while a snapshot is awaited: none is so old when it comes
+AWAITING = 15_000_000_000  # ns for which diffs are kept while a snapshot is awaited
 MOST_AWAITING = 20_000  # diffs, whatever the local clock says
 KEPT = 32  # diffs that are kept of a proven book, because a snapshot may be some seconds old
-BACKWARDS = 1_000  # ms: a diff with an old number that is so much newer by its time says that the numbers began anew
+BACKWARDS = 1_000  # ms: if a diff with an old number is so much newer by its time, the numbers have restarted
 FIRST = 4.0  # times the wanted depth that a first snapshot has
 WIDE = 50  # times the wanted depth that its renewal has
-SPARE = 2  # times the wanted depth that is to be left on each side, else a new snapshot is asked for
+SPARE = 2  # times the wanted depth: with fewer levels on a side a new snapshot is requested
 CHECKED_EVERY = 60_000  # ms after which a book is compared with a snapshot again
-SOON = 60_000  # ms: a snapshot that served for less was too short
+SOON = 60_000  # ms: a snapshot that lasted less was too small
 
 
 class DiffBook:
-    """One market's book; ``depth`` levels are wanted, ``limits`` are those that a snapshot can be asked for with.
+    """One market's book; ``depth`` levels are wanted, ``limits`` are the allowed sizes of a snapshot.
 
     A first snapshot has ``first`` times the wanted depth.
     """
@@ -39,18 +39,18 @@ class DiffBook:
     def __init__(self, depth: int, limits: Sequence[int], first: float = FIRST) -> None:
         self.levels = LocalBook()
         self.depth = depth
-        self.changed = False  # whether one of the best ``depth`` levels may have changed with the last update
+        self.changed = False  # one of the best ``depth`` levels may have changed with the last update
         self.sequence: int | None = None
         self.timestamp = 0
         self.received_at = 0  # local Unix ns at which the last diff was read
         self._limits = sorted(limits)
-        self._first = self._enough(first * depth)  # cheap, so that many books are proven soon
+        self._first = self._enough(first * depth)  # small, so that many books are proven soon
         self._wide = self._enough(WIDE * depth)
-        self._limit = 0  # of the last snapshot that joined
+        self._limit = 0  # levels of the last snapshot that joined
         self._diffs: deque[BookUpdate] = deque(maxlen=MOST_AWAITING)
-        self._snapshot: BookSnapshot | None = None  # one that is newer than all diffs so far
+        self._snapshot: BookSnapshot | None = None  # a snapshot that is newer than all diffs so far
         self._joined = False
-        self._outside = False  # the price is outside of the range, in which all is known still
+        self._outside = False  # the price is outside of the range; inside of it all levels are still known
         self._joined_at = 0  # the venue's time
         self._checked_at = 0  # the venue's time at which it was compared with a snapshot, or joined one
 
@@ -60,15 +60,15 @@ class DiffBook:
         return self._joined and not self._outside
 
     def forget(self) -> None:
-        """Nothing of it is proven any more; the diffs so far are of no use either."""
+        """Mark the book as not proven, and drop the diffs so far."""
         self._joined = False
         self._snapshot = None
         self._diffs.clear()
 
     def wants_snapshot(self) -> int:
-        """How many levels a snapshot must have that is needed now, 0 when none is.
+        """How many levels the next snapshot must have; 0 if none is needed now.
 
-        None is asked for before the first diff has come: it could not be joined.
+        No snapshot is requested before the first diff has come: it could not be joined.
         """
         if not self._diffs or self._snapshot is not None:
             return 0
@@ -105,7 +105,7 @@ class DiffBook:
         return self._followed() if self._joined else WAITING
 
     def join(self, snapshot: BookSnapshot) -> Verdict:
-        """Take a snapshot. ``WAITING`` when a later diff joins it, or none ever will: then one is wanted again."""
+        """Take a snapshot. ``WAITING`` if a later diff joins it, or if none can join it: then another one is wanted."""
         self.changed = False
         verdict = self._join(snapshot)
         if verdict is not None:
@@ -113,15 +113,15 @@ class DiffBook:
         return FOLLOWS if self.proven else WAITING
 
     def _join(self, snapshot: BookSnapshot) -> Verdict | None:
-        """None when nothing comes of the snapshot now."""
+        """None if the snapshot does not join now."""
         self._snapshot = None
         number = snapshot.number
         after = [diff for diff in self._diffs if not _is_before(diff, number)]
         if not after and (not self._diffs or self._diffs[-1].last < number):
-            self._snapshot = snapshot  # it is newer than all that came
+            self._snapshot = snapshot  # it is newer than all diffs so far
             return None
         if after and not _joins(after[0], number):
-            return None  # too old
+            return None  # it is too old
         book = LocalBook()
         limit = snapshot.limit
         known = min(len(snapshot.bids), len(snapshot.asks))
@@ -134,7 +134,7 @@ class DiffBook:
         newest = self._diffs[-1]
         self._checked_at = newest.timestamp
         if self.proven and limit < self._limit:
-            return None  # it was asked for to be compared alone
+            return None  # it was requested for a comparison only
         self.levels = book
         self.sequence, self.timestamp, self._joined_at = newest.last, newest.timestamp, newest.timestamp
         self._limit, self.received_at = max(limit, known), newest.received_at
@@ -142,7 +142,7 @@ class DiffBook:
         return WAITING if self._outside else JOINED
 
     def _followed(self) -> Verdict:
-        """The verdict on a diff that follows: the price may have left the range, or be back in it."""
+        """The verdict on a diff that continues: the price may have left the range, or come back into it."""
         levels, was = self.levels, self._outside
         if not was and len(levels.bids) and len(levels.asks):
             return FOLLOWS
@@ -172,7 +172,7 @@ def _follows(before: BookUpdate, update: BookUpdate) -> bool:
 
 
 def _is_before(diff: BookUpdate, number: int) -> bool:
-    """Whether a snapshot of that number has all of a diff's changes, and the diff is not the one that joins it."""
+    """Whether a snapshot with this number has all of a diff's changes already, and the diff does not join it."""
     return diff.last < number if diff.previous is not None else diff.last <= number
 
 

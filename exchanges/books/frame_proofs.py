@@ -1,4 +1,4 @@
-"""Proofs of venues that do not link each market's updates: rising numbers, those of a connection, or several proofs."""
+"""Proofs for venues that do not link each market's updates: by rising numbers, or by numbers per connection."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, FrameProof
 
 
 class RisingNumbers:
-    """The proof of numbers that rise, but say nothing of what lies between two of them (``PLAUSIBILITY``).
+    """The proof for numbers that rise, but do not show what is missing between two of them (``PLAUSIBILITY``).
 
-    An update that is lost cannot be seen, one that comes late can. ``read`` gives the numbers of the books in a frame.
-    ``joins_late``: the first update is no snapshot, as in NumberedFrames. ``ties``: two updates may have the same
-    number, as times are. ``jitter``: a number may be lower by so much without being late, where it is a clock's.
+    A lost update is not noticed, a late one is. ``read`` gives the numbers of the books in a frame. ``joins_late``: the
+    first update is no snapshot, as in NumberedFrames. ``ties``: two updates may have the same number, if it is a time.
+    ``jitter``: a number may be lower by so much without being late, if it comes from a clock.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class RisingNumbers:
         if behind < 0 or (behind == 0 and self._ties) or 0 < behind <= self._jitter:
             self._newest[numbers.market_id] = numbers if behind < 0 else known, text
             return Verdict(Step.FOLLOWS, sequence=numbers.last)
-        if known.snapshot:  # a snapshot that came by itself has it already
+        if known.snapshot:  # an earlier snapshot has this update already
             return REPEATED
         del self._newest[numbers.market_id]
         return lost(f"an update came late: after {known.last} came {numbers.last}")
@@ -60,10 +60,10 @@ class RisingNumbers:
 
 @dataclass(frozen=True, slots=True)
 class CountedFrame:
-    """What a frame says where a venue counts the frames of a connection: its ``number``, and the books it is of.
+    """A frame of a venue that counts the frames of a connection: its ``number``, and its books.
 
-    ``books`` has the market id and whether it is a whole book; ``topic`` what the number may count instead. The number
-    is None where the venue counts other frames only.
+    ``books`` has market ids and whether each is a whole book; ``topic`` is what the number may count instead. The
+    number is None if the venue does not count this frame.
     """
 
     number: int | None
@@ -72,7 +72,7 @@ class CountedFrame:
 
 
 class CountedFrames:
-    """The proof of venues that count the frames of a connection up by one: a missing one may have been any market's.
+    """The proof for venues that count a connection's frames up by one: a missing frame may be of any market.
 
     ``read`` gives None for a frame without a number.
     """
@@ -93,7 +93,7 @@ class CountedFrames:
             known, due = self._last, self._of_topic.get(counted.topic, -1) + 1
             if counted.number == known and text == self._newest:
                 return [("", REPEATED)]
-            # a number that is behind the connection's but the next of its topic: the venue counts topics
+            # the number is behind the connection's but the next of its topic: the venue counts per topic
             if known is not None and counted.number not in (known + 1, due):
                 verdicts.append(("", lost(f"a frame is missing: after {known} came {counted.number}")))
             self._last, self._newest = counted.number, text
@@ -106,9 +106,9 @@ class CountedFrames:
 
 
 class OrderedProofs:
-    """Several proofs of one venue: a frame is as good as the proof that trusts it least says.
+    """Several proofs of one venue: the strictest verdict on a frame counts.
 
-    They are asked in order: a frame that repeats another, as one of them knows, is not shown to the next ones.
+    They are asked in order: a frame that one of them finds repeated is not shown to the next ones.
     """
 
     def __init__(self, *proofs: FrameProof) -> None:
@@ -135,7 +135,7 @@ _TRUST = (Step.LOST, Step.WAITING, Step.REPEATED, Step.FOLLOWS, Step.JOINED)
 
 
 def _least(one: Verdict, other: Verdict) -> Verdict:
-    """The verdict that trusts a frame less, with what either of them knows of the book."""
+    """The stricter of two verdicts, with what either of them knows of the book."""
     less = min(one, other, key=lambda verdict: _TRUST.index(verdict.step))
     if less.step is Step.LOST:
         return less

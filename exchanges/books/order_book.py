@@ -14,8 +14,8 @@ from math import inf
 Level = tuple[float, float]
 """Price in quote currency, size in base currency; a size of 0 removes the price."""
 
-MOST_LEVELS = 6_000  # of a side; beyond, the worst are dropped and the proven range ends where they were
-KEPT_LEVELS = 5_000  # what is left then
+MOST_LEVELS = 6_000  # levels of a side; with more, the worst are dropped and the proven range ends there
+KEPT_LEVELS = 5_000  # levels that are left then
 
 
 class Side:
@@ -26,7 +26,7 @@ class Side:
     def __init__(self, sign: int) -> None:
         self._sign = sign
         self._keys: list[float] = []  # sign * price: the best is the last on both sides
-        self._levels: dict[float, Level] = {}  # by their key, as the frames had them
+        self._levels: dict[float, Level] = {}  # key -> level, as in the frames
         self._bound = -inf  # keys below are not proven
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class Side:
 
     @property
     def bounded(self) -> bool:
-        """Whether the venue may have levels beyond the proven range, which nobody sent."""
+        """Whether the venue may have levels beyond the proven range that it has not sent."""
         return self._bound != -inf
 
     def proves(self, price: float) -> bool:
@@ -47,7 +47,7 @@ class Side:
         return price * self._sign >= self._bound
 
     def replace(self, levels: Iterable[Level], *, whole: bool) -> None:
-        """Begin anew with a snapshot's levels. Not ``whole``: what lies beyond the worst of them is unknown."""
+        """Replace all levels with a snapshot's. Unless ``whole``, levels beyond the worst of them are unknown."""
         sign = self._sign
         self._levels = {level[0] * sign: level for level in levels if level[1]}
         self._keys = sorted(self._levels)
@@ -82,7 +82,7 @@ class Side:
         return changed
 
     def drop_beyond(self, most: int) -> None:
-        """Keep the best ``most`` levels, as a venue does that keeps so many itself and tells those that come back."""
+        """Keep the best ``most`` levels, for a venue that keeps as many and sends those that come back."""
         if len(self._keys) > most:
             for key in self._keys[:-most]:
                 del self._levels[key]
@@ -109,7 +109,7 @@ class LocalBook:
         self.asks = Side(-1)
 
     def replace(self, bids: Iterable[Level], asks: Iterable[Level], *, whole: tuple[bool, bool]) -> None:
-        """Begin anew with a snapshot; ``whole``: whether the venue has no bids, no asks beyond it."""
+        """Replace all levels with a snapshot's; ``whole``: for bids and asks, whether the venue has no more."""
         self.bids.replace(bids, whole=whole[0])
         self.asks.replace(asks, whole=whole[1])
 
@@ -125,7 +125,7 @@ class LocalBook:
 
     @property
     def crossed(self) -> bool:
-        """Whether the best bid is at or above the best ask, which no venue's book is for long."""
+        """Whether the best bid is at or above the best ask; no venue's book stays so for long."""
         bid, ask = self.bids.best, self.asks.best
         return bid is not None and ask is not None and bid >= ask
 
@@ -135,7 +135,7 @@ class LocalBook:
         return any(side.bounded and not len(side) for side in (self.bids, self.asks))
 
     def levels_left(self) -> float:
-        """How many levels the shorter side still has inside its proven range; inf where both are known to their end."""
+        """How many levels the shorter side has inside its proven range; inf if both are known completely."""
         return min((len(side) for side in (self.bids, self.asks) if side.bounded), default=inf)
 
     def difference(self, other: LocalBook) -> str:

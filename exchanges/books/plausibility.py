@@ -1,7 +1,7 @@
-"""What holds of every order book, whatever its venue: the sides are sorted, sizes are above 0, and it is not crossed.
+"""Checks what is true for every order book: its sides are sorted, sizes are above 0, and it is not crossed.
 
 One update may leave a book crossed or locked, because some venues send the sides one after the other. Such a state is
-not delivered, and the next one that is crossed too makes the book unproven.
+not delivered. If the next state is crossed too, the book is not proven any more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from math import inf
 
 from exchanges.books.order_book import Level
 
-CROSSED_FOR = 1.0  # seconds after which a crossed book is unproven although no further update came
+CROSSED_FOR = 1.0  # seconds after which a crossed book counts as not proven even without another update
 
 
 def fault_in(bids: Sequence[Level], asks: Sequence[Level]) -> str:
@@ -28,7 +28,7 @@ def fault_in(bids: Sequence[Level], asks: Sequence[Level]) -> str:
 
 
 class CrossedBooks:
-    """Tells a crossed or locked book: once is borne, twice in a row, or for longer than CROSSED_FOR, is not."""
+    """Finds crossed or locked books: one such state is ignored, two in a row or CROSSED_FOR seconds are a fault."""
 
     __slots__ = ("since",)
 

@@ -11,8 +11,8 @@ A venue's row is the profile's field ``books``, a :class:`BookRules`. It is writ
 3. Say what ccxt is asked for: ``depths`` (the values that its ``limit`` may have), ``window`` and ``nonce``.
 
 ccxt builds the book from the same frames. A book is delivered while the verdicts of its market are good and its levels
-are plausible (:mod:`exchanges.books.plausibility`). The first verdict that is ``LOST`` makes the market unproven until
-the next ``JOINED``.
+are plausible (:mod:`exchanges.books.plausibility`). After a verdict ``LOST`` the market is not proven until the next
+``JOINED``.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ProofKind(StrEnum):
     """How a venue's books can be proven, best first."""
 
     SEQUENCE = "sequence"  # every update says which one it follows
-    CHECKSUM = "checksum"  # the venue sends a checksum of the levels, which ours must have
-    SNAPSHOTS = "snapshots only"  # every frame is a whole book: what was lost is replaced by the next
+    CHECKSUM = "checksum"  # the venue sends a checksum of the levels, which must match ours
+    SNAPSHOTS = "snapshots only"  # every frame is a whole book, which replaces whatever was lost
     PLAUSIBILITY = "plausibility only"  # nothing in the frames proves anything
 
 
@@ -41,18 +41,19 @@ class Step(Enum):
     """What a frame does to a market's book."""
 
     JOINED = "joined"  # the book is proven from this frame on: a snapshot, or the frame that joins one
-    FOLLOWS = "follows"  # it continues what was before it; nothing changes for a market that is not proven
-    REPEATED = "repeated"  # it, or something newer, came before: the book stays as it is
-    WAITING = "waiting"  # not judged before the snapshot has come
+    FOLLOWS = "follows"  # it continues the last frame; nothing changes for a market that is not proven
+    REPEATED = "repeated"  # the same or a newer frame came before: the book stays as it is
+    WAITING = "waiting"  # it is judged when the snapshot has come
     LOST = "lost"  # something is missing, or the checksum differs: the book is not proven any more
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """On a frame, for one market. ``reason`` is told to users when it is LOST: what was found and what was due.
+    """The verdict on a frame, for one market. ``reason`` is for users if it is LOST: what was found and what was
+    expected.
 
-    ``sequence`` is the venue's number of the state after the frame, where it has one. ``best`` is the best bid and ask
-    of a book that the proof itself keeps (a checksum's): ccxt's must have the same.
+    ``sequence`` is the venue's number of the state after the frame, if it has one. ``best`` is the best bid and ask of
+    a book that the proof itself keeps (for checksums): ccxt's must be the same.
     """
 
     step: Step
@@ -68,31 +69,34 @@ WAITING = Verdict(Step.WAITING)
 
 
 def lost(reason: str) -> Verdict:
-    """The verdict that a market's book is not proven any more, and why."""
+    """The verdict LOST with its reason."""
     return Verdict(Step.LOST, reason)
 
 
 class FrameProof(Protocol):
-    """Judges the frames of one connection, before ccxt reads them. It may raise whatever a strange frame makes it
-    raise: the frame is counted as a bad one, and every book of the connection is unproven."""
+    """Judges the frames of one connection, before ccxt reads them.
+
+    It may raise anything on an unexpected frame: the frame counts as bad, and every book of the connection as not
+    proven.
+    """
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
-        """The market id ("" for all of the connection) and verdict of each book that a frame is of; none for others.
+        """The market id ("" for all of the connection) and verdict for each book in a frame; nothing for other frames.
 
         ``frame`` is the decoded message, ``text`` the message itself, for numbers that must be read as they were sent.
         """
 
     def forget(self, market_id: str) -> None:
-        """The market is subscribed to anew: its next frame may be a first one."""
+        """Note that the market is subscribed to again: its next frame may be the first one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What a frame says of its place in one market's sequence.
+    """The position of a frame in one market's sequence.
 
     ``last`` is the number of the state after the frame. ``first`` is the number of the first change in it (it follows
-    ``first - 1``); ``previous`` is the number of the state before it, where the venue says that instead. ``snapshot``:
-    the frame is a whole book, which follows nothing.
+    ``first - 1``); ``previous`` is the number of the state before it, if the venue sends that instead. ``snapshot``:
+    the frame is a whole book.
     """
 
     market_id: str
@@ -103,7 +107,7 @@ class Numbers:
 
 
 class NumberedFrames:
-    """The proof of venues that number each market's updates. ``read`` gives the numbers of the books in a frame.
+    """The proof for venues that number each market's updates. ``read`` returns the numbers of the books in a frame.
 
     ``joins_late``: the first update of a market is no snapshot (ccxt fetches one by REST and joins it), so the numbers
     are proven among themselves from the first frame on, and ``BookRules.nonce`` has to prove the join.
@@ -117,9 +121,9 @@ class NumberedFrames:
         self._read = read
         self._joins_late = joins_late
         self._snapshot_asked = snapshot_asked
-        self._newest: dict[str, Numbers] = {}  # market id -> what made the last state that is proven
-        self._early: dict[str, deque[Numbers]] = {}  # market id -> updates since no state is proven
-        self._lost: set[str] = set()  # market ids of which an update is missing
+        self._newest: dict[str, Numbers] = {}  # market id -> the numbers of the last proven state
+        self._early: dict[str, deque[Numbers]] = {}  # market id -> updates since its state is not proven
+        self._lost: set[str] = set()  # market ids with a missing update
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
         """As in :class:`FrameProof`."""
@@ -147,13 +151,13 @@ class NumberedFrames:
         return REPEATED if step is Step.REPEATED else self._lose(numbers, known)
 
     def _joined(self, known: Numbers) -> Verdict:
-        """A snapshot, with the updates that came before it and are newer."""
+        """Join a snapshot with the updates that came before it and are newer."""
         early = self._early.pop(known.market_id, deque())
         for update in early:
             step = _step(update, known)
             if step is Step.FOLLOWS:
                 known = update
-            elif step is Step.LOST and known.snapshot:  # it is older than all of them: another one is asked for
+            elif step is Step.LOST and known.snapshot:  # it is older than all of them: another one is requested
                 self._early[known.market_id] = early
                 return WAITING
             elif step is Step.LOST:
@@ -173,15 +177,15 @@ class NumberedFrames:
 
 
 def _step(numbers: Numbers, known: Numbers) -> Step:
-    """What an update is to the state that ``known`` made."""
+    """How an update relates to the state after ``known``."""
     if numbers.previous is not None:
-        # previous == last: nothing changed. A number may begin again lower, so an older one is no proof of a repetition
+        # previous == last: nothing changed. Numbers may restart, so a lower one does not prove a repetition
         if numbers.previous == known.last:
             return Step.FOLLOWS
         old = numbers == known or (known.snapshot and numbers.last <= known.last)
     else:
         first = numbers.last if numbers.first is None else numbers.first
-        if first <= known.last + 1 <= numbers.last:  # what is repeated of an earlier update is the same as there
+        if first <= known.last + 1 <= numbers.last:  # what it repeats of an earlier update is the same
             return Step.FOLLOWS
         old = numbers.last <= known.last
     return Step.REPEATED if old else Step.LOST
@@ -189,14 +193,14 @@ def _step(numbers: Numbers, known: Numbers) -> Step:
 
 @dataclass(slots=True)
 class BookUpdate:
-    """A decoded frame of depth, for books of our own.
+    """A decoded frame of a book, for books that we build ourselves.
 
     ``bids`` and ``asks`` are (price, size) as the venue counts them, ``first`` to ``last`` the numbers of its changes
     (Binance's U and u), ``previous`` the number of the state before it where the venue says so (pu), ``snapshot``
     whether it is a whole book, ``cross`` a number that grows over restarts (Bybit's seq). ``timestamp`` in Unix ms.
     """
 
-    coin: str  # empty: it is known by the market id
+    coin: str  # empty: the market id identifies it
     market_id: str
     bids: list[Level]
     asks: list[Level]
@@ -220,10 +224,10 @@ class BookSnapshot:
 
 
 class OwnBook(Protocol):
-    """A book that we build of a venue's frames ourselves, with the venue's rule of what follows what.
+    """A book that we build from a venue's frames ourselves, with the venue's rule for the order of updates.
 
-    ``sequence``, ``timestamp`` and ``received_at`` are those of the last update, ``changed`` says whether one of the
-    best levels that are wanted may have changed with it.
+    ``sequence``, ``timestamp`` and ``received_at`` are those of the last update; ``changed`` says whether it may have
+    changed one of the wanted levels.
     """
 
     levels: LocalBook
@@ -239,7 +243,7 @@ class OwnBook(Protocol):
         """Take an update; ``JOINED`` and ``FOLLOWS`` say that the book is proven after it."""
 
     def wants_snapshot(self) -> int:
-        """How many levels a snapshot must have that the book needs now; 0 when it needs none."""
+        """How many levels the snapshot must have that the book needs now; 0 if it needs none."""
 
     def join(self, snapshot: BookSnapshot) -> Verdict:
         """Take a snapshot from REST. ``WAITING``: it joins with a later update, or is too old (the book asks again)."""
@@ -250,22 +254,22 @@ class OwnBook(Protocol):
 
 @dataclass(frozen=True)
 class SnapshotRules:
-    """How a venue's REST snapshots are asked for: ccxt's method, and the weight of each limit out of ``per_minute``.
+    """How a venue's REST snapshots are requested: ccxt's method, and the weight of each limit out of ``per_minute``.
 
-    ``others`` has the methods of kindred ccxt ids that have another one.
+    ``others`` has the methods of related ccxt ids that use another one.
     ``per_minute`` is the part of the venue's limit that books may use: trades and candles have the rest.
     """
 
     method: str
     weights: Mapping[int, int]
     per_minute: int
-    read: Callable[[Any, int], BookSnapshot]  # of the answer and the limit
+    read: Callable[[Any, int], BookSnapshot]  # reads the answer; also given the limit
     others: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class OwnBooks:
-    """How books of our own are made of a venue's frames.
+    """How we build books from a venue's frames ourselves.
 
     ``make`` is given the depth that is wanted. ``convert`` makes an update of a decoded frame that the fast decoder did
     not take, None of a frame that is of another kind. ``resubscribe`` gives the requests that bring a new snapshot of
@@ -281,17 +285,16 @@ class OwnBooks:
 
 @dataclass(frozen=True)
 class BookRules:
-    """A venue's row: how its books are proven, and how ccxt is asked for them.
+    """A venue's rules for order books: how they are proven, and how ccxt is asked for them.
 
     ``depths`` are the values that ccxt's ``limit`` may have here: the smallest that is deep enough is asked for; none
-    are named where no limit may be asked for. ``params`` goes to ccxt's call. ``window``: what the venue sends
-    is one book, whole or as deep as it is asked for, so all of its levels are proven; otherwise (where a snapshot from
-    REST has fewer levels than the updates are of) only those inside of the snapshot's range are.
-    ``nonce``: the ``nonce`` of ccxt's book is the number of its state as the verdicts have it, and the book is
-    delivered only when the two are equal. ``own`` has the books that we build; ccxt does not see those frames.
-    ``merges``: ccxt adds a whole book to the one that it has, which is dropped before. ``anew`` gives the requests (of
-    a market's id, its symbol and the depth) that subscribe to a book anew, where ccxt cannot unsubscribe; without them
-    the connection is made anew.
+    are named where no limit may be asked for. ``params`` goes to ccxt's call. ``window``: what the venue sends is one
+    book, whole or as deep as it is asked for, so all of its levels are proven; otherwise (where a snapshot from REST
+    has fewer levels than the updates are of) only those inside of the snapshot's range are. ``nonce``: the ``nonce`` of
+    ccxt's book is the number of its state as the verdicts have it, and the book is delivered only when the two are
+    equal. ``own`` has the books that we build; ccxt does not see those frames. ``merges``: ccxt merges a whole book
+    into its old one, so the old one is dropped before. ``anew`` returns the requests (for a market's id, symbol and
+    depth) that subscribe to a book again if ccxt cannot unsubscribe; without them the whole connection is replaced.
     ``span`` gives the first and last number of an update as ccxt has it, where ccxt joins them wrongly to a snapshot.
     ``numbers_per_ms``: the number of a state is its time, with so many of them in a millisecond, and more exact than
     what ccxt has; 0 where it is no time.
@@ -310,13 +313,13 @@ class BookRules:
     numbers_per_ms: int = 0
 
     def depth(self, wanted: int) -> int | None:
-        """What is asked for where ``wanted`` levels are: the smallest depth that has them, else the largest."""
+        """The depth to request for ``wanted`` levels: the smallest that has them, else the largest."""
         enough = [each for each in self.depths if each >= wanted]
         return min(enough) if enough else max(self.depths, default=None)
 
 
 def place_of_join(number: int, spans: Iterable[tuple[int, int]]) -> int:
-    """Which of the updates is the first that a snapshot of state ``number`` does not have; after the last for none.
+    """The place of the first update that a snapshot of state ``number`` does not have; after the last if it has all.
 
     -1: the updates begin after the snapshot, so that some between the two are unknown.
     """

@@ -7,7 +7,7 @@ import heapq
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 
-RENEWALS = 0.5  # share of the limit that renewals may use, so that a book that is lost need not wait for them
+RENEWALS = 0.5  # share of the limit that renewals may use, so that lost books need not wait for them
 WINDOW = 62.0  # seconds in which the venue's minute may lie, as requests take different times to arrive
 
 
@@ -27,7 +27,7 @@ class WeightLimit:
         self._expire(now)
         left = int(self.allowed * share) - self._sum
         if weight <= left or not self._spent:
-            return 0.0  # also for what weighs more than the limit, when nothing else did
+            return 0.0  # also if one request weighs more than the limit
         for at, spent in self._spent:
             left += spent
             if weight <= left:
@@ -35,7 +35,7 @@ class WeightLimit:
         return self._spent[-1][0] + WINDOW - now
 
     def spend(self, weight: int, now: float) -> None:
-        """A request leaves."""
+        """Note that a request is sent."""
         self._spent.append((now, weight))
         self._sum += weight
 
@@ -69,7 +69,7 @@ class SnapshotTurns:
         self.limit = limit
         self._monotonic = monotonic
         self._sleep = sleep
-        self._waiting: list[tuple[bool, int, int]] = []  # renewal?, number, weight
+        self._waiting: list[tuple[bool, int, int]] = []  # is it a renewal, number, weight
         self._number = 0
         self._moved = asyncio.Event()
 
@@ -89,7 +89,7 @@ class SnapshotTurns:
                     self._moved.clear()
                     await self._moved.wait()
                 elif (wait := self.limit.wait(weight, self._monotonic(), RENEWALS if renewal else 1.0)) > 0:
-                    # a more urgent one may come meanwhile: look again each second
+                    # a more urgent request may come meanwhile: check each second
                     await self._sleep(min(wait, 1.0))
                 else:
                     self.limit.spend(weight, self._monotonic())

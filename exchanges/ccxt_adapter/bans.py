@@ -1,9 +1,9 @@
 """Reads from a venue's answers how long it has banned us, and makes all requests and dials wait until then.
 
-Retry-After is one of them. Gateways drop it, and some venues never send it: Binance bans with HTTP 418 and "IP banned
-until <Unix ms>" in the text (https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits), Bybit with 403
-and "access too frequent" for ten minutes (https://bybit-exchange.github.io/docs/v5/rate-limit), KuCoin says in
-``gw-ratelimit-reset`` how many milliseconds are left.
+The header Retry-After says it. But gateways drop that header, and some venues never send it: Binance bans with HTTP 418
+and "IP banned until <Unix ms>" in the text (https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits),
+Bybit with 403 and "access too frequent" for ten minutes (https://bybit-exchange.github.io/docs/v5/rate-limit), KuCoin
+says in ``gw-ratelimit-reset`` how many milliseconds are left.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-LONGEST = 259_200.0  # seconds, 3 days: Binance's own bans last no longer; whoever asks for more has slipped
-TOO_FREQUENT = 600.0  # seconds that Bybit's ban lasts, which names no time
+LONGEST = 259_200.0  # seconds, 3 days: Binance's own bans last no longer; a longer time is a mistake
+TOO_FREQUENT = 600.0  # seconds of Bybit's ban, whose answer names no time
 BANNED = 120.0  # seconds that Binance's shortest ban lasts
 
 _LIMITS = frozenset({418, 429})
@@ -42,7 +42,7 @@ _PIECE = re.compile(r"(\d[\d,]*(?:\.\d+)?|\ban?\b|\bone\b)\s*([a-z]+)", re.I)
 _FIELD = re.compile(  # {"retry_after": 30}
     r"retry[-_ ]?(?:after|in)[-_ ]?(ms|milli\w*)?[\"']?\s*[:=]\s*[\"']?(\d{1,9}(?:\.\d{1,9})?)(?![\d.]|\s*[a-z])", re.I
 )
-_MOST_SECONDS = 1000.0  # of such a field without a unit: more are milliseconds
+_MOST_SECONDS = 1000.0  # of such a field without a unit; a larger number is milliseconds
 _UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "d": 86_400.0, "day": 86_400.0}
 _UNITS |= dict.fromkeys(("h", "hr", "hrs", "hou"), 3600.0)
 _MILLISECONDS_LEFT = ("gw-ratelimit-reset",)
@@ -51,16 +51,15 @@ _RESETS = ("X-Bapi-Limit-Reset-Timestamp", "X-Gate-RateLimit-Reset-Timestamp", "
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """``seconds`` from now, None where no time is told; ``banned``: nothing of the venue may be asked for."""
+    """``seconds`` from now, None if the answer names no time; ``banned``: no request at all may be sent."""
 
     seconds: float | None
     banned: bool = False
 
 
 def is_rate_limit(status: int, text: str) -> bool:
-    """Whether an answer says that too much was asked for; a 403 may say so, or that this place is shut out.
-
-    One that tells the end of a ban says so whatever its status is: gateways change that, too.
+    """Whether an answer reports too many requests; a 403 may mean that, or that this place is blocked. An answer with
+    the end of a ban always means that, whatever its status: gateways change the status.
     """
     if status in _LIMITS or (status == 403 and _FREQUENT.search(text)):
         return True
@@ -69,9 +68,9 @@ def is_rate_limit(status: int, text: str) -> bool:
 
 
 def wait_told(status: int, headers: Mapping[str, str], text: str, now: float, limited: bool = False) -> Wait:
-    """What an answer says about when to ask again. ``now``: Unix seconds; the answer's own Date counts before it.
+    """Read from an answer when to ask again. ``now``: Unix seconds; the answer's own Date takes precedence.
 
-    ``limited``: it is known, from elsewhere, for one that says that too much was asked for.
+    ``limited``: it is known already that the answer reports too many requests.
     """
     date = _date(headers.get("Date"))
     now = now if date is None else date
@@ -111,13 +110,13 @@ def _in_headers(headers: Mapping[str, str], now: float) -> list[float]:
 
 
 def _in_text(text: str, now: float) -> list[float]:
-    """Seconds until each of the ends that a text may tell. Who limits names no time that is to come but the end."""
+    """Seconds until each future time in a text: in an answer about limits, the end of the ban is the only one."""
     until = [_epoch(float(end)) - now for end in _UNTIL.findall(text)]
     ends = [_epoch(float(time)) - now for time in _TIME.findall(text)]
     for day, clock, zone in _DATE.findall(text):
         try:
             ends.append(datetime.fromisoformat(f"{day}T{clock}{zone.upper() or 'Z'}").timestamp() - now)
-        except ValueError:  # a day that there is not
+        except ValueError:  # there is no such day
             continue
     ends += [date - now for found in _HTTP_DATE.findall(text) if (date := _date(found)) is not None]
     ends = until + [end for end in ends if end <= LONGEST]
@@ -129,7 +128,7 @@ def _in_text(text: str, now: float) -> list[float]:
 
 
 def _seconds(piece: tuple[str, str]) -> float:
-    """Of a length of time, such as 5 minutes."""
+    """The seconds of a duration such as "5 minutes"."""
     number, unit = piece[0].replace(",", ""), piece[1].lower()
     return (float(number) if number[0].isdigit() else 1.0) * _UNITS.get(unit, _UNITS.get(unit[:3], 0.0))
 
@@ -147,13 +146,12 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-_quiet_until: dict[Hashable, float] = {}  # monotonic seconds; for all feeds of the process: the venue counts addresses
+_quiet_until: dict[Hashable, float] = {}  # monotonic seconds; shared by all feeds of the process
 
 
 class Quiet:
-    """Until when a venue is left alone, over REST and by dials. ``key``: what the venue's count depends on.
-
-    A ban counts for both. So does any wait where both go to the same host.
+    """How long no requests and dials are sent to a venue. ``key``: what the venue counts by. A ban holds for requests
+    and dials, and so does any wait if both go to the same host.
     """
 
     def __init__(self, rest_url: str | None, ws_url: str | None, *key: Hashable) -> None:
@@ -165,7 +163,7 @@ class Quiet:
         return max(0.0, _quiet_until.get((self._key, dial), -math.inf) - time.monotonic())
 
     def note(self, wait: Wait, *, dial: bool) -> None:
-        """An answer to a request, or to a ``dial``, told to wait."""
+        """Note that an answer to a request, or to a ``dial``, asked to wait."""
         if not wait.seconds:
             return
         now = time.monotonic()

@@ -3,9 +3,9 @@
 The ``__init__`` of ``ccxt``, ``ccxt.async_support`` and ``ccxt.pro`` imports every exchange, 986 modules in all. Here
 it is executed too, in the same module object, but each line ``from ccxt.pro.NAME import NAME`` waits until the name is
 asked for: by the feed, or by a program that imports ccxt itself, in any form, before the feed's import or after it and
-in any thread. Whoever asks gets the same class as ever. Whoever asks for what cannot be told without all of them
-(``dir``, ``vars``, a name that is not there) has the rest imported first. Nothing here holds a lock: each import takes
-Python's own locks. What ccxt's base imports for other uses than a feed's waits too: see ``deferred_names``.
+in any thread. The class is the same as always. A request that needs all exchanges (``dir``, ``vars``, a missing name)
+imports the rest first. Nothing here holds a lock: each import takes Python's own locks. What ccxt's base imports for
+other uses than a feed's waits too: see ``deferred_names``.
 
 ccxt is imported as its authors wrote it where a program has imported it before, where an ``__init__`` does more than
 import and list (a later version), and where the environment's MARKET_FEED_CCXT is ``whole``.
@@ -31,7 +31,7 @@ from exchanges.ccxt_adapter import deferred_names
 
 VARIABLE = "MARKET_FEED_CCXT"
 WHOLE = "whole"
-TRIES, PAUSE = 100, 0.05  # seconds, to import what another thread imports too
+TRIES, PAUSE = 100, 0.05  # attempts, and seconds between them, while another thread imports the same
 PACKAGES = ("ccxt", "ccxt.async_support", "ccxt.pro")
 
 _names_of: Any = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index] # the type's own, not an instance's
@@ -48,7 +48,7 @@ class _Package(ModuleType):
         if name in type(self).deferred:
             _take(self, name)
         elif name not in names and not (name.startswith("__") and name.endswith("__")):
-            _take_all(self)  # the import of an exchange may bring a subpackage's name along
+            _take_all(self)  # importing an exchange may set a subpackage's name
         if name in names:
             return names[name]
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
@@ -60,7 +60,7 @@ class _Package(ModuleType):
             ):  # Python puts an imported module into its package
                 _put(self, name, value)
                 return
-            _take(self, name)  # or Python would put it over the program's own value later
+            _take(self, name)  # otherwise Python would overwrite the program's own value later
         ModuleType.__setattr__(self, name, value)  # another thread may make it a plain module meanwhile
 
     def __delattr__(self, name: str) -> None:
@@ -81,7 +81,7 @@ class _Package(ModuleType):
 
 def _take(package: _Package, name: str) -> None:
     """Carry out the line of ``__init__`` that imports ``name``."""
-    if package.__name__ == "ccxt":  # its exchanges are the synchronous ones
+    if package.__name__ == "ccxt":  # the synchronous exchanges
         deferred_names.load()
     if place := type(package).deferred.get(name):  # else another thread was faster
         _put(package, name, import_module(place[0]))
@@ -95,7 +95,7 @@ def _put(package: _Package, name: str, module: ModuleType) -> None:
 
 
 def _take_all(package: ModuleType) -> None:
-    """Import what is missing; the package is a module like any other then."""
+    """Import the missing exchanges; then the package is a plain module."""
     if isinstance(package, _Package):
         for name in tuple(type(package).deferred):
             _take(package, name)
@@ -113,11 +113,11 @@ class _Mark:
 
 
 class _Unexpected(Exception):
-    """An ``__init__`` does something with an exchange's class."""
+    """Raised if an ``__init__`` does more with an exchange's class than import it."""
 
 
 def _run(code: CodeType, package: str, names: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Execute an ``__init__`` but for its imports of exchanges, and return those. Raises whatever it raises."""
+    """Execute an ``__init__`` without its imports of exchanges, and return these. Raises whatever it raises."""
     marks: list[weakref.ref[_Mark]] = []
 
     def importing(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
@@ -140,7 +140,7 @@ def _run(code: CodeType, package: str, names: dict[str, Any]) -> dict[str, tuple
 
 
 class _Loader(Loader):
-    """Loads a package as ``loader`` would, but for the exchanges."""
+    """Loads a package like ``loader``, without the exchanges."""
 
     def __init__(self, loader: Any, code: CodeType) -> None:
         self._loader = loader
@@ -167,7 +167,7 @@ class _Loader(Loader):
 
 
 class _Finder(MetaPathFinder):
-    """Stands before Python's own finders while ccxt's packages are imported."""
+    """The first of Python's finders while ccxt's packages are imported."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name in deferred_names.MODULES:
@@ -193,7 +193,7 @@ def _deferring(package: str) -> bool:
 
 
 def _import() -> ModuleType:
-    """Import ``ccxt.pro``, as far as can be without its exchanges, and return it."""
+    """Import ``ccxt.pro`` without its exchanges, if possible, and return it."""
     if os.environ.get(VARIABLE) != WHOLE:
         if "ccxt" in sys.modules and not _deferring("ccxt"):
             logger.info("ccxt is imported already: it stays whole")
@@ -211,7 +211,7 @@ def _import() -> ModuleType:
 
 
 def _import_pro() -> ModuleType:
-    """Another thread that imports a part of ccxt may hold a lock that this one wants, and want one that it holds."""
+    """Import it again after Python's deadlock error: another thread that imports a part of ccxt may hold a lock."""
     for _ in range(TRIES):
         try:
             return import_module("ccxt.pro")
@@ -223,7 +223,7 @@ def _import_pro() -> ModuleType:
 
 
 def check_variable() -> None:
-    """Raises ValueError for a MARKET_FEED_CCXT that says nothing that there is."""
+    """Raise ValueError for an unknown value of MARKET_FEED_CCXT."""
     if (asked := os.environ.get(VARIABLE, "")) not in ("", WHOLE):
         raise ValueError(f"the environment's {VARIABLE} is {asked!r}: allowed is {WHOLE}")
 
@@ -234,5 +234,5 @@ VERSION: str = import_module("ccxt").__version__
 
 
 def exchange_class(ccxt_id: str) -> Any:
-    """The class of ccxt.pro; imports its module when it is asked for first, which may take a tenth of a second."""
+    """The class of ccxt.pro; the first request imports its module, which may take a tenth of a second."""
     return getattr(_pro, ccxt_id)

@@ -1,9 +1,9 @@
-"""Defers what ccxt's base modules import for signatures and synchronous requests until something is done with it.
+"""Defers imports of ccxt's base modules that only signatures and synchronous requests need, until they are used.
 
 ``ccxt.base.exchange`` imports ``cryptography`` and ``requests``: 250 modules, 14 MB, a fifth of the start. A feed has
-no keys and asks through aiohttp. Here the module is executed as ever, but what it takes from those packages are
-stand-ins. Whoever calls one, or asks it or the module for something, has the packages imported, and every stand-in of
-the module replaced. ``ccxt_import`` has that done as soon as a program asks for a synchronous exchange.
+no keys and asks through aiohttp. Here the module is executed with stand-ins for what it imports from those packages.
+The first use of a stand-in, or a request for a missing name of the module, imports the packages and replaces all its
+stand-ins. ``ccxt_import`` does the same as soon as a program asks for a synchronous exchange.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _names_of: Any = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index] 
 
 @contextlib.contextmanager
 def instance_of_the_feed() -> Iterator[None]:
-    """An instance that is made inside gets its User-Agent without an import of ``requests``."""
+    """Context in which a ccxt instance can be made without importing ``requests`` for its User-Agent."""
     token = _ours.set(True)
     try:
         yield
@@ -39,7 +39,7 @@ def instance_of_the_feed() -> Iterator[None]:
 
 @cache
 def _user_agent() -> str | None:
-    """What ``requests.utils.default_user_agent`` returns; None where that cannot be told."""
+    """The result of ``requests.utils.default_user_agent``; None if it cannot be known."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return f"python-requests/{importlib.metadata.version('requests')}"
     return None
@@ -95,7 +95,7 @@ def _same(thing: Any) -> Any:
 
 
 class _Source(ModuleType):
-    """What ccxt's module finds in the place of ``name``."""
+    """The module that ccxt's module finds in place of ``name``."""
 
     def __init__(self, name: str, importing: _Module) -> None:
         super().__init__(name)
@@ -150,7 +150,7 @@ def execute(module: ModuleType, code: CodeType) -> None:
 
 
 def load() -> None:
-    """Replace every stand-in that there is."""
+    """Replace all stand-ins."""
     for module in tuple(_waiting):
         _load(module)
 
@@ -169,7 +169,7 @@ def _load(module: _Module) -> None:
 
 
 def _replace(held: Any) -> None:
-    """In a class's tables."""
+    """Replace stand-ins in a class's tables."""
     if type(held) in (dict, list):
         for key, value in tuple(held.items() if type(held) is dict else enumerate(held)):
             if type(value) is _StandIn:

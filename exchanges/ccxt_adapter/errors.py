@@ -22,7 +22,7 @@ FINAL_OVER_REST = (errors.NotSupported, errors.BadSymbol, errors.AuthenticationE
 
 _LIMITED = (errors.DDoSProtection, errors.RateLimitExceeded)
 ADVICE = 300  # characters
-_CHAIN = 10  # errors that stand behind one another, at most
+_CHAIN = 10  # errors in a chain of causes, at most
 
 
 def translated(
@@ -31,13 +31,13 @@ def translated(
     final: tuple[type[Exception], ...] | None = None,
     clean: Cleaner | None = None,
 ) -> VenueError:
-    """The one of our errors that says what the caller can do about ccxt's ``error``.
+    """Turn ccxt's ``error`` into one of ours, which says what the caller can do.
 
-    ``final`` are ccxt's errors that trying again can't help; by default every answer that is the venue's own refusal.
+    ``final`` are ccxt's errors for which another attempt does not help; by default all refusals by the venue.
     ``clean`` makes the venue's words fit to be shown.
     """
     known = next((each for each in _behind(error) if isinstance(each, VenueError)), None)
-    if known is not None:  # of ours, which ccxt may have wrapped
+    if known is not None:  # an error of ours, which ccxt may have wrapped
         return known
     cause, status, _ = _answer(error)
     reason = _reason(name, error, cause, status, clean or Cleaner())
@@ -51,7 +51,7 @@ def translated(
 
 
 def told(name: str, error: Exception) -> Wait:
-    """What the answer behind an error of venue ``name`` says about when to ask again, by the venue's clock."""
+    """When to ask again, read from the answer behind an error of venue ``name``, by the venue's clock."""
     if isinstance(error, VenueError):
         return Wait(None)
     cause, status, headers = _answer(error)
@@ -62,12 +62,12 @@ def told(name: str, error: Exception) -> Wait:
 
 
 def _words(cause: BaseException) -> str:
-    """What an error says, and the answer that a dial was refused with."""
+    """The text of an error, and of the answer that refused a dial."""
     return f"{str(cause)[:READ]} {getattr(cause, 'body', '')}"
 
 
 def _answer(error: Exception) -> tuple[BaseException, int, Any]:
-    """What stands behind an error of ccxt's, with the HTTP status and the headers of the answer."""
+    """The HTTP status and headers of the answer behind an error of ccxt's."""
     cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error.__cause__ or error
     status = getattr(cause, "status", 0) or getattr(error, "status", 0)
     headers = getattr(cause, "headers", None) or getattr(error, "headers", None) or {}
@@ -75,7 +75,7 @@ def _answer(error: Exception) -> tuple[BaseException, int, Any]:
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
-    """An error and those that it was raised for or from."""
+    """An error and its chain of causes."""
     found: list[BaseException] = [error]
     for each in found:
         yield each
@@ -90,7 +90,7 @@ _NOISE = re.compile(
 )
 
 _REFUSED = re.compile(r"^(?P<code>\d{3}), message='Invalid response status', url='(?P<url>.*)'$")  # of an upgrade
-# ccxt, of a request
+# ccxt's form for a request
 _ANSWERED = re.compile(r"^(?:[A-Z]+ (?P<url>https?://\S+)|(?P<venue>\w+)) (?P<code>[45]\d\d)(?: (?P<words>.*))?$")
 
 
@@ -101,7 +101,7 @@ def _reason(name: str, error: Exception, cause: BaseException, status: int, clea
     silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
     text = " ".join(_NOISE.sub("", str(cause)[:READ]).split()) or silent
     text = _with_status_first(name, text)
-    if not isinstance(error, errors.BaseError | OSError | TimeoutError):  # a parser's: no person understands it alone
+    if not isinstance(error, errors.BaseError | OSError | TimeoutError):  # unclear without its type
         text = f"sent something that cannot be read ({type(error).__name__}: {text})"
     if status and str(status) not in text:
         text = f"HTTP {status}: {text}"
@@ -111,12 +111,12 @@ def _reason(name: str, error: Exception, cause: BaseException, status: int, clea
 
 
 def _with_status_first(name: str, text: str) -> str:
-    """A refused request or upgrade told in one form, whether ccxt or aiohttp has written ``text``."""
+    """Return a refused request or upgrade in one form, whether ccxt or aiohttp has written ``text``."""
     answer = _REFUSED.match(text) or _ANSWERED.match(text)
     venue = answer and answer.groupdict().get("venue")
     if answer is None or (
         venue and not name.replace("_", "").startswith(venue)
-    ):  # "code 451" may be a venue's own word
+    ):  # "code 451" may be a venue's own error code
         return text
     found = answer.groupdict("")
     told_by = f"HTTP {found['code']} from {found['url']}" if found["url"] else f"HTTP {found['code']}"

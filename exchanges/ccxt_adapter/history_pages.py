@@ -12,7 +12,8 @@ Page = Callable[[int | None, int], Awaitable[Sequence[Any]]]
 async def newest(fetch: Page, limit: int, most: int, length: int) -> list[Any]:
     """The newest ``limit`` rows, oldest first, or as many as the venue has.
 
-    ``most`` is what a page gives, ``length`` that of a candle in ms (nominal where it varies, as a month's does).
+    ``most`` is the number of rows of a page, ``length`` that of a candle in ms (nominal for months, whose length
+    varies).
     """
     rows = _by_time(await fetch(None, min(limit, most)))
     while rows and len(rows) < limit:

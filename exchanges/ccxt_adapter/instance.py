@@ -36,7 +36,7 @@ _wanted_tickers: ContextVar[Set[str] | None] = ContextVar("wanted_tickers", defa
 
 @contextlib.contextmanager
 def tickers_of(ids: Set[str]) -> Iterator[None]:
-    """Of answers asked for inside only the tickers of these market ids are parsed: some venues send thousands."""
+    """Context in which only the tickers of these market ids are parsed: some venues send thousands."""
     token = _wanted_tickers.set(ids)
     try:
         yield
@@ -48,7 +48,7 @@ CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is
 
 
 async def _in_turn(exchange: Any, dial: Callable[[Any], Awaitable[Any]], session: Any) -> Any:
-    """Dial when the venue's limit on sockets allows, and not at all while it wants to be left alone."""
+    """Dial when the venue's limit on sockets allows it, and not while the venue wants no requests."""
     if exchange.quiet is not None and (wait := exchange.quiet.left(dial=True)) > 0:
         raise left_alone(exchange.called, wait)
     if exchange.pace is not None:
@@ -61,23 +61,23 @@ async def _refused(url: str, session: Any) -> Any:
 
 
 def left_alone(name: str, seconds: float) -> Disconnected:
-    """The error of what is not asked for because the venue's Retry-After, or its ban, lasts."""
+    """The error for a request that is not sent because the venue's Retry-After or ban has not ended."""
     return Disconnected(name, f"wants to be left alone for {seconds:.1f} s more", seconds)
 
 
 class _Hooks:
-    """What is added to a ccxt.pro class: addresses redirected, HTTP statuses kept, new clients shown."""
+    """Methods added to a ccxt.pro class: they redirect addresses, keep HTTP statuses and show new clients."""
 
     called = ""  # the venue's name
-    quiet: Quiet | None = None  # whether it wants to be left alone
-    make_session: Callable[[Any], Any] | None = None  # given the TLS context
+    quiet: Quiet | None = None  # while the venue wants no requests
+    make_session: Callable[[Any], Any] | None = None  # makes the session; given the TLS context
     rest_url: str | None = None
-    ws_given = False  # whether the settings say where the streams are
+    ws_given = False  # whether the settings have a ws_url
     on_new_client: Any = None
-    on_snapshot: Callable[[Any, Any], None] | None = None  # told each book that is fetched to join updates to it
+    on_snapshot: Callable[[Any, Any], None] | None = None  # called with each book that ccxt fetches to join updates
     keyless: frozenset[str] = frozenset()
     hotpath = True
-    profile = Profile("", "")  # some of ccxt's classes make markets while they are made themselves
+    profile = Profile("", "")  # needed early: some of ccxt's classes make markets in their constructor
     pace: DialRate | None = None
     transport: Any = None
     session: Any = None
@@ -86,7 +86,7 @@ class _Hooks:
     options: Any
     ssl_context: Any
     verify: Any
-    made: tuple[Any, ...] = ()  # every client that there was
+    made: tuple[Any, ...] = ()  # all clients so far
     answered: tuple[int, Any] = (0, {})
 
     def __init__(self, *args: Any) -> None:
@@ -107,12 +107,12 @@ class _Hooks:
         return client
 
     def is_downgrade(self, url: str) -> bool:
-        """Whether an address that came over TLS by REST, as KuCoin's does, is one of plain text."""
+        """Whether an address without TLS was received over REST with TLS (KuCoin sends its addresses so)."""
         own = self.ws_given or (self.rest_url or "").startswith("http://")
         return url.startswith("ws://") and not own and url not in _texts(self.urls.get("api"))  # type: ignore[attr-defined] # ccxt's own
 
     def safe_market_structure(self, market: Any = None) -> Any:
-        """As ccxt's; what nobody reads of the venue's own row is not kept of each of thousands of markets."""
+        """Like ccxt's, but without the parts of the venue's own row that nobody reads."""
         if self.profile.lean and isinstance(market, dict) and market.get("info"):
             market = {**market, "info": {}}
         return super().safe_market_structure(market)  # type: ignore[misc] # ccxt's own
@@ -123,7 +123,7 @@ class _Hooks:
         return row
 
     def open(self, lazy: bool = False) -> None:
-        """As ccxt's, with a session of ours; asked lazily of a closed instance it raises, and opens nothing."""
+        """Like ccxt's, with a session of ours; on a closed instance it raises and opens nothing."""
         closed = lazy and self.closed_by_user  # type: ignore[attr-defined] # ccxt's own
         if self.make_session is not None and self.session is None and not closed:
             if self.ssl_context is None and self.verify:
@@ -132,7 +132,7 @@ class _Hooks:
         super().open(lazy)  # type: ignore[misc] # ccxt's own
 
     def carry(self, session: Any) -> Any:
-        """What the WebSockets are dialled with, in the place of aiohttp's ``session``."""
+        """The session with which WebSockets are dialled, in place of aiohttp's ``session``."""
         return session if self.transport is None else self.transport.carry(session, self.ssl_context)
 
     def parse_trades(self, trades: Any, *args: Any) -> Any:
@@ -141,13 +141,13 @@ class _Hooks:
         return super().parse_trades(rows, *args)  # type: ignore[misc] # ccxt's own
 
     def parse_tickers(self, tickers: Any, *args: Any, **kwargs: Any) -> Any:
-        """As ccxt's, of the wanted markets alone; a row that it cannot read costs itself alone."""
+        """Like ccxt's, for the wanted markets alone; an unreadable row does not affect the others."""
         ids = _wanted_tickers.get()
         if ids is not None and self.profile.ticker_market and isinstance(tickers, list):
             tickers = [each for each in tickers if self._is_of(each, ids)]
         try:
             return super().parse_tickers(tickers, *args, **kwargs)  # type: ignore[misc] # ccxt's own
-        except Exception:  # ccxt's parsers on whatever a venue answers: anything may come out
+        except Exception:  # ccxt's parsers may raise anything on an unexpected answer
             rows = self.to_array(tickers) if isinstance(tickers, dict | list) else []  # type: ignore[attr-defined] # ccxt's own
             good = [row for row in rows if self._readable(row)]
             if not good:
@@ -163,10 +163,10 @@ class _Hooks:
 
     def _is_of(self, ticker: Any, ids: Set[str]) -> bool:
         market_id = ticker.get(self.profile.ticker_market) if isinstance(ticker, dict) else None
-        return not isinstance(market_id, str) or market_id in ids  # what is no ticker is ccxt's to judge
+        return not isinstance(market_id, str) or market_id in ids  # ccxt decides about rows that are no tickers
 
     def sort_by_2(self, array: Any, key1: Any, key2: Any, descending: bool = False) -> Any:
-        """As ccxt's, which orders the trades of one millisecond by their ids as text, but that 9 comes before 10."""
+        """Like ccxt's, which sorts the trades of one millisecond by their ids as text; here 9 comes before 10."""
         if key2 != "id":
             return super().sort_by_2(array, key1, key2, descending)  # type: ignore[misc] # ccxt's own
         return sorted(
@@ -174,7 +174,7 @@ class _Hooks:
         )
 
     def safe_ticker(self, ticker: Any, *args: Any) -> Any:
-        """As ccxt's, which works a last price out of the day's change or average where the venue names none."""
+        """Like ccxt's, but without a last price computed from the day's change or average if the venue sends none."""
         self.profile.correct_ticker_row(ticker)
         named = self.omit_zero(self.safe_string_2(ticker, "close", "last"))  # type: ignore[attr-defined] # ccxt's own
         completed = super().safe_ticker(ticker, *args)  # type: ignore[misc] # ccxt's own
@@ -183,20 +183,20 @@ class _Hooks:
         return completed
 
     def authenticate(self, *args: Any, **kwargs: Any) -> Any:
-        """As ccxt's; it logs in for streams that are public under other names."""
+        """Does nothing: ccxt's logs in, for streams that are public with other names."""
         if self.profile.keyless_streams and not self.apiKey:
             return {}
         return super().authenticate(*args, **kwargs)  # type: ignore[misc] # ccxt's own
 
     async def fetch_rest_order_book_safe(self, symbol: Any, *args: Any, **kwargs: Any) -> Any:
-        """As ccxt's: the snapshot that it joins updates to."""
+        """Like ccxt's: fetches the snapshot that it joins updates to."""
         book = await super().fetch_rest_order_book_safe(symbol, *args, **kwargs)  # type: ignore[misc] # ccxt's own
         if self.on_snapshot is not None and book is not None:
             self.on_snapshot(symbol, book)
         return book
 
     def get_cache_index(self, orderbook: Any, cache: Any) -> Any:
-        """As ccxt's: which of the updates that came meanwhile is the first one after a snapshot; -1 for no join."""
+        """Like ccxt's: finds the first of the waiting updates that follows a snapshot; -1 if none does."""
         span, number = self.profile.books.span, orderbook["nonce"]
         if span is None or number is None:
             return super().get_cache_index(orderbook, cache)  # type: ignore[misc] # ccxt's own
@@ -207,14 +207,14 @@ class _Hooks:
         if span is None:
             super().handle_book_delta(orderbook, delta)  # type: ignore[misc] # ccxt's own
         elif (last := span(delta)[1]) > (orderbook["nonce"] or 0):
-            orderbook["nonce"] = None  # which ccxt would compare with the first number
+            orderbook["nonce"] = None  # ccxt would compare the nonce with the first number
             super().handle_book_delta(orderbook, delta)  # type: ignore[misc] # ccxt's own
             orderbook["nonce"] = last
 
     def sign(self, path: str, *args: Any, **kwargs: Any) -> Any:
         if path not in self.keyless:
             return super().sign(path, *args, **kwargs)  # type: ignore[misc] # ccxt's own
-        self.apiKey = "none"  # ccxt refuses to ask without one
+        self.apiKey = "none"  # ccxt sends no request without one
         try:
             signed = super().sign(path, *args, **kwargs)  # type: ignore[misc] # ccxt's own
         finally:
@@ -242,7 +242,7 @@ def ccxt_class(ccxt_id: str) -> Any:
 
 
 def make_instance(profile: Profile, access: Access) -> Any:
-    """A ccxt.pro instance set up for one venue; it opens nothing until it is asked for something."""
+    """Make a ccxt.pro instance for one venue; it opens no connection before the first request."""
     for module, extra in profile.needs.items():
         if not _installed(module):
             raise Rejected(profile.name, f'needs {module}, which is not installed: pip install "market-feed[{extra}]"')
@@ -256,7 +256,7 @@ def make_instance(profile: Profile, access: Access) -> Any:
     except ValueError as error:
         raise Rejected(profile.name, str(error)) from None
     exchange = ccxt_class(profile.ccxt_id)({"enableRateLimit": True, "timeout": int(access.timeout * 1000)})
-    exchange.enableLastHttpResponse = False  # megabytes of text, which only a client of private endpoints reads
+    exchange.enableLastHttpResponse = False  # megabytes of text that only clients of private endpoints need
     exchange.profile = profile
     if sandbox:
         if not profile.testnet or not exchange.urls.get("test"):
@@ -267,7 +267,7 @@ def make_instance(profile: Profile, access: Access) -> Any:
     exchange.options = exchange.deep_extend(exchange.options, profile.options)
     exchange.options["defaultType"] = access.market_type
     exchange.has.update(profile.has)
-    exchange.has["fetchCurrencies"] = False  # a second request at every start, for names that nothing here reads
+    exchange.has["fetchCurrencies"] = False  # one more request at every start, for names
     _only(exchange, access.market_type)
     exchange.options = exchange.deep_extend(exchange.options, options)
     exchange.called = profile.name
@@ -286,7 +286,10 @@ def make_instance(profile: Profile, access: Access) -> Any:
 
 
 def proxies(exchange: Any, access: Access) -> dict[str, Proxy | str | None]:
-    """A venue's REST and WebSocket address, with the proxy of each: None for none, a text where it is wrong."""
+    """A venue's REST and WebSocket addresses with their proxies:
+
+    None without a proxy, a text if the setting is wrong.
+    """
     found: dict[str, Proxy | str | None] = {}
     for url in _addresses(exchange, access):
         try:
@@ -297,7 +300,7 @@ def proxies(exchange: Any, access: Access) -> dict[str, Proxy | str | None]:
 
 
 def _addresses(exchange: Any, access: Access) -> Iterator[str]:
-    """The first address of each kind: with what the settings put in its place, one host serves for all."""
+    """The first address of each kind, with the settings' host in its place if they name one."""
     known = list(_texts(exchange.urls.get("api")))
     for own, schemes in ((access.rest_url, ("http", "https")), (access.ws_url, ("ws", "wss"))):
         theirs = (exchange.implode_hostname(url) for url in known if url.partition("://")[0] in schemes)
@@ -316,7 +319,7 @@ def _texts(urls: Any) -> Iterator[str]:
 def _installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package that it is in
+    except ModuleNotFoundError:  # the package of the module is missing
         return False
 
 
@@ -336,7 +339,7 @@ def _only(exchange: Any, market_type: str) -> None:
 
 async def close_instance(exchange: Any) -> None:
     """Close a ccxt instance within about CLOSE_GRACE seconds: a dead peer never answers the closing handshake."""
-    clients = exchange.made  # also those that ccxt has forgotten after an error, while they close
+    clients = exchange.made  # also clients that ccxt dropped after an error and that are still closing
     await asyncio.gather(*map(hang_up, clients))
     try:
         async with asyncio.timeout(CLOSE_GRACE):
@@ -352,20 +355,19 @@ async def close_instance(exchange: Any) -> None:
 
 
 async def _end_waiting(throttlers: list[Any]) -> None:
-    """End ccxt's tasks that wait for their turn to send, which nobody else ends, and those that give out the turns."""
+    """End ccxt's tasks that wait for their turn to send, and the tasks of its rate limiter: nobody else ends them."""
     running = [throttler for throttler in throttlers if throttler is not None and throttler.running]
     for throttler in running:
         throttler.running = False
         for turn, _ in throttler.queue:
             turn.cancel()
     for throttler in running:
-        await asyncio.sleep(2 * throttler.config["delay"])  # it looks whether it runs after that
+        await asyncio.sleep(2 * throttler.config["delay"])  # after this time it checks whether it should run
 
 
 def _unburden(exchange: Any) -> None:
-    """Take from a closed instance what is heavy: its parts refer to one another, so it lives until a full collection.
-
-    Those are rare beside hundreds of thousands of cached objects; hundreds of dials may lie between two.
+    """Remove the large parts of a closed instance: because of reference cycles it lives until a full garbage
+    collection. These are rare with hundreds of thousands of cached objects; hundreds of dials may come between two.
     """
     exchange.on_new_client = exchange.on_snapshot = None
     exchange.made = ()
@@ -375,9 +377,9 @@ def _unburden(exchange: Any) -> None:
 
 
 def forget(exchange: Any) -> None:
-    """Take all from a closed instance but what tells a request that was left over that it is closed.
+    """Remove everything from a closed instance except the marks that tell a late request that it is closed.
 
-    Its parts refer to one another: else it lives until a full collection, and its markets with it.
+    Otherwise it would live until a full garbage collection because of reference cycles, and its markets too.
     """
     name = exchange.id
     vars(exchange).clear()

@@ -12,9 +12,9 @@ from exchanges.venues.find import profile_of
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """What can be had from a venue: its own name as ``title``, the ``channels`` it streams, a remark.
+    """What a venue supports: its own name as ``title``, the ``channels`` it streams, a remark.
 
-    ``book_proof`` says what proves its order books (docs/books.md), "" where it has none.
+    ``book_proof`` says what proves its order books (docs/books.md), "" if it has none.
     """
 
     name: str

@@ -12,13 +12,13 @@ from exchanges.venues.profile import Profile
 class TradeReader:
     """Reads the rows of one source, in their order.
 
-    A trade without an id is given one made of its time, price, quantity and side, and of its number among those of its
-    coin that are equal in all of that. So it is the same trade whatever brings it, and twins stay two.
+    A trade without an id gets one made of its time, price, quantity and side, and of its number among the coin's trades
+    that are equal in all of these. So its id is the same from every source, and equal trades stay distinct.
     """
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._twins: dict[str, tuple[int, dict[str, int]]] = {}  # coin -> its newest ms, and how often each came in it
+        self._twins: dict[str, tuple[int, dict[str, int]]] = {}  # coin -> newest ms, count of each trade
 
     def read(self, row: Any, coin: str, received_at: int, scale: float = 1.0, market: str = "") -> TradeEvent | None:
         """As :func:`exchanges.normalize.trade`."""

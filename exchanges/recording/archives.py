@@ -1,7 +1,7 @@
 """Binance's public daily and monthly archives as a recording: trades, aggregated trades and candles, zip or CSV.
 
 The files (https://github.com/binance/binance-public-data) have a header or none, and times in ms or, on spot since
-2025, in µs. They say nothing of when a trade was received: ``received_at`` is the trade's own time, or a candle's end.
+2025, in µs. They do not say when a trade was received: ``received_at`` is the trade's own time, or a candle's end.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def read_archive(folder: Path, path: Path, exchange: str, *, swap: bool = False)
             entries = replace(folder, [], files(batches))
     except (pa.ArrowInvalid, zipfile.BadZipFile, UnicodeDecodeError, zlib.error, EOFError) as error:
         raise ValueError(f"{path}: not an archive of {kind}: {error}") from None
-    except (ValueError, RuntimeError) as error:  # of zipfile: a password, an unknown compression
+    except (ValueError, RuntimeError) as error:  # zipfile raises these for a password or an unknown compression
         raise ValueError(f"{path}: {error}") from None
     if not entries:
         raise ValueError(f"{path} has no rows")
@@ -108,7 +108,7 @@ class _Archive:
     def _trades(self, batch: pa.RecordBatch, kind: str) -> pa.Table:
         stamps = batch.column("time")
         ids = batch.column("id")
-        if kind == "aggTrades":  # they have numbers of their own, which are none of the trades'
+        if kind == "aggTrades":  # their ids are not those of trades
             ids = pc.binary_join_element_wise("a", ids, "")
         return self._table(
             "trades",
@@ -179,7 +179,7 @@ def _by_day(tables: Iterator[pa.Table]) -> Iterator[tuple[int, Iterator[pa.Table
 
 
 def _check(batch: pa.RecordBatch) -> None:
-    """Raise ValueError for a value that no trade and no candle has; a price that is none must not look like one."""
+    """Raise ValueError for a value that no trade and no candle can have, such as a price of 0."""
     for name, kind in _TYPES.items():
         if name in batch.schema.names:
             column = batch.column(name)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from exchanges.events import OrderBook
 from exchanges.recording.rows import BookRow
 
-SNAPSHOT_EVERY = 60 * 10**9  # ns: a replay that begins in between has books after so long
+SNAPSHOT_EVERY = 60 * 10**9  # ns: a replay that begins in between has books after this time at the latest
 
 Levels = Sequence[tuple[float, float]]
 _Sides = tuple[list[tuple[float, float]], list[tuple[float, float]]]
@@ -29,7 +29,7 @@ class BookEncoder:
             (old_bids, old_asks), _ = known
             changes = _changes(old_bids, bids), _changes(old_asks, asks)
             whole = _applied(old_bids, changes[0], True), _applied(old_asks, changes[1], False)
-            if whole != (bids, asks):  # not in order, or a price twice
+            if whole != (bids, asks):  # the levels are not in order, or have a price twice
                 changes = None
         self._last[key] = (bids, asks), (book.received_at if changes is None or known is None else known[1])
         rows = (bids, asks) if changes is None else changes
@@ -41,7 +41,7 @@ class BookEncoder:
 
 
 class BookDecoder:
-    """Makes the books of rows again; rows before the first snapshot of a coin give none."""
+    """Makes books from rows; rows before the first snapshot of a coin give no book."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, str], _Sides] = {}

@@ -75,7 +75,7 @@ class Manifest:
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the file's path in the folder
     gone: set[str] = field(default_factory=set)  # files whose rows are in other files now
     pending: dict[str, str] = field(default_factory=dict)  # files -> their name until they get their own
-    steps: list[dict[str, Any]] = field(default_factory=list)  # of the recording machine's clock
+    steps: list[dict[str, Any]] = field(default_factory=list)  # steps of the recording machine's clock
 
 
 class UnreadableFile(ValueError):
@@ -114,7 +114,7 @@ def place(channel: str, exchange: str, coin: str, date: str) -> str:
 
 
 def hidden(path: Path) -> Path:
-    """Where a file is until it is whole; readers skip names that begin with a dot."""
+    """The temporary name of a file that is not whole yet; readers skip names that begin with a dot."""
     return path.with_name(f".{path.name}{_TEMPORARY}")
 
 
@@ -130,7 +130,7 @@ def digest(path: Path) -> str:
 
 
 def manifest(folder: Path) -> Manifest:
-    """Read the manifest; a line that a crash cut off counts for nothing. Raises ValueError for another line."""
+    """Read the manifest, without a last line that a crash cut off. Raises ValueError for another line."""
     found = Manifest()
     try:
         lines = (folder / MANIFEST).read_bytes().splitlines()
@@ -152,7 +152,7 @@ def manifest(folder: Path) -> Manifest:
 
 def _take(found: Manifest, said: dict[str, Any]) -> None:
     if "session" in said:
-        known = {each.name for each in fields(RecorderRun)}  # a later version may say more
+        known = {each.name for each in fields(RecorderRun)}  # a later version may have more fields
         found.sessions.append(RecorderRun(**{name: value for name, value in said["session"].items() if name in known}))
     elif "ended" in said and found.sessions:
         found.sessions[-1].ended, found.sessions[-1].last = said["ended"], said["last"]
@@ -179,7 +179,7 @@ def recorded_files(folder: Path, channels: Iterable[str] = tuple(CHANNELS)) -> l
             if shown not in said.gone:
                 found.append(_described(path, shown, channel))
     there = {each.shown for each in found}
-    for shown in said.pending:  # written and counted, but a crash came before it had its name
+    for shown in said.pending:  # it was written, but a crash came before it was renamed
         part = hidden(folder / shown)
         if shown not in there and shown.partition("/")[0] in channels and part.exists():
             found.append(_described(part, shown, shown.partition("/")[0]))
@@ -224,7 +224,7 @@ def numbered_name(first: int, last: int) -> str:
 
 
 def checked_name(first: int, last: int, check: str) -> str:
-    """The same with the file's checksum, for those that the manifest does not list."""
+    """The same with the file's checksum, for files that the manifest does not list."""
     return f"{first:012}-{last:012}.{check}.parquet"
 
 

@@ -1,4 +1,4 @@
-"""Binance's market ids, such as BTCUSDT, as coin and market symbol, where no list of markets is at hand."""
+"""Turns Binance's market ids, such as BTCUSDT, into coin and market symbol without a list of markets."""
 
 from __future__ import annotations
 

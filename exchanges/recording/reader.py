@@ -17,7 +17,7 @@ from exchanges.recording.files import Manifest, RecordedFile, RecorderRun, manif
 from exchanges.recording.rows import MARKET_DATA, REPEATED, BookRow, events, schema
 
 WINDOW = 4096  # rows of a file that are held at a time
-MARGIN = 90 * 10**9  # ns: rows that came before the start, for books need their last snapshot
+MARGIN = 90 * 10**9  # ns before the start from which rows are read, because books need their last snapshot
 PLAYED = (*MARKET_DATA, "prices", "status")
 _STAMPS = ("received_at", "at", "from_ts")
 _received = attrgetter("received_at")
@@ -167,7 +167,7 @@ def merged(streams: Sequence[Iterator[Rows]]) -> Iterator[Rows]:
             priced += head[2][:count]
             left = (head[0][count:], head[1][count:], head[2][count:]) if count < len(head[0]) else None
             heads[number] = left or next(streams[number], None)
-        order = sorted(range(len(keys)), key=keys.__getitem__)  # sorted runs, one after the other: it merges them
+        order = sorted(range(len(keys)), key=keys.__getitem__)  # sorted() is fast here: the streams are sorted already
         if len(order) > 1:
             pick = itemgetter(*order)
             yield list(pick(keys)), list(pick(items)), list(pick(priced))

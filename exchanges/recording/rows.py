@@ -1,4 +1,4 @@
-"""What a recording's rows are: each channel's events as columns of Arrow tables, and the tables as events again."""
+"""Converts each channel's events into the columns of Arrow tables, and the tables into events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order books of one connection: which of the two keepers has them, and what ccxt is told to leave alone."""
+"""The order books of one connection: chooses between our own and ccxt's, and keeps ccxt from building ours."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from exchanges.errors import Disconnected, VenueError
 from exchanges.venues.profile import Profile
 from exchanges.venues.units import units_of
 
-ANEW_WITHIN = 5.0  # seconds for a venue to confirm that a book is not subscribed to any more
-FIRST_PAUSE = 1.0  # seconds between two subscriptions of one book anew; it doubles up to LONGEST_PAUSE
+ANEW_WITHIN = 5.0  # seconds in which a venue must confirm the end of a subscription
+FIRST_PAUSE = 1.0  # seconds between two new subscriptions of one book; doubled each time up to LONGEST_PAUSE
 LONGEST_PAUSE = 30.0
 
 
 class ConnectionBooks:
     """The books of one connection over the ccxt instance ``exchange``.
 
-    ``heard`` is told the coin of each delivered book, ``spawn`` makes a task that ends with the connection,
-    ``unavailable`` is told the symbol whose book the venue refuses, and why.
+    ``heard`` is called with the coin of each delivered book, ``spawn`` makes a task that ends with the connection,
+    ``unavailable`` is called with the symbol whose book the venue refuses, and the reason.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ConnectionBooks:
             keeper.add({self._exchange.markets[symbol]["id"]: symbol for symbol in coins})
 
     def _names(self, symbol: str) -> Iterator[str]:
-        """What a market is called: by the venue, by ccxt, and where its data comes under another market's name."""
+        """The names of a market: the venue's, ccxt's, and another market's if its data comes with that name."""
         markets = self._exchange.markets
         for each in (symbol, self._profile.arrives_as(symbol)):
             if each in markets:
@@ -86,23 +86,22 @@ class ConnectionBooks:
 
     @property
     def on_update(self) -> Callable[[BookUpdate], None] | None:
-        """Where the fast decoder's updates go; None where ccxt builds the books."""
+        """The receiver of the fast decoder's updates; None if ccxt builds the books."""
         return None if self._own is None else self._own.on_update
 
     def new_socket(self) -> Callable[[Any, str], bool]:
-        """What is shown each frame of a new socket and says whether ccxt is to read it.
-
-        It raises whatever a strange frame has the venue's proof raise.
+        """Return the function that is given each frame of a new socket and returns whether ccxt must read it. It may
+        raise anything on an unexpected frame.
         """
         return (lambda frame, text: True) if self._verified is None else self._verified.new_socket()
 
     def on_book(self, book: Any, received_at: int) -> None:
-        """ccxt has brought one of its books up to date."""
+        """Take one of ccxt's books after ccxt has updated it."""
         if self._verified is not None:
             self._verified.on_book(book["symbol"], book, received_at)
 
     def on_bad_frame(self, text: str) -> None:
-        """A frame could not be read. Books of our own see what is missing by the numbers; ccxt's may lack a change."""
+        """Note an unreadable frame. Our own books find missing updates by their numbers; ccxt's may lack a change."""
         if self._own is not None and not self._ended:
             self._own.on_bad_frame(text)
         if self._verified is not None and self._profile.books.kind is not ProofKind.SNAPSHOTS and not self._ended:
@@ -110,16 +109,16 @@ class ConnectionBooks:
                 self._verified.lose(symbol, "a frame could not be read")
 
     def distrust(self, coin: str, reason: str) -> None:
-        """Have a coin's book anew that others have found to be wrong."""
+        """Have a coin's book synchronized again, which the feed has found to be wrong."""
         symbol = self._symbols.get(coin)
         if symbol is not None and not self._ended and self._delivery.proven(symbol):
             self._delivery.doubt(symbol, reason)
 
     def survives(self, error: Exception, symbols: Iterable[str]) -> bool:
-        """Whether a call for books goes on after ccxt's ``error``: a book was dropped, and is subscribed to anew."""
+        """Whether a call for books continues after ccxt's ``error``: one book was dropped and subscribed to again."""
         if self._verified is None:
             return False
-        if isinstance(error, errors.UnsubscribeError):  # we have asked for that
+        if isinstance(error, errors.UnsubscribeError):  # we have unsubscribed ourselves
             return True
         if not isinstance(error, errors.InvalidNonce):  # a ChecksumError is one
             return False
@@ -129,7 +128,7 @@ class ConnectionBooks:
         return True
 
     def end(self, reason: str) -> None:
-        """The connection is over: nothing of it is proven."""
+        """Mark all books as not proven: the connection has ended."""
         keeper = self._own or self._verified
         assert keeper is not None
         self._ended = True
@@ -139,7 +138,7 @@ class ConnectionBooks:
         """A task that ends with the connection; None when that is ending already."""
         try:
             return self._begin(work)
-        except RuntimeError:  # its group of tasks takes no more
+        except RuntimeError:  # its group of tasks has ended
             work.close()
             return None
 
@@ -161,7 +160,7 @@ class ConnectionBooks:
         try:
             await client.throttle(1)
             await client.send(dict(request))
-        except Exception as error:  # whatever ccxt's client and its transport raise: the connection ends for it
+        except Exception as error:  # ccxt's client and its transport may raise anything; the connection ends with it
             raise self._translate(error) from error
 
     def _have_anew(self, symbol: str) -> None:
@@ -193,12 +192,12 @@ class ConnectionBooks:
             raise Disconnected(name, f"the book of {symbol} could not be unsubscribed in time") from None
         except errors.UnsubscribeError:
             pass
-        except Exception as error:  # ccxt's modules raise whatever their parsers meet
+        except Exception as error:  # ccxt's parsers may raise anything
             raise Disconnected(name, f"the book of {symbol} could not be unsubscribed: {error}") from error
         if self._verified is not None:
             self._verified.restarted(symbol)
 
 
 def _has(exchange: Any, method: str) -> bool:
-    """Whether the exchange's own module has the method: ccxt's ``has`` names few of those that unsubscribe."""
+    """Whether the exchange's own module has the method: ccxt's ``has`` lists few methods that unsubscribe."""
     return any(method in vars(base) for base in type(exchange).__mro__ if base.__module__.startswith("ccxt.pro."))

@@ -1,4 +1,4 @@
-"""Tells the listener each book while it is proven, and at once when it is not any more."""
+"""Passes each proven book to the listener, and reports at once when it is not proven any more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exchanges.venues.units import of_coin
 
 
 class BookReceiver(Protocol):
-    """What of a Listener is told of books."""
+    """The part of a Listener that is for books."""
 
     def on_book(self, book: OrderBook) -> None: ...
 
@@ -38,9 +38,8 @@ class _Told:
 
 
 class BookDelivery:
-    """The books of one connection as its listener is told them.
-
-    ``on_lost`` is told the symbol of a book that was found to be wrong although its frames were in order.
+    """Delivers the books of one connection to its listener. ``on_lost`` is called with the symbol of a book that was
+    found to be wrong although its frames were in order.
     """
 
     def __init__(self, name: str, listener: BookReceiver, depth: int, heard: Callable[[str], None]) -> None:
@@ -57,7 +56,7 @@ class BookDelivery:
         self._listener.on_book_unsynced(coin, "its snapshot is awaited")
 
     def proven(self, symbol: str) -> bool:
-        """Whether the listener takes the book for proven."""
+        """Whether the listener has the book as proven."""
         return self._told[symbol].proven
 
     def tell(
@@ -69,7 +68,7 @@ class BookDelivery:
         received_at: int,
         sequence: int | None,
     ) -> None:
-        """A proven state: the best ``depth`` levels of each side, best first."""
+        """Deliver a proven state: the best ``depth`` levels of each side, best first."""
         told = self._told[symbol]
         deliver, fault = told.crossed.on_book(bids[0][0] if bids else None, asks[0][0] if asks else None, monotonic())
         if not deliver:
@@ -90,18 +89,18 @@ class BookDelivery:
         self._listener.on_book(book if told.units == 1 else of_coin(book, told.units))
 
     def lose(self, symbol: str, reason: str) -> None:
-        """The book is not proven from now on; told again when the reason is another one."""
+        """Report that the book is not proven; reported again if the reason changes."""
         told = self._told[symbol]
         told.proven, told.bids, told.asks, told.crossed = False, [], [], CrossedBooks()
         self._listener.on_book_unsynced(told.coin, reason)
 
     def doubt(self, symbol: str, reason: str) -> None:
-        """The book is wrong although its frames were in order: it is unproven, and has to be had anew."""
+        """Report a book that is wrong although its frames were in order, and have it synchronized again."""
         self.lose(symbol, reason)
         self.on_lost(symbol)
 
     def end(self, reason: str) -> None:
-        """The connection is over: nothing of it is proven."""
+        """Report all books as not proven: the connection has ended."""
         for symbol, told in self._told.items():
             if told.timer is not None:
                 told.timer.cancel()

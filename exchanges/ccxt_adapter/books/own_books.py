@@ -1,4 +1,4 @@
-"""The books that we build of one connection's frames ourselves: joined, resynchronized coin by coin, renewed."""
+"""Builds books from one connection's frames: joins them, synchronizes lost ones again, and renews them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from exchanges.ccxt_adapter.books.pauses import doubling
 from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.errors import Disconnected, Rejected, VenueError
 
-FIRST_PAUSE = 0.25  # seconds until a snapshot that was too old, or could not be had, is asked for again
-LONGEST_PAUSE = 2.0  # seconds; it doubles up to here, so that a book is proven soon once the venue is well
-STEADY = 5.0  # seconds after which a book that is lost again has its snapshot asked for at once
-LOOK_EVERY = 500  # ms of the venue's time between two looks at whether a proven book needs a new snapshot
+FIRST_PAUSE = 0.25  # seconds until another request for a snapshot that failed or was too old
+LONGEST_PAUSE = 2.0  # seconds: the pause doubles up to here, so that a book is proven soon once the venue works
+STEADY = 5.0  # seconds: if a book was proven for longer and is lost, its snapshot is requested at once
+LOOK_EVERY = 500  # ms of the venue's time between two checks whether a proven book needs a new snapshot
 RENEW_EVERY = 5.0  # seconds between two renewals of one book at least
-SUSPECT = 1.0  # seconds for an update to follow a message that could not be read
-IN_STREAM = 1.5  # seconds for a snapshot to come in the stream after a subscription
+SUSPECT = 1.0  # seconds in which an update should follow an unreadable message
+IN_STREAM = 1.5  # seconds in which a snapshot should come in the stream after a subscription
 
 Send = Callable[[Mapping[str, Any]], Awaitable[object]]
 
@@ -49,15 +49,15 @@ class OwnBookKeeper:
         self._asked_depth = rules.depth(delivery.depth) or delivery.depth
         self._books: dict[str, OwnBook] = {}  # by market id
         self._symbols: dict[str, str] = {}
-        self._joining: dict[str, asyncio.Task[Any]] = {}  # market id -> what brings its snapshot
-        self._renewing: dict[str, asyncio.Task[Any]] = {}  # the same of proven books
+        self._joining: dict[str, asyncio.Task[Any]] = {}  # market id -> the task that brings its snapshot
+        self._renewing: dict[str, asyncio.Task[Any]] = {}  # the same for proven books
         self._look_at: dict[str, int] = {}
         self._renewed: dict[str, float] = {}  # market id -> when it was renewed last, in the loop's time
-        self._begun_at: dict[str, float] = {}  # market id -> when it was had anew last, in the loop's time
+        self._begun_at: dict[str, float] = {}  # market id -> when it was last synchronized again, in the loop's time
         self._pauses: dict[
             str, Iterator[float]
-        ] = {}  # market id -> seconds before it is had anew, while it is lost often
-        self._news = asyncio.Event()  # a book has joined
+        ] = {}  # market id -> pause in seconds before it is synchronized again, while it is lost often
+        self._news = asyncio.Event()  # set when a book has joined
         self._ended = False
         delivery.on_lost = self._on_lost
 
@@ -73,14 +73,17 @@ class OwnBookKeeper:
         self._delivery.end(reason)
 
     def convert(self, frame: Any) -> bool:
-        """Take a decoded frame, if it is one of these books. Raises msgspec's ValidationError for a strange one."""
+        """Take a decoded frame if it is for one of these books.
+
+        Raises msgspec's ValidationError for an unexpected one.
+        """
         update = self._own.convert(frame, time.time_ns())
         if update is not None:
             self.on_update(update)
         return update is not None
 
     def on_bad_frame(self, text: str) -> None:
-        """A frame could not be read. If it was an update, the next one shows it: wait for that, but not for long."""
+        """Note an unreadable frame. If it was an update, the next update shows it: wait for that, but not for long."""
         loop = asyncio.get_running_loop()
         for market_id, book in self._books.items():
             if book.proven and (market_id in text or market_id.lower() in text):
@@ -92,7 +95,7 @@ class OwnBookKeeper:
             self._delivery.doubt(self._symbols[market_id], "a message of it could not be read")
 
     def on_update(self, update: BookUpdate) -> None:
-        """Take a frame of depth."""
+        """Take an update of a book."""
         market_id = update.market_id
         book = self._books.get(market_id)
         if book is None or self._ended:
@@ -126,7 +129,7 @@ class OwnBookKeeper:
 
     def _lost(self, market_id: str, verdict: Verdict) -> None:
         if (renewing := self._renewing.pop(market_id, None)) is not None:
-            renewing.cancel()  # it may wait for a turn that lost books need not wait for
+            renewing.cancel()  # it may wait for its turn behind lost books
         self._delivery.lose(self._symbols[market_id], verdict.reason)
         self._begin(market_id)
 
@@ -145,7 +148,7 @@ class OwnBookKeeper:
             self._do(market_id, work, self._joining)
 
     def _pause(self, market_id: str) -> float:
-        """Seconds before a lost book is had anew: none at first, then up to a second while it is lost again and again.
+        """Seconds before a lost book is synchronized again: 0 at first, up to a second while it is lost repeatedly.
 
         Otherwise a venue that loses every third message would cost all the weight that other books need.
         """
@@ -177,8 +180,8 @@ class OwnBookKeeper:
     async def _fetch(self, market_id: str, snapshots: VenueSnapshots, first_pause: float, *, renewal: bool) -> None:
         """Fetch snapshots until one has joined, or waits for the diff that joins it.
 
-        One that is no ``renewal`` ends when the book is proven without a snapshot, as the price is back in its range:
-        it must not wait for a renewal's turn, since it is what a book that is lost meanwhile waits for.
+        Unless it is a ``renewal``, it ends when the book is proven without a snapshot because the price is back in its
+        range. Otherwise a book that is lost meanwhile would wait behind a renewal.
         """
         book, symbol = self._books[market_id], self._symbols[market_id]
         await asyncio.sleep(first_pause)
@@ -215,14 +218,14 @@ class OwnBookKeeper:
         return verdict.step is Step.JOINED
 
     def _why(self, symbol: str, reason: str) -> None:
-        """Say why the book is not proven yet."""
+        """Report why the book is not proven yet."""
         if not self._delivery.proven(symbol):
             self._delivery.lose(symbol, reason)
 
     # --- snapshots in the stream --------------------------------------------------------------------------------------
 
     async def _resubscribe(self, market_id: str, first_pause: float) -> None:
-        """Subscribe anew until a snapshot comes."""
+        """Subscribe again until a snapshot comes."""
         await asyncio.sleep(first_pause)
         book = self._books[market_id]
         assert self._own.resubscribe is not None

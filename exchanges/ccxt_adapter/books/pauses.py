@@ -8,7 +8,7 @@ from collections.abc import Iterator
 def doubling(first: float, longest: float, *, at_once: bool = False) -> Iterator[float]:
     """Yield the seconds to wait before attempt 1, 2, ...: ``first``, doubled by each, ``longest`` at most.
 
-    ``at_once``: the first attempt does not wait, so that ``first`` is the second one's.
+    ``at_once``: the first attempt does not wait; ``first`` is the wait before the second one.
     """
     if at_once:
         yield 0.0

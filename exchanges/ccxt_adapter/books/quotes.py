@@ -9,7 +9,7 @@ from exchanges.events import OrderBook, Quote
 
 
 class QuotesOfBooks:
-    """Tells a quote whenever the best level of a proven book changes; ``books`` is told the books themselves, if any.
+    """Delivers a quote whenever the best level of a proven book changes; ``books``, if given, receives the books.
 
     While a book is not proven it gives no quote.
     """
@@ -17,7 +17,7 @@ class QuotesOfBooks:
     def __init__(self, on_quote: Callable[[Quote], None], books: BookReceiver | None) -> None:
         self._on_quote = on_quote
         self._books = books
-        self._tops: dict[str, tuple[object, object]] = {}  # coin -> the best level of each side that was told last
+        self._tops: dict[str, tuple[object, object]] = {}  # coin -> the best level of each side that was delivered last
 
     def on_book(self, book: OrderBook) -> None:
         """As in Listener."""

@@ -1,4 +1,4 @@
-"""REST snapshots of one venue's books, of all its connections, within the weight that books may use."""
+"""Fetches REST snapshots for all connections of a venue, within the weight that books may use."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from exchanges.books.proof import BookSnapshot, SnapshotRules
 from exchanges.books.snapshot_queue import SnapshotTurns, WeightLimit
 from exchanges.errors import Rejected, VenueError
 
-AT_ONCE = 16  # requests of a venue that wait for their answer
+AT_ONCE = 16  # unanswered requests of a venue at a time
 PROBE_EVERY = 1.0  # seconds between two requests of a venue whose last one failed
 
 Translated = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class VenueSnapshots:
-    """Fetches snapshots over the venue's REST instance ``api``; ``translated`` fences what a request may raise."""
+    """Fetches snapshots over the venue's REST instance ``api``; ``translated`` turns a request's errors into ours."""
 
     def __init__(self, rules: SnapshotRules, api: Any, translated: Translated) -> None:
         self._rules = rules
@@ -34,15 +34,15 @@ class VenueSnapshots:
         return f"<VenueSnapshots {self._turns.limit!r}>"
 
     def seconds_for(self, limit: int, count: int = 1) -> float:
-        """How long the weight makes ``count`` more snapshots of ``limit`` levels wait."""
+        """Seconds that ``count`` more snapshots of ``limit`` levels must wait for the weight."""
         return self._turns.seconds_for([self._rules.weights[limit]] * count)
 
     async def turn(self, limit: int, *, renewal: bool) -> None:
-        """Wait until the weight allows a snapshot of ``limit`` levels; a ``renewal`` waits for all that are none."""
+        """Wait until the weight allows a snapshot of ``limit`` levels; a ``renewal`` waits for all others."""
         await self._turns.take(self._rules.weights[limit], renewal=renewal)
 
     async def fetch(self, market_id: str, limit: int) -> BookSnapshot:
-        """Fetch one, whose turn it is. Raises VenueError, also for an answer that cannot be read.
+        """Fetch a snapshot after ``turn``. Raises VenueError, also for an answer that cannot be read.
 
         While requests fail, one is made at a time, each second: no weight is spent in vain on all coins, and all of
         them are asked for as soon as one has succeeded.
@@ -57,7 +57,7 @@ class VenueSnapshots:
     async def _ask(self, market_id: str, limit: int) -> BookSnapshot:
         try:
             snapshot = await self._answer(market_id, limit)
-        except Rejected:  # of this market alone
+        except Rejected:  # an error of this market alone
             raise
         except VenueError:
             self._failed_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""The books that ccxt builds, delivered while the venue's proof and what holds of every book say that they are right.
+"""Delivers the books that ccxt builds while the venue's proof and the plausibility checks say that they are right.
 
 ccxt's sides grow without a bound where nobody calls their ``limit()``, and levels that left the range of ccxt's
 snapshot would stay as ghosts. So only the levels inside the range that the book had when it was joined are taken, and
@@ -20,7 +20,7 @@ from exchanges.books.proof import BookRules, FrameProof, ProofKind, Step, Verdic
 from exchanges.ccxt_adapter.books.delivery import BookDelivery
 
 HEALS_AFTER = 5.0  # seconds since a book of whole messages was wrong, after which the next message may heal it again
-AGREED_WITHIN = 2.0  # seconds for ccxt's book to have the number of the frames, where it has numbers
+AGREED_WITHIN = 2.0  # seconds in which ccxt's book must reach the number of the frames, if it has numbers
 
 
 class _Judged:
@@ -30,17 +30,20 @@ class _Judged:
 
     def __init__(self) -> None:
         self.joined = False  # a frame has joined it, or no proof is needed
-        self.lost = False  # until it is subscribed to anew
-        self.verdict: Verdict | None = None  # the last one that was good
+        self.lost = False  # True until it is subscribed to again
+        self.verdict: Verdict | None = None  # the last good verdict
         self.low, self.high = 0.0, inf  # the proven range; set with the first state after a join
         self.enough = 0  # levels of each side that must be left in it
         self.fetched: tuple[float, float] | None = None  # the worst bid and ask of a snapshot from REST
         self.ready = False
-        self.apart: float | None = None  # since when ccxt's book has another number than the frames, loop's time
+        self.apart: float | None = None  # since when ccxt's book and the frames have different numbers, loop's time
 
 
 class VerifiedBookKeeper:
-    """One connection's books of ccxt's. ``renew`` has a symbol subscribed to anew, ``drop`` drops ccxt's book."""
+    """Verifies the books that ccxt builds on one connection.
+
+    ``renew`` subscribes to a symbol again, ``drop`` drops ccxt's book.
+    """
 
     def __init__(
         self, rules: BookRules, delivery: BookDelivery, renew: Callable[[str], None], drop: Callable[[str], Any]
@@ -94,20 +97,20 @@ class VerifiedBookKeeper:
             else:
                 symbols = carried
             self._judge(symbols, verdict)
-            # ccxt would take a repeated change for a new one, and make of a lost one what its module thinks right
+            # ccxt would apply a repeated change as a new one, and handle a lost one in the module's own way
             repeated = verdict.step is Step.REPEATED
             wanted = wanted or (not repeated and not all(self._books[symbol].lost for symbol in symbols))
             wanted = wanted or (bool(market_id) and not symbols)
         return wanted
 
     def on_snapshot(self, name: str, book: Any) -> None:
-        """ccxt has fetched a book over REST, with which it is about to join the frames."""
+        """Note a book that ccxt has fetched over REST and will join with the frames."""
         judged = self._books.get(self._ids.get(name, name))
         if judged is not None and book["bids"] and book["asks"]:
             judged.fetched = float(book["bids"][-1][0]), float(book["asks"][-1][0])
 
     def on_book(self, name: str, book: Any, received_at: int) -> None:
-        """ccxt has brought a book up to date."""
+        """Judge a book after ccxt has updated it."""
         symbol = self._ids.get(name, name)
         judged = self._books.get(symbol)
         if judged is None or judged.lost or not judged.joined or self._ended or not self._agrees(symbol, judged, book):
@@ -137,20 +140,20 @@ class VerifiedBookKeeper:
         )  # fmt: skip
 
     def restarted(self, symbol: str) -> None:
-        """The symbol is being subscribed to anew: the frames from now on may begin a new book."""
+        """Note that the symbol is subscribed to again: the next frames may begin a new book."""
         self._books[symbol] = self._new()
         for market_id in [each for each, known in self._ids.items() if known == symbol]:
             for proof in self._proofs:
                 proof.forget(market_id)
 
     def lose(self, symbol: str, reason: str) -> None:
-        """ccxt, or somebody else, has found the book to be wrong."""
+        """Mark the book as wrong, which ccxt or the feed has found."""
         judged = self._books.get(symbol)
         if judged is not None and not judged.lost:
             self._delivery.doubt(symbol, reason)
 
     def dropped(self, symbol: str, reason: str) -> None:
-        """ccxt has dropped the book, and subscribes to it anew by itself."""
+        """Note that ccxt has dropped the book and subscribes to it again by itself."""
         if symbol in self._books:
             self._delivery.lose(symbol, reason)
             self.restarted(symbol)
@@ -164,7 +167,7 @@ class VerifiedBookKeeper:
         judged.ready = True
         if self._window:
             return
-        if judged.fetched is not None:  # not the worst levels of the book: changes that came meanwhile may be far away
+        if judged.fetched is not None:  # not the book's worst levels: later changes may be far away
             judged.low, judged.high = judged.fetched
         else:
             judged.low = bids[-1][0] if bids else inf
@@ -195,7 +198,7 @@ class VerifiedBookKeeper:
         self._renew(symbol)
 
     def _agrees(self, symbol: str, judged: _Judged, book: Any) -> bool:
-        """Whether ccxt's book is in the state that the frames have reached, where its number says that."""
+        """Whether ccxt's book has reached the state of the frames, if its number shows that."""
         due = None if judged.verdict is None else judged.verdict.sequence
         if not self._rules.nonce or due is None or book.get("nonce") == due:
             judged.apart = None
@@ -208,7 +211,7 @@ class VerifiedBookKeeper:
         return False
 
     def _differs(self, judged: _Judged, bids: Sequence[Level], asks: Sequence[Level]) -> str:
-        """Where a book that the proof keeps itself has another best bid or ask."""
+        """The difference from the best bid or ask of a book that the proof itself keeps; "" if there is none."""
         best = None if judged.verdict is None else judged.verdict.best
         here = bids[0][0] if bids else None, asks[0][0] if asks else None
         if best is None or here == best:
@@ -233,7 +236,7 @@ def _top(side: Any, depth: int) -> list[Level]:
 
 
 def _pruned(side: Any) -> float:
-    """Drop what is far beyond; the price of the worst level that is left then, 0.0 when nothing was dropped."""
+    """Drop levels far outside of the range; returns the worst price that is left, 0.0 if nothing was dropped."""
     if len(side) <= MOST_LEVELS:
         return 0.0
     for _ in range(len(side) - KEPT_LEVELS):

@@ -6,8 +6,8 @@ One file per venue, market type, address, options and version of ccxt, in the pl
 ``options: {market_cache: false}`` turns it off for one venue. A loopback ``rest_url`` (a simulator on some free port)
 is cached only when ``market_cache: true`` asks for it.
 
-A file that is broken, too old, too large, another's or from another version is as good as none, and so is a folder
-that can't be written: nothing here raises for them.
+A file that is broken, too old, too large, another user's or from another version is ignored, and so is a folder that
+can't be written: nothing here raises for them.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from exchanges.ccxt_adapter.markets.lazy_rows import Lazy
 from exchanges.ccxt_adapter.markets.table import MarketTable, sound
 
 VARIABLE = "MARKET_FEED_CACHE"
-FORMAT = 1  # of the file: another number is another file
-TTL = 6 * 3600.0  # seconds that a list counts for
-AGED = 3600.0  # seconds after which a list that counts is asked for anew, once data flows
-MOST_BYTES = 32 << 20  # of a file
-MOST_FILES = 64  # in the folder
+FORMAT = 1  # version of the file's format; part of the file's name
+TTL = 6 * 3600.0  # seconds for which a list is valid
+AGED = 3600.0  # seconds after which a valid list is requested again, once data flows
+MOST_BYTES = 32 << 20  # size of a file at most
+MOST_FILES = 64  # files in the folder at most
 SUFFIX, UNFINISHED = ".markets", ".part"
-DIGEST = 16  # bytes: of the content, and of what it depends on, in front of it
+DIGEST = 16  # bytes of each of the two digests in front of the content: of the content, and of the key
 
 
 class MarketCache:
-    """The file of one venue's markets in ``folder``. ``key`` is all that the list depends on."""
+    """The file of one venue's markets in ``folder``. ``key`` is everything that the list depends on."""
 
     def __init__(self, folder: Path, name: str, *key: Any) -> None:
         self.folder = folder
@@ -50,7 +50,7 @@ class MarketCache:
         self.path = folder / f"{name}-{self._key.hex()[:16]}{SUFFIX}"
 
     def read(self, *, lazy: bool = False) -> MarketTable | None:
-        """The list that was kept, unless it does not count any more; with ``lazy`` its rows are decoded one by one."""
+        """Read the list, if it is valid; with ``lazy`` its rows are decoded one by one."""
         try:
             table = self._checked(self._content(), lazy)
         except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:
@@ -60,7 +60,7 @@ class MarketCache:
         return table
 
     def write(self, table: MarketTable) -> None:
-        """Keep a list, if it can be kept: whole or not at all, and only as far as it comes back the same."""
+        """Write a list if that is possible: whole or not at all, and only if it would be read back the same."""
         try:
             content = table_bytes.written(table)
             if table_bytes.read(content, lazy=isinstance(table.markets, Lazy)) != table:
@@ -113,7 +113,7 @@ class MarketCache:
             raise
 
     def _tidy(self) -> None:
-        """Remove what has no use any more, ours by its suffix, and the oldest beyond MOST_FILES."""
+        """Remove old files (ours, by their suffix), and the oldest beyond MOST_FILES."""
         mine = [path for path in self.folder.iterdir() if path.suffix in (SUFFIX, UNFINISHED)]
         newest = sorted(mine, key=_written, reverse=True)
         for place, path in enumerate(newest):
@@ -123,7 +123,7 @@ class MarketCache:
 
 
 def _at_once(path: str, flags: int) -> int:
-    """Open without waiting for whoever writes, should somebody have put a pipe in the file's place."""
+    """Open without waiting for a writer, in case the file is a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -142,7 +142,10 @@ def _written(path: Path) -> float:
 
 
 def cache_folder() -> Path | None:
-    """Where lists are kept; None where nowhere. Raises ValueError for a MARKET_FEED_CACHE that is neither."""
+    """The folder for lists; None if this is off.
+
+    Raises ValueError for a MARKET_FEED_CACHE that is neither a folder nor off.
+    """
     asked = os.environ.get(VARIABLE, "")
     if asked == "off":
         return None
@@ -155,7 +158,7 @@ def cache_folder() -> Path | None:
 
 
 def why_unwritable(folder: Path) -> str:
-    """Why no list can be kept in a folder, "" where it can; makes the folder, as the first list does."""
+    """Why no list can be written to a folder, "" if it can; makes the folder, as the first list would."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -177,7 +180,7 @@ def _platform_folder() -> Path:
 
 
 def market_cache(asked: object, rest_url: str | None, name: str, *key: Any) -> MarketCache | None:
-    """The cache of a venue, or None where there is none to be.
+    """The cache of a venue, or None if it must not have one.
 
     ``asked`` is the option ``market_cache``: True, False or, by default, None. Raises ValueError for anything else.
     """
@@ -188,7 +191,7 @@ def market_cache(asked: object, rest_url: str | None, name: str, *key: Any) -> M
         return None
     try:
         return MarketCache(folder, name, rest_url, *key)
-    except (TypeError, ValueError, OverflowError) as error:  # options that have no plain form
+    except (TypeError, ValueError, OverflowError) as error:  # options that cannot be encoded
         logger.debug("{}: no market cache: {}", name, error)
         return None
 

@@ -1,4 +1,4 @@
-"""A dict whose values are made when they are asked for: of thousands of markets a feed reads some twenty.
+"""A dict whose values are made when they are read: of thousands of markets a feed reads some twenty.
 
 A venue's list takes 6 kB a market as ccxt's rows, and 0.7 kB as the bytes that they are kept as on disk.
 """
@@ -18,7 +18,7 @@ decoded = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
 class Lazy(dict[K, V]):
-    """Has the keys of ``source``; a value is what ``make`` makes of the source's, once. It is read only."""
+    """A read-only dict with the keys of ``source``; each value is made once, with ``make`` from the source's value."""
 
     def __init__(self, source: Mapping[K, Any], make: Callable[[Any], V]) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Lazy(dict[K, V]):
 
 
 def packed(rows: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The rows as a Lazy that keeps their bytes, or as they are where a row would not come back the same."""
+    """The rows as a Lazy that keeps their bytes, or unchanged if a row would not be read back the same."""
     kept = {}
     for key, row in rows.items():
         try:
@@ -98,14 +98,14 @@ def packed(rows: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def raw(rows: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What an encoder takes for the rows: their bytes where those are kept."""
+    """The rows for an encoder: their bytes, if they are kept as bytes."""
     return rows.source if isinstance(rows, Lazy) else rows
 
 
 def read(rows: Mapping[str, Any], kind: type[V]) -> Iterator[tuple[str, V]]:
     """Each key with its row as a msgspec ``kind`` of few fields, which takes a tenth of the time of the whole row.
 
-    Raises msgspec.ValidationError for a row that is none.
+    Raises msgspec.ValidationError for a row that does not fit.
     """
     if isinstance(rows, Lazy):
         decode = msgspec.msgpack.Decoder(kind).decode

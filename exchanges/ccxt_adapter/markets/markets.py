@@ -23,7 +23,7 @@ PAUSE = 1.0  # seconds between two times that the venue is asked for its list
 class Markets:
     """Holds the markets of ``sessions``, which are the ccxt instances for REST, and gives them to those of streams.
 
-    ``ask`` asks the venue for its list and raises VenueError; ``cache`` is where it is kept, if it is.
+    ``ask`` asks the venue for its list and raises VenueError; ``cache`` keeps the list on disk, if there is one.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Markets:
         self._ask = ask
         self._table: MarketTable | None = None
         self._from_disk = False
-        self._gone: Collection[str] = ()  # symbols that were listed once
+        self._gone: Collection[str] = ()  # symbols that were listed earlier
         self._asked_at = -inf  # monotonic seconds
         self._loading: asyncio.Task[None] | None = None
         self._keeping: asyncio.Future[None] | None = None
@@ -69,7 +69,7 @@ class Markets:
     def give(self, exchange: Any) -> None:
         """Set the markets of another ccxt instance; they are shared."""
         for name in self._first.options.get("marketHelperProps") or ():
-            self._first.options.setdefault(name, None)  # ccxt looks up what only its other market types have filled in
+            self._first.options.setdefault(name, None)  # ccxt reads them without a default
         exchange.set_markets_from_exchange(self._first)
         if self._table is not None:
             exchange.options.update(self._table.options)
@@ -87,12 +87,12 @@ class Markets:
         raise Rejected(self._name, f"does not list {coin} (looked for {', '.join(asked)}{self._other_quotes(codes)})")
 
     async def close(self) -> None:
-        """End what is under way."""
+        """End the running request."""
         if self._loading is not None:
             self._loading.cancel()
             await asyncio.wait({self._loading})
             if not self._loading.cancelled():
-                self._loading.exception()  # retrieved, whoever waited for it
+                self._loading.exception()  # read the exception, so that Python does not warn
         if self._keeping is not None:
             await asyncio.wait({self._keeping})
 
@@ -102,9 +102,8 @@ class Markets:
         await asyncio.shield(self._loading)
 
     async def _load(self, fresh: bool) -> None:
-        """Reading and parsing thousands of markets takes part of a second: in a thread, for another venue delivers.
-
-        The venue is asked once within PAUSE, however many coins are looked for in vain.
+        """Load the markets in a thread, because parsing thousands takes part of a second while another venue delivers.
+        The venue is asked once per PAUSE, however many coins are missing.
         """
         read = None if fresh or self._cache is None else partial(self._cache.read, lazy=self._lean)
         table = None if read is None else await asyncio.to_thread(read)
@@ -127,7 +126,7 @@ class Markets:
             self.give(exchange)
 
     def _other_quotes(self, codes: Sequence[str]) -> str:
-        """In which quote currencies the venue trades a coin, where it does in none that the settings list."""
+        """The quote currencies in which the venue trades a coin, if it trades it in none of the settings'."""
         rows = self._first.markets.values()
         active = (row for row in rows if row.get("base") in codes and row.get("active") is not False)
         quotes = sorted({str(row.get("quote")) for row in active} - set(self._quotes))

@@ -1,8 +1,8 @@
 """Loads a long list of markets part by part, so that a process never holds thousands of parsed rows at once.
 
 ccxt's modules parse the whole of a venue's answer and copy each market twice: 30 MB for 3,000 markets, of which a
-process keeps a part for good. Here a module is given some rows of its answer at a time, and what it makes of them is
-packed before the next ones are parsed.
+process keeps a part for good. Here a module parses some rows of its answer at a time, and these are packed before the
+next ones are parsed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from exchanges.ccxt_adapter.markets.unreadable_rows import load_markets
 from exchanges.ccxt_adapter.markets.worker import Rows
 
 TICK_SIZE = 4  # ccxt's number for precisions that are steps, not digits
-ROWS = 200  # of an answer that are parsed at a time
+ROWS = 200  # rows of an answer that are parsed at a time
 HELD = ("markets", "markets_by_id", "symbols", "ids", "codes",
         "currencies", "currencies_by_id", "baseCurrencies", "quoteCurrencies")  # fmt: skip # by an instance, of a list
 
@@ -25,7 +25,7 @@ HELD = ("markets", "markets_by_id", "symbols", "ids", "codes",
 async def load_in_parts(exchange: Any, taken: Callable[[], MarketTable]) -> MarketTable:
     """Load a ccxt instance's markets; ``taken`` gives the table of those that it has. Raises what ccxt raises.
 
-    Where a part cannot be parsed, all of the answers are, without the rows that are at fault.
+    If a part cannot be parsed, all answers are parsed again without the faulty rows.
     """
     answers: dict[tuple[Any, ...], Any] = {}
     tables: list[MarketTable] = []
@@ -53,8 +53,8 @@ async def load_in_parts(exchange: Any, taken: Callable[[], MarketTable]) -> Mark
             vars(exchange).update(unloaded)
             exchange.set_markets(await exchange.fetch_markets())
             tables.append(taken())
-            exchange.enableRateLimit = False  # what follows asks nobody
-            await asyncio.sleep(0)  # so that this can be cancelled
+            exchange.enableRateLimit = False  # nothing is requested from here on
+            await asyncio.sleep(0)  # a point at which this can be cancelled
         return joined(tables, operator.lt if exchange.precisionMode == TICK_SIZE else operator.gt)
     except Exception:  # ccxt's parsers on whatever a venue answers: anything may come out
         if failed:
@@ -69,7 +69,7 @@ async def load_in_parts(exchange: Any, taken: Callable[[], MarketTable]) -> Mark
 
 
 def _part(answer: Any, begin: int) -> Any:
-    """An answer with some of its long lists' rows."""
+    """The answer with only some of the rows of its long lists."""
     if isinstance(answer, Rows):
         return answer[begin : begin + ROWS]
     return {key: _part(value, begin) for key, value in answer.items()} if isinstance(answer, dict) else answer

@@ -13,12 +13,12 @@ import msgspec
 
 from exchanges.ccxt_adapter.markets.lazy_rows import Lazy, decoded, encoded, packed, raw, read
 
-MarketId = str | int | None  # ccxt's ids are text, but for a few modules'
-MEANING = ("id", "contract", "contractSize")  # of a market: what a stream that runs relies on
+MarketId = str | int | None  # ccxt's ids are text, except in a few modules
+MEANING = ("id", "contract", "contractSize")  # fields of a market on which a running stream relies
 
 
 class _Named(msgspec.Struct):
-    """Of a market's row what is read of each: ccxt's own names for it, and what it means."""
+    """The fields of a market's row that are read of every market, by ccxt's names."""
 
     symbol: Any = None
     base: Any = None
@@ -56,7 +56,7 @@ def taken_from(exchange: Any, options: Mapping[str, Any], loaded_at: float, *, l
     """The table of a ccxt instance that has loaded its markets; ``options`` are a copy of those it had before.
 
     ``lean`` leaves out the venue's own answers (``info``), which are most of it, and packs the rows. A market whose
-    name cannot be printed is left out: it is in nobody's settings, and would be in the log.
+    name cannot be printed is left out: no settings name it, and it would be logged.
     """
     rows = {symbol: row for symbol, row in exchange.markets.items() if isinstance(symbol, str) and symbol.isprintable()}
     currencies = dict(exchange.currencies)
@@ -77,7 +77,8 @@ def taken_from(exchange: Any, options: Mapping[str, Any], loaded_at: float, *, l
 
 
 def joined(tables: Sequence[MarketTable], finer: Callable[[Any, Any], bool]) -> MarketTable:
-    """The table of a list that was loaded in parts. Of a currency that several have, the row is the finest, as ccxt's.
+    """The table of a list that was loaded in parts. If several parts have a currency, the row with the finest precision
+    is taken, as in ccxt.
 
     ``finer`` compares two precisions as the venue counts them.
     """
@@ -114,7 +115,7 @@ def give(table: MarketTable, exchange: Any) -> None:
             markets=rows,
             markets_by_id=_like(rows, table.ids, lambda symbols: [rows[symbol] for symbol in symbols]),
             symbols=sorted(rows),
-            ids=sorted(table.ids),  # of one kind, or ccxt could not have sorted them
+            ids=sorted(table.ids),  # all of one type, because ccxt has sorted them
             currencies=currencies,
             currencies_by_id=_like(currencies, by_id, currencies.get),
             baseCurrencies=_like(rows, {row.base: row.base for row in named}, currencies.get),
@@ -127,18 +128,18 @@ def give(table: MarketTable, exchange: Any) -> None:
 
 
 def _like(rows: Mapping[str, Any], source: Mapping[Any, Any], make: Callable[[Any], Any]) -> dict[Any, Any]:
-    """What ``make`` makes of each value of ``source``, when it is asked for if the rows are lazy ones."""
+    """The values of ``source`` after ``make``; computed when read if the rows are lazy."""
     made: dict[Any, Any] = Lazy(source, make)
     return made if isinstance(rows, Lazy) else made.copy()
 
 
 def sound(table: MarketTable) -> bool:
-    """Whether there are markets, each under its own symbol. Raises msgspec.ValidationError for a row that is none."""
+    """Whether there are markets, each with its own symbol as key. Raises msgspec.ValidationError for a wrong row."""
     return bool(table.markets) and all(row.symbol == symbol for symbol, row in read(table.markets, _Named))
 
 
 def changed(before: MarketTable, after: MarketTable) -> Collection[str]:
-    """The symbols whose market means something else now; one that is gone or halted means nothing else."""
+    """The symbols whose market has changed its meaning; a market that is gone or halted has not."""
     rows = {symbol: row.meaning for symbol, row in read(after.markets, _Named)}
     return {symbol for symbol, row in read(before.markets, _Named) if rows.get(symbol, row.meaning) != row.meaning}
 

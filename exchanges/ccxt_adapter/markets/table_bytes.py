@@ -1,4 +1,4 @@
-"""A table of markets as bytes and back: what is kept on disk, and what is left in memory of a list that was parsed."""
+"""Turns a table of markets into bytes and back, for the disk and for a compact form in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from exchanges.ccxt_adapter.markets.table import MarketTable
 
 
 class _Raw(msgspec.Struct):
-    """A table whose rows are still bytes: decoded one by one they leave other threads their turn."""
+    """A table whose rows are still bytes: they are decoded one by one, so that other threads can run in between."""
 
     loaded_at: float
     markets: dict[str, msgspec.Raw]
@@ -26,13 +26,13 @@ _read_raw = msgspec.msgpack.Decoder(_Raw).decode
 
 
 def written(table: MarketTable) -> bytes:
-    """The table as bytes. Raises what msgspec raises for a value that has no plain form."""
+    """The table as bytes. Raises msgspec's errors for a value that cannot be encoded."""
     plain = (table.loaded_at, raw(table.markets), table.ids, raw(table.currencies), table.options)
     return encoded(dict(zip(MarketTable.__struct_fields__, plain, strict=True)))
 
 
 def read(content: bytes, lazy: bool) -> MarketTable:
-    """The table that ``content`` is of, with lazy rows or plain ones. Raises msgspec.MsgspecError."""
+    """The table in ``content``, with lazy rows or plain ones. Raises msgspec.MsgspecError."""
     table = _read_raw(content)
     rows, currencies = Lazy(table.markets, decoded), Lazy(table.currencies, decoded)
     if lazy:
@@ -41,7 +41,7 @@ def read(content: bytes, lazy: bool) -> MarketTable:
 
 
 def compacted(table: MarketTable) -> MarketTable:
-    """The same table in memory of its own, where its rows are lazy.
+    """A copy of the table in new memory, if its rows are lazy.
 
     Its texts were made while thousands of rows were parsed, and would keep the memory of all those from being freed.
     """
@@ -55,7 +55,7 @@ def compacted(table: MarketTable) -> MarketTable:
 
 
 def give_back_memory() -> None:
-    """Have what was freed leave the process: of a list of 3,000 markets that was parsed it is 20 MB.
+    """Give freed memory back to the system: 20 MB after parsing a list of 3,000 markets.
 
     The C library keeps it otherwise; only glibc can be told not to.
     """

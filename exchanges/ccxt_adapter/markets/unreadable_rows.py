@@ -1,8 +1,8 @@
 """Skips the rows of a venue's list of markets that cannot be read, so that the other markets can be used.
 
 ccxt's modules parse a list in one go: a null among thousands of markets, or a row that lacks a field, ends in an error,
-and nothing is left of the answer. Here the answers are kept while the markets are loaded. Where parsing them fails, the
-rows that are at fault are searched by halving the list, and the rest is taken.
+and nothing is left of the answer. Here the answers are kept while the markets are loaded. If parsing them fails, the
+faulty rows are searched by halving the list, and the others are used.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from loguru import logger
 
 from exchanges.foreign_text import printable
 
-MOST = 50  # rows that are left out; where more are at fault, the venue has changed and nothing is to be guessed
+MOST = 50  # rows that may be left out; with more faulty rows the venue's format has changed
 DEEP = 4  # containers around the rows of an answer
-PARTS = 20  # of a list of lists that are looked into
+PARTS = 20  # parts of a list of lists that are searched
 SHOWN = 80  # characters of a row that are logged
 
 _Rows = list[Any]  # of a list its items, of a mapping its pairs
@@ -30,7 +30,7 @@ _Place = tuple[_Request, _Way]
 async def load_markets(exchange: Any, *, rows_by_place: bool = False) -> None:
     """Load a ccxt instance's markets, without those that cannot be read. Raises what ccxt raises.
 
-    ``rows_by_place``: what a row means depends on its place, so none may be left out.
+    ``rows_by_place``: the meaning of a row depends on its place, so no row may be left out.
     """
     answers: dict[_Request, Any] = {}
     fetch, failed = exchange.fetch, False
@@ -60,7 +60,7 @@ async def load_markets(exchange: Any, *, rows_by_place: bool = False) -> None:
 
 
 class _Mending:
-    """Parses answers that were kept, with rows left out."""
+    """Parses kept answers again with rows left out."""
 
     def __init__(self, exchange: Any, answers: dict[_Request, Any]) -> None:
         self._exchange = exchange
@@ -70,12 +70,12 @@ class _Mending:
         self._left_out: list[Any] = []
 
     async def mend(self) -> bool:
-        """Whether what can be read was; False where no row can be told to be at fault."""
+        """Parse without the faulty rows; False if no faulty row can be found."""
         exchange, paced, fetch = self._exchange, self._exchange.enableRateLimit, self._exchange.fetch
         exchange.enableRateLimit = False
         exchange.fetch = self._answer
         try:
-            for place in self._places:  # what is no row at all
+            for place in self._places:  # values that are no rows at all
                 rows = self._rows(place)
                 good = [row for row in rows if isinstance(_value(row), dict | list)]
                 if len(good) < len(rows):
@@ -90,7 +90,7 @@ class _Mending:
         return mended and len(self._left_out) <= MOST
 
     async def _search(self) -> bool:
-        """Find the one list without whose rows the others can be read, and leave out those that are at fault."""
+        """Find the list whose rows cause the failure, and leave out its faulty rows."""
         for place in self._places:
             rows = self._rows(place)
             if await self._parses_with(place, [], rows[:1], rows[-1:]):
@@ -114,7 +114,7 @@ class _Mending:
         return bad if len(bad) > MOST else bad + await self._bad(place, rows[half:])
 
     async def _parses_with(self, place: _Place, *some: _Rows) -> bool:
-        """Whether it does with any of some rows in the place of all."""
+        """Whether parsing succeeds with any of these rows in place of all rows."""
         for rows in some:
             self._put(place, rows)
             if await self._parses():
@@ -139,7 +139,7 @@ class _Mending:
     async def _answer(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         await asyncio.sleep(0)  # so that this can be cancelled
         key = (method, url, body)
-        if key not in self._answers:  # it was still under way when another answer could not be parsed
+        if key not in self._answers:  # its request was still running when another answer could not be parsed
             self._answers[key] = await self._fetch(url, method, headers, body)
         return self._answers[key]
 
@@ -150,12 +150,12 @@ def _ways(answer: Any) -> list[_Way]:
 
 
 def _lists(answer: Any, deep: int, way: _Way) -> Iterator[_Way]:
-    """Lists and mappings that have rows, and not what is inside of a row; lists of lists may be rows, or have them."""
+    """Find lists and mappings that have rows, without looking inside a row; a list of lists may have rows or be one."""
     if not isinstance(answer, dict | list) or not deep:
         return
     values = list(answer.values()) if isinstance(answer, dict) else answer
     mappings = [value for value in values if isinstance(value, dict)]
-    if isinstance(answer, dict):  # an envelope has parts of several kinds, rows have fields in common
+    if isinstance(answer, dict):  # an envelope's parts differ, rows have fields in common
         fields = Counter(field for value in mappings for field in value)
         rows = len(mappings) > 1 and max(fields.values(), default=0) * 2 > len(values)
     else:
@@ -176,7 +176,7 @@ def _rows(answer: Any, way: _Way) -> _Rows:
 
 
 def _with_rows(answer: Any, way: _Way, rows: _Rows) -> Any:
-    """The answer anew, with other rows."""
+    """A copy of the answer with other rows."""
     if not way:
         return dict(rows) if isinstance(answer, dict) else rows
     place, *rest = way
@@ -187,7 +187,7 @@ def _with_rows(answer: Any, way: _Way, rows: _Rows) -> Any:
 
 
 class _Pair(tuple[Any, Any]):
-    """A key and its row: what ``dict`` makes a mapping of again."""
+    """A key and its row; ``dict`` makes a mapping of a list of these."""
 
     __slots__ = ()
 

@@ -19,7 +19,7 @@ _ANY = msgspec.json.Decoder()
 
 
 async def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Return what the coroutine of ``work()`` returns, or raise what it raises; this loop turns on meanwhile.
+    """Return what the coroutine of ``work()`` returns, or raise what it raises; this event loop continues meanwhile.
 
     The coroutine runs on another loop: nothing of this one may be awaited in it. Cancelling this cancels it, and waits
     for its end.
@@ -32,7 +32,7 @@ async def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
         stop = lambda: loop.call_soon_threadsafe(task.cancel)  # noqa: E731 - shorter than a function of two lines
-        if stopped:  # before this thread came to its first line
+        if stopped:  # stopped before this thread has begun
             raise asyncio.CancelledError
         return await work()
 
@@ -42,14 +42,14 @@ async def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
             try:
                 return runner.run(running)
             finally:
-                running.close()  # which does nothing, unless this thread may not have a loop
+                running.close()  # no effect, unless the loop could not be made
 
     running = asyncio.get_running_loop().run_in_executor(None, run)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         stopped = True
-        with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended
+        with contextlib.suppress(RuntimeError):  # its loop is closed, so it has ended
             if stop is not None:
                 stop()
         await asyncio.wait({running})
@@ -59,7 +59,7 @@ async def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 class Rows(list[Any]):
-    """The items of a long JSON array, each parsed whenever it is read: of thousands at a time one is in memory."""
+    """The items of a long JSON array, each parsed when it is read, so that only one at a time is in memory."""
 
     def __getitem__(self, index: Any) -> Any:
         item = super().__getitem__(index)
@@ -98,8 +98,8 @@ def _unread(rows: list[Any]) -> Iterator[Any]:
 def parse_in_turns(text: str | bytes | msgspec.Raw, *, rows_when_read: bool = False) -> Any:
     """Parse JSON piece by piece. A parser in C keeps all other threads waiting: 0.1 s for 5 MB of markets.
 
-    ``rows_when_read`` leaves the items of a long array as they are until they are read; then one that is no JSON raises
-    only there. Raises msgspec.MsgspecError for what is no JSON.
+    With ``rows_when_read`` the items of a long array are parsed when they are read; an item that is no JSON raises only
+    then. Raises msgspec.MsgspecError for what is no JSON.
     """
     content = text.encode() if isinstance(text, str) else bytes(text)
     if len(content) <= PIECE:

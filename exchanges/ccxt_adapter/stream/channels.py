@@ -1,8 +1,8 @@
 """Which of ccxt's watch calls delivers each channel, and what replaces it on venues where that call does not work.
 
 The delivery builds on how ccxt's modules keep what comes (see :mod:`exchanges.ccxt_adapter.stream.row_caches`).
-``STAND_INS`` names every module that keeps it otherwise; tests/exchanges/test_modules.py reads ccxt's source and holds
-the table to be complete.
+``STAND_INS`` names every module that keeps it in another way; tests/exchanges/test_modules.py checks the table against
+ccxt's source.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Watch = Callable[[Sequence[str]], Awaitable[Any]]
 
 
 class StandIn(StrEnum):
-    """What is done where a module does not keep a channel's rows as all others do."""
+    """What replaces a channel if the module does not keep its rows as all others do."""
 
     TRADES = "candles are built from trades"
     TICKERS = "quotes come with the tickers"
@@ -25,13 +25,13 @@ class StandIn(StrEnum):
 
 
 STAND_INS: Mapping[tuple[str, str], StandIn] = {
-    ("cex", "trades"): StandIn.NOTHING,  # all go to the market asked for last, whatever they are of
-    ("cex", "candles"): StandIn.TRADES,  # of all timeframes together
-    ("ndax", "candles"): StandIn.TRADES,  # a candle that goes on is changed in place
-    ("upbit", "candles"): StandIn.TRADES,  # of one second, not kept
-    ("whitebit", "candles"): StandIn.TRADES,  # of all timeframes together
-    ("onetrading", "ticker"): StandIn.UNSTAMPED,  # the time is added when it is kept already
-    ("nado", "ticker"): StandIn.NOTHING,  # bid and ask only
+    ("cex", "trades"): StandIn.NOTHING,  # all rows go to the last requested market
+    ("cex", "candles"): StandIn.TRADES,  # it mixes all timeframes
+    ("ndax", "candles"): StandIn.TRADES,  # an open candle is changed in place
+    ("upbit", "candles"): StandIn.TRADES,  # one-second candles only, and not kept
+    ("whitebit", "candles"): StandIn.TRADES,  # it mixes all timeframes
+    ("onetrading", "ticker"): StandIn.UNSTAMPED,  # the time is added after it is kept
+    ("nado", "ticker"): StandIn.NOTHING,  # it has bid and ask only
     ("kraken", "quotes"): StandIn.TICKERS,
     ("modetrade", "quotes"): StandIn.TICKERS,
     ("woofipro", "quotes"): StandIn.TICKERS,
@@ -41,7 +41,7 @@ STAND_INS: Mapping[tuple[str, str], StandIn] = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a watch call is asked for beside its symbols: a timeframe, a book's levels and ccxt's ``params``."""
+    """The arguments of a watch call beside its symbols: a timeframe, a book's levels and ccxt's ``params``."""
 
     timeframe: str = ""
     depth: int | None = None
@@ -115,7 +115,7 @@ def streamed(exchange: Any) -> tuple[str, ...]:
 
 
 def source_of_quotes(exchange: Any) -> str:
-    """Whose calls bring best bid and ask: those of "quotes", else of "ticker", else of "books"; "" where none does."""
+    """The channel whose calls bring best bid and ask: "quotes", else "ticker", else "books"; "" if none does."""
     own = streamed(exchange)
     return next((way for way in ("quotes", "ticker") if way in own), "books" if has_calls(exchange, "books") else "")
 

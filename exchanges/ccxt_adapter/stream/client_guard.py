@@ -37,9 +37,9 @@ class FrameReading:
 
     def __init__(self) -> None:
         self.received_at = 0  # local Unix ns at which the frame was taken from the socket
-        self.frame: Any = None  # the frame as decoded, None while it is not
+        self.frame: Any = None  # the decoded frame, None before decoding
         self.delivered = 0  # rows that the frame has delivered so far
-        self.text = ""  # the frame as it was sent, where it is text and ccxt reads it
+        self.text = ""  # the frame as it was sent, if it is text and ccxt reads it
 
 
 def arm(
@@ -59,12 +59,12 @@ def arm(
 ) -> None:
     """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
 
-    ``timeout``: seconds a dial may take; ccxt counts whole ones. What ``taker`` makes is offered each text before ccxt
-    is, and says whether it has delivered it; so is ``on_book`` each order book that ccxt has brought up to date.
-    ``on_frame`` is told every frame that was not taken when ccxt is through with it. ``carry`` makes of ccxt's session
-    the one that dials (Transport.carry in ccxt_adapter/transport/choose.py). ``clean`` makes what a venue sends fit for
-    showing. ``check`` raises OtherMarket for a frame, or for one of its rows, of which nothing is to be delivered.
-    ``look`` is shown each frame, decoded and as text, and says whether ccxt is to read it.
+    ``timeout``: seconds a dial may take; ccxt counts whole ones. The function that ``taker`` makes gets each text
+    before ccxt and returns whether it has delivered it; ``on_book`` gets each order book that ccxt has updated.
+    ``on_frame`` is called after ccxt has handled a frame that was not taken. ``carry`` turns ccxt's session into the
+    one that dials (Transport.carry in ccxt_adapter/transport/choose.py). ``clean`` makes what a venue sends fit for
+    showing. ``check`` raises OtherMarket for a frame, or one of its rows, that must not be delivered. ``look`` gets
+    each frame, decoded and as text, and returns whether ccxt must read it.
     """
     handle, dispatch, resolve, reject, begin_dial, dial = (
         client.handle_message,
@@ -148,7 +148,7 @@ def arm(
 
     def addressed(error: Any, message_hash: Any = None) -> Any:
         if message_hash is None and dispatching:
-            error.stray = reading.frame  # it was told to all: the stream's calls decide whether they mind
+            error.stray = reading.frame  # all calls get it, and decide whether it concerns them
             bad(reading.frame, error)
         return reject(error, message_hash)
 
@@ -166,7 +166,7 @@ def arm(
 
     def receive_loop() -> None:
         begin = getattr(client.connection, "begin", None)
-        if begin is None:  # aiohttp's
+        if begin is None:  # an aiohttp session
             drained()
         else:
             begin(received, handled, take, read)
@@ -178,7 +178,7 @@ def arm(
     client.on_message_callback = noted
     client.resolve = quiet
     client.connectionTimeout = math.ceil(timeout) * 1000
-    client.maxPingPongMisses = math.inf  # counted on the wall clock, which may step: the feed times silence
+    client.maxPingPongMisses = math.inf  # it uses the wall clock, which may step; the feed itself watches for silence
     settle = getattr(client, "settle", 0.0)  # seconds; ccxt takes what stands in options["ws"] as a client's own
 
     async def settled(dialled: Awaitable[Any]) -> Any:
@@ -194,13 +194,13 @@ def arm(
 
 
 def _drained(client: Any) -> Callable[[], None]:
-    """``client``'s receive_loop, with what waits in the buffer read first.
+    """``client``'s receive_loop, which first reads the messages that wait in the buffer.
 
     ccxt's own loop would do the same, but it looks the buffer up, a property five attributes deep, twice per message,
-    and it drains the whole buffer: behind callbacks that are slow it would hold up the loop's timers for many seconds.
+    and it drains the whole buffer: with slow callbacks it would block the loop's timers for many seconds.
     """
     own: Callable[[], None] = client.receive_loop
-    # what aiohttp counts per message beside its size; a ccxt that does not know it drains in another way
+    # what aiohttp adds per message to its size; a ccxt without it drains in another way
     overhead = getattr(sys.modules[type(client).__module__], "MSG_SIZE_OVERHEAD", None)
     if overhead is None:
         return own
@@ -218,7 +218,7 @@ def _drained(client: Any) -> Callable[[], None]:
                     count = 0
                     if time.monotonic() > end:
                         break
-            if buffer:  # aiohttp takes the sizes off its count when the last message is read
+            if buffer:  # aiohttp subtracts the sizes when the last message is read
                 message, size = buffer[0]
                 buffer[0] = message, size + drained
             if len(buffer) > 1:
@@ -230,9 +230,8 @@ def _drained(client: Any) -> Callable[[], None]:
 
 
 class _Redirected:
-    """An aiohttp session whose WebSocket dials go to another scheme and host; the path and the rest stay.
-
-    The client keeps its own address: ccxt's handlers tell spot from swap by it.
+    """An aiohttp session that dials WebSockets at another scheme and host; the path and the rest stay. The client keeps
+    its own address, by which ccxt's handlers distinguish spot and swap.
     """
 
     def __init__(self, session: Any, target: str) -> None:
@@ -257,13 +256,13 @@ def redirect(url: str, target: str | None) -> str:
 
 
 def _sample(data: Any, error: Exception) -> str:
-    """The beginning of what could not be read, and why."""
+    """The beginning of an unreadable frame, and the error."""
     text = data[:READ].decode("utf-8", "replace") if isinstance(data, bytes) else str(data)[:READ]
     return f"{type(error).__name__}: {text}"
 
 
 async def hang_up(client: Any) -> None:
-    """Give up the client's dial if it goes on, and wait until it has ended: ccxt lets it go on behind a close."""
+    """Cancel the client's dial and wait until it has ended: ccxt would continue it after a close."""
     dialling: asyncio.Task[None] | None = getattr(client, "dialling", None)
     if dialling is not None and not dialling.done():
         dialling.cancel()

@@ -81,26 +81,26 @@ class CcxtConnection:
         self._ledger = RejectionTracker()
         self._keepers: dict[_Call, asyncio.Task[Any]] = {}
         self._confirmed: set[tuple[str, str]] = set()  # channels and market ids
-        self._refusals: dict[_Call, Rejected] = {}  # of calls that are about to end for it
+        self._refusals: dict[_Call, Rejected] = {}  # calls that end because of a refusal
         self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
         own = streamed(exchange)
         self._streamed = own
         self._delivery = RowHandler(profile, exchange, self._coins, wanted.timeframes, listener, self._reading)
         self._group = asyncio.TaskGroup()
         self._standing: set[asyncio.Task[None]] = set()  # a task for each call that may bring data
-        self._subscribing = False  # what is added is asked for at once: not with the first, not when it has ended
+        self._subscribing = False  # additions are subscribed to at once: True only while the connection is open
         self._delivery.clean = clean
         quotes = "quotes" in wanted.channels
         self._delivery.tickers_wanted = "ticker" in wanted.channels
         self._delivery.quotes_in_tickers = quotes and quotes_in_tickers(exchange)
         self._delivery.on_no_quote = self._look_into_book
-        # the books of all coins, as such or for their quotes; else they are made for the coins whose tickers have none
+        # the books of all coins, as books or for quotes; otherwise made for coins without quotes in tickers
         self._books_of_all = "books" in own and (
             "books" in wanted.channels or (quotes and source_of_quotes(exchange) == "books")
         )
         self._snapshots = snapshots
         self._books: ConnectionBooks | None = None
-        self._sockets: dict[Any, Callable[[Any, str], bool]] = {}  # client -> what judges its frames for books
+        self._sockets: dict[Any, Callable[[Any, str], bool]] = {}  # client -> judges its frames for books
         if self._books_of_all:
             self._carry_books(self._coins)
         self._install(ws_url, timeout)
@@ -125,7 +125,7 @@ class CcxtConnection:
                 for call in self._beside():
                     self._begin(call)
                 self._subscribing = True
-                while self._standing:  # and not the group's own end, after which nothing can be added any more
+                while self._standing:  # while calls are running: then tasks can still be added to the group
                     await asyncio.wait(self._standing)
                 self._subscribing = False
                 raise Rejected(self.name, "refused every subscription")
@@ -136,7 +136,7 @@ class CcxtConnection:
                 self._books.end("the connection has ended")
 
     async def close(self) -> None:
-        """Close the ccxt instance within a bound, and leave it nothing that is heavy."""
+        """Close the ccxt instance within a bound, and remove its large parts."""
         await self._release()
         self._ledger.clear()
         self._keepers.clear()
@@ -144,7 +144,7 @@ class CcxtConnection:
     def add(self, markets: Mapping[str, str]) -> None:
         """Carry these (coin -> market symbol) too, on the same connection."""
         coins = {symbol: coin for coin, symbol in markets.items()}
-        if not coins.keys() <= self._exchange.markets.keys():  # listed since this connection was made
+        if not coins.keys() <= self._exchange.markets.keys():  # the coins were listed after this connection was made
             self._renew()
         self._coins |= coins
         self._delivery.add(coins)
@@ -154,12 +154,15 @@ class CcxtConnection:
             self._subscribe(coins)
 
     def distrust_book(self, coin: str, reason: str) -> None:
-        """Have a coin's book anew: who has it has found it to be wrong. The listener is told at once."""
+        """Have a coin's book synchronized again, which its receiver has found to be wrong.
+
+        The listener is called at once.
+        """
         if self._books is not None:
             self._books.distrust(coin, reason)
 
     def _carry_books(self, coins: Mapping[str, str]) -> None:
-        """Have the books of these (symbol -> coin) proven and told."""
+        """Have the books of these (symbol -> coin) proven and delivered."""
         if self._books is None:
             self._books = self._make_books()
         self._books.add(coins, self._delivery.scales(coins))
@@ -183,11 +186,11 @@ class CcxtConnection:
 
     @property
     def _book_depth(self) -> int:
-        """How many levels are wanted: a quote has one."""
+        """How many levels are wanted; one for quotes."""
         return self._wanted.book_depth if "books" in self._wanted.channels else 1
 
     def _look_at_frame(self, client: Any, frame: Any, text: str) -> bool:
-        """Judge a frame for the books, if there are any; whether ccxt is to read it."""
+        """Judge a frame for the books, if there are any; True if ccxt must read it."""
         if self._books is None:
             return True
         if client not in self._sockets:
@@ -259,14 +262,14 @@ class CcxtConnection:
             and "trades" in self._streamed
             and "trades" in self._wanted.channels
         ):
-            return  # they are built from the trades
+            return  # the candles are built from the trades
         if channel == "quotes":
             way = source_of_quotes(exchange)
             if way in self._wanted.channels and way != "quotes":
-                return  # they come with those
+                return  # the quotes come with the tickers
         elif channel not in self._streamed:
             if channel == "ticker" and (exchange.has.get("fetchTickers") or exchange.has.get("fetchTicker")):
-                return  # the day's figures come over REST, the prices with the trades
+                return  # day stats come over REST, prices with the trades
             way = ""
         if not way:
             self._unavailable(channel, symbols, f"{self.name} has no {channel} channel")
@@ -278,7 +281,7 @@ class CcxtConnection:
                 yield _Call(channel, some, watch, timeframe)
 
     def _look_into_book(self, symbol: str) -> None:
-        """Its tickers have no bid and ask."""
+        """Take the symbol's quotes from its book: its tickers have no bid and ask."""
         if not has_calls(self._exchange, "books"):
             self._unavailable("quotes", [symbol], f"{self.name} has no quotes channel")
             return
@@ -304,7 +307,7 @@ class CcxtConnection:
         return answered
 
     async def _keep(self, call: _Call) -> None:
-        """Keep one watch call standing: it subscribes and carries errors, the data comes through the stores."""
+        """Repeat one watch call: it subscribes and raises errors, the data comes through the caches."""
         task = asyncio.current_task()
         assert task is not None
         asking.set(call)
@@ -312,7 +315,7 @@ class CcxtConnection:
         while True:
             try:
                 await call.watch(call.symbols)
-                await asyncio.sleep(0)  # a venue whose futures do wake must not starve the loop
+                await asyncio.sleep(0)  # let other tasks run if a venue's futures return at once
             except asyncio.CancelledError:
                 refused = self._refusals.pop(call, None)
                 if refused is None or task.uncancel():
@@ -339,15 +342,15 @@ class CcxtConnection:
         if len(call.symbols) == 1:
             self._unavailable(call.channel, call.symbols, failure.reason, call.timeframe)
             return
-        for symbol in call.symbols:  # one bad market in a request has the whole request refused
+        for symbol in call.symbols:  # one wrong market makes the venue refuse the whole request
             self._begin(replace(call, symbols=(symbol,)))
 
     def _minds(self, call: _Call, frame: Any) -> bool:
-        """Whether a frame that refuses something is about this call, as far as it says, and nothing has come of it."""
+        """Whether a refusal may be about this call, by its text and because no data has come for the call."""
         if (asker := self._ledger.asker(frame)) is not None:
             return call == asker
         if not call.symbols:
-            return False  # asked for beside the markets: it brings nothing that could be missed
+            return False  # an extra request without data of its own
         named = self._named(frame)
         about = not named or any(symbol in named for symbol in call.symbols)
         return about and not self._delivery.has_brought(call.channel, call.symbols)
@@ -357,7 +360,7 @@ class CcxtConnection:
         return {symbol for symbol in self._coins if names(frame, (symbol, markets[symbol]["id"]))}
 
     def _on_refusal(self, frame: Any, refusal: Rejection) -> None:
-        """End the calls that a frame refuses: those of several markets are split, so that the good ones go on."""
+        """End the calls that a frame refuses; a call for several markets is split, so that the good ones continue."""
         if refusal.unnamed:
             self._ledger.unnamed.append(refusal.reason)
             return
@@ -377,7 +380,7 @@ class CcxtConnection:
             keeper.cancel()
 
     def _on_unnamed(self) -> None:
-        """End the calls that were refused without a name, once the others were accepted."""
+        """End the calls that were refused without being named, once the others were accepted."""
         for call, reason in self._ledger.blamed(self._is_accepted).items():
             if (keeper := self._keepers.get(call)) is not None:
                 self._refuse(call, keeper, reason)

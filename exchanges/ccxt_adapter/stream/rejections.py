@@ -1,4 +1,4 @@
-"""Finds which subscription a venue has rejected, where ccxt reports it to no caller or never subscribes again."""
+"""Finds which subscription a venue has rejected, if ccxt does not report it to the caller or never subscribes again."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 asking: ContextVar[Hashable] = ContextVar("asking", default=None)
 """The call under way: what ccxt sends and notes for it, also in tasks of its own, is the call's."""
 
-REQUESTS = 10_000  # whose numbers are remembered: pings are numbered too, and a connection may last for weeks
+REQUESTS = 10_000  # requests whose numbers are remembered; pings are numbered too, for weeks
 _IDS = ("id", "req_id", "reqid")  # how the venues name a request's number
 
 
 class _Subscriptions(dict[Any, Any]):
-    """A client's ``subscriptions``, in which ccxt notes what it has asked for; ``notes`` are told for which call."""
+    """A client's ``subscriptions``, in which ccxt notes its requests; ``notes`` also get the call."""
 
     __slots__ = ("_notes",)
 
@@ -28,20 +28,20 @@ class _Subscriptions(dict[Any, Any]):
         self._notes.append((self, key, asking.get()))
 
 
-_Note = tuple[dict[Any, Any], Any, Hashable]  # where, under which key, for which call
+_Note = tuple[dict[Any, Any], Any, Hashable]  # the dict, the key, and the call
 
 
 class RejectionTracker:
-    """Keeps which call has sent which request, and under which keys ccxt has noted that it need not be sent again."""
+    """Remembers which call has sent which request, and the keys with which ccxt notes that it was sent."""
 
     def __init__(self) -> None:
         self._askers: dict[str, Hashable] = {}
         self._noted: list[_Note] = []
         self._open: dict[Hashable, bool] = {}  # whether a call's request is still without an answer
-        self.unnamed: list[str] = []  # the reasons of refusals of which nobody knows yet whom they are for
+        self.unnamed: list[str] = []  # reasons of refusals whose calls are not known yet
 
     def keep(self, client: Any) -> None:
-        """Keep the books of ``client``, a new one."""
+        """Track the requests of a new ``client``."""
         send = client.send
 
         async def noted(message: Any) -> Any:
@@ -56,20 +56,20 @@ class RejectionTracker:
         client.send = noted
 
     def clear(self) -> None:
-        """The connection is over."""
+        """Forget everything: the connection has ended."""
         self._askers.clear()
         self._noted.clear()
         self._open.clear()
         self.unnamed.clear()
 
     def asker(self, frame: Any) -> Hashable:
-        """The call that sent the request whose number a frame has; None where that is not known."""
+        """The call that sent the request with the frame's number; None if that is not known."""
         if not isinstance(frame, dict):
             return None
         return next((call for key in _IDS if (call := self._askers.get(str(frame.get(key)))) is not None), None)
 
     def blamed(self, answered: Callable[[Any], bool]) -> dict[Any, str]:
-        """The calls for which the unnamed refusals are, with the reasons; none while that can't be known.
+        """The calls that the unnamed refusals are about, with the reasons; none while that can't be known.
 
         A venue answers every request once, so it is known when as many are without an answer as were refused.
         """
@@ -82,7 +82,7 @@ class RejectionTracker:
         return blamed
 
     def forget(self, call: Hashable) -> None:
-        """The venue has refused a call's request: its markets may be asked for again."""
+        """Note that the venue has refused a call's request: its markets may be requested again."""
         self._open.pop(call, None)
         for subscriptions, key, owner in self._noted:
             if owner == call:

@@ -10,9 +10,8 @@ SPAN = 0.25  # seconds; four requests within a second at most
 
 
 def gather(client: Any, joined: Callable[[Sequence[Any]], Any]) -> None:
-    """Have ``client``, a new one, send what it is given within SPAN as one request, with all that it was given before.
-
-    ``joined`` makes one request of several. What is no list is sent at once as it is.
+    """Have a new ``client`` send all requests of a SPAN as one, together with all earlier ones. ``joined`` makes one
+    request of several. A message that is not a list is sent at once as it is.
     """
     send, given, due = client.send, [], False
 

@@ -24,7 +24,7 @@ class RowCache(list[Any]):
     def __init__(self, deliver: Callable[[Row], None]) -> None:
         super().__init__()
         self._deliver = deliver
-        self.hashmap: dict[Any, Any] = {}  # ccxt's caches have one; nothing is kept in it
+        self.hashmap: dict[Any, Any] = {}  # ccxt's caches have this attribute; it stays empty
 
     def append(self, row: Row) -> None:
         self[:] = (row,)
@@ -48,7 +48,7 @@ class RowCaches(dict[str, Any]):
         self._unwanted = RowCache(lambda row: None)
 
     def add(self, symbol: str) -> None:
-        """From now on this one is wanted too."""
+        """Add a symbol that is wanted from now on."""
         super().__setitem__(symbol, RowCache(partial(self._deliver, symbol)))
 
     def __missing__(self, symbol: str) -> RowCache:
@@ -77,11 +77,14 @@ class Latest(dict[str, Any]):
         self.last: Row = None
 
     def add(self, symbol: str) -> None:
-        """From now on this one is wanted too."""
+        """Add a symbol that is wanted from now on."""
         self._wanted.add(symbol)
 
     def stand(self, symbol: str, make: Callable[[], Row]) -> None:
-        """The newest row of ``symbol`` was delivered past this store; ``make`` makes it when a handler looks for it."""
+        """Note that the newest row of ``symbol`` was delivered without this store.
+
+        ``make`` makes it if a handler reads it.
+        """
         self.pop(symbol, None)
         self._standing[symbol] = make
 
@@ -110,7 +113,7 @@ class Timeframes(dict[str, Any]):
         self._unwanted = RowCaches((), lambda timeframe, row: None)
 
     def add(self, symbol: str) -> None:
-        """From now on this one is wanted too."""
+        """Add a symbol that is wanted from now on."""
         super().__setitem__(symbol, RowCaches(self._timeframes, partial(self._deliver, symbol)))
 
     def __missing__(self, symbol: str) -> RowCaches:

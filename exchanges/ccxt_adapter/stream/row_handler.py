@@ -17,7 +17,7 @@ from exchanges.venues.fast_decoder import Blame, Destination, Take, taker, unamb
 from exchanges.venues.profile import Profile
 from exchanges.venues.units import of_coin, units_of
 
-REPLAY = 2_000  # ms that a trade must be old to pass as a replay: clocks are skewed by a second or so
+REPLAY = 2_000  # ms: an older trade may be a repeated one; clocks differ by a second or so
 
 
 class RowHandler:
@@ -42,25 +42,25 @@ class RowHandler:
         self._reading = reading
         self._timeframes = tuple(timeframes)
         self._symbols: dict[str, str] = {}
-        self._units: dict[str, int] = {}  # coin -> how many of it the market's unit is, where not one
+        self._units: dict[str, int] = {}  # coin -> size of the market's unit, if it is not one coin
         self._scales: dict[str, float] = {}
         self._volume_scales: dict[str, float] = {}
-        # the venue's id -> coin and symbol of each market whose hottest frames are read without ccxt
+        # the venue's id -> coin and symbol of each market whose most frequent frames are read without ccxt
         self._taken: dict[str, tuple[str, str]] = {}
         self._reader = TradeReader(profile)
-        self._past: list[TradeEvent] = []  # of the frame that is being read
-        self._turned: list[TradeEvent] = []  # the same, to be delivered from the last to the first
-        self._first_candles: dict[tuple[str, str], tuple[Candle, bool]] = {}  # of a frame, where none had come before
-        self._begun_candles: set[tuple[str, str]] = set()  # the coins and timeframes of which some has come
-        self._untraded: set[str] = set()  # symbols of which no trade came yet, where the first one may be a past one
+        self._past: list[TradeEvent] = []  # past trades of the frame that is being read
+        self._turned: list[TradeEvent] = []  # trades of the frame that are delivered from the last to the first
+        self._first_candles: dict[tuple[str, str], tuple[Candle, bool]] = {}  # first candles of a frame
+        self._begun_candles: set[tuple[str, str]] = set()  # the coins and timeframes with a candle so far
+        self._untraded: set[str] = set()  # symbols without a trade so far, whose first trade may be a past one
         self._first_read: dict[str, int] = {}  # when the first frame with trades of each such symbol was read
         self._unheard: dict[type, set[str]] = {kind: set() for kind in _EVENTS.values()}  # the coins of what is to come
         self._deliver_trade = listener.on_trade
-        self.clean = Cleaner()  # of what a venue sends, to be shown
-        self.tickers_wanted = True  # as prices and figures
+        self.clean = Cleaner()  # cleans texts of the venue
+        self.tickers_wanted = True  # whether tickers are wanted, for prices and day stats
         self.quotes_in_tickers = False
-        self.books: ConnectionBooks | None = None  # where the connection carries them
-        self.on_no_quote: Callable[[str], None] = lambda symbol: None  # told once of a symbol whose tickers have none
+        self.books: ConnectionBooks | None = None  # the books, if the connection carries them
+        self.on_no_quote: Callable[[str], None] = lambda symbol: None  # called once per symbol
         self._quoteless: set[str] = set()
         exchange.tickers = self.tickers = Latest((), exchange.markets, self._on_ticker)
         exchange.bidsasks = self.bidsasks = Latest((), exchange.markets, self._on_quote)
@@ -69,7 +69,7 @@ class RowHandler:
         self.add(coins)
 
     def add(self, coins: Mapping[str, str]) -> None:
-        """From now on these (market symbol -> coin) are delivered too."""
+        """Deliver these (market symbol -> coin) too from now on."""
         exchange, profile = self._exchange, self._profile
         for unheard in self._unheard.values():
             unheard.update(coins.values() - self._symbols.keys())
@@ -93,7 +93,7 @@ class RowHandler:
             exchange.ohlcvs.add(symbol)
 
     def on_frame(self) -> None:
-        """ccxt is through with a frame: what had to wait for its end goes out."""
+        """Deliver what had to wait until ccxt has read the whole frame."""
         if self._first_candles:
             first, self._first_candles = self._first_candles, {}
             for candle, flagged in first.values():
@@ -113,7 +113,7 @@ class RowHandler:
                 self._listener.on_history(trades)
 
     def taker(self, blame: Blame) -> Take | None:
-        """The way around ccxt for the hottest frames, where the venue has one and nothing speaks against it."""
+        """The decoder that reads the most frequent frames without ccxt, if the venue has one that can be used here."""
         table, listener = self._profile.fast_frames, self._listener
         on_update = None if self.books is None else self.books.on_update
         if table is None or not (self._taken or on_update) or not self._exchange.hotpath:
@@ -137,21 +137,21 @@ class RowHandler:
         )
 
     def _intervals(self) -> dict[str, str]:
-        """The venue's name of each wanted timeframe, as far as ccxt reads it as that."""
+        """The venue's name of each wanted timeframe, if ccxt reads it as the same one."""
         ids, find = self._exchange.timeframes or {}, self._exchange.find_timeframe
         return {ids[each]: each for each in self._timeframes if each in ids and find(ids[each]) == each}
 
     def has_brought(self, channel: str, symbols: Iterable[str]) -> bool:
-        """Whether data of this channel has come of one of these markets."""
+        """Whether data of this channel has come for one of these markets."""
         unheard = self._unheard[_EVENTS[channel]]
         return any(self._coins[symbol] not in unheard for symbol in symbols)
 
     def heard(self, kind: type, coin: str) -> None:
-        """An event of that type has come of the coin, past the stores."""
+        """Note an event of this type and coin that did not come through the caches."""
         self._unheard[kind].discard(coin)
 
     def scales(self, symbols: Iterable[str]) -> dict[str, float]:
-        """What one unit of each market's amounts is in its base currency."""
+        """The size of one unit of each market's amounts, in its base currency."""
         return {symbol: self._scales[symbol] for symbol in symbols}
 
     def _bad_row(self, kind: str, row: Any) -> None:
@@ -165,7 +165,7 @@ class RowHandler:
             if own in self._coins:
                 symbol = own
             elif own in self._exchange.markets:
-                return  # of a market that nobody wants
+                return  # nobody wants this market
         coin = self._coins[symbol]
         if type(row) is dict:
             if profile.is_no_trade(row.get("info")):
@@ -189,9 +189,8 @@ class RowHandler:
             self._deliver_trade(trade)
 
     def _is_past(self, symbol: str, trade: TradeEvent) -> bool:
-        """Whether the venue repeats the trade at a subscription: the frame says so, or it is old and in its first.
-
-        A repeated one that is younger than REPLAY is as good as live.
+        """Whether the trade is a repeated one at a subscription: the frame says so, or it is old and in the first
+        frame. A repeated trade that is younger than REPLAY counts as live.
         """
         profile, reading = self._profile, self._reading
         if profile.is_history(reading.frame):
@@ -209,13 +208,13 @@ class RowHandler:
         return now - trade.timestamp > REPLAY
 
     def _says(self, info: Mapping[str, Any], symbol: str) -> bool:
-        """Whether a raw trade names its market, and has every text that ccxt would guess if it were missing."""
+        """Whether a raw trade names its market, and has all fields that ccxt would guess."""
         profile, market_id = self._profile, self._exchange.markets[symbol]["id"]
         texts = (info.get(key) for key in profile.trade_texts)
         return info.get(profile.trade_market) == market_id and all(type(text) is str and text for text in texts)
 
     def on_book(self, book: Any) -> bool:
-        """ccxt has brought an order book up to date; True when it is of a wanted market, so that nobody need wake."""
+        """Take an order book that ccxt has updated; True if it is of a wanted market, so that no future must wake."""
         if book["symbol"] not in self._coins:
             return False
         self._reading.delivered += 1
@@ -283,7 +282,7 @@ class RowHandler:
         self._unheard[Candle].discard(coin)
         if (coin, timeframe) in self._begun_candles:
             self._listener.on_candle(candle, closed is not None)
-        else:  # some venues repeat hundreds of past candles at a subscription: the last one is the one that goes on
+        else:  # some venues repeat hundreds of past candles at a subscription: only the last one is current
             self._first_candles[coin, timeframe] = candle, closed is not None
 
     def _on_flagged_candle(self, candle: Candle) -> None:
@@ -304,16 +303,16 @@ _EVENTS: Mapping[str, type] = {
 
 
 def _arriving(coins: Mapping[str, str], profile: Profile, markets: Mapping[str, Any]) -> dict[str, str]:
-    """The coins of the markets under whose names others come, unless they are wanted too."""
+    """The coins of the markets whose names other markets' data has, unless they are wanted too."""
     return {other: coin for symbol, coin in coins.items() if (other := profile.arrives_as(symbol)) in markets}
 
 
 def contract_size(market: Mapping[str, Any]) -> float:
-    """What one unit of a market's amount is in the base currency: 1 on spot, ccxt's contractSize elsewhere."""
+    """The size of one unit of a market's amount in the base currency: 1 on spot, else ccxt's contractSize."""
     size = market.get("contractSize")
     return float(size) if market.get("contract") and size else 1.0
 
 
 def volume_scale(profile: Profile, market: Mapping[str, Any]) -> float:
-    """What one unit of the volume in a market's ticker is in the base currency."""
+    """The size of one unit of the volume in a market's ticker, in the base currency."""
     return contract_size(market) if profile.tickers_in_contracts else 1.0

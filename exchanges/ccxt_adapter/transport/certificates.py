@@ -17,13 +17,14 @@ from pathlib import Path
 from loguru import logger
 
 FILE, FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
-_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")  # as OpenSSL looks certificates up in a folder
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")  # the names by which OpenSSL finds certificates in a folder
 _SUFFIXES = (".pem", ".crt", ".cer")
 _EXPIRED, _NOT_YET, _OTHER_HOST = 10, 9, (62, 64)  # OpenSSL's X509_V_ERR codes: validity, and host or IP mismatch
 
 
 def tls_context(cafile: str, system: bool = False) -> ssl.SSLContext:
-    """The context in which servers are verified. ``system`` trusts what OpenSSL does by itself, too.
+    """The context in which servers are verified. With ``system`` the authorities that OpenSSL trusts by itself are
+    trusted too.
 
     All instances share it: ccxt makes one for each, of 0.7 MB, while the loop stands still for 35 ms.
     """
@@ -31,7 +32,7 @@ def tls_context(cafile: str, system: bool = False) -> ssl.SSLContext:
 
 
 def problems() -> list[str]:
-    """What the two variables name and cannot be read, a line each."""
+    """The files of the two variables that cannot be read, one line each."""
     file, folders = os.environ.get(FILE, ""), os.environ.get(FOLDER, "")
     return [
         found
@@ -76,7 +77,7 @@ def _folders(folders: str) -> Iterator[str]:
 
 
 def _unhashed(folder: str) -> list[Path]:
-    """The files of a folder in which OpenSSL would find nothing: their names are not what it looks for."""
+    """The files of a folder whose names OpenSSL does not look for."""
     names = sorted(Path(folder).iterdir())
     if any(_HASHED.fullmatch(path.name) for path in names):
         return []
@@ -84,7 +85,7 @@ def _unhashed(folder: str) -> list[Path]:
 
 
 def _trusted(file: str, context: ssl.SSLContext) -> str:
-    """Have ``context`` trust what stands in the file; returns why that cannot be, "" where it can."""
+    """Have ``context`` trust the file's certificates; returns why that fails, "" if it does not."""
     if not file:
         return ""
     try:
