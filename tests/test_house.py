@@ -254,7 +254,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "feed.sessions": {
         "coin_listing": "which of the wanted coins a venue lists, and as which market",
         "feed_context": "the parts of a feed with which its sessions work",
-        "day_stats": "a venue's 24 h figures over REST",
+        "day_stats": "a venue's 24 h statistics over REST",
         "shared_venue": "one venue's rate limits and what its sessions share",
         "connections": "the connections over which a venue is carried",
         "session": "one venue carried until it fails",

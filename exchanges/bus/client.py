@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
 
 PINGS = 1.0  # seconds between two pings
-PATIENCE = 2.0  # seconds that an answer may take
+ANSWER_TIMEOUT = 2.0  # seconds that an answer may take
 CLOSE = 0.5  # seconds for closing a connection
 AT_ONCE = 500  # subjects whose last message is asked for with one request
 OLDEST_SERVER = (2, 11)
@@ -168,7 +168,7 @@ class BusClient:
         self.closed.set()
 
     async def request(
-        self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None, timeout: float = PATIENCE
+        self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None, timeout: float = ANSWER_TIMEOUT
     ) -> bytes:
         """One answer to a request. Raises BusUnreachable, or BusError where nobody answers."""
         nats = sys.modules["nats"]
@@ -182,7 +182,9 @@ class BusClient:
             raise self.ended from None
         return message.data
 
-    async def api(self, name: str, body: Mapping[str, Any] | None = None, timeout: float = PATIENCE) -> dict[str, Any]:
+    async def api(
+        self, name: str, body: Mapping[str, Any] | None = None, timeout: float = ANSWER_TIMEOUT
+    ) -> dict[str, Any]:
         """Ask JetStream (``STREAM.INFO.name``, ...). Raises BusError with its code for a refusal."""
         payload = b"" if body is None else json.dumps(body).encode()
         try:
@@ -245,9 +247,9 @@ class BusClient:
         subscription = await self.subscribe(inbox, take)
         try:
             await self.nats.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(body).encode(), reply=inbox)
-            await self.until(done, PATIENCE + len(found) / 1000)
+            await self.until(done, ANSWER_TIMEOUT + len(found) / 1000)
         except TimeoutError:
-            raise BusUnreachable(f"the bus {self.shown} did not answer within {PATIENCE:g} s") from None
+            raise BusUnreachable(f"the bus {self.shown} did not answer within {ANSWER_TIMEOUT:g} s") from None
         finally:
             await self.unsubscribe(subscription)
         if failure:

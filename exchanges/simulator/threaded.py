@@ -15,7 +15,7 @@ from typing import Any, Self, cast
 from exchanges.simulator.errors import SimulatorError
 from exchanges.simulator.server import Simulator
 
-PATIENCE = 30.0  # seconds that a call into the thread may take
+CALL_TIMEOUT = 30.0  # seconds that a call into the thread may take
 
 
 class ThreadedSimulator:
@@ -35,14 +35,14 @@ class ThreadedSimulator:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._ready.result(PATIENCE)
+        self._ready.result(CALL_TIMEOUT)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end.set_result(None)
-        self._thread.join(PATIENCE)
+        self._thread.join(CALL_TIMEOUT)
 
     def __getitem__(self, name: str) -> ThreadedVenue:
         return ThreadedVenue(self._ready.result()[name], self)
@@ -75,7 +75,7 @@ class ThreadedSimulator:
 
         if self._loop is None or self._loop.is_closed():
             raise SimulatorError("the simulator is not running")
-        return asyncio.run_coroutine_threadsafe(done(), self._loop).result(PATIENCE)
+        return asyncio.run_coroutine_threadsafe(done(), self._loop).result(CALL_TIMEOUT)
 
     async def _serve(self) -> None:
         try:

@@ -127,13 +127,13 @@ class CandleBuilder(MissingCandles):
             self._open, self._interrupted = None, True
             self._after = opened if self._after is None else max(self._after, opened)
 
-    def owe(self, lacked: Collection[int]) -> None:
-        """As :meth:`CandleTracker.owe`."""
+    def note_unclosed(self, unclosed: Collection[int]) -> None:
+        """As :meth:`CandleTracker.note_unclosed`."""
         newest = self._after if self._open is None else self._open.timestamp
         if newest is None:
-            self.go_on_after(min(lacked) - timeframe_ms(self.timeframe))
+            self.go_on_after(min(unclosed) - timeframe_ms(self.timeframe))
         else:
-            self._miss(opened for opened in lacked if opened < newest)
+            self._miss(opened for opened in unclosed if opened < newest)
 
     def _turn(self, bar: Candle | None, trade: TradeEvent) -> list[Candle]:
         """Leave ``bar`` for the candle of ``trade``."""

@@ -16,12 +16,12 @@ class _Bars:
     begun: int  # open time (Unix ms) of the oldest candle that is known here
     closed: dict[int, Candle] = field(default_factory=dict)
     current: Candle | None = None  # the newest candle, while it is open
-    owed: set[int] = field(default_factory=set)  # open times of older candles that are still to be closed
+    unclosed: set[int] = field(default_factory=set)  # open times of older candles that are still to be closed
 
-    def owe(self, opened: Iterable[int]) -> None:
+    def note_unclosed(self, opened: Iterable[int]) -> None:
         """Remember the newest CLOSED_BARS of these candles as still to be closed."""
-        self.owed.update(each for each in opened if each >= self.begun and each not in self.closed)
-        self.owed.difference_update(sorted(self.owed)[:-CLOSED_BARS])
+        self.unclosed.update(each for each in opened if each >= self.begun and each not in self.closed)
+        self.unclosed.difference_update(sorted(self.unclosed)[:-CLOSED_BARS])
 
 
 class DeliveredCandles:
@@ -42,10 +42,10 @@ class DeliveredCandles:
         if opened in bars.closed:
             return False
         if bars.current is not None and bars.current.timestamp < opened:
-            bars.owe([bars.current.timestamp])
+            bars.note_unclosed([bars.current.timestamp])
         if candle.closed:
             bars.closed[opened] = copied(candle)
-            bars.owed.discard(opened)
+            bars.unclosed.discard(opened)
             if len(bars.closed) > CLOSED_BARS:
                 del bars.closed[min(bars.closed)]
                 bars.begun = max(bars.begun, min(bars.closed))
@@ -66,16 +66,16 @@ class DeliveredCandles:
         """The open time (Unix ms) of the newest closed candle of each (coin, timeframe)."""
         return {key: max(bars.closed) for key, bars in self._bars.items() if bars.closed}
 
-    def owe(self, lacked: Mapping[tuple[str, str], Iterable[int]]) -> None:
+    def note_unclosed(self, unclosed: Mapping[tuple[str, str], Iterable[int]]) -> None:
         """Remember candles (open times by coin and timeframe) that the venue the feed leaves has not closed."""
-        for key, opened in lacked.items():
+        for key, opened in unclosed.items():
             if key in self._bars:
-                self._bars[key].owe(opened)
+                self._bars[key].note_unclosed(opened)
 
-    def owed(self) -> dict[tuple[str, str], set[int]]:
+    def unclosed(self) -> dict[tuple[str, str], set[int]]:
         """The open times of the candles that are still to be closed, the open one included, by (coin, timeframe)."""
         begun = {key: {bars.current.timestamp} if bars.current else set() for key, bars in self._bars.items()}
-        return {key: bars.owed | begun[key] for key, bars in self._bars.items() if bars.owed or begun[key]}
+        return {key: bars.unclosed | begun[key] for key, bars in self._bars.items() if bars.unclosed or begun[key]}
 
     def forget(self, coin: str) -> None:
         """Drop a coin's candles."""

@@ -21,7 +21,7 @@ from feed.candles.builder import CandleBuilder
 from feed.candles.tracker import CandleTracker
 
 GRACE = 3.0  # seconds after a candle's end in which the venue may close it itself, and bring its record up to date
-PATIENCE = 6.0  # seconds after its end until a candle is closed as seen last, if the record can't be asked
+RECORD_TIMEOUT = 6.0  # seconds after its end until a candle is closed as seen last, if the record can't be asked
 LOOK_EVERY = 1.0  # seconds
 AT_A_LOOK = 5  # requests begun per check
 ATTEMPTS = 2  # requests to the record; after that the candle is closed in the state seen last
@@ -57,7 +57,7 @@ class Timing(Protocol):
 class Overdue:
     """Looks once a second at the candles ``kept`` of one venue.
 
-    ``mend`` is called with a key if one of its candles has become a hole.
+    ``repair`` is called with a key if one of its candles has become a hole.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Overdue:
         kept: Mapping[Key, CandleTracker | CandleBuilder],
         fetch: Callable[[str, str, int], Awaitable[Sequence[Any]]],
         deliver: Callable[[Candle], None],
-        mend: Callable[[str, str], None],
+        repair: Callable[[str, str], None],
         timing: Timing,
     ) -> None:
         self._name = name
@@ -74,7 +74,7 @@ class Overdue:
         self._asking: dict[Key, asyncio.Task[None]] = {}  # the requests over REST that are running
         self._fetch = fetch
         self._deliver = deliver
-        self._mend = mend
+        self._repair = repair
         self._timing = timing
         self._again: dict[Key, tuple[int, int, float]] = {}  # key -> candle, attempts, not before (monotonic seconds)
 
@@ -109,13 +109,13 @@ class Overdue:
                 late.append((not kept.is_open, due, key))  # candles with data first, then the oldest first
             elif streamed is not None:
                 self._tell(kept.close_until(int(streamed - GRACE * 1000), time.time_ns()))
-                self._mend(*key)
+                self._repair(*key)
         for _, due, key in sorted(late):
             bar, attempts, not_before = self._again.get(key, (due, 0, 0.0))
             if bar != due:
                 attempts, not_before = 0, 0.0
             in_vain = not room or attempts >= ATTEMPTS
-            told = streamed is not None and due + PATIENCE * 1000 <= streamed
+            told = streamed is not None and due + RECORD_TIMEOUT * 1000 <= streamed
             if in_vain and told and due <= self._timing.heard_at(key[0]):
                 tracker = self._kept[key]
                 assert isinstance(tracker, CandleTracker)

@@ -227,10 +227,10 @@ class CandleTracker(MissingCandles):
         if self._newest is None or self._newest < opened:
             self._newest, self._open, self._interrupted = opened, None, True
 
-    def owe(self, lacked: Collection[int]) -> None:
+    def note_unclosed(self, unclosed: Collection[int]) -> None:
         """These candles (open times) were delivered and never closed: they are holes unless they continue here."""
-        first, newest = min(lacked), self._newest
+        first, newest = min(unclosed), self._newest
         if newest is None:
             self.go_on_after(first - timeframe_ms(self.timeframe))
         else:
-            self._miss(opened for opened in lacked if opened < newest or (opened == newest and self._open is None))
+            self._miss(opened for opened in unclosed if opened < newest or (opened == newest and self._open is None))

@@ -31,9 +31,9 @@ Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
 class VenueCandles:
     """Keeps the candles of every (market symbol, timeframe) of one venue, over all connections that follow one another.
 
-    ``fetch`` is the venue's REST answer; ``deliver`` takes the candles that it mends. Candles that a connection brings
-    are returned to that connection. With ``timing`` a candle is closed after its end even if no more data arrives.
-    ``give_up`` is told the coin, the timeframe and the open times (Unix ms) of candles that will not be closed.
+    ``fetch`` is the venue's REST answer; ``deliver`` takes the candles repaired with it. Candles that a connection
+    brings are returned to that connection. With ``timing`` a candle is closed after its end even if no more data
+    arrives. ``give_up`` is told the coin, the timeframe and the open times (Unix ms) of candles that stay open.
     ``record`` is what is already known about the venue's record.
     """
 
@@ -55,7 +55,7 @@ class VenueCandles:
         self._builds_from: dict[str, int] = {}  # symbol -> the connection whose trades are used
         self._kept: dict[tuple[str, str], CandleTracker | CandleBuilder] = {}
         self._lost = 0  # candles lost on markets that were dropped
-        self._mending: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._repairs: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._requests = asyncio.Semaphore(AT_ONCE)
         self._timing = timing
         self._overdue = None if timing is None else self._overdue_by(timing)
@@ -112,7 +112,7 @@ class VenueCandles:
         assert isinstance(tracker, CandleTracker)
         candle.coin = tracker.coin  # the market may have gone on as another coin
         candles = tracker.follow(candle, said=flagged, now=self._venue_time())
-        self._mend_if_torn(symbol, timeframe)
+        self._repair_missing(symbol, timeframe)
         return candles
 
     def on_trade(self, connection: int, trade: TradeEvent, timeframes: Iterable[str]) -> list[Candle]:
@@ -134,7 +134,7 @@ class VenueCandles:
                 continue
             assert isinstance(builder, CandleBuilder)
             candles += builder.add(replace(trade), now)  # each builder may correct the trade's time
-            self._mend_if_torn(symbol, timeframe)
+            self._repair_missing(symbol, timeframe)
         return candles
 
     def missed_trades(self, coin: str) -> None:
@@ -155,22 +155,22 @@ class VenueCandles:
             self._record.answered(candles, now)
 
     def holes(self) -> dict[tuple[str, str], list[int]]:
-        """The candles (open times, Unix ms) of each (coin, timeframe) that are not mended yet."""
+        """The candles (open times, Unix ms) of each (coin, timeframe) that are not repaired yet."""
         return {(kept.coin, timeframe): holes for (_, timeframe), kept in self._kept.items() if (holes := kept.holes())}
 
-    def owe(self, lacked: Mapping[tuple[str, str], Collection[int]]) -> None:
+    def note_unclosed(self, unclosed: Mapping[tuple[str, str], Collection[int]]) -> None:
         """Close these candles too, which another venue has begun or missed."""
         for (_, timeframe), kept in self._kept.items():
-            if bars := lacked.get((kept.coin, timeframe)):
-                kept.owe(bars)
+            if bars := unclosed.get((kept.coin, timeframe)):
+                kept.note_unclosed(bars)
 
     def forget(self, symbols: Iterable[str]) -> None:
         """Drop the candles of markets that no connection carries any more."""
         gone = frozenset(symbols)
         for key in [key for key in self._kept if key[0] in gone]:
             self._lost += self._kept.pop(key).lost
-            if key in self._mending:
-                self._mending[key].cancel()
+            if key in self._repairs:
+                self._repairs[key].cancel()
             if self._overdue is not None:
                 self._overdue.forget(key)
         for symbol in gone:
@@ -183,11 +183,11 @@ class VenueCandles:
         self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # a connection that ended builds none
 
     async def end(self) -> None:
-        """The connection has ended; the next connection mends what is not mended yet."""
-        mending = [*self._mending.values(), *([] if self._looking is None else [self._looking])]
-        for task in mending:
+        """The connection has ended; the next connection repairs what is not repaired yet."""
+        repairs = [*self._repairs.values(), *([] if self._looking is None else [self._looking])]
+        for task in repairs:
             task.cancel()
-        await asyncio.gather(*mending, return_exceptions=True)
+        await asyncio.gather(*repairs, return_exceptions=True)
 
     def _overdue_by(self, timing: Timing) -> Overdue:
         async def fetch(symbol: str, timeframe: str, since: int) -> Sequence[Any]:
@@ -196,17 +196,17 @@ class VenueCandles:
             self._answered(self._kept.get((symbol, timeframe)), rows)
             return rows
 
-        mend = self._mend_if_torn
-        return Overdue(self._name, self._kept, fetch, self._deliver, mend, timing)
+        repair = self._repair_missing
+        return Overdue(self._name, self._kept, fetch, self._deliver, repair, timing)
 
-    def _mend_if_torn(self, symbol: str, timeframe: str) -> None:
+    def _repair_missing(self, symbol: str, timeframe: str) -> None:
         key = symbol, timeframe
-        if self._kept[key].holes() and key not in self._mending:
-            task = asyncio.create_task(self._mend(symbol, timeframe), name=f"bars of {symbol} on {self._name}")
-            self._mending[key] = task
-            task.add_done_callback(lambda task: self._mending.pop(key, None))
+        if self._kept[key].holes() and key not in self._repairs:
+            task = asyncio.create_task(self._repair(symbol, timeframe), name=f"bars of {symbol} on {self._name}")
+            self._repairs[key] = task
+            task.add_done_callback(lambda task: self._repairs.pop(key, None))
 
-    async def _mend(self, symbol: str, timeframe: str) -> None:
+    async def _repair(self, symbol: str, timeframe: str) -> None:
         """Fetch the candles that an outage left open or skipped, and close them; each given up after a few attempts."""
         kept = self._kept[symbol, timeframe]
         attempts: dict[int, int] = {}
@@ -220,7 +220,7 @@ class VenueCandles:
             now = time.monotonic()
             due = [opened for opened in missed if due_at[opened] <= now + AT_ABOUT]
             for attempt in sorted({attempts[opened] for opened in due}):
-                await self._mend_once(kept, symbol, [o for o in due if attempts[o] == attempt], attempt)
+                await self._repair_once(kept, symbol, [o for o in due if attempts[o] == attempt], attempt)
             for opened in due:
                 attempts[opened] += 1
                 if attempts[opened] < len(MEND_DELAYS):
@@ -230,7 +230,7 @@ class VenueCandles:
                 if self._give_up is not None:
                     self._give_up(kept.coin, timeframe, given_up)
 
-    async def _mend_once(
+    async def _repair_once(
         self, kept: CandleTracker | CandleBuilder, symbol: str, due: Collection[int], attempt: int
     ) -> None:
         """Ask for the candles that opened at these times."""
@@ -243,7 +243,7 @@ class VenueCandles:
                 rows = await self._fetch(symbol, timeframe, holes[0])
                 self._answered(kept, rows)
         except VenueError as error:
-            logger.warning("{}: {} bars of {} are not mended yet: {}", self._name, timeframe, symbol, error)
+            logger.warning("{}: {} bars of {} are not repaired yet: {}", self._name, timeframe, symbol, error)
             return
         settled, final = attempt >= SETTLED, attempt >= FINAL
         for candle in kept.fill(rows, time.time_ns(), due, settled=settled, final=final):

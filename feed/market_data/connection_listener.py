@@ -81,7 +81,7 @@ class ConnectionListener(ListenerBase):
             hub.markets.begin(self)
 
     def deliver(self) -> None:
-        """The trial is over: deliver. Its tickers only give 24 h figures, as their prices may be old."""
+        """The trial is over: deliver. Its tickers only give 24 h statistics, as their prices may be old."""
         super().deliver()
         for ticker in self._learned.values():
             if self._admits(ticker.coin, ticker.market, ticker.last):
@@ -211,7 +211,7 @@ class ConnectionListener(ListenerBase):
             self._learned[ticker.coin] = ticker
 
     def on_day_stats(self, ticker: Ticker) -> None:
-        """Take a ticker from REST, which is no sign of life: its 24 h figures, and its price if that has a stamp."""
+        """Take a ticker from REST, which is no sign of life: its 24 h statistics, and its price if that has a stamp."""
         if ticker.coin in self.gone or (self.delivering and not self._admits(ticker.coin, ticker.market, ticker.last)):
             return
         if self.delivering and ticker.timestamp:  # it may be old: the request waited for the dial

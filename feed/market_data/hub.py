@@ -79,7 +79,7 @@ class MarketDataHub:
         self.dispatcher.publish(TICKER.name, ticker.coin, ticker)
 
     def learn(self, ticker: Ticker) -> None:
-        """Take a ticker whose price may be of any age: only its 24 h figures count."""
+        """Take a ticker whose price may be of any age: only its 24 h statistics count."""
         self.prices[ticker.coin].learn(ticker)
         self.dispatcher.publish(TICKER.name, ticker.coin, ticker)
 

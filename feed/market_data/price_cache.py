@@ -12,7 +12,7 @@ IMPLAUSIBLE = 60_000  # ms: a stamp that is ahead of its arrival by this much mo
 
 _new = object.__new__
 _Raw = tuple[float, int, str, int, str, tuple[str, float, float]]
-"""A tick's price, timestamp, exchange, received_at and market, and the 24 h figures that were known then."""
+"""A tick's price, timestamp, exchange, received_at and market, and the 24 h statistics that were known then."""
 
 
 class Streamed(NamedTuple):
@@ -77,8 +77,8 @@ class Price:
         """Take a ticker and return its tick if it is newer than the coin's last tick; else None.
 
         A ticker without a time of the venue only gives a price while no other event of its venue has; its tick has the
-        time at which it was read. The 24 h figures are taken in any case. ``over_rest``: the ticker came over REST and
-        does not show how far the stream lags.
+        time at which it was read. The 24 h statistics are taken in any case. ``over_rest``: the ticker came over REST
+        and does not show how far the stream lags.
         """
         self.learn(ticker)
         last = self._last
@@ -112,7 +112,7 @@ class Price:
         return self._tick(raw)
 
     def restore(self, tick: PriceTick, now: float) -> None:
-        """Take a tick of a recording as it is, with its 24 h figures."""
+        """Take a tick of a recording as it is, with its 24 h statistics."""
         self._day = tick.exchange, tick.volume_24h, tick.change_24h
         self._last = tick.price, tick.timestamp, tick.exchange, tick.received_at, tick.market, self._day
         self.priced_at = now
@@ -135,7 +135,7 @@ class Price:
         ]
 
     def learn(self, ticker: Ticker) -> None:
-        """Take a ticker's 24 h figures, without its price."""
+        """Take a ticker's 24 h statistics, without its price."""
         exchange, volume, change = self._day
         if exchange != ticker.exchange:
             volume = change = nan
@@ -144,7 +144,7 @@ class Price:
         self._day = (ticker.exchange, volume, change)
 
     def forget_day(self) -> None:
-        """Drop the 24 h figures: the coin comes from another market of the same venue now."""
+        """Drop the 24 h statistics: the coin comes from another market of the same venue now."""
         self._day = ("", nan, nan)
 
     def _tick(self, raw: _Raw) -> PriceTick:
@@ -157,7 +157,7 @@ class Price:
 class PriceCache(dict[str, Price]):
     """Every coin's price; looking up a new coin adds it.
 
-    The 24 h figures are the venue's own, from its last ticker. They are NaN until that venue has sent one, so that a
+    The 24 h statistics are the venue's own, from its last ticker. They are NaN until that venue has sent one, so that a
     tick never mixes one venue's price with another's turnover.
     """
 

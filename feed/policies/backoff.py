@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from math import inf
 
-MOST_PATIENCE = 600.0  # seconds: the longest GrowingWait
+LONGEST_WAIT = 600.0  # seconds: the longest GrowingWait
 BUSY = 20  # times the wait: after so long without an attempt the wait is short again
 
 
@@ -16,7 +16,7 @@ def doubled(first: float, attempts: int, longest: float = inf) -> float:
 
 
 class GrowingWait:
-    """Seconds to wait before an attempt: doubled by each attempt, up to MOST_PATIENCE."""
+    """Seconds to wait before an attempt: doubled by each attempt, up to LONGEST_WAIT."""
 
     def __init__(self, first: float) -> None:
         self._first = first
@@ -36,7 +36,7 @@ class GrowingWait:
 
     @property
     def _length(self) -> float:
-        return doubled(self._first, self._attempts, MOST_PATIENCE) if self._attempts else self._first
+        return doubled(self._first, self._attempts, LONGEST_WAIT) if self._attempts else self._first
 
 
 class Backoff:

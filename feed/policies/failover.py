@@ -40,7 +40,7 @@ from feed.policies.failover_decisions import (
     TryRelief,
 )
 
-PATIENCE = 12  # times failback_after: the longest trial, and the active time that clears a venue's record
+LONGEST_TRIAL = 12  # times failback_after: the longest trial, and the active time that clears a venue's record
 FIRST_WAIT = 0.1  # times failback_after: from leaving a venue to its first trial
 LAST_WAIT = 2.0  # times failback_after: the longest wait between trials
 REFUSED_FIRST = 5.0  # seconds without an attempt after the first refusal of a venue
@@ -113,7 +113,7 @@ class _Record:
     @property
     def trial_needed(self) -> float:
         """How long it must carry data on trial, in multiples of failback_after."""
-        return float(min(2**self.relapses, PATIENCE))
+        return float(min(2**self.relapses, LONGEST_TRIAL))
 
 
 class Failover:
@@ -394,7 +394,7 @@ class Failover:
     def _book(self, turn: _Turn, now: float) -> None:
         """Remember the record of a venue that is left because it failed."""
         record = self._records[turn.venue]
-        if now - turn.since >= PATIENCE * self._failback_after:
+        if now - turn.since >= LONGEST_TRIAL * self._failback_after:
             record.failures = record.relapses = 0
         elif turn.returned:
             record.failures += 1

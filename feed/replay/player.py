@@ -27,7 +27,7 @@ SLICE = 0.01  # seconds for which events are played without letting other tasks 
 LOOK = 500_000_000  # ns of the recording between two looks at the consumers' queues
 TURNS = 10  # turns of the event loop in which woken tasks reach their next wait
 BOOKS_LOST = frozenset({StatusEvent.BOOK_UNSYNCED, StatusEvent.DISCONNECTED, StatusEvent.FAILOVER})
-PATIENCE = 1.0  # real seconds for which a consumer may keep the replay waiting
+CONSUMER_TIMEOUT = 1.0  # real seconds for which a consumer may keep the replay waiting
 
 
 class Player:
@@ -232,7 +232,7 @@ class Player:
             await asyncio.sleep(0)
             if turn >= turns and not self._busy():
                 return
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + CONSUMER_TIMEOUT
         while busy := self._busy():
             if time.monotonic() > end:
                 self._given_up |= busy

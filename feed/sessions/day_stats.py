@@ -60,7 +60,7 @@ class DayStats:
             async with asyncio.timeout(within):
                 tickers = await self._venue.fetch_tickers(markets)
         except (VenueError, TimeoutError) as error:
-            logger.warning("{}: no 24 h figures by REST: {}", self._venue.name, error or "no answer in time")
+            logger.warning("{}: no 24 h statistics by REST: {}", self._venue.name, error or "no answer in time")
             return
         known = self._known()  # a coin that was removed meanwhile and is added again must not get them
         for ticker in (ticker for ticker in tickers if ticker.coin in known):

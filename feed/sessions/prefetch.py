@@ -13,7 +13,7 @@ from feed.sessions.session import Session
 
 AFTER = 1.0  # seconds of data after which the next venue's markets are loaded ahead of need
 AGAIN = 60.0  # seconds until it is tried again, if it failed
-PATIENCE = 5.0  # seconds that a venue has for its markets before the next venue is asked too
+ANSWER_WITHIN = 5.0  # seconds that a venue has for its markets before the next venue is asked too
 
 
 class Prefetch:
@@ -26,7 +26,7 @@ class Prefetch:
     def hurry(self, others: Sequence[Session], now: float) -> None:
         """Load the markets of all other venues, which may be needed soon: the feed is silent."""
         for session in others:
-            if not session.venue.loaded and now >= self._asked_at.get(session.name, -inf) + PATIENCE:
+            if not session.venue.loaded and now >= self._asked_at.get(session.name, -inf) + ANSWER_WITHIN:
                 self._asked_at[session.name] = now
                 self._dismiss(_loaded(session))
 
@@ -40,7 +40,7 @@ class Prefetch:
             if (venue.aged or not venue.loaded) and now >= last + AGAIN:
                 self._asked_at[session.name] = last = now
                 self._dismiss(_loaded(session))
-            if session is not active and (venue.loaded or now < last + PATIENCE):
+            if session is not active and (venue.loaded or now < last + ANSWER_WITHIN):
                 return  # the later ones are asked if this one does not answer
 
 

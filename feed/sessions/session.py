@@ -1,4 +1,4 @@
-"""One venue until it fails: its markets, its 24 h figures, and the connections over which its coins are spread."""
+"""One venue until it fails: its markets, its 24 h statistics, and the connections over which its coins are spread."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ class Session:
             self._feed.silence_watch.start(self._pool.markets, self._feed.hub.clock.monotonic())
             for opened in self._pool.opened:
                 opened.listener.deliver()
-            self.bars.owe(self._feed.hub.delivered_candles.owed())
+            self.bars.note_unclosed(self._feed.hub.delivered_candles.unclosed())
 
     def demote(self) -> None:
         """Stop delivering: another venue is active from now on."""
@@ -376,12 +376,12 @@ class Session:
             self.listing.schedule(clock.monotonic(), again=True)
 
     async def _fetch_day_stats(self, markets: Mapping[str, str]) -> None:
-        """Fetch the 24 h figures once per coin, so that its first tick has them; a failure does not stop the stream."""
+        """Fetch the 24 h statistics once per coin, for its first tick; a failure does not stop the stream."""
         first = self._feed.hub.last_message is None
         await self._day_stats.fetch_missing(markets, day_stats.TIMEOUT if first else day_stats.HASTE)
 
     async def _keep_day_stats(self) -> None:
-        """Fetch the 24 h figures regularly, where no ticker brings them."""
+        """Fetch the 24 h statistics regularly, where no ticker brings them."""
         while True:
             await self._feed.hub.clock.sleep(day_stats.EVERY)
             if TICKER.name in self._feed.wanted.channels and self._pool.markets:

@@ -240,7 +240,7 @@ async def test_behind_a_venue_that_shuts_us_out_the_one_after_it_is_made_ready(
     primary: Simulator, secondary: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is where a failover will end."""
-    monkeypatch.setattr(prefetch, "PATIENCE", 0.1)
+    monkeypatch.setattr(prefetch, "ANSWER_WITHIN", 0.1)
     async with Simulator(venues=("binance_us",), rate=0) as third:
         with secondary["binance"].blocked(451):
             async with MarketFeed(settings=settings_for(primary, secondary, third, **QUICK)):

@@ -188,7 +188,7 @@ async def test_a_thousand_coins_of_one_venue_keep_its_limits(name: str) -> None:
             await until(lambda: len(venue.topics) == 2000, 60)
             assert len(venue.dials) == len(venue.connections) == (2 if name == "binance" else 3)
             assert sum(len(each.subscriptions) for each in venue.connections) == 2000
-            assert sum("ticker" in path for _, path in venue.rest_calls) == 1  # the 24 h figures of all
+            assert sum("ticker" in path for _, path in venue.rest_calls) == 1  # the 24 h statistics of all
         assert venue.violations == []
 
 

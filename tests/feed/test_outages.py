@@ -379,7 +379,7 @@ async def test_a_candle_that_ended_on_a_failed_trial_is_closed(binance: Simulato
 
 
 @pytest.mark.usefixtures("leaping_clocks")
-async def test_a_candle_that_its_venue_could_not_mend_is_closed_by_the_next_one(
+async def test_a_candle_that_its_venue_could_not_repair_is_closed_by_the_next_one(
     binance: Simulator, bybit: Simulator
 ) -> None:
     """It ended in an outage, the venue's record can't be had, and a later candle is closed when the venue is left."""
@@ -408,7 +408,7 @@ async def test_a_candle_that_its_venue_could_not_mend_is_closed_by_the_next_one(
     assert len(closed) == len(set(closed))
 
 
-async def test_a_candle_that_is_mended_on_trial_is_closed_when_the_trial_takes_over(
+async def test_a_candle_that_is_repaired_on_trial_is_closed_when_the_trial_takes_over(
     binance: Simulator, bybit: Simulator
 ) -> None:
     """It ended unseen by the active venue, which stalls, and before the one on trial was dialled."""

@@ -127,7 +127,7 @@ class Lab(Looped):
         assert self.unhandled == []
 
     def _is_figure(self, price: float) -> bool:
-        """Whether it is a price of the 24 h figures fetched at the start."""
+        """Whether it is a price of the 24 h statistics fetched at the start."""
         return any(tick.price == price for tick in self.got.prices[:2])
 
 

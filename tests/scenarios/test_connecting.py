@@ -156,7 +156,7 @@ async def test_a_websocket_that_is_down_while_rest_is_up_is_named(venue_name: st
 
 @pytest.mark.parametrize("venue_name", ["binance"])
 async def test_slow_rest_delays_and_does_not_fail(venue_name: str, seed: str) -> None:
-    """The 24 h figures hold up the stream for a moment, and not at all once they are known."""
+    """The 24 h statistics hold up the stream for a moment, and not at all once they are known."""
     async with simulated(venue_name, seed) as simulator:
         venue = only(simulator)
         with venue.slow_rest(0.3):

@@ -77,7 +77,7 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
 
 
 def believable(tick: PriceTick, name: str) -> bool:
-    """A price with its 24 h figures."""
+    """A price with its 24 h statistics."""
     return tick.exchange == name and tick.price > 0 and tick.volume_24h > 0 and -100 < tick.change_24h < 10_000
 
 

@@ -52,14 +52,14 @@ async def load_markets(exchange: Any, *, rows_by_place: bool = False) -> None:
         if rows_by_place or not answers or failed:
             raise
         exchange.fetch = fetch
-        if not await _Mending(exchange, answers).mend():
+        if not await _Repair(exchange, answers).repair():
             raise
         logger.debug("{}: its markets could not be parsed at first: {!r}", exchange.id, error)
     finally:
         exchange.fetch = fetch
 
 
-class _Mending:
+class _Repair:
     """Parses kept answers again with rows left out."""
 
     def __init__(self, exchange: Any, answers: dict[_Request, Any]) -> None:
@@ -69,7 +69,7 @@ class _Mending:
         self._places = [(key, way) for key, answer in answers.items() for way in _ways(answer) if _rows(answer, way)]
         self._left_out: list[Any] = []
 
-    async def mend(self) -> bool:
+    async def repair(self) -> bool:
         """Parse without the faulty rows; False if no faulty row can be found."""
         exchange, paced, fetch = self._exchange, self._exchange.enableRateLimit, self._exchange.fetch
         exchange.enableRateLimit = False
@@ -81,13 +81,13 @@ class _Mending:
                 if len(good) < len(rows):
                     self._left_out += _without(rows, good)
                     self._put(place, good)
-            mended = await self._parses() or await self._search()
+            repaired = await self._parses() or await self._search()
         finally:
             exchange.enableRateLimit, exchange.fetch = paced, fetch
-        if mended and 0 < len(self._left_out) <= MOST:
+        if repaired and 0 < len(self._left_out) <= MOST:
             shown = printable(", ".join(str(_value(row))[:SHOWN] for row in self._left_out))
             logger.warning("{}: {} rows of its markets cannot be read: {}", exchange.id, len(self._left_out), shown)
-        return mended and len(self._left_out) <= MOST
+        return repaired and len(self._left_out) <= MOST
 
     async def _search(self) -> bool:
         """Find the list whose rows cause the failure, and leave out its faulty rows."""

@@ -148,7 +148,7 @@ def arm(
 
     def addressed(error: Any, message_hash: Any = None) -> Any:
         if message_hash is None and dispatching:
-            error.stray = reading.frame  # all calls get it, and decide whether it concerns them
+            error.frame = reading.frame  # all calls get it, and decide whether it concerns them
             bad(reading.frame, error)
         return reject(error, message_hash)
 

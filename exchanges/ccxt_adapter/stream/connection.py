@@ -331,7 +331,7 @@ class CcxtConnection:
                 ):
                     continue
                 failure = self._translate(error)
-                frame = getattr(error, "stray", None)
+                frame = getattr(error, "frame", None)
                 if frame is None or self._minds(call, frame):
                     break
         self._keepers.pop(call, None)

@@ -169,10 +169,10 @@ class CoinConnection:
         self._attempts = attempts
         self._connect_timeout = connect_timeout
         self._silence = silence
-        self._patience = GrowingWait(silence)  # how long the silence of a few coins is accepted
+        self._silence_allowed = GrowingWait(silence)  # how long the silence of a few coins is accepted
         self._lag_watch = LagWatch(max_lag)
-        self._lag_patience = GrowingWait(silence)
-        self._patience_with: defaultdict[str, GrowingWait] = defaultdict(
+        self._lag_allowed = GrowingWait(silence)
+        self._silence_of_coin: defaultdict[str, GrowingWait] = defaultdict(
             lambda: GrowingWait(silence)
         )  # each one's trades
         self._lifetime = inf if session_limit is None else max(session_limit - EARLY, session_limit / 2)
@@ -243,13 +243,13 @@ class CoinConnection:
                 await self._replace_silent(opened, now)
             elif untraded:
                 for coin in untraded:
-                    self._patience_with[coin].spend(now)
+                    self._silence_of_coin[coin].spend(now)
                 since = max(untraded.values())
                 doubted = [coin for coin in self.markets if not opened.listener.flowed(coin, since)]
                 self._host.on_missing(sorted(untraded), now - min(untraded.values()), doubted)
                 await self._replace(opened)
             elif self._lags_too_long(opened, now):
-                self._lag_patience.spend(now)
+                self._lag_allowed.spend(now)
                 self._lag_watch.restart()
                 await self._replace(opened)
             elif (
@@ -266,7 +266,7 @@ class CoinConnection:
 
     def _is_silent(self, opened: OpenConnection, now: float) -> bool:
         """Whether the connection is silent while others have data, with too many coins for all of them to be quiet."""
-        silence = self._patience.at(now) if len(self.markets) < FEW else self._silence
+        silence = self._silence_allowed.at(now) if len(self.markets) < FEW else self._silence
         return opened.silent_for(now) >= silence and self._host.has_company(self, self._silence / 2)
 
     def _lags_too_long(self, opened: OpenConnection, now: float) -> bool:
@@ -277,7 +277,7 @@ class CoinConnection:
             if finding is not None:
                 self._host.on_lag(self, finding)
         since = self._lag_watch.since
-        return since is not None and now - since >= self._lag_patience.at(now) and self._host.is_outpaced(self)
+        return since is not None and now - since >= self._lag_allowed.at(now) and self._host.is_outpaced(self)
 
     def _untraded(self, opened: OpenConnection, now: float) -> dict[str, float]:
         """The coins whose trades the connection should bring and does not, and since when."""
@@ -286,7 +286,7 @@ class CoinConnection:
         beginning = UNHEARD_EACH * opened.subscriptions
 
         def patience(coin: str) -> float:
-            enough = self._patience_with[coin].at(now)
+            enough = self._silence_of_coin[coin].at(now)
             return enough if opened.listener.has_traded(coin) else UNHEARD * enough + beginning
 
         return opened.listener.missing_trades(patience, now)
@@ -328,7 +328,7 @@ class CoinConnection:
         """Replace a silent connection: it may be broken, or its coins quiet, and a successor shows which."""
         reason = f"no data for {old.silent_for(now):.1f} s"
         logger.info("{}: {} on one of the connections", self._host.name, reason)
-        self._patience.spend(now)
+        self._silence_allowed.spend(now)
         self._host.on_silence(self)
         await self._host.may_dial(old)
         new = self.successor = self._host.dial(self)

@@ -257,7 +257,7 @@ class ConnectionPool:
         if isinstance(listener, BookListener):
             listener.distrust = stream.distrust_book
         if self._owner.delivering and not for_books:
-            self._candles.owe(self._feed.hub.delivered_candles.owed())
+            self._candles.note_unclosed(self._feed.hub.delivered_candles.unclosed())
         running = asyncio.create_task(stream.run(), name=f"stream {self.name}")
         now = self._feed.hub.clock.monotonic()
         return OpenConnection(stream, listener, running, dict(markets), asks, now, number, outdated)

@@ -137,7 +137,7 @@ class PendingRows:
         )
 
     def _has_day(self, tick: PriceTick) -> bool:
-        """Whether the tick's 24 h figures are those of the last ticker."""
+        """Whether the tick's 24 h statistics are those of the last ticker."""
         exchange, volume, change = self._day.get(tick.coin, _NO_DAY)
         if exchange != tick.exchange:
             volume = change = nan

@@ -127,16 +127,16 @@ def test_candles_that_were_begun_elsewhere_are_holes_unless_they_go_on_here(
             bars.add(trade(minute * 60, 10.0))
 
     bars = kind("BTC", "1m")
-    bars.owe([at(1)])
+    bars.note_unclosed([at(1)])
     begins(bars, 3)
     assert bars.holes() == [at(1), at(2)]
     bars = kind("BTC", "1m")
     bars.go_on_after(at(4))
-    bars.owe([at(2), at(5)])
+    bars.note_unclosed([at(2), at(5)])
     assert bars.holes() == [at(2)]
     begins(bars, 5)
     assert bars.holes() == [at(2)]
-    bars.owe([at(3), at(5)])
+    bars.note_unclosed([at(3), at(5)])
     assert bars.holes() == [at(2), at(3)]
 
 

@@ -35,29 +35,29 @@ def test_nothing_more_is_delivered_of_a_candle_that_is_closed() -> None:
     assert delivered_candles.newest_closed() == {("BTC", "1m"): MINUTE}
 
 
-def owed(delivered_candles: DeliveredCandles) -> list[int]:
-    return [opened // MINUTE for opened in sorted(delivered_candles.owed().get(("BTC", "1m"), ()))]
+def unclosed(delivered_candles: DeliveredCandles) -> list[int]:
+    return [opened // MINUTE for opened in sorted(delivered_candles.unclosed().get(("BTC", "1m"), ()))]
 
 
 def test_a_candle_that_was_begun_is_remembered_until_it_is_closed() -> None:
     delivered_candles = delivered(bar(1, closed=False))
-    assert owed(delivered_candles) == [1]
+    assert unclosed(delivered_candles) == [1]
     delivered_candles.enter(bar(2, closed=False))
-    assert owed(delivered_candles) == [1, 2]
+    assert unclosed(delivered_candles) == [1, 2]
     delivered_candles.enter(bar(2))
-    assert owed(delivered_candles) == [1]
+    assert unclosed(delivered_candles) == [1]
     delivered_candles.enter(bar(1, exchange="two"))
-    assert owed(delivered_candles) == []
+    assert unclosed(delivered_candles) == []
     delivered_candles.enter(bar(3, closed=False))
     delivered_candles.enter(bar(4))
-    assert owed(delivered_candles) == [3]
+    assert unclosed(delivered_candles) == [3]
 
 
 def test_what_a_venue_has_missed_is_owed_when_it_is_left_if_the_feed_had_begun_by_then() -> None:
     delivered_candles = delivered(bar(3), bar(6))
-    delivered_candles.owe({("BTC", "1m"): [2 * MINUTE, 4 * MINUTE, 6 * MINUTE], ("ETH", "1m"): [4 * MINUTE]})
-    assert owed(delivered_candles) == [4]
-    assert set(delivered_candles.owed()) == {("BTC", "1m")}
+    delivered_candles.note_unclosed({("BTC", "1m"): [2 * MINUTE, 4 * MINUTE, 6 * MINUTE], ("ETH", "1m"): [4 * MINUTE]})
+    assert unclosed(delivered_candles) == [4]
+    assert set(delivered_candles.unclosed()) == {("BTC", "1m")}
 
 
 def test_what_the_venue_has_closed_and_the_stream_has_not_is_overdue() -> None:
@@ -110,9 +110,9 @@ def test_joined_candles_are_in_order_without_a_hole_or_an_overlap(closed: list[i
     assert delivered_candles.newest_closed().get(("BTC", "1m"), 0) >= max(closed, default=0) * MINUTE
 
 
-def test_what_is_owed_does_not_grow() -> None:
+def test_the_candles_kept_as_unclosed_do_not_grow() -> None:
     delivered_candles = delivered(*(bar(minute, closed=False) for minute in range(3 * CLOSED_BARS)))
-    assert owed(delivered_candles) == list(range(2 * CLOSED_BARS - 1, 3 * CLOSED_BARS))
+    assert unclosed(delivered_candles) == list(range(2 * CLOSED_BARS - 1, 3 * CLOSED_BARS))
 
 
 def test_it_does_not_grow() -> None:

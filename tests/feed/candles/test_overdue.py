@@ -12,7 +12,7 @@ import pytest
 from exchanges.errors import Disconnected
 from exchanges.events import Candle, TradeEvent
 from feed.candles.builder import CandleBuilder
-from feed.candles.overdue import AT_A_LOOK, GRACE, PATIENCE
+from feed.candles.overdue import AT_A_LOOK, GRACE, RECORD_TIMEOUT
 from feed.candles.venue_candles import VenueCandles
 from tests.feed.candles.support import tell_row
 
@@ -143,7 +143,7 @@ async def test_where_the_record_can_not_be_asked_the_state_seen_last_stands_whil
             await scene.look(at(1) + second * 1000)
         assert scene.closed == []
         scene.flowing = True
-        await scene.look(at(1) + PATIENCE * 1000 + 30_000)
+        await scene.look(at(1) + RECORD_TIMEOUT * 1000 + 30_000)
         assert scene.closed == [(0, 5.0)]
         await scene.bars.end()
 
@@ -191,7 +191,7 @@ async def test_a_thousand_coins_do_not_count_as_a_burst() -> None:
     await scene.look(at(1) + OVER + 1000)
     assert len(scene.asked) == 2 * AT_A_LOOK
     scene.room = False
-    await scene.look(at(1) + PATIENCE * 1000)
+    await scene.look(at(1) + RECORD_TIMEOUT * 1000)
     assert len(scene.asked) == 2 * AT_A_LOOK
     assert len(scene.closed) == 1000
     await scene.bars.end()

@@ -414,7 +414,7 @@ def test_every_candle_is_closed_once_or_a_hole_whatever_happens(
 def test_a_candle_that_was_closed_undelivered_is_fetched_where_it_is_missing() -> None:
     bars = tracker()
     bars.update(row(1), closed=True)
-    bars.owe([at(1)])
+    bars.note_unclosed([at(1)])
     assert bars.holes() == [at(1)]
 
 

@@ -22,7 +22,7 @@ FIRST = 27_000_000  # minutes since the epoch
 async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
     """Every candle that it tore is asked for and closed, a few at a time."""
     coins = {f"{coin}/USDT": coin for coin in (f"C{n}" for n in range(40))}
-    under_way, most, mended = 0, 0, list[Candle]()
+    under_way, most, repaired = 0, 0, list[Candle]()
     done = asyncio.Event()
 
     async def fetch(symbol: str, timeframe: str, since: int) -> list[Any]:
@@ -35,8 +35,8 @@ async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
         return [[opened, 1.0, 1.0, 1.0, 1.0, 5.0] for opened in (since, since + MINUTE)]
 
     def deliver(candle: Candle) -> None:
-        mended.append(candle)
-        if len(mended) == len(coins):
+        repaired.append(candle)
+        if len(repaired) == len(coins):
             done.set()
 
     bars = VenueCandles("a venue", fetch, deliver)
@@ -47,7 +47,7 @@ async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
     async with asyncio.timeout(10):
         await done.wait()
     assert most == AT_ONCE
-    assert {(bar.coin, bar.timestamp, bar.volume, bar.closed) for bar in mended} == {
+    assert {(bar.coin, bar.timestamp, bar.volume, bar.closed) for bar in repaired} == {
         (coin, OPENED, 5.0, True) for coin in coins.values()
     }
     await bars.end()
@@ -76,10 +76,10 @@ async def test_a_bar_that_the_venue_closes_while_its_request_waits_is_not_asked_
         for symbol in coins:
             tell_row(bars, symbol, "1m", [OPENED, 1.0, 1.0, 1.0, 1.0, 1.0], 0, True)
         assert bars.holes() == {}
-        mending = [task for task in asyncio.all_tasks() if task.get_name().startswith("bars of ")]
-        assert len(mending) == len(coins)
+        repairs = [task for task in asyncio.all_tasks() if task.get_name().startswith("bars of ")]
+        assert len(repairs) == len(coins)
         answered.set()
-        assert await asyncio.gather(*mending, return_exceptions=True) == [None] * len(coins)
+        assert await asyncio.gather(*repairs, return_exceptions=True) == [None] * len(coins)
     assert len(asked) == AT_ONCE
     await bars.end()
 
@@ -89,7 +89,7 @@ def row(minute: int) -> list[float]:
 
 
 class Delivered:
-    """What is mended, from a record in which every minute is."""
+    """What is repaired, from a record in which every minute is."""
 
     def __init__(self) -> None:
         self.candles: list[Candle] = []
@@ -106,8 +106,8 @@ class Delivered:
 @pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
 async def test_a_candle_that_ends_between_history_and_the_first_frame_is_not_missed(native: bool) -> None:
     """History ends with minute 0, the stream begins in minute 2: minute 1 is fetched."""
-    mended = Delivered()
-    bars = VenueCandles("one", mended.fetch, mended.deliver)
+    repaired = Delivered()
+    bars = VenueCandles("one", repaired.fetch, repaired.deliver)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
     bars.known("BTC/USDT", "1m", FIRST * MINUTE)
     if native:
@@ -116,30 +116,30 @@ async def test_a_candle_that_ends_between_history_and_the_first_frame_is_not_mis
         trade = TradeEvent("BTC", 2.0, 1.0, False, (FIRST + 2) * MINUTE + 5)
         bars.on_trade(number, replace(trade, market="BTC/USDT"), ["1m"])
     async with asyncio.timeout(10):
-        await mended.came.wait()
+        await repaired.came.wait()
     await bars.end()
-    assert [candle.timestamp // MINUTE - FIRST for candle in mended.candles] == [1]
-    assert mended.candles[0].closed
+    assert [candle.timestamp // MINUTE - FIRST for candle in repaired.candles] == [1]
+    assert repaired.candles[0].closed
 
 
 async def test_history_does_not_move_candles_that_have_begun() -> None:
     """The stream is further than the record, or behind it: its own candle stays open until it is closed."""
-    mended = Delivered()
-    bars = VenueCandles("one", mended.fetch, mended.deliver)
+    repaired = Delivered()
+    bars = VenueCandles("one", repaired.fetch, repaired.deliver)
     bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
     assert tell_row(bars, "BTC/USDT", "1m", row(2), 0, None)
     for minute in (0, 5):
         bars.known("BTC/USDT", "1m", (FIRST + minute) * MINUTE)
     candles = tell_row(bars, "BTC/USDT", "1m", row(3), 0, None) or []
     assert [(c.timestamp // MINUTE - FIRST, c.closed) for c in candles] == [(2, True), (3, False)]
-    assert mended.candles == []
+    assert repaired.candles == []
     await bars.end()
 
 
 async def test_a_candle_that_was_read_already_is_its_markets_coins_and_goes_on_from_rows() -> None:
     """The connection that reads it may have begun when the market was still carried as another coin."""
-    mended = Delivered()
-    bars = VenueCandles("one", mended.fetch, mended.deliver)
+    repaired = Delivered()
+    bars = VenueCandles("one", repaired.fetch, repaired.deliver)
     bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
     bars.begin({"BTC/USDT": "XBT"}, ["1m"], {}, native=True)
     assert tell_row(bars, "BTC/USDT", "1m", row(1), 0, False)
@@ -155,8 +155,8 @@ async def test_a_candle_that_was_read_already_is_its_markets_coins_and_goes_on_f
 
 @pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
 async def test_a_connection_that_drains_after_all_is_over_closes_nothing(native: bool) -> None:
-    mended = Delivered()
-    bars = VenueCandles("one", mended.fetch, mended.deliver)
+    repaired = Delivered()
+    bars = VenueCandles("one", repaired.fetch, repaired.deliver)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
 
     def told(connection: int, minute: int) -> list[Candle] | None:
@@ -175,8 +175,8 @@ async def test_a_connection_that_drains_after_all_is_over_closes_nothing(native:
 
 async def test_a_candle_whose_trades_have_a_gap_is_asked_for() -> None:
     """What is fetched for the gap does not come into it; the candles before and after it are closed by their trades."""
-    mended = Delivered()
-    bars = VenueCandles("one", mended.fetch, mended.deliver)
+    repaired = Delivered()
+    bars = VenueCandles("one", repaired.fetch, repaired.deliver)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=False)
     told: list[Candle] = []
     for second in (0, 61, 90, 121, 150, 181, 241):
@@ -186,10 +186,10 @@ async def test_a_candle_whose_trades_have_a_gap_is_asked_for() -> None:
         told += bars.on_trade(number, TradeEvent("BTC", 2.0, 1.0, False, opened, market="BTC/USDT"), ["1m"])
     assert [candle.timestamp // MINUTE - FIRST for candle in told if candle.closed] == [1, 3]
     async with asyncio.timeout(10):
-        while len(mended.candles) < 2:
-            mended.came.clear()
-            await mended.came.wait()
-    assert [candle.timestamp // MINUTE - FIRST for candle in mended.candles] == [0, 2]
+        while len(repaired.candles) < 2:
+            repaired.came.clear()
+            await repaired.came.wait()
+    assert [candle.timestamp // MINUTE - FIRST for candle in repaired.candles] == [0, 2]
     await bars.end()
 
 

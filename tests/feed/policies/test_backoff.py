@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from feed.policies.backoff import BUSY, MOST_PATIENCE, Backoff, GrowingWait
+from feed.policies.backoff import BUSY, LONGEST_WAIT, Backoff, GrowingWait
 
 DRAWS = st.floats(0, 1, exclude_max=True)
 STABLE = 30.0
@@ -124,5 +124,5 @@ def test_patience_doubles_with_every_attempt_up_to_a_limit_and_is_short_again_af
         lengths.append(patience.at(now))
         patience.spend(now)
         now += 1.0
-    assert lengths == [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, MOST_PATIENCE, MOST_PATIENCE]
-    assert patience.at(now + BUSY * MOST_PATIENCE) == 10.0
+    assert lengths == [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, LONGEST_WAIT, LONGEST_WAIT]
+    assert patience.at(now + BUSY * LONGEST_WAIT) == 10.0

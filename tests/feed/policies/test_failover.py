@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from feed.policies.failover import (
     CARRYING,
-    PATIENCE,
+    LONGEST_TRIAL,
     REFUSED_FIRST,
     RELIEF_AGAIN,
     RELIEF_SPREAD,
@@ -571,7 +571,7 @@ def test_a_return_that_fails_soon_doubles_the_trial_and_a_long_one_clears_the_re
     assert spans == [300, 600, 1200, 2400, 3600, 3600]
     assert waits == [30, 60, 120, 240, 480, 600]
     span, now = needed(it, now)
-    now += PATIENCE * FAILBACK
+    now += LONGEST_TRIAL * FAILBACK
     it.blocked("bybit", 403, now)
     it.data("binance", now)
     assert needed(it, now)[0] == 300
@@ -636,7 +636,7 @@ def test_a_flapping_primary_causes_at_most_eight_switches_in_any_hour(
                         happened(FAULTS[fault](it, venue, now))
         happened(it.tick(now))
     for first, ninth in zip(moves, moves[8:], strict=False):
-        assert ninth - first > PATIENCE * FAILBACK
+        assert ninth - first > LONGEST_TRIAL * FAILBACK
 
 
 @pytest.mark.parametrize("venues", [[], ["a", "a"]])
