@@ -74,6 +74,7 @@ class ConnectionListener(ListenerBase):
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
         self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the candles that it closed last
         self._past: dict[str, deque[TradeEvent]] = {}  # coin -> the last trades of a trial
+        self._dropped: dict[str, int] = {}  # coin -> the stamp of the newest trade that is not among them any more
         self._silence = silence  # seconds without data after which a trial may have missed something
         self._watched_at = inf  # the trial's first data, or the first data after such a silence, monotonic seconds
         self._watched_from = 0.0  # the newest stamp of the next WATCHED seconds, Unix ms
@@ -98,14 +99,19 @@ class ConnectionListener(ListenerBase):
 
     def _go_on(self, coin: str, past: list[TradeEvent]) -> None:
         """Deliver the trial's trades since the last trade of the venue that is left, without waiting for a fetch."""
-        fresh = self._backfiller.went_on(coin, past, self._watched_since())
+        fresh = self._backfiller.went_on(coin, past, self._watched_since(coin))
         if fresh and self._admits(coin, fresh[-1].market, fresh[-1].price):
             self._backfiller.catch_up(fresh[:-1], self._now())
             self.on_trade(fresh[-1])
 
-    def _watched_since(self) -> float:
-        """The venue's time (Unix ms) since which the connection has missed nothing; ``inf`` if it has just begun."""
-        return self._watched_from if self._now() - self._watched_at > WATCHED else inf
+    def _watched_since(self, coin: str) -> float:
+        """The venue's time (Unix ms) since which none of the coin's trades is missing in what is kept of it.
+
+        ``inf`` if the connection has just begun.
+        """
+        if self._now() - self._watched_at <= WATCHED:
+            return inf
+        return max(self._watched_from, self._dropped.get(coin, 0))
 
     def has_traded(self, coin: str) -> bool:
         """Whether a trade of the coin was delivered."""
@@ -131,6 +137,7 @@ class ConnectionListener(ListenerBase):
             self.lost_subscriptions.forget((coin,))
             self._learned.pop(coin, None)
             self._past.pop(coin, None)
+            self._dropped.pop(coin, None)
             for key in [key for key in self._bars if key[0] == coin]:
                 del self._bars[key]
 
@@ -287,9 +294,12 @@ class ConnectionListener(ListenerBase):
 
     def _shorten_past(self) -> None:
         oldest = int(self._hub.clock.now() * 1e9) - TRIAL_MEMORY
-        for trades in self._past.values():
+        for coin, trades in self._past.items():
             while len(trades) > 1 and trades[0].received_at < oldest:
-                trades.popleft()
+                self._drop(coin, trades)
+
+    def _drop(self, coin: str, trades: deque[TradeEvent]) -> None:
+        self._dropped[coin] = max(self._dropped.get(coin, 0), trades.popleft().timestamp)
 
     def _begin(self, trade: TradeEvent, now: float) -> bool:
         """Make a path for a coin's first trade; False for one that is not delivered."""
@@ -300,7 +310,10 @@ class ConnectionListener(ListenerBase):
             self._tried[coin] = Streamed(now, trade.timestamp, False)
             self._heard(coin, now)
             if self._open:
-                self._past.setdefault(coin, deque(maxlen=TRIAL_TRADES)).append(trade)
+                past = self._past.setdefault(coin, deque())
+                past.append(trade)
+                if len(past) > TRIAL_TRADES:
+                    self._drop(coin, past)
                 if now - self._watched_at <= WATCHED:
                     self._watched_from = max(self._watched_from, trade.timestamp)
             return False
@@ -322,6 +335,7 @@ class ConnectionListener(ListenerBase):
             self.flowing.set()
         if not self.delivering and (self.last_data is None or now - self.last_data > self._silence):
             self._past.clear()
+            self._dropped.clear()
             self._watched_at, self._watched_from = now, 0.0
         self.last_data = now
         if self.delivering:

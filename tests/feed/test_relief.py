@@ -15,6 +15,7 @@ import pytest
 
 from exchanges.simulator import SimulatedVenue, Simulator
 from feed import MarketFeed
+from feed.market_data.connection_listener import TRIAL_TRADES
 from feed.settings import Connection, Settings, Staleness
 from tests.support import Recorder, settings_for
 
@@ -177,6 +178,33 @@ async def test_what_a_trial_missed_in_a_silence_is_told(venues: list[Simulator])
             mute.close()
             await got.until(lambda: got.ticks[-1][1] == "bybit")
             await got.until(lambda: {each["coin"] for each in got.details("gap")} == {"BTC", "ETH"})
+
+
+@pytest.mark.parametrize("to", ["bybit", "binance"])
+async def test_what_a_trial_does_not_keep_is_told_or_fetched(venues: list[Simulator], to: str) -> None:
+    """Since the other venue's last trade of a coin more were made than a trial keeps."""
+    first, second = sorted((only(each) for each in venues[:2]), key=lambda venue: venue.name != to)
+    simulators = sorted(venues[:2], key=lambda each: only(each).name != to)
+    feed = MarketFeed(settings=settings_over(*simulators, failback_after=30))
+    got = Clocked(feed)
+    async with feed:
+        await got.until(lambda: len(got.ticks) > 20)
+        with cut_and_refusing(first):
+            await got.until(lambda: got.ticks[-1][1] == second.name)
+        connected = len(first.connections)
+        await got.until(lambda: len(first.connections) > connected)  # on trial, to be returned to
+        began = monotonic()
+        await got.until(lambda: monotonic() - began > 3.0)  # it has been there for long
+        with second.silent("BTC"):
+            after = await first.trade("BTC", count=TRIAL_TRADES + 50)
+            began = monotonic()
+            await got.until(lambda: monotonic() - began > 1.0)
+            got.status.clear()
+            with cut_and_refusing(second):
+                await got.until(lambda: any(t.coin == "BTC" and t.exchange == to for t in got.trades[-50:]))
+        delivered = {trade.trade_id for trade in got.trades if trade.exchange == to}
+        told = any(each["coin"] == "BTC" for each in got.details("gap"))
+        assert told or {str(trade.id) for trade in after} <= delivered
 
 
 @pytest.mark.parametrize("rate", [20.0, 60.0, 300.0])
