@@ -22,6 +22,7 @@ from feed.trades.lost_subscription import LostSubscriptions
 TRIAL_BARS = 2  # closed candles of a trial, per coin and timeframe: the failing active venue may not have closed them
 TRIAL_TRADES = 256  # trades of a trial, per coin: they may be newer than the last ones of the active venue
 TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last one of each coin stays
+OLD_TRADES = 3  # in succession that are withheld or not new, from which on they show what the stream lags
 WATCHED = 2.0  # seconds from a trial's first data until each of its coins is subscribed to
 
 
@@ -69,6 +70,8 @@ class ConnectionListener(ListenerBase):
         self._looked_at = -inf  # monotonic seconds
         self._ticked: set[str] = set()  # coins of which a ticker came
         self._tried: dict[str, Streamed] = {}  # the newest stamp of each coin on trial, since the last look
+        self._old: dict[str, Streamed] = {}  # the same of trades that are withheld or not new, since the last new one
+        self._old_trades = 0
         self.lost_subscriptions = LostSubscriptions()
         self._paths: dict[str, _Path] = {}  # coin -> its path, for coins with a delivered trade
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
@@ -185,6 +188,7 @@ class ConnectionListener(ListenerBase):
         counts = outcome.verdict not in (TradeVerdict.DUPLICATE, TradeVerdict.LATE)
         if not counts:
             self._hub.other_messages += 1
+            self._note_old(trade, now)
             if outcome.verdict is TradeVerdict.DUPLICATE:
                 self.last_data = now
         else:
@@ -286,11 +290,25 @@ class ConnectionListener(ListenerBase):
         else:
             found, self._tried = list(self._tried.items()), {}
             self._shorten_past()
+        if any(not came.by_ticker for _, came in found):
+            self._old, self._old_trades = {}, 0
+        elif self._old_trades >= OLD_TRADES:  # all that comes is known or withheld: how late it is shows nowhere else
+            found, self._old = [*found, *self._old.items()], {}
         delays: tuple[dict[str, float], dict[str, float]] = {}, {}
         for coin, came in found:
             delays[came.by_ticker][coin] = clock.running_at(came.at) - came.stamp / 1000
         now = clock.running()
         self.lag.look(now, now - clock.now(), *delays)
+
+    def _note_old(self, trade: TradeEvent, now: float) -> None:
+        """Note a trade that brings no price: it is withheld, repeated, or too late to be delivered in order."""
+        self._old[trade.coin] = Streamed(now, trade.timestamp, False)
+        self._old_trades += 1
+
+    def _is_late(self, trade: TradeEvent, now: float) -> bool:
+        """Whether a trade comes so late that it shows nothing of the venue's state now."""
+        clock, least = self._hub.clock, self._hub.delays[self._exchange].seconds
+        return least is not None and clock.running_at(now) - trade.timestamp / 1000 - least > self._silence
 
     def _shorten_past(self) -> None:
         oldest = int(self._hub.clock.now() * 1e9) - TRIAL_MEMORY
@@ -318,7 +336,9 @@ class ConnectionListener(ListenerBase):
                     self._watched_from = max(self._watched_from, trade.timestamp)
             return False
         if not self._admits(coin, trade.market, trade.price):
-            self._heard(coin, now)
+            self._note_old(trade, now)
+            if not self._is_late(trade, now):
+                self._heard(coin, now)
             return False
         if self.last_data is None:
             self.first_data = now

@@ -17,7 +17,7 @@ from exchanges.simulator import SimulatedVenue, Simulator
 from feed import MarketFeed
 from feed.market_data.connection_listener import TRIAL_TRADES
 from feed.settings import Connection, Settings, Staleness
-from tests.support import Recorder, settings_for
+from tests.support import Recorder, settings_for, until
 
 STALE = 1.0  # seconds, as feed_stale_after
 LIMIT = STALE + 2.0
@@ -178,6 +178,32 @@ async def test_what_a_trial_missed_in_a_silence_is_told(venues: list[Simulator])
             mute.close()
             await got.until(lambda: got.ticks[-1][1] == "bybit")
             await got.until(lambda: {each["coin"] for each in got.details("gap")} == {"BTC", "ETH"})
+
+
+@pytest.mark.parametrize("withheld", [False, True], ids=["", "beside a coin that is withheld"])
+async def test_a_stream_that_begins_again_where_it_was_long_ago_does_not_hold_the_feed(
+    venues: list[Simulator], withheld: bool
+) -> None:
+    """All of its trades were delivered before, and those of the withheld coin are as old."""
+    first, second = (only(simulator) for simulator in venues[:2])
+    feed = MarketFeed(settings=settings_over(*venues[:2]))
+    got = Clocked(feed)
+    async with feed, AsyncExitStack() as stack:
+        await got.until(lambda: len(got.ticks) > 20)
+        if withheld:
+            stack.enter_context(second.other_coin("ETH"))
+        with cut_and_refusing(first):
+            await got.until(lambda: got.ticks[-1][1] == "binance")
+            began = monotonic()
+            await got.until(lambda: monotonic() - began > 2.0)
+            connected = len(got.details("connected"))
+            stack.enter_context(second.behind(6.0))
+            second.cut()
+            await got.until(lambda: len(got.details("connected")) > connected)
+        began = monotonic()
+        await until(lambda: len(got.details("failover")) > 1)
+        assert monotonic() - began <= LIMIT + 1.0  # it counts as late from max_lag on
+        assert got.details("failover")[-1]["to"] == "bybit"
 
 
 @pytest.mark.parametrize("to", ["bybit", "binance"])
