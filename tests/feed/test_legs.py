@@ -199,7 +199,7 @@ async def test_a_connection_that_lags_beside_others_is_told_and_replaced(
     """A venue may be late on one gateway alone: half of its coins would be old, and the feed as a whole looks well."""
     pytest.importorskip(transport)
     settings = settings_for(simulator, coins=COINS)
-    settings.staleness = Staleness(feed_stale_after=2, reconnect_after=3, max_lag=1)
+    settings.staleness = Staleness(max_lag=1)
     settings.exchanges[0].options["transport"] = transport
     feed = MarketFeed(settings=settings)
     got, healths = Recorder(feed), set[str]()

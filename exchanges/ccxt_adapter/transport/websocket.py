@@ -71,6 +71,7 @@ class WebSocket(picows.WSListener):
             tell(message)
         if not self._closed:
             self._begun = self._offer = None if self._inflate is not None else offer
+            self._resume()
 
     # --- what picows calls --------------------------------------------------------------------------------------------
 
@@ -79,6 +80,7 @@ class WebSocket(picows.WSListener):
         self._loop = asyncio.get_running_loop()
         socket = transport.underlying_transport
         socket.set_protocol(_Measured(socket.get_protocol(), self))
+        socket.pause_reading()  # until it begins: what came meanwhile would be handed over in one turn
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         offer = self._offer
