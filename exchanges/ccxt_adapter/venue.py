@@ -42,13 +42,13 @@ from exchanges.venues.find import profile_of
 from exchanges.venues.profile import MARKET_ID, Profile
 from exchanges.venues.units import of_coin, units_of
 
-HISTORY_PAGE = 100  # past candles of one REST answer, where ccxt's features name no limit
-NAMED = 100  # markets that are named in the address of one request; to ask for more is to ask for all
-CANDLES = 1000  # candles that are asked for at once, where ccxt's features name no lower limit
+HISTORY_PAGE = 100  # past candles of one REST answer, if ccxt's features name no limit
+NAMED = 100  # markets that one request may name; for more, all markets are requested
+CANDLES = 1000  # candles of one request, if ccxt's features name no lower limit
 
 
 class CcxtVenue:
-    """A venue as the feed sees it. Markets are loaded once and shared by every stream that is opened on it."""
+    """A venue over ccxt. Its markets are loaded once and shared by all its streams."""
 
     def __init__(self, profile: Profile, access: Access) -> None:
         self.name = profile.name
@@ -88,22 +88,21 @@ class CcxtVenue:
 
     @property
     def aged(self) -> bool:
-        """Whether the markets are a list kept on disk, and so old that the venue should be asked soon."""
+        """Whether the markets come from disk and are so old that the venue should be asked soon."""
         return self._markets.aged
 
     async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None:
         """Load the markets of the wanted type unless they are there. Raises VenueError.
 
-        A list kept on disk will do, unless it lacks one of ``coins`` (coin -> override, as in ``market``), or has it as
-        halted: that may be over. ``anew``: so may it be with a list that the venue gave earlier, and the venue is asked
-        again, once a second at most. Whoever waits may be cancelled: the others' load goes on.
+        A list from disk is used, unless one of ``coins`` (coin -> override, as in ``market``) is missing or halted in
+        it. With ``anew`` the same holds for an earlier answer of the venue, which is asked once a second at most. A
+        caller may be cancelled: the load continues for the others.
         """
         await self._markets.load(coins or {}, anew=anew)
 
     async def refresh(self) -> Collection[str]:
-        """Ask the venue for its markets again; return the symbols that mean something else now. Raises VenueError.
-
-        What is gone stays known, as not traded, for the streams that still run; ``market`` refuses it.
+        """Ask the venue for its markets again; return the symbols whose meaning has changed. Raises VenueError. A
+        market that is gone stays known as not traded, for running streams; ``market`` refuses it.
         """
         return await self._markets.refresh()
 
@@ -186,7 +185,7 @@ class CcxtVenue:
     ) -> CcxtConnection:
         """A new connection, not dialled yet. Markets must be loaded.
 
-        ``on_going_down``: the venue will cut it soon.
+        ``on_going_down`` is called when the venue will cut it soon.
         """
         exchange = make_instance(self.profile, self.access)
         exchange.pace = self._pace
@@ -225,7 +224,7 @@ class CcxtVenue:
 
     @property
     def timeframes(self) -> tuple[str, ...]:
-        """Those of its candles over REST; none where it has no candles there."""
+        """The timeframes of its candles over REST; empty if it has none there."""
         return tuple(self._api.timeframes or ()) if self._api.has.get("fetchOHLCV") is True else ()
 
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
@@ -249,7 +248,7 @@ class CcxtVenue:
 
     @contextlib.asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
-        """Fence a request: none leaves while a Retry-After lasts, for whatever it was that the venue answered so."""
+        """Translate a request's errors, and send none until a Retry-After of the venue has passed."""
         if (wait := self._quiet.left(dial=False)) > 0:
             raise left_alone(self.name, wait)
         try:
@@ -261,10 +260,10 @@ class CcxtVenue:
             try:
                 raise failure from None
             finally:
-                failure.__context__ = None  # what ccxt and aiohttp say there may quote a password
+                failure.__context__ = None  # ccxt's and aiohttp's texts may quote a password
 
     def _dial_failed(self, error: Exception) -> VenueError:
-        """What a connection ended for, or could not be made for."""
+        """The error with which a connection has ended or failed."""
         self._log(error)
         self._quiet.note(told(self.name, error), dial=True)
         return translated(self.name, error, clean=self.clean)
@@ -274,7 +273,7 @@ class CcxtVenue:
 
     @property
     def proxies(self) -> Mapping[str, Proxy | str | None]:
-        """The venue's REST and WebSocket addresses, each with its proxy or None; a text says what is wrong with it."""
+        """The venue's REST and WebSocket addresses, each with its proxy or None; a text if the proxy is wrong."""
         return proxies(self._api, self.access)
 
 
@@ -291,13 +290,13 @@ def in_base(row: Any, scale: float) -> Any:
 
 
 def open_venue(name: str, access: Access | None = None) -> CcxtVenue:
-    """The ccxt exchange of that name; raises as :func:`exchanges.registry.open_exchange`."""
+    """The ccxt exchange with this name; raises the same as :func:`exchanges.registry.open_exchange`."""
     access = access or Access()
     return CcxtVenue(profile_of(name).for_market_type(access.market_type), access)
 
 
 def _cache(profile: Profile, access: Access) -> MarketCache | None:
-    """Where the venue's list is kept: apart for all that it depends on."""
+    """The venue's cache file; another one for each combination of what the list depends on."""
     asked = access.options.get("market_cache")
     key = (access.market_type, profile.lean, {**profile.options}, {**access.options}, VERSION)
     try:
@@ -310,7 +309,7 @@ def _parsed(by_ccxt: Callable[[str], Any], lean: bool, text: str) -> Any:
     try:
         return parse_in_turns(text, rows_when_read=lean)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return by_ccxt(text)  # which raises what ccxt expects
+        return by_ccxt(text)  # json raises the errors that ccxt expects
 
 
 async def _listed(profile: Profile, access: Access) -> MarketTable:
@@ -321,10 +320,10 @@ async def _listed(profile: Profile, access: Access) -> MarketTable:
 
 
 async def _parsed_by_ccxt(profile: Profile, access: Access) -> MarketTable:
-    """A venue's markets, asked for with a ccxt instance of its own."""
+    """Load a venue's markets with a ccxt instance made for this."""
     exchange = make_instance(profile, access)
     exchange.on_json_response = partial(_parsed, exchange.on_json_response, profile.lean)
-    exchange.timeout_on_exit = 0  # it waits so long for TLS connections: nothing else runs on this loop
+    exchange.timeout_on_exit = 0  # no wait for TLS connections: nothing else runs on this loop
     taken = partial(taken_from, exchange, deepcopy(exchange.options), time.time(), lean=profile.lean)
     try:
         if profile.lean:
@@ -337,7 +336,7 @@ async def _parsed_by_ccxt(profile: Profile, access: Access) -> MarketTable:
 
 
 async def _to_its_end(closing: asyncio.Task[None]) -> None:
-    """Await ``closing`` also where this is cancelled meanwhile: half closed, an instance leaves its session open."""
+    """Await ``closing`` to its end even if this is cancelled: a half-closed instance leaves its session open."""
     cancelled: asyncio.CancelledError | None = None
     while not closing.done():
         try:
@@ -350,5 +349,5 @@ async def _to_its_end(closing: asyncio.Task[None]) -> None:
 
 
 def _place(trade: TradeEvent) -> tuple[int, int]:
-    """Where a trade belongs; ccxt sorts those of one millisecond by their ids as text."""
+    """The sort key of a trade; ccxt sorts the trades of one millisecond by their ids as text."""
     return trade.timestamp, int(trade.trade_id) if trade.trade_id.isdecimal() else 0

@@ -1,1 +1,1 @@
-"""What is special about each venue: a file each, found by its name."""
+"""What is special about each venue: one file for each, found by its name."""

@@ -41,11 +41,11 @@ class _Binance(Profile):
         return isinstance(frame, dict) and frame.get("e") == "serverShutdown"
 
     def is_no_trade(self, info: Any) -> bool:
-        """On perpetuals some are an id alone, some 15 times a minute, most with a price of zero."""
+        """On perpetuals some rows have only an id, some 15 a minute, most with a price of zero."""
         return isinstance(info, dict) and info.get("X") == "NA"
 
     def is_off_book(self, info: Any) -> bool:
-        """On perpetuals: of the insurance fund, or of deleveraging; its REST has none of them."""
+        """On perpetuals, trades of the insurance fund or of deleveraging; REST does not have them."""
         return isinstance(info, dict) and info.get("X") in ("INSURANCE_FUND", "ADL")
 
 
@@ -56,12 +56,12 @@ _SPOT = _Binance(
     options=_OPTIONS,
     chunk=100,
     recent_trades={"fetchTradesMethod": "publicGetTrades"},  # aggTrades, ccxt's default, have ids of their own
-    older_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # dear: ccxt counts it 40 times the other
+    older_trades={"fetchTradesMethod": "publicGetHistoricalTrades"},  # ccxt counts it 40 times as much as the other
     keyless=frozenset({"historicalTrades"}),  # since 2023-08: binance-connector-python 3.2.0, changelog
     swap={
-        "recent_trades": {"fetchTradesMethod": "fapiPublicGetTrades"},  # the other endpoints have spot's trades
+        "recent_trades": {"fetchTradesMethod": "fapiPublicGetTrades"},  # the others would return spot trades
         "older_trades": {},  # only with an API key
-        # ids: consecutive nowhere promised; dials: of two sockets each, trades and summaries have paths of their own
+        # ids are not documented as consecutive; two sockets per connection, because trades and tickers have own paths
         "limits": replace(_LIMITS, requests=240, older_trades=False, consecutive_ids=False, dials=150),
         "books": binance_books.SWAP,
     },

@@ -1,4 +1,4 @@
-"""Binance's hottest frames on spot.
+"""Decodes Binance's most frequent frames on spot.
 
 Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """
@@ -18,7 +18,7 @@ from exchanges.venues.fast_decoder import Event, Frame, FrameContext, FrameTable
 
 _new = object.__new__
 
-_LARGEST = 2**63 - 1  # of a whole number that every JSON parser keeps
+_LARGEST = 2**63 - 1  # the largest whole number that every JSON parser keeps
 
 
 class _BinanceTrade(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
@@ -46,7 +46,7 @@ class _BinanceTrade(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
             or (timestamp > scene.latest and scene.ahead(timestamp, received_at))
         ):
             return None
-        # as TradeEvent(...) does it, in half of the time
+        # the same as TradeEvent(...), in half the time
         trade = _new(TradeEvent)
         trade.coin = coin
         trade.price = self.p
@@ -170,7 +170,7 @@ _decode_book = one(Quote, _BinanceBook).decode
 
 
 def _book(text: str) -> Frame:
-    if not text.startswith('{"u":'):  # the digit by which it was picked says little
+    if not text.startswith('{"u":'):  # the character that selects this kind is ambiguous
         raise MsgspecError("no book ticker")
     return _decode_book(text)
 

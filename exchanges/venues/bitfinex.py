@@ -20,7 +20,7 @@ class _Bitfinex(Profile):
         return Rejection(str(frame.get("msg")), channel=str(frame.get("channel", "")))
 
     def extra_requests(self) -> Mapping[str, Mapping[str, Any]]:
-        """ccxt asks for checksums when a call for a book returns, and here none does."""
+        """Ask for checksums: ccxt does it when a call for a book returns, but here the calls never return."""
         return {"conf": {"event": "conf", "flags": bitfinex_books.OB_CHECKSUM}}
 
 

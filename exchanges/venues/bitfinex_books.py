@@ -18,7 +18,7 @@ OB_CHECKSUM = 131072
 
 
 class BitfinexChecksums:
-    """The proof of one connection, whose channels are numbered by what the venue said to each subscription."""
+    """The proof for one connection; the venue's answers to subscriptions say which channel number is which market."""
 
     def __init__(self) -> None:
         self._books = ChecksummedBooks(self._read, alternating, LEVELS)

@@ -17,21 +17,24 @@ LEVELS = 25
 
 
 def linked(frame: Any) -> Iterable[Numbers]:
-    """The numbers of v3."""
+    """The numbers of v3, which are linked."""
     for market_id, row, whole in _rows(frame):
         if "pseq" in row:
             yield Numbers(market_id, int(row["seq"]), previous=int(row["pseq"]), snapshot=whole)
 
 
 def rising(frame: Any) -> Iterable[Numbers]:
-    """The numbers of v2, which say nothing of what they follow."""
+    """The numbers of v2, which do not say which update they follow."""
     for market_id, row, whole in _rows(frame):
         if "pseq" not in row and "seq" in row:
             yield Numbers(market_id, int(row["seq"]), snapshot=whole)
 
 
 def updates(frame: Any, text: str) -> Iterable[TextUpdate]:
-    """The levels of a message, and the checksum of the state after an update; a snapshot's is not read, as by ccxt."""
+    """The levels of a message, and the checksum of the state after an update.
+
+    Like ccxt, this does not read a snapshot's checksum.
+    """
     for market_id, row, whole in _rows(frame):
         bids, asks = ([(level[0], level[1]) for level in row.get(name, row.get(name[0], ()))] for name in _SIDES)
         checksum = 0 if whole else int(row.get("checksum") or 0)

@@ -17,11 +17,14 @@ class _Bithumb(Profile):
         return isinstance(frame, dict) and frame.get("stream_type") == "SNAPSHOT"
 
     def correct_trade(self, trade: TradeEvent, info: Mapping[str, Any]) -> None:
-        """Its ids are of another kind over REST: 17829816707050000, in the stream 862683813820523888."""
+        """Drop the id: REST has other ids (17829816707050000) than the stream (862683813820523888)."""
         trade.trade_id = ""
 
     def joined(self, requests: Sequence[Any]) -> Any:
-        """Measured; documented by ccxt for its private socket (pro/bithumb.py)."""
+        """Join subscriptions: each request replaces the last one (measured.
+
+        Ccxt documents it for the private socket).
+        """
         return joined_by_type(requests)
 
 

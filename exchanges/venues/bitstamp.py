@@ -20,20 +20,20 @@ class _Bitstamp(Profile):
         return Rejection(str((frame.get("data") or {}).get("message")), unnamed=True)
 
     def confirmation(self, frame: Any) -> tuple[str, str] | None:
-        """Of "live_trades_btcusd" or "order_book_btcusd"."""
+        """Read the channel and market from "live_trades_btcusd" or "order_book_btcusd"."""
         if frame.get("event") != "bts:subscription_succeeded":
             return None
         kind, _, market_id = frame["channel"].rpartition("_")
         return "trades" if kind == "live_trades" else "quotes", market_id
 
     def correct_ticker_row(self, row: dict[str, Any]) -> None:
-        """Its "open", from which ccxt works out the change, is that of the calendar day."""
+        """Remove "open", which is the calendar day's: ccxt would compute the change from it."""
         if isinstance(info := row.get("info"), dict):
             row["open"], row["percentage"] = None, info.get("percent_change_24")
 
 
 def book_numbers(frame: Any) -> Iterable[Numbers]:
-    """ "Live full order book": nothing but the time of an update says when its turn is. "Live order book" is whole."""
+    """ "Live full order book": only an update's time shows its order. "Live order book" sends whole books."""
     if not isinstance(frame, dict) or frame.get("event") != "data":
         return
     for kind, whole in (("diff_order_book_", False), ("order_book_", True), ("detail_order_book_", True)):

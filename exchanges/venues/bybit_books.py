@@ -15,7 +15,7 @@ from exchanges.books.proof import BookRules, BookUpdate, OwnBooks, ProofKind
 from exchanges.venues.binance_books import Number, Price, Size
 from exchanges.venues.fast_decoder import FrameContext
 
-DEPTHS = (50, 200, 1000)  # of the topics that spot and perpetuals both have; one of a single level is no book
+DEPTHS = (50, 200, 1000)  # depths that spot and perpetuals both have; a single level is a quote, not a book
 
 
 class _Sides(Struct, gc=False):

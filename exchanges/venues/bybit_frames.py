@@ -1,4 +1,4 @@
-"""Bybit v5's hottest frames on spot.
+"""Decodes Bybit v5's most frequent frames on spot.
 
 Source: https://bybit-exchange.github.io/docs/v5/websocket/public/trade, .../ticker and .../kline
 """
@@ -58,7 +58,7 @@ class _BybitTrades(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
                 or (timestamp > scene.latest and scene.ahead(timestamp, received_at))
             ):
                 return ()
-            # as TradeEvent(...) does it, in half of the time
+            # the same as TradeEvent(...), in half the time
             trade = _new(TradeEvent)
             trade.coin = coin
             trade.price = row.p
@@ -128,7 +128,7 @@ class _BybitKline(Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     topic: str
     ts: Any = None
     type: Any = None
-    data: Annotated[list[_BybitBar], Meta(min_length=1, max_length=1)]  # several wait for one another: Delivery
+    data: Annotated[list[_BybitBar], Meta(min_length=1, max_length=1)]  # frames with several candles go to ccxt
 
     def event(self, scene: FrameContext, received_at: int) -> Candle | None:
         channel, _, market_id = self.topic.rpartition(".")

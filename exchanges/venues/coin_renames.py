@@ -1,4 +1,4 @@
-"""Coins that were renamed: under which codes a venue may list one."""
+"""Coins that were renamed: the codes with which a venue may list one."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ What a venue merely spells in its own way (BCHSV, or Bitfinex's IOT and DOG) ccx
 
 
 def codes_of(coin: str) -> tuple[str, ...]:
-    """The codes under which a coin may be listed: its own first, then the one that it had before or has now."""
+    """The codes with which a coin may be listed: its own first, then the code before or after a renaming."""
     return coin, *(other for pair in RENAMES if coin in pair for other in pair if other != coin)

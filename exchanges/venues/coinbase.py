@@ -20,21 +20,21 @@ class _Coinbase(Profile):
         return Rejection(str(frame.get("message"))) if frame.get("type") == "error" else None
 
     def correct_trade_row(self, row: dict[str, Any]) -> None:
-        """market_trades and REST name the maker's side, which ccxt passes on as the taker's."""
+        """Correct the side: market_trades and REST send the maker's side, which ccxt passes on as the taker's."""
         row["side"] = _OPPOSITE.get(row["side"])
 
     def arrives_as(self, symbol: str) -> str:
-        """USD and USDC share one book: all channels but user name it -USD."""
+        """USD and USDC share one book, which all public channels name -USD."""
         base, _, quote = symbol.partition("/")
         return f"{base}/USD" if quote == "USDC" else symbol
 
     def extra_requests(self) -> Mapping[str, Mapping[str, Any]]:
-        """Without heartbeats quiet channels are closed."""
+        """Subscribe to heartbeats: without them the venue closes quiet channels."""
         return {"heartbeats": {"type": "subscribe", "channel": "heartbeats"}}
 
 
 def book_numbers(frame: Any) -> CountedFrame | None:
-    """ "Sequence numbers": the messages of a connection are counted, whatever channel they are of."""
+    """ "Sequence numbers": the venue counts the messages of a connection over all channels."""
     if not isinstance(frame, dict) or "sequence_num" not in frame:
         return None
     books = tuple(_books(frame))

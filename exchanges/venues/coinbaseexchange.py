@@ -10,13 +10,13 @@ from exchanges.books.frame_proofs import RisingNumbers
 from exchanges.books.proof import BookRules, Numbers, ProofKind
 from exchanges.venues.profile import Profile
 
-_CHANNELS = ["level2_batch"]  # level2 is for those who log in
-_JITTER = 10_000  # microseconds by which the times of one product may step back: they say when, not in which turn
+_CHANNELS = ["level2_batch"]  # level2 needs a login
+_JITTER = 10_000  # microseconds by which the times of one product may step back
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def book_numbers(frame: Any) -> Iterable[Numbers]:
-    """ "Level2 channel": nothing but the time of an update, here in microseconds, says when its turn is.
+    """ "Level2 channel": only an update's time, in microseconds, shows its order.
 
     There is no ``sequence`` in it, as the channels "full" and "heartbeat" have one.
     """
@@ -39,7 +39,7 @@ PROFILES = (
         "coinbaseexchange",
         "coinbaseexchange",
         trade_market="product_id",
-        trade_texts=("maker_order_id", "taker_order_id"),  # without them ccxt takes the side for the taker's
+        trade_texts=("maker_order_id", "taker_order_id"),  # without them ccxt takes the side as the taker's
         keyless_streams=True,
         books=BookRules(
             ProofKind.PLAUSIBILITY,

@@ -14,13 +14,13 @@ from exchanges.venues.profile import Profile, Rejection
 
 class _CryptoCom(Profile):
     def rejection(self, frame: Any) -> Rejection | None:
-        """It has the number 0, ccxt's requests have none."""
+        """Rejections have the number 0; ccxt sends its requests without numbers."""
         return (
             Rejection(str(frame.get("message"))) if frame.get("method") == "subscribe" and frame.get("code") else None
         )
 
     def correct_ticker_row(self, row: dict[str, Any]) -> None:
-        """ "c" is -0.0022 for -0.22 %, which ccxt passes on."""
+        """Correct the change: "c" is -0.0022 for -0.22 %, and ccxt passes it on unchanged."""
         if row.get("percentage") is not None:
             row["percentage"] = str(Decimal(str(row["percentage"])) * 100)
 
@@ -42,7 +42,7 @@ PROFILES = (
         Limits(capacity=Capacity(400)),  # channels: measured, not documented
         options={"ws": {"settle": 1.0}},  # "add a 1-second sleep after"
         markets_named=frame_markets.cryptocom,
-        replays_last=True,  # not documented either way
+        replays_last=True,  # not documented
         books=BookRules(
             ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers), depths=(50,), window=True, nonce=True
         ),

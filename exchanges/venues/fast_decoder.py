@@ -1,9 +1,9 @@
 """Decodes the most frequent frames from the text of the WebSocket message into events, without ccxt.
 
-A frame is taken whole or not at all: what is not exactly as its venue's table says (``binance_frames``,
-``bybit_frames``), down to an unknown field, a value that :mod:`exchanges.normalize` would drop or a figure that ccxt
-would have to work out, goes to ccxt unchanged. So ccxt stays the reference, and what comes out here equals its result
-field by field (tests/exchanges/test_hotpath.py).
+A frame is taken whole or not at all. It goes to ccxt unchanged if it differs in any way from its venue's table
+(``binance_frames``, ``bybit_frames``): an unknown field, a value that :mod:`exchanges.normalize` would drop, or a value
+that ccxt would have to compute. So ccxt stays the reference, and what comes out here equals its result field by field
+(tests/exchanges/test_hotpath.py).
 
 The decoders are lax: a float may stand in a string. msgspec reads such a string by JSON's grammar for numbers, where
 Python's ``float``, which ccxt calls, also takes " 1", "+1" and "1_000"; those frames go to ccxt. Fields that are
@@ -30,11 +30,11 @@ Event = TradeEvent | Ticker | Quote | Candle | BookUpdate
 
 
 class FrameContext:
-    """Where the frames of one connection are read.
+    """What is needed to read the frames of one connection.
 
     ``markets`` maps the venue's market ids to coin and market symbol, ``timeframes`` its names of the wanted ones to
-    ours. ``latest`` is the Unix ms up to which nothing is from the future: as of an earlier frame, for dividing the
-    time of each costs more than the rest of a trade's checks.
+    ours. ``latest``: stamps up to this time (Unix ms) are not in the future. It is computed rarely, because doing it
+    for each frame would cost more than all other checks of a trade.
     """
 
     __slots__ = ("exchange", "latest", "markets", "timeframes")
@@ -51,7 +51,7 @@ class FrameContext:
         return timestamp > self.latest
 
     def bar(self, market_id: str, interval: str, row: Sequence[Any], closed: Any, received_at: int) -> Candle | None:
-        """The candle of a row as ccxt has it, and with the venue's word on whether it is closed."""
+        """The same candle as ccxt's row, with the venue's flag for closed."""
         timeframe = self.timeframes.get(interval)
         if market_id not in self.markets or timeframe is None or type(row[0]) is not int or type(closed) is not bool:
             return None
@@ -60,7 +60,7 @@ class FrameContext:
 
 
 class FrameClock(Protocol):
-    """What a connection is reading."""
+    """The frame that a connection is reading."""
 
     received_at: int  # local Unix ns at which it was read
 
@@ -69,7 +69,7 @@ class Frame(Protocol):
     """A decoded frame of one event."""
 
     def event(self, scene: FrameContext, received_at: int) -> Event | None:
-        """Its event, None for one that ccxt is to read."""
+        """Its event, None if ccxt must read the frame."""
 
 
 class Frames(Protocol):
@@ -98,7 +98,7 @@ class Many:
 
 @dataclass(frozen=True, slots=True)
 class FrameTable:
-    """One venue's frames: by the character ``at`` that place, the kinds that they may be, tried in order.
+    """One venue's kinds of frames, by the character at the place ``at``, in the order in which they are tried.
 
     ``ticker_info``: the part of a ticker's frame that ccxt merges later deltas into, for venues that may send some.
     """
@@ -117,9 +117,9 @@ Blame = Callable[[str, int, Exception], None]
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where events of one type go: to ``hand_on``, a trade with its id as a number where the venue counts.
+    """Passes events of one type to ``hand_on``, a trade with its id as a number if the venue's ids are numbers.
 
-    ``unheard`` has the coins of which none came yet, and loses them.
+    ``unheard`` has the coins without such an event so far.
     """
 
     hand_on: Callable[..., object]
@@ -138,8 +138,8 @@ def taker(
 ) -> Take:
     """One connection's hot path. ``markets`` and ``timeframes``: see :class:`FrameContext`.
 
-    Frames whose events have no place in ``goals`` are left to ccxt. ``stand`` is told a ticker's coin and how to get
-    its ``ticker_info``.
+    Frames whose event type is not in ``goals`` are left to ccxt. ``stand`` is called with a ticker's coin and a
+    function that returns its ``ticker_info``.
     """
     scene = FrameContext(markets, timeframes, exchange)
     at = table.at
@@ -165,11 +165,11 @@ def taker(
 
 
 def _either(readers: Sequence[Take]) -> Take:
-    """The first of ``readers`` that takes a text."""
+    """A function that tries ``readers`` until one takes the text."""
     return readers[0] if len(readers) == 1 else lambda text: any(read(text) for read in readers)
 
 
-# a closure that calls as little as it can, because it runs for every frame
+# a closure with few calls, because it runs for every frame
 def _reader(
     kind: One | Many,
     table: FrameTable,
@@ -181,7 +181,7 @@ def _reader(
     stand: Callable[..., None],
     blame: Blame,
 ) -> Take:
-    """What takes one kind of frame, if a text is one; a text that is not of this ``start`` goes to ``otherwise``."""
+    """A function that takes texts of one kind; a text with another ``start`` goes to ``otherwise``."""
     at = table.at
     decode, hand_on, unheard = kind.decode, goal.hand_on, goal.unheard
     numbered = isinstance(kind, One) and kind.numbered
@@ -195,7 +195,7 @@ def _reader(
             event = frame.event(scene, reading.received_at)
         except Exception:  # noqa: BLE001 - not recognized, for whatever reason
             return False
-        # an escape can hide what the venue's own parser would refuse; no venue here sends any
+        # escapes could hide what ccxt's parser would refuse; no venue here sends any
         if event is None or "\\" in text:
             return False
         if unheard:
@@ -237,8 +237,8 @@ def _reader(
 def unambiguous(markets_by_id: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> dict[str, str]:
     """The coin of each wanted spot market by the venue's id, where no other market has it. ``wanted``: symbol -> coin.
 
-    ``markets_by_id`` is ccxt's. An id of other than capitals and digits is left out: in a topic it might be taken for
-    something else.
+    ``markets_by_id`` is ccxt's. An id with other characters than capitals and digits is left out: it could be misread
+    in a topic.
     """
     return {
         market_id: wanted[markets[0]["symbol"]]
@@ -249,7 +249,7 @@ def unambiguous(markets_by_id: Mapping[str, Sequence[Any]], wanted: Mapping[str,
 
 
 def whole(ticker: Ticker | None) -> Ticker | None:
-    """``ticker`` when it has its day's figures from the venue; ccxt works out what is missing."""
+    """``ticker`` if the venue has sent its day stats; otherwise ccxt computes them."""
     return None if ticker is None or ticker.volume_24h is None or ticker.change_24h is None else ticker
 
 

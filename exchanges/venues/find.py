@@ -1,4 +1,4 @@
-"""A venue's profile by its name: the file of that name in this package, a kindred venue's, or the plain one."""
+"""Finds a venue's profile by its name: in the file of that name, in a related venue's file, or the default."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WHOLE_BOOKS = frozenset(
     )
 )  # fmt: skip
 """Venues without a file whose frames are whole order books, and nothing else (read: ccxt's pro modules)."""
-_FILES: Mapping[str, str] = {**ALIASES, "binance_us": "binance", "gateeu": "gate"}  # where it is not the name
+_FILES: Mapping[str, str] = {**ALIASES, "binance_us": "binance", "gateeu": "gate"}  # names whose file has another name
 
 
 def profile_of(name: str) -> Profile:
@@ -48,7 +48,7 @@ def profile_of(name: str) -> Profile:
 
 @cache
 def _special(file: str) -> Mapping[str, Profile]:
-    """The profiles of a file in this package by name; none where there is no such file."""
+    """The profiles of a file in this package, by name; empty if there is no such file."""
     where = f"{__package__}.{file}"
     if not file.isidentifier() or find_spec(where) is None:
         return {}

@@ -1,7 +1,7 @@
-"""Of which markets a frame speaks: by its topic, and by its rows. Where these differ, the frame is a bad one.
+"""Finds the markets that a frame names in its topic and in its rows. If these differ, the frame is a bad one.
 
-ccxt takes the topic's word at one venue, the rows' at the next, and at one venue now this, now that. Each function
-returns the names that a frame has in both, in the venue's words, as far as it has them.
+Depending on the venue, ccxt uses the topic's market or the rows'. Each function returns the venue's market ids that a
+frame has in both places.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class OtherMarket(Exception):
 
 
 def check(named: Named, frame: Any) -> None:
-    """Raise OtherMarket where a frame speaks of more than one market."""
+    """Raise OtherMarket if a frame names more than one market."""
     if isinstance(frame, dict):
         names = {name for name in named(frame) if type(name) is str}
         if len(names) > 1:

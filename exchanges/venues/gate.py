@@ -18,7 +18,10 @@ class _Gate(Profile):
         return None if closed is None else bool(closed)
 
     def is_off_book(self, info: Any) -> bool:
-        """A take-over by the insurance fund or by deleveraging (futures trades), which its candles leave out too."""
+        """A take-over by the insurance fund or by deleveraging (futures trades).
+
+        The venue's candles leave it out too.
+        """
         return isinstance(info, dict) and info.get("is_internal") is True
 
     def base_volume(self, frame: Any, row: Any) -> Any:
@@ -52,7 +55,7 @@ PROFILES = (
     _Gate(
         "gate",
         "gate",
-        candles_in_contracts=True,  # "v" counts contracts on swap, ccxt hands it on
+        candles_in_contracts=True,  # "v" counts contracts on swap, and ccxt passes it on
         books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(50, 400), window=True, nonce=True),
         swap={"books": BookRules(ProofKind.SEQUENCE, _book_proof, depths=(100,), window=True, nonce=True)},
     ),

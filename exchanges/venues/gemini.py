@@ -12,14 +12,14 @@ from exchanges.venues.profile import Profile, Rejection
 
 class _Gemini(Profile):
     def is_history(self, frame: Any) -> bool:
-        """Of v2 alone, which ccxt asks for a single coin's trades; live ones are "trade"."""
+        """True for past trades of v2, which ccxt uses for a single coin's trades; live ones have the type "trade"."""
         return isinstance(frame, dict) and frame.get("type") == "l2_updates"
 
     def rejection(self, frame: Any) -> Rejection | None:
         return Rejection(str(frame.get("reason")), unnamed=True) if frame.get("result") == "error" else None
 
     def confirmation(self, frame: Any) -> tuple[str, str] | None:
-        """A subscription to candles is answered with those that there are."""
+        """The answer to a subscription to candles has the candles so far."""
         return ("candles", frame["symbol"].lower()) if str(frame.get("type")).startswith("candles_") else None
 
 

@@ -16,7 +16,7 @@ PROFILES = (
         ),
         rows_by_place=True,  # an asset is known by its place in the universe, a token by its place among the tokens
         singly=frozenset({"ticker"}),  # allMids, which brings all at once, has mids only, of perpetuals too
-        # the public ones; ccxt's own request is for a user's fills, and wants to know whose
+        # public trades; ccxt's own request is for a user's fills and needs an address
         recent_trades={"type": "recentTrades", "coin": MARKET_ID, "user": f"0x{0:040x}"},
         books=BookRules(ProofKind.SNAPSHOTS),
         replays_last=True,  # measured, not documented

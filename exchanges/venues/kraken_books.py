@@ -13,7 +13,7 @@ from typing import Any
 from exchanges.books.checksum import ChecksummedBooks, Texts, TextUpdate
 from exchanges.books.proof import BookRules, ProofKind, Verdict
 
-LEVELS = 10  # that the checksum is of
+LEVELS = 10  # levels of each side in the checksum
 DEPTHS = (10, 25, 100, 500, 1000)
 
 
@@ -62,7 +62,7 @@ def payload(bids: Sequence[Texts], asks: Sequence[Texts]) -> str:
 
 
 def _padded(text: str, decimals: int) -> str:
-    """With as many decimals as the market has, also where somebody on the way has left out zeros at the end."""
+    """The number with all decimals of the market, also if zeros at its end were left out."""
     missing = decimals - len(text.partition(".")[2])
     return text if missing <= 0 else text + ("" if "." in text else ".") + "0" * missing
 

@@ -53,6 +53,6 @@ PROFILES = (
             "fetchMarkets": {"fetchTickersFees": False},
         },
         books=BookRules(ProofKind.SEQUENCE, _book_proof, nonce=True),
-        candles_in_contracts=True,  # the sixth column (futures, klines), which ccxt's parse_ohlcv hands on
+        candles_in_contracts=True,  # the sixth column (futures, klines), which ccxt's parse_ohlcv passes on
     ),
 )

@@ -21,13 +21,13 @@ PROFILES = (
         "mexc",
         Limits(capacity=Capacity(30), session_limit=86_400),
         needs={"google.protobuf": "mexc"},  # its frames are protobuf (pro/mexc.py, handle_message)
-        # on spot the first has bid and ask alone, the second is refused, the third kept elsewhere (pro/mexc.py)
+        # on spot: bid and ask only; refused; kept in another way (pro/mexc.py)
         has={"watchTicker": False, "watchTickers": False, "watchBidsAsks": False},
         options={
             "useCcxtTradeId": False,  # ccxt makes ids over REST, other ones than ours for the stream
             "watchOrderBook": {"snapshotDelay": 5},  # updates before a book is fetched: ccxt awaits 25
         },
         books=mexc_books.RULES,
-        candles_in_contracts=True,  # "vol" (futures, klines), which ccxt's parse_ohlcv hands on
+        candles_in_contracts=True,  # "vol" (futures, klines), which ccxt's parse_ohlcv passes on
     ),
 )

@@ -1,4 +1,4 @@
-"""What proves MEXC's order books: each message says which versions of the book its changes are.
+"""What proves MEXC's order books: each message has the first and last version of its changes.
 
 Source: "Diff. depth stream" of its documentation, whose messages are protobuf, and "depth" of the futures.
 """
@@ -15,7 +15,7 @@ _FROM, _TO = 4, 5  # of PublicAggreDepthsV3Api
 
 
 def numbers(frame: Any) -> Iterable[Numbers]:
-    """Of spot's messages, which are bytes, and of the futures' "push.depth"."""
+    """The numbers of spot's messages, which are bytes, and of the futures' "push.depth"."""
     if isinstance(frame, bytes):
         message = dict(fields(frame))
         if _DEPTHS in message:

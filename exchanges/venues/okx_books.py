@@ -14,11 +14,11 @@ from exchanges.books.checksum import ChecksummedBooks, TextUpdate, alternating
 from exchanges.books.frame_proofs import OrderedProofs
 from exchanges.books.proof import BookRules, NumberedFrames, Numbers, ProofKind
 
-LEVELS = 25  # that a checksum is of
+LEVELS = 25  # levels of each side in a checksum
 
 
 def numbers(frame: Any) -> Iterable[Numbers]:
-    """Of the channels with updates (books, books-l2-tbt, ...); the small ones send whole books."""
+    """The numbers of channels with updates (books, books-l2-tbt, ...); the small channels send whole books."""
     for market_id, row, whole in _rows(frame):
         if "seqId" in row:
             yield Numbers(market_id, int(row["seqId"]), previous=int(row.get("prevSeqId", -1)), snapshot=whole)

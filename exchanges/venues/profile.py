@@ -1,8 +1,8 @@
 """What can be special about a venue beyond ccxt's ``has``. Each special venue has a file of its own in this package.
 
-A venue's file makes one or more profiles: data in the fields, and what a table can't say in overridden methods, which
-read a frame or a row as the venue sends it. A frame is the decoded message, ``info`` the venue's own row of a trade or
-ticker as ccxt hands it on.
+A venue's file makes one or more profiles: data in the fields, and functions as overridden methods, which read a frame
+or a row as the venue sends it. A frame is the decoded message, ``info`` the venue's own row of a trade or ticker as
+ccxt hands it on.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ MARKET_ID = "{market id}"
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A venue's frame rejects the request whose number it has, or else what it names.
+    """A venue's frame that rejects the request with its number, or else the market or channel that it names.
 
     ``alone``: only the market that it names is rejected, the rest of the request stands. ``channel``: "" where the
-    frame does not say. ``unnamed``: it is for one of the requests without an answer, and says nothing of which.
+    frame does not say. ``unnamed``: it rejects one of the requests without an answer, and does not say which.
     """
 
     reason: str
@@ -37,39 +37,39 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Profile:
-    """One venue: its ccxt id, what it allows, and what is otherwise than ccxt has it."""
+    """One venue: its ccxt id, its limits, and how it differs from what ccxt says."""
 
     name: str
     ccxt_id: str
     limits: Limits = field(default_factory=Limits)
-    sandbox: bool = False  # its testnet is meant
-    testnet: bool = True  # it has one, if ccxt has an address for it
-    options: Mapping[str, Any] = field(default_factory=dict)  # ccxt's
+    sandbox: bool = False  # the profile is for its testnet
+    testnet: bool = True  # False if it has no testnet although ccxt has an address
+    options: Mapping[str, Any] = field(default_factory=dict)  # ccxt's options
     chunk: int = 50  # markets in one subscription call
-    sockets: tuple[int, float] | None = None  # how many may be opened within how many seconds
+    sockets: tuple[int, float] | None = None  # number of sockets, and seconds within which they may be opened
     needs: Mapping[str, str] = field(default_factory=dict)  # module that ccxt imports -> our extra that brings it
-    has: Mapping[str, bool] = field(default_factory=dict)  # of ccxt's ``has``, what is otherwise
+    has: Mapping[str, bool] = field(default_factory=dict)  # corrections of ccxt's ``has``
     singly: frozenset[str] = frozenset()  # channels that are asked for one market at a time
-    candles_in_contracts: bool = False  # the volume of its contracts' candles; ccxt's rows have base currency elsewhere
-    tickers_in_contracts: bool = False  # the same of its tickers
+    candles_in_contracts: bool = False  # candle volumes of swaps are in contracts
+    tickers_in_contracts: bool = False  # the same for its tickers
     recent_trades: Mapping[str, Any] = field(default_factory=dict)  # fetch_trades params: the newest, the stream's ids
     older_trades: Mapping[str, Any] = field(default_factory=dict)  # the same from an id on, which goes under "fromId"
     keyless: frozenset[str] = frozenset()  # REST paths for which ccxt wants an API key and the venue does not
-    markets_named: Named | None = None  # the markets of which a frame speaks, in its topic and in its rows
-    trade_market: str = ""  # the raw trade's field with its market's id, where ccxt takes the frame's word for it
-    trade_texts: tuple[str, ...] = ()  # with that: fields of the raw trade in whose place ccxt guesses
+    markets_named: Named | None = None  # finds the markets that a frame names in its topic and in its rows
+    trade_market: str = ""  # the raw trade's field with its market's id, if ccxt uses the frame's
+    trade_texts: tuple[str, ...] = ()  # fields of the raw trade that ccxt would guess
     order: Literal["oldest first", "newest first", "ties newest first"] = "oldest first"
     """Of the trades in a frame; "ties": of those of one millisecond, where ccxt sorts them by time."""
     replays_last: bool = False  # the first trade of each market after a subscription may be a past one
     swap: Mapping[str, Any] = field(default_factory=dict)  # the fields that differ on perpetual swaps
     fast_frames: FrameTable | None = None  # the frames that are read without ccxt
     joins_requests: bool = False  # each subscription replaces the one before: see ``joined``
-    ticker_market: str = ""  # the raw REST ticker's field with its market's id: others' are not parsed then
-    all_tickers: bool = False  # a REST request for the tickers of several markets must be one for those of all
-    rows_by_place: bool = False  # in its lists of markets, what a row means depends on its place
-    lean: bool = False  # nothing that is called here reads a market's "info", the venue's own answer about it
-    books: BookRules = field(default_factory=BookRules)  # how its order books are proven: books/proof.py says how
-    keyless_streams: bool = False  # what ccxt logs in for is public under the names that are asked for
+    ticker_market: str = ""  # the raw REST ticker's field with its market's id, to skip other markets
+    all_tickers: bool = False  # REST tickers of several markets must be requested for all markets
+    rows_by_place: bool = False  # the meaning of a row in its list of markets depends on its place
+    lean: bool = False  # no ccxt method used here reads a market's "info"
+    books: BookRules = field(default_factory=BookRules)  # how its order books are proven, see books/proof.py
+    keyless_streams: bool = False  # streams for which ccxt would log in are public
     note: str = ""
 
     flags_closed_candles: ClassVar[bool] = False  # ``candle_is_closed`` has an answer
@@ -79,15 +79,15 @@ class Profile:
         return replace(self, **self.swap) if market_type == "swap" else self
 
     def candle_is_closed(self, frame: Any, row: Any) -> bool | None:
-        """The venue's own word on whether that candle (a ccxt row) is closed; None where the frame does not say."""
+        """The venue's own flag whether this candle (a ccxt row) is closed; None if the frame has none."""
         return None
 
     def base_volume(self, frame: Any, row: Any) -> Any:
-        """A candle's volume in base currency, where ccxt's row has another one; else None."""
+        """A candle's volume in base currency, if ccxt's row has another one; else None."""
         return None
 
     def is_history(self, frame: Any) -> bool:
-        """Whether a frame's trades are past ones, sent at a subscription."""
+        """Whether a frame has past trades, sent at a subscription."""
         return False
 
     def sent_at(self, frame: Any) -> int | None:
@@ -99,7 +99,7 @@ class Profile:
         return False
 
     def rejection(self, frame: Any) -> Rejection | None:
-        """What a frame rejects, where ccxt tells nobody."""
+        """What a frame rejects, if ccxt does not report it."""
         return None
 
     def confirmation(self, frame: Any) -> tuple[str, str] | None:
@@ -107,7 +107,7 @@ class Profile:
         return None
 
     def is_no_trade(self, info: Any) -> bool:
-        """Whether a raw trade is none at all, and not bad either."""
+        """Whether a raw row is not a trade and must be ignored."""
         return False
 
     def is_off_book(self, info: Any) -> bool:
@@ -115,7 +115,7 @@ class Profile:
         return False
 
     def correct_trade(self, trade: TradeEvent, info: Mapping[str, Any]) -> None:
-        """Set from the venue's own row what ccxt's does not have as it was: the id, the time."""
+        """Set fields from the venue's own row that ccxt's row has lost or changed: the id, the time."""
 
     def correct_trade_row(self, row: dict[str, Any]) -> None:
         """Change a trade that ccxt has parsed."""
@@ -124,11 +124,11 @@ class Profile:
         """Change a ticker before ccxt completes it."""
 
     def arrives_as(self, symbol: str) -> str:
-        """The market symbol under which the data of ``symbol`` comes."""
+        """The market symbol with which the data of ``symbol`` comes."""
         return symbol
 
     def joined(self, requests: Sequence[Any]) -> Any:
-        """One subscription request of several; only asked where ``joins_requests``."""
+        """Join several subscription requests; only called with ``joins_requests``."""
         raise NotImplementedError(f"{self.name} joins no requests")
 
     def extra_requests(self) -> Mapping[str, Mapping[str, Any]]:

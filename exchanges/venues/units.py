@@ -1,6 +1,6 @@
-"""Markets of 1,000 units and more (1000SHIB, 1MBABYDOGE): their figures as those of the coin itself.
+"""Converts events of markets with 1,000 units and more (1000SHIB, 1MBABYDOGE) to the coin itself.
 
-Venues list coins of very small prices like this, mostly as swaps; ccxt has such a market's base under the venue's name.
+Venues list coins with very small prices like this, mostly as swaps; ccxt keeps the venue's name for the base.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _Event = TypeVar("_Event", TradeEvent, Ticker, Quote, Candle, OrderBook)
 
 
 def units_of(coin: str, symbol: str) -> int:
-    """How many of ``coin`` one unit of the market ``symbol`` is: 1 for what has that very name, as 1INCH or 1000SATS.
+    """How many of ``coin`` one unit of the market ``symbol`` is: 1 if the coin itself has that name, as 1INCH or
+    1000SATS.
 
     A market whose name does not tell (Hyperliquid's kPEPE) counts as one of one unit.
     """
@@ -41,7 +42,7 @@ def units_of(coin: str, symbol: str) -> int:
 
 
 def of_coin(event: _Event, units: int) -> _Event:
-    """``event`` itself, with its prices and quantities turned from those of a market of so many units to the coin's."""
+    """Convert ``event`` in place: prices and quantities from a market of so many units to the coin's."""
     if units == 1:
         return event
     down = 1 - len(str(units))  # powers of ten: 1000 is 3 places

@@ -18,7 +18,7 @@ class _Upbit(Profile):
         return isinstance(frame, dict) and frame.get("stream_type") == "SNAPSHOT"
 
     def correct_trade(self, trade: TradeEvent, info: Mapping[str, Any]) -> None:
-        """ccxt takes "timestamp", when the message was sent."""
+        """Correct the time: ccxt takes "timestamp", when the message was sent."""
         trade.timestamp = normalize.milliseconds(info.get("trade_timestamp")) or trade.timestamp
 
     def joined(self, requests: Sequence[Any]) -> Any:

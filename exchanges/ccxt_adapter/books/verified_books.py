@@ -29,7 +29,7 @@ class _Judged:
     __slots__ = ("apart", "enough", "fetched", "high", "joined", "lost", "low", "ready", "verdict")
 
     def __init__(self) -> None:
-        self.joined = False  # a frame has joined it, or no proof is needed
+        self.joined = False  # True after a frame that joins it, or if no proof is needed
         self.lost = False  # True until it is subscribed to again
         self.verdict: Verdict | None = None  # the last good verdict
         self.low, self.high = 0.0, inf  # the proven range; set with the first state after a join

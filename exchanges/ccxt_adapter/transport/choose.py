@@ -1,11 +1,10 @@
 """Chooses the transport of ccxt's WebSockets: aiohttp, which ccxt brings along, or picows with the extra ``[fast]``.
 
-With picows a message is in the callback sooner, and a flood takes less work (tests/benchmarks/RESULTS.md).
-``options: {transport: aiohttp}`` or ``picows`` chooses for one venue, the environment's MARKET_FEED_TRANSPORT for all
-that say nothing; without either picows carries what it can where it is installed. What it can't do as ccxt asks for it
-goes over aiohttp, dial by dial: a proxy of any kind, certificates that are not to be verified, a redirect in the place
-of a handshake, and options that a ccxt of tomorrow may pass. A message may have as many bytes as ccxt allows on both,
-and both offer the server to compress.
+With picows a message is in the callback sooner, and a flood takes less work (tests/benchmarks/RESULTS.md). ``options:
+{transport: aiohttp}`` or ``picows`` chooses for one venue, the environment's MARKET_FEED_TRANSPORT for all that say
+nothing; without either, picows is used if it is installed. A dial that picows can't make goes over aiohttp: through any
+proxy, without verified certificates, with a redirect in place of the handshake, or with options that a later ccxt may
+pass. A message may have as many bytes as ccxt allows on both, and both offer the server to compress.
 
 The event loop is the program's own choice; nothing here installs uvloop.
 """
@@ -27,13 +26,13 @@ from exchanges.ccxt_adapter.transport.http_client import REDIRECTS, HttpClient
 TRANSPORTS = ("aiohttp", "picows")
 VARIABLE = "MARKET_FEED_TRANSPORT"
 
-# what ccxt passes beside the address, and what of it picows does: pinging and closing are ccxt's own business
+# options that ccxt passes and picows can handle; ccxt pings and closes itself
 _KNOWN = {"autoping", "autoclose", "headers", "compress", "max_msg_size"}
 _LIKE_AIOHTTP = {**{str(k): v for k, v in ClientRequest.DEFAULT_HEADERS.items()}, "User-Agent": SERVER_SOFTWARE}
 
 
 def transport_for(name: Any = None) -> Transport | None:
-    """The picows transport, or None for aiohttp, as a user's ``name`` says; ValueError when it is none of TRANSPORTS.
+    """The picows transport, or None for aiohttp, by the user's ``name``; ValueError if that is not one of TRANSPORTS.
 
     Without a name, here and in the environment: picows where it is installed.
     """
@@ -54,7 +53,7 @@ class Transport:
     def carry(self, session: Any, tls: Any) -> Any:
         """``session``, an aiohttp session, as ccxt's client uses one: ``ws_connect`` and ``cookie_jar``.
 
-        ``tls``: the context that servers are verified with; False for not at all.
+        ``tls``: the context with which servers are verified; False: they are not verified.
         """
         return _Session(session, tls, self)
 
@@ -76,11 +75,11 @@ class Transport:
         except WSServerHandshakeError as error:
             if error.status not in REDIRECTS:
                 raise
-        return await session.ws_connect(url, **options)  # it judges where the redirect leads
+        return await session.ws_connect(url, **options)  # aiohttp decides whether to follow the redirect
 
 
 class _Session:
-    """An aiohttp session whose WebSockets are picows's where they can be."""
+    """An aiohttp session whose WebSockets use picows if possible."""
 
     def __init__(self, session: Any, tls: Any, transport: Transport) -> None:
         self._session = session
@@ -106,12 +105,12 @@ class _Dialling:
 
 
 def _direct(session: Any) -> bool:
-    """Whether aiohttp's own session has neither a connector of its own, as for SOCKS, nor a proxy from outside."""
+    """Whether the aiohttp session has no special connector (such as for SOCKS) and no proxy of the environment."""
     return type(session.connector) is TCPConnector and not session.trust_env
 
 
 def _headers(session: Any, url: str, given: Any) -> dict[str, str]:
-    """What aiohttp would send: some venues' front doors turn away who looks otherwise."""
+    """The headers that aiohttp would send: some venues' gateways refuse clients with others."""
     cookies: SimpleCookie = session.cookie_jar.filter_cookies(URL(url))
     headers = dict(_LIKE_AIOHTTP)
     if cookies:

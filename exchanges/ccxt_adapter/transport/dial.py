@@ -23,7 +23,7 @@ from exchanges.foreign_text import READ
 OFFER = "permessage-deflate; client_max_window_bits"
 EYEBALLS = 0.25  # seconds before the other address family is tried as well: RFC 8305, 5
 GONE_WITHIN = 0.5  # seconds for picows to see that its socket has ended: a turn or two of the loop
-_log = logging.Logger("picows", logging.CRITICAL + 1)  # what it would log is told as errors
+_log = logging.Logger("picows", logging.CRITICAL + 1)  # disabled: what picows would log is raised as errors
 
 
 async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: int, compress: bool) -> WebSocket:
@@ -67,7 +67,7 @@ async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: 
     except picows.WSHandshakeError as error:
         _hang_up(socks)
         raise _refusal(error, where, headers) from error
-    except (OSError, ValueError) as error:  # ValueError: a certificate or a name that cannot be
+    except (OSError, ValueError) as error:  # ValueError: an invalid certificate or name
         _hang_up(socks)
         raise aiohttp.ClientConnectionError(f"Cannot connect to host {where.host}:{where.port} [{error}]") from error
     except asyncio.CancelledError:
@@ -77,14 +77,17 @@ async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: 
 
 
 def _hang_up(socks: list[socket.socket]) -> None:
-    """End the TCP connection under whatever picows has made of it, which ends that."""
+    """Close the TCP connection, which also ends picows's connection on it."""
     for sock in socks:
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
 
 
 async def _give_up(dialling: asyncio.Task[Any], socks: list[socket.socket]) -> None:
-    """End a dial and wait until nothing of it is left: while it waits for the upgrade, picows forgets its transport."""
+    """Cancel a dial and wait until its socket is closed.
+
+    Picows forgets the transport while it waits for the upgrade.
+    """
     dialling.cancel()
     await asyncio.wait({dialling})
     if not dialling.cancelled() and dialling.exception() is None:
@@ -98,7 +101,7 @@ async def _give_up(dialling: asyncio.Task[Any], socks: list[socket.socket]) -> N
 
 
 def _agreed(extensions: str, offered: bool) -> Inflate | None:
-    """What the server wants of the compression that was offered."""
+    """The compression on which server and client agree."""
     if not extensions:
         return None
     name, *parameters = [part.strip() for part in extensions.split(";")]
@@ -108,7 +111,7 @@ def _agreed(extensions: str, offered: bool) -> Inflate | None:
 
 
 def _refusal(error: picows.WSHandshakeError, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientError:
-    """The same error, with the same text, that aiohttp makes of such an answer."""
+    """The error that aiohttp would raise for this answer, with the same text."""
     response = error.response
     if response is None:
         return aiohttp.ClientConnectionError(f"Cannot connect to host {url.host}:{url.port} [{error}]")

@@ -1,8 +1,8 @@
 """The aiohttp session that a ccxt instance uses for REST and dials; it bounds what a hostile answer can cost.
 
 It takes the proxy of each address (``proxies``), looks names up without a thread that would be waited for
-(``name_lookup``), reads so many bytes of an answer and no more, and follows no redirect that leads from TLS to plain
-text, or to a host that the settings do not name.
+(``name_lookup``), limits the bytes of an answer, and follows no redirect from TLS to plain text, or to a host that the
+settings do not name.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from exchanges.ccxt_adapter.transport.name_lookup import Resolver, look_up
 from exchanges.ccxt_adapter.transport.proxies import Proxy
 from exchanges.foreign_text import READ
 
-MOST_BYTES = 64 << 20  # of an answer over REST, once it is unpacked; the largest lists of markets have some 20 MB
-REFUSAL_WITHIN = 1.0  # seconds for what a server says when it refuses a dial
+MOST_BYTES = 64 << 20  # size of an unpacked REST answer at most; the largest lists of markets have some 20 MB
+REFUSAL_WITHIN = 1.0  # seconds for reading the answer of a server that refuses a dial
 REDIRECTS = (301, 302, 303, 307, 308)
-SOCKS_PORT = 1080  # where the address names none
+SOCKS_PORT = 1080  # the port if the address names none
 SOCKS_EXTRA = 'needs aiohttp_socks, which is not installed: pip install "market-feed[socks]"'
 
 _CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # asked for elsewhere, aiohttp warns
 _CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
-_OF_PROXY = (aiohttp.ClientHttpProxyError, *_CUT)  # and what is derived from them
+_OF_PROXY = (aiohttp.ClientHttpProxyError, *_CUT)  # and their subclasses
 _TLS = ("https", "wss")
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 Place = tuple[str, int]  # host and port
 
-_refusals: ContextVar[list[str] | None] = ContextVar("refusals", default=None)  # where a dial keeps what is answered
+_refusals: ContextVar[list[str] | None] = ContextVar("refusals", default=None)  # keeps the text of a refused dial
 
 
 class RedirectRefused(aiohttp.ClientConnectionError):
-    """A redirect that is not followed; its text says where it leads, and why not."""
+    """A redirect that is not followed; its text says where it leads, and why it is not followed."""
 
 
 class ProxyRefused(aiohttp.ClientConnectionError):
-    """A proxy opens no tunnel. Its status is none of the venue's; ``headers`` may say when to ask again."""
+    """A proxy refuses a tunnel. The status is the proxy's, not the venue's; ``headers`` may say when to ask again."""
 
     def __init__(self, text: str, headers: Any) -> None:
         super().__init__(text)
@@ -58,10 +58,10 @@ class TooMuch(aiohttp.ClientPayloadError):
 
 
 class HttpClient:
-    """Requests and WebSocket dials of one ccxt instance, in the place of the aiohttp session that it would make.
+    """Sends requests and dials WebSockets for one ccxt instance, in place of the aiohttp session that ccxt would make.
 
-    ``tls``: the context that servers are verified with, False for not at all. ``proxy_for`` says the proxy of an
-    address, ``named`` are the addresses to whose hosts a redirect may lead.
+    ``tls``: the context that servers are verified with, False for not at all. ``proxy_for`` returns the proxy of an
+    address; a redirect may lead to the hosts of the ``named`` addresses.
     """
 
     def __init__(self, tls: Any, proxy_for: Callable[[str], Proxy | None], named: Collection[str] = ()) -> None:
@@ -78,7 +78,7 @@ class HttpClient:
                 ssl=tls,
                 resolver=Resolver(),
                 family=socket.AF_UNSPEC,
-                happy_eyeballs_delay=0,  # as ccxt has it: both families at once
+                happy_eyeballs_delay=0,  # as in ccxt: both address families at once
                 enable_cleanup_closed=_CLEANUP_CLOSED,
             )
         )
@@ -92,7 +92,7 @@ class HttpClient:
 
     @property
     def headers(self) -> Any:
-        """What ccxt adds to each request: nothing."""
+        """The headers that ccxt adds to each request: none."""
         return self._session.headers
 
     @property
@@ -119,7 +119,7 @@ class HttpClient:
         return self._request("PATCH", url, **options)
 
     def ws_connect(self, url: str, **options: Any) -> _PendingSocket:
-        """What aiohttp's session returns: ccxt enters it, and never leaves it."""
+        """Return a context manager, as aiohttp's session does; ccxt enters it and never leaves it."""
         return _PendingSocket(self, url, options)
 
     async def dial(self, url: str, options: Mapping[str, Any]) -> Any:
@@ -176,7 +176,7 @@ class HttpClient:
         if proxy.socks:
             return await self._socks_session(proxy), way, proxy
         address = URL(proxy.url)
-        if address.user is not None:  # aiohttp makes Proxy-Authorization of it, in a tunnel's request and in others
+        if address.user is not None:  # aiohttp sends it as Proxy-Authorization, for tunnels and other requests
             login = b64encode(f"{address.user}:{address.password or ''}".encode()).decode()
             way["proxy_headers"] = {"Authorization": f"Basic {login}"}
         return self._session, {**way, "proxy": address.with_user(None)}, proxy
@@ -194,13 +194,13 @@ class HttpClient:
             address = URL(f"{kind}://{rest}")
             found = await look_up(address.host or "", address.port or SOCKS_PORT)  # it would wait in asyncio's threads
             there = address.with_port(address.port or SOCKS_PORT).with_host(str(found[0][4][0]))
-            if proxy.url not in self._socks:  # another request may have come first
+            if proxy.url not in self._socks:  # another request may have made it meanwhile
                 through = ProxyConnector.from_url(str(there), ssl=self._tls, rdns=remote)
                 self._socks[proxy.url] = self._over(through)
         return self._socks[proxy.url]
 
     async def _on_answer(self, session: Any, context: Any, ended: aiohttp.TraceRequestEndParams) -> None:
-        """Keep what an answer to a dial says that is none of a WebSocket: aiohttp reads nothing of it."""
+        """Keep the text of an answer that refuses a dial, which aiohttp does not read."""
         words, response = _refusals.get(), ended.response
         if words is None or response.status == 101:
             return
@@ -209,7 +209,7 @@ class HttpClient:
                 words.append((await response.content.read(READ)).decode("utf-8", "replace"))
 
     async def _on_redirect(self, session: Any, context: Any, redirect: aiohttp.TraceRequestRedirectParams) -> None:
-        """Before aiohttp follows: what is raised here ends the request."""
+        """Check a redirect before aiohttp follows it: an error raised here ends the request."""
         response = redirect.response
         location = response.headers.get("Location") or response.headers.get("URI")
         if location is None:
@@ -228,7 +228,7 @@ class HttpClient:
 
 
 class Answer:
-    """An answer that was read to its end, as ccxt uses aiohttp's."""
+    """An answer that was read completely, with the parts of aiohttp's that ccxt uses."""
 
     def __init__(self, response: ClientResponse, body: bytes) -> None:
         self.status = response.status
@@ -240,7 +240,7 @@ class Answer:
     async def text(self, errors: str = "strict") -> str:
         try:
             return self.content.decode(self._charset or "utf-8", errors)
-        except LookupError:  # a charset that nobody knows
+        except LookupError:  # an unknown charset
             return self.content.decode("utf-8", errors)
 
 
@@ -260,10 +260,8 @@ class _PendingSocket:
 
 
 def why_refused(at: URL, to: URL, named: Collection[Place] = ()) -> str:
-    """Why a redirect is not followed; "" if it is.
-
-    Never from TLS to plain text. On the same host and port it is followed, and so it is from plain text to TLS where
-    both are on their usual ports, and to the places that are ``named``.
+    """Why a redirect is not followed; "" if it is. None is followed from TLS to plain text. Redirects are followed on
+    the same host and port, from plain text to TLS on the usual ports, and to the ``named`` places.
     """
     if at.scheme in _TLS and to.scheme not in _TLS:
         return "it leads from TLS to plain text"
@@ -279,7 +277,7 @@ def place(url: URL) -> Place:
 
 
 def socks_missing() -> bool:
-    """Whether what a SOCKS proxy is asked with is not installed."""
+    """Whether the package for SOCKS proxies is not installed."""
     return find_spec("aiohttp_socks") is None
 
 
@@ -296,9 +294,8 @@ async def _body(response: ClientResponse) -> bytes:
 
 
 def _failed(error: Exception, proxy: Proxy | None) -> Exception:
-    """The error that names the proxy, where one may be to blame.
-
-    It stands alone where aiohttp's own holds the request that was sent: its headers have the password.
+    """The error for a failed request; it names the proxy if that may have caused it. It has no cause if aiohttp's error
+    contains the sent request, whose headers have the password.
     """
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return ProxyRefused(f"the proxy answered HTTP {error.status}: {error.message}", error.headers)

@@ -1,8 +1,8 @@
 """Looks host names up in daemon threads, so that a name server without an answer blocks neither the loop nor the exit.
 
 asyncio looks names up in its pool of threads, and a thread there that hangs (getaddrinfo takes up to 30 s and cannot be
-cancelled) is waited for when the loop is closed and when the process ends. Here a lookup that is given up goes on by
-itself, in a daemon thread, and whoever asks for the same name meanwhile waits for the same thread.
+cancelled) is waited for when the loop is closed and when the process ends. Here an abandoned lookup continues in a
+daemon thread, and later requests for the same name wait for the same thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-HUNG = 60.0  # seconds after which a lookup that has not ended is left to itself, and another one is begun
+HUNG = 60.0  # seconds after which a lookup that has not ended is abandoned, and another one begins
 
 _Found = list[tuple[Any, ...]]  # getaddrinfo's rows
 _Asked = tuple[str, int, int]
@@ -58,7 +58,7 @@ def unanswered(after: float = 1.0) -> list[str]:
 
 
 def _lookup(asked: _Asked) -> Future[_Found]:
-    """The lookup that is under way, or a new one."""
+    """The running lookup, or a new one."""
     with _lock:
         begun, running = _running.get(asked, (0.0, None))
         if running is not None and time.monotonic() - begun < HUNG:
@@ -67,7 +67,7 @@ def _lookup(asked: _Asked) -> Future[_Found]:
         _running[asked] = time.monotonic(), found
     try:
         threading.Thread(target=_run, args=(asked, found), name=f"looking up {asked[0]}", daemon=True).start()
-    except RuntimeError:  # no more threads: nobody is to wait for this one
+    except RuntimeError:  # no thread can be started: nobody must wait for it
         with _lock:
             _running.pop(asked, None)
         raise

@@ -1,9 +1,9 @@
-"""Finds the proxy for an address: that of the settings, else that of the environment, read as curl does.
+"""Finds the proxy for an address: the settings' proxy, else the environment's, read as curl does.
 
 The environment's variables are ``http_proxy`` (for http and ws), ``https_proxy`` (for https and wss), ``all_proxy``
-(for what has none) and ``no_proxy``, each in lower or upper case; the lower case wins, and an empty one says none.
-HTTP_PROXY does not count in a CGI program, where a client could set it (https://httpoxy.org). A loopback address is
-never asked through the environment's proxy.
+(for what has none) and ``no_proxy``, each in lower or upper case; lower case takes precedence, and an empty value means
+no proxy. HTTP_PROXY does not count in a CGI program, where a client could set it (https://httpoxy.org). A loopback
+address is never asked through the environment's proxy.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from exchanges.foreign_text import Cleaner, address_shown
 
 NONE = "none"  # in the settings: no proxy, whatever the environment says
 SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
-_OTHER_NAMES = {"socks": "socks5"}  # as desktops write it
+_OTHER_NAMES = {"socks": "socks5"}  # desktops write "socks"
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _TLS = ("https", "wss")
 _LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback")
-_NUMERIC = re.compile(r"[0-9a-fx.]+")  # as the C library reads IPv4 addresses: 127.1, 0x7f000001
+_NUMERIC = re.compile(r"[0-9a-fx.]+")  # IPv4 addresses in all forms that the C library reads: 127.1, 0x7f000001
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Proxy:
-    """A proxy: its address, login included, and ``source``, which says where it is named."""
+    """A proxy: its address with the login, and ``source``, which says where it is configured."""
 
     url: str
     source: str
@@ -47,7 +47,7 @@ class Proxy:
 
 
 def proxy_for(url: str, configured: str | None, environ: Mapping[str, str] | None = None) -> Proxy | None:
-    """The proxy through which ``url`` (http, https, ws or wss) is asked; None where it is asked directly.
+    """The proxy for ``url`` (http, https, ws or wss); None for a direct connection.
 
     ``configured`` is the settings' ``proxy``. Raises ValueError for a proxy of the environment that can't be one.
     """
@@ -130,7 +130,7 @@ def _matches(entry: str, host: str, port: int) -> bool:
     if only is not None and only != port:
         return False
     with suppress(ValueError):
-        address = ip_address(host)  # which has no names above it
+        address = ip_address(host)  # an address has no parent domains
         with suppress(ValueError):
             return address == ip_address(name)
         return False

@@ -1,8 +1,8 @@
 """A WebSocket over picows, with the surface that ccxt's client uses of aiohttp's.
 
 Needs the extra ``[fast]``. A frame goes from the read buffer to its handler in the same turn of the loop, with no task,
-future or queue between them. What it tells are aiohttp's messages and errors, because ccxt's client and the adapter
-know those.
+future or queue between them. It passes on aiohttp's messages and errors, because ccxt's client and the adapter know
+those.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from aiohttp import WebSocketError, WSMessage, WSMsgType
 Tell = Callable[[WSMessage], object]
 Offer = Callable[[str], bool]
 
-CONTROL = 125  # bytes that the payload of a ping, pong or close frame has at most: RFC 6455, 5.5
+CONTROL = 125  # bytes of the payload of a ping, pong or close frame at most: RFC 6455, 5.5
 LOST = 1006  # the code of an end without a close frame
-READ = 65_536  # bytes that are read at once: what a cache close to the core holds
-SLICE = 0.05  # seconds that a read may take to be handled before the loop has its turn
+READ = 65_536  # bytes that are read at once: they fit into the processor's cache
+SLICE = 0.05  # seconds for which one read may be handled before other tasks run
 CLOSE_WITHIN = 10.0  # seconds for the peer to answer a close frame, as with aiohttp
 
 _KINDS = {picows.WSMsgType.TEXT: WSMsgType.TEXT, picows.WSMsgType.BINARY: WSMsgType.BINARY}
 
 
 class WebSocket(picows.WSListener):
-    """One open WebSocket. What comes before :meth:`begin` waits.
+    """One open WebSocket. Messages that come before :meth:`begin` wait.
 
-    Pings are answered as they come. Fragments are put together, compressed messages inflated; own ones are sent as
-    they are. Peers that break the protocol are told as a message of type ERROR, an end without a close frame as one of
-    type CLOSED with the code 1006.
+    Pings are answered as they come. Fragments are put together, compressed messages inflated; own ones are sent as they
+    are. A peer that breaks the protocol causes a message of type ERROR, an end without a close frame one of type CLOSED
+    with the code 1006.
     """
 
-    _conn = None  # ccxt's client looks for aiohttp's buffer behind it
+    _conn = None  # ccxt's client looks for aiohttp's buffer there
 
     def __init__(self, inflate: Inflate | None, limit: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class WebSocket(picows.WSListener):
         self._begun: Offer | None = None
         self._inflate = inflate
         self._limit = limit
-        self._kind: WSMsgType | None = None  # of the message of which fragments wait
+        self._kind: WSMsgType | None = None  # type of the message whose fragments wait
         self._compressed = False
         self._data = bytearray()
         self._closed = False
@@ -60,7 +60,8 @@ class WebSocket(picows.WSListener):
         return f"<Connection over picows, {'closed' if self._closed else 'open'}>"
 
     def begin(self, tell: Tell, handle: Tell, offer: Offer | None, on_read: Callable[[], object]) -> None:
-        """Deliver from now on: to ``offer`` texts, and to ``handle`` those for which it says no; to ``tell`` the rest.
+        """Deliver from now on: texts to ``offer``, and to ``handle`` if ``offer`` returns False; other messages to
+        ``tell``.
 
         ``offer`` may see binary messages too, as text. ``on_read`` is called at each read of the socket, before what it
         brought is delivered.
@@ -84,7 +85,7 @@ class WebSocket(picows.WSListener):
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         offer = self._offer
-        # asking for the type costs more than all this, and what is longer than a control frame is none
+        # faster than reading the type: a frame longer than a control frame is a data frame
         if offer is None or frame.payload_size <= CONTROL or not frame.fin:
             self._read(frame)
             return
@@ -108,7 +109,7 @@ class WebSocket(picows.WSListener):
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def _read(self, frame: picows.WSFrame) -> None:
-        """Any frame."""
+        """Handle any frame."""
         if self._ended.is_set():
             return
         kind, payload = frame.msg_type, frame.get_payload_as_bytes()
@@ -125,7 +126,7 @@ class WebSocket(picows.WSListener):
                 self._fail(error)
 
     def _collect(self, kind: picows.WSMsgType, payload: bytes, fin: bool, compressed: bool) -> None:
-        """A data frame: all of a message or a part of it."""
+        """Handle a data frame: a whole message or a part of it."""
         begins = kind != picows.WSMsgType.CONTINUATION
         if begins is (self._kind is not None):
             raise WebSocketError(aiohttp.WSCloseCode.PROTOCOL_ERROR, "fragments out of order")
@@ -153,7 +154,7 @@ class WebSocket(picows.WSListener):
         self._tell(WSMessage(WSMsgType.TEXT, text, None))
 
     def _fail(self, error: WebSocketError) -> None:
-        """The peer broke the protocol: RFC 6455, 7.1.7."""
+        """End the connection because the peer broke the protocol: RFC 6455, 7.1.7."""
         tell = self._tell
         self._transport.send_close(picows.WSCloseCode(error.code))
         self._stop()
@@ -161,7 +162,7 @@ class WebSocket(picows.WSListener):
         tell(WSMessage(WSMsgType.ERROR, error, None))
 
     async def _lost(self, told: bool) -> None:
-        """The TCP connection ended: say so unless a close frame said it."""
+        """Report the end of the TCP connection, unless a close frame came before."""
         tell, error = self._tell, None
         try:
             await self._transport.wait_disconnected()
@@ -213,7 +214,7 @@ class WebSocket(picows.WSListener):
         return True
 
     def pause(self) -> None:
-        """Read no more in this turn of the loop."""
+        """Stop reading in this turn of the loop."""
         socket = self._transport.underlying_transport
         if not socket.is_closing():
             socket.pause_reading()
@@ -236,10 +237,10 @@ class WebSocket(picows.WSListener):
 
 
 class _Measured(asyncio.BufferedProtocol):
-    """picows's protocol, by at most READ bytes at a time.
+    """picows's protocol, reading at most READ bytes at a time.
 
-    By itself it lets its buffer grow to what the kernel holds, and that is megabytes in a burst: they would be handed
-    over in one turn of the loop, longer than the queues of coroutine callbacks are. aiofastnet, which calls this, reads
+    picows alone would let its buffer grow to what the kernel holds, which is megabytes in a burst. All of it would be
+    handled in one turn of the loop, and overflow the queues of coroutine callbacks. aiofastnet, which calls this, reads
     about 256 KiB per turn, as asyncio does for aiohttp; less where the callbacks are slow: timers are to run meanwhile.
     """
 
