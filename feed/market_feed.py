@@ -16,7 +16,7 @@ from feed.market_data.hub import MarketDataHub
 from feed.policies.circuit_breaker import CircuitBreakerPolicy
 from feed.queries import Queries
 from feed.running.runner import FeedRunner
-from feed.settings.arguments import coins_of, known_depth, known_timeframe, order_of
+from feed.settings.arguments import coins_of, known_depth, known_timeframe, order_of, own, symbol
 from feed.settings.file import load_settings
 from feed.settings.schema import ExchangeConfig, Settings
 from feed.settings.validation import check
@@ -124,7 +124,9 @@ class MarketFeed:
             if name in CHANNELS:
                 wanted.add(CHANNELS[name])
         reporter = self._reporter = StatusReporter(clock, breaker)
-        hub = MarketDataHub(reporter.dispatcher, clock, self._settings.connection.max_price_ratio, wanted.depths)
+        hub = self._hub = MarketDataHub(
+            reporter.dispatcher, clock, self._settings.connection.max_price_ratio, wanted.depths
+        )
         self._runner = FeedRunner(self._settings, order, source, hub, reporter, wanted)
         self._subscriptions = Subscriptions(reporter.dispatcher, wanted, self._runner.renew)
         self._queries = Queries(self._runner, hub, reporter, self._settings.staleness, wanted)
@@ -268,21 +270,21 @@ class MarketFeed:
     @property
     def coin_configs(self) -> list[CoinConfig]:
         """The coins of the feed, in the order in which they were asked for; copies."""
-        return self._queries.coin_configs
+        return [own(config) for config in self._wanted.coins]
 
     @property
     def channels(self) -> tuple[str, ...]:
         """The channels that the feed carries now: those of the settings, and those that were subscribed to."""
-        return self._queries.channels
+        return tuple(self._wanted.channels)
 
     @property
     def timeframes(self) -> tuple[str, ...]:
         """The timeframes of the candles that the feed carries now."""
-        return self._queries.timeframes
+        return tuple(self._wanted.timeframes)
 
     def now(self) -> float:
         """The time in Unix seconds: the machine's, or in a replay the recording's."""
-        return self._queries.now()
+        return self._hub.clock.now()
 
     def get_price(self, coin: str) -> PriceTick | None:
         """Return the coin's latest tick (price in quote currency), None before the first; ``coin`` in upper or lower
@@ -291,16 +293,16 @@ class MarketFeed:
         It is a copy, so changing it changes nothing that the feed knows. It may be old: before an order ask
         ``require_fresh``. Raises SettingsError when ``coin`` is not a string.
         """
-        return self._queries.get_price(coin)
+        return self._hub.prices.tick(symbol(coin))
 
     def get_all_prices(self) -> dict[str, PriceTick]:
         """Return the latest tick of each coin that has one, by coin in upper case; copies."""
-        return self._queries.get_all_prices()
+        return self._hub.prices.ticks
 
     @property
     def current_prices(self) -> dict[str, PriceTick]:
         """The same as ``get_all_prices()``."""
-        return self._queries.current_prices
+        return self.get_all_prices()
 
     def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
         """Return the coin's latest tick if a bot may act on it now; otherwise raise StaleDataError with the reason.
@@ -343,12 +345,12 @@ class MarketFeed:
         ``window`` that is not a whole number from 3 to 1,500, and SettingsError, a ValueError too, for a ``coin`` that
         is not a string.
         """
-        return self._queries.volatility(coin, window)
+        return self._hub.volatility.volatility(symbol(coin), window)
 
     @property
     def trades_delivered(self) -> dict[str, int]:
         """How many trades of each exchange were delivered since the feed was made; from any thread."""
-        return self._queries.trades_delivered
+        return {name: count.simple + count.other for name, count in self._hub.trades.copy().items()}
 
     @property
     def status(self) -> FeedStatus:

@@ -1,4 +1,4 @@
-"""What is known now: the prices and books, whether a bot may act on them, the state of the feed."""
+"""Whether a bot may act on what is known now, and the state of the feed: freshness, status, health."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from feed.errors import StaleDataError
-from feed.events import CoinConfig, FeedState, FeedStatus, OrderBook, PriceTick
+from feed.events import FeedState, FeedStatus, OrderBook, PriceTick
 from feed.market_data.hub import MarketDataHub
 from feed.market_data.order_books import best_levels
 from feed.running.runner import TURN, FeedRunner
-from feed.settings.arguments import known_depth, own, seconds, symbol
+from feed.settings.arguments import known_depth, seconds, symbol
 from feed.settings.schema import Staleness
 from feed.subscriptions.status import StatusReporter
 from feed.subscriptions.wanted_data import WantedData
@@ -47,38 +47,6 @@ class Queries:
         self._staleness = staleness
         self._wanted = wanted
         self._clock = hub.clock
-
-    @property
-    def coin_configs(self) -> list[CoinConfig]:
-        """See MarketFeed.coin_configs."""
-        return [own(config) for config in self._wanted.coins]
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """See MarketFeed.channels."""
-        return tuple(self._wanted.channels)
-
-    @property
-    def timeframes(self) -> tuple[str, ...]:
-        """See MarketFeed.timeframes."""
-        return tuple(self._wanted.timeframes)
-
-    def now(self) -> float:
-        """See MarketFeed.now."""
-        return self._clock.now()
-
-    def get_price(self, coin: str) -> PriceTick | None:
-        """See MarketFeed.get_price."""
-        return self._hub.prices.tick(symbol(coin))
-
-    def get_all_prices(self) -> dict[str, PriceTick]:
-        """See MarketFeed.get_all_prices."""
-        return self._hub.prices.ticks
-
-    @property
-    def current_prices(self) -> dict[str, PriceTick]:
-        """See MarketFeed.current_prices."""
-        return self.get_all_prices()
 
     def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
         """See MarketFeed.require_fresh."""
@@ -160,15 +128,6 @@ class Queries:
     def tradable(self) -> bool:
         """See MarketFeed.tradable."""
         return self._reporter.breaker.tradable
-
-    def volatility(self, coin: str, window: int = 60) -> float | None:
-        """See MarketFeed.volatility."""
-        return self._hub.volatility.volatility(symbol(coin), window)
-
-    @property
-    def trades_delivered(self) -> dict[str, int]:
-        """See MarketFeed.trades_delivered."""
-        return {name: count.simple + count.other for name, count in self._hub.trades.copy().items()}
 
     @property
     def status(self) -> FeedStatus:

@@ -177,7 +177,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "sessions": "which venue is carried, over which connections",
         "replay": "recordings, played through a feed",
         "running": "a feed connected and ended",
-        "queries": "what is known now: prices, freshness, status, health",
+        "queries": "what a bot may act on now: freshness, status, health",
         "market_feed": "the façade",
         "sinks": "what goes out of a feed to other programs, over its public API",
         "__init__": "re-exports",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from exchanges.venue import Capacity, Limits
 from exchanges.venues import binance_books, frame_markets
@@ -32,8 +32,6 @@ _LIMITS = Limits(
 
 
 class _Binance(Profile):
-    flags_closed_candles: ClassVar[bool] = True
-
     def candle_is_closed(self, frame: Any, row: Any) -> bool | None:
         return bool(frame["k"]["x"])
 

@@ -6,7 +6,7 @@ Limits: "WebSocket connect", "Get recent public trades" and "Rate limits" of Byb
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from exchanges.venue import Capacity, Limits
 from exchanges.venues import frame_markets
@@ -23,8 +23,6 @@ _LIMITS = Limits(
 
 
 class _Bybit(Profile):
-    flags_closed_candles: ClassVar[bool] = True
-
     def candle_is_closed(self, frame: Any, row: Any) -> bool | None:
         return next((bool(bar["confirm"]) for bar in frame["data"] if bar["start"] == row[0]), None)
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from exchanges.books.proof import BookRules, NumberedFrames, Numbers, ProofKind
 from exchanges.venues.profile import Profile
 
 
 class _Gate(Profile):
-    flags_closed_candles: ClassVar[bool] = True
-
     def candle_is_closed(self, frame: Any, row: Any) -> bool | None:
         """The field "w": the window is closed."""
         closed = _candle(frame, row).get("w")

@@ -3,7 +3,7 @@ okx_books.py."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from exchanges.venue import Limits
 from exchanges.venues import frame_markets, okx_books
@@ -11,8 +11,6 @@ from exchanges.venues.profile import Profile
 
 
 class _Okx(Profile):
-    flags_closed_candles: ClassVar[bool] = True
-
     def candle_is_closed(self, frame: Any, row: Any) -> bool | None:
         """The last column, "confirm" (candlesticks channel)."""
         return next((bar[8] == "1" for bar in frame["data"] if int(bar[0]) == row[0]), None)

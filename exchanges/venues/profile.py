@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from exchanges.books.proof import BookRules
 from exchanges.events import TradeEvent
@@ -71,8 +71,6 @@ class Profile:
     books: BookRules = field(default_factory=BookRules)  # how its order books are proven, see books/proof.py
     keyless_streams: bool = False  # streams for which ccxt would log in are public
     note: str = ""
-
-    flags_closed_candles: ClassVar[bool] = False  # ``candle_is_closed`` has an answer
 
     def for_market_type(self, market_type: str) -> Self:
         """The profile of spot, or with what differs on perpetual swaps."""

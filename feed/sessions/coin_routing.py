@@ -86,14 +86,14 @@ class CoinRouting:
         sessions = [session for each in self._supervisors for session in each.sessions.values()]
         return {
             "late_trades": sum(session.backfiller.late for session in sessions),
-            "lost_bars": sum(session.lost_bars for session in sessions),
+            "lost_bars": sum(session.bars.lost for session in sessions),
         }
 
     @property
     def lags_in_part(self) -> bool:
         """Whether one of the active venue's connections lags while others do not."""
         session = self.main.session
-        return session is not None and session.lags_in_part
+        return session is not None and session.pool.lags_in_part
 
     @property
     def venue_count(self) -> int:

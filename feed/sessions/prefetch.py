@@ -32,7 +32,7 @@ class Prefetch:
 
     def look(self, active: Session, order: Sequence[Session], now: float) -> None:
         """Load the markets of the venue after ``active`` in ``order``, and renew old lists, while the feed works."""
-        if active.flowing_for(now) <= AFTER:
+        if active.pool.flowing_for(now) <= AFTER:
             return
         place = order.index(active)
         for session in (*order[place:], *order[:place]):

@@ -62,53 +62,25 @@ class Session:
         self._list_due = asyncio.Event()  # set when its list of markets must be asked for now
         self._changed = asyncio.Event()  # set when the wanted coins, channels or timeframes have changed
         self._day_stats = DayStats(venue, lambda: feed.wanted.symbols)
-        self._pool = ConnectionPool(self, shared, feed, self.backfiller, self.bars, self._day_stats)
-
-    @property
-    def last_data(self) -> float | None:
-        """When one of its connections last delivered, monotonic seconds; None while none has."""
-        return self._pool.last_data
-
-    @property
-    def lags_in_part(self) -> bool:
-        """Whether one of its connections lags while others do not."""
-        return self._pool.lags_in_part
-
-    def flowing_for(self, now: float) -> float:
-        """Seconds since the first data of its connections; 0.0 before."""
-        return self._pool.flowing_for(now)
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether the next data of a trial may lead to a decision, so that it wakes the supervisor."""
-        return self._pool.is_awaited
-
-    @is_awaited.setter
-    def is_awaited(self, is_awaited: bool) -> None:
-        self._pool.is_awaited = is_awaited
-
-    @property
-    def lost_bars(self) -> int:
-        """How many candles could not be closed: their end was missed, and the venue's record had them too late."""
-        return self.bars.lost
+        self.pool = ConnectionPool(self, shared, feed, self.backfiller, self.bars, self._day_stats)
 
     def look_at_lag(self) -> None:
         """Measure the lag of its connections; report a wrong local clock once, and order books that do not come."""
         if self._shared.clock_complaint is None and (complaint := venue_time.complaint(self.name)) is not None:
             self._shared.clock_complaint = complaint
             self.note("error", self.name, error=complaint)
-        for opened in self._pool.opened:
+        for opened in self.pool.opened:
             opened.listener.look()
-        if self.delivering and self._pool.wants_books:
+        if self.delivering and self.pool.wants_books:
             hub = self._feed.hub
-            for coin, reason in hub.books.overdue(self._pool.markets, hub.clock.monotonic()):
+            for coin, reason in hub.books.overdue(self.pool.markets, hub.clock.monotonic()):
                 self.note("book_unsynced", self.name, coin=coin, reason=reason)
-        lags = (opened.listener.lag.seconds for opened in self._pool.opened)
+        lags = (opened.listener.lag.seconds for opened in self.pool.opened)
         self.lag = min((lag for lag in lags if lag is not None), default=None)
 
     def is_up_to_date(self, now: float) -> bool:
         """Whether data comes at this moment and, as far as its stamps show, does not lag."""
-        last, lag, limits = self.last_data, self.lag, self._feed.settings.staleness
+        last, lag, limits = self.pool.last_data, self.lag, self._feed.settings.staleness
         return last is not None and now - last < limits.feed_stale_after and (lag is None or lag <= limits.max_lag)
 
     def venue_time(self) -> float | None:
@@ -118,7 +90,7 @@ class Session:
 
     def stream_time(self) -> float | None:
         """See feed.candles.overdue.Timing."""
-        at, last = self.venue_time(), self.last_data
+        at, last = self.venue_time(), self.pool.last_data
         if at is None or last is None or not self.connected:
             return None
         return at - (self._feed.hub.clock.monotonic() - last + (self.lag or 0.0)) * 1000
@@ -130,7 +102,7 @@ class Session:
             return inf
         if at is None:
             return -inf
-        coins = [coin for coin, market in self._pool.markets.items() if market == symbol]
+        coins = [coin for coin, market in self.pool.markets.items() if market == symbol]
         last = max((heard[coin] for coin in coins if coin in heard), default=-inf)
         return at - (self._feed.hub.clock.monotonic() - last + (self.lag or 0.0)) * 1000
 
@@ -145,15 +117,15 @@ class Session:
         Its lag may be unknown until the venue has answered with its time, and until more than one stamp of a coin has
         shown that the stream is late.
         """
-        if not self.is_up_to_date(now) or any(opened.listener.lag.is_doubtful for opened in self._pool.opened):
+        if not self.is_up_to_date(now) or any(opened.listener.lag.is_doubtful for opened in self.pool.opened):
             return False
         unknown = self.lag is None or self._feed.hub.delays[self.name].wants_trust(self._feed.hub.clock.running())
-        return not unknown or self.flowing_for(now) >= TRUST_WAIT
+        return not unknown or self.pool.flowing_for(now) >= TRUST_WAIT
 
     @property
     def withheld(self) -> list[CoinConfig]:
         """The coins that are withheld here because their prices are too far from the last ones known."""
-        markets, withholds = self._pool.markets, self._feed.hub.markets.withholds
+        markets, withholds = self.pool.markets, self._feed.hub.markets.withholds
         return [
             coin
             for coin in self._feed.wanted.coins
@@ -167,7 +139,7 @@ class Session:
     def forget(self, coins: Iterable[str]) -> None:
         """Deliver nothing more of these removed coins; their streams end with their connections, or with ``renew``."""
         gone = set(coins)
-        self._pool.forget(gone)
+        self.pool.forget(gone)
         self.backfiller.forget(gone)
         self._day_stats.forget(gone)
         self.listing.forget(gone)
@@ -180,7 +152,7 @@ class Session:
     async def refresh(self) -> None:
         """Ask the venue for its markets again; the connections are made again if the markets have changed."""
         changed = await self.listing.refresh(self._feed.wanted.coins)
-        carried = self._pool.markets
+        carried = self.pool.markets
         if not set(carried.values()).isdisjoint(changed):
             self.drop("the venue has changed markets that were wanted")
         elif carried and self.listing.differs(self._feed.wanted.coins, carried, self._flowing()):
@@ -198,10 +170,10 @@ class Session:
         self.delivering = True
         self._since = since
         self._list_due.set()
-        if self._pool:
-            self.backfiller.resumed(self._pool.markets, since)
-            self._feed.silence_watch.start(self._pool.markets, self._feed.hub.clock.monotonic())
-            for opened in self._pool.opened:
+        if self.pool:
+            self.backfiller.resumed(self.pool.markets, since)
+            self._feed.silence_watch.start(self.pool.markets, self._feed.hub.clock.monotonic())
+            for opened in self.pool.opened:
                 opened.listener.deliver()
             self.bars.note_unclosed(self._feed.hub.delivered_candles.unclosed())
 
@@ -212,7 +184,7 @@ class Session:
     def _leave_it(self, reason: str) -> None:
         self.delivering = False
         self._day_stats.outdate()
-        for opened in self._pool.opened:
+        for opened in self.pool.opened:
             opened.listener.close(reason)
 
     def close(self) -> Awaitable[Any]:
@@ -252,12 +224,12 @@ class Session:
         self._dropped = asyncio.get_running_loop().create_future()
         self._dropped.add_done_callback(lambda dropped: dropped.cancelled() or dropped.exception())  # awaited or not
         self._changed.clear()
-        self._pool.markets = markets
+        self.pool.markets = markets
         if self.delivering:
             self.backfiller.resumed(markets, self._since)
         try:
             async with asyncio.TaskGroup() as group:
-                self._pool.spread(group, allowed=1)
+                self.pool.spread(group, allowed=1)
                 group.create_task(_raised(self._dropped))
                 if not self.venue.streams(TICKER.name):
                     group.create_task(self._keep_day_stats())
@@ -270,7 +242,7 @@ class Session:
             raise failures.exceptions[0] from None
         finally:
             self._dropped.cancel()
-            self._pool.clear()
+            self.pool.clear()
             self._day_stats.drop()
             self.broke, self.connected = self.connected, False
             self.lag = None
@@ -286,19 +258,19 @@ class Session:
         """Change the connections after coins, channels or timeframes were added or removed, or the list has changed."""
         await self._fetch_day_stats(self._listed())
         asked_for, markets = self._feed.wanted.coins, self._listed()  # some may have been added and removed meanwhile
-        new = {coin: symbol for coin, symbol in markets.items() if coin not in self._pool.markets}
-        gone = {coin for coin in self._pool.markets if coin not in markets} & self._feed.wanted.symbols
-        self._pool.leave(gone)  # deliver nothing of them until they are listed again
+        new = {coin: symbol for coin, symbol in markets.items() if coin not in self.pool.markets}
+        gone = {coin for coin in self.pool.markets if coin not in markets} & self._feed.wanted.symbols
+        self.pool.leave(gone)  # deliver nothing of them until they are listed again
         if self.delivering:
             self.backfiller.leave(gone)
-        self._pool.markets = markets
-        self._pool.readmit(new)
+        self.pool.markets = markets
+        self.pool.readmit(new)
         if self.delivering:
             self.backfiller.resumed(new, {})
             if self.connected:
                 self._feed.silence_watch.watch(markets, self._feed.hub.clock.monotonic())
-        await self._pool.make_room(group)
-        self._pool.spread(group)
+        await self.pool.make_room(group)
+        self.pool.spread(group)
         self.asked_for = asked_for
         self._feed.wake()
 
@@ -306,8 +278,8 @@ class Session:
         """See Owner."""
         self.connected = True
         if self.delivering:
-            self._feed.silence_watch.start(self._pool.markets, self._feed.hub.clock.monotonic())
-        self._tell("connected", coins=list(self._pool.markets))
+            self._feed.silence_watch.start(self.pool.markets, self._feed.hub.clock.monotonic())
+        self._tell("connected", coins=list(self.pool.markets))
         self._feed.wake()
 
     def _tell(self, event: str, **details: Any) -> None:
@@ -320,10 +292,10 @@ class Session:
     def _on_decided(self, candle: Candle) -> None:
         """Deliver a candle that was open during an outage and is closed with the venue's record now."""
         if self.delivering:
-            if not self._pool or candle.coin in self._pool.markets:
+            if not self.pool or candle.coin in self.pool.markets:
                 self._feed.hub.on_candle(candle)
             return
-        listener = self._pool.listener_of(candle.coin)
+        listener = self.pool.listener_of(candle.coin)
         if listener is not None:
             listener.on_decided(candle)
 
@@ -355,7 +327,7 @@ class Session:
         """The markets that its connections carry; a coin that is stale is not among them."""
         heard, limits = self._feed.silence_watch.heard if self.delivering else {}, self._feed.settings.staleness
         since = self._feed.hub.clock.monotonic() - min(limits.feed_stale_after, limits.coin_stale_after)
-        return {coin: symbol for coin, symbol in self._pool.markets.items() if heard.get(coin, -inf) > since}
+        return {coin: symbol for coin, symbol in self.pool.markets.items() if heard.get(coin, -inf) > since}
 
     async def _keep_listing(self) -> None:
         """Ask for the venue's list of markets whenever it is due: a missing coin may be listed now."""
@@ -384,10 +356,10 @@ class Session:
         """Fetch the 24 h statistics regularly, where no ticker brings them."""
         while True:
             await self._feed.hub.clock.sleep(day_stats.EVERY)
-            if TICKER.name in self._feed.wanted.channels and self._pool.markets:
-                await self._day_stats.fetch(self._pool.markets, day_stats.TIMEOUT)
-                for opened in self._pool.essential:
-                    self._day_stats.give(opened.listener, self._pool.markets)
+            if TICKER.name in self._feed.wanted.channels and self.pool.markets:
+                await self._day_stats.fetch(self.pool.markets, day_stats.TIMEOUT)
+                for opened in self.pool.essential:
+                    self._day_stats.give(opened.listener, self.pool.markets)
 
 
 async def _raised(failure: asyncio.Future[NoReturn]) -> None:

@@ -136,11 +136,11 @@ class Supervisor:
         for name in list(self._tasks.carrying):
             session = self.sessions[name]
             session.look_at_lag()
-            if session.last_data is not None:
-                session.backoff.note_data(session.last_data)
+            if (last := session.pool.last_data) is not None:
+                session.backoff.note_data(last)
                 given = session.delivering and self._policy.state is not FailoverState.RELIEF
                 if session.connected and (given or session.is_proven_up_to_date(now)):
-                    self._carry_out(self._policy.data(name, session.last_data, now), now)
+                    self._carry_out(self._policy.data(name, last, now), now)
         for name in sorted(ended, key=self.exchange.__eq__):  # ended trials first, so that none of them is chosen
             self._failed(name, ended[name], now)
         active = self.sessions[self.exchange]
@@ -163,7 +163,7 @@ class Supervisor:
         if now - self._policy.heard > self._feed.settings.staleness.feed_stale_after / 4:
             self._prefetch.hurry([session for name, session in self.sessions.items() if name != self.exchange], now)
         for name in self._tasks.carrying:
-            self.sessions[name].is_awaited = self._policy.awaits(name, now)
+            self.sessions[name].pool.is_awaited = self._policy.awaits(name, now)
 
     def _note_suspend(self, now: float) -> None:
         """Have the silence watch count a suspend, one check later, because newer data may have come since."""

@@ -372,7 +372,7 @@ async def test_a_venue_that_is_left_and_dialled_in_one_go_delivers(secondary: Si
             assert feed.get_health()["status"] == "healthy"
             session_ = carrying.sessions["binance"]
             assert session_.connected
-            assert session_.last_data is not None
+            assert session_.pool.last_data is not None
 
 
 async def test_a_trial_is_not_where_the_feed_is(primary: Simulator, secondary: Simulator) -> None:

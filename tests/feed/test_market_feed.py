@@ -96,7 +96,7 @@ async def test_a_summary_that_waited_for_the_dial_has_the_age_of_its_fetch(
 ) -> None:
     await connected(feed, venue)
     assert feed._runner.routing is not None
-    (opened,) = feed._runner.routing.main.sessions[venue.name]._pool.opened
+    (opened,) = feed._runner.routing.main.sessions[venue.name].pool.opened
     now = time.time_ns()
     opened.listener.on_day_stats(
         Ticker("ETH", 1.0, now // 1_000_000, exchange=venue.name, received_at=now - 10 * 10**9)

@@ -246,7 +246,7 @@ async def test_a_trial_that_ends_with_the_active_venue_is_held_to_account(binanc
         routing = feed._runner.routing
         assert routing is not None
         trial = routing.main.sessions["binance"]
-        await until(lambda: trial.last_data is not None)
+        await until(lambda: trial.pool.last_data is not None)
         attempts = trial.backoff.attempt
         for session in routing.main.sessions.values():
             session.drop("cut off")
@@ -278,7 +278,7 @@ async def test_a_gap_that_is_seen_while_the_feed_ends_is_not_fetched(binance: Si
         await got.until(lambda: bool(got.trades))
         assert feed._runner.routing is not None
         session = feed._runner.routing.main.sessions["binance"]
-        (opened,) = session._pool.opened
+        (opened,) = session.pool.opened
         closing = session.close()
         last = got.trades[-1]
         opened.listener.on_trade(replace(last, trade_id=str(int(last.trade_id) + 1000)))

@@ -38,7 +38,6 @@ def test_any_other_ccxt_pro_id_gets_the_generic_row() -> None:
     assert (profile.name, profile.ccxt_id) == ("bitvavo", "bitvavo")
     assert not profile.sandbox
     assert not profile.limits.consecutive_ids
-    assert not profile.flags_closed_candles
 
 
 def test_a_venue_with_the_class_of_another_one_has_its_profile() -> None:
