@@ -32,6 +32,8 @@ import_module("ccxt.async_support.base.throttler").time = time.monotonic  # type
 _Precise = import_module("ccxt.base.precise").Precise
 
 _wanted_tickers: ContextVar[Set[str] | None] = ContextVar("wanted_tickers", default=None)
+_paced: ContextVar[bool] = ContextVar("paced", default=True)
+_answered: ContextVar[tuple[int, Any]] = ContextVar("answered")  # status and headers of this task's request
 
 
 @contextlib.contextmanager
@@ -42,6 +44,16 @@ def tickers_of(ids: Set[str]) -> Iterator[None]:
         yield
     finally:
         _wanted_tickers.reset(token)
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Requests made inside wait for no turn among the others: the caller keeps to what the venue allows."""
+    token = _paced.set(False)
+    try:
+        yield
+    finally:
+        _paced.reset(token)
 
 
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
@@ -87,7 +99,6 @@ class _Hooks:
     ssl_context: Any
     verify: Any
     made: tuple[Any, ...] = ()  # all clients so far
-    answered: tuple[int, Any] = (0, {})
 
     def __init__(self, *args: Any) -> None:
         with instance_of_the_feed():
@@ -221,18 +232,22 @@ class _Hooks:
             self.apiKey = ""
         return {**signed, "headers": None}
 
+    async def throttle(self, cost: Any = None) -> None:
+        if _paced.get():
+            await super().throttle(cost)  # type: ignore[misc] # ccxt's own
+
     async def fetch(self, url: str, *args: Any, **kwargs: Any) -> Any:
-        self.answered = (0, {})
+        _answered.set((0, {}))
         try:
             return await super().fetch(redirect(url, self.rest_url), *args, **kwargs)  # type: ignore[misc] # ccxt's own
         except ccxt_import.errors.BaseError as error:
-            error.status, error.headers = self.answered
+            error.status, error.headers = _answered.get()
             raise
 
     def on_rest_response(
         self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *request: Any
     ) -> str:
-        self.answered = (code, headers)
+        _answered.set((code, headers))
         return body.strip()
 
 

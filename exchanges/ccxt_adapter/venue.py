@@ -20,7 +20,15 @@ from exchanges.ccxt_adapter.bans import Quiet
 from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.ccxt_adapter.ccxt_import import VERSION
 from exchanges.ccxt_adapter.errors import FINAL_OVER_REST, told, translated
-from exchanges.ccxt_adapter.instance import close_instance, forget, left_alone, make_instance, proxies, tickers_of
+from exchanges.ccxt_adapter.instance import (
+    at_once,
+    close_instance,
+    forget,
+    left_alone,
+    make_instance,
+    proxies,
+    tickers_of,
+)
 from exchanges.ccxt_adapter.markets.disk_cache import MarketCache, market_cache
 from exchanges.ccxt_adapter.markets.markets import Markets
 from exchanges.ccxt_adapter.markets.parts import load_in_parts
@@ -55,15 +63,13 @@ class CcxtVenue:
         self.profile = profile
         self.access = access
         self._api = make_instance(profile, access)
-        self._fills = make_instance(profile, access)  # fills gaps: a burst of requests is lawful, waiting loses trades
-        self._fills.enableRateLimit = False
         self._quiet = Quiet(access.rest_url, access.ws_url, profile.name, access.market_type, access.proxy)
         self.clean = Cleaner(_secrets(access))
         self._pace = DialRate(*profile.sockets) if profile.sockets is not None else None
         own = profile.books.own
         rules = None if own is None else own.snapshots
-        self._snapshots = None if rules is None else VenueSnapshots(rules, self._fills, self._translated)
-        self._markets = Markets(profile, access, (self._api, self._fills), _cache(profile, access), self._ask)
+        self._snapshots = None if rules is None else VenueSnapshots(rules, self._api, self._urgent)
+        self._markets = Markets(profile, access, self._api, _cache(profile, access), self._ask)
 
     def __repr__(self) -> str:
         return f"<Venue {self.name} {self.access.market_type}, {len(self._api.markets or ())} markets>"
@@ -124,10 +130,10 @@ class CcxtVenue:
 
     async def fetch_time(self) -> int | None:
         """The venue's clock, Unix ms; None where it has no such request. Raises VenueError."""
-        if self._fills.has.get("fetchTime") is not True:
+        if self._api.has.get("fetchTime") is not True:
             return None
-        async with self._translated():
-            said = normalize.milliseconds(await self._fills.fetch_time())
+        async with self._urgent():
+            said = normalize.milliseconds(await self._api.fetch_time())
         if said is not None:
             venue_time.tell(self.name, said)
         return said
@@ -169,9 +175,9 @@ class CcxtVenue:
         params = profile.recent_trades if from_id is None else {**profile.older_trades, "fromId": from_id}
         market_id = self._api.markets[symbol]["id"]
         params = {key: market_id if value == MARKET_ID else value for key, value in params.items()}
-        async with self._translated():
+        async with self._urgent():
             most = min(limit or self.limits.recent_trades, self.limits.recent_trades)
-            rows = await self._fills.fetch_trades(symbol, limit=most, params=params)
+            rows = await self._api.fetch_trades(symbol, limit=most, params=params)
         now = time.time_ns()
         scale = contract_size(self._api.markets[symbol])
         reader = TradeReader(profile)
@@ -207,18 +213,18 @@ class CcxtVenue:
         )
 
     async def close(self) -> None:
-        """Release the REST sessions; streams are closed one by one."""
+        """Release the REST session; streams are closed one by one."""
         await self._markets.close()
-        await asyncio.gather(close_instance(self._api), close_instance(self._fills))
+        await close_instance(self._api)
 
     async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
         """ccxt's OHLCV rows of a market from the candle that opened at ``since`` (Unix ms) on. Raises VenueError.
 
         The volume in base currency, also where the venue counts contracts.
         """
-        async with self._translated():
-            most = self._fills.feature_value(symbol, "fetchOHLCV", "limit") or CANDLES
-            rows: list[Any] = await self._fills.fetch_ohlcv(symbol, timeframe, since=since, limit=min(most, CANDLES))
+        async with self._urgent():
+            most = self._api.feature_value(symbol, "fetchOHLCV", "limit") or CANDLES
+            rows: list[Any] = await self._api.fetch_ohlcv(symbol, timeframe, since=since, limit=min(most, CANDLES))
         scale = contract_size(self._api.markets[symbol]) if self.profile.candles_in_contracts else 1.0
         return rows if scale == 1.0 else [in_base(row, scale) for row in rows]
 
@@ -261,6 +267,13 @@ class CcxtVenue:
                 raise failure from None
             finally:
                 failure.__context__ = None  # ccxt's and aiohttp's texts may quote a password
+
+    @contextlib.asynccontextmanager
+    async def _urgent(self) -> AsyncIterator[None]:
+        """As ``_translated``, for requests whose burst is lawful: they fill gaps, and waiting would lose trades."""
+        with at_once():
+            async with self._translated():
+                yield
 
     def _dial_failed(self, error: Exception) -> VenueError:
         """The error with which a connection has ended or failed."""

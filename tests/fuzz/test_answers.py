@@ -52,9 +52,8 @@ class MarketDataHub(Looped):
     def fresh(self) -> CcxtVenue:
         """A venue that knows no market yet."""
         venue = open_venue(self.name, Access(rest_url=f"http://{self._address}", timeout=5))
-        for exchange in (venue._api, venue._fills):
-            exchange.enableRateLimit = False  # the simulator has no rules here, and
-            exchange.timeout_on_exit = 0  # hundreds of examples no time
+        venue._api.enableRateLimit = False  # the simulator has no rules here, and
+        venue._api.timeout_on_exit = 0  # hundreds of examples no time
         return venue
 
     async def _answer(self, request: web.Request) -> web.Response:

@@ -21,7 +21,7 @@ PAUSE = 1.0  # seconds between two times that the venue is asked for its list
 
 
 class Markets:
-    """Holds the markets of ``sessions``, which are the ccxt instances for REST, and gives them to those of streams.
+    """Holds the markets of ``api``, which is the ccxt instance for REST, and gives them to those of streams.
 
     ``ask`` asks the venue for its list and raises VenueError; ``cache`` keeps the list on disk, if there is one.
     """
@@ -30,7 +30,7 @@ class Markets:
         self,
         profile: Profile,
         access: Access,
-        sessions: Sequence[Any],
+        api: Any,
         cache: MarketCache | None,
         ask: Callable[[], Coroutine[Any, Any, MarketTable]],
     ) -> None:
@@ -38,7 +38,7 @@ class Markets:
         self._lean = profile.lean
         self._quotes = tuple(access.quote)
         self._access = access
-        self._first, *self._others = sessions
+        self._api = api
         self._cache = cache
         self._ask = ask
         self._table: MarketTable | None = None
@@ -55,7 +55,7 @@ class Markets:
 
     async def load(self, coins: Mapping[str, str | None], *, anew: bool = False) -> None:
         """See Venue.load."""
-        if not self._first.markets:
+        if not self._api.markets:
             await self._shared(fresh=False)
         if (anew or self._from_disk) and not all(self._lists(coin, override) for coin, override in coins.items()):
             await self._shared(fresh=True)
@@ -68,9 +68,9 @@ class Markets:
 
     def give(self, exchange: Any) -> None:
         """Set the markets of another ccxt instance; they are shared."""
-        for name in self._first.options.get("marketHelperProps") or ():
-            self._first.options.setdefault(name, None)  # ccxt reads them without a default
-        exchange.set_markets_from_exchange(self._first)
+        for name in self._api.options.get("marketHelperProps") or ():
+            self._api.options.setdefault(name, None)  # ccxt reads them without a default
+        exchange.set_markets_from_exchange(self._api)
         if self._table is not None:
             exchange.options.update(self._table.options)
 
@@ -78,9 +78,9 @@ class Markets:
         """See Venue.market."""
         codes = codes_of(coin)
         asked = [override] if override else [self._symbol(code, quote) for code in codes for quote in self._quotes]
-        listed = [symbol for symbol in asked if symbol in self._first.markets and symbol not in self._gone]
+        listed = [symbol for symbol in asked if symbol in self._api.markets and symbol not in self._gone]
         for symbol in listed:
-            if self._first.markets[symbol].get("active") is not False:
+            if self._api.markets[symbol].get("active") is not False:
                 return symbol
         if listed:
             raise Halted(self._name, f"has halted {coin} ({', '.join(listed)} is listed and not traded now)")
@@ -121,13 +121,11 @@ class Markets:
         self._table = table if self._table is None else with_gone(table, self._table)
         self._gone = self._table.markets.keys() - listed
         self._from_disk = from_disk
-        give(self._table, self._first)
-        for exchange in self._others:
-            self.give(exchange)
+        give(self._table, self._api)
 
     def _other_quotes(self, codes: Sequence[str]) -> str:
         """The quote currencies in which the venue trades a coin, if it trades it in none of the settings'."""
-        rows = self._first.markets.values()
+        rows = self._api.markets.values()
         active = (row for row in rows if row.get("base") in codes and row.get("active") is not False)
         quotes = sorted({str(row.get("quote")) for row in active} - set(self._quotes))
         return f"; it has {', '.join(quotes)}, which `quote` does not list" if quotes else ""

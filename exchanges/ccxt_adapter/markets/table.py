@@ -107,7 +107,9 @@ def joined(tables: Sequence[MarketTable], finer: Callable[[Any, Any], bool]) -> 
 def give(table: MarketTable, exchange: Any) -> None:
     """Set a ccxt instance's markets; the rows are shared by all that are given the same table."""
     rows, currencies = table.markets, table.currencies
-    named = [row for _, row in read(rows, _Named)]
+    bases, quotes = {}, {}
+    for _, row in read(rows, _Named):
+        bases[row.base], quotes[row.quote] = row.base, row.quote
     by_id = {row.id: code for code, row in read(currencies, _Currency) if row.id is not None}
     exchange.set_markets_from_exchange(
         SimpleNamespace(
@@ -118,8 +120,8 @@ def give(table: MarketTable, exchange: Any) -> None:
             ids=sorted(table.ids),  # all of one type, because ccxt has sorted them
             currencies=currencies,
             currencies_by_id=_like(currencies, by_id, currencies.get),
-            baseCurrencies=_like(rows, {row.base: row.base for row in named}, currencies.get),
-            quoteCurrencies=_like(rows, {row.quote: row.quote for row in named}, currencies.get),
+            baseCurrencies=_like(rows, bases, currencies.get),
+            quoteCurrencies=_like(rows, quotes, currencies.get),
             codes=sorted(currencies),
             options={},
         )

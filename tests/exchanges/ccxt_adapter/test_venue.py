@@ -390,11 +390,49 @@ async def test_senseless_summaries_and_trades_are_dropped_or_raise_our_errors(ve
     more = ['{"retCode":0,"result":{"list":[{"symbol":"BTCUSDT","execId":[],"price":{},"time":"x"}]}}']
     async with served(web.get("/{path:.*}", answer)) as at:
         venue._api.enableRateLimit = False
-        venue._api.rest_url = venue._fills.rest_url = f"http://{at}"
+        venue._api.rest_url = f"http://{at}"
         for sent in [*GARBAGE, *rows, *more]:
             body = sent
             with suppress(VenueError):
                 assert await call(venue) == []
+
+
+async def test_what_fills_gaps_waits_for_no_turn_among_other_requests(venue: CcxtVenue) -> None:
+    await venue.load()
+    venue._api.throttler.config.update(tokens=-1e9)  # others have had all turns for a long time
+    waiting = asyncio.create_task(venue.fetch_history("BTC", "BTC/USDT", "1m", 5))
+    async with asyncio.timeout(10):
+        await venue.fetch_trades("BTC", "BTC/USDT")
+        await venue.fetch_candles("BTC/USDT", "1m", 0)
+        await venue.fetch_time()
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.wait({waiting})
+
+
+async def test_an_error_has_the_status_of_its_own_request(venue: CcxtVenue) -> None:
+    """One request is not answered in time while another one is answered with a rejection."""
+    await venue.load()
+    asked, told = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        if "time" in request.path:
+            asked.set()
+            await told.wait()
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response(status=451)
+
+    async with served(web.get("/{path:.*}", answer)) as at:
+        venue._api.rest_url = f"http://{at}"
+        waiting = asyncio.create_task(venue._api.fetch_time())
+        await asked.wait()
+        with pytest.raises(Blocked):
+            await venue.fetch_tickers({"BTC": "BTC/USDT"})
+        told.set()
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - whichever of ccxt's
+            await waiting
+        assert raised.value.status == 0  # type: ignore[attr-defined]
 
 
 async def test_an_instance_that_is_being_closed_is_closed_although_its_owner_is_cancelled() -> None:

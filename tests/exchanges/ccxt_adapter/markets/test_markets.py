@@ -151,7 +151,7 @@ async def test_only_the_rows_of_coins_that_are_carried_are_made(
         assert [ticker.coin for ticker in await venue.fetch_tickers({"BTC": "BTC/USDT"})] == ["BTC"]
         assert venue._markets._from_disk is again
         assert len(venue._api.markets) == len(COINS)
-        assert row_count(venue._api.markets) == row_count(venue._fills.markets) == 1
+        assert row_count(venue._api.markets) == 1
         assert not await venue.refresh()
         assert row_count(venue._api.markets) == 0
         assert row_count(venue._api.markets_by_id) == row_count(venue._api.currencies) == 0
@@ -253,7 +253,7 @@ async def test_what_a_module_notes_while_it_loads_is_kept_for_streams_too(simula
     assert table is not None
     cache.write(msgspec.structs.replace(table, options={"noted": {"BTC": 1}}))
     async with kept(simulator) as venue, streaming(venue, ["BTC"]) as running:
-        assert venue._api.options["noted"] == venue._fills.options["noted"] == {"BTC": 1}
+        assert venue._api.options["noted"] == {"BTC": 1}
         assert running.exchange.options["noted"] == {"BTC": 1}
 
 
