@@ -3,10 +3,12 @@
     python -m tests.benchmarks.books [--venue binance] [--seconds 20] [--rounds 3] [--rate 1000]
 
 The simulator of this process sends the same to both readers, which take turns in processes of their own: the depth of
-each coin (Binance's 10 diffs/s, Bybit's 50 deltas/s) and the trades. Each reader takes the best 20 levels of each book
-at each change, and each trade. It tells the CPU seconds that it spent once the books were there, and, for this project,
-how long a book took from its frame's reading to the callback. ccxt has a loop for each coin, because a loop for several
-is woken for one of them and forgets the books of the others that came in the same turn (20 of 200 came).
+each coin (Binance's 10 diffs/s, Bybit's 50 deltas/s), each stream at its own times, and the trades. The venues' laws
+are off: on a busy machine ccxt's requests come too close together, and it would be cut off. Each reader takes the best
+20 levels of each book at each change, and each trade. It tells the CPU seconds that it spent once the books were there,
+and, for this project, how long a book took from its frame's reading to the callback. ccxt has a loop for each coin,
+because a loop for several is woken for one of them and forgets the books of the others that came in the same turn (20
+of 200 came).
 
     python -m tests.benchmarks.books --path
 
@@ -16,7 +18,7 @@ runs, because a shared machine only ever adds.
     python -m tests.benchmarks.books --resubscribe [--coins 200] [--settled 120]
 
 says how long the books of so many Binance coins on two connections take until all are proven, at the start and after a
-cut so many seconds later, under the venue's law of REST weight.
+cut so many seconds later, under the venue's law of REST weight; the simulator is in a process of its own.
 
     python -m tests.benchmarks.books --sides
 
@@ -34,6 +36,8 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+
+import aiohttp
 
 from exchanges import Access, Subscription, open_exchange
 from exchanges.books.order_book import Side
@@ -173,13 +177,18 @@ READERS = {"market-feed": read_here, "ccxt.pro loops": read_ccxt}
 
 async def compare(venue: str, seconds: float, rounds: int, rate: float) -> None:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in READERS}
-    async with Simulator(venues=(venue,), rate=rate) as simulator:
+    async with Simulator(venues=(venue,), rate=rate, laws=False) as simulator:
         for _ in range(rounds):
             for name in READERS:
                 command = [sys.executable, "-m", "tests.benchmarks.books", "--venue", venue, "--seconds", str(seconds)]
                 command += ["--reader", name, "--urls", simulator.rest_url, simulator.ws_url]
                 reader = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-                told, _ = await reader.communicate()
+                try:
+                    async with asyncio.timeout(WITHIN + SETTLED + 3 * seconds + 60):
+                        told, _ = await reader.communicate()
+                except TimeoutError:
+                    reader.kill()
+                    raise
                 found[name].append(json.loads(told))
     print(f"{venue}, {len(DEFAULT_COINS)} coins, depth {DEPTH}, {rate:g} trades/s: the least of {rounds} rounds")
     cpu = {}
@@ -285,45 +294,55 @@ class Proven:
 
 
 async def resubscribe(count: int, settled: float) -> None:
+    """Serve so many coins to a reader in a process of its own, which has its connections cut."""
     coins = list(dict.fromkeys(item.coin for item in list_markets(count + 5)))[:count]
     async with Simulator(venues=("binance",), rate=count, coins=coins) as simulator:
-        access = Access(rest_url=simulator.rest_url, ws_url=simulator.ws_url)
-        venue: Any = open_exchange("binance", access)
-        await venue.load()
-        proven = Proven()
-        halves = [coins[: count // 2], coins[count // 2 :]]
-
-        def connect(half: list[str]) -> Any:
-            markets = {coin: venue.market(coin) for coin in half}
-            return venue.connect(Subscription(markets, ("books",)), proven, lambda: None)
-
-        async def all_proven(when: str) -> list[Any]:
-            began, connections = time.monotonic(), [connect(half) for half in halves]
-            runs = [asyncio.create_task(connection.run()) for connection in connections]
-            times = []
-            while len(proven.coins) < count:
-                proven.changed.clear()
-                await asyncio.wait_for(proven.changed.wait(), 120)
-                times.append((time.monotonic() - began, len(proven.coins)))
-            half = next(at for at, there in times if there >= count // 2)
-            print(f"{when}: half of {count} books proven after {half:.2f} s, all after {times[-1][0]:.2f} s")
-            return list(zip(connections, runs, strict=True))
-
-        try:
-            first = await all_proven("at the start")
-            await asyncio.sleep(settled)
-            simulator["binance"].cut()
-            await asyncio.gather(*(run for _, run in first), return_exceptions=True)
-            for connection, _ in first:
-                await connection.close()
-            second = await all_proven(f"after a cut {settled:g} s later")
-            for connection, run in second:
-                run.cancel()
-                await asyncio.gather(run, return_exceptions=True)
-                await connection.close()
-        finally:
-            await venue.close()
+        command = [sys.executable, "-m", "tests.benchmarks.books", "--resubscribe", "--settled", str(settled)]
+        command += ["--coins", ",".join(coins), "--urls", simulator.rest_url, simulator.ws_url]
+        reader = await asyncio.create_subprocess_exec(*command)
+        await reader.wait()
         print(f"violations of the venue's laws: {simulator['binance'].violations}")
+
+
+async def read_again(coins: list[str], settled: float, rest_url: str, ws_url: str) -> None:
+    venue: Any = open_exchange("binance", Access(rest_url=rest_url, ws_url=ws_url))
+    await venue.load()
+    proven, count = Proven(), len(coins)
+    halves = [coins[: count // 2], coins[count // 2 :]]
+
+    def connect(half: list[str]) -> Any:
+        markets = {coin: venue.market(coin) for coin in half}
+        return venue.connect(Subscription(markets, ("books",)), proven, lambda: None)
+
+    async def all_proven(when: str) -> list[Any]:
+        began, spent, connections = time.monotonic(), time.process_time(), [connect(half) for half in halves]
+        runs = [asyncio.create_task(connection.run()) for connection in connections]
+        times = []
+        while len(proven.coins) < count:
+            proven.changed.clear()
+            await asyncio.wait_for(proven.changed.wait(), 120)
+            times.append((time.monotonic() - began, len(proven.coins)))
+        half = next(at for at, there in times if there >= count // 2)
+        spent = time.process_time() - spent
+        told = f"half of {count} books proven after {half:.2f} s, all after {times[-1][0]:.2f} s"
+        print(f"{when}: {told}; {spent:.2f} s of CPU", flush=True)
+        return list(zip(connections, runs, strict=True))
+
+    try:
+        first = await all_proven("at the start")
+        await asyncio.sleep(settled)
+        async with aiohttp.ClientSession() as session:
+            await session.post(f"{rest_url}/simulator/faults", json={"fault": "cut"})
+        await asyncio.gather(*(run for _, run in first), return_exceptions=True)
+        for connection, _ in first:
+            await connection.close()
+        second = await all_proven(f"after a cut {settled:g} s later")
+        for connection, run in second:
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+            await connection.close()
+    finally:
+        await venue.close()
 
 
 def compare_sides() -> None:
@@ -368,7 +387,7 @@ if __name__ == "__main__":
     parser.add_argument("--sides", action="store_true")
     parser.add_argument("--path", action="store_true")
     parser.add_argument("--resubscribe", action="store_true")
-    parser.add_argument("--coins", type=int, default=200)
+    parser.add_argument("--coins", default="200", help="how many of them")
     parser.add_argument("--settled", type=float, default=120.0)
     parser.add_argument("--reader", choices=READERS, help=argparse.SUPPRESS)
     parser.add_argument("--urls", nargs=2, help=argparse.SUPPRESS)
@@ -377,8 +396,10 @@ if __name__ == "__main__":
         compare_sides()
     elif args.path:
         asyncio.run(path())
+    elif args.resubscribe and args.urls:
+        asyncio.run(read_again(args.coins.split(","), args.settled, *args.urls))
     elif args.resubscribe:
-        asyncio.run(resubscribe(args.coins, args.settled))
+        asyncio.run(resubscribe(int(args.coins), args.settled))
     elif args.reader:
         rest_url, ws_url = args.urls
         print(json.dumps(asyncio.run(READERS[args.reader](args.venue, rest_url, ws_url, args.seconds))))

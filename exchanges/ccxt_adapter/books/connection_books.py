@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 
 from exchanges.books.proof import BookUpdate, ProofKind
 from exchanges.ccxt_adapter.books.delivery import BookDelivery, BookReceiver
 from exchanges.ccxt_adapter.books.own_books import OwnBookKeeper
-from exchanges.ccxt_adapter.books.pauses import doubling
+from exchanges.ccxt_adapter.books.pauses import PausesOfBooks
 from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.ccxt_adapter.books.verified_books import VerifiedBookKeeper
 from exchanges.ccxt_adapter.ccxt_import import errors
@@ -19,8 +18,9 @@ from exchanges.venues.profile import Profile
 from exchanges.venues.units import units_of
 
 ANEW_WITHIN = 5.0  # seconds in which a venue must confirm the end of a subscription
-FIRST_PAUSE = 1.0  # seconds between two new subscriptions of one book; doubled each time up to LONGEST_PAUSE
+FIRST_PAUSE = 1.0  # seconds between two new subscriptions of one book; doubled each time up to LONGEST_PAUSE ...
 LONGEST_PAUSE = 30.0
+STEADY = 120.0  # ... and begins again after so many seconds without one
 
 
 class ConnectionBooks:
@@ -49,9 +49,7 @@ class ConnectionBooks:
         self._ended = False
         self._translate = translate
         self._symbols: dict[str, str] = {}  # coin -> symbol
-        self._pauses: defaultdict[str, Iterator[float]] = defaultdict(
-            lambda: doubling(FIRST_PAUSE, LONGEST_PAUSE, at_once=True)
-        )
+        self._pauses = PausesOfBooks(FIRST_PAUSE, LONGEST_PAUSE, STEADY)
         self._delivery = BookDelivery(profile.name, listener, depth, heard)
         rules = profile.books
         self._own: OwnBookKeeper | None = None
@@ -71,7 +69,8 @@ class ConnectionBooks:
         assert keeper is not None
         for symbol, coin in coins.items():
             self._symbols[coin] = symbol
-            self._delivery.add(symbol, coin, units_of(coin, symbol), scales[symbol])
+            inverse = self._exchange.markets[symbol].get("inverse") is True
+            self._delivery.add(symbol, coin, units_of(coin, symbol), scales[symbol], inverse=inverse)
         if self._verified is not None:
             self._verified.add({name: symbol for symbol in coins for name in self._names(symbol)})
         else:
@@ -169,7 +168,7 @@ class ConnectionBooks:
     async def _subscribe_anew(self, symbol: str) -> None:
         """Unsubscribe one market's book; the standing call subscribes to it again. Raises VenueError."""
         exchange, name = self._exchange, self._profile.name
-        await asyncio.sleep(next(self._pauses[symbol]))
+        await asyncio.sleep(self._pauses.wait(symbol, asyncio.get_running_loop().time()))
         asked = self._profile.books.depth(self._delivery.depth)
         if self._verified is not None and (anew := self._profile.books.anew) is not None:
             self._verified.restarted(symbol)

@@ -24,12 +24,13 @@ class BookReceiver(Protocol):
 class _Told:
     """What the listener knows of one market's book."""
 
-    __slots__ = ("asks", "bids", "coin", "crossed", "proven", "scale", "timer", "units")
+    __slots__ = ("asks", "bids", "coin", "crossed", "inverse", "proven", "scale", "timer", "units")
 
-    def __init__(self, coin: str, units: int, scale: float) -> None:
+    def __init__(self, coin: str, units: int, scale: float, inverse: bool) -> None:
         self.coin = coin
         self.units = units
         self.scale = scale
+        self.inverse = inverse
         self.proven = False
         self.bids: list[Level] = []
         self.asks: list[Level] = []
@@ -50,9 +51,12 @@ class BookDelivery:
         self.depth = depth
         self.on_lost: Callable[[str], None] = lambda symbol: None
 
-    def add(self, symbol: str, coin: str, units: int, scale: float) -> None:
-        """Carry this market: its sizes count ``scale`` of the base currency, which is ``units`` of the coin."""
-        self._told[symbol] = _Told(coin, units, scale)
+    def add(self, symbol: str, coin: str, units: int, scale: float, *, inverse: bool = False) -> None:
+        """Carry this market: its sizes count ``scale`` of the base currency, which is ``units`` of the coin.
+
+        ``inverse``: they count ``scale`` of the quote currency, as contracts do that are margined in the coin.
+        """
+        self._told[symbol] = _Told(coin, units, scale, inverse)
         self._listener.on_book_unsynced(coin, "its snapshot is awaited")
 
     def proven(self, symbol: str) -> bool:
@@ -80,7 +84,9 @@ class BookDelivery:
         if told.proven and bids == told.bids and asks == told.asks:
             return
         told.proven, told.bids, told.asks = True, bids, asks
-        if told.scale == 1.0:
+        if told.inverse:
+            own_bids, own_asks = _of_contracts(bids, told.scale), _of_contracts(asks, told.scale)
+        elif told.scale == 1.0:
             own_bids, own_asks = bids[:], asks[:]  # the listener may change its lists
         else:
             own_bids, own_asks = _scaled(bids, told.scale), _scaled(asks, told.scale)
@@ -115,3 +121,8 @@ class BookDelivery:
 
 def _scaled(levels: list[Level], scale: float) -> list[Any]:
     return [(price, size * scale) for price, size in levels]
+
+
+def _of_contracts(levels: list[Level], worth: float) -> list[Any]:
+    """Contracts that are each ``worth`` so much of the quote currency, in the base currency."""
+    return [(price, size * worth / price) for price, size in levels]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from exchanges.books.proof import BookRules, BookSnapshot, BookUpdate, OwnBook, OwnBooks, Step, Verdict
 from exchanges.ccxt_adapter.books.delivery import BookDelivery
-from exchanges.ccxt_adapter.books.pauses import doubling
+from exchanges.ccxt_adapter.books.pauses import PausesOfBooks, doubling
 from exchanges.ccxt_adapter.books.snapshots import VenueSnapshots
 from exchanges.errors import Disconnected, Rejected, VenueError
 
 FIRST_PAUSE = 0.25  # seconds until another request for a snapshot that failed or was too old
 LONGEST_PAUSE = 2.0  # seconds: the pause doubles up to here, so that a book is proven soon once the venue works
+LOST_AGAIN = 1.0  # seconds: the longest pause of a book that is lost again and again
 STEADY = 5.0  # seconds: if a book was proven for longer and is lost, its snapshot is requested at once
 LOOK_EVERY = 500  # ms of the venue's time between two checks whether a proven book needs a new snapshot
 RENEW_EVERY = 5.0  # seconds between two renewals of one book at least
@@ -53,10 +54,8 @@ class OwnBookKeeper:
         self._renewing: dict[str, asyncio.Task[Any]] = {}  # the same for proven books
         self._look_at: dict[str, int] = {}
         self._renewed: dict[str, float] = {}  # market id -> when it was renewed last, in the loop's time
-        self._begun_at: dict[str, float] = {}  # market id -> when it was last synchronized again, in the loop's time
-        self._pauses: dict[
-            str, Iterator[float]
-        ] = {}  # market id -> pause in seconds before it is synchronized again, while it is lost often
+        # a venue that loses every third message would cost all the weight that other books need
+        self._pauses = PausesOfBooks(FIRST_PAUSE, LOST_AGAIN, STEADY)
         self._news = asyncio.Event()  # set when a book has joined
         self._ended = False
         delivery.on_lost = self._on_lost
@@ -140,24 +139,12 @@ class OwnBookKeeper:
 
     def _begin(self, market_id: str) -> None:
         if market_id not in self._joining:
-            pause = self._pause(market_id)
+            pause = self._pauses.wait(market_id, asyncio.get_running_loop().time())
             if self._snapshots is None:
                 work = self._resubscribe(market_id, pause)
             else:
                 work = self._fetch(market_id, self._snapshots, pause, renewal=False)
             self._do(market_id, work, self._joining)
-
-    def _pause(self, market_id: str) -> float:
-        """Seconds before a lost book is synchronized again: 0 at first, up to a second while it is lost repeatedly.
-
-        Otherwise a venue that loses every third message would cost all the weight that other books need.
-        """
-        now = asyncio.get_running_loop().time()
-        steady = now - self._begun_at.get(market_id, -STEADY) >= STEADY
-        self._begun_at[market_id] = now
-        if steady:
-            self._pauses[market_id] = doubling(FIRST_PAUSE, 1.0, at_once=True)
-        return next(self._pauses[market_id])
 
     def _renew(self, market_id: str) -> None:
         now = asyncio.get_running_loop().time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 
 def doubling(first: float, longest: float, *, at_once: bool = False) -> Iterator[float]:
@@ -16,3 +17,25 @@ def doubling(first: float, longest: float, *, at_once: bool = False) -> Iterator
     while True:
         yield min(pause, longest)
         pause *= 2 if pause < longest else 1
+
+
+class PausesOfBooks:
+    """Says how long each book waits before it is had anew: not at all, unless it was lost shortly before.
+
+    From the second time on it waits ``first`` seconds, doubled by each time, ``longest`` at most. A book that was not
+    lost for ``steady`` seconds begins again.
+    """
+
+    def __init__(self, first: float, longest: float, steady: float) -> None:
+        self._first = first
+        self._longest = longest
+        self._steady = steady
+        self._lost_at: dict[str, float] = {}  # name -> when it was lost last
+        self._growing: dict[str, Iterator[float]] = {}
+
+    def wait(self, name: str, now: float) -> float:
+        """The seconds that this book waits which is lost at ``now`` (monotonic seconds)."""
+        if now - self._lost_at.get(name, -inf) >= self._steady:
+            self._growing[name] = doubling(self._first, self._longest, at_once=True)
+        self._lost_at[name] = now
+        return next(self._growing[name])

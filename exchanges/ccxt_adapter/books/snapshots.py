@@ -12,7 +12,7 @@ from exchanges.books.proof import BookSnapshot, SnapshotRules
 from exchanges.books.snapshot_queue import SnapshotTurns, WeightLimit
 from exchanges.errors import Rejected, VenueError
 
-AT_ONCE = 16  # unanswered requests of a venue at a time
+AT_ONCE = 32  # unanswered requests of a venue at a time
 PROBE_EVERY = 1.0  # seconds between two requests of a venue whose last one failed
 
 Translated = Callable[[], AbstractAsyncContextManager[None]]

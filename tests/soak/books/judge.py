@@ -91,6 +91,8 @@ class Judge:
         """A process had no turn for a while: nothing was sent, or nothing read."""
         self.held_up += 1
         self.strike(now)
+        for coin in self._coins.values():
+            coin.frozen_wrong = dict.fromkeys(coin.frozen_wrong, now)
 
     # -- what the venue does ------------------------------------------------------------------------------------
 
