@@ -23,7 +23,7 @@ from exchanges.ccxt_adapter.transport.http_client import MOST_BYTES, why_refused
 from exchanges.ccxt_adapter.venue import CcxtVenue
 from exchanges.errors import Disconnected, VenueError
 from exchanges.simulator import Simulator
-from tests.exchanges.ccxt_adapter.transport.test_choose import listening
+from tests.exchanges.ccxt_adapter.transport.support import listening
 from tests.exchanges.support import opened, served, streaming
 from tests.support import until
 

@@ -1,0 +1,29 @@
+"""A failover policy over three venues, and one that has left the first of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+from feed.policies.failover import (
+    Failover,
+)
+
+NAMES = ["bybit", "binance", "binance_us"]
+
+
+ATTEMPTS, FAILBACK, COOLDOWN, STABLE, SILENCE = 3, 300.0, 600.0, 30.0, 5.0
+
+
+def policy(venues: Sequence[str] = NAMES, relief_after: float = inf) -> Failover:
+    """Without ``relief_after`` silence is nothing: only what the inputs tell counts."""
+    return Failover(venues, ATTEMPTS, FAILBACK, COOLDOWN, STABLE, relief_after, -1.0)
+
+
+def on_binance(now: float = 0.0, relief_after: float = inf) -> Failover:
+    """Bybit has failed, Binance carries data."""
+    it = policy(relief_after=relief_after)
+    for _ in range(ATTEMPTS):
+        it.disconnected("bybit", now)
+    it.data("binance", now)
+    return it
