@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from exchanges.bus.client import Stored
@@ -11,6 +12,42 @@ from exchanges.bus.payloads import read_object
 
 ALIVE = 3.0  # seconds for which a collector counts as alive after it was last heard
 SILENT = 3.0  # seconds without data at which a collector's data is not taken up
+LATE = 1_000_000_000  # ns by which an event came to the bus later than others: it is past, and no price of now
+STEP = 3.0  # seconds for which all events are late alike where a clock has stepped
+
+
+class Lateness:
+    """Tells events that came to the bus late, as their collector could not reach it before.
+
+    A delay is the time from the collector's receipt to the bus, in ns, by two clocks that may differ. What counts is how
+    much longer it is than the least one. Where one of the clocks steps, all delays are longer alike from then on.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Another collector publishes, whose clock may be another one."""
+        self._least = inf
+        self._since: float | None = None  # when the events became late
+        self._low, self._high = inf, -inf  # the delays since then
+
+    def is_late(self, delay: int, now: float) -> bool:
+        """Whether an event of this delay is late; ``now``: seconds."""
+        if delay - self._least <= LATE:
+            self._least = min(delay, self._least)
+            self._since = None
+            return False
+        if self._since is None:
+            self._since, self._low, self._high = now, delay, delay
+        self._low, self._high = min(delay, self._low), max(delay, self._high)
+        if now - self._since > STEP:
+            if self._high - self._low < LATE / 2:
+                self.forget()
+                self._least = delay
+                return False
+            self._since = None
+        return True
 
 
 @dataclass(slots=True)

@@ -6,10 +6,10 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from exchanges.bus.client import BusClient, BusError
+from exchanges.bus.collectors import Lateness
 from exchanges.bus.payloads import read, read_object
 from exchanges.bus.publishers import Publishers
 from exchanges.bus.reader import StreamReader
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
 LOOK = 0.5  # seconds between two checks whether the collectors live
-LATE = 1_000_000_000  # ns by which an event came to the bus later than others: it is past, and no price of now
 NAMED = 200  # subjects that a reader names one by one; with more it reads those of all coins
 HISTORY = 1000  # past trades of a coin that are handed over at once
 
@@ -98,7 +97,7 @@ class BusConnection:
             self._on_source,
             books="books" in subscription.channels,
         )
-        self._least_delay: float = inf  # ns from a collector's receipt to the bus, since the last one began to publish
+        self._lateness = Lateness()
 
     async def run(self) -> None:
         """Dial, read and deliver until it ends. Raises Disconnected."""
@@ -219,7 +218,8 @@ class BusConnection:
             self._took[self._venue.subjects.events(channel, coin)] = self._taker(kind, coin, symbol)
 
     def _taker(self, kind: str, coin: str, symbol: str) -> Callable[[bytes, str, int, bool], None]:
-        listener, name = self._listener, self._venue.name
+        listener, name, lateness = self._listener, self._venue.name, self._lateness
+        now = asyncio.get_running_loop().time
         take: Callable[[Any, bool], None] = getattr(self, f"_on_{kind}")
 
         def taker(payload: bytes, subject: str, at: int, past: bool) -> None:
@@ -235,10 +235,7 @@ class BusConnection:
                 return  # another market than the settings allow
             event.exchange = name
             # from the reading of the frame to the bus; the collector's clock may be another one than the server's
-            delay = at - event.received_at
-            if delay < self._least_delay:
-                self._least_delay = delay
-            take(event, past or delay - self._least_delay > LATE)
+            take(event, past or lateness.is_late(at - event.received_at, now()))
 
         return taker
 
@@ -320,7 +317,7 @@ class BusConnection:
             return
         # or it is what has happened while this was not connected
         if self._publishers.on_publisher(shard, data, news=not past or bool(self._skipped)):
-            self._least_delay = inf
+            self._lateness.forget()
 
     def _on_gap(self, subject: str, data: bytes, past: bool) -> None:
         """A collector could not fill a gap; where ids count, they show it."""

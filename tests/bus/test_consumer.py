@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import time
@@ -177,6 +178,26 @@ async def test_trades_that_the_bus_has_lost_are_published_again(
         found = await client.from_sequence(names.stream, subject, 1, 10_000)
         await client.close()
     assert check_order([read("trade", each.data).trade_id for each in found]) == []
+
+
+async def test_a_bus_whose_folder_was_removed_goes_on_with_new_streams(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
+) -> None:
+    """Nothing is left of leases and streams; the publisher and the one that stands by begin anew."""
+    await collect("one")
+    await publisher(bus.url, "binance")
+    await collect("two")
+    async with consumers(1, reader_settings(bus.url, ["binance"], COINS)) as (reader,):
+        await until(lambda: len(reader.trades) > 50)
+        await bus.stop()
+        await asyncio.to_thread(shutil.rmtree, bus.folder)
+        await bus.start()
+        await until(lambda: any("the bus has lost" in each["reason"] for each in reader.events("source")), 30)
+        count = len(reader.trades)
+        await until(lambda: len(reader.trades) > count + 200, 30)
+        for coin in COINS:
+            ids = list(map(int, reader.ids["binance", coin]))
+            assert ids == sorted(set(ids))
 
 
 async def until_stored(client: BusClient, stream: str, subject: str, count: int) -> None:

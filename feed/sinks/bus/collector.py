@@ -150,7 +150,12 @@ class Collector:
         await client.subscribe(self._subjects.alive(self.name), _answer)
         self._publisher.begin()
         leases = [self._subjects.lease("*")]
-        reader = StreamReader(client, REGISTER_STREAM, leases, self._publisher.on_lease, self._connected.set)
+
+        def on_read() -> None:
+            self._publisher.leases_read()
+            self._connected.set()
+
+        reader = StreamReader(client, REGISTER_STREAM, leases, self._publisher.on_lease, on_read)
         await reader.begin()
         if self._trouble:
             self._trouble = ""

@@ -72,8 +72,17 @@ class LeaseState:
         self.holder = "" if says.get("released") else str(says.get("collector", ""))
 
     def begin(self, now: float) -> None:
-        """The bus can be reached (again): a renewal was not to be seen before."""
+        """The bus can be reached (again): a renewal was not to be seen before.
+
+        Its revisions may have begun anew, with a stream that was lost.
+        """
         self.seen_at = max(self.seen_at, now)
+        self.revision = 0
+
+    def read(self) -> None:
+        """All that the bus has of the lease has been noted since ``begin``."""
+        if not self.revision:
+            self.holder, self.says = "", {}
 
     def is_vacant(self, now: float) -> bool:
         """Whether nobody holds the lease, or it has expired."""

@@ -70,6 +70,10 @@ class Publisher:
         if self._publication.live and not self._lease.mine and not released:
             self._stand_by(f"{self._lease.holder or 'nobody'} has the lease")
 
+    def leases_read(self) -> None:
+        """All leases that the bus has are seen since ``begin``."""
+        self._lease.read()
+
     @property
     def is_vacant(self) -> bool:
         """Whether nobody publishes the shard, as far as is known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exchanges.bus.client import Stored
-from exchanges.bus.collectors import shards_of
+from exchanges.bus.collectors import Lateness, shards_of
 from exchanges.bus.payloads import encode
 from exchanges.bus.subjects import MarketSubjects
 
@@ -31,3 +31,33 @@ def test_a_shard_without_a_publisher_says_why() -> None:
 
 def test_what_is_no_json_is_ignored() -> None:
     assert not shards_of([Stored(NAMES.lease("1-1"), b"", 1, 1)])["1-1"].heard
+
+
+def test_an_event_that_came_to_the_bus_later_than_others_is_late() -> None:
+    lateness = Lateness()
+    assert not lateness.is_late(5 * SECOND, 0.0)  # the clocks differ
+    assert not lateness.is_late(4 * SECOND, 0.1)
+    assert lateness.is_late(int(5.5 * SECOND), 0.2)
+    assert not lateness.is_late(int(4.5 * SECOND), 0.3)
+
+
+def test_what_waited_for_the_bus_stays_late_until_it_has_caught_up() -> None:
+    lateness = Lateness()
+    lateness.is_late(0, 0.0)
+    found = [lateness.is_late(int((10 - at) * SECOND), at) for at in (0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 8.9, 9.1)]
+    assert found == [True] * 7 + [False]
+
+
+def test_a_clock_that_has_stepped_makes_nothing_late_for_longer_than_some_seconds() -> None:
+    lateness = Lateness()
+    lateness.is_late(0, 0.0)
+    late = [lateness.is_late(3600 * SECOND + number, number / 10) for number in range(100)]
+    assert late[0]
+    assert not any(late[35:])
+
+
+def test_another_collector_begins_anew() -> None:
+    lateness = Lateness()
+    lateness.is_late(0, 0.0)
+    lateness.forget()
+    assert not lateness.is_late(9 * SECOND, 0.1)

@@ -79,6 +79,19 @@ def test_a_late_holder_gives_way_to_one_that_is_not() -> None:
     assert not lease.reason_to_take(data(99, 100), 100.05), "it has just come itself"
 
 
+def test_a_register_that_was_lost_begins_anew() -> None:
+    lease, own = held(100), data(90, 104)
+    lease.begin(101)
+    lease.read()  # nothing is there
+    assert "no collector" in lease.reason_to_take(own, 101.1)
+    lease.note({"collector": "third"}, 2, 101.2)
+    assert lease.holder == "third"
+    lease.begin(103)
+    lease.note({"collector": "fourth"}, 1, 103)
+    lease.read()
+    assert lease.holder == "fourth"
+
+
 def test_an_older_revision_changes_nothing() -> None:
     lease = held(100)
     lease.note({"collector": "own"}, 6, 101)
