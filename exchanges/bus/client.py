@@ -84,6 +84,12 @@ class BusClient:
         client = cls(address)
         if fault := missing():
             raise BusUnreachable(fault)
+        for what, file in (("creds", address.creds), ("ca", address.ca)):
+            try:
+                if file:
+                    open(file, "rb").close()  # noqa: ASYNC230 - a small file, once
+            except OSError as error:
+                raise client._unreachable(f"{what}: found {file}: {error.strerror}") from None
         nats = _import_nats()
         connection = nats.aio.client.Client()
         try:
@@ -95,6 +101,10 @@ class BusClient:
             raise client._unreachable(f"no answer within {timeout:g} s") from None
         except (nats.errors.Error, OSError, ssl.SSLError, ImportError, ValueError) as error:
             raise client._unreachable(client._why(error)) from None
+        except Exception as error:  # nkeys raises errors of any kind over what is no creds file
+            if not address.creds:
+                raise
+            raise client._unreachable(f"creds: {address.creds} has no user JWT and seed that can be read") from error
         finally:
             if not connection.is_connected:
                 with contextlib.suppress(Exception):  # it did not come up: nothing is to be saved

@@ -19,8 +19,8 @@ STEP = 3.0  # seconds for which all events are late alike where a clock has step
 class Lateness:
     """Tells events that came to the bus late, as their collector could not reach it before.
 
-    A delay is the time from the collector's receipt to the bus, in ns, by two clocks that may differ. What counts is how
-    much longer it is than the least one. Where one of the clocks steps, all delays are longer alike from then on.
+    A delay is the time from the collector's receipt to the bus, in ns, by two clocks that may differ. What counts is
+    how much longer it is than the least one. Where one of the clocks steps, all delays are longer alike from then on.
     """
 
     def __init__(self) -> None:

@@ -6,13 +6,18 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
 import sys
 import sysconfig
+import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from math import inf
 from pathlib import Path
+
+from loguru import logger
 
 from feed.errors import FeedError
 from feed.sinks.folder_lock import FolderLock
@@ -22,6 +27,7 @@ START = 10.0  # seconds that the server has to answer
 STOP = 5.0  # seconds that it has to end
 PROGRAM = "nats-server"
 GIGABYTES = 20.0
+WARN_AGAIN = 60.0  # seconds until an error of the server is told again
 
 
 def program() -> str | None:
@@ -54,6 +60,7 @@ class BusServer:
         self.gigabytes = gigabytes
         self.process: Process | None = None
         self._said: list[str] = []
+        self._warned: dict[str, float] = {}  # kind of error -> when it was told
         self._reading: asyncio.Task[None] | None = None
         self._lock: FolderLock | None = None
 
@@ -131,8 +138,18 @@ class BusServer:
         assert self.process is not None
         assert self.process.stderr is not None
         async for line in self.process.stderr:
-            self._said.append(line.decode("utf-8", "replace").strip())
+            told = line.decode("utf-8", "replace").strip()
+            self._said.append(told)
+            if "[ERR]" in told:
+                self._warn(told.partition("[ERR]")[2].strip())
             del self._said[:-50]
+
+    def _warn(self, error: str) -> None:
+        """Tell an error of the server, such as a full disk, the same one once in WARN_AGAIN seconds."""
+        now, kind = time.monotonic(), re.sub(r"'.*?'|[0-9]+", "", error)
+        if now - self._warned.get(kind, -inf) > WARN_AGAIN:
+            self._warned[kind] = now
+            logger.warning("nats-server: {}", error)
 
     async def wait(self) -> str:
         """Return when the server has ended by itself, with what it said last."""
