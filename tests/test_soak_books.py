@@ -108,7 +108,7 @@ async def test_a_book_between_unsynced_and_synced_is_found() -> None:
         assert bench.found == ["delivered although it is not proven"]
 
 
-async def test_a_silence_that_was_not_told_is_found_once_the_venue_is_well() -> None:
+async def test_a_silence_that_was_not_reported_is_found_once_the_venue_works() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         true = bench.true()
@@ -138,7 +138,7 @@ async def test_a_machine_that_gives_a_process_no_turn_makes_no_silence() -> None
         assert bench.found == ["silence that was not told"]
 
 
-async def test_an_unproven_period_that_is_too_long_is_found_once_the_venue_is_well() -> None:
+async def test_an_unproven_period_that_is_too_long_is_found_once_the_venue_works() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         bench.status("book_unsynced", coin="BTC", reason="an update is missing")

@@ -1,4 +1,4 @@
-"""One connection to a NATS server with JetStream: requests, answers, and errors in the bus's own words."""
+"""One connection to a NATS server with JetStream: requests, answers and errors."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class BusClient:
             raise client._unreachable(f"creds: {address.creds} has no user JWT and seed that can be read") from error
         finally:
             if not connection.is_connected:
-                with contextlib.suppress(Exception):  # it did not come up: nothing is to be saved
+                with contextlib.suppress(Exception):  # it did not open, so errors of closing do not matter
                     async with asyncio.timeout(CLOSE):
                         await connection.close()
         client._nats = connection
@@ -130,7 +130,7 @@ class BusClient:
         options: dict[str, Any] = {
             "servers": list(address.servers),
             "allow_reconnect": False,
-            "max_reconnect_attempts": 1,  # of each server: nats-py counts the first dial too, and waits between two
+            "max_reconnect_attempts": 1,  # per server; nats-py counts the first dial too, and waits between two
             "reconnect_time_wait": 0.05,
             "error_cb": on_error,
             "disconnected_cb": on_closed,
@@ -166,13 +166,13 @@ class BusClient:
 
     @property
     def ended(self) -> BusUnreachable:
-        """What is raised once the connection is closed."""
+        """The error that is raised once the connection is closed."""
         return BusUnreachable(self.clean(f"the bus {self.shown} has ended the connection: {self.reason or 'closed'}"))
 
     async def close(self) -> None:
         """Close the connection within CLOSE seconds."""
         if self._nats is not None:
-            with contextlib.suppress(Exception):  # it is given up: what it still says does not matter
+            with contextlib.suppress(Exception):  # its errors do not matter any more
                 async with asyncio.timeout(CLOSE):
                     await self._nats.close()
         self.closed.set()
@@ -221,7 +221,7 @@ class BusClient:
         return await self.store(subject, data, {"Nats-Expected-Last-Subject-Sequence": str(expected)})
 
     async def last(self, stream: str, subjects: Sequence[str]) -> list[Stored]:
-        """The last message of each of these subjects, which may have wildcards; none where there is no such stream."""
+        """The last message of each of these subjects, which may have wildcards; none if the stream does not exist."""
         found: list[Stored] = []
         for at in range(0, len(subjects), AT_ONCE):
             body = {"multi_last": list(subjects[at : at + AT_ONCE])}

@@ -1,4 +1,7 @@
-"""What collectors say of themselves on the bus: which of them publishes what, and how its data is. Pure."""
+"""Reads what collectors report about themselves on the bus: which one publishes what, and the state of its data.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,7 @@ class Shard:
         return str(self.details.get("collector", ""))
 
     def fault(self, now: int) -> str:
-        """Why its coins cannot be had now (``now``: the server's clock, Unix ns), or an empty text."""
+        """Why its coins are not available now (``now``: the server's clock, Unix ns), or an empty text."""
         if not self.heard:
             return "no collector publishes it"
         if self.details.get("released"):
@@ -88,7 +91,7 @@ class Shard:
 
 
 def shards_of(register: Iterable[Stored]) -> dict[str, Shard]:
-    """The shards that the register's keys (``lease`` and ``coins``) tell of, by name."""
+    """The shards in the register's keys (``lease`` and ``coins``), by name."""
     found: dict[str, Shard] = {}
     for stored in register:
         parts = stored.subject.split(".")

@@ -1,4 +1,4 @@
-"""One exchange's subjects read live from the bus: what came while nobody read first, then each event as it comes."""
+"""Reads one exchange's subjects from the bus: first what came while nobody read, then each event as it comes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LOOK = 0.5  # seconds between two checks whether the collectors live
 NAMED = 200  # subjects that a reader names one by one; with more it reads those of all coins
-HISTORY = 1000  # past trades of a coin that are handed over at once
+HISTORY = 1000  # past trades of a coin that are passed on at once
 
 
 @dataclass(slots=True)
@@ -77,16 +77,16 @@ class BusConnection:
         self._listener = listener
         self._client: BusClient | None = None
         self._readers: list[tuple[StreamReader, Mapping[str, str]]] = []
-        self._caught_up: set[str] = set()  # coins of which everything is read that was there before
-        self._skipped: dict[str, int] = {}  # coin -> what is read already, while the past is read
+        self._caught_up: set[str] = set()  # coins whose earlier messages are all read
+        self._skipped: dict[str, int] = {}  # coin -> the last sequence that was read before, while the past is read
         self._trades: dict[str, TradeEvent] = {}  # coin -> its last trade
         self._created = ""  # of the stream
-        self._sequence = 0  # of the message that was read last
+        self._sequence = 0  # sequence of the last message that was read
         self._position = venue.positions[tuple(self._channels())]
         self._running: set[asyncio.Task[None]] = set()
         self._added: list[dict[str, str]] = []
         self._stirred = asyncio.Event()
-        self._past: dict[str, list[TradeEvent]] = {}  # trades of before, by coin, until they are handed over
+        self._past: dict[str, list[TradeEvent]] = {}  # earlier trades by coin, until they are passed on
         self._took: dict[str, Callable[[bytes, str, int, bool], None]] = {}  # subject -> what takes its payloads
         self._numbers = venue.limits.consecutive_ids
         self._publishers = Publishers(
@@ -126,8 +126,11 @@ class BusConnection:
             raise Disconnected(venue.name, error.reason) from None
 
     def _remember(self) -> None:
-        """It has broken: the next connection goes on from here. One that is closed because it is not needed does not
-        remember: when its exchange is needed again, what is missing is asked for as at any exchange."""
+        """Remember the position, so that the next connection continues from here.
+
+        A connection that is closed because it is not needed does not remember it: later, missing trades are fetched as
+        at any exchange.
+        """
         known = self._position
         if self._created and known.created != self._created:
             known.created = self._created
@@ -151,7 +154,7 @@ class BusConnection:
             await self._read(new, None)
 
     def _tell_missing(self, coins: list[str]) -> None:
-        """Say which channels will bring nothing, as the collectors' settings do not have them."""
+        """Report channels that will bring nothing, because the collectors' settings do not have them."""
         for channel, timeframe in self._asked():
             missing = [coin for coin in coins if not self._venue.publishes(coin, channel, timeframe)]
             if missing:
@@ -188,7 +191,7 @@ class BusConnection:
         self._skipped = {coin: known.read[coin] for coin in markets}
         for coin in markets:
             if coin in known.trades:
-                self._past[coin] = [replace(known.trades[coin])]  # the receivers have the other one
+                self._past[coin] = [replace(known.trades[coin])]  # the receivers own the original
         return after
 
     def _subjects(self, markets: Mapping[str, str]) -> list[str]:
@@ -200,7 +203,7 @@ class BusConnection:
         return [subjects.publisher("*"), *(subjects.events(channel, coin) for channel in channels for coin in coins)]
 
     def _asked(self) -> list[tuple[str, str]]:
-        """Each channel with its timeframe, which is empty but for candles."""
+        """Each channel with its timeframe, which is empty except for candles."""
         wanted = self._wanted
         return [
             (channel, timeframe)
@@ -212,7 +215,7 @@ class BusConnection:
         return [channel_of(channel, timeframe) for channel, timeframe in self._asked()]
 
     def _prepare(self, coin: str, symbol: str) -> None:
-        """Make what takes the payloads of a coin's subjects."""
+        """Make the functions that take the payloads of a coin's subjects."""
         for channel in self._channels():
             kind = "candle" if channel.startswith(CANDLES) else CHANNELS[channel]
             self._took[self._venue.subjects.events(channel, coin)] = self._taker(kind, coin, symbol)
@@ -258,7 +261,7 @@ class BusConnection:
             if len(trades) > HISTORY:
                 self._recall(trade.coin)
             return
-        if past or trade.backfilled:  # in order, but no price of now
+        if past or trade.backfilled:  # in order, but not a current price
             known = self._trades.get(trade.coin)
             self._trades[trade.coin] = trade
             self._listener.on_history([trade] if known is None else [replace(known), trade])
@@ -268,14 +271,14 @@ class BusConnection:
         self._listener.on_trade(trade, number)
 
     def _recall(self, coin: str) -> None:
-        """Hand over past trades of a coin; the last one stays, so that the next ones are seen to follow it."""
+        """Pass on past trades of a coin; the last one is kept, so that the next ones follow it."""
         trades = self._past[coin]
         self._past[coin] = trades[-1:]
         self._trades[coin] = trades[-1]
         self._listener.on_history(trades)
 
     def _hand_over(self, markets: Mapping[str, str]) -> None:
-        """What was there before is read: from now on each event is live."""
+        """Pass on the earlier trades: from now on each event is live."""
         for coin in markets:
             if coin in self._past:
                 self._recall(coin)
@@ -296,7 +299,7 @@ class BusConnection:
             self._listener.on_candle(candle, True)
 
     def _on_book(self, book: Any, past: bool) -> None:
-        """Take a whole book: the last one on the bus holds until a collector says otherwise."""
+        """Take a whole book: the last one on the bus is valid until a collector reports that it is not."""
         if not past or book.coin not in self._caught_up:
             self._listener.on_book(book)
 
@@ -338,7 +341,7 @@ class BusConnection:
         self._stirred.set()
 
     def distrust_book(self, coin: str, reason: str) -> None:
-        """The next state that comes is a whole book in any case."""
+        """Wait for the next state, which is always a whole book."""
         self._listener.on_book_unsynced(coin, reason)
 
     async def close(self) -> None:

@@ -73,7 +73,7 @@ def read(kind: str, payload: bytes) -> Any:
 
 
 def read_object(payload: bytes) -> dict[str, Any]:
-    """Any JSON object. Raises ValueError for what is none."""
+    """Any JSON object. Raises ValueError for anything else."""
     found = _decode_any(payload)
     if not isinstance(found, dict):
         raise ValueError("no JSON object")

@@ -1,4 +1,4 @@
-"""Which collector publishes each shard, as a reader hears of it: a change, missing trades, its silence."""
+"""Tracks which collector publishes each shard, for a reader: changes, missing trades, silence."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Publishers:
         return ", ".join(dict.fromkeys(self._collector.values()))
 
     def expect(self, shards: Iterable[str], now: float) -> None:
-        """The publishers of these shards are to be heard from now on."""
+        """Expect to hear the publishers of these shards from now on."""
         for shard in shards:
             self._heard.setdefault(shard, now)
 
     def on_publisher(self, shard: str, data: bytes, *, news: bool) -> bool:
-        """A collector says that it has begun to publish a shard; True if it is another one than before.
+        """Note that a collector has begun to publish a shard; True if another one did before.
 
         ``news``: it has happened since the reader was last connected.
         """
@@ -70,13 +70,13 @@ class Publishers:
         return True
 
     def on_gap(self, coin: str, data: bytes) -> None:
-        """A collector says that trades of a coin are missing before the next one."""
+        """Note that trades of a coin are missing before the next one, as a collector reports."""
         collector = str(_details(data).get("collector", ""))
         reason = "trades are missing that it did not get from the exchange"
         self._on_source(self._clean(collector), reason, [coin])
 
     def on_status(self, data: bytes, now: float) -> None:
-        """A collector's heartbeat."""
+        """Note a collector's heartbeat."""
         details = _details(data)
         shard = details.get("shard")
         if details.get("publishes") and isinstance(shard, str) and shard in self._heard:
@@ -94,7 +94,7 @@ class Publishers:
                 raise Disconnected(self._exchange, f"its collector {collector} has not been heard for {ALIVE:g} s")
 
     def _distrust_books(self, shard: str, reason: str) -> None:
-        """Nobody may have kept the books of a shard for a moment: each is proven again by its next state."""
+        """Distrust the books of a shard, which may have missed changes: each is proven again by its next state."""
         for coin in self._coins_of(shard) if self._books else ():
             self._listener.on_book_unsynced(coin, reason)
 

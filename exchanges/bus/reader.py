@@ -53,10 +53,10 @@ class StreamReader:
         self._on_message = on_message
         self._on_caught_up = on_caught_up
         self._subscription: Subscription | None = None
-        self._delivered = 0  # the consumer's own count
-        self._past = 0  # messages that were there at the beginning and are still to come
+        self._delivered = 0  # number of messages delivered by the consumer
+        self._past = 0  # messages from before the beginning that have not come yet
         self._heard = 0.0
-        self._torn = asyncio.Event()  # messages were lost on the way
+        self._torn = asyncio.Event()  # set when messages were lost
         self._now = asyncio.get_running_loop().time
 
     async def begin(self, after: int | None = None) -> Begun:
@@ -76,7 +76,7 @@ class StreamReader:
         inbox = client.nats.new_inbox()
         self._delivered, self._past = 0, -1
         self._torn.clear()
-        early: list[Msg] = []  # what comes before the server has said how much waits
+        early: list[Msg] = []  # messages that come before the server has said how many wait
 
         async def take(message: Msg) -> None:
             if self._past < 0:
@@ -133,7 +133,7 @@ class StreamReader:
             self._on_caught_up()
 
     def _control(self, message: Msg) -> None:
-        """A heartbeat, or the question whether the reader keeps up."""
+        """Handle a heartbeat, or a flow control request."""
         headers = message.headers or {}
         reply = message.reply or headers.get("Nats-Consumer-Stalled", "")
         if reply:

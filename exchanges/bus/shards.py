@@ -1,4 +1,4 @@
-"""Which shard a coin belongs to; the same in every collector, without asking anybody. Pure."""
+"""Computes which shard a coin belongs to, the same in every collector. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class ShardChoice:
 
     @property
     def name(self) -> str:
-        """As part of a subject."""
+        """The shard as part of a subject."""
         return shard_name(self.index, self.count)
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
 
     def of(self, coins: Iterable[str]) -> list[str]:
-        """Those of the coins that belong to it, in their order."""
+        """The coins that belong to this shard, in their order."""
         return [coin for coin in coins if shard_of(coin, self.count) == self.index]
 
 

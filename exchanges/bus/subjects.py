@@ -31,7 +31,7 @@ def token(text: str) -> str:
 
 
 def text(token: str) -> str:
-    """What :func:`token` was made of."""
+    """The text from which :func:`token` was made."""
     if "%" not in token:
         return token
     raw = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), token)
@@ -66,18 +66,18 @@ class MarketSubjects:
         return f"{self._root}.{channel}.{coin if coin == '*' else token(coin)}"
 
     def publisher(self, shard: str) -> str:
-        """Where the collector that begins to publish a shard says so; ``*`` for any shard."""
+        """The subject on which a collector announces that it publishes a shard; ``*`` for any shard."""
         return f"{self._root}.publisher.{shard}"
 
     def closed_candles(self, timeframe: str, coin: str) -> str:
         return f"{self.closed}.{timeframe}.{coin if coin == '*' else token(coin)}"
 
     def history_of(self, coin: str) -> str:
-        """Where a collector is asked for past candles."""
+        """The subject on which a collector is asked for past candles."""
         return f"{self.asked}.candles.{coin if coin == '*' else token(coin)}"
 
     def alive(self, collector: str) -> str:
-        """Where a collector is asked whether it is still connected to the bus."""
+        """The subject on which a collector is asked whether it is still connected to the bus."""
         return f"{self.asked}.alive.{token(collector)}"
 
     def lease(self, shard: str) -> str:

@@ -31,7 +31,7 @@ ASKED = 10.0  # seconds that a collector has to answer with past candles
 
 
 class BusVenue:
-    """A venue of which everything comes over the bus; ccxt is not imported."""
+    """A venue whose data all comes over the bus; ccxt is not imported."""
 
     proxies: Mapping[str, object] = {}
     can_fetch_trades = True
@@ -78,7 +78,7 @@ class BusVenue:
             raise Disconnected(self.name, self.clean(next(iter(faults), NOBODY)))
 
     async def refresh(self) -> Collection[str]:
-        """Read that again; returns the market symbols that are gone or belong to another coin now."""
+        """Read who publishes what again; returns market symbols that are gone or belong to another coin now."""
         before = self._published()
         await self.load()
         after = self._published()

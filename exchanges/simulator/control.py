@@ -68,7 +68,7 @@ def _book(simulator: Simulator, request: web.Request) -> web.Response:
 
 
 def _is_here(host: str, own: str) -> bool:
-    """Whether a Host header names this machine by an address or as localhost, or as the server itself was told."""
+    """Whether a Host header names this machine: by an address, as localhost, or by the server's own host name."""
     try:
         address = urlsplit(f"//{host}")
         name, port = address.hostname, address.port
@@ -83,7 +83,7 @@ def _is_here(host: str, own: str) -> bool:
 
 
 def _foreign_origin(request: web.Request, host: str) -> str:
-    """The origin that a browser names, where it is not this server; empty for a program, which names none."""
+    """The origin that a browser sends, if it is not this server; empty for programs, which send none."""
     for origin in request.headers.getall("Origin", []):
         if origin.lower() != f"http://{host}".lower():
             return origin or "no origin"
@@ -103,7 +103,7 @@ def _spec(body: bytes) -> str:
 
 
 def state(simulator: Simulator) -> dict[str, Any]:
-    """What there is to know, per venue."""
+    """The state of each venue."""
     venues = {
         name: {
             "connections": [

@@ -1,4 +1,4 @@
-"""What can go wrong at a venue, and how it is written down: ``[venue:]kind[-argument]@start[+duration]``."""
+"""The faults of a venue, and how they are written: ``[venue:]kind[-argument]@start[+duration]``."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ FaultArgument = float | int | str | None
 class Fault:
     """A fault of a venue. ``argument`` is what its kind says.
 
-    ``seconds`` is a second figure that some kinds have: the delay of late trades, Retry-After, the growth of a lag,
+    ``seconds`` is a second number that some kinds have: the delay of late trades, Retry-After, the growth of a lag,
     the other end of a range. ``coin`` narrows a fault of order books down.
     """
 

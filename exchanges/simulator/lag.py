@@ -1,4 +1,4 @@
-"""A stream that is behind: what the venue would send waits here in the order in which it happened."""
+"""A stream that is behind: the venue's messages wait here in their order."""
 
 from __future__ import annotations
 

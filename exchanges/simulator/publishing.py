@@ -1,4 +1,4 @@
-"""What a venue sends to its subscribers, at once or as late as its stream is."""
+"""Sends a venue's messages to its subscribers, at once or with the lag of its stream."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Publishing(BookFaults):
         self.send_all(stream, (payload,))
 
     def send_all(self, stream: str, payloads: Sequence[str]) -> None:
-        """The same for several events; where the stream is behind they wait."""
+        """The same for several events; if the stream is behind, they wait."""
         topic = self.topics.get(stream)
         if topic is None:
             return
@@ -66,7 +66,7 @@ class Publishing(BookFaults):
         return self._late_stream.waiting or self.stream_lag(0) > 0
 
     def release(self, clock: float) -> None:
-        """Deliver what is as old as the stream is behind; one that has caught up drops what nobody subscribes to."""
+        """Deliver waiting messages that are due; a stream that has caught up drops topics without subscribers."""
         late = self._late_stream
         if not late.waiting:
             return

@@ -1,4 +1,4 @@
-"""The simulator: one loopback port behind which the venues live, told apart by the path."""
+"""The simulator: one loopback port with all venues, distinguished by the path."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ VENUES: dict[str, tuple[type[Binance] | type[Bybit], VenueLaws]] = {
     "bybit": (Bybit, BYBIT_LAWS),
     "binance_swap": (BinanceSwap, BINANCE_SWAP_LAWS),
 }
-RATE = 50.0  # trades per second of a venue, unless told otherwise
-HEARTBEAT = 0.01  # seconds between two looks at what is due
+RATE = 50.0  # trades per second of a venue, by default
+HEARTBEAT = 0.01  # seconds between two checks for what is due
 
 
 class Simulator:

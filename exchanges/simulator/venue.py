@@ -53,7 +53,7 @@ class SimulatedVenue(BookStreams):
         self.rate = rate
         self.paused = False
         self._ahead = 0  # ms of the venue's clock before ours
-        self.replay_clock = start  # Unix ms: stands still but for a replay; None = real time
+        self.replay_clock = start  # Unix ms, set by a replay; None: real time
         self.grace = 0  # ms that a quiet market's candle stays open past its end
         now = self.now()
         self.listings = Listings(name, seed, listings, now)
@@ -75,7 +75,7 @@ class SimulatedVenue(BookStreams):
 
     @property
     def markets(self) -> dict[str, Market]:
-        """Those listed now, by id."""
+        """The markets listed now, by id."""
         return self.listings.current
 
     @property
@@ -128,7 +128,7 @@ class SimulatedVenue(BookStreams):
         quantity: float | None = None,
         buyer_maker: bool | None = None,
     ) -> list[Trade]:
-        """Make trades on ``coin`` now, one per id or ``count``; what is not given comes from the model.
+        """Make trades on ``coin`` now, one per id or ``count``; missing arguments come from the model.
 
         They are on the tape, in REST and sent to the subscribers when this returns. Ids must go on increasing. For
         more than some thousands use ``burst``: readers too slow for the venue's patience are dropped here.
@@ -188,7 +188,7 @@ class SimulatedVenue(BookStreams):
         return ids
 
     def _make(self, market: Market, count: int, now: int) -> list[Trade]:
-        """The model's next trades, and block trades among them where there are some."""
+        """The model's next trades, with block trades if that fault is active."""
         trades = market.make(count, now, self.next_ids(market, count))
         blocks = self.active("block-trades")
         if blocks is not None:
@@ -231,7 +231,7 @@ class SimulatedVenue(BookStreams):
     # -- time goes on -------------------------------------------------------------------------------------------
 
     def advance(self) -> None:
-        """Do what is due: the venue's own trades, closed candles, tickers, candles, the rules of time."""
+        """Do what is due: the venue's own trades, closed candles, tickers, candles, and timeouts."""
         now, clock = self.now(), monotonic()
         self.roll(now)
         if self.rate > 0 and not self.paused:

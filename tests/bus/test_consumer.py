@@ -73,7 +73,7 @@ async def test_past_candles_of_other_timeframes_come_from_the_collector(
             await feed.candles_history("ETH", "5m", 20)
 
 
-async def test_what_the_collectors_do_not_publish_is_told(
+async def test_channels_that_the_collectors_do_not_publish_are_reported(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     await collect("one")
@@ -228,13 +228,13 @@ async def test_a_gap_beyond_what_the_bus_keeps_is_reported(
         await admin.close()
 
 
-async def test_without_a_collector_the_reason_is_told(bus: BusServer) -> None:
+async def test_without_a_collector_the_reason_is_reported(bus: BusServer) -> None:
     feed = MarketFeed(settings=reader_settings(bus.url, ["binance"], COINS))
     with pytest.raises(NoExchangeAvailable, match="no collector"):
         await feed.connect(2)
 
 
-async def test_without_a_bus_the_reason_is_told_without_the_password() -> None:
+async def test_without_a_bus_the_reason_is_reported_without_the_password() -> None:
     settings = Settings(exchanges=[ExchangeConfig("binance")], bus=Bus("nats://me:s3cret-word@127.0.0.1:1"))
     feed = MarketFeed(["BTC"], settings=settings)
     with pytest.raises(NoExchangeAvailable) as raised:
@@ -276,7 +276,7 @@ async def test_a_market_that_the_settings_do_not_allow_is_not_read(
     assert reader.trades == []
 
 
-async def test_what_is_no_event_costs_only_itself(
+async def test_an_invalid_message_affects_no_other(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     await collect("one")

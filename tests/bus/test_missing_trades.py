@@ -20,7 +20,7 @@ pytestmark = needs_bus
 COIN = "BTC"
 
 
-async def test_a_gap_that_the_exchange_does_not_fill_is_told(bus: BusServer, tmp_path: Path) -> None:
+async def test_a_gap_that_the_exchange_does_not_fill_is_reported(bus: BusServer, tmp_path: Path) -> None:
     """Bybit gives the last 60 trades; more came while no collector was there."""
     async with Simulator(venues=("bybit",), rate=400, markets=1) as simulator:
         file = tmp_path / "settings.yaml"
@@ -44,9 +44,7 @@ async def test_a_gap_that_the_exchange_does_not_fill_is_told(bus: BusServer, tmp
             assert not any(each["complete"] for each in reader.events("gap_filled"))
 
 
-async def test_what_the_only_collector_misses_in_an_outage_of_the_exchange_is_told(
-    bus: BusServer, tmp_path: Path
-) -> None:
+async def test_trades_that_the_only_collector_missed_are_reported(bus: BusServer, tmp_path: Path) -> None:
     async with Simulator(venues=("bybit",), rate=400, markets=1) as simulator:
         venue = simulator["bybit"]
         file = tmp_path / "settings.yaml"

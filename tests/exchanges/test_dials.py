@@ -81,7 +81,7 @@ class Deaf:
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
-async def test_a_dial_that_is_not_answered_leaves_nothing(transport: str, scheme: str) -> None:
+async def test_an_unanswered_dial_leaves_nothing_open(transport: str, scheme: str) -> None:
     """The request to upgrade, or the first word of TLS, stays without an answer."""
     deaf = Deaf()
     async with await asyncio.start_server(deaf.take, "127.0.0.1", 0) as server:
@@ -92,7 +92,7 @@ async def test_a_dial_that_is_not_answered_leaves_nothing(transport: str, scheme
             await dial.give_up()
 
 
-async def test_a_dial_that_nobody_accepts_leaves_nothing(transport: str) -> None:
+async def test_a_refused_dial_leaves_nothing_open(transport: str) -> None:
     with ExitStack() as stack:
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         while True:  # until the queue of those that wait to be accepted is full

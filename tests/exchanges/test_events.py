@@ -9,7 +9,7 @@ from feed import OrderBook
 BOOK = OrderBook("BTC", [(99.0, 1.0), (98.0, 3.0)], [(101.0, 2.0), (103.0, 2.0)], 0)
 
 
-def test_the_best_prices_and_what_lies_between() -> None:
+def test_best_prices_mid_and_spread() -> None:
     assert (BOOK.best_bid, BOOK.best_ask, BOOK.mid, BOOK.spread) == (99.0, 101.0, 100.0, 2.0)
 
 
@@ -28,7 +28,7 @@ def test_the_average_price_of_what_fills_at_once(side: str, quantity: float, ave
 
 
 @pytest.mark.parametrize(("side", "quantity"), [("Buy", 1.0), ("buy", 0.0), ("sell", float("nan"))])
-def test_a_wrong_question_is_refused(side: str, quantity: float) -> None:
+def test_a_wrong_argument_is_refused(side: str, quantity: float) -> None:
     with pytest.raises(ValueError, match="allowed"):
         BOOK.cost(side, quantity)
 

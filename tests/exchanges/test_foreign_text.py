@@ -55,7 +55,7 @@ ACCESS = Access(
         "\udc80",
     ],
 )
-def test_what_moves_a_terminal_or_turns_the_writing_is_written_out(mark: str) -> None:
+def test_control_characters_and_direction_marks_are_escaped(mark: str) -> None:
     assert printable(f"a{mark}[31mb\nc\r\nd\te").isprintable()
     assert Cleaner()(f"a{mark}b").isprintable()
     assert Cleaner().lines(f"a{mark}b\n  c").replace("\n", "").isprintable()
@@ -140,13 +140,13 @@ def test_an_odd_password_is_hidden_however_it_was_escaped_or_read(form: str) -> 
         "authorization: Bearer ZWxzZQ==",
     ],
 )
-def test_logins_and_tokens_of_nobodys_settings_are_hidden_by_their_form(text: str) -> None:
+def test_logins_and_tokens_are_recognized_by_their_form(text: str) -> None:
     shown = Cleaner()(text)
     assert "else" not in shown
     assert "ZWxzZQ" not in shown
 
 
-def test_what_is_no_secret_stays() -> None:
+def test_other_text_is_not_hidden() -> None:
     text = "HTTP 403: wss://stream.example:9443/ws/btcusdt@trade refuses 1 of 3, Basic authentication required"
     assert Cleaner(["pw", "a", "", "1"])(text) == text
 

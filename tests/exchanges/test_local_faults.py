@@ -63,7 +63,7 @@ class Lame(asyncio.SelectorEventLoop):
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_loop_that_cannot_dial_is_not_the_venues_fault(transport: str, simulator: ThreadedSimulator) -> None:
+def test_a_loop_that_cannot_dial_is_a_local_fault(transport: str, simulator: ThreadedSimulator) -> None:
     settings = settings_for(simulator, transport)
     settings.exchanges[0].options["market_cache"] = False
     with asyncio.Runner(loop_factory=Lame) as runner:
@@ -95,7 +95,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_process_without_files_left_is_told_what_helps(
+def test_a_process_out_of_file_descriptors_gets_a_hint(
     transport: str, simulator: ThreadedSimulator, tmp_path: Path
 ) -> None:
     file = tmp_path / "s.yaml"
@@ -134,11 +134,11 @@ def test_a_python_without_a_standard_module_is_told_which_one(module: str, tmp_p
 
 
 @pytest.mark.parametrize("number", [errno.ENOMEM, errno.ENETUNREACH, errno.EACCES])
-def test_the_systems_numbers_are_told_in_words(number: int) -> None:
+def test_error_numbers_of_the_system_are_shown_in_words(number: int) -> None:
     assert local_fault([ValueError(), OSError(number, "x")]).startswith("this machine: ")
 
 
-def test_an_address_that_answers_leaves_this_machine_without_blame() -> None:
+def test_one_address_that_answers_shows_that_this_machine_works() -> None:
     """No IPv6 here, and nobody at the IPv4 address."""
     both = OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 101] Network is unreachable")
     assert local_fault([both]) == ""
@@ -156,7 +156,7 @@ NOT_LOCAL = [
 
 
 @pytest.mark.parametrize("error", NOT_LOCAL, ids=repr)
-def test_what_a_venue_sends_is_no_fault_of_this_machine(error: Exception) -> None:
+def test_a_venues_answer_is_not_a_local_fault(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
         raise error
     assert local_fault([caught.value]) == ""

@@ -139,7 +139,7 @@ REMEDIES: Mapping[tuple[str, str], StandIn | None] = {
 }
 
 
-def test_what_ccxt_keeps_otherwise_stands_in_the_table_and_nothing_else() -> None:
+def test_the_table_has_exactly_the_modules_that_keep_rows_differently() -> None:
     found = {
         (name, channel): REMEDIES[channel, fault]
         for name, exchange in exchanges().items()
@@ -152,7 +152,7 @@ def test_what_ccxt_keeps_otherwise_stands_in_the_table_and_nothing_else() -> Non
     assert needed | only_quotes == STAND_INS
 
 
-def test_a_ticker_channel_that_stands_as_not_to_be_had_has_bid_and_ask_only() -> None:
+def test_a_ticker_channel_marked_as_missing_has_bid_and_ask_only() -> None:
     for (name, channel), remedy in STAND_INS.items():
         if channel == "ticker" and remedy is StandIn.NOTHING:
             assert {function.name for function in handlers(name, "tickers")} <= {

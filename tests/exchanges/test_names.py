@@ -41,7 +41,7 @@ def test_the_nearest_name_comes_first(typed: str, meant: str) -> None:
     assert len(nearest(typed, exchange_names())) <= 3
 
 
-def test_nothing_is_near_to_nonsense() -> None:
+def test_a_meaningless_name_has_no_near_match() -> None:
     assert nearest("~~~~", exchange_names()) == []
 
 

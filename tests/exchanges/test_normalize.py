@@ -196,7 +196,7 @@ def test_no_trade_without_a_real_price_and_quantity(key: str, value: Any) -> Non
 
 
 @pytest.mark.parametrize("value", NO_TIME, ids=repr)
-def test_no_trade_at_a_time_that_is_none(value: Any) -> None:
+def test_a_trade_with_an_invalid_time_is_dropped(value: Any) -> None:
     assert as_trade({**TRADE, "timestamp": value}) is None
 
 
@@ -296,7 +296,7 @@ def test_no_ticker_without_a_last_price(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", NO_TIME, ids=repr)
-def test_no_ticker_or_quote_or_candle_at_a_time_that_is_none(value: Any) -> None:
+def test_tickers_quotes_and_candles_with_an_invalid_time_are_dropped(value: Any) -> None:
     assert as_ticker({**TICKER, "timestamp": value}) is None
     assert as_quote({**TICKER, "timestamp": value}) is None
     assert as_candle([value, *CANDLE[1:]]) is None
@@ -357,7 +357,7 @@ def test_every_unit_of_time_is_recognised(moment: int) -> None:
 
 
 @pytest.mark.parametrize("value", [*NO_TIME[:6], 1_000_000_000, 10**30, "", "2024-08-08", None, "9" * 5000])
-def test_what_is_no_time_is_none(value: Any) -> None:
+def test_an_invalid_time_gives_none(value: Any) -> None:
     assert normalize.milliseconds(value) is None
 
 

@@ -50,7 +50,7 @@ def test_without_a_word_from_the_venue_a_day_ahead_is_the_limit(clocks: Clocks) 
     assert venue_time.complaint("v") is None
 
 
-def test_what_the_venue_says_counts_for_it_alone(clocks: Clocks) -> None:
+def test_a_venues_answer_counts_for_that_venue_alone(clocks: Clocks) -> None:
     venue_time.tell("v", clocks.wall + 3 * DAY)
     clocks.wait(100)
     assert clocks.takes(3 * DAY)
@@ -69,7 +69,7 @@ def test_a_local_clock_that_is_wrong_by_a_minute_is_reported(clocks: Clocks, sec
     assert said is None or f"is {said} v's" in str(told)
 
 
-def test_stamps_that_tick_prove_the_local_clock_wrong(clocks: Clocks) -> None:
+def test_stamps_of_a_running_clock_prove_the_local_clock_wrong(clocks: Clocks) -> None:
     """A venue that can't be asked for its time."""
     taken = []
     for _ in range(8):

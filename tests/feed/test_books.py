@@ -188,7 +188,7 @@ async def test_books_come_over_connections_of_their_own(program: Program, venue:
     assert sorted(tuple(each.subscription.channels) for each in venue.connections) == [("books",), ("trades",)]
 
 
-async def test_an_unsynchronized_book_is_told_and_withheld_until_it_is_proven_again(
+async def test_an_unsynchronized_book_is_reported_and_withheld_until_it_is_proven_again(
     program: Program, venue: MemoryVenue
 ) -> None:
     await program.connect(venue)
@@ -221,7 +221,7 @@ async def test_a_lost_connection_for_books_leaves_the_trades_alone(program: Prog
     assert ("book_unsynced", "BTC") in program.syncs
 
 
-async def test_a_venue_that_refuses_its_books_keeps_its_trades_and_the_reason_is_told(
+async def test_a_venue_that_refuses_its_books_keeps_its_trades_and_the_reason_is_reported(
     program: Program, venue: MemoryVenue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(order_books, "TOLD_AFTER", 0.3)
@@ -318,7 +318,7 @@ async def test_a_book_of_a_wrong_market_is_withheld_as_its_price_is(
             program.feed.require_fresh_book("BTC")
 
 
-async def test_a_silent_connection_for_books_is_told_and_its_books_are_withheld(
+async def test_a_silent_connection_for_books_is_reported_and_its_books_are_withheld(
     program: Program, venue: MemoryVenue
 ) -> None:
     await program.connect(venue)
@@ -335,7 +335,7 @@ async def test_a_silent_connection_for_books_is_told_and_its_books_are_withheld(
     assert program.feed.get_book("BTC") is not None
 
 
-async def test_a_book_whose_asks_stand_still_while_trades_pass_is_synchronized_anew(
+async def test_a_book_whose_asks_stand_still_while_trades_pass_is_synchronized_again(
     program: Program, venue: MemoryVenue
 ) -> None:
     await program.connect(venue)
@@ -384,7 +384,7 @@ async def test_the_books_of_a_removed_coin_are_gone(program: Program, venue: Mem
     assert ("book_unsynced", "ETH") not in program.syncs
 
 
-async def test_an_exchange_without_books_is_told_once_per_coin(
+async def test_an_exchange_without_books_is_reported_once_per_coin(
     program: Program, venues: tuple[MemoryVenue, MemoryVenue]
 ) -> None:
     for venue in venues:

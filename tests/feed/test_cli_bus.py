@@ -39,7 +39,7 @@ async def test_collect_without_a_bus_says_where_one_is_named() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:4222", "127.0.0.1:4222", f"nats://me:{SECRET}@", "nats://a:b:c"])
-async def test_what_is_no_address_is_a_usage_error_without_the_password(url: str) -> None:
+async def test_an_invalid_address_is_a_usage_error_without_the_password(url: str) -> None:
     for command in (["collect", "--bus", url], ["watch", "--bus", url], ["bus", "status", "--bus", url]):
         code, _, err = await ran(*command)
         assert code == 2, command
@@ -49,14 +49,14 @@ async def test_what_is_no_address_is_a_usage_error_without_the_password(url: str
 
 
 @pytest.mark.parametrize("shard", ["0/4", "5/4", "a/b", "1", "1/0"])
-async def test_what_is_no_shard_is_a_usage_error(shard: str) -> None:
+async def test_an_invalid_shard_is_a_usage_error(shard: str) -> None:
     code, _, err = await ran("collect", "--bus", "nats://127.0.0.1:1", "--shard", shard)
     assert code == 2
     assert "I/N" in err
 
 
 @needs_bus
-async def test_a_bus_that_cannot_be_reached_is_told() -> None:
+async def test_a_bus_that_cannot_be_reached_is_reported() -> None:
     code, _, err = await ran("bus", "status", "--bus", f"nats://me:{SECRET}@127.0.0.1:1")
     assert code == 3
     assert "127.0.0.1:1" in err
@@ -64,7 +64,7 @@ async def test_a_bus_that_cannot_be_reached_is_told() -> None:
 
 
 @needs_bus
-async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+async def test_a_port_that_is_taken_is_reported(tmp_path: Path) -> None:
     async with BusServer(0, tmp_path / "one", 1.0) as server:
         code, _, err = await ran("bus", "--port", str(server.port), "--dir", str(tmp_path / "two"))
         assert code == 1

@@ -55,7 +55,7 @@ async def test_a_line_does_not_wait_for_the_next(pipe: tuple[int, int]) -> None:
     outlet.close()
 
 
-async def test_a_reader_that_goes_is_told_and_nothing_waits_for_it(pipe: tuple[int, int]) -> None:
+async def test_a_reader_that_ends_is_noticed_and_nothing_waits_for_it(pipe: tuple[int, int]) -> None:
     gone = asyncio.Event()
     outlet = StdoutWriter(pipe[1], gone.set, never, waiting=10)
     os.close(pipe[0])

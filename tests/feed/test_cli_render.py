@@ -207,7 +207,7 @@ def test_a_coin_without_a_price_has_an_empty_row(board: LiveState) -> None:
     assert board.rows(["BTC"], {}) == [Row("BTC")]
 
 
-def test_impossible_latencies_are_blamed_on_the_clocks() -> None:
+def test_impossible_latencies_are_attributed_to_the_clocks() -> None:
     rows = [Row("A", 1.0, latency=-1190.0), Row("B", 1.0, latency=-1200.0), Row("C", 1.0, latency=3.0), Row("D")]
     assert "1190 ms ahead" in clock_remark(rows)
     assert clock_remark([Row("A", 1.0, latency=-1.0), Row("B", 1.0, latency=-1.0)]) == ""
@@ -272,7 +272,7 @@ def test_each_event_of_the_contract_has_words_that_need_only_its_details(event: 
         assert describe(event, DETAILS, WORDS_FOR_MANY).startswith(("bybit: 20 coins", "bybit: 20 order books"))
 
 
-def test_a_consumer_that_falls_behind_is_told_in_words() -> None:
+def test_a_consumer_that_falls_behind_is_shown_in_words() -> None:
     details = {"exchange": "bybit", "at": 1, "callback": "prices()", "behind": 8.02, "waiting": 41}
     assert describe("slow_callback", details) == "prices() is 8 s behind, 41 events wait"
 
@@ -325,7 +325,7 @@ def test_a_24_line_window_shows_twenty_coins_and_the_latest_event() -> None:
     assert "number 11" in lines[-1]
 
 
-def test_a_low_window_gives_up_coins_before_the_latest_events() -> None:
+def test_a_small_window_drops_coins_before_the_latest_events() -> None:
     assert "number 11" in drawn(ROWS, NOTES, 80, 14)[-1]
 
 

@@ -139,7 +139,7 @@ async def test_json_gives_each_trade_of_a_burst_once_in_order_and_exact(venue: S
     ]
 
 
-async def test_a_reader_that_has_seen_enough_ends_it_quietly(settings: str) -> None:
+async def test_a_reader_that_ends_early_causes_no_error(settings: str) -> None:
     """``market-feed watch --json | head -1``."""
     for flags in (["--json"], []):
         async with market_feed("watch", "--settings", settings, *flags) as running:
@@ -340,7 +340,7 @@ async def test_check_asks_for_order_books_where_the_settings_have_the_channel(se
     assert re.fullmatch(r"binance +20/20 +\d+ ms +\d+ ms +failed +order books: none .*", out.splitlines()[1])
 
 
-async def test_check_names_what_the_feed_stands_on_and_what_to_do(settings: str, venue: Simulator) -> None:
+async def test_check_names_the_facts_and_what_to_do(settings: str, venue: Simulator) -> None:
     code, out, err = await ran("check", "--settings", settings)
     assert code == 0, err
     _, told, advice = out.split("\n\n")
@@ -358,7 +358,7 @@ async def test_check_names_what_the_feed_stands_on_and_what_to_do(settings: str,
     assert first == "- binance does not serve this place: put another exchange first, or name a `proxy:` for it"
 
 
-async def test_check_tells_all_of_it_as_json(settings: str, venue: Simulator) -> None:
+async def test_check_prints_everything_as_json(settings: str, venue: Simulator) -> None:
     with venue["binance"].blocked(451):
         code, out, _ = await ran("check", "--settings", settings, "--json", "--timeout", "3")
     assert code == 3
@@ -381,7 +381,7 @@ async def test_check_tells_all_of_it_as_json(settings: str, venue: Simulator) ->
         (429, r"HTTP 429: Too Many Requests"),
     ],
 )
-async def test_check_tells_a_refusal_as_the_troubleshooting_page_does(
+async def test_check_describes_a_refusal_as_the_troubleshooting_page_does(
     status: int, form: str, settings: str, venue: Simulator
 ) -> None:
     """The status stands first, whichever of ccxt's two forms the answer came in."""
@@ -442,7 +442,7 @@ async def test_the_demo_may_have_fewer_coins_but_no_others() -> None:
     assert len(err.splitlines()) == 4
 
 
-def test_the_demo_strikes_the_primary_and_says_so(
+def test_the_demo_injects_faults_into_the_primary_and_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quick = [(0.3, 0.3, faults, words) for _, _, faults, words in demo.FAULTS]

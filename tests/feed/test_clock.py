@@ -38,7 +38,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine()
 
 
-def test_an_age_counts_a_suspend_before_anybody_has_noticed_it(machine: Machine) -> None:
+def test_an_age_includes_a_suspend_at_once(machine: Machine) -> None:
     came = machine.monotonic()
     machine.pass_(1)
     machine.suspend(600)

@@ -135,7 +135,7 @@ def test_the_time_of_a_suspend_counts_into_the_age_of_the_last_price(world: Worl
     assert world.price(active, 300.0)
 
 
-def test_another_currency_at_the_same_price_is_told_as_another_market(world: World) -> None:
+def test_another_currency_at_the_same_price_is_reported_as_another_market(world: World) -> None:
     first, second = world.stand("a"), world.stand("a", "ETH/USDC")
     world.price(first, 100.0)
     world.price(second, 100.0)
@@ -144,14 +144,14 @@ def test_another_currency_at_the_same_price_is_told_as_another_market(world: Wor
     assert second.told == [("market_changed", {"coin": "ETH", **between})]
 
 
-def test_a_coin_that_is_removed_and_added_begins_anew(world: World) -> None:
+def test_a_coin_that_is_removed_and_added_has_no_past(world: World) -> None:
     first, second = world.stand("a"), world.stand("b")
     world.price(first, 100.0)
     world.markets.forget(["ETH"])
     assert world.price(second, 1.0)
 
 
-def test_what_has_ended_is_not_kept(world: World) -> None:
+def test_ended_connections_are_not_kept(world: World) -> None:
     first = world.stand("a")
     world.price(first, 100.0)
     gone = weakref.ref(first)

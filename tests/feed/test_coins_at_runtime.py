@@ -93,7 +93,7 @@ async def test_a_gap_ends_with_its_coin(feed: MarketFeed, venue: SimulatedVenue,
         assert [(each["coin"], each["trades"], each["complete"]) for each in told] == [("ETH", 0, False)]
 
 
-async def test_a_coin_that_is_added_again_begins_anew(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
+async def test_a_coin_that_is_added_again_has_no_past(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """No stale price is shown, no gap is told for the time when it was not wanted, and no trade comes twice."""
     venue.paused = True
     connecting = asyncio.create_task(feed.connect())
@@ -135,7 +135,7 @@ async def test_a_subscription_may_name_a_coin_once_it_is_there(feed: MarketFeed,
         await came.wait()
 
 
-async def test_a_coin_that_is_not_listed_is_told_and_does_not_hold_up(
+async def test_an_unlisted_coin_is_reported_and_does_not_delay_others(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await connected(feed, venue)
@@ -230,7 +230,7 @@ async def test_a_venue_that_refused_all_is_asked_again_for_what_is_added(
     await got.until(lambda: any(tick.coin == "SOL" for tick in got.prices))
 
 
-async def test_what_is_added_while_a_venue_refuses_all_else_is_asked_for_at_once(simulator: Simulator) -> None:
+async def test_a_coin_added_while_a_venue_refuses_the_others_is_requested_at_once(simulator: Simulator) -> None:
     """The refusal is on its way to those who decide: it says nothing of a coin that nobody asked for yet."""
     venue = next(iter(simulator.venues.values()))
     if venue.name != "bybit":

@@ -142,7 +142,7 @@ async def test_an_id_that_leaps_stops_no_trade(transport: str, ahead: int) -> No
             assert max(told.values()) == 1
 
 
-async def test_ids_that_do_not_exist_hold_nothing_up_for_long(transport: str) -> None:
+async def test_missing_ids_do_not_delay_trades_for_long(transport: str) -> None:
     async with Simulator(venues=("binance",), rate=50, seed=1, coins=["BTC"]) as simulator:
         venue = simulator["binance"]
         feed = feed_on(transport, simulator)
@@ -359,7 +359,7 @@ async def test_repeated_and_late_trades_are_no_sign_of_life(transport: str, kind
         await feed.disconnect()
 
 
-async def test_a_stamp_a_day_ahead_and_ids_that_begin_anew_stop_no_trade(transport: str) -> None:
+async def test_a_stamp_a_day_ahead_and_restarted_ids_stop_no_trade(transport: str) -> None:
     async with Wire() as wire:
         feed = wire.feed(transport, Staleness())
         got = Recorder(feed)

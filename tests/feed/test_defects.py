@@ -83,7 +83,7 @@ async def test_a_feed_in_a_thread_ends_with_it(simulator: Simulator, monkeypatch
     await asyncio.to_thread(feed.stop)
 
 
-async def test_who_waits_for_the_first_data_gets_the_error(
+async def test_a_caller_that_waits_for_the_first_data_gets_the_error(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_it(monkeypatch)

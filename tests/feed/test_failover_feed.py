@@ -179,7 +179,7 @@ async def test_a_coin_that_the_venue_does_not_list_comes_from_the_next_one(secon
             await until(lambda: [len(each.subscriptions) for each in secondary["binance"].connections] == [3])
 
 
-async def test_what_happens_to_a_coin_beside_the_others_is_told_with_its_name_and_is_no_failover() -> None:
+async def test_events_of_fallback_coins_name_the_coin_and_are_no_failover() -> None:
     """Its exchange fails, and the one after that has it too; the feed itself has not moved."""
     coins = ["BTC", "SOL"]
     async with (
@@ -236,7 +236,7 @@ async def test_the_next_venue_is_ready_before_it_is_needed(primary: Simulator, s
         assert not secondary["binance"].connections
 
 
-async def test_behind_a_venue_that_shuts_us_out_the_one_after_it_is_made_ready(
+async def test_after_a_blocked_venue_the_next_one_is_prepared(
     primary: Simulator, secondary: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is where a failover will end."""
@@ -300,7 +300,7 @@ async def test_a_venue_that_cannot_be_set_up_is_left_out(secondary: Simulator) -
         await MarketFeed(settings=settings).connect()
 
 
-async def test_a_connection_stands_when_its_successor_is_refused(secondary: Simulator) -> None:
+async def test_a_connection_stays_open_when_its_successor_is_refused(secondary: Simulator) -> None:
     """It goes on with everything, candles included."""
     venue = secondary["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
@@ -375,7 +375,7 @@ async def test_a_venue_that_is_left_and_dialled_in_one_go_delivers(secondary: Si
             assert session_.pool.last_data is not None
 
 
-async def test_a_trial_is_not_where_the_feed_is(primary: Simulator, secondary: Simulator) -> None:
+async def test_a_trial_does_not_change_the_reported_exchange(primary: Simulator, secondary: Simulator) -> None:
     """Bad frames of the venue on trial leave the name of the one that delivers alone."""
     feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
     got = Recorder(feed)

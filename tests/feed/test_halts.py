@@ -279,7 +279,7 @@ async def test_a_list_on_disk_does_not_keep_a_coin_out(tmp_path: Path, monkeypat
         await feed.disconnect()
 
 
-async def test_check_tells_halted_and_not_listed_apart(venue: tuple[Lists, str]) -> None:
+async def test_check_distinguishes_halted_and_unlisted_coins(venue: tuple[Lists, str]) -> None:
     lists, _ = venue
     lists.unlisted.add("BTC")
     with lists.maintenance("ETH"):

@@ -123,7 +123,7 @@ async def test_the_whole_venue_gone_is_one_reconnect(feed: MarketFeed, venue: Si
     assert feed.status.state is FeedState.LIVE
 
 
-async def test_a_connection_that_stays_away_ends_the_venues_turn(
+async def test_a_connection_that_cannot_be_restored_ends_the_session(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     """Blocked where the others still flow: the venue does not want us, whoever is connected."""
@@ -161,7 +161,7 @@ async def test_the_place_of_a_removed_coin_is_taken_within_the_venues_limits(
     assert "disconnected" not in got.events
 
 
-async def test_more_channels_spread_the_coins_anew(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
+async def test_more_channels_spread_the_coins_again(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """Coins that move flow on their new connection before they leave the old one."""
     feed.subscribe_candles(lambda candle: None, timeframe="5m")
     weight = STREAMS + 1
@@ -193,7 +193,7 @@ async def test_a_thousand_coins_of_one_venue_keep_its_limits(name: str) -> None:
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "picows"])
-async def test_a_connection_that_lags_beside_others_is_told_and_replaced(
+async def test_a_connection_that_lags_beside_others_is_reported_and_replaced(
     simulator: Simulator, venue: SimulatedVenue, transport: str
 ) -> None:
     """A venue may be late on one gateway alone: half of its coins would be old, and the feed as a whole looks well."""

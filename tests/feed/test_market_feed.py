@@ -143,7 +143,7 @@ async def test_a_burst_arrives_complete(
         assert got.ids(coin) == taped_ids(venue, coin)
 
 
-async def test_bad_frames_cost_no_good_trade(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
+async def test_bad_frames_lose_no_good_trade(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """Truncated JSON, null rows and amounts that are no numbers are counted and told; the stream goes on."""
     await connected(feed, venue)
     await venue.burst(10_000, coins=["BTC", "ETH"], malformed=0.05)
@@ -157,7 +157,7 @@ async def test_bad_frames_cost_no_good_trade(feed: MarketFeed, venue: SimulatedV
     assert "disconnected" not in got.events
 
 
-async def test_a_cut_wire_costs_one_reconnect(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
+async def test_a_cut_connection_causes_one_reconnect(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     await connected(feed, venue)
     dials = len(venue.dials)
     venue.cut()
@@ -190,7 +190,7 @@ async def test_a_close_is_followed_by_a_reconnect(
     await got.until_event("connected", 2)
 
 
-async def test_a_silent_venue_is_told_and_then_left(simulator: Simulator) -> None:
+async def test_a_silent_venue_is_reported_and_then_left(simulator: Simulator) -> None:
     """TCP up and pings answered, but no data: stale first, then the connection is replaced, without waiting for it."""
     venue = next(iter(simulator.venues.values()))
     settings = settings_for(simulator, staleness=Staleness(feed_stale_after=0.3, reconnect_after=0.9))
@@ -251,7 +251,7 @@ async def test_a_refused_upgrade_says_status_and_address(
 
 @pytest.mark.parametrize("ask", [MarketFeed.get_price, MarketFeed.require_fresh, MarketFeed.volatility])
 @pytest.mark.parametrize("coin", [5, None, ["BTC"], b"BTC"])
-def test_what_is_no_coin_at_all_is_named(ask: Callable[[MarketFeed, Any], Any], coin: Any) -> None:
+def test_an_invalid_coin_is_named(ask: Callable[[MarketFeed, Any], Any], coin: Any) -> None:
     """Where an unknown one has no price."""
     with pytest.raises(SettingsError, match=re.escape(f"coin: found {coin!r}, allowed is a coin such as BTC")):
         ask(MarketFeed(["BTC"], settings=Settings()), coin)
@@ -274,7 +274,7 @@ async def test_no_venue_within_the_timeout_is_one_line_per_venue(unused_tcp_port
     assert all("Cannot connect" in line for line in lines[1:])
 
 
-async def test_a_coin_that_is_not_listed_is_told_and_the_others_go_on(simulator: Simulator) -> None:
+async def test_an_unlisted_coin_is_reported_and_the_others_continue(simulator: Simulator) -> None:
     venue = next(iter(simulator.venues.values()))
     venue.rate = 100
     feed = MarketFeed(["BTC", "NOPE"], settings=settings_for(simulator))
@@ -341,7 +341,7 @@ async def test_coroutine_callbacks_get_every_trade_in_order(
     assert seen == taped_ids(venue, "BTC")
 
 
-async def test_consumers_that_stand_still_slow_nobody_and_keep_what_their_policies_say(
+async def test_stalled_consumers_slow_nobody_and_keep_to_their_policies(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     gate = asyncio.Event()

@@ -62,7 +62,7 @@ async def test_an_old_list_starts_the_feed_and_is_renewed_while_data_flows() -> 
         assert "disconnected" not in recorder.events
 
 
-async def test_a_market_that_is_not_what_the_list_said_has_the_connection_made_anew() -> None:
+async def test_a_market_that_differs_from_the_list_replaces_the_connection() -> None:
     async with Simulator(venues=("binance",), rate=20, coins=["BTC", "ETH"]) as simulator:
         await old_list(simulator, contractSize=10.0)
         feed = MarketFeed(settings=settings_of(simulator))

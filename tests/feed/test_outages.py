@@ -67,7 +67,7 @@ async def test_a_stall_is_an_outage_where_trade_ids_are_not_consecutive(bybit: S
 
 @pytest.mark.parametrize("dropped", ["BTC", "ALL"])
 @pytest.mark.parametrize("name", ["binance", "bybit"])
-async def test_trades_that_stop_while_the_tickers_go_on_are_asked_for_anew(name: str, dropped: str) -> None:
+async def test_trades_that_stop_while_tickers_continue_are_subscribed_to_again(name: str, dropped: str) -> None:
     """The venue has dropped the subscription without a word: the connection is replaced, and no trade is lost."""
     coins = ["BTC", "ETH"]
     async with Simulator(venues=(name,), rate=20, seed=1, coins=coins) as simulator:
@@ -120,7 +120,7 @@ async def test_a_trade_that_comes_too_late_is_counted(binance: Simulator) -> Non
         assert feed.get_health()["metrics"]["lost_bars"] == 0
 
 
-async def test_a_coin_that_was_silent_for_long_is_looked_after(bybit: Simulator) -> None:
+async def test_a_gap_after_a_long_silence_of_a_coin_is_filled(bybit: Simulator) -> None:
     """The others' data flows on, so the feed is not stale; the coin is, and what it missed is fetched."""
     venue = bybit["bybit"]
     staleness = Staleness(feed_stale_after=5, coin_stale_after=0.3, reconnect_after=30)
@@ -234,7 +234,7 @@ async def test_the_active_venue_and_the_one_on_trial_may_fall_at_once(binance: S
         assert "closed" not in got.events
 
 
-async def test_a_trial_that_ends_with_the_active_venue_is_held_to_account(binance: Simulator, bybit: Simulator) -> None:
+async def test_a_trial_that_ends_with_the_active_venue_has_failed(binance: Simulator, bybit: Simulator) -> None:
     """Both are found ended in one look: the failure of the one on trial counts too, so its next dial waits."""
     feed = MarketFeed(settings=settings_for(binance, bybit, connection=replace(QUICK, stable_after=60)))
     bybit["bybit"].rate = 100
@@ -447,7 +447,7 @@ class Deaf:
         return lambda *_, **__: None
 
 
-async def test_a_closed_connection_leaves_little_to_the_collector(binance: Simulator) -> None:
+async def test_a_closed_connection_leaves_little_for_the_garbage_collector(binance: Simulator) -> None:
     """ccxt's objects refer to one another, so they wait for a full collection: hundreds of dials must not add up."""
     venue = open_venue("binance", Access(rest_url=binance.rest_url, ws_url=binance.ws_url))
     await venue.load()

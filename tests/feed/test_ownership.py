@@ -32,7 +32,7 @@ async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
         yield simulator
 
 
-async def test_what_is_done_to_a_tick_changes_no_price_of_the_feed(feed: MarketFeed) -> None:
+async def test_changing_a_tick_changes_no_price_of_the_feed(feed: MarketFeed) -> None:
     """Neither by a callback nor by who has asked for a price."""
 
     def spoil(tick: PriceTick) -> None:
@@ -56,7 +56,7 @@ async def test_what_is_done_to_a_tick_changes_no_price_of_the_feed(feed: MarketF
                 tick.exchange = ""
 
 
-async def test_what_is_done_to_other_answers_changes_nothing_either(feed: MarketFeed) -> None:
+async def test_changing_other_results_changes_nothing_either(feed: MarketFeed) -> None:
     got = Recorder(feed)
     async with feed:
         await got.until(lambda: bool(got.trades))
@@ -99,7 +99,7 @@ async def test_the_details_of_a_status_event_are_each_subscribers_own(feed: Mark
 
 
 @pytest.mark.parametrize("raised", [GeneratorExit, asyncio.CancelledError, BaseException, RuntimeError])
-async def test_whatever_a_callback_raises_is_told_and_costs_nobody_a_trade(
+async def test_whatever_a_callback_raises_is_reported_and_loses_no_trade(
     feed: MarketFeed, raised: type[BaseException]
 ) -> None:
     before: list[str] = []

@@ -92,7 +92,7 @@ def test_the_fixtures_and_the_mark_tell_what_they_are(tmp_path: Path) -> None:
     assert "@pytest.mark.market_simulator(**arguments)" in pytested(tmp_path, "--markers").stdout
 
 
-def test_a_mistake_in_the_mark_is_told_by_the_simulator(tmp_path: Path) -> None:
+def test_a_mistake_in_the_mark_is_reported_by_the_simulator(tmp_path: Path) -> None:
     mark = "import pytest\n@pytest.mark.market_simulator(venues=['nasdaq'])\ndef test_it(market_simulator): pass\n"
     (tmp_path / "test_it.py").write_text(mark)
     ended = pytested(tmp_path, "-q")

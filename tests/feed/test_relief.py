@@ -156,7 +156,7 @@ async def test_a_third_venue_carries_the_feed_in_time_where_two_have_the_same_fa
     assert got.details("failover")[-1]["to"] == "binance_us"
 
 
-async def test_what_a_trial_missed_in_a_silence_is_told(venues: list[Simulator]) -> None:
+async def test_trades_that_a_trial_missed_in_a_silence_are_reported(venues: list[Simulator]) -> None:
     """A trial that was there before the other venue's last trade, and was mute around it, has missed something."""
     first, second = (only(simulator) for simulator in venues[:2])
     feed = MarketFeed(settings=settings_over(*venues[:2], failback_after=30))

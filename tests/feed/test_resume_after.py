@@ -29,7 +29,7 @@ async def last_of_before(simulator: Simulator) -> TradeEvent:
     return last
 
 
-async def test_trades_since_the_program_before_are_fetched(simulator: Simulator) -> None:
+async def test_trades_since_the_earlier_program_are_fetched(simulator: Simulator) -> None:
     last = await last_of_before(simulator)
     feed = MarketFeed(["BTC"], settings=settings_for(simulator))
     feed.resume_after([last])

@@ -122,9 +122,7 @@ async def test_a_stream_that_is_refused_quotes_no_password(
         assert "407" in repr(recorder.status)
 
 
-async def test_what_a_venue_sends_reaches_event_and_log_in_a_form_fit_to_be_shown(
-    options: dict[str, Any], log: list[str]
-) -> None:
+async def test_text_of_a_venue_is_cleaned_for_events_and_log(options: dict[str, Any], log: list[str]) -> None:
     """Bad frames, a refusal and the reason of a close frame."""
 
     async def talk(request: web.Request) -> web.StreamResponse:

@@ -41,7 +41,7 @@ def test_a_trade_with_one_thing_wrong_is_counted_and_nothing_else(lab: Lab, data
 
 @FUZZ
 @given(st.data())
-def test_bad_rows_beside_good_ones_cost_only_themselves(lab: Lab, data: st.DataObject) -> None:
+def test_bad_rows_affect_no_good_ones(lab: Lab, data: st.DataObject) -> None:
     if lab.venue == "binance":
         return  # one row per frame
     rows = [data.draw(junk.spoiled(lab.bad("BTC"), NEEDED["bybit"], DROPPED["bybit"])) for _ in range(2)]
@@ -50,7 +50,7 @@ def test_bad_rows_beside_good_ones_cost_only_themselves(lab: Lab, data: st.DataO
 
 @FUZZ
 @given(frames=st.lists(st.one_of(junk.anything, junk.texts, junk.octets), min_size=1, max_size=5))
-def test_arbitrary_frames_are_nothing(lab: Lab, frames: list[str | bytes]) -> None:
+def test_arbitrary_frames_deliver_nothing(lab: Lab, frames: list[str | bytes]) -> None:
     lab.run(lab.probe(frames))
 
 
@@ -83,7 +83,7 @@ BREAKING = {
 
 @pytest.mark.parametrize("what", BREAKING)
 @pytest.mark.parametrize("venue", ["binance", "bybit"])
-def test_what_breaks_the_protocol_costs_the_connection_and_no_trade(venue: str, what: str) -> None:
+def test_a_protocol_error_ends_the_connection_and_loses_no_trade(venue: str, what: str) -> None:
     """WebSocket itself forbids it (RFC 6455), so the connection is replaced, and the stream goes on."""
 
     async def replaced(lab: Lab) -> None:

@@ -12,7 +12,7 @@ from feed.settings import Staleness
 from tests.scenarios.support import feeding, only, quick, simulated
 
 
-async def test_a_snapshot_that_is_refused_from_the_start_is_told_with_the_reason_until_it_comes(
+async def test_a_refused_first_snapshot_is_reported_with_the_reason_until_it_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(order_books, "TOLD_AFTER", 1.0)

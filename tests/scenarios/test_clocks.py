@@ -133,7 +133,7 @@ async def test_a_failover_is_not_held_up_by_a_step(seed: str, wall: WallClock, h
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize(("venue_name", "days"), [("binance", -3), ("bybit", -3), ("binance", -3650), ("bybit", 40)])
-async def test_a_clock_that_is_days_off_is_told_and_costs_no_data(
+async def test_a_clock_that_is_days_off_is_reported_and_loses_no_data(
     venue_name: str, days: int, transport: str, seed: str, wall: WallClock
 ) -> None:
     """A machine without a clock chip before it has reached a time server; over ccxt's parsers too."""

@@ -54,7 +54,7 @@ async def refused(feed: MarketFeed, timeout: float) -> Mapping[str, str]:
         ("bybit", "frames", 170),
     ],
 )
-async def test_a_wire_cut_on_the_way_to_the_first_data_costs_one_more_dial(
+async def test_a_connection_cut_before_the_first_data_is_dialled_again(
     venue_name: str, seed: str, phase: str, after: int
 ) -> None:
     """In the REST answer's head or body, in the upgrade's, or in the first frames: no venue is given up for it."""

@@ -79,7 +79,7 @@ class Judge:
                 self.wrong.append(age)
 
 
-async def test_a_stream_that_falls_behind_is_told_and_nothing_of_it_is_fresh(
+async def test_a_stream_that_falls_behind_is_reported_and_none_of_it_is_fresh(
     venue_name: str, transport: str, seed: str
 ) -> None:
     async with simulated(venue_name, seed) as simulator, feeding(patient(simulator, transport)) as (feed, got):
@@ -139,7 +139,7 @@ async def delayed(simulator: Simulator, transport: str) -> AsyncIterator[tuple[G
             yield gate, feed, got
 
 
-async def test_a_proxy_that_delays_what_comes_is_seen_also_over_a_reconnect(
+async def test_a_proxy_that_delays_data_is_noticed_also_over_a_reconnect(
     venue_name: str, transport: str, seed: str
 ) -> None:
     """The connection made anew is late from its first frame: that is not the norm."""
@@ -172,7 +172,7 @@ async def test_an_old_price_over_rest_is_not_fresh(seed: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", [2.5])
-async def test_what_waited_while_a_callback_blocked_is_not_fresh(
+async def test_data_that_waited_behind_a_blocking_callback_is_not_fresh(
     venue_name: str, transport: str, seed: str, seconds: float
 ) -> None:
     with ThreadedSimulator(venues=(venue_name,), rate=200, coins=("BTC", "ETH")) as simulator:
@@ -193,7 +193,7 @@ async def test_what_waited_while_a_callback_blocked_is_not_fresh(
             assert judge.fresh > 50
 
 
-async def test_callbacks_that_are_too_slow_for_what_comes_are_a_lag(transport: str, seed: str) -> None:
+async def test_callbacks_that_are_too_slow_for_the_data_cause_a_lag(transport: str, seed: str) -> None:
     """8 ms each at 300 a second: none of them is slow, all of them together are."""
     with ThreadedSimulator(venues=("binance",), rate=300, coins=("BTC", "ETH")) as simulator:
         async with feeding(patient(simulator._ready.result(), transport)) as (feed, got):
@@ -207,7 +207,7 @@ async def test_callbacks_that_are_too_slow_for_what_comes_are_a_lag(transport: s
             assert judge.wrong == []
 
 
-async def test_consumers_that_fall_behind_are_told_how_old_their_events_are(seed: str) -> None:
+async def test_consumers_that_fall_behind_are_reported_with_the_age_of_their_events(seed: str) -> None:
     async with simulated("binance", seed, rate=60) as simulator, feeding(patient(simulator)) as (feed, got):
 
         async def slow(tick: PriceTick) -> None:
@@ -277,7 +277,9 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP on this system")
-def test_what_waited_while_the_process_was_stopped_is_not_fresh(venue_name: str, transport: str, seed: str) -> None:
+def test_data_that_waited_while_the_process_was_stopped_is_not_fresh(
+    venue_name: str, transport: str, seed: str
+) -> None:
     with ThreadedSimulator(venues=(venue_name,), rate=200, coins=("BTC",)) as simulator:
         command = [sys.executable, "-c", CHILD, simulator.rest_url, simulator.ws_url, venue_name, transport]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:

@@ -227,7 +227,7 @@ async def test_one_stalled_coin_of_twenty_is_reported_and_the_others_go_on(venue
             assert len(venue.dials) == 1
 
 
-async def test_a_silent_feed_is_told_after_five_seconds(seed: str) -> None:
+async def test_a_silent_feed_is_reported_after_five_seconds(seed: str) -> None:
     """The default settings, in real time: between 5.0 and 5.5 s after the last data."""
     async with simulated("binance", seed, rate=0) as simulator:
         venue = only(simulator)

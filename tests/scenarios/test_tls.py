@@ -108,7 +108,7 @@ async def test_a_stream_over_tls_goes_through_a_tunnel(
         ("goes dumb", "stream"),
     ],
 )
-async def test_a_proxy_that_fails_is_told_as_the_proxys_and_the_next_venue_taken(
+async def test_a_proxys_failure_is_reported_as_the_proxys_and_the_next_venue_taken(
     transport: str,
     how: str,
     what: str,
@@ -171,7 +171,7 @@ CERTIFICATES: dict[str, tuple[dict[str, Any], str]] = {
     ],
     indirect=["transport"],
 )
-async def test_a_certificate_gone_wrong_is_told_with_what_helps(
+async def test_a_wrong_certificate_is_reported_with_a_hint(
     transport: str,
     kind: str,
     what: str,

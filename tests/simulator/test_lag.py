@@ -65,7 +65,7 @@ async def test_a_new_connection_to_a_late_stream_is_as_late_as_the_others_from_i
             assert old.timestamp < venue.now() - 590_000
 
 
-async def test_what_waited_comes_at_once_and_in_order_when_the_stream_has_caught_up() -> None:
+async def test_waiting_data_comes_at_once_and_in_order_when_the_stream_has_caught_up() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, "/ws/btcusdt@trade") as client:
         venue = sim["binance"]
         await until(lambda: venue.connections)

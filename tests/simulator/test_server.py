@@ -142,7 +142,7 @@ async def test_scheduled_faults_begin_and_end_by_themselves() -> None:
         await until(lambda: sim["bybit"].faults == [])
 
 
-async def test_the_control_interface_starts_faults_and_tells_the_state() -> None:
+async def test_the_control_interface_starts_faults_and_shows_the_state() -> None:
     async with Simulator(rate=0) as sim, dial(sim, "/ws/btcusdt@trade") as client, aiohttp.ClientSession() as session:
         await until(lambda: sim["binance"].connections)
         await sim["binance"].trade("BTC", count=3)

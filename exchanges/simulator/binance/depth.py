@@ -39,7 +39,7 @@ class BinanceBooks(BinanceRest):
         return Topic(stream, "books", market, "depth", int(form["speed"] or 1000), levels=int(form["levels"] or 0))
 
     def begin_book(self, stream: BookStream, book: SimulatedBook) -> None:
-        """The first message tells what changes from here on: there is no snapshot on the stream."""
+        """Begin with the next change: the stream has no snapshot."""
 
     def book_message(self, stream: BookStream, book: SimulatedBook, clock: float, now: int) -> str | None:
         market = stream.market
@@ -68,7 +68,7 @@ class BinanceBooks(BinanceRest):
         return f'{{"lastUpdateId":{told.number},"bids":{bids},"asks":{asks}}}'
 
     def difference(self, stream: BookStream, told: Told, first: int, now: int) -> str:
-        """A difference that goes on from the one before it, whose last number was ``first`` - 1."""
+        """A difference that continues from the last one, whose last number was ``first`` - 1."""
         market = stream.market
         return (
             f'{{"e":"depthUpdate","E":{now},"s":"{market.id}","U":{first},"u":{told.number},'

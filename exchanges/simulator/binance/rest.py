@@ -99,7 +99,7 @@ class BinanceRest(SimulatedVenue):
             return error(problem.code, str(problem), problem.status)
 
     def _weigh(self, weight: int) -> web.Response | None:
-        """429 once the weight of a minute is used up; 418 for those who go on all the same."""
+        """Answer 429 when the weight of a minute is used up, and 418 to clients that continue."""
         laws, now = self.laws, monotonic()
         if laws.rest_weight is None:
             return None
@@ -212,7 +212,7 @@ class BinanceRest(SimulatedVenue):
         return weight, lambda: recorded.row(limit)
 
     def check_book(self, market: Market) -> None:
-        """Raise what a request for this book is answered with, while books are refused."""
+        """Raise the answer to a request for this book while books are refused."""
         refusal = self.book_refusal(market)
         if refusal is not None:
             raise BinanceError(-1000, "An unknown error occurred while processing the request.", refusal)

@@ -29,7 +29,7 @@ _NO_QUOTE = ("prevClosePrice", "bidPrice", "bidQty", "askPrice", "askQty")
 class BinanceSwap(Binance):
     """``/fapi/v1``, ``/public`` (books, best prices, trades) and ``/market`` (everything else).
 
-    A message of a book tells in ``pu`` which one came before it: the numbers themselves have holes.
+    A book's message has the number of the message before it as ``pu``: the numbers themselves have gaps.
     """
 
     PREFIX: ClassVar[str] = "/fapi/v1/"

@@ -1,4 +1,4 @@
-"""One stream of order book messages: what its readers were told, and what is to be told next."""
+"""One stream of order book messages: what was sent to its readers, and what must be sent next."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIDES: tuple[Side, Side] = ("bids", "asks")
 class Told:
     """The levels of both sides in one message, and the number of the book's state that they belong to.
 
-    ``first`` is the number of the first change that a difference tells.
+    ``first`` is the number of the first change in a difference.
     """
 
     number: int
@@ -31,11 +31,11 @@ class Told:
 
 @dataclass(slots=True, eq=False)
 class BookStream:
-    """What has been told on a topic of a book. Times in monotonic seconds.
+    """What has been sent on a topic of a book. Times in monotonic seconds.
 
-    ``number`` is the state that was told last, ``told`` that of each side, which stands still while the side is frozen;
+    ``number`` is the last state that was sent, ``told`` that of each side, which stays while the side is frozen;
     ``window`` are the levels that a reader of a limited stream has; ``update`` is the venue's own count of the
-    messages; ``wrong`` is a bid above the best ask that was told although it is not there.
+    messages; ``wrong`` is a false bid above the best ask that was sent.
     """
 
     topic: Topic
@@ -49,11 +49,11 @@ class BookStream:
     sent_at: float = 0.0
 
     def is_current(self, book: SimulatedBook) -> bool:
-        """Whether there is nothing new to tell."""
+        """Whether there is nothing new to send."""
         return all(self.told[side] == book.number for side in SIDES)
 
     def changes(self, book: SimulatedBook, frozen: str | None, crossed: bool) -> Told:
-        """Every price that changed since the last message, with what rests there now; 0 lots: nothing."""
+        """Every price that changed since the last message, with its lots now; 0 if none are left."""
         number = book.number
         changed = {side: book.since(self.told[side]) for side in SIDES if side != frozen}
         bids = list(changed["bids"].bids) if "bids" in changed else []
@@ -82,7 +82,7 @@ class BookStream:
         return Told(book.number, sides["bids"], sides["asks"])
 
     def window_changes(self, book: SimulatedBook, depth: int, frozen: str | None, crossed: bool) -> Told:
-        """What changed among the best ``depth`` levels; one that only was pushed out of them is not told."""
+        """The changes among the best ``depth`` levels, without levels that were only pushed out of them."""
         levels = self.top_levels(book, depth, frozen, crossed)
         now, found = book.now(), dict[Side, list[tuple[int, int]]]()
         for side in SIDES:

@@ -1,4 +1,4 @@
-"""The order books of a venue that are read: they move on with time, and each stream tells what is due.
+"""The order books of a venue that have readers: they change with time, and each stream sends its messages.
 
 A market whose book nobody reads costs nothing here. ``book_at`` is the true book of a number, for tests and judges.
 """
@@ -16,9 +16,9 @@ from exchanges.simulator.markets.market import Market
 from exchanges.simulator.markets.order_book import BookState, SimulatedBook
 from exchanges.simulator.publishing import Publishing
 
-ORDERS = 50.0  # placed, changed or withdrawn per second in a book that is read, where the venue trades by itself
+ORDERS = 50.0  # orders placed, changed or withdrawn per second in a book with readers, if the venue trades by itself
 LINGER = 60.0  # seconds for which a book goes on after its last reader
-UPDATES_KEPT = 20_000  # of one market: its streams' messages whose state can be told
+UPDATES_KEPT = 20_000  # messages of one market whose book state can be looked up
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,11 @@ class BookStreams(Publishing):
 
     @abstractmethod
     def begin_book(self, stream: BookStream, book: SimulatedBook) -> None:
-        """A stream begins, or begins anew with another market."""
+        """Begin a stream, or begin it again with another market."""
 
     @abstractmethod
     def book_message(self, stream: BookStream, book: SimulatedBook, clock: float, now: int) -> str | None:
-        """The next message of a stream; None where there is nothing to tell."""
+        """The next message of a stream; None if there is nothing to send."""
 
     @abstractmethod
     def send_quote(self, market: Market) -> None:
@@ -92,7 +92,7 @@ class BookStreams(Publishing):
         self.begin_book(stream, book)
 
     def send_books(self, clock: float, now: int) -> None:
-        """Have orders come and go in the books that are read, and tell what is due."""
+        """Change the books that have readers, and send the messages that are due."""
         if not self._readers:
             self._stirred = None
             return
@@ -138,7 +138,7 @@ class BookStreams(Publishing):
         """Whether it is listed and not halted."""
 
     async def move_book(self, coin: str, orders: int = 1) -> None:
-        """Have so many orders come, go or change in the book of ``coin``; it is told when its streams are due."""
+        """Place, withdraw or change so many orders in the book of ``coin``; its streams send them when they are due."""
         market, now = self.market(coin), self.now()
         self._readers.setdefault(market, 0.0)
         if market.open_book(now, self.BOOK_HOLES).stir(orders, now):
@@ -155,7 +155,7 @@ class BookStreams(Publishing):
     # -- which state a number stands for ------------------------------------------------------------------------
 
     def remember_update(self, market: Market, update: int, number: int) -> None:
-        """A message with the count ``update`` has told the book's state ``number``."""
+        """Remember that the message with the count ``update`` has the book's state ``number``."""
         numbers = self._numbers.setdefault(market, {})
         numbers[update] = number
         if len(numbers) > UPDATES_KEPT:
@@ -167,10 +167,10 @@ class BookStreams(Publishing):
         return self._numbers.get(market, {}).get(sequence, sequence)
 
     def book_at(self, coin: str, sequence: int | None = None, depth: int = 20) -> TrueBook | None:
-        """The true book of ``coin`` now, or at a sequence that a client was told.
+        """The true book of ``coin`` now, or at a sequence that a client received.
 
-        That is Binance's ``u`` and ``lastUpdateId``, Bybit's ``u`` and ``seq``. None where the state is not known
-        any more, after two minutes or a minute after the last reader, or is not reached yet.
+        That is Binance's ``u`` and ``lastUpdateId``, Bybit's ``u`` and ``seq``. None if the state is not known any more
+        (after two minutes, or a minute after the last reader), or not reached yet.
         """
         market = self.market(coin)
         if sequence is None:
@@ -181,7 +181,10 @@ class BookStreams(Publishing):
         return None if state is None else self._true(market, state, depth)
 
     def book_changed_after(self, coin: str, sequence: int) -> int | None:
-        """When (Unix ms) the book of ``coin`` first changed after a sequence; None where it did not, or is unknown."""
+        """When (Unix ms) the book of ``coin`` first changed after a sequence.
+
+        None if it did not, or that is not known.
+        """
         market = self.market(coin)
         return None if market.book is None else market.book.changed_after(self.number_of(market, sequence))
 

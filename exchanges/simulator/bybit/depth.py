@@ -17,7 +17,7 @@ from exchanges.simulator.markets.market import Market
 from exchanges.simulator.markets.order_book import SimulatedBook
 
 SPOT_DEPTHS = {1: 10, 50: 20, 200: 200, 1000: 200}  # levels -> ms between two messages
-REPEATED_AFTER = 3.0  # seconds without a change after which the one level is told again
+REPEATED_AFTER = 3.0  # seconds without a change after which a single level is sent again
 _UPDATE = re.compile(r'"u":(\d+)')
 
 
@@ -38,15 +38,15 @@ def levels_text(market: Market, levels: Iterable[tuple[int, int]]) -> str:
 class BybitBooks(BybitRest):
     """Every message counts ``u`` up by one; ``seq`` is the number of the book's state.
 
-    A level that is pushed out of the stream's depth is not told, and is told again when it is back.
+    Nothing is sent about a level that is pushed out of the stream's depth; it is sent again when it is back.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._updates: dict[str, int] = {}  # stream -> its last u, which goes on without readers
+        self._updates: dict[str, int] = {}  # stream -> its last u, which also grows without readers
 
     def begin_book(self, stream: BookStream, book: SimulatedBook) -> None:
-        """The first state; a reader that is there already is told it, for it is another market's."""
+        """The first state; existing readers get it too, because it is another market's."""
         topic = stream.topic
         place = list(SPOT_DEPTHS).index(topic.levels) + 1
         self._advance(stream, self._updates.get(topic.stream, place * 10**11) + 1)
@@ -98,7 +98,7 @@ class BybitBooks(BybitRest):
         )
 
     def book_snapshot(self, connection: ClientConnection, topic: Topic) -> None:
-        """Tell whom subscribes the state that the stream has told last, so that its next message follows it."""
+        """Send a new subscriber the last state of the stream, so that the next message follows it."""
         stream = self.book_streams[topic.stream]
         market, now, update = stream.market, self.now(), stream.update
         told = Told(
@@ -108,7 +108,7 @@ class BybitBooks(BybitRest):
         )
         waiting = self.first_waiting(connection.id, topic.stream)
         if waiting is not None and (found := _UPDATE.search(waiting)) is not None:
-            late = int(found[1]) - 1  # what is told next is older: the stream is behind
+            late = int(found[1]) - 1  # the next message is older: the stream is behind
             state = None if market.book is None else market.book.at(self.number_of(market, late))
             if state is not None:
                 update = late

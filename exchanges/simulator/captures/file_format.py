@@ -26,7 +26,7 @@ class CapturedFrame:
     stamp_ns: int
     stream: str
     payload: str
-    event_ms: int | None  # the venue's own time, where the event tells it
+    event_ms: int | None  # the venue's own time, if the event has it
     trade: dict[str, Any] | None
 
 

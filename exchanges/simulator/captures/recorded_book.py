@@ -23,7 +23,7 @@ class RecordedBook:
         self._early: list[Mapping[str, Any]] = []  # differences from before the snapshot came
 
     def begin(self, snapshot: Mapping[str, Any]) -> None:
-        """Take the captured snapshot; one that comes later is what the differences have led to."""
+        """Take the captured snapshot; a later one is the state that the differences have reached."""
         if self.number is not None:
             return
         self.number = int(snapshot["lastUpdateId"])

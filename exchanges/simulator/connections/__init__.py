@@ -1,1 +1,1 @@
-"""What the simulator's clients see: WebSocket and REST, with the venues' rules."""
+"""WebSocket and REST of the simulator, with the venues' rules."""

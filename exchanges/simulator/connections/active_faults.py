@@ -47,7 +47,7 @@ class ActiveFaults(ABC):
 
     @abstractmethod
     def drop_trades(self) -> None:
-        """Forget who has subscribed to the trades of a coin that is tradeless now."""
+        """Drop the subscriptions to the trades of a coin that is tradeless now."""
 
     @abstractmethod
     def relist(self) -> None:
@@ -128,9 +128,8 @@ class ActiveFaults(ABC):
 
     @abstractmethod
     def leap(self, ahead: int, coin: str = ALL) -> None:
-        """The next trade of that coin, or of each, has on the stream an id too high by ``ahead``.
-
-        REST has the true id, and the trades after it go on as if nothing had been.
+        """The next trade of that coin, or of every coin, has an id on the stream that is too high by ``ahead``. REST
+        has the true id, and the following trades are normal.
         """
 
     @abstractmethod
@@ -138,7 +137,7 @@ class ActiveFaults(ABC):
         """The next trade of that coin, or of each, has on the stream a stamp that is ``seconds`` in the future."""
 
     def can_have(self, fault: Fault) -> bool:
-        """False for what only other venues do."""
+        """Whether the venue can have this fault."""
         return KINDS[fault.kind].only in ("", self.FAMILY)
 
     # -- while they last ----------------------------------------------------------------------------------------
@@ -174,7 +173,7 @@ class ActiveFaults(ABC):
         return self.inject(Fault("slow-rest", seconds))
 
     def behind(self, seconds: float) -> AbstractContextManager[None]:
-        """The stream shows what was ``seconds`` ago, with the stamps of then; at the end all that waits comes at once.
+        """The stream is ``seconds`` behind, with the stamps of that time; at the end all waiting messages come at once.
 
         A connection made meanwhile starts as late as the others. REST is up to date.
         """

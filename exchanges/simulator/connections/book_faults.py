@@ -1,4 +1,4 @@
-"""What the faults in force do to order books on their way to the stream, and to those that REST shows."""
+"""Applies active faults to order books on their way to the stream, and in REST answers."""
 
 from __future__ import annotations
 
@@ -40,11 +40,14 @@ class BookFaults(TradeFaults):
         return self.inject(Fault("book-reordered", share, coin=coin.upper()))
 
     def books_frozen(self, side: Literal["bids", "asks"], coin: str = ALL) -> AbstractContextManager[None]:
-        """Nothing is told of one side, although the numbers go on without a gap; at the end all of it is."""
+        """Nothing is sent about one side, although the numbers continue without a gap.
+
+        At the end all changes are sent.
+        """
         return self.inject(Fault("book-frozen", side, coin=coin.upper()))
 
     def books_crossed(self, coin: str = ALL) -> AbstractContextManager[None]:
-        """The stream tells a bid above the best ask that is not there, and takes it back at the end."""
+        """The stream sends a false bid above the best ask, and removes it at the end."""
         return self.inject(Fault("book-crossed", coin=coin.upper()))
 
     def stale_books(self, seconds: float, coin: str = ALL) -> AbstractContextManager[None]:
@@ -71,7 +74,7 @@ class BookFaults(TradeFaults):
         return faults[-1] if faults else None
 
     def book_refusal(self, market: Market) -> int | None:
-        """The HTTP status with which requests for this book are answered; None where they are answered."""
+        """The HTTP status with which requests for this book are refused; None if they are not refused."""
         refused = self.book_fault("book-refused", market)
         return None if refused is None else int(refused.argument or 503)
 

@@ -1,4 +1,7 @@
-"""One client's WebSocket: frames wait in ``pending`` and leave in one write; whoever reads too slowly is dropped."""
+"""One client's WebSocket: frames wait in ``pending`` and are sent in one write.
+
+A client that reads too slowly is dropped.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ class ClientConnection:
         self.opened = self.last_inbound = self.last_ping = monotonic()
         self.unanswered: float | None = None  # when the ping was sent that no pong has answered
         self.closing = False
-        self.half_open = False  # nothing that is written arrives any more, and the peer is not told
+        self.half_open = False  # nothing that is written arrives any more, and the peer does not notice
         self._transport = transport
         self._writer = request.writer
         self._deadline: asyncio.TimerHandle | None = None

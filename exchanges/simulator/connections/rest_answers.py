@@ -1,4 +1,4 @@
-"""REST answers: compact JSON, compressed for those who accept it."""
+"""REST answers: compact JSON, compressed for clients that accept it."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Sessions(ActiveFaults):
         self.topics: dict[str, Topic] = {}
         self.on_subscription: Callable[[], None] | None = None
         self._connections: dict[ClientConnection, None] = {}
-        self._waiting: dict[ClientConnection, None] = {}  # those with frames pending
+        self._waiting: dict[ClientConnection, None] = {}  # connections with pending frames
         self._count = 0
         self._dial_window = Window()
 
@@ -200,7 +200,7 @@ class Sessions(ActiveFaults):
 
     def _refusal(self, request: web.Request, now: float) -> web.Response | None:
         laws = self.laws
-        too_many = self._dial_window.add(now, laws.dial_window) > laws.dials  # those in vain count too
+        too_many = self._dial_window.add(now, laws.dial_window) > laws.dials  # failed dials count too
         if too_many:
             self.violate(f"more than {laws.dials} dials within {laws.dial_window:g} s")
         if self.active("partition"):

@@ -16,8 +16,8 @@ TopicKind = Literal["trades", "ticker", "candles", "quotes", "books", "other"]
 class Topic:
     """``variant`` is the venue's own name of the channel; ``start`` the opening time of the candle in progress.
 
-    ``interval`` is a candle's length, or the time between two messages of a book, in ms; ``levels`` are those of a book
-    that are told, 0 for all.
+    ``interval`` is a candle's length, or the time between two messages of a book, in ms; ``levels`` is how many levels
+    of a book are sent, 0 for all.
     """
 
     stream: str

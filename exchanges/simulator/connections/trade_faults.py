@@ -1,4 +1,4 @@
-"""What the faults in force do to trades and candles on their way to the stream."""
+"""Applies active faults to trades and candles on their way to the stream."""
 
 from __future__ import annotations
 

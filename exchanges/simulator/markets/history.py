@@ -63,10 +63,10 @@ class PriceHistory:
     """One market's day before the start: a shape at ``price`` ticks, with about ``lots`` as its volume."""
 
     seed: str  # of the shape, drawn when first needed
-    end: int  # Unix ms, a whole minute: where the day ends and the venue's own trades begin
+    end: int  # Unix ms, a whole minute: the end of the past day, where the venue's own trades begin
     price: int
     lots: float
-    _bars: dict[int, Bar] = field(default_factory=dict)  # those drawn up, by their number
+    _bars: dict[int, Bar] = field(default_factory=dict)  # candles that were computed, by their number
 
     @property
     def start(self) -> int:

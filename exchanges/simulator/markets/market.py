@@ -219,13 +219,13 @@ class Market:
         return self.book
 
     def close_book(self) -> None:
-        """Nobody reads it any more; its numbers go on from here."""
+        """Drop the book, which nobody reads any more; its numbers continue later."""
         if self.book is not None:
             self._ahead = self.book.number + 1 - self.order
             self.book = None
 
     def book_state(self, ms: int | None = None) -> BookState:
-        """The order book, or what it was at ``ms`` (Unix); to be read before it changes."""
+        """The order book, or its state at ``ms`` (Unix); read it before it changes."""
         if self._then is not None:
             return self._then
         if self.book is not None:

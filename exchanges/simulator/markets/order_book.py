@@ -1,4 +1,4 @@
-"""One market's order book: what rests at each price, every change numbered, and what it was at an earlier number.
+"""One market's order book: the lots at each price, numbered changes, and earlier states.
 
 What rests at a price is a function of the seed until an order changes it there. So a book is as deep as anybody asks, a
 market without a reader costs nothing, and the same seed is the same book.
@@ -13,9 +13,9 @@ from math import log
 from random import Random
 from typing import Literal, NamedTuple
 
-KEPT = 120_000  # ms for which an earlier state can be told
-REACH = 6000  # steps of the grid beyond which a leap of the price is not told: further than any snapshot shows
-CHANGED = 4000  # prices that may differ from what the seed says; the oldest then go back to it
+KEPT = 120_000  # ms for which an earlier state can be looked up
+REACH = 6000  # steps of the grid: a larger jump of the price is not sent, because no snapshot is as deep
+CHANGED = 4000  # prices that may differ from the seed's lots; beyond that the oldest return to them
 
 Side = Literal["bids", "asks"]
 
@@ -30,7 +30,7 @@ class Top(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a change replaced: the top, or the lots at ``tick`` (None: what the seed says)."""
+    """What a change replaced: the top, or the lots at ``tick`` (None: the seed's)."""
 
     number: int
     ms: int
@@ -40,7 +40,7 @@ class Change(NamedTuple):
 
 
 class Ground:
-    """What rests at each price as the seed has it: at one price in five nothing."""
+    """The seed's lots at each price; one price in five has none."""
 
     def __init__(self, seed: str, price: int, typical: int) -> None:
         """``price`` in ticks, ``typical`` quantity in lots."""
@@ -63,7 +63,7 @@ class BookState:
         self._changed = changed
 
     def lots(self, tick: int) -> int:
-        """What rests at a price that is not the best of a side."""
+        """The lots at a price that is not the best of a side."""
         for changed in self._changed:
             if tick in changed:
                 lots = changed[tick]
@@ -111,7 +111,7 @@ class BookChanges:
 class SimulatedBook:
     """The book of one market. ``number`` counts its changes up; each price that changes is one.
 
-    With ``holes`` some numbers are left out, as where other things are counted too.
+    With ``holes`` some numbers are left out, as at venues that also count other events.
     """
 
     def __init__(self, ground: Ground, seed: str, top: Top, number: int, ms: int, holes: bool = False) -> None:
@@ -120,7 +120,7 @@ class SimulatedBook:
         self._began = self._oldest_ms = ms
         self._random = Random(f"{seed} orders")
         self._holes = Random(f"{seed} holes") if holes else None
-        self._lots: dict[int, int | None] = {}  # where it differs from the ground
+        self._lots: dict[int, int | None] = {}  # lots that differ from the seed's
         self._past: deque[Change] = deque()
 
     # -- what changes it ----------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class SimulatedBook:
         return BookState(self.number, self.ms, self.top, self.ground, self._lots)
 
     def at(self, number: int) -> BookState | None:
-        """The state of that number; None where it is not known any more, or not reached yet."""
+        """The state with that number; None if it is not known any more, or not reached yet."""
         if not self.oldest <= number <= self.number:
             return None
         top, ms, before = self.top, self._oldest_ms, dict[int, int | None]()
@@ -210,7 +210,7 @@ class SimulatedBook:
         return self.at(number) if ms >= self._began else None
 
     def since(self, number: int) -> BookChanges:
-        """Every price at which something changed after that number, also where it is again as it was."""
+        """Every price that changed after that number, also if it has its old lots again."""
         now = self.now()
         tops, touched, first = [self.top], set[int](), self.number
         for change in self._after(number):

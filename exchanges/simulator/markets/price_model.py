@@ -46,7 +46,7 @@ class PriceModel:
         self._price = min(max(self._price, 10.0, self._home / 20), self._home * 20)
 
     def move_to(self, ticks: int) -> None:
-        """Go on from this price."""
+        """Continue from this price."""
         self._price = float(max(10, ticks))
         if not self._home / 10 < self._price < self._home * 10:
             self._home = self._price

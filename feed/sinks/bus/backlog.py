@@ -11,7 +11,7 @@ from exchanges.events import Candle, TradeEvent
 
 KEEP = 60.0  # seconds
 MOST = 100_000  # trades
-GAPS = 1000  # gaps that are remembered
+GAPS = 1000  # gaps that are remembered at most
 CLOSED = 3  # closed candles of a coin and timeframe
 
 
@@ -48,7 +48,7 @@ class Backlog:
             trades.popleft()
 
     def add_gap(self, coin: str) -> None:
-        """Trades are missing after the newest one of the coin, and will not come."""
+        """Note that trades are missing after the coin's newest one and will not come."""
         self._gaps.append((coin, self._newest.get(coin)))
 
     def add_candle(self, candle: Candle) -> None:
@@ -89,7 +89,7 @@ class Backlog:
         return found
 
     def _has_gap(self, coin: str, own: list[TradeEvent], fresh: int) -> bool:
-        """Whether trades are missing before one of the ``fresh`` newest of its own, or before the next one."""
+        """Whether trades are missing before one of the coin's ``fresh`` newest trades, or before the next one."""
         after = own[max(0, len(own) - fresh - 1) :]
         return any(
             gap == coin and (any(each is before for each in after) if before is not None else fresh == len(own))
@@ -97,7 +97,7 @@ class Backlog:
         )
 
     def _fresh(self, own: list[TradeEvent], last: TradeEvent | None) -> tuple[list[TradeEvent], bool]:
-        """Those of ``own`` that follow ``last``, and whether none can be missing between."""
+        """The trades of ``own`` that follow ``last``, and whether none can be missing in between."""
         if last is None:
             return own, True
         for at in range(len(own) - 1, -1, -1):
@@ -109,7 +109,7 @@ class Backlog:
             first = next((int(trade.trade_id) for trade in fresh if trade.trade_id.isdecimal()), None)
             begun = not own or first is None or first == known + 1
             return fresh, begun
-        # the bus may be ahead: what it has already is refused by its message id
+        # the bus may be ahead: it refuses duplicates by their message ids
         fresh = [trade for trade in own if trade.timestamp >= last.timestamp]
         return fresh, bool(own) and own[0].timestamp <= last.timestamp
 

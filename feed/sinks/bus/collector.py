@@ -1,4 +1,4 @@
-"""One exchange on the bus: a feed on that exchange alone, its connection to the bus, and what it says of itself."""
+"""Publishes one exchange on the bus: a feed on that exchange alone, a connection to the bus, and heartbeats."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ INTRODUCTION = 1.2  # seconds in which the collectors that share an address hear
 class Collector:
     """Carries one exchange and publishes it, or stands by.
 
-    ``name`` is this collector's own; ``address`` names what it has in common with those that share its IP, and with
-    them the exchange's limits per IP.
+    ``name`` is this collector's own; ``address`` is the same for all collectors with one IP, which share the exchange's
+    limits per IP.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Collector:
         self.feed.subscribe_status(self._on_feed_status)
         self._neighbours: dict[str, float] = {}  # collectors that share the address -> when they were heard last
         self._client: BusClient | None = None
-        self._trouble = ""  # with the bus, as told last
-        self._connected = asyncio.Event()  # the bus was reached once
+        self._trouble = ""  # the last reported trouble with the bus
+        self._connected = asyncio.Event()  # set when the bus was reached for the first time
         self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -93,7 +93,7 @@ class Collector:
                 task.result()
         finally:
             ending = asyncio.create_task(self._end(tasks), name=f"end of {self.exchange}")
-            while not ending.done():  # however often it is cancelled: the lease is to be handed over
+            while not ending.done():  # the lease must be handed over, however often this is cancelled
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.shield(ending)
 
@@ -113,15 +113,15 @@ class Collector:
             await self._client.close()
 
     async def _carry(self) -> None:
-        """Keep the feed connected; it never gives up, but for settings that cannot work."""
+        """Keep the feed connected; only wrong settings end it."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2 * INTRODUCTION):  # without the bus it starts all the same
                 await self._connected.wait()
                 await asyncio.sleep(INTRODUCTION)
         self._share_limits()
         client = self._client
-        if client is not None and self._publisher.is_vacant:  # else the one that publishes misses nothing
-            with contextlib.suppress(BusError):  # it is told by what stays on the bus
+        if client is not None and self._publisher.is_vacant:  # otherwise the publisher misses nothing
+            with contextlib.suppress(BusError):  # the bus keeps what other programs need to know
                 self.feed.resume_after(await self._publication.resume(client))
         try:
             await self.feed.connect(timeout=None)
@@ -142,7 +142,7 @@ class Collector:
             await asyncio.sleep(AGAIN)
 
     async def _on_bus(self) -> None:
-        """From the dial to the end of one connection to the bus, which is a BusError."""
+        """Use one connection to the bus, until it ends with a BusError."""
         client = self._client = await BusClient.dial(self._bus, f"market-feed collector {self.name} of {self.exchange}")
         await make_streams(client, self._subjects, self._keep)
         await client.subscribe(self._subjects.status, self._on_neighbour)
@@ -168,10 +168,13 @@ class Collector:
         except* BusError as errors:
             raise errors.exceptions[0] from None
 
-    # What it says of itself
+    # Its report about itself
 
     def details(self) -> dict[str, Any]:
-        """What this collector says of itself on the bus; seconds, and ``time``, the exchange's clock in Unix ms."""
+        """This collector's report about itself on the bus.
+
+        In seconds, and ``time``, the exchange's clock in Unix ms.
+        """
         told, publication = self.feed.status, self._publication
         first, last, writer = publication.data.first, publication.data.last, publication.writer
         return {
@@ -195,7 +198,7 @@ class Collector:
         return self.feed.status.state is FeedState.LAGGING
 
     def _venue_time(self, lag: float | None) -> int | None:
-        """The exchange's clock, by the last trade's stamp and how late it was."""
+        """The exchange's clock, computed from the last trade's stamp and delay."""
         trade = self._publication.last_trade
         if trade is None or lag is None or not trade.received_at:
             return None
@@ -209,7 +212,7 @@ class Collector:
         raise client.ended
 
     def _on_feed_status(self, event: str, details: dict[str, Any]) -> None:
-        """The publisher's own status events go to whoever listens; they are not kept."""
+        """Publish the status events of a publishing collector; the bus does not keep them."""
         if self._publication.live:
             self._send(self._subjects.status, status(event, {**details, "collector": self.name}))
 
@@ -226,7 +229,7 @@ class Collector:
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    # Those that share its address
+    # Collectors with the same address
 
     async def _on_neighbour(self, message: Msg) -> None:
         try:
@@ -237,15 +240,15 @@ class Collector:
             self._neighbours[str(details["collector"])] = time.monotonic()
 
     def _share_limits(self) -> None:
-        """Keep the exchange's limits per IP together with the others behind the same one."""
+        """Share the exchange's limits per IP with the other collectors behind the same address."""
         now = time.monotonic()
         self._neighbours = {name: at for name, at in self._neighbours.items() if now - at < GONE}
         self.feed.share_limits(len(self._neighbours.keys() | {self.name}))
 
-    # What is asked of it
+    # Requests to it
 
     async def _on_asked(self, message: Msg) -> None:
-        """A reader asks for past candles; the publisher of the coin answers."""
+        """Answer a reader's request for past candles, if this collector publishes the coin."""
         coin = text(message.subject.rpartition(".")[2])
         client = self._client
         if client is None or not self._publication.live or coin not in self._publication.markets:
@@ -267,8 +270,8 @@ class Collector:
 
 
 async def _answer(message: Msg) -> None:
-    """A collector that stands by asks whether this one is there."""
-    with contextlib.suppress(Exception):  # nats-py: the one that asks, or the bus, has gone
+    """Answer a standby collector's question whether this one is connected."""
+    with contextlib.suppress(Exception):  # nats-py: the asking collector or the bus has gone
         await message.respond(b"")
 
 

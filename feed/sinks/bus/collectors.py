@@ -20,7 +20,7 @@ from feed.sinks.bus.streams import Retention
 class Collectors:
     """Carries every named exchange, or all of the settings, and publishes the coins of one shard.
 
-    ``name`` is told to those who read; a part that no other run has is added. ``address`` is the same for all
+    ``name`` is shown to readers; a part that is unique to this run is added. ``address`` is the same for all
     collectors behind one IP, which share the exchanges' limits; None: those of this machine.
     """
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-LEASE = 1.0  # seconds without a renewal after which the lease is anybody's
+LEASE = 1.0  # seconds without a renewal after which the lease expires
 RENEW = 0.2  # seconds between two renewals
 OVERDUE = 0.45  # seconds without a renewal after which the bus is asked whether the holder is still connected
 SILENT = 1.0  # seconds without data of the exchange after which a publisher gives way, if another one has data
@@ -21,7 +21,7 @@ MARGIN = 0.4  # seconds by which the same data may reach two collectors at diffe
 HAS_DATA = 3.0  # seconds: a collector without data for longer does not take the lease
 STEADY = 2.0  # seconds for which a collector must have had data before it takes the lease of one that is merely late
 REMEMBERED = 5.0  # seconds for which the times of own data are kept
-TICK = 0.05  # seconds that are kept as one
+TICK = 0.05  # seconds of one tick
 
 
 class OwnData:
@@ -33,7 +33,7 @@ class OwnData:
         self._ticks: deque[float] = deque(maxlen=int(REMEMBERED / TICK))
 
     def note(self, now: float) -> None:
-        """Data came."""
+        """Note that data came."""
         if now - self.last > HAS_DATA:
             self.first = now
         if not self._ticks or now - self._ticks[-1] >= TICK:
@@ -65,14 +65,14 @@ class LeaseState:
         return self.holder == self.own
 
     def note(self, says: Mapping[str, Any], revision: int, now: float) -> None:
-        """The key has changed, or is seen for the first time."""
+        """Note that the key has changed, or is seen for the first time."""
         if revision < self.revision:
             return
         self.says, self.revision, self.seen_at = says, revision, now
         self.holder = "" if says.get("released") else str(says.get("collector", ""))
 
     def begin(self, now: float) -> None:
-        """The bus can be reached (again): a renewal was not to be seen before.
+        """Note that the bus can be reached again: renewals could not be seen before.
 
         Its revisions may have begun anew, with a stream that was lost.
         """
@@ -93,7 +93,7 @@ class LeaseState:
         return bool(self.holder) and not self.mine and now - self.seen_at > OVERDUE
 
     def reason_to_take(self, data: OwnData, now: float, *, lagging: bool = False, gone: bool = False) -> str:
-        """Why this collector, which does not hold the lease, is to take it now; "" where it is not.
+        """Why this collector, which does not hold the lease, must take it now; "" if it must not.
 
         ``lagging``: its own data is late. ``gone``: the holder is not connected to the bus.
         """

@@ -1,4 +1,4 @@
-"""What one exchange brings, as messages for the bus: all of it while this collector publishes, else kept for later."""
+"""Turns one exchange's events into messages for the bus; while another collector publishes, they are kept for later."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Publication:
         self._name = name
         self._coins = [coin.symbol for coin in feed.coin_configs]
         self._backlog = Backlog(consecutive)
-        self._candles: dict[tuple[str, str], Candle] = {}  # the last one published
+        self._candles: dict[tuple[str, str], Candle] = {}  # the last published candles
         self._closed: list[tuple[str, bytes, str]] = []  # closed candles that the record lacks
         self._encode = {channel: writer(CHANNELS[channel].json_type) for channel in self.channels}
-        self._subject: dict[tuple[str, str], str] = {}  # of channel and coin
-        self._number = 0  # of messages that have no id of their own
+        self._subject: dict[tuple[str, str], str] = {}  # (channel, coin) -> subject
+        self._number = 0  # number of messages without an id of their own
         self._now = time.monotonic
         feed.subscribe_status(self._on_status)
         take: dict[str, Callable[[Any], None]] = {TRADES.name: self._on_trade, CANDLES.name: self._on_candle}
@@ -77,7 +77,7 @@ class Publication:
             self._put_latest(channel, event)
 
     def _on_status(self, event: str, details: dict[str, Any]) -> None:
-        """A book that is not proven any more is no latest state; trades that will not come are missing on the bus."""
+        """Drop the latest state of a book that is not proven any more, and note gaps that were not filled."""
         coin = details.get("coin")
         if not isinstance(coin, str):
             return
@@ -99,7 +99,7 @@ class Publication:
         self.writer.put(*self._message_of(trade))
 
     def _message_of(self, trade: TradeEvent) -> tuple[str, bytes, str]:
-        # two collectors name a trade alike, and the bus stores a name once
+        # two collectors use the same id for a trade, and the bus stores an id once
         name = f"{trade.market} {trade.trade_id}" if trade.trade_id else self._next_name()
         return self._to(TRADES.name, trade.coin), self._encode[TRADES.name](trade), name
 
@@ -129,7 +129,7 @@ class Publication:
         return f"{self._name} {self._number}"
 
     def register(self, timeframe: str) -> dict[str, Any]:
-        """What the register says of the shard: coins and their markets, channels, timeframes."""
+        """The shard's entry in the register: coins and their markets, channels, timeframes."""
         return {
             "coins": dict(self.markets),
             "channels": self.channels,
@@ -138,13 +138,13 @@ class Publication:
         }
 
     def stop(self) -> None:
-        """Another collector publishes: drop what was not stored."""
+        """Stop, because another collector publishes: drop what was not stored."""
         self.live = False
         self.writer.clear()
         self._closed.clear()
 
     async def go_on(self, client: BusClient, timeframe: str) -> list[str]:
-        """Publish from where the bus ends, and from now on what comes; returns coins of which trades may be missing.
+        """Publish what follows the bus's last events, and new events from now on; returns coins that may miss trades.
 
         Nobody else may publish meanwhile. Raises BusError.
         """
@@ -153,7 +153,7 @@ class Publication:
             subjects.events(channel_of(channel, timeframe), coin) for channel in self.channels for coin in self._coins
         ]
         found = self._after(await client.last(subjects.stream, named))
-        # no await from here on: what comes meanwhile comes behind this
+        # no await from here on: later events must come after this
         for trade in found.trades:
             self._put_trade(trade)
         for candle in found.candles:
@@ -164,7 +164,7 @@ class Publication:
         return found.missed
 
     async def put_back(self, client: BusClient) -> None:
-        """After an outage of the bus: publish again the trades that it had stored, as it said, and has lost.
+        """Publish trades again that the bus had confirmed and lost in an outage.
 
         A server that is killed, or whose disk was full, may have. Raises BusError.
         """
@@ -175,7 +175,7 @@ class Publication:
         self.writer.put_first([message for message in messages if message[2] not in waiting])
 
     async def resume(self, client: BusClient) -> list[TradeEvent]:
-        """The last trades on the bus, which are taken for this collector's own: the feed is to go on after them.
+        """Take the last trades on the bus as this collector's own, so that the feed continues after them.
 
         Raises BusError.
         """
@@ -185,7 +185,7 @@ class Publication:
         return list(last.values())
 
     async def _last_trades(self, client: BusClient) -> dict[str, TradeEvent]:
-        """By coin. Raises BusError."""
+        """The last trades on the bus, by coin. Raises BusError."""
         if TRADES.name not in self.channels:
             return {}
         last: dict[str, TradeEvent] = {}
@@ -201,11 +201,11 @@ class Publication:
         for each in stored:
             *_, channel, coin = each.subject.split(".")
             coin = text(coin)
-            with contextlib.suppress(ValueError):  # not written by a collector: it says nothing
+            with contextlib.suppress(ValueError):  # not written by a collector: ignored
                 if channel == TRADES.name:
                     trades[coin] = read("trade", each.data)
                 elif channel == BOOKS.name:
-                    pass  # a book of this collector takes the place of the other's in any case
+                    pass  # a book of this collector always replaces the other's
                 elif channel in self.channels:
                     latest[channel, coin] = int(read_object(each.data).get("timestamp") or 0)
                 else:

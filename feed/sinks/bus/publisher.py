@@ -18,15 +18,15 @@ from feed.sinks.bus.lease import RENEW, LeaseState
 from feed.sinks.bus.publication import Publication
 from feed.sinks.bus.writer import Fenced
 
-LOOK = 0.05  # seconds between two looks whether the lease is to be taken
+LOOK = 0.05  # seconds between two checks whether to take the lease
 ASKED = 0.2  # seconds that the holder of an overdue lease has to answer
 NOBODY = 503  # the code of a request that nobody has subscribed to
 HAND_OVER = 1.0  # seconds for what is still to be stored at the end
-GONE = 3.0  # seconds after which a shard of another count, not heard of, is published no more
+GONE = 3.0  # seconds of silence after which a shard of another count counts as ended
 
 
 class Publisher:
-    """Publishes one shard of one exchange, or stands by. ``details`` is what this collector says of itself."""
+    """Publishes one shard of one exchange, or stands by. ``details`` is this collector's report about itself."""
 
     def __init__(
         self,
@@ -50,13 +50,13 @@ class Publisher:
         self._term_subject = subjects.publisher(shard.name)
         self._term = 0  # the message by which this collector has begun to publish
         self._others: dict[str, tuple[float, Mapping[str, Any]]] = {}  # other shards -> when seen, what was said
-        self._told_markets: dict[str, Any] | None = None  # as the register has them
+        self._told_markets: dict[str, Any] | None = None  # the markets in the register
         self._handing_over = False
-        self._waits_for = ""  # a shard of another count, as told
+        self._waits_for = ""  # the reported shard of another count
         self._now = time.monotonic
 
     def on_lease(self, subject: str, data: bytes, sequence: int, at: int, past: bool) -> None:
-        """The lease of some shard of the exchange has changed, or is seen for the first time."""
+        """Note the lease of some shard of the exchange, which has changed or is seen for the first time."""
         try:
             says = read_object(data)
         except ValueError:
@@ -80,7 +80,7 @@ class Publisher:
         return self._lease.is_vacant(self._now())
 
     def begin(self) -> None:
-        """The bus can be reached, for the first time or again."""
+        """Note that the bus can be reached, for the first time or again."""
         self._lease.begin(self._now())
         self._told_markets = None
 
@@ -98,7 +98,7 @@ class Publisher:
                 await asyncio.sleep(LOOK)
 
     async def _is_gone(self, client: BusClient) -> bool:
-        """Whether the holder of the lease has no connection to the bus: nobody is there who would get a question.
+        """Whether the holder of the lease has no connection to the bus, so that a question reaches nobody.
 
         A holder that is paused or cut off has one still. Its lease has to expire.
         """
@@ -136,7 +136,7 @@ class Publisher:
         except BusError as error:
             if error.code not in WRONG_SEQUENCE:
                 raise
-            await asyncio.sleep(LOOK)  # another one was first
+            await asyncio.sleep(LOOK)  # another collector was first
             return
         self._lease.note(read_object(says), revision, self._now())
         logger.info("{}: publishes now: {}", self._subjects.exchange, reason)
@@ -148,7 +148,7 @@ class Publisher:
         await self._publish(client)
 
     def _said(self, **more: object) -> bytes:
-        """What the lease says: with ``term``, so that the next holder need not ask for it."""
+        """The content of the lease, with ``term``, so that the next holder need not ask for it."""
         return encode({**self._details(), "term": self._term, **more})
 
     async def _announce(self, client: BusClient, reason: str, missed: list[str]) -> None:
@@ -176,7 +176,7 @@ class Publisher:
         return last[0].sequence if last else 0
 
     async def _lead(self, client: BusClient) -> None:
-        """Go on publishing with the lease that this collector has already: over a new connection, or a new fence."""
+        """Continue to publish with the lease that this collector has, over a new connection or with a new fence."""
         publication = self._publication
         term = await self._last_term(client)
         if not self._lease.mine or (term and term != self._term):
@@ -217,7 +217,7 @@ class Publisher:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ended(self, client: BusClient, writing: asyncio.Task[None]) -> None:
-        """The writer has ended: raises why, unless another collector publishes, or the fence has expired."""
+        """Raise the writer's error, unless another collector publishes or the fence has expired."""
         try:
             writing.result()
         except Fenced:
@@ -244,7 +244,7 @@ class Publisher:
         except BusError as error:
             if error.code not in WRONG_SEQUENCE:
                 raise
-            await asyncio.sleep(LOOK)  # the reader of the leases tells who has it
+            await asyncio.sleep(LOOK)  # the reader of the leases reports the holder
         else:
             self._lease.note(read_object(says), revision, sent_at)
 
@@ -256,7 +256,7 @@ class Publisher:
             self._lease.holder = ""
 
     async def _tell_markets(self, client: BusClient) -> None:
-        """Write into the register what this shard has, when that has changed."""
+        """Write this shard's entry into the register, if it has changed."""
         content = self._publication.register(self._timeframe)
         if content != self._told_markets:
             await client.store(self._subjects.coins(self._shard.name), encode({**content, "collector": self._name}))

@@ -36,7 +36,7 @@ class _Message(NamedTuple):
 class BusWriter:
     """A queue of messages that outlives connections: what was not answered is sent again, and stored once.
 
-    ``published`` counts what the bus has stored, ``lost`` what it has not and never will.
+    ``published`` counts messages that the bus has stored, ``lost`` those that it never will.
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class BusWriter:
                 if self._stopped(watching):
                     break
                 self._wake.clear()
-                self._full = bool(queue)  # the window is: the next answer makes room
+                self._full = bool(queue)  # the window is full: the next answer makes room
                 await self._wake.wait()
         except Exception as error:
             if isinstance(error, BusError):
@@ -147,11 +147,11 @@ class BusWriter:
         return self._fenced or self._failure is not None or watching.done()
 
     async def _watch(self, client: BusClient) -> None:
-        """Return when the connection has ended, or no answer comes, or one that ends the run."""
+        """Return when the connection has ended, no answer comes, or an answer ends the run."""
         loop = asyncio.get_running_loop()
         while not client.closed.is_set() and not self._fenced:
             if self._failure is not None:
-                await asyncio.sleep(UNANSWERED / 10)  # the answers to what was sent behind it
+                await asyncio.sleep(UNANSWERED / 10)  # wait for the answers to later messages
                 return
             if not self._sent:
                 self._answered_at = loop.time()
@@ -161,7 +161,7 @@ class BusWriter:
             await asyncio.sleep(0.05)
 
     def _again(self) -> None:
-        """Put what was sent and not answered back before what waits, but for what must not come any more.
+        """Put unanswered messages back before the waiting ones, except those that must not be sent any more.
 
         A message that the bus has refused while it stored a later one of the same subject would come out of order.
         """

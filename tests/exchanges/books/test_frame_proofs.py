@@ -40,7 +40,7 @@ def test_the_same_frame_again_is_a_repetition_and_another_one_with_its_number_is
     assert steps(RisingNumbers(rising, ties=True), *frames)[2:] == [Step.REPEATED, Step.FOLLOWS]
 
 
-def test_an_update_that_a_snapshot_of_the_venues_own_accord_has_already_is_a_repetition() -> None:
+def test_an_update_that_an_earlier_snapshot_has_already_is_a_repetition() -> None:
     frames = {"last": 5, "snapshot": True}, {"last": 8}, {"last": 20, "snapshot": True}, {"last": 19}, {"last": 21}
     expected = [Step.JOINED, Step.FOLLOWS, Step.JOINED, Step.REPEATED, Step.FOLLOWS]
     assert steps(RisingNumbers(rising), *frames) == expected
@@ -57,7 +57,7 @@ def test_rising_numbers_join_with_the_first_update_where_the_snapshot_comes_by_r
     assert steps(RisingNumbers(rising), {"last": 5}) == [Step.WAITING]
 
 
-def test_a_frame_that_is_missing_of_a_connection_may_have_been_any_markets() -> None:
+def test_a_missing_frame_of_a_connection_may_be_of_any_market() -> None:
     frames: list[dict[str, Any]] = [
         {"number": 0, "books": [("BTC", True)]},
         {"number": 1, "books": [("ETH", True)]},

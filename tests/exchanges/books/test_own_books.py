@@ -70,7 +70,7 @@ def test_no_snapshot_is_asked_for_before_the_first_diff() -> None:
     assert book.wants_snapshot() == 10
 
 
-def test_a_missing_diff_is_a_loss_and_the_book_joins_anew_from_there() -> None:
+def test_after_a_missing_diff_the_book_joins_a_new_snapshot() -> None:
     book = joined()
     assert book.apply(diff(6, 7)).step is Step.FOLLOWS
     verdict = book.apply(diff(9, 10))
@@ -88,7 +88,7 @@ def test_a_repeated_diff_changes_nothing() -> None:
     assert book.levels.bids.top(1) == [(10.0, 5.0)]
 
 
-def test_numbers_that_begin_anew_are_a_loss_and_not_repeated_diffs() -> None:
+def test_restarted_numbers_are_a_loss_and_not_repeated_diffs() -> None:
     book = joined()
     book.apply(diff(6, 7, timestamp=1_000_000))
     assert book.apply(diff(1, 2, timestamp=1_005_000)).step is Step.LOST
@@ -129,7 +129,7 @@ def test_a_book_is_renewed_before_the_price_leaves_its_range_and_goes_on_meanwhi
     assert not book.proven
 
 
-def test_a_range_of_which_little_is_left_is_renewed() -> None:
+def test_a_book_is_renewed_when_few_levels_are_left() -> None:
     bids = [(100.0 - n, 1.0) for n in range(10)]
     asks = [(101.0 + n, 1.0) for n in range(10)]
     book = DiffBook(2, (10,))
@@ -216,7 +216,7 @@ def test_a_snapshot_after_the_venues_restart_replaces_the_book() -> None:
     assert book.apply(bybit(2, cross=61)).step is Step.FOLLOWS
 
 
-def test_deltas_whose_numbers_began_anew_without_a_snapshot_are_a_loss() -> None:
+def test_restarted_numbers_without_a_snapshot_are_a_loss() -> None:
     book = DeltaBook(1, 3)
     book.apply(begun(500, 50))
     assert book.apply(bybit(499, cross=49)).step is Step.REPEATED

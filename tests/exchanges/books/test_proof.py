@@ -35,7 +35,7 @@ def test_a_repeated_update_changes_nothing() -> None:
     ]
 
 
-def test_a_missing_update_is_told_once_and_nothing_is_proven_until_the_next_snapshot() -> None:
+def test_a_missing_update_is_reported_once_and_nothing_is_proven_until_the_next_snapshot() -> None:
     proof = NumberedFrames(numbers)
     frames = {"last": 5, "snapshot": True}, {"last": 7}, {"last": 8}, {"last": 20, "snapshot": True}, {"last": 21}
     assert steps(proof, *frames) == [Step.JOINED, Step.LOST, Step.WAITING, Step.JOINED, Step.FOLLOWS]
@@ -100,7 +100,7 @@ def test_a_snapshot_joins_at_the_first_update_that_reaches_beyond_it() -> None:
     assert place_of_join(2, []) == 0
 
 
-def test_a_snapshot_in_the_stream_begins_anew_whatever_came_before_it() -> None:
+def test_a_snapshot_in_the_stream_always_replaces_the_book() -> None:
     """Its numbers may have begun again lower."""
     proof = NumberedFrames(numbers)
     frames = {"previous": 90, "last": 95}, {"last": 2, "snapshot": True}, {"previous": 2, "last": 4}

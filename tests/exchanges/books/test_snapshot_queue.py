@@ -16,7 +16,7 @@ def test_requests_wait_until_their_weight_is_free() -> None:
     assert limit.wait(60, WINDOW) == 0.0
 
 
-def test_it_is_known_how_long_many_requests_take() -> None:
+def test_the_time_for_many_requests_is_computed() -> None:
     limit = WeightLimit(100)
     assert limit.seconds_for([5] * 20, 0.0) == 0.0
     assert limit.seconds_for([5] * 41, 0.0) == 2 * WINDOW
@@ -50,7 +50,7 @@ async def test_unproven_books_come_before_renewals_and_the_limit_is_kept() -> No
     assert all(late for _, late in order)
 
 
-async def test_who_gives_up_waiting_holds_nobody_up() -> None:
+async def test_a_cancelled_wait_does_not_delay_others() -> None:
     time = Time()
     turns = SnapshotTurns(WeightLimit(5), lambda: time.now, time.sleep)
     turns.limit.spend(5, 0.0)

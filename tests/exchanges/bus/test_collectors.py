@@ -29,7 +29,7 @@ def test_a_shard_without_a_publisher_says_why() -> None:
     assert "has ended" in shards_of([lease(SECOND, released=True)])["1-2"].fault(SECOND)
 
 
-def test_what_is_no_json_is_ignored() -> None:
+def test_invalid_json_is_ignored() -> None:
     assert not shards_of([Stored(NAMES.lease("1-1"), b"", 1, 1)])["1-1"].heard
 
 

@@ -28,7 +28,7 @@ def test_an_event_comes_back_as_it_was(kind: str) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b'{"coin":1}', b'{"type":"trade","coin":"BTC"}', b"\xff"])
-def test_what_is_no_trade_raises_a_value_error(payload: bytes) -> None:
+def test_an_invalid_trade_raises_a_value_error(payload: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - msgspec's own texts
         payloads.read("trade", payload)
 

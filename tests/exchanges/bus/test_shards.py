@@ -23,5 +23,5 @@ def test_with_one_shard_more_only_the_coins_of_the_new_one_move(count: int) -> N
     assert len(moved) < 1.3 * len(COINS) / (count + 1)
 
 
-def test_it_is_the_same_in_every_process_and_version() -> None:
+def test_a_coins_shard_is_the_same_in_every_process_and_version() -> None:
     assert [shard_of(coin, 4) for coin in ("BTC", "ETH", "SOL", "DOGE")] == [1, 4, 2, 1]

@@ -54,7 +54,7 @@ async def test_a_coin_is_found_with_the_first_quote_currency_that_the_venue_list
                 venue.market("SOL")
 
 
-async def test_an_override_names_the_market_and_nothing_else_will_do(venue: CcxtVenue) -> None:
+async def test_an_override_names_the_only_market_that_is_taken(venue: CcxtVenue) -> None:
     await venue.load()
     assert venue.market("BTC", "BTC/USDC") == "BTC/USDC"
     with pytest.raises(Rejected, match=r"does not list BTC \(looked for BTC/EUR\)"):
@@ -231,7 +231,7 @@ async def test_http_451_and_403_are_raised_as_blocked(venue: CcxtVenue, simulate
 
 
 @pytest.mark.parametrize("status", [429, 418])
-async def test_a_venue_that_wants_less_says_when_to_come_back(status: int) -> None:
+async def test_a_venue_with_too_many_requests_says_when_to_ask_again(status: int) -> None:
     async def refuse(request: web.Request) -> web.Response:
         return web.Response(status=status, headers={"Retry-After": "17"}, text='{"code":-1003,"msg":"Too much"}')
 
@@ -263,7 +263,7 @@ async def test_no_request_leaves_while_the_venue_wants_to_be_left_alone() -> Non
 @pytest.mark.parametrize(
     ("text", "seconds"), [("inf", None), ("nan", None), ("soon", None), ("-1", 0), ("1e12", 259_200)]
 )
-async def test_a_retry_after_that_cannot_be_meant_does_not_end_the_venue(text: str, seconds: float | None) -> None:
+async def test_an_implausible_retry_after_is_ignored(text: str, seconds: float | None) -> None:
     async def refuse(request: web.Request) -> web.Response:
         return web.Response(status=429, headers={"Retry-After": text}, text="{}")
 
@@ -307,7 +307,7 @@ async def test_an_answer_that_does_not_come_is_given_up_in_time(simulator: Simul
     assert isinstance(error, Disconnected)
 
 
-async def test_a_reset_wire_is_an_outage(venue: CcxtVenue, simulated: Simulated) -> None:
+async def test_a_reset_connection_is_an_outage(venue: CcxtVenue, simulated: Simulated) -> None:
     with simulated.partition():
         assert isinstance(await failure(load, venue), Disconnected)
 
@@ -378,7 +378,7 @@ async def test_an_answer_that_makes_no_sense_is_one_of_our_errors(name: str, sta
 
 
 @pytest.mark.parametrize("call", [figures, trades])
-async def test_senseless_summaries_and_trades_are_dropped_or_raise_our_errors(venue: CcxtVenue, call: Call) -> None:
+async def test_invalid_tickers_and_trades_are_dropped_or_raise_our_errors(venue: CcxtVenue, call: Call) -> None:
     """And so is whatever else may come in their place."""
     await venue.load()
     body = ""

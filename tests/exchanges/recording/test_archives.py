@@ -240,6 +240,6 @@ async def test_an_import_that_was_killed_is_finished_or_taken_back(
         ),
     ],
 )
-def test_what_is_no_archive_is_named(name: str, text: str, told: str, tmp_path: Path) -> None:
+def test_an_invalid_archive_is_named(name: str, text: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=told):
         read_archive(tmp_path / "r", archive(tmp_path, name, text), "binance")

@@ -34,7 +34,7 @@ async def test_a_capture_plays(packed: bool, tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_no_capture_is_named(tmp_path: Path) -> None:
+def test_an_invalid_capture_is_named(tmp_path: Path) -> None:
     path = tmp_path / "some.raw"
     path.write_text(f"{STAMP} {LINES[0]}\nrubbish\n")
     with pytest.raises(SettingsError, match=r"some.raw:2: found 'rubbish', allowed is"):

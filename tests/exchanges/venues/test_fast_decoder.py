@@ -368,7 +368,7 @@ async def test_one_bad_row_sends_the_whole_frame_to_ccxt(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
-async def test_a_listener_that_raises_costs_what_it_costs_with_ccxt(pair: Pair, frame: Any) -> None:
+async def test_a_listener_that_raises_has_the_same_effect_as_with_ccxt(pair: Pair, frame: Any) -> None:
     """The rest of the frame is delivered, once."""
     pair.hot.failing = pair.cold.failing = True
     pair.receive(text(frame))

@@ -46,7 +46,7 @@ def test_prices_are_of_one_coin_and_quantities_of_coins_without_an_error_of_roun
     assert astuple(of_coin(ticker, 1_000_000))[1:9] == (8.12e-09, 5, 16.5, 1.5, None, None, 8.3e-09, 2_000_000.0)
 
 
-def test_what_has_one_unit_is_left_as_it_is() -> None:
+def test_a_market_of_one_unit_is_not_converted() -> None:
     trade = TradeEvent("BTC", 61_234.5, 0.1, True, 5)
     assert of_coin(trade, 1) is trade
     assert (trade.price, trade.quantity) == (61_234.5, 0.1)

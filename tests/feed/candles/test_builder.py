@@ -50,7 +50,7 @@ def test_trades_of_a_candle_that_is_over_are_dropped_and_counted() -> None:
 
 
 @pytest.mark.parametrize("back", [70, 190])
-def test_no_candle_touched_by_a_loss_is_closed(back: int) -> None:
+def test_a_candle_with_lost_trades_is_not_closed(back: int) -> None:
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(-1, 9), trade(0, 10), trade(65, 10))
     builder.interrupted()

@@ -53,7 +53,7 @@ def test_a_candle_that_was_begun_is_remembered_until_it_is_closed() -> None:
     assert unclosed(delivered_candles) == [3]
 
 
-def test_what_a_venue_has_missed_is_owed_when_it_is_left_if_the_feed_had_begun_by_then() -> None:
+def test_missed_candles_are_owed_after_a_venue_is_left() -> None:
     delivered_candles = delivered(bar(3), bar(6))
     delivered_candles.note_unclosed({("BTC", "1m"): [2 * MINUTE, 4 * MINUTE, 6 * MINUTE], ("ETH", "1m"): [4 * MINUTE]})
     assert unclosed(delivered_candles) == [4]
@@ -115,7 +115,7 @@ def test_the_candles_kept_as_unclosed_do_not_grow() -> None:
     assert unclosed(delivered_candles) == list(range(2 * CLOSED_BARS - 1, 3 * CLOSED_BARS))
 
 
-def test_it_does_not_grow() -> None:
+def test_memory_is_limited() -> None:
     delivered_candles = delivered(*(bar(minute) for minute in range(10 * CLOSED_BARS)))
     past = [bar(minute) for minute in range(10 * CLOSED_BARS)]
     assert delivered_candles.overdue(past) == []

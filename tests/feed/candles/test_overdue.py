@@ -132,7 +132,7 @@ async def test_a_record_that_is_behind_is_asked_again() -> None:
     await scene.bars.end()
 
 
-async def test_where_the_record_can_not_be_asked_the_state_seen_last_stands_while_data_flows() -> None:
+async def test_without_a_record_a_candle_is_closed_as_seen_last_while_data_flows() -> None:
     for failing in (True, False):
         scene = FrameContext()
         scene.row(row(0, 5.0))

@@ -13,12 +13,12 @@ def taken(check: StampCheck[str], name: str, ahead: int, now: float | None = NOW
     return "".join(check.take(name, NOW + ahead, now, received_at)[0])
 
 
-def test_what_is_not_ahead_is_taken_at_once_however_old() -> None:
+def test_stamps_that_are_not_ahead_are_taken_at_once() -> None:
     check = StampCheck[str](0, 1_000)
     assert [taken(check, "a", ahead) for ahead in (0, AHEAD, -HOUR, -24 * HOUR)] == ["a"] * 4
 
 
-def test_a_stamp_ahead_is_refuted_by_the_next_one_and_is_of_the_time_at_which_it_came() -> None:
+def test_a_refuted_stamp_is_replaced_by_the_time_of_arrival() -> None:
     check = StampCheck[str](0, 1_000)
     assert taken(check, "a", HOUR, NOW) == ""
     assert check.take("b", NOW + 5_000, NOW + 5_000, 0) == (["b"], [("a", NOW)])
@@ -50,7 +50,7 @@ def test_stamps_that_are_ahead_by_different_times_do_not_agree() -> None:
     assert (right, len(wrong)) == (["b"], 6)
 
 
-def test_few_wait_and_the_oldest_is_given_up() -> None:
+def test_the_number_of_waiting_items_is_limited() -> None:
     check = StampCheck[str](0, 1)
     given_up = [item for n in range(1, MOST + 3) for item, _ in check.take(str(n), NOW + n * HOUR, NOW, 0)[1]]
     assert given_up == ["1", "2"]

@@ -77,7 +77,7 @@ def test_an_open_candle_that_the_venue_continues_after_a_loss_is_whole() -> None
     assert bars.holes() == []
 
 
-def test_an_open_candle_that_ended_while_nobody_listened_is_a_hole_and_not_closed() -> None:
+def test_an_open_candle_that_ended_during_an_outage_is_a_hole() -> None:
     bars = tracker()
     bars.update(row(0, 11.0))
     bars.interrupted()
@@ -144,7 +144,7 @@ HOUR = 60
 @pytest.mark.parametrize("flags", [True, False], ids=["with flags", "without"])
 @pytest.mark.parametrize("wrong", [HOUR, 1, 24 * HOUR, -HOUR, -24 * HOUR, 0.5, -0.25], ids=lambda minutes: f"{minutes}")
 @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
-def test_a_row_of_a_wrong_time_harms_only_itself(wrong: float, flags: bool, first: bool) -> None:
+def test_a_row_with_a_wrong_time_affects_no_other_row(wrong: float, flags: bool, first: bool) -> None:
     """Stamped ahead, far behind, or between two candles: it closes nothing, and no row after it is lost."""
     bars, delivered = tracker(), list[Candle]()
 

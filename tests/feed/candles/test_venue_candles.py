@@ -253,7 +253,9 @@ async def test_a_candle_is_not_closed_with_what_a_record_that_is_behind_has(
     assert record.asked == 3
 
 
-async def test_a_candle_that_the_record_never_proves_is_told_and_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_candle_that_the_record_never_proves_is_reported_and_not_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The record listed the running candle once, and stands still since."""
     monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0,) + (0.01,) * 8)
     record = LateRecord(FIRST * MINUTE)

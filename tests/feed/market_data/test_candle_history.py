@@ -147,7 +147,7 @@ async def test_volatility_is_there_soon_after_connecting(feed: MarketFeed, venue
         assert feed.volatility("BTC", 240) is not None
 
 
-async def test_what_cannot_be_had_is_said_clearly(feed: MarketFeed, venue: SimulatedVenue) -> None:
+async def test_a_request_that_cannot_be_served_gets_a_clear_error(feed: MarketFeed, venue: SimulatedVenue) -> None:
     """With what is allowed where an argument is wrong, with the venue and its reason where that does not answer."""
     with pytest.raises(FeedError, match="not connected"):
         await feed.candles_history("BTC")
@@ -165,7 +165,7 @@ async def test_what_cannot_be_had_is_said_clearly(feed: MarketFeed, venue: Simul
         await feed.candles_history("BTC", "1h")
 
 
-async def test_disconnecting_ends_who_waits_for_history(feed: MarketFeed, venue: SimulatedVenue) -> None:
+async def test_disconnecting_ends_waiting_history_requests(feed: MarketFeed, venue: SimulatedVenue) -> None:
     """With a clear error, in the feed's own loop and in another one, and with nothing left behind."""
     before = asyncio.all_tasks()
     await feed.connect()

@@ -56,7 +56,7 @@ def needs(transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_another_coin_under_the_same_ticker_is_told_and_comes_from_the_next_venue(
+async def test_another_coin_with_the_same_ticker_is_reported_and_comes_from_the_next_venue(
     simulator: Exchanges, transport: str
 ) -> None:
     needs(transport)
@@ -142,7 +142,7 @@ async def test_a_crash_on_the_venue_that_carries_the_feed_is_never_withheld(simu
         assert got.details("market_changed") == []
 
 
-async def test_a_change_of_the_market_is_told_once(simulator: Exchanges) -> None:
+async def test_a_change_of_the_market_is_reported_once(simulator: Exchanges) -> None:
     """Here of the currency: the coin's own entry names another one for the second venue."""
     settings = quick(simulator)
     settings.coins = [CoinConfig("BTC", markets={"bybit": "BTC/EUR"}), CoinConfig("ETH")]
@@ -244,7 +244,7 @@ async def test_block_trades_are_counted_and_not_delivered(simulator: Exchanges, 
 
 @pytest.mark.parametrize("hotpath", [True, False])
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_ticker_of_another_market_than_its_topic_is_told_as_a_bad_frame(
+async def test_a_ticker_of_another_market_than_its_topic_is_a_bad_frame(
     simulator: Exchanges, transport: str, hotpath: bool
 ) -> None:
     needs(transport)

@@ -32,7 +32,7 @@ def test_a_ticker_makes_a_tick_only_when_it_is_newer() -> None:
     assert prices.ticks["BTC"].price == 13
 
 
-def test_every_trade_makes_a_tick_with_the_days_figures() -> None:
+def test_every_trade_makes_a_tick_with_the_day_stats() -> None:
     prices = PriceCache()
     prices["BTC"].on_ticker(ticker(10, AT), 0)
     tick = prices["BTC"].on_trade(trade(9, AT - 5), 0)
@@ -56,7 +56,7 @@ def test_a_trade_sets_the_price_even_if_nobody_subscribes_to_ticks() -> None:
     assert prices.tick("ETH") is None
 
 
-def test_what_is_done_to_a_tick_changes_nothing_that_is_known() -> None:
+def test_changing_a_tick_does_not_change_the_cache() -> None:
     """Neither to one that was delivered, of a trade or a ticker, nor to one that somebody asked for."""
     prices = PriceCache()
     for tick in (
@@ -74,7 +74,7 @@ def test_what_is_done_to_a_tick_changes_nothing_that_is_known() -> None:
     assert prices.cached == 1
 
 
-def test_one_venues_price_never_comes_with_anothers_figures() -> None:
+def test_one_venues_price_never_comes_with_anothers_day_stats() -> None:
     prices = PriceCache()
     prices["BTC"].on_ticker(ticker(10, AT), 0)
     tick = prices["BTC"].on_trade(trade(9, AT + 5, "bybit"), 0)
@@ -128,7 +128,7 @@ EVENTS = st.tuples(st.sampled_from(["trade", "ticker", "timeless"]), st.integers
 
 
 @given(st.lists(EVENTS, max_size=40))
-def test_what_has_no_time_never_takes_the_place_of_what_has(events: list[tuple[str, int, str]]) -> None:
+def test_a_price_without_a_time_never_replaces_one_with_a_time(events: list[tuple[str, int, str]]) -> None:
     """Whatever comes in whatever order, and from whichever venue."""
     price = PriceCache()["BTC"]
     timed: dict[str, bool] = {}  # of the venue that priced last: whether that price had a time

@@ -118,7 +118,7 @@ def test_the_table_has_no_dead_ends() -> None:
     assert {signal for _, signal in MOVES} == set(BreakerSignal)
 
 
-def test_a_whole_round_is_told_with_reasons() -> None:
+def test_every_transition_is_reported_with_its_reason() -> None:
     breaker = CircuitBreakerPolicy(2, 60.0, 30.0, healthy_for=5.0)
     assert breaker.failure("bybit: stale", 0.0) == []
     assert breaker.failure("bybit: reset by peer", 10.0) == [
@@ -144,7 +144,7 @@ def test_failures_while_open_do_not_prolong_the_cooldown() -> None:
 
 
 @pytest.mark.parametrize("late", [30.0, 500.0])
-def test_an_owner_who_forgets_to_tick_is_told_all_that_happened(late: float) -> None:
+def test_a_late_tick_returns_all_transitions(late: float) -> None:
     breaker = CircuitBreakerPolicy(1, 60.0, 30.0)
     breaker.failure("down", 0.0)
     events = [transition.event for transition in breaker.failure("down again", late)]

@@ -79,7 +79,7 @@ def test_when_all_fail_they_are_tried_round_and_round_for_ever(behaviour: list[s
     assert tried == [venue for venue in (venues * 30)[:30] for _ in range(ATTEMPTS)]
 
 
-def test_when_all_say_no_the_first_to_reopen_is_tried_then() -> None:
+def test_when_all_venues_refuse_the_first_to_reopen_is_tried() -> None:
     it = policy()
     assert it.blocked("bybit", 403, 0.0) == [Switch("bybit", "binance", "blocked (HTTP 403)")]
     assert it.blocked("binance", 451, 5.0) == [Switch("binance", "binance_us", "blocked (HTTP 451)")]
@@ -103,7 +103,7 @@ def test_a_refusal_lasts_longer_each_time_until_the_venue_carries_data() -> None
     assert it.next_tick(now) == now + REFUSED_FIRST
 
 
-def test_a_single_venue_is_tried_for_ever_and_after_a_no_when_its_cooldown_is_over() -> None:
+def test_a_single_venue_is_tried_for_ever_also_after_a_refusal() -> None:
     it = policy(["binance"])
     assert [it.disconnected("binance", float(n)) for n in range(50)] == [[Retry("binance")]] * 50
     assert it.blocked("binance", 451, 50.0) == [Exhausted(650.0, "binance")]
@@ -215,7 +215,7 @@ def test_a_trial_passes_only_while_it_carries_data() -> None:
     assert it.data("bybit", 340.5, 340.6) == [Failback("binance", "bybit")]
 
 
-def test_both_may_fall_in_one_moment_and_each_is_held_to_account() -> None:
+def test_both_venues_may_fail_at_once_and_both_failures_count() -> None:
     """The trial's end is told first, so that nobody is sent there: its wait doubles, and its no is remembered."""
     it = on_binance()
     it.tick(30.0)
@@ -271,7 +271,7 @@ def test_a_trial_that_fails_makes_way_for_the_next_at_once_and_is_tried_again() 
     assert it.tick(105.1 + RELIEF_AGAIN) == [TryRelief("binance")]
 
 
-def test_a_venue_that_said_no_is_not_tried_for_relief() -> None:
+def test_a_venue_that_has_refused_is_not_put_on_trial() -> None:
     it = policy(relief_after=SILENCE)
     it.blocked("binance", 451, 99.0)
     it.data("bybit", 100.0)
@@ -430,12 +430,12 @@ def test_a_flapping_primary_causes_at_most_eight_switches_in_any_hour(
 
 
 @pytest.mark.parametrize("venues", [[], ["a", "a"]])
-def test_an_order_that_makes_no_sense_is_refused(venues: list[str]) -> None:
+def test_an_invalid_order_is_refused(venues: list[str]) -> None:
     with pytest.raises(ValueError, match="allowed is one or more, each once"):
         policy(venues)
 
 
-def test_a_refusal_is_of_what_was_asked_for_and_a_block_of_all() -> None:
+def test_a_refusal_concerns_the_request_and_a_block_everything() -> None:
     """When something else is asked for, a venue that refused is asked again at once, one that blocks is not."""
     one = policy(["bybit", "binance"])
     one.blocked("bybit", 451, 0.0)

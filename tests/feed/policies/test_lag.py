@@ -78,7 +78,7 @@ def test_one_stamp_from_the_future_is_not_the_norm() -> None:
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["the venue told its time", "it did not"])
-def test_one_stamp_from_the_future_of_every_coin_moves_no_time(told: bool) -> None:
+def test_one_stamp_from_the_future_of_every_coin_changes_nothing(told: bool) -> None:
     """They agree with one another, and come alone or beside right ones; each coin's next stamp is right."""
     line = Line()
     if told:
@@ -175,14 +175,14 @@ def test_a_ticker_that_is_ahead_of_the_trades_does_not_hide_a_lag() -> None:
     assert lag.seconds == pytest.approx(20)
 
 
-def test_lagging_is_told_once_and_so_is_its_end() -> None:
+def test_lagging_is_reported_once_and_so_is_its_end() -> None:
     watch = LagWatch(5.0)
     told = [(at, watch.check(lag, float(at))) for at, lag in enumerate([0.1, None, 4.9, 5.1, 9.0, 4.0, 2.6, 2.4, 0.1])]
     findings = [(at, finding.kind, finding.seconds) for at, finding in told if finding is not None]
     assert findings == [(3, LagKind.LAGGING, 5.1), (7, LagKind.CAUGHT_UP, 4.0)]
 
 
-def test_a_lag_that_outlasts_its_connection_is_told_again_and_ends_once() -> None:
+def test_a_lag_that_outlasts_its_connection_is_reported_again_and_ends_once() -> None:
     watch = LagWatch(5.0)
     watch.check(9.0, 10.0)
     assert watch.since == 10.0
@@ -207,7 +207,7 @@ def test_data_that_was_late_on_arrival_is_doubtful_until_more_comes() -> None:
     assert not line.lag.is_doubtful
 
 
-def test_the_lag_of_another_venue_is_told_again() -> None:
+def test_the_lag_of_another_venue_is_reported_again() -> None:
     watch = LagWatch(5.0)
     assert watch.check(30.0, 1.0, "binance") is not None
     assert watch.check(30.0, 2.0, "binance") is None

@@ -26,7 +26,9 @@ def test_a_price_near_the_last_one_is_plausible(policy: PricePlausibility) -> No
 
 
 @pytest.mark.parametrize("price", [1.51, 1 / 1.51, 100.0, 0.01])
-def test_a_price_too_far_in_either_direction_is_withheld_and_told_once(policy: PricePlausibility, price: float) -> None:
+def test_a_price_too_far_in_either_direction_is_withheld_and_reported_once(
+    policy: PricePlausibility, price: float
+) -> None:
     first = policy.judge("NEIRO", B, price, 0.0, 1.0, 0.0)
     assert not first.plausible
     assert first.told == pytest.approx(max(price, 1 / price))
@@ -50,7 +52,7 @@ def test_nothing_is_compared_where_no_price_is_known(policy: PricePlausibility, 
 
 
 @pytest.mark.parametrize("price", [nan, 0.0, -1.0, inf])
-def test_what_is_no_price_is_not_plausible_and_no_reason_to_withhold(policy: PricePlausibility, price: float) -> None:
+def test_an_invalid_price_is_ignored(policy: PricePlausibility, price: float) -> None:
     assert policy.judge("NEIRO", B, price, 0.0, 1.0, 0.0) == (False, None)
     assert policy.withheld("NEIRO") == {}
 
@@ -61,7 +63,7 @@ def test_two_venues_that_agree_are_right_against_the_old_price(policy: PricePlau
     assert policy.withheld("NEIRO") == {}
 
 
-def test_two_markets_of_one_venue_are_one_witness(policy: PricePlausibility) -> None:
+def test_two_markets_of_one_venue_count_as_one(policy: PricePlausibility) -> None:
     policy.judge("NEIRO", B, 100.0, 0.0, 1.0, 0.0)
     assert not policy.judge("NEIRO", B_TOO, 100.0, 1.0, 1.0, 1.0).plausible
 
@@ -95,7 +97,7 @@ def test_a_withheld_market_is_released_when_the_old_venue_agrees(policy: PricePl
     assert policy.withheld("NEIRO") == {}
 
 
-def test_a_mismatch_is_told_again_when_the_market_comes_back_later(policy: PricePlausibility) -> None:
+def test_a_mismatch_is_reported_again_when_the_market_comes_back_later(policy: PricePlausibility) -> None:
     assert policy.judge("NEIRO", B, 100.0, 0.0, 1.0, 0.0).told is not None
     assert policy.judge("NEIRO", B, 100.0, ALONE + 1, 1.0, 0.0).told is not None
 

@@ -60,7 +60,7 @@ def test_a_tiny_limit_still_allows_a_dial() -> None:
 
 
 @pytest.mark.parametrize(("limit", "margin"), [(0, 0.1), (-1, 0.1), (5, 1.0), (5, -0.1)])
-def test_limits_that_make_no_sense_are_refused(limit: int, margin: float) -> None:
+def test_invalid_limits_are_refused(limit: int, margin: float) -> None:
     with pytest.raises(ValueError, match="allowed is"):
         RateLimit(limit, margin=margin)
 
@@ -95,7 +95,7 @@ async def test_those_who_take_at_once_never_take_more_than_is_allowed() -> None:
     assert taken == [1000.0] * 4 + [1020.0] * 4 + [1040.0] * 2
 
 
-async def test_what_waits_for_a_dial_may_be_called_away() -> None:
+async def test_a_wait_for_a_dial_can_be_cancelled() -> None:
     budget = RateLimit(1, 20.0)
     budget.spend(1000.0)
 

@@ -81,7 +81,7 @@ NOTES = st.lists(st.tuples(st.integers(1, 130).map(lambda n: n * 0.173), st.samp
 
 
 @given(NOTES, st.floats(0.05, 100))
-def test_every_silence_is_told_once_and_in_time(pauses: list[tuple[float, str]], rest: float) -> None:
+def test_every_silence_is_reported_once_and_in_time(pauses: list[tuple[float, str]], rest: float) -> None:
     now, notes = 0.0, []
     for pause, coin in pauses:
         now += pause
@@ -121,7 +121,7 @@ def test_recovery_is_found_within_a_second_by_an_owner_who_ignores_what_note_ret
             assert at - ROUNDING <= then <= at + 1.01  # a poll may meet the limit itself, a check comes after it
 
 
-def test_a_quiet_coin_is_told_and_never_costs_the_connection() -> None:
+def test_a_quiet_coin_is_reported_and_never_ends_the_connection() -> None:
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(["BTC", "INJ"], 0.0)
     notes = [(float(second), "BTC") for second in range(1, 600)] + [(600.0, "INJ")]
@@ -155,7 +155,7 @@ def test_dead_comes_once_per_connection_and_stale_once_per_silence() -> None:
     assert [(finding.kind, finding.seconds) for _, finding in told] == [(SilenceKind.FEED_RECOVERED, 40.0)]
 
 
-def test_a_lost_connection_is_not_found_dead_but_its_silence_is_told() -> None:
+def test_a_lost_connection_is_not_found_dead_but_its_silence_is_reported() -> None:
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(COINS, 0.0)
     silence_watch.note("BTC", 1.0)
@@ -176,7 +176,7 @@ def test_coins_may_come_and_go_without_touching_the_others() -> None:
     ]
 
 
-def test_a_coin_that_comes_back_begins_anew() -> None:
+def test_a_coin_that_comes_back_has_no_past() -> None:
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(["BTC", "ETH"], 0.0)
     assert kinds(watch(silence_watch, 0.0, [(float(n), "BTC") for n in range(1, 70)], 70.0)) == ["coin_stale ETH"]

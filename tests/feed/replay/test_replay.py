@@ -352,7 +352,7 @@ async def test_volatility_and_history_are_of_the_recordings_time(tmp_path: Path)
     assert past == closes[85:90]
 
 
-async def test_what_was_not_recorded_is_told(minute: Path) -> None:
+async def test_channels_that_were_not_recorded_are_reported(minute: Path) -> None:
     feed = MarketFeed.from_recording(minute, ["BTC"], speed=None)
     delivered = Delivered(feed)
     feed.subscribe_quotes(print)

@@ -81,7 +81,7 @@ async def test_the_connection_of_a_removed_fallback_coin_is_closed() -> None:
     await world.feed.disconnect()
 
 
-async def test_a_defect_in_the_choice_for_fallback_coins_does_not_end_the_feed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_in_the_policy_of_fallback_coins_does_not_end_the_feed(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(["BTC", "ETH"])
     world.venues[0].coins.discard("ETH")
     await world.connect()

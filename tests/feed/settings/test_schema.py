@@ -72,7 +72,7 @@ def test_the_defaults_are_twenty_coins_in_three_tiers_on_three_venues() -> None:
     assert settings.channels == ["trades", "ticker", "candles"]
 
 
-def test_two_settings_share_nothing() -> None:
+def test_two_settings_objects_share_nothing() -> None:
     first, second = Settings(), Settings()
     first.coins[0].symbol = "XYZ"
     first.exchanges[0].options["a"] = 1
@@ -386,7 +386,7 @@ def test_a_path_without_a_settings_file_gives_one_line(path: str, here: Path) ->
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "in the folder"])
-def test_a_link_to_nowhere_is_told_and_no_wish_for_the_defaults(named: bool, here: Path) -> None:
+def test_a_broken_link_is_an_error_and_not_the_defaults(named: bool, here: Path) -> None:
     (here / "settings.yaml").symlink_to(here / "gone.yaml")
     (here / "round.yaml").symlink_to(here / "round.yaml")
     with pytest.raises(SettingsError) as caught:
@@ -420,7 +420,7 @@ def test_an_unreadable_file_is_one_line(here: Path) -> None:
 # --- settings built in Python
 
 
-def test_settings_built_in_python_are_held_to_the_same_rules() -> None:
+def test_settings_built_in_python_are_checked_by_the_same_rules() -> None:
     settings = Settings(coins=[CoinConfig("eth", tier=7)], channels=[])
     settings.connection.connect_timeout = float("nan")
     settings.exchanges[1] = ExchangeConfig("bybit")
@@ -482,14 +482,14 @@ def settings_or_lines(text: str, file: Path) -> Settings | None:
 
 
 @given(st.dictionaries(KEYS, DATA, max_size=6) | DATA)
-def test_any_data_gives_settings_or_lines(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+def test_any_data_gives_settings_or_a_settings_error(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     settings = settings_or_lines(yaml.safe_dump(data), tmp_path_factory.getbasetemp() / "fuzz.yaml")
     if settings is not None:
         check(settings)
 
 
 @given(st.text(alphabet=st.sampled_from("abz:-[]{}&*!|>'\"#%@,?\n\t 0.1~<é\x00\ufeff")) | st.text())
-def test_any_text_gives_settings_or_lines(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_text_gives_settings_or_a_settings_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     settings_or_lines(text, tmp_path_factory.getbasetemp() / "fuzz.yaml")
 
 
@@ -529,6 +529,6 @@ def test_a_proxy_can_be_none_and_by_default_is_the_environments(
 
 
 @pytest.mark.parametrize("mark", ["\u200b", "\u202e", "\ufeff", "\x85", "\u2066"])
-def test_a_coin_with_a_mark_that_nobody_sees_is_refused(mark: str) -> None:
+def test_a_coin_with_an_invisible_character_is_refused(mark: str) -> None:
     with pytest.raises(SettingsError, match="a coin such as BTC"):
         check(Settings(coins=[CoinConfig(f"BT{mark}C")]))

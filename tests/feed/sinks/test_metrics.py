@@ -192,7 +192,7 @@ async def test_a_gap_that_stays_counts_what_is_missing(feed: MarketFeed) -> None
     assert [(each.labels["complete"], each.value) for each in family.samples] == [("false", 5)]
 
 
-async def test_a_taken_port_is_said_in_one_line(feed: MarketFeed, metrics: Metrics) -> None:
+async def test_a_taken_port_is_an_error_in_one_line(feed: MarketFeed, metrics: Metrics) -> None:
     with pytest.raises(FeedError, match=rf"^metrics: port {metrics.port} on 127\.0\.0\.1 cannot be opened: .+$"):
         start_metrics(feed, metrics.port)
 

@@ -48,7 +48,7 @@ async def test_channels_and_coins_are_kept_apart(dispatcher: Dispatcher) -> None
     assert seen == [0, 3]
 
 
-async def test_who_subscribes_to_a_whole_channel_receives_every_part_of_it(dispatcher: Dispatcher) -> None:
+async def test_a_subscriber_to_a_whole_channel_receives_every_part_of_it(dispatcher: Dispatcher) -> None:
     seen: list[int] = []
     dispatcher.publish("candles:1m", "BTC", 0)
     whole = dispatcher.subscribe("candles", seen.append, ["BTC"])
@@ -195,7 +195,7 @@ async def test_a_plain_callback_that_reads_a_cancelled_future_is_an_error_and_no
     assert subscription.errors == 1
 
 
-async def test_keyboard_interrupt_is_not_held_up(dispatcher: Dispatcher) -> None:
+async def test_keyboard_interrupt_is_not_caught(dispatcher: Dispatcher) -> None:
     def interrupt(event: Any) -> None:
         raise KeyboardInterrupt
 

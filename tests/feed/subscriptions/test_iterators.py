@@ -63,7 +63,7 @@ async def test_a_kept_iterator_goes_on_where_it_stopped_until_it_is_closed(dispa
     await stream.aclose()
 
 
-async def test_closing_an_iterator_lets_go_whoever_waits(dispatcher: Dispatcher) -> None:
+async def test_closing_an_iterator_ends_a_wait_for_it(dispatcher: Dispatcher) -> None:
     stream = dispatcher.iterate("trades")
     waiting = asyncio.create_task(_all(stream))
     await asyncio.sleep(0)

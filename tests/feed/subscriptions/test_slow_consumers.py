@@ -21,7 +21,7 @@ def look_every_half_second(dispatcher: Dispatcher, hands: Hands, seconds: float,
 
 
 @pytest.mark.parametrize("on_full", POLICIES)
-async def test_an_iterator_that_falls_behind_is_told_at_a_second_and_whenever_that_doubles(
+async def test_an_iterator_that_falls_behind_is_reported_at_a_second_and_at_each_doubling(
     reports: Reports, on_full: str
 ) -> None:
     hands = Hands()
@@ -44,7 +44,7 @@ async def test_an_iterator_that_falls_behind_is_told_at_a_second_and_whenever_th
     stream.close()
 
 
-async def test_a_coroutine_callback_that_never_returns_is_told_by_one_event_that_waits(reports: Reports) -> None:
+async def test_a_coroutine_callback_that_never_returns_is_reported(reports: Reports) -> None:
     hands = Hands()
     dispatcher = Dispatcher(reports, clock=hands)
     begun = asyncio.Event()
@@ -64,7 +64,7 @@ async def test_a_coroutine_callback_that_never_returns_is_told_by_one_event_that
     await dispatcher.close(0.1)
 
 
-async def test_a_consumer_that_keeps_up_is_not_told(reports: Reports) -> None:
+async def test_a_consumer_that_keeps_up_is_not_reported(reports: Reports) -> None:
     hands = Hands()
     dispatcher = Dispatcher(reports, clock=hands)
     stream = dispatcher.iterate("trades")

@@ -99,7 +99,7 @@ AHEAD = st.sampled_from([1, 2, 3, 50, 101, 40_000, 60_000, 999_000, 1_500_000, 1
 
 
 @given(PAUSES, st.integers(0, 29), AHEAD, st.floats(0, 1.5))
-def test_one_id_too_high_costs_doubles_and_holds_up_no_trade(
+def test_one_id_too_high_loses_doubles_and_delays_no_trade(
     pauses: list[int], place: int, ahead: int, rest_lag: float
 ) -> None:
     """The trade itself is delivered once: over REST under its right number, or as it came."""
@@ -118,7 +118,7 @@ def test_one_id_too_high_costs_doubles_and_holds_up_no_trade(
 
 
 @given(PAUSES, st.integers(0, 29), AHEAD, st.floats(0, 1.5))
-def test_a_trade_more_with_an_id_too_high_costs_no_other(
+def test_an_additional_trade_with_an_id_too_high_loses_no_other(
     pauses: list[int], place: int, ahead: int, rest_lag: float
 ) -> None:
     truth = good_trades(pauses)
@@ -134,7 +134,7 @@ def test_a_trade_more_with_an_id_too_high_costs_no_other(
 
 
 @given(PAUSES, st.integers(0, 29), st.sampled_from([200, 5_000, 40_000, 999_000, 4_000_000]), st.floats(0, 1.5))
-def test_one_id_too_low_costs_doubles_and_holds_up_no_trade(
+def test_one_id_too_low_loses_doubles_and_delays_no_trade(
     pauses: list[int], place: int, behind: int, rest_lag: float
 ) -> None:
     truth = good_trades([pause + 1 for pause in pauses])
@@ -151,7 +151,7 @@ def test_one_id_too_low_costs_doubles_and_holds_up_no_trade(
 
 @given(PAUSES, st.integers(0, 29), st.sampled_from([-23 * HOUR, -HOUR, -5_000, 5_000, 59_000, HOUR, 23 * HOUR]))
 @pytest.mark.parametrize("numbered", [True, False])
-def test_one_wrong_stamp_costs_doubles_and_holds_up_no_trade(
+def test_one_wrong_stamp_loses_doubles_and_delays_no_trade(
     numbered: bool, pauses: list[int], place: int, off: int
 ) -> None:
     truth = good_trades(pauses)
@@ -166,7 +166,7 @@ def test_one_wrong_stamp_costs_doubles_and_holds_up_no_trade(
 
 
 @given(PAUSES, PAUSES, st.sampled_from([0, HOUR, 23 * HOUR]), st.booleans())
-def test_ids_that_begin_anew_cost_no_trade_whatever_the_stamp_before(
+def test_restarted_ids_lose_no_trade_whatever_the_stamp_before(
     before: list[int], after: list[int], ahead: int, outage: bool
 ) -> None:
     truth = good_trades([*(pause + 1 for pause in before), 50, *(pause + 1 for pause in after)])
@@ -188,7 +188,7 @@ def test_ids_that_begin_anew_cost_no_trade_whatever_the_stamp_before(
 
 
 @pytest.mark.parametrize("ahead", [3, 40_000, 999_000, 1_500_000])
-def test_a_leap_is_convicted_after_its_hole_was_given_up_and_over_a_reconnect_too(ahead: int) -> None:
+def test_a_wrong_leap_is_found_also_after_its_gap_was_given_up_or_a_reconnect(ahead: int) -> None:
     truth = good_trades([0, 10, 10, 10])
     feed = Feed(TradeSequence(True, 300))
     for item in truth[:2]:
@@ -224,9 +224,7 @@ def test_a_leap_that_others_go_on_from_is_a_gap() -> None:
     st.integers(1, 8),
     st.floats(0, 1.2),
 )
-def test_trades_that_come_late_convict_no_id_that_is_right(
-    pauses: list[int], late: list[int], begin: int, rest_lag: float
-) -> None:
+def test_late_trades_make_no_right_id_wrong(pauses: list[int], late: list[int], begin: int, rest_lag: float) -> None:
     """Most trades come some places late, right after a failover: nearly each is a leap, often of the same moment.
 
     What the venue shows over REST under the same id is right, and what was found before the first trade is known.
@@ -407,7 +405,7 @@ def test_where_ids_do_not_count_any_more_repeated_trades_are_known_and_a_new_cou
     assert feed.prices[before:] == [item.price for item in anew]
 
 
-def test_an_answer_that_omits_a_trade_only_at_first_costs_it_not() -> None:
+def test_a_trade_that_an_answer_omits_at_first_is_not_lost() -> None:
     truth = good_trades([0, 10, 10, 10, 10])
     record = [(item.timestamp / 1000, item) for item in truth]
     record[2] = (record[2][0] + 0.2, truth[2])

@@ -59,7 +59,7 @@ def test_it_counts_from_the_last_trade_on() -> None:
     assert it.missing() == {"BTC": 11.0}  # at 10 s the trade was seen
 
 
-def test_a_trade_behind_its_tickers_takes_their_word_back() -> None:
+def test_a_late_trade_cancels_the_signs_of_earlier_tickers() -> None:
     it = Connection()
     it.tickers(0, 15)
     it.trade()
@@ -93,13 +93,13 @@ def test_a_price_that_changes_while_the_turnover_does_not_rise_is_made_of_quotes
     assert it.missing() == {}
 
 
-def test_where_no_turnover_is_told_the_price_alone_is_believed() -> None:
+def test_without_a_turnover_the_price_alone_is_a_sign() -> None:
     it = Connection(told=False)
     it.tickers(0, 11)
     assert it.missing() == {"BTC": 1.0}
 
 
-def test_what_flowed_since_a_moment_is_told_from_what_may_not_have() -> None:
+def test_trades_accepted_since_a_moment_are_distinguished() -> None:
     """A trade between two looks may be of before the moment, if that is between them too."""
     it = Connection()
     for now in (0.0, 5.0, 10.0):
@@ -135,7 +135,7 @@ def test_trades_that_the_venue_has_refused_are_not_missed() -> None:
     assert it.missing() == {}
 
 
-def test_a_removed_coin_starts_afresh_when_it_is_added_again() -> None:
+def test_a_removed_coin_has_no_past_when_it_is_added_again() -> None:
     it = Connection()
     it.tickers(0, 60)
     it.lost_subscriptions.forget(["BTC"])
@@ -144,7 +144,7 @@ def test_a_removed_coin_starts_afresh_when_it_is_added_again() -> None:
     assert it.missing() == {}
 
 
-def test_venues_that_do_not_count_tell_a_new_trade_by_its_id() -> None:
+def test_without_consecutive_ids_a_new_trade_is_known_by_its_id() -> None:
     """Also one of the same millisecond."""
     sequence = TradeSequence(False, 300.0)
     seen = []

@@ -249,7 +249,7 @@ def test_an_id_far_ahead_is_believed_when_the_next_one_follows_it() -> None:
 # --- consecutive ids: one by one --------------------------------------------------------------------------------------
 
 
-def test_a_gap_is_found_held_filled_and_told() -> None:
+def test_a_gap_is_found_held_filled_and_reported() -> None:
     it = owner(1, 2)
     outcome = it.stream(trade(6))
     assert outcome.verdict is TradeVerdict.HELD
@@ -263,7 +263,7 @@ def test_a_gap_is_found_held_filled_and_told() -> None:
     assert it.stream(trade(8)) is DELIVER
 
 
-def test_a_hole_that_the_wire_fills_late_needs_no_fetch() -> None:
+def test_a_gap_that_the_stream_fills_late_needs_no_fetch() -> None:
     it = owner(1)
     gap = it.stream(trade(3)).gap
     assert it.stream(trade(2)).verdict is TradeVerdict.RELEASE
@@ -282,7 +282,7 @@ def test_of_a_late_and_a_fetched_copy_the_first_counts() -> None:
     assert [(item.trade_id, item.backfilled) for item in it.delivered[1:]] == [("2", False), ("3", True), ("4", False)]
 
 
-def test_what_comes_after_the_hole_was_given_up_is_late_not_out_of_order() -> None:
+def test_a_trade_after_its_gap_was_given_up_is_late_not_out_of_order() -> None:
     it = owner(1)
     it.stream(trade(3), 10.0)
     assert it.policy.open_gaps.deadline == 12.0
@@ -362,7 +362,7 @@ def test_held_trades_and_holes_are_bounded() -> None:
     assert it.ids == [str(n) for n in range(1, 2 * len(it.ids), 2)]
 
 
-def test_a_venue_that_counts_anew_does_not_end_the_stream() -> None:
+def test_restarted_ids_do_not_end_the_stream() -> None:
     it = owner(1_000_001, 1_000_002)
     it.stream(trade(1_000_004))
     it.stream(trade(7, 20_000_000))
@@ -508,7 +508,7 @@ def repeated(it: Owner, past: list[TradeEvent]) -> None:
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_past_trades_before_the_first_live_one_are_nobodys_news(numbered: bool) -> None:
+def test_past_trades_before_the_first_live_one_are_not_delivered(numbered: bool) -> None:
     it = owner(numbered=numbered)
     repeated(it, trades(1, 2, 3))
     assert it.delivered == []
@@ -629,7 +629,7 @@ def test_a_venue_whose_stream_overlaps_the_old_one_has_no_gap() -> None:
     assert new.stream(trade(7, 499)) is DELIVER
 
 
-def test_the_ordinary_path_costs_no_more_than_a_few_lookups() -> None:
+def test_the_usual_path_takes_few_lookups() -> None:
     """As a ratio to a dict store with a parsed key in the same run, for machines differ."""
     policy = TradeSequence(True, 300)
     items = trades(*range(1, 50_001))

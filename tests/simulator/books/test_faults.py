@@ -78,7 +78,7 @@ async def test_reordered_messages_change_places() -> None:
 
 
 @pytest.mark.parametrize("side", ["bids", "asks"])
-async def test_a_frozen_side_stands_still_without_a_hole_and_is_told_at_the_end(side: Any) -> None:
+async def test_a_frozen_side_stands_still_without_a_gap_and_is_sent_at_the_end(side: Any) -> None:
     key, other = ("b", "a") if side == "bids" else ("a", "b")
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
@@ -99,7 +99,7 @@ async def test_a_frozen_side_stands_still_without_a_hole_and_is_told_at_the_end(
         assert reader.best(20) == true(venue, reader.sequence, 20)
 
 
-async def test_a_crossed_book_is_told_until_the_fault_ends() -> None:
+async def test_a_crossed_book_is_sent_until_the_fault_ends() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe(STREAM)
@@ -157,7 +157,7 @@ async def test_a_fault_of_one_coin_leaves_the_others_alone() -> None:
         assert [event["s"] for event in differences(client)] == ["ETHUSDT"]
 
 
-async def test_bybits_books_begin_anew_with_the_update_one() -> None:
+async def test_bybits_books_restart_with_the_update_one() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, "/v5/public/spot") as client:
         venue, reader = sim["bybit"], BybitReader(50)
         await client.subscribe("orderbook.50.BTCUSDT")
@@ -199,7 +199,7 @@ async def test_binance_has_no_restart_of_books() -> None:
     ("spec", "text"),
     [("book-frozen-middle", "bids or asks"), ("book-lost-2", "share"), ("book-crossed-1", "takes no argument")],
 )
-def test_a_wrong_argument_is_told_with_what_is_allowed(spec: str, text: str) -> None:
+def test_a_wrong_argument_is_answered_with_what_is_allowed(spec: str, text: str) -> None:
     with pytest.raises(SimulatorError, match=text):
         parse_fault(spec)
 

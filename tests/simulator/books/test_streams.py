@@ -247,7 +247,7 @@ async def test_a_reader_of_bybits_stream_has_the_true_book(depth: int) -> None:
         assert reader.gaps == 0
 
 
-async def test_who_subscribes_later_gets_a_snapshot_that_the_next_message_follows() -> None:
+async def test_a_later_subscriber_gets_a_snapshot_that_the_next_message_follows() -> None:
     bybit = Simulator(rate=300, venues=("bybit",), coins=["BTC"])
     async with bybit as sim, dial(sim, "/v5/public/spot") as first, dial(sim, "/v5/public/spot") as second:
         await first.subscribe("orderbook.50.BTCUSDT")
@@ -259,7 +259,7 @@ async def test_who_subscribes_later_gets_a_snapshot_that_the_next_message_follow
         assert reader.best(50) == true(sim["bybit"], reader.sequence, 50)
 
 
-async def test_who_subscribes_to_a_late_stream_gets_the_snapshot_of_then() -> None:
+async def test_a_subscriber_to_a_late_stream_gets_the_snapshot_of_then() -> None:
     bybit = Simulator(rate=300, venues=("bybit",), coins=["BTC"])
     async with bybit as sim, dial(sim, "/v5/public/spot") as first, dial(sim, "/v5/public/spot") as second:
         await first.subscribe("orderbook.50.BTCUSDT")
@@ -273,7 +273,7 @@ async def test_who_subscribes_to_a_late_stream_gets_the_snapshot_of_then() -> No
             assert reader.best(50) == true(sim["bybit"], reader.sequence, 50)
 
 
-async def test_a_level_that_is_pushed_out_is_not_told_and_comes_again_when_it_is_back() -> None:
+async def test_a_level_outside_of_the_window_is_sent_again_when_it_is_back() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, "/v5/public/spot") as client:
         venue = sim["bybit"]
         await client.subscribe("orderbook.50.BTCUSDT")
@@ -289,7 +289,7 @@ async def test_a_level_that_is_pushed_out_is_not_told_and_comes_again_when_it_is
         assert last in [float(price) for price, size in down["b"] if float(size)]
 
 
-async def test_one_level_is_told_again_after_three_seconds_with_the_same_update() -> None:
+async def test_one_level_is_sent_again_after_three_seconds_with_the_same_update() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, "/v5/public/spot") as client:
         await client.subscribe("orderbook.1.BTCUSDT")
         first = await moved(sim["bybit"], client)
@@ -317,7 +317,7 @@ async def test_bybits_rest_has_the_book_of_its_number() -> None:
 # -- without readers --------------------------------------------------------------------------------------------
 
 
-async def test_a_book_that_nobody_reads_is_let_go() -> None:
+async def test_a_book_that_nobody_reads_is_dropped() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         venue = sim["binance"]
         async with dial(sim) as client:

@@ -67,7 +67,7 @@ async def test_a_session_ends_after_its_longest_time_without_blame() -> None:
         assert sim["binance"].violations == []
 
 
-async def test_the_venue_pings_and_cuts_who_does_not_answer() -> None:
+async def test_the_venue_pings_and_cuts_clients_that_do_not_answer() -> None:
     laws = {"binance": VenueLaws(ping_every=0.05, pong_within=0.3)}
     async with Simulator(rate=0, venues=("binance",), laws=laws) as sim:
         async with dial(sim) as client:
@@ -77,7 +77,7 @@ async def test_the_venue_pings_and_cuts_who_does_not_answer() -> None:
         assert sim["binance"].violations == ["no pong within 0.3 s on connection 1"]
 
 
-async def test_who_answers_the_pings_stays() -> None:
+async def test_a_client_that_answers_pings_stays() -> None:
     laws = {"binance": VenueLaws(ping_every=0.05, pong_within=0.3)}
     async with Simulator(rate=0, venues=("binance",), laws=laws) as sim, dial(sim) as client:
         answered = 0
@@ -116,7 +116,7 @@ async def test_bybit_counts_the_characters_of_all_args_of_a_connection() -> None
         assert "characters of args on connection 1" in sim["bybit"].violations[0]
 
 
-async def test_bybit_drops_the_idle() -> None:
+async def test_bybit_drops_idle_connections() -> None:
     async with Simulator(rate=0, venues=("bybit",), laws={"bybit": VenueLaws(idle_limit=0.2)}) as sim:
         async with dial(sim, SPOT) as client:
             assert await client.gone() == 1006

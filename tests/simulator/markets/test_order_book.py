@@ -129,7 +129,7 @@ def test_every_kept_number_gives_the_state_of_then() -> None:
     assert book.as_of(NOW - 1) is None
 
 
-def test_old_states_and_changed_prices_are_let_go() -> None:
+def test_old_states_and_changed_prices_are_dropped() -> None:
     made = market()
     book = live(made)
     first = book.number

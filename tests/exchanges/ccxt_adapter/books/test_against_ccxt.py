@@ -89,7 +89,7 @@ async def frames(simulator: Simulator, stream: str, count: int, path: str, is_bo
         return [text for text in client.frames if is_book(text)]
 
 
-async def test_our_binance_book_is_ccxts() -> None:
+async def test_our_binance_book_equals_ccxts() -> None:
     async with Simulator(venues=("binance",), rate=300) as simulator, connected(simulator, "binance") as exchange:
         await exchange.load_markets()
         async with dial(simulator) as client:
@@ -114,7 +114,7 @@ def against_ccxt(texts: list[str], snapshot: dict[str, Any], ccxts: Ccxts) -> in
     return compared(later, BINANCE, book, ccxts)
 
 
-async def test_our_bybit_book_is_ccxts() -> None:
+async def test_our_bybit_book_equals_ccxts() -> None:
     async with Simulator(venues=("bybit",), rate=300) as simulator, connected(simulator, "bybit") as exchange:
         await exchange.load_markets()
         stream = "orderbook.50.BTCUSDT"
@@ -124,7 +124,7 @@ async def test_our_bybit_book_is_ccxts() -> None:
         assert compared(texts, BYBIT, DeltaBook(20, 50), ccxts) == len(texts)
 
 
-async def test_our_book_of_a_captured_day_is_ccxts() -> None:
+async def test_our_book_of_a_captured_day_equals_ccxts() -> None:
     path = FILES["BTC"][0]
     if not path.exists():
         pytest.skip(f"not in ../shared/captures: {path.name}")

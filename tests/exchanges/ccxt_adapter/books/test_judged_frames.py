@@ -79,7 +79,7 @@ async def test_levels_beyond_a_snapshot_from_rest_are_not_delivered_though_chang
     assert [price for price, _ in heard.books[-1].bids] == [100.0, 98.0, 97.0]
 
 
-async def test_a_book_is_had_anew_while_half_of_its_levels_are_still_proven() -> None:
+async def test_a_book_is_renewed_while_half_of_its_levels_are_still_proven() -> None:
     heard = Heard()
     kept = keeper(heard)
     kept.on_snapshot("BTC/USDT", book(100.0, 99.0, 98.0, 97.0))

@@ -118,7 +118,7 @@ async def test_a_lost_message_of_one_coin_disturbs_no_other(moving: Simulator) -
     assert not checked.wrong
 
 
-async def test_a_crossed_book_is_told_and_never_delivered(moving: Simulator) -> None:
+async def test_a_crossed_book_is_reported_and_never_delivered(moving: Simulator) -> None:
     venue = the(moving)
     async with reading(moving, ["BTC"]) as running:
         checked = Checked(running, venue)
@@ -172,7 +172,7 @@ async def test_a_snapshot_older_than_the_updates_proves_nothing(binance: Simulat
     assert not checked.wrong
 
 
-async def test_why_a_book_is_not_proven_is_told_while_snapshots_are_refused(binance: Simulator) -> None:
+async def test_the_reason_is_reported_while_snapshots_are_refused(binance: Simulator) -> None:
     venue = the(binance)
     async with reading(binance, ["BTC", "ETH"]) as running:
         checked = Checked(running, venue)
@@ -282,7 +282,7 @@ async def test_a_book_is_proven_soon_after_stale_snapshots(binance: Simulator) -
     assert not checked.wrong
 
 
-async def test_a_book_that_is_lost_all_the_time_is_had_anew_once_a_second(binance: Simulator) -> None:
+async def test_a_book_that_is_lost_repeatedly_is_synchronized_once_a_second(binance: Simulator) -> None:
     venue = the(binance)
     async with reading(binance, ["BTC"]) as running:
         checked = Checked(running, venue)

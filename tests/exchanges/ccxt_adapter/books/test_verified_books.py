@@ -104,7 +104,7 @@ async def test_each_book_that_is_delivered_is_the_venues() -> None:
         assert not running.heard.bad
 
 
-async def test_a_missing_update_is_told_and_the_book_is_had_anew_without_disturbing_another() -> None:
+async def test_a_missing_update_is_reported_and_the_book_synchronized_without_disturbing_another() -> None:
     async with at_okx() as (server, running):
         told = len(running.heard.unsynced)
         await server.change("BTC", told=False)

@@ -39,7 +39,7 @@ def test_what_was_written_is_read(cache: MarketCache) -> None:
     assert cache.read() == written
 
 
-def test_nothing_there_is_nothing(cache: MarketCache) -> None:
+def test_a_missing_file_is_ignored(cache: MarketCache) -> None:
     assert cache.read() is None
 
 
@@ -51,7 +51,7 @@ def test_only_the_owner_can_read_the_file_and_its_folder(cache: MarketCache) -> 
 
 
 @pytest.mark.parametrize("key", [(None, "swap", "4.5.90"), (None, "spot", "4.6.0"), ("http://x", "spot", "4.5.90")])
-def test_what_depends_on_something_else_is_another_file(cache: MarketCache, key: tuple[Any, ...]) -> None:
+def test_each_combination_of_settings_has_its_own_file(cache: MarketCache, key: tuple[Any, ...]) -> None:
     cache.write(table())
     other = MarketCache(cache.folder, "binance", *key)
     assert other.read() is None
@@ -94,7 +94,7 @@ NONSENSE: dict[str, Callable[[], MarketTable]] = {
 
 
 @pytest.mark.parametrize("what", NONSENSE)
-def test_a_list_that_makes_no_sense_does_not_count(cache: MarketCache, what: str) -> None:
+def test_an_implausible_list_is_ignored(cache: MarketCache, what: str) -> None:
     cache.write(NONSENSE[what]())
     assert cache.path.exists()
     assert cache.read() is None
@@ -102,7 +102,7 @@ def test_a_list_that_makes_no_sense_does_not_count(cache: MarketCache, what: str
 
 @POSIX
 @pytest.mark.parametrize("what", ["a pipe", "a folder", "a device", "a link to nothing", "a socket"])
-def test_what_is_no_file_does_not_count_and_holds_up_nothing(
+def test_something_else_in_place_of_the_file_is_ignored_without_waiting(
     cache: MarketCache, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.folder.mkdir(parents=True)
@@ -126,14 +126,16 @@ def test_what_is_no_file_does_not_count_and_holds_up_nothing(
 
 
 @POSIX
-def test_a_file_that_others_can_write_does_not_count(cache: MarketCache) -> None:
+def test_a_file_that_others_can_write_is_ignored(cache: MarketCache) -> None:
     """Who can change ids in it can change prices."""
     cache.write(table())
     cache.path.chmod(0o666)
     assert cache.read() is None
 
 
-def test_what_is_too_large_is_neither_kept_nor_read(cache: MarketCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_is_too_large_is_neither_written_nor_read(
+    cache: MarketCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache.write(table())
     monkeypatch.setattr("exchanges.ccxt_adapter.markets.disk_cache.MOST_BYTES", 50)
     assert cache.read() is None
@@ -143,7 +145,7 @@ def test_what_is_too_large_is_neither_kept_nor_read(cache: MarketCache, monkeypa
 
 
 @pytest.mark.parametrize("odd", [(1, 2), {1, 2}, object(), float("nan"), 2**70])
-def test_what_would_not_come_back_the_same_is_not_kept(cache: MarketCache, odd: object) -> None:
+def test_a_list_that_would_be_read_back_differently_is_not_written(cache: MarketCache, odd: object) -> None:
     cache.write(table(options={"odd": odd}))
     assert not cache.path.exists()
 
@@ -161,7 +163,7 @@ def test_a_folder_that_cannot_be_made_causes_no_error(tmp_path: Path) -> None:
     assert list(blocked.folder.iterdir()) == [blocked.path]  # nothing unfinished stays
 
 
-def test_what_is_old_goes_and_others_files_stay(cache: MarketCache) -> None:
+def test_old_files_are_removed_and_other_programs_files_stay(cache: MarketCache) -> None:
     cache.folder.mkdir()
     for name in ("old.markets", "old.part", "notes.txt"):
         path = cache.folder / name
@@ -171,7 +173,7 @@ def test_what_is_old_goes_and_others_files_stay(cache: MarketCache) -> None:
     assert sorted(path.name for path in cache.folder.iterdir()) == [cache.path.name, "notes.txt"]
 
 
-def test_the_folder_holds_so_many_files_and_no_more(cache: MarketCache) -> None:
+def test_the_number_of_files_in_the_folder_is_limited(cache: MarketCache) -> None:
     cache.folder.mkdir()
     for number in range(MOST_FILES + 5):
         path = cache.folder / f"{number}.markets"
@@ -211,7 +213,7 @@ def test_without_it_the_platform_names_the_folder(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the XDG folders")
-def test_who_has_no_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_folder_there_is_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody(cls: type[Path]) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -241,7 +243,7 @@ def test_a_loopback_address_is_cached_only_when_asked_for(
     assert (market_cache(asked, rest_url, "binance") is not None) is kept
 
 
-def test_options_without_a_plain_form_have_no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_options_that_cannot_be_encoded_have_no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     assert market_cache(True, None, "binance", {"odd": object()}) is None
 

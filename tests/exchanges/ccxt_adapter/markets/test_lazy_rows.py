@@ -63,7 +63,7 @@ def test_two_of_them_are_compared_by_their_bytes(lazy: Lazy[str, dict[str, Any]]
     assert made(lazy) == []
 
 
-def test_it_is_not_written(lazy: Lazy[str, dict[str, Any]]) -> None:
+def test_lazy_rows_are_read_only(lazy: Lazy[str, dict[str, Any]]) -> None:
     writes: list[Callable[[], Any]] = [
         lambda: operator.setitem(lazy, "C", {}),
         lambda: operator.delitem(lazy, "A"),
@@ -95,7 +95,7 @@ def test_some_fields_of_each_are_read_without_the_rows(lazy: Lazy[str, dict[str,
 
 
 @pytest.mark.parametrize("row", [1, None, "text", [1]])
-def test_what_is_no_row_is_an_error(row: Any) -> None:
+def test_an_invalid_row_is_an_error(row: Any) -> None:
     with pytest.raises(msgspec.ValidationError):
         list(read({"A": row}, Row))
     with pytest.raises(msgspec.ValidationError):

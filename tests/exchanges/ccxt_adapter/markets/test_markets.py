@@ -184,7 +184,7 @@ async def test_an_override_that_the_list_lacks_is_looked_for_too(simulator: Simu
         assert venue.market("ETH", "ETH/USDT") == "ETH/USDT"
 
 
-async def test_while_the_venue_does_not_answer_a_lacking_coin_is_no_refusal(simulator: Simulator) -> None:
+async def test_a_missing_coin_is_not_refused_while_the_venue_does_not_answer(simulator: Simulator) -> None:
     """It is an outage, now and at the next attempt: the list is not taken for fresh."""
     await rewritten(simulator, without="ETH/USDT")
     (made,) = simulator.venues.values()
@@ -257,7 +257,7 @@ async def test_what_a_module_notes_while_it_loads_is_kept_for_streams_too(simula
         assert running.exchange.options["noted"] == {"BTC": 1}
 
 
-async def test_who_gives_up_waiting_leaves_the_load_to_the_others(simulator: Simulator) -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_load_for_others(simulator: Simulator) -> None:
     async with kept(simulator) as venue:
         waiting = [asyncio.create_task(venue.load()) for _ in range(2)]
         await asyncio.sleep(0)

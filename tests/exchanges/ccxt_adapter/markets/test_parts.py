@@ -53,7 +53,7 @@ async def test_the_venue_is_asked_once_for_all_parts(name: str) -> None:
 
 @pytest.mark.parametrize("place", [0, ROWS, COUNT - 1])
 @pytest.mark.parametrize("name", VENUES)
-async def test_a_bad_row_of_any_part_costs_itself_alone(name: str, place: int) -> None:
+async def test_a_bad_row_of_any_part_affects_no_other_row(name: str, place: int) -> None:
     def spoil(rows: list[Any]) -> None:
         rows[place] = {"symbol": 5, "baseAsset": [], "quoteAsset": {}, "baseCoin": 1.5, "quoteCoin": None}
 

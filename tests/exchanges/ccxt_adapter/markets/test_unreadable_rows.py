@@ -48,7 +48,7 @@ async def spoiled(name: str, spoil: Callable[[list[Any]], None], markets: int = 
 
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("name", VENUES)
-async def test_one_bad_row_costs_itself_alone(name: str, what: str) -> None:
+async def test_one_bad_row_affects_no_other_row(name: str, what: str) -> None:
     """Of the markets, and of the day's figures."""
     async with Simulator(venues=(name,), rate=0) as simulator, opened(name, simulator) as whole:
         await whole.load()
@@ -80,7 +80,7 @@ async def test_a_bad_row_is_found_in_a_list_that_is_shorter_than_what_is_around_
 
 
 @pytest.mark.parametrize("name", VENUES)
-async def test_several_bad_rows_of_several_kinds_cost_themselves_alone(name: str) -> None:
+async def test_several_kinds_of_bad_rows_affect_no_other_row(name: str) -> None:
     def spoil(rows: list[Any]) -> None:
         for place, bad in enumerate(BAD.values()):
             rows.insert(5 * place, bad)
@@ -92,7 +92,7 @@ async def test_several_bad_rows_of_several_kinds_cost_themselves_alone(name: str
 
 
 @pytest.mark.parametrize("name", VENUES)
-async def test_a_list_of_nothing_but_bad_rows_is_the_venues_fault(name: str) -> None:
+async def test_a_list_of_only_bad_rows_is_an_error_of_the_venue(name: str) -> None:
     def spoil(rows: list[Any]) -> None:
         rows[:] = [None, {}, "x", {}]
 

@@ -53,7 +53,7 @@ async def test_cancelling_ends_the_work_too() -> None:
     assert ended.is_set()
 
 
-async def test_what_is_cancelled_at_once_never_begins_or_ends() -> None:
+async def test_work_that_is_cancelled_at_once_never_begins_or_ends() -> None:
     async def work() -> None:
         await asyncio.Event().wait()
 
@@ -82,7 +82,7 @@ def test_json_parsed_in_turns_is_what_was_written(value: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"a":', "[" + "1," * PIECE, '{"a":[' + "1," * PIECE + "}"])
-def test_what_is_no_json_raises(text: str) -> None:
+def test_invalid_json_raises(text: str) -> None:
     with pytest.raises(msgspec.MsgspecError):
         parse_in_turns(text)
 

@@ -102,7 +102,7 @@ async def test_a_good_frame_passes(armed: Armed) -> None:
     "frame",
     ["{", '{"data":[{"i":"1"', "{}", '{"data":null}', '{"data":7}', "pong", "", '{"data":[null]}', "[1,2]"],
 )
-async def test_a_frame_that_cannot_be_read_is_told_and_the_next_is_read(armed: Armed, frame: str) -> None:
+async def test_an_unreadable_frame_is_reported_and_the_next_is_read(armed: Armed, frame: str) -> None:
     armed.receive(frame, {"data": [row(1)]})
     assert ids(armed) == [1]
     assert len(armed.bad) == 1
@@ -110,14 +110,14 @@ async def test_a_frame_that_cannot_be_read_is_told_and_the_next_is_read(armed: A
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("bad", BAD)
-async def test_a_bad_row_costs_no_other_row(armed: Armed, bad: Any, place: int) -> None:
+async def test_a_bad_row_affects_no_other_row(armed: Armed, bad: Any, place: int) -> None:
     good = [row(1), row(2)]
     armed.receive({"data": [*good[:place], bad, *good[place:]]})
     assert ids(armed) == [1, 2]
     assert len(armed.bad) == 1
 
 
-async def test_several_bad_rows_are_told_one_by_one(armed: Armed) -> None:
+async def test_several_bad_rows_are_reported_one_by_one(armed: Armed) -> None:
     armed.receive({"data": [None, row(1), None, row(2), row(3, "x"), row(4)]})
     assert ids(armed) == [1, 2, 4]
     assert len(armed.bad) == 3
@@ -158,7 +158,7 @@ async def test_each_frame_is_shown_when_it_is_through(armed: Armed) -> None:
     assert len(armed.bad) == 1
 
 
-async def test_delivered_rows_wake_nobody_and_answers_do(armed: Armed) -> None:
+async def test_delivered_rows_wake_no_future_and_answers_do(armed: Armed) -> None:
     trades = armed.client.future("trades")
     armed.receive({"data": [row(1)]})
     assert not trades.done()
@@ -222,7 +222,7 @@ class Reader:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-async def test_what_waits_is_read_in_order_and_accounted_for(armed: Armed, count: int) -> None:
+async def test_waiting_messages_are_read_in_order_and_counted(armed: Armed, count: int) -> None:
     """aiohttp stops reading when its count of what waits never falls: the same sizes as with ccxt's own loop."""
     read = []
     own = Client("wss://venue.example", lambda client, frame: None, *[lambda *args: None] * 3)

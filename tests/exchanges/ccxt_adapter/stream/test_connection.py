@@ -115,7 +115,7 @@ def test_as_many_streams_are_used_as_binance_allows() -> None:
     assert profile_of("binance").options["subscriptionLimitByStream"]["spot"] == BINANCE_LAWS.streams == 1024
 
 
-async def test_one_unknown_symbol_does_not_take_its_neighbours_along() -> None:
+async def test_one_unknown_symbol_does_not_affect_the_others() -> None:
     """Bybit refuses a whole request for it."""
     async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
         made = simulator["bybit"]
@@ -137,7 +137,7 @@ async def test_one_unknown_symbol_does_not_take_its_neighbours_along() -> None:
         assert len(made.dials) == 1
 
 
-async def test_a_stream_of_which_nothing_is_left_is_refused() -> None:
+async def test_a_stream_without_any_subscription_left_is_refused() -> None:
     async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
         await venue.load()
         del simulator["bybit"].markets["BTCUSDT"]
@@ -147,7 +147,7 @@ async def test_a_stream_of_which_nothing_is_left_is_refused() -> None:
         assert running.heard.unavailable[0][:2] == ("trades", ["BTC"])
 
 
-async def test_what_is_added_when_the_last_subscription_was_refused_is_carried_all_the_same() -> None:
+async def test_a_coin_added_after_the_last_refusal_is_carried() -> None:
     """Between that and the end of the stream there are moments in which the feed does not know yet."""
     async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
         await venue.load()
@@ -208,7 +208,7 @@ async def sent(simulated: Simulated, data: Any) -> None:
 BAD_ROWS: list[Any] = [None, 7, [], {}, {"v": "many"}, {"v": None}, {"p": "-1"}, {"T": 5}, {"S": "?"}]
 
 
-async def test_a_bad_row_of_a_frame_costs_no_other_row() -> None:
+async def test_a_bad_row_of_a_frame_affects_no_other_row() -> None:
     """Wherever it stands in the frame, and whatever is wrong with it, the other rows come once and in order."""
     async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
         made = simulator["bybit"]
@@ -262,7 +262,7 @@ def kept(exchange: Any) -> dict[str, int]:
 
 
 @on_both
-async def test_malformed_frames_cost_themselves_alone(venue: CcxtVenue, simulated: Simulated) -> None:
+async def test_malformed_frames_affect_no_other_frame(venue: CcxtVenue, simulated: Simulated) -> None:
     async with streaming(venue, ["BTC", "ETH"]) as running:
         await running.until(carries(simulated, 2))
         await simulated.burst(2_000, coins=["BTC", "ETH"], malformed=0.3)
@@ -278,7 +278,7 @@ async def test_malformed_frames_cost_themselves_alone(venue: CcxtVenue, simulate
 
 @on_both
 @pytest.mark.parametrize("status", [403, 451])
-async def test_an_upgrade_that_shuts_this_place_out_is_blocked(
+async def test_an_upgrade_refused_because_of_the_location_is_blocked(
     venue: CcxtVenue, simulated: Simulated, status: int
 ) -> None:
     await venue.load()
@@ -317,7 +317,7 @@ async def test_a_close_ends_the_stream_at_once(venue: CcxtVenue, simulated: Simu
     assert str(code) in error.reason
 
 
-async def test_a_cut_wire_ends_the_stream_at_once(venue: CcxtVenue, simulated: Simulated) -> None:
+async def test_a_cut_connection_ends_the_stream_at_once(venue: CcxtVenue, simulated: Simulated) -> None:
     async with streaming(venue, ["BTC", "ETH"]) as running:
         await running.until(carries(simulated, 2))
         simulated.cut()
@@ -514,7 +514,7 @@ async def test_without_multi_symbol_calls_a_bad_frame_ends_nothing(hashkey: Hash
     assert len(hashkey_stream.heard.bad) == 2
 
 
-async def test_a_channel_that_a_venue_does_not_have_is_told_unless_something_stands_in() -> None:
+async def test_a_missing_channel_is_reported_unless_another_one_replaces_it() -> None:
     """Bitstamp has neither tickers nor candles: the day's figures are in its REST, candles are built from trades."""
 
     async def markets(request: web.Request) -> web.Response:

@@ -130,7 +130,7 @@ async def test_as_many_refusals_as_open_requests_are_for_all_of_them() -> None:
     assert venue.blamed() == {"A": "bad", "B": "worse"}
 
 
-async def test_an_error_while_every_request_is_answered_is_for_none_that_follows() -> None:
+async def test_an_error_without_open_requests_is_not_about_later_ones() -> None:
     venue = Venue()
     await venue.asked("A")
     venue.accepted.add("A")

@@ -74,7 +74,7 @@ def test_ccxts_own_access_finds_the_store(delivered: Delivered, get: Any) -> Non
     assert delivered == [("BTC/USDT", ROWS[0])]
 
 
-def test_a_symbol_that_nobody_wants_goes_nowhere(delivered: Delivered) -> None:
+def test_a_symbol_that_nobody_wants_is_dropped(delivered: Delivered) -> None:
     stores = RowCaches(["BTC/USDT"], delivered)
     for number, row in enumerate(ROWS):
         symbol = f"COIN{number}/USDT"
@@ -146,7 +146,7 @@ def test_candles_are_delivered_with_their_timeframe(delivered: Delivered) -> Non
     ]
 
 
-def test_what_was_delivered_wakes_no_future(delivered: Delivered) -> None:
+def test_a_delivered_row_wakes_no_future(delivered: Delivered) -> None:
     """Each of the shapes in which ccxt's modules resolve what they have stored."""
     store = RowCaches(["BTC/USDT"], delivered)["BTC/USDT"]
     tickers = Latest(["BTC/USDT", "ETH/USDT"], ["BTC/USDT", "ETH/USDT"], delivered)

@@ -155,7 +155,7 @@ def okx_trade(number: int, at: int) -> dict[str, Any]:
     return {"arg": {"channel": "trades", "instId": "BTC-USDT"}, "data": [row]}
 
 
-async def test_the_old_trades_of_a_markets_first_frame_are_past_ones_all_of_them() -> None:
+async def test_old_trades_of_a_markets_first_frame_are_all_past_trades() -> None:
     """Where frames do not say which they are: what is old in a later frame is late, and no history."""
     async with spoken_of("cryptocom", {"BTC/USDT": "BTC_USDT"}) as spoken:
         at = now_ms()
@@ -224,7 +224,7 @@ def phemex_trades(*rows: tuple[int, float]) -> dict[str, Any]:
     return {"sequence": 1, "symbol": "sBTCUSDT", "type": "incremental", "trades": trades}
 
 
-async def test_trades_without_ids_are_told_apart_and_known_again() -> None:
+async def test_trades_without_ids_are_distinguished_and_recognized() -> None:
     """Twins stay two; another connection names the same trades alike, so that none is delivered twice."""
     at = now_ms()
     frames = [phemex_trades((at, 10.0), (at, 10.0)), phemex_trades((at, 10.5), (at, 10.0)), phemex_trades((at + 1, 10))]
@@ -260,7 +260,7 @@ async def test_coinbase_names_its_usdc_pairs_usd(quote: str) -> None:
         assert [(ticker.coin, ticker.last) for ticker in spoken.heard.tickers] == [("ETH", 1500.5)]
 
 
-async def test_coinbaseexchange_tells_the_makers_side() -> None:
+async def test_coinbaseexchange_sends_the_makers_side() -> None:
     """ccxt makes the taker's of it where both orders are named, and guesses otherwise."""
     async with spoken_of("coinbaseexchange", {"BTC/USD": "BTC-USD"}) as spoken:
         match = {
@@ -333,7 +333,7 @@ async def test_an_order_book_is_a_quote_whenever_its_top_changes() -> None:
 # --- perpetual swaps --------------------------------------------------------------------------------------------------
 
 
-async def test_okx_swaps_are_told_in_base_units() -> None:
+async def test_okx_swaps_are_delivered_in_base_units() -> None:
     """Its sizes are contracts of 0.01 BTC."""
     ids = {"BTC/USDT:USDT": "BTC-USDT-SWAP"}
     async with spoken_of("okx", ids, channels=["trades", "quotes", "candles"], contract_size=0.01) as spoken:

@@ -66,7 +66,7 @@ async def test_a_port_where_nobody_listens_is_named(transport: Transport | None,
         assert made.reason.startswith(f"Cannot connect to host 127.0.0.1:{unused_tcp_port}")
 
 
-async def test_both_ask_alike() -> None:
+async def test_both_transports_send_the_same_request() -> None:
     """Some venues' front doors turn away who looks otherwise; cookies and a module's own headers go along."""
     pytest.importorskip("picows", reason="the extra [fast] is not installed")
     seen = []

@@ -377,7 +377,7 @@ async def test_tls_goes_through_a_tunnel(
 
 
 @pytest.mark.parametrize("how", ["loopback", "none", "no_proxy"])
-async def test_what_is_excepted_is_asked_directly(
+async def test_hosts_in_no_proxy_are_asked_directly(
     options: dict[str, Any], how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Simulator(venues=("binance",), rate=0) as simulator, proxying(refusal="502 No") as (at, proxy):
@@ -397,7 +397,7 @@ async def test_what_is_excepted_is_asked_directly(
         assert proxy.asked == []
 
 
-async def test_a_proxy_of_the_environment_that_cannot_be_one_is_told_with_its_variable(
+async def test_a_wrong_proxy_of_the_environment_is_reported_with_its_variable(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"gopher://me:{SECRET}@proxy.example")
@@ -444,7 +444,7 @@ async def test_a_socks_proxy_carries_both(options: dict[str, Any], monkeypatch: 
         assert logins == [("me", SECRET)] * 2
 
 
-async def test_a_socks_proxy_that_refuses_is_told_as_a_proxy(options: dict[str, Any]) -> None:
+async def test_a_refusal_by_a_socks_proxy_is_reported_as_the_proxys(options: dict[str, Any]) -> None:
     pytest.importorskip("aiohttp_socks", reason="the extra [socks] is not installed")
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -477,7 +477,7 @@ def everything_said(error: BaseException) -> str:
 
 @pytest.mark.parametrize("where", ["settings", "HTTPS_PROXY"])
 @pytest.mark.parametrize("refusal", ["407 Proxy Authentication Required", "404 Not Found", "502 Bad", "451 No"])
-async def test_no_password_of_a_proxy_comes_back(
+async def test_no_error_shows_a_proxys_password(
     options: dict[str, Any], refusal: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The proxy quotes what it was sent, in the answer's reason as well."""
@@ -578,7 +578,7 @@ async def test_an_authority_of_the_environment_is_trusted(
 
 
 @pytest.mark.parametrize("how", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-async def test_a_variable_that_names_nothing_is_told_where_it_matters(
+async def test_a_variable_that_names_a_missing_file_is_reported(
     how: str, certificate: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(how, str(tmp_path / "nothing"))

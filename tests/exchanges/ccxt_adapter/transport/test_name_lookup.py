@@ -9,7 +9,7 @@ import pytest
 from exchanges.ccxt_adapter.transport.name_lookup import look_up
 
 
-async def test_a_lookup_that_finds_no_thread_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lookup_without_a_free_thread_does_not_block_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next one for the same name begins anew: it would wait for the one that never began."""
     with monkeypatch.context() as full:
 

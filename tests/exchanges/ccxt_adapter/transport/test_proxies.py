@@ -77,12 +77,12 @@ def test_this_machine_is_never_asked_through_the_environments_proxy(scheme: str,
         (" , ,", "https://venue.example", False),
     ],
 )
-def test_no_proxy_names_what_is_asked_directly(no_proxy: str, url: str, direct: bool) -> None:
+def test_no_proxy_names_hosts_that_are_asked_directly(no_proxy: str, url: str, direct: bool) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         assert (proxy_for(url, None, {**BOTH, name: no_proxy}) is None) is direct
 
 
-def test_the_settings_win_over_the_environment() -> None:
+def test_the_settings_take_precedence_over_the_environment() -> None:
     environ = {**BOTH, "no_proxy": "*"}
     for url in ("https://venue.example", "ws://127.0.0.1:1"):
         found = proxy_for(url, "http://own:9", environ)

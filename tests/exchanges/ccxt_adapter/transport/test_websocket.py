@@ -49,7 +49,7 @@ async def test_what_comes_with_the_handshake_is_not_lost(transport: Transport | 
 
 
 @pytest.mark.parametrize("hot", [True, False])
-async def test_a_burst_comes_whole_and_in_order(transport: Transport | None, hot: bool) -> None:
+async def test_a_burst_arrives_complete_and_in_order(transport: Transport | None, hot: bool) -> None:
     """100,000 small frames, every third of them not for the hot path, and pings between them."""
     count, frames = 100_000, list[Any]()
 
@@ -77,7 +77,7 @@ async def test_a_burst_comes_whole_and_in_order(transport: Transport | None, hot
         assert made.bad == []
 
 
-async def test_what_a_slow_reader_does_not_take_stays_with_the_sender(transport: Transport | None) -> None:
+async def test_data_for_a_slow_reader_stays_with_the_sender(transport: Transport | None) -> None:
     """64 MB that come faster than they are read: never more of it under way than the sockets hold."""
     size, count, sent, taken, most = 65_536, 1_000, 0, 0, 0
 
@@ -98,7 +98,7 @@ async def test_what_a_slow_reader_does_not_take_stays_with_the_sender(transport:
         assert most * size < 32_000_000
 
 
-async def test_a_burst_leaves_the_loop_its_turns(transport: Transport | None) -> None:
+async def test_other_tasks_run_during_a_burst(transport: Transport | None) -> None:
     """20 MB that wait in the kernel: what others do goes on between a few hundred frames and the next."""
     size, count, turn, came = 1_000, 20_000, 0, list[int]()
 
@@ -122,7 +122,7 @@ async def test_a_burst_leaves_the_loop_its_turns(transport: Transport | None) ->
         assert max(seen.values()) * size < 1_000_000
 
 
-async def test_a_listener_that_raises_costs_one_frame(transport: Transport | None) -> None:
+async def test_a_listener_that_raises_loses_one_frame_only(transport: Transport | None) -> None:
     def take(text: str) -> bool:
         if "1" in text:
             raise RuntimeError("a listener's own")
@@ -203,7 +203,9 @@ BREAKING = {
 
 
 @pytest.mark.parametrize("what", BREAKING)
-async def test_a_peer_that_breaks_the_protocol_is_left_with_a_reason(transport: Transport | None, what: str) -> None:
+async def test_a_connection_whose_peer_breaks_the_protocol_ends_with_a_reason(
+    transport: Transport | None, what: str
+) -> None:
     async with (
         talking(raw(BREAKING[what]), compress=False) as url,
         dialled(url, transport, take=lambda text: False) as made,
@@ -241,7 +243,7 @@ async def test_ccxts_own_pings_are_answered_and_noted(transport: Transport | Non
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1012, 4001])
-async def test_a_close_frame_is_told_with_its_code_after_all_that_came_before(
+async def test_a_close_frame_is_reported_with_its_code_after_earlier_messages(
     transport: Transport | None, code: int
 ) -> None:
     answered = asyncio.Event()

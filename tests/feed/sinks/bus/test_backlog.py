@@ -43,7 +43,7 @@ def test_nothing_is_published_again_when_the_bus_is_ahead() -> None:
     assert (found.trades, found.missed) == ([], [])
 
 
-def test_a_hole_before_the_backlog_is_told() -> None:
+def test_a_hole_before_the_backlog_is_reported() -> None:
     found = backlog(range(7, 10)).after({"BTC": trade(5)}, {}, {})
     assert (ids(found.trades), found.missed) == (["7", "8", "9"], ["BTC"])
     found = backlog(range(7, 10), consecutive=False, named=True).after({"BTC": trade(5, "u5")}, {}, {})
@@ -95,7 +95,7 @@ def test_the_latest_state_is_published_where_it_is_newer() -> None:
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 30))
-def test_bus_and_backlog_together_are_without_hole_and_double(on_bus: int, begin: int, length: int) -> None:
+def test_bus_and_backlog_together_have_no_gap_and_no_duplicate(on_bus: int, begin: int, length: int) -> None:
     """Whatever the bus has and whatever the backlog reaches back to: joined, the trades count up by one, or it is
     told."""
     made = backlog(range(begin, begin + length))

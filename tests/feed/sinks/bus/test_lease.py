@@ -24,7 +24,7 @@ def held(at: float, **says: Any) -> LeaseState:
     return lease
 
 
-def test_a_lease_that_nobody_has_is_taken_by_who_has_data() -> None:
+def test_a_free_lease_is_taken_by_a_collector_with_data() -> None:
     lease = LeaseState("own")
     assert lease.reason_to_take(data(95, 100), 100.1)
     assert not lease.reason_to_take(OwnData(), 100.1)

@@ -132,7 +132,7 @@ def test_a_failed_import_leaves_nothing_behind(tmp_path: Path, capsys: pytest.Ca
         (["recording", "import"], "missing: DIR, FILE"),
     ],
 )
-def test_what_is_missing_is_named(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_files_are_named(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert f"market-feed: {told} (see" in capsys.readouterr().err
@@ -194,7 +194,7 @@ def test_a_damaged_file_is_named(
 
 
 @pytest.mark.parametrize("action", ["info", "verify", "compact", "export", "import"])
-def test_what_to_install_is_named(action: str, folder: Path) -> None:
+def test_a_missing_extra_is_named(action: str, folder: Path) -> None:
     more = {"export": ["--csv", "out"], "import": ["BTCUSDT-1m-2025-11-28.zip"]}.get(action, [])
     call = f"main({['recording', action, str(folder), *more]!r})"
     program = f"import sys; sys.modules['pyarrow'] = None; from feed.cli import main; sys.exit({call})"

@@ -114,7 +114,7 @@ async def test_clients_that_read_nothing_do_not_hold_up_the_end(feed: MarketFeed
 # --- the command
 
 
-async def test_serve_says_where_and_ends_on_sigterm_with_1001(simulator: Simulator, tmp_path: Path) -> None:
+async def test_serve_prints_its_address_and_ends_on_sigterm_with_1001(simulator: Simulator, tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text(simulator.settings_yaml())
     process = await market_feed("serve", "BTC", "--port", "0", "--settings", str(file))

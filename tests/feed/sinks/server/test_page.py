@@ -147,7 +147,7 @@ def test_every_text_has_enough_contrast_in_light_and_dark() -> None:
 
 
 @in_chromium
-async def test_numbers_move_and_a_silent_exchange_is_told_loudly(
+async def test_numbers_move_and_a_silent_exchange_is_shown_loudly(
     server: Server, venue: SimulatedVenue, browser: Any
 ) -> None:
     def live() -> None:

@@ -37,7 +37,7 @@ async def test_a_snapshot_and_then_every_event_numbered(http: aiohttp.ClientSess
     await ws.close()
 
 
-async def test_resume_goes_on_without_a_loss_and_says_where_it_cannot(http: aiohttp.ClientSession) -> None:
+async def test_resume_continues_without_a_loss_or_requires_a_snapshot(http: aiohttp.ClientSession) -> None:
     ws, snapshot = await subscribed(http, channels=["trades"])
     events = [await ws.receive_json(timeout=10) for _ in range(10)]
     await ws.close()
@@ -306,7 +306,7 @@ async def test_too_many_selections_are_refused(
     await other.close()
 
 
-async def test_one_that_resumes_far_behind_is_not_sent_all_at_once(
+async def test_a_client_that_resumes_far_behind_is_not_sent_everything_at_once(
     server: Server, http: aiohttp.ClientSession, venue: SimulatedVenue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broadcast, "AT_ONCE", 50)
