@@ -6,7 +6,7 @@ The names are loaded when they are first asked for, so that ``market-feed --help
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.machinery import PathFinder, SourceFileLoader
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from os.path import dirname, join, realpath
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ def _shadow() -> str | None:
         spec = find_spec("exchanges")
     except ValueError:  # it is in sys.modules without a spec
         return "a module of the program"
-    if spec is None or not isinstance(spec.loader, SourceFileLoader) or spec.origin is None:
+    if spec is None or not spec.has_location or spec.origin is None:  # a frozen module is the program's maker's own
         return None
     if realpath(dirname(spec.origin)) == join(dirname(dirname(realpath(__file__))), "exchanges"):
         return None

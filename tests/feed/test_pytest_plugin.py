@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -129,6 +130,12 @@ OWN = {
         "exchanges/names.py": "Z = 1\n",
         "test_it.py": "from exchanges.names import Z\ndef test(): assert Z\n",
     },
+    "exchanges.pyc": {"exchanges.pyc": "Y = 1\n", "test_it.py": "from exchanges import Y\ndef test(): assert Y\n"},
+    "exchanges/__init__.pyc": {
+        "exchanges/__init__.pyc": "",
+        "exchanges/names.pyc": "Z = 1\n",
+        "test_it.py": "from exchanges.names import Z\ndef test(): assert Z\n",
+    },
 }
 
 
@@ -137,6 +144,10 @@ def project(tmp_path: Path, files: Mapping[str, str]) -> Path:
     for name, text in files.items():
         (at / name).parent.mkdir(parents=True, exist_ok=True)
         (at / name).write_text(text)
+        if name.endswith(".pyc"):  # as a program is shipped without its source
+            source = (at / name).rename((at / name).with_suffix(".py"))
+            py_compile.compile(str(source), str(at / name), doraise=True)
+            source.unlink()
     return at
 
 
@@ -153,9 +164,8 @@ def test_a_fixture_names_the_file_that_shadows_ours(own: str, tmp_path: Path) ->
     at = project(tmp_path, {**OWN[own], "test_it.py": "def test(market_feed): pass\n"})
     ended = run(at, ["-q", "-p", "no:cacheprovider"], PYTHONPATH=installed(tmp_path))
     assert ended.returncode == 1
-    assert (
-        f"{at / own} shadows the package '{own.partition('/')[0].removesuffix('.py')}' of market-feed" in ended.stdout
-    )
+    package = "feed" if own.startswith("feed") else "exchanges"
+    assert f"{at / own} shadows the package '{package}' of market-feed" in ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
