@@ -32,7 +32,7 @@ SOCKS_EXTRA = 'needs aiohttp_socks, which is not installed: pip install "market-
 
 _CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # asked for elsewhere, aiohttp warns
 _CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
-_OF_PROXY = (aiohttp.ClientHttpProxyError, *_CUT)  # and their subclasses
+_REWORDED = (aiohttp.ClientHttpProxyError, aiohttp.TooManyRedirects, *_CUT)  # and their subclasses, see _failed
 _TLS = ("https", "wss")
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
@@ -72,7 +72,7 @@ class HttpClient:
         self._trace.on_request_redirect.append(self._on_redirect)
         self._trace.on_request_end.append(self._on_answer)
         self._socks: dict[str, ClientSession] = {}
-        self._of_proxy: tuple[type[Exception], ...] = _OF_PROXY
+        self._reworded: tuple[type[Exception], ...] = _REWORDED
         self._session = self._over(
             TCPConnector(
                 ssl=tls,
@@ -133,7 +133,7 @@ class HttpClient:
         except aiohttp.WSServerHandshakeError as error:
             error.body = "".join(words)  # type: ignore[attr-defined] # ours: a ban may be told there
             raise
-        except self._of_proxy as error:
+        except self._reworded as error:
             failed = _failed(error, proxy)
         finally:
             _refusals.reset(kept)
@@ -149,8 +149,10 @@ class HttpClient:
             async with asyncio.timeout(getattr(options.get("timeout"), "total", None)):  # aiohttp's own begins later
                 session, way, proxy = await self._way(str(url), options)
             async with session.request(method, url, **way) as response:
+                if response.status in REDIRECTS:  # aiohttp follows every other one
+                    raise RedirectRefused(f"HTTP {response.status}: a redirect that names no address")
                 answer = Answer(response, await _body(response))
-        except self._of_proxy as error:
+        except self._reworded as error:
             failed = _failed(error, proxy)
         else:
             yield answer
@@ -187,7 +189,7 @@ class HttpClient:
                 from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
             except ImportError:
                 raise aiohttp.ClientConnectionError(f"the proxy {proxy} {SOCKS_EXTRA}") from None
-            self._of_proxy = *_OF_PROXY, ProxyError, ProxyConnectionError, ProxyTimeoutError
+            self._reworded = *_REWORDED, ProxyError, ProxyConnectionError, ProxyTimeoutError
             scheme, _, rest = proxy.url.partition("://")
             remote = True if scheme in ("socks5h", "socks4a") else None  # whether the proxy looks names up
             kind = {"socks5h": "socks5", "socks4a": "socks4"}.get(scheme, scheme)
@@ -299,6 +301,9 @@ def _failed(error: Exception, proxy: Proxy | None) -> Exception:
     """
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return ProxyRefused(f"the proxy answered HTTP {error.status}: {error.message}", error.headers)
+    if isinstance(error, aiohttp.TooManyRedirects):
+        at = error.request_info.real_url.origin()
+        return RedirectRefused(f"{len(error.history)} redirects of {at} in a row are not followed any further")
     if proxy is None:
         return error
     if proxy.socks and not isinstance(error, aiohttp.ClientError):

@@ -236,6 +236,21 @@ async def test_a_redirect_to_another_host_is_not_followed(options: dict[str, Any
         assert asked == []
 
 
+@pytest.mark.parametrize(
+    ("to", "words"), [("/round", "redirects of"), (None, "302")], ids=["in a circle", "without an address"]
+)
+async def test_a_redirect_that_leads_nowhere_is_told(options: dict[str, Any], to: str | None, words: str) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={} if to is None else {"Location": to})
+
+    async with Simulator(venues=("binance",), rate=0) as simulator, served(web.get("/{path:.*}", answer)) as at:
+        async with opened("binance", simulator, rest_url=f"http://{at}", options=options) as venue:
+            assert words in (await failure(venue.load())).reason
+        async with opened("binance", simulator, ws_url=f"ws://{at}", options=options) as venue:
+            await venue.load()
+            assert words in (await dial_failure(venue)).reason
+
+
 async def test_a_redirect_to_a_host_that_the_settings_name_is_followed(options: dict[str, Any]) -> None:
     async with Simulator(venues=("binance",), rate=0) as simulator:
 
