@@ -62,6 +62,21 @@ def missing() -> str:
     return "" if find_spec("nats") is not None else "the bus needs nats-py: pip install 'market-feed[bus]'"
 
 
+def _say_nothing_in_plain_text(connection: Client, error: type[Exception]) -> None:
+    """Have a client end a dial before it sends the login, where the server, or who stands in its place, has no TLS.
+
+    nats-py sends all in plain text if the server's first line does not ask for TLS, whatever the address says.
+    """
+    say = connection._connect_command
+
+    def say_in_tls() -> bytes:
+        if not connection._server_info.get("tls_required"):
+            raise error("the server has no TLS, which the settings ask for: no login is sent")
+        return say()
+
+    connection._connect_command = say_in_tls  # type: ignore[method-assign] # it has no other place for that
+
+
 class BusClient:
     """One connection. ``closed`` is set when it has ended; it is not dialled again."""
 
@@ -92,6 +107,8 @@ class BusClient:
                 raise client._unreachable(f"{what}: found {file}: {error.strerror}") from None
         nats = _import_nats()
         connection = nats.aio.client.Client()
+        if client._in_tls:
+            _say_nothing_in_plain_text(connection, nats.errors.Error)
         try:
             async with asyncio.timeout(timeout):
                 await connection.connect(name=name, connect_timeout=max(1, int(timeout)), **client._options())
@@ -117,6 +134,10 @@ class BusClient:
             oldest = ".".join(map(str, OLDEST_SERVER))
             raise client._unreachable(f"found nats-server {version}, allowed is {oldest} or later")
         return client
+
+    @property
+    def _in_tls(self) -> bool:
+        return bool(self.address.ca) or any(url.startswith("tls") for url in self.address.servers)
 
     def _options(self) -> dict[str, Any]:
         address = self.address
@@ -144,7 +165,7 @@ class BusClient:
                 options[name] = value
         if address.creds:
             options["user_credentials"] = address.creds
-        if address.ca or any(url.startswith("tls") for url in address.servers):
+        if self._in_tls:
             options["tls"] = ssl.create_default_context(cafile=address.ca or None)
         return options
 

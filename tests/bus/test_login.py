@@ -137,3 +137,21 @@ def _jwt(issuer: nkeys.KeyPair, subject: str, nats: dict[str, object]) -> str:
     parts = [json.dumps(part).encode() for part in ({"typ": "JWT", "alg": "ed25519-nkey"}, claims)]
     signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
     return b".".join((signed, base64.urlsafe_b64encode(issuer.sign(signed)).rstrip(b"="))).decode()
+
+
+@pytest.mark.parametrize("how", ["tls://", "an authority"])
+async def test_a_login_is_never_sent_in_plain_text_where_tls_is_asked_for(how: str, certificate: Path) -> None:
+    """A server without TLS, or somebody in the place of one: nats-py would send it what it has."""
+    heard = bytearray()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.11.0","max_payload":1048576,"headers":true,"proto":1}\r\n')
+        heard.extend(await reader.read())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        at = "{}:{}".format(*server.sockets[0].getsockname())
+        bus = Bus(f"tls://{at}") if how == "tls://" else Bus(f"nats://{at}", ca=str(certificate))
+        with pytest.raises(BusUnreachable, match="has no TLS"):
+            await BusClient.dial(replace(bus, user="me", password=SECRET).address, "test")
+    assert heard == b""
