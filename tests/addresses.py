@@ -1,4 +1,4 @@
-"""Plain ccxt on a loopback venue: what tests and benchmarks hold the feed against."""
+"""Plain ccxt on a loopback venue, with which tests and benchmarks compare the feed."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ Best = tuple[tuple[float, float], tuple[float, float]]
 
 @dataclass
 class Report:
-    """What a replay found; the lists are empty when all is well."""
+    """The result of a replay; the lists are empty if no fault was found."""
 
     updates: int = 0
     proven_after: int | None = None  # number of the update with which the book was proven
@@ -44,12 +44,12 @@ class Report:
 
     @property
     def compared(self) -> list[int]:
-        """The update ids of which there are both a proven state and a book ticker."""
+        """The update ids with both a proven state and a book ticker."""
         return sorted(self.states.keys() & self.tickers.keys())
 
     @property
     def different(self) -> list[int]:
-        """Of these, those where prices or sizes differ."""
+        """The compared update ids with different prices or sizes."""
         return [number for number in self.compared if self.states[number] != self.tickers[number]]
 
     @property

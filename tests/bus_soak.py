@@ -63,7 +63,7 @@ class Result:
 
 
 class Soak:
-    """The parts, and what can be done to them."""
+    """The parts of the soak, and the faults that can be caused."""
 
     def __init__(self, simulator: Simulator, server: BusServer, file: Path, dice: random.Random) -> None:
         self.simulator, self.server, self.file, self.dice = simulator, server, file, dice
@@ -138,7 +138,7 @@ async def parts(seed: int, folder: Path) -> AsyncIterator[Soak]:
 
 
 async def soak(minutes: float, seed: int, say: Say = lambda line: None) -> Result:
-    """Run for so many minutes and return what came out."""
+    """Run for so many minutes and return the result."""
     result = Result()
     with tempfile.TemporaryDirectory() as folder:
         async with parts(seed, Path(folder)) as made:
@@ -194,7 +194,7 @@ def _learn(simulator: Simulator, truth: dict[tuple[str, int], float]) -> None:
 
 
 def _take(readers: list[Consumer], truth: dict[tuple[str, int], float], result: Result) -> None:
-    """Check what came since the last look, and drop it but for the last trade of each coin."""
+    """Check the trades since the last look, and keep only the last one of each coin."""
     for place, reader in enumerate(readers):
         result.trades += len(reader.trades)
         for trade in reader.trades:

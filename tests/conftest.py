@@ -1,4 +1,4 @@
-"""What every test stands on."""
+"""Fixtures for every test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def no_market_cache() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_venue_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one test's venue said of the time is kept for all feeds of a process; no other test is to believe it."""
+    """Forget venues' times, which are kept for all feeds of a process, so that tests do not affect each other."""
     for known in ("_told", "_suspected"):
         monkeypatch.setattr(venue_time, known, {})
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 EXAMPLES = 100
 LONGER = 20
-_SLOW = [HealthCheck.too_slow]  # how fast a machine draws is no property of what is tested
+_SLOW = [HealthCheck.too_slow]  # a slow machine is not a failure of the tested code
 
 
 def register_profiles() -> None:

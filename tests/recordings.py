@@ -1,4 +1,4 @@
-"""What tests of recordings share: all that a feed delivers in one list, and a folder's rows as users read them."""
+"""Shared by tests of recordings: all events of a feed in one list, and a folder's rows as users read them."""
 
 from __future__ import annotations
 
@@ -63,5 +63,5 @@ def rows(folder: Path, channel: str) -> list[dict[str, Any]]:
 
 
 def memory_venue(name: str, *coins: str) -> MemoryVenue:
-    """A venue whose trades the test tells."""
+    """A venue whose trades come from the test."""
     return MemoryVenue(name, coins, Limits(consecutive_ids=True))

@@ -29,7 +29,7 @@ HURRY = 4  # seconds that a block may sleep here where the documentation lets it
 
 @pytest.mark.parametrize(("extra", "command"), [("all", "market-feed demo"), ("dev", "pytest")])
 def test_one_command_does_all_the_set_up(extra: str, command: str) -> None:
-    """What stands there is a line of its own, which ``.ci/run`` finds and runs in a fresh environment."""
+    """The command is a line of its own, which ``.ci/run`` runs in a fresh environment."""
     assert SETUP.format(extra=extra, command=command) in README.splitlines()
     (line,) = re.findall(rf"grep -m1 '(\S*{command})\$' README.md", (ROOT / ".ci" / "run").read_text("utf-8"))
     assert line in SETUP.format(extra=extra, command=command)

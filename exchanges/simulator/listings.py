@@ -22,7 +22,7 @@ class Listings:
         self._names = f"{seed} {name}"
         self._first = [self._market(one, one.id, i, now) for i, one in enumerate(listings)]
         self._made: dict[tuple[int, str], Market] = {}  # those that faults brought: they go on when they come again
-        self._kinds: dict[Market, frozenset[str]] = {}  # which faults brought each of them
+        self._kinds: dict[Market, frozenset[str]] = {}  # the faults that have made each market
         self.places: list[Market | None] = list(self._first)
         self.current: dict[str, Market] = {market.id: market for market in self._first}
         self._halted: set[str] = set()

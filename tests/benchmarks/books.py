@@ -56,7 +56,7 @@ WITHIN = 30.0  # seconds for all books to come; ccxt subscribes to them one by o
 
 
 class Tally:
-    """What a reader counts from the moment at which the measurement begins."""
+    """The counts of a reader since the measurement began."""
 
     def __init__(self) -> None:
         self.complete = asyncio.Event()  # each coin's book has come

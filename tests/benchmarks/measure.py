@@ -1,4 +1,4 @@
-"""One reader, measured once: a sender and a reader in processes of their own, and what their notes say together."""
+"""Measures one reader once: a sender and a reader in their own processes, and the figures from their notes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.benchmarks.readers import Reader
 
 ROOT = Path(__file__).parents[2]
 WARM_UP = 5_000  # trades before anything is measured
-SETTLE = 3.0  # seconds then for what a reader does once after its first data: this project asks for past candles
+SETTLE = 3.0  # seconds for one-time work after the first data: this project fetches past candles
 STARTING = 60.0  # seconds that a reader may take until it has subscribed to every coin
 SENDING = 600.0  # seconds in which the slowest reader takes what is sent
 LOOK_EVERY = 0.1  # seconds between two looks at how far it is
@@ -57,7 +57,7 @@ class Figures:
 
 
 class Process:
-    """A child that is spoken to line by line, alone on ``core`` where the system lets us choose."""
+    """A child process that talks line by line, alone on ``core`` if the system allows that."""
 
     def __init__(self, process: asyncio.subprocess.Process, errors: Any) -> None:
         self._process, self._errors = process, errors
@@ -120,7 +120,8 @@ async def subscribed(sender: Process, reader: Process) -> None:
 
 
 async def received(reader: Process, before: int, sent: int) -> dict[str, Any]:
-    """Wait until the reader has all of ``sent`` trades more than ``before``, or rests without them; its last words.
+    """Wait until the reader has ``sent`` trades more than ``before``, or has stopped without them; returns its last
+    answer.
 
     One that is busy is waited for: ccxt's loops see nothing while its receiver works off what came.
     """

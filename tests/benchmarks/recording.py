@@ -46,7 +46,7 @@ Delivered = Event | PriceTick
 
 
 def made_events(seconds: float) -> list[Event]:
-    """What a feed of twenty coins delivers."""
+    """The events of a feed of twenty coins."""
     now = time.time_ns()
     found: list[Event] = []
     for number, kind in zip(range(int(RATE * seconds)), cycle(MIX), strict=False):

@@ -24,7 +24,7 @@ from tests.benchmarks.frames import WIRES, Trade
 
 APART = 10**9  # between the ids of two coins
 BLOCK = 256  # trades per write at full speed
-NAP = 200_000  # ns: what is due later than that is not waited for at full load
+NAP = 200_000  # ns: at full load a frame that is due later is not waited for
 
 
 @dataclass(frozen=True, slots=True)

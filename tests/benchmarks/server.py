@@ -51,7 +51,7 @@ async def source(rate: float) -> None:
 
 
 async def measured(url: str, seconds: float) -> None:
-    """Say where the server is, and what it took of the processor and memory while clients read."""
+    """Print the server's address, and the CPU time and memory that it used while clients read."""
     print(json.dumps(url), flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     before, memory = time.process_time(), rss()

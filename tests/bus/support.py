@@ -1,4 +1,4 @@
-"""What the bus's tests and its soak share: collectors as processes, a proxy, consumers that keep the score."""
+"""Shared by the bus's tests and soak: collectors as processes, a proxy, consumers that count."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ class Consumer:
         return time.monotonic() - self._last
 
     def sources(self) -> list[str]:
-        """The collectors it was told of, in order."""
+        """The collectors that it heard of, in order."""
         return [str(details["source"]) for event, details in self.status if event == "source"]
 
     def events(self, name: str) -> list[dict[str, Any]]:
@@ -232,7 +232,7 @@ class BusSilence:
         self._at, self._sequence = max(at, self._at), sequence
 
     def watch(self) -> None:
-        """Begin to measure anew."""
+        """Begin the measurement again."""
         self.longest = 0.0
 
     async def _read(self) -> None:
@@ -273,7 +273,7 @@ async def consumers(count: int, settings: Settings) -> AsyncIterator[list[Consum
 
 
 async def shards(url: str, exchange: str) -> Mapping[str, Shard]:
-    """What the register says of an exchange's shards."""
+    """The register's entries for an exchange's shards."""
     client = await BusClient.dial(BusAddress((url,)), "test")
     try:
         names = MarketSubjects(exchange, "spot")
@@ -302,7 +302,7 @@ def check_order(ids: list[str]) -> list[str]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has used so far."""
+    """The CPU seconds that a process has used so far."""
     with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
         fields = stat.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

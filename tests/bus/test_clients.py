@@ -31,7 +31,7 @@ def example(language: str) -> str:
 
 
 def node_modules() -> str:
-    """Where npm puts what is installed for all."""
+    """The folder of npm's global packages."""
     if shutil.which("npm") is None:
         return ""
     return subprocess.run(["npm", "root", "-g"], capture_output=True, text=True, check=False).stdout.strip()

@@ -1,4 +1,4 @@
-"""A feed that reads the bus: the same promises as over an exchange, and what the bus itself may do to it."""
+"""A feed that reads the bus: it keeps the same promises as over an exchange, also when the bus fails."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_channels_that_the_collectors_do_not_publish_are_reported(
 async def test_an_outage_of_the_bus_loses_no_trade(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """The consumer is cut off; what was published meanwhile is read from where it was."""
+    """The consumer is cut off; later it reads what was published meanwhile."""
     await collect("one")
     await publisher(bus.url, "binance")
     async with Proxy(bus.port) as proxy, consumers(1, reader_settings(proxy.url, ["binance"], COINS)) as (reader,):

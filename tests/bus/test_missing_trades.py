@@ -1,4 +1,4 @@
-"""Trades that a collector could not get: readers are told of which coins, where ids do not show it."""
+"""Trades that a collector could not get: readers learn their coins even if ids do not show it."""
 
 from __future__ import annotations
 

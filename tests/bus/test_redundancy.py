@@ -107,7 +107,7 @@ async def test_a_killed_publisher_is_replaced(
 async def test_a_paused_publisher_that_comes_back_stores_nothing(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """SIGSTOP: when it goes on, its socket is open and it believes that it publishes. The bus refuses it."""
+    """After SIGSTOP and SIGCONT its socket is open and it still tries to publish. The bus refuses its messages."""
     first = await collect("first")
     await publisher(bus.url, "binance")
     second = await collect("second")
@@ -129,7 +129,7 @@ async def test_a_paused_publisher_that_comes_back_stores_nothing(
 async def test_a_publisher_that_is_cut_off_from_the_bus_is_replaced(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """What it had sent into the partition arrives at its end, and is refused."""
+    """What it had sent during the partition arrives later, and is refused."""
     async with Proxy(bus.port) as proxy:
         first = await collect("first", url=proxy.url)
         await publisher(bus.url, "binance")
@@ -182,7 +182,7 @@ async def test_a_publisher_whose_exchange_is_silent_gives_way(
 async def test_the_only_collector_goes_on_after_the_last_trade_on_the_bus_when_it_starts_again(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """Nobody was there for a while. What came meanwhile is fetched from the exchange, once and in order."""
+    """There was no collector for a while. Trades of that time are fetched from the exchange, once and in order."""
     first = await collect("first")
     await publisher(bus.url, "binance")
     async with watched(bus) as (readers, _):

@@ -71,7 +71,7 @@ async def test_rest_and_stream_over_the_bus_and_what_they_say_without_a_collecto
         await read("trade", 20)
         ids = [int(trade["trade_id"]) for trade in seen["trade"]]
         assert ids == sorted(set(ids))
-        if ids[-1] - ids[0] >= len(ids):  # what no collector was there for
+        if ids[-1] - ids[0] >= len(ids):  # trades while there was no collector
             assert "gap" in [status["event"] for status in seen["status"]]
         assert (await get(http, "/v1/prices/BTC"))[0] == 200
         await ws.close()

@@ -1,4 +1,4 @@
-"""What the tests of a wire need beside the wire: one simulated venue after the other, a certificate."""
+"""Fixtures for tests over sockets: each simulated venue, and a certificate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of one venue's session share: a listener that keeps everything, and streams that end with the test."""
+"""Shared by tests of one venue: a listener that keeps everything, and streams that end with the test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHANNELS = ("trades", "ticker", "candles")
 
 
 class Heard:
-    """A listener that keeps what it is told."""
+    """A listener that keeps everything."""
 
     def __init__(self) -> None:
         self.trades: list[TradeEvent] = []
@@ -80,7 +80,7 @@ async def opened(name: str, at: Simulator | str, **access: Any) -> AsyncIterator
 
 
 class Running:
-    """A stream that runs: ``heard`` is what its listener was told, ``ended`` what ended it."""
+    """A running stream: ``heard`` is what its listener received, ``ended`` the error that ended it."""
 
     def __init__(self, stream: CcxtConnection, heard: Heard) -> None:
         self.stream = stream

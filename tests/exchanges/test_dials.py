@@ -44,7 +44,7 @@ async def venue_at(ws_url: str, transport: str) -> AsyncIterator[CcxtVenue]:
 
 
 class Dial:
-    """A stream that dials; given up, it is closed as the feed does it: the closing goes on beside the next dial."""
+    """A stream that dials; when given up, it is closed as by the feed, beside the next dial."""
 
     def __init__(self, venue: CcxtVenue, tls: ssl.SSLContext | None = None) -> None:
         heard = Heard()
@@ -82,7 +82,7 @@ class Deaf:
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
 async def test_an_unanswered_dial_leaves_nothing_open(transport: str, scheme: str) -> None:
-    """The request to upgrade, or the first word of TLS, stays without an answer."""
+    """The upgrade request, or the first TLS message, gets no answer."""
     deaf = Deaf()
     async with await asyncio.start_server(deaf.take, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""What others send is shown printable, in one short line, and without what the settings keep secret."""
+"""Text from others is shown printable, in one short line, and without the settings' secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong here is not told as a venue's answer: over real sockets, in loops and processes that cannot do it."""
+"""Faults of this machine are not reported as a venue's answer: real sockets, unable loops and processes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def reason(settings: Settings) -> str:
 
 
 class Lame(asyncio.SelectorEventLoop):
-    """A loop that has no sockets, as some have none for what they were not made for."""
+    """An event loop without sockets."""
 
     async def sock_connect(self, sock: Any, address: Any) -> None:
         raise NotImplementedError("this loop has no sock_connect")

@@ -36,7 +36,7 @@ def functions_of(module: str) -> Mapping[str, Function]:
 
 @cache
 def handlers(name: str, store: str) -> tuple[Function, ...]:
-    """The functions of a module, inherited ones included, that handle what comes for ``exchange.<store>``."""
+    """The functions of a module, also inherited ones, that handle data for ``exchange.<store>``."""
     found: dict[str, Function] = {}
     for base in type(exchanges()[name]).__mro__:
         if base.__module__.startswith("ccxt.pro."):
@@ -127,7 +127,7 @@ def faults(name: str, channel: str) -> set[str]:
     return found
 
 
-# what a fault calls for; None: it does no harm
+# what replaces a channel with this fault; None: it does no harm
 REMEDIES: Mapping[tuple[str, str], StandIn | None] = {
     ("trades", "takes the market from its options"): StandIn.NOTHING,
     ("candles", "keeps nothing"): StandIn.TRADES,

@@ -1,4 +1,4 @@
-"""Rows that are what they claim to be become events, whatever their spelling; others become None, never an error."""
+"""Valid rows become events, however they are written; others become None, never an error."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def without(row: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def assert_sound(event: TradeEvent | Ticker | Quote | Candle | None) -> None:
-    """What every delivered event promises, whatever it was made of."""
+    """Check what is promised for every delivered event."""
     if event is None:
         return
     assert type(event.timestamp) is int

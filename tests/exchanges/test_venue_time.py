@@ -1,4 +1,4 @@
-"""The venue's time is told, or read off stamps that tick; what only claims to be of the future stays out."""
+"""The venue's time comes from its answer or from its stamps; implausible future stamps are rejected."""
 
 from __future__ import annotations
 

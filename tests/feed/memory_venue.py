@@ -1,4 +1,4 @@
-"""A venue in memory, as a program could register its own: no ccxt, no socket, trades and books told by the test."""
+"""A venue in memory, as a program could register its own: no ccxt, no socket, trades and books from the test."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Levels = Iterable[tuple[float, float]]
 
 
 class MemoryVenue:
-    """Lists ``coins`` against USDT and delivers what ``trade`` and ``book`` are told.
+    """Lists ``coins`` in USDT and delivers what the test passes to ``trade`` and ``book``.
 
-    ``failure`` ends what is connected; ``channels`` are those that it streams.
+    Setting ``failure`` ends its connections; ``channels`` are those that it streams.
     """
 
     loaded, aged, can_fetch_trades = True, False, True
@@ -53,7 +53,7 @@ class MemoryVenue:
             connection.hear(trade, number)
 
     def candle(self, candle: Candle, *, flagged: bool) -> None:
-        """It tells a candle, with its own word on whether that is closed if it is ``flagged``."""
+        """Send a candle; if ``flagged``, its ``closed`` is the venue's own flag."""
         for connection in self.of("candles"):
             connection.listener.on_candle(candle, flagged)
 

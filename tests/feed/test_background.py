@@ -53,7 +53,7 @@ def nowhere() -> MarketFeed:
 
 
 def test_a_callback_that_blocks_the_loop_is_seen_from_another_thread(settings: Settings) -> None:
-    """Nothing in the loop can tell of it. When the callback returns, the feed is what it was."""
+    """Nothing in the loop can report it. When the callback returns, the feed continues as before."""
     settings.staleness = Staleness(feed_stale_after=0.5, reconnect_after=20)
     feed = MarketFeed(settings=settings)
     blocks, goes_on = threading.Event(), threading.Event()
@@ -82,7 +82,7 @@ def test_a_callback_that_blocks_the_loop_is_seen_from_another_thread(settings: S
 
 
 def seen_within(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait until ``condition`` holds; nothing tells this thread of it."""
+    """Wait until ``condition`` holds, by checking it repeatedly."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -141,7 +141,7 @@ def test_starting_and_stopping_in_any_order(feed: MarketFeed) -> None:
 
 
 def test_a_callback_may_stop_the_feed(feed: MarketFeed) -> None:
-    """It does not wait for itself; who starts the feed anew waits for the end."""
+    """It does not wait for itself; a new start waits for the end."""
     stopped = threading.Event()
 
     def enough(tick: PriceTick) -> None:

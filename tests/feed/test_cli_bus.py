@@ -1,4 +1,4 @@
-"""The commands bus, bus status and collect, and what the settings say of a bus."""
+"""The commands bus, bus status and collect, and the settings of a bus."""
 
 from __future__ import annotations
 

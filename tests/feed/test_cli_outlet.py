@@ -1,4 +1,4 @@
-"""The output thread: in order, nothing dropped, and no trap for whoever waits for it."""
+"""The output thread: in order, nothing dropped, and no endless wait."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ async def test_an_added_coin_flows_on_the_connection_that_stands(
 
 
 async def test_nothing_of_a_removed_coin_is_delivered(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """Its price is gone, and so it is from the status; the others go on without a break."""
+    """It has no price and is not in the status any more; the other coins continue without a break."""
     await connected(feed, venue)
     await got.until(lambda: bool(got.ids("BTC")) and bool(got.ids("ETH")))
     await feed.remove_coins("eth")
@@ -76,7 +76,7 @@ async def test_nothing_of_a_removed_coin_is_delivered(feed: MarketFeed, venue: S
 
 
 async def test_a_gap_ends_with_its_coin(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """What waits for the fetch is not delivered any more, so the gap stays incomplete, and that is told."""
+    """Trades that wait for the fetch are not delivered any more, so the gap is reported as incomplete."""
     await connected(feed, venue)
     await got.until(lambda: bool(got.ids("BTC")) and bool(got.ids("ETH")))
     venue.rate = 0
@@ -231,7 +231,7 @@ async def test_a_venue_that_refused_all_is_asked_again_for_what_is_added(
 
 
 async def test_a_coin_added_while_a_venue_refuses_the_others_is_requested_at_once(simulator: Simulator) -> None:
-    """The refusal is on its way to those who decide: it says nothing of a coin that nobody asked for yet."""
+    """The refusal has not been handled yet, and does not concern a coin that was added later."""
     venue = next(iter(simulator.venues.values()))
     if venue.name != "bybit":
         pytest.skip("the venue refuses nothing: a market that it does not list is silent")
@@ -301,7 +301,7 @@ async def test_a_change_while_the_feed_reconnects_is_what_the_next_connection_ca
 
 
 async def test_changes_side_by_side_end_as_asked(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """The last word on a coin counts; a coin removed while its addition waits ends the wait."""
+    """The last call for a coin counts; removing a coin ends the wait of its addition."""
     await connected(feed, venue)
     venue.paused = True
     coins = ["SOL", "XRP", "DOGE", "ADA"]

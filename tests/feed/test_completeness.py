@@ -1,4 +1,4 @@
-"""Gaps are complete when that is proven, and wrong numbers cost no good trade: over real sockets, both transports."""
+"""Gaps are complete only when proven, and wrong numbers lose no good trade: real sockets, both transports."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def _is_after(moment: float) -> bool:
 
 
 class Wire:
-    """A little venue that sends the trades it is told to, with whatever ids and stamps, and has none over REST."""
+    """A small venue that sends the test's trades, with any ids and stamps, and has none over REST."""
 
     def __init__(self) -> None:
         self._streams: dict[web.WebSocketResponse, set[str]] = {}
@@ -337,7 +337,7 @@ async def repeating(wire: Wire, number: int, stamp: int | None = None) -> AsyncI
 
 @pytest.mark.parametrize("kind", ["repeated", "late"])
 async def test_repeated_and_late_trades_are_no_sign_of_life(transport: str, kind: str) -> None:
-    """A coin of which nothing else comes is stale, and so is its feed."""
+    """A coin without other data is stale, and so is its feed."""
     async with Wire() as wire:
         feed = wire.feed(transport, Staleness(feed_stale_after=0.8, coin_stale_after=1, reconnect_after=60))
         got = Recorder(feed)

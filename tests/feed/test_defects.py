@@ -1,4 +1,4 @@
-"""A defect of our own ends the feed: never in silence, and nobody waits for ever for what will not come."""
+"""An error of our own ends the feed with a report, and nobody waits for ever."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_a_program_that_runs_the_feed_gets_the_error(
 
 
 async def test_a_feed_in_a_thread_ends_with_it(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """start() has returned already: the events tell, the thread is gone, and stop() has nothing more to do."""
+    """After start() has returned: events report it, the thread has ended, and stop() has nothing to do."""
     feed = MarketFeed(settings=settings_for(simulator))
     got = Recorder(feed)
     await asyncio.to_thread(feed.start)

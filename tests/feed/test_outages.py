@@ -1,4 +1,4 @@
-"""What the soak found: outages that lost something in silence, each with the shortest way to it."""
+"""Faults that the soak found: outages that lost something without a report, each as a short test."""
 
 from __future__ import annotations
 

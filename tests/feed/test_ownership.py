@@ -1,4 +1,4 @@
-"""What the feed knows can't be changed from outside, and no callback can end what reads the socket."""
+"""The feed's state can't be changed from outside, and no callback can end the reader of the socket."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
 
 
 async def test_changing_a_tick_changes_no_price_of_the_feed(feed: MarketFeed) -> None:
-    """Neither by a callback nor by who has asked for a price."""
+    """Neither by a callback nor by a caller of get_price."""
 
     def spoil(tick: PriceTick) -> None:
         tick.price, tick.timestamp, tick.exchange = -1.0, 0, "nowhere"

@@ -235,7 +235,7 @@ async def test_what_a_trial_does_not_keep_is_told_or_fetched(venues: list[Simula
 
 @pytest.mark.parametrize("rate", [20.0, 60.0, 300.0])
 async def test_a_failback_does_not_break_the_data(venues: list[Simulator], rate: float) -> None:
-    """However slow REST is: what came on trial goes on where the other one ends.
+    """Even if REST is slow: the trial's trades continue where the other venue's end.
 
     A pause of the simulated stream is no silence here: it would be a failover, and leave no failback to measure.
     """

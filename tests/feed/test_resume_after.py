@@ -1,4 +1,4 @@
-"""A program that starts again goes on after the last trades of the one before it."""
+"""A program that starts again continues after the last trades of its earlier run."""
 
 from __future__ import annotations
 

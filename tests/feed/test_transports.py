@@ -1,4 +1,4 @@
-"""What the feed tells is the same whatever carries the WebSocket."""
+"""Events are the same over both transports."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from tests.support import Recorder, settings_for, until
 Frame = str | bytes | tuple[bytes, WSMsgType]  # text, binary, or bytes under an opcode of their own
 GOOD_PRICES = (40_000.0, 50_000.0)  # of good trades; a price outside was never sent as one
 BAD_PRICE = 66_666.0
-SILENCE = frozenset({"connecting", "connected", "bad_frame"})  # what a feed may tell that only met bad frames
+SILENCE = frozenset({"connecting", "connected", "bad_frame"})  # events that bad frames alone may cause
 
 
 class Lab(Looped):

@@ -28,7 +28,7 @@ FEW = drawing(30, suppress_health_check=list(HealthCheck))
 MARKETS = {"BTC": "BTC/USDT", "ETH": "ETH/USDT"}
 
 
-class MarketDataHub(Looped):
+class Rest(Looped):
     """One venue's REST that answers with ``body`` where it is not None, else as the simulator does."""
 
     def __init__(self, name: str) -> None:
@@ -50,7 +50,7 @@ class MarketDataHub(Looped):
         self.markets = next(iter(self.good.values()))
 
     def fresh(self) -> CcxtVenue:
-        """A venue that knows no market yet."""
+        """A venue that has not loaded its markets yet."""
         venue = open_venue(self.name, Access(rest_url=f"http://{self._address}", timeout=5))
         venue._api.enableRateLimit = False  # the simulator has no rules here, and
         venue._api.timeout_on_exit = 0  # hundreds of examples no time
@@ -65,7 +65,7 @@ class MarketDataHub(Looped):
             return web.Response(body=text, content_type="application/json")
 
     async def ask(self, body: bytes | None, what: Callable[[CcxtVenue], Any], venue: CcxtVenue | None = None) -> Any:
-        """What comes of an answer: a result, or VenueError and nothing else."""
+        """The outcome of an answer: a result, or only VenueError."""
         self.body = body
         try:
             return await what(venue or self.venue)
@@ -76,8 +76,8 @@ class MarketDataHub(Looped):
 
 
 @pytest.fixture(scope="module", params=["binance", "bybit"])
-def desk(request: pytest.FixtureRequest) -> Iterator[MarketDataHub]:
-    desk = MarketDataHub(request.param)
+def desk(request: pytest.FixtureRequest) -> Iterator[Rest]:
+    desk = Rest(request.param)
     yield desk
     desk.close()
 
@@ -92,7 +92,7 @@ arbitrary = st.one_of(junk.anything.map(str.encode), junk.texts.map(str.encode),
 
 @FUZZ
 @given(what=st.sampled_from(sorted(ANSWERS)), body=arbitrary)
-def test_an_arbitrary_answer_is_an_error_of_the_venue_or_nothing(desk: MarketDataHub, what: str, body: bytes) -> None:
+def test_an_arbitrary_answer_is_an_error_of_the_venue_or_nothing(desk: Rest, what: str, body: bytes) -> None:
     answered = desk.run(desk.ask(body, ANSWERS[what]))
     if what == "candles":
         rows = list(answered or ())
@@ -104,7 +104,7 @@ def test_an_arbitrary_answer_is_an_error_of_the_venue_or_nothing(desk: MarketDat
 
 @FUZZ
 @given(what=st.sampled_from(sorted(ANSWERS)), data=st.data())
-def test_an_answer_with_a_few_things_wrong_invents_nothing(desk: MarketDataHub, what: str, data: st.DataObject) -> None:
+def test_an_answer_with_a_few_things_wrong_invents_nothing(desk: Rest, what: str, data: st.DataObject) -> None:
     """What comes of it was in the good answer too."""
     good = desk.run(desk.ask(None, ANSWERS[what]))
     answer = next(reversed(desk.good.values()))
@@ -123,9 +123,7 @@ def test_an_answer_with_a_few_things_wrong_invents_nothing(desk: MarketDataHub, 
 
 @FEW
 @given(body=arbitrary, data=st.data())
-def test_an_answer_without_markets_is_an_error_of_the_venue(
-    desk: MarketDataHub, body: bytes, data: st.DataObject
-) -> None:
+def test_an_answer_without_markets_is_an_error_of_the_venue(desk: Rest, body: bytes, data: st.DataObject) -> None:
     """Arbitrary ones, and good ones with a few things wrong: what loads can be asked for its markets."""
 
     async def load(body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What the scenarios share: quick settings, wires to be cut at any byte, and proof that nothing was left behind."""
+"""Shared by the scenarios: quick settings, connections that can be cut at any byte, and a check for leaks."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ async def feeding(settings: Settings, *coins: str, timeout: float = 20.0) -> Asy
 
 
 class Gate:
-    """A wire to a server, at ``address``. ``hangs``: it takes connections and passes nothing on.
+    """A TCP proxy to a server, at ``address``. ``hangs``: it accepts connections and passes nothing on.
 
     ``delay``: seconds by which what the server sends comes later. ``cut_after`` bytes from the server the connection is
     cut; after that one cut it passes everything. ``connections`` counts those that came.

@@ -1,4 +1,4 @@
-"""A ban is kept, in whatever way it is told: nothing is asked or dialled until its end, and the wait is told."""
+"""A ban is kept in every form: no request and no dial until its end, and the wait is reported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def options(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 class Front:
-    """A door before a simulated venue that answers with ``refusal`` where there is one, and notes what is asked."""
+    """A proxy before a simulated venue that answers with ``refusal``, if set, and notes the requests."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator

@@ -1,4 +1,4 @@
-"""What can go wrong before the first data: every step of the way cut, refused, slow or led astray."""
+"""Faults before the first data: each step of connecting cut, refused, slow or wrong."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ async def test_a_venue_that_blocks_this_place_is_left_at_once(seed: str, status:
 
 @pytest.mark.parametrize(("venue_name", "status"), [("binance", 418), ("bybit", 429)])
 async def test_retry_after_on_the_upgrade_is_a_floor(venue_name: str, seed: str, status: int) -> None:
-    """The backoff would dial after 50 ms; the venue's word comes first."""
+    """The backoff would dial after 50 ms; the venue's Retry-After takes precedence."""
     async with simulated(venue_name, seed) as simulator, nothing_left():
         venue = only(simulator)
         feed = MarketFeed(settings=quick(simulator))

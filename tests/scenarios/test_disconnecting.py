@@ -28,7 +28,7 @@ from tests.support import until
 
 
 @dataclass
-class FrameContext:
+class Scene:
     """Two venues, the feed on them, and what ends with the scene."""
 
     venue: SimulatedVenue
@@ -48,53 +48,53 @@ class FrameContext:
         await self.got.more_trades(3)
 
 
-State = Callable[[FrameContext], Awaitable[None]]
+State = Callable[[Scene], Awaitable[None]]
 
 
-async def rest_phase(scene: FrameContext) -> None:
+async def rest_phase(scene: Scene) -> None:
     scene.stack.enter_context(scene.venue.slow_rest(1))
     scene.begin()
     await until(lambda: bool(scene.venue.rest_calls))
 
 
-async def upgrade_hangs(scene: FrameContext) -> None:
+async def upgrade_hangs(scene: Scene) -> None:
     scene.gate.hangs = True
     redirected(scene.settings, ws_url=f"ws://{scene.gate.address}")
     scene.begin()
     await until(lambda: scene.gate.connections > 0)
 
 
-async def before_the_acknowledgement(scene: FrameContext) -> None:
+async def before_the_acknowledgement(scene: Scene) -> None:
     scene.stack.enter_context(scene.venue.muted())
     scene.begin()
     await until(lambda: bool(scene.venue.connections))
 
 
-async def while_subscribing(scene: FrameContext) -> None:
+async def while_subscribing(scene: Scene) -> None:
     subscribed = asyncio.Event()
     scene.venue.on_subscription = subscribed.set
     scene.begin()
     await subscribed.wait()
 
 
-async def live(scene: FrameContext) -> None:
+async def live(scene: Scene) -> None:
     await scene.live()
 
 
-async def half_open(scene: FrameContext) -> None:
+async def half_open(scene: Scene) -> None:
     """The peer reads and answers nothing, not even the closing handshake."""
     await scene.live()
     scene.stack.enter_context(scene.venue.muted())
     await scene.got.until_event("feed_stale")
 
 
-async def stalled(scene: FrameContext) -> None:
+async def stalled(scene: Scene) -> None:
     await scene.live()
     scene.stack.enter_context(scene.venue.stalled())
     await scene.got.until_event("feed_stale")
 
 
-async def backing_off(scene: FrameContext) -> None:
+async def backing_off(scene: Scene) -> None:
     del scene.settings.exchanges[1:]
     scene.feed = MarketFeed(settings=scene.settings)
     scene.got = Witness(scene.feed)
@@ -104,27 +104,27 @@ async def backing_off(scene: FrameContext) -> None:
     await scene.got.until(lambda: any(each["delay"] == 30 for each in scene.got.details("reconnecting")))
 
 
-async def filling_a_gap(scene: FrameContext) -> None:
+async def filling_a_gap(scene: Scene) -> None:
     await scene.live()
     scene.stack.enter_context(scene.venue.slow_rest(1.5))
     scene.venue.cut()
     await scene.got.until_event("gap")
 
 
-async def failing_over(scene: FrameContext) -> None:
+async def failing_over(scene: Scene) -> None:
     await scene.live()
     scene.stack.enter_context(scene.venue.partition())
     await scene.got.until_event("failover")
 
 
-async def on_trial(scene: FrameContext) -> None:
+async def on_trial(scene: Scene) -> None:
     await scene.live()
     with scene.venue.partition():
         await scene.got.until(lambda: scene.other.name in scene.got.first_price)
     await until(lambda: bool(scene.venue.connections))
 
 
-async def shut_out_everywhere(scene: FrameContext) -> None:
+async def shut_out_everywhere(scene: Scene) -> None:
     await scene.live()
     for venue in (scene.venue, scene.other):
         scene.stack.enter_context(venue.blocked(451))
@@ -132,14 +132,14 @@ async def shut_out_everywhere(scene: FrameContext) -> None:
     await scene.got.until(lambda: len(scene.got.details("exchange_blocked")) == 2)
 
 
-async def all_down(scene: FrameContext) -> None:
+async def all_down(scene: Scene) -> None:
     await scene.live()
     for venue in (scene.venue, scene.other):
         scene.stack.enter_context(venue.partition())
     await scene.got.until(lambda: any(each["exchange"] == scene.other.name for each in scene.got.details("error")))
 
 
-async def name_does_not_resolve(scene: FrameContext) -> None:
+async def name_does_not_resolve(scene: Scene) -> None:
     scene.settings.exchanges[:] = [elsewhere(scene.venue.name, "venue.invalid")]
     scene.feed = MarketFeed(settings=scene.settings)
     scene.got = Witness(scene.feed)
@@ -165,7 +165,7 @@ async def test_disconnecting_leaves_nothing_behind(state: State, name: str, seed
             async with nothing_left():
                 settings = quick(first, second)
                 feed = MarketFeed(settings=settings)
-                scene = FrameContext(only(first), only(second), gate, settings, faults, feed, Witness(feed))
+                scene = Scene(only(first), only(second), gate, settings, faults, feed, Witness(feed))
                 await state(scene)
                 began = monotonic()
                 await scene.feed.disconnect()

@@ -1,4 +1,4 @@
-"""Outages of a connection that was well: closed, cut, half open, stalled, and what REST does meanwhile."""
+"""Outages of a working connection: closed, cut, half open, stalled, and faults of REST meanwhile."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_every_way_to_close_is_followed_by_a_reconnect_without_a_trade_los
 
 @pytest.mark.parametrize("venue_name", ["bybit"])
 async def test_a_partition_heals(venue_name: str, seed: str) -> None:
-    """Nothing gets through for a while: told, retried with growing delays, and made good afterwards."""
+    """Nothing gets through for a while: reported, retried with growing delays, and filled afterwards."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
         settings = quick(simulator)

@@ -1,4 +1,4 @@
-"""Failover and failback while things go on breaking."""
+"""Failover and failback with further faults."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class Referee:
         self._began = began
         self._unix = time.time() - time.monotonic()  # what makes Unix seconds of monotonic ones
         self._books: dict[tuple[str, str, str], Book] = {}
-        self._gaps: dict[tuple[str, str], deque[Gap]] = {}  # by venue and coin: not ended yet, and some that have
+        self._gaps: dict[tuple[str, str], deque[Gap]] = {}  # by venue and coin: open gaps, and the last ended ones
         self._carrier: dict[str, tuple[str, str, int]] = {}  # coin -> venue, market and time of its last trade
         self._heard = began  # when the last data came, old or not
         self._read_at = began  # when the newest trade was read from the wire: it may have waited behind a gap since

@@ -1,4 +1,4 @@
-"""What happens on a market, in no venue's words: each venue's script says it in its own."""
+"""The events of a market, independent of a venue: each venue's script turns them into its own frames."""
 
 from __future__ import annotations
 

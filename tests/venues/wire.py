@@ -109,7 +109,7 @@ def options(name: str) -> dict[str, Any]:
 
 
 def pace(name: str) -> float:
-    """How many times as fast ccxt spaces its messages here, as the script's PACE says; its rules are as much faster."""
+    """The factor by which ccxt sends faster here, from the script's PACE; the rules are scaled by the same factor."""
     return float(getattr(script(name), "PACE", 1.0))
 
 
@@ -125,7 +125,7 @@ def dialled(name: str, request: web.Request) -> Iterable[Topic]:
 
 
 def refuses_silently(name: str) -> bool:
-    """Whether the venue says nothing of a market that it does not list, as its REFUSES_SILENTLY says."""
+    """Whether the venue does not answer for a market that it does not list, from the script's REFUSES_SILENTLY."""
     return bool(getattr(script(name), "REFUSES_SILENTLY", False))
 
 

@@ -1,4 +1,4 @@
-"""What holds of every book: sorted, not crossed for longer than one update, no side that stands still."""
+"""The checks of every book: sorted, not crossed for longer than one update, no side that stands still."""
 
 from __future__ import annotations
 

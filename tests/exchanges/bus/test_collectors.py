@@ -1,4 +1,4 @@
-"""What collectors say of themselves."""
+"""What collectors report about themselves."""
 
 from __future__ import annotations
 

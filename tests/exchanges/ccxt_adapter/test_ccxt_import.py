@@ -353,7 +353,7 @@ def ran(code: str, *, whole: bool = False, first: Path | None = None) -> subproc
 
 @cache
 def both(code: str) -> tuple[str, str]:
-    """What a program prints beside the feed, and with the whole of ccxt."""
+    """The output of a program beside the feed, and with the whole of ccxt."""
     with ThreadPoolExecutor(2) as pool:
         lazy, whole = pool.map(lambda each: ran(code, whole=each).stdout, (False, True))
     return ADDRESS.sub("", lazy), ADDRESS.sub("", whole)
@@ -409,7 +409,7 @@ def test_threads_may_import_ccxt_in_every_form_at_the_same_time(again: int) -> N
 
 
 def test_every_exchange_is_the_same_either_way() -> None:
-    """Its class, what it says that it can do, and its description."""
+    """Its class, its ``has`` and its description."""
     lazy, whole = both(EVERY_EXCHANGE)
     assert len(lazy.splitlines()) > 70
     assert lazy.splitlines()[:-1] == whole.splitlines()[:-1]

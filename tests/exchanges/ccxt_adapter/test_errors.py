@@ -1,4 +1,4 @@
-"""A refused request is told in one form; a venue's own words stay as they are."""
+"""A refused request is shown in one form; a venue's own text is not changed."""
 
 from __future__ import annotations
 

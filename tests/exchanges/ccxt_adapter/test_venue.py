@@ -243,7 +243,7 @@ async def test_a_venue_with_too_many_requests_says_when_to_ask_again(status: int
 
 
 async def test_no_request_leaves_while_the_venue_wants_to_be_left_alone() -> None:
-    """Whichever request was answered so: the limit is the address's, and asking on is what gets it banned."""
+    """After any request: the limit holds per address, and more requests would lead to a ban."""
     asked = []
 
     async def refuse(request: web.Request) -> web.Response:

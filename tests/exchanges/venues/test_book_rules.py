@@ -1,4 +1,4 @@
-"""What proves each venue's books, on the frames that its documentation shows: nothing missing, and each fault."""
+"""The proof of each venue's books, with documented frames: without faults, and with each fault."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_stream_without_a_fault_is_joined_and_followed(name: str) -> None:
 
 @pytest.mark.parametrize("name", LINKED)
 def test_a_missing_frame_is_noticed(name: str) -> None:
-    """Each frame is missing once, but for the first and the last change of each coin."""
+    """Each frame is missing once, except the first and last change of each coin."""
     stream = Stream(name)
     frames = stream.frames()
     begin = len(stream.opening) + len(stream.steps[0]) + len(stream.steps[1])

@@ -78,7 +78,7 @@ class Line:
         self.stream._delivery._begun_candles.clear()
 
     def receive(self, data: Any, kind: WSMsgType = WSMsgType.TEXT) -> list[Any]:
-        """What the listener is told of a message, in order."""
+        """What the listener receives for a message, in order."""
         self.told.clear()
         self.client.handle_message(WSMessage(kind, data, None))
         return list(self.told)
@@ -274,7 +274,7 @@ async def test_the_hot_path_can_be_turned_off(pair: Pair, frame: Any) -> None:
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
 async def test_a_coin_that_is_not_wanted_is_not_delivered(pair: Pair, frame: Any) -> None:
-    """Nor is it told as bad."""
+    """It is not reported as bad either."""
     assert pair.receive(text(frame).replace("BTC", "SOL").replace("ETH", "SOL").replace("DOGE", "SOL")) == []
 
 

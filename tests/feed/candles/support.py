@@ -1,4 +1,4 @@
-"""Rows and trades of one coin's minutes, and what became of them."""
+"""Rows and trades of one coin's minutes, and the candles made of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tell_row(
     received_at: int = 0,
     closed: bool | None = None,
 ) -> list[Candle]:
-    """The candles for a row of the venue; ``closed`` is its word, None where it has none."""
+    """The candles for a row of the venue; ``closed`` is its flag, None if it has none."""
     opened, first, high, low, last, volume = row
     coin = symbol.partition("/")[0]
     candle = Candle(

@@ -141,7 +141,7 @@ def test_candles_that_were_begun_elsewhere_are_holes_unless_they_go_on_here(
 
 
 def test_volumes_in_contracts_become_base_currency() -> None:
-    """Also those of the candles that are fetched."""
+    """Also the volumes of fetched candles."""
     for bars in (CandleTracker("BTC", "1m", "gate", 0.001), CandleBuilder("BTC", "1m", "gate", 0.001)):
         bars.go_on_after(at(0))
         if isinstance(bars, CandleTracker):

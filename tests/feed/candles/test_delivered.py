@@ -61,7 +61,7 @@ def test_missed_candles_are_owed_after_a_venue_is_left() -> None:
 
 
 def test_what_the_venue_has_closed_and_the_stream_has_not_is_overdue() -> None:
-    """From the candle on that the feed began with; what was before is history and nobody's news."""
+    """From the feed's first candle on; earlier ones are history."""
     delivered_candles = delivered(bar(3, closed=False), bar(3), bar(4, closed=False))
     past = [bar(minute) for minute in range(1, 7)] + [bar(7, closed=False)]
     assert minutes(delivered_candles.overdue(past)) == [4, 5, 6]

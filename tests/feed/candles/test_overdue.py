@@ -1,4 +1,4 @@
-"""A candle that is over is closed a few seconds later, once, with what the venue's record or the trades say of it."""
+"""A candle is closed once, a few seconds after its end, with the venue's record or the trades."""
 
 from __future__ import annotations
 

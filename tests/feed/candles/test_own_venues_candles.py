@@ -1,4 +1,4 @@
-"""Candles of venues that are not ccxt's: decided by the feed, from what the venue tells or from its trades."""
+"""Candles of venues without ccxt: the feed closes them, from the venue's candles or its trades."""
 
 from __future__ import annotations
 

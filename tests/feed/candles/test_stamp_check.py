@@ -1,4 +1,4 @@
-"""What is stamped ahead of the venue's time waits until what follows shows whether the stamp is wrong."""
+"""Items stamped ahead of the venue's time wait until later ones show whether the stamp is wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ HOUR = 3_600_000
 
 
 def taken(check: StampCheck[str], name: str, ahead: int, now: float | None = NOW, received_at: int = 0) -> str:
-    """The names of what is taken at once."""
+    """The names of the items that are taken at once."""
     return "".join(check.take(name, NOW + ahead, now, received_at)[0])
 
 

@@ -1,4 +1,4 @@
-"""Candles that a venue streams are closed exactly once, never with incomplete values; missed ones are told."""
+"""Candles that a venue streams are closed exactly once, never with incomplete values; missed ones are reported."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_a_candle_is_not_closed_by_its_flag_before_its_time() -> None:
 
 
 def test_several_wrong_rows_that_agree_are_undone_by_those_that_follow() -> None:
-    """They look like a clock that is ahead; then the venue goes on as before."""
+    """They look like a clock that is ahead; then the venue continues as before."""
     bars, delivered = tracker(), list[Candle]()
     stamps = [0, 0, HOUR, HOUR, HOUR, 0, 0, 0, 0, 1, 1]
     for second, minute in enumerate(stamps):

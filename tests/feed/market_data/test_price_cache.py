@@ -1,4 +1,4 @@
-"""The price cache: what makes a tick, and what must not keep the next one out."""
+"""The price cache: which events make a tick, and which must not block the next one."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def test_the_end_of_one_silence_does_not_end_another() -> None:
 
 
 def test_a_trial_passes_only_while_it_carries_data() -> None:
-    """It was told late, when the connection had been silent for a while: the next piece of data passes it."""
+    """The data came late, after a silence of the connection: the next piece of data passes the trial."""
     it = on_binance()
     it.tick(30.0)
     it.data("bybit", 31.0)

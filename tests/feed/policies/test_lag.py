@@ -68,7 +68,7 @@ def test_the_norm_is_that_of_the_last_ten_minutes() -> None:
 
 
 def test_one_stamp_from_the_future_is_not_the_norm() -> None:
-    """Not even the first one; what many say is."""
+    """Not even the first one; several stamps that agree are."""
     for ahead_at in (0, 7):
         line = Line()
         for n in range(20):

@@ -1,4 +1,4 @@
-"""Silence is told in time and once, quiet is not dead, and only data ends it."""
+"""Silence is reported in time and once, a quiet coin is not dead, and only data ends a silence."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_a_stalled_feed_is_stale_then_dead_and_its_coins_are_not_reported_before
 
 
 def test_dead_comes_once_per_connection_and_stale_once_per_silence() -> None:
-    """A silence over several connections ends with the first data, and is told in whole."""
+    """A silence over several connections ends with the first data, and is reported with its whole length."""
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(COINS, 0.0)
     assert kinds(watch(silence_watch, 0.0, [(1.0, "BTC")], 12.0)) == ["feed_stale", "dead"]

@@ -1,4 +1,4 @@
-"""Replays over real files: order, clock, pace, consumers that take their time, holes, and what is asked wrongly."""
+"""Replays over real files: order, clock, pace, slow consumers, holes, and wrong arguments."""
 
 from __future__ import annotations
 

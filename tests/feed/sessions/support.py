@@ -29,7 +29,7 @@ SETTINGS = Settings(
 
 
 class World:
-    """Three exchanges, a feed over them, and the status events that it told."""
+    """Three exchanges, a feed over them, and its status events."""
 
     def __init__(self, coins: list[str], settings: Settings = SETTINGS) -> None:
         self.venues = [MemoryVenue(name, ["BTC", "ETH"]) for name in NAMES]

@@ -1,4 +1,4 @@
-"""The supervisor's scenarios over venues in memory: which exchange is active, when that changes, and what is told."""
+"""The supervisor's scenarios over venues in memory: which exchange is active, when that changes, and the events."""
 
 from __future__ import annotations
 

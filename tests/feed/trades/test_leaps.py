@@ -1,4 +1,4 @@
-"""One number or stamp that a venue got wrong costs no good trade, doubles none, and holds none up."""
+"""One wrong id or stamp of a venue loses, doubles and delays no good trade."""
 
 from __future__ import annotations
 
@@ -422,7 +422,7 @@ def test_a_trade_that_an_answer_omits_at_first_is_not_lost() -> None:
 
 @given(st.floats(0, 3.5), st.integers(1, 6), st.booleans())
 def test_a_gap_is_complete_only_when_the_record_reaches_over_it(lag: float, missing: int, numbered: bool) -> None:
-    """It is asked again as long as its trades wait; what it does not reach is told incomplete."""
+    """The record is asked again while trades wait; if it does not reach over the gap, that is incomplete."""
     truth = good_trades([0] + [20] * 30)
     lost = range(10, 10 + missing)
     feed = Feed(TradeSequence(numbered, 300), lag, [(item.timestamp / 1000, item) for item in truth])

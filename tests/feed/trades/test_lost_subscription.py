@@ -1,4 +1,4 @@
-"""Tickers that tell of trades which do not come, with times of our own."""
+"""Tickers that show trades which do not come, with times given by the test."""
 
 from __future__ import annotations
 

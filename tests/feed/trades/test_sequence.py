@@ -21,7 +21,7 @@ from feed.trades.sequence import REORDER_FOR, TradeSequence
 
 
 def trade(trade_id: int | str, timestamp: int | None = None) -> TradeEvent:
-    """Trade n happens at n * 10 ms unless told otherwise."""
+    """Trade n; its time is n * 10 ms by default."""
     at = int(trade_id) * 10 if timestamp is None else timestamp
     return TradeEvent("BTC", 100.0, 1.0, False, at, "sim", str(trade_id))
 
@@ -67,7 +67,7 @@ class Owner:
 
 
 def owner(*ids: int, numbered: bool = True, max_gap: float = 300, fetch: bool = True) -> Owner:
-    """One that has streamed these trades already."""
+    """An owner that has received these trades from the stream already."""
     it = Owner(TradeSequence(numbered, max_gap, fetch=fetch))
     for item in trades(*ids):
         assert it.stream(item) is DELIVER
@@ -228,7 +228,7 @@ def test_trades_out_of_order_are_put_in_order_without_fetching_too() -> None:
 
 
 def test_an_absurd_id_stops_nothing() -> None:
-    """It goes through as it is, and the sequence goes on as if it had not been there."""
+    """It is delivered as it is, and the sequence continues without it."""
     it = owner(1, 2)
     assert it.stream(trade(10**15, timestamp=25)) is DELIVER
     assert [it.stream(trade(number)) for number in (3, 4, 5)] == [DELIVER] * 3

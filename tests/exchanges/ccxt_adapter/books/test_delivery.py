@@ -1,4 +1,4 @@
-"""What of a proven book is delivered."""
+"""Delivery of proven books."""
 
 from __future__ import annotations
 

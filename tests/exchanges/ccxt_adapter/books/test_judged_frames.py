@@ -1,4 +1,4 @@
-"""Frames of books on ccxt's own handlers: what is delivered of them, and what is not."""
+"""Frames of books handled by ccxt: which books are delivered."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.support import until
 
 
 class Scripted:
-    """A book that does what the test says."""
+    """A book that returns the verdicts of the test."""
 
     def __init__(self) -> None:
         self.levels = LocalBook()

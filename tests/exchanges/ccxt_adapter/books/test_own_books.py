@@ -45,7 +45,7 @@ async def reading(simulator: Simulator, coins: Iterable[str] = COINS, **options:
 
 
 def is_top(levels: list[Any], true: list[Any]) -> bool:
-    """Whether these are the best levels: fewer than wanted where a snapshot proves no more."""
+    """Whether these are the best levels; they are fewer than wanted if the snapshot proves no more."""
     return bool(levels) and levels == true[: len(levels)]
 
 

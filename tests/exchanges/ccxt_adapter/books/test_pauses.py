@@ -1,4 +1,4 @@
-"""The waits before a book is had anew."""
+"""The pauses before a book is synchronized again."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ COINS = ("BTC", "ETH")
 
 
 class Okx:
-    """A server that answers subscriptions with the book as it is, and tells changes when it is asked to."""
+    """A server that answers subscriptions with the present book, and sends changes on request."""
 
     def __init__(self) -> None:
         self.script = depth.script("okx")

@@ -1,4 +1,4 @@
-"""Files of market lists: what is kept, what counts, and that nothing broken is ever an error."""
+"""Files of market lists: which lists are kept and used, and that broken files cause no error."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_something_else_in_place_of_the_file_is_ignored_without_waiting(
 
 @POSIX
 def test_a_file_that_others_can_write_is_ignored(cache: MarketCache) -> None:
-    """Who can change ids in it can change prices."""
+    """Otherwise other users could change ids, and so prices."""
     cache.write(table())
     cache.path.chmod(0o666)
     assert cache.read() is None

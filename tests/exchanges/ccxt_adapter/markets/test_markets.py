@@ -110,7 +110,7 @@ def by_id(exchange: Any) -> dict[str, list[str]]:
 @pytest.mark.parametrize("venue_name", ["binance", "bybit"])
 @pytest.mark.parametrize("count", [40, 2 * ROWS + 50])
 async def test_a_list_from_disk_is_what_ccxt_makes_of_the_venues_answer(venue_name: str, count: int) -> None:
-    """But for the answer itself, ``info``, which nothing reads; also where it was parsed in parts."""
+    """Except for the answer itself, ``info``, which nobody reads; also if the list was parsed in parts."""
     async with Simulator(venues=(venue_name,), rate=0, markets=count) as simulator:
         await loaded_once(simulator)
         await same_as_ccxts(simulator, venue_name)

@@ -1,4 +1,4 @@
-"""A long list of markets is parsed part by part, and is what it would be if it were parsed whole."""
+"""A long list of markets that is parsed part by part is the same as one that is parsed whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table of markets is the same after it was written and read, and shares nothing with what it was made of."""
+"""A table of markets is the same after writing and reading, and shares no objects with its source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row of a venue's list that cannot be read costs itself alone, over each venue's real ccxt class."""
+"""An unreadable row of a venue's list affects no other row, with each venue's real ccxt class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fence around a ccxt client: what it lets through, what it stops, where it makes the client dial."""
+"""The guard of a ccxt client: which frames it passes, which errors it catches, and where the client dials."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def text(data: Any) -> WSMessage:
 
 
 class Session:
-    """An aiohttp session that only notes where it is sent."""
+    """An aiohttp session that only notes the addresses it dials."""
 
     def __init__(self) -> None:
         self.cookie_jar = object()
@@ -183,7 +183,7 @@ def test_redirecting_replaces_scheme_and_host_and_nothing_else(url: str, target:
 
 
 async def test_the_dial_goes_where_the_settings_say_and_the_client_keeps_its_own_address() -> None:
-    """ccxt tells spot from swap by the client's address."""
+    """ccxt distinguishes spot and swap by the client's address."""
     armed, session = Armed(lambda client, frame: None, ws_url="ws://127.0.0.1:8765"), Session()
     armed.client.create_connection(session)
     ((url, options),) = session.dialled

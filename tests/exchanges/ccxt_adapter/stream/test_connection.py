@@ -1,4 +1,4 @@
-"""One connection over the real ccxt.pro classes and loopback sockets: complete, lawful, and ended with a clear word."""
+"""One connection over the real ccxt.pro classes and loopback sockets: complete data, kept limits, clear errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRADES = {"binance": "{}usdt@trade", "bybit": "publicTrade.{}USDT"}
 
 @pytest.fixture
 def transport(request: pytest.FixtureRequest) -> str | None:
-    """By default the one that a user gets; tests of what depends on it run on both."""
+    """The transport; by default the user's. Tests that depend on the transport run on both."""
     return getattr(request, "param", None)
 
 
@@ -246,7 +246,7 @@ async def test_a_burst_arrives_complete_and_leaves_nothing_behind(venue: CcxtVen
 
 
 def kept(exchange: Any) -> dict[str, int]:
-    """How much ccxt holds: the rows of its stores, and what its client remembers."""
+    """How much ccxt keeps: the rows in its caches, and the entries of its client."""
     (client,) = exchange.clients.values()
     return {
         "trades": sum(map(len, exchange.trades.values())),

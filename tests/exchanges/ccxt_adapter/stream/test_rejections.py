@@ -1,4 +1,4 @@
-"""What a venue's frame refuses: read by the rows of the table, told apart by the markets that it names."""
+"""Rejections in a venue's frames: recognized by the profile, and assigned by the markets that they name."""
 
 from __future__ import annotations
 

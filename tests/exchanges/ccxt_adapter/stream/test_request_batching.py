@@ -1,4 +1,4 @@
-"""One request for all that was asked for, to venues where a request replaces the one before."""
+"""One request for all subscriptions, for venues where each request replaces the last one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stores: what ccxt appends is delivered at that moment, and nothing is kept that grows."""
+"""The caches: each row is delivered when ccxt appends it, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROWS = [{"id": str(number)} for number in range(10_000)]
 
 
 class Delivered(list[Any]):
-    """Called by a store, keeps what it is called with."""
+    """Called by a cache; keeps the arguments."""
 
     def __call__(self, *delivery: Any) -> None:
         self.append(delivery)

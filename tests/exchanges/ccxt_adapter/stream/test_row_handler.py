@@ -1,4 +1,4 @@
-"""What comes of the frames that venues document, once a real ccxt.pro class has read them: past trades, ids, order."""
+"""Documented frames of venues, read by the real ccxt.pro classes: past trades, ids, order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.exchanges.support import Heard
 
 
 class Spoken:
-    """A venue's stream that nobody dials: what is said to it goes through its real client's own handler."""
+    """A venue's stream without a socket: frames go through the real client's own handler."""
 
     def __init__(self, stream: CcxtConnection, url: str, heard: Heard) -> None:
         self.stream = stream
@@ -85,7 +85,7 @@ def now_ms() -> int:
 
 
 async def test_phemex_begins_with_past_trades() -> None:
-    """Without ids; ccxt gives them newest first, they are told oldest first."""
+    """They have no ids; ccxt passes them newest first, and they are delivered oldest first."""
     async with spoken_of("phemex", {"BTC/USDT": "sBTCUSDT"}) as spoken:
         at = now_ms() * 1_000_000
         frame = {"sequence": 1, "symbol": "sBTCUSDT", "type": "snapshot"}
@@ -156,7 +156,7 @@ def okx_trade(number: int, at: int) -> dict[str, Any]:
 
 
 async def test_old_trades_of_a_markets_first_frame_are_all_past_trades() -> None:
-    """Where frames do not say which they are: what is old in a later frame is late, and no history."""
+    """If frames do not mark past trades: an old trade in a later frame is late, not history."""
     async with spoken_of("cryptocom", {"BTC/USDT": "BTC_USDT"}) as spoken:
         at = now_ms()
 
@@ -261,7 +261,7 @@ async def test_coinbase_names_its_usdc_pairs_usd(quote: str) -> None:
 
 
 async def test_coinbaseexchange_sends_the_makers_side() -> None:
-    """ccxt makes the taker's of it where both orders are named, and guesses otherwise."""
+    """ccxt converts it to the taker's side if both orders are named, and guesses otherwise."""
     async with spoken_of("coinbaseexchange", {"BTC/USD": "BTC-USD"}) as spoken:
         match = {
             "type": "match", "trade_id": 10, "sequence": 50, "time": "2024-11-07T08:19:27.028459Z", "side": "sell",
@@ -512,7 +512,7 @@ async def test_a_frame_whose_rows_are_of_another_market_than_its_topic_is_a_bad_
     ],
 )  # fmt: skip
 async def test_a_ticker_without_a_last_price_is_none(name: str, market_id: str, frame: Any) -> None:
-    """ccxt would work one out of what else the day's figures hold."""
+    """ccxt would compute one from the other day stats."""
     url = "wss://stream.bybit.com/v5/public/spot" if name == "bybit" else "wss://venue.example/ws"
     async with spoken_of(name, {"BTC/USDT": market_id}, url, channels=["ticker"]) as spoken:
         spoken.say(frame)
@@ -532,7 +532,7 @@ MIXED: dict[str, tuple[str, Callable[[Any], Any], Callable[[int, str], Any]]] = 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("name", MIXED)
 async def test_a_row_of_another_market_costs_its_neighbours_nothing(name: str, place: int, other: str) -> None:
-    """Wherever it stands in the frame; it is told as the bad one."""
+    """At any place in the frame; it is reported as bad."""
     market, frame, row = MIXED[name]
     ids = {f"{coin}/USDT": IDS.get(name, "{}USDT").format(coin) for coin in ("BTC", "ETH")}
     url = "wss://stream.bybit.com/v5/public/spot" if name == "bybit" else "wss://venue.example/ws"

@@ -36,7 +36,7 @@ def blaming(take: Take, blame: Blame) -> Take:
 
 
 class Dialled:
-    """A real ccxt client, armed, and all that it told."""
+    """A real ccxt client with the guard, and everything that it reported."""
 
     def __init__(
         self, url: str, transport: Transport | None, tls: ssl.SSLContext | bool, take: Any, frames: list[Any]
@@ -61,7 +61,7 @@ class Dialled:
 
     @property
     def reason(self) -> str:
-        """What the dial or the connection failed for."""
+        """The error of the dial or the connection."""
         return str(self.errors[0])
 
     async def dial(self) -> None:

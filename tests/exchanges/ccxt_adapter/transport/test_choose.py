@@ -1,4 +1,4 @@
-"""One WebSocket under ccxt's own client, over aiohttp and over picows: nobody can tell which it was."""
+"""ccxt's own client over aiohttp and over picows: both behave the same."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_a_port_where_nobody_listens_is_named(transport: Transport | None,
 
 
 async def test_both_transports_send_the_same_request() -> None:
-    """Some venues' front doors turn away who looks otherwise; cookies and a module's own headers go along."""
+    """Some venues' gateways refuse clients with other headers; cookies and a module's own headers are sent too."""
     pytest.importorskip("picows", reason="the extra [fast] is not installed")
     seen = []
 

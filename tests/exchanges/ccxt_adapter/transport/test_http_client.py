@@ -1,4 +1,4 @@
-"""What hostile answers may cost, over real sockets: sizes, redirects, proxies, certificates, on both transports."""
+"""Hostile answers over real sockets: sizes, redirects, proxies, certificates, on both transports."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def failure(work: Awaitable[Any]) -> VenueError:
 
 
 async def dial_failure(venue: CcxtVenue) -> VenueError:
-    """What a stream of a venue whose markets are loaded ends for."""
+    """The error with which a stream ends, at a venue with loaded markets."""
     async with streaming(venue, ["BTC"]) as running:
         error = await running.ended()
     assert isinstance(error, VenueError)
@@ -482,7 +482,7 @@ async def test_a_refusal_by_a_socks_proxy_is_reported_as_the_proxys(options: dic
 
 
 def everything_said(error: BaseException) -> str:
-    """All that an error, and what stands behind it, may put before a reader."""
+    """All texts of an error and its causes."""
     texts = [str(error), repr(error), "".join(traceback.format_exception(error))]
     for other in (error.__cause__, error.__context__):
         if other is not None:
@@ -495,7 +495,7 @@ def everything_said(error: BaseException) -> str:
 async def test_no_error_shows_a_proxys_password(
     options: dict[str, Any], refusal: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proxy quotes what it was sent, in the answer's reason as well."""
+    """The proxy quotes the request, also in the reason of its answer."""
     encoded = b64encode(f"me:{SECRET}".encode()).decode()
     async with (
         Simulator(venues=("binance",), rate=0) as simulator,

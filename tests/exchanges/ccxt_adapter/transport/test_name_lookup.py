@@ -1,4 +1,4 @@
-"""Lookups of host names where no thread is left to make them in."""
+"""Lookups of host names when no thread can be started."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exchanges.ccxt_adapter.transport.name_lookup import look_up
 
 
 async def test_a_lookup_without_a_free_thread_does_not_block_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next one for the same name begins anew: it would wait for the one that never began."""
+    """The next lookup of the same name begins again, and does not wait for the one that never began."""
     with monkeypatch.context() as full:
 
         def start(self: threading.Thread) -> None:

@@ -1,4 +1,4 @@
-"""The recorder over real files: everything is there, whole, in its order, and what is missing is listed."""
+"""The recorder over real files: complete rows in their order, and a list of what is missing."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ async def stalled_client(server: Server, on_full: str) -> tuple[asyncio.StreamRe
 
 
 async def frame_of(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """The first byte of a frame, and what it carries."""
+    """The first byte of a frame, and its payload."""
     kind, size = await reader.readexactly(2)
     if size >= 126:
         size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8), "big")
@@ -77,7 +77,7 @@ async def market_feed(*argv: str) -> asyncio.subprocess.Process:
 
 
 async def ask(server: Server, request: bytes, timeout: float = 10.0) -> bytes:
-    """What comes on a connection of its own for the bytes of a request, until the server closes it."""
+    """Send the bytes of a request on a new connection; returns the answer, until the server closes it."""
     reader, writer = await asyncio.open_connection(server.host, server.port)
     writer.write(request)
     try:

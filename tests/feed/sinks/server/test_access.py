@@ -1,4 +1,4 @@
-"""Who may ask the server: tokens, pages of other hosts, names that lead here."""
+"""Who may send requests to the server: tokens, origins, host names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clients of docs/server.md, run as they stand there, but for the address."""
+"""The clients of docs/server.md, run unchanged except for the address."""
 
 from __future__ import annotations
 

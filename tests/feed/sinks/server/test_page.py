@@ -226,7 +226,7 @@ async def test_it_works_by_keyboard_and_on_a_phone(server: Server, browser: Any)
 async def test_the_book_of_the_chosen_coin_is_shown_while_it_is_proven(
     settings: Settings, venue: SimulatedVenue, browser: Any
 ) -> None:
-    """It makes the pictures of the README and of docs/server.md too, where MARKET_FEED_SCREENSHOTS is set."""
+    """With MARKET_FEED_SCREENSHOTS it also makes the pictures of the README and docs/server.md."""
     settings.channels = ["trades", "ticker", "candles", "quotes", "books"]
     feed = MarketFeed(settings=settings)
 
@@ -262,7 +262,7 @@ async def test_the_book_of_the_chosen_coin_is_shown_while_it_is_proven(
 
 @in_chromium
 async def test_a_suspended_machine_shows_nothing_as_fresh_when_it_wakes(server: Server, browser: Any) -> None:
-    """Where the clock of the browser stood still meanwhile, too."""
+    """Also if one clock of the browser stood still meanwhile."""
 
     def wake() -> None:
         browser.get(server.url)

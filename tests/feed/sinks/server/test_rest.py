@@ -1,4 +1,4 @@
-"""REST over real sockets: a feed on the simulator, the answers, and what is said to a wrong request."""
+"""REST over real sockets, with a feed on the simulator: good answers, and errors for wrong requests."""
 
 from __future__ import annotations
 

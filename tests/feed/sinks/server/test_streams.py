@@ -129,7 +129,7 @@ async def frames_of(reader: asyncio.StreamReader) -> tuple[list[Json], int | Non
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a client is behind soon."""
+    """Keep few events, so that a client falls behind soon."""
     monkeypatch.setattr(event_log, "KEPT", 2000)
 
 
