@@ -254,7 +254,7 @@ def test_a_gap_is_found_held_filled_and_reported() -> None:
     outcome = it.stream(trade(6))
     assert outcome.verdict is TradeVerdict.HELD
     assert outcome.gap is not None
-    assert outcome.gap.details == {"from_id": 3, "to_id": 5, "missing": 3}
+    assert outcome.gap.details == {"from_id": 3, "to_id": 5, "missing": 3, "fetched": True}
     assert it.stream(trade(7)) is HELD
     it.ended(trades(2, 3, 4, 5, 6), 0.1)
     assert it.ids == ["1", "2", "3", "4", "5", "6", "7"]
@@ -441,7 +441,7 @@ def test_a_gap_by_time_runs_from_the_last_trade_to_the_first_new_one() -> None:
     it.policy.resumed(0.0)
     outcome = it.stream(trade("d", 4000))
     assert outcome.gap is not None
-    assert outcome.gap.details == {"from_ts": 1000, "to_ts": 4000, "missing": None}
+    assert outcome.gap.details == {"from_ts": 1000, "to_ts": 4000, "missing": None, "fetched": True}
     rows = [trade("a", 1000), trade("b", 1000), trade("c", 3000), trade("d", 4000), trade("e", 5000)]
     it.ended(rows, 0.1)
     assert it.ids == ["a", "b", "c", "d"]

@@ -10,7 +10,7 @@ from exchanges.books.proof import BookRules, ProofKind
 from exchanges.ccxt_adapter.books.delivery import BookDelivery
 from exchanges.ccxt_adapter.books.verified_books import VerifiedBookKeeper
 from exchanges.events import OrderBook
-from tests.exchanges.ccxt_adapter.stream.test_row_handler import spoken_of
+from tests.exchanges.ccxt_adapter.stream.support import spoken_of
 from tests.exchanges.support import Heard
 from tests.venues.books import coinbase, depth
 from tests.venues.books.depth import Depth
