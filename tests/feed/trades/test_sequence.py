@@ -5,7 +5,6 @@ from __future__ import annotations
 import timeit
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from unittest import mock
 
 import pytest
@@ -15,66 +14,13 @@ from hypothesis import strategies as st
 from exchanges.events import TradeEvent
 from feed.trades import sequence
 from feed.trades.duplicates import LIMIT
-from feed.trades.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, Outcome, TradeVerdict
+from feed.trades.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, TradeVerdict
 from feed.trades.open_gaps import MAX_OPEN
 from feed.trades.sequence import REORDER_FOR, TradeSequence
-
-
-def trade(trade_id: int | str, timestamp: int | None = None) -> TradeEvent:
-    """Trade n; its time is n * 10 ms by default."""
-    at = int(trade_id) * 10 if timestamp is None else timestamp
-    return TradeEvent("BTC", 100.0, 1.0, False, at, "sim", str(trade_id))
-
-
-def trades(*ids: int) -> list[TradeEvent]:
-    return [trade(n) for n in ids]
-
-
-@dataclass
-class Owner:
-    """Does what the façade does with outcomes, and keeps everything."""
-
-    policy: TradeSequence
-    delivered: list[TradeEvent] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
-    filled: list[Filled] = field(default_factory=list)
-    late: list[TradeEvent] = field(default_factory=list)
-
-    def stream(self, item: TradeEvent, now: float | None = 0.0) -> Outcome:
-        outcome = self.policy.accept(item, now)
-        if outcome is DELIVER:
-            self.delivered.append(item)
-        elif outcome is LATE:
-            self.late.append(item)
-        else:
-            self.carry_out(outcome)
-        return outcome
-
-    def carry_out(self, outcome: Outcome) -> None:
-        if outcome.gap:
-            self.gaps.append(outcome.gap)
-        self.delivered.extend(outcome.deliver)
-        self.filled.extend(outcome.filled)
-
-    def ended(self, answer: list[TradeEvent], now: float) -> None:
-        """The venue's only answer, which is in one piece."""
-        self.carry_out(self.policy.answered([answer], now))
-        self.carry_out(self.policy.give_up())
-
-    @property
-    def ids(self) -> list[str]:
-        return [item.trade_id for item in self.delivered]
-
-
-def owner(*ids: int, numbered: bool = True, max_gap: float = 300, fetch: bool = True) -> Owner:
-    """An owner that has received these trades from the stream already."""
-    it = Owner(TradeSequence(numbered, max_gap, fetch=fetch))
-    for item in trades(*ids):
-        assert it.stream(item) is DELIVER
-    return it
-
+from tests.feed.trades.sequence_support import Owner, owner, trade, trades
 
 # --- consecutive ids: against the true sequence -----------------------------------------------------------------------
+
 
 FATES = st.lists(
     st.tuples(
@@ -84,6 +30,8 @@ FATES = st.lists(
     ),
     max_size=60,
 )
+
+
 ANSWERS = st.lists(
     st.tuples(
         st.floats(0, 3),  # seconds until the fetch is answered
@@ -495,138 +443,6 @@ def test_an_outage_before_the_first_trade_opens_no_gap() -> None:
     it.policy.lost(0.0)
     it.policy.resumed(9.0)
     assert it.stream(trade("a", 1000)) is DELIVER
-
-
-# --- past trades that a venue repeats at a subscription ---------------------------------------------------------------
-
-
-def repeated(it: Owner, past: list[TradeEvent]) -> None:
-    """Do what the backfiller does with past trades."""
-    for item in it.policy.missed(past):
-        item.backfilled = True
-        it.stream(item)
-
-
-@pytest.mark.parametrize("numbered", [True, False])
-def test_past_trades_before_the_first_live_one_are_not_delivered(numbered: bool) -> None:
-    it = owner(numbered=numbered)
-    repeated(it, trades(1, 2, 3))
-    assert it.delivered == []
-    assert it.stream(trade(4)) is DELIVER
-
-
-@pytest.mark.parametrize("numbered", [True, False])
-def test_past_trades_fill_what_an_outage_missed(numbered: bool) -> None:
-    """As far as they reach back to what was delivered, nothing is missing and nothing is fetched."""
-    it = owner(1, 2, numbered=numbered)
-    it.policy.lost(0.0)
-    it.policy.resumed(3.0)
-    repeated(it, trades(1, 2, 3, 4))
-    assert it.stream(trade(5)) is DELIVER
-    assert it.stream(trade(4)) is DUPLICATE
-    assert it.ids == ["1", "2", "3", "4", "5"]
-    assert [item.backfilled for item in it.delivered] == [False, False, True, True, False]
-    assert it.gaps == []
-
-
-@pytest.mark.parametrize("numbered", [True, False])
-def test_past_trades_that_begin_too_late_leave_a_gap_before_them(numbered: bool) -> None:
-    it = owner(1, 2, numbered=numbered)
-    it.policy.lost(0.0)
-    it.policy.resumed(3.0)
-    repeated(it, trades(5, 6))
-    it.stream(trade(7))
-    assert it.ids == ["1", "2"]
-    (gap,) = it.gaps
-    assert (gap.fetch, gap.from_ts, gap.to_ts) == (True, 20, 50)
-    it.ended(trades(2, 3, 4), 0.1)
-    assert it.ids == ["1", "2", "3", "4", "5", "6", "7"]
-
-
-@pytest.mark.parametrize("numbered", [True, False])
-def test_a_last_trade_that_is_known_means_that_nothing_was_missed(numbered: bool) -> None:
-    it = owner(1, 2, numbered=numbered)
-    it.policy.lost(0.0)
-    it.policy.resumed(3.0)
-    repeated(it, trades(2))
-    it.stream(trade(3))
-    assert it.ids == ["1", "2", "3"]
-    assert it.gaps == []
-
-
-@pytest.mark.parametrize("numbered", [True, False])
-def test_past_trades_of_the_next_venue_go_on_where_the_last_one_was_left(numbered: bool) -> None:
-    it = Owner(TradeSequence(numbered, 300, since_ts=25))
-    repeated(it, trades(1, 2, 3))
-    it.stream(trade(4))
-    assert it.ids[-2:] == ["3", "4"]
-    assert not {"1", "2"} & set(it.ids)
-
-
-def test_past_trades_without_ids_count_only_where_they_are_certainly_new() -> None:
-    """Of two with one time, one may have been delivered."""
-    it = owner(numbered=False)
-    it.stream(trade("", 1000))
-    it.policy.lost(0.0)
-    it.policy.resumed(3.0)
-    repeated(it, [trade("", 900), trade("", 1000), trade("", 1001)])
-    it.stream(trade("", 1500))
-    assert [item.timestamp for item in it.delivered] == [1000, 1001, 1500]
-
-
-@given(
-    st.lists(st.integers(0, 2), min_size=4, max_size=40),
-    st.lists(st.tuples(st.integers(1, 39), st.integers(0, 5), st.integers(0, 12)), max_size=3),
-    st.booleans(),
-)
-def test_past_trades_are_never_repeated_or_reordered_over_any_outages(
-    pauses: list[int], outages: list[tuple[int, int, int]], numbered: bool
-) -> None:
-    """At each resumption the venue repeats its last trades; those that reach back far enough leave nothing missing."""
-    times = [sum(pauses[: n + 1]) for n in range(len(pauses))]
-    it = Owner(TradeSequence(numbered, 300, fetch=False))
-    missed = {start + n for start, length, _ in outages for n in range(length)}
-    depth = {start + length: depth for start, length, depth in outages}
-    live: list[int] = []
-    for number, at in enumerate(times):
-        if number in missed:
-            continue
-        if number in depth and live:
-            it.policy.lost(0.0)
-            it.policy.resumed(1.0)
-            first = max(0, number - depth[number])
-            repeated(it, [trade(n, times[n]) for n in range(first, number)])
-        it.stream(trade(number, at), 0.0)
-        live.append(number)
-    it.carry_out(it.policy.flush())
-    assert len(set(it.ids)) == len(it.ids)
-    assert {str(number) for number in live} <= set(it.ids)
-    delivered = [item.timestamp for item in it.delivered]
-    assert delivered == sorted(delivered)
-
-
-# --- leaving a venue --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("numbered", [True, False])
-def test_on_another_venue_what_happened_in_between_is_a_gap_by_time(numbered: bool) -> None:
-    old = owner(1, 2)
-    old.stream(trade(4))
-    old.carry_out(old.policy.flush())
-    assert old.ids == ["1", "2", "4"]
-    new = Owner(TradeSequence(numbered, 300, since_ts=old.policy.stamp))
-    gap = new.stream(trade(900, 100)).gap
-    assert gap == Gap(None, None, 40, 100, None, fetch=True)
-    assert new.stream(trade(901, 110)) is HELD
-    new.ended([trade(897, 30), trade(898, 50), trade(899, 90), trade(900, 100)], 0.5)
-    assert new.ids == ["898", "899", "900", "901"]
-    assert [(end.trades, end.complete) for end in new.filled] == [(2, True)]
-    assert new.stream(trade(902, 120)) is DELIVER
-
-
-def test_a_venue_whose_stream_overlaps_the_old_one_has_no_gap() -> None:
-    new = Owner(TradeSequence(True, 300, since_ts=500))
-    assert new.stream(trade(7, 499)) is DELIVER
 
 
 def test_the_usual_path_takes_few_lookups() -> None:

@@ -2,86 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from aiohttp import WSMessage, WSMsgType
 
-from exchanges import Access, Subscription
-from exchanges.ccxt_adapter.stream.connection import CcxtConnection
-from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
-from tests.exchanges.support import Heard
-
-
-class Spoken:
-    """A venue's stream without a socket: frames go through the real client's own handler."""
-
-    def __init__(self, stream: CcxtConnection, url: str, heard: Heard) -> None:
-        self.stream = stream
-        self.heard = heard
-        self.exchange = stream._exchange
-        self.client = self.exchange.client(url)
-
-    def say(self, *frames: Any) -> None:
-        for frame in frames:
-            self.client.handle_message(WSMessage(WSMsgType.TEXT, json.dumps(frame), None))
-
-    @property
-    def live(self) -> list[str]:
-        return [trade.trade_id for trade in self.heard.trades]
-
-    @property
-    def past(self) -> list[str]:
-        return [trade.trade_id for trade in self.heard.past]
-
-
-@asynccontextmanager
-async def spoken_of(
-    name: str,
-    ids: Mapping[str, str],
-    url: str = "wss://venue.example/ws",
-    wanted: Iterable[str] = (),
-    channels: Sequence[str] = ("trades", "ticker", "candles"),
-    contract_size: float | None = None,
-    coin: str = "",
-) -> AsyncIterator[Spoken]:
-    """The stream of the ``wanted`` markets, or all; ``ids``: the listed ones' symbols and what the venue calls them.
-
-    With a ``contract_size`` they are perpetual swaps. ``coin``: as which they are wanted, where not by their own names.
-    """
-    venue = open_venue(name, Access(market_type="swap" if contract_size else "spot"))
-    venue._api.set_markets([_market(venue, symbol, market_id, contract_size) for symbol, market_id in ids.items()])
-    markets = {coin or symbol.partition("/")[0]: symbol for symbol in wanted or ids}
-    heard = Heard()
-    stream = venue.connect(Subscription(markets, channels), heard, lambda: None)
-    try:
-        yield Spoken(stream, url, heard)
-    finally:
-        await stream.close()
-        await venue.close()
-
-
-def _market(venue: CcxtVenue, symbol: str, market_id: str, contract_size: float | None = None) -> Any:
-    base, quote = symbol.partition(":")[0].split("/")
-    kind = {"type": "spot", "spot": True, "contract": False}
-    if contract_size:
-        kind = {"type": "swap", "spot": False, "swap": True, "contract": True, "linear": True, "inverse": False}
-        kind |= {"contractSize": contract_size, "settle": quote, "settleId": quote}
-    return venue._api.safe_market_structure(
-        {
-            "id": market_id, "symbol": symbol, "base": base, "quote": quote, "baseId": base, "quoteId": quote,
-            "active": True, **kind,
-            "precision": {"price": 0.01, "amount": 0.0001}, "priceScale": 8, "ratioScale": 8, "valueScale": 8,
-        }
-    )  # fmt: skip
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
+from exchanges import Access
+from exchanges.ccxt_adapter.venue import open_venue
+from tests.exchanges.ccxt_adapter.stream.support import BYBIT_WS, bybit_trades, now_ms, spoken_of
 
 
 async def test_phemex_begins_with_past_trades() -> None:
@@ -390,16 +318,6 @@ async def test_gaps_are_filled_with_trades_of_the_same_market_type(market_type: 
     await venue.close()
 
 
-BYBIT_WS = "wss://stream.bybit.com/v5/public/linear"
-
-
-def bybit_trades(market: str, *rows: Mapping[str, Any]) -> dict[str, Any]:
-    at = now_ms()
-    row = {"T": at, "s": market, "S": "Buy", "v": "2000", "p": "0.00812", "L": "PlusTick", "BT": False, "RPI": False}
-    data = [{**row, "i": str(number), **changes} for number, changes in enumerate(rows)]
-    return {"topic": f"publicTrade.{market}", "type": "snapshot", "ts": at, "data": data}
-
-
 async def test_block_trades_are_left_out_and_counted_one_by_one() -> None:
     """Retail price improvement is matched in the book, so it is a trade."""
     async with spoken_of("bybit", {"BTC/USDT:USDT": "BTCUSDT"}, BYBIT_WS, contract_size=1.0) as spoken:
@@ -441,149 +359,3 @@ async def test_gates_take_overs_are_left_out(internal: bool) -> None:
                "contract": "BTC_USDT", "is_internal": internal}  # fmt: skip
         spoken.say({"channel": "futures.trades", "event": "update", "time": at // 1000, "result": [row]})
         assert (len(spoken.live), spoken.heard.off_book) == ((0, ["BTC"]) if internal else (1, []))
-
-
-# --- frames whose rows are of another market than their topic ---------------------------------------------------------
-
-AT = 1_760_000_000_123
-SAYS_TWO: dict[str, list[Any]] = {
-    "bybit": [
-        bybit_trades("BTCUSDT", {"s": "ETHUSDT"}),
-        {"topic": "tickers.BTCUSDT", "type": "delta", "ts": AT, "data": {"symbol": "ETHUSDT", "lastPrice": "2600"}},
-        {"topic": "tickers.BTCUSDT", "type": "snapshot", "ts": AT, "data": {"symbol": "ETHUSDT", "lastPrice": "2600"}},
-        {"topic": "kline.1.BTCUSDT", "type": "snapshot", "ts": AT, "data": [
-            {"start": AT - AT % 60_000, "end": AT, "interval": "5", "open": "1", "close": "1", "high": "1", "low": "1",
-             "volume": "1", "turnover": "1", "confirm": False, "timestamp": AT}]},
-    ],
-    "binance": [
-        {"stream": "btcusdt@trade", "data": {"e": "trade", "E": AT, "s": "ETHUSDT", "t": 1, "p": "2600", "q": "1",
-                                              "T": AT, "m": True, "M": True}},
-        {"stream": "btcusdt@bookTicker", "data": {"u": 1, "s": "ETHUSDT", "b": "1", "B": "1", "a": "2", "A": "1"}},
-        {"e": "kline", "E": AT, "s": "BTCUSDT", "k": {
-            "t": AT - AT % 60_000, "T": AT, "s": "ETHUSDT", "i": "1m", "o": "1", "c": "1", "h": "1", "l": "1", "v": "1",
-            "n": 1, "x": False, "q": "1", "V": "1", "Q": "1", "B": "0"}},
-    ],
-    "okx": [
-        {"arg": {"channel": "trades", "instId": "BTC-USDT"},
-         "data": [{"instId": "ETH-USDT", "tradeId": "1", "px": "2600", "sz": "1", "side": "buy", "ts": str(AT)}]},
-        {"arg": {"channel": "tickers", "instId": "BTC-USDT"},
-         "data": [{"instType": "SPOT", "instId": "ETH-USDT", "last": "2600", "ts": str(AT)}]},
-    ],
-    "kucoin": [
-        {"type": "message", "topic": "/market/match:BTC-USDT", "subject": "trade.l3match", "data": {
-            "sequence": "1", "type": "match", "symbol": "ETH-USDT", "side": "buy", "price": "2600", "size": "1",
-            "tradeId": "1", "time": f"{AT}000000"}},
-    ],
-    "cryptocom": [
-        {"id": -1, "method": "subscribe", "code": 0, "result": {
-            "instrument_name": "BTC_USDT", "subscription": "trade.BTC_USDT", "channel": "trade",
-            "data": [{"d": "1", "t": AT, "q": "1", "p": "2600", "s": "BUY", "i": "ETH_USDT"}]}},
-    ],
-    "bitget": [
-        {"action": "update", "arg": {"instType": "SPOT", "channel": "ticker", "instId": "BTCUSDT"},
-         "data": [{"instId": "ETHUSDT", "lastPr": "2600", "ts": str(AT)}], "ts": AT},
-    ],
-}  # fmt: skip
-IDS = {"okx": "{}-USDT", "kucoin": "{}-USDT", "cryptocom": "{}_USDT"}
-
-
-@pytest.mark.parametrize(("name", "frame"), [(name, frame) for name, frames in SAYS_TWO.items() for frame in frames])
-async def test_a_frame_whose_rows_are_of_another_market_than_its_topic_is_a_bad_one(name: str, frame: Any) -> None:
-    """Nothing of it is delivered, neither as the one market nor as the other."""
-    ids = {f"{coin}/USDT": IDS.get(name, "{}USDT").format(coin) for coin in ("BTC", "ETH")}
-    url = {"bybit": "wss://stream.bybit.com/v5/public/spot", "binance": "wss://stream.binance.com:9443/ws/0"}
-    channels = ("trades", "ticker", "candles", "quotes")
-    async with spoken_of(name, ids, url.get(name, "wss://venue.example/ws"), channels=channels) as spoken:
-        spoken.say(frame)
-        heard = spoken.heard
-        assert [*heard.trades, *heard.past, *heard.tickers, *heard.candles, *heard.quotes] == []
-        assert len(heard.bad) == 1
-        assert heard.bad[0].startswith("OtherMarket: ")
-
-
-@pytest.mark.parametrize(
-    ("name", "market_id", "frame"),
-    [
-        ("bybit", "BTCUSDT", {"topic": "tickers.BTCUSDT", "type": "snapshot", "ts": AT, "data": {
-            "symbol": "BTCUSDT", "prevPrice24h": "60000", "price24hPcnt": "0.01", "turnover24h": "1"}}),
-        ("okx", "BTC-USDT", {"arg": {"channel": "tickers", "instId": "BTC-USDT"}, "data": [
-            {"instType": "SPOT", "instId": "BTC-USDT", "open24h": "60000", "last": "", "askPx": "60001", "askSz": "1",
-             "bidPx": "60000", "bidSz": "1", "vol24h": "1", "volCcy24h": "60000", "ts": str(AT)}]}),
-    ],
-)  # fmt: skip
-async def test_a_ticker_without_a_last_price_is_none(name: str, market_id: str, frame: Any) -> None:
-    """ccxt would compute one from the other day stats."""
-    url = "wss://stream.bybit.com/v5/public/spot" if name == "bybit" else "wss://venue.example/ws"
-    async with spoken_of(name, {"BTC/USDT": market_id}, url, channels=["ticker"]) as spoken:
-        spoken.say(frame)
-        assert spoken.heard.tickers == []
-
-
-MIXED: dict[str, tuple[str, Callable[[Any], Any], Callable[[int, str], Any]]] = {
-    "bybit": ("BTCUSDT", lambda rows: {"topic": "publicTrade.BTCUSDT", "type": "snapshot", "ts": AT, "data": rows},
-              lambda number, market: {"i": str(number), "T": AT, "p": "60000", "v": "1", "S": "Buy", "s": market}),
-    "okx": ("BTC-USDT", lambda rows: {"arg": {"channel": "trades", "instId": "BTC-USDT"}, "data": rows},
-            lambda number, market: {"instId": market, "tradeId": str(number), "px": "60000", "sz": "1", "side": "buy",
-                                    "ts": str(AT)}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("other", ["ETHUSDT", "ETH-USDT", "null"])
-@pytest.mark.parametrize("place", [0, 1, 2])
-@pytest.mark.parametrize("name", MIXED)
-async def test_a_row_of_another_market_costs_its_neighbours_nothing(name: str, place: int, other: str) -> None:
-    """At any place in the frame; it is reported as bad."""
-    market, frame, row = MIXED[name]
-    ids = {f"{coin}/USDT": IDS.get(name, "{}USDT").format(coin) for coin in ("BTC", "ETH")}
-    url = "wss://stream.bybit.com/v5/public/spot" if name == "bybit" else "wss://venue.example/ws"
-    rows = [row(number, other if number == place else market) for number in range(3)]
-    async with spoken_of(name, ids, url, channels=("trades",)) as spoken:
-        spoken.say(frame(rows))
-        heard = spoken.heard
-        ids_heard = [trade.trade_id for trade in [*heard.past, *heard.trades]]
-        assert ids_heard == [str(number) for number in range(3) if number != place]
-        assert {trade.coin for trade in [*heard.past, *heard.trades]} == {"BTC"}
-        assert len(heard.bad) == 1
-        assert heard.bad[0].startswith("OtherMarket: ")
-
-
-# --- markets of a thousand units --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("symbol", "market_id", "coin", "units"),
-    [
-        ("1000BONK/USDT:USDT", "1000BONKUSDT", "BONK", 1_000),
-        ("SHIB1000/USDT:USDT", "SHIB1000USDT", "SHIB", 1_000),
-        ("1000000MOG/USDT:USDT", "1000000MOGUSDT", "MOG", 1_000_000),
-        ("1000BONK/USDT:USDT", "1000BONKUSDT", "1000BONK", 1),
-        ("1INCH/USDT:USDT", "1INCHUSDT", "1INCH", 1),
-    ],
-)
-async def test_a_market_of_many_units_is_told_as_the_coin(symbol: str, market_id: str, coin: str, units: int) -> None:
-    async with spoken_of(
-        "bybit",
-        {symbol: market_id},
-        BYBIT_WS,
-        channels=("trades", "ticker", "candles", "quotes"),
-        contract_size=1.0,
-        coin=coin,
-    ) as spoken:
-        at = now_ms()
-        bar = {"start": at - at % 60_000, "end": at, "interval": "1", "open": "0.00812", "close": "0.00812",
-               "high": "0.0082", "low": "0.0081", "volume": "2000", "turnover": "16", "confirm": False,
-               "timestamp": at}  # fmt: skip
-        day = {"symbol": market_id, "lastPrice": "0.00812", "turnover24h": "16.24", "volume24h": "2000",
-               "prevPrice24h": "0.008", "price24hPcnt": "0.015", "bid1Price": "0.00811", "bid1Size": "7",
-               "ask1Price": "0.00812", "ask1Size": "9"}  # fmt: skip
-        spoken.say(
-            bybit_trades(market_id, {}),
-            {"topic": f"kline.1.{market_id}", "type": "snapshot", "ts": at, "data": [bar]},
-            {"topic": f"tickers.{market_id}", "type": "snapshot", "ts": at, "cs": 1, "data": day},
-        )
-        heard, price = spoken.heard, float(f"0.00812e-{len(str(units)) - 1}")
-        (trade,), (candle,), (ticker,) = heard.trades, heard.candles, heard.tickers
-        assert (trade.coin, trade.market, trade.price, trade.quantity) == (coin, symbol, price, 2000.0 * units)
-        assert (candle.close, candle.volume, candle.market) == (price, 2000.0 * units, symbol)
-        assert (ticker.last, ticker.volume_24h, ticker.change_24h) == (price, 16.24, 1.5)
-        assert heard.bad == []
