@@ -13,7 +13,7 @@ from exchanges.venue import Limits
 from feed import MarketFeed
 from tests.feed.memory_venue import MemoryVenue
 
-OWN = ("slow_callback", "callback_error")  # status events of the consumers, which each feed has of its own
+OWN = ("slow_callback", "callback_error")  # status events about consumers, which differ in each feed
 
 
 class Delivered:

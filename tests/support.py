@@ -1,4 +1,4 @@
-"""What tests of the whole feed share: a feed on loopback venues, and a record of everything it told."""
+"""Shared by tests of the whole feed: a feed on loopback venues, and a record of all its events."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def settings_for(*simulators: Simulator, coins: Iterable[str] = ("BTC", "ETH"), 
 
 
 class Recorder:
-    """Subscribes to everything of a feed and keeps it; ``until`` waits for what it should come to hold."""
+    """Subscribes to all channels of a feed and keeps the events; ``until`` waits for a condition on them."""
 
     def __init__(self, feed: MarketFeed) -> None:
         self.prices: list[PriceTick] = []
@@ -91,7 +91,7 @@ class Recorder:
 
 
 async def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
-    """Wait until ``condition`` holds where nothing tells of a change: it is asked on every turn of the loop."""
+    """Wait until ``condition`` holds, by checking it in every turn of the loop."""
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110 - nothing tells of the change
             await asyncio.sleep(0.005)

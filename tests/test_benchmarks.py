@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic: what was lost, doubled and late, and what follows for the table."""
+"""The benchmarks' arithmetic: lost, doubled and late trades, and the table made of them."""
 
 from __future__ import annotations
 

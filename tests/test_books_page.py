@@ -1,4 +1,4 @@
-"""docs/books.md says of each exchange what proves its order books, as the profiles have it."""
+"""docs/books.md names the proof of each exchange's order books, as in the profiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every script of the cookbook runs as it stands, on simulated venues, and says what its task is about."""
+"""Every script of the cookbook runs unchanged on simulated venues, and prints its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is public is documented, and the documents point at what is there."""
+"""Public names are documented, and the links of the documents are valid."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def public() -> Iterator[tuple[str, Any]]:
 def documented(name: str, thing: Any) -> bool:
     """Whether it has a text of its own: not its class's, and not the signature that a dataclass gets by itself."""
     if not (inspect.isroutine(thing) or isinstance(thing, type | property)):
-        return True  # a value is explained where it stands
+        return True  # values are explained in their module
     text = thing.__doc__ or ""
     return bool(text.strip()) and not text.startswith(f"{name.rpartition('.')[2]}(")
 
@@ -48,7 +48,7 @@ def test_every_public_name_has_a_docstring() -> None:
 
 
 def test_what_raises_or_has_a_unit_says_so() -> None:
-    """Those that a bot's money hangs on."""
+    """For the names on which a bot's money depends."""
     words = {
         "connect": ("NoExchangeAvailable", "seconds"),
         "candles_history": ("FeedError", "SettingsError", "currency"),

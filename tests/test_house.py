@@ -1,4 +1,4 @@
-"""The house's order, read from the source: who imports whom, who knows whom, and who keeps silent."""
+"""The order of the modules, read from the source: imports, names and logging."""
 
 from __future__ import annotations
 
@@ -461,7 +461,7 @@ def test_a_package_has_few_floors(package: str) -> None:
     """The longest chain of imports between its modules."""
     rows = plain(package, TABLES[package])
     floor: dict[str, int] = {}
-    for row in rows:  # those above come first
+    for row in rows:  # rows above come first
         below = {member(target, package) for target in own(modules()[f"{package}.{row}"])}
         floor[row] = 1 + max((floor.get(each, 0) for each in below), default=0)
     assert max(floor.values(), default=0) <= FLOORS, floor
@@ -500,7 +500,7 @@ def test_the_simulator_stands_alone() -> None:
 def test_only_the_adapter_imports_ccxt() -> None:
     importers = {n for n, module in modules().items() if any(e.partition(".")[0] == "ccxt" for e in imported(module))}
     assert importers
-    for name in importers - {"exchanges.names"}:  # which asks ccxt.pro where nothing else lists its modules
+    for name in importers - {"exchanges.names"}:  # exchanges.names asks ccxt.pro if nothing else lists its modules
         assert name.startswith("exchanges.ccxt_adapter."), name
 
 
@@ -513,14 +513,14 @@ def test_the_cli_is_a_user_like_any_other() -> None:
 
 
 def library() -> Iterator[Module]:
-    """What an importing program gets: everything but the commands, the simulator and the fixtures."""
+    """The modules of the library: all except the commands, the simulator and the fixtures."""
     for name, module in modules().items():
         if not name.startswith((*USERS, "exchanges.simulator.")):
             yield module
 
 
 def literals(tree: ast.Module) -> Iterator[str]:
-    """The strings of a module but for those that stand alone, which are documentation."""
+    """The strings of a module, without docstrings."""
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
@@ -550,7 +550,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_importing_feed_imports_nothing_heavy() -> None:
-    """Neither ccxt, which takes a second, nor what belongs to it or to an extra."""
+    """Neither ccxt, which takes a second, nor its packages or those of an extra."""
     told = python("import sys, feed; print(*{name.partition('.')[0] for name in sys.modules})").stdout.split()
     assert "feed" in told
     assert not {"ccxt", "aiohttp", "rich", "numpy"} & set(told)

@@ -1,4 +1,4 @@
-"""The README says what is so: its commands exist, each whole program there and in docs/ runs on simulated venues."""
+"""The README is true: its commands exist, and each whole program there and in docs/ runs on simulated venues."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ async def test_half_a_minute_of_random_faults_breaks_no_promise(seed: int) -> No
 
 
 def test_what_is_left_after_disconnect_breaks_a_promise() -> None:
-    """By the names that the classes have now: a renamed one would be looked for in vain."""
+    """With the present names of the classes: renamed ones would not be found."""
     assert {CcxtConnection.__name__, ConnectionListener.__name__, ClientSession.__name__} < set(LEFT_NOTHING)
     clean = {"counts": {"Future": 3}, "tasks": 1, "task_names": ["main"]}
     assert left_behind(clean) == []

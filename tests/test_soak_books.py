@@ -1,4 +1,4 @@
-"""The soak of order books: its short form, and a judge that finds what is planted."""
+"""The soak of order books: its short form, and a judge that finds planted faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.soak.books.run import soak, table
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc, which only Linux has")
 async def test_twenty_seconds_of_faults_deliver_no_wrong_book() -> None:
-    """Every book equals the venue's at its number, and every unproven period is told and short."""
+    """Every book equals the venue's at its number, and every unproven period is reported and short."""
     result = await soak(0.35, 3, mean_pause=1.5, venues=("binance", "bybit"))
     assert not result.broken, table(result)
     assert result.strikes > 4
@@ -34,7 +34,7 @@ def test_the_same_seed_is_the_same_faults() -> None:
 
 
 class Bench:
-    """A venue whose book nobody reads, and a judge who is told what a feed might tell."""
+    """A venue whose book nobody reads, and a judge that gets the events of a feed."""
 
     def __init__(self, venue: SimulatedVenue) -> None:
         self.venue, self.now = venue, 1000.0
@@ -125,7 +125,7 @@ async def test_a_machine_that_gives_a_process_no_turn_makes_no_silence() -> None
         bench = Bench(sim["binance"])
         true = bench.true()
         bench.deliver(true.bids, true.asks, true.sequence)
-        bench.now += 3.0  # nobody has looked meanwhile
+        bench.now += 3.0  # without a look in between
         bench.judge.look(bench.now)
         bench.judge.take(["refused", bench.now, "BTC"])
         bench.look_until(2.5)  # and the subject does not ask

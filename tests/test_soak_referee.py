@@ -1,4 +1,4 @@
-"""The soak's referee finds what is planted: each test tells it what a feed with one fault would tell."""
+"""The soak's referee finds each planted fault: each test passes it the events of a feed with one fault."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VENUES = {"bybit": False, "binance": True, "binance_us": True}
 
 @dataclass
 class Bench:
-    """Two venues without trades of their own, and a referee who is told lines about them."""
+    """Two venues without trades of their own, and a referee that gets lines about them."""
 
     sims: dict[str, Simulator]
     truths: dict[str, Truth]
@@ -277,7 +277,7 @@ async def test_the_stalls_of_a_loop_are_taken_off_a_silence_even_if_they_are_tol
     watched = silences(bench, 100.0)
     watched.data(110.0)
     watched.stall(101.0, 103.5)
-    watched.stall(103.0, 104.5)  # both processes at the same time: once
+    watched.stall(103.0, 104.5)  # stalls of both processes at the same time count once
     watched.look(112.0)
     assert bench.found == {}
     assert watched.longest_healthy == pytest.approx(6.5)
@@ -339,7 +339,7 @@ async def test_old_data_does_not_end_a_silence(bench: Bench) -> None:
 
 
 async def test_data_of_a_fallback_coin_does_not_count_for_the_active_venue(bench: Bench) -> None:
-    """The other coins are silent: the silence goes on, and the feed is rightly told to be stale."""
+    """The other coins are silent: the silence continues, and the feed is rightly reported as stale."""
     began = bench.now = time.monotonic()
     trade = await bench.trade("bybit")
     trade.timestamp = bench.unix()

@@ -36,7 +36,7 @@ SYMPTOMS = [
 
 @cache
 def messages() -> list[re.Pattern[str]]:
-    """Every text in the code of the library as a pattern: what is put into it may be anything."""
+    """Every text in the library's code as a pattern, with any value for its parameters."""
     found = []
     for package in ("feed", "exchanges"):
         for path in sorted((ROOT / package).rglob("*.py")):

@@ -87,7 +87,7 @@ def wait_told(status: int, headers: Mapping[str, str], text: str, now: float, li
 
 
 def _retry_after(value: Any, now: float) -> float | None:
-    """Seconds, or an HTTP date."""
+    """The seconds in a Retry-After header, which has seconds or an HTTP date."""
     try:
         seconds = float(value)
     except (TypeError, ValueError):

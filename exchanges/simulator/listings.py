@@ -89,7 +89,7 @@ class Listings:
         return known
 
     def _of(self, coin: str) -> Market:
-        """The coin's first market of the start."""
+        """The coin's first market at the start."""
         return next(market for market in self._first if market.coin == coin)
 
     def find(self, name: str, venue: str) -> Market:

@@ -21,7 +21,7 @@ PROFILES = (
         "okx",
         "okx",
         Limits(
-            dials=450,  # of two sockets each: candles need one of their own
+            dials=450,  # connections of two sockets each, because candles need a socket of their own
             recent_trades=500,
             requests=600,  # 100 within 2 s
         ),

@@ -177,7 +177,7 @@ class VenueCandles:
             self._builds_from.pop(symbol, None)
 
     def drop(self) -> None:
-        """All connections have ended, and no candle was delivered: begin again with the next ones."""
+        """Forget all candles: the connections have ended before a candle was delivered."""
         symbols = {symbol for symbol, _ in self._kept}
         self.forget(symbols)
         self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # a connection that ended builds none

@@ -39,7 +39,7 @@ class MarketDataHub:
         self.markets = CoinMarkets(max_price_ratio, self.prices, clock)
         self.books = OrderBooks(dispatcher, clock, depths)
         self.volatility = Volatility()
-        self.trades: defaultdict[str, TradeCount] = defaultdict(TradeCount)  # by venue
+        self.trades: defaultdict[str, TradeCount] = defaultdict(TradeCount)  # venue -> its delivered trades
         self.other_messages = 0  # events of all connections, except trades that were delivered at once
         self.last_message: float | None = None  # when the last event of the active venue came, monotonic seconds
         self.bad_frames = 0

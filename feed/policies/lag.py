@@ -96,7 +96,7 @@ class LeastDelay:
 
 
 class StampsAhead:
-    """Tells a venue's clock that is ahead from trades that are stamped ahead, on one connection.
+    """Distinguishes a venue's clock that is ahead from single trades stamped ahead, on one connection.
 
     A wrong stamp is contradicted by the same coin's next one, or by those of other coins; even one wrong stamp of every
     coin changes nothing. A clock that is ahead is shown by AGREEING delays of one coin in succession.

@@ -22,7 +22,7 @@ from exchanges.simulator.connections.websocket_frames import text_frame
 from exchanges.simulator.markets.catalog import DEFAULT_COINS
 from tests.benchmarks.frames import WIRES, Trade
 
-APART = 10**9  # between the ids of two coins
+APART = 10**9  # distance between the ids of two coins
 BLOCK = 256  # trades per write at full speed
 NAP = 200_000  # ns: at full load a frame that is due later is not waited for
 

@@ -57,7 +57,7 @@ def filled(folder: Path) -> Iterator[None]:
 
 
 @needs_bus
-async def test_a_full_disk_costs_no_trade_once_the_server_was_restarted(
+async def test_a_full_disk_loses_no_trade_after_a_restart_of_the_server(
     simulator: Simulator, settings_file: Path, tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "disk") as disk:

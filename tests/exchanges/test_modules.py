@@ -74,7 +74,7 @@ def reaches(node: ast.expr, store: str, names: Container[str] = ()) -> bool:
 def names_in(function: Function, store: str) -> set[str]:
     """The names under which a function has what the store holds."""
     names: set[str] = set()
-    for _ in range(3):  # one name leads to the next
+    for _ in range(3):  # a name may be assigned from another one
         names |= {
             target.id
             for target, value in assigned(function)

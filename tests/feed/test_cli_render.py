@@ -55,7 +55,7 @@ def drawn(rows: list[Row], notes: list[Note], width: int, height: int | None, ca
 
 
 class OneBook:
-    """A feed of which only the order book is asked for."""
+    """A feed that is only asked for its order book."""
 
     def __init__(self, book: OrderBook | None) -> None:
         self._book = book

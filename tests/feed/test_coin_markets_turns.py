@@ -97,7 +97,7 @@ def test_two_connections_of_one_market_deliver_side_by_side(world: World) -> Non
     assert (old.revoked, new.revoked) == ([], [])
 
 
-def test_a_withheld_market_waits_for_the_one_that_took_its_place_to_go(world: World) -> None:
+def test_a_withheld_market_waits_until_its_replacement_ends(world: World) -> None:
     """Its price fits again: the other venue is not needed any more, and is left first."""
     first, active = world.stand("a"), world.stand("b")
     assert world.price(first, 100.0)

@@ -260,7 +260,7 @@ async def test_a_market_list_without_a_coin_is_ignored_while_its_data_flows() ->
 
 
 async def test_a_list_on_disk_does_not_keep_a_coin_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it says of a halted coin may be over: the venue is asked, at the start and at each retry."""
+    """A coin that is halted in it may trade again: the venue is asked at the start and at each retry."""
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     async with listed("binance") as first:
         lists, _ = first

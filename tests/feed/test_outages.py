@@ -137,7 +137,7 @@ async def test_a_gap_after_a_long_silence_of_a_coin_is_filled(bybit: Simulator) 
 
 
 async def test_many_small_gaps_share_a_request(binance: Simulator) -> None:
-    """A request weighs 25 of 6000 a minute and brings up to 1000 trades: one per gap is a ban, and a busy loop."""
+    """A request weighs 25 of 6000 a minute and returns up to 1000 trades: one per gap would lead to a ban."""
     venue = binance["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
     got = Recorder(feed)

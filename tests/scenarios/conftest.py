@@ -1,4 +1,4 @@
-"""The dice of every scenario are seeded by its name."""
+"""The random numbers of every scenario are seeded with its name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> str:
-    """The test's own name, with its parameters: what the simulators and the feed's jitter are seeded with."""
+    """The seed for the simulators and the feed's jitter: the test's own name with its parameters."""
     name: str = request.node.name
     random.seed(crc32(name.encode()))
     return name
@@ -27,7 +27,7 @@ def venue_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def ccxt_is_no_garbage() -> Iterator[None]:
-    """ccxt's own objects stay out of the collections that look for what a feed has left: each took 0.3 s."""
+    """Keep ccxt's own objects out of the garbage collections that look for leaks: each took 0.3 s."""
     import_module("exchanges.ccxt_adapter.venue")
     gc.collect()
     gc.freeze()

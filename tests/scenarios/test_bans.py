@@ -149,7 +149,7 @@ async def test_a_bans_end_is_read_by_the_venues_clock(options: dict[str, Any], w
         assert caught.value.retry_after == pytest.approx(60, abs=10)
 
 
-async def test_a_ban_that_is_over_is_over(options: dict[str, Any]) -> None:
+async def test_requests_continue_after_the_end_of_a_ban(options: dict[str, Any]) -> None:
     async with fronted("binance") as (at, front), opened("binance", at, options=options) as venue:
         front.refusal = {"status": 418, "text": f"IP banned until {until_ms(1.5)}"}
         with pytest.raises(VenueError):

@@ -43,7 +43,7 @@ def patient(simulator: Simulator, transport: str = "aiohttp", **changes: Any) ->
 
 
 def age_of(feed: MarketFeed, coin: str, max_age: float) -> float | None:
-    """Seconds since the venue stamped the price that is fresh, by the clock that both share; None where none is.
+    """Seconds since the stamp of the fresh price, by the clock that both share; None if no price is fresh.
 
     The clock is read before the feed is asked: a process that is held up in between makes no price older than it was.
     """
@@ -132,7 +132,7 @@ async def test_a_stream_that_is_late_from_the_beginning_is_known_by_the_venues_c
 
 @asynccontextmanager
 async def delayed(simulator: Simulator, transport: str) -> AsyncIterator[tuple[Gate, MarketFeed, Witness]]:
-    """A feed whose WebSocket passes a gate, which may delay what comes."""
+    """A feed whose WebSocket goes through a proxy that may delay data."""
     async with Gate(simulator.port) as gate:
         settings = redirected(patient(simulator, transport), ws_url=f"ws://{gate.address}")
         async with feeding(settings) as (feed, got):
@@ -142,7 +142,7 @@ async def delayed(simulator: Simulator, transport: str) -> AsyncIterator[tuple[G
 async def test_a_proxy_that_delays_data_is_noticed_also_over_a_reconnect(
     venue_name: str, transport: str, seed: str
 ) -> None:
-    """The connection made anew is late from its first frame: that is not the norm."""
+    """The new connection is late from its first frame: that must not count as normal."""
     async with simulated(venue_name, seed) as simulator, delayed(simulator, transport) as (gate, feed, got):
         await got.more_trades(50)
         judge = Judge(feed)
@@ -159,7 +159,7 @@ async def test_a_proxy_that_delays_data_is_noticed_also_over_a_reconnect(
 
 
 async def test_an_old_price_over_rest_is_not_fresh(seed: str) -> None:
-    """ETH trades so rarely that all that is known of it at the connect is the venue's REST, which is an hour behind."""
+    """ETH trades rarely, so at the start only the venue's REST answer is known, which is an hour old."""
     async with simulated("binance", seed) as simulator:
         venue = only(simulator)
         with venue.rest_behind(3600), venue.silent("ETH"):
@@ -287,7 +287,7 @@ def test_data_that_waited_while_the_process_was_stopped_is_not_fresh(
             try:
                 assert child.stdout.readline() == "running\n"
                 os.kill(child.pid, signal.SIGSTOP)
-                time.sleep(4)  # what is tested is that time passes
+                time.sleep(4)  # the passing of real time is tested
                 os.kill(child.pid, signal.SIGCONT)
                 told, _ = child.communicate(timeout=30)
                 assert child.returncode == 0

@@ -1,4 +1,4 @@
-"""Every fault does what it says while it lasts, and nothing afterwards."""
+"""Every fault has its effect while it is active, and none afterwards."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ async def test_a_silent_coin_leaves_the_others_alone() -> None:
 
 @pytest.mark.parametrize("dropped", ["doge", "all"])
 async def test_trades_that_were_dropped_come_when_they_are_asked_for_again(dropped: str) -> None:
-    """While it lasts nobody gets them, and the tickers go on throughout."""
+    """During the fault nobody gets them, and tickers continue."""
     streams = "/ws/btcusdt@trade/dogeusdt@trade/dogeusdt@miniTicker/btcusdt@miniTicker"
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, streams) as before:
         venue = sim["binance"]

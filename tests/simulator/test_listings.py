@@ -1,4 +1,4 @@
-"""What a venue lists can change: markets halted, not listed, in another currency, of another coin or unit."""
+"""Changes of a venue's list: markets halted, not listed, in another currency, of another coin or unit."""
 
 from __future__ import annotations
 

@@ -257,7 +257,7 @@ UPGRADE = (
 
 
 async def test_a_client_that_gives_up_during_the_upgrade_causes_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    """It asked and hung up before the simulator's turn came: nobody is to blame, and nothing is logged as an error."""
+    """It sent the request and hung up before the answer: nothing is logged as an error."""
     async with Simulator(rate=0) as sim:
         for _ in range(20):
             with socket.create_connection(("127.0.0.1", sim.port)) as client:

@@ -16,7 +16,7 @@ LONG_ENOUGH = 7.0  # seconds of silence that are told, which is how a venue that
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of misfortune: ``specs`` strike together, for a duration out of ``lasts`` where they last.
+    """One kind of fault: ``specs`` begin together, for a duration out of ``lasts`` if they last.
 
     ``counted`` are the venues whose trade ids count up: on others nobody can know that a trade is missing while the
     rest of the wire goes on, so such faults would test the impossible there.
@@ -26,7 +26,7 @@ class Kind:
     specs: tuple[str, ...]
     lasts: tuple[float, float] = (0.0, 0.0)
     counted: bool = False
-    choices: tuple[object, ...] = ()  # what {} stands for, in all of the specs alike
+    choices: tuple[object, ...] = ()  # the values of {}, the same in all of the specs
     everywhere: bool = False
     first: bool = False  # strikes the venue of first choice
     only: str = ""  # the one venue that can have it

@@ -1,4 +1,4 @@
-"""Holds what the feed told against what the venues did, event by event; its books do not grow with time.
+"""Compares the feed's events with the venues', one by one; its memory does not grow with time.
 
 A trade is *lost* when its coin's neighbours on both sides were delivered and it was not, and the feed had not said
 itself that a gap at that place stayed incomplete; then it is *told*. A venue's trades are compared over the periods in
@@ -23,7 +23,7 @@ SIGN_OF_LIFE = 0.9  # seconds: a trade that came later than that after it was ma
 LATE_BY = 0.25  # seconds more than its max_age that a price which was called fresh may be old: rounding, busy machines
 WITHHELD = 900.0  # seconds for which another venue may bring a coin whose price was withheld
 FAR_AHEAD = 60_000  # ms: a stamp that no clock explains
-NEAR = 2.0  # percentage points by which a day's change may be off what the coin had in the last seconds
+NEAR = 2.0  # percentage points by which a day's change may differ from those of the last seconds
 
 
 @dataclass(slots=True)
@@ -98,14 +98,14 @@ class Referee:
         self.silences = Silences(truths, began, self.breach)
         self.refused = 0  # answers of require_fresh
         self.oldest_fresh = 0.0  # seconds
-        self.close_delays: list[float] = []  # from a candle's end until it was told to be closed
+        self.close_delays: list[float] = []  # seconds from a candle's end until it was delivered as closed
         self.switch_times: list[float] = []  # from the failover to the first tick of a venue that was well
         self.unclosed_bars: list[str] = []
         self.defects: list[str] = []
         self.active = ""
         self._truths = truths
         self._began = began
-        self._unix = time.time() - time.monotonic()  # what makes Unix seconds of monotonic ones
+        self._unix = time.time() - time.monotonic()  # Unix seconds minus monotonic seconds
         self._books: dict[tuple[str, str, str], Book] = {}
         self._gaps: dict[tuple[str, str], deque[Gap]] = {}  # by venue and coin: open gaps, and the last ended ones
         self._carrier: dict[str, tuple[str, str, int]] = {}  # coin -> venue, market and time of its last trade
@@ -209,7 +209,7 @@ class Referee:
         self.breach("out of order", at, f"{coin} {number} on {venue}, the last was {book.last}")
 
     def _taken_over(self, at: float, venue: str, coin: str, book: Book, since: int) -> None:
-        """What this venue traded since the last one's last trade is missing, unless the feed says so."""
+        """Check that trades of this venue since the last venue's last trade were delivered or reported as missing."""
         missing = self._before_first(venue, coin, book, since)
         known = any(gap.complete is None and "from_ts" in gap.details for gap in self._gaps_of(venue, coin))
         if missing and not known:
@@ -247,7 +247,7 @@ class Referee:
         self.breach("lost", at, f"{count} of {coin} on {venue}, {hole.first} to {hole.last}: {why}")
 
     def _book(self, venue: str, coin: str) -> Book:
-        """The coin's book there; of the market that brought trades last where there are several."""
+        """The coin's book there; with several markets, that of the one with the newest trades."""
         carrier = self._carrier.get(coin)
         if carrier is not None and carrier[0] == venue:
             return self._books[venue, coin, carrier[1]]
@@ -339,12 +339,12 @@ class Referee:
                 self.breach("mixed figures", at, f"{coin} of {venue}: change {change}, the venues' are {others}")
 
     def _may_come_from_elsewhere(self, coin: str, at: float) -> bool:
-        """Whether the active venue does not have the coin, or its price there was told to be withheld."""
+        """Whether the active venue does not have the coin, or its price there was reported as withheld."""
         withheld = self._withheld.get((self.active, coin), -WITHHELD)
         return at - withheld < WITHHELD or self._truths[self.active].lacked(coin, at)
 
     def _mismatch(self, at: float, details: Mapping[str, Any]) -> None:
-        """Prices of two markets were told to be too far apart for one coin."""
+        """Note that prices of two markets were reported as too far apart for one coin."""
         coin, there, here = details["coin"], details["from"], details["to"]
         self._withheld[here["exchange"], coin] = at
         if not any(self._truths[each["exchange"]].has_another(coin) for each in (there, here)):

@@ -1,4 +1,4 @@
-"""What a soak ends with: which promises were broken, and the table for people."""
+"""The result of a soak: the broken promises, and a table for people."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Result:
 
 
 def left_behind(census: Mapping[str, Any]) -> list[str]:
-    """What the process still holds after disconnect() and may not; its own task is one."""
+    """Objects that the process must not hold after disconnect(), except its own task."""
     broken = []
     left = {name: count for name, count in census["counts"].items() if name in LEFT_NOTHING}
     if any(left.values()):

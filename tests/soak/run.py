@@ -27,7 +27,7 @@ VENUES: Mapping[str, bool] = {"bybit": False, "binance": True, "binance_us": Tru
 RATE = 200.0  # trades per second of each venue
 COINS = 20
 DIAL_WINDOW = 300.0
-CALM = 20.0  # seconds without new faults at the end, for what is under way; a quarter of a short soak
+CALM = 20.0  # seconds without new faults at the end, so that running ones end; a quarter of a short soak
 EVERY_LOOK = 0.25
 CONNECTED_WITHIN = 60.0  # seconds from the start of the process
 SLACK_MS = 60_000  # for the last candles to be repaired: what ended later than that is not called unclosed
@@ -88,7 +88,7 @@ def settings_for(simulators: Mapping[str, Simulator], beginning: Beginning) -> S
 
 
 async def soak(minutes: float, seed: int, say: Say = lambda line: None, *, mean_pause: float = 7.0) -> Result:
-    """Run for so many minutes and return what came out."""
+    """Run for so many minutes and return the result."""
     async with AsyncExitStack() as stack:
         simulators: dict[str, Simulator] = {}
         for place, name in enumerate(VENUES):

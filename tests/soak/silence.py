@@ -14,8 +14,8 @@ from tests.soak.truth import Truth
 
 LONGEST = 7.0  # seconds of silence beside a healthy venue: feed_stale_after and two more
 LONGEST_BREAK = 1.0  # seconds without data around a failback
-REDIAL = 6.0  # seconds that a venue which was ill may go on unseen: the longest backoff of the soak's settings, spread
-SETTLE = 1.5  # seconds until the stalls within a silence have been told
+REDIAL = 6.0  # seconds until the feed must notice that a venue works again: the longest backoff with jitter
+SETTLE = 1.5  # seconds until the stalls within a silence have been reported
 NOTED = 1.0  # seconds of silence that are worth a look
 SHORT = 0.1  # seconds of a stall that are not taken off
 
@@ -43,7 +43,7 @@ class Silences:
         self._stalls: deque[tuple[float, float]] = deque(maxlen=500)
         self._pending: list[Silent] = []
         self._failback: tuple[str, str] | None = None
-        self._told: float | None = None  # when the silence began that was told last
+        self._told: float | None = None  # when the last reported silence began
         self._heard = False
 
     def connecting(self, at: float) -> None:
@@ -67,7 +67,7 @@ class Silences:
         return self._truths[venue].well_since is not None
 
     def _well_from(self) -> float | None:
-        """Since when a venue was well and could be known to be."""
+        """Since when a venue works, and the feed could know that."""
         since = [
             truth.well_since + (REDIAL if truth.was_ill else 0.0)
             for truth in self._truths.values()
@@ -83,7 +83,7 @@ class Silences:
         self.begun = at
 
     def before_strike(self, now: float) -> None:
-        """A fault is about to begin: what was healthy until now may not be any more."""
+        """Note that a fault begins: venues that worked until now may stop working."""
         self._note(now, False)
 
     def _note(self, until: float, failback: bool) -> None:
@@ -108,7 +108,7 @@ class Silences:
             return
         healthy = self._lasted(max(silent.begun, silent.well_from), silent.until)
         self.longest_healthy = max(self.longest_healthy, healthy)
-        if healthy > LONGEST and silent.begun != self._told:  # one that goes on through several faults is one
+        if healthy > LONGEST and silent.begun != self._told:  # a silence over several faults counts as one
             self._told = silent.begun
             self._breach("silence", silent.until, f"{healthy:.1f} s without up-to-date data beside a healthy venue")
 

@@ -27,7 +27,7 @@ from feed import Candle, MarketFeed, PriceTick, Settings, StaleDataError, TradeE
 from feed.settings.validation import check
 from feed.trades.duplicates import RecentIds
 
-FLUSH = 0.02  # seconds that what was told may wait here
+FLUSH = 0.02  # seconds that lines may wait here
 ASK_EVERY = 0.25  # seconds between two questions for fresh prices
 MAX_AGES = (2.0, 5.0)  # seconds, by turns
 BEAT = 0.05
@@ -113,7 +113,7 @@ async def ask(feed: MarketFeed, tell: Any) -> None:
 
 
 async def watch_the_loop(tell: Any) -> None:
-    """Tell when the loop stood still: what it could not do meanwhile is not the feed's fault."""
+    """Report when the loop stood still: that is not the feed's fault."""
     while True:
         before = time.monotonic()
         await asyncio.sleep(BEAT)
@@ -123,7 +123,7 @@ async def watch_the_loop(tell: Any) -> None:
 
 
 def watch_for_defects(tell: Any) -> None:
-    """Tell what nobody handled: exceptions in the loop, errors in the log, warnings (an unclosed socket is one)."""
+    """Report unhandled exceptions in the loop, errors in the log, and warnings such as an unclosed socket."""
 
     def on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         tell("defect", time.monotonic(), "loop", f"{context.get('message')}: {context.get('exception')!r}")
@@ -147,7 +147,7 @@ def rss() -> int:
 
 
 class _Heap(ctypes.Structure):
-    """What glibc's mallinfo2 returns."""
+    """The result of glibc's mallinfo2."""
 
     _fields_ = [
         (name, ctypes.c_size_t)
@@ -178,7 +178,7 @@ def heap_in_use() -> int:
 
 
 def census(feed: MarketFeed) -> dict[str, Any]:
-    """What the process holds now."""
+    """Count the objects that the process holds now."""
     memory = rss()
     gc.collect()
     collected = rss()

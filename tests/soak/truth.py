@@ -1,4 +1,4 @@
-"""What the venues did, as the referee asks for it; their tapes are kept short, lest hours of trades pile up."""
+"""The venues' true events for the referee; old trades are dropped so that memory does not grow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HARMFUL = (
 )  # fmt: skip
 LATE = ("behind", "falling-behind", "split")
 LATE_FOR = 10.0  # seconds after its end for which a late stream is taken into account
-SHUNNED = 600.0  # seconds that the feed keeps away from a venue that blocked it, whatever the venue does meanwhile
+SHUNNED = 600.0  # seconds for which the feed does not use a venue that blocked it
 REMEMBERED = 300.0  # seconds for which another venue may bring a coin that was not to be had here
 QUOTES = ("USDT", "USDC", "USD")
 BY_KIND = {"other-coin": "another coin", "thousands": "another unit", "quoted": "another currency"}
@@ -131,7 +131,7 @@ class Truth:
         return None
 
     def mistaken(self, coin: str, number: int) -> str | None:
-        """What a trade of that id is that is not the coin's."""
+        """What a trade with this id is, if it is not the coin's."""
         return next((what for market, what in self._not_of(coin) if _at(market, number) is not None), None)
 
     def sent_as(self, coin: str, number: int) -> Trade | None:
@@ -180,7 +180,7 @@ class Truth:
     # -- prices -------------------------------------------------------------------------------------------------
 
     def judge(self, coin: str, price: float, timestamp: int) -> str | None:
-        """None for a price that the coin had at that millisecond; otherwise what it is instead."""
+        """None if the coin had this price at this millisecond; otherwise what the price is instead."""
         if any(_had(market, price * unit, timestamp) for market, unit in self._of(coin)):
             return None
         if self._ahead(coin, timestamp) is not None:

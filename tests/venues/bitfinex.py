@@ -58,7 +58,7 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
-    """Each trade is told twice: executed, and updated."""
+    """Each trade is sent twice: executed, and updated."""
     for deal in deals:
         for kind in ("te", "tu"):
             yield [_id("trades", deal.coin), kind, _deal(deal)]

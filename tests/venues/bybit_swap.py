@@ -78,7 +78,7 @@ def trade_id(number: int) -> str:
 
 
 def ticker(day: Day) -> Iterable[Frame]:
-    """What stayed as it was is left out."""
+    """Unchanged fields are left out."""
     whole, before = _day(day), wire_day(day.coin)
     changed = {name: value for name, value in whole.items() if before[name] != value}
     yield _pushed("tickers", day.coin, "delta", {**changed, "symbol": f"{day.coin}USDT"}, day.timestamp)
@@ -99,7 +99,7 @@ def quote(day: Day, bid_size: float, ask_size: float) -> Iterable[Frame]:
 
 
 def wire_day(coin: str) -> dict[str, str]:
-    """What the snapshot of a subscription says."""
+    """The content of the snapshot after a subscription."""
     last = PRICES[coin] * 0.9
     return _day(Day(coin, last, last / 1.25, 1_000.0, 0))
 

@@ -1,4 +1,4 @@
-"""A feed on one venue of these tests, what the venue made and what the feed must tell of it."""
+"""A feed on one venue of these tests, the venue's events, and the events that the feed must deliver."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOM = 10_000  # ms that are left of the minute in which a test trades
 
 
 class Market:
-    """Makes what happens on the venue and remembers it."""
+    """Makes the venue's events and remembers them."""
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
@@ -64,7 +64,7 @@ class Market:
         return deals
 
     def record(self) -> None:
-        """What the venue tells of the past from now on."""
+        """Note the past events that the venue sends from now on."""
         for coin in COINS:
             self.wire.history[coin] = [deal for deal in self.deals if deal.coin == coin]
 
@@ -75,13 +75,13 @@ class Market:
         return day
 
     def prices(self, coin: str) -> set[float]:
-        """Every price that the feed may tell."""
+        """Every price that the feed may deliver."""
         days = [day.last for day in self.days.values() if day.coin == coin]
         return {*(deal.price for deal in self.deals if deal.coin == coin), *days, PRICES[coin] * REST_FACTOR}
 
 
 class Contract:
-    """A feed on one venue, what the venue made and what the feed told."""
+    """A feed on one venue, with the venue's events and the feed's."""
 
     def __init__(self, wire: Wire, feed: MarketFeed) -> None:
         self.wire = wire
@@ -99,7 +99,7 @@ class Contract:
         return "candles" not in self.wire.script.LACKS
 
     def topics(self, coins: Collection[str] = COINS) -> set[Topic]:
-        """What the feed must subscribe to."""
+        """The topics that the feed must subscribe to."""
         channels = [channel for channel in CHANNELS if channel not in self.wire.script.LACKS]
         beside = {(channel, "") for channel in self.wire.script.LAWS.wanted}
         return {(channel, coin) for channel in channels for coin in coins} | beside
@@ -158,7 +158,7 @@ def session_at(wire: Wire) -> CcxtVenue:
 
 
 def made(name: str, deal: Deal, *, by_rest: bool = False) -> tuple[object, ...]:
-    """What a trade must be told as; REST has the times of some venues in seconds."""
+    """The event that must be delivered for a trade; REST has the times of some venues in seconds."""
     unit = 1_000 if by_rest and getattr(script(name), "REST_SECONDS", False) else 1
     timestamp = deal.timestamp // unit * unit
     if getattr(script(name), "TRADE_IDS", True):

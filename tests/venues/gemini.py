@@ -38,7 +38,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
 
 
 def dialled(path: str, query: Mapping[str, str]) -> Iterable[Topic]:
-    """What the address asks for."""
+    """The subscriptions in the address."""
     if path == "/v1/multimarketdata" and query["trades"] == "true":
         for market in query["symbols"].split(","):
             yield "trades", market.removesuffix("usd").upper()

@@ -15,7 +15,7 @@ LISTED = (
 CHANNELS: Final = ("trades", "ticker", "candles")
 MINUTE = 60_000
 PRICES = dict.fromkeys(LISTED, 10.0) | {"BTC": 64_000.0, "ETH": 3_200.0, "SOL": 150.0}
-REST_FACTOR = 0.9  # of a price that was fetched over REST
+REST_FACTOR = 0.9  # factor of prices over REST, to recognize them
 OLD_FACTOR = 0.5  # of a price in the snapshot of old trades
 
 
@@ -92,19 +92,19 @@ def ms(text: str) -> int:
 
 
 def rest_day(coin: str, timestamp: int) -> Day:
-    """What a venue's REST says of the last 24 hours."""
+    """The last 24 hours in a venue's REST answer."""
     last = PRICES[coin] * REST_FACTOR
     return Day(coin, last, last / 1.25, 1_000.0, timestamp)
 
 
 def rest_bars(coin: str, since: int | None) -> list[Bar]:
-    """What a venue's REST gives, oldest first: three from the one that opened at ``since``, or the newest three."""
+    """The candles in a REST answer, oldest first: three from the one that opened at ``since``, or the newest three."""
     now = time_ns() // 1_000_000
     first = now - now % MINUTE - 2 * MINUTE if since is None else since
     return [rest_bar(coin, first + number * MINUTE) for number in range(3)]
 
 
 def rest_bar(coin: str, timestamp: int) -> Bar:
-    """What a venue's REST says of the minute that opened at ``timestamp``."""
+    """The candle in a REST answer that opened at ``timestamp``."""
     price = PRICES[coin] * REST_FACTOR
     return Bar(coin, timestamp, price, price * 1.02, price * 0.98, price * 1.01, 7.5, closed=True)

@@ -214,7 +214,7 @@ async def test_a_wrong_size_is_told_where_the_venue_has_a_checksum(name: str) ->
 async def test_a_whole_book_that_is_wrong_is_healed_by_the_next_one_over_the_same_connection(name: str) -> None:
     async with carried(name) as books:
         told = len(books.heard.unsynced)
-        for _ in range(2):  # crossed once is borne
+        for _ in range(2):  # one crossed state is ignored
             [good] = books.changes("BTC", 1)
             crossed = ((good.after.asks[0][0] + 1, 1.0), *good.after.bids)
             await books.wire.change(replace(good, after=replace(good.after, bids=crossed)))

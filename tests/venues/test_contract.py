@@ -20,12 +20,12 @@ from tests.venues.contract import Contract, Market, at, contract, made, session_
 from tests.venues.market import COINS, LISTED, MINUTE, PRICES, Bar, Day, Deal, rest_bar
 from tests.venues.wire import Wire, market_type, names, refuses_silently, script, sends_old_bars, venue, venue_name
 
-QUIET = {"connecting", "connected"}  # what a feed tells to which nothing but data came
+QUIET = {"connecting", "connected"}  # the events of a feed to which only data came
 
 
 @pytest.fixture(params=names())
 def name(request: pytest.FixtureRequest) -> str:
-    """Each venue in turn; what the code can't do for it yet must fail."""
+    """Each venue in turn; tests of what is not supported yet must fail."""
     venue_name: str = request.param
     missing: Mapping[str, str] = getattr(script(venue_name), "MISSING", {})
     reason = missing.get(request.node.originalname)
@@ -63,7 +63,7 @@ async def test_trades_from_before_the_subscription_are_no_news(name: str) -> Non
 
 
 async def test_an_outage_loses_no_trade(name: str) -> None:
-    """What the venue repeats at the new subscription and what its REST gives are joined, each trade once."""
+    """Trades repeated at the new subscription and trades from REST are joined, each trade once."""
     async with contract(name) as it:
         await it.arrived()
         it.wire.cut()
@@ -105,7 +105,7 @@ async def test_tickers_tell_the_day_and_the_price(name: str) -> None:
 
 
 async def test_the_days_figures_come_over_rest_where_no_ticker_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the begin and now and then, while the prices are those of the trades."""
+    """At the start and regularly, while prices come from trades."""
     lacks = script(name).LACKS
     if "ticker" not in lacks:
         pytest.skip("the venue streams tickers")
@@ -122,7 +122,7 @@ async def test_the_days_figures_come_over_rest_where_no_ticker_does(name: str, m
         while not known():
             await it.market.trade("BTC", True, later=1_000)
             await it.arrived()
-            await asyncio.sleep(0.01)  # nothing tells of the figures until a trade brings them
+            await asyncio.sleep(0.01)  # the day stats appear only with the next trade
 
     async with contract(name) as it:
         await it.arrived()
@@ -167,7 +167,7 @@ def _closed(it: Contract) -> list[Candle]:
 
 @pytest.mark.usefixtures("stamped_ahead")
 async def test_candles_from_before_the_subscription_are_not_delivered_as_new(name: str) -> None:
-    """The last of them is the one that goes on; the others are closed, but not now."""
+    """The last one is still open; the others were closed earlier."""
     if not sends_old_bars(name):
         pytest.skip("the venue sends no bars from before")
     async with contract(name, history=True) as it:
@@ -218,7 +218,7 @@ async def test_a_coin_that_is_refused_takes_no_other_along(name: str) -> None:
 
 
 async def test_an_error_that_names_nothing_ends_nothing_that_flows() -> None:
-    """Neither a market nor what is asked for beside the markets, which never brings data."""
+    """It ends neither a market nor an additional request that never brings data."""
     async with contract("coinbase") as it:
         await it.arrived()
         for coin in COINS:
@@ -235,7 +235,7 @@ async def test_an_error_that_names_nothing_ends_nothing_that_flows() -> None:
 
 
 async def test_a_venue_that_refuses_every_coin_is_not_waited_for() -> None:
-    """What is asked for beside the coins stands, and brings nothing."""
+    """An additional request stays open, and brings no data."""
     async with venue("coinbase") as wire:
         wire.refused.add("BTC")
         feed = at(wire, ["BTC"])
@@ -276,7 +276,7 @@ async def test_trades_over_rest_are_those_of_the_stream(name: str) -> None:
 
 
 async def test_past_candles_over_rest_begin_where_they_were_asked_for(name: str) -> None:
-    """However many are asked for: no request exceeds what the venue gives at once."""
+    """For any number of candles: no request exceeds the venue's limit."""
     async with venue(name) as wire:
         session = session_at(wire)
         since = time_ns() // 1_000_000 // MINUTE * MINUTE - 5 * MINUTE
@@ -294,7 +294,7 @@ async def test_past_candles_over_rest_begin_where_they_were_asked_for(name: str)
 
 
 async def test_the_venues_own_ping_is_answered(name: str) -> None:
-    """Where it is a message of the venue's own, not of the WebSocket's."""
+    """For pings that are messages of the venue's own."""
     pong: object = getattr(script(name), "ANSWERED", None)
     if pong is None:
         pytest.skip("the venue sends none that wants an answer")

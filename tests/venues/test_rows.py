@@ -1,4 +1,4 @@
-"""A row that is none, in each venue's own lists of markets: it costs itself alone."""
+"""An invalid row in each venue's own list of markets affects no other row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.venues.contract import session_at
 from tests.venues.market import COINS
 from tests.venues.wire import names, script, venue
 
-BY_PLACE = ("hyperliquid",)  # a row left out would make other assets of those behind it
+BY_PLACE = ("hyperliquid",)  # without a row, later rows would be other assets
 
 
 def containers(answer: Any) -> Iterator[Any]:

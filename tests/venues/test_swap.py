@@ -93,7 +93,7 @@ async def test_the_days_figures_over_rest_are_in_quote_currency(name: str) -> No
 
 @pytest.mark.parametrize(("first", "second"), [("okx_swap", "bybit_swap"), ("okx", "binance_swap")])
 async def test_another_venues_swap_takes_over_under_the_same_coin(first: str, second: str, tmp_path: Path) -> None:
-    """Also where spot went before, which is another market: every tick names the venue that made its price."""
+    """Also after spot, which is another market: every tick names the venue of its price."""
     async with AsyncExitStack() as stack:
         spare = await stack.enter_async_context(venue(second))
         primary = await stack.enter_async_context(AsyncExitStack())
@@ -140,7 +140,7 @@ async def test_check_finds_swap_venues_at_work(tmp_path: Path) -> None:
         finally:
             for task in telling:
                 task.cancel()
-        table = printed.decode().partition("\n\n")[0]  # what the machine is like follows, and what to do
+        table = printed.decode().partition("\n\n")[0]  # the facts about the machine and the advice follow
         rows = [line.split() for line in table.splitlines()[1:]]
         assert [(row[0], row[1], row[-1]) for row in rows] == [(venue_name(name), "1/1", "ok") for name in SWAPS]
         assert process.returncode == 0

@@ -1,4 +1,4 @@
-"""A venue on loopback, HTTP and WebSocket on one port, that says what its script says and enforces its rules."""
+"""A venue on loopback, HTTP and WebSocket on one port, that follows its script and enforces its rules."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class VenueLaws:
     subscribe_within: float | None = None  # from the dial to the first subscription
     ping_within: float | None = None  # the longest that a client may be silent
     paths: Mapping[str, str] = field(default_factory=dict)  # channel -> the one path on which it lives
-    token: str = ""  # what a dial's query must have as "token"
+    token: str = ""  # the "token" that a dial's query must have
     wanted: Collection[str] = ()  # channels beside the coins' that a client must ask for
 
 
 class Script(Protocol):
-    """What a module of this package must have to be a venue's script."""
+    """The functions that a module of this package must have to be a venue's script."""
 
     LAWS: VenueLaws
     LACKS: Collection[str]
@@ -69,7 +69,7 @@ class Script(Protocol):
         """The topics that a client's frame subscribes to; the coin is "" for a channel beside the coins'."""
 
     def answer(self, request: Any, wire: Wire) -> Iterable[Frame]:
-        """What the venue says at once to a client's frame: confirmations, errors, pongs, snapshots."""
+        """The venue's immediate answers to a client's frame: confirmations, errors, pongs, snapshots."""
 
     def trades(self, deals: Sequence[Deal]) -> Iterable[Frame]:
         """New trades of one coin, in as few frames as the venue would make of them."""
@@ -99,7 +99,7 @@ def venue_name(name: str) -> str:
 
 
 def market_type(name: str) -> Literal["spot", "swap"]:
-    """What is traded there, as the script's MARKET_TYPE says."""
+    """The market type, from the script's MARKET_TYPE."""
     return "swap" if getattr(script(name), "MARKET_TYPE", "spot") == "swap" else "spot"
 
 
@@ -135,7 +135,7 @@ def sends_old_bars(name: str) -> bool:
 
 
 def trade_id(name: str, number: int) -> str:
-    """A trade's id as the venue writes it: the number, unless the script knows better."""
+    """A trade's id as the venue writes it: the number, or the script's form."""
     spelled: Any = getattr(script(name), "trade_id", str)
     return str(spelled(number))
 
@@ -278,13 +278,13 @@ class Wire:
             ) from None
 
     async def say(self, channel: str, coin: str, frames: Iterable[Frame]) -> None:
-        """Send frames to whoever subscribed to a topic."""
+        """Send frames to the subscribers of a topic."""
         for connection in self.connections:
             if (channel, coin) in connection.topics:
                 await connection.send(connection.numbered(frames, self._counted))
 
     def told(self, changes: Iterable[Change]) -> list[list[tuple[Connection, list[Frame]]]]:
-        """For each change of a book who is to be told, and in which frames; the books are those after the changes."""
+        """The receivers and frames of each change of a book; the books are those after the changes."""
         steps = []
         for change in changes:
             self.depths[change.coin] = change.after
@@ -296,7 +296,7 @@ class Wire:
         return steps
 
     async def change(self, *changes: Change) -> None:
-        """Tell changes of a book to whoever subscribed to it."""
+        """Send changes of a book to its subscribers."""
         for step in self.told(changes):
             for connection, frames in step:
                 await connection.send(frames)
@@ -310,7 +310,7 @@ class Wire:
             await connection.send(frames)
 
     def cut(self) -> None:
-        """End every connection without a word."""
+        """End every connection without a close frame."""
         for connection in self.connections:
             if connection.transport is not None:
                 connection.transport.abort()

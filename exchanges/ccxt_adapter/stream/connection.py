@@ -209,7 +209,7 @@ class CcxtConnection:
             task.add_done_callback(self._standing.discard)
 
     def _install(self, ws_url: str | None, timeout: float) -> None:
-        """Put stores of our own into ccxt's tables and arm the client that it will dial with."""
+        """Put our own caches into ccxt's tables, and guard the client that it will dial with."""
         exchange, reading, listener, delivery = self._exchange, self._reading, self._listener, self._delivery
         latest = (delivery.tickers, delivery.bidsasks)
         profile = self._profile

@@ -25,7 +25,7 @@ class VenueLaws:
     idle_limit: float | None = None  # without any message of the client
     args_per_request: int | None = None
     args_characters: int | None = None  # of all subscriptions of a connection
-    rest_weight: int | None = None  # of REST requests ...
+    rest_weight: int | None = None  # weight of REST requests ...
     rest_window: float = 60.0  # ... within this time
     snapshot_age: float = 0.0  # by how much a book that REST shows may be older than the stream
     patience: int = 8_000_000  # bytes that may wait for a slow reader before it is dropped

@@ -78,7 +78,7 @@ class PriceHistory:
 
     @property
     def scale(self) -> int:
-        """The lots of this market for one of the shape."""
+        """The factor from the lots of the common history to this market's lots."""
         return max(1, round(self.lots / self.shape.tail[0][3]))
 
     def bars(self, first: int, until: int) -> list[Bar]:

@@ -1,4 +1,4 @@
-"""What the screen shows, kept up to date by the feed's callbacks; and the words for each status event."""
+"""The state that the screen shows, updated by the feed's callbacks, and the text for each status event."""
 
 from __future__ import annotations
 

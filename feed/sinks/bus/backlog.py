@@ -10,7 +10,7 @@ from typing import Any
 from exchanges.events import Candle, TradeEvent
 
 KEEP = 60.0  # seconds
-MOST = 100_000  # trades
+MOST = 100_000  # trades that are kept at most
 GAPS = 1000  # gaps that are remembered at most
 CLOSED = 3  # closed candles of a coin and timeframe
 

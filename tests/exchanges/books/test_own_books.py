@@ -94,7 +94,7 @@ def test_restarted_numbers_are_a_loss_and_not_repeated_diffs() -> None:
     assert book.apply(diff(1, 2, timestamp=1_005_000)).step is Step.LOST
 
 
-def test_perpetuals_say_which_diff_they_follow() -> None:
+def test_diffs_of_perpetuals_name_the_diff_before() -> None:
     book = DiffBook(1, LIMITS)
     book.apply(diff(10, 20, previous=8))
     book.apply(diff(25, 30, previous=20))

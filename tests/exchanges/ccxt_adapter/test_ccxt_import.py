@@ -468,7 +468,7 @@ def test_any_other_word_in_the_environment_is_an_error(monkeypatch: pytest.Monke
         make_instance(profile_of("binance"), Access())
 
 
-# Layouts that may come: ccxt's own files, but for the __init__ of its packages
+# Possible later layouts: ccxt's own files, except the __init__ of its packages
 
 
 def ccxt_folder() -> Path:

@@ -79,7 +79,7 @@ def test_history_is_as_it_was_delivered() -> None:
     assert delivered_candles.joined("BTC", "1m", [bar(2)])[0] == mine
 
 
-def test_of_two_states_of_the_running_candle_the_later_one_stands() -> None:
+def test_of_two_states_of_the_open_candle_the_later_one_is_taken() -> None:
     """Volume only grows; that of another venue says nothing."""
     for delivered_volume, exchange, stands in ((5.0, "one", 5.0), (1.0, "one", 2.0), (5.0, "two", 2.0)):
         delivered_candles = delivered(bar(1, closed=False, volume=delivered_volume, exchange=exchange))

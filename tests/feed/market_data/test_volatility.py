@@ -1,4 +1,4 @@
-"""Volatility is the deviation of one-minute returns, and of nothing else."""
+"""Volatility is the standard deviation of one-minute returns."""
 
 from __future__ import annotations
 

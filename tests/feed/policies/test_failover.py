@@ -230,7 +230,7 @@ def test_both_venues_may_fail_at_once_and_both_failures_count() -> None:
 
 
 def silent(venues: Sequence[str] = NAMES) -> tuple[Failover, list[Decision]]:
-    """The first venue carried data until 100.0 and says nothing more; what is decided when that is too long."""
+    """The first venue carried data until 100.0 and is silent since; returns the decisions after that silence."""
     it = policy(venues, SILENCE)
     it.data(venues[0], 100.0)
     assert it.next_tick(100.0) == 100.0 + SILENCE

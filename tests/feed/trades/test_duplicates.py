@@ -39,7 +39,7 @@ def test_never_more_are_remembered_than_the_limit_and_always_as_many() -> None:
         ids = RecentIds()
 
 
-def test_nothing_is_forgotten_while_it_is_to_be_kept() -> None:
+def test_ids_are_kept_while_a_fetch_is_running() -> None:
     ids = RecentIds()
     added(ids, range(LIMIT + 100), 0.0, keep=True)
     added(ids, range(LIMIT + 100, LIMIT + 200), 10 * REACH, keep=True)

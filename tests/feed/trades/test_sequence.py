@@ -175,7 +175,7 @@ def test_trades_out_of_order_are_put_in_order_without_fetching_too() -> None:
     assert it.ids == ["1", "2", "3", "4", "5", "6", "7"]
 
 
-def test_an_absurd_id_stops_nothing() -> None:
+def test_an_absurd_id_does_not_stop_the_stream() -> None:
     """It is delivered as it is, and the sequence continues without it."""
     it = owner(1, 2)
     assert it.stream(trade(10**15, timestamp=25)) is DELIVER

@@ -1,4 +1,4 @@
-"""Trades whose ids or stamps are not what they should be, that come again much later, or off the book; late candles."""
+"""Trades with wrong ids or stamps, repeated trades, block trades, and late candles."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_a_repeated_trade_comes_again_many_trades_later(name: str) -> None
         await until(lambda: ids(client) == [1, 2, 3, 4, 1, 5, 2, 6])
 
 
-async def test_block_trades_are_shown_as_such_and_are_no_part_of_price_and_candles() -> None:
+async def test_block_trades_are_marked_and_do_not_change_price_and_candles() -> None:
     async with Simulator(rate=0, coins=["BTC"], venues=("bybit",)) as sim, dial(sim, SPOT) as client:
         venue = sim["bybit"]
         await subscribe(client, "bybit")

@@ -1,4 +1,4 @@
-"""Holds the books that a feed delivered against the venue's true ones, and its silences against what it told."""
+"""Compares a feed's books with the venue's true ones, and its silences with its events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exchanges.simulator import SimulatedVenue
 
 BREACHES_KEPT = 12  # of each kind
 LONGEST = 3.0  # seconds that a book may be unproven while the venue answers REST within 1 s
-QUIET = 2.0  # seconds without a book of a venue that is well, after which the feed must have told why
+QUIET = 2.0  # seconds without a book of a working venue, after which the feed must have reported why
 UNSEEN = 3.5  # seconds for which a frozen side may go unseen once its best price is wrong: only trades show it
 HELD_UP = 1.0  # seconds without a turn of a process that looks, or asks, four times a second: a busy machine
 LATE_BY = 0.25  # seconds more than its max_age that a book which was called fresh may be old: a busy machine
@@ -38,7 +38,7 @@ class Coin:
 
 @dataclass(slots=True)
 class Figures:
-    """What came out for one venue."""
+    """The result for one venue."""
 
     delivered: int = 0
     wrong: int = 0
@@ -94,10 +94,10 @@ class Judge:
         for coin in self._coins.values():
             coin.frozen_wrong = dict.fromkeys(coin.frozen_wrong, now)
 
-    # -- what the venue does ------------------------------------------------------------------------------------
+    # -- the venue ------------------------------------------------------------------------------------
 
     def strike(self, now: float) -> None:
-        """Something happens at the venue right now that costs a connection or all books."""
+        """Note an event at the venue that ends a connection or all books."""
         self._hindered = dict.fromkeys(self._coins, now)
         self._sent = dict.fromkeys(self._coins, now)
 
@@ -119,7 +119,7 @@ class Judge:
         if not self.events["connected"]:
             self.strike(now)
         if self._asked is not None and now - self._asked > HELD_UP:
-            return  # what the subject has not read, or not written yet, is judged once it goes on
+            return  # the rest is judged when the subject's process continues
         for name, coin in self._coins.items():
             if coin.unproven is not None:
                 self._judge_period(name, coin, coin.unproven, now, over=False)
@@ -139,7 +139,7 @@ class Judge:
             coin.quiet_told = True
             self.breach("unproven for too long", f"{name}: {well:.2f} s although the venue is well")
 
-    # -- what the feed tells ------------------------------------------------------------------------------------
+    # -- the feed ------------------------------------------------------------------------------------
 
     def take(self, line: Sequence[Any]) -> None:
         """One line of the subject."""

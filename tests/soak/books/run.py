@@ -95,7 +95,7 @@ async def soak(
     minutes: float, seed: int, say: Say = lambda line: None, *, mean_pause: float = MEAN_PAUSE,
     venues: tuple[str, ...] = VENUES, strikes: Mapping[str, Iterator[Strike]] | None = None,
 ) -> Result:  # fmt: skip
-    """Run for so many minutes and return what came out."""
+    """Run for so many minutes and return the result."""
     result = Result(seed, minutes * 60)
     async with AsyncExitStack() as stack:
         for place, name in enumerate(venues):
@@ -126,7 +126,7 @@ async def _start(settings: Settings) -> Process:
 
 
 async def _finish(name: str, process: Process, reading: asyncio.Task[None], result: Result) -> None:
-    """Have the feed disconnect, and read what it still tells."""
+    """Have the feed disconnect, and read its last lines."""
     assert process.stdin is not None
     if not reading.done():
         process.stdin.write(b"close\n")

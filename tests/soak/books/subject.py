@@ -21,7 +21,7 @@ MAX_AGE = 2.0  # seconds
 
 
 def subscribe(feed: MarketFeed, tell: Any, depth: int) -> None:
-    """Pass on what is to be judged."""
+    """Pass on the events that the judge needs."""
 
     def on_book(book: OrderBook) -> None:
         told = (book.coin, book.exchange, book.sequence, book.market, book.bids, book.asks)

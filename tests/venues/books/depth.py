@@ -29,7 +29,7 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What led to the state ``after``: levels with their new size, 0 for those that are gone."""
+    """The change that led to the state ``after``: levels with their new size, 0 for removed ones."""
 
     bids: Levels
     asks: Levels
@@ -45,13 +45,13 @@ class Change:
 
 
 class BookScript(Protocol):
-    """What a module of this package must have."""
+    """The functions that a module of this package must have."""
 
     NOTICES: frozenset[str]
     """Which faults its frames show: "lost", "late" (an update comes after the next one), "level" (a wrong size)."""
 
     def opening(self, depth: Depth) -> list[Any]:
-        """The frames that answer a subscription, with the book where the venue sends it then."""
+        """The frames that answer a subscription, with the book if the venue sends it then."""
 
     def change(self, change: Change) -> list[Any]: ...
 

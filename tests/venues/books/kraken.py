@@ -21,7 +21,7 @@ def opening(depth: Depth) -> list[Any]:
 
 
 def change(change: Change) -> list[Any]:
-    """What is beyond the depth is not told: neither that it is gone, nor anything else but what moved up into it."""
+    """Levels beyond the depth are not sent, except those that move up into it."""
     after = change.after
     sides = []
     for levels, now in ((change.bids, after.bids), (change.asks, after.asks)):

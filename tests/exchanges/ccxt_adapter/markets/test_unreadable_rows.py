@@ -65,7 +65,7 @@ async def test_one_bad_row_affects_no_other_row(name: str, what: str) -> None:
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("name", VENUES)
-async def test_a_bad_row_is_found_in_a_list_that_is_shorter_than_what_is_around_it(
+async def test_a_bad_row_is_found_in_a_list_that_is_shorter_than_its_container(
     name: str, count: int, what: str
 ) -> None:
     """The rows are neither the fields of the answer, nor the list of a row's filters."""
