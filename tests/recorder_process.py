@@ -1,4 +1,4 @@
-"""Records a venue in memory that trades at a steady rate, until it is killed: a process of the tests' own.
+"""A process that records a venue in memory, which trades at a steady rate, until it is killed.
 
 Each line says how many trades were delivered, and when (Unix s): "told" as they are, "kept" once they are on disk.
 """

@@ -376,7 +376,7 @@ def modules() -> Mapping[str, Module]:
 
 
 def imported(module: Module) -> Iterator[str]:
-    """The full name of everything that the module imports, anywhere in it: of a module, or of something in one."""
+    """The full names of all modules, and names in modules, that the module imports anywhere."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -24,7 +24,7 @@ PROGRAMS = {
     if path.name not in ("server.md", "bus.md")  # clients, for which two files named test_clients.py care
 }
 SETUP = 'python3 -m venv .venv && .venv/bin/pip install -e ".[{extra}]" && .venv/bin/{command}'
-HURRY = 4  # seconds that a block may sleep here where the documentation lets it run for a minute
+HURRY = 4  # seconds: longer sleeps in a block are shortened to this
 
 
 @pytest.mark.parametrize(("extra", "command"), [("all", "market-feed demo"), ("dev", "pytest")])

@@ -1,4 +1,4 @@
-"""Order books as rows: a snapshot now and then, and what has changed since the row before."""
+"""Order books as rows: regular snapshots, and changes since the last row."""
 
 from __future__ import annotations
 

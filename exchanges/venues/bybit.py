@@ -18,7 +18,7 @@ _LIMITS = Limits(
     capacity=Capacity(21_000, 15, 1),  # characters of args: "publicTrade." with quotes and a comma, and the market
     dials=500,
     requests=600,  # 600 within 5 s
-    recent_trades=60,  # on spot
+    recent_trades=60,  # trades of one request on spot
 )
 
 

@@ -71,7 +71,7 @@ class StampCheck(Generic[_Item]):
         return [each.item for each in waiting if each.stamp <= until], [each for each in waiting if each.stamp > until]
 
     def give_up(self, until: int) -> list[tuple[_Item, int]]:
-        """Wait no longer for what came by ``until``; returns it with the venue's time at its arrival (both Unix ms)."""
+        """End the wait of items that came by ``until``; returns them with the venue's time then (both Unix ms)."""
         came = [each for each in self._waiting if each.came <= until]
         self._waiting = [each for each in self._waiting if each.came > until]
         return [(each.item, int(each.came)) for each in came]

@@ -80,7 +80,7 @@ class Backoff:
 
     @property
     def attempt(self) -> int:
-        """The attempt whose delay was drawn last: 1, 2, ...; 0 when none was needed since data flowed stably."""
+        """The attempt whose delay was drawn last: 1, 2, ...; 0 if none was needed since data flowed long enough."""
         return self._attempt
 
     def next_delay(self) -> float:

@@ -17,7 +17,7 @@ ANSWER_WITHIN = 5.0  # seconds that a venue has for its markets before the next 
 
 
 class Prefetch:
-    """Asks one venue after the other for its markets. ``dismiss`` awaits the end of what was begun."""
+    """Asks one venue after the other for its markets. ``dismiss`` awaits the end of cancelled requests."""
 
     def __init__(self, dismiss: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         self._dismiss = dismiss

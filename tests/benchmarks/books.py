@@ -294,7 +294,7 @@ class Proven:
 
 
 async def resubscribe(count: int, settled: float) -> None:
-    """Serve so many coins to a reader in a process of its own, which has its connections cut."""
+    """Serve so many coins to a reader in its own process, and cut its connections."""
     coins = list(dict.fromkeys(item.coin for item in list_markets(count + 5)))[:count]
     async with Simulator(venues=("binance",), rate=count, coins=coins) as simulator:
         command = [sys.executable, "-m", "tests.benchmarks.books", "--resubscribe", "--settled", str(settled)]

@@ -37,7 +37,7 @@ from tests.benchmarks.readers import READERS
 
 RATE = 2000  # events per second
 FLUSH = 2.0
-TURN = 0.005  # seconds between two handfuls of events
+TURN = 0.005  # seconds between two batches of events
 COINS = list(DEFAULT_COINS)
 MIX = ("trade",) * 14 + ("ticker",) * 5 + ("candle",)  # of 20 events
 NAN = float("nan")

@@ -58,7 +58,7 @@ def names(count: int) -> list[str]:
 
 
 def allowed(venue: str, streams: int) -> float:
-    """Seconds for so many subscriptions on one connection: as many requests as a second allows go out at its begin."""
+    """Seconds for so many subscriptions on one connection: each second begins with as many requests as are allowed."""
     size, pace = PACE[venue]
     return max(0.0, math.ceil(math.ceil(streams / STREAMS / size) * STREAMS / pace) - 1.0)
 

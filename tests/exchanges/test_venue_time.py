@@ -8,7 +8,7 @@ import pytest
 
 from exchanges import normalize, venue_time
 
-NOW = 1_800_000_000_000  # Unix ms, of a local clock that is right
+NOW = 1_800_000_000_000  # Unix ms, a correct local clock
 DAY = 86_400_000
 
 

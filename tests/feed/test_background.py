@@ -207,7 +207,7 @@ def test_run_blocks_until_a_callback_stops_it(feed: MarketFeed) -> None:
 
 
 async def test_it_works_while_an_event_loop_runs(feed: MarketFeed) -> None:
-    """As in Jupyter: start() works there, what is awaited crosses over, and run() says what to do instead."""
+    """As in Jupyter: start() works, coroutines can be awaited from there, and run() raises with advice."""
     with pytest.raises(FeedError, match=r"await connect\(\), or call start\(\)"):
         feed.run()
     feed.start()

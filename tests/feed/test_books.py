@@ -331,7 +331,7 @@ async def test_a_silent_connection_for_books_is_reported_and_its_books_are_withh
 
     await until(trade)
     await until(lambda: program.syncs.count(("book_unsynced", "BTC")) == 1)
-    venue.book("ETH", BIDS, ASKS)  # the connection goes on: what did not change on it is right
+    venue.book("ETH", BIDS, ASKS)  # the connection continues: unchanged books on it are right
     assert program.feed.get_book("BTC") is not None
 
 

@@ -15,7 +15,7 @@ from feed.market_data.price_cache import PriceCache
 
 
 class Hands(Clock):
-    """A clock that the test turns; the machine may have been suspended meanwhile."""
+    """A clock that the test sets; it can simulate a suspend."""
 
     def __init__(self) -> None:
         self.at = 1000.0

@@ -73,7 +73,7 @@ def only(simulator: Simulator) -> SimulatedVenue:
 
 @contextmanager
 def cut_and_hanging(venue: SimulatedVenue) -> Iterator[None]:
-    """Its connection is cut, and what is dialled is accepted and left without an answer."""
+    """Its connection is cut, and new dials are accepted and never answered."""
     with venue.muted():
         venue.cut()
         yield
@@ -102,7 +102,7 @@ def dropping(venue: SimulatedVenue) -> Iterator[None]:
 
 @contextmanager
 def cut_and_late(venue: SimulatedVenue) -> Iterator[None]:
-    """What is dialled brings data, but late data."""
+    """New connections bring data, but late."""
     with venue.behind(4.0):
         venue.cut()
         yield
@@ -272,7 +272,7 @@ async def test_a_venue_that_lags_itself_does_not_take_over(venues: list[Simulato
 
 
 async def test_venues_that_all_lag_do_not_take_turns(venues: list[Simulator]) -> None:
-    """Nothing is gained by a failover: the feed lags, says so, and its connection is dialled anew."""
+    """A failover would not help: the feed lags, reports it, and dials its connection again."""
     first, second = (only(simulator) for simulator in venues[:2])
     feed = MarketFeed(settings=settings_over(*venues[:2]))
     got = Clocked(feed)

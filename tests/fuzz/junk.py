@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-# No value here is a price, a quantity, a time or an id of anything: an event that comes of it is an invention.
+# No value here can be a price, a quantity, a time or an id: an event made of it is wrong.
 SCALARS: Sequence[Any] = (
     None, True, False, "", " ", "NaN", "nan", "Infinity", "-1", "0", "many", "1e400", "\x00", "é" * 9, -1, 0,
     -0.0, -1e308, 10**30, -(10**30), 2**64, [], {}, [None], [[]], {"": None}, "[]", "null",

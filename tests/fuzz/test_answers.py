@@ -111,7 +111,7 @@ def test_an_answer_with_a_few_things_wrong_invents_nothing(desk: Rest, what: str
     spoilt = data.draw(junk.spoiled_anywhere(answer))
     answered = desk.run(desk.ask(json.dumps(spoilt).encode(), ANSWERS[what]))
     if what == "candles":
-        return  # ccxt's rows as they stand: whether they are candles is the tracker's to say
+        return  # ccxt's rows are unchanged; the tracker decides whether they are candles
     for event in answered or ():
         assert event.exchange == desk.name
         if what == "trades":

@@ -58,7 +58,7 @@ def test_arbitrary_frames_deliver_nothing(lab: Lab, frames: list[str | bytes]) -
 def test_a_trade_of_another_market_is_not_taken_for_this_one(lab: Lab, symbol: str) -> None:
     """Bybit's topic and row disagree; Binance's row names what nobody asked for."""
     if lab.venue == "binance" and symbol == "ETHUSDT":
-        return  # there the row's own symbol is all there is
+        return  # only the row names its market there
     row = {**lab.bad("BTC"), "s": symbol}
     lab.run(lab.probe([json.dumps(trade_message(lab.venue, "BTC", row))]))
 

@@ -65,7 +65,7 @@ async def test_a_live_feed_does_not_notice_a_step(venue_name: str, seed: str, wa
                 await got.more_trades(1)
                 before = got.trades[-1].received_at
                 wall.step(hours * HOUR)
-                await got.more_trades(120)  # over several looks of ccxt at its pongs
+                await got.more_trades(120)  # long enough for several of ccxt's pong checks
                 assert abs((got.trades[-1].received_at - before) / 1e9 - hours * HOUR) < 30
             assert BREAKING & set(got.events) == set()
             errors = [details["error"] for event, details in got.status if event == "error"]
@@ -136,7 +136,7 @@ async def test_a_failover_is_not_held_up_by_a_step(seed: str, wall: WallClock, h
 async def test_a_clock_that_is_days_off_is_reported_and_loses_no_data(
     venue_name: str, days: int, transport: str, seed: str, wall: WallClock
 ) -> None:
-    """A machine without a clock chip before it has reached a time server; over ccxt's parsers too."""
+    """As on a machine without a clock chip that has not reached a time server yet; with ccxt's parsers too."""
     wall.step(days * DAY)
     async with simulated(venue_name, seed) as simulator:
         settings = quick(simulator)

@@ -182,7 +182,7 @@ async def test_rest_slower_than_the_timeout_is_named_and_left(venue_name: str, s
 @pytest.mark.parametrize("status", [451, 403])
 @pytest.mark.parametrize("where", ["rest", "upgrade"])
 async def test_a_venue_that_blocks_this_place_is_left_at_once(seed: str, status: int, where: str) -> None:
-    """On REST or on the upgrade alone: told as such, not asked again for now, and the next one delivers."""
+    """On REST or on the upgrade alone: it is reported as blocked and not asked again, and the next venue delivers."""
     async with simulated("bybit", seed) as shut, simulated("binance", seed) as open_one:
         venue = only(shut)
         with venue.blocked(status) if where == "rest" else venue.refusing(status):

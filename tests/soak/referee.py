@@ -124,7 +124,7 @@ class Referee:
             self.breaches.append(f"{at - self._began:8.1f} s  {kind}: {what}")
 
     def take(self, line: list[Any]) -> None:
-        """One line of the subject."""
+        """Take one line of the subject."""
         kind, at, *fields = line
         if kind in ("trade", "filled"):
             self._trade(at, kind == "filled", *fields)

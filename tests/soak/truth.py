@@ -27,7 +27,7 @@ BY_KIND = {"other-coin": "another coin", "thousands": "another unit", "quoted": 
 
 
 class Truth:
-    """One venue of the soak. ``units`` are the coins that the settings want from markets of so many units: 1000DOGE."""
+    """One venue of the soak. ``units``: coins that come from a market of several units, such as 1000DOGE."""
 
     def __init__(
         self, simulator: Simulator, venue: SimulatedVenue, units: Mapping[str, int] | None = None,

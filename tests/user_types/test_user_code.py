@@ -19,7 +19,7 @@ def test_a_bots_code_passes_mypy_strict(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_a_wrong_use_is_told(tmp_path: Path) -> None:
+def test_a_wrong_use_is_reported(tmp_path: Path) -> None:
     """So that the test above says something: the package is typed for its users."""
     wrong = "from feed import MarketFeed\nprice: int = MarketFeed().get_price('BTC')\n"
     done = mypy(wrong, tmp_path)

@@ -63,7 +63,7 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
             return
     yield told
     for channel, coin in asked(request):
-        if channel == "ticker":  # the whole first, then what changes
+        if channel == "ticker":  # first the whole ticker, then changes
             yield _pushed("tickers", coin, "snapshot", wire_day(coin), time_ns() // 1_000_000)
 
 

@@ -42,7 +42,7 @@ def rest(path: str, query: Mapping[str, str], wire: Wire) -> Any:
 
 def asked(request: Any) -> Iterable[Topic]:
     method, wanted = request["method"], request["params"]
-    if method == "spot_market24h.subscribe":  # of all markets
+    if method == "spot_market24h.subscribe":  # it sends the tickers of all markets
         yield from (("ticker", coin) for coin in LISTED)
     elif method in _CHANNELS:  # a second market in a request is passed over
         yield _CHANNELS[method], wanted[0][1:-4]

@@ -114,12 +114,12 @@ def pace(name: str) -> float:
 
 
 def quotes(name: str) -> Sequence[str]:
-    """The quote currencies that the settings must list, where the venue has none of the usual ones."""
+    """The quote currencies that the settings must list, if the venue has none of the usual ones."""
     return tuple(getattr(script(name), "QUOTES", ("USDT", "USDC", "USD")))
 
 
 def dialled(name: str, request: web.Request) -> Iterable[Topic]:
-    """The topics for which a dial's own address asks, on venues where it does."""
+    """The topics in a dial's address, on venues with topics there."""
     by_address: Any = getattr(script(name), "dialled", None)
     return [] if by_address is None else by_address(request.path, request.query)
 
@@ -141,7 +141,7 @@ def trade_id(name: str, number: int) -> str:
 
 
 def server_time(path: str, query: Mapping[str, str], now: int) -> Any:
-    """What the venues answer to the question of their time (``now``, Unix ms), each as it documents it."""
+    """The venues' documented answers when asked for their time (``now``, Unix ms)."""
     if path == "/info":  # Hyperliquid has one address for all questions
         return {"specialStatuses": None, "time": now} if query.get("type") == "exchangeStatus" else None
     if path == "/timestamp":  # Poloniex
@@ -201,11 +201,11 @@ class Connection:
         self.opened = monotonic()
         self.topics: set[Topic] = set()
         self.asked = 0  # requests that subscribed to something
-        self.numbers = count()  # of the frames, where the venue counts those of a connection
+        self.numbers = count()  # counts the connection's frames, if the venue does
         self.messages = Window(laws.messages)
 
     def numbered(self, frames: Iterable[Frame], counted: str) -> list[Frame]:
-        """The frames with their numbers in this connection, where ``counted`` names a field for that."""
+        """The frames with this connection's numbers, if ``counted`` names a field for them."""
         return [
             {**frame, counted: next(self.numbers)} if isinstance(frame, dict) and counted in frame else frame
             for frame in frames

@@ -45,7 +45,7 @@ class Capture:
         return (frame.trade for frame in self.frames if frame.trade is not None)
 
     def listings(self) -> list[Listing]:
-        """The markets found, with the decimals that their trades need."""
+        """The markets in the files, with the decimals that their trades need."""
         first: dict[str, float] = {}
         digits: dict[str, tuple[int, int]] = {}
         for stream in sorted(self.streams):

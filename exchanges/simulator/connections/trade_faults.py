@@ -75,7 +75,7 @@ class TradeFaults(Sessions):
     # -- all of them -----------------------------------------------------------------------------------------------
 
     def publish(self, market: Market, trades: list[Trade]) -> None:
-        """Send trades to their subscribers as far as the faults in force let them pass."""
+        """Send trades to their subscribers, with the active faults applied."""
         if not self.dumb and not self.withheld(market):
             self.send_trades(market, self._disturbed(market, trades))
 

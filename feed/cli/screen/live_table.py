@@ -105,7 +105,7 @@ def screen(
     height: int | None = None,
     book: RenderableType | None = None,
 ) -> RenderableType:
-    """Return the whole screen for rich; what does not fit into ``height`` lines is left out, and that is said.
+    """Return the whole screen for rich; a line says how many rows did not fit into ``height`` lines.
 
     ``book`` is shown below the table.
     """

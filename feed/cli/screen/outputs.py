@@ -90,7 +90,7 @@ def screen_view(log_level: str | None, book: str | None = None) -> View:
     """
     shown = None if book is None else BookView(book)
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        start_log(log_level or "ERROR")  # the lines tell every event already
+        start_log(log_level or "ERROR")  # the lines show every event already
         return PlainView(shown)
     try:
         from rich.console import Console

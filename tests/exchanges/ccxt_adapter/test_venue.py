@@ -295,7 +295,7 @@ async def test_a_host_that_does_not_resolve_is_an_outage() -> None:
         error = await failure(load, venue)
         assert isinstance(error, Disconnected)
         assert "nowhere.invalid" in error.reason
-        assert "ssl" not in error.reason  # aiohttp says it of plain http too
+        assert "ssl" not in error.reason  # aiohttp's text has it for plain http too
 
 
 async def test_an_answer_that_does_not_come_is_given_up_in_time(simulator: Simulator, simulated: Simulated) -> None:

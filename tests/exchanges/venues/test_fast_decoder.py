@@ -227,7 +227,7 @@ def paths(frame: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def changed(frame: Any, path: tuple[Any, ...], change: Callable[[Any, Any], None]) -> Any:
-    """A copy in which ``change(holder, key)`` was done to the value at ``path``."""
+    """A copy after ``change(holder, key)`` on the value at ``path``."""
     copy = deepcopy(frame)
     holder = copy
     for key in path[:-1]:
@@ -500,7 +500,7 @@ async def test_plausible_frames_with_any_figures(pair: Pair, name: str) -> None:
 async def test_everything_the_simulator_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trades, tickers, candles, book tickers, answers, errors, bad frames, a notice of shutdown: as it sends them."""
     frames: list[Any] = []
-    aiohttp = {"transport": "aiohttp"}  # there all messages pass ccxt's handler, where they are recorded
+    aiohttp = {"transport": "aiohttp"}  # with aiohttp all messages pass ccxt's handler, where they are recorded
     async with Simulator(venues=(name,), rate=400) as simulator, opened(name, simulator, options=aiohttp) as venue:
         simulated = simulator[name]
         async with streaming(venue, COINS, [c for c in CHANNELS if name == "binance" or c != "quotes"]) as running:

@@ -99,7 +99,7 @@ def test_a_venue_says_which_package_it_needs(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_every_venue_either_has_a_testnet_or_says_that_it_has_none() -> None:
-    """Also those whose ``urls`` hold an empty entry for it."""
+    """Also venues with an empty entry for it in ``urls``."""
     refused = set()
     for name in exchange_names():
         try:

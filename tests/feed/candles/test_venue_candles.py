@@ -136,7 +136,7 @@ async def test_history_does_not_move_candles_that_have_begun() -> None:
     await bars.end()
 
 
-async def test_a_candle_that_was_read_already_is_its_markets_coins_and_goes_on_from_rows() -> None:
+async def test_a_parsed_candle_gets_its_markets_coin_and_continues_from_rows() -> None:
     """The connection that reads it may have begun when the market was still carried as another coin."""
     repaired = Delivered()
     bars = VenueCandles("one", repaired.fetch, repaired.deliver)

@@ -67,7 +67,7 @@ def test_the_norm_is_that_of_the_last_ten_minutes() -> None:
     assert line.looks(int(WINDOW) + 60, late=1) == pytest.approx(0)
 
 
-def test_one_stamp_from_the_future_is_not_the_norm() -> None:
+def test_one_stamp_from_the_future_does_not_count_as_normal() -> None:
     """Not even the first one; several stamps that agree are."""
     for ahead_at in (0, 7):
         line = Line()
@@ -122,7 +122,7 @@ def test_an_answer_that_is_late_is_set_right_by_stamps_that_agree() -> None:
     assert line.least.seconds == pytest.approx(0.05)
 
 
-def test_one_coin_of_many_that_is_stamped_ahead_is_not_the_norm() -> None:
+def test_one_coin_of_many_that_is_stamped_ahead_does_not_count_as_normal() -> None:
     line = Line()
     for _ in range(50):
         assert line.look(ETH=0.0, SOL=-HOUR) == pytest.approx(0)

@@ -66,7 +66,7 @@ def test_invalid_limits_are_refused(limit: int, margin: float) -> None:
 
 
 class Hours(Clock):
-    """A clock that passes while somebody sleeps."""
+    """A clock that advances when its ``sleep`` is called."""
 
     def __init__(self) -> None:
         self.at = 1000.0

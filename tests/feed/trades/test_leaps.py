@@ -323,8 +323,8 @@ def test_an_outage_after_ids_stopped_counting_repeats_no_trade(trades_between: i
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_an_outage_after_a_silence_is_as_long_as_it_was_and_not_since_an_earlier_one(numbered: bool) -> None:
-    """A gap after a short outage is fetched, whenever the one before it was, and although the coin was silent."""
+def test_an_outage_after_a_silence_is_not_counted_from_an_earlier_one(numbered: bool) -> None:
+    """A gap after a short outage is fetched, whenever the last outage was, and even if the coin was silent."""
     truth = good_trades([0] + [1000] * 40)
     feed = Feed(TradeSequence(numbered, 10), 0.0, [(item.timestamp / 1000, item) for item in truth])
     run_until_lost(feed, truth[:2], back_at=truth[5].timestamp / 1000)

@@ -86,7 +86,7 @@ def test_few_signs_are_enough_only_together() -> None:
 
 
 def test_a_price_that_changes_while_the_turnover_does_not_rise_is_made_of_quotes() -> None:
-    """Or of the day before, which leaves the turnover: neither is a trade."""
+    """Or trades of the day before leave the turnover. Neither is a new trade."""
     it = Connection()
     it.tickers(0, 60, turnover=0.0)
     it.tickers(61, 120, turnover=-5.0)
@@ -111,8 +111,8 @@ def test_trades_accepted_since_a_moment_are_distinguished() -> None:
     assert not it.lost_subscriptions.flowed("ETH", 0.0)
 
 
-def test_what_was_traded_before_a_connection_is_no_sign_that_it_brings_trades() -> None:
-    """A coin whose first ticker comes late on it: its newest trade is the one that the connection before brought."""
+def test_earlier_trades_do_not_show_that_a_connection_brings_trades() -> None:
+    """The coin's first ticker comes late, and its newest trade came over the earlier connection."""
     it = Connection()
     it.trade()
     it.now = 5.0

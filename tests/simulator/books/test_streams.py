@@ -30,7 +30,7 @@ def true(venue: SimulatedVenue, sequence: int, depth: int) -> tuple[Levels, Leve
 
 
 async def moved(venue: SimulatedVenue, client: Client, orders: int = 5, trades: int = 1) -> Any:
-    """Something happens in the book, and the next message about it has come."""
+    """Change the book, and wait for the next message about it."""
     known = len(client.frames)
     await venue.move_book("BTC", orders)
     if trades:

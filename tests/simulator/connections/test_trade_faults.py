@@ -147,7 +147,7 @@ def opened(event: Any) -> Any:
 
 
 def closed(event: Any) -> Any:
-    """The same where this is the candle's final state."""
+    """The same, for the candle's final state."""
     final = event["k"]["x"] if "k" in event else opened(event) and event["data"][0]["confirm"]
     return opened(event) if final else None
 

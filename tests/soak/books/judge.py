@@ -53,7 +53,7 @@ class Figures:
     fresh_old: int = 0
     refused: int = 0
     periods: list[float] = field(default_factory=list)  # unproven, seconds, with the hindrances
-    hindered: list[float] = field(default_factory=list)  # of these: seconds after the last hindrance had ended
+    hindered: list[float] = field(default_factory=list)  # seconds of these periods after the last fault had ended
     frozen_seen_after: list[float] = field(default_factory=list)
 
 

@@ -32,7 +32,7 @@ def _pushed(depth: Depth, bids: Levels, asks: Levels, action: str) -> dict[str, 
 
 
 def checksum(depth: Depth) -> int:
-    """Of the 25 best levels, bid and ask by turns; a signed number."""
+    """The checksum of the 25 best levels, alternating bid and ask, as a signed number."""
     pairs = zip(texts(depth.bids)[:25], texts(depth.asks)[:25], strict=True)
     value = crc32(":".join(text for bid, ask in pairs for text in (*bid, *ask)).encode())
     return value - (1 << 32) if value >= 1 << 31 else value

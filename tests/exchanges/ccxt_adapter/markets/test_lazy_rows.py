@@ -56,7 +56,7 @@ def test_it_is_read_as_a_dict(lazy: Lazy[str, dict[str, Any]]) -> None:
     assert lazy != {**ROWS, "C": {}}
 
 
-def test_two_of_them_are_compared_by_their_bytes(lazy: Lazy[str, dict[str, Any]]) -> None:
+def test_lazy_rows_are_compared_by_their_bytes(lazy: Lazy[str, dict[str, Any]]) -> None:
     same, other = packed(ROWS), packed({**ROWS, "A": {}})
     assert lazy == same
     assert lazy != other

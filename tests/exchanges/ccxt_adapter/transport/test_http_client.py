@@ -604,6 +604,6 @@ async def test_a_variable_that_names_a_missing_file_is_reported(
         served(tls=tls) as at,
     ):
         async with opened("binance", simulator) as venue:
-            await venue.load()  # plain: nothing to complain of
+            await venue.load()  # plain http needs no certificates
         async with opened("binance", at, rest_url=f"https://{at}") as venue:
             assert f"{how} names" in (await failure(venue.load())).reason
