@@ -34,7 +34,6 @@ import random
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -52,23 +51,30 @@ from feed.settings import ExchangeConfig
 DEPTH = 20
 SETTLED = 15.0  # seconds after the first books until the measurement begins: renewals of the snapshots are over then
 FAILED_PAUSE = 0.1  # seconds between two calls of a ccxt loop whose last one failed
-WITHIN = 30.0  # seconds for all books to come; ccxt subscribes to them one by one
+WITHIN = 90.0  # seconds for all books and trades to come; ccxt subscribes to them one by one
 
 
 class Tally:
     """The counts of a reader since the measurement began."""
 
     def __init__(self) -> None:
-        self.complete = asyncio.Event()  # each coin's book has come
-        self._missing = set(DEFAULT_COINS)
+        self.complete = asyncio.Event()  # a book and a trade of each coin have come
+        self._missing = {(what, coin) for what in ("book", "trade") for coin in DEFAULT_COINS}
         self.books = self.trades = 0
         self.delays: list[int] = []
         self.errors: dict[str, int] = {}
 
     def on_book(self, coin: str) -> None:
         self.books += 1
+        self._came("book", coin)
+
+    def on_trades(self, coin: str, count: int) -> None:
+        self.trades += count
+        self._came("trade", coin)
+
+    def _came(self, what: str, coin: str) -> None:
         if self._missing:
-            self._missing.discard(coin)
+            self._missing.discard((what, coin))
             if not self._missing:
                 self.complete.set()
 
@@ -79,9 +85,8 @@ class Tally:
         await asyncio.sleep(FAILED_PAUSE)
 
     async def measured(self, seconds: float) -> dict[str, Any]:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WITHIN):
-                await self.complete.wait()
+        async with asyncio.timeout(WITHIN):
+            await self.complete.wait()
         await asyncio.sleep(SETTLED)
         self.books = self.trades = 0
         self.delays.clear()
@@ -107,7 +112,7 @@ async def read_here(venue: str, rest_url: str, ws_url: str, seconds: float) -> d
         tally.on_book(book.coin)
 
     def on_trade(trade: TradeEvent) -> None:
-        tally.trades += 1
+        tally.on_trades(trade.coin, 1)
 
     feed = MarketFeed(settings=Settings(coins=coins, exchanges=[where], channels=["trades"]))
     feed.subscribe_books(on_book, depth=DEPTH)
@@ -147,7 +152,7 @@ async def read_ccxt(venue: str, rest_url: str, ws_url: str, seconds: float) -> d
     async def trades(symbol: str) -> None:
         while True:
             try:
-                tally.trades += len(await exchange.watch_trades_for_symbols([symbol]))
+                tally.on_trades(symbol.partition("/")[0], len(await exchange.watch_trades_for_symbols([symbol])))
             except ccxt.BaseError as error:
                 await tally.failed(error)
 
