@@ -74,7 +74,9 @@ class OrderBooks:
 
         Of two connections that bring it, the one that began later is taken as soon as it is as far as the other one.
         """
-        coin = self._coins.setdefault(book.coin, _Coin(now))
+        coin = self._coins.get(book.coin)
+        if coin is None:  # this runs at each change: none is made in vain
+            coin = self._coins[book.coin] = _Coin(now)
         held, before = coin.proven or coin.silent, coin.proven
         if held is not None and held.source is not source and not _may_replace(source, book, held):
             return
