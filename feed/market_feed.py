@@ -38,7 +38,8 @@ class MarketFeed:
     ``coins``: symbols in any case, None for all coins of the settings; a coin that is not in the settings gets tier 3.
     ``exchange``: a name (that venue first, then the settings' order), a list (exactly that order; a single name means
     no failover), None for the settings' order. ``settings``: a path, a Settings, or None for ./settings.yaml when it
-    exists, else the packaged defaults. Raises SettingsError, with one line per problem.
+    exists, else the packaged defaults. Raises SettingsError, with one line per problem. Where the settings name a
+    ``recording``, the feed plays it, see ``from_recording``.
 
     Subscribe, then ``await connect()``; or use it as ``async with MarketFeed(...) as feed:``. Callbacks run in the
     event loop's thread. A plain function is called inline, at once; a coroutine function gets a queue of its own.
@@ -108,6 +109,11 @@ class MarketFeed:
             self._settings = load_settings(settings)
         else:
             raise SettingsError([f"settings: found {settings!r}, allowed is a path, a Settings, or None"])
+        if source is None and self._settings.recording is not None:
+            from feed.replay.source import source_of
+
+            source = source_of(self._settings, coins, exchange)
+            coins = source.coins
         timeframe = default_timeframe = str(self._settings.candle_timeframe)
         if source is None:
             order = order_of(exchange, self._settings)

@@ -97,6 +97,7 @@ async def kill_once(folder: Path, first: int, wait: float, flush: float, files: 
 
 def check(folder: Path, killed: list[Killed], lost: Lost) -> None:
     """Count what is wrong in the folder after these recorders."""
+    lost.unreadable = lost.old_lost = lost.acknowledged_lost = lost.repeated = lost.unlisted = 0
     for path in folder.rglob("*.parquet"):
         try:
             pq.ParquetFile(path).read()
@@ -113,7 +114,10 @@ def check(folder: Path, killed: list[Killed], lost: Lost) -> None:
         there = set(numbers)
         lost.repeated += len(numbers) - len(there)
         for run in killed:
-            lost.old_lost += sum(number not in there for number in range(run.first + 1, run.old + 1))
+            late = [number for number in range(run.first + 1, run.old + 1) if number not in there]
+            if late:
+                print(f"{run} lacks {late[0]} to {late[-1]}", flush=True)
+            lost.old_lost += len(late)
             lost.acknowledged_lost += sum(number not in there for number in range(run.first + 1, run.kept + 1))
     holes = [(row["from_ts"], row["to_ts"]) for row in rows(folder, "gaps")] if (folder / "gaps").exists() else []
     newest = max((until for _, until in holes), default=0)  # later ones are listed by the next recorder that writes
@@ -134,6 +138,8 @@ async def kill_often(folder: Path, kills: int, *, flush: float, files: float, lo
         if turn % 10 == 9 or turn == kills - 1:
             check(folder, killed, lost)
             print(lost, flush=True)
+            if lost.faults:
+                break
     return lost
 
 

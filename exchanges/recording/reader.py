@@ -283,6 +283,16 @@ def bounds(folder: Path, channels: Iterable[str] = PLAYED) -> tuple[int, int]:
     return min((low for low, _ in spans), default=0) // 1_000_000, max((high for _, high in spans), default=0) // 10**6
 
 
+def newest(files: Iterable[RecordedFile]) -> int:
+    """The time (Unix ms) of the newest row that a recorder wrote, from the last file of each channel; 0 for none."""
+    last: dict[str, RecordedFile] = {}
+    for each in files:
+        before = last.get(each.channel)
+        if each.last is not None and (before is None or each.last > (before.last or 0)):
+            last[each.channel] = each
+    return max((_span(each)[1] for channel, each in last.items() if channel != "gaps"), default=0) // 1_000_000
+
+
 def _column(each: RecordedFile, name: str) -> Any:
     with opened(each.path) as file:
         return file.read(columns=[name]).column(name)

@@ -38,6 +38,8 @@ async def _collect(args: argparse.Namespace) -> int:
         raise CommandError(fault, Exit.FAILED)
     start_log(args.log_level or "INFO")
     settings = load_settings(args.settings)
+    if settings.recording is not None:
+        raise CommandError("recording: found one in the settings, allowed are exchanges: a replay is not published")
     address = bus_address(args.bus, settings)
     coins = list(dict.fromkeys(coin for group in args.coins for coin in group))
     collectors = Collectors(

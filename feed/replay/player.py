@@ -153,6 +153,8 @@ class Player:
     def _tell_missing(self) -> None:
         """Report channels that are subscribed to and were not recorded."""
         wanted, source = self._wanted, self._source
+        for coin in source.absent:
+            self._reporter.note("coin_unavailable", self._exchange, coin=coin, reason=f"the recording has no {coin}")
         missing: list[tuple[str, dict[str, str]]] = [
             (name, {}) for name in wanted.channels if name not in source.channels
         ]
@@ -160,7 +162,7 @@ class Player:
             missing += [(CANDLES.name, {"timeframe": t}) for t in wanted.timeframes if t not in source.timeframes]
         for channel, part in missing:
             reason = f"the recording has no {' '.join([*part.values(), channel])}"
-            for coin in sorted(self._status.coins):
+            for coin in sorted(self._status.coins - {*source.absent}):
                 self._reporter.note(
                     "coin_unavailable", self._exchange, coin=coin, channel=channel, reason=reason, **part
                 )

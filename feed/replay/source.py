@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
+from loguru import logger
+
 from exchanges.events import Candle
 from feed.errors import SettingsError
 from feed.replay.recorded_clock import RecordedClock
@@ -16,6 +18,7 @@ from feed.replay.recorded_status import RecordedBreaker
 if TYPE_CHECKING:
     from exchanges.recording.captures import CapturedEvents
     from exchanges.recording.reader import Recording, Rows, RowSelection
+    from feed.settings.schema import Settings
 
 Folder = str | os.PathLike[str]
 Moment = int | float | str | datetime
@@ -46,6 +49,7 @@ class ReplaySource:
         self.recordings = [_opened(each) for each in several]
         if not several:
             raise SettingsError(["recording: found an empty list, allowed is the folder of a recording, or several"])
+        self.absent: list[str] = []  # of ``coins``, those that the recordings do not have
         self.coins = _chosen("coin", coins, [coin for each in self.recordings for coin in each.coins], str.upper)
         known = [name for each in self.recordings for name in each.exchanges]
         self.exchanges = _chosen("exchange", exchange, known, str.lower)
@@ -96,6 +100,26 @@ class ReplaySource:
                 ):
                     found[candle.timestamp] = candle
         return [found[opened] for opened in sorted(found)][-limit:]
+
+
+def source_of(settings: Settings, coins: str | Iterable[str] | None, exchange: str | Iterable[str] | None) -> Source:
+    """What the settings' ``recording`` plays: of ``coins`` None, the settings' coins. Raises as Source does."""
+    recording = settings.recording
+    assert recording is not None
+    if settings.bus is not None:
+        raise SettingsError(["recording: found both a recording and a bus, allowed is one of them"])
+    speed = None if recording.speed == "max" else float(recording.speed)
+    start, end = (int(text) if text and text.isdecimal() else text for text in (recording.start, recording.end))
+    source = Source(recording.folder, coins, exchange, speed, start, end)
+    if coins is None:
+        asked = [config.symbol for config in settings.coins]
+        source.absent = [coin for coin in asked if coin not in source.coins]
+        if len(source.absent) == len(asked):
+            known = ", ".join(source.coins)
+            raise SettingsError([f"coins: found none of the recording's in the settings, allowed are {known}"])
+        source.coins = asked
+    logger.warning("{} is played in place of the exchanges, as the settings say", source.shown)
+    return source
 
 
 def moment(name: str, value: Moment | None) -> int | None:

@@ -1,5 +1,14 @@
 """The settings: settings.yaml and the arguments of MarketFeed, read and validated."""
 
-from feed.settings.schema import Backfill, Bus, CircuitBreaker, Connection, ExchangeConfig, Settings, Staleness
+from feed.settings.schema import (
+    Backfill,
+    Bus,
+    CircuitBreaker,
+    Connection,
+    ExchangeConfig,
+    Recording,
+    Settings,
+    Staleness,
+)
 
-__all__ = ["Backfill", "Bus", "CircuitBreaker", "Connection", "ExchangeConfig", "Settings", "Staleness"]
+__all__ = ["Backfill", "Bus", "CircuitBreaker", "Connection", "ExchangeConfig", "Recording", "Settings", "Staleness"]

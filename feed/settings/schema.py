@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -87,6 +88,19 @@ def _proxy_as_text(value: Any) -> Any:
     return NONE if value is False else value
 
 
+def _speed(text: str) -> str:
+    if text != "max" and not (re.fullmatch(r"[\d.eE+-]{1,20}", text, re.A) and 0 < float(text) < 1e9):
+        raise ValueError
+    return text
+
+
+def _as_text(value: Any) -> Any:
+    """A number or a time that stands where text is expected."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 _UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"  # pasted from a page
 _WORD = rf"\A[^\s/:,{_UNSEEN}]{{1,30}}\Z"
 _MARKET = rf"\A[^\s/:{_UNSEEN}]{{1,30}}/[^\s/:{_UNSEEN}]{{1,30}}(:[^\s/:{_UNSEEN}]{{1,30}})?\Z"
@@ -128,6 +142,11 @@ BusUrl = Annotated[
 ]
 Secret = Annotated[str, Meta(max_length=4096, description="text", extra={"show": _secret_shown})]
 File = Annotated[str, Meta(min_length=1, max_length=4096, description="the path of a file")]
+Folder = Annotated[str, Meta(min_length=1, max_length=4096, description="the folder of a recording")]
+PlaySpeed = Annotated[str, Meta(description="a factor above 0, or max", extra={"read": _speed, "written": _as_text})]
+Moment = Annotated[
+    str, Meta(description="Unix ms, or a time such as 2026-11-28T12:00:00Z", extra={"written": _as_text})
+]
 MarketType = Literal["spot", "swap"]
 Channel = Annotated[str, Meta(pattern=rf"\A({'|'.join(OF_VENUES)})\Z", description=f"one of {', '.join(OF_VENUES)}")]
 Depth = Annotated[int, Meta(ge=1, le=MAX_DEPTH, description=f"a whole number from 1 to {MAX_DEPTH}")]
@@ -192,6 +211,22 @@ class Bus:
             for name in ("user", "password", "token", "creds", "ca")
         }
         return BusAddress(tuple(self.url.split(",")), **login)
+
+
+@dataclass(slots=True)
+class Recording:
+    """What is played in place of the exchanges; ``recording: DIR`` is short for it.
+
+    ``folder``: a recording, or several that are merged by the time of receipt. ``speed``: 10 for ten times as fast as
+    it was recorded, ``max`` for as fast as the consumers take it. ``start`` and ``end``: Unix ms or ISO 8601.
+    """
+
+    folder: Annotated[
+        list[Folder], Meta(min_length=1, description="the folder of a recording, or a list of them", extra={"one": 1})
+    ]
+    speed: PlaySpeed = "1"
+    start: Moment | None = None
+    end: Moment | None = None
 
 
 @dataclass(slots=True)
@@ -283,3 +318,4 @@ class Settings:
     circuit_breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     backfill: Backfill = field(default_factory=Backfill)
     bus: Bus | None = None
+    recording: Recording | None = None

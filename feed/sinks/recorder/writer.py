@@ -14,7 +14,8 @@ from typing import Any
 from loguru import logger
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
-from exchanges.recording.files import RECENT, RecorderRun, date_of, manifest, recorded_files
+from exchanges.recording.files import RECENT, RecordedFile, RecorderRun, date_of, manifest, recorded_files
+from exchanges.recording.reader import newest
 from exchanges.recording.rows import GapRow, table
 from exchanges.recording.writing import note, recover, write_empty, write_small
 from feed.errors import FeedError
@@ -24,9 +25,10 @@ from feed.sinks.recorder.holes import Dropped, Holes
 from feed.sinks.recorder.merging import compact, merge_recent
 from feed.sinks.recorder.pending_rows import PendingRows, Status
 
-EARLY = 0.75  # share of the flush interval after which writing begins if the disk is fast
-EARLIEST = 0.25  # the same if the disk is slow
-SLOWER = 3.0  # the next writing may take so many times as long as the last one and still end in time
+EARLY = 0.5  # share of the flush interval after which writing begins: the rest is for a busy machine
+EARLIEST = 0.25  # the same if the machine is slow
+SLOWER = 3.0  # the next writing may take so many times as long as the slowest of the last ones and still end in time
+FADES = 0.8  # factor by which a slow writing counts less after each later one
 STEP = 1.0  # seconds: smaller changes of the clock do not count as set
 DAY = 86_400
 _CHANNEL: dict[type, str] = {
@@ -72,7 +74,7 @@ class Writer:
         self._acks: deque[tuple[int, Future[None]]] = deque()
         self._stirred = threading.Event()
         self._closing = False
-        self._opened = False
+        self._opened = self._absence_is_listed = False
         self._offset = now() - time.monotonic()
         self._writing = threading.Thread(target=self._write_until_closed, name="recorder", daemon=True)
         self._merging = threading.Thread(target=self._merge_until_closed, name="recorder's merging", daemon=True)
@@ -121,8 +123,10 @@ class Writer:
     def _write_until_closed(self) -> None:
         table("trades", [], [], [])  # pyarrow's first array imports pandas if that is installed, which takes a second
         wait = 0.0
+        slowest = self._plan.flush_seconds * EARLIEST
         while True:
-            self._stirred.wait(wait)
+            due = time.monotonic() + wait
+            stirred = self._stirred.wait(wait)
             began = time.monotonic()
             self._stirred.clear()
             closing = self._closing
@@ -133,13 +137,9 @@ class Writer:
                 self.failure = repr(error)
             if closing:
                 break
-            wait = self._pause(time.monotonic() - began)
-
-    def _pause(self, took: float) -> float:
-        """Seconds until the next writing, given how long the last one took: what comes now must be on disk in time."""
-        interval = self._plan.flush_seconds
-        begins = min(EARLY * interval, max(EARLIEST * interval, interval - SLOWER * took))
-        return max(0.0, begins - took)
+            ended = time.monotonic()
+            slowest = max(FADES * slowest, ended - (began if stirred else due))
+            wait = max(0.0, began + begins_after(self._plan.flush_seconds, slowest) - ended)
 
     def _write_once(self, closing: bool) -> None:
         try:
@@ -168,20 +168,23 @@ class Writer:
         files = recorded_files(folder)
         last = max((each.last for each in files if each.last is not None), default=-1)
         last = max([last, *(session.last for session in said.sessions if session.last is not None)])
-        self._rows.next_seq = last + 1
+        self._rows.next_seq = max(self._rows.next_seq, last + 1)
         if said.sessions:
-            self._note_absence(said.sessions[-1], said.entries, folder)
+            if not self._absence_is_listed:
+                self._note_absence(said.sessions[-1], files)
+                self._absence_is_listed = True
+            self._write()  # before the session's line: the next recorder lists only what came after it
         session = {name: getattr(self._plan, name) for name in ("channels", "coins", "timeframes", "book_depth")}
         note(folder, {"session": {"began": self._began, "first": last + 1, **session}})
         self._opened = True
         if self._merging.ident is None:
             self._merging.start()
 
-    def _note_absence(self, before: RecorderRun, entries: dict[str, dict[str, Any]], folder: Path) -> None:
+    def _note_absence(self, before: RecorderRun, files: Sequence[RecordedFile]) -> None:
         if before.ended is not None:
             since, reason = before.ended, "nothing was recorded"
         else:
-            since, reason = _newest(folder, before.began), "the recorder was killed"
+            since, reason = max(before.began, newest(files)), "the recorder was killed"
         for channel in before.channels:
             self._rows.add([GapRow(channel, "", "", since, self._began, None, None, None, reason)])
 
@@ -294,16 +297,17 @@ class Writer:
                 return
 
 
+def begins_after(flush_seconds: float, slowest: float) -> float:
+    """Seconds from one writing's begin to the next one's, so that what comes just after the first is on disk in time.
+
+    ``slowest``: seconds from the moment at which a writing was due to its end, of the slowest of the last ones.
+    """
+    return min(EARLY * flush_seconds, max(EARLIEST * flush_seconds, flush_seconds - SLOWER * slowest))
+
+
 def _day(event: Any, today: int) -> int:
     """The day of a row, since 1970: of its receipt."""
     if received := getattr(event, "received_at", 0):
         return int(received // (DAY * 10**9))
     at = getattr(event, "at", 0)
     return int(at // (DAY * 1000)) if at else today
-
-
-def _newest(folder: Path, began: int) -> int:
-    """The time (Unix ms) of the last row that is on disk."""
-    from exchanges.recording.reader import bounds
-
-    return max(began, bounds(folder)[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import shutil
 import subprocess
@@ -28,7 +29,7 @@ from feed import FeedError, MarketFeed, Recorder, Settings
 from feed.events import CoinConfig, FeedState
 from feed.settings import Connection, ExchangeConfig
 from feed.sinks.folder_lock import FolderLock
-from feed.sinks.recorder.writer import Plan, Writer
+from feed.sinks.recorder.writer import Plan, Writer, begins_after
 from tests.feed.memory_venue import MemoryVenue
 from tests.kills import kill_often
 from tests.recordings import Delivered, memory_venue, played, rows, until
@@ -130,6 +131,40 @@ async def test_kill_9_loses_nothing_older_than_the_flush_interval(tmp_path: Path
     assert lost.faults == 0, lost
 
 
+def test_a_death_is_listed_though_the_next_recorder_dies_at_its_first_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 1_764_288_000.0
+    plan = Plan(tmp_path, ["trades"], ["BTC"], [], 20, 0.05, HOUR, 1000)
+
+    def run(at: float, *, killed: bool) -> None:
+        writer = Writer(plan, now=lambda: clock + at)
+        writer.put(TradeEvent("BTC", 1.0, 1.0, False, 1, "one", "1", int((clock + at) * 1e9)))
+        writer.close()
+        if killed:
+            lines = (tmp_path / "manifest.jsonl").read_text().splitlines(keepends=True)
+            (tmp_path / "manifest.jsonl").write_text("".join(line for line in lines if "ended" not in line))
+
+    run(0, killed=True)
+    with monkeypatch.context() as patched:
+        patched.setattr("feed.sinks.recorder.writer.write_small", _full_disk)
+        with pytest.raises(FeedError, match="could not be recorded"):
+            run(100, killed=True)
+    run(200, killed=False)
+    assert [(row["from_ts"], row["to_ts"], row["reason"]) for row in rows(tmp_path, "gaps")] == [
+        (1_764_288_000_000, 1_764_288_200_000, "the recorder was killed")
+    ]
+
+
+def _full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(("slowest", "seconds"), [(0.0, 1.0), (0.1, 1.0), (0.4, 0.8), (0.5, 0.5), (5.0, 0.5)])
+def test_writing_begins_earlier_while_the_machine_is_slow(slowest: float, seconds: float) -> None:
+    assert begins_after(2.0, slowest) == pytest.approx(seconds)
+
+
 async def test_a_second_recorder_is_refused(tmp_path: Path, simulator: Simulator) -> None:
     feed = MarketFeed(settings=settings_for(simulator))
     async with Recorder(feed, tmp_path):
@@ -157,7 +192,7 @@ LIMITED = """
 import resource, signal, sys, time
 from pathlib import Path
 from exchanges.events import TradeEvent
-from feed.sinks.recorder.writer import Plan, Writer
+from feed.sinks.recorder.writer import Plan, Writer, begins_after
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 writer = Writer(Plan(Path(sys.argv[1]), ["trades"], ["BTC"], [], 20, 0.1, 1000.0, 300))
