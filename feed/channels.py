@@ -80,5 +80,8 @@ COPIES = {channel.name: channel.copy for channel in CHANNELS.values() if channel
 OF_VENUES = tuple(name for name, channel in CHANNELS.items() if channel.of_venue)
 """The channels that the settings may name."""
 
+HISTORY = "history"
+"""The channel of past candles that were fetched over REST; no stream has them, so it is no row of the table either."""
+
 STATUS = "status"
 """The channel of status events, which are (event, details) and of no coin: the one that is no row of the table."""

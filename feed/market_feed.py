@@ -177,6 +177,14 @@ class MarketFeed:
         """
         return self._subscriptions.subscribe(CANDLES, cb, coins, on_full, known_timeframe(timeframe))
 
+    def subscribe_past_candles(self, cb: Callable[[Candle], Any], coins: Coins = None) -> Subscriber:
+        """Call ``cb(Candle)`` for each closed candle of the past that is fetched over REST.
+
+        They are fetched for volatility after connecting, and by ``candles_history``; no stream delivers them. Returns a
+        handle with ``cancel()``.
+        """
+        return self._subscriptions.subscribe_history(cb, coins)
+
     def subscribe_quotes(
         self, cb: Callable[[Quote], Any], coins: Coins = None, *, on_full: str = "drop_oldest"
     ) -> Subscriber:
@@ -389,6 +397,9 @@ class MarketFeed:
         awaited in any event loop while the feed runs. Raises SettingsError for an unknown coin or timeframe, naming
         those allowed, and for a wrong ``limit``; FeedError when the feed is not connected, or the venue has no candles
         over REST or does not answer.
+
+        In a replay: the candles that the recording has up to its clock's time, which may be fewer than ``limit``: those
+        of the stream, and those that were fetched while the recorder ran.
         """
         return await self._runner.candles_history(coin, timeframe, limit)
 

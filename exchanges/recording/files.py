@@ -26,7 +26,7 @@ import pyarrow.parquet as pq  # isort: skip
 
 MANIFEST = "manifest.jsonl"
 RECENT = "recent"
-BY_COIN = ("trades", "ticker", "candles", "quotes", "books", "prices")
+BY_COIN = ("trades", "ticker", "candles", "quotes", "books", "history", "prices")
 """Channels whose merged files lie in a folder per exchange and coin."""
 SMALL = 1 << 20  # bytes of a file that is read at once, in a third of the time
 FEW = 10_000  # rows whose columns are not worth threads

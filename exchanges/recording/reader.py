@@ -18,9 +18,10 @@ from exchanges.recording.rows import MARKET_DATA, REPEATED, BookRow, events, sch
 
 WINDOW = 4096  # rows of a file that are held at a time
 MARGIN = 90 * 10**9  # ns before the start from which rows are read, because books need their last snapshot
-PLAYED = (*MARKET_DATA, "prices", "status")
+PLAYED = (*MARKET_DATA, "history", "prices", "status")
 _STAMPS = ("received_at", "at", "from_ts")
 _received = attrgetter("received_at")
+_FIELDS = Candle.__slots__
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +99,16 @@ class Recording:
         yield from within(merged(streams), wanted)
 
     def candles(self, wanted: RowSelection) -> list[Candle]:
-        """The candles and their updates, in the order of delivery."""
-        lines = _lines([each for each in self.files if each.channel == "candles"])
-        found = [
-            item for line in lines for _, items, _ in within(_timed(_read(line, wanted)), wanted) for item in items
-        ]
-        return sorted(found, key=_received)
+        """The past candles that were fetched, then the streams' candles and their updates in the order of delivery."""
+        found: list[Candle] = []
+        for channel in ("history", "candles"):
+            lines = _lines([each for each in self.files if each.channel == channel])
+            rows = [
+                row for line in lines for _, items, _ in within(_timed(_read(line, wanted)), wanted) for row in items
+            ]
+            rows.sort(key=_received)
+            found += rows if channel == "candles" else [Candle(*map(row.__getattribute__, _FIELDS)) for row in rows]
+        return found
 
     def _numbered(self, files: Sequence[RecordedFile], wanted: RowSelection) -> Iterator[Rows]:
         """The rows that a recorder wrote, by their numbers, with a Hole where another run of it begins."""

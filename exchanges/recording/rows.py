@@ -32,6 +32,11 @@ class PriceRow:
 
 
 @dataclass(slots=True)
+class PastCandle(Candle):
+    """A closed candle that was fetched over REST, which no stream delivered; ``received_at`` is when it came."""
+
+
+@dataclass(slots=True)
 class BookRow:
     """An order book: all of its levels, or, unless ``snapshot``, those that have changed; size 0 removes a level."""
 
@@ -88,6 +93,7 @@ CHANNELS: Mapping[str, type] = {
     "candles": Candle,
     "quotes": Quote,
     "books": BookRow,
+    "history": PastCandle,
     "prices": PriceRow,
     "status": StatusRow,
     "gaps": GapRow,

@@ -133,8 +133,7 @@ class CandleHistory:
         if known:
             session.bars.known(symbol, timeframe, known[-1].timestamp)
         for candle in closed:
-            if hub.markets.takes(candle):
-                hub.volatility.add(candle)
+            hub.on_past_candle(candle)
         return joined
 
 

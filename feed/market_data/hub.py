@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.candles.delivered import DeliveredCandles
-from feed.channels import CANDLES, PRICES, QUOTES, TICKER, TRADES
+from feed.channels import CANDLES, HISTORY, PRICES, QUOTES, TICKER, TRADES
 from feed.clock import Clock
 from feed.events import PriceTick
 from feed.market_data.coin_markets import CoinMarkets
@@ -94,6 +94,12 @@ class MarketDataHub:
         if candle.closed:
             self.volatility.add(candle)
         self.dispatcher.publish(CANDLES.key(candle.timeframe), candle.coin, candle)
+
+    def on_past_candle(self, candle: Candle) -> None:
+        """Know a closed candle that was fetched, and tell those who asked for such."""
+        if self.markets.takes(candle):
+            self.volatility.add(candle)
+            self.dispatcher.publish(HISTORY, candle.coin, candle)
 
     def on_quote(self, quote: Quote) -> None:
         self.dispatcher.publish(QUOTES.name, quote.coin, quote)

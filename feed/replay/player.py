@@ -12,7 +12,7 @@ from typing import Any
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.recording.files import UnreadableFile
 from exchanges.recording.reader import ClockStep, Hole, Rows, RowSelection
-from exchanges.recording.rows import PriceRow, StatusRow
+from exchanges.recording.rows import PastCandle, PriceRow, StatusRow
 from feed.channels import CANDLES
 from feed.errors import FeedError
 from feed.market_data.hub import MarketDataHub
@@ -59,8 +59,8 @@ class Player:
         take = self._events
         self._take: dict[type, Callable[[Any, bool], None]] = {
             TradeEvent: take.on_trade, Ticker: take.on_ticker, Candle: take.on_candle, Quote: take.on_quote,
-            OrderBook: take.on_book, PriceRow: take.on_price, StatusRow: self._on_status, Hole: self._on_hole,
-            ClockStep: self._on_step,
+            OrderBook: take.on_book, PastCandle: take.on_past_candle, PriceRow: take.on_price,
+            StatusRow: self._on_status, Hole: self._on_hole, ClockStep: self._on_step,
         }  # fmt: skip
 
     @property

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.recording.reader import RowSelection
-from exchanges.recording.rows import PriceRow
+from exchanges.recording.rows import PastCandle, PriceRow
 from feed.channels import CANDLES, PRICES, QUOTES, TICKER, TRADES
 from feed.events import PriceTick
 from feed.market_data.hub import MarketDataHub, TradeCount
@@ -105,6 +105,10 @@ class RecordedEvents:
         if candle.closed:
             self._hub.volatility.add(candle)
         self._hub.dispatcher.publish(CANDLES.key(candle.timeframe), candle.coin, candle)
+
+    def on_past_candle(self, candle: PastCandle, _: bool) -> None:
+        """A candle that was fetched then."""
+        self._hub.volatility.add(candle)
 
     def on_quote(self, quote: Quote, _: bool) -> None:
         self._heard(quote.coin)

@@ -102,15 +102,17 @@ class ReplaySource:
         return [found[opened] for opened in sorted(found)][-limit:]
 
 
-def source_of(settings: Settings, coins: str | Iterable[str] | None, exchange: str | Iterable[str] | None) -> Source:
-    """What the settings' ``recording`` plays: of ``coins`` None, the settings' coins. Raises as Source does."""
+def source_of(
+    settings: Settings, coins: str | Iterable[str] | None, exchange: str | Iterable[str] | None
+) -> ReplaySource:
+    """What the settings' ``recording`` plays: of ``coins`` None, the settings' coins. Raises as ReplaySource does."""
     recording = settings.recording
     assert recording is not None
     if settings.bus is not None:
         raise SettingsError(["recording: found both a recording and a bus, allowed is one of them"])
     speed = None if recording.speed == "max" else float(recording.speed)
     start, end = (int(text) if text and text.isdecimal() else text for text in (recording.start, recording.end))
-    source = Source(recording.folder, coins, exchange, speed, start, end)
+    source = ReplaySource(recording.folder, coins, exchange, speed, start, end)
     if coins is None:
         asked = [config.symbol for config in settings.coins]
         source.absent = [coin for coin in asked if coin not in source.coins]

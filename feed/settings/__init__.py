@@ -6,9 +6,18 @@ from feed.settings.schema import (
     CircuitBreaker,
     Connection,
     ExchangeConfig,
-    Recording,
+    RecordingConfig,
     Settings,
     Staleness,
 )
 
-__all__ = ["Backfill", "Bus", "CircuitBreaker", "Connection", "ExchangeConfig", "Recording", "Settings", "Staleness"]
+__all__ = [
+    "Backfill",
+    "Bus",
+    "CircuitBreaker",
+    "Connection",
+    "ExchangeConfig",
+    "RecordingConfig",
+    "Settings",
+    "Staleness",
+]

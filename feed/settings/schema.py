@@ -214,7 +214,7 @@ class Bus:
 
 
 @dataclass(slots=True)
-class Recording:
+class RecordingConfig:
     """What is played in place of the exchanges; ``recording: DIR`` is short for it.
 
     ``folder``: a recording, or several that are merged by the time of receipt. ``speed``: 10 for ten times as fast as
@@ -318,4 +318,4 @@ class Settings:
     circuit_breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     backfill: Backfill = field(default_factory=Backfill)
     bus: Bus | None = None
-    recording: Recording | None = None
+    recording: RecordingConfig | None = None

@@ -24,7 +24,7 @@ from feed.settings.schema import (
     Exchange,
     ExchangeConfig,
     Market,
-    Recording,
+    RecordingConfig,
     Settings,
     Staleness,
     Symbol,
@@ -34,7 +34,7 @@ from feed.settings.schema import (
 from feed.settings.yaml_scalars import Plain, is_nothing, natural, number, switch
 
 # a plain string stands for this key
-_SHORT = {CoinConfig: "symbol", ExchangeConfig: "name", Bus: "url", Recording: "folder"}
+_SHORT = {CoinConfig: "symbol", ExchangeConfig: "name", Bus: "url", RecordingConfig: "folder"}
 _ASCENDING = {Connection: ("backoff_initial", "backoff_max"), Staleness: ("feed_stale_after", "reconnect_after")}
 _BAD: Any = object()  # a value that was reported: nothing more is said about it
 _repr = Repr()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
-from feed.channels import CHANNELS, OF_VENUES, Channel, Part
+from feed.channels import CHANNELS, HISTORY, OF_VENUES, Channel, Part
 from feed.settings.arguments import watched
 from feed.subscriptions.dispatcher import Dispatcher, Subscriber
 from feed.subscriptions.observation import Observation, Take
@@ -34,6 +34,10 @@ class Subscriptions:
         handle = self.dispatcher.subscribe(name, callback, keys, on_full=on_full)
         self._want(channel, part)
         return handle
+
+    def subscribe_history(self, callback: Callable[[Any], Any], coins: Coins) -> Subscriber:
+        """See MarketFeed.subscribe_past_candles; they come with what else is wanted."""
+        return self.dispatcher.subscribe(HISTORY, callback, watched(coins, self._wanted.coins), on_full="drop_oldest")
 
     def iterate(
         self, channel: Channel, coins: Coins, on_full: str, size: int, part: Part | None = None

@@ -15,7 +15,7 @@ from typing import Any
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.recording.books import BookEncoder
-from exchanges.recording.rows import PRICED, PriceRow, StatusRow
+from exchanges.recording.rows import PRICED, PastCandle, PriceRow, StatusRow
 from feed.events import PriceTick
 
 _NO_DAY = ("", nan, nan)
@@ -76,6 +76,8 @@ class PendingRows:
                 self._put("ticker", event, made)
             elif kind is Candle:
                 self._put("candles", event)
+            elif kind is PastCandle:
+                self._put("history", event)
             elif kind is Quote:
                 self._put("quotes", event)
             elif kind is OrderBook:

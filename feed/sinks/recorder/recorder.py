@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -11,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from exchanges.recording.rows import MARKET_DATA
+from exchanges.events import Candle
+from exchanges.recording.rows import MARKET_DATA, PastCandle
 from feed.errors import FeedError
 from feed.settings.arguments import known_depth
 from feed.sinks.recorder.pending_rows import Status
@@ -113,6 +115,10 @@ class Recorder:
             status = asdict(feed.status)
             put(Status(event, details, {name: status[name] for name in STATES}))
 
+        def on_past_candle(candle: Candle) -> None:
+            known = {name: getattr(candle, name) for name in Candle.__slots__}
+            put(PastCandle(**{**known, "received_at": time.time_ns()}))
+
         handles = self._handles
         handles.append(feed.subscribe_status(on_status))
         if "trades" in self._channels:
@@ -121,6 +127,8 @@ class Recorder:
             handles.append(feed.subscribe_tickers(put))
         if {"trades", "ticker"} & set(self._channels):
             handles.append(feed.subscribe_price(put))
+        if timeframes:
+            handles.append(feed.subscribe_past_candles(on_past_candle))
         handles += [feed.subscribe_candles(put, timeframe=timeframe) for timeframe in timeframes]
         if "quotes" in self._channels:
             handles.append(feed.subscribe_quotes(put))

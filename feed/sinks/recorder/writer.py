@@ -16,7 +16,7 @@ from loguru import logger
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.recording.files import RECENT, RecordedFile, RecorderRun, date_of, manifest, recorded_files
 from exchanges.recording.reader import newest
-from exchanges.recording.rows import GapRow, table
+from exchanges.recording.rows import GapRow, PastCandle, table
 from exchanges.recording.writing import note, recover, write_empty, write_small
 from feed.errors import FeedError
 from feed.events import PriceTick
@@ -33,7 +33,7 @@ STEP = 1.0  # seconds: smaller changes of the clock do not count as set
 DAY = 86_400
 _CHANNEL: dict[type, str] = {
     TradeEvent: "trades", Ticker: "ticker", Candle: "candles", Quote: "quotes", OrderBook: "books",
-    PriceTick: "prices", Status: "status",
+    PriceTick: "prices", PastCandle: "history", Status: "status",
 }  # fmt: skip
 
 

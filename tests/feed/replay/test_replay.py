@@ -14,7 +14,7 @@ import pytest
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from feed import FeedError, MarketFeed, PriceTick, Settings, SettingsError, StaleDataError
-from feed.settings import Recording
+from feed.settings import RecordingConfig
 from feed.sinks.recorder.pending_rows import Status
 from feed.sinks.recorder.writer import Plan, Writer
 from tests.recordings import Delivered, played, until
@@ -447,14 +447,14 @@ async def test_the_settings_may_name_a_recording_in_place_of_exchanges(minute: P
     assert delivered.of(TradeEvent) == (await played(minute)).of(TradeEvent)[10:]
     told = [details for event, details in delivered.of(tuple) if event == "coin_unavailable"]
     assert [(each["coin"], each["reason"]) for each in told] == [("DOGE", "the recording has no DOGE")]
-    alone = MarketFeed(["btc"], settings=Settings(recording=Recording([str(minute)], speed="max")))
+    alone = MarketFeed(["btc"], settings=Settings(recording=RecordingConfig([str(minute)], speed="max")))
     assert [config.symbol for config in alone.coin_configs] == ["BTC"]
 
 
 async def test_recordings_that_the_settings_name_merge_by_the_time_of_receipt(tmp_path: Path) -> None:
     for name, first in (("one", 0), ("two", 1)):
         record(tmp_path / name, priced([trade("BTC", n / 10, 100.0 + n, name) for n in range(first, 50, 2)]))
-    folders = Recording([str(tmp_path / "one"), str(tmp_path / "two")], speed="max")
+    folders = RecordingConfig([str(tmp_path / "one"), str(tmp_path / "two")], speed="max")
     feed = MarketFeed(settings=Settings(recording=folders))
     delivered = Delivered(feed)
     async with feed:

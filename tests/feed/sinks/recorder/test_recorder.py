@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -69,16 +70,55 @@ async def test_a_replay_delivers_what_the_live_feed_delivered(tmp_path: Path) ->
         feed = MarketFeed(settings=settings_for(simulator, coins=["BTC", "ETH", "DOGE"], channels=channels))
         live = Delivered(feed)
         async with Recorder(feed, tmp_path / "day", file_seconds=0.5, flush_seconds=0.3), feed:
-            await asyncio.sleep(1)
             with simulator["binance"].inject(parse_fault("missing-0.1").fault):
-                await asyncio.sleep(0.6)
+                await until(lambda: "gap" in live.status)
             with simulator["binance"].inject(parse_fault("cut").fault):
-                await asyncio.sleep(1.5)
+                await until(lambda: "disconnected" in live.status)
+            await until(lambda: live.status.count("connected") > 1)
     first = await played(tmp_path / "day")
     second = await played(tmp_path / "day")
     assert {"gap", "disconnected", "connected", "closed"} <= set(first.status)
     assert first.shown == live.shown
     assert second.shown == first.shown
+
+
+async def test_a_replay_knows_what_the_live_feed_knew(tmp_path: Path, simulator: Simulator) -> None:
+    """Volatility, of candles that were fetched too, and the state and the price at each event."""
+
+    def watch(feed: MarketFeed) -> tuple[list[Any], list[Any]]:
+        known: list[Any] = []
+        states: list[Any] = []
+
+        def on_candle(candle: Candle) -> None:
+            tick = feed.get_price(candle.coin)
+            known.append((candle, feed.volatility(candle.coin), None if tick is None else repr(tick)))
+
+        feed.subscribe_candles(on_candle)
+        feed.subscribe_status(lambda event, _: states.append((event, feed.status.state, feed.tradable)))
+        return known, states
+
+    feed = MarketFeed(settings=settings_for(simulator, coins=["BTC", "ETH"], channels=["trades", "ticker", "candles"]))
+    live, states = watch(feed)
+    async with Recorder(feed, tmp_path), feed:
+        await until(lambda: bool(live) and live[-1][1] is not None)
+        past = await feed.candles_history("BTC", "1m", 50)
+        await until(lambda: len(live) > len(past))
+    replay = MarketFeed.from_recording(tmp_path, speed=None)
+    again, states_again = watch(replay)
+    replayed: list[Candle] = []
+
+    async def ask_at_the_last(candle: Candle) -> None:
+        if candle.received_at == live[-1][0].received_at:
+            replayed[:] = await replay.candles_history("BTC", "1m", 200)
+
+    replay.subscribe_candles(ask_at_the_last)
+    async with replay:
+        await replay.wait_closed()
+    assert again == live
+    assert [each for each in states_again if each[0] != "closed"] == [each for each in states if each[0] != "closed"]
+    closed = {each.timestamp: each.close for each in past if each.closed}
+    assert len(closed) > 40
+    assert closed.items() <= {each.timestamp: each.close for each in replayed}.items()
 
 
 async def test_every_reader_opens_the_folder_as_it_stands(tmp_path: Path, simulator: Simulator) -> None:
