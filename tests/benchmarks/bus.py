@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -181,6 +182,24 @@ async def raw_delays(seconds: float, folder: Path) -> list[float]:
         return found
 
 
+async def starts(times: int, folder: Path) -> list[tuple[float, float, float]]:
+    """From the start of a program to the prices of all coins: seconds, CPU seconds, megabytes."""
+    found = []
+    async with collected(1, folder) as (sender, server, _):
+        coins = await coins_on(server.url)
+        for _ in range(times):
+            sending = asyncio.create_task(sender.ask(f"{RATE} {RATE // 4}"))  # it is connected when data comes
+            began = time.time()
+            process = await asyncio.create_subprocess_exec(
+                *[sys.executable, "-m", "tests.bus.start", server.url, ",".join(coins)], stdout=PIPE
+            )
+            out, _ = await process.communicate()
+            used, megabytes, _, at = json.loads(out)
+            found.append((at - began, used, megabytes))
+            await sending
+    return found
+
+
 async def coins_on(url: str) -> list[str]:
     client = await BusClient.dial(BusAddress((url,)), "benchmark")
     try:
@@ -214,9 +233,14 @@ async def sizing(seconds: float, folder: Path) -> None:
             await client.close()
 
 
-def cuts(found: Sequence[float]) -> str:
+def cuts(found: Sequence[float]) -> tuple[float, float]:
+    """p50 and p99."""
     percent = statistics.quantiles(found, n=100)
-    return f"p50 {percent[49]:.2f} ms, p99 {percent[98]:.2f} ms ({len(found)} trades)"
+    return percent[49], percent[98]
+
+
+def told(found: tuple[float, float]) -> str:
+    return f"p50 {found[0]:.2f} ms, p99 {found[1]:.2f} ms"
 
 
 async def bench(trades: int, rounds: int, seconds: float) -> None:
@@ -240,8 +264,18 @@ async def bench(trades: int, rounds: int, seconds: float) -> None:
     print(f"throughput: {statistics.median(ratios):.2f} of the raw loop; to be 0.5 at least")
     print(f"CPU of two shards: {statistics.median(shares):.2f} times that of one; to be 1.15 at most")
     with tempfile.TemporaryDirectory() as folder:
-        print(f"raw nats-py at {RATE}/s:     {cuts(await raw_delays(seconds, Path(folder)))}", flush=True)
-        print(f"socket to callback at {RATE}/s: {cuts(await delays(seconds, Path(folder)))}; to be 0.7 and 5 ms")
+        there = Path(folder)
+        raw_cuts = cuts(await raw_delays(seconds, there))
+        print(f"raw nats-py at {RATE}/s: {told(raw_cuts)}", flush=True)
+        own_cuts = cuts(await delays(seconds, there))
+        of_raw = " and ".join(f"{own / other:.2f}" for own, other in zip(own_cuts, raw_cuts, strict=True))
+        print(f"socket to callback at {RATE}/s: {told(own_cuts)}, {of_raw} times the raw pair; to be 0.7 and 5 ms")
+    with tempfile.TemporaryDirectory() as folder:
+        found = await starts(5, Path(folder))
+        took, used, most = (statistics.median(column) for column in zip(*found, strict=True))
+        print(
+            f"start to the prices of 20 coins: {took:.2f} s, {used:.2f} s of CPU, {most:.0f} MB; to be 0.5 s and 60 MB"
+        )
 
 
 def main() -> None:

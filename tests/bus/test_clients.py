@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -70,6 +71,29 @@ async def test_the_consumer_in_javascript(bus: BusServer, simulator: Simulator, 
     await collect("one")
     await publisher(bus.url, "binance")
     check(simulator, await lines(bus, "node", "-e", example("js"), NODE_PATH=modules))
+
+
+async def test_the_consumer_in_go(
+    bus: BusServer, simulator: Simulator, collect: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Built with the packages of Debian (golang-go, golang-github-nats-io-go-nats-dev) or those in GOPATH."""
+    file, program = tmp_path / "main.go", tmp_path / "consumer"
+    file.write_text(example("go").replace("nats.DefaultURL", f'"{bus.url}"'))
+    paths = os.pathsep.join(filter(None, (os.environ.get("GOPATH"), "/usr/share/gocode")))
+    environment = {**os.environ, "GO111MODULE": "off", "GOPATH": paths, "GOFLAGS": ""}
+    if shutil.which("go") is None:
+        pytest.skip("no Go here")
+    command = ["go", "build", "-o", str(program), str(file)]
+    built = await asyncio.to_thread(
+        subprocess.run, command, env=environment, capture_output=True, text=True, check=False
+    )
+    if "cannot find package" in built.stderr:
+        pytest.skip("no nats.go here: apt install golang-github-nats-io-go-nats-dev")
+    assert built.returncode == 0, built.stderr
+    await collect("one")
+    await publisher(bus.url, "binance")
+    found = [json.loads(line) for line in await lines(bus, str(program))]
+    check(simulator, [f"{each['coin']} {each['price']} {each['trade_id']}" for each in found])
 
 
 def has_nats(folder: str) -> bool:
