@@ -24,6 +24,7 @@ from exchanges.ccxt_adapter.venue import CcxtVenue
 from exchanges.events import Candle
 from exchanges.simulator import Simulator
 from exchanges.venues.fast_decoder import unambiguous
+from feed.candles.delivered import DeliveredCandles
 from feed.candles.tracker import CandleTracker
 from tests.exchanges.support import Heard, opened, streaming
 from tests.properties import drawing
@@ -400,10 +401,11 @@ async def test_candles_that_follow_one_another(pair: Pair, name: str) -> None:
     @drawing(300, suppress_health_check=list(HealthCheck))
     @given(st.lists(following(name), min_size=2, max_size=12))
     def compare(frames: list[str]) -> None:
-        tracker, closed = CandleTracker("ETH", "1m"), list[int]()
+        tracker, delivered, closed = CandleTracker("ETH", "1m"), DeliveredCandles(), list[int]()
         for number, frame in enumerate(frames):
             for candle in pair.receive(frame, alone=number == 0):
-                closed += [each.timestamp for each in tracker.follow(candle, said=True) if each.closed]
+                told = [each for each in tracker.follow(candle, said=True) if delivered.enter(each)]
+                closed += [each.timestamp for each in told if each.closed]
         assert len(closed) == len(set(closed))
 
     compare()
