@@ -47,7 +47,7 @@ class Channel:
         return self.name in self.needs
 
     def key(self, part: Part | None = None) -> str:
-        """What the dispatcher calls the channel, or a part of it; who subscribes to the whole receives every part."""
+        """The dispatcher's name for the channel, or for a part of it; a subscriber to the whole receives every part."""
         return self.name if part is None else f"{self.name}:{part}"
 
 

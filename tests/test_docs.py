@@ -35,7 +35,7 @@ def public() -> Iterator[tuple[str, Any]]:
 
 
 def documented(name: str, thing: Any) -> bool:
-    """Whether it has a text of its own: not its class's, and not the signature that a dataclass gets by itself."""
+    """Whether it has its own docstring, neither its class's nor the signature that a dataclass gets."""
     if not (inspect.isroutine(thing) or isinstance(thing, type | property)):
         return True  # values are explained in their module
     text = thing.__doc__ or ""

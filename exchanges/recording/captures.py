@@ -45,7 +45,7 @@ class _Markets(dict[str, tuple[str, str]]):
 
 
 class CapturedEvents:
-    """The events of one file. Raises ValueError, which names the file and the line, where it is no capture."""
+    """The events of one file. Raises ValueError, which names the file and the line, if it is no capture."""
 
     exchanges = (EXCHANGE,)
     sessions: tuple[RecorderRun, ...] = ()

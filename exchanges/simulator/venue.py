@@ -265,7 +265,7 @@ class SimulatedVenue(BookStreams):
         self._candle_news.add(market)
 
     def note(self, market: Market) -> None:
-        """A trade came onto this market's tape from elsewhere (a replay)."""
+        """Note that a replay has added a trade to this market's tape."""
         self._news(market)
 
     def roll(self, now: int, only: Market | None = None) -> None:

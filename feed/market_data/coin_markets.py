@@ -43,13 +43,13 @@ class CoinMarkets:
         self._turns = 0
 
     def begin(self, connection: AdmittedConnection) -> None:
-        """The connection delivers from now on."""
+        """Note that the connection delivers from now on."""
         self._turns += 1
         connection.turn = self._turns
         self._connections.add(connection)
 
     def end(self, connection: AdmittedConnection) -> None:
-        """The connection delivers nothing more."""
+        """Note that the connection delivers nothing more."""
         self._connections.discard(connection)
         for coin, (market, by) in list(self._taken.items()):
             if by is connection:  # another connection of the same venue may bring the coin too

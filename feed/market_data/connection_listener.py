@@ -292,7 +292,7 @@ class ConnectionListener(ListenerBase):
             self._shorten_past()
         if any(not came.by_ticker for _, came in found):
             self._old, self._old_trades = {}, 0
-        elif self._old_trades >= OLD_TRADES:  # all that comes is known or withheld: how late it is shows nowhere else
+        elif self._old_trades >= OLD_TRADES:  # all trades are repeated or withheld: only their stamps show the lag
             found, self._old = [*found, *self._old.items()], {}
         delays: tuple[dict[str, float], dict[str, float]] = {}, {}
         for coin, came in found:

@@ -251,7 +251,7 @@ class BusSilence:
     @classmethod
     @asynccontextmanager
     async def of(cls, url: str, exchange: str) -> AsyncIterator[BusSilence]:
-        """Measure, also when the bus restarts; the stream is there already."""
+        """Measure, also over restarts of the bus; the stream must exist."""
         made = cls(url, exchange)
         reading = asyncio.create_task(made._read(), name="silence")
         try:

@@ -334,7 +334,7 @@ async def test_a_connection_that_is_too_old_is_replaced_however_often_that_fails
         assert "disconnected" not in got.events
 
 
-async def test_what_is_subscribed_while_the_connection_is_renewed_comes_too(secondary: Simulator) -> None:
+async def test_a_channel_subscribed_while_the_connection_is_renewed_is_delivered(secondary: Simulator) -> None:
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)
     timeframes: set[str] = set()

@@ -486,7 +486,7 @@ async def test_an_impatient_connect_does_not_end_a_patient_one(feed: MarketFeed,
     assert feed.status.state is FeedState.LIVE
 
 
-async def test_what_is_subscribed_later_comes_too(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
+async def test_a_channel_subscribed_later_is_delivered(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """Another timeframe renews the connection, without a gap: the old one stays until the new one carries data."""
     await connected(feed, venue)
     later: list[str] = []

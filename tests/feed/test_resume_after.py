@@ -47,7 +47,7 @@ async def test_trades_since_the_earlier_program_are_fetched(simulator: Simulator
 
 async def test_what_is_too_long_ago_is_a_gap_that_is_not_fetched(simulator: Simulator) -> None:
     last = await last_of_before(simulator)
-    last.timestamp -= 400_000  # more than max_gap
+    last.timestamp -= 400_000  # longer ago than max_gap
     feed = MarketFeed(["BTC"], settings=settings_for(simulator))
     feed.resume_after([last])
     got = Recorder(feed)

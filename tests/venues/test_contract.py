@@ -51,7 +51,7 @@ async def test_trades_arrive_once_each_in_order_and_as_they_were(name: str) -> N
         assert it.wire.missing == []
 
 
-async def test_trades_from_before_the_subscription_are_no_news(name: str) -> None:
+async def test_trades_from_before_the_subscription_are_not_delivered(name: str) -> None:
     """Neither a live trade nor a price: the newest of them may be hours old on a quiet market."""
     if not script(name).SENDS_OLD_TRADES:
         pytest.skip("the venue sends no trades from before")

@@ -30,7 +30,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 SOCKS_PORT = 1080  # the port if the address names none
 SOCKS_EXTRA = 'needs aiohttp_socks, which is not installed: pip install "market-feed[socks]"'
 
-_CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # asked for elsewhere, aiohttp warns
+_CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # aiohttp warns of it elsewhere
 _CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
 _REWORDED = (aiohttp.ClientHttpProxyError, aiohttp.TooManyRedirects, *_CUT)  # and their subclasses, see _failed
 _TLS = ("https", "wss")

@@ -1,4 +1,4 @@
-"""A venue's faults while they last: context managers for tests, and what is in force at the moment."""
+"""A venue's active faults, and the context managers that start them."""
 
 from __future__ import annotations
 

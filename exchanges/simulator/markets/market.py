@@ -127,7 +127,7 @@ class Market:
 
     def _open_bar(self, start: int) -> Bar:
         if start < self._past_minute:
-            self._past_minute = -1  # a trade for a minute that was summed up already
+            self._past_minute = -1  # a minute that is computed already has a new trade
         bar = self.bars.get(start)
         if bar is None:
             bar = self.bars[start] = flat(start, 0)

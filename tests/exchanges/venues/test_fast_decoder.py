@@ -102,7 +102,7 @@ class Pair:
         return told
 
     def taken(self, data: str) -> bool:
-        """The same, and whether ccxt was not needed."""
+        """The same, and True if ccxt was not needed."""
         before = self.hot.by_ccxt
         self.receive(data)
         return self.hot.by_ccxt == before

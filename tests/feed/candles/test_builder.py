@@ -118,7 +118,7 @@ def test_a_candle_that_is_open_beyond_those_closed_goes_on() -> None:
 def test_candles_that_were_begun_elsewhere_are_holes_unless_they_go_on_here(
     kind: type[CandleTracker] | type[CandleBuilder],
 ) -> None:
-    """Whether it knows no candle yet, one that another venue has closed, or one of its own."""
+    """The builder may know no candle yet, a candle that another venue has closed, or one of its own."""
 
     def begins(bars: CandleTracker | CandleBuilder, minute: int) -> None:
         if isinstance(bars, CandleTracker):

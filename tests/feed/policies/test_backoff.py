@@ -66,7 +66,7 @@ def test_only_data_for_stable_after_seconds_on_one_connection_resets(
         assert policy.attempt == attempts
 
 
-def test_a_dial_that_carries_a_moment_of_data_resets_nothing() -> None:
+def test_a_dial_with_a_moment_of_data_does_not_reset_the_backoff() -> None:
     policy = backoff(jitter=0.0)
     now, delays = 0.0, []
     for _ in range(5):

@@ -35,7 +35,7 @@ from tests.properties import drawing
 
 
 class FailoverRules(RuleBasedStateMachine):
-    """Any venue does anything at any time; the model knows what was said and carried, and judges each decision."""
+    """Any venue may do anything at any time; the model knows all inputs and checks each decision."""
 
     @initialize(count=st.integers(1, 3))
     def begin(self, count: int) -> None:
@@ -125,7 +125,7 @@ class FailoverRules(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.0, 5.0, 20.0]), times=st.integers(1, 40))
     def all_is_well(self, seconds: float, times: int) -> None:
-        """Both connections carry data, and time is told."""
+        """Both connections carry data, and time passes."""
         for _ in range(times):
             for venue in (self.active, *self.trials):
                 self.data(venue, 0.0, 1)
@@ -153,7 +153,7 @@ class FailoverRules(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.5, 2.0]))
     def active_is_silent(self, seconds: float) -> None:
-        """Its connection stands; if any other carries data right now, that is where the feed goes."""
+        """Its connection stays open; if another one carries data right now, the feed switches to it."""
         if self.exhausted:
             return
         before = self.active

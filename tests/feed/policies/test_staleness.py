@@ -20,7 +20,7 @@ Told = list[tuple[float, Finding]]
 def watch(
     silence_watch: SilenceWatch, now: float, notes: list[tuple[float, str]], until: float, *, heed: bool = True
 ) -> Told:
-    """Run the silence watch as its owner does: check when it says so, and when note() asks for it if ``heed``."""
+    """Run the silence watch like its owner: check when it is due, and with ``heed`` when note() asks for it."""
     told: Told = []
 
     def check(at: float) -> None:

@@ -177,7 +177,7 @@ def test_nothing_in_place_of_an_address_means_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["yes", "On", "TRUE", "no", "Off", "false"])
-def test_a_switch_takes_the_words_of_yaml(word: str, tmp_path: Path) -> None:
+def test_a_switch_takes_yamls_words_for_true_and_false(word: str, tmp_path: Path) -> None:
     assert load(f"backfill: {{enabled: {word}}}", tmp_path / "s.yaml").backfill.enabled is (word.lower() in "yesontrue")
 
 

@@ -132,7 +132,7 @@ def test_nothing_is_lost_doubled_or_out_of_order_under_any_interleaving(
 
 
 def test_a_trade_that_comes_after_it_was_proven_absent_is_late() -> None:
-    """The venue's REST passed over it twice, so what came after it is out already."""
+    """The venue's REST left it out twice, so the trades after it are delivered already."""
     it = owner(1)
     it.stream(trade(3), 0.0)
     for at in (0.1, 0.2):

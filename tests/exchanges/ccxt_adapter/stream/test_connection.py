@@ -90,8 +90,8 @@ async def test_closing_ends_what_waits_for_its_turn_to_send(name: str) -> None:
         assert [each for each in left if "send_message" in each or "Throttler" in each] == []
 
 
-async def test_more_streams_than_binance_allows_cost_the_surplus_only() -> None:
-    """What is beyond is told as unavailable, the rest goes on, and no rule is broken. 103 stand for the real 1024."""
+async def test_more_streams_than_binance_allows_are_refused_alone() -> None:
+    """Streams beyond the limit are unavailable, the others continue, and no rule is broken; 103 stand for 1024."""
     limit = 103
     laws = {"binance": replace(BINANCE_LAWS, streams=limit)}
     options = {"subscriptionLimitByStream": {"spot": limit}}

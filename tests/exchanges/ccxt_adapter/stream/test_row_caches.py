@@ -65,7 +65,7 @@ def test_reassigning_and_deleting_leave_the_store_in_place(delivered: Delivered)
 
 
 @pytest.mark.parametrize("get", [Exchange.safe_value, Exchange().safe_list], ids=["safe_value", "safe_list"])
-def test_ccxts_own_access_finds_the_store(delivered: Delivered, get: Any) -> None:
+def test_ccxts_own_code_finds_the_cache(delivered: Delivered, get: Any) -> None:
     stores = RowCaches(["BTC/USDT"], delivered)
     found = get(stores, "BTC/USDT")
     assert found is stores["BTC/USDT"]
