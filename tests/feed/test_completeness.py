@@ -198,6 +198,31 @@ async def test_a_candle_whose_last_state_does_not_come_is_closed_by_time(
         assert sum(c.closed and c.timestamp == closed.timestamp for c in got.candles) == 1
 
 
+async def test_a_candle_whose_end_was_missed_is_not_closed_by_a_record_that_stands_still(simulator: Simulator) -> None:
+    """The record has as much of it as was seen before the connection was lost, and not what was traded after that."""
+    (venue,) = simulator.venues.values()
+    feed = feed_on("aiohttp", simulator)
+    got = Recorder(feed)
+    async with feed:
+        await flowing(got)
+        venue.skip(57 - venue.now() / 1000 % 60)
+        opened = venue.now() // 60_000 * 60_000
+        await got.until(lambda: any(c.timestamp == opened for c in got.candles))
+        with venue.rest_frozen():
+            with venue.refusing(503):
+                venue.cut()
+                await until(lambda: venue.now() > opened + 61_000)
+            await got.until(lambda: any(c.timestamp > opened for c in got.candles))
+            later = time.monotonic() + 6.0  # the record is asked several times
+            await until(lambda: time.monotonic() > later)
+            assert not any(c.closed for c in got.candles if c.timestamp == opened)
+        await got.until(lambda: any(c.closed for c in got.candles if c.timestamp == opened), timeout=40)
+        (closed,) = [c for c in got.candles if c.closed and c.timestamp == opened]
+        traded = [t for t in venue.tape["BTC"] if opened <= t.timestamp < opened + 60_000]
+        assert closed.volume == pytest.approx(sum(t.quantity for t in traded))
+        assert closed.close == traded[-1].price
+
+
 @pytest.mark.parametrize("name", VENUES)
 async def test_trades_stamped_an_hour_ahead_close_no_candle_and_are_no_lag(transport: str, name: str) -> None:
     """One of each coin, and little else for so long: the stamps agree with one another."""
