@@ -19,7 +19,7 @@ MAX_HOLES = 1_000  # candles of one REST answer; older candles are history, not 
 ROUNDED = 1e-9  # share of a volume that rounding may cost
 
 
-DOUBT = 60.0  # seconds for which a venue's record is doubted after it was behind its stream
+DOUBT = 20.0  # seconds for which a venue's record is doubted after it was behind its stream
 
 
 class CandleRecord:

@@ -86,9 +86,9 @@ class CandleTracker(MissingCandles):
 
         ``heard`` is when data of the market came last, ``streamed`` when any of the venue did (``until`` and both: the
         venue's time in Unix ms). A candle whose record has less volume than was seen of it is not closed by that: the
-        record is behind. Its newest row may be behind in any case, so it is taken only if the stream has shown as much
-        of the candle, and goes on after its end; if that is SETTLED ago where something may be missing. While the
-        record is known to be behind it is taken only if that market's own data goes on.
+        record is behind. Its newest row may be behind in any case. It is taken if the stream has shown as much of the
+        candle and the market's data goes on after its end. Else the stream may have lost the market: it is taken if
+        the end is SETTLED ago, and not while the record is known to be behind.
         A candle that the record lacks does not exist at this venue.
         """
         candles = [candle for row in rows if (candle := self._read(row, received_at, True)) is not None]
@@ -107,9 +107,9 @@ class CandleTracker(MissingCandles):
                     self.record.was_behind(received_at)
                 return closed
             if opened == last:
-                whole = bar is not None and not self._interrupted
-                proven = whole and end <= heard
-                if not proven and (self.record.is_doubtful(received_at) or end > (streamed if whole else settled)):
+                proven = bar is not None and not self._interrupted and end <= heard
+                if not proven and (self.record.is_doubtful(received_at) or end > settled):
+                    self._interrupted = True  # also if the market's data goes on now: it may have missed the end
                     return closed
             closed.append(over[opened])
             self._closed.append(opened)

@@ -166,6 +166,23 @@ async def test_where_the_stream_has_lost_the_market_only_the_record_closes_its_c
     await scene.bars.end()
 
 
+async def test_a_market_that_comes_back_does_not_close_a_candle_of_which_it_missed_the_end() -> None:
+    """The record stands still too, with as much as was seen: neither is the candle."""
+    scene = FrameContext()
+    scene.row(row(0, 5.0))
+    scene.heard = at(1) - 2_000.0
+    scene.record["C0/USDT"] = [row(0, 5.0)]
+    for second in range(14):
+        await scene.look(at(1) + second * 1000)
+        if second == 9:
+            scene.heard = None  # a ticker comes
+    assert scene.closed == []
+    scene.record["C0/USDT"] = [row(0, 7.0), row(1, 0.0)]
+    await scene.look(at(1) + 60_000)
+    assert scene.closed == [(0, 7.0)]
+    await scene.bars.end()
+
+
 async def test_after_an_interruption_only_the_record_closes_a_candle() -> None:
     scene = FrameContext()
     scene.row(row(0, 5.0))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exchanges.events import Candle
 from feed.candles.missing import DOUBT, MAX_HOLES
-from feed.candles.tracker import CandleTracker
+from feed.candles.tracker import SETTLED, CandleTracker
 from tests.feed.candles.support import MINUTE, READ_AT, T0, at, closed, row, updates
 
 SECOND = 1_000_000_000  # ns
@@ -275,13 +275,13 @@ def test_by_time_a_candle_is_closed_only_with_what_the_record_proves() -> None:
     frozen, whole = [row(0, 11.0, 5.0)], [row(0, 12.0, 7.0), row(1, 12.0, 0.0)]
     due, over = at(1), at(1) + 3_000
     for interrupted in (False, True):
-        for streamed in (due - 1, due + 2_000):  # data of other markets
+        for streamed in (due - 1, due + SETTLED - 1, due + SETTLED):  # data of other markets
             bars = tracker()
             bars.update(row(0, 11.0, 5.0))
             if interrupted:
                 bars.interrupted()
             told = bars.close_recorded(frozen, over, heard=due - 1, streamed=streamed)
-            assert bool(told) == (streamed > due and not interrupted)
+            assert bool(told) == (streamed == due + SETTLED)
             if not told:
                 assert bars.due == due
                 assert closed(bars.close_recorded(whole, over, heard=due - 1, streamed=streamed)) == [(0, 12.0)]
