@@ -119,9 +119,11 @@ def export_csv(
 ) -> int:
     """Write the rows as CSV, ``out/trades/binance/BTC/2026-11-28.csv``; returns how many rows.
 
-    Raises OSError, and ValueError where there is no recording.
+    Raises OSError, and ValueError where there is no recording, or not that channel or coin.
     """
-    _check_folder(folder)
+    known = overview(folder)
+    _check_known("channel", channels, list(known))
+    _check_known("coin", coins, sorted({coin for channel in known.values() for coin in channel.coins}))
     count = 0
     for each in recorded_files(folder, channels or tuple(CHANNELS)):
         if each.coin and coins is not None and each.coin not in coins:
@@ -135,6 +137,12 @@ def export_csv(
             csv.write_csv(_flat(rows), path)
             count += len(rows)
     return count
+
+
+def _check_known(name: str, asked: Collection[str] | None, known: Collection[str]) -> None:
+    unknown = [each for each in asked or () if each not in known]
+    if unknown:
+        raise ValueError(f"{name}: found {', '.join(unknown)}, allowed are those of the recording: {', '.join(known)}")
 
 
 def _flat(rows: pa.Table) -> pa.Table:

@@ -60,7 +60,8 @@ async def _record(args: argparse.Namespace) -> int:
                         await _tell(recorder)
     finally:
         status = recorder.status
-        print(f"recorded {status.written:,} events in {args.folder}", flush=True)
+        if status.written:
+            print(f"recorded {status.written:,} events in {args.folder}", flush=True)
         if status.dropped:
             print(f"{status.dropped:,} events were dropped, see its holes: market-feed recording info", file=sys.stderr)
     return Exit.OK

@@ -156,6 +156,21 @@ def test_export_writes_csv(folder: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob("trades/one/ETH"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--channels", "trade"], "channel: found trade, allowed are those of the recording: trades, "),
+        (["--coins", "btc,doge"], "coin: found DOGE, allowed are those of the recording: BTC, ETH"),
+    ],
+)
+def test_export_names_what_is_not_there(
+    arguments: list[str], told: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recording", "export", str(folder), "--csv", str(tmp_path / "out"), *arguments]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_import_reads_archives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "BTCUSDT-trades-2025-11-28.csv"
     path.write_text("1,100.5,0.25,25.0,1764288000123456,True,True\n")
