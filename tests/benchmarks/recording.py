@@ -111,13 +111,19 @@ class BareWriter:
         self._folder = folder
         self._rows: dict[type, list[Any]] = {}
         self._writers: dict[type, pq.ParquetWriter] = {}
+        self._numbered = 0
 
     def put(self, event: Event) -> None:
         self._rows.setdefault(type(event), []).append(event)
 
     def flush(self) -> None:
         for kind, rows in ((kind, rows) for kind, rows in self._rows.items() if rows):
-            table = pa.table({name: [getattr(row, name) for row in rows] for name in kind.__slots__})  # type: ignore[attr-defined] # dataclasses' slots
+            columns = {name: [getattr(row, name) for row in rows] for name in kind.__slots__}  # type: ignore[attr-defined] # dataclasses' slots
+            columns["seq"] = list(range(self._numbered, self._numbered + len(rows)))
+            self._numbered += len(rows)
+            if kind is not Candle:
+                columns["priced"] = [True] * len(rows)
+            table = pa.table(columns)
             if kind not in self._writers:
                 path = self._folder / f"{kind.__name__}.parquet"
                 self._writers[kind] = pq.ParquetWriter(path, table.schema, compression="zstd")
