@@ -293,7 +293,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "messages": "what clients may ask, and how events are written",
         "event_log": "the last events of a selection, numbered",
         "access": "token, Origin and Host",
-        "page": "the page for people",
+        "serve_page": "the page for people",
         "openapi": "the description of the REST interface",
         "broadcast": "events to all clients, none of which another waits for",
         "rest": "REST: state, candles, health, metrics",

@@ -1,4 +1,8 @@
-"""The faults of a venue, and how they are written: ``[venue:]kind[-argument]@start[+duration]``."""
+"""The faults of a venue, and how they are written: ``[venue:]kind[-argument]@start[+duration]``.
+
+A new kind needs a row here, a context manager in ``active_faults.py``, and what it does, beside the others of its
+sort.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receives one connection's events: notes when data comes, and passes on what is to be delivered."""
+"""Receives one connection's events: decides which of them end a coin's silence, and passes them on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Computes all waits that grow with each failed attempt: before a dial, a trial, a request for a venue's list."""
+"""Computes all waits that grow with each failed attempt: before a dial, a trial, a request for a venue's list.
+
+The wait before a dial starts anew only after data has flowed for a while: see ``Backoff.note_data``.
+"""
 
 from __future__ import annotations
 

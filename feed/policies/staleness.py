@@ -1,7 +1,8 @@
 """Decides after how much silence the feed or a coin is stale, and a connection dead.
 
-Only data counts. Pings, pongs and acknowledgements never reach this module, so a venue that answers pings and sends
-nothing counts as dead. A quiet coin is not dead: its silence is reported, and never restarts the connection.
+What ends a silence is decided by the listeners (feed.market_data). Only data counts. Pings, pongs and acknowledgements
+never reach this module, so a venue that answers pings and sends nothing counts as dead. A quiet coin is not dead: its
+silence is reported, and never restarts the connection.
 """
 
 from __future__ import annotations

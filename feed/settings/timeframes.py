@@ -1,4 +1,4 @@
-"""The timeframes of candles: how long each is, and at which moments its candles open."""
+"""The timeframes of candles: which there are, and the error for others; how long each is, and when its candles open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches missing trades over REST while the trades after the gap wait, and delivers all of them in order."""
+"""Fetches missing trades over REST, and does what ``sequence.py`` decides: which trades wait, and how long."""
 
 from __future__ import annotations
 

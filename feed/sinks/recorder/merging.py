@@ -1,4 +1,4 @@
-"""Merges a recording's small files into few large ones; each row is in exactly one file also after a crash."""
+"""Merges a recording's small files into few large ones of bounded size; each row is in one file, also after a crash."""
 
 from __future__ import annotations
 

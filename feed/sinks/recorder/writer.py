@@ -1,4 +1,4 @@
-"""The writing thread: it takes delivered events from a queue, and writes them within the flush interval."""
+"""The writing thread: writes delivered events as one small file per flush and channel (``merging.py``: large ones)."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from exchanges.bus import payloads
 from feed.errors import FeedError
 from feed.sinks.server.access import AccessRules, is_loopback, is_preflight
 from feed.sinks.server.broadcast import Broadcast
-from feed.sinks.server.page import Page
 from feed.sinks.server.rest import Problem, Rest, failure
+from feed.sinks.server.serve_page import Page
 from feed.sinks.server.streams import Streams
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from exchanges.simulator import SimulatedVenue, Simulator
 from feed import MarketFeed, Settings
 from feed.sinks.server import streams
 from feed.sinks.server.app import Server
-from feed.sinks.server.page import Page
+from feed.sinks.server.serve_page import Page
 from tests.feed.sinks.server.support import TOKEN
 from tests.support import settings_for, until
 

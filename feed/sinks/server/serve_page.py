@@ -1,4 +1,4 @@
-"""The page at ``/``: one file that loads nothing from other hosts; its headers forbid the browser any other script."""
+"""Serves ``page.html`` at ``/``, with headers that forbid the browser any other script."""
 
 from __future__ import annotations
 
