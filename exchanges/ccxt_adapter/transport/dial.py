@@ -36,6 +36,7 @@ async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: 
         headers = {**headers, "Sec-WebSocket-Extensions": OFFER}
     where = URL(url)
     socks: list[socket.socket] = []
+    opened: list[WebSocket] = []
 
     async def connected(to: object) -> socket.socket:
         found = await look_up(where.host or "", where.port or 0)
@@ -43,7 +44,8 @@ async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: 
         return socks[0]
 
     def listener(request: picows.WSUpgradeRequest, response: picows.WSUpgradeResponse) -> WebSocket:
-        return WebSocket(_agreed(response.headers.get("Sec-WebSocket-Extensions", ""), compress), limit)
+        opened.append(WebSocket(_agreed(response.headers.get("Sec-WebSocket-Extensions", ""), compress), limit))
+        return opened[0]
 
     dialling = asyncio.create_task(
         picows.ws_connect(
@@ -71,7 +73,7 @@ async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: 
         _hang_up(socks)
         raise aiohttp.ClientConnectionError(f"Cannot connect to host {where.host}:{where.port} [{error}]") from error
     except asyncio.CancelledError:
-        await _give_up(dialling, socks)
+        await _give_up(dialling, socks, opened)
         raise
     return connection
 
@@ -83,16 +85,18 @@ def _hang_up(socks: list[socket.socket]) -> None:
             sock.shutdown(socket.SHUT_RDWR)
 
 
-async def _give_up(dialling: asyncio.Task[Any], socks: list[socket.socket]) -> None:
+async def _give_up(dialling: asyncio.Task[Any], socks: list[socket.socket], opened: list[WebSocket]) -> None:
     """Cancel a dial and wait until its socket is closed.
 
-    Picows forgets the transport while it waits for the upgrade.
+    Picows forgets the transport while it waits for the upgrade. After that nothing is read yet, so that the end of the
+    TCP connection would not be seen.
     """
     dialling.cancel()
     await asyncio.wait({dialling})
-    if not dialling.cancelled() and dialling.exception() is None:
-        transport, _ = dialling.result()
-        transport.disconnect(False)
+    if not dialling.cancelled():
+        dialling.exception()  # looked at: it is nobody's any more
+    for connection in opened:
+        connection.abort()
     _hang_up(socks)
     with suppress(TimeoutError):
         async with asyncio.timeout(GONE_WITHIN):

@@ -52,6 +52,7 @@ class WebSocket(picows.WSListener):
         self._kind: WSMsgType | None = None  # type of the message whose fragments wait
         self._compressed = False
         self._data = bytearray()
+        self._connected = False
         self._closed = False
         self._ended = asyncio.Event()  # no more frames will come
         self._ending: asyncio.Task[None] | None = None
@@ -78,6 +79,7 @@ class WebSocket(picows.WSListener):
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         self._transport = transport
+        self._connected = True
         self._loop = asyncio.get_running_loop()
         socket = transport.underlying_transport
         socket.set_protocol(_Measured(socket.get_protocol(), self))
@@ -201,6 +203,7 @@ class WebSocket(picows.WSListener):
         self._stop()
         self._tell = _ignore
         self._early.clear()
+        self._resume()  # the peer's answer is to be read, also where nothing began
         self._transport.send_close(picows.WSCloseCode(code))
         try:
             async with asyncio.timeout(CLOSE_WITHIN):
@@ -226,8 +229,9 @@ class WebSocket(picows.WSListener):
             socket.resume_reading()
 
     def abort(self) -> None:
-        """Drop the TCP connection at once."""
-        self._transport.disconnect(False)
+        """Drop the TCP connection at once, if there is one."""
+        if self._connected:
+            self._transport.disconnect(False)
 
     def _open(self) -> picows.WSTransport:
         transport = self._transport

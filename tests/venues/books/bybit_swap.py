@@ -52,5 +52,5 @@ def _told(request: Any) -> dict[str, Any]:
 def _coins(request: Any, op: str) -> list[str]:
     if not isinstance(request, dict) or request.get("op") != op:
         return []
-    topics = [topic.split(".") for topic in request["args"]]
-    return [market.removesuffix("USDT") for channel, depth, market in topics if (channel, depth) == ("orderbook", "50")]
+    topics = [topic.rpartition(".") for topic in request["args"]]
+    return [market.removesuffix("USDT") for channel, _, market in topics if channel == f"orderbook.{DEPTH}"]
