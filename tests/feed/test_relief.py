@@ -202,7 +202,7 @@ async def test_a_stream_that_begins_again_where_it_was_long_ago_does_not_hold_th
             await got.until(lambda: len(got.details("connected")) > connected)
         began = monotonic()
         await until(lambda: len(got.details("failover")) > 1)
-        assert monotonic() - began <= LIMIT + 1.0  # it counts as late from max_lag on
+        assert monotonic() - began <= LIMIT + 3.0  # it is late from max_lag on, and would hold for ever
         assert got.details("failover")[-1]["to"] == "bybit"
 
 

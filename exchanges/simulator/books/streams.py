@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, ClassVar
 from zlib import crc32
 
@@ -140,7 +141,7 @@ class BookStreams(Publishing):
     async def move_book(self, coin: str, orders: int = 1) -> None:
         """Place, withdraw or change so many orders in the book of ``coin``; its streams send them when they are due."""
         market, now = self.market(coin), self.now()
-        self._readers.setdefault(market, 0.0)
+        self._readers.setdefault(market, monotonic())  # it goes on for a while although nobody reads it
         if market.open_book(now, self.BOOK_HOLES).stir(orders, now):
             self.send_quote(market)
         self.flush()
