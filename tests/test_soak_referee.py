@@ -200,6 +200,20 @@ async def test_a_missing_trade_is_lost_unless_the_feed_has_said_so(bench: Bench,
     assert bench.found == ({} if complete is False else {"lost": 1})
 
 
+async def test_a_gap_that_is_not_fetched_has_no_end_of_its_own(bench: Bench) -> None:
+    """The end that comes later is that of the gap after it."""
+    first, second, third, fourth, fifth = [await bench.trade("binance") for _ in range(5)]
+    bench.status("connected", "binance")
+    bench.told(first, "binance")
+    bench.status("gap", "binance", coin="BTC", missing=1, fetched=False, from_id=second.id, to_id=second.id)
+    bench.told(third, "binance")
+    bench.status("gap", "binance", coin="BTC", missing=1, fetched=True, from_id=fourth.id, to_id=fourth.id)
+    bench.status("gap_filled", "binance", coin="BTC", trades=0, complete=True)
+    bench.told(fifth, "binance")
+    bench.referee.look(bench.now + 10)
+    assert bench.found == {"lost": 1}
+
+
 async def test_ids_that_no_trade_has_are_not_missing(bench: Bench) -> None:
     with bench.sims["binance"]["binance"].skipping(2):
         trades = await bench.sims["binance"]["binance"].trade("BTC", count=50)

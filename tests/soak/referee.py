@@ -28,7 +28,7 @@ NEAR = 2.0  # percentage points by which a day's change may differ from those of
 
 @dataclass(slots=True)
 class Gap:
-    """A gap as the feed reported it; ``complete`` None until it said how it ended."""
+    """A gap as the feed reported it; ``complete`` None until it said how it ended, False if it is not fetched."""
 
     details: Mapping[str, Any]
     complete: bool | None = None
@@ -211,7 +211,11 @@ class Referee:
     def _taken_over(self, at: float, venue: str, coin: str, book: Book, since: int) -> None:
         """Check that trades of this venue since the last venue's last trade were delivered or reported as missing."""
         missing = self._before_first(venue, coin, book, since)
-        known = any(gap.complete is None and "from_ts" in gap.details for gap in self._gaps_of(venue, coin))
+        gaps = self._gaps_of(venue, coin)
+        told = bool(gaps) and gaps[-1].details.get("fetched") is False and "from_ts" in gaps[-1].details
+        known = told or any(gap.complete is None and "from_ts" in gap.details for gap in gaps)
+        if missing and told:
+            self.tallies[venue].told += missing
         if missing and not known:
             self.tallies[venue].lost += missing
             self.breach(
@@ -230,11 +234,14 @@ class Referee:
         if not timestamps:
             return  # ids that no trade has
         stamps = (timestamps[0], timestamps[-1])
-        known = any(
-            gap.complete is not True and gap.holds(first, stamps[0]) and gap.holds(last, stamps[1])
-            for gap in self._gaps_of(venue, coin)
-        )  # fmt: skip
-        if known:
+        reported = [
+            gap for gap in self._gaps_of(venue, coin)
+            if gap.complete is not True and gap.holds(first, stamps[0]) and gap.holds(last, stamps[1])
+        ]  # fmt: skip
+        if any(gap.details.get("fetched") is False for gap in reported):
+            self.tallies[venue].told += len(timestamps)
+            book.passed.append((first, last))
+        elif reported:
             book.holes.append(hole)
         else:
             gaps = list(self._gaps_of(venue, coin))[-5:]
@@ -259,7 +266,7 @@ class Referee:
 
     def _gap(self, at: float, venue: str, details: Mapping[str, Any]) -> None:
         gaps = self._gaps_of(venue, details["coin"])
-        gaps.append(Gap(details))
+        gaps.append(Gap(details, None if details.get("fetched", True) else False))
         if len(gaps) > 500:
             gaps.popleft()
 
