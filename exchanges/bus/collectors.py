@@ -57,13 +57,15 @@ class Lateness:
 class Shard:
     """One shard of an exchange's coins, as its publisher describes it.
 
-    ``coins`` maps each coin to its market symbol. ``heard`` is when the publisher last showed that it lives, Unix ns of
+    ``coins`` maps each coin to its market symbol. ``awaited`` are the coins whose first data the publisher waits for,
+    None before it has told its coins. ``heard`` is when the publisher last showed that it lives, Unix ns of
     the server's clock, 0 if it never has; ``details`` what it said then. ``history`` are the timeframes of past candles
     that it answers for, ``timeframes`` those that it publishes.
     """
 
     name: str
     coins: Mapping[str, str] = field(default_factory=dict)
+    awaited: frozenset[str] | None = None
     channels: tuple[str, ...] = ()
     timeframes: tuple[str, ...] = ()
     history: tuple[str, ...] = ()
@@ -81,7 +83,9 @@ class Shard:
         if self.details.get("released"):
             return f"no collector publishes it since {self.collector} has ended"
         ago = (now - self.heard) / 1e9
-        return f"its collector {self.collector} was last heard {ago:.0f} s ago" if ago > ALIVE else ""
+        if ago > ALIVE:
+            return f"its collector {self.collector} was last heard {ago:.0f} s ago"
+        return f"its collector {self.collector} has only begun" if self.awaited is None else ""
 
     @property
     def silence(self) -> float | None:
@@ -103,6 +107,7 @@ def shards_of(register: Iterable[Stored]) -> dict[str, Shard]:
         if "coins" in parts[2:3]:
             coins = said.get("coins")
             shard.coins = {str(k): str(v) for k, v in coins.items()} if isinstance(coins, dict) else {}
+            shard.awaited = frozenset(map(str, said.get("awaited", ())))
             shard.channels = tuple(map(str, said.get("channels", ())))
             shard.timeframes = tuple(map(str, said.get("timeframes", ())))
             shard.history = tuple(map(str, said.get("history", ())))

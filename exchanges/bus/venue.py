@@ -109,10 +109,12 @@ class BusVenue:
     def market(self, coin: str, override: str | None = None) -> str:
         """The market as which the collectors publish the coin, if the settings allow it.
 
-        Raises Halted while the coin's shard has no publisher, Rejected where none has the coin.
+        Raises Halted while the coin's shard has no publisher or no data of it yet, Rejected where none has the coin.
         """
         shard = self._shard(coin)
         if shard is None:
+            if any(coin in (each.awaited or ()) for each in self._shards.values()):
+                raise Halted(self.name, f"no collector has had data of {coin} yet")
             raise Rejected(self.name, f"no collector publishes {coin}")
         symbol = shard.coins[coin]
         quote = symbol.partition("/")[2].partition(":")[0]

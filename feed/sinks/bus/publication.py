@@ -41,6 +41,7 @@ class Publication:
         self._subjects = subjects
         self._name = name
         self._coins = [coin.symbol for coin in feed.coin_configs]
+        self._unavailable = set[str]()
         self._backlog = Backlog(consecutive)
         self._candles: dict[tuple[str, str], Candle] = {}  # the last published candles
         self._closed: list[tuple[str, bytes, str]] = []  # closed candles that the record lacks
@@ -77,10 +78,12 @@ class Publication:
             self._put_latest(channel, event)
 
     def _on_status(self, event: str, details: dict[str, Any]) -> None:
-        """Drop the latest state of a book that is not proven any more, and note gaps that were not filled."""
+        """Drop the latest state of an unproven book; note gaps that were not filled, and coins that cannot be had."""
         coin = details.get("coin")
         if not isinstance(coin, str):
             return
+        if event == StatusEvent.COIN_UNAVAILABLE and "channel" not in details:
+            self._unavailable.add(coin)
         if event == StatusEvent.BOOK_UNSYNCED and BOOKS.name in self.channels:
             channel = BOOKS.name
             self._backlog.drop_latest(channel, coin)
@@ -129,9 +132,13 @@ class Publication:
         return f"{self._name} {self._number}"
 
     def register(self, timeframe: str) -> dict[str, Any]:
-        """The shard's entry in the register: coins and their markets, channels, timeframes."""
+        """The shard's entry in the register: coins and their markets, channels, timeframes.
+
+        Coins of which nothing has come yet, though nothing says that they are not available, are ``awaited``.
+        """
         return {
             "coins": dict(self.markets),
+            "awaited": [coin for coin in self._coins if coin not in self.markets and coin not in self._unavailable],
             "channels": self.channels,
             "timeframes": [timeframe] if CANDLES.name in self.channels else [],
             "history": self._feed.history_timeframes,
