@@ -33,7 +33,7 @@ def test_a_shard_whose_publisher_has_not_told_its_coins_is_not_available_yet() -
     assert shards_of([lease(SECOND)])["1-2"].fault(2 * SECOND) == "its collector a has only begun"
     coins = Stored(NAMES.coins("1-2"), encode({"coins": {}, "awaited": ["BTC"]}), 2, 0)
     shard = shards_of([lease(SECOND), coins])["1-2"]
-    assert (shard.fault(2 * SECOND), shard.awaited) == ("", {"BTC"})
+    assert (shard.fault(2 * SECOND), shard.awaited) == ("", frozenset({"BTC"}))
 
 
 def test_invalid_json_is_ignored() -> None:
