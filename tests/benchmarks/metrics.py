@@ -3,7 +3,9 @@
     python -m tests.benchmarks.metrics [--rate 2000] [--seconds 10] [--rounds 4]
 
 Each round runs both feeds at the same time, in processes of their own, on one simulator in a third process. They swap
-places from round to round. The one with metrics is scraped once in 5 seconds, which counts, as Prometheus would do.
+places from round to round. Both have the second core: one that shared a core with the simulator would be woken less
+often, for more trades at a time, and take half of the time. The one with metrics is scraped once in 5 seconds, which
+counts, as Prometheus would do.
 """
 
 from __future__ import annotations
@@ -11,14 +13,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 
 HERE = [sys.executable, "-m", "tests.benchmarks.metrics"]
 SCRAPE = 5.0  # seconds
+
+
+def on_core(number: int) -> None:
+    with suppress(AttributeError, OSError, IndexError):  # not on every system
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number]})
 
 
 async def serve(rate: float) -> None:
@@ -91,8 +100,10 @@ def main() -> None:
     parser.add_argument("--urls", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
+        on_core(0)
         asyncio.run(serve(args.rate))
     elif args.read:
+        on_core(1)
         asyncio.run(read(args.urls, args.seconds, args.read == "metrics"))
     else:
         found = measure(args.rate, args.seconds, args.rounds)
