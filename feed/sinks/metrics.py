@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["FeedCollector", "Metrics", "start_metrics"]
 
 SAMPLE = 200  # delays measured for one coin before the next coin's turn
-REST = 2.0  # seconds between two turns: a look at each of thousands of trades a second costs a tenth of the feed
+REST = 2.0  # seconds between two turns: a look at each of thousands of trades a second is not free
 SERIOUS = ("slow_callback", "callback_error", "feed_stale", "feed_lagging", "circuit_open", "disconnected")
 DELAYS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
