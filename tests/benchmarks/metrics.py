@@ -13,21 +13,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import suppress
+
+from tests.benchmarks.cores import on_core
 
 HERE = [sys.executable, "-m", "tests.benchmarks.metrics"]
 SCRAPE = 5.0  # seconds
-
-
-def on_core(number: int) -> None:
-    with suppress(AttributeError, OSError, IndexError):  # not on every system
-        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number]})
 
 
 async def serve(rate: float) -> None:

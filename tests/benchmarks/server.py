@@ -21,11 +21,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
 
+from tests.benchmarks.cores import on_core
 from tests.benchmarks.memory import rss
 
 HERE = [sys.executable, "-m", "tests.benchmarks.server"]
@@ -34,11 +34,6 @@ PARSED = 10  # one client in so many measures delays; all of them count
 STAMP = b'"received_at":'
 STALLED = 10  # one client in so many reads nothing
 SETTLE = 1.5  # seconds before the measurement
-
-
-def on_core(number: int) -> None:
-    with suppress(AttributeError, OSError):  # not on every system
-        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number]})
 
 
 async def source(rate: float) -> None:

@@ -1,0 +1,12 @@
+"""Runs a process of a benchmark on a core of its own, where the system can do that."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+
+def on_core(number: int) -> None:
+    """Run this process on one core; on a machine that has fewer, and where the system cannot, it runs anywhere."""
+    with suppress(AttributeError, OSError, IndexError):
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number]})
