@@ -47,6 +47,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "simulator": "loopback venues with the venues' laws; imports nothing of the rest",
     },
     "exchanges.books": {
+        "sorted_levels": "one side as sorted lists",
         "order_book": "the two sides, sorted, inside their proven range",
         "proof": "a venue's row: what proves its books, and the verdict on a frame",
         "frame_proofs": "proofs of other numbers than each market's own",

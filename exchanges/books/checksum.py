@@ -6,7 +6,7 @@ which have floats, are only compared with them.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -14,47 +14,28 @@ from typing import Any
 from zlib import crc32
 
 from exchanges.books.proof import REPEATED, WAITING, Step, Verdict, lost
+from exchanges.books.sorted_levels import SortedLevels
 
 Texts = tuple[str, str]
 """Price and size of a level; a size of 0 removes the price."""
 
 
-class TextSide:
-    """The bids (``sign`` 1) or the asks (``sign`` -1), best first."""
+class TextSide(SortedLevels[Texts]):
+    """The bids (``sign`` 1) or the asks (``sign`` -1), with numbers as the venue wrote them."""
 
-    __slots__ = ("_keys", "_levels", "_sign")
-
-    def __init__(self, sign: int) -> None:
-        self._sign = sign
-        self._keys: list[float] = []  # sign * price: the best is the last on both sides
-        self._levels: dict[float, Texts] = {}
-
-    @property
-    def best(self) -> float | None:
-        """The best price; None of an empty side."""
-        return self._keys[-1] * self._sign if self._keys else None
+    __slots__ = ()
 
     def apply(self, levels: Iterable[Texts]) -> None:
         """Set or remove levels."""
-        for price, size in levels:
-            key = float(price) * self._sign
-            if float(size):
-                if key not in self._levels:
-                    insort(self._keys, key)
-                self._levels[key] = price, size
-            elif self._levels.pop(key, None) is not None:
-                del self._keys[bisect_left(self._keys, key)]
-
-    def cut(self, most: int) -> None:
-        """Keep the best ``most`` levels."""
-        if len(self._keys) > most:
-            for key in self._keys[:-most]:
-                del self._levels[key]
-            del self._keys[:-most]
-
-    def top(self, depth: int) -> list[Texts]:
-        """The best ``depth`` levels, best first."""
-        return [self._levels[key] for key in self._keys[: -depth - 1 : -1]]
+        keys, known = self._keys, self._levels
+        for level in levels:
+            key = float(level[0]) * self._sign
+            place = bisect_left(keys, key)
+            if place < len(keys) and keys[place] == key:
+                del keys[place], known[place]
+            if float(level[1]):
+                keys.insert(place, key)
+                known.insert(place, level)
 
 
 class TextBook:
@@ -76,8 +57,8 @@ class TextBook:
         self.bids.apply(bids)
         self.asks.apply(asks)
         if most is not None:
-            self.bids.cut(most)
-            self.asks.cut(most)
+            self.bids.drop_beyond(most)
+            self.asks.drop_beyond(most)
 
 
 def alternating(bids: Sequence[Texts], asks: Sequence[Texts]) -> str:

@@ -12,12 +12,10 @@ from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, BookSnapsh
 
 
 class DeltaBook:
-    """One market's book; ``depth`` levels are wanted, the venue keeps ``window``."""
+    """One market's book; the venue keeps the best ``window`` levels of each side."""
 
-    def __init__(self, depth: int, window: int) -> None:
+    def __init__(self, window: int) -> None:
         self.levels = LocalBook()
-        self.depth = depth
-        self.changed = False  # one of the best ``depth`` levels may have changed with the last update
         self.sequence: int | None = None
         self.timestamp = 0
         self.received_at = 0  # local Unix ns at which the last update was read
@@ -45,7 +43,6 @@ class DeltaBook:
 
     def apply(self, update: BookUpdate) -> Verdict:
         """Take a snapshot or a delta. ``LOST`` when a delta is missing before it: a snapshot is needed."""
-        self.changed = False
         if update.snapshot:
             return self._begin(update)
         if not self._proven or self.sequence is None:
@@ -57,7 +54,7 @@ class DeltaBook:
             known = self.sequence
             self.forget()
             return lost(f"an update is missing: after {known} came {update.last}")
-        self.changed = self.levels.apply(update.bids, update.asks, self.depth)
+        self.levels.apply(update.bids, update.asks)
         self.levels.drop_beyond(self._window)
         self._take(update)
         return FOLLOWS
@@ -70,7 +67,7 @@ class DeltaBook:
         self.levels.replace(update.bids, update.asks, whole=(True, True))
         self.levels.drop_beyond(self._window)
         self._take(update)
-        self._proven, self.changed = True, True
+        self._proven = True
         return JOINED
 
     def _take(self, update: BookUpdate) -> None:

@@ -38,8 +38,7 @@ class DiffBook:
 
     def __init__(self, depth: int, limits: Sequence[int], first: float = FIRST) -> None:
         self.levels = LocalBook()
-        self.depth = depth
-        self.changed = False  # one of the best ``depth`` levels may have changed with the last update
+        self._depth = depth
         self.sequence: int | None = None
         self.timestamp = 0
         self.received_at = 0  # local Unix ns at which the last diff was read
@@ -77,13 +76,12 @@ class DiffBook:
         left = self.levels.levels_left()
         if self._limit < self._wide and left < inf:
             return self._wide
-        if left >= min(SPARE * self.depth, self._limit // 2):
+        if left >= min(SPARE * self._depth, self._limit // 2):
             return self._first if self.timestamp - self._checked_at >= CHECKED_EVERY else 0
         return self._enough(self._limit + 1 if self.timestamp - self._joined_at < SOON else self._limit)
 
     def apply(self, update: BookUpdate) -> Verdict:
         """Take a diff. ``LOST`` when one is missing before it, or the price has left the proven range."""
-        self.changed = False
         before = self._diffs[-1] if self._diffs else None
         if before is not None and not _follows(before, update):
             if update.last <= before.last and update.timestamp < before.timestamp + BACKWARDS:
@@ -93,7 +91,7 @@ class DiffBook:
             return lost(f"an update is missing: after {before.last} came {_numbers(update)}")
         self._diffs.append(update)
         if self._joined:
-            self.changed = self.levels.apply(update.bids, update.asks, self.depth)
+            self.levels.apply(update.bids, update.asks)
             self.sequence, self.timestamp, self.received_at = update.last, update.timestamp, update.received_at
             while len(self._diffs) > KEPT:
                 self._diffs.popleft()
@@ -106,7 +104,6 @@ class DiffBook:
 
     def join(self, snapshot: BookSnapshot) -> Verdict:
         """Take a snapshot. ``WAITING`` if a later diff joins it, or if none can join it: then another one is wanted."""
-        self.changed = False
         verdict = self._join(snapshot)
         if verdict is not None:
             return verdict
@@ -127,7 +124,7 @@ class DiffBook:
         known = min(len(snapshot.bids), len(snapshot.asks))
         book.replace(snapshot.bids, snapshot.asks, whole=(len(snapshot.bids) < limit, len(snapshot.asks) < limit))
         for diff in after:
-            book.apply(diff.bids, diff.asks, self.depth)
+            book.apply(diff.bids, diff.asks)
         if self._joined and (difference := self.levels.difference(book)):
             self.forget()
             return lost(f"it differs from a new snapshot at {number}: {difference}")
@@ -138,7 +135,7 @@ class DiffBook:
         self.levels = book
         self.sequence, self.timestamp, self._joined_at = newest.last, newest.timestamp, newest.timestamp
         self._limit, self.received_at = max(limit, known), newest.received_at
-        self._joined, self._outside, self.changed = True, book.is_outside, True
+        self._joined, self._outside = True, book.is_outside
         return WAITING if self._outside else JOINED
 
     def _followed(self) -> Verdict:
@@ -152,8 +149,6 @@ class DiffBook:
             return lost("the price left the range that its snapshot proves")
         if self._outside:
             return WAITING
-        if was:
-            self.changed = True
         return JOINED if was else FOLLOWS
 
     def _enough(self, levels: float) -> int:

@@ -1,15 +1,12 @@
-"""The two sides of an order book, kept sorted, and only as deep as snapshot and updates prove it.
-
-A side is a list of its prices, sorted with bisect so that the best one is the last, and a dict of its levels. Changes
-come near the best price, so near the end of the list, where an insertion moves little: it takes half of the time of
-sortedcontainers (python -m tests.benchmarks.books --sides).
-"""
+"""The two sides of an order book, kept sorted, and only as deep as snapshot and updates prove it."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterable
 from math import inf
+
+from exchanges.books.sorted_levels import SortedLevels
 
 Level = tuple[float, float]
 """Price in quote currency, size in base currency; a size of 0 removes the price."""
@@ -18,24 +15,14 @@ MOST_LEVELS = 6_000  # levels of a side; with more, the worst are dropped and th
 KEPT_LEVELS = 5_000  # levels that are left then
 
 
-class Side:
+class Side(SortedLevels[Level]):
     """The bids (``sign`` 1) or the asks (``sign`` -1) of a book. Levels outside of the proven range are not kept."""
 
-    __slots__ = ("_bound", "_keys", "_levels", "_sign")
+    __slots__ = ("_bound",)
 
     def __init__(self, sign: int) -> None:
-        self._sign = sign
-        self._keys: list[float] = []  # sign * price: the best is the last on both sides
-        self._levels: dict[float, Level] = {}  # key -> level, as in the frames
+        super().__init__(sign)
         self._bound = -inf  # keys below are not proven
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    @property
-    def best(self) -> float | None:
-        """The best price; None of an empty side."""
-        return self._keys[-1] * self._sign if self._keys else None
 
     @property
     def bounded(self) -> bool:
@@ -49,54 +36,36 @@ class Side:
     def replace(self, levels: Iterable[Level], *, whole: bool) -> None:
         """Replace all levels with a snapshot's. Unless ``whole``, levels beyond the worst of them are unknown."""
         sign = self._sign
-        self._levels = {level[0] * sign: level for level in levels if level[1]}
-        self._keys = sorted(self._levels)
+        known = {level[0] * sign: level for level in levels if level[1]}
+        self._keys = sorted(known)
+        self._levels = [known[key] for key in self._keys]
         self._bound = -inf if whole else self._keys[0] if self._keys else inf
 
-    def apply(self, levels: Iterable[Level], depth: int) -> bool:
-        """Set or remove levels; True when one of the best ``depth`` may have changed."""
+    # without calls, because it runs for every level of every update
+    def apply(self, levels: Iterable[Level]) -> None:
+        """Set or remove levels."""
         keys, known, sign, bound = self._keys, self._levels, self._sign, self._bound
-        edge = keys[-depth] if len(keys) >= depth else -inf
-        changed = False
         for level in levels:
-            price, size = level
-            key = price * sign
+            key = level[0] * sign
             if key < bound:
                 continue
-            if size:
-                old = known.get(key)
-                if old == level:
-                    continue
-                known[key] = level
-                if old is None:
-                    insort(keys, key)
-            elif known.pop(key, None) is None:
-                continue
-            else:
-                del keys[bisect_left(keys, key)]
-            if key >= edge:
-                changed = True
+            place = bisect_left(keys, key)
+            if place < len(keys) and keys[place] == key:
+                if level[1]:
+                    known[place] = level
+                else:
+                    del keys[place], known[place]
+            elif level[1]:
+                keys.insert(place, key)
+                known.insert(place, level)
         if len(keys) > MOST_LEVELS:
             self.drop_beyond(KEPT_LEVELS)
             self._bound = keys[0]
-        return changed
-
-    def drop_beyond(self, most: int) -> None:
-        """Keep the best ``most`` levels, for a venue that keeps as many and sends those that come back."""
-        if len(self._keys) > most:
-            for key in self._keys[:-most]:
-                del self._levels[key]
-            del self._keys[:-most]
-
-    def top(self, depth: int) -> list[Level]:
-        """The best ``depth`` levels as (price, size), best first."""
-        return list(map(self._levels.__getitem__, self._keys[: -depth - 1 : -1]))
 
     def within(self, other: Side) -> dict[float, Level]:
         """The levels that this side and ``other`` both prove, by price * sign."""
-        bound = max(self._bound, other._bound)
-        start = bisect_left(self._keys, bound)
-        return {key: self._levels[key] for key in self._keys[start:]}
+        start = bisect_left(self._keys, max(self._bound, other._bound))
+        return dict(zip(self._keys[start:], self._levels[start:], strict=True))
 
 
 class LocalBook:
@@ -113,10 +82,10 @@ class LocalBook:
         self.bids.replace(bids, whole=whole[0])
         self.asks.replace(asks, whole=whole[1])
 
-    def apply(self, bids: Iterable[Level], asks: Iterable[Level], depth: int) -> bool:
-        """Set or remove levels; True when one of the best ``depth`` of a side may have changed."""
-        changed = self.bids.apply(bids, depth)
-        return self.asks.apply(asks, depth) or changed
+    def apply(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+        """Set or remove levels."""
+        self.bids.apply(bids)
+        self.asks.apply(asks)
 
     def drop_beyond(self, most: int) -> None:
         """Keep the best ``most`` levels of each side."""

@@ -226,12 +226,10 @@ class BookSnapshot:
 class OwnBook(Protocol):
     """A book that we build from a venue's frames ourselves, with the venue's rule for the order of updates.
 
-    ``sequence``, ``timestamp`` and ``received_at`` are those of the last update; ``changed`` says whether it may have
-    changed one of the wanted levels.
+    ``sequence``, ``timestamp`` and ``received_at`` are those of the last update.
     """
 
     levels: LocalBook
-    changed: bool
     sequence: int | None
     timestamp: int
     received_at: int

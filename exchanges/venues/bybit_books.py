@@ -60,5 +60,5 @@ BOOKS = BookRules(
     ProofKind.SEQUENCE,
     depths=DEPTHS,
     window=True,
-    own=OwnBooks(lambda depth: DeltaBook(depth, _window(depth)), _convert, resubscribe=_resubscribe),
+    own=OwnBooks(lambda depth: DeltaBook(_window(depth)), _convert, resubscribe=_resubscribe),
 )

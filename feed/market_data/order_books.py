@@ -11,6 +11,7 @@ from feed.channels import BOOKS, QUOTES, TRADES
 from feed.clock import Clock
 from feed.policies.standing_sides import StandingSides
 from feed.subscriptions.dispatcher import Dispatcher, Subscriber
+from feed.subscriptions.routes import Route
 
 
 class BookConnection(Protocol):
@@ -38,6 +39,7 @@ class _Coin:
     reason: str = "no book has come yet"
     told: bool = False  # whether it was reported as not proven
     sides: StandingSides = field(default_factory=StandingSides)
+    routes: list[tuple[int, Route]] = field(default_factory=list)  # to the subscribers of each depth
     proven: ProvenBook | None = None
     silent: ProvenBook | None = None  # the proven book of a connection that brings nothing at the moment
 
@@ -84,8 +86,9 @@ class OrderBooks:
         coin.sides.on_book(book.bids, book.asks, now)
         if before is None:
             source.tell("book_synced", coin=book.coin, seconds=round(now - coin.since, 3))
-        for depth in self._depths:
-            route = self._dispatcher.route(BOOKS.key(depth), book.coin)
+        if len(coin.routes) != len(self._depths):
+            coin.routes = [(depth, self._dispatcher.route(BOOKS.key(depth), book.coin)) for depth in self._depths]
+        for depth, route in coin.routes:
             if not route.wanted():
                 continue
             bids, asks = book.bids[:depth], book.asks[:depth]

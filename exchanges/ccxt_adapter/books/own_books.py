@@ -102,8 +102,7 @@ class OwnBookKeeper:
         verdict = book.apply(update)
         step = verdict.step
         if step is Step.FOLLOWS or step is Step.JOINED:
-            if book.changed:
-                self._tell(market_id, book)
+            self._tell(market_id, book)
             if step is Step.JOINED:
                 self._news.set()
             elif update.timestamp >= self._look_at.get(market_id, 0):

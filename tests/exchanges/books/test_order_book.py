@@ -23,14 +23,12 @@ def test_a_side_equals_a_sorted_dict_after_any_updates(sign: int) -> None:
     side.replace(model.items(), whole=True)
     for _ in range(3_000):
         levels = [(float(draw.randint(80, 170)), float(draw.randint(0, 3))) for _ in range(draw.randint(0, 6))]
-        before = side.top(10)
-        changed = side.apply(levels, 10)
+        side.apply(levels)
         for price, size in levels:
             model.pop(price, None)
             if size:
                 model[price] = size
         assert side.top(1_000) == sorted(model.items(), reverse=sign == 1)
-        assert changed or side.top(10) == before
 
 
 def test_a_level_outside_of_the_snapshots_range_is_not_kept() -> None:
@@ -38,23 +36,15 @@ def test_a_level_outside_of_the_snapshots_range_is_not_kept() -> None:
     side.replace([(10.0, 1.0), (9.0, 1.0)], whole=False)
     assert side.proves(9.0)
     assert not side.proves(8.5)
-    assert side.apply([(8.5, 3.0), (9.5, 1.0)], 20)
+    side.apply([(8.5, 3.0), (9.5, 1.0)])
     assert side.top(9) == [(10.0, 1.0), (9.5, 1.0), (9.0, 1.0)]
-
-
-def test_a_change_below_the_wanted_depth_is_not_delivered() -> None:
-    side = Side(-1)
-    side.replace([(float(price), 1.0) for price in range(10, 20)], whole=True)
-    assert not side.apply([(18.0, 5.0)], 3)
-    assert not side.apply([(11.0, 1.0)], 3)
-    assert side.apply([(12.0, 5.0)], 3)
 
 
 def test_memory_is_bounded_and_what_was_dropped_is_not_proven() -> None:
     side = Side(1)
     side.replace([(float(price), 1.0) for price in range(1, 100)], whole=True)
     for price in range(100, MOST_LEVELS + 2):
-        side.apply([(float(price), 1.0)], 20)
+        side.apply([(float(price), 1.0)])
     assert len(side) == KEPT_LEVELS
     assert side.bounded
     assert not side.proves(50.0)
@@ -65,5 +55,5 @@ def test_two_books_are_compared_inside_the_range_that_both_prove() -> None:
     one.replace([(10.0, 1.0), (9.0, 1.0)], [(11.0, 1.0)], whole=(False, True))
     other.replace([(10.0, 1.0), (9.0, 1.0), (8.0, 1.0)], [(11.0, 1.0)], whole=(False, True))
     assert one.difference(other) == ""
-    other.bids.apply([(9.0, 2.0)], 20)
+    other.bids.apply([(9.0, 2.0)])
     assert one.difference(other) == "bid 9: 1 here, 2 there"

@@ -172,7 +172,6 @@ def test_a_book_is_not_proven_while_the_price_is_outside_of_its_range() -> None:
     assert book.wants_snapshot()
     assert book.apply(diff(8, 8, bids=[(8.5, 2.0)])).step is Step.JOINED
     assert book.levels.bids.top(5) == [(8.5, 2.0)]
-    assert book.changed
 
 
 def test_a_new_snapshot_proves_a_book_whose_price_has_left_the_range() -> None:
@@ -191,18 +190,17 @@ def begun(last: int = 5, cross: int = 50) -> BookUpdate:
 
 
 def test_deltas_follow_a_snapshot_and_the_book_is_cut_to_the_venues_window() -> None:
-    book = DeltaBook(1, 3)
+    book = DeltaBook(3)
     assert book.apply(bybit(4)).step is Step.WAITING
     assert book.apply(begun()).step is Step.JOINED
     assert book.apply(bybit(6, [(9.5, 2.0)])).step is Step.FOLLOWS
     assert book.levels.bids.top(9) == [(10.0, 1.0), (9.5, 2.0), (9.0, 1.0)]
-    assert not book.changed
     book.apply(bybit(7, [(10.0, 0.0), (9.5, 0.0), (8.0, 4.0), (7.0, 5.0)]))
     assert book.levels.bids.top(9) == [(9.0, 1.0), (8.0, 4.0), (7.0, 5.0)]
 
 
 def test_a_missing_delta_is_a_loss_until_the_next_snapshot() -> None:
-    book = DeltaBook(1, 3)
+    book = DeltaBook(3)
     book.apply(begun())
     assert book.apply(bybit(7)).step is Step.LOST
     assert book.apply(bybit(8)).step is Step.WAITING
@@ -210,14 +208,14 @@ def test_a_missing_delta_is_a_loss_until_the_next_snapshot() -> None:
 
 
 def test_a_snapshot_after_the_venues_restart_replaces_the_book() -> None:
-    book = DeltaBook(1, 3)
+    book = DeltaBook(3)
     book.apply(begun(500, 50))
     assert book.apply(begun(1, 60)).step is Step.JOINED
     assert book.apply(bybit(2, cross=61)).step is Step.FOLLOWS
 
 
 def test_restarted_numbers_without_a_snapshot_are_a_loss() -> None:
-    book = DeltaBook(1, 3)
+    book = DeltaBook(3)
     book.apply(begun(500, 50))
     assert book.apply(bybit(499, cross=49)).step is Step.REPEATED
     assert book.apply(bybit(3, cross=60)).step is Step.LOST

@@ -121,7 +121,7 @@ async def test_our_bybit_book_equals_ccxts() -> None:
         texts = await frames(simulator, stream, 60, "/v5/public/spot", lambda text: f'"topic":"{stream}"' in text)
         assert BOOKS.own is not None
         ccxts = Ccxts(exchange, f"{simulator.ws_url}/v5/public/spot", 50)
-        assert compared(texts, BYBIT, DeltaBook(20, 50), ccxts) == len(texts)
+        assert compared(texts, BYBIT, DeltaBook(50), ccxts) == len(texts)
 
 
 async def test_our_book_of_a_captured_day_equals_ccxts() -> None:

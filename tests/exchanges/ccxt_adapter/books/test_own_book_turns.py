@@ -20,7 +20,6 @@ class Scripted:
 
     def __init__(self) -> None:
         self.levels = LocalBook()
-        self.changed = False
         self.sequence: int | None = None
         self.timestamp = self.received_at = 0
         self.proven = False

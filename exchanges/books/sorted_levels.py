@@ -1,0 +1,39 @@
+"""One side of an order book, sorted: two lists side by side, of prices and of levels, whose last item is the best.
+
+Changes come near the best price, so near the end of the lists, where an insertion moves little, and the best levels are
+a slice. sortedcontainers takes several times as long (python -m tests.benchmarks.books --sides).
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+AnyLevel = TypeVar("AnyLevel")
+
+
+class SortedLevels(Generic[AnyLevel]):
+    """The bids (``sign`` 1) or the asks (``sign`` -1) of a book."""
+
+    __slots__ = ("_keys", "_levels", "_sign")
+
+    def __init__(self, sign: int) -> None:
+        self._sign = sign
+        self._keys: list[float] = []  # sign * price: the best is the last on both sides
+        self._levels: list[AnyLevel] = []  # of the same places, as in the frames
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def best(self) -> float | None:
+        """The best price; None of an empty side."""
+        return self._keys[-1] * self._sign if self._keys else None
+
+    def top(self, depth: int) -> list[AnyLevel]:
+        """The best ``depth`` levels, best first."""
+        return self._levels[: -depth - 1 : -1]
+
+    def drop_beyond(self, most: int) -> None:
+        """Keep the best ``most`` levels."""
+        if len(self._keys) > most:
+            del self._keys[:-most], self._levels[:-most]
