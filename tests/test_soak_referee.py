@@ -92,7 +92,7 @@ async def test_a_price_that_is_too_old_at_the_venue_must_not_be_called_fresh(ben
     bench.fresh(trade)
     bench.fresh(trade, max_age=5.0)
     assert bench.found == {"old price": 1}
-    assert bench.referee.oldest_fresh == pytest.approx(2.6, abs=0.1)
+    assert bench.referee.prices.oldest_fresh == pytest.approx(2.6, abs=0.1)
 
 
 async def test_a_price_that_was_never_there_is_wrong_and_worse_when_it_is_called_fresh(bench: Bench) -> None:
@@ -361,7 +361,7 @@ async def test_data_of_a_fallback_coin_does_not_count_for_the_active_venue(bench
     bench.now = began + 5
     other = await bench.trade("binance")
     other.timestamp = bench.unix()
-    bench.referee._withheld["bybit", "BTC"] = bench.now
+    bench.referee.prices._withheld["bybit", "BTC"] = bench.now
     bench.told(other, "binance")
     bench.price(other, "binance")
     assert bench.referee.silences.begun == began
@@ -382,7 +382,7 @@ async def test_a_days_change_is_one_that_the_coin_had_a_moment_ago_or_another_ve
     after = await bench.trade("bybit", price=before.price * 1.05)
     told = ("BTC", "bybit", after.price, after.timestamp, None)
     for each in (change, change + 5, change - 30, change + 40):
-        bench.referee._sampled = 9
+        bench.referee.prices._sampled = 9
         bench.tell("price", *told, each, "BTC/USDT")
     assert bench.found == {"mixed figures": 2}
 

@@ -13,17 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.soak.prices import Prices
 from tests.soak.silence import Silences
+from tests.soak.tally import FAR_AHEAD, Tally
 from tests.soak.truth import MINUTE, Truth
 
 BREACHES_KEPT = 12  # of each kind
 STALE_FROM, STALE_TO = 5.0, 5.5  # seconds of silence within which feed_stale is due
 UP_TO_DATE = 5.0  # seconds that data may be old at the venue and still be data: the settings' max_lag
 SIGN_OF_LIFE = 0.9  # seconds: a trade that came later than that after it was made says nothing of the stream
-LATE_BY = 0.25  # seconds more than its max_age that a price which was called fresh may be old: rounding, busy machines
-WITHHELD = 900.0  # seconds for which another venue may bring a coin whose price was withheld
-FAR_AHEAD = 60_000  # ms: a stamp that no clock explains
-NEAR = 2.0  # percentage points by which a day's change may differ from those of the last seconds
 
 
 @dataclass(slots=True)
@@ -59,29 +57,6 @@ class Book:
     passed: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=200))  # told or lost: may come late
 
 
-@dataclass(slots=True)
-class Tally:
-    """One venue's figures."""
-
-    trades: int = 0
-    filled: int = 0
-    lost: int = 0
-    doubled: int = 0
-    disordered: int = 0
-    changed: int = 0
-    told: int = 0
-    ticks: int = 0
-    wrong_prices: int = 0
-    fresh: int = 0
-    not_fresh: int = 0
-    wrong_fresh: int = 0
-    mixed_prices: int = 0
-    mixed_figures: int = 0
-    older_prices: int = 0
-    candles: int = 0
-    wrong_candles: int = 0
-
-
 def _same(told: Sequence[float], true: Sequence[float]) -> bool:
     return all(abs(one - other) <= 1e-9 * max(1.0, abs(other)) for one, other in zip(told, true, strict=True))
 
@@ -97,7 +72,6 @@ class Referee:
         self.stale_delays: list[float] = []
         self.silences = Silences(truths, began, self.breach)
         self.refused = 0  # answers of require_fresh
-        self.oldest_fresh = 0.0  # seconds
         self.close_delays: list[float] = []  # seconds from a candle's end until it was delivered as closed
         self.switch_times: list[float] = []  # from the failover to the first tick of a venue that was well
         self.unclosed_bars: list[str] = []
@@ -106,6 +80,7 @@ class Referee:
         self._truths = truths
         self._began = began
         self._unix = time.time() - time.monotonic()  # Unix seconds minus monotonic seconds
+        self.prices = Prices(truths, self.tallies, self._unix, self.breach)
         self._books: dict[tuple[str, str, str], Book] = {}
         self._gaps: dict[tuple[str, str], deque[Gap]] = {}  # by venue and coin: open gaps, and the last ended ones
         self._carrier: dict[str, tuple[str, str, int]] = {}  # coin -> venue, market and time of its last trade
@@ -113,10 +88,7 @@ class Referee:
         self._read_at = began  # when the newest trade was read from the wire: it may have waited behind a gap since
         self._stale_told = False
         self._switched: tuple[float, str, bool] | None = None
-        self._newest: dict[str, tuple[tuple[str, str], int]] = {}  # coin -> venue and time of its last tick
-        self._withheld: dict[tuple[str, str], float] = {}  # venue and coin -> when a price was withheld there
         self._closed: dict[str, deque[int]] = {}
-        self._sampled = 0
 
     def breach(self, kind: str, at: float, what: str) -> None:
         self.breach_counts[kind] += 1
@@ -133,7 +105,7 @@ class Referee:
         elif kind == "candle":
             self._candle(at, *fields)
         elif kind == "fresh":
-            self._fresh(at, *fields)
+            self.prices.fresh(at, *fields)
         elif kind == "refused":
             self.refused += fields[0]
         elif kind == "stall":
@@ -308,70 +280,17 @@ class Referee:
                 book.holes.remove(hole)
                 self._lost(at, venue, coin, book, hole, "its gap was never ended")
 
-    # -- prices and candles ----------------------------------------------------------------------------------------
+    # -- candles ----------------------------------------------------------------------------------------
 
-    def _price(
-        self, at: float, coin: str, venue: str, price: float, timestamp: int, volume: float | None,
-        change: float | None, market: str,
-    ) -> None:  # fmt: skip
+    def _price(self, at: float, coin: str, venue: str, price: float, timestamp: int, *rest: Any) -> None:
         if self._is_the_feeds(venue):
             self._data(at, timestamp)
-        truth, tally = self._truths[venue], self.tallies[venue]
-        tally.ticks += 1
         if self._switched is not None and venue == self._switched[1]:
             since, _, well = self._switched
             self._switched = None
-            if well and truth.well_since is not None:
+            if well and self._truths[venue].well_since is not None:
                 self.switch_times.append(at - since)
-        if self.active not in (venue, "") and not self._may_come_from_elsewhere(coin, at):
-            tally.mixed_prices += 1
-            self.breach("mixed price", at, f"{coin} of {venue} while {self.active} was active")
-        wrong = truth.judge(coin, price, timestamp)
-        if wrong is not None:
-            tally.wrong_prices += 1
-            self.breach(wrong, at, f"{coin} {price} at {timestamp} on {venue} ({market})")
-        before = self._newest.get(coin)
-        back = before is not None and before[0] == (venue, market) and timestamp < before[1] - 1500
-        if before is not None and back and not truth.late_lately(at):
-            tally.older_prices += 1
-            self.breach("older price", at, f"{coin} on {venue}: {timestamp} after {before[1]}")
-        if timestamp < self._now_ms(at) + FAR_AHEAD:
-            self._newest[coin] = ((venue, market), timestamp)
-        self._sampled += 1
-        if change is not None and self._sampled % 10 == 0:
-            own = truth.day_changes(coin, price, timestamp)
-            if not any(low - NEAR <= change <= high + NEAR for low, high in own):
-                tally.mixed_figures += 1
-                others = {name: each.day_changes(coin, price, timestamp) for name, each in self._truths.items()}
-                self.breach("mixed figures", at, f"{coin} of {venue}: change {change}, the venues' are {others}")
-
-    def _may_come_from_elsewhere(self, coin: str, at: float) -> bool:
-        """Whether the active venue does not have the coin, or its price there was reported as withheld."""
-        withheld = self._withheld.get((self.active, coin), -WITHHELD)
-        return at - withheld < WITHHELD or self._truths[self.active].lacked(coin, at)
-
-    def _mismatch(self, at: float, details: Mapping[str, Any]) -> None:
-        """Note that prices of two markets were reported as too far apart for one coin."""
-        coin, there, here = details["coin"], details["from"], details["to"]
-        self._withheld[here["exchange"], coin] = at
-        if not any(self._truths[each["exchange"]].has_another(coin) for each in (there, here)):
-            self.breach("false mismatch", at, f"{coin}: {there} and {here} are the same coin; ratio {details['ratio']}")
-
-    def _fresh(
-        self, at: float, unix_ms: int, coin: str, venue: str, price: float, timestamp: int, max_age: float
-    ) -> None:
-        """A price that require_fresh let pass at that moment."""
-        truth, tally = self._truths[venue], self.tallies[venue]
-        tally.fresh += 1
-        age = truth.age(coin, timestamp, unix_ms)
-        self.oldest_fresh = max(self.oldest_fresh, age)
-        if age > max_age + LATE_BY:
-            tally.not_fresh += 1
-            self.breach("old price", at, f"{coin} on {venue} was {age:.2f} s old, require_fresh({max_age:g}) passed it")
-        wrong = truth.judge(coin, price, timestamp)
-        if wrong is not None:
-            tally.wrong_fresh += 1
-            self.breach(f"{wrong}, called fresh", at, f"{coin} {price} at {timestamp} on {venue}")
+        self.prices.price(at, coin, venue, price, timestamp, *rest, active=self.active)
 
     def _candle(self, at: float, coin: str, venue: str, opened: int, *values: float) -> None:
         tally = self.tallies[venue]
@@ -423,7 +342,7 @@ class Referee:
         elif event == "failback":
             self.silences.failback(details["from"], venue)
         elif event == "price_mismatch":
-            self._mismatch(at, details)
+            self.prices.mismatch(at, details)
         elif event == "gap":
             self._gap(at, venue, details)
         elif event == "gap_filled":

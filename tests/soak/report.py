@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from tests.soak.referee import Referee, Tally
+from tests.soak.referee import Referee
+from tests.soak.tally import Tally
 
 SETTLED = 300.0  # seconds after which memory must have stopped growing
 GROWTH = 5_000_000  # bytes per hour
@@ -109,8 +110,8 @@ def table(result: Result) -> str:
         f"feed_stale              {told}",
         f"longest silence         {referee.silences.longest:.1f} s without up-to-date data; "
         f"{referee.silences.longest_healthy:.1f} s while a venue was healthy (stalls of the loops taken off)",
-        f"require_fresh           the oldest price it let pass was {referee.oldest_fresh:.2f} s old at the venue; "
-        f"it refused {referee.refused:,} times",
+        f"require_fresh           the oldest price it let pass was {referee.prices.oldest_fresh:.2f} s old at "
+        f"the venue; it refused {referee.refused:,} times",
         f"failovers               {referee.events['failover']}, "
         f"first tick of a healthy venue {_spread(referee.switch_times)}",
         f"failbacks               {referee.events['failback']}, break in the data {_spread(referee.silences.breaks)} "

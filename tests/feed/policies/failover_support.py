@@ -8,6 +8,9 @@ from math import inf
 from feed.policies.failover import (
     Failover,
 )
+from feed.policies.failover_decisions import (
+    Decision,
+)
 
 NAMES = ["bybit", "binance", "binance_us"]
 
@@ -27,3 +30,15 @@ def on_binance(now: float = 0.0, relief_after: float = inf) -> Failover:
         it.disconnected("bybit", now)
     it.data("binance", now)
     return it
+
+
+# Relief: what happens beside a venue that is silent, lags or is gone.
+
+
+def silent(venues: Sequence[str] = NAMES) -> tuple[Failover, list[Decision]]:
+    """The first venue carried data until 100.0 and is silent since; returns the decisions after that silence."""
+    it = policy(venues, SILENCE)
+    it.data(venues[0], 100.0)
+    assert it.next_tick(100.0) == 100.0 + SILENCE
+    assert it.tick(104.9) == []
+    return it, it.tick(100.0 + SILENCE)

@@ -1,134 +1,18 @@
-"""Nothing is lost, doubled or out of order, whatever is late, doubled, missing or fetched, and no trade waits long."""
+"""Gaps, late trades and outages of one coin, one by one."""
 
 from __future__ import annotations
 
 import timeit
-from collections import Counter
-from collections.abc import Sequence
-from unittest import mock
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from exchanges.events import TradeEvent
 from feed.trades import sequence
 from feed.trades.duplicates import LIMIT
 from feed.trades.gaps import DELIVER, DUPLICATE, HELD, LATE, Filled, Gap, TradeVerdict
 from feed.trades.open_gaps import MAX_OPEN
-from feed.trades.sequence import REORDER_FOR, TradeSequence
-from tests.feed.trades.sequence_support import Owner, owner, trade, trades
-
-# --- consecutive ids: against the true sequence -----------------------------------------------------------------------
-
-
-FATES = st.lists(
-    st.tuples(
-        st.sampled_from(["streamed"] * 6 + ["missing"] * 3 + ["doubled"]),
-        st.integers(0, 12) | st.just(0),  # how many trades late
-        st.integers(0, 30),  # how much later the double comes
-    ),
-    max_size=60,
-)
-
-
-ANSWERS = st.lists(
-    st.tuples(
-        st.floats(0, 3),  # seconds until the fetch is answered
-        st.sets(st.integers(0, 70)),  # what it can't find
-        st.integers(0, 8),  # how far it reaches beyond the hole on both sides
-        st.booleans(),  # whether it comes in two pages
-    ),
-    min_size=1,
-    max_size=8,
-)
-
-
-def wire(fates: Sequence[tuple[str, int, int]]) -> list[int]:
-    """The ids as they arrive: 1 first, for a sequence needs its beginning."""
-    arrivals = []
-    for number, (fate, lateness, double) in enumerate(fates, start=2):
-        if fate != "missing":
-            arrivals.append((number + lateness, number))
-        if fate == "doubled":
-            arrivals.append((number + lateness + double, number))
-    return [1] + [number for _, number in sorted(arrivals)]
-
-
-def run(
-    it: Owner,
-    arrivals: Sequence[int],
-    step: float,
-    answers: Sequence[tuple[float, set[int], int, bool]],
-    passed_over: Counter[int],
-) -> set[int]:
-    """Stream, fetch and expire on one fake clock; returns the ids whose fetched copy could be placed in time."""
-    now, pending, asked, fetched = 0.0, list[tuple[float, int, Gap]](), 0, set[int]()
-    waiting: dict[int, float] = {}
-
-    def pass_time(until: float) -> None:
-        while True:
-            due = [(at, 0, n) for n, (at, _, _) in enumerate(pending)]
-            if (deadline := it.policy.open_gaps.deadline) is not None:
-                due.append((deadline, 1, 0))
-            if not due or min(due)[0] > until:
-                return
-            at, expiry, which = min(due)
-            if expiry:
-                it.carry_out(it.policy.expire(at))
-                assert it.policy.open_gaps.deadline is None or it.policy.open_gaps.deadline > at
-                continue
-            _, index, gap = pending.pop(which)
-            _, unfound, reach, paged = answers[index % len(answers)]
-            assert gap.from_id is not None
-            assert gap.to_id is not None
-            span = range(max(1, gap.from_id - reach), gap.to_id + reach + 1)
-            found = [trade(n) for n in span if n not in unfound]
-            fetched.update(n for n in span if n not in unfound)
-            passed_over.update(n for n in span if n in unfound)
-            if paged:
-                it.policy.add(found[: len(found) // 2])
-                found = found[len(found) // 2 :]
-            it.carry_out(it.policy.answered([found], at))
-
-    for number in arrivals:
-        now += step
-        pass_time(now)
-        outcome = it.stream(trade(number), now)
-        if outcome.verdict is TradeVerdict.HELD:
-            waiting[number] = now
-        if outcome.gap is not None and outcome.gap.fetch:
-            pending.append((now + answers[asked % len(answers)][0], asked, outcome.gap))
-            asked += 1
-        for n, since in waiting.items():
-            assert now - since <= 2.0 + 1e-6 or str(n) in it.ids, "held for longer than promised"
-    pass_time(now + 5)
-    assert it.policy.open_gaps.deadline is None, "something waits although its time is over"
-    return fetched
-
-
-@given(FATES, st.floats(0.001, 0.5), ANSWERS)
-def test_nothing_is_lost_doubled_or_out_of_order_under_any_interleaving(
-    fates: list[tuple[str, int, int]], step: float, answers: list[tuple[float, set[int], int, bool]]
-) -> None:
-    it, arrivals, passed_over = owner(), wire(fates), Counter[int]()
-    with mock.patch.object(sequence, "PROOFS", 10**9):
-        fetched = run(it, arrivals, step, answers, passed_over)
-    ids = [int(n) for n in it.ids]
-    late = {int(item.trade_id) for item in it.late}
-    assert ids == sorted(set(ids)), "doubled or out of order"
-    assert set(arrivals) - set(ids) <= late, "streamed, but neither delivered nor told to be late"
-    assert not late & set(ids), "late, although delivered"
-    reported = {n for gap in it.gaps for n in range(gap.from_id or 0, (gap.to_id or 0) + 1)}
-    assert set(range(1, max(arrivals) + 1)) - set(ids) <= reported, "missing, but never reported"
-    for item in it.delivered:
-        assert not item.backfilled or int(item.trade_id) in fetched
-    assert [end.gap for end in it.filled] == [gap for gap in it.gaps if gap.fetch], "each gap ends, in order"
-    for end in it.filled:
-        hole = range(end.gap.from_id or 0, (end.gap.to_id or 0) + 1)
-        assert end.complete or not set(hole) <= set(ids)
-        assert not end.complete or all(n in ids or passed_over[n] >= 2 for n in hole)
-        assert end.trades == sum(item.backfilled for item in it.delivered if int(item.trade_id) in hole)
+from feed.trades.sequence import TradeSequence
+from tests.feed.trades.sequence_support import owner, trade, trades
 
 
 def test_a_trade_that_comes_after_it_was_proven_absent_is_late() -> None:
@@ -140,32 +24,6 @@ def test_a_trade_that_comes_after_it_was_proven_absent_is_late() -> None:
     assert it.ids == ["1", "3"]
     assert [end.complete for end in it.filled] == [True]
     assert [it.stream(trade(number), 0.3) for number in (2, 3)] == [LATE, DUPLICATE]
-
-
-@given(FATES, st.floats(0.001, 0.5), st.lists(st.floats(0, 1.99), min_size=1), st.integers(0, 8))
-def test_with_a_venue_that_answers_in_time_every_trade_arrives(
-    fates: list[tuple[str, int, int]], step: float, latencies: list[float], reach: int
-) -> None:
-    it, arrivals = owner(), wire(fates)
-    run(it, arrivals, step, [(latency, set(), reach, False) for latency in latencies], Counter())
-    assert it.ids == [str(n) for n in range(1, max(arrivals) + 1)]
-    assert all(end.complete for end in it.filled)
-    assert not it.late
-
-
-@given(FATES, st.floats(0.001, 0.5))
-def test_without_fetching_trades_wait_only_for_those_out_of_order(
-    fates: list[tuple[str, int, int]], step: float
-) -> None:
-    it, now = owner(fetch=False), 0.0
-    for number in wire(fates):
-        now += step
-        it.carry_out(it.policy.expire(now))
-        it.stream(trade(number), now)
-        assert it.policy.open_gaps.deadline is None or it.policy.open_gaps.deadline <= now + REORDER_FOR
-    it.carry_out(it.policy.expire(now + REORDER_FOR))
-    assert it.policy.open_gaps.deadline is None
-    assert it.ids == sorted(set(it.ids), key=int)
 
 
 def test_trades_out_of_order_are_put_in_order_without_fetching_too() -> None:
@@ -192,9 +50,6 @@ def test_an_id_far_ahead_is_believed_when_the_next_one_follows_it() -> None:
     assert [gap.fetch for gap in it.gaps] == [False, True]
     assert it.gaps[1].from_id == far + 3
     assert it.ids == ["1", "2", str(far), str(far + 1), str(far + 2)]
-
-
-# --- consecutive ids: one by one --------------------------------------------------------------------------------------
 
 
 def test_a_gap_is_found_held_filled_and_reported() -> None:
@@ -328,59 +183,6 @@ def test_a_trade_whose_id_is_not_a_number_is_delivered_in_its_turn(trade_id: str
     assert it.stream(trade(trade_id, 30)) is HELD
     it.ended([trade(trade_id, 20), trade(2)], 0.1)
     assert it.ids == ["1", trade_id, "2", "3", trade_id]
-
-
-# --- ids that don't count: against the true sequence ------------------------------------------------------------------
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 3)), min_size=1, max_size=60),
-    st.lists(st.integers(0, 59), max_size=4),
-    st.lists(st.tuples(st.integers(0, 10), st.integers(0, 80)), min_size=1, max_size=5),
-)
-def test_where_ids_do_not_count_outages_are_filled_by_time(
-    life: list[tuple[int, bool, int]], outages: list[int], fetches: list[tuple[int, int]]
-) -> None:
-    """Trades with equal times, missed ones, doubles; a fetch answers some trades later with the venue's last rows."""
-    truth = [trade(n, sum(pause for pause, _, _ in life[: n + 1])) for n in range(len(life))]
-    it, down, pending, answered_all = Owner(TradeSequence(False, 300)), False, list[tuple[int, int, Gap]](), True
-    streamed = set[str]()
-
-    def answer(index: int) -> bool:
-        _, depth, gap = pending.pop(0)
-        known = [trade(item.trade_id, item.timestamp) for item in truth[: index + 1]]
-        reached = not known[: -depth or None] or depth >= len(known) or known[-depth - 1].timestamp < gap.from_ts
-        it.carry_out(it.policy.answered([known[len(known) - min(depth, len(known)) :]], 0.5))
-        return reached
-
-    for index, item in enumerate(truth):
-        if index in outages and streamed:
-            down = True
-        if down and life[index][1]:
-            continue
-        if down:
-            down = False
-            it.policy.resumed(0.0)
-        streamed.add(item.trade_id)
-        for _ in range(1 + life[index][2] // 3):
-            outcome = it.stream(trade(item.trade_id, item.timestamp))
-            if outcome.gap is not None:
-                delay, depth = fetches[len(it.gaps) % len(fetches)]
-                pending.append((index + delay, depth, outcome.gap))
-        while pending and pending[0][0] <= index:
-            answered_all &= answer(index)
-    while pending:
-        answered_all &= answer(len(truth) - 1)
-    it.carry_out(it.policy.give_up())
-    times = [item.timestamp for item in it.delivered]
-    assert times == sorted(times)
-    assert it.ids == sorted(it.ids, key=int), "out of order"
-    assert len(set(it.ids)) == len(it.ids), "doubled"
-    assert streamed <= set(it.ids), "lost"
-    if answered_all and streamed and not down:
-        first = next(index for index, item in enumerate(truth) if item.trade_id in streamed)
-        assert set(it.ids) == {item.trade_id for item in truth[first:]}
-    assert [end.gap for end in it.filled] == [gap for gap in it.gaps if gap.fetch]
 
 
 def test_a_gap_by_time_runs_from_the_last_trade_to_the_first_new_one() -> None:

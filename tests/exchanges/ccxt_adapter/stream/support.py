@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from aiohttp import WSMessage, WSMsgType
 
 from exchanges import Access, Subscription
 from exchanges.ccxt_adapter.stream.connection import CcxtConnection
 from exchanges.ccxt_adapter.venue import CcxtVenue, open_venue
+from exchanges.simulator import SimulatedVenue as Simulated
 from tests.exchanges.support import Heard
 
 
@@ -91,3 +93,11 @@ def bybit_trades(market: str, *rows: Mapping[str, Any]) -> dict[str, Any]:
     row = {"T": at, "s": market, "S": "Buy", "v": "2000", "p": "0.00812", "L": "PlusTick", "BT": False, "RPI": False}
     data = [{**row, "i": str(number), **changes} for number, changes in enumerate(rows)]
     return {"topic": f"publicTrade.{market}", "type": "snapshot", "ts": at, "data": data}
+
+
+on_both = pytest.mark.parametrize("transport", [None, "aiohttp"], indirect=True)
+
+
+def carries(simulated: Simulated, count: int) -> Callable[[], bool]:
+    """Whether the venue has one connection with so many subscriptions."""
+    return lambda: [len(each.subscriptions) for each in simulated.connections] == [count]

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 from ccxt.async_support.base.ws.client import Client
+from yarl import URL
 
 from exchanges.ccxt_adapter.stream.client_guard import FrameReading, abort, arm, hang_up
 from exchanges.ccxt_adapter.transport.choose import Transport
+from exchanges.ccxt_adapter.venue import CcxtVenue
+from exchanges.errors import VenueError
 from exchanges.venues.fast_decoder import Blame, Take
-from tests.exchanges.support import served
+from tests.exchanges.support import served, streaming
 from tests.support import until
 
 Talk = Callable[[web.Request, web.WebSocketResponse], Awaitable[None]]
@@ -144,3 +149,74 @@ def raw(*frames: bytes) -> Talk:
 def frame(payload: bytes, first: int) -> bytes:
     """A short frame whose first byte (fin, reserved bits, opcode) is ``first``."""
     return bytes([first, len(payload)]) + payload
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+SECRET = "hunter2-S3cr3t"
+
+
+async def failure(work: Awaitable[Any]) -> VenueError:
+    with pytest.raises(VenueError) as caught:
+        await work
+    return caught.value
+
+
+async def dial_failure(venue: CcxtVenue) -> VenueError:
+    """The error with which a stream ends, at a venue with loaded markets."""
+    async with streaming(venue, ["BTC"]) as running:
+        error = await running.ended()
+    assert isinstance(error, VenueError)
+    return error
+
+
+class Proxy:
+    """A proxy for plain HTTP and CONNECT that notes what it is asked, and refuses it or passes it on."""
+
+    def __init__(self, refusal: str = "", to: str = "") -> None:
+        self.refusal = refusal
+        self.to = to  # host:port that everything goes to
+        self.asked: list[str] = []
+        self.logins: list[str] = []
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        line, *headers = head.split("\r\n")
+        self.asked.append(line)
+        self.logins += [each.partition(": ")[2] for each in headers if each.lower().startswith("proxy-authorization")]
+        if self.refusal:
+            writer.write(f"HTTP/1.1 {self.refusal}\r\nContent-Length: {len(head)}\r\n\r\n{head}".encode())
+            await writer.drain()
+            return
+        host, port = self.to.split(":")
+        there, out = await asyncio.open_connection(host, int(port))
+        if line.startswith("CONNECT"):
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            method, url, version = line.split(" ")
+            passed = [each for each in headers if not each.lower().startswith("proxy-")]
+            out.write("\r\n".join([f"{method} {URL(url).raw_path_qs} {version}", *passed]).encode())
+        await asyncio.gather(_passed(reader, out), _passed(there, writer))
+
+
+async def _passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while piece := await reader.read(65_536):
+            writer.write(piece)
+            await writer.drain()
+    writer.close()
+
+
+@asynccontextmanager
+async def proxying(**how: str) -> AsyncIterator[tuple[str, Proxy]]:
+    proxy = Proxy(**how)
+    async with listening(proxy.answer) as at:
+        yield at, proxy
+
+
+def everything_said(error: BaseException) -> str:
+    """All texts of an error and its causes."""
+    texts = [str(error), repr(error), "".join(traceback.format_exception(error))]
+    for other in (error.__cause__, error.__context__):
+        if other is not None:
+            texts.append(everything_said(other))
+    return "\n".join(texts)

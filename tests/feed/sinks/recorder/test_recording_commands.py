@@ -17,7 +17,7 @@ from exchanges.recording.overview import verify
 from exchanges.recording.writing import write_small
 from exchanges.simulator import Simulator
 from feed.cli import main
-from tests.feed.replay.test_replay import START, priced, record, trade
+from tests.feed.replay.support import START, priced, record, trade
 
 
 def told(*arguments: str) -> subprocess.CompletedProcess[str]:

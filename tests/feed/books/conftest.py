@@ -1,0 +1,32 @@
+"""Two venues in memory, and a program on a feed that uses them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from exchanges import register
+from feed import MarketFeed
+from tests.feed.books.support import SETTINGS, Program
+from tests.feed.memory_venue import MemoryVenue
+
+
+@pytest.fixture
+def venues() -> tuple[MemoryVenue, MemoryVenue]:
+    first, second = (MemoryVenue(name, ["BTC", "ETH"]) for name in ("memory_one", "memory_two"))
+    for venue in (first, second):
+        register(venue.name, lambda access, venue=venue: venue)  # type: ignore[misc] # a default that binds
+    return first, second
+
+
+@pytest.fixture
+async def program(venues: tuple[MemoryVenue, MemoryVenue]) -> AsyncIterator[Program]:
+    program = Program(MarketFeed(["BTC", "ETH"], settings=SETTINGS))
+    yield program
+    await program.feed.disconnect()
+
+
+@pytest.fixture
+def venue(venues: tuple[MemoryVenue, MemoryVenue]) -> MemoryVenue:
+    return venues[0]

@@ -1,0 +1,66 @@
+"""Commands, each in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+TIMEOUT = 60.0
+NOT_PASSED_ON = {"MARKET_FEED_SETTINGS", "COLUMNS", "LINES"}  # the runner's window is not the terminal's
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in NOT_PASSED_ON}
+
+
+class Running:
+    """A command in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def line(self) -> str:
+        assert self.process.stdout is not None
+        return (await self.process.stdout.readline()).decode()
+
+    async def until(self, text: str) -> str:
+        """The first line that contains ``text``."""
+        while line := await self.line():
+            if text in line:
+                return line
+        raise AssertionError(f"ended without {text!r}: {await self.end()}")
+
+    async def end(self) -> tuple[int, str, str]:
+        """Exit code, the rest of stdout, and stderr, which never holds a traceback."""
+        out, err = await self.process.communicate()
+        assert b"Traceback" not in err
+        assert b"ignored" not in err  # a warning in a destructor: something was left open
+        assert self.process.returncode is not None
+        return self.process.returncode, out.decode(), err.decode()
+
+
+@asynccontextmanager
+async def market_feed(*argv: str) -> AsyncIterator[Running]:
+    """The command line ``argv``, killed if it is still there in the end; everything under one timeout."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", "-m", "feed", *argv, stdout=pipe, stderr=pipe, env=ENVIRONMENT, limit=1 << 20
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            yield Running(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def ran(*argv: str) -> tuple[int, str, str]:
+    async with market_feed(*argv) as running:
+        return await running.end()
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]

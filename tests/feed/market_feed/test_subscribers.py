@@ -1,0 +1,130 @@
+"""Subscribers, however slow or wrong they are, change nothing for the feed or for others."""
+
+from __future__ import annotations
+
+import asyncio
+
+from exchanges.simulator import SimulatedVenue
+from feed import (
+    FeedState,
+    MarketFeed,
+    TradeEvent,
+)
+from tests.feed.market_feed.support import connected
+from tests.support import Recorder, taped_ids, until
+
+
+async def test_coroutine_callbacks_get_every_trade_in_order(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
+    seen: list[int] = []
+
+    async def slow(trade: TradeEvent) -> None:
+        await asyncio.sleep(0)
+        seen.append(int(trade.trade_id))
+
+    feed.subscribe_trades(slow, coins=["btc"])
+    await connected(feed, venue)
+    await venue.burst(2_000, coins=["BTC"])
+    await until(lambda: len(seen) == 2_001)
+    assert seen == taped_ids(venue, "BTC")
+
+
+async def test_stalled_consumers_slow_nobody_and_keep_to_their_policies(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
+    gate = asyncio.Event()
+    seen: list[str] = []
+
+    async def stuck(trade: TradeEvent) -> None:
+        await gate.wait()
+        seen.append(trade.trade_id)
+
+    latest = feed.subscribe_trades(stuck, ["BTC"], on_full="latest")
+    oldest_go = feed.trades(["BTC"], size=100)
+    await connected(feed, venue)
+    await venue.burst(2_000, coins=["BTC"])
+    await got.until(lambda: len(got.ids("BTC")) == 2_001)  # while the others stand still
+    gate.set()
+    await until(lambda: len(seen) == 2)
+    ids = [str(number) for number in got.ids("BTC")]
+    assert seen == [ids[0], ids[-1]]  # the one in hand, and the newest
+    assert latest.dropped == 1_999
+    assert [(await anext(oldest_go)).trade_id for _ in range(100)] == ids[-100:]
+
+
+async def test_a_callback_that_changes_its_trade_changes_no_price(feed: MarketFeed, venue: SimulatedVenue) -> None:
+    """An event belongs to whoever receives it: the price is the venue's."""
+    ticks: list[tuple[str, float, int]] = []
+
+    def spoil(trade: TradeEvent) -> None:
+        trade.price, trade.timestamp, trade.coin, trade.exchange = 1.0, 1, "NONE", "none"
+
+    feed.subscribe_trades(spoil)
+    feed.subscribe_price(lambda tick: ticks.append((tick.coin, tick.price, tick.timestamp)), ["BTC"])
+    await connected(feed, venue)
+    ticks.clear()
+    await venue.trade("BTC", count=20)
+    await venue.trade("ETH")
+    await until(lambda: len(ticks) == 20 and feed.get_price("ETH") is not None)
+    assert ticks == [("BTC", t.price, t.timestamp) for t in venue.tape["BTC"][-20:]]
+    assert feed.current_prices["ETH"].price == venue.tape["ETH"][-1].price
+    assert feed.current_prices.keys() == {"BTC", "ETH"}
+
+
+async def test_a_raising_callback_disturbs_nobody(feed: MarketFeed, venue: SimulatedVenue) -> None:
+    def broken(trade: TradeEvent) -> None:
+        raise RuntimeError("mine")
+
+    feed.subscribe_trades(broken)
+    got = Recorder(feed)
+    await connected(feed, venue)
+    await venue.trade("BTC", count=5)
+    await got.until(lambda: len(got.trades) == 6)
+    told = await got.until_event("callback_error")
+    assert told["callback"].endswith("broken")
+    assert "mine" in told["error"]
+    assert told["exchange"] == venue.name
+    assert told["at"] > 0
+
+
+async def test_a_coroutine_callback_may_disconnect(feed: MarketFeed, venue: SimulatedVenue) -> None:
+    done = asyncio.Event()
+
+    async def enough(trade: TradeEvent) -> None:
+        await feed.disconnect()
+        done.set()
+
+    await connected(feed, venue)
+    feed.subscribe_trades(enough)
+    await venue.trade("BTC")
+    async with asyncio.timeout(5):
+        await done.wait()
+    assert feed.status.state is FeedState.CLOSED
+
+
+async def test_a_cancelled_subscription_receives_nothing_more(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
+    heard: list[TradeEvent] = []
+    handle = feed.subscribe_trades(heard.append)
+    await connected(feed, venue)
+    handle.cancel()
+    handle.cancel()
+    await venue.trade("BTC", count=3)
+    await got.until(lambda: len(got.trades) == 4)
+    assert len(heard) == 1
+
+
+async def test_a_channel_subscribed_later_is_delivered(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
+    """Another timeframe renews the connection, without a gap: the old one stays until the new one carries data."""
+    await connected(feed, venue)
+    later: list[str] = []
+    feed.subscribe_candles(lambda candle: later.append(candle.timeframe), timeframe="5m")
+    await until(lambda: [len(each.subscriptions) for each in venue.connections][-1:] == [8])
+    await venue.trade("BTC")
+    await until(lambda: "5m" in later)
+    await until(lambda: len(venue.connections) == 1)
+    await venue.trade("BTC")
+    await got.until(lambda: got.ids("BTC") == taped_ids(venue, "BTC"))
+    assert "disconnected" not in got.events

@@ -1,0 +1,164 @@
+"""Candles that end during an outage, a trial or a failover are closed once, each by its venue's record."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from exchanges.simulator import Simulator
+from feed import MarketFeed
+from tests.feed.outages.support import QUICK
+from tests.support import Recorder, settings_for, until
+
+
+async def test_a_candle_whose_end_was_missed_is_not_closed_by_guess(binance: Simulator) -> None:
+    """A coin is silent while its candle ends: the next candle's first row must not close it with values seen so far."""
+    venue = binance["binance"]
+    feed = MarketFeed(["BTC", "ETH"], settings=settings_for(binance, connection=QUICK))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: any(bar.coin == "BTC" for bar in got.candles))
+        opened = next(bar.timestamp for bar in got.candles if bar.coin == "BTC")
+        with venue.silent("BTC"):
+            await venue.trade("BTC", count=50, quantity=1.0)
+            venue.skip(60)
+        await got.until(lambda: any(bar.coin == "BTC" and bar.closed for bar in got.candles))
+    closed = next(bar for bar in got.candles if bar.coin == "BTC" and bar.closed)
+    market = venue.market("BTC")
+    true = market.candle(opened, 60_000, venue.now())
+    assert (closed.timestamp, closed.close) == (opened, true.close / market.scale)
+    assert closed.volume == pytest.approx(true.lots / market.lot_scale)
+
+
+def closed_bars(got: Recorder, coin: str) -> list[int]:
+    """The candles that were closed, oldest first."""
+    return sorted(bar.timestamp for bar in got.candles if bar.coin == coin and bar.closed)
+
+
+async def test_a_candle_that_ends_while_no_venue_is_connected_is_closed(binance: Simulator, bybit: Simulator) -> None:
+    """The venue that was left does not deliver its end any more, the next one has not seen its beginning."""
+    feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: bool(got.candles))
+        opened = got.candles[-1].timestamp
+        for simulator in (bybit, binance):
+            for venue in simulator.venues.values():
+                venue.skip(60)
+        await bybit["bybit"].trade("BTC")
+        await got.until(lambda: bool(closed_bars(got, "BTC")))
+        with bybit["bybit"].partition():
+            with binance["binance"].partition():
+                await got.until_event("failover")
+                binance["binance"].skip(60)
+            await got.until(lambda: len(closed_bars(got, "BTC")) >= 2)
+    assert closed_bars(got, "BTC")[:2] == [opened, opened + 60_000]  # a real minute may end too
+
+
+async def test_a_candle_that_ends_while_its_venue_is_on_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
+    """The active venue stalls over the candle's end, which only the one on trial tells, before it takes over."""
+    feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
+    got = Recorder(feed)
+    async with feed:
+        with binance["binance"].partition():
+            await got.until_event("failover")
+            await got.until_event("connected", 2)
+            await got.until(lambda: bool(got.candles) and got.candles[-1].exchange == "bybit")
+        await until(lambda: any(len(each.subscriptions) == 3 for each in binance["binance"].connections))
+        made = binance["binance"].trades_made
+        await until(lambda: binance["binance"].trades_made > made + 250)  # 2.5 s: well over stable_after
+        with bybit["bybit"].stalled():
+            opened = got.candles[-1].timestamp
+            binance["binance"].skip(60)
+            await binance["binance"].trade("BTC")
+            with bybit["bybit"].partition():
+                await got.until_event("failover", 2)
+                await got.until(lambda: opened in closed_bars(got, "BTC"))
+    closed = closed_bars(got, "BTC")  # a real minute may have ended before or after the one that was skipped
+    assert closed == sorted(set(closed))
+
+
+async def test_a_candle_that_ended_on_a_failed_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
+    """The venue closed it during a trial; when the venue is needed again, the active one has not seen its end."""
+    feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
+    got = Recorder(feed)
+    first, second = binance["binance"], bybit["bybit"]
+    async with feed:
+        with first.partition():
+            await got.until_event("failover")
+            await got.until(lambda: bool(got.candles) and got.candles[-1].exchange == "bybit")
+        await until(lambda: any(len(each.subscriptions) == 3 for each in first.connections))
+        opened = got.candles[-1].timestamp
+        first.skip(60)
+        made = first.trades_made
+        await until(lambda: first.trades_made > made + 150)  # and the first candle of the next candle
+        first.cut()
+        with second.partition():
+            await got.until_event("failover", 2)
+            await got.until(lambda: opened in closed_bars(got, "BTC"))
+    closed = closed_bars(got, "BTC")
+    assert closed == sorted(set(closed))
+
+
+@pytest.mark.usefixtures("leaping_clocks")
+async def test_a_candle_that_its_venue_could_not_repair_is_closed_by_the_next_one(
+    binance: Simulator, bybit: Simulator
+) -> None:
+    """It ended in an outage, the venue's record can't be had, and a later candle is closed when the venue is left."""
+    feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
+    got = Recorder(feed)
+    first, second = bybit["bybit"], binance["binance"]
+    async with feed:
+        await got.until(lambda: bool(got.candles))
+        opened = got.candles[-1].timestamp
+        with first.rest_down(), ExitStack() as outage:
+            outage.enter_context(first.refusing(503))
+            first.cut()
+            await got.until_event("disconnected")
+            for venue in (first, second):
+                venue.skip(60)
+            outage.close()
+            await got.until(lambda: got.candles[-1].timestamp > opened)
+            for venue in (first, second):
+                venue.skip(60)
+            await first.trade("BTC")
+            await got.until(lambda: closed_bars(got, "BTC")[-1:] >= [opened + 60_000])
+            assert opened not in closed_bars(got, "BTC")
+            with first.partition():
+                await got.until(lambda: opened in closed_bars(got, "BTC"))
+    closed = [(bar.coin, bar.timestamp) for bar in got.candles if bar.closed]
+    assert len(closed) == len(set(closed))
+
+
+async def test_a_candle_that_is_repaired_on_trial_is_closed_when_the_trial_takes_over(
+    binance: Simulator, bybit: Simulator
+) -> None:
+    """It ended unseen by the active venue, which stalls, and before the one on trial was dialled."""
+    feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
+    got = Recorder(feed)
+    first, second = binance["binance"], bybit["bybit"]
+    async with feed:
+        faults = ExitStack()
+        with first.refusing(503):
+            first.cut()
+            await got.until_event("connected", 2)
+            await got.until(lambda: bool(got.candles) and got.candles[-1].exchange == "bybit")
+            for venue in (first, second):
+                venue.skip(60)
+            await second.trade("BTC")
+            await got.until(lambda: bool(closed_bars(got, "BTC")))
+            opened = closed_bars(got, "BTC")[-1] + 60_000
+            faults.enter_context(second.stalled())
+            for venue in (first, second):
+                venue.skip(60)
+        await until(lambda: any("klines" in path for _, path in first.rest_calls))
+        made = first.trades_made
+        await until(lambda: first.trades_made > made + 150)  # 1.5 s: well over stable_after
+        second.cut()
+        await got.until_event("failover", 2)
+        await got.until(lambda: opened in closed_bars(got, "BTC"))
+        faults.close()
+    closed = closed_bars(got, "BTC")
+    assert closed == sorted(set(closed))

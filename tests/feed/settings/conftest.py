@@ -1,0 +1,17 @@
+"""A working directory without settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from feed.settings.file import ENVIRONMENT
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and no settings named by the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    return tmp_path

@@ -1,0 +1,230 @@
+"""What the venue's own record shows to be absent, before, during and after outages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchanges.events import TradeEvent
+from feed.trades.gaps import DELIVER, DUPLICATE, LATE
+from feed.trades.sequence import HOLD_FOR, TradeSequence
+from tests.feed.trades.leaps_support import FIRST, HOUR, Feed, good, good_trades, run
+
+# --- what the venue itself shows to be absent -------------------------------------------------------------------------
+
+
+def skipping(count: int, each: int, pause: int = 100) -> list[TradeEvent]:
+    """Trades of which every ``each``-th one's id is followed by one that belongs to nothing."""
+    truth, number = list[TradeEvent](), FIRST
+    for n in range(count):
+        truth.append(good(number, HOUR + n * pause, float(n)))
+        number += 2 if n % each == 0 else 1
+    return truth
+
+
+def test_ids_that_belong_to_nothing_are_neither_missing_nor_waited_for() -> None:
+    """Two answers show it; after a few such holes the ids don't count, and nothing waits any more."""
+    truth = skipping(400, 20)
+    feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
+    run(feed, truth, [item.timestamp for item in truth])
+    assert feed.prices == [item.price for item in truth]
+    assert all(end.complete for end in feed.filled)
+    assert len(feed.gaps) == 3
+    assert not feed.policy.counts
+    assert feed.longest < 0.7
+
+
+def begun(how: str, first: TradeEvent) -> Feed:
+    """A feed to which the venue brings its first trade with ``how`` behind it."""
+    policy = TradeSequence(True, 300, since_ts=first.timestamp - 1 if how == "taken over" else None)
+    if how not in ("new", "taken over"):
+        policy.accept(replace(first, trade_id=str(int(first.trade_id) - 1), timestamp=first.timestamp - 1), 0.0)
+    if how == "returned to":
+        policy.returned(first.timestamp - 1)
+    elif how == "connected again":
+        policy.lost(0.0)
+        policy.resumed(0.1)
+    elif how == "silent":
+        policy.doubt()
+    return Feed(policy)
+
+
+@pytest.mark.parametrize("how", ["new", "taken over", "returned to", "connected again", "silent"])
+def test_the_trades_that_show_that_ids_do_not_count_come_once(how: str) -> None:
+    """The coin's ids stop counting between two trades that nothing separates: there is no gap, and nothing to repeat.
+
+    Before this, whatever had made the first trade a gap by time was taken for the state of now.
+    """
+    truth = skipping(100, 5)
+    feed = begun(how, truth[0])
+    feed.record = [(item.timestamp / 1000, item) for item in truth]
+    run(feed, truth, [item.timestamp for item in truth])
+    assert not feed.policy.counts
+    assert feed.prices == [item.price for item in truth]
+    by_time = [gap for gap in feed.gaps if gap.from_id is None]
+    assert all(gap.to_ts == truth[0].timestamp for gap in by_time)  # where another venue had its last trade before
+
+
+@pytest.mark.parametrize("trades_between", [0, 1, 5])
+def test_an_outage_after_ids_stopped_counting_repeats_no_trade(trades_between: int) -> None:
+    """The last trades before the ids stopped counting are known by their ids, although they were not remembered."""
+    truth = skipping(100, 5)
+    feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
+    place = 0
+    while True:
+        feed.go_on_until(truth[place].timestamp / 1000)
+        if not feed.policy.counts:
+            break
+        feed.stream(truth[place])
+        place += 1
+    for item in truth[place : place + trades_between]:
+        feed.go_on_until(item.timestamp / 1000)
+        feed.stream(item)
+    place += trades_between
+    feed.policy.lost(feed.now)
+    feed.go_on_until(truth[place + 10].timestamp / 1000)
+    feed.policy.resumed(feed.now)
+    run(feed, truth[place + 10 :], [item.timestamp for item in truth[place + 10 :]])
+    assert feed.prices == [item.price for item in truth]
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_an_outage_after_a_silence_is_not_counted_from_an_earlier_one(numbered: bool) -> None:
+    """A gap after a short outage is fetched, whenever the last outage was, and even if the coin was silent."""
+    truth = good_trades([0] + [1000] * 40)
+    feed = Feed(TradeSequence(numbered, 10), 0.0, [(item.timestamp / 1000, item) for item in truth])
+    run_until_lost(feed, truth[:2], back_at=truth[5].timestamp / 1000)
+    run_until_lost(feed, truth[5:20], back_at=truth[23].timestamp / 1000, silent=True)
+    run(feed, truth[23:], [item.timestamp for item in truth[23:]])
+    assert feed.prices == [item.price for item in truth]
+    assert all(gap.fetch for gap in feed.gaps)
+
+
+@pytest.mark.parametrize("ahead", [0, 20_000, HOUR])
+def test_what_a_late_connection_brings_after_its_gap_was_given_up_is_late(ahead: int) -> None:
+    """Ids do not count: by its time it belongs before trades that are delivered. A wrong stamp keeps nothing out."""
+    truth = good_trades([0] + [100] * 30)
+    feed = Feed(TradeSequence(False, 300))  # the venue's record is empty: nothing is found
+    run_until_lost(feed, truth[:5], back_at=truth[10].timestamp / 1000)
+    run(feed, [replace(truth[10], timestamp=truth[10].timestamp + ahead)], [truth[10].timestamp])
+    assert [end.complete for end in feed.filled] == [False]
+    late = [replace(item, received_at=int(feed.now * 1e9)) for item in truth[5:10]]
+    verdicts = [feed.policy.accept(item, feed.now) for item in late]
+    assert ahead or all(verdict is LATE for verdict in verdicts)
+    verdicts = [feed.policy.accept(replace(item), feed.now) for item in truth[11:]]
+    assert all(verdict is DELIVER for verdict in verdicts)
+    assert feed.policy.accept(replace(truth[7]), feed.now) is DUPLICATE
+
+
+def test_a_repeated_trade_from_the_time_of_another_venue_is_not_delivered() -> None:
+    """Its id is not remembered, as it was never delivered. As the first one after a reconnect it hides no gap."""
+    truth = skipping(100, 5, pause=500)
+    feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
+    run(feed, truth[:30], [item.timestamp for item in truth[:30]])
+    assert not feed.policy.counts
+    feed.go_on_until(truth[50].timestamp / 1000)
+    feed.policy.returned(truth[50].timestamp)
+    run(feed, truth[53:56], [item.timestamp for item in truth[53:56]])
+    feed.stream(replace(truth[40], received_at=int(feed.now * 1e9)))
+    run_until_lost(feed, [], back_at=truth[79].timestamp / 1000)
+    feed.stream(replace(truth[41], received_at=int(feed.now * 1e9)))
+    run(feed, truth[80:], [item.timestamp for item in truth[80:]])
+    assert feed.prices == [item.price for item in (*truth[:30], *truth[50:])]
+
+
+def test_a_trade_that_a_trial_missed_where_it_takes_over_is_a_gap() -> None:
+    """Of the trial's own trades one lies before the last of the venue that was left, and one after the missing one."""
+    truth = good_trades([0] + [100] * 5)
+    policy = TradeSequence(True, 300, since_ts=truth[1].timestamp)
+    fresh = policy.missed([truth[0], truth[1], truth[3]])
+    policy.unbroken()
+    assert fresh == [truth[3]]
+    outcome = policy.accept(fresh[0], 0.0)
+    assert outcome.gap is not None
+    assert (outcome.gap.from_id, outcome.gap.to_id) == (FIRST + 2, FIRST + 2)
+
+
+def run_until_lost(feed: Feed, wire: list[TradeEvent], *, back_at: float, silent: bool = False) -> None:
+    """The connection brings these trades, falls silent perhaps, is lost, and delivers again at ``back_at``."""
+    for item in wire:
+        feed.go_on_until(item.timestamp / 1000)
+        feed.stream(item)
+    if silent:
+        feed.policy.doubt()
+    feed.policy.lost(feed.now)
+    feed.go_on_until(back_at)
+    feed.policy.resumed(feed.now)
+
+
+def test_where_ids_do_not_count_any_more_repeated_trades_are_known_and_a_new_count_is_followed() -> None:
+    truth = skipping(100, 2)
+    feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
+    run(feed, truth, [item.timestamp for item in truth])
+    assert not feed.policy.counts
+    before = len(feed.delivered)
+    for item in truth[::7]:
+        feed.stream(item)
+    assert len(feed.delivered) == before
+    anew = [good(1 + n, HOUR + 60_000 + n, 1000.0 + n) for n in range(20)]
+    for item in anew:
+        feed.stream(item)
+    assert feed.prices[before:] == [item.price for item in anew]
+
+
+def test_a_trade_that_an_answer_omits_at_first_is_not_lost() -> None:
+    truth = good_trades([0, 10, 10, 10, 10])
+    record = [(item.timestamp / 1000, item) for item in truth]
+    record[2] = (record[2][0] + 0.2, truth[2])
+    feed = Feed(TradeSequence(True, 300), 0.0, record)
+    wire = [*truth[:2], *truth[3:]]
+    run(feed, wire, [item.timestamp for item in wire])
+    assert feed.prices == [item.price for item in truth]
+    assert [(end.trades, end.complete) for end in feed.filled] == [(1, True)]
+    assert feed.policy.counts
+
+
+# --- a record that is behind ------------------------------------------------------------------------------------------
+
+
+@given(st.floats(0, 3.5), st.integers(1, 6), st.booleans())
+def test_a_gap_is_complete_only_when_the_record_reaches_over_it(lag: float, missing: int, numbered: bool) -> None:
+    """The record is asked again while trades wait; if it does not reach over the gap, that is incomplete."""
+    truth = good_trades([0] + [20] * 30)
+    lost = range(10, 10 + missing)
+    feed = Feed(TradeSequence(numbered, 300), lag, [(item.timestamp / 1000, item) for item in truth])
+    for n, item in enumerate(truth):
+        feed.go_on_until(item.timestamp / 1000)
+        if n == lost.stop:
+            feed.policy.lost(feed.now - 1)
+            feed.policy.resumed(feed.now)
+        if n not in lost:
+            feed.stream(item)
+    feed.go_on_until(feed.now + 10)
+    (end,) = feed.filled
+    whole = feed.prices == [item.price for item in truth]
+    assert whole or not end.complete
+    assert end.complete or not (whole and numbered)
+    if lag < 1.7:
+        assert whole
+    assert Counter(feed.prices) <= Counter(item.price for item in truth)
+    assert feed.longest <= HOLD_FOR + 0.01
+
+
+@given(st.floats(0, 3.5), st.integers(0, 6), st.booleans())
+def test_after_a_failover_too(lag: float, missing: int, numbered: bool) -> None:
+    """On the next venue the gap runs from the other one's last trade, whatever its ids."""
+    truth = good_trades([0] + [20] * 30)
+    feed = Feed(
+        TradeSequence(numbered, 300, since_ts=truth[10].timestamp), lag, [(i.timestamp / 1000, i) for i in truth]
+    )
+    wire = truth[11 + missing :]
+    run(feed, wire, [item.timestamp for item in wire])
+    whole = feed.prices[-len(truth[11:]) :] == [item.price for item in truth[11:]]
+    (end,) = feed.filled
+    assert whole or not end.complete
+    if lag < 1.7:
+        assert end.complete

@@ -1,0 +1,90 @@
+"""Judges every price that the feed delivers, and every price that ``require_fresh`` lets pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tests.soak.tally import FAR_AHEAD, Tally
+from tests.soak.truth import Truth
+
+LATE_BY = 0.25  # seconds more than its max_age that a price which was called fresh may be old: rounding, busy machines
+WITHHELD = 900.0  # seconds for which another venue may bring a coin whose price was withheld
+NEAR = 2.0  # percentage points by which a day's change may differ from those of the last seconds
+
+
+class Prices:
+    """Whether each price is one that its venue had, of the venue that may bring the coin, and as fresh as was said."""
+
+    def __init__(
+        self, truths: Mapping[str, Truth], tallies: Mapping[str, Tally], unix: float,
+        breach: Callable[[str, float, str], None],
+    ) -> None:  # fmt: skip
+        self.oldest_fresh = 0.0  # seconds
+        self._truths = truths
+        self._tallies = tallies
+        self._unix = unix  # Unix seconds minus monotonic seconds
+        self._breach = breach
+        self._newest: dict[str, tuple[tuple[str, str], int]] = {}  # coin -> venue and time of its last tick
+        self._withheld: dict[tuple[str, str], float] = {}  # venue and coin -> when a price was withheld there
+        self._sampled = 0
+
+    def price(
+        self, at: float, coin: str, venue: str, price: float, timestamp: int, volume: float | None,
+        change: float | None, market: str, *, active: str,
+    ) -> None:  # fmt: skip
+        truth, tally = self._truths[venue], self._tallies[venue]
+        tally.ticks += 1
+        if active not in (venue, "") and not self._may_come_from_elsewhere(coin, active, at):
+            tally.mixed_prices += 1
+            self._breach("mixed price", at, f"{coin} of {venue} while {active} was active")
+        wrong = truth.judge(coin, price, timestamp)
+        if wrong is not None:
+            tally.wrong_prices += 1
+            self._breach(wrong, at, f"{coin} {price} at {timestamp} on {venue} ({market})")
+        before = self._newest.get(coin)
+        back = before is not None and before[0] == (venue, market) and timestamp < before[1] - 1500
+        if before is not None and back and not truth.late_lately(at):
+            tally.older_prices += 1
+            self._breach("older price", at, f"{coin} on {venue}: {timestamp} after {before[1]}")
+        if timestamp < (at + self._unix) * 1000 + FAR_AHEAD:
+            self._newest[coin] = ((venue, market), timestamp)
+        self._sampled += 1
+        if change is not None and self._sampled % 10 == 0:
+            own = truth.day_changes(coin, price, timestamp)
+            if not any(low - NEAR <= change <= high + NEAR for low, high in own):
+                tally.mixed_figures += 1
+                others = {name: each.day_changes(coin, price, timestamp) for name, each in self._truths.items()}
+                self._breach("mixed figures", at, f"{coin} of {venue}: change {change}, the venues' are {others}")
+
+    def _may_come_from_elsewhere(self, coin: str, active: str, at: float) -> bool:
+        """Whether the active venue does not have the coin, or its price there was reported as withheld."""
+        withheld = self._withheld.get((active, coin), -WITHHELD)
+        return at - withheld < WITHHELD or self._truths[active].lacked(coin, at)
+
+    def mismatch(self, at: float, details: Mapping[str, Any]) -> None:
+        """Note that prices of two markets were reported as too far apart for one coin."""
+        coin, there, here = details["coin"], details["from"], details["to"]
+        self._withheld[here["exchange"], coin] = at
+        if not any(self._truths[each["exchange"]].has_another(coin) for each in (there, here)):
+            self._breach(
+                "false mismatch", at, f"{coin}: {there} and {here} are the same coin; ratio {details['ratio']}"
+            )
+
+    def fresh(
+        self, at: float, unix_ms: int, coin: str, venue: str, price: float, timestamp: int, max_age: float
+    ) -> None:
+        """A price that require_fresh let pass at that moment."""
+        truth, tally = self._truths[venue], self._tallies[venue]
+        tally.fresh += 1
+        age = truth.age(coin, timestamp, unix_ms)
+        self.oldest_fresh = max(self.oldest_fresh, age)
+        if age > max_age + LATE_BY:
+            tally.not_fresh += 1
+            self._breach(
+                "old price", at, f"{coin} on {venue} was {age:.2f} s old, require_fresh({max_age:g}) passed it"
+            )
+        wrong = truth.judge(coin, price, timestamp)
+        if wrong is not None:
+            tally.wrong_fresh += 1
+            self._breach(f"{wrong}, called fresh", at, f"{coin} {price} at {timestamp} on {venue}")
