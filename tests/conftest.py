@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exchanges import venue_time
+from exchanges import names, registry, venue_time
 from exchanges.ccxt_adapter import bans
 from tests.properties import register_profiles
 
@@ -32,3 +32,10 @@ def no_venue_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_bans(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ban is kept for all feeds of a process and by address, and a port may be the next test's."""
     monkeypatch.setattr(bans, "_quiet_until", {})
+
+
+@pytest.fixture(autouse=True)
+def no_registered_venues(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A venue that a test registers is forgotten after the test: it would be one of all exchanges for later tests."""
+    monkeypatch.setattr(registry, "_factories", dict(registry._factories))
+    monkeypatch.setattr(names, "_added", dict(names._added))

@@ -50,6 +50,7 @@ async def test_a_book_can_be_asked_for_in_any_thread(program: Program, venue: Me
     assert wrong == []
 
 
+@pytest.mark.usefixtures("venues")
 @pytest.mark.parametrize("depth", [0, 1001, 2.0, True, "20"])
 def test_a_wrong_depth_is_answered_with_what_is_allowed(depth: Any) -> None:
     feed = MarketFeed(["BTC"], settings=SETTINGS)

@@ -15,7 +15,7 @@ from feed.sinks.bus.server import BusServer
 from tests.bus.support import needs_bus
 from tests.support import until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SECRET = "pass-w0rd-of-the-bus"
 
 

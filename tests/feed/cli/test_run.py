@@ -171,7 +171,7 @@ async def test_check_describes_a_refusal_as_the_troubleshooting_page_does(
         _, out, _ = await ran("check", "--settings", settings, "--json", "--timeout", "3")
     (exchange,) = json.loads(out)["exchanges"]
     assert re.match(form, exchange["rest_reason"])
-    page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text("utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "troubleshooting.md").read_text("utf-8")
     assert status == 403 or re.search(f"^{form}", page, re.M)
 
 
