@@ -191,7 +191,7 @@ class TradeBackfiller:
         """
         for coin in coins:
             if self._holds(coin):
-                for _ in self._coins[coin].flush().filled:
+                for _ in self._coins[coin].give_up().filled:
                     self._report("gap_filled", self._venue.name, coin=coin, trades=0, complete=False)
                 self._sequences.forget(coin)
             for known in (self._coins, self._symbols, self._fetched):
@@ -220,7 +220,7 @@ class TradeBackfiller:
         """The same as ``flush`` for these coins alone."""
         held = [coin for coin in coins if coin in self._coins and self._holds(coin)]
         for coin in held:
-            self._carry_out(coin, self._coins[coin].flush())
+            self._carry_out(coin, self._coins[coin].give_up())
         self._sequences.left.update(held)
 
     def close(self) -> None:
@@ -298,7 +298,7 @@ class TradeBackfiller:
                     logger.info("{}: the gap in {} is not filled yet: no answer in time", self._venue.name, coin)
         except VenueError as error:
             logger.warning("{}: the gap in {} is not filled: {}", self._venue.name, coin, error)
-            self._carry_out(coin, sequence.give_up())
+            self._carry_out(coin, sequence.give_up(fetched_only=True))
 
     async def _pages(self, coin: str, gap: Gap, sequence: TradeSequence) -> list[list[TradeEvent]]:
         """Fetch the venue's trades for a gap: lists without a break, each oldest first."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+
+from exchanges.events import TradeEvent
 
 REACH = 600.0  # seconds for which an id is remembered
 LIMIT = 20_000  # ids remembered at most, per coin
@@ -12,12 +15,13 @@ STEP = 20.0  # seconds between two removals of ids that are older than REACH
 class RecentIds:
     """Ids in the order in which they came, for REACH seconds and at most LIMIT of them; times are monotonic seconds.
 
-    If the caller gives no time, only LIMIT bounds them.
+    If the caller gives no time, only LIMIT bounds them. ``whole``: no trade before the first one is wanted.
     """
 
-    __slots__ = ("_gone", "_known", "_look_at", "_marks", "_order")
+    __slots__ = ("_gone", "_known", "_look_at", "_marks", "_order", "_whole")
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = False) -> None:
+        self._whole = whole
         self._order: deque[str] = deque()
         self._known: set[str] = set()
         self._gone = 0  # number of ids that were forgotten
@@ -34,6 +38,17 @@ class RecentIds:
     def newest(self) -> str:
         """The id that was added last, "" before the first."""
         return self._order[-1] if self._order else ""
+
+    def after_first(self, trades: Sequence[TradeEvent]) -> Sequence[TradeEvent]:
+        """The part of ``trades``, oldest first, after the first id that was added; all of them if it is not there.
+
+        The trades before it may be of the same millisecond, so their time does not tell that nobody wants them.
+        """
+        if not self._whole or not self._order or self._gone:
+            return trades
+        first = self._order[0]
+        place = next((place for place, trade in enumerate(trades) if trade.trade_id == first), -1)
+        return trades[place + 1 :]
 
     def add(self, trade_id: str, now: float | None, *, keep: bool) -> bool:
         """Remember the id; True if it is new. ``keep``: remove no old ids this time."""

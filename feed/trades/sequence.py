@@ -13,7 +13,7 @@ as it came, and the sequence goes on as if it had not been there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from exchanges.events import TradeEvent
 from feed.trades.duplicates import RecentIds
@@ -72,7 +72,8 @@ class TradeSequence:
         self._floor = 0  # next_id when the feed left the venue: lower ids were delivered then
         self._doubtful_ids: DoubtfulIds | None = None  # None while all ids were right
         self._given_up = GivenUpGaps()
-        self._recent: RecentIds | None = None  # made when ids must be remembered
+        # made when ids must be remembered
+        self._recent: RecentIds | None = None if consecutive_ids else RecentIds(whole=since_ts is None)
         self._stamp_doubt = StampDoubt()
         self._outage = Outage()  # the last outage
         self._resumed_at_id: int | None = None  # equal to next_id until the first trade after an outage
@@ -166,8 +167,9 @@ class TradeSequence:
                 before = int(next(t.trade_id for t in reversed(told) if t.timestamp <= stamp)) + 1
                 self.next_id = max(self._floor, min(before, int(fresh[0].trade_id)) if fresh else before)
             return fresh
-        known = self._recent or ()
-        fresh = [t for t in past if t.timestamp >= stamp + (not t.trade_id) and t.trade_id not in known]
+        known = self._recent or RecentIds()
+        since = [t for t in known.after_first(past) if t.timestamp >= stamp + (not t.trade_id)]
+        fresh = [t for t in since if t.trade_id not in known]
         if len(fresh) < len(past):
             self._resumed = False
         return fresh
@@ -184,9 +186,9 @@ class TradeSequence:
             return 0
         return MAX_MISSING if gap.from_id is None or self.next_id is None else self.next_id - gap.from_id
 
-    def add(self, trades: Iterable[TradeEvent]) -> None:
+    def add(self, trades: Sequence[TradeEvent]) -> None:
         """Take a page of trades from REST, oldest first, before the whole answer is there: it may come too late."""
-        for trade in trades:
+        for trade in self._recent.after_first(trades) if self._recent is not None else trades:
             number, doubts = number_of(trade), self._doubtful_ids
             floor = self._floor if self._numbered else 0
             if self.open_gaps.place_numbered(trade, number, floor, doubts.knows if doubts is not None else _is_unknown):
@@ -209,9 +211,9 @@ class TradeSequence:
                 self._note_proof(now)
         return self._settle_conflict(pages) or self._release()
 
-    def give_up(self) -> Outcome:
-        """Give up the gaps that are fetched: the venue can't be asked."""
-        self.open_gaps.give_up(fetched_only=True)
+    def give_up(self, *, fetched_only: bool = False) -> Outcome:
+        """Give up all gaps: the feed leaves this venue. ``fetched_only``: those that are fetched: it can't be asked."""
+        self.open_gaps.give_up(fetched_only=fetched_only)
         return self._release()
 
     def expire(self, now: float) -> Outcome:
@@ -223,11 +225,6 @@ class TradeSequence:
                 if open_gap.in_conflict and len(open_gap.held) == 1:
                     self._drop_leap(open_gap)  # the venue had enough time to show the trade with its own id
                 open_gap.open = False
-        return self._release()
-
-    def flush(self) -> Outcome:
-        """Give up all gaps: the feed leaves this venue."""
-        self.open_gaps.give_up()
         return self._release()
 
     def _accept_numbered(self, trade: TradeEvent, number: int, now: float | None) -> Outcome:
@@ -286,7 +283,7 @@ class TradeSequence:
         """
         before = trade.timestamp if self.stamp is None else self.stamp
         gap = Gap(None, None, before, trade.timestamp, None, fetch=False)
-        released = self.flush()
+        released = self.give_up()
         if self._numbered:
             self.next_id = number + 1
         self.stamp = trade.timestamp

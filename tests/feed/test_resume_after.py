@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 
 from exchanges.simulator import Simulator
+from exchanges.simulator.markets.market import Trade
 from feed import FeedError, MarketFeed, TradeEvent
 from tests.support import Recorder, settings_for, taped_ids, until
 
@@ -29,6 +30,10 @@ async def last_of_before(simulator: Simulator) -> TradeEvent:
     return last
 
 
+def triples(tape: Sequence[Trade]) -> Iterator[tuple[Trade, Trade, Trade]]:
+    return zip(tape, tape[1:], tape[2:], strict=False)
+
+
 async def test_trades_since_the_earlier_program_are_fetched(simulator: Simulator) -> None:
     last = await last_of_before(simulator)
     feed = MarketFeed(["BTC"], settings=settings_for(simulator))
@@ -43,6 +48,22 @@ async def test_trades_since_the_earlier_program_are_fetched(simulator: Simulator
         assert sum(trade.backfilled for trade in got.trades) >= 20
         assert got.details("gap")[0]["fetched"] is True
         assert got.details("gap_filled")[0]["complete"] is True
+
+
+async def test_no_trade_of_the_last_ones_millisecond_is_delivered_again(simulator: Simulator) -> None:
+    """An exchange may make several trades in a millisecond; the earlier program has had those before its last one."""
+    (venue,) = simulator.venues.values()
+
+    await venue.burst(3)  # of one millisecond
+    second = next(b for a, b, c in triples(venue.tape["BTC"]) if a.timestamp == b.timestamp == c.timestamp)
+    last = TradeEvent("BTC", second.price, second.quantity, second.buyer_maker, second.timestamp, venue.name)
+    last.trade_id, last.market = str(second.id), "BTC/USDT"
+    feed = MarketFeed(["BTC"], settings=settings_for(simulator))
+    feed.resume_after([last])
+    got = Recorder(feed)
+    async with feed:
+        await got.until(lambda: any(not trade.backfilled for trade in got.trades))
+        assert int(got.trades[0].trade_id) == second.id + 1
 
 
 async def test_what_is_too_long_ago_is_a_gap_that_is_not_fetched(simulator: Simulator) -> None:

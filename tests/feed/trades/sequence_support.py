@@ -48,7 +48,7 @@ class Owner:
     def ended(self, answer: list[TradeEvent], now: float) -> None:
         """The venue's only answer, which is in one piece."""
         self.carry_out(self.policy.answered([answer], now))
-        self.carry_out(self.policy.give_up())
+        self.carry_out(self.policy.give_up(fetched_only=True))
 
     @property
     def ids(self) -> list[str]:

@@ -110,7 +110,7 @@ def test_past_trades_are_never_repeated_or_reordered_over_any_outages(
             repeated(it, [trade(n, times[n]) for n in range(first, number)])
         it.stream(trade(number, at), 0.0)
         live.append(number)
-    it.carry_out(it.policy.flush())
+    it.carry_out(it.policy.give_up())
     assert len(set(it.ids)) == len(it.ids)
     assert {str(number) for number in live} <= set(it.ids)
     delivered = [item.timestamp for item in it.delivered]
@@ -121,7 +121,7 @@ def test_past_trades_are_never_repeated_or_reordered_over_any_outages(
 def test_on_another_venue_what_happened_in_between_is_a_gap_by_time(numbered: bool) -> None:
     old = owner(1, 2)
     old.stream(trade(4))
-    old.carry_out(old.policy.flush())
+    old.carry_out(old.policy.give_up())
     assert old.ids == ["1", "2", "4"]
     new = Owner(TradeSequence(numbered, 300, since_ts=old.policy.stamp))
     gap = new.stream(trade(900, 100)).gap
@@ -136,3 +136,26 @@ def test_on_another_venue_what_happened_in_between_is_a_gap_by_time(numbered: bo
 def test_a_venue_whose_stream_overlaps_the_old_one_has_no_gap() -> None:
     new = Owner(TradeSequence(True, 300, since_ts=500))
     assert new.stream(trade(7, 499)) is DELIVER
+
+
+@pytest.mark.parametrize("asked", ["subscription", "rest"])
+def test_trades_of_the_first_ones_millisecond_that_the_venue_lists_before_it_were_had(asked: str) -> None:
+    """The first trade may be the last one of an earlier program, which had them; its id is all that is known of it."""
+    it = owner(numbered=False)
+    it.stream(trade("b", 10))
+    it.policy.lost(0.0)
+    it.policy.resumed(3.0)
+    past = [trade("a", 10), trade("b", 10), trade("c", 10), trade("d", 15)]
+    if asked == "subscription":
+        repeated(it, past)
+    it.stream(trade("e", 20))
+    if asked == "rest":
+        it.ended(past, 0.1)
+    assert it.ids == ["b", "c", "d", "e"]
+
+
+def test_the_first_trade_on_a_venue_does_not_hide_those_since_the_venue_before() -> None:
+    it = Owner(TradeSequence(consecutive_ids=False, max_gap=300, since_ts=10))
+    it.stream(trade("c", 20))
+    it.ended([trade("a", 15), trade("b", 20), trade("c", 20)], 0.1)
+    assert it.ids == ["a", "b", "c"]
