@@ -31,7 +31,7 @@ _LOGIN = re.compile(r"(?<=//)[^/\s'\"<>?#]*@")
 _SCHEME = re.compile(r"[a-z][\w+.-]*://", re.I)
 _NO_PORT = re.compile(r"^([^:/\[]+:)(?!\d{1,5}(?:/|$))[^/]{3,}")  # the host with its colon, and what follows
 _TOKEN = re.compile(r"(?<=/)(?=[^/]*\d)[^/]{12,}")
-_QUERY = re.compile(r"([?&][\w-]*(?:token|key|secret|sign|auth|passw|pwd)[\w-]*=)[^&\s'\"<>#]+", re.I)
+_QUERY = re.compile(r"([?&][\w-]{0,40}(?:token|key|secret|sign|auth|passw|pwd)[\w-]{0,40}=)[^&\s'\"<>#]+", re.I)
 _AUTHORIZATION = re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer)\s+)?)[\w+/=.~-]+", re.I)
 
 
@@ -89,15 +89,15 @@ def _secret_name(name: object) -> str:
 
 
 def secrets_in_address(address: str) -> Iterator[str]:
-    """The password of an address, with its user as it is sent along, and the values of its query."""
+    """The password of an address, or its user if there is none, both as they are sent along, and its query's values."""
     rest, _, query = address.rpartition("://")[2].partition("?")
     yield from (value for _, value in parse_qsl(query))
     login, at, _ = rest.rpartition("@")
     if at:
-        user, colon, password = login.partition(":")
-        yield password if colon else user
-        yield login
-        yield unquote(login)
+        user, _, password = login.partition(":")
+        yield password or user  # a token may stand in the user's place
+        yield (sent := f"{user}:{password}")
+        yield unquote(sent)
 
 
 def secrets_in_options(options: Any, *, key: str = "") -> Iterator[str]:
@@ -173,11 +173,14 @@ def _part(text: str) -> str:
     if text.isspace():
         return _BLANKS
     pattern = "".join(map(_character, text))
-    return pattern if text.isascii() else f"(?:{pattern}|\ufffd+)"  # bytes in no encoding, several together
+    if text.isascii():
+        return pattern
+    return f"(?:{pattern}|\ufffd{{1,{len(text.encode('utf-8', 'replace'))}}})"  # its bytes in no encoding
 
 
+_ESCAPE = r"\\{1,15}"  # before a character that was escaped up to four times; without a bound, a long text takes hours
 _PARTS = re.compile(r"\s+|[!-~]+|[^\s!-~]+")
-_BLANKS = r"(?:\s|\+|%(?:25)*(?:20|0[9ad])|\\+[nrt])+"
+_BLANKS = rf"(?:\s|\+|%(?:25)*(?:20|0[9ad])|{_ESCAPE}[nrt])+"
 
 
 @cache
@@ -195,11 +198,11 @@ def _character(char: str) -> str:
     forms = [
         *(re.escape(form) for form in (char, *_read_wrongly(char, utf8, latin))),
         *("".join(f"%(?:25)*{byte:02x}" for byte in each) for each in (utf8, latin)),
-        *("".join(rf"\\+x{byte:02x}" for byte in each) for each in (utf8, latin)),
-        *("".join(rf"\\+udc{byte:02x}" for byte in each) for each in (utf8, latin)),
-        "".join(rf"\\+u{unit}" for unit in units),
-        rf"\\+U{ord(char):08x}",
-        rf"\\+{re.escape(char)}",
+        *("".join(rf"{_ESCAPE}x{byte:02x}" for byte in each) for each in (utf8, latin)),
+        *("".join(rf"{_ESCAPE}udc{byte:02x}" for byte in each) for each in (utf8, latin)),
+        "".join(rf"{_ESCAPE}u{unit}" for unit in units),
+        rf"{_ESCAPE}U{ord(char):08x}",
+        rf"{_ESCAPE}{re.escape(char)}",
         rf"&(?:amp;)*#0*{ord(char)};",
         rf"&(?:amp;)*#x0*{ord(char):x};",
     ]

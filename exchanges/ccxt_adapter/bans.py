@@ -26,7 +26,7 @@ _LIMITS = frozenset({418, 429})
 _FREQUENT = re.compile(r"too frequent|too many (?:requests|visits)|rate.?limit", re.I)
 _BAN = re.compile(r"bann?ed|\bban\b|too frequent", re.I)
 _BANNED = re.compile(r"banned", re.I)
-_TIME = re.compile(r"(?<![\d.])(?:\d{13}|\d{10})(?!\.?\d)")  # Unix ms or seconds
+_TIME = re.compile(r"(?<![\d.])(?:\d{10}|\d{13}|\d{15,16}|\d{19})(?!\.?\d)")  # Unix seconds, ms, us or ns
 _UNTIL = re.compile(rf"\b(?:until|till|after|before)\b\D{{0,20}}?({_TIME.pattern})", re.I)
 _DATE = re.compile(r"\b(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:\.\d+)?\s?(Z|[-+]\d\d:?\d\d)?", re.I)
 _HTTP_DATE = re.compile(r"\b\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \w{3}\b")
@@ -45,6 +45,8 @@ _FIELD = re.compile(  # {"retry_after": 30}
 _MOST_SECONDS = 1000.0  # of such a field without a unit; a larger number is milliseconds
 _UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "d": 86_400.0, "day": 86_400.0}
 _UNITS |= dict.fromkeys(("h", "hr", "hrs", "hou"), 3600.0)
+_EARLIEST = 1e9  # seconds: a larger number is no duration but a Unix time
+_EPOCHS = ((1e17, 1e9), (9e14, 1e6), (1e11, 1e3))  # above which number the unit is another part of a second
 _MILLISECONDS_LEFT = ("gw-ratelimit-reset",)
 _RESETS = ("X-Bapi-Limit-Reset-Timestamp", "X-Gate-RateLimit-Reset-Timestamp", "X-RateLimit-Reset", "RateLimit-Reset")
 
@@ -74,25 +76,28 @@ def wait_told(status: int, headers: Mapping[str, str], text: str, now: float, li
     """
     date = _date(headers.get("Date"))
     now = now if date is None else date
-    told = _retry_after(headers.get("Retry-After"), now)
+    said = headers.get("Retry-After")
+    told = _retry_after(said, now)
     if not limited and not is_rate_limit(status, text):
         return Wait(told)
     banned = status == 418 or bool(_BAN.search(text))
-    if told is None:
+    if not told:  # nothing, or a time that has passed
+        text = text if said is None or told is not None else f"retry after {str(said)[:100]}; {text}"
         ends = [*_in_headers(headers, now), *_in_text(text, now)]
-        told = max((end for end in ends if end > 0), default=None)
-    if told is None and banned:
+        told = max((end for end in ends if end > 0), default=told)
+    if not told and banned:
         told = BANNED if status == 418 else TOO_FREQUENT
     return Wait(None if told is None else min(told, LONGEST), banned)
 
 
 def _retry_after(value: Any, now: float) -> float | None:
-    """The seconds in a Retry-After header, which has seconds or an HTTP date."""
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
+    """The seconds in a Retry-After header, which has seconds or a time; None where it is not known what it has."""
+    seconds = _number(value)
+    if seconds is None:
         date = _date(value)
         seconds = math.nan if date is None else date - now
+    elif seconds > _EARLIEST:
+        seconds = _epoch(seconds) - now
     return min(max(0.0, seconds), LONGEST) if math.isfinite(seconds) else None
 
 
@@ -106,7 +111,7 @@ def _date(value: Any) -> float | None:
 def _in_headers(headers: Mapping[str, str], now: float) -> list[float]:
     left = [number / 1000 for name in _MILLISECONDS_LEFT if (number := _number(headers.get(name))) is not None]
     resets = [number for name in _RESETS if (number := _number(headers.get(name))) is not None]
-    return left + [_epoch(number) - now if number > 1e9 else number for number in resets]
+    return left + [_epoch(number) - now if number > _EARLIEST else number for number in resets]
 
 
 def _in_text(text: str, now: float) -> list[float]:
@@ -134,8 +139,8 @@ def _seconds(piece: tuple[str, str]) -> float:
 
 
 def _epoch(number: float) -> float:
-    """Unix seconds of a time that may be in milliseconds."""
-    return number / 1000 if number > 1e11 else number
+    """Unix seconds of a time that may be in milliseconds, microseconds or nanoseconds."""
+    return next((number / unit for least, unit in _EPOCHS if number > least), number)
 
 
 def _number(value: Any) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import time
 from base64 import b64encode
 from pathlib import Path
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchanges.foreign_text import (
+    READ,
     Cleaner,
     address_shown,
     printable,
@@ -129,6 +131,29 @@ def test_an_odd_password_is_hidden_however_it_was_escaped_or_read(form: str) -> 
     for shown in (clean(f"no to {form}!", 1000), clean.lines(f"no to {form}!"), clean(" ".join(form.split()), 1000)):
         assert "***" in shown
         assert "rd" not in shown
+
+
+@pytest.mark.parametrize("address", ["http://tok-hunter2@proxy.example:1", "http://tok-hunter2:@proxy.example:1"])
+def test_a_token_in_place_of_the_user_is_hidden(address: str) -> None:
+    clean = Cleaner(secrets_in_address(address))
+    for form in ("tok-hunter2", "tok-hunter2:", b64encode(b"tok-hunter2:").decode()):
+        assert clean(f"no to {form}!") in ("no to ***!", "no to ***:!", "no to ***=!", "no to ***==!")
+
+
+@pytest.mark.parametrize("hostile", ["\\", "?" + "key" * 6000, "%25", "&amp;", "//", "authorization ", "\ufffd"])
+def test_cleaning_a_hostile_text_takes_time_in_proportion_to_its_length(hostile: str) -> None:
+    clean = Cleaner(["@hunter2", "ä-hunter2", "a b c d"])
+    text = (hostile * READ)[:READ]
+
+    def seconds(length: int) -> float:
+        best = 1e9
+        for _ in range(3):
+            began = time.process_time()
+            clean(text[:length])
+            best = min(best, time.process_time() - began)
+        return best
+
+    assert seconds(READ) < 24 * seconds(READ // 8) + 0.02
 
 
 @pytest.mark.parametrize(

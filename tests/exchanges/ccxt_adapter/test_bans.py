@@ -56,6 +56,17 @@ NOW = 1_795_887_600.0
         (403, {}, "your address is banned", Wait(None)),
         (429, {}, '{"serverTime":1795887599000,"orderId":"1795887720000.5"}', Wait(None)),
         (429, {}, "too many requests; a halt is planned for 2027-06-01 00:00:00", Wait(None)),
+        (418, {"Retry-After": "0"}, "IP banned until 1795887720000", Wait(120.0, True)),
+        (418, {"Retry-After": "-7"}, "I'm a teapot", Wait(120.0, True)),
+        (429, {"Retry-After": formatdate(NOW - 90, usegmt=True)}, "banned until 1795887720", Wait(120.0, True)),
+        (429, {"Retry-After": "1795887630"}, "", Wait(30.0)),
+        (429, {"Retry-After": "1795887630000"}, "", Wait(30.0)),
+        (429, {"Retry-After": "30 seconds"}, "", Wait(30.0)),
+        (429, {"Retry-After": "2026-11-28T17:41:30Z"}, "", Wait(90.0)),
+        (429, {"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, "", Wait(LONGEST)),
+        (429, {}, "banned until 1795887720000000", Wait(120.0, True)),
+        (429, {}, "banned until 1795887720000000000", Wait(120.0, True)),
+        (418, {}, "banned until 253402300799000", Wait(LONGEST, True)),
     ],
 )
 def test_a_wait_is_read_in_whatever_way_it_is_told(
