@@ -16,7 +16,7 @@ from feed.settings import Connection, ExchangeConfig, Staleness
 CCXT_ALONE = pytest.mark.filterwarnings("ignore:enable_cleanup_closed:DeprecationWarning")
 """For tests that open a ccxt class as its authors made it: it asks aiohttp for what newer Pythons do by themselves."""
 
-PATIENCE = 20.0  # seconds that a condition may take on a busy machine
+PATIENCE = 60.0  # seconds that a condition may take on a machine that is busy with other things
 
 
 def settings_for(*simulators: Simulator, coins: Iterable[str] = ("BTC", "ETH"), **changes: Any) -> Settings:

@@ -116,7 +116,7 @@ except ImportError as error:
     raise SystemExit(f"at once: {{error}}")
 feed = MarketFeed(["BTC"], "binance", settings="{settings}")
 try:
-    asyncio.run(feed.connect(5))
+    asyncio.run(feed.connect(30))
 except FeedError as error:
     print(error)
 """
