@@ -20,10 +20,10 @@ Part = str | int
 class Channel:
     """One channel.
 
-    ``name``: in the settings, in the server's stream, and where a venue is asked for it. ``event``: the type of its
-    events, ``json_type`` what their JSON says as ``type``. ``needs``: the venue's channels of which the events are
-    made; one of them will do, and the first one is asked for. ``part``: the argument that divides the channel, "" where
-    nothing does. ``on_full``: the policy of its queues by default.
+    ``name``: its name in settings, in the server's stream and in requests to a venue. ``event``: the type of its
+    events; ``json_type``: the value of ``type`` in their JSON. ``needs``: the venue's channels from which the events
+    can be made; one of them is enough, and the first one is asked for. ``part``: the argument that divides the
+    channel, "" if nothing divides it. ``on_full``: the default policy of its queues.
 
     ``copy`` copies an event that has lists, so that each subscriber has one of its own and may change it.
 
@@ -43,7 +43,7 @@ class Channel:
 
     @property
     def of_venue(self) -> bool:
-        """Whether a venue brings it as it is; such channels can be named in the settings."""
+        """Whether a venue has this channel itself; such channels can be named in the settings."""
         return self.name in self.needs
 
     def key(self, part: Part | None = None) -> str:

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable
 from types import MethodType
 
-NOISE = 0.05  # seconds: two clocks that are read one after the other differ by less, unless the machine was suspended
+NOISE = 0.05  # seconds; two clocks read in succession differ by less than this, unless the machine was suspended
 
 
 def _boot_clock() -> Callable[[], float] | None:
-    """Return the system's clock that also runs while the machine is suspended; None where ``time.monotonic`` does.
+    """Return the system's clock that also runs during a suspend; None if ``time.monotonic`` is such a clock itself.
 
-    Linux: CLOCK_BOOTTIME. macOS: ``time.monotonic`` is mach_absolute_time, which stands still then, and CLOCK_MONOTONIC
-    goes on (clock_gettime(3)). Windows: ``time.monotonic`` goes on itself.
+    Linux: CLOCK_BOOTTIME. macOS: CLOCK_MONOTONIC (clock_gettime(3)); ``time.monotonic`` is mach_absolute_time there,
+    which stops during a suspend. Windows: ``time.monotonic`` itself.
     """
     if sys.platform == "win32":
         return None
@@ -29,8 +29,8 @@ _boot = _boot_clock()
 class Clock:
     """The system's clocks.
 
-    ``now`` is Unix seconds and may step. ``monotonic`` never steps, and durations use it; where it stands still while
-    the machine is suspended, ``suspended`` and ``running`` count that time too.
+    ``now`` is Unix seconds and may step. ``monotonic`` never steps, and durations use it. If it stops during a suspend
+    of the machine, ``suspended`` and ``running`` count that time.
     """
 
     def __init__(self) -> None:

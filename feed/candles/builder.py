@@ -37,7 +37,7 @@ class CandleBuilder(MissingCandles):
         self._open: Candle | None = None
         self._ends = 0  # end of the open candle, Unix ms
         self._complete = False  # every trade of the open candle was seen
-        self._flat = False  # nothing was traded in the open candle yet: it has the last price
+        self._flat = False  # nothing was traded in the open candle yet: it has the last candle's price
         self._stamps: StampCheck[TradeEvent] = StampCheck(AHEAD, AHEAD)
         self._interrupted = False
         self._after: int | None = None  # another venue's last closed candle, until a later one begins
@@ -59,7 +59,7 @@ class CandleBuilder(MissingCandles):
             each.timestamp = time
         interrupted, candles = self._interrupted, list[Candle]()
         for each in (*(each for each, _ in refuted), *taken):
-            self._interrupted = interrupted  # holds also for the trade after those that waited
+            self._interrupted = interrupted  # the interruption also holds for the trade after those that waited
             candles += self._add(each)
         return candles
 

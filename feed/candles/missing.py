@@ -1,7 +1,7 @@
 """Finds the candles that were missed and fills them with the venue's answers over REST; none is guessed.
 
-A venue's record may be behind its stream, or stand still. A later row proves that a row is final. Its volume proves
-nothing: as much may have been traded before the stream was lost.
+A venue's record is what it answers over REST. It may be behind the venue's stream, or stand still. A row of the record
+is final if a later row follows it. A volume as large as the stream's proves nothing: more trades may have followed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CandleRecord:
         self._behind_at = received_at / 1e9
 
     def is_doubtful(self, received_at: int) -> bool:
-        """Whether an answer of this time (Unix ns) may be behind: another one was within the last DOUBT seconds."""
+        """Whether an answer that came at this time (Unix ns) may be behind: an answer of the last DOUBT seconds was."""
         return 0 <= received_at / 1e9 - self._behind_at < DOUBT
 
 
@@ -108,12 +108,15 @@ class MissingCandles:
     ) -> list[Candle]:
         """The closed candles, oldest first, for the holes that REST ``rows`` (ccxt OHLCV) answer.
 
-        Rows of other candles are ignored, and so are rows of holes that are not ``among`` the requested ones. A hole
-        between the first and the last row that has no row itself is a candle in which nothing was traded, and no hole
-        any more. A row leaves its hole open if it has less volume than was seen of the candle, or if it is the newest
-        row of a record that lacks what the stream has shown since, unless it is ``final``: the record is behind. One
-        that lists running candles is never taken then. Where the stream has shown nothing since, the newest row is
-        taken if it is ``settled``, and the record was not behind lately.
+        Rows of other candles are ignored, and so are rows of holes that are not ``among`` the requested ones. If a hole
+        lies between the first and the last row and has no row itself, nothing was traded in that candle: it is no hole
+        any more.
+
+        A row leaves its hole open if the record is behind, unless the row is ``final``. The record is behind if the row
+        has less volume than was seen of the candle, or if it is the newest row and the stream has shown later data
+        that the record lacks. In the second case, the row of a record that lists running candles is never taken.
+        If the stream has shown no later data, the newest row is taken if it is ``settled`` and the record was not
+        behind lately.
         """
         candles = [candle for row in rows if (candle := self._read(row, received_at, True)) is not None]
         if not candles:

@@ -1,8 +1,9 @@
 """Closes candles by the venue's time: on a quiet market no trade comes that would end them.
 
-A candle that a venue streams is closed with the venue's record (REST), a candle that is built from trades with those
-trades. If the record can't be asked in time, the candle is closed in the state seen last, as long as data of that
-market flows: a stream that has lost one market looks like a quiet market, and only the record can tell.
+A candle that a venue streams is closed with the venue's record (REST). A candle that is built from trades is closed
+with those trades. If the record can't be asked in time, the candle is closed in the state seen last, but only while
+data of that market flows: without data, the market may be quiet or the stream may have lost it, and only the record
+shows which.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from feed.candles.missing import MAX_HOLES, ROUNDED, CandleRecord, MissingCandle
 from feed.candles.stamp_check import AHEAD, StampCheck
 from feed.settings.timeframes import between, is_on_grid, last_over, next_open, timeframe_ms
 
-SETTLED = 15_000  # ms of data after its end until the record's newest row is taken though updates may be missing
-OVER = 3_000  # ms after its end; a candle whose first row comes later is a past candle
-BELIEVED = 3  # rows in succession that show that what they contradict was wrong
+SETTLED = 15_000  # ms of data after a candle's end; then the record's newest row is taken, complete or not
+OVER = 3_000  # ms after a candle's end; a candle whose first row comes later than that is a past candle
+BELIEVED = 3  # so many rows in succession that contradict the newest candle show that it was wrong
 REMEMBERED = 8  # candles: as many of the last closed ones are remembered
 
 
@@ -84,11 +84,13 @@ class CandleTracker(MissingCandles):
     ) -> list[Candle]:
         """Close the candles that ended by ``until``, as the record ``rows`` has them; returns them, oldest first.
 
-        ``heard`` is when data of the market came last, ``streamed`` when any of the venue did (``until`` and both: the
-        venue's time in Unix ms). A candle whose record has less volume than was seen of it is not closed by that: the
-        record is behind. Its newest row may be behind in any case. It is taken if the stream has shown as much of the
-        candle and the market's data goes on after its end. Else the stream may have lost the market: it is taken if
-        the end is SETTLED ago, and not while the record is known to be behind.
+        ``heard`` is when the last data of the market came, ``streamed`` when the last data of any market came. Both and
+        ``until`` are the venue's time in Unix ms.
+
+        A candle is not closed by a row that has less volume than was seen of the candle: the record is behind. The
+        record's newest row may be behind in any case. This row is taken if the stream has shown the same volume and
+        the market's data goes on after the candle's end. Otherwise the stream may have lost the market: then the row
+        is taken only when the candle's end is SETTLED ago, and not while the record is known to be behind.
         A candle that the record lacks does not exist at this venue.
         """
         candles = [candle for row in rows if (candle := self._read(row, received_at, True)) is not None]
@@ -173,7 +175,7 @@ class CandleTracker(MissingCandles):
         opened, newest, before = candle.timestamp, self._newest, self._open
         end = next_open(opened, self.timeframe)
         if newest is None and now is not None and next_open(end, self.timeframe) + OVER <= now:
-            self._newest = opened  # it is from long before the subscription, or has a wrong time
+            self._newest = opened  # the row is from long before the subscription, or has a wrong time
             return []
         if newest is not None and (opened < newest or (opened == newest and before is None)):
             if candle.closed and opened in self._missed:  # the venue itself fills the hole
@@ -187,7 +189,7 @@ class CandleTracker(MissingCandles):
         self._contradicted = 0
         ended: list[Candle] = []
         if newest is not None and opened > newest:
-            unsaid = said and before is not None  # the venue says when a candle is over, and we missed it
+            unsaid = said and before is not None  # the venue flags the end of each candle, and we missed this flag
             unproven = self._interrupted or unsaid or self._begun_late
             if before is not None and unproven:
                 self._miss([newest], before.volume)
@@ -205,9 +207,9 @@ class CandleTracker(MissingCandles):
         return [*ended, candle]
 
     def _is_earlier(self, candle: Candle, before: Candle) -> bool:
-        """Whether a row is an earlier state of the open candle, as another connection may bring it: it has less volume.
+        """Whether a row has less volume than the open candle: another connection may bring an earlier state of it.
 
-        BELIEVED of them in succession show that the volume before was wrong.
+        BELIEVED such rows in succession show that the larger volume was wrong.
         """
         if candle.volume >= before.volume * (1 - ROUNDED):
             return False
@@ -215,10 +217,10 @@ class CandleTracker(MissingCandles):
         return self._contradicted < BELIEVED
 
     def interrupted(self) -> None:
-        """The connection was lost: an open candle that the venue does not continue becomes a hole, and so do candles
-        skipped.
+        """The connection was lost: the open candle becomes a hole if the venue does not continue it, and so do the
+        candles that are skipped.
 
-        Candles that a venue skips while connected are no holes: it has none where nothing was traded.
+        Candles that a venue skips while connected are no holes: it has no candle where nothing was traded.
         """
         self._interrupted = True
 

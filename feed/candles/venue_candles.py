@@ -21,8 +21,8 @@ from feed.settings.timeframes import next_open
 AT_ONCE = 5  # requests at a time to one venue: an outage interrupts the candles of all coins and timeframes
 MEND_DELAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 30.0, 60.0, 120.0)  # seconds before each attempt at fetching
 AT_ABOUT = 0.01  # seconds by which a request may be early, so that several become one
-SETTLED = 3  # attempts after which the newest row of the record is taken where the stream has shown nothing since
-FINAL = 6  # attempts after which the record is taken as it is, also where more was seen of a candle
+SETTLED = 3  # attempts after which the record's newest row is taken if the stream has shown nothing later
+FINAL = 6  # attempts after which the record is taken as it is, even if the stream has shown more of a candle
 
 Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
 """(market symbol, timeframe, Unix ms) -> ccxt's OHLCV rows from the candle that opened then."""
@@ -144,13 +144,13 @@ class VenueCandles:
                 kept.interrupted()
 
     def known(self, symbol: str, timeframe: str, opened: int) -> None:
-        """The past candles up to this one (its open time, Unix ms) were fetched: none that follows may be missed."""
+        """The past candles up to this one (open time in Unix ms) were fetched: no later one may be missed."""
         kept = self._kept.get((symbol, timeframe))
         if kept is not None and not kept.begun:
             kept.go_on_after(opened)
 
     def answered(self, candles: Iterable[Candle]) -> None:
-        """The venue's record has told of these candles."""
+        """The venue's record has answered with these candles."""
         if (now := self._venue_time()) is not None:
             self._record.answered(candles, now)
 
@@ -159,7 +159,7 @@ class VenueCandles:
         return {(kept.coin, timeframe): holes for (_, timeframe), kept in self._kept.items() if (holes := kept.holes())}
 
     def note_unclosed(self, unclosed: Mapping[tuple[str, str], Collection[int]]) -> None:
-        """Close these candles too, which another venue has begun or missed."""
+        """Close these candles too: another venue has begun or missed them."""
         for (_, timeframe), kept in self._kept.items():
             if bars := unclosed.get((kept.coin, timeframe)):
                 kept.note_unclosed(bars)
@@ -177,7 +177,7 @@ class VenueCandles:
             self._builds_from.pop(symbol, None)
 
     def drop(self) -> None:
-        """Forget all candles: the connections have ended before a candle was delivered."""
+        """Forget all candles: the connections ended before any candle was delivered."""
         symbols = {symbol for symbol, _ in self._kept}
         self.forget(symbols)
         self._builds_from = dict.fromkeys(symbols, self._connections + 1)  # a connection that ended builds none
@@ -207,7 +207,7 @@ class VenueCandles:
             task.add_done_callback(lambda task: self._repairs.pop(key, None))
 
     async def _repair(self, symbol: str, timeframe: str) -> None:
-        """Fetch the candles that an outage left open or skipped, and close them; each given up after a few attempts."""
+        """Fetch and close the candles that an outage left open or skipped; each is given up after a few attempts."""
         kept = self._kept[symbol, timeframe]
         attempts: dict[int, int] = {}
         due_at: dict[int, float] = {}  # monotonic seconds
@@ -255,7 +255,7 @@ class VenueCandles:
             kept.answered(rows, now)
 
     def _until_recorded(self, opened: int, timeframe: str) -> float:
-        """Seconds until the venue's record has all of a candle that is missed: a later one has begun."""
+        """Seconds until the venue's record has the whole of a missed candle, because a later one has begun."""
         if self._timing is None:
             return 0.0
         now = self._timing.venue_time()

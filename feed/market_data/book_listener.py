@@ -15,9 +15,9 @@ from feed.subscriptions.status import Report
 class BookListener(ListenerBase):
     """The listener of a connection for order books.
 
-    ``shows_life`` is True where the feed has no other channel: only then do books end its staleness. Otherwise a
-    connection for trades that is dead would be taken for one that is quiet. ``silence``: seconds without any book after
-    which the books of this connection are not proven any more.
+    ``shows_life``: books end the feed's staleness. True only if the feed has no other channel: otherwise books would
+    hide that the connection for trades is dead. ``silence``: after so many seconds without any book, the books of
+    this connection are not proven any more.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class BookListener(ListenerBase):
         return not isinstance(other, BookListener) or other._proven - other.gone <= self._proven | self.gone
 
     def look(self) -> None:
-        """Tell that the books may be old when none has come for long; distrust those that do not follow the trades."""
+        """Report old books if none has come for ``silence`` seconds; distrust books that do not follow the trades."""
         for coin, fault in self._hub.books.faults(self, self._now()):
             self.distrust(coin, fault)
         last = self.last_data

@@ -33,7 +33,7 @@ AGAIN = 30.0  # seconds until coins whose candles could not be fetched are tried
 
 
 class HistorySession(Protocol):
-    """The session that carries a coin, as far as past candles need it."""
+    """What past candles need of the session that carries a coin."""
 
     @property
     def venue(self) -> Venue: ...
@@ -99,7 +99,7 @@ class CandleHistory:
             except (VenueError, FeedError) as error:
                 logger.info("{}: no volatility from past candles yet: {}", coin.symbol, error)
                 if isinstance(error, Disconnected):
-                    return  # the venue fails, not the coin: the other coins are asked for in the next round
+                    return  # the venue has failed, not the coin: the other coins are asked for in the next round
             except Exception:  # noqa: BLE001 - a defect of ours here must not end the feed: prices flow without it
                 logger.exception("{}: no volatility from past candles over an unforeseen error", coin.symbol)
                 self._done.add(coin.symbol)
@@ -128,7 +128,7 @@ class CandleHistory:
         closed = [candle for candle in joined if candle.closed]
         refused = hub.delivered_candles.overdue(
             past
-        )  # the feed left the venue while it answered: these candles are not closed yet
+        )  # the feed left the venue before the answer came: these candles are not closed yet
         known = [candle for candle in closed if not refused or candle.timestamp < refused[0].timestamp]
         if known:
             session.bars.known(symbol, timeframe, known[-1].timestamp)

@@ -19,11 +19,11 @@ from feed.trades.backfiller import TradeBackfiller
 from feed.trades.gaps import DELIVER, Outcome, TradeVerdict
 from feed.trades.lost_subscription import LostSubscriptions
 
-TRIAL_BARS = 2  # closed candles of a trial, per coin and timeframe: the failing active venue may not have closed them
-TRIAL_TRADES = 256  # trades of a trial, per coin: they may be newer than the last ones of the active venue
+TRIAL_BARS = 2  # closed candles kept of a trial, per coin and timeframe: the active venue may not have closed them
+TRIAL_TRADES = 256  # trades kept of a trial, per coin: they may be newer than the active venue's last ones
 TRIAL_MEMORY = 10 * 10**9  # ns for which these trades are kept; the last one of each coin stays
-OLD_TRADES = 3  # in succession that are withheld or not new, from which on they show what the stream lags
-WATCHED = 2.0  # seconds from a trial's first data until each of its coins is subscribed to
+OLD_TRADES = 3  # so many trades in succession that are withheld or not new: from then on, the lag is measured with them
+WATCHED = 2.0  # seconds after a trial's first data within which all of its coins are subscribed to
 
 
 class _Path:
@@ -41,8 +41,8 @@ class _Path:
 class ConnectionListener(ListenerBase):
     """The listener of a connection that carries trades, tickers, candles or quotes.
 
-    ``main`` is False for a connection that only carries coins which the active venue does not list: its data does not
-    show that the feed lives.
+    ``main`` is False for a connection that only carries coins which the active venue does not list. Data of such a
+    connection does not end the feed's staleness.
     """
 
     def __init__(
@@ -77,15 +77,15 @@ class ConnectionListener(ListenerBase):
         self._learned: dict[str, Ticker] = {}  # the newest tickers of a trial
         self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the candles that it closed last
         self._past: dict[str, deque[TradeEvent]] = {}  # coin -> the last trades of a trial
-        self._dropped: dict[str, int] = {}  # coin -> the stamp of the newest trade that is not among them any more
-        self._silence = silence  # seconds without data after which a trial may have missed something
-        self._watched_at = inf  # the trial's first data, or the first data after such a silence, monotonic seconds
-        self._watched_from = 0.0  # the newest stamp of the next WATCHED seconds, Unix ms
+        self._dropped: dict[str, int] = {}  # coin -> the stamp of the newest trade that was dropped from ``_past``
+        self._silence = silence  # after so many seconds without data a trial may have missed something
+        self._watched_at = inf  # when the first data of the trial or after such a silence came, monotonic seconds
+        self._watched_from = 0.0  # the newest stamp within WATCHED seconds after that, Unix ms
         if delivering:
             hub.markets.begin(self)
 
     def deliver(self) -> None:
-        """The trial is over: deliver. Its tickers only give 24 h statistics, as their prices may be old."""
+        """The trial is over: deliver. Only the 24 h statistics of its tickers are used: their prices may be old."""
         super().deliver()
         for ticker in self._learned.values():
             if self._admits(ticker.coin, ticker.market, ticker.last):
@@ -101,14 +101,14 @@ class ConnectionListener(ListenerBase):
             self._go_on(coin, list(past.get(coin, ())))
 
     def _go_on(self, coin: str, past: list[TradeEvent]) -> None:
-        """Deliver the trial's trades since the last trade of the venue that is left, without waiting for a fetch."""
+        """Deliver the trial's trades that are later than the old venue's last trade, without waiting for a fetch."""
         fresh = self._backfiller.went_on(coin, past, self._watched_since(coin))
         if fresh and self._admits(coin, fresh[-1].market, fresh[-1].price):
             self._backfiller.catch_up(fresh[:-1], self._now())
             self.on_trade(fresh[-1])
 
     def _watched_since(self, coin: str) -> float:
-        """The venue's time (Unix ms) since which none of the coin's trades is missing in what is kept of it.
+        """The venue's time (Unix ms) from which on every trade of the coin is kept.
 
         ``inf`` if the connection has just begun.
         """
@@ -181,9 +181,10 @@ class ConnectionListener(ListenerBase):
         return True
 
     def _settle(self, path: _Path, trade: TradeEvent, outcome: Outcome, now: float) -> bool:
-        """Carry out the verdict on a trade that is not simply delivered. A late or repeated trade is no sign of life.
+        """Carry out the verdict on a trade that cannot be delivered at once. A late or repeated trade is no sign of
+        life.
 
-        But a repeated trade shows that its connection works: of two connections one may bring only repeated trades.
+        A repeated trade shows that its connection works, though: one of two connections may bring only repeated trades.
         """
         counts = outcome.verdict not in (TradeVerdict.DUPLICATE, TradeVerdict.LATE)
         if not counts:
@@ -199,7 +200,7 @@ class ConnectionListener(ListenerBase):
         return counts
 
     def on_history(self, trades: list[TradeEvent]) -> None:
-        """Past trades: no sign of life, and no price."""
+        """Take past trades, which are no sign of life and give no price."""
         past = trades[-1]
         if self.delivering and past.coin not in self.gone and self._admits(past.coin, past.market, past.price):
             self._backfiller.recall(trades, self._hub.clock.monotonic())
@@ -222,7 +223,7 @@ class ConnectionListener(ListenerBase):
             self._learned[ticker.coin] = ticker
 
     def on_day_stats(self, ticker: Ticker) -> None:
-        """Take a ticker from REST, which is no sign of life: its 24 h statistics, and its price if that has a stamp."""
+        """Take the 24 h statistics of a ticker from REST, and its price if that has a stamp. It is no sign of life."""
         if ticker.coin in self.gone or (self.delivering and not self._admits(ticker.coin, ticker.market, ticker.last)):
             return
         if self.delivering and ticker.timestamp:  # it may be old: the request waited for the dial
@@ -260,7 +261,7 @@ class ConnectionListener(ListenerBase):
             self._hub.on_quote(quote)
 
     def on_off_book(self, coin: str) -> None:
-        """A sign of life, and no more."""
+        """Take a block trade, which is a sign of life but is not delivered."""
         if coin not in self.gone:
             self._heard(coin, self._now())
             self._hub.off_book_trades += self.delivering
@@ -281,7 +282,7 @@ class ConnectionListener(ListenerBase):
         super().on_unavailable(channel, coins, reason, timeframe)
 
     def look(self) -> None:
-        """Measure the connection's lag with the data that came since the last look."""
+        """Measure the connection's lag by the data that came since the last call."""
         clock, after, self._looked_at = self._hub.clock, self._looked_at, self._now()
         if self.delivering:
             prices, exchange = self._hub.prices, self._exchange

@@ -28,7 +28,7 @@ class TradeCount:
 
 
 class MarketDataHub:
-    """What the feed knows, over all venues and connections; each ConnectionListener passes its events to it."""
+    """What the feed knows from all venues and connections; each ConnectionListener passes its events to this hub."""
 
     def __init__(
         self, dispatcher: Dispatcher, clock: Clock, max_price_ratio: float, depths: Sequence[int] = ()
@@ -96,7 +96,7 @@ class MarketDataHub:
         self.dispatcher.publish(CANDLES.key(candle.timeframe), candle.coin, candle)
 
     def on_past_candle(self, candle: Candle) -> None:
-        """Know a closed candle that was fetched, and tell those who asked for such."""
+        """Remember a fetched closed candle, and publish it to subscribers of past candles."""
         if self.markets.takes(candle):
             self.volatility.add(candle)
             self.dispatcher.publish(HISTORY, candle.coin, candle)

@@ -33,9 +33,9 @@ class ListenerBase:
         self.tell = partial(report, exchange=exchange)
         self.wake = self._wake = wake
         self.lag = ConnectionLag(hub.delays[exchange])
-        self.shows_life = True  # its data counts as data of the feed
-        self.is_awaited = False  # on trial: the next data is awaited
-        self.gone: set[str] = set()  # coins that were removed, and that the connection may still bring
+        self.shows_life = True  # data of this connection ends the feed's staleness
+        self.is_awaited = False  # True on trial, while the trial waits for its next data
+        self.gone: set[str] = set()  # removed coins that the connection may still bring
         self.refused: set[str] = set()  # coins for which the venue has refused a subscription
         self._open = True
         self._hub = hub
@@ -50,7 +50,7 @@ class ListenerBase:
         self._hub.markets.begin(self)
 
     def close(self, reason: str = "") -> None:
-        """Deliver nothing more. ``reason``: what ended the connection, "" where nobody is to be told."""
+        """Deliver nothing more. ``reason``: what ended the connection; "" if it is not to be reported."""
         self._open = self.delivering = False
         self._hub.markets.end(self)
         self._admitted.clear()
@@ -76,7 +76,7 @@ class ListenerBase:
         self.refused.difference_update(coins)
 
     def look(self) -> None:
-        """Check what only the time shows; called about twice a second."""
+        """Check for silence and lag; called about twice a second."""
 
     def has_all_of(self, other: ListenerBase) -> bool:
         """Whether this connection brings everything that the other listener's connection brings."""

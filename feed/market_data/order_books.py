@@ -1,4 +1,4 @@
-"""The order book cache: each coin's proven book, taken from one connection at a time; a lost book is reported."""
+"""The order book cache: each coin's proven book, from one connection at a time; the loss of a book is reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from feed.subscriptions.routes import Route
 
 
 class BookConnection(Protocol):
-    """A connection that brings books, as this cache sees it."""
+    """What this cache knows of a connection that brings books."""
 
     turn: int  # a connection with a higher number began to deliver later
     last_data: float | None  # monotonic seconds
@@ -24,7 +24,7 @@ class BookConnection(Protocol):
 
 
 class ProvenBook(NamedTuple):
-    """A book that nobody changes, the connection that brought it, and when (monotonic seconds)."""
+    """A book that is not changed any more, the connection that brought it, and when (monotonic seconds)."""
 
     book: OrderBook
     source: BookConnection
@@ -48,12 +48,12 @@ TOLD_AFTER = 5.0  # seconds after which a book that has never been proven is rep
 
 
 class OrderBooks:
-    """Keeps the books and publishes them, for each of ``depths`` at each change within that depth.
+    """Keeps the books, and publishes them for each of ``depths`` when something within that depth changes.
 
-    ``depths`` may grow. A book is proven from the moment at which its venue delivers it until the venue says that it is
-    not synchronized any more, its connection ends, is silent, or may not deliver the coin any more. Each change is
-    told once: ``book_synced`` with the seconds since the book was lost or asked for, ``book_unsynced`` with the reason,
-    also of a book that is not there TOLD_AFTER seconds after it was asked for.
+    ``depths`` may grow. A book is proven from the moment at which its venue delivers it, until the venue says that it
+    is not synchronized any more, or its connection ends, falls silent or may not deliver the coin any more. Each
+    change is reported once: ``book_synced`` with the seconds since the book was lost or asked for, ``book_unsynced``
+    with the reason. A book that has not come within TOLD_AFTER seconds is reported as unsynced too.
     """
 
     def __init__(self, dispatcher: Dispatcher, clock: Clock, depths: Sequence[int]) -> None:
@@ -74,10 +74,11 @@ class OrderBooks:
     def on_book(self, source: BookConnection, book: OrderBook, now: float) -> None:
         """Take a proven book from a connection that may deliver the coin; nobody changes the book from now on.
 
-        Of two connections that bring it, the one that began later is taken as soon as it is as far as the other one.
+        If two connections bring the book, the one that began later is used as soon as its book is as new as the
+        other's.
         """
         coin = self._coins.get(book.coin)
-        if coin is None:  # this runs at each change: none is made in vain
+        if coin is None:  # this runs at each change: a new object is made only if it is needed
             coin = self._coins[book.coin] = _Coin(now)
         held, before = coin.proven or coin.silent, coin.proven
         if held is not None and held.source is not source and not _may_replace(source, book, held):
@@ -110,13 +111,13 @@ class OrderBooks:
             known.sides.on_trade(trade.price, trade.is_buyer_maker, self._clock.monotonic(), stamped=stamped)
 
     def faults(self, source: BookConnection, now: float) -> list[tuple[str, str]]:
-        """The coins whose book from ``source`` does not follow the trades, and how; call it about twice a second."""
+        """The coins whose book from ``source`` does not follow the trades, and how. To be called twice a second."""
         held = ((coin, known) for coin, known in self._coins.items() if known.proven is not None)
         ours = [(coin, known) for coin, known in held if known.proven is not None and known.proven.source is source]
         return [(coin, fault) for coin, known in ours if (fault := known.sides.fault(now))]
 
     def replay(self, source: BookConnection, book: OrderBook, now: float, depth: int) -> None:
-        """Take a book of a recording, which has one at each change within ``depth``."""
+        """Take a book from a recording. Recordings have a book for each change within ``depth``."""
         coin = self._coins.setdefault(book.coin, _Coin(now))
         before, coin.proven = coin.proven, ProvenBook(book, source, now)
         for each in self._depths:
@@ -125,7 +126,7 @@ class OrderBooks:
                 now = self._dispatcher.route(BOOKS.key(each), book.coin).publish(_book(book, bids, asks), now)
 
     def lose(self, source: BookConnection, coin: str, reason: str) -> None:
-        """The book that ``source`` brought is not proven any more; ``reason`` is "" where nobody is to be told."""
+        """The book that ``source`` brought is not proven any more; ``reason`` is "" if that is not to be reported."""
         known = self._coins.get(coin)
         if known is None:
             return
@@ -142,13 +143,13 @@ class OrderBooks:
         if known is None or held is None:
             return
         book = held.book
-        # one without a stamp may be older than the book, or of a source that is slower
+        # a quote without a stamp may be older than the book, or from a slower source
         newer = quote.timestamp > book.timestamp > 0
         if newer and quote.exchange == book.exchange and quote.market == book.market:
             known.sides.on_quote(quote.bid, quote.ask, self._clock.monotonic())
 
     def overdue(self, coins: Iterable[str], now: float) -> list[tuple[str, str]]:
-        """The coins of ``coins`` without a book for TOLD_AFTER seconds, and why; the caller reports each once."""
+        """Those of ``coins`` without a book for TOLD_AFTER seconds, and the reasons; each is to be reported once."""
         found = []
         for coin in coins:
             known = self._coins.get(coin)
@@ -178,7 +179,7 @@ class OrderBooks:
                 known.silent = held
 
     def end_silence(self, source: BookConnection, now: float) -> None:
-        """Note that the connection brings data again: those of its books that did not change meanwhile are right."""
+        """Note that the connection brings data again: its books that did not change meanwhile are right."""
         for coin, known in list(self._coins.items()):
             if known.silent is not None and known.silent.source is source:
                 known.proven, known.silent, known.told = known.silent, None, False
@@ -219,7 +220,7 @@ class OrderBooks:
 
 
 def _may_replace(source: BookConnection, book: OrderBook, held: ProvenBook) -> bool:
-    """Whether a book of another connection takes the place of the one that is held."""
+    """Whether a book from another connection may replace the one that is held."""
     if source.turn < held.source.turn:
         return False
     last = held.book

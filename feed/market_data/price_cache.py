@@ -8,7 +8,7 @@ from typing import NamedTuple
 from exchanges.events import Ticker, TradeEvent
 from feed.events import PriceTick
 
-IMPLAUSIBLE = 60_000  # ms: a stamp that is ahead of its arrival by this much more than the next stamp was wrong
+IMPLAUSIBLE = 60_000  # ms; a stamp was wrong if it was ahead of its arrival by this much more than the next stamp
 
 _new = object.__new__
 _Raw = tuple[float, int, str, int, str, tuple[str, float, float]]
@@ -101,7 +101,7 @@ class Price:
         return self._tick(raw)
 
     def repeat(self, ticker: Ticker, now: float) -> PriceTick:
-        """Take a ticker of a recording, of which a tick was made then, and return that tick."""
+        """Take a recorded ticker from which a tick was made at that time, and return that tick."""
         self.learn(ticker)
         at = ticker.timestamp or ticker.received_at // 1_000_000
         raw = ticker.last, at, ticker.exchange, ticker.received_at, ticker.market, self._day
@@ -183,8 +183,8 @@ class PriceCache(dict[str, Price]):
 def _newer(ticker: Ticker, last: _Raw) -> bool:
     """Whether ``ticker`` is newer than ``last``: by the venue's time, unless the stamp of ``last`` was wrong.
 
-    Otherwise one stamp in the future would reject every ticker until that time. Of two stamps that can't both be right,
-    the one closer to its arrival is believed.
+    Otherwise one stamp in the future would make every ticker until that time look old. If two stamps can't both be
+    right, the one that is closer to its arrival is believed.
     """
     lead = ticker.timestamp - ticker.received_at // 1_000_000
     last_lead = last[1] - last[3] // 1_000_000

@@ -12,7 +12,7 @@ from feed.events import Candle
 __all__ = ["LARGEST", "SMALLEST", "TIMEFRAME", "Volatility"]
 
 TIMEFRAME = "1m"
-SMALLEST = 3  # candles: fewer than two returns have no deviation
+SMALLEST = 3  # candles; fewer than three give fewer than two returns, which have no deviation
 LARGEST = 1_500  # candles kept per coin: a day, and the hour before it
 
 _MINUTE = 60_000
@@ -23,8 +23,8 @@ class Volatility:
     """The last closes of each coin, and the standard deviation of their returns.
 
     At most LARGEST closes per coin are kept. ``add`` must be called in one thread, ``volatility`` in any: it copies
-    what it reads in one step. A close takes 24 bytes where a tuple of objects takes 120, which matters for a thousand
-    coins.
+    what it reads in one step. A close takes 24 bytes here; a tuple of objects would take 120, which matters for a
+    thousand coins.
     """
 
     def __init__(self) -> None:

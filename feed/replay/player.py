@@ -27,7 +27,7 @@ SLICE = 0.01  # seconds for which events are played without letting other tasks 
 LOOK = 500_000_000  # ns of the recording between two looks at the consumers' queues
 TURNS = 10  # turns of the event loop in which woken tasks reach their next wait
 BOOKS_LOST = frozenset({StatusEvent.BOOK_UNSYNCED, StatusEvent.DISCONNECTED, StatusEvent.FAILOVER})
-CONSUMER_TIMEOUT = 1.0  # real seconds for which a consumer may keep the replay waiting
+CONSUMER_TIMEOUT = 1.0  # real seconds; a consumer that keeps the replay waiting for longer is not waited for any more
 
 
 class Player:
@@ -69,10 +69,10 @@ class Player:
         return self._reporter.exchange or self._exchange
 
     def carrier(self, coin: str) -> None:
-        """No session carries a coin."""
+        """None: in a replay no session carries a coin."""
 
     def lag_of(self, exchange: str) -> float | None:
-        """None: a recording does not know it."""
+        """None: a recording does not have the lag."""
 
     def hears(self, coin: str) -> bool:
         """Whether data of the coin was played."""

@@ -28,7 +28,7 @@ class RecordedClock(Clock):
         self.stirred = asyncio.Event()
         self.over = False
         self._limit = start  # the time of the next event
-        self._anchor = (start, 0.0)  # a time of the recording, and the real time at which it was played
+        self._anchor = (start, 0.0)  # a time of the recording (Unix ns), and the real seconds when it was played
         self._real = real
         self._due: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = count()

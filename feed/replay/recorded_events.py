@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _RecordedPath:
-    """What a coin's trades of one exchange need, found with one lookup."""
+    """The objects that a coin's trades of one exchange need, found with one lookup."""
 
     __slots__ = ("count", "price", "prices", "trades")
 
@@ -31,7 +31,7 @@ class _RecordedPath:
 
 
 class RecordedSource:
-    """Stands for the connection over which an exchange's books came."""
+    """Takes the place of the connection over which an exchange's books came."""
 
     turn = 0
 
@@ -85,7 +85,7 @@ class RecordedEvents:
         self._hub.dispatcher.publish(TICKER.name, ticker.coin, ticker)
 
     def on_price(self, row: PriceRow, _: bool) -> None:
-        """Take a tick that does not follow from its trade or ticker."""
+        """Take a tick that cannot be made again from its trade or ticker."""
         tick = PriceTick(
             row.coin,
             row.price,
@@ -107,7 +107,7 @@ class RecordedEvents:
         self._hub.dispatcher.publish(CANDLES.key(candle.timeframe), candle.coin, candle)
 
     def on_past_candle(self, candle: PastCandle, _: bool) -> None:
-        """A candle that was fetched then."""
+        """Take a past candle that was fetched while the recorder ran."""
         self._hub.volatility.add(candle)
 
     def on_quote(self, quote: Quote, _: bool) -> None:
@@ -122,7 +122,7 @@ class RecordedEvents:
         self._hub.books.replay(source, book, now, self.book_depth)
 
     def lose_books(self, exchange: str, coin: str | None, reason: str) -> None:
-        """Drop the book of a coin, or of all coins: the status events say that it was not proven any more."""
+        """Drop the book of a coin, or of all coins: a recorded event says that it was not proven any more."""
         source = self._sources.get(exchange)
         if source is None:
             return

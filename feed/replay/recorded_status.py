@@ -17,7 +17,7 @@ OF_CONSUMERS = frozenset({StatusEvent.CALLBACK_ERROR, StatusEvent.SLOW_CALLBACK}
 
 
 class RecordedBreaker(CircuitBreakerPolicy):
-    """Is open when it was open in the recording; failures do not change it."""
+    """A circuit breaker that is open whenever it was open in the recording; failures do not change it."""
 
     def __init__(self) -> None:
         super().__init__(1, 1.0, 1.0)
@@ -79,6 +79,6 @@ class RecordedStatus:
             self._reporter.note("connected", exchange)
 
     def hole(self, exchange: str, reason: str) -> None:
-        """Note that nothing was recorded for a while from here on."""
+        """Note that the recording has a hole here: nothing was recorded for a while."""
         if self._reporter.state not in (FeedState.IDLE, FeedState.CLOSED):
             self._reporter.note("disconnected", exchange, reason=f"the recording has a hole: {reason}")

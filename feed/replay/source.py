@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 Folder = str | os.PathLike[str]
 Moment = int | float | str | datetime
-DAY = 86_400 * 10**9  # ns: candles of the day before the start are known at the start
+DAY = 86_400 * 10**9  # ns; at the start, the candles of the day before are known
 
 
 class ReplaySource:
-    """The recordings that a feed plays. Raises SettingsError, with one line per problem, and ImportError.
+    """The recordings that a feed plays. Making it raises SettingsError, with one line per problem, or ImportError.
 
-    ``wanted_exchanges`` are those that are played, None for all. Times in Unix ns.
+    ``wanted_exchanges`` are the exchanges to be played, None for all. Times are in Unix ns.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ReplaySource:
         self.recordings = [_opened(each) for each in several]
         if not several:
             raise SettingsError(["recording: found an empty list, allowed is the folder of a recording, or several"])
-        self.absent: list[str] = []  # of ``coins``, those that the recordings do not have
+        self.absent: list[str] = []  # the requested coins that the recordings do not have
         self.coins = _chosen("coin", coins, [coin for each in self.recordings for coin in each.coins], str.upper)
         known = [name for each in self.recordings for name in each.exchanges]
         self.exchanges = _chosen("exchange", exchange, known, str.lower)
@@ -105,7 +105,7 @@ class ReplaySource:
 def source_of(
     settings: Settings, coins: str | Iterable[str] | None, exchange: str | Iterable[str] | None
 ) -> ReplaySource:
-    """What the settings' ``recording`` plays: of ``coins`` None, the settings' coins. Raises as ReplaySource does."""
+    """What the settings' ``recording`` names; ``coins`` None: the settings' coins. Raises as ReplaySource does."""
     recording = settings.recording
     assert recording is not None
     if settings.bus is not None:

@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 
 class Background:
-    """Runs ``connect`` and, at the end, ``disconnect`` in an event loop; no thread but the loop's touches the feed."""
+    """Runs ``connect`` and, at the end, ``disconnect`` in an event loop. Only the loop's thread touches the feed."""
 
     def __init__(self, connect: Callable[[], Awaitable[None]], disconnect: Callable[[], Awaitable[None]]) -> None:
         self._connect = connect

@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 
 class Feed(Protocol):
-    """A feed, as far as a fork concerns it."""
+    """What this module needs to know of a feed."""
 
     def leave_behind(self) -> object:
         """Become a feed that is not connected; returns the objects that belong to the parent's connection."""
@@ -19,7 +19,7 @@ _parents: list[object] = []  # kept, because deleting these objects would close 
 
 
 def register(feed: Feed) -> None:
-    """Have ``leave_behind`` called on ``feed`` in a forked child."""
+    """Make sure that a forked child calls ``leave_behind`` on ``feed``."""
     _feeds.add(feed)
 
 

@@ -27,7 +27,7 @@ def coins_of(coins: Iterable[str] | None, settings: Settings) -> list[CoinConfig
 
 
 def own(config: CoinConfig) -> CoinConfig:
-    """A copy of a coin's configuration, so that nobody outside can change the feed's."""
+    """A copy of a coin's configuration, so that a program can't change the feed's own."""
     return CoinConfig(config.symbol, config.tier, config.name, dict(config.markets))
 
 

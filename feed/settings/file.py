@@ -34,9 +34,9 @@ _HINTS = (
 )
 _QUOTED = re.compile(r"'[^']*'")
 _KEY = re.compile(r"([\w-]+)['\"]?\s*:")
-_FILE_LIMIT = 256 * 1024  # bytes; a settings file has a few thousand
-_PIPE_WITHIN = 5.0  # seconds in which a pipe in the file's place must be written to
-_VALUE_LIMIT = 10_000  # values once YAML's anchors are written out: a few lines of anchors can stand for billions
+_FILE_LIMIT = 256 * 1024  # bytes; a usual settings file has a few thousand
+_PIPE_WITHIN = 5.0  # seconds within which a pipe in the file's place must be written to
+_VALUE_LIMIT = 10_000  # values after YAML's anchors are expanded: a few lines of anchors can stand for billions
 
 
 def settings_source(path: str | os.PathLike[str] | None = None) -> str | os.PathLike[str] | Traversable:
@@ -45,7 +45,7 @@ def settings_source(path: str | os.PathLike[str] | None = None) -> str | os.Path
     if named is not None:
         return named
     local = Path("settings.yaml")
-    return local if os.path.lexists(local) else packaged_settings()  # a broken link does not ask for the defaults
+    return local if os.path.lexists(local) else packaged_settings()  # a broken link is an error
 
 
 def load_settings(path: str | os.PathLike[str] | None = None) -> Settings:

@@ -1,7 +1,7 @@
 """The settings of settings.yaml as dataclasses, each field with its default.
 
-They are the schema: each field's annotation says which values are allowed, in code (msgspec checks type and bounds, a
-``read`` function the rest) and in words (``description``, the end of the line about a wrong value).
+They are the schema: each field's annotation says which values are allowed. It says so in code (msgspec checks type and
+bounds, a ``read`` function checks the rest) and in words (``description``, which ends the line about a wrong value).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-_UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"  # pasted from a page
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"  # invisible, pasted from a page
 _WORD = rf"\A[^\s/:,{_UNSEEN}]{{1,30}}\Z"
 _MARKET = rf"\A[^\s/:{_UNSEEN}]{{1,30}}/[^\s/:{_UNSEEN}]{{1,30}}(:[^\s/:{_UNSEEN}]{{1,30}})?\Z"
 MAX_DEPTH = 1000  # levels of each side of an order book
@@ -119,7 +119,7 @@ Symbol = Annotated[str, Meta(pattern=_WORD, description="a coin such as BTC, wit
 Currency = Annotated[str, Meta(pattern=_WORD, description="a currency such as USDT", extra=UPPER)]
 Market = Annotated[str, Meta(pattern=_MARKET, description="a market symbol of ccxt, BASE/QUOTE or BASE/QUOTE:SETTLE")]
 Exchange = Annotated[str, Meta(description="the name of an exchange, text", extra={"read": _exchange})]
-_address: dict[str, Any] = {"show": addresses_shown}  # a wrong address is shown without its login
+_address: dict[str, Any] = {"show": addresses_shown}  # an address in an error message is shown without its login
 RestUrl = Annotated[
     str, Meta(description="http://host:port or https://host:port", extra={"read": _url("http", "https"), **_address})
 ]
@@ -231,11 +231,12 @@ class RecordingConfig:
 
 @dataclass(slots=True)
 class Connection:
-    """When to dial again, and when to try another venue; in seconds, except the share ``backoff_jitter`` and the
-    attempts.
+    """When to dial again, and when to try another venue.
 
-    ``max_price_ratio``: by which factor a coin's first price on another venue or market may be above or below its last
-    price; to the power of 1 + the last price's age / 600 s.
+    In seconds, except the attempts and ``backoff_jitter``, which is a share.
+
+    ``max_price_ratio``: a coin's first price on another venue or market may be this many times its last price, or its
+    last price this many times the first; the factor is taken to the power of 1 + the last price's age / 600 s.
     """
 
     connect_timeout: Seconds = 10.0

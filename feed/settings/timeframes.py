@@ -1,4 +1,4 @@
-"""The timeframes of candles: which there are, and the error for others; how long each is, and when its candles open."""
+"""The timeframes of candles: their list, their lengths, and when the candles of each open."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
-_MONDAY = 4 * _DAY  # the first Monday after the epoch, which was a Thursday
+_MONDAY = 4 * _DAY  # ms; the first Monday after the epoch: the epoch was a Thursday
 
 TIMEFRAMES: Mapping[str, int] = {
     **{f"{count}s": count * _SECOND for count in (1, 10)},
@@ -18,7 +18,7 @@ TIMEFRAMES: Mapping[str, int] = {
 
 
 def timeframe_ms(timeframe: str) -> int:
-    """The length of a candle in ms; of "1M", a calendar month, the nominal 30 days. ValueError names the known ones."""
+    """The length of a candle in ms; of "1M", a calendar month, 30 days. ValueError names the known timeframes."""
     try:
         return TIMEFRAMES[timeframe]
     except (KeyError, TypeError):
@@ -38,9 +38,9 @@ def bar_open(timestamp: int, timeframe: str) -> int:
 
 
 def is_on_grid(opened: int, timeframe: str) -> bool:
-    """Whether a candle can open at ``opened`` (ms): at a multiple of its length, or of an hour where it is longer.
+    """Whether a candle can open at ``opened`` (ms): at a multiple of its length, but at most of an hour.
 
-    The days, weeks and half days of some venues begin at another hour than those of UTC.
+    The reason for the hour: the days, weeks and half days of some venues begin at another hour than those of UTC.
     """
     return opened % min(timeframe_ms(timeframe), _HOUR) == 0
 
@@ -61,7 +61,7 @@ def _month(index: int) -> int:
 
 
 def between(earlier: int, later: int, timeframe: str, most: int) -> Iterator[int]:
-    """The open times of the candles after ``earlier`` and before ``later``, at most the ``most`` last of them."""
+    """The open times of the candles after ``earlier`` and before ``later``: at most the last ``most`` of them."""
     if timeframe != "1M":
         length = timeframe_ms(timeframe)
         # counted from the known candle, not from the epoch: some venues' days and weeks start elsewhere

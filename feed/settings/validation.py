@@ -36,7 +36,7 @@ from feed.settings.yaml_scalars import Plain, is_nothing, natural, number, switc
 # a plain string stands for this key
 _SHORT = {CoinConfig: "symbol", ExchangeConfig: "name", Bus: "url", RecordingConfig: "folder"}
 _ASCENDING = {Connection: ("backoff_initial", "backoff_max"), Staleness: ("feed_stale_after", "reconnect_after")}
-_BAD: Any = object()  # a value that was reported: nothing more is said about it
+_BAD: Any = object()  # stands for a value that was reported already
 _repr = Repr()
 _repr.maxlevel, _repr.maxdict, _repr.maxlist, _repr.maxstring, _repr.maxother = 2, 3, 3, 60, 60
 
@@ -53,7 +53,7 @@ def check(settings: Settings, source: str = "settings") -> None:
     """Check a Settings object built in Python by the same rules; raises SettingsError with one line per problem.
 
     Short forms are replaced in the object: symbols become upper case, ``quote="USDT"`` a list of one.
-    Each line begins with ``source``, where there is one.
+    Each line begins with ``source``, if it is given.
     """
     reader = Reader(source)
     with reader.fenced():
@@ -83,7 +83,7 @@ class Reader:
 
     @contextmanager
     def fenced(self) -> Iterator[None]:
-        """Raise whatever was noted, at the end."""
+        """Raise all noted problems at the end."""
         try:
             yield
         except Unreadable as stop:
@@ -185,7 +185,7 @@ def join(path: str, key: object) -> str:
 
 
 def _meant(value: Any, core: Any, meta: Meta | None) -> Any:
-    """Return what text without quotes means as a ``core`` type; a coin or a currency means what was written."""
+    """Return what text without quotes means as a ``core`` type; a coin or a currency is taken as it was written."""
     if not isinstance(value, Plain):
         return value
     if core is bool:
@@ -197,7 +197,7 @@ def _meant(value: Any, core: Any, meta: Meta | None) -> Any:
 
 
 def _quotes(value: object, core: Any) -> str:
-    """Return the end of a line about a ``value`` that would be text with quotes."""
+    """Return the end of a line about a ``value`` that needs quotes in order to be text."""
     if core in (bool, int, float) or value == "":
         return ""
     if isinstance(value, Plain) and is_nothing(value):
@@ -215,13 +215,13 @@ def show(value: object) -> str:
 
 
 def _shown(value: Any, extra: dict[str, Any]) -> Any:
-    """Return ``value`` as it may be shown: unchanged, unless it contains a secret."""
+    """Return ``value`` in a form that may be shown: unchanged, unless it contains a secret."""
     shown = extra["show"](value) if "show" in extra else value
     return value if shown == value else shown
 
 
 def _hidden(value: Any) -> Any:
-    """Return ``value``, which stands in place of options for ccxt, without texts: one may be an API key."""
+    """Return ``value``, found in place of ccxt's options, without its texts: one of them may be an API key."""
     if isinstance(value, list | tuple):
         return [_hidden(each) for each in value]
     return HIDDEN if isinstance(natural(value), str) and value else value

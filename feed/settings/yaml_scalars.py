@@ -69,7 +69,7 @@ def switch(text: Plain) -> bool | None:
 def natural(value: Any) -> Any:
     """Return ``value`` with its plain text read by YAML's usual rules: null, true, 5, or text."""
     if isinstance(value, dict):
-        # a key is a name of ccxt's, so text, also NO
+        # keys are names in ccxt, so they are text, even NO
         return {str(key) if isinstance(key, Plain) else key: natural(each) for key, each in value.items()}
     if isinstance(value, list):
         return [natural(each) for each in value]

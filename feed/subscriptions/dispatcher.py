@@ -1,11 +1,14 @@
-"""Delivers events to subscribers, so that no subscriber can slow or break another one, or the reading of the socket.
+"""Delivers events to subscribers. No subscriber can slow or break another one, or the reading of the socket.
 
-A plain callback is called inline. A coroutine callback has a bounded queue and a task that awaits it event by event; an
-iterator has a bounded buffer. All receive the same event object; the publisher keeps no reference to it. A subscriber
-that wants to change an event copies it first. There are two exceptions: each subscriber gets a copy of its own of the
-events of a channel in ``copies``, and of the parts of events that are tuples. The names of channels and coins are the
-publisher's choice; ``candles:1m`` is a part of ``candles``, and who subscribes to the whole channel receives the events
-of every part.
+A plain callback is called inline. A coroutine callback has a bounded queue and a task that awaits it event by event. An
+iterator has a bounded buffer.
+
+All subscribers receive the same event object, and the publisher keeps no reference to it. A subscriber that wants to
+change an event copies it first. There are two exceptions: events of a channel in ``copies``, and the parts of events
+that are tuples, are copied for each subscriber.
+
+The publisher chooses the names of channels and coins. ``candles:1m`` is a part of the channel ``candles``: a subscriber
+to the whole channel receives the events of every part.
 
 ``publish`` belongs to the thread of the event loop; subscribing and cancelling are safe from any thread.
 """
@@ -32,7 +35,7 @@ __all__ = ["Dispatcher", "Subscriber"]
 REPORT_EVERY = 1.0  # seconds between two reports about one callback
 
 Report = Callable[[str, dict[str, Any]], None]
-BEHIND = 1.0  # seconds that an event may wait for its consumer before that is reported; then again at each doubling
+BEHIND = 1.0  # seconds; a consumer whose oldest event waits longer is reported, and again when the wait doubles
 _Sink = Callable[[Hashable, Any, float], bool]  # takes coin, event and time; True when it made a report
 
 
@@ -56,7 +59,7 @@ class Subscriber:
         self._worker: Worker | None = None
         self._behind_told = 0.0  # the delay in seconds that was reported last
         self._told: dict[str, float] = {}  # when each kind of report was last made
-        self._untold: dict[str, int] = {}  # how often each kind has happened since
+        self._untold: dict[str, int] = {}  # how often each kind has happened since its last report
 
     def __repr__(self) -> str:
         state = "active" if self.active else "cancelled"
@@ -88,7 +91,7 @@ class Subscriber:
         return self._sink is not None and self._sink(coin, event, now)
 
     def behind(self, age: Callable[[float], float]) -> float | None:
-        """Seconds that its oldest event has waited, if that must be reported now: at BEHIND, and at each doubling."""
+        """Seconds that its oldest event has waited, if they must be reported: at BEHIND, and when they double."""
         since = self._buffer.waiting_since()
         seconds = 0.0 if since is None else age(since)
         if seconds < BEHIND:
@@ -146,13 +149,13 @@ class Dispatcher:
         self.copies = copies or {}
         self.closed = self.aborting = self.reporting = False  # see feed.subscriptions.queues.QueueOwner
         self.workers: dict[asyncio.Task[None], Worker] = {}
-        self.errors = 0  # of all subscriptions, ended ones included
+        self.errors = 0  # errors of all subscriptions, including ended ones
         self._report = report
         self.slow_after = slow_after
         self._queue_size = queue_size
         self._subscriptions: dict[str, dict[Subscriber, None]] = {}  # by channel, in the order in which they subscribed
         self._routes: dict[str, dict[Hashable, Route]] = {}  # by channel and coin, made when first needed
-        self.version = object()  # replaced at each change, so that a route made meanwhile sees that it is out of date
+        self.version = object()  # replaced at each change, which shows routes made before that they are old
 
     def subscribe(
         self,
@@ -191,7 +194,7 @@ class Dispatcher:
     ) -> EventIterator:
         """The events of ``channel``, or those of its ``keys`` (coins), for ``async for`` in the publisher's loop.
 
-        ``size`` bounds the buffer, which is the dispatcher's ``queue_size`` otherwise. Raises ValueError.
+        ``size``: how many events the buffer holds; by default the dispatcher's ``queue_size``. Raises ValueError.
         """
         buffer = Buffer(on_full, self._queue_size if size is None else size)
         subscription = Subscriber(self, channel, f"iterator over {channel}", keys, buffer)
@@ -213,8 +216,9 @@ class Dispatcher:
         return stream
 
     def observe(self, channel: str, take: Take, keys: Collection[Hashable] | None, size: int) -> Observation:
-        """Pass every event of ``channel``, or those of its ``keys``, to ``take`` in batches of ``size``. This costs
-        less per event than a callback does.
+        """Pass every event of ``channel``, or those of its ``keys``, to ``take`` in batches of ``size``.
+
+        This costs less per event than a callback.
         """
         subscription = Subscriber(self, channel, _name(take), keys, Buffer("drop_oldest", 1))
         observation = Observation(take, size, lambda error: self.failed(subscription, error), subscription.cancel)
@@ -267,7 +271,7 @@ class Dispatcher:
     def subscribed(self, channel: str) -> Collection[Subscriber]:
         """The subscribers of ``channel`` at this moment, in the order in which they subscribed.
 
-        Those of the whole channel come last where ``channel`` is a part of one.
+        If ``channel`` is a part of a channel, the subscribers of the whole channel come last.
         """
         of_part = self._subscriptions.get(channel, {}).copy()
         whole, is_part, _ = channel.partition(":")
@@ -297,14 +301,14 @@ class Dispatcher:
                 logger.warning("{} does not end when it is cancelled", task.get_name())
 
     def end_iterators(self, failure: str = "") -> None:
-        """End the iterators after what they have buffered, with a FeedError of the text ``failure`` if there is one."""
+        """End the iterators after their buffered events; with a ``failure``, they raise a FeedError of that text."""
         for subscription in [s for channel in self._subscriptions.values() for s in channel]:
             if subscription._worker is None and subscription._sink is not None:
                 subscription._buffer.failure = failure
                 subscription.cancel()
 
     def reopen(self) -> None:
-        """Queue events again after ``close``: the callbacks are still subscribed, the iterators have ended."""
+        """Queue events again after ``close``. The callbacks are still subscribed; the iterators have ended."""
         self.closed = self.aborting = False
 
     def _add(self, subscription: Subscriber) -> None:
@@ -336,7 +340,7 @@ class Dispatcher:
         worker.put(getattr(event, "coin", ""), event, self.clock(), result)
 
     def failed(self, subscription: Subscriber, error: BaseException, reported: bool = False) -> None:
-        """Count an error that a callback raised, and report it when due; ``reported``: a report was being delivered."""
+        """Count and, when due, report an error that a callback raised; ``reported``: it was given a report."""
         self.errors += 1
         subscription.errors += 1
         count = subscription._due("callback_error", self.clock())
@@ -346,7 +350,7 @@ class Dispatcher:
             self._tell("callback_error", {"callback": name, "error": repr(error), "count": count}, reported)
 
     def slow(self, subscription: Subscriber, seconds: float, dropped: int | None = None) -> None:
-        """Count a slow call, or a full queue that has ``dropped`` so many events by now, and report it when due."""
+        """Count and, when due, report a slow call or a full queue, which has ``dropped`` so many events by now."""
         subscription.slow += 1
         count = subscription._due("slow_callback", self.clock())
         if count:
@@ -369,7 +373,7 @@ class Dispatcher:
 
 
 def _name(callback: Callback) -> str:
-    """What a callback is called in reports and in the log."""
+    """The name of a callback in reports and in the log."""
     while isinstance(callback, functools.partial):
         callback = callback.func
     name = getattr(callback, "__qualname__", None)
@@ -388,7 +392,7 @@ def _spread(callback: Callback, event: Any) -> Any:
 
 
 def _own(event: Any) -> Any:
-    """Return the event itself, or of a tuple (a status event) a copy whose parts the receiver may change."""
+    """Return the event itself; if it is a tuple (a status event), a copy whose parts the receiver may change."""
     return copy.deepcopy(event) if type(event) is tuple else event
 
 

@@ -1,4 +1,4 @@
-"""Passes a channel's events on in batches, for metrics: almost nothing is done while one event is delivered."""
+"""Passes a channel's events on in batches, for metrics: at the delivery of an event it is only put into a list."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Take = Callable[[Sequence[Any], Sequence[float]], None]
 
 
 class Observation:
-    """Collects events and passes each batch to ``take``: when ``size`` have come, and with ``flush``.
+    """Collects events and passes them to ``take`` in batches: when ``size`` events have come, and at each ``flush``.
 
     ``failed`` is called with what ``take`` raises; ``unsubscribe`` ends the subscription.
     """
@@ -41,7 +41,7 @@ class Observation:
         return before
 
     def flush(self) -> None:
-        """Pass on what has come until now; from any thread."""
+        """Pass on the collected events now; may be called from any thread."""
         with self._handing:
             events, times = self._batch
             self._begin()
@@ -51,6 +51,6 @@ class Observation:
             self._failed(error)
 
     def cancel(self) -> None:
-        """Collect nothing more, and pass on what has come. Idempotent."""
+        """Collect no more events, and pass on those that were collected. Idempotent."""
         self._unsubscribe()
         self.flush()

@@ -27,7 +27,7 @@ Item = tuple[Any, bool, Any, float]
 
 
 class Place(Protocol):
-    """A consumer's subscription, as its queue sees it."""
+    """What a queue needs to know of its consumer's subscription."""
 
     channel: str
     name: str
@@ -37,16 +37,16 @@ class Place(Protocol):
 
 
 class QueueOwner(Protocol):
-    """The dispatcher, as its queues see it."""
+    """What the queues need to know of the dispatcher."""
 
     clock: Callable[[], float]  # monotonic seconds
     closed: bool  # nothing is queued any more
     aborting: bool  # nothing is delivered any more
-    reporting: bool  # what is published now is itself a report
+    reporting: bool  # the event that is published now is itself a report
     workers: dict[asyncio.Task[None], Worker]  # the workers whose task runs
 
     def failed(self, place: Any, error: BaseException, reported: bool = False) -> None:
-        """A callback has raised; ``reported``: while a report was delivered."""
+        """A callback has raised an error; ``reported``: the event that it was given was a report."""
 
     def slow(self, place: Any, seconds: float, dropped: int | None = None) -> None:
         """A queue has overflowed, ``seconds`` after its consumer last took an event."""
@@ -86,7 +86,7 @@ class Buffer:
             gone = self._latest.get(coin)
             if gone is None and len(self._latest) >= self.size:
                 gone = self._latest.popitem(last=False)[1]
-            self._latest[coin] = item  # in the old place: a busy coin must not always move to the end
+            self._latest[coin] = item  # keeps the coin's place: a busy coin would always move to the end
         elif len(self._queue) < self.size and self.overflow is None:
             self._queue.append(item)
         elif self.policy == "error":
@@ -122,9 +122,10 @@ class Buffer:
             self.waiting = False
 
     def keeps(self, sleeping: Container[asyncio.Task[Any] | None]) -> bool:
-        """Whether an iterator's consumer has something to do: events that wait, or the one that it took last. A
-        consumer among the ``sleeping`` has nothing to do, and neither has one that never came, while there is room for
-        more.
+        """Whether an iterator's consumer has something to do: events that wait, or the event that it took last.
+
+        A consumer among the ``sleeping`` has nothing to do. Neither has one that never asked for an event, as long as
+        the queue has room.
         """
         consumer = self.consumer
         if consumer is None:
@@ -136,7 +137,7 @@ class Buffer:
     def wake(self) -> None:
         """End the consumer's ``wait``; from any thread."""
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and the consumer with it
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and its consumer has ended
                 self._loop.call_soon_threadsafe(self._ready.set)
 
     def clear(self) -> None:
@@ -188,14 +189,14 @@ class Worker:
         self.task = self._began = None
 
     def wake(self) -> None:
-        """Have the task see that the subscription or the dispatcher has ended."""
+        """Wake the task, so that it notices that the subscription or the dispatcher has ended."""
         self._buffer.wake()
 
     def _start(self) -> None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            return  # published without an event loop: the queue waits for one
+            return  # no event loop is running: the events wait until one does
         self.task = loop.create_task(self._run(), name=f"market-feed: {self._place.name}")
         self._owner.workers[self.task] = self
         self.task.add_done_callback(
@@ -235,7 +236,7 @@ class Worker:
             if awaitable(result):
                 await result
         except (KeyboardInterrupt, SystemExit):
-            raise  # the program is to end
+            raise  # the program must end
         except BaseException as error:  # a user's callback may raise anything
             if self._is_ending(error):
                 raise
@@ -253,10 +254,11 @@ class Worker:
 class EventIterator(AsyncIterator[Any]):
     """A channel as an async iterator; it buffers from the moment it is made.
 
-    It ends when the dispatcher closes, after the buffered events. Leaving an ``async for`` over it ends it, unless it
-    is kept in a variable: then it goes on where it stopped, until ``close``, ``async with`` or its deletion ends it.
-    Waiting can be cancelled without losing an event. With the policy "error" it raises SlowConsumerError in place of
-    the first event dropped, and ends. When the publisher ends by a failure it raises FeedError, once.
+    The iterator ends when the dispatcher closes, after the buffered events. It also ends when an ``async for`` over
+    it is left, unless the iterator is kept in a variable: then it continues where it stopped, until ``close``,
+    ``async with`` or its deletion ends it. Waiting for an event can be cancelled without losing one. With the policy
+    "error", the iterator raises SlowConsumerError in place of the first dropped event, and ends. If the publisher
+    ends by a failure, the iterator raises FeedError, once.
     """
 
     def __init__(self, place: Place, buffer: Buffer, clock: Callable[[], float]) -> None:
@@ -279,7 +281,7 @@ class EventIterator(AsyncIterator[Any]):
     async def __anext__(self) -> Any:
         buffer = self._buffer
         buffer.taken_at = self._clock()
-        if buffer and buffer.taken_at - self._turn >= SLICE:  # a body that never suspends must not hold the loop
+        if buffer and buffer.taken_at - self._turn >= SLICE:  # a consumer that never suspends must not block the loop
             await asyncio.sleep(0)
             self._turn = self._clock()
         while not buffer:

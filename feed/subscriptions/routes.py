@@ -12,7 +12,7 @@ _Publish = Callable[[Any, float], float]
 
 
 class Receiver(Place, Protocol):
-    """A consumer's subscription, as a route sees it."""
+    """What a route needs to know of a consumer's subscription."""
 
     keys: frozenset[Hashable] | None  # the coins whose events it wants, None for all
     publish: _Publish | None  # publishes to a plain callback; made by the first route
@@ -29,7 +29,7 @@ class Receiver(Place, Protocol):
 
 
 class RouteOwner(QueueOwner, Protocol):
-    """The dispatcher, as its routes see it."""
+    """What the routes need to know of the dispatcher."""
 
     slow_after: float  # seconds
     copies: Mapping[str, Callable[[Any], Any]]  # channel -> copies an event for each receiver but the first

@@ -1,4 +1,4 @@
-"""The types for missing trades: the verdict on a trade, a gap, what was found for it, and how it ended."""
+"""The types for missing trades: the verdict on a trade, a gap, the trades found for a gap, and how a gap ended."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class OpenGap:
     elsewhere: set[int] = field(default_factory=set)  # ids of trades that were delivered with other ids
     in_conflict: bool = False  # the trade after it is inside it too: one of the two ids is wrong
     open: bool = True
-    reached: bool = False  # where ids are not consecutive: the answers reach from before the gap to after it
+    reached: bool = False  # only if ids are not consecutive: the answers reach from before the gap to after it
     _unshown: set[int] = field(default_factory=set)  # ids that an answer left out between their neighbours
     _tip: str = ""  # the newest id up to which the answers continue without a break from before the gap
 
@@ -119,7 +119,7 @@ class OpenGap:
         return False
 
     def _reach(self, page: Sequence[TradeEvent]) -> None:
-        """Find how far a page continues from before the gap, and whether it reaches the first trade after it."""
+        """Find how far a page continues from before the gap, and whether it reaches the trade after the gap."""
         if not page:
             return
         ids = {trade.trade_id for trade in page}
@@ -152,7 +152,7 @@ class OpenGap:
     def not_found(self) -> list[tuple[int, int]]:
         """The ids without a found trade, as ranges with both ends included; ids that are proven absent are included.
 
-        A venue's REST may have passed over a trade that its stream brings afterwards.
+        A venue's REST answers may lack a trade that its stream brings afterwards.
         """
         if self.gap.from_id is None or self.gap.to_id is None or (self.full and not self.absent):
             return []

@@ -1,7 +1,7 @@
 """Finds coins whose trades have stopped although their tickers go on: the venue has dropped the subscription silently.
 
-A ticker is a sign of a trade if its price has changed and, where it has a turnover, that has grown; a changed price
-alone may come from quotes. Signs are counted until a trade of the coin is accepted, on whichever connection. Pure.
+A ticker is a sign of a trade if its price has changed and its turnover, if it has one, has grown: a changed price alone
+may come from quotes. Signs are counted until a trade of the coin is accepted, on any connection. Pure.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ LEAP = 1_000_000  # an id this far ahead of the others is only believed if the n
 MAX_MISSING = 50_000  # missing trades to wait for, per coin: more would neither come in time nor fit in memory
 RESTART_MS = 1000  # a lower id near the newest one is a duplicate unless its stamp is this much later
 PROOFS = 3  # gaps that the venue has proven to be none; after that the coin's ids don't count as consecutive
-PROOFS_WITHIN = 3600.0  # seconds in which these are counted: a venue may skip some ids during maintenance
+PROOFS_WITHIN = 3600.0  # seconds within which such gaps are counted: a venue may skip some ids during maintenance
 
 
 class TradeSequence:
@@ -163,7 +163,7 @@ class TradeSequence:
         if self._numbered:
             told = [t for t in past if t.trade_id.isdecimal()]
             fresh = told if self.next_id is not None else [t for t in told if t.timestamp > stamp]
-            if len(fresh) < len(told):  # from the last delivered one on: a trade may be missing between the two
+            if len(fresh) < len(told):  # a trade between the old and the new ones may be missing
                 before = int(next(t.trade_id for t in reversed(told) if t.timestamp <= stamp)) + 1
                 self.next_id = max(self._floor, min(before, int(fresh[0].trade_id)) if fresh else before)
             return fresh

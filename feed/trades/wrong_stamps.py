@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from exchanges.events import TradeEvent
 
-IMPLAUSIBLE = 60_000  # ms by which a trade is older than the one before, whose stamp was in the future
-PROVEN_AFTER = 2.0  # seconds in which the earlier stamps of later trades show that the newest one is wrong
-SLACK = 1000  # ms by which these stamps may grow more slowly than the clock
+IMPLAUSIBLE = 60_000  # ms; a trade is older than the one before by this much only if that one's stamp was in the future
+PROVEN_AFTER = 2.0  # seconds; after this time, the earlier stamps of later trades show that the newest stamp is wrong
+SLACK = 1000  # ms by which the stamps of the later trades may grow more slowly than the clock
 
 
 class StampDoubt:
-    """Whether the stamp of a coin's newest trade is wrong, as the earlier stamps of the trades after it show."""
+    """Judges whether the stamp of a coin's newest trade is wrong, because the trades after it have earlier stamps."""
 
     __slots__ = ("_began",)
 
@@ -33,7 +33,7 @@ class StampDoubt:
 def is_disproved(stamp: int, trade: TradeEvent) -> bool:
     """Whether a later ``trade`` alone shows that ``stamp`` (Unix ms) was wrong.
 
-    Of two times that can't both be right, the one closer to the trade's arrival is believed.
+    If two times can't both be right, the one that is closer to the trade's arrival is believed.
     """
     arrival = trade.received_at // 1_000_000
     return stamp - trade.timestamp > IMPLAUSIBLE and abs(trade.timestamp - arrival) < stamp - arrival
