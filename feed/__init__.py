@@ -1,6 +1,6 @@
 """Live prices, trades and candles from any ccxt.pro venue, as callbacks a trading bot can bet on.
 
-The names are loaded when they are first asked for, so that ``market-feed --help`` does not wait for what it never uses.
+The names are imported when they are first used, so that ``market-feed --help`` need not wait for all of them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _shadow() -> str | None:
         spec = find_spec("exchanges")
     except ValueError:  # it is in sys.modules without a spec
         return "a module of the program"
-    if spec is None or not spec.has_location or spec.origin is None:  # a frozen module is the program's maker's own
+    if spec is None or not spec.has_location or spec.origin is None:  # a frozen module belongs to the program itself
         return None
     if realpath(dirname(spec.origin)) == join(dirname(dirname(realpath(__file__))), "exchanges"):
         return None

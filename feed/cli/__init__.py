@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors="backslashreplace")  # a terminal without UTF-8 shows \u... for what it can't show
+            reconfigure(errors="backslashreplace")  # on a terminal without UTF-8, other characters are shown as \u...
     try:
         args = parser().parse_args(argv)
         command = import_module(f"feed.cli.{args.command}")
@@ -46,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.OK
     except (
         OSError
-    ) as error:  # a full disk behind stdout, most likely: venues' and files' errors are caught where they occur
+    ) as error:  # probably a full disk behind stdout: errors of venues and files are caught where they occur
         _mute()
         complain(error.strerror or error)
         return Exit.FAILED
 
 
 def _mute() -> None:
-    """Discard stdout; otherwise the interpreter's last flush reports an error about what is left in it."""
+    """Discard stdout; otherwise the interpreter reports an error when it flushes the rest at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

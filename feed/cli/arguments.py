@@ -28,7 +28,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Answers a mistake with one line instead of the usage."""
+    """An argument parser that answers a mistake with one line, without the usage."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs, allow_abbrev=False, formatter_class=_Help)
@@ -39,14 +39,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """Looks the version up only when asked: importlib.metadata costs as much as all the rest of --help."""
+    """The action of --version. Only it imports importlib.metadata, which takes as long as all the rest of --help."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
             number = version("market-feed")
-        except PackageNotFoundError:  # it runs from a checkout that was not installed
+        except PackageNotFoundError:  # run from a checkout that is not installed
             number = "(not installed)"
         print(PROGRAM, number)
         parser.exit()
@@ -110,7 +110,7 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def folder(text: str) -> str:
-    """Read the name of a folder, which must not be empty: a shell variable that is not set would mean this folder."""
+    """Read the name of a folder. An empty name is refused: it comes from a shell variable that is not set."""
     if not text:
         raise argparse.ArgumentTypeError("found '', allowed is the folder of a recording")
     return text

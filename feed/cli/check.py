@@ -1,4 +1,4 @@
-"""``market-feed check``: are the settings right, and which of their venues can be used from here?"""
+"""``market-feed check``: whether the settings are right, and which of their venues can be used from here."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from feed.settings.validation import check
 
 BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"  # a terminal's escape codes
 LINE = 2000  # characters; a path of the environment may hold anything
-AGREES = 1.0  # seconds by which the clocks may differ: the difference includes the network's delay
-THROTTLED = 0.5  # seconds after loading the markets in which ccxt's own rate limit would delay the measured request
+AGREES = 1.0  # seconds by which the clocks may differ: the measured difference includes the network's delay
+THROTTLED = 0.5  # seconds after loading the markets, within which ccxt's rate limit would delay the measured request
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,7 +43,7 @@ class _Finding:
     name: str
     coins: int = 0
     missing: tuple[str, ...] = ()
-    halted: tuple[str, ...] = ()  # listed, and not traded now
+    halted: tuple[str, ...] = ()  # coins that are listed but not traded now
     rest: float | None = None
     rest_reason: str = ""
     live: float | None = None
@@ -58,7 +58,7 @@ class _Finding:
         return {("exchange" if name == "name" else name): value for name, value in asdict(self).items()}
 
     def remark(self) -> str:
-        """Return what is wrong, or ok."""
+        """Return what is wrong, or "ok"."""
         if self.rest_reason == self.live_reason:
             wrong = [self.rest_reason]
         else:
@@ -152,7 +152,7 @@ def _to_do(advice: Sequence[str], works: bool) -> list[str]:
 
 
 def _styled(code: str, text: str) -> str:
-    """``text`` as it is, or in colour on a terminal."""
+    """``text`` unchanged, or in colour on a terminal."""
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return f"\x1b[{code}m{text}\x1b[0m"
@@ -194,7 +194,7 @@ async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float
         async with asyncio.timeout(timeout):
             finding.proxies = {url: str(proxy) for url, proxy in venue.proxies.items() if proxy is not None}
             await venue.refresh()
-            with suppress(VenueError):  # its clock is not known: it has no such request, or does not answer it
+            with suppress(VenueError):  # then its clock stays unknown: it has no such request, or does not answer
                 await venue.fetch_time()
                 finding.clock = venue_time.local_error(exchange.name)
             symbols = {}
@@ -222,7 +222,7 @@ async def _ask_rest(exchange: ExchangeConfig, settings: Settings, timeout: float
 
 
 async def _ask_websocket(exchange: ExchangeConfig, settings: Settings, timeout: float, finding: _Finding) -> None:
-    """Measure the time from the dial to the first data; the first failure is the result, without another attempt."""
+    """Measure the time from the dial to the first data. A failure is the result; there is no second attempt."""
     from feed import MarketFeed
 
     dialled = 0.0
@@ -233,7 +233,7 @@ async def _ask_websocket(exchange: ExchangeConfig, settings: Settings, timeout: 
         if event == "connecting":
             dialled = time.perf_counter()
         elif str(details.get("error", "")).startswith(venue_time.CLOCK):
-            pass  # it is shown on its own, and costs no data
+            pass  # the clock has a line of its own, and a wrong one costs no data
         elif event in ("error", "exchange_blocked", "disconnected"):
             finding.live_reason = finding.live_reason or str(details.get("error") or details.get("reason"))
             failed.set()

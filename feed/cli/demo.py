@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from exchanges.simulator import Simulator
     from feed.cli.screen.outputs import View
 
-# seconds before, seconds it lasts, the faults, what the screen says
+# seconds before the fault, seconds that it lasts, the faults, what the screen says
 FAULTS: tuple[tuple[float, float, tuple[str, ...], str], ...] = (
     (4.0, 3.5, ("stall",), "{primary} sends nothing for a while, though the connection is up"),
     (5.0, 0.0, ("cut",), "every connection to {primary} gets a TCP reset"),
@@ -26,7 +26,7 @@ FAULTS: tuple[tuple[float, float, tuple[str, ...], str], ...] = (
     (15.0, 5.0, ("blocked-451", "cut"), "{primary} blocks this place with HTTP 451: it is left alone for long"),
     (0.0, 0.0, (), "that was all; from here on nothing fails"),
 )
-# Shorter times than the defaults, so that all of FAULTS is seen within a minute.
+# The times are shorter than the defaults, so that one sees all of FAULTS within a minute.
 HASTY_CONNECTION = Connection(
     connect_timeout=5.0,
     backoff_initial=0.5,
@@ -74,7 +74,7 @@ async def _demo(args: argparse.Namespace) -> int:
 
 @asynccontextmanager
 async def _page(feed: Any, settings: Settings, port: int) -> AsyncIterator[None]:
-    """Serve the page, and say where."""
+    """Serve the page, and print its address."""
     from feed import FeedError
     from feed.sinks.server.app import Server
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the venues whose row contains every word that was asked for."""
+    """Print the venues whose row contains every word of the command line."""
     from exchanges import supported
 
     rows = [[row.name, row.title, *(_mark(row, channel) for channel in OF_VENUES), row.note] for row in supported()]

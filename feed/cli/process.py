@@ -93,9 +93,10 @@ def _signals(stop: Callable[[], object]) -> Iterator[None]:
 
 
 def start_log(level: str, write: Callable[[str], object] | None = None) -> None:
-    """Send the log of both packages from ``level`` on to ``write``, else to stderr. Only a program does that.
+    """Send the log of both packages from ``level`` on to ``write``, or to stderr. Only programs do this, never the
+    library.
 
-    A traceback may contain text from the network; unprintable characters are escaped, because a terminal reads it.
+    A traceback may contain text from the network. Unprintable characters are escaped, because a terminal may obey them.
     """
     from loguru import logger
 

@@ -21,7 +21,7 @@ HOLES = 20  # holes that are shown as text
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand."""
     try:
-        import_module("exchanges.recording.rows")  # its error names the extra if pyarrow is missing
+        import_module("exchanges.recording.rows")  # if pyarrow is missing, the error of this import names the extra
         return _ACTIONS[args.action](args)
     except (ImportError, ValueError, FeedError) as error:
         raise CommandError(str(error)) from None
@@ -111,7 +111,7 @@ def _import(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock the folder against recorders; a folder that did not exist before and is empty at the end is removed."""
+    """Lock the folder against recorders. A folder that this command made is removed if it is empty at the end."""
     from exchanges.recording.writing import recover
     from feed.sinks.folder_lock import FolderLock
 

@@ -69,7 +69,7 @@ async def _serve(args: argparse.Namespace) -> int:
 
 
 async def _live(feed: MarketFeed, ended: asyncio.Event, seconds: float | None, timeout: float) -> int:
-    """Wait until ``seconds`` of live data are over; a failure if the feed ends before."""
+    """Wait until ``seconds`` of live data are over. Raises an error if the feed ends before."""
     await feed.connect(timeout=timeout)
     try:
         async with asyncio.timeout(seconds):

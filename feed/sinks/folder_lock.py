@@ -31,19 +31,19 @@ class FolderLock:
 
     @property
     def number(self) -> int:
-        """The open file; a process that inherits it keeps the lock as long as it lives."""
+        """The number of the open file; a process that inherits it holds the lock until it ends."""
         return self._number
 
     @property
     def stands(self) -> bool:
-        """Whether the folder is still the one that was locked: it may have been removed."""
+        """Whether the locked folder still exists: it may have been removed, and another one made."""
         try:
             return os.path.samestat(os.fstat(self._number), os.stat(self._path))
         except OSError:
             return False
 
     def release(self, *, remove: bool = False) -> None:
-        """Release the lock, and ``remove`` its file if the system can. Idempotent."""
+        """Release the lock, and with ``remove`` delete its file if the system allows that. Idempotent."""
         if remove and self._number >= 0 and self.stands:
             with suppress(OSError):
                 self._path.unlink()
@@ -60,6 +60,6 @@ def _lock(number: int) -> None:
     except ImportError:  # Windows
         import msvcrt
 
-        msvcrt.locking(number, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined] # there is no such lock elsewhere
+        msvcrt.locking(number, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined] # exists on Windows only
     else:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)

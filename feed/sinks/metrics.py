@@ -41,7 +41,7 @@ DELAYS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 class _Delays:
-    """A histogram. ``counts`` per bucket, the last one for what is above all bounds; ``total`` in seconds."""
+    """A histogram. ``counts``: per bucket, the last bucket for values above all bounds; ``total``: in seconds."""
 
     __slots__ = ("counts", "total")
 
@@ -60,8 +60,9 @@ class _Delays:
 
 
 class _Sample:
-    """Passes on the events of one coin of a channel, and after each batch those of another coin. Looking at each of
-    thousands of trades a second would cost almost as much as the feed itself.
+    """Passes on the events of one coin of a channel, and after each batch those of another coin.
+
+    To look at each of thousands of trades a second would cost almost as much as the feed itself.
     """
 
     def __init__(self, feed: MarketFeed, channel: str, take: Callable[[Sequence[Any], Sequence[float]], None]) -> None:
@@ -85,7 +86,7 @@ class _Sample:
             self.flush()
 
     def flush(self) -> None:
-        """Pass on what has come; another coin's turn begins."""
+        """Pass on the collected events; then another coin's turn begins."""
         observation, self._observation = self._observation, None
         if observation is not None:
             observation.cancel()
@@ -100,9 +101,9 @@ class _Sample:
 class FeedCollector(Collector):
     """Counts what ``feed`` delivers from now on, for a registry of prometheus_client.
 
-    ``coins``: whether the events are counted by coin too, which is a time series for each coin, channel and exchange.
-    ``recorder``: what it has written and dropped is shown too. ``close`` ends the counting. The feed is asked for no
-    channel because of it.
+    ``coins``: count the events by coin too, which makes a time series for each coin, channel and exchange.
+    ``recorder``: also show how much this recorder has written and dropped. ``close`` ends the counting. Metrics make
+    the feed subscribe to no channel.
     """
 
     def __init__(self, feed: MarketFeed, *, coins: bool = False, recorder: Recorder | None = None) -> None:
@@ -148,9 +149,10 @@ class FeedCollector(Collector):
             self._last[exchange] = max(at + wall, self._last.get(exchange, 0.0))
 
     def _time(self, events: Sequence[Any], times: Sequence[float]) -> None:
-        """Note the delays of trades, quotes or books; below 0 counts as 0, because the clocks differ and a sum must not
-        fall. Trades that were fetched after a gap are left out, and so are tickers and candles, which may be old REST
-        answers.
+        """Note the delays of trades, quotes or books.
+
+        A delay below 0, which comes from clocks that differ, counts as 0: a sum must not fall. Trades that were fetched
+        after a gap are left out, and so are tickers and candles, which may be old REST answers.
         """
         self._note_last(events, times)
         wall = time.time() - time.monotonic()
@@ -196,7 +198,7 @@ class FeedCollector(Collector):
             self._last[status.exchange] = max(status.last_message_time, self._last.get(status.exchange, 0.0))
 
     def collect(self) -> Iterator[Metric]:
-        """The metric families of this moment; from any thread."""
+        """The metric families now; may be called from any thread."""
         for observation in self._observations:
             observation.flush()
         for sample in self._samples:
@@ -264,7 +266,7 @@ class FeedCollector(Collector):
             "far as their number is known, and at least 1 for each gap (false).",
             labels=["exchange", "complete"],
         )
-        begun = self._last.copy()  # a series that begins above 0 does not count as an increase
+        begun = self._last.copy()  # Prometheus sees no increase in a series that begins above 0
         at_zero = {(exchange, complete): 0 for exchange in begun for complete in (True, False)}
         for (exchange, complete), trades in (at_zero | self._gaps.copy()).items():
             gaps.add_metric([exchange, str(complete).lower()], trades)
@@ -305,7 +307,7 @@ def text(collector: FeedCollector) -> bytes:
 
 
 class Metrics:
-    """The metrics of a feed, served over HTTP by threads of their own until ``close``. ``port`` is where."""
+    """The metrics of a feed, served over HTTP on ``port`` by threads of their own, until ``close``."""
 
     def __init__(self, collector: FeedCollector, server: WSGIServer, thread: Thread) -> None:
         self._collector = collector
@@ -342,7 +344,7 @@ def start_metrics(
 ) -> Metrics:
     """Serve the feed's metrics for Prometheus at ``http://host:port/metrics``, and count from now on.
 
-    Subscribe your own callbacks first: what they take is in ``market_feed_callback_delay_seconds`` then. ``port`` 0
+    Subscribe your own callbacks first: then ``market_feed_callback_delay_seconds`` includes their time. ``port`` 0
     takes any free one; ``coins`` counts events by coin too; ``recorder`` shows what a recorder of the feed does.
     Returns a handle with ``port`` and ``close()``. Raises FeedError when the port cannot be had.
     """

@@ -1,4 +1,4 @@
-"""What goes on on a bus: who publishes what, who stands by, what is kept, who reads and how far behind."""
+"""The report of ``market-feed bus status``: who publishes, who stands by, what is kept, who reads and how late."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def _readers(client: BusClient, streams: Sequence[Mapping[str, Any]]) -> s
         if name in (REGISTER_STREAM, CLOSED_STREAM):
             continue
         listed = (await client.api(f"CONSUMER.LIST.{name}", {}))["consumers"] or []
-        # a consumer without a subscriber belonged to a reader that has ended; the server removes it
+        # a consumer without a subscriber is left of a reader that has ended; the server will remove it
         found = [each for each in listed if each.get("push_bound") or "deliver_subject" not in each["config"]]
         behind = [consumer["num_pending"] for consumer in found]
         rows.append([name, str(len(found)), str(max(behind, default=0))])
@@ -105,7 +105,7 @@ async def _readers(client: BusClient, streams: Sequence[Mapping[str, Any]]) -> s
 
 
 async def _without_publisher(client: BusClient) -> str:
-    """The shards that had a publisher and have none now."""
+    """The shards that once had a publisher and have none now."""
     try:
         info = await client.api(f"STREAM.INFO.{REGISTER_STREAM}")
     except BusError:

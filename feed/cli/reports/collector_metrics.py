@@ -1,4 +1,4 @@
-"""``collect --metrics-port``: the feeds of all exchanges behind one port, and what each publishes."""
+"""``collect --metrics-port``: the metrics of all exchanges' feeds on one port, and of what each publishes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LABEL = "exchange"
 
 @contextmanager
 def metrics(collectors: Sequence[Collector], port: int | None) -> Iterator[None]:
-    """Serve the metrics of all of them on ``port`` of the loopback; None: none. Raises CommandError."""
+    """Serve the metrics of all collectors on ``port`` of the loopback; None serves none. Raises CommandError."""
     if port is None:
         yield
         return
@@ -31,7 +31,7 @@ def metrics(collectors: Sequence[Collector], port: int | None) -> Iterator[None]
     feeds = {each.exchange: FeedCollector(each.feed) for each in collectors}
 
     class Together:
-        """One family of each name, with the exchange as a label of every sample."""
+        """Joins the metrics of all feeds: one family of each name, with the exchange as a label of every sample."""
 
         def collect(self) -> Iterator[Metric]:
             families: dict[str, Metric] = {}

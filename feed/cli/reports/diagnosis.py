@@ -13,7 +13,7 @@ from typing import Any
 TOO_LATE = "does not answer in time: a firewall may drop what is sent there"
 SILENT_SERVER = "the name server does not answer for"
 
-# What a venue's reason says -> what can be done about it. The first that fits is the advice.
+# Words in a venue's reason -> what can be done about it. The first entry that fits is the advice.
 ADVICE: tuple[tuple[str, str], ...] = (
     (
         r"\b407\b|(?i:(?:the|SOCKS) proxy)",
@@ -39,7 +39,7 @@ PAGE = "docs/troubleshooting.md has more, by symptom"
 
 
 def machine(settings: str) -> dict[str, Any]:
-    """What the feed stands on here, by its name in the output; ``settings`` is the file."""
+    """Versions and environment of this machine, by their names in the output; ``settings`` is the settings file."""
     return {
         "settings": os.path.abspath(settings),
         "market_feed": _version("market-feed"),
@@ -53,7 +53,7 @@ def machine(settings: str) -> dict[str, Any]:
 
 
 def remedies(rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Any], clock: Mapping[str, str]) -> list[str]:
-    """What to do, a line each; nothing where all is well. ``clock`` has what is to be said of it, by venue."""
+    """What to do, one line each; no line if all is well. ``clock``: a remark about the clock, by venue."""
     found = [
         *_of_machine(facts),
         *dict.fromkeys(f"set the clock of this machine: it is {said}" for said in clock.values()),
@@ -61,7 +61,7 @@ def remedies(rows: Iterable[Mapping[str, Any]], facts: Mapping[str, Any], clock:
     for row in rows:
         for reason in dict.fromkeys(filter(None, (row["rest_reason"], row["live_reason"]))):
             advice = next((text for pattern, text in ADVICE if re.search(pattern, reason)), OTHERWISE)
-            if advice is TOO_LATE and facts["names"]["unanswered"]:  # said already
+            if advice is TOO_LATE and facts["names"]["unanswered"]:  # _of_machine has said it
                 continue
             if advice is TOO_LATE and row["proxies"]:
                 advice = "does not answer in time: its proxy may pass nothing on"
@@ -90,7 +90,7 @@ def _of_machine(facts: Mapping[str, Any]) -> Iterator[str]:
 def _version(name: str) -> str:
     try:
         return version(name)
-    except PackageNotFoundError:  # run from a checkout, or a program that was shipped without it
+    except PackageNotFoundError:  # run from a checkout, or from a program that was packed without this information
         module = sys.modules.get(name)
         return str(getattr(module, "__version__", "unknown"))
 

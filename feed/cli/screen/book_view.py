@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
     from feed import MarketFeed
 
-LEVELS = 10  # of each side
+LEVELS = 10  # levels shown of each side
 
 
 class BookView:
-    """Shows the book of ``coin`` as far as it is proven and fresh, else why it is not."""
+    """Shows the book of ``coin`` if it is proven and fresh; otherwise the reason why it is not."""
 
     def __init__(self, coin: str) -> None:
         self.coin = coin
         self._feed: MarketFeed | None = None
 
     def attach(self, feed: MarketFeed) -> None:
-        """Have the feed carry the book."""
+        """Make the feed subscribe to the book."""
         self._feed = feed
         feed.subscribe_books(_nothing, [self.coin], LEVELS)
 
@@ -38,7 +38,7 @@ class BookView:
             return error.reason
 
     def line(self, at: float) -> str:
-        """The book in one line: spread, best levels, and what lies on its sides."""
+        """The book in one line: the best bid and ask with their sizes, and the sum of each side's sizes."""
         book = self.now()
         if isinstance(book, str) or not book.bids or not book.asks:
             return f"{clock(at)} {self.coin:<6} order book: {book if isinstance(book, str) else 'one side is empty'}"
@@ -50,7 +50,7 @@ class BookView:
         )
 
     def draw(self) -> RenderableType:
-        """A table for rich: bids on the left, asks on the right, best first."""
+        """A table for rich: bids on the left, asks on the right, the best level first."""
         from rich import box
         from rich.console import Group
         from rich.table import Table
@@ -81,4 +81,4 @@ def _level(levels: list[tuple[float, float]], place: int) -> tuple[str, str]:
 
 
 def _nothing(book: OrderBook) -> None:
-    """The screen asks for the latest book when it is drawn."""
+    """The callback of the subscription, which does nothing: the screen asks for the latest book when it is drawn."""

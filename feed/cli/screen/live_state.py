@@ -12,12 +12,12 @@ from typing import Any
 from feed.events import FeedStatus, PriceTick, TradeEvent
 from feed.subscriptions.status_events import KINDS
 
-RATE_WINDOW = 5.0  # seconds over which trades and messages per second are taken
+RATE_WINDOW = 5.0  # seconds over which the rates of trades and messages are measured
 NOTES = 100  # events kept
 TOGETHER = 3.0  # seconds within which the same event of several coins is one line
-AHEAD = 5.0  # ms that data may seem to arrive before it was sent, before the clocks are blamed
-LATE = 10_000.0  # ms after which it is no longer the line that is slow
-_NO_WORDS = frozenset({"exchange", "at"})  # details that are shown elsewhere, or not at all
+AHEAD = 5.0  # ms; if data seems to arrive this much before it was sent, the clocks differ
+LATE = 10_000.0  # ms; data that is later than this is not late because of a slow network
+_NO_WORDS = frozenset({"exchange", "at"})  # details that are not part of an event's text
 
 WORDS: Mapping[str, str] = {event: kind.words for event, kind in KINDS.items()}
 OTHERWISE: Mapping[str, str] = {event: kind.otherwise for event, kind in KINDS.items() if kind.otherwise}
@@ -26,12 +26,12 @@ WORDS_FOR_MANY: Mapping[str, str] = {event: kind.for_many for event, kind in KIN
 
 
 def describe(event: str, details: Mapping[str, Any], words: Mapping[str, str] = WORDS) -> str:
-    """Return the words for a status event, in one line."""
+    """Return the text for a status event, in one line."""
     shown = {name: "some" if value is None else value for name, value in details.items()}
     for texts in (words, OTHERWISE):
         try:
             return " ".join(texts[event].format_map(shown).split())
-        except (KeyError, ValueError, TypeError):  # an event or a detail that these have no words for
+        except (KeyError, ValueError, TypeError):  # an event or a detail that is not in the table of texts
             continue
     text = ", ".join(f"{name} {value}" for name, value in details.items() if name not in _NO_WORDS)
     return " ".join(text.split())
@@ -48,7 +48,7 @@ class Note:
     coins: int = 1
 
     def absorb(self, details: Mapping[str, Any]) -> None:
-        """Tell of another coin too, or of a higher count."""
+        """Add another coin to this line, or a higher count."""
         if self.event not in WORDS_FOR_MANY:
             self.text = describe(self.event, details)
             return
@@ -90,7 +90,7 @@ class _PriceSample:
 
 @dataclass
 class LiveState:
-    """Counts what the feed delivers. ``rates`` False where the feed carries no trades."""
+    """Counts what the feed delivers. ``rates`` is False if the feed carries no trades."""
 
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
@@ -123,7 +123,7 @@ class LiveState:
             kin.absorb(details)
 
     def _kin(self, event: str, details: Mapping[str, Any]) -> Note | None:
-        """The recent line that this event belongs to: one outage tells every coin's gap, and nobody reads 20 lines."""
+        """The recent line that this event joins: an outage causes a gap of every coin, which must not fill 20 lines."""
         for note in reversed(self.notes):
             if self.wall() - note.at > TOGETHER:
                 return None
@@ -142,7 +142,7 @@ class LiveState:
         return taken
 
     def sample(self, status: FeedStatus) -> None:
-        """Remember the counters of now, so that rates can be taken; call it at every refresh."""
+        """Remember the present counters, to compute rates from them; call it at every refresh."""
         now = self.clock()
         self._samples.append(_PriceSample(now, self._trades.copy(), status.messages_received))
         while now - self._samples[0].at > RATE_WINDOW:
@@ -189,10 +189,10 @@ class LiveState:
 
 
 def clock_remark(rows: list[Row]) -> str:
-    """Return what the latencies say about the clocks, "" when nothing is odd.
+    """Return what the latencies show about the clocks; "" if they are plausible.
 
-    Data can't arrive before it was sent: latencies below zero prove that the clocks differ. Very late data may be a
-    replay, too.
+    Data can't arrive before it was sent, so latencies below zero prove that the clocks differ. Very late data may also
+    come from a replay.
     """
     latencies = [row.latency for row in rows if row.latency is not None]
     middle = statistics.median(latencies) if latencies else 0.0

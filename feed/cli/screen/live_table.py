@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-FLASH = 0.6  # seconds that a changed price stands out
+FLASH = 0.6  # seconds for which a changed price is highlighted
 NOTES_SHOWN = 8
 _HEAD = 3  # lines above the rows: status, column names and the rule under them
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
@@ -130,7 +130,7 @@ def screen(
     for name in _DISPENSABLE:
         if sum(widths.values()) + len(widths) > console.width:
             del widths[name]
-    gap = min(2, max(0, (console.width - sum(widths.values())) // len(widths) - 1))  # besides the box's own column
+    gap = min(2, max(0, (console.width - sum(widths.values())) // len(widths) - 1))  # in addition to the table's border
     style = box.ASCII2 if plain else box.SIMPLE_HEAD
     table = Table(box=style, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
     for name in widths:
@@ -150,7 +150,7 @@ def screen(
 
 
 _HEADINGS = ("coin", "price", "24h", "turnover", "tr/s", "age s", "ms", "venue")
-_DISPENSABLE = ("venue", "ms", "tr/s", "turnover", "age s", "24h")  # what a narrow window does without, in this order
+_DISPENSABLE = ("venue", "ms", "tr/s", "turnover", "age s", "24h")  # columns that a narrow window omits, in this order
 _LEFT = frozenset({"coin", "venue"})
 
 
@@ -163,10 +163,10 @@ def _fit(rows: int, notes: int, caption: bool, height: int | None) -> tuple[int,
     if rows + notes <= room:
         return rows, notes, 0
     spare = room - rows
-    notes = min(notes, spare if spare > 0 else min(3, room // 4))  # a low window still shows the latest events
+    notes = min(notes, spare if spare > 0 else min(3, room // 4))  # even a window of few lines shows the latest events
     shown = min(rows, room - notes)
     if shown < rows:
-        shown = max(0, shown - 1)  # for the line that says so
+        shown = max(0, shown - 1)  # for the line that says how many rows are not shown
     return shown, max(0, notes), rows - shown
 
 

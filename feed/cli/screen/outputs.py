@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from feed import MarketFeed, Settings
 
-REFRESH = 0.2  # seconds between two pictures of the table
-LINES = 0.25  # seconds between two looks for events, without a table
+REFRESH = 0.2  # seconds between two drawings of the table
+LINES = 0.25  # seconds between two checks for new events, without a table
 PRICE_LINES = 1.0  # seconds between two lines about one coin
-HELD_LOG = 50  # log lines kept while the table owns the terminal, the last ones
+HELD_LOG = 50  # the last log lines, kept while the table fills the terminal
 
 
 class View(Protocol):
@@ -41,10 +41,10 @@ class View(Protocol):
         """Show a line that does not come from the feed."""
 
     async def run(self) -> None:
-        """Show until cancelled, or return when nobody looks any more."""
+        """Show until cancelled, or return when nobody reads the output any more."""
 
     def close(self) -> None:
-        """Show what is left; the feed is closed."""
+        """Show the rest; the feed is closed by now."""
 
 
 async def show(feed: MarketFeed, settings: Settings, view: View, seconds: float | None, timeout: float) -> int:
@@ -76,7 +76,7 @@ async def _live(feed: MarketFeed, seconds: float | None, timeout: float) -> None
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
-    """Cancel ``task`` and wait for its end; what it raised is somebody else's news."""
+    """Cancel ``task`` and wait for its end; its errors are reported elsewhere."""
     task.cancel()
     await asyncio.wait({task})
     if not task.cancelled():
@@ -90,7 +90,7 @@ def screen_view(log_level: str | None, book: str | None = None) -> View:
     """
     shown = None if book is None else BookView(book)
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        start_log(log_level or "ERROR")  # the lines show every event already
+        start_log(log_level or "ERROR")  # every event is already shown as a line
         return PlainView(shown)
     try:
         from rich.console import Console
@@ -104,7 +104,7 @@ def screen_view(log_level: str | None, book: str | None = None) -> View:
 
 
 class _BoardView:
-    """What the table and the plain lines share: a board that the feed's callbacks keep, and a coin's order book."""
+    """What the table and the plain lines share: the state that the feed's callbacks update, and a coin's order book."""
 
     def __init__(self, book: BookView | None = None) -> None:
         self.board = LiveState()
@@ -131,7 +131,7 @@ class _BoardView:
 
 
 class TableView(_BoardView):
-    """The live table, on the terminal's other screen, so that resizing leaves no rubbish; its last state stays."""
+    """The live table, on the terminal's alternate screen, so that resizing leaves no remains; its last state stays."""
 
     def __init__(self, console: Console, held_log: deque[str], book: BookView | None = None) -> None:
         super().__init__(book)
@@ -149,7 +149,7 @@ class TableView(_BoardView):
                 await asyncio.sleep(REFRESH)
 
     def draw(self, height: int | None = None) -> RenderableType:
-        """Return the picture of now for a window of ``height`` lines."""
+        """Return the present state as drawn for a window of ``height`` lines."""
         rows, feed = self.rows(), self._feed
         head = ""
         if feed is not None:
@@ -174,7 +174,7 @@ class TableView(_BoardView):
 
 
 class PlainView(_BoardView):
-    """A line per event, and per coin whose price has changed at most one a second, and so for the order book."""
+    """A line for each event; for the price of a coin and for the order book, at most one line a second."""
 
     def __init__(self, book: BookView | None = None) -> None:
         super().__init__(book)
@@ -208,7 +208,7 @@ class JsonView:
     """Every event as a JSON object on a line of its own."""
 
     def __init__(self, books_of: str | None = None) -> None:
-        self._books_of = books_of  # a coin whose order books are wanted although the settings do not name the channel
+        self._books_of = books_of  # a coin whose order book is shown even if the settings do not name the channel
         self._gone = asyncio.Event()
         self._stdout = StdoutWriter(sys.stdout.fileno(), self._gone.set, interrupted)
 
@@ -221,7 +221,7 @@ class JsonView:
             feed.subscribe_books(self._writer(BOOKS.json_type), [self._books_of], settings.book_depth)
 
     def note(self, event: str, text: str) -> None:
-        """A program's own remarks are no events of the feed."""
+        """Do nothing: a program's own remarks are no events of the feed."""
 
     async def run(self) -> None:
         await self._gone.wait()

@@ -1,4 +1,4 @@
-"""Bytes to stdout, in order and without holding up the feed."""
+"""Writes bytes to stdout, in order and without blocking the feed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-WAITING = 64 * 1024 * 1024  # bytes that may wait for a slow reader before the feed is made to wait, too
-_SLICE = 0.2  # seconds of waiting for a slow reader before looking whether that still makes sense
+WAITING = 64 * 1024 * 1024  # bytes that may wait for a slow reader; if there are more, the feed must wait too
+_SLICE = 0.2  # seconds between two checks whether waiting for a slow reader still makes sense
 
 
 class StdoutWriter:
     """Collects what one turn of the event loop writes and hands it to a thread, which writes it at once.
 
-    When the reader is slow the thread waits for it; when ``waiting`` bytes are due, so does the writer: nothing is
-    dropped, unless the reader has gone (``on_broken`` is called in the event loop) or ``give_up`` says that it's over.
-    ``error`` is what writing failed with.
+    If the reader is slow, the thread waits for it. If more than ``waiting`` bytes wait, ``write`` waits too, so that
+    nothing is dropped, unless the reader has gone (then ``on_broken`` is called in the event loop) or ``give_up``
+    returns True. ``error`` is the error with which writing has failed.
     """
 
     def __init__(
@@ -32,18 +32,18 @@ class StdoutWriter:
         self._due = bytearray()
         self._closing = False
         self.error: OSError | None = None
-        self._changed = threading.Condition()  # holds _due, _closing and error
+        self._changed = threading.Condition()  # guards _due, _closing and error
         self._thread = threading.Thread(target=self._drain, name="market-feed output", daemon=True)
         self._thread.start()
 
     def write(self, line: bytes) -> None:
-        """Take a line without its newline; it is on its way when the loop's present turn ends."""
+        """Take a line without its newline; it is passed to the thread at the end of the loop's present turn."""
         if not self._lines:
             self._loop.call_soon(self.flush)
         self._lines.append(line)
 
     def flush(self) -> None:
-        """Hand over what is collected."""
+        """Pass the collected lines to the thread."""
         if not self._lines:
             return
         self._lines.append(b"")
@@ -77,10 +77,10 @@ class StdoutWriter:
                 rest = memoryview(chunk)
                 while rest:
                     rest = rest[os.write(self._fd, rest) :]
-            except OSError as error:  # EPIPE: the reader has gone; ENOSPC, EIO: nothing can be written any more, either
+            except OSError as error:  # EPIPE: the reader has gone; ENOSPC, EIO: nothing can be written any more
                 with self._changed:
                     self.error = error
                     self._changed.notify_all()
-                with suppress(RuntimeError):  # the loop is closed: nobody waits for the news
+                with suppress(RuntimeError):  # the loop is closed: nobody waits for this call
                     self._loop.call_soon_threadsafe(self._on_broken)
                 return

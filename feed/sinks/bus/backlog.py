@@ -17,7 +17,7 @@ CLOSED = 3  # closed candles of a coin and timeframe
 
 @dataclass(slots=True)
 class Continuation:
-    """What follows the bus's last events, in order; ``missed`` are coins of which trades may be missing before it."""
+    """What follows the bus's last events, in order; ``missed``: coins that may lack trades before that."""
 
     trades: list[TradeEvent] = field(default_factory=list)
     candles: list[Candle] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Backlog:
         self._consecutive = consecutive
         self._trades: deque[tuple[float, TradeEvent]] = deque()
         self._newest: dict[str, TradeEvent] = {}
-        self._gaps: deque[tuple[str, TradeEvent | None]] = deque(maxlen=GAPS)  # coin, the trade before it
+        self._gaps: deque[tuple[str, TradeEvent | None]] = deque(maxlen=GAPS)  # coin, and the trade before the gap
         self._closed: defaultdict[tuple[str, str], deque[Candle]] = defaultdict(lambda: deque(maxlen=CLOSED))
         self._latest: dict[tuple[str, str], Any] = {}
 
@@ -67,8 +67,10 @@ class Backlog:
         candles: Mapping[tuple[str, str], Candle],
         latest: Mapping[tuple[str, str], int],
     ) -> Continuation:
-        """What is to be published next, where the bus ends with these: the last trade of each coin, the last candle of
-        each (coin, timeframe), and the timestamp of the last event of each other (channel, coin)."""
+        """What must be published next after the bus's last events.
+
+        These are given as the last trade of each coin, the last candle of each (coin, timeframe), and the timestamp of
+        the last event of each other (channel, coin)."""
         found = Continuation()
         own: defaultdict[str, list[TradeEvent]] = defaultdict(list)
         for _, trade in self._trades:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 HEARTBEAT = 0.5  # seconds between two heartbeats
 AGAIN = 0.25  # seconds until the bus is dialled again
 GONE = 3.0  # seconds after which a collector that was not heard does not share the limits any more
-INTRODUCTION = 1.2  # seconds in which the collectors that share an address hear of each other before the first dial
+INTRODUCTION = 1.2  # seconds before the first dial, in which collectors that share an address hear of each other
 
 
 class Collector:
@@ -115,7 +115,7 @@ class Collector:
     async def _carry(self) -> None:
         """Keep the feed connected; only wrong settings end it."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2 * INTRODUCTION):  # without the bus it starts all the same
+            async with asyncio.timeout(2 * INTRODUCTION):  # if the bus cannot be reached, it starts anyway
                 await self._connected.wait()
                 await asyncio.sleep(INTRODUCTION)
         self._share_limits()
@@ -171,9 +171,8 @@ class Collector:
     # Its report about itself
 
     def details(self) -> dict[str, Any]:
-        """This collector's report about itself on the bus.
-
-        In seconds, and ``time``, the exchange's clock in Unix ms.
+        """This collector's report about itself on the bus: times in seconds, except ``time``, the exchange's clock in
+        Unix ms.
         """
         told, publication = self.feed.status, self._publication
         first, last, writer = publication.data.first, publication.data.last, publication.writer
@@ -222,7 +221,7 @@ class Collector:
             return
 
         async def send() -> None:
-            with contextlib.suppress(Exception):  # nats-py, over a connection that has ended: it is told elsewhere
+            with contextlib.suppress(Exception):  # nats-py, if the connection has ended, which is reported elsewhere
                 await client.nats.publish(subject, payload)
 
         task = asyncio.create_task(send(), name=f"status of {self.exchange}")
@@ -278,5 +277,5 @@ async def _answer(message: Msg) -> None:
 def _consecutive(config: ExchangeConfig) -> bool:
     try:
         return profile_of(config.name).for_market_type(config.market_type).limits.consecutive_ids
-    except ValueError:  # a program's own exchange
+    except ValueError:  # an exchange that a program has registered
         return False

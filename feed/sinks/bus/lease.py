@@ -17,9 +17,9 @@ LEASE = 1.0  # seconds without a renewal after which the lease expires
 RENEW = 0.2  # seconds between two renewals
 OVERDUE = 0.45  # seconds without a renewal after which the bus is asked whether the holder is still connected
 SILENT = 1.0  # seconds without data of the exchange after which a publisher gives way, if another one has data
-MARGIN = 0.4  # seconds by which the same data may reach two collectors at different times, and a renewal be late
-HAS_DATA = 3.0  # seconds: a collector without data for longer does not take the lease
-STEADY = 2.0  # seconds for which a collector must have had data before it takes the lease of one that is merely late
+MARGIN = 0.4  # seconds by which data may reach one collector later than another, and by which a renewal may be late
+HAS_DATA = 3.0  # seconds; a collector without data for longer than this does not take the lease
+STEADY = 2.0  # seconds of data that a collector must have had before it takes the lease from one that is only late
 REMEMBERED = 5.0  # seconds for which the times of own data are kept
 TICK = 0.05  # seconds of one tick
 
@@ -41,7 +41,7 @@ class OwnData:
         self.last = now
 
     def between(self, begin: float, end: float) -> bool:
-        """Whether data came in this time."""
+        """Whether data came between these two times."""
         at = bisect_right(list(self._ticks), begin)
         return at < len(self._ticks) and self._ticks[at] < end
 
@@ -72,15 +72,15 @@ class LeaseState:
         self.holder = "" if says.get("released") else str(says.get("collector", ""))
 
     def begin(self, now: float) -> None:
-        """Note that the bus can be reached again: renewals could not be seen before.
+        """Note that the bus can be reached again: until now, renewals could not be seen.
 
-        Its revisions may have begun anew, with a stream that was lost.
+        The revisions may have begun at 1 again, if the bus has lost its stream.
         """
         self.seen_at = max(self.seen_at, now)
         self.revision = 0
 
     def read(self) -> None:
-        """All that the bus has of the lease has been noted since ``begin``."""
+        """Note that everything that the bus has of the lease has been read since ``begin``."""
         if not self.revision:
             self.holder, self.says = "", {}
 

@@ -134,7 +134,7 @@ class Publication:
     def register(self, timeframe: str) -> dict[str, Any]:
         """The shard's entry in the register: coins and their markets, channels, timeframes.
 
-        Coins of which nothing has come yet, though nothing says that they are not available, are ``awaited``.
+        A coin without data is ``awaited`` until its data comes or the exchange says that it is not available.
         """
         return {
             "coins": dict(self.markets),
@@ -171,9 +171,9 @@ class Publication:
         return found.missed
 
     async def put_back(self, client: BusClient) -> None:
-        """Publish trades again that the bus had confirmed and lost in an outage.
+        """Publish trades again that the bus had confirmed and then lost in an outage.
 
-        A server that is killed, or whose disk was full, may have. Raises BusError.
+        This can happen to a server that was killed or whose disk was full. Raises BusError.
         """
         last = await self._last_trades(client)
         waiting = self.writer.rewind()
@@ -232,7 +232,7 @@ class Publication:
             del self._closed[:1]
 
     async def drained(self, timeout: float) -> None:
-        """Return when all that was published is stored, or it takes too long."""
+        """Return when everything that was published is stored, or if that takes too long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self.writer.drained()

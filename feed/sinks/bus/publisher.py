@@ -20,9 +20,9 @@ from feed.sinks.bus.writer import Fenced
 
 LOOK = 0.05  # seconds between two checks whether to take the lease
 ASKED = 0.2  # seconds that the holder of an overdue lease has to answer
-NOBODY = 503  # the code of a request that nobody has subscribed to
-HAND_OVER = 1.0  # seconds for what is still to be stored at the end
-GONE = 3.0  # seconds of silence after which a shard of another count counts as ended
+NOBODY = 503  # the code of the answer if nobody has subscribed to the request's subject
+HAND_OVER = 1.0  # seconds at the end, in which the last messages are stored
+GONE = 3.0  # seconds of silence after which a shard of another layout (N in I/N) is taken for ended
 
 
 class Publisher:
@@ -48,11 +48,11 @@ class Publisher:
         self._lease = LeaseState(name)
         self._lease_subject = subjects.lease(shard.name)
         self._term_subject = subjects.publisher(shard.name)
-        self._term = 0  # the message by which this collector has begun to publish
+        self._term = 0  # the number of the message with which this collector began to publish
         self._others: dict[str, tuple[float, Mapping[str, Any]]] = {}  # other shards -> when seen, what was said
         self._told_markets: dict[str, Any] | None = None  # the markets in the register
         self._handing_over = False
-        self._waits_for = ""  # the reported shard of another count
+        self._waits_for = ""  # the shard of another layout that was reported
         self._now = time.monotonic
 
     def on_lease(self, subject: str, data: bytes, sequence: int, at: int, past: bool) -> None:
@@ -71,7 +71,7 @@ class Publisher:
             self._stand_by(f"{self._lease.holder or 'nobody'} has the lease")
 
     def leases_read(self) -> None:
-        """All leases that the bus has are seen since ``begin``."""
+        """Note that all leases that the bus has were read since ``begin``."""
         self._lease.read()
 
     @property
@@ -98,9 +98,9 @@ class Publisher:
                 await asyncio.sleep(LOOK)
 
     async def _is_gone(self, client: BusClient) -> bool:
-        """Whether the holder of the lease has no connection to the bus, so that a question reaches nobody.
+        """Whether the holder of the lease has no connection to the bus: then a question to it reaches nobody.
 
-        A holder that is paused or cut off has one still. Its lease has to expire.
+        A holder that is paused or cut off still has a connection. Its lease must expire first.
         """
         revision = self._lease.revision
         try:
@@ -112,7 +112,7 @@ class Publisher:
         return False
 
     def _is_other_layout(self) -> bool:
-        """Whether a shard of another count is published now: its coins may be this one's too."""
+        """Whether a shard of another layout is published now: its coins may also belong to this shard."""
         now = self._now()
         for shard, (seen, says) in self._others.items():
             if not shard.endswith(f"-{self._shard.count}") and not says.get("released") and now - seen < GONE:
@@ -152,7 +152,7 @@ class Publisher:
         return encode({**self._details(), "term": self._term, **more})
 
     async def _announce(self, client: BusClient, reason: str, missed: list[str]) -> None:
-        """Write the message that fences off whoever published before; ``_term`` is taken for the last one of these."""
+        """Write the message that makes the bus refuse the publisher before; ``_term``: that one's own message."""
         details = {
             "exchange": self._subjects.exchange,
             "at": time.time_ns() // 1_000_000,
@@ -196,7 +196,7 @@ class Publisher:
         await self._publish(client)
 
     async def _publish(self, client: BusClient) -> None:
-        """Write, renew the lease and keep the record, each in a task of its own: none waits for another."""
+        """Write, renew the lease and keep the record, each in a task of its own, so that none waits for another."""
         writer = self._publication.writer.run(client, self._term_subject, self._term)
         writing = asyncio.create_task(writer, name="bus writer")
         renewing = asyncio.create_task(self._keep_lease(client), name="bus lease")

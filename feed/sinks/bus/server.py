@@ -22,16 +22,16 @@ from loguru import logger
 from feed.errors import FeedError
 from feed.sinks.folder_lock import FolderLock
 
-PORT = 4222  # NATS's own
+PORT = 4222  # NATS's default port
 START = 10.0  # seconds that the server has to answer
 STOP = 5.0  # seconds that it has to end
 PROGRAM = "nats-server"
 GIGABYTES = 20.0
-WARN_AGAIN = 60.0  # seconds until an error of the server is told again
+WARN_AGAIN = 60.0  # seconds until the same error of the server is reported again
 
 
 def program() -> str | None:
-    """Where the server's binary is: beside this Python, as the extra installs it, or on the path."""
+    """Find the server's binary: beside this Python, where the extra installs it, or on the PATH."""
     beside = Path(sysconfig.get_path("scripts")) / (PROGRAM + (".exe" if sys.platform == "win32" else ""))
     return str(beside) if beside.is_file() else shutil.which(PROGRAM)
 
@@ -60,7 +60,7 @@ class BusServer:
         self.gigabytes = gigabytes
         self.process: Process | None = None
         self._said: list[str] = []
-        self._warned: dict[str, float] = {}  # kind of error -> when it was told
+        self._warned: dict[str, float] = {}  # kind of error -> when it was reported
         self._reading: asyncio.Task[None] | None = None
         self._lock: FolderLock | None = None
 
@@ -81,7 +81,7 @@ class BusServer:
         if binary is None:
             raise FeedError("the bus needs nats-server: pip install 'market-feed[bus]'")
         try:
-            self._lock = FolderLock(self.folder, "bus")  # nats-server has none, and two would spoil each other's data
+            self._lock = FolderLock(self.folder, "bus")  # nats-server takes none; two would spoil each other's data
         except OSError as error:
             raise FeedError(f"the folder {self.folder} cannot be used: {error.strerror}") from None
         try:
@@ -145,20 +145,20 @@ class BusServer:
             del self._said[:-50]
 
     def _warn(self, error: str) -> None:
-        """Tell an error of the server, such as a full disk, the same one once in WARN_AGAIN seconds."""
+        """Report an error of the server, such as a full disk; the same error at most once in WARN_AGAIN seconds."""
         now, kind = time.monotonic(), re.sub(r"'.*?'|[0-9]+", "", error)
         if now - self._warned.get(kind, -inf) > WARN_AGAIN:
             self._warned[kind] = now
             logger.warning("nats-server: {}", error)
 
     async def wait(self) -> str:
-        """Return when the server has ended by itself, with what it said last."""
+        """Return when the server has ended by itself; the result is its last output."""
         assert self.process is not None
         await self.process.wait()
         return self._last_words()
 
     async def stop(self) -> None:
-        """End the server, which stores what it has first."""
+        """End the server; it stores its data first."""
         try:
             await self._stop()
         finally:
@@ -184,7 +184,7 @@ class BusServer:
 
 
 def _end_with_parent() -> None:
-    """In the child: have the kernel end it when this program is gone, however that ended (prctl, PR_SET_PDEATHSIG)."""
+    """In the child: ask the kernel to end it when this program ends for any reason (prctl, PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 

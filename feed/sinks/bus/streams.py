@@ -9,21 +9,21 @@ from exchanges.bus.client import BusClient, BusError
 from exchanges.bus.subjects import CLOSED_STREAM, REGISTER, REGISTER_STREAM, MarketSubjects
 
 NS = 1_000_000_000
-DUPLICATES = 60  # seconds for which the bus knows the ids of messages: longer than any takeover takes
+DUPLICATES = 60  # seconds for which the bus remembers the ids of messages: longer than any takeover
 CANDLES_EACH = 2_000  # closed candles kept of each coin and timeframe
 EXISTS = {10058, 10065}  # a stream of that name, or of those subjects
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much the bus keeps of each exchange: ``hours``, and at most ``gigabytes`` of them, the newest."""
+    """How much the bus keeps of each exchange: the last ``hours``, but at most ``gigabytes``."""
 
     hours: float = 24.0
     gigabytes: float = 2.0
 
 
 async def make_streams(client: BusClient, subjects: MarketSubjects, keep: Retention) -> None:
-    """Make the streams that are not there yet; one that is there stays as it is. Raises BusError."""
+    """Make the streams that do not exist yet; existing ones are not changed. Raises BusError."""
     size = int(keep.gigabytes * 1e9)
     await _make(client, subjects.stream, [subjects.kept], max_age=int(keep.hours * 3600) * NS, max_bytes=size)
     await _make(client, CLOSED_STREAM, ["candles.>"], max_msgs_per_subject=CANDLES_EACH)

@@ -1,7 +1,8 @@
 """Publishes to the bus in order, each message once, for as long as nobody else has begun to publish the same shard.
 
-Every message says which message of the shard's ``publisher`` subject it expects to be the last one. A collector that
-takes over writes a new one there first. From that moment the bus refuses whatever the one before still sends.
+Every message names the message that it expects to be the last one of the shard's ``publisher`` subject. A collector
+that takes over writes a new message to that subject first. From then on, the bus refuses everything that the collector
+before it still sends.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 WINDOW = 4_000  # messages that may wait for the bus's answer
 MOST = 200_000  # messages that wait while the bus cannot be reached; then the oldest are dropped
-TURN = 200  # messages that are sent before others get their turn
+TURN = 200  # messages that are sent before other tasks get their turn
 UNANSWERED = 3.0  # seconds without an answer after which the connection is given up
 
 
@@ -34,9 +35,9 @@ class _Message(NamedTuple):
 
 
 class BusWriter:
-    """A queue of messages that outlives connections: what was not answered is sent again, and stored once.
+    """A queue of messages that outlives connections: a message without an answer is sent again, and stored only once.
 
-    ``published`` counts messages that the bus has stored, ``lost`` those that it never will.
+    ``published`` counts messages that the bus has stored, ``lost`` messages that it will never store.
     """
 
     def __init__(self) -> None:
@@ -61,7 +62,7 @@ class BusWriter:
         return len(self._queue) + len(self._sent)
 
     def put(self, subject: str, payload: bytes, id: str) -> None:
-        """Publish this after what was put before. ``id`` names it for the bus: the same id is stored once."""
+        """Publish this after everything that was put before. The bus stores only one message with the same ``id``."""
         self._queue.append(_Message(subject, payload, id))
         if len(self._queue) > MOST:
             self._lose(self._queue.popleft())
@@ -69,17 +70,17 @@ class BusWriter:
             self._wake.set()
 
     def rewind(self) -> set[str]:
-        """The connection has ended: send again what was not answered. Returns the ids of all that waits."""
+        """The connection has ended: send unanswered messages again. Returns the ids of all waiting messages."""
         self._again()
         return {message.id for message in self._queue}
 
     def put_first(self, messages: Sequence[tuple[str, bytes, str]]) -> None:
-        """Publish these (subject, payload, id) before what waits."""
+        """Publish these (subject, payload, id) before all waiting messages."""
         self._queue.extendleft(_Message(*message) for message in reversed(messages))
         self._wake.set()
 
     def clear(self) -> None:
-        """Another collector publishes: drop what waits."""
+        """Another collector publishes: drop all waiting messages."""
         self._queue.clear()
         self._sent.clear()
         self._passed.clear()
@@ -96,7 +97,8 @@ class BusWriter:
             await self._answered.wait()
 
     async def run(self, client: BusClient, publisher: str, fence: int) -> None:
-        """Send what waits and what comes, expecting message ``fence`` to be the last one of the subject ``publisher``.
+        """Send all waiting and new messages; each expects message ``fence`` to be the last one of subject
+        ``publisher``.
 
         Runs until the connection ends (BusUnreachable), the bus refuses to store (BusError), or another collector has
         begun to publish (Fenced).

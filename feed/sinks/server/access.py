@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 SUBPROTOCOL = "bearer."
-TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,256}\Z")  # what a header and a subprotocol may hold, too long to be guessed
+TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,256}\Z")  # fits in a header and a subprotocol, and can't be guessed
 
 
 def is_loopback(host: str) -> bool:
@@ -38,9 +38,11 @@ class AccessRules:
     origins: Collection[str] = ()
 
     def refusal(self, request: web.Request) -> str | None:
-        """Why a request is refused because of its origin or host; None if it is allowed. A page of another host must
-        not read this server over its visitor's browser. Its Origin shows such a page; without a token the Host must be
-        a name of this machine, because a foreign name may point here (DNS rebinding).
+        """Why a request is refused because of its origin or host; None if it is allowed.
+
+        A page of another host must not read this server through its visitor's browser. The Origin header shows such a
+        page. Without a token, the Host header must name this machine, because a foreign name may point here too (DNS
+        rebinding).
         """
         origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
         if origin is not None and origin not in self.origins:
@@ -60,7 +62,7 @@ class AccessRules:
         return None
 
     def cross_origin(self, request: web.Request) -> dict[str, str]:
-        """The headers by which a browser lets a page of ``origins`` read the answer, and send its token."""
+        """The headers that make a browser allow a page of ``origins`` to read the answer and to send its token."""
         origin = request.headers.get("Origin")
         if origin is None or origin not in self.origins:
             return {}
@@ -71,14 +73,14 @@ class AccessRules:
         return headers
 
     def permits(self, request: web.Request) -> bool:
-        """Whether the request has the token, where one is needed."""
+        """Whether the request has the token, or none is needed."""
         if self.token is None:
             return True
         found = [protocol.removeprefix(SUBPROTOCOL) for protocol in offered(request)]
         kind, _, value = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer":
             found.append(value.strip())
-        elif kind.lower() == "basic":  # a browser asks its user: any name, and the token as the password
+        elif kind.lower() == "basic":  # a browser asks its user, who gives any name, and the token as password
             with contextlib.suppress(binascii.Error, UnicodeDecodeError):
                 found.append(base64.b64decode(value, validate=True).decode("ascii").partition(":")[2])
         right = self.token.encode()
@@ -91,6 +93,6 @@ def is_preflight(request: web.Request) -> bool:
 
 
 def offered(request: web.Request) -> list[str]:
-    """The subprotocols of a WebSocket's request that hold a token."""
+    """The subprotocols of a WebSocket request that contain a token."""
     names = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
     return [name.strip() for name in names if name.strip().startswith(SUBPROTOCOL)]

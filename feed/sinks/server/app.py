@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 512  # sockets at a time; more are cut at once
 FIRST_REQUEST = 10.0  # seconds that a connection has to send its first request
-KEEP_ALIVE = 15.0  # seconds that it has to send another one
+KEEP_ALIVE = 15.0  # seconds that it has to send each further request
 UNREAD = 30.0  # seconds that a client has to read an answer
 INBOUND = 64 * 1024  # bytes a second that a client may send on average
 BURST = 16  # seconds over which that average is taken
@@ -41,8 +41,8 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Server:
     """Serves a feed: ``async with Server(feed, settings, port=8000) as server:``, before or after it connects.
 
-    ``host`` other than this machine's own needs a ``token``. ``origins`` are pages of other hosts that may ask.
-    ``start`` raises FeedError when the port cannot be had. ``port`` is the one that was opened.
+    A ``host`` other than loopback needs a ``token``. ``origins`` are pages of other hosts that may send requests.
+    ``start`` raises FeedError if the port cannot be opened. ``port`` is the port that was opened.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Server:
         self._broadcast = Broadcast(feed, settings)
         try:
             from feed.sinks.metrics import FeedCollector
-        except ImportError:  # the extra is missing: /metrics says so
+        except ImportError:  # the extra is missing; /metrics answers with that
             self._collector = None
         else:
             self._collector = FeedCollector(feed)
@@ -100,7 +100,7 @@ class Server:
             logger=_silent_log(),
             handle_signals=False,
             keepalive_timeout=KEEP_ALIVE,
-            lingering_time=0,  # seconds for a body that nobody reads
+            lingering_time=0,  # seconds that are spent on a body that nobody reads
             shutdown_timeout=SHUTDOWN,
             max_line_size=HEADER,
             max_field_size=HEADER,
@@ -144,7 +144,7 @@ class Server:
     # Bounds
 
     def _connection(self) -> asyncio.Protocol:
-        """Return the protocol of a new connection: aiohttp's handler within bounds, or one that cuts it."""
+        """Return the protocol of a new connection: aiohttp's handler within bounds, or one that cuts it at once."""
         server = self._runner.server if self._runner is not None else None
         if server is None or len(self._connections) >= CONNECTIONS:
             return _Refused()
@@ -162,7 +162,7 @@ class Server:
             self._broadcast.tend()
 
     async def _label(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Add the headers that tell browsers which pages may read the answer, and not to guess its type."""
+        """Add the headers that tell browsers which pages may read the answer, and that they must not guess its type."""
         response.headers.update(self._access.cross_origin(request))
         response.headers["X-Content-Type-Options"] = "nosniff"
 
@@ -207,7 +207,7 @@ class Server:
 
 
 def _silent_log() -> logging.Logger:
-    """A disabled log for aiohttp, which would log a traceback and parts of each bad request, perhaps a token."""
+    """A disabled log for aiohttp: it would log a traceback and parts of each bad request, which may contain a token."""
     silent = logging.Logger("market feed server")
     silent.disabled = True
     return silent
@@ -227,7 +227,7 @@ class _Connection(asyncio.Protocol):
         self._asked = False
         self._streams = False
         self._unread_since: float | None = None
-        self._inbound = 0  # bytes, less INBOUND a second
+        self._inbound = 0  # bytes received, reduced by INBOUND each second
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):
@@ -255,7 +255,7 @@ class _Connection(asyncio.Protocol):
         self._handler.connection_lost(exc)
 
     def asked(self, streams: bool) -> None:
-        """Note a request. ``streams``: it is for a stream, which cuts clients that do not read by itself."""
+        """Note a request. ``streams``: it is for a stream; streams cut clients that do not read themselves."""
         self._asked, self._streams = True, streams
 
     def tend(self, now: float) -> None:
@@ -274,7 +274,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Refused(asyncio.Protocol):
-    """Takes a connection that is one too many, and cuts it."""
+    """The protocol of a connection above the limit: it is cut at once."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):

@@ -1,4 +1,4 @@
-"""Events of the feed to all clients: encoded once, written to many, and never waiting for a slow one."""
+"""Sends events of the feed to all clients: each event is encoded once, and no client waits for a slow one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from feed.market_feed import MarketFeed
     from feed.settings import Settings
 
-HIGH = 64 * 1024  # bytes waiting in a client's socket: with more than that nothing is written to it
+HIGH = 64 * 1024  # bytes that wait in a client's socket; while there are more, nothing is written to it
 LOOK = 0.02  # seconds between two looks at clients whose sockets are full
 TURN = 256  # events after which clients are written to, even if the feed has read more at once
-AT_ONCE = 1024  # events that a client is sent at once; one that is further behind waits for the next look
+AT_ONCE = 1024  # events that are sent to a client at once; the rest is sent at the next look
 LOGS = 200  # different selections at a time
 IDLE = 60.0  # seconds for which the events of a selection are kept without a client
 STALLED = 60.0  # seconds after which a client that reads nothing is cut
@@ -30,7 +30,7 @@ STALLED = 60.0  # seconds after which a client that reads nothing is cut
 class Client:
     """One client.
 
-    ``write_events`` makes the bytes of events; ``overflow`` is called if it is too slow with the policy "error".
+    ``write_events`` turns events into bytes; ``overflow`` is called if a client with the policy "error" is too slow.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Broadcast:
 
     @property
     def changed(self) -> asyncio.Future[None]:
-        """Done at the next status event."""
+        """A future that is done at the next status event."""
         if self._changed is None:
             self._changed = asyncio.get_running_loop().create_future()
         return self._changed
@@ -119,7 +119,7 @@ class Broadcast:
     # Clients
 
     def log_of(self, selection: Selection) -> EventLog:
-        """The log of a selection, made when it is first wanted. Raises RequestError when there are too many."""
+        """The log of a selection, made when it is first asked for. Raises RequestError if there are too many logs."""
         log = self._logs.get(selection)
         if log is None:
             if len(self._logs) >= LOGS:
@@ -138,7 +138,7 @@ class Broadcast:
         return next((log for log in self._logs.values() if log.holds(seq)), None)
 
     def attach(self, client: Client, log: EventLog, position: int, on_full: str) -> None:
-        """Write to the client what comes in ``log`` after the event ``position``."""
+        """From now on, write the events of ``log`` after the number ``position`` to the client."""
         self.detach(client)
         client.log, client.position, client.on_full = log, position, on_full
         log.users += 1
@@ -163,7 +163,7 @@ class Broadcast:
             self._looking.cancel()
 
     def tend(self) -> None:
-        """To be called every second or so."""
+        """Drop logs that had no client for IDLE seconds. To be called about once a second."""
         self._forget_idle(IDLE)
 
     def _forget_idle(self, seconds: float) -> None:
@@ -186,7 +186,7 @@ class Broadcast:
                     self._send(client, made)
 
     def _send(self, client: Client, made: dict[Any, bytes]) -> None:
-        """Write what is new to the client, or note that its socket is full."""
+        """Write new events to the client, or note that its socket is full."""
         log = client.log
         if log is None or client.position == log.last or client.transport.is_closing():
             return
@@ -251,7 +251,7 @@ class Broadcast:
         return [config.symbol for config in self._feed.coin_configs]
 
     def prices(self, coins: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """The latest tick of each coin that has one, with ``fresh`` and, where it is not, the ``reason``."""
+        """The latest tick of each coin that has one, with ``fresh`` and, if it is not fresh, the ``reason``."""
         found = {}
         for coin in coins:
             tick = self._feed.get_price(coin)
@@ -268,7 +268,7 @@ class Broadcast:
         return {"fresh": True, "reason": ""}
 
     def _newest(self, channel: str, coins: Iterable[str]) -> dict[str, Any]:
-        """The latest event of each coin; of order books only those that are proven now."""
+        """The latest event of each coin; order books only if they are proven now."""
         latest = self._latest[channel]
         if channel == BOOKS.name:
             depth = self._depth

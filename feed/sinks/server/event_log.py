@@ -1,4 +1,4 @@
-"""The last events of one selection, numbered: clients are sent events from it, and continue in it after a break."""
+"""The last events of one selection, numbered: they are sent to its clients, and again to one that was disconnected."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Key = tuple[str, str]
 class EventLog:
     """Numbered events of ``selection``, the last KEPT of them.
 
-    The numbers begin anywhere between 2**40 and 2**52 (a number that JavaScript keeps), so that the number alone tells
-    a client's log from another one, and from one of a server that ran before.
+    The first number is drawn between 2**40 and 2**52 (JavaScript's numbers are exact up to there). So a client's
+    number shows whether it is from this log, or from another one or an earlier run of the server.
     """
 
     def __init__(self, selection: Selection, start: int | None = None) -> None:
         self.selection = selection
         self.start = self.last = random.randrange(1 << 40, 1 << 52) if start is None else start
-        self.users = 0  # clients that are written to from it, or are about to be
-        self.idle_since = time.monotonic()  # when the last user went
+        self.users = 0  # clients that receive its events, or soon will
+        self.idle_since = time.monotonic()  # when its last client left
         self._kept: list[tuple[int, bytes]] = []
         self._newest: dict[Key, tuple[int, bytes]] = {}
 
@@ -36,7 +36,7 @@ class EventLog:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Keep the log, which is forgotten some time after its last user has gone."""
+        """Keep the log: a log without clients is dropped after some time."""
         self.users += 1
         try:
             yield
@@ -58,11 +58,11 @@ class EventLog:
         return self.oldest - 1 <= seq <= self.last
 
     def after(self, seq: int, most: int = KEPT) -> list[tuple[int, bytes]]:
-        """The events after ``seq`` that are kept, oldest first, at most so many."""
+        """The kept events after ``seq``, oldest first, at most ``most`` of them."""
         first = max(seq + 1, self.oldest)
         end = min(self.last, first + most - 1) + 1
         return [self._kept[(number - self.start - 1) % KEPT] for number in range(first, end)]
 
     def newest_after(self, seq: int) -> list[tuple[int, bytes]]:
-        """The newest event of each key, of those after ``seq``, in their order."""
+        """Of the events after ``seq``, the newest one of each key, in their order."""
         return sorted(event for event in self._newest.values() if event[0] > seq)

@@ -68,7 +68,7 @@ def selection(channels: Any, coins: Any, known: Collection[str]) -> Selection:
 
 
 def policy(found: Any) -> str:
-    """Read the policy for a client that is too slow. Raises RequestError."""
+    """Read the policy for the case that the client is too slow. Raises RequestError."""
     if found not in POLICIES:
         raise RequestError(f"on_full: found {_shown(found)}, allowed are {', '.join(POLICIES)}")
     return str(found)
@@ -95,12 +95,12 @@ def request(text: str, known: Collection[str]) -> Subscribe | Resume:
 
 
 def numbered(seq: int, body: bytes) -> bytes:
-    """An event with its number."""
+    """An event's JSON with its number."""
     return b'{"seq":%d,%s' % (seq, body[1:])
 
 
 def frames(events: Iterable[tuple[int, bytes]]) -> bytes:
-    """The events as WebSocket text frames of a server (RFC 6455, section 5.2), which are the same for every client."""
+    """The events as a server's WebSocket text frames (RFC 6455, section 5.2), which are the same for every client."""
     parts: list[bytes] = []
     for seq, body in events:
         payload = numbered(seq, body)

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from feed.market_feed import MarketFeed
     from feed.sinks.metrics import FeedCollector
 
-ASKING = 4  # requests for candles that are sent to the exchange at a time
-WAITING = 32  # more of them that may wait
+ASKING = 4  # requests for candles that may run at the exchange at the same time
+WAITING = 32  # further requests for candles that may wait
 NUMBER = re.compile(r"[0-9]{0,20}\.?[0-9]{1,20}(e-?[0-9]{1,3})?\Z", re.ASCII)
 
 
 def answer(value: Any, status: int = 200) -> web.Response:
-    """An answer with any value as JSON, which must not be cached."""
+    """An HTTP answer with ``value`` as JSON, which must not be cached."""
     headers = {"Cache-Control": "no-store"}
     body = payloads.encode(value)
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)

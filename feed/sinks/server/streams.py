@@ -1,4 +1,4 @@
-"""The events of the feed to one client: over a WebSocket, or as Server-Sent Events."""
+"""Sends the events of the feed to one client, over a WebSocket or as Server-Sent Events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from feed.sinks.server.rest import failure
 
 CLIENTS = 400  # streams at a time
 MESSAGE = 16 * 1024  # bytes of a client's message
-REQUESTS, WITHIN = 20, 10.0  # messages of one client within so many seconds
+REQUESTS, WITHIN = 20, 10.0  # messages that one client may send within so many seconds
 PING = 20.0  # seconds between two pings; a client that does not answer within half of that is gone
 CLOSING = 2.0  # seconds that a client has to answer a close
 HEARTBEAT = 2.0  # seconds between two heartbeats of Server-Sent Events, if no status event comes
@@ -52,7 +52,7 @@ class Streams:
             return failure(f"this server has {CLIENTS} clients at a time, and as many are here", 503)
         socket = web.WebSocketResponse(
             heartbeat=PING,
-            autoping=False,  # pings are counted as messages are
+            autoping=False,  # pings are counted like messages
             max_msg_size=MESSAGE,
             compress=False,
             protocols=offered(request),
@@ -102,7 +102,7 @@ class Streams:
             self._broadcast.detach(client)
 
     async def _do(self, socket: web.WebSocketResponse, client: Client, text: str) -> None:
-        """Carry out what a client asks for; the events come after the answer."""
+        """Carry out a client's request; its events are sent after the answer."""
         broadcast = self._broadcast
         wanted = messages.request(text, broadcast.coins)
         if isinstance(wanted, Resume):
@@ -144,7 +144,7 @@ class Streams:
         response = web.StreamResponse(headers=_HEADERS)
         if request.version >= HttpVersion11:
             response.enable_chunked_encoding()
-        else:  # the end of the connection is the end of the answer
+        else:  # the answer ends with the connection
             response.force_close()
         transport = request.transport
         if not isinstance(transport, asyncio.Transport):
@@ -202,7 +202,7 @@ async def _say(socket: web.WebSocketResponse, error: str) -> None:
 
 
 async def _close(socket: web.WebSocketResponse, code: int, text: str) -> None:
-    """Close, and cut a client that does not answer."""
+    """Close the WebSocket; a client that does not answer the close is cut."""
     with suppress(ConnectionError, TimeoutError):
         async with asyncio.timeout(2 * CLOSING):  # aiohttp's own timeout begins when the frame has been sent
             await socket.close(code=code, message=text.encode())
