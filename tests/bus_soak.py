@@ -171,7 +171,7 @@ async def soak(minutes: float, seed: int, say: Say = lambda line: None) -> Resul
                     _take(readers, truth, result)
                 await asyncio.sleep(calm)
                 _learn(made.simulator, truth)
-                newest = {coin: made.simulator["binance"].tape[coin][-1].id for coin in COINS}
+                newest = {coin: made.simulator["binance"].trades[coin][-1].id for coin in COINS}
                 await until(lambda: all(_last(reader, coin) >= newest[coin] for reader in readers for coin in newest))
                 _learn(made.simulator, truth)
                 _take(readers, truth, result)
@@ -187,7 +187,7 @@ def _last(reader: Consumer, coin: str) -> int:
 def _learn(simulator: Simulator, truth: dict[tuple[str, int], float]) -> None:
     """Note the prices of the trades that the exchange has made since the last time."""
     for coin in COINS:
-        for trade in reversed(simulator["binance"].tape[coin]):
+        for trade in reversed(simulator["binance"].trades[coin]):
             if (coin, trade.id) in truth:
                 break
             truth[coin, trade.id] = trade.price

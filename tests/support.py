@@ -97,6 +97,6 @@ async def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> Non
             await asyncio.sleep(0.005)
 
 
-def taped_ids(venue: SimulatedVenue, coin: str) -> list[int]:
+def made_ids(venue: SimulatedVenue, coin: str) -> list[int]:
     """The ids of every trade that the venue made on a coin."""
-    return [trade.id for trade in venue.tape[coin]]
+    return [trade.id for trade in venue.trades[coin]]

@@ -1,7 +1,7 @@
 """Loopback venues that speak Binance spot and Bybit v5 spot, enforce the venues' rules and fail on demand.
 
 ``async with Simulator() as sim:`` gives ``sim.rest_url`` and ``sim.ws_url`` for any client in any language;
-``sim["binance"]`` is a venue: what it traded (``tape``), what clients did (``dials``, ``violations``), and its faults
+``sim["binance"]`` is a venue: what it traded (``trades``), what clients did (``dials``, ``violations``), and its faults
 as context managers (``with venue.stalled(): ...``). ``ThreadedSimulator`` is the same without asyncio.
 """
 

@@ -46,7 +46,7 @@ class Listings:
     def is_halted(self, market: Market) -> bool:
         return bool(self._halted) and (ALL in self._halted or market.coin in self._halted)
 
-    def trades(self, market: Market) -> bool:
+    def is_traded(self, market: Market) -> bool:
         return self.current.get(market.id) is market and not self.is_halted(market)
 
     def change(self, faults: Sequence[Fault], now: int) -> None:

@@ -99,10 +99,10 @@ class Publishing(BookFaults):
     def _past(self, topic: Topic, market: Market, lag: float) -> list[Held]:
         """The trades of the last ``lag`` seconds as this topic would have sent them."""
         clock, now = monotonic(), self.now()
-        first = bisect_left(market.tape, now - lag * 1000, key=lambda trade: trade.timestamp)
+        first = bisect_left(market.trades, now - lag * 1000, key=lambda trade: trade.timestamp)
         past = []
         try:
-            for timestamp, trades in groupby(market.tape[first:], key=lambda trade: trade.timestamp):
+            for timestamp, trades in groupby(market.trades[first:], key=lambda trade: trade.timestamp):
                 self.event_time = timestamp
                 payloads = self.trade_payloads(topic, market, list(trades))
                 past.append(Held(clock - (now - timestamp) / 1000, topic.stream, payloads))

@@ -31,7 +31,7 @@ def unix_ms() -> int:
 
 
 class SimulatedVenue(BookStreams):
-    """One simulated venue: ``markets`` by id, ``tape`` by coin (or "BTC/USDC"), and what tests look at.
+    """One simulated venue: ``markets`` by id, ``trades`` by coin (or "BTC/USDC"), and what tests look at.
 
     ``rate`` is the number of trades per second that the venue makes by itself; ``paused`` stops them.
     """
@@ -57,7 +57,7 @@ class SimulatedVenue(BookStreams):
         self.grace = 0  # ms that a quiet market's candle stays open past its end
         now = self.now()
         self.listings = Listings(name, seed, listings, now)
-        self.tape: Mapping[str, Sequence[Trade]] = self._tapes()
+        self.trades: Mapping[str, Sequence[Trade]] = self._trades_by_coin()
         self.listed: Body | None = None  # the answer that lists all markets, until the list changes
         self._flow = Flow(f"{seed} {name} flow", [item.weight for item in listings])
         self._advanced: float | None = None
@@ -66,12 +66,12 @@ class SimulatedVenue(BookStreams):
         self._candle_news: set[Market] = set()
         self._shown_time: int | None = None  # Unix ms that the present REST request is shown; None = now
 
-    def _tapes(self) -> dict[str, Sequence[Trade]]:
-        tapes: dict[str, Sequence[Trade]] = {}
+    def _trades_by_coin(self) -> dict[str, Sequence[Trade]]:
+        by_coin: dict[str, Sequence[Trade]] = {}
         for market in self.listings:
-            tapes.setdefault(market.coin, market.tape)
-            tapes.setdefault(f"{market.coin}/{market.quote}", market.tape)
-        return tapes
+            by_coin.setdefault(market.coin, market.trades)
+            by_coin.setdefault(f"{market.coin}/{market.quote}", market.trades)
+        return by_coin
 
     @property
     def markets(self) -> dict[str, Market]:
@@ -84,17 +84,17 @@ class SimulatedVenue(BookStreams):
 
     def relist(self) -> None:
         self.listings.change([fault for kind in LISTING for fault in self.each(kind)], self.now())
-        self.tape, self.listed = self._tapes(), None
+        self.trades, self.listed = self._trades_by_coin(), None
         for topic in self.topics.values():
             fresh = self.topic(topic.stream)
             if fresh is not None and fresh.market is not None:
                 topic.market = fresh.market
 
     def withheld(self, market: Market) -> bool:
-        return self.is_silent(market.coin) or not self.listings.trades(market)
+        return self.is_silent(market.coin) or not self.listings.is_traded(market)
 
     def trades_now(self, market: Market) -> bool:
-        return self.listings.trades(market)
+        return self.listings.is_traded(market)
 
     def now(self) -> int:
         """The venue's time, Unix ms."""
@@ -107,6 +107,11 @@ class SimulatedVenue(BookStreams):
         self._ahead += round(seconds * 1000)
         self.roll(self.now())
         self.flush()
+
+    @property
+    def tape(self) -> Mapping[str, Sequence[Trade]]:
+        """The earlier name of ``trades``."""
+        return self.trades
 
     @property
     def trades_made(self) -> int:
@@ -130,7 +135,7 @@ class SimulatedVenue(BookStreams):
     ) -> list[Trade]:
         """Make trades on ``coin`` now, one per id or ``count``; missing arguments come from the model.
 
-        They are on the tape, in REST and sent to the subscribers when this returns. Ids must go on increasing. For
+        When this returns, they are in ``trades`` and in REST, and sent to the subscribers. Ids must increase. For
         more than some thousands use ``burst``: readers too slow for the venue's patience are dropped here.
         """
         market = self.market(coin)
@@ -159,7 +164,7 @@ class SimulatedVenue(BookStreams):
         return trades
 
     async def block_trade(self, coin: str, *, price: float | None = None, quantity: float | None = None) -> Trade:
-        """Make a block trade on ``coin`` now; it is on the tape, in REST and sent, and counts nowhere else."""
+        """Make a block trade on ``coin`` now. It is in ``trades``, in REST and sent, but in no price or volume."""
         if not self.can_have(Fault("block-trades")):
             raise SimulatorError(f"{self.name} does not mark block trades")
         market, now = self.market(coin), self.now()
@@ -256,7 +261,7 @@ class SimulatedVenue(BookStreams):
             orders = self._flow.orders(self.rate * min(1.0, clock - self._advanced))
         for index, number in orders:
             market = self.listings.places[index]
-            if market is not None and self.listings.trades(market):
+            if market is not None and self.listings.is_traded(market):
                 self._news(market)
                 self.publish(market, self._make(market, number, now))
 
@@ -265,7 +270,7 @@ class SimulatedVenue(BookStreams):
         self._candle_news.add(market)
 
     def note(self, market: Market) -> None:
-        """Note that a replay has added a trade to this market's tape."""
+        """Note that a replay has added a trade to this market."""
         self._news(market)
 
     def roll(self, now: int, only: Market | None = None) -> None:

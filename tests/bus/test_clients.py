@@ -60,7 +60,7 @@ def check(simulator: Simulator, found: list[str]) -> None:
     for line in found:
         coin, price, number = line.split()
         assert coin in COINS
-        true = {trade.id: trade.price for trade in simulator["binance"].tape[coin]}
+        true = {trade.id: trade.price for trade in simulator["binance"].trades[coin]}
         assert float(price) == true[int(number)]
 
 

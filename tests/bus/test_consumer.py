@@ -39,7 +39,7 @@ async def test_prices_trades_candles_and_history_come_from_the_bus(
     async with feed:
         await got.until(lambda: {tick.coin for tick in got.prices} == set(COINS))
         await got.until(lambda: len(got.trades) > 50 and bool(got.candles))
-        made = {coin: {trade.id: trade for trade in simulator["binance"].tape[coin]} for coin in COINS}
+        made = {coin: {trade.id: trade for trade in simulator["binance"].trades[coin]} for coin in COINS}
         for trade in got.trades:
             true = made[trade.coin][int(trade.trade_id)]
             assert (trade.price, trade.quantity, trade.exchange) == (true.price, true.quantity, "binance")

@@ -14,7 +14,7 @@ from tests.bus.support import (
     publisher,
     reader_settings,
 )
-from tests.support import taped_ids, until
+from tests.support import made_ids, until
 
 pytestmark = needs_bus
 COIN = "BTC"
@@ -30,8 +30,8 @@ async def test_a_gap_that_the_exchange_does_not_fill_is_reported(bus: BusServer,
         async with consumers(1, reader_settings(bus.url, ["bybit"], [COIN], ("trades",))) as (reader,):
             await until(lambda: len(reader.trades) > 50)
             await first.gone()
-            made = taped_ids(simulator["bybit"], COIN)[-1]
-            await until(lambda: taped_ids(simulator["bybit"], COIN)[-1] > made + 150)
+            made = made_ids(simulator["bybit"], COIN)[-1]
+            await until(lambda: made_ids(simulator["bybit"], COIN)[-1] > made + 150)
             second = await CollectorProcess.start(bus.url, file, "second", "--keep-size", "0.5")
             try:
                 await until(lambda: any(each.get("coins") == [COIN] for each in reader.events("source")), 40)
@@ -56,8 +56,8 @@ async def test_trades_that_the_only_collector_missed_are_reported(bus: BusServer
                 await until(lambda: len(reader.trades) > 50)
                 with venue.blocked(503):
                     venue.cut()
-                    made = taped_ids(venue, COIN)[-1]
-                    await until(lambda: taped_ids(venue, COIN)[-1] > made + 150)
+                    made = made_ids(venue, COIN)[-1]
+                    await until(lambda: made_ids(venue, COIN)[-1] > made + 150)
                 await until(lambda: any(each.get("coins") == [COIN] for each in reader.events("source")), 40)
                 count = len(reader.trades)
                 await until(lambda: len(reader.trades) > count + 20)

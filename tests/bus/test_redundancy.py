@@ -20,7 +20,7 @@ from tests.bus.support import (
     publisher,
     reader_settings,
 )
-from tests.support import taped_ids, until
+from tests.support import made_ids, until
 
 pytestmark = needs_bus
 SILENCE = 2.0  # seconds
@@ -38,14 +38,14 @@ def proven(reader: Consumer, simulator: Simulator) -> None:
         ids = reader.ids["binance", coin]
         assert ids
         assert check_order(ids) == []
-        prices = {trade.id: trade.price for trade in venue.tape[coin]}
+        prices = {trade.id: trade.price for trade in venue.trades[coin]}
         got = {int(trade.trade_id): trade.price for trade in reader.trades if trade.coin == coin}
         assert got == {number: prices[number] for number in got}
 
 
 async def goes_on(readers: list[Consumer], simulator: Simulator, count: int = 50) -> None:
     """Wait until each consumer has so many more trades, and all that the venue has made by now."""
-    made = {coin: taped_ids(simulator["binance"], coin)[-1] for coin in COINS}
+    made = {coin: made_ids(simulator["binance"], coin)[-1] for coin in COINS}
     wanted = [len(reader.trades) + count for reader in readers]
 
     def there() -> bool:
@@ -188,8 +188,8 @@ async def test_the_only_collector_goes_on_after_the_last_trade_on_the_bus_when_i
     async with watched(bus) as (readers, _):
         await goes_on(readers, simulator)
         first.kill()
-        made = {coin: taped_ids(simulator["binance"], coin)[-1] for coin in COINS}
-        await until(lambda: all(taped_ids(simulator["binance"], coin)[-1] > made[coin] + 50 for coin in COINS))
+        made = {coin: made_ids(simulator["binance"], coin)[-1] for coin in COINS}
+        await until(lambda: all(made_ids(simulator["binance"], coin)[-1] > made[coin] + 50 for coin in COINS))
         await collect("second")
         await taken_over(readers, "second")
         await goes_on(readers, simulator)

@@ -35,7 +35,7 @@ class MemoryVenue:
         self.channels = {"trades", "books"}
         self.late: set[str] = set()  # coins whose book a new connection does not bring at once
         self.books: dict[str, OrderBook] = {}  # proven ones, which a new connection brings at once
-        self.tape: list[TradeEvent] = []
+        self.trades: list[TradeEvent] = []
         self.candles: list[list[float]] = []  # the record's rows
         self.connections: list[MemoryConnection] = []
         self.failure: VenueError | None = None
@@ -43,12 +43,12 @@ class MemoryVenue:
 
     def trade(self, coin: str, price: float, *, told: bool = True, at: int | None = None) -> None:
         """A trade happens, now or ``at`` (Unix ms); connections hear of it unless it is not ``told``."""
-        number = sum(trade.coin == coin for trade in self.tape) + 1
+        number = sum(trade.coin == coin for trade in self.trades) + 1
         now = time.time_ns()
         trade = TradeEvent(
             coin, price, 1.0, False, at or now // 1_000_000, self.name, str(number), now, market=self.market(coin)
         )
-        self.tape.append(trade)
+        self.trades.append(trade)
         for connection in self.of("trades") if told else ():
             connection.hear(trade, number)
 
@@ -124,7 +124,7 @@ class MemoryVenue:
     async def fetch_trades(
         self, coin: str, symbol: str, from_id: int | None = None, limit: int | None = None
     ) -> list[TradeEvent]:
-        return [trade for trade in self.tape if trade.coin == coin and int(trade.trade_id) >= (from_id or 0)]
+        return [trade for trade in self.trades if trade.coin == coin and int(trade.trade_id) >= (from_id or 0)]
 
     async def fetch_candles(self, symbol: str, timeframe: str, since: int) -> list[Any]:
         return [row for row in self.candles if row[0] >= since]

@@ -10,7 +10,7 @@ import pytest
 
 from exchanges.simulator import SimulatedVenue, Simulator
 from feed import FeedError, MarketFeed, SettingsError
-from tests.support import Recorder, settings_for, taped_ids, until
+from tests.support import Recorder, made_ids, settings_for, until
 
 STREAMS = 3  # of a coin: trades, ticker, candles
 
@@ -29,7 +29,7 @@ async def connected(feed: MarketFeed, venue: SimulatedVenue) -> None:
 def whole(got: Recorder, venue: SimulatedVenue, coin: str, last: int) -> bool:
     """Whether every trade from the first one received up to ``last`` is there, once and in order."""
     ids = got.ids(coin)
-    return bool(ids) and ids[-1] >= last and ids == [i for i in taped_ids(venue, coin) if ids[0] <= i <= ids[-1]]
+    return bool(ids) and ids[-1] >= last and ids == [i for i in made_ids(venue, coin) if ids[0] <= i <= ids[-1]]
 
 
 def coins_of(got: Recorder) -> list[str]:
@@ -50,7 +50,7 @@ async def test_an_added_coin_flows_on_the_connection_that_stands(
     tick = feed.get_price("SOL")
     assert tick is not None
     assert tick.volume_24h > 0
-    last = {coin: taped_ids(venue, coin)[-1] for coin in ("BTC", "ETH", "SOL")}
+    last = {coin: made_ids(venue, coin)[-1] for coin in ("BTC", "ETH", "SOL")}
     for coin in last:
         await got.until(lambda coin=coin: whole(got, venue, coin, last[coin]))  # type: ignore[misc] # its default
     assert len(venue.dials) == 1
@@ -69,7 +69,7 @@ async def test_nothing_of_a_removed_coin_is_delivered(feed: MarketFeed, venue: S
     assert feed.get_status()["coins"] == ["BTC"]
     await venue.trade("ETH", count=5)
     await venue.trade("BTC", count=5)
-    await got.until(lambda: whole(got, venue, "BTC", taped_ids(venue, "BTC")[-1]))
+    await got.until(lambda: whole(got, venue, "BTC", made_ids(venue, "BTC")[-1]))
     assert coins_of(got).count("ETH") == kept
     assert feed.get_price("ETH") is None
     assert "disconnected" not in got.events
@@ -112,10 +112,10 @@ async def test_a_coin_that_is_added_again_has_no_past(feed: MarketFeed, venue: S
         await venue.trade("ETH")
         await asyncio.wait({adding}, timeout=0.1)
     await venue.trade("ETH")
-    await got.until(lambda: got.ids("ETH")[-1] == taped_ids(venue, "ETH")[-1])
+    await got.until(lambda: got.ids("ETH")[-1] == made_ids(venue, "ETH")[-1])
     again = got.ids("ETH")[len(seen) :]
     assert got.ids("ETH")[: len(seen)] == seen
-    assert again == taped_ids(venue, "ETH")[-len(again) :]
+    assert again == made_ids(venue, "ETH")[-len(again) :]
     assert again[0] > missed[-1]
     assert "gap" not in got.events
 
@@ -174,11 +174,11 @@ async def test_a_market_is_one_coins_alone(feed: MarketFeed, venue: SimulatedVen
     await feed.add_coins("MATIC")
     assert [details["coin"] for details in got.details("coin_unavailable")] == ["MATIC"]
     await venue.trade("POL", count=3)
-    last = taped_ids(venue, "POL")[-1]
+    last = made_ids(venue, "POL")[-1]
     await got.until(lambda: whole(got, venue, "POL", last))
     await feed.remove_coins("MATIC")
     await venue.trade("POL", count=3)
-    last = taped_ids(venue, "POL")[-1]
+    last = made_ids(venue, "POL")[-1]
     await got.until(lambda: whole(got, venue, "POL", last))
     assert feed.get_price("MATIC") is None
 

@@ -19,7 +19,7 @@ from exchanges.simulator import SimulatedVenue, Simulator
 from feed import MarketFeed, Settings
 from feed.events import CoinConfig
 from feed.settings import Connection, ExchangeConfig, Staleness
-from tests.support import Recorder, settings_for, taped_ids, until
+from tests.support import Recorder, made_ids, settings_for, until
 
 QUICK = Connection(
     connect_timeout=5, backoff_initial=0.05, backoff_max=0.2, stable_after=60, attempts_before_failover=1
@@ -56,7 +56,7 @@ async def flowing(got: Recorder) -> None:
 def whole(venue: SimulatedVenue, got: Recorder) -> bool:
     """Whether all trades of the venue from the first one delivered on were delivered, once and in order."""
     ids = [int(trade.trade_id) for trade in got.trades if trade.exchange == venue.name]
-    truth = taped_ids(venue, "BTC")
+    truth = made_ids(venue, "BTC")
     return ids == [number for number in truth if ids[0] <= number <= ids[-1]]
 
 
@@ -118,7 +118,7 @@ async def test_after_a_failover_too_the_record_must_reach_over_the_gap(transport
                 last = [trade.timestamp for trade in got.trades if trade.exchange == "bybit"][-1]
                 assert filled["complete"]
                 assert whole(second["binance"], got)
-                missed = [trade for trade in second["binance"].tape["BTC"] if trade.timestamp > last]
+                missed = [trade for trade in second["binance"].trades["BTC"] if trade.timestamp > last]
                 assert missed[0].id in got.ids("BTC")
 
 
@@ -134,7 +134,7 @@ async def test_an_id_that_leaps_stops_no_trade(transport: str, ahead: int) -> No
                 venue.leap(ahead)
                 await got.until(lambda count=count: len(got.trades) > count)  # type: ignore[misc] # mypy: no lambda with a default
             first, last = (trade.timestamp for trade in (got.trades[0], got.trades[-1]))
-            truth = [trade for trade in venue.tape["BTC"] if first <= trade.timestamp <= last]
+            truth = [trade for trade in venue.trades["BTC"] if first <= trade.timestamp <= last]
             known = {(trade.timestamp, trade.price, trade.quantity) for trade in truth}
             told = Counter((trade.timestamp, trade.price, trade.quantity) for trade in got.trades)
             assert len(truth) - 1 <= len(got.trades) <= len(truth) + 1
@@ -158,7 +158,7 @@ async def test_missing_ids_do_not_delay_trades_for_long(transport: str) -> None:
             assert all(details["complete"] for details in got.details("gap_filled"))
             ids = got.ids("BTC")
             assert ids == sorted(set(ids))
-            assert set(taped_ids(venue, "BTC")[-100:-20]) <= set(ids)
+            assert set(made_ids(venue, "BTC")[-100:-20]) <= set(ids)
 
 
 async def test_a_trade_that_is_repeated_long_after_is_delivered_once(transport: str) -> None:
@@ -171,7 +171,7 @@ async def test_a_trade_that_is_repeated_long_after_is_delivered_once(transport: 
             with venue.repeated(0.2):
                 for _ in range(32):
                     await venue.trade("BTC", count=50)
-                await got.until(lambda: taped_ids(venue, "BTC")[1450] in got.ids("BTC"))
+                await got.until(lambda: made_ids(venue, "BTC")[1450] in got.ids("BTC"))
             assert whole(venue, got)
 
 
@@ -192,7 +192,7 @@ async def test_a_candle_whose_last_state_does_not_come_is_closed_by_time(
             await got.until(lambda: any(c.closed and c.volume for c in got.candles), timeout=40)
             closed = next(c for c in got.candles if c.closed and c.volume)
             late = venue.now() - closed.timestamp - 60_000
-            traded = [t for t in venue.tape["BTC"] if closed.timestamp <= t.timestamp < closed.timestamp + 60_000]
+            traded = [t for t in venue.trades["BTC"] if closed.timestamp <= t.timestamp < closed.timestamp + 60_000]
             assert late < 15_000
             assert closed.volume == pytest.approx(sum(t.quantity for t in traded))
         assert sum(c.closed and c.timestamp == closed.timestamp for c in got.candles) == 1
@@ -218,7 +218,7 @@ async def test_a_candle_whose_end_was_missed_is_not_closed_by_a_record_that_stan
             assert not any(c.closed for c in got.candles if c.timestamp == opened)
         await got.until(lambda: any(c.closed for c in got.candles if c.timestamp == opened), timeout=40)
         (closed,) = [c for c in got.candles if c.closed and c.timestamp == opened]
-        traded = [t for t in venue.tape["BTC"] if opened <= t.timestamp < opened + 60_000]
+        traded = [t for t in venue.trades["BTC"] if opened <= t.timestamp < opened + 60_000]
         assert closed.volume == pytest.approx(sum(t.quantity for t in traded))
         assert closed.close == traded[-1].price
 

@@ -16,7 +16,7 @@ from feed import FeedState, MarketFeed, NoExchangeAvailable, StaleDataError
 from feed.sessions import prefetch
 from feed.sessions.connections import connection
 from feed.settings import CircuitBreaker, Connection, ExchangeConfig, Staleness
-from tests.support import Recorder, settings_for, taped_ids, until
+from tests.support import Recorder, made_ids, settings_for, until
 
 QUICK: dict[str, Any] = {
     "connection": Connection(
@@ -93,10 +93,10 @@ async def test_no_trade_is_lost_across_outages_where_ids_are_consecutive(seconda
             last = (await venue.trade("BTC", count=5))[-1].id
             await got.until(partial(reached, got, last))
         venue.rate = 0
-        last = venue.tape["BTC"][-1].id
+        last = venue.trades["BTC"][-1].id
         await got.until(partial(reached, got, last))
     received = got.ids("BTC")
-    assert received == taped_ids(venue, "BTC")[-len(received) :]
+    assert received == made_ids(venue, "BTC")[-len(received) :]
     assert received == list(range(received[0], last + 1))
     assert sum(trade.backfilled for trade in got.trades) >= 12 * 20 * 0.5
     assert all(each["complete"] for each in got.details("gap_filled"))
@@ -139,7 +139,7 @@ async def test_a_venue_that_announces_its_end_is_replaced_first(secondary: Simul
         venue.shutdown_notice()
         await until(lambda: len(venue.dials) == 2 and old not in venue.connections)
         await venue.trade("BTC")
-        last = venue.tape["BTC"][-1].id
+        last = venue.trades["BTC"][-1].id
         await got.until(lambda: last in got.ids("BTC"))
         received = got.ids("BTC")
         assert received == list(range(received[0], received[0] + len(received)))
@@ -224,9 +224,9 @@ async def test_a_coin_that_changes_its_connection_and_not_its_venue_loses_no_tra
             seen = len(got.ids("SOL"))
             await got.until(lambda: len(got.ids("SOL")) > seen + 30)
             venue.rate = 0
-            await got.until(lambda: got.ids("SOL")[-1] == taped_ids(venue, "SOL")[-1])
-        taped = taped_ids(venue, "SOL")
-        assert got.ids("SOL") == taped[taped.index(got.ids("SOL")[0]) :]
+            await got.until(lambda: got.ids("SOL")[-1] == made_ids(venue, "SOL")[-1])
+        made = made_ids(venue, "SOL")
+        assert got.ids("SOL") == made[made.index(got.ids("SOL")[0]) :]
 
 
 async def test_the_next_venue_is_ready_before_it_is_needed(primary: Simulator, secondary: Simulator) -> None:
@@ -263,7 +263,7 @@ async def test_candles_that_an_outage_cut_are_closed_from_the_venues_own_record(
         closed = {candle.timestamp: candle for candle in got.candles if candle.closed}
         assert set(closed) >= {began, began + 60_000}
         assert len(closed) == sum(candle.closed for candle in got.candles)
-        trades = [trade for trade in venue.tape["BTC"] if began <= trade.timestamp < began + 60_000]
+        trades = [trade for trade in venue.trades["BTC"] if began <= trade.timestamp < began + 60_000]
         assert closed[began].close == trades[-1].price
 
 

@@ -14,7 +14,7 @@ from exchanges.venue import Capacity
 from exchanges.venues import find
 from feed import FeedState, MarketFeed, StaleDataError
 from feed.settings import Staleness
-from tests.support import Recorder, settings_for, taped_ids, until
+from tests.support import Recorder, made_ids, settings_for, until
 
 COINS = ("BTC", "ETH", "SOL", "XRP", "DOGE")
 STREAMS = 3  # of a coin: trades, ticker, candles
@@ -60,11 +60,11 @@ def carrying(venue: SimulatedVenue, coin: str) -> ClientConnection:
 
 async def complete(got: Recorder, venue: SimulatedVenue, coins: tuple[str, ...] = COINS) -> None:
     """Wait until all trades made so far have come, each once and in order."""
-    last = {coin: taped_ids(venue, coin)[-1] for coin in coins}
+    last = {coin: made_ids(venue, coin)[-1] for coin in coins}
 
     def whole(coin: str) -> bool:
         ids = got.ids(coin)
-        return ids[-1] >= last[coin] and ids == [i for i in taped_ids(venue, coin) if ids[0] <= i <= ids[-1]]
+        return ids[-1] >= last[coin] and ids == [i for i in made_ids(venue, coin) if ids[0] <= i <= ids[-1]]
 
     await got.until(lambda: all(map(whole, coins)))
 

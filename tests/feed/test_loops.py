@@ -7,7 +7,7 @@ import pytest
 from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.simulator import Simulator
 from feed import MarketFeed
-from tests.support import Recorder, settings_for, taped_ids
+from tests.support import Recorder, made_ids, settings_for
 
 uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
 
@@ -25,15 +25,15 @@ async def outage(transport: str) -> None:
         await feed.connect()
         await got.until(lambda: bool(got.ids("BTC")))
         await venue.trade("BTC", count=BURST)
-        last = taped_ids(venue, "BTC")[-1]
+        last = made_ids(venue, "BTC")[-1]
         await got.until(lambda: got.ids("BTC")[-1] >= last)
         venue.cut()
         await venue.trade("BTC", count=10)
         await got.until_event("connected", 2)
         await venue.trade("BTC", count=BURST)
-        last = taped_ids(venue, "BTC")[-1]
+        last = made_ids(venue, "BTC")[-1]
         await got.until(lambda: got.ids("BTC")[-1] >= last)
-        came, sent = got.ids("BTC"), taped_ids(venue, "BTC")
+        came, sent = got.ids("BTC"), made_ids(venue, "BTC")
         assert came == list(range(came[0], came[-1] + 1))
         assert set(came) <= set(sent)
         assert len(came) >= 2 * BURST + 10

@@ -9,7 +9,7 @@ import pytest
 from exchanges.simulator import Simulator
 from exchanges.simulator.markets.market import Trade
 from feed import FeedError, MarketFeed, TradeEvent
-from tests.support import Recorder, settings_for, taped_ids, until
+from tests.support import Recorder, made_ids, settings_for, until
 
 
 @pytest.fixture(params=["binance", "bybit"])
@@ -26,7 +26,7 @@ async def last_of_before(simulator: Simulator) -> TradeEvent:
     async with feed:
         await got.until(lambda: len(got.trades) > 2)
     last = got.trades[-1]
-    await until(lambda: taped_ids(venue, "BTC")[-1] > int(last.trade_id) + 20)
+    await until(lambda: made_ids(venue, "BTC")[-1] > int(last.trade_id) + 20)
     return last
 
 

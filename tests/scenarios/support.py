@@ -80,8 +80,8 @@ class Witness(Recorder):
 
 def whole(got: Recorder, venue: SimulatedVenue, coin: str) -> None:
     """Every trade of the coin since the first one received: none lost, none doubled, none out of order."""
-    received, taped = got.ids(coin), [trade.id for trade in venue.tape[coin]]
-    assert received == taped[taped.index(received[0]) :]
+    received, made = got.ids(coin), [trade.id for trade in venue.trades[coin]]
+    assert received == made[made.index(received[0]) :]
 
 
 async def quiet(got: Recorder, venue: SimulatedVenue) -> None:
@@ -89,7 +89,7 @@ async def quiet(got: Recorder, venue: SimulatedVenue) -> None:
     venue.rate = 0
     for coin in COINS:
         await venue.trade(coin)
-    last = {coin: venue.tape[coin][-1].id for coin in COINS}
+    last = {coin: venue.trades[coin][-1].id for coin in COINS}
     await got.until(lambda: all(got.ids(coin)[-1:] == [last[coin]] for coin in COINS))
 
 

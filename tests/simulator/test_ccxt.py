@@ -56,7 +56,7 @@ async def test_markets_tickers_and_candles_load(name: str) -> None:
         assert (market["active"], market["spot"], market["precision"]["price"]) == (True, True, 0.01)
         assert market["precision"]["amount"] == pytest.approx(1e-5)
         tickers = await exchange.fetch_tickers(["BTC/USDT", "DOGE/USDT"])
-        last = sim[name].tape["BTC"][-1]
+        last = sim[name].trades["BTC"][-1]
         assert tickers["BTC/USDT"]["last"] == last.price
         for ticker in tickers.values():
             assert ticker["low"] <= ticker["last"] <= ticker["high"]
@@ -65,7 +65,7 @@ async def test_markets_tickers_and_candles_load(name: str) -> None:
         candles = await exchange.fetch_ohlcv("BTC/USDT", "1m", limit=60)
         assert len(candles) == 60
         assert candles[-1][4] == last.price
-        assert candles[-1][5] == pytest.approx(sum(trade.quantity for trade in sim[name].tape["BTC"]))
+        assert candles[-1][5] == pytest.approx(sum(trade.quantity for trade in sim[name].trades["BTC"]))
         assert abs(await exchange.fetch_time() - last.timestamp) < 5000
 
 

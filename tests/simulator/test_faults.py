@@ -207,7 +207,7 @@ async def test_a_silent_coin_leaves_the_others_alone() -> None:
             await sim["binance"].trade("BTC", ids=[2])
             await client.first(lambda e: e["e"] == "24hrMiniTicker" and e["s"] == "BTCUSDT")
         assert {event["s"] for event in client.events} == {"BTCUSDT"}
-        assert sim["binance"].tape["DOGE"][0].id == 1
+        assert sim["binance"].trades["DOGE"][0].id == 1
 
 
 @pytest.mark.parametrize("dropped", ["doge", "all"])
@@ -276,12 +276,12 @@ async def test_a_burst_comes_complete_and_in_order_with_bad_frames_between(name:
         streams = [f"{coin.lower()}usdt@trade" if name == "binance" else f"publicTrade.{coin}USDT" for coin in coins]
         await client.subscribe(*streams)
         await venue.burst(10_000, coins=coins, malformed=0.05)
-        assert sum(len(venue.tape[coin]) for coin in coins) == 10_000
+        assert sum(len(venue.trades[coin]) for coin in coins) == 10_000
         await venue.trade(coins[0], ids=[1 << 40])  # the last frame
         await until(lambda: client.frames and str(1 << 40) in client.frames[-1])
         for coin in coins:
             got = [identity for symbol, identity in good_rows(client.frames) if symbol == f"{coin}USDT"]
-            assert got == [str(trade.id) for trade in venue.tape[coin]]
+            assert got == [str(trade.id) for trade in venue.trades[coin]]
         assert any(kind_of(frame) == "truncated" for frame in client.frames)
 
 
@@ -304,8 +304,8 @@ async def test_a_burst_waits_for_a_slow_reader_and_ends_when_that_reader_is_cut(
             burst = asyncio.create_task(venue.burst(300_000, coins=["BTC"]))  # 50 MB: more than the sockets hold
             made = -1
             async with asyncio.timeout(20):
-                while made != len(venue.tape["BTC"]):  # until it stands still
-                    made = len(venue.tape["BTC"])
+                while made != len(venue.trades["BTC"]):  # until it stands still
+                    made = len(venue.trades["BTC"])
                     await asyncio.sleep(0.3)
             assert made < 300_000
             assert venue.connections[0].waiting < 1_000_000
@@ -313,7 +313,7 @@ async def test_a_burst_waits_for_a_slow_reader_and_ends_when_that_reader_is_cut(
             venue.cut()
             async with asyncio.timeout(20):
                 await burst
-        assert len(venue.tape["BTC"]) == 300_000
+        assert len(venue.trades["BTC"]) == 300_000
         assert venue.dropped == []
 
 

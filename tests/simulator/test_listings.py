@@ -47,14 +47,14 @@ async def test_a_halted_market_is_listed_as_such_and_does_not_trade(name: str, c
             rows = await listed(sim, name)
             assert rows["BTCUSDT"]["status"] == states[1]
             assert rows["ETHUSDT"]["status"] == states[coin == "all"]
-            made = len(venue.tape["BTC"])
+            made = len(venue.trades["BTC"])
             if coin == "BTC":
-                await until(lambda: len(venue.tape["ETH"]) > 50)
+                await until(lambda: len(venue.trades["ETH"]) > 50)
             with pytest.raises(SimulatorError, match="halted"):
                 await venue.trade("BTC")
-            assert len(venue.tape["BTC"]) == made
+            assert len(venue.trades["BTC"]) == made
         assert (await listed(sim, name))["BTCUSDT"]["status"] == states[0]
-        await until(lambda: len(venue.tape["BTC"]) > made)
+        await until(lambda: len(venue.trades["BTC"]) > made)
 
 
 async def test_markets_can_be_halted_before_the_first_trade() -> None:
@@ -143,6 +143,6 @@ async def test_a_market_goes_on_where_it_stopped_when_it_is_listed_again() -> No
         for number in (1, 2):
             with venue.quoted("KRW"):
                 await venue.trade("BTC", count=1)
-                assert len(venue.tape["BTC"]) == number
-                assert len(venue.tape["BTC/KRW"]) == number
-        assert len(venue.tape["BTC"]) == 0
+                assert len(venue.trades["BTC"]) == number
+                assert len(venue.trades["BTC/KRW"]) == number
+        assert len(venue.trades["BTC"]) == 0

@@ -1,4 +1,4 @@
-"""The REST answers, in the venues' shapes and in accord with the tape."""
+"""The REST answers have the venues' shapes and show the trades that were made."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.simulator.client import get, until
 async def test_binance_lists_trades_by_their_ids() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         await sim["binance"].trade("BTC", ids=range(1, 1501))
-        tape = sim["binance"].tape["BTC"]
+        trades = sim["binance"].trades["BTC"]
         recent = await get(sim, "/api/v3/trades", symbol="BTCUSDT", limit=5)
         assert [row["id"] for row in recent] == [1496, 1497, 1498, 1499, 1500]
         old = await get(sim, "/api/v3/historicalTrades", symbol="BTCUSDT", fromId=100, limit=1000)
         assert [row["id"] for row in old] == list(range(100, 1100))
         assert len(await get(sim, "/api/v3/historicalTrades", symbol="BTCUSDT")) == 500
-    for row, trade in zip(old, tape[99:], strict=False):
+    for row, trade in zip(old, trades[99:], strict=False):
         assert (float(row["price"]), float(row["qty"])) == (trade.price, trade.quantity)
         assert (row["isBuyerMaker"], row["time"], row["isBestMatch"]) == (trade.buyer_maker, trade.timestamp, True)
 
@@ -145,11 +145,11 @@ async def test_the_venue_trades_by_itself_at_its_rate() -> None:
     async with Simulator(rate=500, venues=("binance",)) as sim:
         venue = sim["binance"]
         await until(lambda: venue.trades_made > 200)
-        assert all(venue.tape[coin] for coin in ("BTC", "INJ", "XRP"))
+        assert all(venue.trades[coin] for coin in ("BTC", "INJ", "XRP"))
         venue.paused = True
         made = venue.trades_made
         await get(sim, "/api/v3/ping")
         assert venue.trades_made == made
         for market in venue.markets.values():
-            ids = [trade.id for trade in market.tape]
+            ids = [trade.id for trade in market.trades]
             assert ids == list(range(ids[0], ids[0] + len(ids))) if ids else True

@@ -1,4 +1,4 @@
-"""A soak: one feed for hours over venues that fail at random, and a referee that compares it with the venues' tapes.
+"""A soak: one feed runs for hours over venues that fail at random, and a referee compares its events with theirs.
 
 ``python -m tests.soak --minutes 60 --seed 1``. The feed runs in a process of its own, which does nothing but pass on
 what it was told; the venues, the faults and the referee run in this one. So the feed's memory, tasks and sockets are

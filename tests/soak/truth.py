@@ -70,8 +70,8 @@ class Truth:
         return now - self._late_at < LATE_FOR
 
     def _offers(self, coin: str) -> bool:
-        trades = self.venue.listings.trades
-        return any(trades(market) for market, _ in self._of(coin))
+        is_traded = self.venue.listings.is_traded
+        return any(is_traded(market) for market, _ in self._of(coin))
 
     def has_another(self, coin: str) -> bool:
         """Whether another coin has this ticker here."""
@@ -83,8 +83,8 @@ class Truth:
 
     def prune(self) -> None:
         for market in self.venue.listings:
-            if len(market.tape) > KEPT * 5 // 4:
-                del market.tape[:-KEPT]
+            if len(market.trades) > KEPT * 5 // 4:
+                del market.trades[:-KEPT]
 
     # -- which markets are the coin's ---------------------------------------------------------------------------
 
@@ -160,21 +160,21 @@ class Truth:
     def between(self, coin: str, first: int, last: int) -> Iterator[Trade]:
         """The coin's trades from one id to another, as far as they are kept; not those off the book or that leapt."""
         for market, _ in self._of(coin):
-            tape = market.tape
-            index = bisect_left(tape, first, key=lambda trade: trade.id)
-            while index < len(tape) and tape[index].id <= last:
-                if not tape[index].block and not self.leapt(coin, tape[index].id):
-                    yield tape[index]
+            trades = market.trades
+            index = bisect_left(trades, first, key=lambda trade: trade.id)
+            while index < len(trades) and trades[index].id <= last:
+                if not trades[index].block and not self.leapt(coin, trades[index].id):
+                    yield trades[index]
                 index += 1
 
     def before(self, coin: str, number: int, since: int) -> int:
         """How many trades of the market of this one were made before it and after ``since`` (Unix ms)."""
         for market, _ in self._of(coin):
-            tape = market.tape
-            index = bisect_left(tape, number, key=lambda trade: trade.id)
-            if index < len(tape) and tape[index].id == number:
-                first = bisect_right(tape, since, hi=index, key=lambda trade: trade.timestamp)
-                return sum(not trade.block for trade in tape[first:index])
+            trades = market.trades
+            index = bisect_left(trades, number, key=lambda trade: trade.id)
+            if index < len(trades) and trades[index].id == number:
+                first = bisect_right(trades, since, hi=index, key=lambda trade: trade.timestamp)
+                return sum(not trade.block for trade in trades[first:index])
         return 0
 
     # -- prices -------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class Truth:
         if any(_had(market, price, timestamp) for market, unit in self._of(coin) if unit != 1):
             return "another unit"
         for market, _ in self._of(coin):
-            if any(trade.block and isclose(trade.price, price, rel_tol=1e-9) for trade in market.tape[-2000:]):
+            if any(trade.block and isclose(trade.price, price, rel_tol=1e-9) for trade in market.trades[-2000:]):
                 return "off the book"
         return "wrong price"
 
@@ -214,10 +214,10 @@ class Truth:
         now = self.venue.now()
         found = []
         for market, unit in self._of(coin):
-            tape = market.tape
-            first = bisect_left(tape, timestamp - TICKER_AGE, key=lambda trade: trade.timestamp)
-            last = bisect_right(tape, timestamp, lo=first, key=lambda trade: trade.timestamp)
-            prices = [price * unit, *(trade.price for trade in tape[first:last])]
+            trades = market.trades
+            first = bisect_left(trades, timestamp - TICKER_AGE, key=lambda trade: trade.timestamp)
+            last = bisect_right(trades, timestamp, lo=first, key=lambda trade: trade.timestamp)
+            prices = [price * unit, *(trade.price for trade in trades[first:last])]
             scale = market.scale / market.day(now).open * 100
             found.append((min(prices) * scale - 100, max(prices) * scale - 100))
         return found
@@ -233,19 +233,19 @@ class Truth:
 
 
 def _at(market: Market, number: int) -> Trade | None:
-    tape = market.tape
-    index = bisect_left(tape, number, key=lambda trade: trade.id)
-    return tape[index] if index < len(tape) and tape[index].id == number else None
+    trades = market.trades
+    index = bisect_left(trades, number, key=lambda trade: trade.id)
+    return trades[index] if index < len(trades) and trades[index].id == number else None
 
 
 def _had(market: Market, price: float, timestamp: int) -> bool:
     """Whether a trade of that millisecond had this price, or it was the last price when the millisecond began."""
-    tape = market.tape
-    first = bisect_left(tape, timestamp, key=lambda trade: trade.timestamp)
-    last = bisect_right(tape, timestamp, lo=first, key=lambda trade: trade.timestamp)
-    before = next((tape[i].price for i in range(first - 1, -1, -1) if not tape[i].block), None)
+    trades = market.trades
+    first = bisect_left(trades, timestamp, key=lambda trade: trade.timestamp)
+    last = bisect_right(trades, timestamp, lo=first, key=lambda trade: trade.timestamp)
+    before = next((trades[i].price for i in range(first - 1, -1, -1) if not trades[i].block), None)
     if before is None:
         before = market.start_price / market.scale
     return isclose(price, before, rel_tol=1e-9) or any(
-        isclose(trade.price, price, rel_tol=1e-9) for trade in tape[first:last] if not trade.block
+        isclose(trade.price, price, rel_tol=1e-9) for trade in trades[first:last] if not trade.block
     )

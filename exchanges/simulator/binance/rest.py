@@ -219,14 +219,14 @@ class BinanceRest(SimulatedVenue):
 
     def _trades(self, request: web.Request) -> tuple[int, Callable[[], Any]]:
         market, limit = self._one(request), self._limit(request)
-        return 25, lambda: [trade_row(market, trade) for trade in market.tape[-limit:]]
+        return 25, lambda: [trade_row(market, trade) for trade in market.trades[-limit:]]
 
     def _historical_trades(self, request: web.Request) -> tuple[int, Callable[[], Any]]:
         market, limit, first = self._one(request), self._limit(request), self._whole(request, "fromId")
         if first is None:
-            return 25, lambda: [trade_row(market, trade) for trade in market.tape[-limit:]]
-        start = bisect_left(market.tape, first, key=lambda trade: trade.id)
-        return 25, lambda: [trade_row(market, trade) for trade in market.tape[start : start + limit]]
+            return 25, lambda: [trade_row(market, trade) for trade in market.trades[-limit:]]
+        start = bisect_left(market.trades, first, key=lambda trade: trade.id)
+        return 25, lambda: [trade_row(market, trade) for trade in market.trades[start : start + limit]]
 
     def _aggregate_trades(self, request: web.Request) -> tuple[int, Callable[[], Any]]:
         market, limit = self._one(request), self._limit(request)
@@ -234,15 +234,15 @@ class BinanceRest(SimulatedVenue):
         return 4, lambda: self._aggregates(market, limit, first, since, until)
 
     def _aggregates(self, market: Market, limit: int, first: int | None, since: int | None, until: int | None) -> Any:
-        tape = market.tape
-        start = max(0, len(tape) - 30 * limit)  # an order fills in several trades at one price, seldom in many
+        trades = market.trades
+        start = max(0, len(trades) - 30 * limit)  # an order fills in several trades at one price, seldom in many
         if first is not None:
-            start = bisect_left(tape, first, key=lambda trade: trade.order)
+            start = bisect_left(trades, first, key=lambda trade: trade.order)
         elif since is not None or until is not None:
-            start = bisect_left(tape, since or 0, key=lambda trade: trade.timestamp)
-        end = len(tape) if until is None else bisect_left(tape, until + 1, key=lambda trade: trade.timestamp)
+            start = bisect_left(trades, since or 0, key=lambda trade: trade.timestamp)
+        end = len(trades) if until is None else bisect_left(trades, until + 1, key=lambda trade: trade.timestamp)
         forward = first is not None or since is not None or until is not None
-        runs = aggregated(market, islice(tape, start, end))
+        runs = aggregated(market, islice(trades, start, end))
         rows = list(islice(runs, limit)) if forward else list(runs)[-limit:]
         return [
             {"a": one.order, "p": f"{one.price:.8f}", "q": quantity, "f": one.id, "l": last.id, "T": one.timestamp,

@@ -164,7 +164,7 @@ class BybitRest(SimulatedVenue):
                 "isRPITrade": False,
                 "seq": str(trade.order),
             }
-            for trade in reversed(market.tape[-limit:])
+            for trade in reversed(market.trades[-limit:])
         ]
         return {"category": "spot", "list": rows}
 

@@ -15,7 +15,7 @@ from exchanges.simulator.markets.history import PriceHistory
 from exchanges.simulator.markets.order_book import BookState, Ground, SimulatedBook, Top
 from exchanges.simulator.markets.price_model import PriceModel
 
-TAPE_LIMIT = 150_000  # trades kept per market: about 20 MB
+TRADES_KEPT = 150_000  # trades kept per market: about 20 MB
 BARS_KEPT = 7 * 1440
 
 
@@ -47,7 +47,7 @@ class Market:
         self.coin, self.quote = listing.coin, listing.quote
         self.digits, self.lot_digits = listing.digits, listing.lot_digits
         self.scale, self.lot_scale = 10**listing.digits, 10**listing.lot_digits
-        self.tape: list[Trade] = []
+        self.trades: list[Trade] = []
         self.recorded: dict[int, str] = {}  # trade id -> its payload as captured (replay)
         self.made = 0
         self.order = Random(seed).randint(10**8, 10**9)  # the first aggregate id
@@ -69,17 +69,17 @@ class Market:
         self._then: BookState | None = None  # of a market as it was
 
     def make(self, count: int, now: int, ids: Iterable[int] | None = None) -> list[Trade]:
-        """The model's next ``count`` trades, put on the tape; with the next ids, or with these."""
+        """Make the model's next ``count`` trades, with the next ids or with these."""
         step = self.model.step
         first = self.next_id
         return self.record([(each, *step()) for each in ids or range(first, first + count)], now)
 
     def make_block(self, ticks: int, lots: int, sold: bool, now: int) -> Trade:
-        """Put a block trade on the tape: it is shown among the trades and counts nowhere else."""
+        """Make a block trade: it is listed among the trades, but no price, volume or candle has it."""
         self.order += 1
         trade = Trade(self.next_id, ticks / self.scale, lots / self.lot_scale, sold, now, self.order, block=True)
         self.last_id = trade.id
-        self.tape.append(trade)
+        self.trades.append(trade)
         self.made += 1
         return trade
 
@@ -88,7 +88,7 @@ class Market:
         return self.first_id if self.last_id is None else self.last_id + 1
 
     def record(self, rows: Iterable[tuple[int, int, int, bool]], now: int) -> list[Trade]:
-        """Put trades on the tape at ``now`` (Unix ms), given as (id, price in ticks, quantity in lots, taker sold).
+        """Add trades at ``now`` (Unix ms), given as (id, price in ticks, quantity in lots, taker sold).
 
         The ids must go on increasing; one call is one taker's order or several, never a part of one.
         """
@@ -118,7 +118,7 @@ class Market:
             bar.last_id = last_id
             self.last_id, self.last_price, self.last_lots, self.last_sold = last_id, last, lots, seller
             self.last_time, self.order = now, order
-            self.tape += trades
+            self.trades += trades
             self.made += len(trades)
             if self.book is not None:
                 for trade, (trade_id, ticks, taken, sold) in zip(trades, rows, strict=True):
@@ -133,8 +133,8 @@ class Market:
             bar = self.bars[start] = flat(start, 0)
             if len(self.bars) > BARS_KEPT:
                 del self.bars[next(iter(self.bars))]
-        if len(self.tape) > TAPE_LIMIT * 5 // 4:
-            del self.tape[:-TAPE_LIMIT]
+        if len(self.trades) > TRADES_KEPT * 5 // 4:
+            del self.trades[:-TRADES_KEPT]
         self._bar = bar
         return bar
 
@@ -158,19 +158,19 @@ class Market:
     def as_of(self, ms: int) -> Market:
         """This market as it was at ``ms`` (Unix ms), for reading only."""
         then = shallow(self)
-        number = bisect_right(self.tape, ms, key=lambda trade: trade.timestamp)
+        number = bisect_right(self.trades, ms, key=lambda trade: trade.timestamp)
         minute = ms - ms % MINUTE
-        begun = bisect_left(self.tape, minute, hi=number, key=lambda trade: trade.timestamp)
+        begun = bisect_left(self.trades, minute, hi=number, key=lambda trade: trade.timestamp)
         then.bars = {start: bar for start, bar in self.bars.items() if start < minute}
         if begun < number and minute in self.bars:
-            booked = (trade for trade in islice(self.tape, begun, number) if not trade.block)
+            booked = (trade for trade in islice(self.trades, begun, number) if not trade.block)
             then.bars[minute] = merged(map(self._bar_of, booked), minute, 0)
-        then.tape = self.tape[:number]
+        then.trades = self.trades[:number]
         then._past_minute = -1
-        then.last_id = then.tape[-1].id if then.tape else None
-        last = next((trade for trade in reversed(then.tape) if not trade.block), None)
+        then.last_id = then.trades[-1].id if then.trades else None
+        last = next((trade for trade in reversed(then.trades) if not trade.block), None)
         then._then, then.book = None if self.book is None else self.book.as_of(ms), None
-        then.order = self.tape[0].order - 1 if self.tape else self.order
+        then.order = self.trades[0].order - 1 if self.trades else self.order
         then.last_price, then.last_lots, then.last_sold = self.start_price, 1, False
         if last is not None:
             then.last_price, then.last_lots = round(last.price * self.scale), round(last.quantity * self.lot_scale)
@@ -282,11 +282,11 @@ class Market:
         return max(earlier, key=lambda bar: bar.start).close if earlier else self.start_price
 
     def _seconds(self, interval: int, since: int, until: int) -> list[Bar]:
-        """Candles shorter than a minute, from the tape itself (so none from before the start)."""
+        """Candles shorter than a minute, made of the trades themselves (so there are none from before the start)."""
         bars: dict[int, Bar] = {}
-        first = bisect_left(self.tape, since, key=lambda trade: trade.timestamp)
-        price = round(self.tape[first - 1].price * self.scale) if first else self.start_price
-        for trade in islice(self.tape, first, None):
+        first = bisect_left(self.trades, since, key=lambda trade: trade.timestamp)
+        price = round(self.trades[first - 1].price * self.scale) if first else self.start_price
+        for trade in islice(self.trades, first, None):
             start = bar_start(trade.timestamp, interval)
             if start > until:
                 break

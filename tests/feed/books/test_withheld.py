@@ -158,7 +158,7 @@ async def test_a_book_whose_asks_stand_still_while_trades_pass_is_synchronized_a
 
     def trade() -> bool:
         venue.trade("BTC", 104.0)
-        venue.book("ETH", BIDS, [(101.0, float(len(venue.tape)))])
+        venue.book("ETH", BIDS, [(101.0, float(len(venue.trades)))])
         return program.feed.get_book("BTC") is None
 
     await until(trade)

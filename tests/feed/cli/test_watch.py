@@ -50,16 +50,16 @@ async def test_json_gives_each_trade_of_a_burst_once_in_order_and_exact(venue: S
         venue["binance"].paused = True
         burst = asyncio.create_task(venue["binance"].burst(20_000, coins=["BTC"]))
         trades: list[dict[str, Any]] = []
-        while not burst.done() or int(trades[-1]["trade_id"]) != venue["binance"].tape["BTC"][-1].id:
+        while not burst.done() or int(trades[-1]["trade_id"]) != venue["binance"].trades["BTC"][-1].id:
             event = json.loads(await running.line())
             if event["type"] == "trade":
                 trades.append(event)
-    tape = {trade.id: trade for trade in venue["binance"].tape["BTC"]}
+    true = {trade.id: trade for trade in venue["binance"].trades["BTC"]}
     ids = [int(trade["trade_id"]) for trade in trades]
     assert len(ids) >= 20_000
-    assert ids == list(range(ids[0], max(tape) + 1))
+    assert ids == list(range(ids[0], max(true) + 1))
     assert [(each["price"], each["quantity"], each["is_buyer_maker"], each["timestamp"]) for each in trades] == [
-        (made.price, made.quantity, made.buyer_maker, made.timestamp) for made in map(tape.__getitem__, ids)
+        (made.price, made.quantity, made.buyer_maker, made.timestamp) for made in map(true.__getitem__, ids)
     ]
 
 

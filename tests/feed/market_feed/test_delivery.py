@@ -15,7 +15,7 @@ from feed import (
     StaleDataError,
 )
 from tests.feed.market_feed.support import connected
-from tests.support import Recorder, settings_for, taped_ids, until
+from tests.support import Recorder, made_ids, settings_for, until
 
 
 async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
@@ -27,7 +27,7 @@ async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: Si
     for coin in ("BTC", "ETH"):
         mine = [trade for trade in got.trades if trade.coin == coin]
         assert [(int(t.trade_id), t.price, t.quantity, t.is_buyer_maker, t.timestamp, t.exchange) for t in mine] == [
-            (t.id, t.price, t.quantity, t.buyer_maker, t.timestamp, venue.name) for t in venue.tape[coin]
+            (t.id, t.price, t.quantity, t.buyer_maker, t.timestamp, venue.name) for t in venue.trades[coin]
         ]
         assert all(trade.received_at >= trade.timestamp * 1_000_000 for trade in mine)
 
@@ -101,7 +101,7 @@ async def test_a_burst_arrives_complete(
     await venue.burst(30_000, coins=coins or ["BTC", "ETH"])
     await got.until(lambda: len(got.trades) == 30_001, timeout=60)
     for coin in ("BTC", "ETH"):
-        assert got.ids(coin) == taped_ids(venue, coin)
+        assert got.ids(coin) == made_ids(venue, coin)
 
 
 async def test_bad_frames_lose_no_good_trade(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
@@ -110,7 +110,7 @@ async def test_bad_frames_lose_no_good_trade(feed: MarketFeed, venue: SimulatedV
     await venue.burst(10_000, coins=["BTC", "ETH"], malformed=0.05)
     await got.until(lambda: len(got.trades) == 10_001, timeout=60)
     for coin in ("BTC", "ETH"):
-        assert got.ids(coin) == taped_ids(venue, coin)
+        assert got.ids(coin) == made_ids(venue, coin)
     assert feed.status.bad_frames > 0
     told = await got.until_event("bad_frame")
     assert told["count"] >= 1

@@ -20,7 +20,7 @@ from feed import (
 )
 from feed.settings import Connection, ExchangeConfig, Staleness
 from tests.feed.market_feed.support import VENUES, connected, subscribed
-from tests.support import Recorder, settings_for, taped_ids
+from tests.support import Recorder, made_ids, settings_for
 
 
 async def test_a_cut_connection_causes_one_reconnect(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
@@ -35,7 +35,7 @@ async def test_a_cut_connection_causes_one_reconnect(feed: MarketFeed, venue: Si
     await subscribed(venue, dials)
     await venue.trade("BTC", count=3)
     await got.until_event("connected", 2)
-    await got.until(lambda: got.ids("BTC") == taped_ids(venue, "BTC"))
+    await got.until(lambda: got.ids("BTC") == made_ids(venue, "BTC"))
     assert feed.status.state is FeedState.LIVE
     assert feed.status.reconnect_count == 1
     again = got.details("reconnecting")[0]

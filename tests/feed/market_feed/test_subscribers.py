@@ -11,7 +11,7 @@ from feed import (
     TradeEvent,
 )
 from tests.feed.market_feed.support import connected
-from tests.support import Recorder, taped_ids, until
+from tests.support import Recorder, made_ids, until
 
 
 async def test_coroutine_callbacks_get_every_trade_in_order(
@@ -27,7 +27,7 @@ async def test_coroutine_callbacks_get_every_trade_in_order(
     await connected(feed, venue)
     await venue.burst(2_000, coins=["BTC"])
     await until(lambda: len(seen) == 2_001)
-    assert seen == taped_ids(venue, "BTC")
+    assert seen == made_ids(venue, "BTC")
 
 
 async def test_stalled_consumers_slow_nobody_and_keep_to_their_policies(
@@ -67,8 +67,8 @@ async def test_a_callback_that_changes_its_trade_changes_no_price(feed: MarketFe
     await venue.trade("BTC", count=20)
     await venue.trade("ETH")
     await until(lambda: len(ticks) == 20 and feed.get_price("ETH") is not None)
-    assert ticks == [("BTC", t.price, t.timestamp) for t in venue.tape["BTC"][-20:]]
-    assert feed.current_prices["ETH"].price == venue.tape["ETH"][-1].price
+    assert ticks == [("BTC", t.price, t.timestamp) for t in venue.trades["BTC"][-20:]]
+    assert feed.current_prices["ETH"].price == venue.trades["ETH"][-1].price
     assert feed.current_prices.keys() == {"BTC", "ETH"}
 
 
@@ -126,5 +126,5 @@ async def test_a_channel_subscribed_later_is_delivered(feed: MarketFeed, venue: 
     await until(lambda: "5m" in later)
     await until(lambda: len(venue.connections) == 1)
     await venue.trade("BTC")
-    await got.until(lambda: got.ids("BTC") == taped_ids(venue, "BTC"))
+    await got.until(lambda: got.ids("BTC") == made_ids(venue, "BTC"))
     assert "disconnected" not in got.events

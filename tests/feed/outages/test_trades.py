@@ -12,7 +12,7 @@ from exchanges.simulator import Simulator
 from feed import MarketFeed, TradeEvent
 from feed.settings import Backfill, Staleness
 from tests.feed.outages.support import QUICK
-from tests.support import Recorder, settings_for, taped_ids, until
+from tests.support import Recorder, made_ids, settings_for, until
 
 
 def _more_than(count: int, received: list[TradeEvent]) -> bool:
@@ -35,7 +35,7 @@ async def test_a_stall_is_an_outage_where_trade_ids_are_not_consecutive(bybit: S
             await got.until_event("feed_stale")
             await venue.trade("BTC", count=20)
         await venue.trade("BTC")
-        await got.until(lambda: got.ids("BTC") == taped_ids(venue, "BTC"))
+        await got.until(lambda: got.ids("BTC") == made_ids(venue, "BTC"))
         assert sum(trade.backfilled for trade in got.trades) == 20
         assert got.events.count("connected") == 1
         assert [each["complete"] for each in got.details("gap_filled")] == [True]
@@ -66,7 +66,7 @@ async def test_trades_that_stop_while_tickers_continue_are_subscribed_to_again(n
             first = {coin: got.ids(coin)[0] for coin in coins}
             for coin in coins:
                 await got.until(
-                    lambda coin=coin: got.ids(coin) == [i for i in taped_ids(venue, coin) if i >= first[coin]]  # type: ignore[misc] # its default
+                    lambda coin=coin: got.ids(coin) == [i for i in made_ids(venue, coin) if i >= first[coin]]  # type: ignore[misc] # its default
                 )
             assert got.details("gap_filled")
             assert all(each["complete"] for each in got.details("gap_filled"))
@@ -84,13 +84,13 @@ async def test_a_trade_that_comes_too_late_is_counted(binance: Simulator) -> Non
     async with feed:
         venue.rate = 0
         await venue.trade("BTC")
-        await got.until(lambda: got.ids("BTC")[-1:] == taped_ids(venue, "BTC")[-1:])
+        await got.until(lambda: got.ids("BTC")[-1:] == made_ids(venue, "BTC")[-1:])
         assert feed.get_health()["metrics"]["late_trades"] == 0
         with venue.late(1.0, 0.8):
             await venue.trade("BTC")
         await venue.trade("BTC")
         await until(lambda: feed.get_health()["metrics"]["late_trades"] == 1)
-        *_, before, late, after = taped_ids(venue, "BTC")
+        *_, before, late, after = made_ids(venue, "BTC")
         assert got.ids("BTC")[-2:] == [before, after]
         assert late not in got.ids("BTC")
         assert feed.get_health()["metrics"]["lost_bars"] == 0
@@ -109,7 +109,7 @@ async def test_a_gap_after_a_long_silence_of_a_coin_is_filled(bybit: Simulator) 
             await got.until(lambda: any(each["coin"] == "ETH" for each in got.details("coin_stale")))
             await venue.trade("ETH", count=5)
         await venue.trade("ETH")
-        await got.until(lambda: got.ids("ETH") == taped_ids(venue, "ETH"))
+        await got.until(lambda: got.ids("ETH") == made_ids(venue, "ETH"))
 
 
 async def test_many_small_gaps_share_a_request(binance: Simulator) -> None:
@@ -120,7 +120,7 @@ async def test_many_small_gaps_share_a_request(binance: Simulator) -> None:
     async with feed:
         venue.rate = 0
         await venue.trade("BTC")
-        await got.until(lambda: bool(got.ids("BTC")) and got.ids("BTC")[-1] == taped_ids(venue, "BTC")[-1])
+        await got.until(lambda: bool(got.ids("BTC")) and got.ids("BTC")[-1] == made_ids(venue, "BTC")[-1])
         first = got.ids("BTC")[0]
         for count in range(41):
             with venue.missing(1.0):
@@ -128,7 +128,7 @@ async def test_many_small_gaps_share_a_request(binance: Simulator) -> None:
             await venue.trade("BTC")
             if not count:
                 await got.until_event("gap_filled")
-        await got.until(lambda: got.ids("BTC") == [each for each in taped_ids(venue, "BTC") if each >= first])
+        await got.until(lambda: got.ids("BTC") == [each for each in made_ids(venue, "BTC") if each >= first])
         assert sum(path.endswith("rades") for _, path in venue.rest_calls) <= 3
         assert all(each["complete"] for each in got.details("gap_filled"))
         assert len(got.details("gap")) == len(got.details("gap_filled")) == 41
@@ -200,7 +200,7 @@ async def test_a_gap_by_time_is_fetched_back_to_its_beginning(binance: Simulator
             with venue.partition():
                 await got.until_event("failover")
                 venue.rate = 0
-                first = venue.tape["BTC"][-1].id + 1
+                first = venue.trades["BTC"][-1].id + 1
                 await venue.trade("BTC", count=2500)
             venue.rate = 100
             await got.until_event("gap_filled")

@@ -165,9 +165,9 @@ async def test_the_real_captures_come_through_exactly() -> None:
     async with Simulator(replay=paths, speed=0) as sim, dial(sim, "/stream?streams=" + "/".join(streams)) as client:
         await play(sim, client, len(expected))
         assert client.frames == expected
-        tape: Any = sim["binance"].tape
-        assert [t.id for t in tape["BTC"]] == list(range(3735683259, 3735693016))
-        assert len(tape["ETH"]) == 6106
+        trades: Any = sim["binance"].trades
+        assert [t.id for t in trades["BTC"]] == list(range(3735683259, 3735693016))
+        assert len(trades["ETH"]) == 6106
         assert sim["binance"].violations == sim["binance"].dropped == []
 
 

@@ -126,7 +126,7 @@ async def test_a_share_of_block_trades_comes_in_addition() -> None:
         await until(lambda: len(ids(client)) > 200)
         blocks = [row for row in rows(client) if row["BT"]]
         assert 60 <= len(blocks) <= 140
-        assert len(sim["bybit"].tape["BTC"]) == 200 + len(blocks)
+        assert len(sim["bybit"].trades["BTC"]) == 200 + len(blocks)
 
 
 async def test_only_bybit_has_block_trades() -> None:

@@ -41,7 +41,7 @@ def facts(trades: Sequence[Trade]) -> list[tuple[int, float, float, bool]]:
 def test_a_seed_gives_the_same_trades_and_history_again() -> None:
     one, two, other = (a_market(seed=seed) for seed in ("1", "1", "2"))
     assert facts(one.make(500, START)) == facts(two.make(300, START) + two.make(200, START + 5))
-    assert facts(one.tape) != facts(other.make(500, START))
+    assert facts(one.trades) != facts(other.make(500, START))
     day = 0, MINUTES
     assert one.history.bars(*day) == two.history.bars(*day) != other.history.bars(*day)
     assert one.history.bars(7, 9) == one.history.bars(*day)[7:9]
@@ -52,8 +52,8 @@ async def test_two_simulators_of_one_seed_trade_alike_and_two_venues_do_not() ->
     for sim in (one, two):
         for venue in sim.venues.values():
             await venue.trade("BTC", count=50)
-    assert facts(one["binance"].tape["BTC"]) == facts(two["binance"].tape["BTC"])
-    assert facts(one["binance"].tape["BTC"]) != facts(one["bybit"].tape["BTC"])
+    assert facts(one["binance"].trades["BTC"]) == facts(two["binance"].trades["BTC"])
+    assert facts(one["binance"].trades["BTC"]) != facts(one["bybit"].trades["BTC"])
 
 
 def test_prices_stay_plausible_and_volatility_clusters() -> None:
@@ -85,9 +85,9 @@ def test_candles_equal_the_venues_trades() -> None:
     for interval in (MINUTE, 3 * MINUTE, 5 * MINUTE, 60 * MINUTE, 1000):
         bars = market.candles(interval, START, START + 600_000, START + 600_000)
         traded = [bar for bar in bars if bar.count]
-        assert sum(bar.count for bar in traded) == len(market.tape)
+        assert sum(bar.count for bar in traded) == len(market.trades)
         for bar in traded:
-            check(bar, market, [t for t in market.tape if bar_start(t.timestamp, interval) == bar.start])
+            check(bar, market, [t for t in market.trades if bar_start(t.timestamp, interval) == bar.start])
 
 
 def check(bar: Any, market: Market, trades: list[Trade]) -> None:
@@ -170,7 +170,7 @@ async def test_ids_must_go_on_increasing_and_continue_by_themselves() -> None:
     with pytest.raises(SimulatorError, match="trade id 3 of BTCUSDT after 3"):
         await venue.trade("BTC", ids=[3])
     await venue.trade("BTC", count=2)
-    assert [trade.id for trade in venue.tape["BTC"]] == [1, 2, 3, 4, 5]
+    assert [trade.id for trade in venue.trades["BTC"]] == [1, 2, 3, 4, 5]
 
 
 async def test_an_unlisted_coin_is_named_with_what_is_listed() -> None:

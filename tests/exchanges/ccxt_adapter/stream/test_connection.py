@@ -18,7 +18,7 @@ from exchanges.simulator import SimulatedVenue as Simulated
 from exchanges.simulator.markets.catalog import DEFAULT_COINS
 from tests.exchanges.ccxt_adapter.stream.support import carries, on_both
 from tests.exchanges.support import CHANNELS, VENUES, opened, served, streaming
-from tests.support import taped_ids
+from tests.support import made_ids
 
 # --- subscribing ------------------------------------------------------------------------------------------------------
 
@@ -109,7 +109,7 @@ async def test_one_unknown_symbol_does_not_affect_the_others() -> None:
             for coin in coins:
                 await made.trade(coin, count=3)
             await running.until(lambda: len(running.heard.trades) == 57)
-            assert all(running.heard.ids(coin) == taped_ids(made, coin) for coin in coins)
+            assert all(running.heard.ids(coin) == made_ids(made, coin) for coin in coins)
         assert len(made.dials) == 1
 
 
@@ -149,7 +149,7 @@ async def test_a_coin_added_after_the_last_refusal_is_carried() -> None:
             await added
             await running.until(carries(made, 1))
             await made.trade("ETH")
-            await running.until(lambda: running.heard.ids("ETH") == taped_ids(made, "ETH"))
+            await running.until(lambda: running.heard.ids("ETH") == made_ids(made, "ETH"))
 
 
 async def test_several_timeframes_and_quotes_come_too(venue: CcxtVenue, simulated: Simulated) -> None:
@@ -217,7 +217,7 @@ async def test_a_burst_arrives_complete_and_leaves_nothing_behind(venue: CcxtVen
         await running.until(lambda: len(heard.trades) == 50_000, timeout=60)
         assert kept(exchange) == before
         for coin in coins:
-            assert heard.ids(coin) == taped_ids(simulated, coin)
+            assert heard.ids(coin) == made_ids(simulated, coin)
         assert heard.bad == []
 
 
@@ -244,7 +244,7 @@ async def test_malformed_frames_affect_no_other_frame(venue: CcxtVenue, simulate
         await simulated.burst(2_000, coins=["BTC", "ETH"], malformed=0.3)
         await running.until(lambda: len(running.heard.trades) == 2_000)
         for coin in ("BTC", "ETH"):
-            assert running.heard.ids(coin) == taped_ids(simulated, coin)
+            assert running.heard.ids(coin) == made_ids(simulated, coin)
         assert running.heard.bad
         assert not running.task.done()
 

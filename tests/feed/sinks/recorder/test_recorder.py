@@ -321,7 +321,7 @@ async def test_gaps_and_outages_are_holes(tmp_path: Path) -> None:
         with venue.failing(Disconnected("holes", "out")):
             venue.trade("BTC", 2.0, told=False)
             await until(lambda: feed.status.state is not FeedState.LIVE)
-        venue.tape[1:2] = []  # nor does the venue's record have it
+        venue.trades[1:2] = []  # nor does the venue's record have it
         await until(lambda: any(each not in lost for each in venue.connections))
         for connection in [each for each in venue.connections if each not in lost]:
             now = time.time_ns()

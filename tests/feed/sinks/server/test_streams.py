@@ -28,7 +28,7 @@ async def test_a_snapshot_and_then_every_event_numbered(http: aiohttp.ClientSess
     assert {event["type"] for event in events} == {"price", "trade"}
     assert {event["coin"] for event in events} == {"BTC"}
     ids = [int(event["trade_id"]) for event in events if event["type"] == "trade"]
-    made = [trade.id for trade in venue.tape["BTC"]]
+    made = [trade.id for trade in venue.trades["BTC"]]
     assert ids == made[made.index(ids[0]) :][: len(ids)]
     venue.cut()
     while (event := await ws.receive_json(timeout=10))["type"] != "status":
@@ -159,7 +159,7 @@ async def test_a_stalled_client_costs_others_nothing_and_is_up_to_date_when_it_r
     expected = snapshot["seq"]
     for _ in range(40):
         await venue.burst(500, coins=["BTC", "ETH"])
-        newest = {coin: venue.tape[coin][-1].id for coin in ("BTC", "ETH")}
+        newest = {coin: venue.trades[coin][-1].id for coin in ("BTC", "ETH")}
         while any(seen.get(coin, 0) < newest[coin] for coin in newest):  # the other client gets each of them
             event = await ws.receive_json(timeout=10)
             expected += 1
