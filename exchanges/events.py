@@ -1,9 +1,9 @@
 """The types that both packages use: one venue's events, and the listener that receives them.
 
 Prices are in the quote currency, quantities in the base currency, ``timestamp`` is the venue's time in Unix ms and
-``received_at`` the local Unix time in ns at which the frame was read. ``market`` is ccxt's symbol of the market that an
-event is of: BTC/USDT on spot, BTC/USDT:USDT a perpetual swap. Events are plain and mutable: nobody keeps one after
-handing it over.
+``received_at`` the local Unix time in ns at which the frame was read. ``market`` is ccxt's symbol of the event's
+market: BTC/USDT on spot, BTC/USDT:USDT for a perpetual swap. Events are plain and mutable: whoever hands one over
+does not keep it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import Protocol
 class TradeEvent:
     """One public trade, as the venue reported it.
 
-    ``price`` in quote currency, ``quantity`` in base currency, ``timestamp`` the venue's time in Unix ms, ``trade_id``
-    the venue's own, "" where it has none, ``received_at`` the local Unix time in ns at which the frame was read.
-    ``is_buyer_maker`` is True when the taker sold. ``backfilled`` marks a trade fetched by REST after an outage.
-    ``trade_id`` is the venue's; where it gives none, it is made of what the trade says and its number among equal ones.
+    ``price`` in quote currency, ``quantity`` in base currency, ``timestamp`` the venue's time in Unix ms,
+    ``received_at`` the local Unix time in ns at which the frame was read. ``is_buyer_maker`` is True when the taker
+    sold. ``backfilled`` marks a trade that was fetched over REST after an outage. ``trade_id`` is the venue's. If the
+    venue gives none, it is made of the trade's values and its number among equal trades, or "" if that is not
+    possible.
     """
 
     coin: str
@@ -134,12 +135,12 @@ class OrderBook:
 
     @property
     def best_bid(self) -> float | None:
-        """The highest price that somebody pays; None while there are no bids."""
+        """The highest price that a buyer offers; None while there are no bids."""
         return self.bids[0][0] if self.bids else None
 
     @property
     def best_ask(self) -> float | None:
-        """The lowest price that somebody asks; None while there are no asks."""
+        """The lowest price that a seller asks; None while there are no asks."""
         return self.asks[0][0] if self.asks else None
 
     @property
@@ -171,7 +172,7 @@ class OrderBook:
         return None
 
     def imbalance(self, levels: int = 5) -> float | None:
-        """(bid size - ask size) / their sum over the best ``levels`` of each side: -1 to 1, None of an empty book.
+        """(bid size - ask size) / their sum over the best ``levels`` of each side: -1 to 1, None if the book is empty.
 
         Raises ValueError for ``levels`` below 1.
         """
@@ -203,7 +204,7 @@ class Listener(Protocol):
     def on_quote(self, quote: Quote) -> None: ...
 
     def on_book(self, book: OrderBook) -> None:
-        """Take a proven book, of which the best ``Subscription.book_depth`` levels have changed. Nobody keeps it."""
+        """Take a proven book after a change within ``Subscription.book_depth``. The sender keeps no reference."""
 
     def on_book_unsynced(self, coin: str, reason: str) -> None:
         """The coin's book is not proven from now on, until the next ``on_book`` of the coin."""

@@ -1,8 +1,8 @@
 """Makes text from venues and proxies fit to be shown: printable, bounded, and without secrets of the settings.
 
-A venue's answer, a proxy's refusal or a frame that cannot be read may hold anything: escape sequences that move a
-terminal's cursor, marks that turn the direction of writing, and the password that was sent along. It is cleaned once,
-where it becomes a text of ours; what goes out of the feed later needs no care.
+A venue's answer, a proxy's refusal or a frame that cannot be read may contain anything: escape sequences that move a
+terminal's cursor, marks that turn the direction of writing, or the password that was sent. It is cleaned once, when it
+becomes one of our texts; after that, no other code needs to clean it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, unquote_plus
 
 LENGTH = 200  # characters of one text, unless more is asked for
-READ = 16_384  # characters that are looked at
+READ = 16_384  # characters of a foreign text that are read at all
 TRACE = 20_000  # characters of a traceback
 HIDDEN = "***"
-ANYWHERE = 6  # characters: longer secrets are hidden everywhere, shorter ones only as whole words
+ANYWHERE = 6  # characters; longer secrets are hidden everywhere, shorter ones only as whole words
 SHORTEST = 3  # characters of a secret that is searched for: the letter a would be found everywhere
 
 _SECRET_KEY = re.compile(
@@ -29,7 +29,7 @@ _SECRET_KEY = re.compile(
 )
 _LOGIN = re.compile(r"(?<=//)[^/\s'\"<>?#]*@")
 _SCHEME = re.compile(r"[a-z][\w+.-]*://", re.I)
-_NO_PORT = re.compile(r"^([^:/\[]+:)(?!\d{1,5}(?:/|$))[^/]{3,}")  # the host with its colon, and what follows
+_NO_PORT = re.compile(r"^([^:/\[]+:)(?!\d{1,5}(?:/|$))[^/]{3,}")  # host and colon, then no port
 _TOKEN = re.compile(r"(?<=/)(?=[^/]*\d)[^/]{12,}")
 _QUERY = re.compile(r"([?&][\w-]{0,40}(?:token|key|secret|sign|auth|passw|pwd)[\w-]{0,40}=)[^&\s'\"<>#]+", re.I)
 _AUTHORIZATION = re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer)\s+)?)[\w+/=.~-]+", re.I)
@@ -38,13 +38,13 @@ _AUTHORIZATION = re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|be
 def printable(text: str, length: int = LENGTH) -> str:
     """``text`` in one line of at most ``length`` characters; what cannot be printed is written as an escape.
 
-    That are control characters (C0 and C1), marks of direction and of no width, and what is no character at all.
+    Escaped are control characters (C0 and C1), marks of direction or of no width, and codes that are no character.
     """
     return _escaped(" ".join(text[:READ].split())[:length])[:length]
 
 
 def without_logins(text: str) -> str:
-    """``text`` without the logins and tokens that stand in addresses, nor those of an Authorization header."""
+    """``text`` without the logins and tokens that are in addresses or in an Authorization header."""
     return _AUTHORIZATION.sub(rf"\1{HIDDEN}", _QUERY.sub(rf"\1{HIDDEN}", _LOGIN.sub(f"{HIDDEN}@", text)))
 
 
@@ -89,7 +89,7 @@ def _secret_name(name: object) -> str:
 
 
 def secrets_in_address(address: str) -> Iterator[str]:
-    """The password of an address, or its user if there is none, both as they are sent along, and its query's values."""
+    """The secrets of an address: its password, or its user if it has no password, and the values of its query."""
     rest, _, query = address.rpartition("://")[2].partition("?")
     yield from (value for _, value in parse_qsl(query))
     login, at, _ = rest.rpartition("@")
@@ -129,7 +129,7 @@ class Cleaner:
         return "<Cleaner>"
 
     def __call__(self, text: str, length: int = LENGTH) -> str:
-        """``text`` as it may be shown, see ``printable``."""
+        """``text`` in a form that may be shown, see ``printable``."""
         return printable(self.redacted(text), length)
 
     def redacted(self, text: str) -> str:
@@ -138,7 +138,7 @@ class Cleaner:
         return without_logins(text if self._secrets is None else self._secrets.sub(HIDDEN, text))
 
     def lines(self, text: str) -> str:
-        """A text of several lines, such as a traceback, as it may be logged."""
+        """A text of several lines, such as a traceback, in a form that may be logged."""
         redacted = text[:TRACE] if self._secrets is None else self._secrets.sub(HIDDEN, text[:TRACE])
         return "\n".join(_escaped(line) for line in without_logins(redacted).splitlines())
 
@@ -155,7 +155,7 @@ def _searched(form: str) -> str:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A secret as it is, without percent-encoding, in base64 and in hexadecimal digits."""
+    """A secret in all its forms: unchanged, without percent-encoding, in base64 and in hexadecimal digits."""
     for plain in {secret, unquote(secret), unquote_plus(secret)}:
         yield plain
         for content in {plain.encode("utf-8", "replace"), plain.encode("latin-1", "replace")}:
@@ -185,9 +185,9 @@ _BLANKS = rf"(?:\s|\+|%(?:25)*(?:20|0[9ad])|{_ESCAPE}[nrt])+"
 
 @cache
 def _character(char: str) -> str:
-    """A pattern of one character: as it stands, percent-encoded, as HTML, JSON and Python escape it, each also twice.
+    """A pattern of one character: unchanged, percent-encoded, or escaped as in HTML, JSON or Python, each also twice.
 
-    One that is not of ASCII may also have been read in a wrong encoding.
+    A character outside of ASCII may also have been read in a wrong encoding.
     """
     if char.isascii() and char.isalnum():
         return char

@@ -9,7 +9,7 @@ import ssl
 import sys
 from collections.abc import Iterable
 
-# what the system says, and what can be done about it
+# the system's error -> what is wrong, and what can be done about it
 _BY_NUMBER = {
     errno.EMFILE: "too many open files: raise this process's limit (ulimit -n)",
     errno.ENFILE: "too many open files on this machine",
@@ -26,7 +26,7 @@ _BY_NUMBER = {
 }
 _NUMBER = re.compile(r"\[Errno (\d+)\]")  # in a text, where the errors of several addresses are one
 
-# packages whose errors are no answer of a venue: their code only handles loops and sockets
+# errors raised in these packages are no answer of a venue: their code only handles loops and sockets
 _NETWORK = frozenset(
     {
         *("asyncio", "selectors", "select", "socket", "ssl", "threading", "concurrent"),
@@ -36,11 +36,11 @@ _NETWORK = frozenset(
 
 
 def local_fault(errors: Iterable[BaseException]) -> str:
-    """Return what is wrong on this machine, if one of ``errors`` (each the cause of the one before) says so."""
+    """Return what is wrong on this machine, if one of ``errors`` shows it (each is the cause of the one before)."""
     for error in errors:
         if isinstance(error, MemoryError):
             return "this machine: out of memory"
-        if isinstance(error, ssl.SSLError | socket.gaierror):  # they have numbers of their own
+        if isinstance(error, ssl.SSLError | socket.gaierror):  # their numbers are not those of the system
             return ""
         if isinstance(error, OSError) and (told := _told(error)):
             return f"this machine: {told}"

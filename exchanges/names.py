@@ -24,13 +24,13 @@ _added: dict[str, None] = {}  # names that a program has registered, in its orde
 
 
 def exchange_names() -> list[str]:
-    """Return every name that can be asked for: our own, ccxt.pro's ids in alphabetical order, registered ones."""
+    """Return every name that settings may use: our own, ccxt.pro's ids in alphabetical order, registered ones."""
     known = _built_in()
     return [*known, *(name for name in _added if name not in known)]
 
 
 def add(name: str) -> None:
-    """Add ``name`` to the names that can be asked for."""
+    """Add ``name`` to the names that settings may use."""
     _added[name] = None
 
 
@@ -45,7 +45,7 @@ def canonical(name: str) -> str:
 
 
 def nearest(name: str, allowed: Iterable[str], n: int = 3) -> list[str]:
-    """Return up to ``n`` of ``allowed`` that ``name`` may have meant, likeliest first; case and hyphens don't count."""
+    """Return up to ``n`` of ``allowed`` that ``name`` may stand for, likeliest first, ignoring case and hyphens."""
     by_plain = {_plain(candidate): candidate for candidate in allowed}
     return [by_plain[match] for match in get_close_matches(_plain(name), by_plain, n, cutoff=0.5)]
 

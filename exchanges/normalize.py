@@ -1,15 +1,15 @@
 """Makes events of ccxt's unified rows. Pure; a row with impossible values gives None.
 
-Every function takes whatever came and returns an event, or None for a row that is not one: a value missing, NaN,
-infinite, zero or negative where that can't be, absurd, or of the wrong type. None of them raises, so that one bad row
-never ends a stream; the caller counts the Nones. A row made of ordinary values takes a fast path; a row with integers
-or numeric strings in place of floats, seconds in place of milliseconds or a missing key takes the slow one to the same
-result.
+Every function takes a row of any shape and returns an event. It returns None if the row has an impossible value:
+missing, NaN, infinite, zero or negative where that can't be, absurdly large, or of the wrong type. No function raises,
+so one bad row never ends a stream; the caller counts the Nones.
 
-``received_at`` is the local Unix time in ns at which the frame was read, 0 when unknown; it bounds, with what is known
-of the venue's clock (:mod:`exchanges.venue_time`), how far in the
-future a row may claim to be. ``scale`` turns the venue's sizes into base units (the contract size of a swap market).
-``market`` is the symbol that the event is to have.
+A row of ordinary values takes a fast path. A row with integers or numeric strings in place of floats, seconds in place
+of milliseconds, or a missing key takes a slow path to the same result.
+
+``received_at`` is the local Unix time in ns at which the frame was read, 0 when unknown. Together with the venue's
+clock, if that is known (:mod:`exchanges.venue_time`), it limits how far in the future a row's time may be. ``scale``
+turns the venue's sizes into base units (the contract size of a swap market). ``market`` is the event's symbol.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from exchanges.venue_time import AHEAD
 
 __all__ = ["candle", "milliseconds", "quote", "ticker", "trade", "trade_id"]
 
-ABSURD = 1e15  # no price or quantity of a listed market comes near it; an id in the wrong place does
+ABSURD = 1e15  # no price or quantity of a listed market is so large, but an id in the wrong place may be
 _ABSURD_VOLUME = 1e21  # turnovers in weak currencies and volumes of dust coins are far larger than prices
 _EARLIEST_S, _LATEST_S = 1_230_768_000, 4_102_444_800  # 2009, the year of the first coin, to 2100
 EARLIEST, _LATEST = _EARLIEST_S * 1000, _LATEST_S * 1000
@@ -39,10 +39,10 @@ def trade(
 ) -> TradeEvent | None:
     """The trade in a ccxt trade row, or None.
 
-    A row whose side is missing or unknown is no trade here: ``is_buyer_maker`` must be one of two things, and a guess
-    would be wrong for half of them without anybody noticing. A row without a timestamp gets the time at which it was
-    read; a timestamp that is there but can't be one makes the row none. An id that is missing, or that some JSON
-    parser has rounded to a float, becomes "" rather than an id that other trades share.
+    A row whose side is missing or unknown gives None: a guess of ``is_buyer_maker`` would be wrong half of the time,
+    and nobody would notice. A row without a timestamp gets the time at which it was read; an impossible timestamp
+    gives None. An id that is missing, or that a JSON parser has rounded to a float, becomes "": other trades may
+    share it.
     """
     if type(row) is dict:
         try:
@@ -100,9 +100,9 @@ def ticker(
 ) -> Ticker | None:
     """The ticker in a ccxt ticker row, or None without a last price (some venues' rows carry bid and ask only).
 
-    ``volume_24h`` is ``quoteVolume``, else ``baseVolume`` times the average price, else times the last price;
-    ``change_24h`` is ``percentage``, else follows from ``open`` or ``previousClose``. What is not there or can't be
-    true becomes None, and a missing timestamp 0; a timestamp that can't be one makes the row none. ``scale`` applies
+    ``volume_24h`` is ``quoteVolume``, else ``baseVolume`` times the average price, else times the last price.
+    ``change_24h`` is ``percentage``, else it is computed from ``open`` or ``previousClose``. A missing or impossible
+    figure becomes None, a missing timestamp 0; an impossible timestamp makes the whole ticker None. ``scale`` applies
     to bid and ask sizes, ``volume_scale`` to ``baseVolume``.
     """
     if not isinstance(row, dict):
@@ -140,8 +140,8 @@ def ticker(
 def quote(row: Any, coin: str, exchange: str, received_at: int, scale: float = 1.0, market: str = "") -> Quote | None:
     """The best bid and ask in a ccxt ticker or bid/ask row, or None unless both are there and not crossed.
 
-    A size that the venue does not send is 0.0, a timestamp that it does not send 0 (Binance's book ticker has none); a
-    bid above the ask means that the two are not of the same moment, and the next row is milliseconds away.
+    A size that the venue does not send is 0.0, a timestamp that it does not send is 0 (Binance's book ticker has none).
+    A bid above the ask gives None: the two are not of the same moment, and the next row comes within milliseconds.
     """
     if not isinstance(row, dict):
         return None
@@ -169,7 +169,8 @@ def candle(
 ) -> Candle | None:
     """The candle in a ccxt OHLCV row ``[open time, open, high, low, close, volume]``, or None.
 
-    The prices must fit each other (the low lowest, the high highest); the volume may be zero but must be there.
+    The prices must be consistent (the low is the lowest, the high the highest). The volume may be zero, but not
+    missing.
     """
     if not isinstance(row, (list, tuple)) or len(row) < 6:
         return None
@@ -186,8 +187,8 @@ def candle(
 def milliseconds(value: Any) -> int | None:
     """``value``, a Unix time in s, ms, µs or ns as a number or a numeric string, in ms; None outside 2009 to 2100.
 
-    The unit is told by the size: the four ranges are far apart. Fractions of a ms are cut off,
-    of seconds in fractions rounded.
+    The size of the number shows the unit: the four ranges are far apart. Fractions of a ms are cut off; seconds with a
+    fraction are rounded to ms.
     """
     if type(value) is int:
         number: int | float = value
@@ -247,13 +248,13 @@ def _positive(value: Any) -> float | None:
 
 
 def _size(value: Any, scale: float) -> float | None:
-    """``value`` as a size in base units; zero is one."""
+    """``value`` as a size in base units; zero is allowed."""
     number = _number(value)
     return scaled if number is not None and 0.0 <= (scaled := number * scale) < _ABSURD_VOLUME else None
 
 
 def _volume(value: Any) -> float | None:
-    """``value`` as a day's volume; zero is one."""
+    """``value`` as a day's volume; zero is allowed."""
     number = _number(value)
     return number if number is not None and 0.0 <= number < _ABSURD_VOLUME else None
 
@@ -261,7 +262,7 @@ def _volume(value: Any) -> float | None:
 def _time(value: Any, exchange: str, received_at: int, missing: int | None) -> int | None:
     """``value`` in Unix ms, ``missing`` for None.
 
-    None if nothing that was read at ``received_at`` can have that time.
+    None if a row that was read at ``received_at`` can't have that time.
     """
     if value is None:
         return missing
@@ -276,7 +277,7 @@ def trade_id(value: Any) -> str:
     kind = type(value)
     if kind is str:
         # htx's ids of 24 digits come out of ccxt as "1.0234567890123457e+26": a rounded number, shared by neighbours
-        if not value.isprintable() or len(value) > LONGEST_NAME:  # control characters are no id
+        if not value.isprintable() or len(value) > LONGEST_NAME:  # control characters are not part of an id
             return ""
         return "" if "e+" in value and _ROUNDED_ID.match(value) else str(value)
     if kind is int:

@@ -1,4 +1,4 @@
-"""From a name in the settings to a venue: ccxt's exchanges, those read from a bus, and a program's own."""
+"""Finds the venue for a name in the settings: an exchange of ccxt, one read from a bus, or a program's own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _factories: dict[str, Factory] = {}
 def register(name: str, factory: Factory) -> None:
     """Make ``name`` an exchange that settings may name: ``factory`` makes its venue when a feed first needs it.
 
-    A name that exists already is replaced. Raises ValueError for a name that is not lower case letters, digits and _.
+    An existing name is replaced. Raises ValueError for a name that is not of lower case letters, digits and _.
     """
     if not name.isidentifier() or name != name.lower():
         raise ValueError(f"found {name!r}, allowed is a name of lower case letters, digits and _")
@@ -46,10 +46,10 @@ def import_for(exchanges: Iterable[str]) -> None:
 
 
 def open_exchange(name: str, access: Access | None = None) -> Venue:
-    """The venue ``name``, nothing fetched yet; imports ccxt where it is needed, see ``import_for``.
+    """The venue ``name``, with nothing fetched yet; imports ccxt if it is needed, see ``import_for``.
 
-    Raises ValueError for an unknown name, and Rejected for a testnet that does not exist and for what this machine or
-    Python lacks.
+    Raises ValueError for an unknown name. Raises Rejected if there is no such testnet, or if this machine or Python
+    lacks something that the venue needs.
     """
     access = access or Access()
     if access.bus is not None:

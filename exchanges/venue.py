@@ -28,13 +28,13 @@ class Capacity:
     per_character: int = 0
 
     def weight(self, market_id: str, subscriptions: int) -> int:
-        """The part of the limit that so many subscriptions of one market use."""
+        """The part of the limit that ``count`` subscriptions of one market use."""
         return subscriptions * (self.each + self.per_character * len(market_id))
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a venue allows, and what its trades are like; the defaults suit a venue that says nothing."""
+    """What a venue allows, and the properties of its trades; the defaults suit a venue that documents nothing."""
 
     capacity: Capacity | None = None
     """Of one connection; None where the venue names no limit."""
@@ -54,7 +54,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class BusAddress:
-    """Where the bus is: ``servers`` of one NATS cluster (nats://host:port, tls://host:port), and the login it asks for.
+    """Where the bus is: ``servers`` of one NATS cluster (nats://host:port, tls://host:port), and the login for it.
 
     ``creds`` is a file with a user's JWT and key, ``ca`` a file with the authority of the servers' certificates.
     """
@@ -83,12 +83,15 @@ class Access:
 
     ``market_type`` spot or swap, ``quote`` the quote currencies in the order in which a market is looked for.
 
-    ``rest_url`` and ``ws_url`` replace the scheme and host of every address, ``proxy`` is told in
-    ccxt_adapter/transport/proxies.py. ``options`` are handed to ccxt as they are, but for ``sandbox: true``, which asks
-    for the venue's testnet, ``hotpath: false``, which has ccxt read every frame, ``transport: aiohttp`` or ``picows``
-    (ccxt_adapter/transport/choose.py), and ``market_cache``, which says whether the list of markets is kept on disk
-    (ccxt_adapter/markets/disk_cache.py). With ``bus`` the venue is read from there, and nothing else of this counts but
-    ``market_type``, ``quote`` and ``timeout``.
+    ``rest_url`` and ``ws_url`` replace the scheme and host of every address. ``proxy``: see
+    ccxt_adapter/transport/proxies.py. ``options`` are passed to ccxt unchanged, except these:
+
+    - ``sandbox: true`` selects the venue's testnet;
+    - ``hotpath: false`` makes ccxt read every frame;
+    - ``transport`` is ``aiohttp`` or ``picows`` (ccxt_adapter/transport/choose.py);
+    - ``market_cache`` says whether the list of markets is kept on disk (ccxt_adapter/markets/disk_cache.py).
+
+    With ``bus`` the venue is read from there; then only ``market_type``, ``quote`` and ``timeout`` matter.
     """
 
     market_type: str = "spot"
@@ -118,7 +121,7 @@ class Access:
 class Subscription:
     """What a connection carries.
 
-    ``markets`` maps each coin to its market symbol, ``channels`` are among trades, ticker, candles, quotes and books,
+    ``markets`` maps each coin to its market symbol, ``channels`` are some of trades, ticker, candles, quotes and books,
     ``timeframes`` are the candles' (1m, 5m, ...), ``book_depth`` is how many levels of each side of a book are wanted.
     """
 
@@ -138,7 +141,7 @@ class Connection(Protocol):
         """Carry these (coin -> market symbol) too."""
 
     def distrust_book(self, coin: str, reason: str) -> None:
-        """Have a coin's book synchronized again, which its receiver has found to be wrong.
+        """Synchronize a coin's book again, because its receiver has found that it is wrong.
 
         Calls ``on_book_unsynced`` at once.
         """
@@ -159,7 +162,7 @@ class Venue(Protocol):
 
     @property
     def loaded(self) -> bool:
-        """Whether its markets are known."""
+        """Whether the venue's markets are known."""
 
     @property
     def aged(self) -> bool:
@@ -177,12 +180,12 @@ class Venue(Protocol):
 
     @property
     def proxies(self) -> Mapping[str, object]:
-        """Address -> the proxy it is asked through, as ``str`` fit to be shown; None where there is none."""
+        """Address -> the proxy through which it is asked, None if there is none; ``str`` of a proxy may be shown."""
 
     async def load(self, coins: Mapping[str, str | None] | None = None, *, anew: bool = False) -> None:
         """Load the markets, unless they are loaded and list all of ``coins`` (coin -> market symbol or None).
 
-        ``anew``: also ask again when they are listed as halted, or not at all; once a second at most.
+        ``anew``: ask again even for coins that are listed as halted, or not listed; at most once a second.
         """
 
     async def refresh(self) -> Collection[str]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 
-AHEAD = 86_400_000  # ms: clocks are wrong by seconds and time zones mixed up by hours; a stamp further ahead is no time
-CLOCK = "the clock of this machine"  # what a complaint begins with
-WRONG = 60_000  # ms: a synchronized clock is never so wrong
+AHEAD = 86_400_000  # ms; clocks are wrong by seconds, mixed up time zones by hours: a stamp further ahead is not a time
+CLOCK = "the clock of this machine"  # the first words of a complaint
+WRONG = 60_000  # ms; a synchronized clock is never wrong by so much
 _STAMPS = 5  # stamps that prove a running clock
 _WITHIN = 2_000  # ms by which these stamps may differ from a running clock
 _OVER = 2_500  # ms between the first and the last of these stamps
@@ -40,7 +40,7 @@ def at_venue(venue: str) -> float | None:
 
 
 def local_error(venue: str) -> float | None:
-    """Return by how many seconds this machine's clock is ahead of the venue's (negative: behind), None: not known."""
+    """Return the seconds by which this machine's clock is ahead of the venue's (below 0: behind); None if unknown."""
     known = at_venue(venue)
     return None if known is None else time.time() - known / 1000
 
@@ -52,7 +52,7 @@ def latest(venue: str, received_at: int) -> int:
 
 
 def is_time(venue: str, stamp: int, received_at: int) -> bool:
-    """Return whether a stamp is plausible. Others are remembered: several may prove that the local clock is wrong."""
+    """Return whether a stamp is plausible. Others are kept: several may prove that the local clock is wrong."""
     if stamp <= latest(venue, received_at):
         return True
     if venue in _told:
@@ -62,7 +62,7 @@ def is_time(venue: str, stamp: int, received_at: int) -> bool:
     seen[:] = [(at, difference) for at, difference in seen if abs(difference - (stamp - now)) <= _WITHIN]
     seen.append((now, stamp - now))
     if len(seen) < _STAMPS or now - seen[0][0] < _OVER:
-        del seen[_STAMPS:]  # keep the first ones, which show since when
+        del seen[_STAMPS:]  # keep the first stamps: they show since when the clock has been wrong
         return False
     _told[venue] = min(difference for _, difference in _suspected.pop(venue))
     return True

@@ -58,14 +58,14 @@ class Stored:
 
 
 def missing() -> str:
-    """What has to be installed for the bus, or an empty text."""
+    """What must be installed for the bus; empty if nothing is missing."""
     return "" if find_spec("nats") is not None else "the bus needs nats-py: pip install 'market-feed[bus]'"
 
 
 def _say_nothing_in_plain_text(connection: Client, error: type[Exception]) -> None:
-    """Have a client end a dial before it sends the login, where the server, or who stands in its place, has no TLS.
+    """Make a client end its dial before it sends the login if the server, or another in its place, offers no TLS.
 
-    nats-py sends all in plain text if the server's first line does not ask for TLS, whatever the address says.
+    nats-py sends everything in plain text if the server's first line does not ask for TLS, even to a tls:// address.
     """
     say = connection._connect_command
 
@@ -74,7 +74,7 @@ def _say_nothing_in_plain_text(connection: Client, error: type[Exception]) -> No
             raise error("the server has no TLS, which the settings ask for: no login is sent")
         return say()
 
-    connection._connect_command = say_in_tls  # type: ignore[method-assign] # it has no other place for that
+    connection._connect_command = say_in_tls  # type: ignore[method-assign] # nats-py has no other hook for this
 
 
 class BusClient:
@@ -90,7 +90,7 @@ class BusClient:
 
     @property
     def shown(self) -> str:
-        """The address as it may be shown."""
+        """The address in a form that may be shown."""
         return ",".join(address_shown(url) for url in self.address.servers)
 
     @classmethod
@@ -118,13 +118,13 @@ class BusClient:
             raise client._unreachable(f"no answer within {timeout:g} s") from None
         except (nats.errors.Error, OSError, ssl.SSLError, ImportError, ValueError) as error:
             raise client._unreachable(client._why(error)) from None
-        except Exception as error:  # nkeys raises errors of any kind over what is no creds file
+        except Exception as error:  # nkeys raises all kinds of errors if the file is no creds file
             if not address.creds:
                 raise
             raise client._unreachable(f"creds: {address.creds} has no user JWT and seed that can be read") from error
         finally:
             if not connection.is_connected:
-                with contextlib.suppress(Exception):  # it did not open, so errors of closing do not matter
+                with contextlib.suppress(Exception):  # it never opened: errors of closing it do not matter
                     async with asyncio.timeout(CLOSE):
                         await connection.close()
         client._nats = connection
@@ -201,7 +201,7 @@ class BusClient:
     async def request(
         self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None, timeout: float = ANSWER_TIMEOUT
     ) -> bytes:
-        """One answer to a request. Raises BusUnreachable, or BusError where nobody answers."""
+        """One answer to a request. Raises BusUnreachable, or BusError if nobody answers."""
         nats = sys.modules["nats"]
         try:
             message: Msg = await self.nats.request(subject, data, timeout=timeout, headers=headers)
@@ -216,7 +216,7 @@ class BusClient:
     async def api(
         self, name: str, body: Mapping[str, Any] | None = None, timeout: float = ANSWER_TIMEOUT
     ) -> dict[str, Any]:
-        """Ask JetStream (``STREAM.INFO.name``, ...). Raises BusError with its code for a refusal."""
+        """Ask JetStream (``STREAM.INFO.name``, ...). If it refuses, raises BusError with its code."""
         payload = b"" if body is None else json.dumps(body).encode()
         try:
             answer = await self.request(f"$JS.API.{name}", payload, timeout=timeout)
@@ -234,7 +234,7 @@ class BusClient:
         return found
 
     async def store(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> int:
-        """Store one message; returns its sequence. Raises BusError; WRONG_SEQUENCE as code where that is expected."""
+        """Store one message; returns its sequence. Raises BusError; its code may be one of WRONG_SEQUENCE."""
         return int(self._checked(await self.request(subject, data, headers))["seq"])
 
     async def put(self, subject: str, data: bytes, expected: int) -> int:
@@ -303,7 +303,7 @@ class BusClient:
             raise TimeoutError
 
     async def subscribe(self, subject: str, take: OnMessage) -> Subscription:
-        """Have ``take`` called with each message of a subject. Raises BusUnreachable."""
+        """Call ``take`` with each message of a subject from now on. Raises BusUnreachable."""
         nats = sys.modules["nats"]
         try:
             return await self.nats.subscribe(subject, cb=take, pending_bytes_limit=PENDING)
@@ -323,8 +323,9 @@ def unix_ns(stamp: str) -> int:
 
 
 class _Hidden:
-    """A finder that finds no aiohttp, in the thread that has set it up: nats-py wants it for WebSockets alone, and it
-    takes a quarter of a second and 15 MB."""
+    """A finder that hides aiohttp from imports in the thread that installed it.
+
+    nats-py imports aiohttp for WebSockets alone, which takes a quarter of a second and 15 MB."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()

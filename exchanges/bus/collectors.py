@@ -1,4 +1,4 @@
-"""Reads what collectors report about themselves on the bus: which one publishes what, and the state of its data.
+"""Reads what collectors report about themselves on the bus: which collector publishes what, and how its data is.
 
 Pure.
 """
@@ -14,29 +14,29 @@ from exchanges.bus.client import Stored
 from exchanges.bus.payloads import read_object
 
 ALIVE = 3.0  # seconds for which a collector counts as alive after it was last heard
-SILENT = 3.0  # seconds without data at which a collector's data is not taken up
-LATE = 1_000_000_000  # ns by which an event came to the bus later than others: it is past, and no price of now
-STEP = 3.0  # seconds for which all events are late alike where a clock has stepped
+SILENT = 3.0  # seconds without data of the exchange; from such a collector no data is taken
+LATE = 1_000_000_000  # ns; an event that came to the bus later than others by this much is past
+STEP = 3.0  # seconds; if all events are equally late for so long, a clock has stepped
 
 
 class Lateness:
-    """Tells events that came to the bus late, as their collector could not reach it before.
+    """Recognizes events that came to the bus late, because their collector could not reach it before.
 
-    A delay is the time from the collector's receipt to the bus, in ns, by two clocks that may differ. What counts is
-    how much longer it is than the least one. Where one of the clocks steps, all delays are longer alike from then on.
+    A delay is the time from the collector's receipt to the bus, in ns, by two clocks that may differ. An event is late
+    if its delay is much longer than the shortest one. If one of the clocks steps, all later delays grow equally.
     """
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Another collector publishes, whose clock may be another one."""
+        """Forget the delays: another collector publishes, which may have another clock."""
         self._least = inf
         self._since: float | None = None  # when the events became late
         self._low, self._high = inf, -inf  # the delays since then
 
     def is_late(self, delay: int, now: float) -> bool:
-        """Whether an event of this delay is late; ``now``: seconds."""
+        """Whether an event with this delay is late; ``now`` in seconds."""
         if delay - self._least <= LATE:
             self._least = min(delay, self._least)
             self._since = None
@@ -58,9 +58,9 @@ class Shard:
     """One shard of an exchange's coins, as its publisher describes it.
 
     ``coins`` maps each coin to its market symbol. ``awaited`` are the coins whose first data the publisher waits for,
-    None before it has told its coins. ``heard`` is when the publisher last showed that it lives, Unix ns of
-    the server's clock, 0 if it never has; ``details`` what it said then. ``history`` are the timeframes of past candles
-    that it answers for, ``timeframes`` those that it publishes.
+    None before the publisher has named its coins. ``heard`` is when its last report came, in Unix ns of the server's
+    clock, 0 if none came; ``details`` is that report. ``history`` are the timeframes of past candles that it can
+    fetch, ``timeframes`` those that it publishes.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Shard:
         return str(self.details.get("collector", ""))
 
     def fault(self, now: int) -> str:
-        """Why its coins are not available now (``now``: the server's clock, Unix ns), or an empty text."""
+        """Why the shard's coins are not available now, "" if they are; ``now``: the server's clock, Unix ns."""
         if not self.heard:
             return "no collector publishes it"
         if self.details.get("released"):
@@ -89,7 +89,7 @@ class Shard:
 
     @property
     def silence(self) -> float | None:
-        """Seconds for which the publisher had no data from the exchange, when it was last heard; None: none ever."""
+        """Seconds without data from the exchange, as the publisher last reported; None if it never had data."""
         silent = self.details.get("silent")
         return float(silent) if isinstance(silent, int | float) else None
 

@@ -1,4 +1,4 @@
-"""Reads one exchange's subjects from the bus: first what came while nobody read, then each event as it comes."""
+"""Reads one exchange's subjects from the bus: first the events since the last connection, then each new event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
 LOOK = 0.5  # seconds between two checks whether the collectors live
-NAMED = 200  # subjects that a reader names one by one; with more it reads those of all coins
+NAMED = 200  # subjects that a reader names one by one; if it needs more, it reads those of all coins
 HISTORY = 1000  # past trades of a coin that are passed on at once
 
 
@@ -31,8 +31,8 @@ HISTORY = 1000  # past trades of a coin that are passed on at once
 class Position:
     """How far an exchange's events were read when a connection broke.
 
-    ``read`` maps each coin to the last sequence of it, in the stream that was made at ``created``; ``trades`` has the
-    last trade of each coin.
+    ``read`` maps each coin to the last sequence that was read of it, in the stream that was made at ``created``;
+    ``trades`` has the last trade of each coin.
     """
 
     created: str = ""
@@ -41,7 +41,7 @@ class Position:
 
 
 class ConnectionVenue(Protocol):
-    """The venue, as its connections see it."""
+    """What the connections need to know of their venue."""
 
     name: str
     clean: Cleaner
@@ -61,14 +61,14 @@ class ConnectionVenue(Protocol):
         """The names of the shards that have these coins."""
 
     def coins_of(self, shard: str) -> set[str]:
-        """The coins of a shard, as far as it is known."""
+        """The coins of a shard, none if the shard is not known."""
 
     def publishes(self, coin: str, channel: str, timeframe: str) -> bool:
-        """Whether the coin's collectors publish the channel, and candles of this timeframe."""
+        """Whether the coin's collectors publish the channel, and for candles, this timeframe."""
 
 
 class BusConnection:
-    """One connection to the bus for one exchange, until the bus or the collectors end it."""
+    """One connection to the bus for one exchange; it ends when the bus ends it or no collector publishes."""
 
     def __init__(self, venue: ConnectionVenue, subscription: Subscription, listener: Listener) -> None:
         self._venue = venue
