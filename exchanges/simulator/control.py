@@ -1,12 +1,12 @@
 """The simulator's own HTTP interface, for tests in any language:
 
 ``GET /simulator`` tells the state as JSON; ``POST /simulator/faults`` with ``{"fault": "stall+5"}`` starts a fault;
-``GET /simulator/books/binance/BTC?sequence=123&depth=20`` tells the true order book at a number that a client was told
-(404 where it is not known any more), or without ``sequence`` the present one.
+``GET /simulator/books/binance/BTC?sequence=123&depth=20`` gives the true order book at a number that a client received
+(404 if that is not known any more), or without ``sequence`` the present book.
 
-It is for programs on this machine, and a browser is one: a page from anywhere may send requests to a loopback address,
-and a name that its owner points there makes the answer readable. So a request of another origin is refused (403), as
-is one to a host that is neither an address nor this machine's own name (400).
+It is for programs on this machine. A browser is such a program: a page from anywhere may send requests to a loopback
+address, and can read the answers if its owner lets a name point to that address. So a request from another origin is
+refused (403), and so is a request to a host that is neither an address nor this machine's own name (400).
 """
 
 from __future__ import annotations

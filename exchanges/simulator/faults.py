@@ -1,7 +1,7 @@
 """The faults of a venue, and how they are written: ``[venue:]kind[-argument]@start[+duration]``.
 
-A new kind needs a row here, a context manager in ``active_faults.py``, and what it does, beside the others of its
-sort.
+A new kind needs a row here, a context manager in ``active_faults.py``, and its effect, in the module of its subject
+(connections, trades, books, listings).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Argument = Literal["", "status", "code", "seconds", "share", "coin", "currency",
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """One kind of fault: what its argument is, whether it lasts, what it does, and the only venue that has it."""
+    """One kind of fault: its argument, whether it lasts, its effect, and the venue if only one venue has it."""
 
     argument: Argument
     lasts: bool
@@ -78,7 +78,7 @@ KINDS: dict[str, FaultKind] = {
     "book-restart": FaultKind("", False, "every book comes anew, with the update id 1", "bybit"),
 }
 LISTING = ("halted", "unlisted", "quoted", "other-coin", "thousands")  # the kinds that change what is listed
-RETRY_AFTER = 5.0  # seconds that a refusal with 429 or 418 names, as at the venue
+RETRY_AFTER = 5.0  # seconds in the Retry-After of a refusal with 429 or 418
 ALL = "ALL"  # in the place of a coin
 _DEFAULTS = {"rest-down": "503", "book-refused": "503", "tradeless": ALL, "halted": ALL}
 _EXAMPLES = {
@@ -93,8 +93,8 @@ FaultArgument = float | int | str | None
 class Fault:
     """A fault of a venue. ``argument`` is what its kind says.
 
-    ``seconds`` is a second number that some kinds have: the delay of late trades, Retry-After, the growth of a lag,
-    the other end of a range. ``coin`` narrows a fault of order books down.
+    ``seconds`` is a further number that some kinds have: the delay of late trades, Retry-After, the growth of a lag,
+    the other end of a range. ``coin`` limits a fault of order books to one coin.
     """
 
     kind: str
@@ -108,7 +108,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class ScheduledFault:
-    """A fault ``start`` seconds from now for ``duration`` seconds (None: for good), of one venue (None: of all)."""
+    """A fault ``start`` seconds from now for ``duration`` seconds (None: for ever), of one venue (None: of all)."""
 
     fault: Fault
     start: float = 0.0

@@ -1,4 +1,4 @@
-"""A stream that is behind: the venue's messages wait here in their order."""
+"""A stream that is late: the venue's messages wait here in their order."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class Held(NamedTuple):
 
 @dataclass(slots=True)
 class Lane:
-    """The events for the connections of one kind of number: ``parity`` 1 for the odd ones, 0 for the even ones."""
+    """The events for connections with odd numbers (``parity`` 1) or even numbers (0)."""
 
     parity: int
     held: deque[Held]
 
     def due(self, now: float, lag: float) -> Iterator[Held]:
-        """Take out, oldest first, what is ``lag`` seconds old at ``now``."""
+        """Remove and return the events that are ``lag`` seconds old at ``now``, oldest first."""
         held = self.held
         while held and now - held[0].made >= lag:
             yield held.popleft()
 
 
 class LateStream:
-    """Holds events back, for the connections of odd and of even number apart: one half may be behind alone."""
+    """Holds events back, separately for connections with odd and with even numbers: only one half may be late."""
 
     def __init__(self) -> None:
         self.lanes = (Lane(0, deque()), Lane(1, deque()))
@@ -44,7 +44,7 @@ class LateStream:
         self.lanes[parity].held.append(held)
 
     def insert(self, parity: int, past: Sequence[Held]) -> None:
-        """Add events of the past to those that wait, in the order of their time."""
+        """Add past events to the waiting ones, in the order of their times."""
         lane = self.lanes[parity]
         lane.held = deque(sorted([*past, *lane.held], key=lambda held: held.made))
 

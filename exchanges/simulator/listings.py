@@ -9,19 +9,19 @@ from exchanges.simulator.faults import ALL, Fault
 from exchanges.simulator.markets.catalog import Listing, listing
 from exchanges.simulator.markets.market import Market
 
-SHAPES = 8  # of the day before the start, shared by the markets
+SHAPES = 8  # shapes of the day before the start, which the markets share
 PER_USDT = {"KRW": 1380.0, "JPY": 150.0, "TRY": 34.0, "BRL": 5.6, "EUR": 0.92, "GBP": 0.78, "BTC": 1 / 60_000}
-LOT = 1000  # units of the coin in one of a market like 1000SHIB
-OTHER = 1 / 112  # the price of another coin under the same ticker, against the coin's own
+LOT = 1000  # units of the coin in one unit of a market like 1000SHIB
+OTHER = 1 / 112  # the price of another coin under the same ticker, as a share of the coin's own price
 
 
 class Listings:
-    """``current`` are the markets listed now, by id; ``places[i]`` stands for market i of the start, None: unlisted."""
+    """``current``: the markets listed now, by id; ``places[i]``: what is listed for market i of the start, or None."""
 
     def __init__(self, name: str, seed: int, listings: Sequence[Listing], now: int) -> None:
         self._names = f"{seed} {name}"
         self._first = [self._market(one, one.id, i, now) for i, one in enumerate(listings)]
-        self._made: dict[tuple[int, str], Market] = {}  # those that faults brought: they go on when they come again
+        self._made: dict[tuple[int, str], Market] = {}  # made by faults; they continue when listed again
         self._kinds: dict[Market, frozenset[str]] = {}  # the faults that have made each market
         self.places: list[Market | None] = list(self._first)
         self.current: dict[str, Market] = {market.id: market for market in self._first}
@@ -31,7 +31,7 @@ class Listings:
         return Market(one, f"{self._names} {name}", f"{self._names} shape {place % SHAPES}", now)
 
     def __iter__(self) -> Iterator[Market]:
-        """All that were ever listed; those listed now come first."""
+        """All markets that were ever listed; those listed now come first."""
         yield from dict.fromkeys([*self.current.values(), *self._first, *self._made.values()])
 
     @property
@@ -40,7 +40,7 @@ class Listings:
         return len(self._first) + len(self._made)
 
     def brought_by(self, market: Market) -> frozenset[str]:
-        """The kinds of faults that made this market what it is; none for a market of the start."""
+        """The kinds of faults that have made this market; none for a market of the start."""
         return self._kinds.get(market, frozenset())
 
     def is_halted(self, market: Market) -> bool:
@@ -50,7 +50,7 @@ class Listings:
         return self.current.get(market.id) is market and not self.is_halted(market)
 
     def change(self, faults: Sequence[Fault], now: int) -> None:
-        """List what these faults leave of the markets of the start, and what they make of them."""
+        """Change the list to what these faults make of the markets of the start."""
         self._halted = {str(fault.argument) for fault in faults if fault.kind == "halted"}
         self.places = [self._place(i, faults, now) for i in range(len(self._first))]
         self.current = {market.id: market for market in self.places if market is not None}
@@ -93,7 +93,7 @@ class Listings:
         return next(market for market in self._first if market.coin == coin)
 
     def find(self, name: str, venue: str) -> Market:
-        """By coin ("BTC", its first quote), pair ("BTC/USDC") or id ("BTCUSDC")."""
+        """Find a market by coin ("BTC", its first quote), pair ("BTC/USDC") or id ("BTCUSDC")."""
         wanted = name.upper()
         for market in self.current.values():
             if wanted in (market.coin, f"{market.coin}/{market.quote}", market.id):

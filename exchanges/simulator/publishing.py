@@ -18,7 +18,7 @@ from exchanges.simulator.markets.market import Market, Trade
 
 
 def _of(parity: int, connections: Iterable[ClientConnection]) -> Iterator[ClientConnection]:
-    """The connections of even number (0), or those of odd number (1)."""
+    """The connections with even numbers (0) or with odd numbers (1)."""
     return (connection for connection in connections if connection.id % 2 == parity)
 
 
@@ -27,7 +27,7 @@ class Publishing(BookFaults):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.event_time: int | None = None  # Unix ms, while events of the past are made
+        self.event_time: int | None = None  # Unix ms; set only while past events are made
         self._late_stream = LateStream()
 
     @abstractmethod
@@ -35,11 +35,11 @@ class Publishing(BookFaults):
         """The events of a topic of trades for these."""
 
     def send(self, stream: str, payload: str) -> None:
-        """Put an event into the way of all the subscribers of its stream; ``flush`` writes it."""
+        """Queue an event for all subscribers of its stream; ``flush`` writes it."""
         self.send_all(stream, (payload,))
 
     def send_all(self, stream: str, payloads: Sequence[str]) -> None:
-        """The same for several events; if the stream is behind, they wait."""
+        """Queue several events for all subscribers of their stream; if the stream is late, they wait."""
         topic = self.topics.get(stream)
         if topic is None:
             return
@@ -62,7 +62,7 @@ class Publishing(BookFaults):
             self.queue(connection, frames)
 
     def keeps(self, topic: Topic) -> bool:
-        """A stream that is behind goes on for nobody: whoever comes next begins as late as the others."""
+        """Whether a topic without subscribers is kept: on a late stream, so that the next subscriber is late too."""
         return self._late_stream.waiting or self.stream_lag(0) > 0
 
     def release(self, clock: float) -> None:
@@ -81,7 +81,7 @@ class Publishing(BookFaults):
                 del self.topics[stream]
 
     def begin_late(self, topic: Topic) -> None:
-        """A topic of trades that is opened while the stream is behind begins with what has happened meanwhile."""
+        """Begin a topic of trades that is opened while the stream is late with the trades of the last seconds."""
         if topic.kind == "trades" and topic.market is not None:
             for lane in self._late_stream.lanes:
                 lag = self.stream_lag(lane.parity)
@@ -89,7 +89,7 @@ class Publishing(BookFaults):
                     self._late_stream.insert(lane.parity, self._past(topic, topic.market, lag))
 
     def first_waiting(self, connection_id: int, stream: str) -> str | None:
-        """The event that comes next on a stream that is behind; None where nothing waits."""
+        """The event that comes next on a late stream; None if nothing waits."""
         late = self._late_stream
         return late.first(connection_id % 2, stream) if late.waiting else None
 

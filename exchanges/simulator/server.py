@@ -116,12 +116,12 @@ class Simulator:
 
     @property
     def replay_done(self) -> asyncio.Event:
-        """Set when the replay has played to its end (never without a replay)."""
+        """Set when the replay has been played to its end; never set without a replay."""
         return self._never if self.replay is None else self.replay.done
 
     @property
     def replay_state(self) -> str | None:
-        """How far it is; None without a replay."""
+        """How far the replay is; None without a replay."""
         return None if self.replay is None else self.replay.state
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class Simulator:
         await self.close()
 
     async def start(self) -> None:
-        """Serve; returns once the port is open."""
+        """Start to serve; returns when the port is open."""
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
@@ -245,7 +245,7 @@ class Simulator:
         return [venue for venue in named if venue.can_have(fault.fault)]
 
     def schedule(self, fault: ScheduledFault) -> None:
-        """Have this fault ``start`` seconds from now."""
+        """Start this fault ``start`` seconds from now."""
         self._known(fault)
         for venue in self._targets(fault):
             if fault.start > 0:

@@ -65,7 +65,7 @@ class ThreadedSimulator:
         return self._ready.result().settings_yaml()
 
     def call(self, act: Callable[[], Any]) -> Any:
-        """Do something in the simulator's thread, and return its result when it is done."""
+        """Call something in the simulator's thread, and return its result."""
 
         async def done() -> Any:
             result: Any = act()
@@ -90,7 +90,7 @@ class ThreadedSimulator:
 
 
 class ThreadedVenue:
-    """One venue of a ThreadedSimulator: all that a Venue has, its methods carried out in the simulator's thread."""
+    """One venue of a ThreadedSimulator: it has all methods of a venue, and runs them in the simulator's thread."""
 
     def __init__(self, venue: Any, simulator: ThreadedSimulator) -> None:
         self._venue = venue

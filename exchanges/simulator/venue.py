@@ -1,4 +1,4 @@
-"""What all simulated venues share: markets, trades, publishing. A venue's own module is its protocol."""
+"""What all simulated venues share: markets, trades, publishing. Each venue's own package has its protocol."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from exchanges.simulator.markets.catalog import DEFAULT_COINS, Listing
 from exchanges.simulator.markets.market import Market, Trade
 from exchanges.simulator.markets.price_model import Flow
 
-CHUNK = 512  # trades of a burst that are made between two writes
+CHUNK = 512  # so many trades of a burst are made between two writes
 
 
 def unix_ms() -> int:
@@ -52,9 +52,9 @@ class SimulatedVenue(BookStreams):
         super().__init__(name, f"{seed} {name} faults", laws)
         self.rate = rate
         self.paused = False
-        self._ahead = 0  # ms of the venue's clock before ours
+        self._ahead = 0  # ms by which the venue's clock is ahead of ours
         self.replay_clock = start  # Unix ms, set by a replay; None: real time
-        self.grace = 0  # ms that a quiet market's candle stays open past its end
+        self.grace = 0  # ms for which a quiet market's candle stays open after its end
         now = self.now()
         self.listings = Listings(name, seed, listings, now)
         self.trades: Mapping[str, Sequence[Trade]] = self._trades_by_coin()
@@ -64,7 +64,7 @@ class SimulatedVenue(BookStreams):
         self._ticker_due = self._candle_due = 0.0
         self._ticker_news: set[Market] = set()
         self._candle_news: set[Market] = set()
-        self._shown_time: int | None = None  # Unix ms that the present REST request is shown; None = now
+        self._shown_time: int | None = None  # Unix ms whose state the present REST request is shown; None: now
 
     def _trades_by_coin(self) -> dict[str, Sequence[Trade]]:
         by_coin: dict[str, Sequence[Trade]] = {}
@@ -118,7 +118,7 @@ class SimulatedVenue(BookStreams):
         return sum(market.made for market in self.listings)
 
     def market(self, name: str) -> Market:
-        """By coin ("BTC", its first quote), pair ("BTC/USDC") or id ("BTCUSDC")."""
+        """The market of a coin ("BTC", its first quote), a pair ("BTC/USDC") or an id ("BTCUSDC")."""
         return self.listings.find(name, self.name)
 
     # -- trades made by a test ----------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class SimulatedVenue(BookStreams):
         quantity: float | None = None,
         buyer_maker: bool | None = None,
     ) -> list[Trade]:
-        """Make trades on ``coin`` now, one per id or ``count``; missing arguments come from the model.
+        """Make trades on ``coin`` now, one for each of ``ids`` or ``count``; the model supplies missing arguments.
 
         When this returns, they are in ``trades`` and in REST, and sent to the subscribers. Ids must increase. For
         more than some thousands use ``burst``: readers too slow for the venue's patience are dropped here.
@@ -202,7 +202,7 @@ class SimulatedVenue(BookStreams):
         return trades
 
     async def burst(self, count: int, *, coins: Iterable[str] | None = None, malformed: float = 0.0) -> None:
-        """Make ``count`` trades as fast as the sockets take them, taking turns among ``coins`` (default: the twenty).
+        """Make ``count`` trades as fast as the sockets take them, in turn on each of ``coins`` (default: the twenty).
 
         Waits for slow readers, so that memory stays bounded; returns when all is written. ``malformed`` is the
         share of bad frames sent in addition.
@@ -227,7 +227,7 @@ class SimulatedVenue(BookStreams):
                 await self.drain()
 
     async def drain(self) -> None:
-        """Write what is pending and wait until every reader has taken most of it; lets the loop run once at least."""
+        """Write pending frames and wait until every reader has taken most of them; lets the loop run at least once."""
         self.flush(patient=True)
         for connection in self.connections:
             await connection.drain()
@@ -236,7 +236,7 @@ class SimulatedVenue(BookStreams):
     # -- time goes on -------------------------------------------------------------------------------------------
 
     def advance(self) -> None:
-        """Do what is due: the venue's own trades, closed candles, tickers, candles, and timeouts."""
+        """Do everything that is due: the venue's own trades, closed candles, tickers, candles, and timeouts."""
         now, clock = self.now(), monotonic()
         self.roll(now)
         if self.rate > 0 and not self.paused:
@@ -254,7 +254,7 @@ class SimulatedVenue(BookStreams):
         self.flush()
 
     def _make_trades(self, clock: float, now: int) -> None:
-        if self._advanced is None:  # everyone's first price
+        if self._advanced is None:  # the first price of every market
             places = enumerate(self.listings.places)
             orders = [(i, 1) for i, market in places if market is not None and market.coin in DEFAULT_COINS]
         else:
@@ -307,7 +307,7 @@ class SimulatedVenue(BookStreams):
                 self.send_ticker(topic, topic.market, now)
 
     def send_all_tickers(self, topic: Topic, markets: list[Market], now: int) -> None:
-        """A topic of all markets: only some venues have one."""
+        """Send a topic of all markets' tickers, which only some venues have."""
 
     def send_candles(self, now: int) -> None:
         """The candles in progress of the markets that traded since the last call."""
@@ -346,7 +346,7 @@ class SimulatedVenue(BookStreams):
     def send_candle(self, topic: Topic, market: Market, bar: Bar, closed: bool) -> None: ...
 
     def stop(self) -> None:
-        """End every connection, as a venue going down in order."""
+        """End every connection, as a venue does that shuts down in order."""
         self.forget_late()
         self.forget_held()
         for connection in self.connections:

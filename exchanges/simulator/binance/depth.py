@@ -29,7 +29,7 @@ def levels_text(market: Market, levels: Iterable[tuple[int, int]], decimals: int
 
 
 class BinanceBooks(BinanceRest):
-    """Differences with ``U`` and ``u``, without a hole between two of them; a partial book has all of its levels."""
+    """Differences with ``U`` and ``u``, without a gap between two of them; a partial book has all of its levels."""
 
     def book_topic(self, stream: str, market: Market | None, rest: str) -> Topic | None:
         """The topic of ``<symbol>@depth<rest>``; None for one that does not exist."""

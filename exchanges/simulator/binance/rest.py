@@ -31,10 +31,10 @@ class CapturedBook(Protocol):
 
     @property
     def number(self) -> int | None:
-        """That of its state; None until it is known."""
+        """The number of the book's state; None until it is known."""
 
     def row(self, limit: int) -> dict[str, Any]:
-        """The answer of REST."""
+        """The book as a REST answer."""
 
 
 class BinanceError(Exception):
@@ -50,7 +50,7 @@ def error(code: int, message: str, status: int) -> web.Response:
 
 
 def restricted(status: int) -> web.Response:
-    """What Binance answers to restricted places (451), and its edge otherwise."""
+    """What Binance answers to restricted places (451), and what its edge servers answer otherwise."""
     if status != 451:
         return web.Response(status=status, text="<html><body>Request blocked.</body></html>", content_type="text/html")
     text = "Service unavailable from a restricted location according to 'b. Eligibility' in the terms of use."
@@ -67,7 +67,7 @@ class BinanceRest(SimulatedVenue):
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self._weights = Window()
-        self.recorded_books: dict[str, CapturedBook] = {}  # of a replay, by market id
+        self.recorded_books: dict[str, CapturedBook] = {}  # the captured books of a replay, by market id
         self._routes: dict[str, Callable[[web.Request], tuple[int, Callable[[], Any]]]] = {
             "ping": lambda request: (1, dict),
             "time": lambda request: (1, lambda: {"serverTime": self.now()}),
@@ -235,7 +235,7 @@ class BinanceRest(SimulatedVenue):
 
     def _aggregates(self, market: Market, limit: int, first: int | None, since: int | None, until: int | None) -> Any:
         trades = market.trades
-        start = max(0, len(trades) - 30 * limit)  # an order fills in several trades at one price, seldom in many
+        start = max(0, len(trades) - 30 * limit)  # an order makes a few trades at one price, rarely many
         if first is not None:
             start = bisect_left(trades, first, key=lambda trade: trade.order)
         elif since is not None or until is not None:
@@ -298,7 +298,7 @@ class BinanceRest(SimulatedVenue):
         return 4, lambda: [row(market) for market in chosen]
 
     def day(self, market: Market, now: int) -> dict[str, Any]:
-        """The 24 h ticker as REST gives it; the stream's has the same figures under one-letter names."""
+        """The 24 h ticker as REST gives it; the stream has the same values under one-letter names."""
         day, price, lots = market.day(now), market.digits, market.lot_digits
         change = market.last_price - day.open
         last_id = market.last_id if market.last_id is not None else market.first_id - 1

@@ -78,7 +78,7 @@ def trade_row(market: Market, trade: Trade) -> dict[str, Any]:
 
 
 def aggregated(market: Market, trades: Iterable[Trade]) -> Iterator[tuple[Trade, Trade, str]]:
-    """Runs of trades of one taker's order at one price: the first, the last, the quantity of all."""
+    """Runs of trades of one taker's order at one price, each as its first trade, last trade and total quantity."""
     for _, group in groupby(trades, key=lambda trade: trade.order):
         run = list(group)
         lots = sum(round(trade.quantity * market.lot_scale) for trade in run)
@@ -116,7 +116,7 @@ def book_row(market: Market, state: BookState, limit: int) -> dict[str, Any]:
 
 
 def bad_trade(good: str, number: int) -> str:
-    """A bad frame made of a good one, by turns: truncated JSON, a row of nulls, an amount that is no number."""
+    """A bad frame made of a good one; in turn: truncated JSON, a row of nulls, an amount that is no number."""
     if number % 3 == 0:
         return good[: len(good) // 2]
     head, _, _ = good.partition(',"t":')

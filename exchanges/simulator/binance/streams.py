@@ -50,7 +50,7 @@ class Binance(BinanceBooks):
     FAMILY: ClassVar[str] = "binance"
     TICKERS_EVERY: ClassVar[float] = 1.0
     CANDLES_EVERY: ClassVar[float] = 2.0
-    recorded_streams: Set[str] = frozenset()  # of a replay: they come from the capture and from nowhere else
+    recorded_streams: Set[str] = frozenset()  # streams of a replay: their events come from the capture alone
 
     @staticmethod
     def owns(path: str) -> bool:
@@ -93,7 +93,7 @@ class Binance(BinanceBooks):
             return self.book_topic(stream, market, match["rest"])
         if stream in self.recorded_streams and kind != "trades":
             kind = "other"
-        # a market that is not listed is accepted and stays silent, as at the venue
+        # a market that is not listed is accepted and stays silent, as at Binance
         return Topic(stream, kind, market, match["interval"] if kind == "candles" else match["channel"], interval)
 
     def receive(self, connection: ClientConnection, text: str) -> None:
@@ -158,7 +158,7 @@ class Binance(BinanceBooks):
     # -- events -------------------------------------------------------------------------------------------------
 
     def deliver(self, topic: Topic, payloads: Sequence[str], subscribers: Iterable[ClientConnection]) -> None:
-        """As they are on raw connections, wrapped on combined ones, encoded once for each."""
+        """Queue events, unchanged for raw connections and wrapped for combined ones; each form is encoded once."""
         frames: dict[bool, list[bytes]] = {}
         for connection in subscribers:
             if connection.combined not in frames:
@@ -212,7 +212,7 @@ class Binance(BinanceBooks):
         ]
 
     def quote_event(self, market: Market) -> str:
-        """The best prices as the book's number has them."""
+        """The best prices and sizes, with the number of the book's state."""
         quote = quote_fields(market)
         return (
             f'{{"u":{market.update_id},"s":"{market.id}","b":"{quote["bidPrice"]}","B":"{quote["bidQty"]}",'

@@ -24,9 +24,9 @@ UPDATES_KEPT = 20_000  # messages of one market whose book state can be looked u
 
 @dataclass(frozen=True, slots=True)
 class TrueBook:
-    """A book as it was: ``bids`` and ``asks`` as (price, size), best first; ``sequence`` numbers the book's state.
+    """A past state of a book: ``bids`` and ``asks`` as (price, size), best first; ``sequence`` is the state's number.
 
-    ``timestamp`` is the time in Unix ms at which it became so.
+    ``timestamp`` is the time in Unix ms at which this state began.
     """
 
     sequence: int
@@ -36,7 +36,7 @@ class TrueBook:
 
 
 def bad_book(good: str, number: int) -> str:
-    """A bad message made of a good one, by turns: truncated JSON, no levels, a level that is no numbers."""
+    """A bad message made of a good one; in turn: truncated JSON, no levels, a level of something other than numbers."""
     side = next((name for name in ('"bids":[', '"b":[') if name in good), "")
     head, _, rest = good.partition(side) if side else (good, "", "")
     if number % 3 == 0 or not side:
@@ -49,7 +49,7 @@ def bad_book(good: str, number: int) -> str:
 class BookStreams(Publishing):
     """The books that are read, and the messages about them."""
 
-    BOOK_HOLES: ClassVar[bool] = False  # whether the numbers of a book's changes have holes
+    BOOK_HOLES: ClassVar[bool] = False  # whether some numbers of a book's changes are left out
     rate: float
     paused: bool
 
@@ -76,17 +76,17 @@ class BookStreams(Publishing):
 
     @abstractmethod
     def send_quote(self, market: Market) -> None:
-        """The best prices or sizes have changed without a trade."""
+        """Send the best prices and sizes, which have changed without a trade."""
 
     # -- streams ------------------------------------------------------------------------------------------------
 
     def open_book(self, topic: Topic, clock: float, now: int) -> None:
-        """A topic of a book has its first subscriber."""
+        """Open a topic of a book, which has its first subscriber now."""
         if topic.market is None:
             return
         book = topic.market.open_book(now, self.BOOK_HOLES)
         self._readers[topic.market] = clock
-        phase = crc32(topic.stream.encode()) % 1000 / 1000  # each has its own, so that not all of them come at once
+        phase = crc32(topic.stream.encode()) % 1000 / 1000  # so that streams do not all send at once
         stream = BookStream(topic, topic.market, book.number, clock + (1.0 + phase) * topic.interval / 1000)
         stream.told = dict.fromkeys(SIDES, book.number)
         self.book_streams[topic.stream] = stream
@@ -141,7 +141,7 @@ class BookStreams(Publishing):
     async def move_book(self, coin: str, orders: int = 1) -> None:
         """Place, withdraw or change so many orders in the book of ``coin``; its streams send them when they are due."""
         market, now = self.market(coin), self.now()
-        self._readers.setdefault(market, monotonic())  # it goes on for a while although nobody reads it
+        self._readers.setdefault(market, monotonic())  # the book goes on for LINGER seconds even if nobody reads it
         if market.open_book(now, self.BOOK_HOLES).stir(orders, now):
             self.send_quote(market)
         self.flush()
@@ -199,7 +199,7 @@ class BookStreams(Publishing):
     # -- what REST shows ----------------------------------------------------------------------------------------
 
     def rest_book(self, market: Market) -> BookState:
-        """The book that a REST request is shown: as old as the venue's caches and the faults make it."""
+        """The book that a REST request is shown; the venue's caches and the faults decide how old it is."""
         stale, book = self.book_fault("book-stale", market), market.book
         if stale is not None:
             return market.book_state(self.now() - round(float(stale.argument or 0.0) * 1000))

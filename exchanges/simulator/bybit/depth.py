@@ -43,10 +43,10 @@ class BybitBooks(BybitRest):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._updates: dict[str, int] = {}  # stream -> its last u, which also grows without readers
+        self._updates: dict[str, int] = {}  # stream -> its last u, which grows even without readers
 
     def begin_book(self, stream: BookStream, book: SimulatedBook) -> None:
-        """The first state; existing readers get it too, because it is another market's."""
+        """Send the first state; existing readers get it too, because it is of another market now."""
         topic = stream.topic
         place = list(SPOT_DEPTHS).index(topic.levels) + 1
         self._advance(stream, self._updates.get(topic.stream, place * 10**11) + 1)
@@ -108,7 +108,7 @@ class BybitBooks(BybitRest):
         )
         waiting = self.first_waiting(connection.id, topic.stream)
         if waiting is not None and (found := _UPDATE.search(waiting)) is not None:
-            late = int(found[1]) - 1  # the next message is older: the stream is behind
+            late = int(found[1]) - 1  # the stream is behind, so its next message is older than this
             state = None if market.book is None else market.book.at(self.number_of(market, late))
             if state is not None:
                 update = late
@@ -122,7 +122,7 @@ class BybitBooks(BybitRest):
         self.reply(connection, text)
 
     def rest_update(self, market: Market) -> int:
-        """The last ``u`` of the stream of 200 levels, as far as that goes."""
+        """The last ``u`` of the stream of 200 levels, if it has one."""
         return self._updates.get(f"orderbook.200.{market.id}", market.update_id)
 
     def restart_books(self) -> None:

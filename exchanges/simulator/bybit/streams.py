@@ -100,7 +100,7 @@ class Bybit(BybitBooks):
         self.subscribed()
 
     def _objection(self, connection: ClientConnection, args: list[str]) -> str | None:
-        """Why a subscription is refused whole, as the venue does for one wrong topic among good ones."""
+        """Why a subscription is refused as a whole: Bybit does so if one topic among good ones is wrong."""
         for name in args:
             if self.topic(name) is None:
                 known = name.rpartition(".")[2] in self.markets
@@ -123,7 +123,7 @@ class Bybit(BybitBooks):
         self._answer(connection, False, message, request)
 
     def _snapshot(self, connection: ClientConnection, topic: Topic) -> None:
-        """A ticker, a candle and a book are sent at once to whom subscribes, as old as the stream is behind."""
+        """Send a new subscriber a ticker, a candle and a book at once; they are as old as the stream is late."""
         market, now = topic.market, self.now()
         if market is None or self.dumb or self.withheld(market):
             return
@@ -164,7 +164,7 @@ class Bybit(BybitBooks):
         return self.mix(payloads, bad_trades)
 
     def send_quote(self, market: Market) -> None:
-        """There is no stream of best prices besides the books' own."""
+        """Do nothing: Bybit has no stream of best prices apart from its books."""
 
     def send_ticker(self, topic: Topic, market: Market, now: int) -> None:
         self.send(topic.stream, self._ticker(topic, market, now))
@@ -196,7 +196,7 @@ class Bybit(BybitBooks):
 
 
 def bad_trades(good: str, number: int) -> str:
-    """A bad frame made of a good one, by turns: truncated JSON, a null row, an amount that is no number."""
+    """A bad frame made of a good one; in turn: truncated JSON, a null row, an amount that is no number."""
     head, _, rows = good.partition('"data":[')
     row = rows.partition("}")[0]
     if number % 3 == 0:

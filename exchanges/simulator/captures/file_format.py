@@ -15,7 +15,7 @@ from exchanges.simulator.errors import SimulatorError
 from exchanges.simulator.markets.catalog import DEFAULT_COINS, Listing, price_digits, quantity_digits
 
 _QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY")
-SNAPSHOT = "@snapshot"  # of an order book over REST: no stream, but a frame of a file like the others
+SNAPSHOT = "@snapshot"  # an order book over REST: it is no stream, but stands in the file like the other frames
 _GZIP = b"\x1f\x8b"
 
 
@@ -109,7 +109,7 @@ def _reason(error: Exception) -> str:
 
 
 def _parse(line: str) -> CapturedFrame | None:
-    """One line; None for an empty one and for a plain snapshot."""
+    """Parse one line; None if it is empty or a plain snapshot."""
     if not line.strip():
         return None
     stamp, _, text = line.partition(" ")

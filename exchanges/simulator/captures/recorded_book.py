@@ -11,19 +11,20 @@ Levels = dict[float, list[str]]
 
 
 class RecordedBook:
-    """One market's book. ``number`` is that of its state, None until the snapshot of the capture has come.
+    """One market's book. ``number`` is the number of its state, None until the snapshot of the capture has come.
 
-    It has the snapshot's levels and those that changed since: beyond the snapshot's range some are missing.
+    The book has the snapshot's levels and the levels that changed since. Outside of the snapshot's range, some levels
+    are missing.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
         self._bids: Levels = {}
         self._asks: Levels = {}
-        self._early: list[Mapping[str, Any]] = []  # differences from before the snapshot came
+        self._early: list[Mapping[str, Any]] = []  # differences that came before the snapshot
 
     def begin(self, snapshot: Mapping[str, Any]) -> None:
-        """Take the captured snapshot; a later one is the state that the differences have reached."""
+        """Take the captured snapshot; a later snapshot is the state that the differences have already reached."""
         if self.number is not None:
             return
         self.number = int(snapshot["lastUpdateId"])
@@ -34,7 +35,7 @@ class RecordedBook:
         self._early.clear()
 
     def apply(self, difference: Mapping[str, Any]) -> None:
-        """Take a difference as the stream has it."""
+        """Take a difference in the stream's form."""
         if self.number is None:
             self._early.append(difference)
         elif difference["u"] > self.number:

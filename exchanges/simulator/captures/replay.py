@@ -12,11 +12,11 @@ from exchanges.simulator.captures.recorded_book import RecordedBook
 from exchanges.simulator.venue import CHUNK
 
 QUIET = 1.0  # seconds without a further subscription before the replay starts
-GRACE = 2000  # ms: the markets of a capture trade at slightly different times, so a quiet one's candle waits for it
+GRACE = 2000  # ms for which a quiet market's candle stays open: the captured markets differ slightly in time
 
 
 class Replay:
-    """Starts when somebody has subscribed to a recorded trade stream, plays once, then the venue falls silent.
+    """Starts when somebody has subscribed to a recorded trade stream and plays once; then the venue is silent.
 
     ``speed`` is relative to the recording, 0 = as fast as the sockets take it; ``rate``, when given, is about that
     many trades per second instead.
@@ -47,7 +47,7 @@ class Replay:
         self._news.set()
 
     def _note_book(self, frame: CapturedFrame) -> None:
-        """Have REST show the captured book as far as it has been played."""
+        """Make REST show the captured book in the state that the replay has reached."""
         symbol, _, channel = frame.stream.partition("@")
         if channel == SNAPSHOT[1:] or channel in ("depth", "depth@100ms"):
             if symbol.upper() not in self._books:

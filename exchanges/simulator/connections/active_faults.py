@@ -15,8 +15,8 @@ from exchanges.simulator.errors import SimulatorError
 from exchanges.simulator.faults import ALL, KINDS, LISTING, Fault
 from exchanges.simulator.markets.market import Market
 
-REPEATED_AFTER = 1100  # trades of a coin until a repeated one comes again
-GROWTH = 0.5  # seconds by which a stream that falls behind does so each second
+REPEATED_AFTER = 1100  # after so many trades of the coin, a repeated trade comes again
+GROWTH = 0.5  # seconds that a stream which falls behind loses each second
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +47,7 @@ class ActiveFaults(ABC):
 
     @abstractmethod
     def drop_trades(self) -> None:
-        """Drop the subscriptions to the trades of a coin that is tradeless now."""
+        """Drop the subscriptions to the trades of a coin for which the fault ``tradeless`` is in force now."""
 
     @abstractmethod
     def relist(self) -> None:
@@ -55,13 +55,13 @@ class ActiveFaults(ABC):
 
     @abstractmethod
     def withheld(self, market: Market) -> bool:
-        """Whether no data of this market goes out."""
+        """Whether no data of this market is sent."""
 
     # -- starting and ending ------------------------------------------------------------------------------------
 
     @contextmanager
     def inject(self, fault: Fault) -> Iterator[None]:
-        """Have this fault while inside; one that doesn't last (a cut, a close) strikes at once."""
+        """Keep this fault in force within the context; one without duration (a cut, a close) happens at once."""
         if not KINDS[fault.kind].lasts:
             self.strike(fault)
             yield
@@ -82,7 +82,7 @@ class ActiveFaults(ABC):
                 self.relist()
 
     def strike(self, fault: Fault) -> None:
-        """A fault that happens at once."""
+        """Carry out a fault that happens at once."""
         if fault.kind == "cut":
             self.cut()
         elif fault.kind == "shutdown-notice":
@@ -128,13 +128,14 @@ class ActiveFaults(ABC):
 
     @abstractmethod
     def leap(self, ahead: int, coin: str = ALL) -> None:
-        """The next trade of that coin, or of every coin, has an id on the stream that is too high by ``ahead``. REST
-        has the true id, and the following trades are normal.
+        """On the stream, the next trade of that coin, or of every coin, has an id that is too high by ``ahead``.
+
+        REST has the true id, and the following trades are normal.
         """
 
     @abstractmethod
     def stamp_ahead(self, seconds: float, coin: str = ALL) -> None:
-        """The next trade of that coin, or of each, has on the stream a stamp that is ``seconds`` in the future."""
+        """On the stream, the next trade of that coin, or of each coin, has a stamp ``seconds`` in the future."""
 
     def can_have(self, fault: Fault) -> bool:
         """Whether the venue can have this fault."""
@@ -143,11 +144,11 @@ class ActiveFaults(ABC):
     # -- while they last ----------------------------------------------------------------------------------------
 
     def stalled(self) -> AbstractContextManager[None]:
-        """The wire is up, pings and requests are answered, no data comes."""
+        """The connection stands, pings and requests are answered, but no data comes."""
         return self.inject(Fault("stall"))
 
     def muted(self) -> AbstractContextManager[None]:
-        """Reads and ignores: no data, no pongs, no acknowledgements."""
+        """The venue reads but answers nothing: no data, no pongs, no acknowledgements."""
         return self.inject(Fault("mute"))
 
     def partition(self) -> AbstractContextManager[None]:
@@ -175,7 +176,7 @@ class ActiveFaults(ABC):
     def behind(self, seconds: float) -> AbstractContextManager[None]:
         """The stream is ``seconds`` behind, with the stamps of that time; at the end all waiting messages come at once.
 
-        A connection made meanwhile starts as late as the others. REST is up to date.
+        A new connection starts as late as the others. REST is up to date.
         """
         return self.inject(Fault("behind", seconds))
 
@@ -190,9 +191,10 @@ class ActiveFaults(ABC):
         return self.inject(Fault("split", seconds))
 
     def rest_behind(self, seconds: float, to: float | None = None) -> AbstractContextManager[None]:
-        """What REST shows is ``seconds`` old; with ``to`` each request draws from ``seconds`` to that.
+        """What REST shows is ``seconds`` old; with ``to``, the age of each answer is drawn between ``seconds`` and
+        ``to``.
 
-        That is trades, tickers and candles, as with a cache or a replica; the server's clock is right.
+        This concerns trades, tickers and candles, as with a cache or a replica. The server's clock is right.
         """
         return self.inject(Fault("rest-behind", seconds, to))
 
@@ -205,7 +207,7 @@ class ActiveFaults(ABC):
         return self.inject(Fault("halted", coin.upper()))
 
     def unlisted(self, coin: str) -> AbstractContextManager[None]:
-        """That coin is not listed; it is again, or for the first time, when this ends."""
+        """That coin is not listed; when this ends, it is listed again, or for the first time."""
         return self.inject(Fault("unlisted", coin.upper()))
 
     def quoted(self, currency: str) -> AbstractContextManager[None]:
@@ -213,7 +215,7 @@ class ActiveFaults(ABC):
         return self.inject(Fault("quoted", currency.upper()))
 
     def other_coin(self, ticker: str) -> AbstractContextManager[None]:
-        """Another coin has that ticker: the same market symbol, a hundredth of the price."""
+        """Another coin has that ticker: the market symbol is the same, the price a hundredth."""
         return self.inject(Fault("other-coin", ticker.upper()))
 
     def thousands(self, coin: str) -> AbstractContextManager[None]:
@@ -221,7 +223,7 @@ class ActiveFaults(ABC):
         return self.inject(Fault("thousands", coin.upper()))
 
     def malformed(self, share: float) -> AbstractContextManager[None]:
-        """Between the good trade frames comes this share of bad ones."""
+        """In addition to the good trade frames, this share of bad ones is sent."""
         return self.inject(Fault("malformed", share))
 
     def silent(self, coin: str) -> AbstractContextManager[None]:
@@ -229,39 +231,39 @@ class ActiveFaults(ABC):
         return self.inject(Fault("silent", coin.upper()))
 
     def tradeless(self, coin: str = ALL) -> AbstractContextManager[None]:
-        """The trades of that coin, or of all, come on no connection that is there now or subscribes meanwhile.
+        """No trades of that coin, or of any, come on the connections that exist now or subscribe while this lasts.
 
-        A connection does not get them back when the fault ends: it has to subscribe again.
+        When the fault ends, such a connection still gets no trades: it must subscribe again.
         """
         return self.inject(Fault("tradeless", coin.upper()))
 
     def late(self, share: float, seconds: float = 1.0) -> AbstractContextManager[None]:
-        """That share of the trades is delivered ``seconds`` later, out of order."""
+        """This share of the trades is delivered ``seconds`` later, out of order."""
         return self.inject(Fault("late", share, seconds))
 
     def doubled(self, share: float) -> AbstractContextManager[None]:
         return self.inject(Fault("doubled", share))
 
     def missing(self, share: float) -> AbstractContextManager[None]:
-        """That share of the trades does not come on the stream; REST has them."""
+        """This share of the trades does not come on the stream; REST has them."""
         return self.inject(Fault("missing", share))
 
     def repeated(self, share: float, after: int = REPEATED_AFTER) -> AbstractContextManager[None]:
-        """That share of the trades comes again ``after`` trades of the coin later."""
+        """This share of the trades comes again, ``after`` trades of the coin later."""
         return self.inject(Fault("repeated", share, after))
 
     def skipping(self, every: int) -> AbstractContextManager[None]:
-        """One in ``every`` ids is given to no trade: neither the stream nor REST ever has it."""
+        """One of ``every`` ids belongs to no trade: neither the stream nor REST ever has it."""
         return self.inject(Fault("skipping", every))
 
     def block_trades(self, share: float) -> AbstractContextManager[None]:
-        """After that share of the trades comes a block trade (Bybit's ``BT``), a fifth above or below the market."""
+        """After this share of the trades comes a block trade (Bybit's ``BT``), a fifth above or below the price."""
         if not self.can_have(fault := Fault("block-trades", share)):
             raise SimulatorError(f"{fault.kind}: only {KINDS[fault.kind].only} marks such trades")
         return self.inject(fault)
 
     def late_close(self, seconds: float) -> AbstractContextManager[None]:
-        """The final state of a candle comes ``seconds`` after its end, behind the first ones of the next candle."""
+        """The final state of a candle comes ``seconds`` after its end, after the first states of the next one."""
         return self.inject(Fault("late-close", seconds))
 
     def lost_close(self) -> AbstractContextManager[None]:
@@ -283,11 +285,11 @@ class ActiveFaults(ABC):
 
     @property
     def may_lag(self) -> bool:
-        """Whether a fault is in force that puts the stream behind."""
+        """Whether a fault that makes the stream late is in force."""
         return any(self._active.get(kind) for kind in ("behind", "falling-behind", "split"))
 
     def stream_lag(self, connection_id: int) -> float:
-        """Seconds by which the stream is behind on connections whose number is as even or odd as this one."""
+        """Seconds by which the stream is late on connections whose number is even or odd as ``connection_id`` is."""
         lags = [float(fault.argument or 0.0) for fault in self.each("behind")]
         if connection_id % 2 == 0:
             lags += [float(fault.argument or 0.0) for fault in self.each("split")]
@@ -297,7 +299,7 @@ class ActiveFaults(ABC):
         return max(lags, default=0.0)
 
     def rest_time(self) -> int | None:
-        """The moment (Unix ms) that REST shows to this request; None when that is now."""
+        """The moment (Unix ms) whose state REST shows to this request; None if that is now."""
         moments = [running.since_ms for running in self._active.get("rest-frozen", ())]
         for fault in self.each("rest-behind"):
             least = float(fault.argument or 0.0)

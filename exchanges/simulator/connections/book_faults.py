@@ -13,7 +13,7 @@ from exchanges.simulator.markets.market import Market
 
 
 class BookFaults(TradeFaults):
-    """Faults of order books, of one ``coin`` or of all; ``share`` is of the messages of a stream."""
+    """Faults of order books, of one ``coin`` or of all; ``share`` is a share of a stream's messages."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -24,19 +24,19 @@ class BookFaults(TradeFaults):
         """Send a message to the subscribers of its stream."""
 
     def books_lost(self, share: float, coin: str = ALL) -> AbstractContextManager[None]:
-        """That share of the messages does not come; the numbers in the later ones show it."""
+        """This share of the messages does not come; the numbers in later messages show that."""
         return self.inject(Fault("book-lost", share, coin=coin.upper()))
 
     def books_doubled(self, share: float, coin: str = ALL) -> AbstractContextManager[None]:
-        """That share of the messages comes twice."""
+        """This share of the messages comes twice."""
         return self.inject(Fault("book-doubled", share, coin=coin.upper()))
 
     def books_late(self, share: float, seconds: float = 1.0, coin: str = ALL) -> AbstractContextManager[None]:
-        """That share of the messages comes ``seconds`` later, behind those that follow it."""
+        """This share of the messages comes ``seconds`` late, after the messages that follow."""
         return self.inject(Fault("book-late", share, seconds, coin.upper()))
 
     def books_reordered(self, share: float, coin: str = ALL) -> AbstractContextManager[None]:
-        """That share of the messages comes after the one that follows it."""
+        """This share of the messages changes places with the message that follows."""
         return self.inject(Fault("book-reordered", share, coin=coin.upper()))
 
     def books_frozen(self, side: Literal["bids", "asks"], coin: str = ALL) -> AbstractContextManager[None]:
@@ -51,15 +51,15 @@ class BookFaults(TradeFaults):
         return self.inject(Fault("book-crossed", coin=coin.upper()))
 
     def stale_books(self, seconds: float, coin: str = ALL) -> AbstractContextManager[None]:
-        """REST shows books as they were so many seconds ago, with the numbers of then."""
+        """REST shows the books of ``seconds`` ago, with their numbers of that time."""
         return self.inject(Fault("book-stale", seconds, coin=coin.upper()))
 
     def books_refused(self, status: int = 503, coin: str = ALL) -> AbstractContextManager[None]:
-        """Requests for a book are answered with that status; the rest of REST is well."""
+        """Requests for a book are answered with ``status``; the rest of REST works."""
         return self.inject(Fault("book-refused", status, coin=coin.upper()))
 
     def restart_books(self) -> None:
-        """Every stream of books begins anew with a snapshot whose update id is 1, as after a restart of the service."""
+        """Every stream of books begins again with a snapshot of update id 1, as after a restart of the service."""
         raise SimulatorError("this venue's books do not begin anew: book-restart is Bybit's")
 
     def strike(self, fault: Fault) -> None:
@@ -69,7 +69,7 @@ class BookFaults(TradeFaults):
             super().strike(fault)
 
     def book_fault(self, kind: str, market: Market) -> Fault | None:
-        """The fault of this kind that the market's book has, the one that was started last."""
+        """The fault of this kind that the market's book has; of several, the one that was started last."""
         faults = [fault for fault in self.each(kind) if fault.coin in (ALL, market.coin)]
         return faults[-1] if faults else None
 
@@ -79,7 +79,7 @@ class BookFaults(TradeFaults):
         return None if refused is None else int(refused.argument or 503)
 
     def disturbed_book(self, stream: str, market: Market, payload: str) -> list[str]:
-        """The messages that come now, when this one is due."""
+        """The messages to be sent now, when this message is due."""
         before, now = self._next.pop(stream, None), list[str]()
         if self._hits("book-lost", market):
             pass

@@ -41,9 +41,9 @@ class ClientConnection:
         self.pending: list[bytes] = []
         self.inbound = Window()
         self.opened = self.last_inbound = self.last_ping = monotonic()
-        self.unanswered: float | None = None  # when the ping was sent that no pong has answered
+        self.unanswered: float | None = None  # when the unanswered ping was sent
         self.closing = False
-        self.half_open = False  # nothing that is written arrives any more, and the peer does not notice
+        self.half_open = False  # what is written does not arrive any more, and the peer does not notice
         self._transport = transport
         self._writer = request.writer
         self._deadline: asyncio.TimerHandle | None = None
@@ -72,7 +72,7 @@ class ClientConnection:
                 await self._writer.drain()
 
     def reset(self) -> None:
-        """Cut the wire: the peer gets a TCP reset."""
+        """Cut the connection: the peer gets a TCP reset."""
         self.closing = True
         reset(self._transport)
 
@@ -82,7 +82,7 @@ class ClientConnection:
         self._transport.close()
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send what waits and a close frame; the TCP connection ends with the peer's answer, or soon without it."""
+        """Send pending frames and a close frame; the TCP connection ends with the answer, or CLOSE_WITHIN later."""
         if self.gone:
             return
         self.pending.append(close_frame(code, reason))

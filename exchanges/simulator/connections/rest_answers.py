@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-_WORTH_IT = 1024  # bytes
+_WORTH_IT = 1024  # bytes; smaller answers are not compressed
 
 
 def compact(data: Any) -> str:

@@ -1,4 +1,4 @@
-"""The clients' connections from the upgrade to the end, and the REST requests, with the venue's rules and faults."""
+"""The clients' connections and REST requests, from the upgrade to the end, under the venue's rules and faults."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Sessions(ActiveFaults):
 
     @property
     def connections(self) -> list[ClientConnection]:
-        """The live ones, oldest first."""
+        """The open connections, oldest first."""
         return [connection for connection in self._connections if not connection.gone]
 
     def violate(self, what: str) -> None:
@@ -74,19 +74,19 @@ class Sessions(ActiveFaults):
 
     @abstractmethod
     def topic(self, stream: str) -> Topic | None:
-        """The topic that a stream name stands for, None when there is no such stream."""
+        """The topic of a stream name; None if there is no such stream."""
 
     @abstractmethod
     def open_topic(self, topic: Topic) -> None:
-        """It has its first subscriber."""
+        """Open a topic, which has its first subscriber now."""
 
     @abstractmethod
     def keeps(self, topic: Topic) -> bool:
-        """Whether it stays although it has no subscribers."""
+        """Whether a topic without subscribers is kept."""
 
     @abstractmethod
     def receive(self, connection: ClientConnection, text: str) -> None:
-        """A request of the client."""
+        """Handle a client's request."""
 
     @abstractmethod
     async def rest(self, request: web.Request) -> web.Response: ...
@@ -135,7 +135,7 @@ class Sessions(ActiveFaults):
         self.queue(connection, [text_frame(text)])
 
     def flush(self, patient: bool = False) -> None:
-        """Write what is pending. Readers too slow for the venue's patience are dropped, unless told to be patient."""
+        """Write pending frames. Readers slower than the venue's patience are dropped, unless ``patient``."""
         for connection in self._waiting:
             connection.flush()
             if not patient and connection.waiting > self.laws.patience:
@@ -157,7 +157,7 @@ class Sessions(ActiveFaults):
         response = web.WebSocketResponse(autoping=False, autoclose=False, compress=False)
         try:
             await response.prepare(request)
-        except ConnectionResetError:  # the client has given up meanwhile: whatever is answered now goes nowhere
+        except ConnectionResetError:  # the client has given up meanwhile: no answer reaches it
             return web.Response()
         transport = request.transport
         if transport is None:
@@ -187,7 +187,7 @@ class Sessions(ActiveFaults):
         return response
 
     def subscribed(self) -> None:
-        """Somebody has subscribed."""
+        """Note that somebody has subscribed."""
         if self.on_subscription is not None:
             self.on_subscription()
 
@@ -235,7 +235,7 @@ class Sessions(ActiveFaults):
             self.receive(connection, message.data.decode(errors="replace"))
 
     def enforce(self, now: float) -> None:
-        """The rules of time on every connection: pings and their pongs, idleness, the longest session."""
+        """Enforce the rules about time on every connection: pings and pongs, idle time, the longest session."""
         laws = self.laws
         if self.active("mute"):
             return
@@ -256,7 +256,7 @@ class Sessions(ActiveFaults):
     # -- REST ---------------------------------------------------------------------------------------------------
 
     async def answer(self, request: web.Request) -> web.Response:
-        """A REST request, as far as the faults in force let it pass."""
+        """Answer a REST request, unless a fault in force prevents that."""
         remember(self.rest_calls, (request.method, request.path))
         slow = self.active("slow-rest")
         if slow is not None:
@@ -272,7 +272,7 @@ class Sessions(ActiveFaults):
 
 
 def cut_off(request: web.Request) -> web.Response:
-    """Reset the TCP connection of a request; the response returned goes nowhere."""
+    """Reset the TCP connection of a request; nobody receives the returned response."""
     if request.transport is not None:
         reset(request.transport)
     return web.Response(status=503)

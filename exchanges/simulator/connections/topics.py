@@ -1,4 +1,4 @@
-"""What connections subscribed to: one topic per stream name, shared by its subscribers."""
+"""What connections have subscribed to: one topic per stream name, shared by its subscribers."""
 
 from __future__ import annotations
 

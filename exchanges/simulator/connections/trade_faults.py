@@ -17,7 +17,7 @@ from exchanges.simulator.markets.market import Market, Trade
 
 @dataclass(frozen=True, slots=True)
 class Altered:
-    """A trade that the stream showed otherwise than it was."""
+    """A trade that the stream showed with a wrong id or stamp."""
 
     market: str
     true: Trade
@@ -26,7 +26,7 @@ class Altered:
 
 @dataclass(slots=True)
 class Repeats:
-    """The trades of one market that come again, each with the number of the trade before which it does."""
+    """The trades of one market that come again, each with the number of the trade before which it comes."""
 
     sent: int = 0
     waiting: deque[tuple[int, Trade]] = field(default_factory=deque)
@@ -38,8 +38,8 @@ class TradeFaults(Sessions):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.altered: list[Altered] = []
-        self._leaps: dict[Market, int] = {}  # by how much the next id is too high
-        self._stamps: dict[Market, int] = {}  # ms by which the next stamp is too late
+        self._leaps: dict[Market, int] = {}  # by how much the next id will be too high
+        self._stamps: dict[Market, int] = {}  # ms by which the next stamp will be too late
         self._repeats: dict[Market, Repeats] = {}
         self._bad_due = 0.0
         self._bad_sent = 0
@@ -124,7 +124,7 @@ class TradeFaults(Sessions):
         self.send_later(seconds, market, lambda: self.send_trades(market, [trade]))
 
     def send_later(self, seconds: float, market: Market, send: Callable[[], None]) -> None:
-        """Do so then, unless no data goes out then."""
+        """Send this at that time, unless a fault stops all data then."""
 
         def deliver() -> None:
             self._late.discard(handle)
@@ -141,7 +141,7 @@ class TradeFaults(Sessions):
         self._late.clear()
 
     def mix(self, good: list[str], spoil: Callable[[str, int], str]) -> list[str]:
-        """The good frames and between them the share of bad ones, made by ``spoil`` of a good one and a number."""
+        """The good frames, and among them this share of bad ones, which ``spoil`` makes of a good one and a number."""
         share = self._share("malformed")
         if not share:
             return good

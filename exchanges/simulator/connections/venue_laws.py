@@ -58,7 +58,7 @@ BYBIT_LAWS = VenueLaws(
     rest_weight=600,
     rest_window=5.0,
 )
-LAWLESS = VenueLaws(dials=1 << 62)  # nothing is limited but the memory
+LAWLESS = VenueLaws(dials=1 << 62)  # nothing is limited except memory
 
 
 def copy_of(laws: VenueLaws) -> VenueLaws:

@@ -42,13 +42,13 @@ class Bar:
     lots: int = 0
     turnover: int = 0
     count: int = 0
-    buy_lots: int = 0  # of takers that bought
+    buy_lots: int = 0  # the volume of takers that bought
     buy_turnover: int = 0
     first_id: int = -1
     last_id: int = -1
 
     def trade(self, ticks: int, trade_id: int) -> None:
-        """A trade at a new price; volumes and the count are the caller's."""
+        """Take a trade at a new price; the caller adds its volume and the count."""
         if self.first_id < 0:
             self.open = self.high = self.low = ticks
             self.first_id = trade_id
@@ -59,7 +59,7 @@ class Bar:
         self.close = ticks
 
     def add(self, later: Bar) -> None:
-        """Take in the candle that follows this one."""
+        """Add the candle that follows this one."""
         if not later.count:
             return
         if not self.count:
@@ -109,7 +109,7 @@ def bar_end(start: int, interval: int) -> int:
 
 
 def fixed(amount: int, digits: int, width: int | None = None) -> str:
-    """``amount`` times 10 ** -``digits`` as a decimal, exactly; with ``width`` decimals when that is more."""
+    """``amount`` times 10 ** -``digits`` as an exact decimal text, with ``width`` decimals if that is given."""
     sign, amount = ("-", -amount) if amount < 0 else ("", amount)
     whole, rest = divmod(amount, 10**digits)
     decimals = f"{rest:0{digits}d}" if digits else ""

@@ -1,4 +1,4 @@
-"""What a simulated venue lists: the twenty default coins with plausible figures, then invented coins."""
+"""The markets of a simulated venue: the twenty default coins at plausible prices, then invented coins."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Listing:
     coin: str
     quote: str
     price: float
-    turnover: float  # of 24 h, in quote currency
-    weight: float  # its share of the venue's trades, against the others
+    turnover: float  # in 24 h, in quote currency
+    weight: float  # its share of the venue's trades, relative to the other markets
     digits: int
     lot_digits: int
 
@@ -54,12 +54,12 @@ class Listing:
 
 
 def price_digits(price: float) -> int:
-    """The decimals venues give a price of this size: 60000.01, 0.5812, 0.10512."""
+    """How many decimals venues give a price of this size: 60000.01, 0.5812, 0.10512."""
     return min(8, max(2, 4 - math.floor(math.log10(price))))
 
 
 def quantity_digits(price: float) -> int:
-    """The decimals of a quantity, so that its smallest step is worth between 0.1 and 1 in quote currency."""
+    """How many decimals a quantity has, so that its smallest step is worth 0.1 to 1 in quote currency."""
     return min(5, max(0, math.floor(math.log10(price)) + 1))
 
 

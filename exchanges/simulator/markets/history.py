@@ -1,8 +1,8 @@
 """The 24 hours before a venue started, as minutes relative to the starting price.
 
-A few shapes are drawn per venue and shared by its markets, each scaled to its own price and volume, and each with the
-running figures of its last n minutes: so 3,000 markets have their 24 h statistics at once, and nobody pays for
-candles that nobody asks for.
+A few shapes are drawn per venue. Its markets share them, each scaled to its own price and volume. A shape also has the
+sums of its last n minutes, for each n. So 3,000 markets have their 24 h statistics at once, and candles are only
+computed when somebody asks for them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from random import Random
 from exchanges.simulator.markets.candles import MINUTE, Bar
 
 MINUTES = 1440
-UNIT = 1_000_000  # of a price relative to the starting price
+UNIT = 1_000_000  # the starting price in these units
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ def _tails(minutes: list[tuple[int, int, int, int, int, int]]) -> list[tuple[int
 class PriceHistory:
     """One market's day before the start: a shape at ``price`` ticks, with about ``lots`` as its volume."""
 
-    seed: str  # of the shape, drawn when first needed
+    seed: str  # the seed of the shape, which is drawn when first needed
     end: int  # Unix ms, a whole minute: the end of the past day, where the venue's own trades begin
     price: int
     lots: float
@@ -82,7 +82,7 @@ class PriceHistory:
         return max(1, round(self.lots / self.shape.tail[0][3]))
 
     def bars(self, first: int, until: int) -> list[Bar]:
-        """Its minutes from number ``first`` to before ``until``, each drawn up when first asked for."""
+        """The minutes from number ``first`` to before ``until``, each computed when first asked for."""
         drawn, scale, minutes = self._bars, self.scale, self.shape.minutes
         wanted = range(max(0, first), min(MINUTES, until))
         for index in wanted:
@@ -100,7 +100,7 @@ class PriceHistory:
         return bar
 
     def since(self, ms: int) -> Bar | None:
-        """Its part from the minute of ``ms`` on as one candle, None when nothing of it is left."""
+        """The part from the minute of ``ms`` on as one candle; None if that is after the end."""
         index = max(0, (ms - self.start) // MINUTE)
         if index >= MINUTES:
             return None

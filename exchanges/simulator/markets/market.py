@@ -1,4 +1,4 @@
-"""One market of a simulated venue: its trades, the record of truth, and the figures that follow from them."""
+"""One market of a simulated venue: its trades, which are the truth, and everything that follows from them."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Trade:
     buyer_maker: bool
     timestamp: int
     order: int
-    block: bool = False  # made off the book: no part of price, volume and candles
+    block: bool = False  # made outside the order book: part of no price, volume or candle
 
 
 class Market:
     """Trades, minute candles since the start and the day before it, for one market.
 
-    ``book`` is its order book while somebody reads it; its best prices and sizes are the market's, read or not.
+    ``book`` is its order book while somebody reads it. The market itself always has the best prices and sizes.
     """
 
     def __init__(self, listing: Listing, seed: str, shape: str, now: int) -> None:
@@ -51,7 +51,7 @@ class Market:
         self.recorded: dict[int, str] = {}  # trade id -> its payload as captured (replay)
         self.made = 0
         self.order = Random(seed).randint(10**8, 10**9)  # the first aggregate id
-        self.first_id = Random(seed).randint(10**9, 4 * 10**9)  # of trades for which nobody names an id
+        self.first_id = Random(seed).randint(10**9, 4 * 10**9)  # the first id of trades whose ids a test does not name
         self.start_price = max(10, round(listing.price * self.scale))
         self.last_price, self.last_lots, self.last_sold, self.last_time = self.start_price, 1, False, now
         self.last_id: int | None = None
@@ -59,14 +59,14 @@ class Market:
         self.model = PriceModel(seed, self.start_price, self.typical)
         lots = listing.turnover / listing.price * self.lot_scale
         self.history = PriceHistory(shape, now - now % MINUTE, self.start_price, lots)
-        self.bars: dict[int, Bar] = {}  # since the start, by their opening time; minutes without a trade are missing
+        self.bars: dict[int, Bar] = {}  # by opening time, since the start; minutes without a trade are missing
         self._bar = flat(-1, 0)
         self._past, self._past_minute = flat(0, 0), -1
         self.book: SimulatedBook | None = None
         self._seed = seed
         self._ground = Ground(seed, self.start_price, self.typical)
-        self._ahead = 0  # of the book's numbers before those of the orders
-        self._then: BookState | None = None  # of a market as it was
+        self._ahead = 0  # by how much the book's numbers are higher than the orders' numbers
+        self._then: BookState | None = None  # the book of a past state of the market
 
     def make(self, count: int, now: int, ids: Iterable[int] | None = None) -> list[Trade]:
         """Make the model's next ``count`` trades, with the next ids or with these."""
@@ -90,7 +90,7 @@ class Market:
     def record(self, rows: Iterable[tuple[int, int, int, bool]], now: int) -> list[Trade]:
         """Add trades at ``now`` (Unix ms), given as (id, price in ticks, quantity in lots, taker sold).
 
-        The ids must go on increasing; one call is one taker's order or several, never a part of one.
+        The ids must increase; one call makes one taker's order or several, never a part of one.
         """
         if self.book is not None:
             rows = list(rows)
@@ -178,7 +178,7 @@ class Market:
         return then
 
     def _bar_of(self, trade: Trade) -> Bar:
-        """One trade as a candle."""
+        """The candle of one trade."""
         ticks, lots = round(trade.price * self.scale), round(trade.quantity * self.lot_scale)
         bought = 0 if trade.buyer_maker else lots
         one = Bar(trade.timestamp, ticks, ticks, ticks, ticks, lots, ticks * lots, 1, bought, ticks * bought)
@@ -186,11 +186,11 @@ class Market:
         return one
 
     def best(self) -> tuple[int, int]:
-        """Best bid and ask in ticks: the last trade was at one of them."""
+        """Best bid and ask in ticks; the last trade was at one of them."""
         return (self.last_price, self.last_price + 1) if self.last_sold else (self.last_price - 1, self.last_price)
 
     def sizes(self) -> tuple[int, int]:
-        """The lots at the best bid and ask, different after every trade."""
+        """The lots at the best bid and ask, which differ after every trade."""
         top = self._then.top if self._then is not None else self.book.top if self.book is not None else None
         return self._sizes(self.last_price, self.last_id or 0) if top is None else (top.bid_lots, top.ask_lots)
 
@@ -199,7 +199,7 @@ class Market:
         return 1 + self.typical * (mixed & 0xFF) // 32, 1 + self.typical * (mixed >> 8 & 0xFF) // 32
 
     def _top_after(self, ticks: int, trade_id: int, sold: bool) -> Top:
-        """The top that a trade leaves."""
+        """The top of the book after a trade."""
         return Top(ticks if sold else ticks - 1, ticks + 1 if sold else ticks, *self._sizes(ticks, trade_id))
 
     # -- the order book -----------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ class Market:
         return self.order + self._ahead if self.book is None else self.book.number
 
     def open_book(self, now: int, holes: bool = False) -> SimulatedBook:
-        """Have every change of the book known from now (Unix ms) on; with ``holes`` in their numbers."""
+        """From now (Unix ms) on, remember every change of the book; with ``holes`` in the numbers of the changes."""
         if self.book is None:
             top = Top(*self.best(), *self.sizes())
             self.book = SimulatedBook(self._ground, self._seed, top, self.update_id, now, holes)

@@ -1,7 +1,7 @@
 """One market's order book: the lots at each price, numbered changes, and earlier states.
 
-What rests at a price is a function of the seed until an order changes it there. So a book is as deep as anybody asks, a
-market without a reader costs nothing, and the same seed is the same book.
+The lots at a price are a function of the seed until an order changes them. So a book is as deep as anybody asks for, a
+market without a reader costs nothing, and the same seed gives the same book.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from random import Random
 from typing import Literal, NamedTuple
 
 KEPT = 120_000  # ms for which an earlier state can be looked up
-REACH = 6000  # steps of the grid: a larger jump of the price is not sent, because no snapshot is as deep
-CHANGED = 4000  # prices that may differ from the seed's lots; beyond that the oldest return to them
+REACH = 6000  # steps of the grid; a larger jump of the price is not sent, because no snapshot is so deep
+CHANGED = 4000  # prices whose lots may differ from the seed's; the oldest ones beyond that return to it
 
 Side = Literal["bids", "asks"]
 
@@ -100,7 +100,7 @@ class BookState:
 
 @dataclass(slots=True)
 class BookChanges:
-    """The prices of each side that changed between two states, best first, with what rests there at the later one."""
+    """The prices of each side that changed between two states, best first, with their lots at the later state."""
 
     bids: list[tuple[int, int]]
     asks: list[tuple[int, int]]
@@ -109,7 +109,7 @@ class BookChanges:
 
 
 class SimulatedBook:
-    """The book of one market. ``number`` counts its changes up; each price that changes is one.
+    """The book of one market. ``number`` grows by one for each price that changes.
 
     With ``holes`` some numbers are left out, as at venues that also count other events.
     """
@@ -126,16 +126,16 @@ class SimulatedBook:
     # -- what changes it ----------------------------------------------------------------------------------------
 
     def trade(self, top: Top, lots: int, sold: bool, ms: int) -> None:
-        """A trade of ``lots`` at the best bid (``sold``) or ask, after which the top is ``top``: it takes from there.
+        """Take a trade of ``lots`` at the best bid (``sold``) or ask, after which the top of the book is ``top``.
 
-        Before it the quotes move to its price, and there is what it takes.
+        Before the trade, the quotes move to its price, and the lots that it takes are there.
         """
         bids, asks = (top.bid_lots + lots, top.ask_lots) if sold else (top.bid_lots, top.ask_lots + lots)
         self._move(Top(top.bid, top.ask, bids, asks), ms)
         self._move(top, ms)
 
     def stir(self, count: int, ms: int) -> bool:
-        """``count`` orders are placed, changed or withdrawn, most of them near the top; returns whether at the top."""
+        """Place, change or withdraw ``count`` orders, most of them near the top; returns whether the top changed."""
         draw, typical, step, top = self._random.random, self.ground.typical, self.ground.step, self.top
         for _ in range(count):
             away = int(-8.0 * log(1.0 - draw())) if draw() < 0.9 else int(1500 * draw())
@@ -201,7 +201,7 @@ class SimulatedBook:
         return BookState(number, ms, top, self.ground, before, self._lots)
 
     def as_of(self, ms: int) -> BookState | None:
-        """The last state at that time (Unix ms); None where it is not known any more."""
+        """The last state at that time (Unix ms); None if it is not known any more."""
         number = self.number
         for change in reversed(self._past):
             if change.ms <= ms:
@@ -210,7 +210,7 @@ class SimulatedBook:
         return self.at(number) if ms >= self._began else None
 
     def since(self, number: int) -> BookChanges:
-        """Every price that changed after that number, also if it has its old lots again."""
+        """Every price that changed after that number, even if it has its old lots again."""
         now = self.now()
         tops, touched, first = [self.top], set[int](), self.number
         for change in self._after(number):
@@ -239,7 +239,7 @@ class SimulatedBook:
         )
 
     def changed_after(self, number: int) -> int | None:
-        """The time of the first change after that number (Unix ms); None where there is none."""
+        """The time of the first change after that number (Unix ms); None if there is none."""
         ms = None
         for change in self._after(number):
             ms = change.ms
@@ -254,5 +254,5 @@ class SimulatedBook:
 
 
 def _between(low: int, high: int, step: int) -> range:
-    """The prices of the grid from low to high, both included; none where low is high."""
+    """The prices of the grid from low to high, both included; none if low is above high."""
     return range(-(-low // step) * step, high + 1, step) if low < high else range(0)

@@ -1,4 +1,4 @@
-"""Where simulated trades come from: a seeded walk per market, and a seeded choice of who trades when."""
+"""The source of simulated trades: a seeded random walk per market, and a seeded choice of which market trades."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class PriceModel:
     """
 
     SPREAD = 6e-5  # standard deviation of a step, relative to the price, in calm times
-    SPELL = 16  # steps between two changes of the weather
+    SPELL = 16  # steps between two changes of volatility and direction
 
     def __init__(self, seed: str, ticks: int, lots: int) -> None:
         """``ticks``: starting price. ``lots``: typical quantity."""
@@ -23,7 +23,7 @@ class PriceModel:
         self._draw = self._random.random
         self._home = self._price = float(ticks)
         self._lots = lots
-        self._left = 0  # steps of this spell
+        self._left = 0  # steps until the next such change
         self._heat = self._drift = self._width = 0.0
 
     def step(self) -> tuple[int, int, bool]:
@@ -32,12 +32,12 @@ class PriceModel:
             self._turn()
         self._left -= 1
         draw = self._draw
-        move = (draw() + draw() + draw() - 1.5 + self._drift) * self._width  # three draws: nearly normal, and cheap
+        move = (draw() + draw() + draw() - 1.5 + self._drift) * self._width  # a sum of three draws: nearly normal
         price = self._price = self._price * (1.0 + move)
         return int(price + 0.5), 1 + int(-self._lots * log(1.0 - draw())), move < 0.0
 
     def _turn(self) -> None:
-        """A new spell: a little hotter or calmer, now and then with one side on the run; pulled back from extremes."""
+        """Change the volatility a little, away from extremes, and sometimes let the price run in one direction."""
         self._left = self.SPELL
         self._heat = 0.97 * self._heat + 0.17 * self._random.gauss(0.0, 1.0)
         self._width = 2.0 * self.SPREAD * exp(self._heat)
@@ -53,7 +53,7 @@ class PriceModel:
 
 
 class Flow:
-    """Who trades next: a market drawn by its weight; now and then a sweep of several trades at once."""
+    """Draws which market trades next, by its weight; sometimes one order makes several trades at once."""
 
     SWEEPS = 0.03  # share of orders that sweep the book
     LONGEST = 30
@@ -65,7 +65,7 @@ class Flow:
         self._due = 0.0
 
     def orders(self, trades: float) -> list[tuple[int, int]]:
-        """About ``trades`` trades on average over many calls, as (index of the market, number of trades at once)."""
+        """Draw about ``trades`` trades, on average over many calls, as (market's index, number of trades at once)."""
         self._due += trades
         random = self._random
         orders = []
