@@ -1,4 +1,4 @@
-"""REST snapshots of all coins of a venue: which one is asked for next, and when the venue's weight allows it."""
+"""Decides whose REST snapshot is fetched next, and keeps these requests below the venue's limit of weight. Pure."""
 
 from __future__ import annotations
 

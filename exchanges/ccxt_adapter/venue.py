@@ -1,4 +1,4 @@
-"""One venue over its ccxt.pro class: its markets, its REST answers, its streams."""
+"""One venue over its ccxt.pro class: its markets, its REST requests (trades, candles, tickers), its connections."""
 
 from __future__ import annotations
 

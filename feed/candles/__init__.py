@@ -1,1 +1,1 @@
-"""The candles that the feed has delivered, and past ones joined to them."""
+"""Candles: tracked or built from trades, repaired after outages, each closed exactly once, and remembered."""

@@ -1,4 +1,4 @@
-"""Connects a feed and ends it: in the program's event loop, in one that blocks, or in a thread of its own."""
+"""Connects and disconnects a feed, adds and removes its coins, and owns the task in which the feed runs."""
 
 from __future__ import annotations
 

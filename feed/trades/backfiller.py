@@ -1,4 +1,4 @@
-"""Fetches missing trades over REST, and does what ``sequence.py`` decides: which trades wait, and how long."""
+"""Fetches missing trades over REST, page by page, and does what ``sequence.py`` decides: which trades wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches REST snapshots for all connections of a venue, within the weight that books may use."""
+"""Fetches REST snapshots of books for all connections of a venue, when ``snapshot_queue.py`` allows it."""
 
 from __future__ import annotations
 

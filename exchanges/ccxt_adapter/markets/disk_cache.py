@@ -1,4 +1,4 @@
-"""Market lists kept on disk, so that the next start need not ask for thousands of markets and parse them again.
+"""Keeps market lists on disk for some hours, so that the next start need not fetch and parse thousands of markets.
 
 One file per venue, market type, address, options and version of ccxt, in the platform's folder for such things:
 ``$XDG_CACHE_HOME`` or ``~/.cache`` on Linux, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on Windows, below

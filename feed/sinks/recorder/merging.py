@@ -1,4 +1,4 @@
-"""Merges a recording's small files into few large ones of bounded size; each row is in one file, also after a crash."""
+"""Compacts a recording: merges small files into few large ones. Each row is in one file, even after a crash."""
 
 from __future__ import annotations
 
