@@ -30,7 +30,7 @@ def test_lost_and_doubled_trades_are_counted_and_delays_are_of_the_first_arrival
     assert own.cpu == pytest.approx(0.5 / 4 * 100_000)
 
 
-def test_a_reader_that_received_nothing_has_no_figures() -> None:
+def test_a_reader_that_received_nothing_has_no_results() -> None:
     with pytest.raises(Failed, match="0 of 4 trades"):
         figures(FULL, SENT, 0.5, {})
 

@@ -16,7 +16,7 @@ CAPTURED = {"BTC": (559, 3_427), "ETH": (577, 3_433)}  # compared at the same up
 
 
 @pytest.mark.parametrize("coin", CAPTURED)
-def test_the_captured_book_is_the_captured_book_tickers_at_every_update_id(coin: str) -> None:
+def test_the_captured_book_agrees_with_the_captured_book_tickers_at_every_update_id(coin: str) -> None:
     path = FILES[coin][0]
     if not path.exists():
         pytest.skip(f"not in ../shared/captures: {path.name}")
@@ -57,7 +57,7 @@ def depth_in(frames: list[str]) -> int:
     return sum("depthUpdate" in frame for frame in frames)
 
 
-async def test_a_capture_of_the_simulator_is_right_too(own: list[str]) -> None:
+async def test_a_capture_of_the_simulator_is_correct_too(own: list[str]) -> None:
     report = replayed(own)
     assert len(report.states) > 10
     assert len(report.compared) > 0

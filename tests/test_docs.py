@@ -64,7 +64,7 @@ def test_what_raises_or_has_a_unit_says_so() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_its_links_lead_somewhere(document: Path) -> None:
+def test_every_link_of_the_docs_leads_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)", document.read_text("utf-8"))
     assert not [link for link in links if "://" not in link and not (document.parent / link).exists()]
 
@@ -101,7 +101,7 @@ def test_the_settings_page_has_every_key_and_its_default() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS[1:], ids=lambda path: path.name)
-def test_its_python_is_python(document: Path) -> None:
+def test_python_in_the_docs_can_be_parsed(document: Path) -> None:
     for block in re.findall(r"```python\n(.*?)```", document.read_text("utf-8"), re.DOTALL):
         compile(block, str(document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 

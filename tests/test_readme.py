@@ -28,7 +28,7 @@ HURRY = 4  # seconds: longer sleeps in a block are shortened to this
 
 
 @pytest.mark.parametrize(("extra", "command"), [("all", "market-feed demo"), ("dev", "pytest")])
-def test_one_command_does_all_the_set_up(extra: str, command: str) -> None:
+def test_one_command_does_the_whole_setup(extra: str, command: str) -> None:
     """The command is a line of its own, which ``.ci/run`` runs in a fresh environment."""
     assert SETUP.format(extra=extra, command=command) in README.splitlines()
     (line,) = re.findall(rf"grep -m1 '(\S*{command})\$' README.md", (ROOT / ".ci" / "run").read_text("utf-8"))
@@ -36,7 +36,7 @@ def test_one_command_does_all_the_set_up(extra: str, command: str) -> None:
 
 
 @pytest.mark.parametrize("block", PROGRAMS.values(), ids=PROGRAMS)
-async def test_a_program_runs(block: str, tmp_path: Path) -> None:
+async def test_every_program_of_the_readme_runs(block: str, tmp_path: Path) -> None:
     """Only the length of its sleep is changed: it ends with 0, says something, and leaves no warning behind."""
     quick = re.sub(r"asyncio\.sleep\(\d+\)", f"asyncio.sleep({HURRY})", block)
     async with Simulator(venues=("bybit", "binance"), rate=1000) as simulator:
@@ -64,7 +64,7 @@ def test_every_command_that_it_names_exists(command: str) -> None:
     assert ended.value.code == 0
 
 
-def test_its_settings_are_settings(tmp_path: Path) -> None:
+def test_the_settings_in_the_readme_are_valid(tmp_path: Path) -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     path = tmp_path / "settings.yaml"
     path.write_text(block)

@@ -120,7 +120,7 @@ async def test_a_silence_that_was_not_reported_is_found_once_the_venue_works() -
         assert bench.found == ["silence that was not told"]
 
 
-async def test_a_machine_that_gives_a_process_no_turn_makes_no_silence() -> None:
+async def test_a_process_that_the_machine_does_not_run_counts_as_no_silence() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim:
         bench = Bench(sim["binance"])
         true = bench.true()

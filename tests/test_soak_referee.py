@@ -95,7 +95,7 @@ async def test_a_price_that_is_too_old_at_the_venue_must_not_be_called_fresh(ben
     assert bench.referee.prices.oldest_fresh == pytest.approx(2.6, abs=0.1)
 
 
-async def test_a_price_that_was_never_there_is_wrong_and_worse_when_it_is_called_fresh(bench: Bench) -> None:
+async def test_a_price_that_never_existed_is_wrong_and_counted_apart_if_it_was_called_fresh(bench: Bench) -> None:
     trade = await bench.trade("bybit")
     wrong = Trade(trade.id, trade.price * 1.01, 1.0, False, trade.timestamp, 1)
     bench.price(wrong)
@@ -112,7 +112,9 @@ async def test_a_price_that_was_never_there_is_wrong_and_worse_when_it_is_called
         ("thousands", "ETH", "1000ETH", "another unit"),
     ],
 )
-async def test_a_price_of_another_thing_is_named(bench: Bench, fault: str, coin: str, listed: str, kind: str) -> None:
+async def test_a_price_of_another_coin_or_unit_is_named(
+    bench: Bench, fault: str, coin: str, listed: str, kind: str
+) -> None:
     venue = bench.sims["bybit"]["bybit"]
     bench.faults.enter_context(getattr(venue, fault)("KRW" if fault == "quoted" else coin))
     trade = await bench.trade("bybit", listed)
@@ -123,7 +125,7 @@ async def test_a_price_of_another_thing_is_named(bench: Bench, fault: str, coin:
     assert "unknown trade" in bench.found or "changed trade" in bench.found
 
 
-async def test_a_price_that_was_scaled_to_the_coin_and_one_in_an_allowed_currency_are_right(bench: Bench) -> None:
+async def test_a_price_scaled_to_the_coin_or_in_an_allowed_currency_is_right(bench: Bench) -> None:
     venue = bench.sims["bybit"]["bybit"]
     bench.faults.enter_context(venue.thousands("DOGE"))
     trade = await bench.trade("bybit", "1000DOGE")
@@ -375,7 +377,7 @@ async def test_data_of_a_fallback_coin_does_not_count_for_the_active_venue(bench
     assert bench.found["feed_stale"] == 1
 
 
-async def test_a_days_change_is_one_that_the_coin_had_a_moment_ago_or_another_venues(bench: Bench) -> None:
+async def test_the_change_of_the_day_must_be_one_that_the_coin_had_lately_on_this_venue(bench: Bench) -> None:
     """A ticker is older than the trade: a price that has jumped since then is no mixture."""
     before = await bench.trade("bybit")
     change, _ = bench.truths["bybit"].day_changes("BTC", before.price, before.timestamp)[0]

@@ -65,7 +65,7 @@ def test_a_quoted_message_is_one_that_the_code_says(line: str) -> None:
     assert any(pattern.fullmatch(line) for pattern in messages())
 
 
-def test_something_is_quoted() -> None:
+def test_the_page_quotes_messages() -> None:
     assert len(QUOTED) > 15
 
 

@@ -164,7 +164,7 @@ async def test_a_restart_of_the_bus_loses_no_trade(
                 assert check_order(reader.ids["binance", coin]) == []
 
 
-async def test_what_a_collector_could_not_publish_in_time_is_no_price_of_now(
+async def test_an_event_that_was_published_late_is_not_the_present_price(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     """The only collector is cut off from the bus: its trades come late, all of them, and none as a fresh price."""
@@ -328,7 +328,7 @@ async def test_an_invalid_message_affects_no_other(
         await client.close()
 
 
-async def test_it_starts_without_ccxt_in_little_memory(
+async def test_a_reader_of_the_bus_starts_without_ccxt_in_little_memory(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
     await collect("one")

@@ -83,7 +83,7 @@ async def test_an_unknown_authority_is_refused(guarded: Bus) -> None:
         await BusClient.dial(replace(guarded, ca=None).address, "test")
 
 
-async def test_a_token_lets_in_and_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_token_gives_access_and_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with server(tmp_path, f"authorization {{ token: {SECRET} }}") as port:
         bus = Bus(f"nats://127.0.0.1:{port}", token=SECRET)
         await (await BusClient.dial(bus.address, "test")).close()
@@ -97,7 +97,7 @@ async def test_a_token_lets_in_and_is_not_shown(tmp_path: Path, monkeypatch: pyt
             assert SECRET not in str(raised.value)
 
 
-async def test_a_creds_file_lets_in(tmp_path: Path) -> None:
+async def test_a_creds_file_gives_access(tmp_path: Path) -> None:
     """An operator, an account and a user by JWT, as a company's cluster or a hosted one has them."""
     keys = {kind: _key(kind) for kind in ("operator", "account", "user")}
     names = {kind: key.public_key.decode() for kind, key in keys.items()}

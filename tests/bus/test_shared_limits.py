@@ -47,7 +47,7 @@ async def test_collectors_of_one_address_divide_the_limits(
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def test_a_shard_of_another_count_waits_until_the_others_have_ended(
+async def test_a_shard_of_another_layout_waits_until_the_others_have_ended(
     bus: BusServer, collect: Callable[..., Any]
 ) -> None:
     whole = await collect("whole")

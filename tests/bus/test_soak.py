@@ -8,7 +8,7 @@ from tests.bus_soak import soak
 pytestmark = needs_bus
 
 
-async def test_some_faults_in_half_a_minute_cost_no_trade() -> None:
+async def test_half_a_minute_of_faults_loses_no_trade() -> None:
     result = await soak(0.5, seed=7)
     assert result.faults == []
     assert result.trades > 1000

@@ -18,7 +18,7 @@ COINS = 1000
 SHARDS = 4
 
 
-async def test_a_thousand_coins_in_four_shards_break_no_law(bus: BusServer, tmp_path: Path) -> None:
+async def test_a_thousand_coins_in_four_shards_break_no_rule_of_the_exchange(bus: BusServer, tmp_path: Path) -> None:
     names = MarketSubjects("binance", "spot")
     async with Simulator(venues=("binance",), rate=500, markets=COINS + 10) as simulator:
         venue = simulator["binance"]

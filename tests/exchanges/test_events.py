@@ -41,9 +41,7 @@ def test_imbalance_compares_the_best_levels() -> None:
 
 
 @pytest.mark.parametrize(("sizes", "quantity"), [([0.7, 0.1], 0.8), ([0.1] * 10, 1.0), ([1e-8, 2e-8], 3e-8)])
-def test_a_quantity_of_the_whole_book_has_a_cost_whatever_its_sizes_add_up_to(
-    sizes: list[float], quantity: float
-) -> None:
+def test_the_whole_books_quantity_has_a_cost_despite_rounding(sizes: list[float], quantity: float) -> None:
     levels = [(100.0, size) for size in sizes]
     book = OrderBook("BTC", levels, levels, 0)
     assert book.cost("buy", quantity) == book.cost("sell", quantity) == pytest.approx(100.0)

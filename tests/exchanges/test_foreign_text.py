@@ -222,14 +222,14 @@ def test_a_settings_error_shows_no_secret(wrong: dict[str, object]) -> None:
         "[{name: okx, options: {headers: {a: !!float hunter2}}}]",
     ],
 )
-def test_what_yaml_cannot_read_is_not_quoted_where_a_secret_stands(text: str, tmp_path: Path) -> None:
+def test_text_that_yaml_cannot_read_is_not_quoted_if_it_may_be_a_secret(text: str, tmp_path: Path) -> None:
     (file := tmp_path / "settings.yaml").write_text(f"exchanges: {text}\n")
     with pytest.raises(SettingsError, match="line 1, column") as caught:
         load_settings(file)
     assert "hunter2" not in str(caught.value)
 
 
-def test_addresses_and_values_are_shown_without_what_they_hide() -> None:
+def test_addresses_and_values_are_shown_without_their_secrets() -> None:
     assert address_shown("http://u:p@h:1") == "http://***@h:1"
     assert address_shown("u:p@q@h:1") == "***@h:1"
     for password in ("12345?67", "tok?en", "a://b", "12/34", "1#2"):

@@ -123,7 +123,7 @@ except FeedError as error:
 
 
 @pytest.mark.parametrize("module", ["ssl", "gzip"])
-def test_a_python_without_a_standard_module_is_told_which_one(module: str, tmp_path: Path) -> None:
+def test_a_missing_standard_module_is_named(module: str, tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_text("exchanges: [{name: binance, rest_url: 'http://127.0.0.1:1', ws_url: 'ws://127.0.0.1:1'}]")
     code = WITHOUT.format(module=module, settings=file)

@@ -16,7 +16,7 @@ def test_the_names_are_our_aliases_and_every_id_of_ccxt_pro() -> None:
     assert len(exchange_names()) == len(set(exchange_names()))
 
 
-def test_every_alias_leads_to_a_ccxt_id() -> None:
+def test_every_alias_has_a_ccxt_id() -> None:
     assert set(ALIASES.values()) <= set(ccxt.pro.exchanges)
 
 

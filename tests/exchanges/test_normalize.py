@@ -129,26 +129,26 @@ def assert_sound(event: TradeEvent | Ticker | Quote | Candle | None) -> None:
 
 
 @given(row=anything)
-def test_no_row_raises_whatever_it_is(row: Any) -> None:
+def test_no_row_of_any_shape_raises(row: Any) -> None:
     for function in (as_trade, as_ticker, as_quote, as_candle):
         assert_sound(function(row))
     normalize.milliseconds(row)
 
 
 @given(key=st.sampled_from(sorted(TRADE)), value=anything, drop=st.booleans())
-def test_a_trade_with_one_damaged_field_is_sound_or_none(key: str, value: Any, drop: bool) -> None:
+def test_a_trade_with_one_damaged_field_is_valid_or_none(key: str, value: Any, drop: bool) -> None:
     assert_sound(as_trade(without(TRADE, key) if drop else {**TRADE, key: value}))
 
 
 @given(key=st.sampled_from(sorted(TICKER)), value=anything, drop=st.booleans())
-def test_a_ticker_with_one_damaged_field_is_sound_or_none(key: str, value: Any, drop: bool) -> None:
+def test_a_ticker_with_one_damaged_field_is_valid_or_none(key: str, value: Any, drop: bool) -> None:
     row = without(TICKER, key) if drop else {**TICKER, key: value}
     assert_sound(as_ticker(row))
     assert_sound(as_quote(row))
 
 
 @given(index=st.integers(0, 5), value=anything)
-def test_a_candle_with_one_damaged_field_is_sound_or_none(index: int, value: Any) -> None:
+def test_a_candle_with_one_damaged_field_is_valid_or_none(index: int, value: Any) -> None:
     row: list[Any] = list(CANDLE)
     row[index] = value
     assert_sound(as_candle(row))
@@ -219,7 +219,7 @@ def test_a_trade_without_a_timestamp_gets_the_time_it_was_read() -> None:
     assert normalize.trade(without(TRADE, "timestamp"), "BTC", "x", 0) is None  # no clock at all: no time
 
 
-def test_old_trades_are_trades_whoever_reads_them_later() -> None:
+def test_old_trades_are_accepted() -> None:
     event = normalize.trade({**TRADE, "timestamp": 1_500_000_000_000}, "BTC", "x", READ_AT + 10**17)
     assert event is not None
     assert event.timestamp == 1_500_000_000_000
@@ -271,7 +271,7 @@ def test_a_ticker_row_becomes_the_same_ticker() -> None:
     assert as_ticker(TICKER) == Ticker("BTC", 110.0, NOW, 5000.0, 10.0, 109.0, 2.0, 111.0, 3.0, "binance", READ_AT)
 
 
-def test_a_ticker_falls_back_from_figure_to_figure() -> None:
+def test_a_ticker_computes_missing_values_from_others() -> None:
     row = without(TICKER, "last", "quoteVolume", "percentage", "timestamp")
     event = as_ticker(row)
     assert event is not None
@@ -284,7 +284,7 @@ def test_a_ticker_falls_back_from_figure_to_figure() -> None:
     assert event == Ticker("BTC", 110.0, 0, exchange="binance", received_at=READ_AT)
 
 
-def test_a_negative_change_and_a_zero_turnover_are_figures() -> None:
+def test_a_negative_change_and_a_zero_turnover_are_valid() -> None:
     event = as_ticker({**TICKER, "percentage": "-3.5", "quoteVolume": "0"})
     assert event is not None
     assert (event.change_24h, event.volume_24h) == (-3.5, 0.0)
@@ -336,7 +336,7 @@ def test_no_candle_without_volume_or_with_prices_that_do_not_fit(row: Any) -> No
     assert as_candle(row) is None
 
 
-def test_a_candle_without_trades_is_a_candle() -> None:
+def test_a_candle_without_trades_is_valid() -> None:
     event = as_candle([NOW, 10, 10, 10, 10, 0])
     assert event is not None
     assert event.volume == 0.0
@@ -362,7 +362,7 @@ def test_an_invalid_time_gives_none(value: Any) -> None:
 
 
 @pytest.mark.parametrize("odd", ["1\x1b[31m", "\u202e12", "1\x9b", "1\n2", "1" * 10_000])
-def test_an_id_that_nobody_can_print_is_none(odd: str) -> None:
+def test_an_id_that_cannot_be_printed_is_left_empty(odd: str) -> None:
     """It would reach terminals, where it moves the cursor or turns the direction of writing."""
     row = {"id": odd, "timestamp": READ_AT // 1_000_000, "price": 1.0, "amount": 1.0, "side": "buy"}
     event = normalize.trade(row, "BTC", "binance", READ_AT)

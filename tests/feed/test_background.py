@@ -249,7 +249,7 @@ def test_a_web_server_with_threads_tells_prices(feed: MarketFeed) -> None:
             serving.join()
 
 
-def test_a_program_that_forgets_to_stop_ends_all_the_same(simulator: ThreadedSimulator, tmp_path: Path) -> None:
+def test_a_program_that_forgets_to_stop_the_feed_ends_anyway(simulator: ThreadedSimulator, tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text(simulator.settings_yaml())
     code = "from feed import MarketFeed; feed = MarketFeed(['BTC']); feed.start(); print(feed.status.state)"

@@ -29,7 +29,7 @@ def test_every_channel_of_the_settings_can_be_observed(name: str) -> None:
     feed("trades").observe(name, lambda events, times: None).cancel()
 
 
-def test_an_unknown_channel_is_answered_with_those_that_there_are() -> None:
+def test_an_unknown_channel_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="'price'; allowed are prices, trades, "):
         feed("trades").subscribe("price", print)
 
@@ -42,10 +42,10 @@ def test_prices_need_no_channel_of_their_own() -> None:
         assert asked._wanted.channels == wanted
 
 
-def test_candles_are_those_of_the_settings_timeframe_where_none_is_named() -> None:
+def test_without_a_timeframe_candles_have_the_one_of_the_settings() -> None:
     settings = Settings(exchanges=[ExchangeConfig("binance")], candle_timeframe="5m")
     assert MarketFeed(["BTC"], settings=settings).subscribe("candles", print).channel == "candles:5m"
 
 
-def test_json_and_server_call_an_event_the_same() -> None:
+def test_json_and_server_use_the_same_name_for_an_event() -> None:
     assert {channel.json_type for channel in CHANNELS.values()} == set(EVENT_TYPES.values()) - {"status"}

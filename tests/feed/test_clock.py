@@ -45,7 +45,7 @@ def test_an_age_includes_a_suspend_at_once(machine: Machine) -> None:
     assert machine.since(came) == pytest.approx(601)
 
 
-def test_what_came_after_a_suspend_is_not_aged_by_it(machine: Machine) -> None:
+def test_data_that_came_after_a_suspend_is_not_older_because_of_it(machine: Machine) -> None:
     machine.suspend(600)
     assert machine.look() == pytest.approx(600)
     assert machine.look() == 0.0

@@ -77,7 +77,7 @@ def world() -> World:
     return World()
 
 
-def test_a_connection_that_was_relieved_does_not_take_the_coin_back(world: World) -> None:
+def test_a_replaced_connection_does_not_take_the_coin_back(world: World) -> None:
     old, new = world.stand("a"), world.stand("b")
     assert world.price(old, 100.0)
     assert world.price(new, 101.0)

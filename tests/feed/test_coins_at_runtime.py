@@ -166,7 +166,7 @@ async def test_an_added_coin_is_there_only_when_it_has_a_price(
     assert feed.get_price("SOL") is not None
 
 
-async def test_a_market_is_one_coins_alone(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
+async def test_a_market_belongs_to_one_coin(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """MATIC is POL by its old name: who asks for both is told, and the one that is carried goes on."""
     await feed.add_coins("POL")
     await feed.connect()
@@ -183,7 +183,7 @@ async def test_a_market_is_one_coins_alone(feed: MarketFeed, venue: SimulatedVen
     assert feed.get_price("MATIC") is None
 
 
-async def test_a_coin_may_go_on_under_its_other_name(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
+async def test_a_coin_may_continue_under_its_other_name(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
     """Its candles too, also when the connection that brought them under the first name goes."""
     await feed.add_coins("POL")
     await feed.connect()
@@ -300,7 +300,7 @@ async def test_a_change_while_the_feed_reconnects_is_what_the_next_connection_ca
     }
 
 
-async def test_changes_side_by_side_end_as_asked(feed: MarketFeed, venue: SimulatedVenue) -> None:
+async def test_concurrent_changes_all_take_effect(feed: MarketFeed, venue: SimulatedVenue) -> None:
     """The last call for a coin counts; removing a coin ends the wait of its addition."""
     await connected(feed, venue)
     venue.paused = True

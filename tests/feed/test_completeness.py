@@ -82,7 +82,7 @@ async def test_a_record_behind_the_stream_is_asked_until_it_reaches_over_the_gap
 
 
 @pytest.mark.parametrize("broken", ["frozen", "down"])
-async def test_a_record_that_never_gets_there_leaves_the_gap_incomplete(
+async def test_a_record_that_never_reaches_over_the_gap_leaves_it_incomplete(
     transport: str, simulator: Simulator, broken: str
 ) -> None:
     (venue,) = simulator.venues.values()
@@ -224,7 +224,7 @@ async def test_a_candle_whose_end_was_missed_is_not_closed_by_a_record_that_stan
 
 
 @pytest.mark.parametrize("name", VENUES)
-async def test_trades_stamped_an_hour_ahead_close_no_candle_and_are_no_lag(transport: str, name: str) -> None:
+async def test_trades_stamped_an_hour_ahead_close_no_candle_and_cause_no_lag(transport: str, name: str) -> None:
     """One of each coin, and little else for so long: the stamps agree with one another."""
     coins = ["BTC", "ETH", "SOL", "XRP", "ADA", "LTC"]
     async with Simulator(venues=(name,), rate=2, seed=1, coins=coins) as simulator:

@@ -147,7 +147,9 @@ async def test_a_venue_that_announces_its_end_is_replaced_first(secondary: Simul
         assert "gap" not in got.events
 
 
-async def test_every_venue_down_and_then_one_back(primary: Simulator, secondary: Simulator) -> None:
+async def test_the_feed_reconnects_when_one_of_all_failed_venues_is_back(
+    primary: Simulator, secondary: Simulator
+) -> None:
     feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
     got = Recorder(feed)
     with primary["bybit"].partition():
@@ -356,7 +358,7 @@ async def test_stopping_ends_a_feed_that_is_still_connecting(secondary: Simulato
     assert feed.status.state is FeedState.CLOSED
 
 
-async def test_a_venue_that_is_left_and_dialled_in_one_go_delivers(secondary: Simulator) -> None:
+async def test_a_venue_that_is_left_and_dialled_again_at_once_delivers(secondary: Simulator) -> None:
     """A trial may be abandoned and its venue be where the feed goes next, both by one decision."""
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)

@@ -118,7 +118,9 @@ async def test_a_venue_in_maintenance_at_the_start_delivers_when_it_is_over(venu
     await feed.disconnect()
 
 
-async def test_a_venue_in_maintenance_is_waited_for_and_one_that_lists_nothing_is_not(venue: tuple[Lists, str]) -> None:
+async def test_the_feed_waits_for_a_venue_in_maintenance_but_not_for_one_that_lists_nothing(
+    venue: tuple[Lists, str],
+) -> None:
     lists, _ = venue
     with lists.maintenance():
         feed = feed_over(venue)

@@ -114,7 +114,9 @@ async def test_a_half_open_connection_is_noticed_while_others_flow(
     assert "feed_stale" not in got.events
 
 
-async def test_the_whole_venue_gone_is_one_reconnect(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
+async def test_the_loss_of_all_connections_is_one_reconnect(
+    feed: MarketFeed, venue: SimulatedVenue, got: Recorder
+) -> None:
     """All connections break: that ends the venue's turn as it does with one."""
     venue.cut()
     await got.until(lambda: any("coins" not in details for details in got.details("disconnected")))
@@ -148,7 +150,7 @@ async def test_a_coin_is_added_where_there_is_room_or_on_a_new_connection(
     assert "disconnected" not in got.events
 
 
-async def test_the_place_of_a_removed_coin_is_taken_within_the_venues_limits(
+async def test_a_new_coin_takes_a_removed_coins_place_within_the_venues_limits(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     """The venue still counts its streams: the connection is replaced, and the coin that stays loses nothing."""

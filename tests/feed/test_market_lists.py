@@ -73,7 +73,7 @@ async def test_a_market_that_differs_from_the_list_replaces_the_connection() -> 
             await recorder.until_event("connected", count=2)
 
 
-async def test_check_asks_the_venue_whatever_is_kept() -> None:
+async def test_check_asks_the_venue_even_if_its_list_is_on_disk() -> None:
     """It is there to tell whether the venue answers."""
     async with Simulator(venues=("binance",), rate=20, coins=["BTC", "ETH"]) as simulator:
         settings = settings_of(simulator)

@@ -85,7 +85,7 @@ def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-async def test_connect_keeps_its_time_and_the_process_ends(transport: str) -> None:
+async def test_connect_returns_within_its_timeout_and_the_process_ends(transport: str) -> None:
     async with Simulator(rate=20) as simulator:
         took, closing, how = await told(simulator, '[("binance", FAR)]', 3.0, 10.0, transport)
     assert 2.9 < float(took) < 4.5

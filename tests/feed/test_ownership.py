@@ -56,7 +56,7 @@ async def test_changing_a_tick_changes_no_price_of_the_feed(feed: MarketFeed) ->
                 tick.exchange = ""
 
 
-async def test_changing_other_results_changes_nothing_either(feed: MarketFeed) -> None:
+async def test_changing_other_results_changes_nothing_in_the_feed(feed: MarketFeed) -> None:
     got = Recorder(feed)
     async with feed:
         await got.until(lambda: bool(got.trades))

@@ -147,7 +147,7 @@ async def test_the_next_venue_carries_the_feed_in_time(venues: list[Simulator], 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "picows"])
 @pytest.mark.parametrize("fault", ["stalled", "hanging", "refusing", "late", "late again"])
-async def test_a_third_venue_carries_the_feed_in_time_where_two_have_the_same_fault(
+async def test_a_third_venue_carries_the_feed_in_time_if_two_have_the_same_fault(
     venues: list[Simulator], fault: str, transport: str
 ) -> None:
     pytest.importorskip(transport)
@@ -181,7 +181,7 @@ async def test_trades_that_a_trial_missed_in_a_silence_are_reported(venues: list
 
 
 @pytest.mark.parametrize("withheld", [False, True], ids=["", "beside a coin that is withheld"])
-async def test_a_stream_that_begins_again_where_it_was_long_ago_does_not_hold_the_feed(
+async def test_a_stream_that_restarts_with_old_data_does_not_keep_the_feed(
     venues: list[Simulator], withheld: bool
 ) -> None:
     """All of its trades were delivered before, and those of the withheld coin are as old."""
@@ -207,7 +207,7 @@ async def test_a_stream_that_begins_again_where_it_was_long_ago_does_not_hold_th
 
 
 @pytest.mark.parametrize("to", ["bybit", "binance"])
-async def test_what_a_trial_does_not_keep_is_told_or_fetched(venues: list[Simulator], to: str) -> None:
+async def test_trades_that_a_trial_does_not_keep_are_reported_or_fetched(venues: list[Simulator], to: str) -> None:
     """Since the other venue's last trade of a coin more were made than a trial keeps."""
     first, second = sorted((only(each) for each in venues[:2]), key=lambda venue: venue.name != to)
     simulators = sorted(venues[:2], key=lambda each: only(each).name != to)
@@ -271,7 +271,7 @@ async def test_a_venue_that_lags_itself_does_not_take_over(venues: list[Simulato
     assert {exchange for _, exchange in got.ticks} == {"bybit", "binance_us"}
 
 
-async def test_venues_that_all_lag_do_not_take_turns(venues: list[Simulator]) -> None:
+async def test_if_all_venues_lag_the_feed_does_not_switch_between_them(venues: list[Simulator]) -> None:
     """A failover would not help: the feed lags, reports it, and dials its connection again."""
     first, second = (only(simulator) for simulator in venues[:2])
     feed = MarketFeed(settings=settings_over(*venues[:2]))

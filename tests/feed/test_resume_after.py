@@ -55,7 +55,7 @@ async def test_no_trade_of_the_last_ones_millisecond_is_delivered_again(simulato
     (venue,) = simulator.venues.values()
 
     await venue.burst(3)  # of one millisecond
-    second = next(b for a, b, c in triples(venue.tape["BTC"]) if a.timestamp == b.timestamp == c.timestamp)
+    second = next(b for a, b, c in triples(venue.trades["BTC"]) if a.timestamp == b.timestamp == c.timestamp)
     last = TradeEvent("BTC", second.price, second.quantity, second.buyer_maker, second.timestamp, venue.name)
     last.trade_id, last.market = str(second.id), "BTC/USDT"
     feed = MarketFeed(["BTC"], settings=settings_for(simulator))
@@ -66,7 +66,7 @@ async def test_no_trade_of_the_last_ones_millisecond_is_delivered_again(simulato
         assert int(got.trades[0].trade_id) == second.id + 1
 
 
-async def test_what_is_too_long_ago_is_a_gap_that_is_not_fetched(simulator: Simulator) -> None:
+async def test_trades_too_long_ago_are_a_gap_that_is_not_fetched(simulator: Simulator) -> None:
     last = await last_of_before(simulator)
     last.timestamp -= 400_000  # longer ago than max_gap
     feed = MarketFeed(["BTC"], settings=settings_for(simulator))

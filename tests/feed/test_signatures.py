@@ -65,7 +65,7 @@ def taken(call: object) -> str:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_method_takes_what_was_promised_first(name: str) -> None:
+def test_the_first_parameters_of_methods_keep_their_names_and_order(name: str) -> None:
     assert taken(getattr(MarketFeed, name)).startswith(CALLS[name])
 
 
@@ -77,10 +77,10 @@ def test_an_events_fields_keep_their_names_and_places(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["connect", "disconnect", "add_coins", "remove_coins"])
-def test_what_is_awaited_is_a_coroutine_function(name: str) -> None:
+def test_methods_that_are_awaited_are_coroutine_functions(name: str) -> None:
     assert inspect.iscoroutinefunction(getattr(MarketFeed, name))
 
 
 @pytest.mark.parametrize("name", ["current_prices", "tradable", "status", "coin_configs"])
-def test_what_is_read_is_a_property(name: str) -> None:
+def test_values_that_are_read_are_properties(name: str) -> None:
     assert isinstance(inspect.getattr_static(MarketFeed, name), property)

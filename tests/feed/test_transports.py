@@ -27,7 +27,7 @@ def over(transport: str, *simulators: Simulator) -> Settings:
 
 @pytest.mark.parametrize("venue", ["binance", "bybit"])
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_an_event_says_when_its_frame_was_read(transport: str, venue: str) -> None:
+async def test_an_event_has_the_time_at_which_its_frame_was_read(transport: str, venue: str) -> None:
     async with Simulator(venues=(venue,), rate=5) as simulator:
         settings = over(transport, simulator)
         feed = MarketFeed(settings=settings)

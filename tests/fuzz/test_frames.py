@@ -50,12 +50,12 @@ def test_bad_rows_affect_no_good_ones(lab: Lab, data: st.DataObject) -> None:
 
 @FUZZ
 @given(frames=st.lists(st.one_of(junk.anything, junk.texts, junk.octets), min_size=1, max_size=5))
-def test_arbitrary_frames_deliver_nothing(lab: Lab, frames: list[str | bytes]) -> None:
+def test_arbitrary_frames_deliver_no_events(lab: Lab, frames: list[str | bytes]) -> None:
     lab.run(lab.probe(frames))
 
 
 @pytest.mark.parametrize("symbol", ["ETHUSDT", "NOPEUSDT", "btcusdt", ""])
-def test_a_trade_of_another_market_is_not_taken_for_this_one(lab: Lab, symbol: str) -> None:
+def test_a_trade_of_another_market_is_not_delivered_as_this_ones(lab: Lab, symbol: str) -> None:
     """Bybit's topic and row disagree; Binance's row names what nobody asked for."""
     if lab.venue == "binance" and symbol == "ETHUSDT":
         return  # only the row names its market there
@@ -69,7 +69,7 @@ def test_a_trade_of_another_market_is_not_taken_for_this_one(lab: Lab, symbol: s
      '{"error":{"code":2,"msg":"Invalid request"}}', '{"error":{}}', '{"status":"500"}',
      '{"error":{"code":500,"msg":"internal"}}'],
 )  # fmt: skip
-def test_an_error_that_answers_nothing_ends_nothing(lab: Lab, refusal: str) -> None:
+def test_an_error_that_answers_no_request_ends_no_subscription(lab: Lab, refusal: str) -> None:
     """Sent in the midst of a stream that is well: every subscription stands, nothing is called unavailable."""
     lab.run(lab.probe([refusal] * 3))
 

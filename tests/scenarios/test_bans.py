@@ -165,7 +165,7 @@ async def test_requests_continue_after_the_end_of_a_ban(options: dict[str, Any])
         assert front.asked == ["/api/v3/exchangeInfo"] * 2
 
 
-async def test_a_feed_that_waits_reports_it(options: dict[str, Any]) -> None:
+async def test_a_feed_that_waits_for_the_end_of_a_ban_reports_it(options: dict[str, Any]) -> None:
     async with fronted("binance") as (at, front):
         front.refusal = {"status": 418, "text": f"IP banned until {until_ms(90)}"}
         settings = Settings(
@@ -182,7 +182,7 @@ async def test_a_feed_that_waits_reports_it(options: dict[str, Any]) -> None:
         assert len(front.asked) <= 2  # the markets, and what is asked for at the same time
 
 
-async def test_a_feed_uses_another_venue_meanwhile(options: dict[str, Any]) -> None:
+async def test_a_feed_uses_another_venue_during_a_ban(options: dict[str, Any]) -> None:
     async with fronted("binance") as (at, front), Simulator(venues=("bybit",), rate=50) as other:
         front.refusal = {"status": 418, "text": f"IP banned until {until_ms(90)}"}
         settings = settings_for(other, coins=("BTC",))

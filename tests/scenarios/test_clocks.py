@@ -81,7 +81,9 @@ async def test_a_live_feed_does_not_notice_a_step(venue_name: str, seed: str, wa
 
 
 @pytest.mark.parametrize(("venue_name", "hours"), [("binance", 1), ("bybit", -1)])
-async def test_an_outage_lasts_no_longer_for_a_step(venue_name: str, seed: str, wall: WallClock, hours: int) -> None:
+async def test_a_step_of_the_clock_makes_no_outage_longer(
+    venue_name: str, seed: str, wall: WallClock, hours: int
+) -> None:
     """Stale, backoff and recovery take the seconds that the settings say, on a venue that must be dialled anew."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
@@ -118,7 +120,7 @@ async def test_the_breaker_cools_down_in_its_own_time(seed: str, wall: WallClock
 
 
 @pytest.mark.parametrize("hours", [-1])
-async def test_a_failover_is_not_held_up_by_a_step(seed: str, wall: WallClock, hours: int) -> None:
+async def test_a_step_of_the_clock_does_not_delay_a_failover(seed: str, wall: WallClock, hours: int) -> None:
     """The next venue's REST and dial, with ccxt's own throttle on the wall clock, after a step."""
     async with (
         simulated("bybit", seed) as first,

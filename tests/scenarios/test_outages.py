@@ -55,7 +55,7 @@ async def test_every_way_to_close_is_followed_by_a_reconnect_without_a_trade_los
 
 
 @pytest.mark.parametrize("venue_name", ["bybit"])
-async def test_a_partition_heals(venue_name: str, seed: str) -> None:
+async def test_the_feed_goes_on_when_a_partition_ends(venue_name: str, seed: str) -> None:
     """Nothing gets through for a while: reported, retried with growing delays, and filled afterwards."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
@@ -253,7 +253,7 @@ async def test_a_silent_feed_is_reported_after_five_seconds(seed: str) -> None:
 
 
 @pytest.mark.parametrize(("venue_name", "how"), [("binance", "down"), ("bybit", "slow")])
-async def test_rest_that_fails_while_the_stream_is_up_disturbs_nothing(venue_name: str, seed: str, how: str) -> None:
+async def test_failing_rest_requests_do_not_disturb_a_working_stream(venue_name: str, seed: str, how: str) -> None:
     """Even a reconnect needs no REST, and what it can't fill it says; trades of that coin wait 2 s at most."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)

@@ -129,7 +129,9 @@ async def test_a_venue_that_is_cut_right_after_the_failback_keeps_the_feed(
         assert feed.status.state is FeedState.LIVE
 
 
-async def test_all_venues_down_and_then_one_back(primary: Simulator, secondary: Simulator) -> None:
+async def test_the_feed_reconnects_when_one_of_the_failed_venues_is_back(
+    primary: Simulator, secondary: Simulator
+) -> None:
     """The feed was live. Trust is withheld, nothing storms, and whichever venue comes back first delivers."""
     settings = quick(primary, secondary, circuit_breaker=CircuitBreaker(failures=3, window=20, cooldown=1))
     first, second = primary["bybit"], secondary["binance"]

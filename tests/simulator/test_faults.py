@@ -32,7 +32,7 @@ def ids(client: Client) -> list[int]:
     return found
 
 
-async def test_a_stall_keeps_the_wire_up_and_brings_no_data() -> None:
+async def test_a_stall_keeps_the_connection_open_and_brings_no_data() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, TRADES) as client:
         venue = sim["binance"]
         await until(lambda: venue.connections)

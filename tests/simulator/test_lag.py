@@ -39,7 +39,7 @@ def rows_of(event: Any) -> list[Any]:
 
 
 @BOTH
-async def test_a_stream_that_is_behind_shows_what_was_with_the_stamps_of_then(name: str) -> None:
+async def test_a_late_stream_shows_past_data_with_the_stamps_of_that_time(name: str) -> None:
     async with Simulator(rate=0, venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         await client.subscribe(streams(name)[0])
         with sim[name].behind(0.3):
@@ -78,7 +78,7 @@ async def test_waiting_data_comes_at_once_and_in_order_when_the_stream_has_caugh
 
 
 @BOTH
-async def test_a_stream_that_falls_behind_goes_on_and_is_later_from_frame_to_frame(name: str) -> None:
+async def test_a_stream_that_falls_behind_goes_on_with_growing_delay(name: str) -> None:
     async with Simulator(rate=200, coins=["BTC"], venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         await client.subscribe(streams(name)[0])
         await until(lambda: len(client.frames) > 10)
@@ -165,7 +165,7 @@ async def shown(sim: Simulator, name: str) -> tuple[list[int], float, float]:
 
 @BOTH
 @pytest.mark.parametrize("fault", [lambda venue: venue.rest_behind(30), lambda venue: venue.rest_frozen()])
-async def test_rest_can_show_trades_tickers_and_candles_of_before(name: str, fault: Any) -> None:
+async def test_rest_can_show_past_trades_tickers_and_candles(name: str, fault: Any) -> None:
     async with Simulator(rate=0, coins=["BTC"], venues=(name,)) as sim:
         venue: SimulatedVenue = sim[name]
         venue.skip(60 - (venue.now() / 1000) % 60)  # a minute's start

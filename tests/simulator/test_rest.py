@@ -94,7 +94,7 @@ ERRORS: list[tuple[str, dict[str, str | int], int]] = [
 
 
 @pytest.mark.parametrize(("path", "params", "code"), ERRORS)
-async def test_binance_errors_have_its_shape(path: str, params: dict[str, str | int], code: int) -> None:
+async def test_binance_errors_have_binances_own_form(path: str, params: dict[str, str | int], code: int) -> None:
     async with (
         Simulator(rate=0, venues=("binance",)) as sim,
         aiohttp.ClientSession() as session,
@@ -106,7 +106,7 @@ async def test_binance_errors_have_its_shape(path: str, params: dict[str, str | 
         assert body["msg"]
 
 
-async def test_bybit_answers_in_its_envelope() -> None:
+async def test_bybit_answers_have_bybits_own_form() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim:
         await sim["bybit"].trade("BTC", ids=range(1, 101))
         recent = await get(sim, "/v5/market/recent-trade", category="spot", symbol="BTCUSDT", limit=1000)

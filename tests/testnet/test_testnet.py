@@ -115,7 +115,7 @@ async def test_candles_fit_together(place: Place) -> None:
         assert candle.low <= min(candle.open, candle.close) <= max(candle.open, candle.close) <= candle.high
 
 
-async def test_disconnecting_is_clean(place: Place) -> None:
+async def test_disconnecting_leaves_nothing_open(place: Place) -> None:
     """Within five seconds, with no task left, and it can be done again."""
     before = asyncio.all_tasks()
     feed = place.feed(("BTC",))
@@ -128,7 +128,7 @@ async def test_disconnecting_is_clean(place: Place) -> None:
     await until(lambda: asyncio.all_tasks() <= before)
 
 
-async def test_a_coin_that_is_not_listed_is_told(place: Place) -> None:
+async def test_a_coin_that_is_not_listed_is_reported(place: Place) -> None:
     feed = place.feed(("BTC", "NOSUCHCOIN"))
     got = Recorder(feed)
     async with feed:

@@ -153,7 +153,7 @@ async def test_the_books_that_are_delivered_are_the_venues_own(name: str, transp
 
 
 @pytest.mark.parametrize("name", LINKED)
-async def test_a_lost_update_is_told_and_the_book_is_had_anew(name: str) -> None:
+async def test_a_lost_update_is_reported_and_the_book_is_synchronized_again(name: str) -> None:
     async with carried(name) as books:
         told = len(books.heard.unsynced)
         _lost, *rest = books.wire.told(books.changes("BTC", 3))
@@ -184,7 +184,7 @@ async def test_a_repeated_update_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LATE)
-async def test_an_update_that_comes_late_is_told_and_spoils_no_book(name: str) -> None:
+async def test_an_update_that_comes_late_is_reported_and_damages_no_book(name: str) -> None:
     async with carried(name) as books:
         told = len(books.heard.unsynced)
         first, second, third, *_ = books.wire.told(books.changes("BTC", 3))
@@ -199,7 +199,7 @@ async def test_an_update_that_comes_late_is_told_and_spoils_no_book(name: str) -
 
 
 @pytest.mark.parametrize("name", CHECKED)
-async def test_a_wrong_size_is_told_where_the_venue_has_a_checksum(name: str) -> None:
+async def test_a_wrong_size_is_reported_if_the_venue_has_a_checksum(name: str) -> None:
     async with carried(name) as books:
         told = len(books.heard.unsynced)
         [good] = books.changes("BTC", 1)
@@ -211,7 +211,7 @@ async def test_a_wrong_size_is_told_where_the_venue_has_a_checksum(name: str) ->
 
 
 @pytest.mark.parametrize("name", WHOLE)
-async def test_a_whole_book_that_is_wrong_is_healed_by_the_next_one_over_the_same_connection(name: str) -> None:
+async def test_a_wrong_whole_book_is_replaced_by_the_next_one_over_the_same_connection(name: str) -> None:
     async with carried(name) as books:
         told = len(books.heard.unsynced)
         for _ in range(2):  # one crossed state is ignored
@@ -255,7 +255,7 @@ async def test_the_time_of_a_bitstamp_book_is_exact_to_the_millisecond() -> None
         assert books.of("BTC")[-1].timestamp == books.states["BTC"][-1].timestamp
 
 
-async def test_a_cut_connection_proves_all_books_anew() -> None:
+async def test_after_a_cut_connection_all_books_are_proven_again() -> None:
     async with carried("okx") as books:
         books.wire.cut()
         await until(lambda: bool(books.ended))

@@ -34,7 +34,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return venue_name
 
 
-async def test_trades_arrive_once_each_in_order_and_as_they_were(name: str) -> None:
+async def test_each_trade_arrives_once_in_order_and_unchanged(name: str) -> None:
     """With several to a message, and heartbeats between them; afterwards nothing is left behind."""
     async with nothing_left(), contract(name) as it:
         for coin in COINS:
@@ -84,7 +84,7 @@ async def test_an_outage_loses_no_trade(name: str) -> None:
         assert it.wire.violations == []
 
 
-async def test_tickers_tell_the_day_and_the_price(name: str) -> None:
+async def test_tickers_bring_the_24_h_statistics_and_the_price(name: str) -> None:
     if "ticker" in script(name).LACKS:
         pytest.skip("the venue streams no tickers")
     async with contract(name) as it:
@@ -104,7 +104,9 @@ async def test_tickers_tell_the_day_and_the_price(name: str) -> None:
         it.true()
 
 
-async def test_the_days_figures_come_over_rest_where_no_ticker_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_24_h_statistics_come_over_rest_if_no_ticker_brings_them(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At the start and regularly, while prices come from trades."""
     lacks = script(name).LACKS
     if "ticker" not in lacks:
@@ -206,7 +208,7 @@ async def _trade_bars(it: Contract) -> None:
             await it.wire.say("trades", coin, it.wire.script.trades([deal]))
 
 
-async def test_a_coin_that_is_refused_takes_no_other_along(name: str) -> None:
+async def test_a_refused_coin_affects_no_other_coin(name: str) -> None:
     async with contract(name, "ETH") as it:
         for coin in ("BTC", "SOL"):
             await it.market.trade(coin, True, False)
@@ -217,7 +219,7 @@ async def test_a_coin_that_is_refused_takes_no_other_along(name: str) -> None:
         assert it.feed.status.connected
 
 
-async def test_an_error_that_names_nothing_ends_nothing_that_flows() -> None:
+async def test_an_error_that_names_no_subscription_ends_no_stream() -> None:
     """It ends neither a market nor an additional request that never brings data."""
     async with contract("coinbase") as it:
         await it.arrived()

@@ -75,7 +75,7 @@ async def test_quotes_come_once_and_have_their_sizes_in_base_units(name: str) ->
 
 
 @pytest.mark.parametrize("name", SWAPS)
-async def test_the_days_figures_over_rest_are_in_quote_currency(name: str) -> None:
+async def test_the_24_h_turnover_over_rest_is_in_quote_currency(name: str) -> None:
     async with venue(name) as wire:
         session = session_at(wire)
         try:
@@ -124,7 +124,7 @@ async def test_another_venues_swap_takes_over_under_the_same_coin(first: str, se
         assert (last.price, last.exchange) == (70_000.0, venue_name(second))
 
 
-async def test_check_finds_swap_venues_at_work(tmp_path: Path) -> None:
+async def test_check_reports_that_swap_venues_work(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         wires = [await stack.enter_async_context(venue(name)) for name in SWAPS]
         file = settings_yaml(tmp_path, wires)

@@ -52,7 +52,7 @@ def test_a_clock_that_steps_back_a_little_makes_no_update_late() -> None:
     assert steps(proof, *frames) == [Step.JOINED, Step.FOLLOWS, Step.FOLLOWS, Step.FOLLOWS, Step.LOST]
 
 
-def test_rising_numbers_join_with_the_first_update_where_the_snapshot_comes_by_rest() -> None:
+def test_rising_numbers_join_at_the_first_update_if_the_snapshot_comes_over_rest() -> None:
     assert steps(RisingNumbers(rising, joins_late=True), {"last": 5}, {"last": 6}) == [Step.JOINED, Step.FOLLOWS]
     assert steps(RisingNumbers(rising), {"last": 5}) == [Step.WAITING]
 

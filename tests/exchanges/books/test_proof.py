@@ -41,7 +41,7 @@ def test_a_missing_update_is_reported_once_and_nothing_is_proven_until_the_next_
     assert steps(proof, *frames) == [Step.JOINED, Step.LOST, Step.WAITING, Step.JOINED, Step.FOLLOWS]
 
 
-def test_the_first_update_joins_where_ccxt_fetches_the_snapshot_but_not_after_a_loss() -> None:
+def test_the_first_update_joins_if_ccxt_fetches_the_snapshot_but_not_after_a_loss() -> None:
     proof = NumberedFrames(numbers, joins_late=True)
     assert steps(proof, {"last": 5}, {"last": 7}, {"last": 8}) == [Step.JOINED, Step.LOST, Step.WAITING]
     proof.forget("BTCUSDT")

@@ -34,7 +34,7 @@ class Time:
         self.now += seconds
 
 
-async def test_unproven_books_come_before_renewals_and_the_limit_is_kept() -> None:
+async def test_unproven_books_are_fetched_before_renewals_within_the_limit() -> None:
     time, order = Time(), []
     turns = SnapshotTurns(WeightLimit(10), lambda: time.now, time.sleep)
     turns.limit.spend(10, 0.0)

@@ -69,9 +69,7 @@ NOW = 1_795_887_600.0
         (418, {}, "banned until 253402300799000", Wait(LONGEST, True)),
     ],
 )
-def test_a_wait_is_read_in_whatever_way_it_is_told(
-    status: int, headers: Mapping[str, str], text: str, wait: Wait
-) -> None:
+def test_a_ban_is_read_in_all_its_forms(status: int, headers: Mapping[str, str], text: str, wait: Wait) -> None:
     assert wait_told(status, headers, text, NOW) == wait
 
 

@@ -86,7 +86,7 @@ def test_an_exchange_under_another_name_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.implementation.cache_tag is None, reason="compiles nothing")
-def test_modules_without_source_will_do(tmp_path: Path) -> None:
+def test_modules_without_source_are_enough(tmp_path: Path) -> None:
     """As packers of programs leave them: compiled files alone."""
     source = ccxt_folder()
     for path in source.rglob("*.py"):

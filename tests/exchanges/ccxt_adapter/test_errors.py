@@ -16,5 +16,5 @@ def test_ccxts_words_before_a_status_become_its_own_form(name: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["code 451", "error 429 orders are open", "market 500 is not known"])
-def test_a_number_in_the_venues_own_text_is_not_taken_for_a_status(words: str) -> None:
+def test_a_number_in_the_venues_text_is_not_read_as_a_status(words: str) -> None:
     assert translated("bybit", errors.ExchangeError(words)).reason == words

@@ -34,13 +34,13 @@ class Record:
 
 
 @pytest.mark.parametrize(("limit", "asked"), [(1, 1), (100, 1), (101, 2), (250, 3), (300, 3)])
-async def test_as_many_pages_as_it_takes_and_no_more(limit: int, asked: int) -> None:
+async def test_only_as_many_pages_as_needed_are_fetched(limit: int, asked: int) -> None:
     record = Record(999, 100)
     assert await record.newest(limit) == list(range(1000 - limit, 1000))
     assert record.asked == asked
 
 
-async def test_what_the_venue_does_not_have_is_left_out() -> None:
+async def test_candles_that_the_venue_does_not_have_are_left_out() -> None:
     """Also minutes in which nothing was traded."""
     assert await Record(149, 100).newest(1000) == list(range(150))
     assert await Record(149, 100, missing=[120, 40]).newest(1000) == [n for n in range(150) if n not in (40, 120)]

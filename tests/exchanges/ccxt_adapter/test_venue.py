@@ -116,7 +116,7 @@ async def test_swap_markets_are_settled_in_their_quote_currency() -> None:
 # --- figures and trades -----------------------------------------------------------------------------------------------
 
 
-async def test_the_24_h_figures_are_the_venues(venue: CcxtVenue, simulated: Simulated) -> None:
+async def test_the_24_h_statistics_are_the_venues(venue: CcxtVenue, simulated: Simulated) -> None:
     await simulated.trade("BTC", count=3)
     await venue.load()
     asked_at = simulated.now()
@@ -145,7 +145,7 @@ DAY_WITHOUT_A_LAST_PRICE = {
 
 
 @pytest.mark.parametrize("last", [None, "0", ""])
-async def test_a_last_price_is_the_venues_and_never_worked_out(
+async def test_a_last_price_is_the_venues_and_never_computed(
     venue: CcxtVenue, simulated: Simulated, last: str | None
 ) -> None:
     """ccxt makes one of the day's opening price and change, to as many digits as the change has."""
@@ -175,7 +175,7 @@ async def test_recent_trades_have_the_streams_own_ids(venue: CcxtVenue, simulate
     ] == [(t.id, t.price, t.quantity, t.buyer_maker, t.timestamp, "BTC", venue.name) for t in made]
 
 
-async def test_trades_can_be_had_from_an_id_on() -> None:
+async def test_trades_can_be_fetched_from_an_id_on() -> None:
     async with Simulator(venues=("binance",), rate=0) as simulator, opened("binance", simulator) as venue:
         made = [trade.id for trade in await simulator["binance"].trade("BTC", count=2500)]
         await venue.load()
@@ -235,7 +235,7 @@ async def test_http_451_and_403_are_raised_as_blocked(venue: CcxtVenue, simulate
 
 
 @pytest.mark.parametrize("status", [429, 418])
-async def test_a_venue_with_too_many_requests_says_when_to_ask_again(status: int) -> None:
+async def test_an_answer_with_retry_after_says_when_to_ask_again(status: int) -> None:
     async def refuse(request: web.Request) -> web.Response:
         return web.Response(status=status, headers={"Retry-After": "17"}, text='{"code":-1003,"msg":"Too much"}')
 
@@ -246,7 +246,7 @@ async def test_a_venue_with_too_many_requests_says_when_to_ask_again(status: int
         assert str(status) in error.reason
 
 
-async def test_no_request_leaves_while_the_venue_wants_to_be_left_alone() -> None:
+async def test_no_request_is_sent_before_the_end_of_retry_after() -> None:
     """After any request: the limit holds per address, and more requests would lead to a ban."""
     asked = []
 
@@ -401,7 +401,7 @@ async def test_invalid_tickers_and_trades_are_dropped_or_raise_our_errors(venue:
                 assert await call(venue) == []
 
 
-async def test_what_fills_gaps_waits_for_no_turn_among_other_requests(venue: CcxtVenue) -> None:
+async def test_requests_that_fill_gaps_do_not_wait_for_other_requests(venue: CcxtVenue) -> None:
     await venue.load()
     venue._api.throttler.config.update(tokens=-1e9)  # others have had all turns for a long time
     waiting = asyncio.create_task(venue.fetch_history("BTC", "BTC/USDT", "1m", 5))

@@ -48,7 +48,7 @@ def expected(exchange: str = "binance", market: str = "BTC/USDT") -> list[TradeE
 @pytest.mark.parametrize("unit", [1, 1000])
 @pytest.mark.parametrize("header", ["", HEADER])
 @pytest.mark.parametrize("zipped", [True, False])
-async def test_trades(unit: int, header: str, zipped: bool, tmp_path: Path) -> None:
+async def test_an_archive_of_trades_is_imported(unit: int, header: str, zipped: bool, tmp_path: Path) -> None:
     text = trades(unit, header=header, true="true" if header else "True", false="false" if header else "False")
     path = archive(tmp_path, "BTCUSDT-trades-2025-11-27", text, zipped=zipped)
     told = read_archive(tmp_path / "r", path, "binance")
@@ -73,7 +73,7 @@ async def test_aggregated_trades_have_ids_of_their_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", [1, 1000])
-async def test_candles(unit: int, tmp_path: Path) -> None:
+async def test_an_archive_of_candles_is_imported(unit: int, tmp_path: Path) -> None:
     opened = 1_764_288_000_000
     rows = [
         f"{(opened + n * 60_000) * unit},1.0,3.0,0.5,{n}.25,10.0,{(opened + n * 60_000 + 60_000) * unit - 1},9,1,1,1,0"
@@ -134,7 +134,7 @@ async def test_candles_of_several_timeframes_come_by_the_time_of_their_end(tmp_p
 
 
 @pytest.mark.parametrize("header", ["", HEADER])
-async def test_lines_may_end_as_windows_ends_them(header: str, tmp_path: Path) -> None:
+async def test_lines_may_end_with_windows_line_ends(header: str, tmp_path: Path) -> None:
     path = archive(tmp_path, "BTCUSDT-trades-2025-11-27", trades(1, header=header).replace("\n", "\r\n"))
     read_archive(tmp_path / "r", path, "binance")
     assert (await played(tmp_path / "r")).of(TradeEvent) == expected()

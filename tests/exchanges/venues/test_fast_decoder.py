@@ -198,7 +198,7 @@ def test_an_id_of_two_markets_is_left_to_ccxt() -> None:
 
 
 @pytest.mark.parametrize(("name", "frame"), [*ALL, *[("binance", frame) for frame in COMBINED]])
-async def test_every_field_with_every_odd_value(pair: Pair, frame: Any) -> None:
+async def test_every_odd_value_of_every_field_is_read_as_ccxt_reads_it(pair: Pair, frame: Any) -> None:
     for path in paths(frame):
         for value in ODD:
             pair.receive(text(changed(frame, path, put(value))))
@@ -207,7 +207,7 @@ async def test_every_field_with_every_odd_value(pair: Pair, frame: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "frame"), [*ALL, *[("binance", frame) for frame in COMBINED]])
-async def test_every_place_with_every_known_key_more(pair: Pair, frame: Any) -> None:
+async def test_an_additional_known_key_in_any_place_is_read_as_ccxt_reads_it(pair: Pair, frame: Any) -> None:
     """Also a key that is there already: JSON parsers take the last one."""
     for path in [(), *paths(frame)]:
         holder = frame
@@ -223,7 +223,7 @@ async def test_every_place_with_every_known_key_more(pair: Pair, frame: Any) -> 
 
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
-async def test_a_frame_cut_anywhere(pair: Pair, frame: Any) -> None:
+async def test_a_frame_cut_anywhere_is_read_as_ccxt_reads_it(pair: Pair, frame: Any) -> None:
     whole = text(frame)
     for end in range(len(whole)):
         pair.receive(whole[:end])
@@ -243,7 +243,7 @@ async def test_escapes_go_to_ccxt(pair: Pair, frame: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
-async def test_other_kinds_of_messages(pair: Pair, frame: Any) -> None:
+async def test_other_kinds_of_messages_are_left_to_ccxt(pair: Pair, frame: Any) -> None:
     data = text(frame).encode()
     assert pair.receive(data, WSMsgType.BINARY)
     pair.receive(b"\x1f\x8b" + data, WSMsgType.BINARY)
@@ -301,7 +301,7 @@ def following(draw: st.DrawFn, name: str) -> str:
     return text({**BYBIT_KLINE, "data": [*before, bar]})
 
 
-async def test_candles_that_follow_one_another(pair: Pair, name: str) -> None:
+async def test_successive_candles_are_read_as_ccxt_reads_them(pair: Pair, name: str) -> None:
     """Taken ones and those that ccxt reads, with holes between them, late ones and doubled ones: each told once."""
 
     @drawing(300, suppress_health_check=list(HealthCheck))
@@ -370,7 +370,7 @@ def mutated(draw: st.DrawFn, frames: Sequence[Any]) -> str:
 
 
 @pytest.mark.parametrize("name", ["binance", "bybit"])
-async def test_mutated_frames(pair: Pair, name: str) -> None:
+async def test_mutated_frames_are_read_as_ccxt_reads_them(pair: Pair, name: str) -> None:
     frames = [*GOOD[name], *(COMBINED if name == "binance" else [])]
 
     @drawing(1500, suppress_health_check=list(HealthCheck))
@@ -385,7 +385,7 @@ PRICES = st.decimals(min_value="0.00000001", max_value="999999999", places=8).ma
 
 
 @pytest.mark.parametrize("name", ["binance", "bybit"])
-async def test_plausible_frames_with_any_figures(pair: Pair, name: str) -> None:
+async def test_plausible_frames_with_any_numbers_are_read_as_ccxt_reads_them(pair: Pair, name: str) -> None:
     """Every figure of a frame replaced by another of its kind: the floats must be the same to the last bit."""
 
     @drawing(500, suppress_health_check=list(HealthCheck))
@@ -405,7 +405,9 @@ async def test_plausible_frames_with_any_figures(pair: Pair, name: str) -> None:
 # --- real frames ------------------------------------------------------------------------------------------------------
 
 
-async def test_everything_the_simulator_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_frame_of_the_simulator_is_read_as_ccxt_reads_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Trades, tickers, candles, book tickers, answers, errors, bad frames, a notice of shutdown: as it sends them."""
     frames: list[Any] = []
     aiohttp = {"transport": "aiohttp"}  # with aiohttp all messages pass ccxt's handler, where they are recorded
@@ -446,7 +448,7 @@ async def test_everything_the_simulator_says(name: str, monkeypatch: pytest.Monk
 @pytest.mark.skipif(not CAPTURES, reason="no ../shared/captures beside the repository")
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name)
 @pytest.mark.parametrize("name", ["binance"])
-async def test_the_captures(pair: Pair, path: Path) -> None:
+async def test_every_captured_frame_is_read_as_ccxt_reads_it(pair: Pair, path: Path) -> None:
     """Live frames of Binance, trades and book tickers, combined as recorded and raw as ccxt asks for them."""
     with gzip.open(path, "rt") as lines:
         frames = [line.partition(" ")[2].strip() for line in lines]

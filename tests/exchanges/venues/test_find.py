@@ -136,11 +136,11 @@ def test_a_renamed_coin_is_looked_for_under_both_codes() -> None:
     ("name", "spelled", "coin"),
     [("bitfinex", "IOT", "IOTA"), ("bitfinex", "DOG", "MDOGE"), ("bitfinex", "MNA", "MANA"), ("okx", "BCHSV", "BSV")],
 )
-def test_what_a_venue_spells_in_its_own_way_ccxt_reads(name: str, spelled: str, coin: str) -> None:
+def test_ccxt_can_read_the_venues_own_spellings(name: str, spelled: str, coin: str) -> None:
     assert getattr(ccxt.pro, name)().safe_currency_code(spelled) == coin
 
 
-def test_every_row_is_of_a_class_that_ccxt_has() -> None:
+def test_every_profile_names_a_class_that_ccxt_has() -> None:
     for profile in ROWS:
         assert hasattr(ccxt.pro, profile.ccxt_id)
         spot = getattr(ccxt.pro, profile.ccxt_id)().has["spot"] is not False
@@ -154,11 +154,11 @@ def test_every_row_is_of_a_class_that_ccxt_has() -> None:
         ({"k": {"x": False}}, [60_000], False),
     ],
 )
-def test_binance_says_itself_whether_a_candle_is_closed(frame: Any, row: Any, closed: bool) -> None:
+def test_binance_flags_closed_candles(frame: Any, row: Any, closed: bool) -> None:
     assert profile_of("binance").candle_is_closed(frame, row) is closed
 
 
-def test_bybit_says_for_each_candle_whether_it_is_closed() -> None:
+def test_bybit_flags_each_closed_candle() -> None:
     flag = profile_of("bybit").candle_is_closed
     frame = {"data": [{"start": 0, "confirm": True}, {"start": 60_000, "confirm": False}]}
     assert flag(frame, [0, 1.0]) is True

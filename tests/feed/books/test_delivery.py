@@ -82,7 +82,9 @@ async def test_each_depth_has_books_of_its_own_at_changes_within_it(program: Pro
     assert top[-1].bids == [(99.5, 1.0)]
 
 
-async def test_the_deepest_subscription_says_what_the_venue_is_asked_for(program: Program, venue: MemoryVenue) -> None:
+async def test_the_venue_is_asked_for_the_depth_of_the_deepest_subscription(
+    program: Program, venue: MemoryVenue
+) -> None:
     await program.connect(venue)
     assert [connection.subscription.book_depth for connection in venue.of("books")] == [20]
     program.feed.subscribe_books(program.books.append, depth=50)

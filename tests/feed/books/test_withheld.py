@@ -115,7 +115,7 @@ async def test_a_book_of_a_trial_is_delivered_when_the_feed_returns_to_its_excha
     await program.feed.disconnect()
 
 
-async def test_a_book_of_a_wrong_market_is_withheld_as_its_price_is(
+async def test_a_book_of_a_wrong_market_is_withheld_like_its_price(
     program: Program, venues: tuple[MemoryVenue, MemoryVenue]
 ) -> None:
     """Its middle is too far from the coin's last price: another coin may have the same name there."""

@@ -53,14 +53,14 @@ def test_a_candle_that_was_begun_is_remembered_until_it_is_closed() -> None:
     assert unclosed(delivered_candles) == [3]
 
 
-def test_missed_candles_are_owed_after_a_venue_is_left() -> None:
+def test_candles_that_a_left_venue_did_not_close_are_still_to_be_closed() -> None:
     delivered_candles = delivered(bar(3), bar(6))
     delivered_candles.note_unclosed({("BTC", "1m"): [2 * MINUTE, 4 * MINUTE, 6 * MINUTE], ("ETH", "1m"): [4 * MINUTE]})
     assert unclosed(delivered_candles) == [4]
     assert set(delivered_candles.unclosed()) == {("BTC", "1m")}
 
 
-def test_what_the_venue_has_closed_and_the_stream_has_not_is_overdue() -> None:
+def test_a_candle_closed_at_the_venue_but_not_in_the_stream_is_overdue() -> None:
     """From the feed's first candle on; earlier ones are history."""
     delivered_candles = delivered(bar(3, closed=False), bar(3), bar(4, closed=False))
     past = [bar(minute) for minute in range(1, 7)] + [bar(7, closed=False)]
@@ -87,7 +87,7 @@ def test_of_two_states_of_the_open_candle_the_later_one_is_taken() -> None:
         assert joined.volume == stands
 
 
-def test_what_the_stream_delivered_while_the_answer_was_on_its_way_is_there_too() -> None:
+def test_candles_streamed_while_the_answer_was_on_its_way_are_included() -> None:
     delivered_candles = delivered(bar(2), bar(3), bar(4, closed=False))
     assert minutes(delivered_candles.joined("BTC", "1m", [bar(1), bar(2, closed=False)])) == [1, 2, 3, 4]
 

@@ -85,7 +85,7 @@ class FrameContext:
 OVER = GRACE * 1000
 
 
-async def test_a_candle_that_nothing_ends_is_closed_from_the_record_once() -> None:
+async def test_a_candle_without_a_successor_is_closed_once_from_the_record() -> None:
     scene = FrameContext()
     scene.row(row(0, 4.0))
     scene.record["C0/USDT"] = [row(0), row(1, 0.0)]
@@ -101,7 +101,7 @@ async def test_a_candle_that_nothing_ends_is_closed_from_the_record_once() -> No
     await scene.bars.end()
 
 
-async def test_candles_in_which_nothing_was_traded_are_as_the_record_has_them() -> None:
+async def test_candles_without_trades_are_taken_from_the_record() -> None:
     """Flat ones where the venue has such; where it has none, it is not asked again for one that it does not have."""
     for has_flat in (True, False):
         scene = FrameContext()
@@ -149,7 +149,7 @@ async def test_without_a_record_a_candle_is_closed_as_seen_last_while_data_flows
 
 
 @pytest.mark.parametrize("failing", [True, False])
-async def test_where_the_stream_has_lost_the_market_only_the_record_closes_its_candle(failing: bool) -> None:
+async def test_if_the_stream_has_lost_the_market_only_the_record_closes_its_candle(failing: bool) -> None:
     """Other markets' data flows, and this one may have had more trades."""
     scene = FrameContext()
     scene.row(row(0, 5.0))
@@ -166,7 +166,7 @@ async def test_where_the_stream_has_lost_the_market_only_the_record_closes_its_c
     await scene.bars.end()
 
 
-async def test_a_market_that_comes_back_does_not_close_a_candle_of_which_it_missed_the_end() -> None:
+async def test_a_market_that_comes_back_does_not_close_a_candle_whose_end_it_missed() -> None:
     """The record stands still too, with as much as was seen: neither is the candle."""
     scene = FrameContext()
     scene.row(row(0, 5.0))
@@ -251,7 +251,7 @@ async def test_a_built_candle_that_may_lack_trades_is_fetched() -> None:
     await scene.bars.end()
 
 
-def test_a_trade_stamped_ahead_neither_ends_a_candle_nor_keeps_out_the_trades_behind_it() -> None:
+def test_a_trade_stamped_ahead_neither_ends_a_candle_nor_excludes_later_trades() -> None:
     builder = CandleBuilder("C0", "1m")
     told = [c for each in (trade(0.5, 1.0), trade(1.1, 2.0), trade(1.2, 3.0)) for c in builder.add(each)]
     told += builder.add(trade(1.3 + 23 * 60, 9.0, read_at=1.3))
@@ -262,7 +262,7 @@ def test_a_trade_stamped_ahead_neither_ends_a_candle_nor_keeps_out_the_trades_be
     assert builder.late == 0
 
 
-def test_a_clock_of_ours_that_steps_back_costs_no_trade_of_a_candle() -> None:
+def test_no_trade_of_a_candle_is_lost_when_our_clock_steps_back() -> None:
     builder = CandleBuilder("C0", "1m")
     told = [c for each in (trade(0.5, 1.0), trade(1.1, 2.0)) for c in builder.add(each)]
     for minute in (70.1, 70.2, 71.1):

@@ -60,7 +60,7 @@ def closed(candles: list[Candle]) -> list[tuple[int, float, float]]:
     return [((c.timestamp - START) // MINUTE, c.close, c.volume) for c in candles if c.closed]
 
 
-async def test_they_are_built_from_its_trades_where_it_streams_none(feed: MarketFeed, venue: MemoryVenue) -> None:
+async def test_candles_are_built_from_trades_if_the_venue_streams_none(feed: MarketFeed, venue: MemoryVenue) -> None:
     candles = await connected(feed, venue)
     for second, price in ((1, 101.0), (30, 99.0), (61, 105.0)):
         venue.trade("BTC", price, at=START + second * 1000)
@@ -98,7 +98,7 @@ async def test_a_candle_of_which_a_trade_was_fetched_later_is_closed_from_the_re
 
 
 @pytest.mark.parametrize("flagged", [True, False])
-async def test_what_it_streams_is_tracked_and_each_candle_is_closed_once(
+async def test_streamed_candles_are_tracked_and_each_is_closed_once(
     feed: MarketFeed, venue: MemoryVenue, flagged: bool
 ) -> None:
     venue.channels |= {"candles"}

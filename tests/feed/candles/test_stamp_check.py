@@ -56,6 +56,6 @@ def test_the_number_of_waiting_items_is_limited() -> None:
     assert given_up == ["1", "2"]
 
 
-def test_where_no_time_is_known_nothing_waits() -> None:
+def test_while_the_venues_time_is_unknown_nothing_waits() -> None:
     check = StampCheck[str](0, 1_000)
     assert taken(check, "a", HOUR, None) == "a"

@@ -210,7 +210,7 @@ def test_an_earlier_state_of_the_open_candle_is_dropped(flags: bool) -> None:
     assert flags or closed(bars.update(row(1))) == [(0, 12.0)]
 
 
-def test_a_volume_that_was_wrong_does_not_keep_out_those_that_follow() -> None:
+def test_a_wrong_volume_does_not_exclude_later_rows() -> None:
     bars = tracker()
     bars.update(row(0, 11.0, 1e9))
     told = [bars.update(row(0, 12.0, 5.0 + number)) for number in range(4)]
@@ -262,7 +262,7 @@ def test_a_record_that_lists_running_candles_and_lacks_one_is_never_taken() -> N
     assert bars.holes() == [at(0)]
 
 
-def test_where_nothing_was_traded_since_the_newest_row_is_taken_a_little_later() -> None:
+def test_if_nothing_was_traded_since_the_newest_row_is_taken_a_little_later() -> None:
     """Not while the record is known to be behind, of whichever market."""
     bars = torn(later=False)
     assert bars.fill([row(0, 11.0, 5.0)], settled=False) == []
@@ -271,7 +271,7 @@ def test_where_nothing_was_traded_since_the_newest_row_is_taken_a_little_later()
     assert closed(bars.fill([row(0, 12.0, 7.0)], READ_AT + int(DOUBT) * SECOND)) == [(0, 12.0)]
 
 
-def test_by_time_a_candle_is_closed_only_with_what_the_record_proves() -> None:
+def test_a_candle_closed_by_time_has_only_values_that_the_record_proves() -> None:
     frozen, whole = [row(0, 11.0, 5.0)], [row(0, 12.0, 7.0), row(1, 12.0, 0.0)]
     due, over = at(1), at(1) + 3_000
     for interrupted in (False, True):
@@ -287,7 +287,7 @@ def test_by_time_a_candle_is_closed_only_with_what_the_record_proves() -> None:
                 assert closed(bars.close_recorded(whole, over, heard=due - 1, streamed=streamed)) == [(0, 12.0)]
 
 
-def test_a_record_that_is_known_to_be_behind_closes_by_time_only_what_goes_on() -> None:
+def test_a_record_known_to_be_behind_closes_only_candles_whose_market_goes_on() -> None:
     for heard in (at(1) - 1, at(1)):
         bars = tracker()
         bars.update(row(0, 11.0, 5.0))
@@ -296,7 +296,7 @@ def test_a_record_that_is_known_to_be_behind_closes_by_time_only_what_goes_on() 
         assert closed(told) == ([(0, 11.0)] if heard == at(1) else [])
 
 
-def test_what_a_record_lacks_while_it_may_be_behind_is_no_candle_without_trades() -> None:
+def test_a_candle_missing_in_a_record_that_may_be_behind_does_not_count_as_empty() -> None:
     """It is missing when a later one comes."""
     bars = tracker()
     bars.update(row(0), 0, True)
@@ -317,7 +317,7 @@ def test_what_a_record_lacks_while_it_may_be_behind_is_no_candle_without_trades(
     ),
     flags=st.booleans(),
 )
-def test_closed_candles_are_the_venues_own_each_once(data: list[tuple[int, int, str]], flags: bool) -> None:
+def test_each_closed_candle_is_the_venues_own_and_comes_once(data: list[tuple[int, int, str]], flags: bool) -> None:
     """Against a venue that has a trade at each step, tells the candle so far, and has some rows of a wrong time."""
     bars, second, told = tracker(), 0, list[Candle]()
     record: dict[int, list[float]] = {}  # minute -> its row so far
@@ -411,14 +411,14 @@ def test_every_candle_is_closed_once_or_a_hole_whatever_happens(
     assert bars.holes() == []
 
 
-def test_a_candle_that_was_closed_undelivered_is_fetched_where_it_is_missing() -> None:
+def test_a_candle_that_was_closed_but_not_delivered_is_fetched() -> None:
     bars = tracker()
     bars.update(row(1), closed=True)
     bars.note_unclosed([at(1)])
     assert bars.holes() == [at(1)]
 
 
-def test_going_back_from_a_candle_of_the_future_closes_none_a_second_time() -> None:
+def test_after_a_candle_of_the_future_no_candle_is_closed_a_second_time() -> None:
     """Rows that contradict the newest candle show that it was of the future; the one before it is closed already."""
     start = 1_760_000_040_000 // 60_000 * 60_000
     now = float(start - 40_000)

@@ -154,7 +154,7 @@ async def test_a_parsed_candle_gets_its_markets_coin_and_continues_from_rows() -
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
-async def test_a_connection_that_drains_after_all_is_over_closes_nothing(native: bool) -> None:
+async def test_a_connection_that_still_reads_after_the_end_closes_nothing(native: bool) -> None:
     repaired = Delivered()
     bars = VenueCandles("one", repaired.fetch, repaired.deliver)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=native)
@@ -229,7 +229,7 @@ class LateRecord:
 
 @pytest.mark.parametrize("stands_still", [False, True], ids=["behind", "stands still"])
 @pytest.mark.parametrize("native", [True, False], ids=["streamed", "built from trades"])
-async def test_a_candle_is_not_closed_with_what_a_record_that_is_behind_has(
+async def test_a_candle_is_not_closed_from_a_record_that_is_behind(
     native: bool, stands_still: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lacks the last trades, whether it has less volume than was seen or as much. It is asked again."""

@@ -20,7 +20,7 @@ def written() -> Iterator[list[str]]:
         logger.disable(package)
 
 
-def test_a_traceback_keeps_its_lines_and_loses_what_moves_a_cursor_and_a_login(written: list[str]) -> None:
+def test_a_traceback_is_logged_without_control_characters_and_logins(written: list[str]) -> None:
     def fail() -> None:
         raise ValueError("\x1b[2Jgone \x9b31m http://user:pa55word@host/ \u202eback")
 

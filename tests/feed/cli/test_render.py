@@ -85,7 +85,7 @@ def test_an_order_book_is_shown_below_the_table() -> None:
     assert rows == [["0.5", "60,000.00", "60,000.50", "0.75"], ["12.25", "59,999.50"]]
 
 
-def test_why_there_is_no_order_book_is_shown_in_its_place() -> None:
+def test_the_reason_is_shown_in_place_of_a_missing_order_book() -> None:
     assert "not synchronized: an update is missing" in shown(None)
 
 
@@ -163,7 +163,7 @@ def test_a_line_gives_a_latency_one_unit(ms: float | None, text: str) -> None:
     ("seconds", "text"),
     [(None, "-"), (0.04, "0.0"), (9.96, "10"), (119.0, "119"), (125.0, "2:05"), (7265.0, "2:01:05")],
 )
-def test_ages(seconds: float | None, text: str) -> None:
+def test_ages_are_short(seconds: float | None, text: str) -> None:
     assert live_table.age(seconds) == text
 
 
@@ -191,7 +191,7 @@ def test_an_unchanged_price_keeps_its_direction(board: LiveState, hand: Hand) ->
     assert (row.direction, row.moved) == (-1, 2.0)
 
 
-def test_rates_forget_what_is_past(board: LiveState, hand: Hand) -> None:
+def test_rates_are_of_the_last_seconds(board: LiveState, hand: Hand) -> None:
     for _ in range(100):
         board.on_trade(TradeEvent("BTC", 1.0, 1.0, True, 0))
         hand.now += 0.1

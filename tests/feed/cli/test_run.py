@@ -20,7 +20,7 @@ from feed.settings.file import load_settings
 from tests.feed.cli.support import ENVIRONMENT, TIMEOUT, events, market_feed, ran
 
 
-async def test_no_venue_is_3_and_a_line_per_venue(venue: Simulator, settings: str) -> None:
+async def test_without_any_venue_the_exit_code_is_3_with_a_line_per_venue(venue: Simulator, settings: str) -> None:
     with venue["binance"].blocked(451):
         code, _, err = await ran("watch", "--settings", settings, "--log-level", "critical", "--timeout", "3")
     assert code == 3
@@ -28,7 +28,7 @@ async def test_no_venue_is_3_and_a_line_per_venue(venue: Simulator, settings: st
     assert "binance: " in err.splitlines()[1]
 
 
-async def test_a_coin_that_no_venue_lists_is_3_and_a_line(settings: str) -> None:
+async def test_for_a_coin_that_no_venue_lists_the_exit_code_is_3_with_a_line(settings: str) -> None:
     code, _, err = await ran("watch", "NOSUCH", "--settings", settings, "--log-level", "critical")
     assert code == 3
     assert "NOSUCH" in err.splitlines()[1]
@@ -46,13 +46,13 @@ async def test_a_coin_that_no_venue_lists_is_3_and_a_line(settings: str) -> None
         (["check", "--settings", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )
-async def test_what_cannot_be_done_is_2_and_a_line(argv: list[str], words: str) -> None:
+async def test_for_an_impossible_request_the_exit_code_is_2_with_a_line(argv: list[str], words: str) -> None:
     code, out, err = await ran(*argv)
     assert (code, out) == (2, "")
     assert re.fullmatch(f"market-feed: .*{words}.*\n", err)
 
 
-async def test_a_port_in_use_is_2_and_a_line(venue: Simulator) -> None:
+async def test_for_a_port_in_use_the_exit_code_is_2_with_a_line(venue: Simulator) -> None:
     code, out, err = await ran("simulate", "--port", str(venue.port))
     assert (code, out) == (2, "")
     assert re.fullmatch(f"market-feed: .*{venue.port}.*in use.*\n", err)

@@ -77,7 +77,7 @@ async def test_a_reader_that_ends_early_causes_no_error(settings: str) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 @pytest.mark.parametrize("flags", [["--json"], []])
-async def test_signals_end_it_in_order(settings: str, number: int, code: int, flags: list[str]) -> None:
+async def test_signals_end_the_command_in_order(settings: str, number: int, code: int, flags: list[str]) -> None:
     async with market_feed("watch", "--settings", settings, *flags) as running:
         await running.until("connected")
         running.process.send_signal(number)

@@ -48,7 +48,7 @@ async def test_history_is_the_venues_record_oldest_first(feed: MarketFeed, venue
         ]
 
 
-async def test_more_than_one_answer_holds_is_fetched_page_by_page(feed: MarketFeed) -> None:
+async def test_history_longer_than_one_answer_is_fetched_page_by_page(feed: MarketFeed) -> None:
     """What the venue does not have any more is left out: the simulated ones have a day."""
     await feed.connect()
     candles = await feed.candles_history("ETH", "1m", 1300)
@@ -57,7 +57,7 @@ async def test_more_than_one_answer_holds_is_fetched_page_by_page(feed: MarketFe
     assert 1440 <= len(await feed.candles_history("ETH", "1m", 3000)) <= 1450
 
 
-async def test_the_live_stream_goes_on_where_history_ends(feed: MarketFeed, venue: SimulatedVenue) -> None:
+async def test_the_live_stream_continues_where_history_ends(feed: MarketFeed, venue: SimulatedVenue) -> None:
     """However often it is asked, while minutes end: history, then what is closed live, has each candle once."""
     live: list[Candle] = []
     feed.subscribe_candles(live.append, "BTC")
@@ -92,7 +92,9 @@ async def test_history_has_closed_candles_as_the_stream_delivered_them(feed: Mar
             assert past[candle.timestamp] == candle
 
 
-async def test_a_candle_that_the_stream_missed_is_closed_in_it_too(simulator: Simulator, venue: SimulatedVenue) -> None:
+async def test_a_candle_that_the_stream_missed_is_also_closed_in_the_stream(
+    simulator: Simulator, venue: SimulatedVenue
+) -> None:
     """Its end went by while the coin was silent: who asks for history has it closed for everyone, once."""
     feed = MarketFeed(settings=settings_for(simulator))
     live: list[Candle] = []
@@ -137,7 +139,7 @@ def test_a_candle_of_the_record_is_closed_when_it_is_over(
     assert [candle.closed for candle in past] == closed
 
 
-async def test_volatility_is_there_soon_after_connecting(feed: MarketFeed, venue: SimulatedVenue) -> None:
+async def test_volatility_is_known_soon_after_connecting(feed: MarketFeed, venue: SimulatedVenue) -> None:
     """Nobody has to wait for an hour, and nobody has to ask for history."""
     async with feed:
         await until(lambda: feed.volatility("BTC") is not None and feed.volatility("ETH") is not None)

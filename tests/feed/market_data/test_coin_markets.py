@@ -85,7 +85,7 @@ async def test_another_coin_with_the_same_ticker_is_reported_and_comes_from_the_
     assert len(got.details("price_mismatch")) == 1
 
 
-async def test_where_no_other_venue_has_the_coin_its_price_is_refused_and_stays_the_old_one(
+async def test_if_no_other_venue_has_the_coin_the_deviating_price_is_refused_and_the_old_one_stays(
     simulator: Exchanges,
 ) -> None:
     settings = quick(simulator, coins=("BTC", "ETH", "SOL"))
@@ -125,7 +125,7 @@ async def test_two_venues_that_agree_against_the_old_price_are_right(simulator: 
             feed.require_fresh("ETH", 5)
 
 
-async def test_a_crash_on_the_venue_that_carries_the_feed_is_never_withheld(simulator: Exchanges) -> None:
+async def test_a_crash_of_the_price_on_the_active_venue_is_never_withheld(simulator: Exchanges) -> None:
     settings = quick(simulator)
     settings.connection.attempts_before_failover = 3
     feed = MarketFeed(settings=settings)
@@ -168,7 +168,7 @@ async def test_a_change_of_the_market_is_reported_once(simulator: Exchanges) -> 
     assert {t.market for t in got.trades if t.exchange == "bybit" and t.coin == "BTC"} == {"BTC/EUR"}
 
 
-async def test_the_coin_goes_back_to_the_active_venue_when_that_ones_price_fits_again(simulator: Exchanges) -> None:
+async def test_the_coin_returns_to_the_active_venue_when_its_price_there_fits_again(simulator: Exchanges) -> None:
     feed = MarketFeed(settings=quick(simulator))
     got = Recorder(feed)
     other = simulator["bybit"].other_coin("ETH")
@@ -265,7 +265,7 @@ async def test_a_ticker_of_another_market_than_its_topic_is_a_bad_frame(
     assert min(tick.price for tick in got.prices) > 100
 
 
-async def test_no_currency_is_used_that_the_settings_do_not_list(simulator: Exchanges) -> None:
+async def test_only_currencies_of_the_settings_are_used(simulator: Exchanges) -> None:
     """A venue that has only others is not gone to for the coin, and says which it has."""
     feed = MarketFeed(settings=quick(simulator))
     got = Recorder(feed)

@@ -79,7 +79,7 @@ async def test_a_silent_venue_is_reported_and_then_left(simulator: Simulator) ->
     await feed.disconnect()
 
 
-async def test_a_venue_that_drops_every_connection_is_not_stormed(simulator: Simulator) -> None:
+async def test_a_venue_that_drops_every_connection_is_not_dialled_too_often(simulator: Simulator) -> None:
     """The backoff grows over dials that succeed but bring no stable data."""
     venue = next(iter(simulator.venues.values()))
     settings = settings_for(simulator, connection=Connection(backoff_initial=0.1, backoff_max=10, backoff_jitter=0))
@@ -95,7 +95,7 @@ async def test_a_venue_that_drops_every_connection_is_not_stormed(simulator: Sim
 
 
 @pytest.mark.parametrize("status", [403, 451])
-async def test_a_venue_that_blocks_this_place_is_named_as_such(
+async def test_a_venue_that_blocks_this_place_is_reported_as_blocking(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder, status: int
 ) -> None:
     with venue.blocked(status), pytest.raises(NoExchangeAvailable) as caught:
@@ -151,7 +151,7 @@ async def test_an_unlisted_coin_is_reported_and_the_others_continue(simulator: S
         assert "NOPE/USDT" in missing[0]["reason"]
 
 
-async def test_a_coin_that_no_venue_has_does_not_sound_like_the_end_of_the_feed() -> None:
+async def test_a_coin_that_no_venue_has_is_not_reported_as_the_end_of_the_feed() -> None:
     """The others flow: what is told of the search for this one names it, and the feed has not moved."""
     async with Simulator(venues=VENUES, rate=100) as simulator:
         feed = MarketFeed(["BTC", "NOPE"], settings=settings_for(simulator))

@@ -30,7 +30,7 @@ async def test_coroutine_callbacks_get_every_trade_in_order(
     assert seen == made_ids(venue, "BTC")
 
 
-async def test_stalled_consumers_slow_nobody_and_keep_to_their_policies(
+async def test_stalled_consumers_delay_nobody_and_follow_their_policies(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     gate = asyncio.Event()

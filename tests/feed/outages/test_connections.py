@@ -18,7 +18,9 @@ from tests.feed.outages.support import QUICK
 from tests.support import Recorder, settings_for, until
 
 
-async def test_the_active_venue_and_the_one_on_trial_may_fall_at_once(binance: Simulator, bybit: Simulator) -> None:
+async def test_the_active_venue_and_the_one_on_trial_may_fail_at_the_same_time(
+    binance: Simulator, bybit: Simulator
+) -> None:
     """Both connections are cut in the same moment: the feed goes on."""
     patient = replace(QUICK, attempts_before_failover=3, failback_after=5)
     bybit["bybit"].rate = 100
@@ -57,7 +59,7 @@ async def test_a_trial_that_ends_with_the_active_venue_has_failed(binance: Simul
         assert trial.backoff.attempt == attempts + 1
 
 
-async def test_the_successor_of_a_connection_waits_for_its_turn_too(binance: Simulator) -> None:
+async def test_a_connections_successor_waits_for_the_rate_limit_too(binance: Simulator) -> None:
     """The venue counts every dial: when its limit is reached, the old connection goes on until there is room."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
     got = Recorder(feed)

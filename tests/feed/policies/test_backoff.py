@@ -36,7 +36,7 @@ def test_every_delay_is_within_its_jitter_and_never_above_maximum(
 
 
 @given(DRAWS, DRAWS)
-def test_clients_at_the_maximum_still_spread(one: float, other: float) -> None:
+def test_delays_at_the_maximum_are_still_spread(one: float, other: float) -> None:
     first, second = backoff(one), backoff(other)
     for _ in range(10):
         delays = first.next_delay(), second.next_delay()
@@ -117,7 +117,7 @@ def test_invalid_limits_are_refused(initial: float, maximum: float, jitter: floa
         Backoff(initial, maximum, jitter, STABLE)
 
 
-def test_a_growing_wait_doubles_up_to_a_limit_and_is_short_again_after_a_while() -> None:
+def test_a_growing_wait_doubles_up_to_its_limit_and_becomes_short_again_after_a_while() -> None:
     patience, now = GrowingWait(10.0), 0.0
     lengths = []
     for _ in range(8):

@@ -99,7 +99,7 @@ TestBreakerRules.settings = drawing(120, stateful_step_count=40)
 
 
 @given(st.lists(st.floats(0, 40), max_size=60), st.integers(1, 6))
-def test_it_opens_exactly_at_the_first_failure_that_makes_too_many_within_the_window(
+def test_the_breaker_opens_at_the_failure_that_reaches_the_limit_within_the_window(
     pauses: list[float], failures: int
 ) -> None:
     breaker, now, times = CircuitBreakerPolicy(failures, WINDOW, COOLDOWN), 0.0, list[float]()

@@ -55,7 +55,7 @@ FAULTS: dict[str, Callable[[Failover, str, float], list[Decision]]] = {
 
 
 @given(st.lists(st.sampled_from([*FAULTS, "well"]), min_size=1, max_size=6).filter(lambda all_: "well" in all_))
-def test_with_a_healthy_venue_somewhere_the_feed_ends_up_on_it(behaviour: list[str]) -> None:
+def test_if_one_venue_is_healthy_the_feed_ends_up_on_it(behaviour: list[str]) -> None:
     venues = [f"v{n}" for n in range(len(behaviour))]
     it, dials = policy(venues), 1
     while (fault := behaviour[venues.index(it.active or "")]) != "well":
@@ -87,7 +87,7 @@ def test_when_all_venues_refuse_the_first_to_reopen_is_tried() -> None:
     assert it.tick(600.0) == [Switch("binance_us", "bybit", "its cooldown is over")]
 
 
-def test_a_refusal_lasts_longer_each_time_until_the_venue_carries_data() -> None:
+def test_the_pause_after_a_refusal_grows_until_the_venue_carries_data() -> None:
     """A maintenance may be short or long; what a venue does not list at all is asked for ever less often."""
     it, now, waits = policy(["binance"]), 0.0, list[float]()
     for _ in range(6):
@@ -141,7 +141,7 @@ def test_a_silent_trial_is_abandoned_and_the_wait_for_the_next_doubles_up_to_its
     assert waits == [30, 60, 120, 240, 480, 600, 600, 600]
 
 
-def test_a_trial_with_a_hole_in_its_data_has_failed() -> None:
+def test_a_trial_whose_data_was_interrupted_has_failed() -> None:
     it = on_binance()
     it.tick(30.0)
     assert it.data("bybit", 31.0) == []
@@ -224,7 +224,7 @@ def test_both_venues_may_fail_at_once_and_both_failures_count() -> None:
     assert it.next_tick(61.0) == 660.2
 
 
-def test_a_return_that_fails_soon_doubles_the_trial_and_a_long_one_clears_the_record() -> None:
+def test_a_failback_that_fails_soon_doubles_the_next_trial_and_a_long_one_resets_it() -> None:
     def needed(it: Failover, now: float) -> tuple[float, float]:
         now = it.next_tick(now)
         assert it.tick(now) == [TryFailback("bybit")]
@@ -251,7 +251,7 @@ def test_a_return_that_fails_soon_doubles_the_trial_and_a_long_one_clears_the_re
     assert needed(it, now)[0] == 300
 
 
-def test_a_relapse_counts_although_a_better_venue_takes_over() -> None:
+def test_a_failure_soon_after_a_failback_counts_even_if_a_preferred_venue_takes_over() -> None:
     it, now = policy(), 600.0
     it.blocked("bybit", 451, 0.0)
     it.refused("binance", "maintenance", 0.0)
@@ -319,7 +319,7 @@ def test_an_invalid_order_is_refused(venues: list[str]) -> None:
         policy(venues)
 
 
-def test_a_refusal_concerns_the_request_and_a_block_everything() -> None:
+def test_a_venue_that_refused_is_asked_again_for_other_coins_but_a_blocking_one_is_not() -> None:
     """When something else is asked for, a venue that refused is asked again at once, one that blocks is not."""
     one = policy(["bybit", "binance"])
     one.blocked("bybit", 451, 0.0)

@@ -36,7 +36,7 @@ def test_beside_a_silent_venue_the_next_ones_are_tried_one_shortly_after_another
     assert tried[-1][0] - tried[0][0] <= RELIEF_SPREAD + 1e-9
 
 
-def test_whichever_carries_data_first_carries_the_feed() -> None:
+def test_the_venue_that_has_data_first_carries_the_feed() -> None:
     it, _ = silent()
     it.tick(105.4)
     assert it.data("binance_us", 105.9) == [
@@ -88,7 +88,7 @@ def test_an_outage_is_redialled_once_before_others_are_tried() -> None:
     assert it.disconnected("bybit", 11.0) == [Retry("bybit"), TryRelief("binance")]
 
 
-def test_a_venue_that_hangs_from_the_start_is_relieved_too() -> None:
+def test_another_venue_is_tried_beside_one_that_hangs_from_the_start() -> None:
     it = policy(relief_after=SILENCE)
     assert it.next_tick(0.0) == SILENCE - 1.0
     assert it.tick(SILENCE - 1.0) == [TryRelief("binance")]
@@ -104,7 +104,7 @@ def test_silence_is_counted_from_the_feeds_last_data_over_all_venues() -> None:
     assert it.tick(105.0) == [TryRelief("binance_us")]
 
 
-def test_a_preferred_venue_on_trial_goes_on_proving_itself_after_a_short_silence() -> None:
+def test_a_trial_of_a_preferred_venue_continues_after_a_short_silence() -> None:
     it = on_binance(relief_after=SILENCE)
     for second in range(31):
         it.data("binance", float(second))
@@ -115,7 +115,7 @@ def test_a_preferred_venue_on_trial_goes_on_proving_itself_after_a_short_silence
     assert (it.state, it.trial) == (FailoverState.TRIAL, "bybit")
 
 
-def test_the_next_data_of_a_trial_is_awaited_where_it_may_decide() -> None:
+def test_a_trial_waits_for_its_next_data_only_if_that_may_decide() -> None:
     it = on_binance()
     it.tick(30.0)
     assert it.awaits("bybit", 30.0)

@@ -60,7 +60,7 @@ def test_a_stream_that_is_late_from_the_beginning_is_measured_by_the_venues_time
     assert line.looks(2, late=30) == pytest.approx(30, abs=0.2)
 
 
-def test_the_norm_is_that_of_the_last_ten_minutes() -> None:
+def test_the_normal_delay_is_that_of_the_last_ten_minutes() -> None:
     line = Line()
     line.looks(4)
     assert line.looks(int(WINDOW), late=1) == pytest.approx(1)  # half of the window
@@ -150,14 +150,14 @@ def test_the_old_trade_of_a_quiet_coin_does_not_count_as_lag() -> None:
         assert line.look(DOGE=5.0 * n) == pytest.approx(0)
 
 
-def test_a_quiet_connection_keeps_what_it_lagged_last() -> None:
+def test_a_quiet_connection_keeps_its_last_lag() -> None:
     line = Line()
     line.looks(10)
     line.looks(10, late=9)
     assert line.look(late=None) == pytest.approx(9)
 
 
-def test_tickers_are_the_norm_only_while_no_trade_came() -> None:
+def test_tickers_set_the_normal_delay_only_until_the_first_trade() -> None:
     least = LeastDelay()
     least.note(-60.0, 1.0, 0.0, by_ticker=True)  # stamped with the end of the minute
     assert least.seconds == -60.0
@@ -198,7 +198,7 @@ def test_a_lag_that_outlasts_its_connection_is_reported_again_and_ends_once() ->
     assert watch.check(0.0, 21.0) is None
 
 
-def test_data_that_was_late_on_arrival_is_doubtful_until_more_comes() -> None:
+def test_after_late_data_the_feed_is_in_doubt_until_more_comes() -> None:
     line = Line()
     line.least.trust(0.05, line.now)
     assert line.look(late=30) is None
@@ -217,7 +217,7 @@ def test_the_lag_of_another_venue_is_reported_again() -> None:
     assert watch.since == 3.0
 
 
-def test_trades_that_flow_late_lag_however_new_the_tickers_are() -> None:
+def test_late_trades_are_a_lag_even_if_tickers_are_new() -> None:
     line = Line()
     line.looks(10)
     for _ in range(10):

@@ -37,7 +37,7 @@ def test_a_price_too_far_in_either_direction_is_withheld_and_reported_once(
     assert policy.withheld("OTHER") == {}
 
 
-def test_the_older_the_last_price_the_further_the_next_may_be(policy: PricePlausibility) -> None:
+def test_the_next_price_may_differ_more_the_older_the_last_one_is(policy: PricePlausibility) -> None:
     assert policy.allowed(0.0) == pytest.approx(1.5)
     assert policy.allowed(600.0) == pytest.approx(1.5**2)
     assert policy.allowed(3600.0) == pytest.approx(1.5**7)
@@ -47,7 +47,7 @@ def test_the_older_the_last_price_the_further_the_next_may_be(policy: PricePlaus
 
 
 @pytest.mark.parametrize("unknown", [None, nan, 0.0, -1.0, inf])
-def test_nothing_is_compared_where_no_price_is_known(policy: PricePlausibility, unknown: float | None) -> None:
+def test_the_first_price_is_accepted_without_a_comparison(policy: PricePlausibility, unknown: float | None) -> None:
     assert policy.judge("NEIRO", B, 1.0, 0.0, unknown, 0.0).plausible
 
 
@@ -86,7 +86,7 @@ def test_a_price_alone_is_accepted_after_ten_minutes(policy: PricePlausibility) 
     assert policy.withheld("NEIRO") == {}
 
 
-def test_one_alone_stays_withheld_while_the_old_price_is_renewed(policy: PricePlausibility) -> None:
+def test_a_single_deviating_market_stays_withheld_while_the_old_price_is_renewed(policy: PricePlausibility) -> None:
     for second in range(0, 3600, 10):
         assert not policy.judge("NEIRO", B, 100.0, float(second), 1.0, 0.5).plausible
 
@@ -112,7 +112,7 @@ _PRICES = st.floats(1e-9, 1e9)
 
 
 @given(_PRICES, _PRICES, st.floats(0.0, 1e9))
-def test_which_price_is_the_older_one_does_not_matter(one: float, other: float, age: float) -> None:
+def test_the_result_does_not_depend_on_which_price_is_older(one: float, other: float, age: float) -> None:
     forth = PricePlausibility(1.5).judge("NEIRO", B, one, 0.0, other, age)
     back = PricePlausibility(1.5).judge("NEIRO", B, other, 0.0, one, age)
     assert forth.plausible == back.plausible

@@ -18,7 +18,9 @@ from feed.policies.rate_limit import RateLimit
     st.lists(st.tuples(st.floats(0, 40), st.floats(0, 10)), max_size=200),
     st.booleans(),
 )
-def test_the_venues_own_count_is_never_exceeded(limit: int, dials: list[tuple[float, float]], in_a_hurry: bool) -> None:
+def test_the_number_of_dials_never_exceeds_the_venues_limit(
+    limit: int, dials: list[tuple[float, float]], in_a_hurry: bool
+) -> None:
     """Whenever the dials leave, and however late (up to the slack) each arrives at the venue."""
     budget = RateLimit(limit, 300.0)
     now, arrivals = 1000.0, []
@@ -83,7 +85,7 @@ class Hours(Clock):
         self.at = max(self.at, until)
 
 
-async def test_those_who_take_at_once_never_take_more_than_is_allowed() -> None:
+async def test_concurrent_dials_never_exceed_the_limit() -> None:
     """Whoever waited asks again: between his question and his dial nobody comes in."""
     clock, budget, taken = Hours(), RateLimit(4, 20.0, margin=0, slack=0), list[float]()
 

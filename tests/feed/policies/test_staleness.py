@@ -101,7 +101,7 @@ def test_every_silence_is_reported_once_and_in_time(pauses: list[tuple[float, st
 
 @example([(n * 0.173, coin) for n, coin in ((76, "ETH"), (3, "BTC"), (130, "BTC"), (130, "BTC"), (83, "BTC"))])
 @given(NOTES)
-def test_recovery_is_found_within_a_second_by_an_owner_who_ignores_what_note_returns(
+def test_a_recovery_is_found_within_a_second_even_if_the_result_of_note_is_ignored(
     pauses: list[tuple[float, str]],
 ) -> None:
     now, notes = 0.0, []
@@ -142,7 +142,7 @@ def test_a_stalled_feed_is_stale_then_dead_and_its_coins_are_not_reported_before
     assert sorted(kinds(watch(silence_watch, 62.0, [], 64.0))) == [f"coin_stale {coin}" for coin in COINS]
 
 
-def test_dead_comes_once_per_connection_and_stale_once_per_silence() -> None:
+def test_dead_is_returned_once_per_connection_and_stale_once_per_silence() -> None:
     """A silence over several connections ends with the first data, and is reported with its whole length."""
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(COINS, 0.0)
@@ -211,7 +211,7 @@ def test_a_late_check_reports_a_recovery_and_the_silence_after_it() -> None:
     ]
 
 
-def test_a_recovery_by_a_coin_that_leaves_at_once_is_still_a_recovery() -> None:
+def test_data_of_a_coin_that_is_removed_at_once_still_ends_a_silence() -> None:
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(["BTC", "ETH"], 0.0)
     assert kinds(watch(silence_watch, 0.0, [], 6.0)) == ["feed_stale"]
@@ -220,7 +220,7 @@ def test_a_recovery_by_a_coin_that_leaves_at_once_is_still_a_recovery() -> None:
     assert silence_watch.check(7.2) == [Finding(SilenceKind.FEED_RECOVERED, 7.0)]
 
 
-def test_data_is_worth_a_check_only_when_it_ends_a_silence() -> None:
+def test_data_needs_a_check_only_if_it_ends_a_silence() -> None:
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(["BTC", "INJ"], 0.0)
     watch(silence_watch, 0.0, [(float(second), "BTC") for second in range(1, 62)], 62.0)

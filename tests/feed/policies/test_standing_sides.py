@@ -28,7 +28,7 @@ def test_a_side_that_moves_after_the_trade_does_not_stand_still() -> None:
     assert side.fault(10.0) == ""
 
 
-def test_trades_at_the_best_levels_say_nothing() -> None:
+def test_trades_at_the_best_levels_cause_no_doubt() -> None:
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
     for _ in range(5):
@@ -50,7 +50,7 @@ def test_a_side_that_stands_still_while_takers_trade_at_better_prices_is_found(s
     assert side.fault(10.0) == ""
 
 
-def test_one_or_two_trades_with_hidden_orders_say_nothing() -> None:
+def test_one_or_two_trades_with_hidden_orders_cause_no_doubt() -> None:
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
     side.on_trade(10.5, True, 1.0)
@@ -58,7 +58,7 @@ def test_one_or_two_trades_with_hidden_orders_say_nothing() -> None:
     assert side.fault(10.0) == ""
 
 
-def test_trades_at_better_prices_say_nothing_where_the_book_may_know_them_already() -> None:
+def test_trades_at_better_prices_cause_no_doubt_if_the_book_may_already_contain_them() -> None:
     """A sweep of several trades whose book, which has no stamp, came before them."""
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
@@ -83,7 +83,7 @@ def test_a_side_that_stands_still_while_quotes_have_another_best_price_is_found(
     assert side.fault(10.0) == ""
 
 
-def test_a_quote_that_agrees_ends_the_doubt_and_one_or_two_that_differ_say_nothing() -> None:
+def test_a_quote_that_agrees_ends_the_doubt_and_one_or_two_that_differ_cause_none() -> None:
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
     for now in (1.0, 2.0):

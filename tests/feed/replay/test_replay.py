@@ -102,7 +102,7 @@ async def test_speed_paces_the_events(minute: Path) -> None:
     assert early > -0.05  # none before its time
 
 
-async def test_start_and_end(minute: Path) -> None:
+async def test_a_replay_has_a_start_and_an_end(minute: Path) -> None:
     whole = (await played(minute)).of(TradeEvent)
     start = datetime.fromtimestamp(START / 1e9 + 10, UTC)
     for begin, end in (
@@ -114,7 +114,7 @@ async def test_start_and_end(minute: Path) -> None:
         assert part == whole[10:21]
 
 
-async def test_seek_goes_on_elsewhere(minute: Path) -> None:
+async def test_seek_continues_at_another_time(minute: Path) -> None:
     feed = MarketFeed.from_recording(minute, speed=None)
     prices: list[float] = []
 

@@ -18,7 +18,7 @@ def candle(coin: str, minute: int, close: float, *, closed: bool = True, timefra
     return Candle(coin, timeframe, opened, close, close, close, close, 1.0, closed, "one", received, f"{coin}/USDT")
 
 
-async def test_coins_are_chosen(minute: Path) -> None:
+async def test_only_the_chosen_coins_are_replayed(minute: Path) -> None:
     assert {each.coin for each in (await played(minute, "eth")).of(TradeEvent)} == {"ETH"}
     feed = MarketFeed.from_recording(minute, ["BTC"], speed=None)
     coins: list[str] = []
@@ -49,7 +49,7 @@ async def test_several_recordings_merge_by_the_time_of_receipt(tmp_path: Path) -
     assert alone.of(TradeEvent) == theirs
 
 
-async def test_outages_happen_again(tmp_path: Path) -> None:
+async def test_recorded_outages_are_repeated(tmp_path: Path) -> None:
     """The state, the breaker and freshness are at each moment what they were then."""
     record(tmp_path, [
         status("connecting", 0, "connecting"),
@@ -149,7 +149,7 @@ async def test_quotes_tickers_and_candles_keep_every_field(tmp_path: Path) -> No
     assert [each for each in delivered.events if not isinstance(each, tuple)] == events
 
 
-async def test_a_tick_that_follows_from_nothing_is_kept_as_it_was(tmp_path: Path) -> None:
+async def test_a_tick_that_cannot_be_made_from_other_events_is_replayed_as_it_was(tmp_path: Path) -> None:
     one, two = trade("BTC", 1.0, 100.0), trade("BTC", 2.0, 101.0)
     alone = PriceTick("BTC", 99.0, 5, 1.0, 2.0, "one", START + SECOND, "BTC/USDT")
     other_day = PriceTick("BTC", 101.0, two.timestamp, 7.0, 2.0, "one", two.received_at, "BTC/USDT")

@@ -225,7 +225,7 @@ def test_a_broken_link_is_an_error_and_not_the_defaults(named: bool, here: Path)
     assert "can't be read (" in line
 
 
-def test_a_pipe_is_read_as_a_file_and_waited_for_no_longer_than_a_few_seconds(
+def test_a_pipe_is_read_like_a_file_and_waited_for_a_few_seconds_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shell's <(...) is one. One into which nobody writes held the process up for ever."""

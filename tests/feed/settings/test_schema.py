@@ -54,7 +54,7 @@ def test_two_settings_objects_share_nothing() -> None:
     assert second == Settings() != first
 
 
-def test_the_path_goes_before_the_environment_before_the_working_directory_before_the_package(
+def test_settings_are_taken_from_path_then_environment_then_working_directory_then_package(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert load_settings() == Settings()

@@ -90,7 +90,7 @@ async def test_events_and_delays_are_those_that_a_subscriber_gets(feed: MarketFe
     assert 0 <= found["market_feed_last_event_timestamp_seconds exchange=binance"] - newest < 5
 
 
-async def test_watching_a_feed_asks_its_exchange_for_nothing_more(simulator: Simulator) -> None:
+async def test_metrics_subscribe_to_nothing_more_at_the_exchange(simulator: Simulator) -> None:
     settings = settings_for(simulator, channels=["trades"])
     feed = MarketFeed(settings=settings)
     with start_metrics(feed, 0) as metrics:
@@ -101,7 +101,7 @@ async def test_watching_a_feed_asks_its_exchange_for_nothing_more(simulator: Sim
     assert not [key for key in found if "channel=candles" in key or "channel=quotes" in key]
 
 
-async def test_all_names_of_the_contract_are_there_before_the_first_event(metrics: Metrics) -> None:
+async def test_all_metrics_exist_before_the_first_event(metrics: Metrics) -> None:
     found = {
         family.name: family.type
         for family in text_string_to_metric_families(await asyncio.to_thread(page, metrics.port))
@@ -183,7 +183,7 @@ async def test_a_recorder_shows_what_it_has_written(feed: MarketFeed, tmp_path: 
     assert found["market_feed_recorder_waiting"] >= 0
 
 
-async def test_a_gap_that_stays_counts_what_is_missing(feed: MarketFeed) -> None:
+async def test_a_gap_that_is_not_filled_counts_its_missing_trades(feed: MarketFeed) -> None:
     collector = FeedCollector(feed)
     collector._on_status("gap", {"exchange": "x", "coin": "BTC", "missing": 7})
     collector._on_status("gap_filled", {"exchange": "x", "coin": "BTC", "trades": 3, "complete": False})
@@ -229,7 +229,7 @@ def free_port() -> int:
         return port
 
 
-async def test_watch_serves_them(simulator: Simulator, tmp_path: Path) -> None:
+async def test_watch_serves_metrics(simulator: Simulator, tmp_path: Path) -> None:
     file, port = tmp_path / "settings.yaml", free_port()
     file.write_text(simulator.settings_yaml())
     process = await asyncio.create_subprocess_exec(
@@ -285,7 +285,7 @@ def queries() -> list[str]:
     return [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
 
 
-async def test_the_dashboard_and_the_rules_ask_for_metrics_that_there_are(
+async def test_the_dashboard_and_the_rules_use_only_existing_metrics(
     feed: MarketFeed, metrics: Metrics, tmp_path: Path
 ) -> None:
     collector = FeedCollector(feed, recorder=Recorder(feed, tmp_path))

@@ -136,7 +136,7 @@ async def test_error_ends_a_coroutine_callback_that_falls_behind(dispatcher: Dis
     assert "SlowConsumerError('trades', 'BTC', 4, 4)" in details["error"]
 
 
-async def test_a_cancellation_inside_a_coroutine_callback_is_its_own_affair(dispatcher: Dispatcher) -> None:
+async def test_a_cancellation_inside_a_coroutine_callback_affects_nothing_else(dispatcher: Dispatcher) -> None:
     seen: list[int] = []
     future = asyncio.get_running_loop().create_future()
     future.cancel()
@@ -199,7 +199,7 @@ async def test_cancelling_an_idle_coroutine_callback_ends_its_task(dispatcher: D
     await until(lambda: own_tasks() == [])
 
 
-async def test_a_consumer_that_never_suspends_does_not_hold_the_loop(reports: Reports) -> None:
+async def test_a_consumer_that_never_suspends_does_not_block_the_loop(reports: Reports) -> None:
     clock = Hands()
     dispatcher = Dispatcher(reports, clock=clock)
     seen: list[int] = []

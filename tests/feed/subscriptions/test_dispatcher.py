@@ -60,7 +60,7 @@ async def test_a_subscriber_to_a_whole_channel_receives_every_part_of_it(dispatc
     assert seen == [1, 2]
 
 
-async def test_wanted_says_whether_anybody_would_receive(dispatcher: Dispatcher) -> None:
+async def test_wanted_is_true_if_a_subscriber_would_receive_the_event(dispatcher: Dispatcher) -> None:
     assert not dispatcher.wanted("trades", "BTC")
     subscription = dispatcher.subscribe("trades", print, ["BTC"])
     assert dispatcher.wanted("trades", "BTC")
@@ -325,7 +325,7 @@ async def test_close_with_no_time_at_all_leaves_neither_task_nor_unawaited_corou
     gc.collect()  # a coroutine that was never awaited would warn here, and warnings are errors
 
 
-async def test_close_is_bounded_by_a_callback_that_resists(reports: Reports) -> None:
+async def test_close_is_bounded_even_if_a_callback_resists_cancellation(reports: Reports) -> None:
     dispatcher = Dispatcher(reports)
     gate = asyncio.Event()
 

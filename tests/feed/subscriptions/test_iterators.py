@@ -100,7 +100,7 @@ async def test_a_full_iterator_loses_its_oldest_and_counts_them(dispatcher: Disp
     assert reports[0][1]["callback"] == "iterator over trades"
 
 
-async def test_the_error_policy_raises_in_the_place_of_the_first_loss(dispatcher: Dispatcher) -> None:
+async def test_the_error_policy_raises_in_place_of_the_first_lost_event(dispatcher: Dispatcher) -> None:
     stream = dispatcher.iterate("trades", on_full="error", size=2)
     for number in range(5):
         dispatcher.publish("trades", "BTC", number)
@@ -113,7 +113,7 @@ async def test_the_error_policy_raises_in_the_place_of_the_first_loss(dispatcher
     assert not dispatcher.wanted("trades", "BTC")
 
 
-async def test_a_busy_coin_does_not_push_the_others_back(dispatcher: Dispatcher) -> None:
+async def test_a_busy_coin_does_not_delay_the_others(dispatcher: Dispatcher) -> None:
     stream = dispatcher.iterate("prices", on_full="latest")
     for number in range(100):
         dispatcher.publish("prices", "BTC", f"BTC{number}")
@@ -122,7 +122,7 @@ async def test_a_busy_coin_does_not_push_the_others_back(dispatcher: Dispatcher)
     assert [await anext(stream), await anext(stream)] == ["BTC99", "ETH60"]
 
 
-async def test_an_iterator_whose_body_never_suspends_does_not_hold_the_loop(reports: Reports) -> None:
+async def test_an_iterator_whose_body_never_suspends_does_not_block_the_loop(reports: Reports) -> None:
     clock = Hands()
     dispatcher = Dispatcher(reports, clock=clock)
     stream = dispatcher.iterate("trades")

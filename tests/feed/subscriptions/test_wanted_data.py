@@ -14,7 +14,7 @@ def test_a_channel_is_wanted_once() -> None:
     assert wanted.channels == ["trades"]
 
 
-def test_each_timeframe_is_more_than_was_wanted() -> None:
+def test_each_new_timeframe_is_an_additional_request() -> None:
     wanted = WantedData([], {"candles": "5m"})
     assert [wanted.add(CANDLES), wanted.add(CANDLES, "5m"), wanted.add(CANDLES, "1m")] == [True, False, True]
     assert wanted.timeframes == ["5m", "1m"]

@@ -26,7 +26,7 @@ def skipping(count: int, each: int, pause: int = 100) -> list[TradeEvent]:
     return truth
 
 
-def test_ids_that_belong_to_nothing_are_neither_missing_nor_waited_for() -> None:
+def test_ids_that_belong_to_no_trade_are_not_missing_and_not_waited_for() -> None:
     """Two answers show it; after a few such holes the ids don't count, and nothing waits any more."""
     truth = skipping(400, 20)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
@@ -54,7 +54,7 @@ def begun(how: str, first: TradeEvent) -> Feed:
 
 
 @pytest.mark.parametrize("how", ["new", "taken over", "returned to", "connected again", "silent"])
-def test_the_trades_that_show_that_ids_do_not_count_come_once(how: str) -> None:
+def test_trades_that_show_that_ids_are_not_consecutive_are_delivered_once(how: str) -> None:
     """The coin's ids stop counting between two trades that nothing separates: there is no gap, and nothing to repeat.
 
     Before this, whatever had made the first trade a gap by time was taken for the state of now.
@@ -70,7 +70,7 @@ def test_the_trades_that_show_that_ids_do_not_count_come_once(how: str) -> None:
 
 
 @pytest.mark.parametrize("trades_between", [0, 1, 5])
-def test_an_outage_after_ids_stopped_counting_repeats_no_trade(trades_between: int) -> None:
+def test_no_trade_is_repeated_by_an_outage_after_ids_stopped_being_consecutive(trades_between: int) -> None:
     """The last trades before the ids stopped counting are known by their ids, although they were not remembered."""
     truth = skipping(100, 5)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
@@ -93,7 +93,7 @@ def test_an_outage_after_ids_stopped_counting_repeats_no_trade(trades_between: i
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_an_outage_after_a_silence_is_not_counted_from_an_earlier_one(numbered: bool) -> None:
+def test_an_outage_after_a_silence_does_not_begin_at_an_earlier_outage(numbered: bool) -> None:
     """A gap after a short outage is fetched, whenever the last outage was, and even if the coin was silent."""
     truth = good_trades([0] + [1000] * 40)
     feed = Feed(TradeSequence(numbered, 10), 0.0, [(item.timestamp / 1000, item) for item in truth])
@@ -105,7 +105,7 @@ def test_an_outage_after_a_silence_is_not_counted_from_an_earlier_one(numbered: 
 
 
 @pytest.mark.parametrize("ahead", [0, 20_000, HOUR])
-def test_what_a_late_connection_brings_after_its_gap_was_given_up_is_late(ahead: int) -> None:
+def test_trades_that_a_late_connection_brings_after_their_gap_was_given_up_are_late(ahead: int) -> None:
     """Ids do not count: by its time it belongs before trades that are delivered. A wrong stamp keeps nothing out."""
     truth = good_trades([0] + [100] * 30)
     feed = Feed(TradeSequence(False, 300))  # the venue's record is empty: nothing is found
@@ -136,7 +136,7 @@ def test_a_repeated_trade_from_the_time_of_another_venue_is_not_delivered() -> N
     assert feed.prices == [item.price for item in (*truth[:30], *truth[50:])]
 
 
-def test_a_trade_that_a_trial_missed_where_it_takes_over_is_a_gap() -> None:
+def test_a_trade_that_a_trial_missed_before_it_took_over_is_a_gap() -> None:
     """Of the trial's own trades one lies before the last of the venue that was left, and one after the missing one."""
     truth = good_trades([0] + [100] * 5)
     policy = TradeSequence(True, 300, since_ts=truth[1].timestamp)
@@ -160,7 +160,9 @@ def run_until_lost(feed: Feed, wire: list[TradeEvent], *, back_at: float, silent
     feed.policy.resumed(feed.now)
 
 
-def test_where_ids_do_not_count_any_more_repeated_trades_are_known_and_a_new_count_is_followed() -> None:
+def test_repeated_trades_are_recognized_after_ids_stopped_being_consecutive_and_new_consecutive_ids_are_followed() -> (
+    None
+):
     truth = skipping(100, 2)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
     run(feed, truth, [item.timestamp for item in truth])
@@ -215,7 +217,9 @@ def test_a_gap_is_complete_only_when_the_record_reaches_over_it(lag: float, miss
 
 
 @given(st.floats(0, 3.5), st.integers(0, 6), st.booleans())
-def test_after_a_failover_too(lag: float, missing: int, numbered: bool) -> None:
+def test_after_a_failover_a_gap_is_complete_only_when_the_record_reaches_over_it(
+    lag: float, missing: int, numbered: bool
+) -> None:
     """On the next venue the gap runs from the other one's last trade, whatever its ids."""
     truth = good_trades([0] + [20] * 30)
     feed = Feed(

@@ -22,7 +22,7 @@ def trade(number: int) -> TradeEvent:
 
 
 @pytest.mark.parametrize("consecutive", [False, True])
-def test_what_is_missed_while_a_coin_moves_to_another_connection_is_a_gap(consecutive: bool) -> None:
+def test_trades_missed_while_a_coin_changes_its_connection_are_a_gap(consecutive: bool) -> None:
     limits = SimpleNamespace(consecutive_ids=consecutive)
     venue: Any = SimpleNamespace(name="sim", limits=limits, can_fetch_trades=True)
     sequences, requests = KnownSequences(), RateLimit(60, 60.0)

@@ -17,7 +17,7 @@ def test_an_id_is_new_only_once_within_ten_minutes() -> None:
     assert ids.newest == "999"
 
 
-def test_ids_are_forgotten_when_they_are_older_than_that() -> None:
+def test_ids_older_than_ten_minutes_are_forgotten() -> None:
     """Never earlier, and a little later at most: it is looked only now and then."""
     ids = RecentIds()
     for second in range(0, 2000, 10):
@@ -27,7 +27,7 @@ def test_ids_are_forgotten_when_they_are_older_than_that() -> None:
     assert len(ids) <= (REACH + 2 * STEP) / 10
 
 
-def test_never_more_are_remembered_than_the_limit_and_always_as_many() -> None:
+def test_as_many_ids_as_the_limit_allows_are_remembered() -> None:
     ids = RecentIds()
     for at in (None, 1.0):
         added(ids, range(LIMIT), at)

@@ -17,7 +17,7 @@ AHEAD = st.sampled_from([1, 2, 3, 50, 101, 40_000, 60_000, 999_000, 1_500_000, 1
 
 
 @given(PAUSES, st.integers(0, 29), AHEAD, st.floats(0, 1.5))
-def test_one_id_too_high_loses_doubles_and_delays_no_trade(
+def test_an_id_that_is_too_high_causes_no_lost_repeated_or_late_trade(
     pauses: list[int], place: int, ahead: int, rest_lag: float
 ) -> None:
     """The trade itself is delivered once: over REST under its right number, or as it came."""
@@ -36,7 +36,7 @@ def test_one_id_too_high_loses_doubles_and_delays_no_trade(
 
 
 @given(PAUSES, st.integers(0, 29), AHEAD, st.floats(0, 1.5))
-def test_an_additional_trade_with_an_id_too_high_loses_no_other(
+def test_an_additional_trade_with_too_high_an_id_causes_no_lost_trade(
     pauses: list[int], place: int, ahead: int, rest_lag: float
 ) -> None:
     truth = good_trades(pauses)
@@ -52,7 +52,7 @@ def test_an_additional_trade_with_an_id_too_high_loses_no_other(
 
 
 @given(PAUSES, st.integers(0, 29), st.sampled_from([200, 5_000, 40_000, 999_000, 4_000_000]), st.floats(0, 1.5))
-def test_one_id_too_low_loses_doubles_and_delays_no_trade(
+def test_an_id_that_is_too_low_causes_no_lost_repeated_or_late_trade(
     pauses: list[int], place: int, behind: int, rest_lag: float
 ) -> None:
     truth = good_trades([pause + 1 for pause in pauses])
@@ -69,7 +69,7 @@ def test_one_id_too_low_loses_doubles_and_delays_no_trade(
 
 @given(PAUSES, st.integers(0, 29), st.sampled_from([-23 * HOUR, -HOUR, -5_000, 5_000, 59_000, HOUR, 23 * HOUR]))
 @pytest.mark.parametrize("numbered", [True, False])
-def test_one_wrong_stamp_loses_doubles_and_delays_no_trade(
+def test_a_wrong_stamp_causes_no_lost_repeated_or_late_trade(
     numbered: bool, pauses: list[int], place: int, off: int
 ) -> None:
     truth = good_trades(pauses)
@@ -84,7 +84,7 @@ def test_one_wrong_stamp_loses_doubles_and_delays_no_trade(
 
 
 @given(PAUSES, PAUSES, st.sampled_from([0, HOUR, 23 * HOUR]), st.booleans())
-def test_restarted_ids_lose_no_trade_whatever_the_stamp_before(
+def test_restarted_ids_cause_no_lost_trade_even_after_a_wrong_stamp(
     before: list[int], after: list[int], ahead: int, outage: bool
 ) -> None:
     truth = good_trades([*(pause + 1 for pause in before), 50, *(pause + 1 for pause in after)])
@@ -106,7 +106,7 @@ def test_restarted_ids_lose_no_trade_whatever_the_stamp_before(
 
 
 @pytest.mark.parametrize("ahead", [3, 40_000, 999_000, 1_500_000])
-def test_a_wrong_leap_is_found_also_after_its_gap_was_given_up_or_a_reconnect(ahead: int) -> None:
+def test_a_wrong_leap_is_found_even_after_its_gap_was_given_up_or_after_a_reconnect(ahead: int) -> None:
     truth = good_trades([0, 10, 10, 10])
     feed = Feed(TradeSequence(True, 300))
     for item in truth[:2]:
@@ -122,7 +122,7 @@ def test_a_wrong_leap_is_found_also_after_its_gap_was_given_up_or_a_reconnect(ah
     assert feed.longest <= HOLD_FOR + 0.01
 
 
-def test_a_leap_that_others_go_on_from_is_a_gap() -> None:
+def test_a_leap_from_which_later_trades_continue_is_a_gap() -> None:
     """A trade that comes late then is late, whatever its stamp."""
     feed = Feed(TradeSequence(True, 300, fetch=False))
     for number, at in ((0, 0), (3, 10), (4, 20)):
@@ -142,7 +142,9 @@ def test_a_leap_that_others_go_on_from_is_a_gap() -> None:
     st.integers(1, 8),
     st.floats(0, 1.2),
 )
-def test_late_trades_make_no_right_id_wrong(pauses: list[int], late: list[int], begin: int, rest_lag: float) -> None:
+def test_late_trades_make_no_correct_id_look_wrong(
+    pauses: list[int], late: list[int], begin: int, rest_lag: float
+) -> None:
     """Most trades come some places late, right after a failover: nearly each is a leap, often of the same moment.
 
     What the venue shows over REST under the same id is right, and what was found before the first trade is known.

@@ -40,7 +40,7 @@ class Connection:
         return self.lost_subscriptions.missing(lambda coin: patience, self.now)
 
 
-def test_prices_that_change_for_long_without_a_trade_are_signs_of_some() -> None:
+def test_prices_that_change_without_trades_are_signs_of_missing_trades() -> None:
     it = Connection()
     it.trade()
     it.tickers(0, 10)
@@ -49,7 +49,7 @@ def test_prices_that_change_for_long_without_a_trade_are_signs_of_some() -> None
     assert it.missing() == {"BTC": 1.0}
 
 
-def test_it_counts_from_the_last_trade_on() -> None:
+def test_signs_are_counted_from_the_last_trade_on() -> None:
     it = Connection()
     it.tickers(0, 9)
     it.trade()
@@ -76,7 +76,7 @@ def test_a_quiet_coin_is_no_sign_of_a_lost_subscription() -> None:
     assert it.missing() == {}
 
 
-def test_few_signs_are_enough_only_together() -> None:
+def test_one_or_two_signs_are_not_enough() -> None:
     it = Connection()
     for now in range(0, 60 * SIGNS, 60):
         it.ticker(now)
@@ -85,7 +85,7 @@ def test_few_signs_are_enough_only_together() -> None:
     assert it.missing() == {"BTC": 60.0}
 
 
-def test_a_price_that_changes_while_the_turnover_does_not_rise_is_made_of_quotes() -> None:
+def test_a_price_that_changes_without_turnover_comes_from_quotes() -> None:
     """Or trades of the day before leave the turnover. Neither is a new trade."""
     it = Connection()
     it.tickers(0, 60, turnover=0.0)
@@ -99,7 +99,7 @@ def test_without_a_turnover_the_price_alone_is_a_sign() -> None:
     assert it.missing() == {"BTC": 1.0}
 
 
-def test_trades_accepted_since_a_moment_are_distinguished() -> None:
+def test_a_trade_counts_only_if_it_was_accepted_after_the_given_moment() -> None:
     """A trade between two looks may be of before the moment, if that is between them too."""
     it = Connection()
     for now in (0.0, 5.0, 10.0):
@@ -144,7 +144,7 @@ def test_a_removed_coin_has_no_past_when_it_is_added_again() -> None:
     assert it.missing() == {}
 
 
-def test_without_consecutive_ids_a_new_trade_is_known_by_its_id() -> None:
+def test_without_consecutive_ids_a_trade_is_new_if_its_id_is_unknown() -> None:
     """Also one of the same millisecond."""
     sequence = TradeSequence(False, 300.0)
     seen = []

@@ -42,7 +42,7 @@ def test_past_trades_fill_what_an_outage_missed(numbered: bool) -> None:
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_past_trades_that_begin_too_late_leave_a_gap_before_them(numbered: bool) -> None:
+def test_past_trades_that_do_not_reach_back_far_enough_leave_a_gap(numbered: bool) -> None:
     it = owner(1, 2, numbered=numbered)
     it.policy.lost(0.0)
     it.policy.resumed(3.0)
@@ -56,7 +56,7 @@ def test_past_trades_that_begin_too_late_leave_a_gap_before_them(numbered: bool)
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_a_last_trade_that_is_known_means_that_nothing_was_missed(numbered: bool) -> None:
+def test_nothing_was_missed_if_the_last_trade_was_already_delivered(numbered: bool) -> None:
     it = owner(1, 2, numbered=numbered)
     it.policy.lost(0.0)
     it.policy.resumed(3.0)
@@ -67,7 +67,7 @@ def test_a_last_trade_that_is_known_means_that_nothing_was_missed(numbered: bool
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_past_trades_of_the_next_venue_go_on_where_the_last_one_was_left(numbered: bool) -> None:
+def test_past_trades_of_the_next_venue_continue_after_the_last_venues_last_trade(numbered: bool) -> None:
     it = Owner(TradeSequence(numbered, 300, since_ts=25))
     repeated(it, trades(1, 2, 3))
     it.stream(trade(4))
@@ -118,7 +118,7 @@ def test_past_trades_are_never_repeated_or_reordered_over_any_outages(
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_on_another_venue_what_happened_in_between_is_a_gap_by_time(numbered: bool) -> None:
+def test_after_a_failover_the_time_since_the_last_trade_is_a_gap(numbered: bool) -> None:
     old = owner(1, 2)
     old.stream(trade(4))
     old.carry_out(old.policy.give_up())
@@ -133,7 +133,7 @@ def test_on_another_venue_what_happened_in_between_is_a_gap_by_time(numbered: bo
     assert new.stream(trade(902, 120)) is DELIVER
 
 
-def test_a_venue_whose_stream_overlaps_the_old_one_has_no_gap() -> None:
+def test_no_gap_is_opened_if_the_new_venues_stream_overlaps_the_old_one() -> None:
     new = Owner(TradeSequence(True, 300, since_ts=500))
     assert new.stream(trade(7, 499)) is DELIVER
 

@@ -76,7 +76,7 @@ def test_a_gap_that_the_stream_fills_late_needs_no_fetch() -> None:
     assert it.policy.answered([trades(2)], 0.1) is HELD
 
 
-def test_of_a_late_and_a_fetched_copy_the_first_counts() -> None:
+def test_the_first_of_a_late_and_a_fetched_copy_is_delivered() -> None:
     it = owner(1)
     it.stream(trade(4))
     assert it.stream(trade(2)) is HELD
@@ -85,7 +85,7 @@ def test_of_a_late_and_a_fetched_copy_the_first_counts() -> None:
     assert [(item.trade_id, item.backfilled) for item in it.delivered[1:]] == [("2", False), ("3", True), ("4", False)]
 
 
-def test_a_trade_after_its_gap_was_given_up_is_late_not_out_of_order() -> None:
+def test_a_missing_trade_that_comes_after_its_gap_was_given_up_is_late() -> None:
     it = owner(1)
     it.stream(trade(3), 10.0)
     assert it.policy.open_gaps.deadline == 12.0
@@ -98,7 +98,7 @@ def test_a_trade_after_its_gap_was_given_up_is_late_not_out_of_order() -> None:
     assert it.stream(trade(4)) is DELIVER
 
 
-def test_pages_that_came_before_the_time_was_over_count() -> None:
+def test_pages_that_come_before_the_deadline_are_used() -> None:
     it = owner(1)
     it.stream(trade(5))
     it.policy.add(trades(2, 3))
@@ -107,7 +107,7 @@ def test_pages_that_came_before_the_time_was_over_count() -> None:
     assert [(end.trades, end.complete) for end in it.filled] == [(2, False)]
 
 
-def test_without_a_clock_the_time_runs_from_the_first_expire() -> None:
+def test_without_a_clock_the_deadline_counts_from_the_first_expire() -> None:
     it = owner(1)
     it.stream(trade(3), None)
     assert it.policy.open_gaps.deadline is None
@@ -117,7 +117,7 @@ def test_without_a_clock_the_time_runs_from_the_first_expire() -> None:
     assert it.ids == ["1", "3"]
 
 
-def test_after_an_outage_the_ids_decide() -> None:
+def test_ids_show_what_an_outage_missed() -> None:
     it = owner(1, 2)
     it.policy.lost(0.0)
     it.policy.resumed(5.0)
@@ -176,7 +176,7 @@ def test_restarted_ids_do_not_end_the_stream() -> None:
 
 
 @pytest.mark.parametrize("trade_id", ["", "a-1", "1.5"])
-def test_a_trade_whose_id_is_not_a_number_is_delivered_in_its_turn(trade_id: str) -> None:
+def test_a_trade_whose_id_is_not_a_number_is_delivered_in_order_of_arrival(trade_id: str) -> None:
     it = owner(1)
     assert it.stream(trade(trade_id, 10)) is DELIVER
     it.stream(trade(3))
@@ -208,7 +208,7 @@ def test_rows_are_delivered_by_time_in_whatever_order_they_are_fetched() -> None
     assert it.ids == ["a", "b", "c", "d"]
 
 
-def test_of_the_moment_in_which_a_gap_ends_trades_are_delivered_by_their_ids() -> None:
+def test_trades_of_the_millisecond_in_which_a_gap_ends_are_ordered_by_their_ids() -> None:
     """The record has trades of that millisecond that the stream brings later, in a message of their own."""
     it = owner(numbered=False)
     it.stream(trade(5, 1000))
@@ -231,7 +231,7 @@ def test_no_id_is_forgotten_while_a_fetch_may_bring_it_again() -> None:
     assert it.ids == ["a", *map(str, range(2 * LIMIT))]
 
 
-def test_trades_without_ids_are_filled_only_where_they_are_certainly_missing() -> None:
+def test_trades_without_ids_fill_a_gap_only_if_they_are_certainly_missing() -> None:
     it = owner(numbered=False)
     it.stream(trade("", 1000))
     it.policy.resumed(0.0)
@@ -267,7 +267,7 @@ def test_the_usual_path_takes_few_lookups() -> None:
     assert best[0] < 6 * best[1]
 
 
-def test_a_stamp_from_the_future_does_not_date_the_trades_behind_it() -> None:
+def test_a_stamp_from_the_future_does_not_change_the_time_of_later_trades() -> None:
     """Where ids don't count, the newest trade is the one stamped last: its price is news, and gaps begin with it."""
     it = owner(numbered=False)
 

@@ -117,7 +117,7 @@ async def test_a_crossed_book_is_sent_until_the_fault_ends() -> None:
         assert reader.best(20) == true(venue, reader.sequence, 20)
 
 
-async def test_a_stale_snapshot_is_the_book_of_then_with_the_number_of_then() -> None:
+async def test_a_stale_snapshot_is_a_past_book_with_its_number_of_that_time() -> None:
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         venue = sim["binance"]
         await client.subscribe(STREAM)
@@ -138,7 +138,7 @@ async def test_a_stale_snapshot_is_the_book_of_then_with_the_number_of_then() ->
         ("bybit", "/v5/market/orderbook?category=spot&symbol={}USDT"),
     ],
 )
-async def test_snapshots_can_be_refused_while_the_rest_is_well(name: str, path: str) -> None:
+async def test_snapshots_can_be_refused_while_other_requests_are_answered(name: str, path: str) -> None:
     async with Simulator(rate=0) as sim:
         with sim[name].books_refused(429, coin="BTC"):
             assert await status_of(sim, path.format("BTC")) == 429

@@ -259,7 +259,7 @@ async def test_a_later_subscriber_gets_a_snapshot_that_the_next_message_follows(
         assert reader.best(50) == true(sim["bybit"], reader.sequence, 50)
 
 
-async def test_a_subscriber_to_a_late_stream_gets_the_snapshot_of_then() -> None:
+async def test_a_subscriber_to_a_late_stream_gets_a_past_snapshot() -> None:
     bybit = Simulator(rate=300, venues=("bybit",), coins=["BTC"])
     async with bybit as sim, dial(sim, "/v5/public/spot") as first, dial(sim, "/v5/public/spot") as second:
         await first.subscribe("orderbook.50.BTCUSDT")

@@ -150,7 +150,7 @@ def test_a_missing_broken_or_empty_file_is_named(tmp_path: Path) -> None:
         Simulator(replay=[empty])
 
 
-def test_only_binance_can_play(captures: list[Path]) -> None:
+def test_only_binance_can_play_captures(captures: list[Path]) -> None:
     with pytest.raises(SimulatorError, match="bybit cannot play it"):
         Simulator(replay=captures, venues=("bybit",))
 

@@ -60,7 +60,7 @@ def test_the_limits_are_those_of_the_venues() -> None:
     assert BINANCE_LAWS.dial_window == BYBIT_LAWS.dial_window == 300
 
 
-async def test_a_session_ends_after_its_longest_time_without_blame() -> None:
+async def test_a_session_that_ends_after_its_longest_time_is_no_violation() -> None:
     async with Simulator(rate=0, venues=("binance",), laws={"binance": VenueLaws(session_limit=0.2)}) as sim:
         async with dial(sim) as client:
             await client.gone()
@@ -89,7 +89,7 @@ async def test_a_client_that_answers_pings_stays() -> None:
         assert len(sim["binance"].connections) == 1
 
 
-async def test_bybit_refuses_more_than_ten_args_whole() -> None:
+async def test_bybit_refuses_a_request_with_more_than_ten_args_as_a_whole() -> None:
     async with Simulator(rate=0, venues=("bybit",)) as sim, dial(sim, SPOT) as client:
         names = [f"publicTrade.{market}" for market in list(sim["bybit"].markets)[:11]]
         refused = await client.subscribe(*names)

@@ -37,7 +37,7 @@ def busy(made: Market, book: SimulatedBook, dice: Random, ms: int) -> None:
         made.record([(made.next_id, ticks, 7, dice.random() < 0.5)], ms)
 
 
-def test_a_book_that_nobody_has_read_begins_as_it_was_shown() -> None:
+def test_an_order_book_begins_with_the_best_prices_that_were_shown_before() -> None:
     made = market()
     made.make(20, NOW)
     shown, number = levels(made.book_state()), made.update_id
@@ -111,7 +111,7 @@ def test_differences_lead_from_any_earlier_state_to_the_present_one(coin: str, p
         assert known_asks == {tick: lots for tick, lots in asks if tick <= ranges[1]}
 
 
-def test_every_kept_number_gives_the_state_of_then() -> None:
+def test_every_kept_number_gives_its_past_state() -> None:
     made, dice = market(), Random(5)
     book = live(made)
     seen = {}
@@ -155,7 +155,7 @@ def test_a_book_is_never_crossed_and_has_no_empty_level() -> None:
         assert [tick for tick, _ in asks] == sorted(tick for tick, _ in asks)
 
 
-def test_a_market_as_it_was_has_the_book_of_then() -> None:
+def test_a_past_state_of_a_market_has_the_book_of_that_time() -> None:
     made, dice = market(), Random(3)
     book = live(made)
     for step in range(50):

@@ -47,7 +47,7 @@ def test_a_seed_gives_the_same_trades_and_history_again() -> None:
     assert one.history.bars(7, 9) == one.history.bars(*day)[7:9]
 
 
-async def test_two_simulators_of_one_seed_trade_alike_and_two_venues_do_not() -> None:
+async def test_two_simulators_with_one_seed_make_the_same_trades_but_two_venues_do_not() -> None:
     one, two = Simulator(seed=7, rate=0), Simulator(seed=7, rate=0)
     for sim in (one, two):
         for venue in sim.venues.values():

@@ -46,7 +46,7 @@ async def test_a_book_is_delivered_until_an_update_is_missing_and_again_after_a_
         assert spoken.heard.bad == []
 
 
-async def test_coinbases_books_in_usdc_come_under_the_name_of_those_in_usd() -> None:
+async def test_coinbases_usdc_books_come_under_the_name_of_the_usd_books() -> None:
     ids = {"SOL/USDC": "SOL-USDC", "SOL/USD": "SOL-USD"}
     async with spoken_of("coinbase", ids, wanted=["SOL/USDC"], channels=["books"]) as spoken:
         first = depth.first("SOL")

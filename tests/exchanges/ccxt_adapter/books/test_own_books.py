@@ -186,7 +186,7 @@ async def test_the_reason_is_reported_while_snapshots_are_refused(binance: Simul
     assert not checked.wrong
 
 
-async def test_the_restart_of_bybits_service_begins_every_book_anew() -> None:
+async def test_a_restart_of_bybits_service_begins_every_book_again() -> None:
     async with Simulator(venues=("bybit",), rate=200) as simulator, reading(simulator) as running:
         venue = the(simulator)
         checked = Checked(running, venue)

@@ -33,7 +33,7 @@ def cache(tmp_path: Path) -> MarketCache:
     return MarketCache(tmp_path / "kept", "binance", None, "spot", "4.5.90")
 
 
-def test_what_was_written_is_read(cache: MarketCache) -> None:
+def test_a_written_list_can_be_read(cache: MarketCache) -> None:
     written = table()
     cache.write(written)
     assert cache.read() == written
@@ -202,7 +202,7 @@ def test_the_environment_names_the_folder_or_turns_it_off(monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the XDG folders")
-def test_without_it_the_platform_names_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_by_default_the_folder_is_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))

@@ -45,7 +45,7 @@ def test_a_row_is_made_once_when_it_is_asked_for(lazy: Lazy[str, dict[str, Any]]
         lazy["C"]
 
 
-def test_it_is_read_as_a_dict(lazy: Lazy[str, dict[str, Any]]) -> None:
+def test_lazy_rows_are_read_like_a_dict(lazy: Lazy[str, dict[str, Any]]) -> None:
     assert lazy == ROWS
     assert {**lazy} == dict(lazy) == {} | lazy == lazy | {} == lazy.copy() == ROWS
     assert copy.copy(lazy) == copy.deepcopy(lazy) == pickle.loads(pickle.dumps(lazy)) == ROWS
@@ -88,7 +88,7 @@ def test_rows_that_would_not_come_back_the_same_stay_as_they_are(odd: object) ->
     assert kept["C"]["odd"] is odd
 
 
-def test_some_fields_of_each_are_read_without_the_rows(lazy: Lazy[str, dict[str, Any]]) -> None:
+def test_some_fields_can_be_read_without_making_the_rows(lazy: Lazy[str, dict[str, Any]]) -> None:
     assert {key: row.n for key, row in read(lazy, Row)} == {"B": 1, "A": 2.5}
     assert made(lazy) == []
     assert {key: row.n for key, row in read(ROWS, Row)} == {"B": 1, "A": 2.5}

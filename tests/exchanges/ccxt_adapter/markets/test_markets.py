@@ -210,7 +210,7 @@ async def test_a_list_that_grows_old_is_renewed_and_tells_what_changed(simulator
         assert not venue.aged
 
 
-async def test_what_the_venue_has_delisted_is_refused_and_streams_that_carry_it_run_on(
+async def test_a_delisted_market_is_refused_and_existing_streams_continue(
     simulator: Simulator, venue_name: str
 ) -> None:
     await loaded_once(simulator)
@@ -230,7 +230,7 @@ async def test_what_the_venue_has_delisted_is_refused_and_streams_that_carry_it_
 
 
 @pytest.mark.parametrize("option", [{"market_cache": False}, {}])
-async def test_turned_off_or_on_loopback_nothing_is_kept(
+async def test_nothing_is_kept_on_disk_if_turned_off_or_on_loopback(
     simulator: Simulator, venue_name: str, folder: Path, option: dict[str, bool]
 ) -> None:
     async with opened(venue_name, simulator, options=option) as venue:
@@ -244,7 +244,7 @@ async def test_options_that_change_the_list_have_a_file_of_their_own(simulator: 
         assert cache_of(venue).read() is None
 
 
-async def test_what_a_module_notes_while_it_loads_is_kept_for_streams_too(simulator: Simulator) -> None:
+async def test_values_that_a_ccxt_class_sets_while_it_loads_are_kept_for_streams(simulator: Simulator) -> None:
     """Some modules look up names of their own later (kraken, hyperliquid), which only loading sets."""
     async with kept(simulator) as venue:
         await venue.load()

@@ -25,7 +25,7 @@ def table(at: float, currencies: dict[str, Any], **ids: list[str]) -> MarketTabl
     return MarketTable(at, packed(rows), dict(ids.items()), packed(currencies), {"noted": at})
 
 
-def test_of_a_currency_the_finest_row_counts_as_in_ccxts_own_list() -> None:
+def test_a_currency_has_the_finest_precision_of_its_rows_as_in_ccxt() -> None:
     first = table(1.0, {"B": {"precision": 0.1}, "A": {"precision": None}, "C": {"precision": 0.1}}, X=["x"], Y=["y"])
     second = table(2.0, {"A": {"precision": 0.1}, "B": {"precision": 0.01}, "C": {"precision": 1.0}}, Y=["z"])
     found = joined([first, second], operator.lt)

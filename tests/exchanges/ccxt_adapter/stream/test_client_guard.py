@@ -150,7 +150,7 @@ async def test_each_frame_has_the_time_at_which_it_was_read(armed: Armed) -> Non
     assert armed.reading.frame == {"data": [row(2)]}
 
 
-async def test_each_frame_is_shown_when_it_is_through(armed: Armed) -> None:
+async def test_each_frame_is_passed_on_after_it_was_handled(armed: Armed) -> None:
     """It may be the venue saying that it goes down, or have rows that wait for the frame's end."""
     frames = [{"data": [row(1)]}, {"data": [], "e": "serverShutdown"}, {"data": [None]}]
     armed.receive(*frames)
@@ -158,7 +158,7 @@ async def test_each_frame_is_shown_when_it_is_through(armed: Armed) -> None:
     assert len(armed.bad) == 1
 
 
-async def test_delivered_rows_wake_no_future_and_answers_do(armed: Armed) -> None:
+async def test_delivered_rows_wake_no_future_but_answers_do(armed: Armed) -> None:
     trades = armed.client.future("trades")
     armed.receive({"data": [row(1)]})
     assert not trades.done()
@@ -238,7 +238,7 @@ async def test_waiting_messages_are_read_in_order_and_counted(armed: Armed, coun
     assert read[0][0] >= sum(range(100, 100 + count))
 
 
-async def test_a_text_that_is_taken_never_reaches_ccxt() -> None:
+async def test_a_frame_that_the_fast_decoder_takes_never_reaches_ccxt() -> None:
     """And one that is not does, whole."""
     frames: list[Any] = []
     taken: list[str] = []

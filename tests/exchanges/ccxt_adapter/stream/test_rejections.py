@@ -43,7 +43,7 @@ FRAMES = [
 
 
 @pytest.mark.parametrize(("name", "frame", "refusal"), FRAMES)
-def test_a_refusal_that_ccxt_passes_over_is_recognised(name: str, frame: Any, refusal: Rejection) -> None:
+def test_a_refusal_that_ccxt_ignores_is_recognized(name: str, frame: Any, refusal: Rejection) -> None:
     assert profile_of(name).rejection(frame) == refusal
 
 
@@ -52,7 +52,7 @@ ANSWERS: list[Any] = [{}, {"event": "subscribed"}, {"type": "ack"}, {"method": "
 
 @pytest.mark.parametrize("frame", ANSWERS)
 @pytest.mark.parametrize("name", [name for name, _, _ in FRAMES])
-def test_nothing_else_is_taken_for_a_refusal(name: str, frame: Any) -> None:
+def test_other_messages_are_not_read_as_refusals(name: str, frame: Any) -> None:
     assert profile_of(name).rejection(frame) is None
 
 

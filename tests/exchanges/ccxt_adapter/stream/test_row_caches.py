@@ -98,7 +98,7 @@ def test_assigning_a_ticker_delivers_it_and_keeps_the_newest_of_each_market(deli
     assert tickers.last is tickers["BTC/USDT"]
 
 
-def test_a_ticker_that_went_past_the_store_stands_in_it_when_it_is_looked_for(delivered: Delivered) -> None:
+def test_a_ticker_that_bypassed_the_store_is_found_in_it(delivered: Delivered) -> None:
     """It is made then, once, and delivered never; the next one takes its place."""
     tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
     tickers["BTC/USDT"] = {"last": 1}
@@ -119,7 +119,7 @@ def test_a_ticker_that_went_past_the_store_stands_in_it_when_it_is_looked_for(de
     assert delivered == [("BTC/USDT", {"last": 1}), ("BTC/USDT", {"last": 4})]
 
 
-def test_a_ticker_of_no_market_is_an_error(delivered: Delivered) -> None:
+def test_a_ticker_without_a_market_is_an_error(delivered: Delivered) -> None:
     """Or a venue that makes names up would fill the memory; the fence counts it as a bad frame."""
     tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
     with pytest.raises(KeyError, match="not listed"):
@@ -179,6 +179,6 @@ def test_a_frame_without_several_rows_is_not_taken_apart(frame: Any) -> None:
     assert list(in_rows(frame)) == []
 
 
-def test_a_store_is_a_list_as_ccxts_caches_are() -> None:
+def test_a_store_is_a_list_like_ccxts_caches() -> None:
     assert isinstance(RowCache(print), list)
     assert isinstance(ArrayCache(1), list)

@@ -352,7 +352,7 @@ async def test_on_kraken_futures_only_fills_of_the_order_book_are_trades(kind: s
 
 
 @pytest.mark.parametrize("internal", [True, False])
-async def test_gates_take_overs_are_left_out(internal: bool) -> None:
+async def test_gates_takeover_trades_are_left_out(internal: bool) -> None:
     async with spoken_of("gate", {"BTC/USDT:USDT": "BTC_USDT"}, contract_size=0.0001) as spoken:
         at = now_ms()
         row = {"size": -108, "id": 27753479, "create_time": at // 1000, "create_time_ms": at, "price": "61000.4",

@@ -99,7 +99,7 @@ MIXED: dict[str, tuple[str, Callable[[Any], Any], Callable[[int, str], Any]]] = 
 @pytest.mark.parametrize("other", ["ETHUSDT", "ETH-USDT", "null"])
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("name", MIXED)
-async def test_a_row_of_another_market_costs_its_neighbours_nothing(name: str, place: int, other: str) -> None:
+async def test_a_row_of_another_market_affects_no_other_row(name: str, place: int, other: str) -> None:
     """At any place in the frame; it is reported as bad."""
     market, frame, row = MIXED[name]
     ids = {f"{coin}/USDT": IDS.get(name, "{}USDT").format(coin) for coin in ("BTC", "ETH")}
@@ -125,7 +125,9 @@ async def test_a_row_of_another_market_costs_its_neighbours_nothing(name: str, p
         ("1INCH/USDT:USDT", "1INCHUSDT", "1INCH", 1),
     ],
 )
-async def test_a_market_of_many_units_is_told_as_the_coin(symbol: str, market_id: str, coin: str, units: int) -> None:
+async def test_a_market_of_many_units_is_delivered_as_the_coin(
+    symbol: str, market_id: str, coin: str, units: int
+) -> None:
     async with spoken_of(
         "bybit",
         {symbol: market_id},

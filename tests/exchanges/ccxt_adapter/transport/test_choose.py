@@ -213,7 +213,7 @@ async def test_a_server_of_an_unknown_authority_or_another_name_is_not(
             assert not made.client.isConnected
 
 
-async def test_without_verification_any_server_will_do(transport: Transport | None, certificate: Path) -> None:
+async def test_without_verification_any_server_is_accepted(transport: Transport | None, certificate: Path) -> None:
     async with (
         over_tls(certificate, '{"n":1}') as port,
         dialled(f"wss://127.0.0.1:{port}/", transport, tls=False) as made,
@@ -224,7 +224,7 @@ async def test_without_verification_any_server_will_do(transport: Transport | No
 # --- the choice -------------------------------------------------------------------------------------------------------
 
 
-def test_picows_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_picows_is_used_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("picows", reason="the extra [fast] is not installed")
     monkeypatch.delenv(VARIABLE, raising=False)
     assert isinstance(transport_for(None), Transport)
@@ -237,7 +237,7 @@ def test_picows_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) 
         transport_for("picows")
 
 
-def test_the_environment_chooses_where_the_settings_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_chooses_if_the_settings_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """So the whole suite runs on either: ``MARKET_FEED_TRANSPORT=aiohttp pytest``."""
     pytest.importorskip("picows", reason="the extra [fast] is not installed")
     monkeypatch.setenv(VARIABLE, "aiohttp")

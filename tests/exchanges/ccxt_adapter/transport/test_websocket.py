@@ -26,7 +26,7 @@ from tests.exchanges.ccxt_adapter.transport.support import (
 from tests.support import until
 
 
-async def test_texts_and_bytes_go_both_ways(transport: Transport | None) -> None:
+async def test_texts_and_bytes_are_sent_and_received(transport: Transport | None) -> None:
     async def echo(request: web.Request, socket: web.WebSocketResponse) -> None:
         async for message in socket:
             await socket.send_str(message.data)

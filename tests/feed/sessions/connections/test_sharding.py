@@ -33,7 +33,7 @@ def test_an_empty_part_keeps_its_place_and_is_filled_first() -> None:
     assert allot({"C": 1, "D": 1}, [["A", "B"], ["C"]], 2) == [["D"], ["C"]]
 
 
-def test_what_does_not_fit_any_more_moves_and_the_rest_stays() -> None:
+def test_coins_that_do_not_fit_any_more_move_and_the_others_stay() -> None:
     """More channels were subscribed: each coin weighs twice as much."""
     assert allot(dict.fromkeys("ABCD", 2), [["A", "B", "C"], ["D"]], 4) == [["A", "B"], ["D", "C"]]
 

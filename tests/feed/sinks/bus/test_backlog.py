@@ -50,7 +50,7 @@ def test_a_hole_before_the_backlog_is_reported() -> None:
     assert (ids(found.trades), found.missed) == (["u7", "u8", "u9"], ["BTC"])
 
 
-def test_a_gap_of_its_own_is_told_unless_it_lies_before_the_last_trade_on_the_bus() -> None:
+def test_the_collectors_own_gap_is_reported_unless_it_is_before_the_last_trade_on_the_bus() -> None:
     made = backlog(range(1, 6), consecutive=False, named=True)
     made.add_gap("BTC")  # behind u5
     for number in range(7, 10):
@@ -76,7 +76,7 @@ def candle(opened: int, closed: bool) -> Candle:
     return Candle("BTC", "1m", opened, 1.0, 1.0, 1.0, 1.0, 1.0, closed)
 
 
-def test_a_candle_that_the_other_one_did_not_close_is_closed() -> None:
+def test_a_candle_that_the_other_collector_did_not_close_is_closed() -> None:
     made = Backlog(True)
     for opened in (0, 60_000, 120_000):
         made.add_candle(candle(opened, True))
@@ -87,7 +87,7 @@ def test_a_candle_that_the_other_one_did_not_close_is_closed() -> None:
     assert [each.timestamp for each in found.candles] == [120_000]
 
 
-def test_the_latest_state_is_published_where_it_is_newer() -> None:
+def test_the_latest_state_is_published_if_it_is_newer_than_the_buss() -> None:
     made = Backlog(True)
     made.set_latest("ticker", Ticker("BTC", 1.0, 50))
     assert made.after({}, {}, {("ticker", "BTC"): 50}).latest == []

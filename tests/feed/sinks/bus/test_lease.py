@@ -64,7 +64,7 @@ def test_a_holder_without_data_gives_way_to_one_with_data() -> None:
     assert "no data" in held(100, silent=None).reason_to_take(data(90, 100), 100.05)
 
 
-def test_a_holder_is_not_silent_when_nothing_came_to_anybody() -> None:
+def test_a_holder_without_data_keeps_the_lease_if_no_collector_has_data() -> None:
     """A quiet exchange: the own data is no newer than the holder's, or only came when its renewal was on its way."""
     own = data(90, 98.6)
     assert not held(100, silent=1.3).reason_to_take(own, 100.05)
@@ -72,7 +72,7 @@ def test_a_holder_is_not_silent_when_nothing_came_to_anybody() -> None:
     assert not held(100, silent=1.3).reason_to_take(own, 100.05)
 
 
-def test_a_late_holder_gives_way_to_one_that_is_not() -> None:
+def test_a_holder_with_late_data_gives_way_to_one_with_timely_data() -> None:
     lease = held(100, state="lagging")
     assert lease.reason_to_take(data(90, 100), 100.05)
     assert not lease.reason_to_take(data(90, 100), 100.05, lagging=True)

@@ -82,7 +82,7 @@ async def test_a_replay_delivers_what_the_live_feed_delivered(tmp_path: Path) ->
     assert second.shown == first.shown
 
 
-async def test_a_replay_knows_what_the_live_feed_knew(tmp_path: Path, simulator: Simulator) -> None:
+async def test_a_replay_gives_the_same_answers_as_the_live_feed(tmp_path: Path, simulator: Simulator) -> None:
     """Volatility, of candles that were fetched too, and the state and the price at each event."""
 
     def watch(feed: MarketFeed) -> tuple[list[Any], list[Any]]:
@@ -121,7 +121,7 @@ async def test_a_replay_knows_what_the_live_feed_knew(tmp_path: Path, simulator:
     assert closed.items() <= {each.timestamp: each.close for each in replayed}.items()
 
 
-async def test_every_reader_opens_the_folder_as_it_stands(tmp_path: Path, simulator: Simulator) -> None:
+async def test_every_reader_opens_the_folder_unchanged(tmp_path: Path, simulator: Simulator) -> None:
     feed = MarketFeed(settings=settings_for(simulator, channels=["trades", "ticker", "candles"]))
     trades: list[TradeEvent] = []
     candles: list[Candle] = []
@@ -275,7 +275,7 @@ def _trade(number: int, at: float) -> TradeEvent:
     return TradeEvent("BTC", float(number), 1.0, False, int(at * 1000), "memory", str(number), int(at * 1e9))
 
 
-async def test_midnight_divides_the_files_and_nothing_else(tmp_path: Path) -> None:
+async def test_at_midnight_a_new_file_begins_and_nothing_is_lost(tmp_path: Path) -> None:
     midnight = 1_764_288_000.0  # 2025-11-28
     clock = {"offset": midnight - 1 - time.time()}
     writer = Writer(_plan(tmp_path), now=lambda: time.time() + clock["offset"])
@@ -356,7 +356,7 @@ def test_the_lock_notices_that_its_folder_was_removed(tmp_path: Path) -> None:
     lock.release()
 
 
-def test_a_manifest_with_more_in_it_and_half_a_line_is_read(tmp_path: Path) -> None:
+def test_a_manifest_with_unknown_fields_and_half_a_line_is_read(tmp_path: Path) -> None:
     session = {"began": 1, "first": 0, "channels": ["trades"], "coins": ["BTC"], "timeframes": [], "new": 1}
     (tmp_path / "manifest.jsonl").write_text(json.dumps({"session": session}) + '\n{"ended": 5, "la')
     assert [(each.began, each.ended) for each in manifest(tmp_path).sessions] == [(1, None)]

@@ -54,7 +54,7 @@ async def test_a_recorded_feed_is_replayed(tmp_path: Path) -> None:
     assert "closed" in plain.stdout
 
 
-def test_info_shows_what_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_lists_what_was_recorded(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recording", "info", str(folder)]) == 0
     text = capsys.readouterr().out
     assert "300" in text
@@ -163,7 +163,7 @@ def test_export_writes_csv(folder: Path, tmp_path: Path) -> None:
         (["--coins", "btc,doge"], "coin: found DOGE, allowed are those of the recording: BTC, ETH"),
     ],
 )
-def test_export_names_what_is_not_there(
+def test_export_names_what_was_not_recorded(
     arguments: list[str], told: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["recording", "export", str(folder), "--csv", str(tmp_path / "out"), *arguments]) == 2
@@ -218,7 +218,7 @@ def test_a_missing_extra_is_named(action: str, folder: Path) -> None:
     assert "pip install 'market-feed[record]'" in ended.stderr
 
 
-def test_record_says_what_it_can_not_write_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_record_names_the_folder_that_it_cannot_write_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert main(["record", str(tmp_path / "file"), "BTC"]) == 2
     assert "can't be written to" in capsys.readouterr().err

@@ -43,11 +43,13 @@ async def test_a_token_guards_everything_but_health(feed: MarketFeed, settings: 
         ({"Host": "localhost"}, 200),
     ],
 )
-async def test_a_page_of_another_host_may_not_ask(http: aiohttp.ClientSession, headers: Json, status: int) -> None:
+async def test_requests_of_another_hosts_page_are_refused(
+    http: aiohttp.ClientSession, headers: Json, status: int
+) -> None:
     assert (await get(http, "/v1/status", headers=headers))[0] == status
 
 
-async def test_pages_that_were_named_and_the_servers_own_may_ask(feed: MarketFeed, settings: Settings) -> None:
+async def test_allowed_pages_and_the_servers_own_page_may_send_requests(feed: MarketFeed, settings: Settings) -> None:
     origins = ["https://bots.example"]
     async with Server(feed, settings, port=0, origins=origins) as server, aiohttp.ClientSession(server.url) as http:
         for origin in (*origins, server.url.rstrip("/")):
@@ -65,9 +67,7 @@ PAGE = "https://bots.example"
 PREFLIGHT = {"Origin": PAGE, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
 
 
-async def test_a_page_that_was_named_may_read_the_answers_and_send_its_token(
-    feed: MarketFeed, settings: Settings
-) -> None:
+async def test_an_allowed_page_may_read_the_answers_and_send_its_token(feed: MarketFeed, settings: Settings) -> None:
     async with (
         Server(feed, settings, port=0, token=TOKEN, origins=[PAGE]) as server,
         aiohttp.ClientSession(server.url) as http,
@@ -106,7 +106,7 @@ async def test_a_page_that_was_named_may_read_the_answers_and_send_its_token(
         ("localhost@evil.example", 403),
     ],
 )
-async def test_without_a_token_only_this_machines_own_names_lead_here(
+async def test_without_a_token_only_this_machines_own_names_are_served(
     http: aiohttp.ClientSession, host: str, status: int
 ) -> None:
     """Else a page of a name that its owner points at 127.0.0.1 could read the answers (DNS rebinding)."""

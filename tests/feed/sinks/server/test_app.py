@@ -91,7 +91,7 @@ async def test_a_client_that_sends_too_much_is_cut(server: Server, monkeypatch: 
     await until(lambda: not server._connections)
 
 
-async def test_clients_that_read_nothing_do_not_hold_up_the_end(feed: MarketFeed, settings: Settings) -> None:
+async def test_clients_that_read_nothing_do_not_delay_the_end(feed: MarketFeed, settings: Settings) -> None:
     async with Server(feed, settings, port=0) as server, aiohttp.ClientSession(server.url) as http, feed:
         ws, _ = await subscribed(http)
         stalled = [await stalled_client(server, "drop_oldest") for _ in range(3)]

@@ -107,7 +107,7 @@ def cells(browser: Any, name: str) -> list[str]:
     return list(browser.execute_script(script, name))
 
 
-async def test_the_page_asks_nobody_else_and_says_so(server: Server) -> None:
+async def test_the_page_loads_nothing_from_other_hosts_and_its_headers_forbid_it(server: Server) -> None:
     async with aiohttp.ClientSession(server.url) as http, http.get("/") as answer:
         policy, text = answer.headers["Content-Security-Policy"], await answer.text()
     assert "default-src 'none'" in policy
@@ -117,7 +117,7 @@ async def test_the_page_asks_nobody_else_and_says_so(server: Server) -> None:
     assert "innerHTML" not in text
 
 
-def test_the_policy_is_of_the_file_as_it_is() -> None:
+def test_the_content_policy_has_the_hashes_of_the_file() -> None:
     assert Page()._policy.count("sha256-") == 2
 
 
@@ -147,7 +147,7 @@ def test_every_text_has_enough_contrast_in_light_and_dark() -> None:
 
 
 @in_chromium
-async def test_numbers_move_and_a_silent_exchange_is_shown_loudly(
+async def test_numbers_are_updated_and_a_silent_exchange_is_clearly_marked(
     server: Server, venue: SimulatedVenue, browser: Any
 ) -> None:
     def live() -> None:
@@ -176,7 +176,7 @@ async def test_numbers_move_and_a_silent_exchange_is_shown_loudly(
 
 
 @in_chromium
-async def test_a_hostile_name_or_reason_is_text(server: Server, feed: MarketFeed, browser: Any) -> None:
+async def test_a_hostile_name_or_reason_is_shown_as_text(server: Server, feed: MarketFeed, browser: Any) -> None:
     def hostile() -> None:
         browser.get(server.url)
         see(browser, lambda: banner(browser) == "Live from binance")
@@ -193,7 +193,7 @@ async def test_a_hostile_name_or_reason_is_text(server: Server, feed: MarketFeed
 
 
 @in_chromium
-async def test_it_works_by_keyboard_and_on_a_phone(server: Server, browser: Any) -> None:
+async def test_the_page_works_with_the_keyboard_and_on_a_phone(server: Server, browser: Any) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
@@ -294,7 +294,7 @@ async def test_the_page_comes_back_after_the_server_refused_it(
 
 
 @in_chromium
-async def test_a_page_of_another_host_reads_only_where_it_is_named(
+async def test_another_hosts_page_can_read_answers_only_if_it_is_allowed(
     feed: MarketFeed, settings: Settings, browser: Any
 ) -> None:
     async def blank(request: web.Request) -> web.Response:
@@ -318,7 +318,7 @@ async def test_a_page_of_another_host_reads_only_where_it_is_named(
                 assert found == expected
 
 
-async def test_the_demo_says_where_its_page_is() -> None:
+async def test_the_demo_prints_the_address_of_its_page() -> None:
     command = [sys.executable, "-m", "feed", "demo", "--serve", "--port", "0", "--seconds", "30"]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:

@@ -87,7 +87,7 @@ async def test_health_is_503_once_the_feed_has_failed(http: aiohttp.ClientSessio
     assert (await get(http, "/v1/prices/BTC"))[0] == 503
 
 
-async def test_metrics_are_there(http: aiohttp.ClientSession) -> None:
+async def test_metrics_are_served(http: aiohttp.ClientSession) -> None:
     async with http.get("/metrics") as answer:
         assert 'market_feed_events_total{channel="trades",exchange="binance"}' in await answer.text()
 
@@ -116,7 +116,7 @@ async def test_an_unknown_coin_is_named_in_ascii(http: aiohttp.ClientSession, co
         assert len(text) < 400
 
 
-async def test_head_is_get_without_a_body_and_no_stream(http: aiohttp.ClientSession) -> None:
+async def test_head_is_answered_like_get_without_a_body_and_opens_no_stream(http: aiohttp.ClientSession) -> None:
     for path, status in (("/", 200), ("/v1/prices/BTC", 200), ("/v1/events", 405), ("/v1/stream", 405)):
         async with http.head(path) as answer:
             assert (answer.status, await answer.read()) == (status, b"")

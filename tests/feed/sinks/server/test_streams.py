@@ -103,7 +103,7 @@ async def test_too_large_or_too_many_messages_end_the_connection(http: aiohttp.C
     assert ws.close_code == 1008
 
 
-async def test_the_end_of_the_server_is_1001(feed: MarketFeed, settings: Settings) -> None:
+async def test_clients_are_closed_with_1001_when_the_server_ends(feed: MarketFeed, settings: Settings) -> None:
     async with Server(feed, settings, port=0) as server, aiohttp.ClientSession(server.url) as http:
         ws, _ = await subscribed(http)
         ending = asyncio.create_task(server.close())
@@ -149,7 +149,7 @@ async def test_a_client_that_asked_for_an_error_is_closed_with_1008(server: Serv
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("on_full", ["drop_oldest", "latest"])
-async def test_a_stalled_client_costs_others_nothing_and_is_up_to_date_when_it_reads_again(
+async def test_a_stalled_client_delays_no_other_and_is_up_to_date_when_it_reads_again(
     server: Server, http: aiohttp.ClientSession, venue: SimulatedVenue, on_full: str
 ) -> None:
     reader, writer = await stalled_client(server, on_full)
@@ -223,9 +223,7 @@ async def test_server_sent_events_reach_a_client_of_http_1_0(server: Server) -> 
 
 
 @pytest.mark.parametrize("last", ["\u00e9", "-1", "1e3", "9" * 5000, "0", " ", "12,13", "\u0664"])
-async def test_a_last_event_id_that_is_none_of_ours_begins_with_a_snapshot(
-    http: aiohttp.ClientSession, last: str
-) -> None:
+async def test_an_unknown_last_event_id_is_answered_with_a_snapshot(http: aiohttp.ClientSession, last: str) -> None:
     async with http.get("/v1/events?coins=BTC", headers={"Last-Event-ID": last}) as answer:
         assert (await read_events(answer, 1))[0][1]["type"] == "snapshot"
 
