@@ -1,4 +1,4 @@
-"""The feed on the one venue of a module's own ``simulator`` fixture."""
+"""A feed on the only venue of the ``simulator`` fixture, which each module defines."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def got(feed: MarketFeed) -> Recorder:
 
 @pytest.fixture
 def leaping_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A venue's clock that is put forward makes its next candles candles of the future, until its stamps show it."""
+    """Accept stamps that are ten minutes ahead: tests put a venue's clock forward, and its candles must be believed."""
     monkeypatch.setattr("feed.candles.stamp_check.AHEAD", 600_000)

@@ -1,4 +1,4 @@
-"""A venue in memory, as a program could register its own: no ccxt, no socket, trades and books from the test."""
+"""A venue in memory, like one that a program could register: no ccxt, no socket, events come from the test."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class MemoryVenue:
         self.limits = limits or Limits(consecutive_ids=True)
         self.coins = set(coins)
         self.channels = {"trades", "books"}
-        self.late: set[str] = set()  # coins whose book a new connection does not bring at once
-        self.books: dict[str, OrderBook] = {}  # proven ones, which a new connection brings at once
+        self.late: set[str] = set()  # coins whose books a new connection brings later
+        self.books: dict[str, OrderBook] = {}  # proven books, which a new connection brings at once
         self.trades: list[TradeEvent] = []
         self.candles: list[list[float]] = []  # the record's rows
         self.connections: list[MemoryConnection] = []
         self.failure: VenueError | None = None
-        self.failures: dict[str, VenueError] = {}  # of the connections for one channel
+        self.failures: dict[str, VenueError] = {}  # how the connections for one channel end
 
     def trade(self, coin: str, price: float, *, told: bool = True, at: int | None = None) -> None:
-        """A trade happens, now or ``at`` (Unix ms); connections hear of it unless it is not ``told``."""
+        """Make a trade, now or ``at`` (Unix ms); with ``told`` False the connections do not bring it."""
         number = sum(trade.coin == coin for trade in self.trades) + 1
         now = time.time_ns()
         trade = TradeEvent(
@@ -58,7 +58,7 @@ class MemoryVenue:
             connection.listener.on_candle(candle, flagged)
 
     def book(self, coin: str, bids: Levels, asks: Levels, sequence: int | None = None, *, told: bool = True) -> None:
-        """An order book changes; connections hear of it unless it is not ``told``."""
+        """Change an order book; with ``told`` False the connections do not bring it."""
         now = time.time_ns()
         market = self.market(coin)
         book = OrderBook(coin, list(bids), list(asks), now // 1_000_000, self.name, now, sequence, market)
@@ -67,7 +67,7 @@ class MemoryVenue:
             connection.hear_book(book)
 
     def unsync(self, coin: str, reason: str) -> None:
-        """The coin's order book is not proven any more."""
+        """Report that the coin's order book is not proven any more."""
         self.books.pop(coin, None)
         for connection in self.of("books"):
             connection.listener.on_book_unsynced(coin, reason)
@@ -78,7 +78,7 @@ class MemoryVenue:
 
     @contextmanager
     def losing(self, channel: str, failure: VenueError) -> Iterator[None]:
-        """Connections with the channel end with ``failure``, and dials too, while it lasts."""
+        """While the context lasts, connections with the channel end with ``failure``, and so do dials."""
         self.failures[channel] = failure
         for connection in self.of(channel):
             connection.ended.set()
@@ -87,7 +87,7 @@ class MemoryVenue:
 
     @contextmanager
     def failing(self, failure: VenueError) -> Iterator[None]:
-        """Connections end with ``failure``, and dials too, while it lasts."""
+        """While the context lasts, connections end with ``failure``, and so do dials."""
         self.failure = failure
         for connection in list(self.connections):
             connection.ended.set()

@@ -1,4 +1,4 @@
-"""Programs without asyncio: the feed in a thread of its own, or blocking, beside whatever else the program runs."""
+"""Programs without asyncio: the feed runs in a thread of its own, or blocks, beside other parts of the program."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def threads() -> list[threading.Thread]:
 
 
 def test_a_started_feed_can_be_asked_from_any_thread(feed: MarketFeed) -> None:
-    """And its callbacks run in the feed's own."""
+    """Its callbacks run in the feed's thread."""
     where: set[str] = set()
     priced, judged = threading.Event(), threading.Event()
 
@@ -126,7 +126,7 @@ def test_a_started_feed_can_be_asked_from_any_thread(feed: MarketFeed) -> None:
 
 
 def test_starting_and_stopping_in_any_order(feed: MarketFeed) -> None:
-    """Stopping what does not run is nothing, starting what runs is an error, and a stopped feed starts again."""
+    """Stopping a stopped feed does nothing, starting a running one is an error, and a stopped feed can start again."""
     feed.stop()
     feed.start()
     with pytest.raises(FeedError, match="connected already"):
@@ -141,7 +141,7 @@ def test_starting_and_stopping_in_any_order(feed: MarketFeed) -> None:
 
 
 def test_a_callback_may_stop_the_feed(feed: MarketFeed) -> None:
-    """It does not wait for itself; a new start waits for the end."""
+    """The callback does not wait for its own end; a new start waits for it."""
     stopped = threading.Event()
 
     def enough(tick: PriceTick) -> None:
@@ -158,7 +158,7 @@ def test_a_callback_may_stop_the_feed(feed: MarketFeed) -> None:
 
 
 def test_what_connecting_raises_comes_out_of_start_and_run() -> None:
-    """And no thread is left behind."""
+    """No thread is left behind."""
     for begin in (nowhere().start, nowhere().run):
         with pytest.raises(NoExchangeAvailable, match=r"bybit: .*Cannot connect"):
             begin(timeout=0.5)
@@ -166,7 +166,7 @@ def test_what_connecting_raises_comes_out_of_start_and_run() -> None:
 
 
 def test_a_feed_can_be_stopped_while_it_connects() -> None:
-    """From another thread: start(), which would retry for ever, comes back."""
+    """It is stopped from another thread: start(), which would retry for ever, returns."""
     feed = nowhere()
     tried = threading.Event()
     feed.subscribe_status(lambda event, details: tried.set())
@@ -207,7 +207,7 @@ def test_run_blocks_until_a_callback_stops_it(feed: MarketFeed) -> None:
 
 
 async def test_it_works_while_an_event_loop_runs(feed: MarketFeed) -> None:
-    """As in Jupyter: start() works, coroutines can be awaited from there, and run() raises with advice."""
+    """As in Jupyter: start() works, coroutines can be awaited there, and run() raises an error with advice."""
     with pytest.raises(FeedError, match=r"await connect\(\), or call start\(\)"):
         feed.run()
     feed.start()
@@ -222,7 +222,7 @@ async def test_it_works_while_an_event_loop_runs(feed: MarketFeed) -> None:
 
 
 def test_a_web_server_with_threads_tells_prices(feed: MarketFeed) -> None:
-    """As Flask and Django do: each request in a thread of its own."""
+    """As in Flask and Django, each request has a thread of its own."""
     first = threading.Event()
     feed.subscribe_price(lambda tick: first.set(), "BTC")
     feed.start()

@@ -35,7 +35,7 @@ def test_an_unknown_channel_is_answered_with_the_known_ones() -> None:
 
 
 def test_prices_need_no_channel_of_their_own() -> None:
-    """Trades or tickers bring them; where the settings have neither, tickers are asked for."""
+    """Trades or tickers bring prices; if the settings have neither, the feed subscribes to tickers."""
     for channels, wanted in ((["trades"], ["trades"]), (["quotes"], ["quotes", "ticker"])):
         asked = feed(*channels)
         asked.subscribe(PRICES.name, print)

@@ -1,4 +1,4 @@
-"""Ages count through a suspend, during which the monotonic clock stands still."""
+"""Ages include the time of a suspend, during which the monotonic clock stands still."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from feed.clock import Clock
 
 
 class Machine(Clock):
-    """A machine whose time is the test's: ``pass_`` seconds awake, or ``suspend`` for some."""
+    """A machine whose time the test sets: it is awake for ``pass_`` seconds, or suspended."""
 
     awake, total = 100.0, 5000.0
 

@@ -1,4 +1,4 @@
-"""An event loop that is closed under a feed, without disconnect(): the feed says so, and can be connected anew."""
+"""If an event loop is closed before disconnect(), the feed reports it and can be connected again."""
 
 from __future__ import annotations
 

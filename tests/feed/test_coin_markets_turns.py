@@ -1,4 +1,4 @@
-"""Which connection a coin is taken from when several deliver it, with a clock of the test's own."""
+"""From which connection a coin is taken if several deliver it, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class World:
         return Standing(self.markets, exchange, symbol)
 
     def price(self, of: Standing, price: float) -> bool:
-        """A trade comes over a connection; whether it is delivered."""
+        """Let a trade come over a connection; returns whether it is delivered."""
         if not self.markets.admit(of, "ETH", of.symbol, price):
             return False
         of.admitted = True
@@ -98,7 +98,7 @@ def test_two_connections_of_one_market_deliver_side_by_side(world: World) -> Non
 
 
 def test_a_withheld_market_waits_until_its_replacement_ends(world: World) -> None:
-    """Its price fits again: the other venue is not needed any more, and is left first."""
+    """When its price fits again, the other venue is not needed any more and is left first."""
     first, active = world.stand("a"), world.stand("b")
     assert world.price(first, 100.0)
     world.markets.end(first)

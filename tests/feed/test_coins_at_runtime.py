@@ -27,13 +27,13 @@ async def connected(feed: MarketFeed, venue: SimulatedVenue) -> None:
 
 
 def whole(got: Recorder, venue: SimulatedVenue, coin: str, last: int) -> bool:
-    """Whether every trade from the first one received up to ``last`` is there, once and in order."""
+    """Whether every trade from the first received one up to ``last`` came, once and in order."""
     ids = got.ids(coin)
     return bool(ids) and ids[-1] >= last and ids == [i for i in made_ids(venue, coin) if ids[0] <= i <= ids[-1]]
 
 
 def coins_of(got: Recorder) -> list[str]:
-    """The coin of everything that was delivered."""
+    """The coins of all delivered events."""
     delivered: list[list[Any]] = [got.trades, got.prices, got.candles]
     return [each.coin for kind in delivered for each in kind]
 
@@ -41,7 +41,7 @@ def coins_of(got: Recorder) -> list[str]:
 async def test_an_added_coin_flows_on_the_connection_that_stands(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """No dial, and the others' trades are complete and in order over the change."""
+    """There is no new dial, and the other coins' trades stay complete and in order."""
     await connected(feed, venue)
     await feed.add_coins(["sol", "SOL", "BTC"])
     assert [config.symbol for config in feed.coin_configs] == ["BTC", "ETH", "SOL"]
@@ -121,7 +121,7 @@ async def test_a_coin_that_is_added_again_has_no_past(feed: MarketFeed, venue: S
 
 
 async def test_a_subscription_may_name_a_coin_once_it_is_there(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """Callbacks and iterators; before, the coin is unknown."""
+    """This concerns callbacks and iterators; before, the coin is unknown."""
     with pytest.raises(SettingsError, match="SOL"):
         feed.subscribe_trades(lambda trade: None, ["SOL"])
     await connected(feed, venue)
@@ -151,7 +151,7 @@ async def test_an_unlisted_coin_is_reported_and_does_not_delay_others(
 async def test_an_added_coin_is_there_only_when_it_has_a_price(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """A candle may come before the first trade, and the figures over REST may fail."""
+    """A candle may come before the first trade, and the 24 h statistics over REST may fail."""
     await connected(feed, venue)
     with venue.rest_down():
         venue.paused = True
@@ -167,7 +167,7 @@ async def test_an_added_coin_is_there_only_when_it_has_a_price(
 
 
 async def test_a_market_belongs_to_one_coin(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """MATIC is POL by its old name: who asks for both is told, and the one that is carried goes on."""
+    """MATIC is the old name of POL: a request for both is reported, and the coin that is carried continues."""
     await feed.add_coins("POL")
     await feed.connect()
     await got.until(lambda: bool(got.ids("POL")))
@@ -184,7 +184,7 @@ async def test_a_market_belongs_to_one_coin(feed: MarketFeed, venue: SimulatedVe
 
 
 async def test_a_coin_may_continue_under_its_other_name(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """Its candles too, also when the connection that brought them under the first name goes."""
+    """This includes its candles, even when the connection that brought them under the first name ends."""
     await feed.add_coins("POL")
     await feed.connect()
     await got.until(lambda: bool(got.ids("POL")))
@@ -219,7 +219,7 @@ async def test_a_coin_that_is_added_again_while_its_connection_is_replaced_has_i
 async def test_a_venue_that_refused_all_is_asked_again_for_what_is_added(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """Only a coin that it does not list was left: its refusal says nothing of the next one."""
+    """Only a coin that the venue does not list was left: its refusal does not concern the next coin."""
     await connected(feed, venue)
     await feed.add_coins("NOSUCH")
     await feed.remove_coins(["BTC", "ETH"])
@@ -231,7 +231,7 @@ async def test_a_venue_that_refused_all_is_asked_again_for_what_is_added(
 
 
 async def test_a_coin_added_while_a_venue_refuses_the_others_is_requested_at_once(simulator: Simulator) -> None:
-    """The refusal has not been handled yet, and does not concern a coin that was added later."""
+    """The refusal was not handled yet, and does not concern a coin that was added later."""
     venue = next(iter(simulator.venues.values()))
     if venue.name != "bybit":
         pytest.skip("the venue refuses nothing: a market that it does not list is silent")
@@ -253,7 +253,7 @@ async def test_a_coin_added_while_a_venue_refuses_the_others_is_requested_at_onc
 
 
 async def test_a_coin_that_was_refused_is_asked_for_again_when_it_is_added_again() -> None:
-    """The venue may carry it by then, or says again that it does not; the connection stands."""
+    """The venue may carry it by then, or refuse it again; the connection stays."""
     async with Simulator(venues=("bybit",), rate=50) as simulator:
         venue = simulator["bybit"]
         feed = MarketFeed(["BTC"], settings=settings_for(simulator))
@@ -333,7 +333,7 @@ async def test_wrong_coins_change_nothing(feed: MarketFeed) -> None:
 
 
 def test_coins_change_from_another_thread(tmp_path: object) -> None:
-    """A program without asyncio asks in a loop of its own; the feed's loop does it."""
+    """A program without asyncio asks in its own loop, and the feed's loop makes the change."""
 
     async def serve(done: asyncio.Event, ready: asyncio.Future[Simulator]) -> None:
         async with Simulator(venues=("binance",), rate=100) as simulator:
@@ -361,7 +361,7 @@ def test_coins_change_from_another_thread(tmp_path: object) -> None:
 
 
 async def test_a_coin_that_only_another_venue_lists_comes_from_there() -> None:
-    """And a second one does not disturb the first."""
+    """A second such coin does not disturb the first."""
     async with (
         Simulator(venues=("binance",), rate=60, coins=["BTC", "ETH"]) as first,
         Simulator(venues=("bybit",), rate=60, coins=["BTC", "SOL", "XRP"]) as second,
@@ -382,7 +382,7 @@ async def test_a_coin_that_only_another_venue_lists_comes_from_there() -> None:
 
 
 async def test_nothing_comes_of_a_coin_that_was_removed_from_another_venue() -> None:
-    """Also while the feed's own venue takes its time over what else has changed."""
+    """This holds even while the feed's own venue is slow with another change."""
     async with (
         Simulator(venues=("binance",), rate=60, coins=["BTC", "ETH"]) as first,
         Simulator(venues=("bybit",), rate=60, coins=["BTC", "SOL", "XRP"]) as second,

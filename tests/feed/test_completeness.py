@@ -1,4 +1,4 @@
-"""Gaps are complete only when proven, and wrong numbers lose no good trade: real sockets, both transports."""
+"""Gaps are complete only if that is proven, and wrong ids or stamps lose no good trade; over real sockets."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def feed_on(transport: str, *simulators: Simulator, coin_stale_after: float = 60
 
 
 async def flowing(got: Recorder) -> None:
-    """Trades have come."""
+    """Wait until trades have come."""
     await got.until(lambda: len(got.trades) >= 5)
 
 
 def whole(venue: SimulatedVenue, got: Recorder) -> bool:
-    """Whether all trades of the venue from the first one delivered on were delivered, once and in order."""
+    """Whether all of the venue's trades since the first delivered one were delivered, once and in order."""
     ids = [int(trade.trade_id) for trade in got.trades if trade.exchange == venue.name]
     truth = made_ids(venue, "BTC")
     return ids == [number for number in truth if ids[0] <= number <= ids[-1]]
@@ -179,7 +179,7 @@ async def test_a_trade_that_is_repeated_long_after_is_delivered_once(transport: 
 async def test_a_candle_whose_last_state_does_not_come_is_closed_by_time(
     transport: str, simulator: Simulator, fault: str
 ) -> None:
-    """Once, in time, and with all that was traded in it."""
+    """It is closed once, in time, and with all of its trades."""
     (venue,) = simulator.venues.values()
     settings = settings_for(simulator, coins=["BTC"], connection=QUICK)
     settings.exchanges[0].options["transport"] = transport
@@ -199,7 +199,7 @@ async def test_a_candle_whose_last_state_does_not_come_is_closed_by_time(
 
 
 async def test_a_candle_whose_end_was_missed_is_not_closed_by_a_record_that_stands_still(simulator: Simulator) -> None:
-    """The record has as much of it as was seen before the connection was lost, and not what was traded after that."""
+    """The record has the trades that were seen before the connection was lost, but not those after that."""
     (venue,) = simulator.venues.values()
     feed = feed_on("aiohttp", simulator)
     got = Recorder(feed)
@@ -225,7 +225,7 @@ async def test_a_candle_whose_end_was_missed_is_not_closed_by_a_record_that_stan
 
 @pytest.mark.parametrize("name", VENUES)
 async def test_trades_stamped_an_hour_ahead_close_no_candle_and_cause_no_lag(transport: str, name: str) -> None:
-    """One of each coin, and little else for so long: the stamps agree with one another."""
+    """Each coin has one such trade and few others for some time, so the wrong stamps agree with one another."""
     coins = ["BTC", "ETH", "SOL", "XRP", "ADA", "LTC"]
     async with Simulator(venues=(name,), rate=2, seed=1, coins=coins) as simulator:
         (venue,) = simulator.venues.values()
@@ -267,7 +267,7 @@ def _is_after(moment: float) -> bool:
 
 
 class Wire:
-    """A small venue that sends the test's trades, with any ids and stamps, and has none over REST."""
+    """A small venue that sends the test's trades with any ids and stamps, and returns none over REST."""
 
     def __init__(self) -> None:
         self._streams: dict[web.WebSocketResponse, set[str]] = {}
@@ -346,7 +346,7 @@ class Wire:
 
 @asynccontextmanager
 async def repeating(wire: Wire, number: int, stamp: int | None = None) -> AsyncIterator[None]:
-    """One trade again and again."""
+    """Send one trade repeatedly."""
 
     async def repeat() -> None:
         while True:

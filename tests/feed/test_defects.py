@@ -21,7 +21,7 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 
 def break_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From its next look on the supervisor raises."""
+    """Make the supervisor raise an error at its next check."""
 
     def look(self: Supervisor, now: float) -> None:
         raise KeyError("a defect")
@@ -30,7 +30,7 @@ def break_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_iterators_end_with_the_error(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After what they still hold; the status subscribers learn it, and the feed can be connected again."""
+    """They end after their buffered events. Status subscribers are told, and the feed can be connected again."""
     feed = MarketFeed(settings=settings_for(simulator))
     got = Recorder(feed)
     told: list[tuple[str, dict[str, Any]]] = []
@@ -69,7 +69,7 @@ async def test_a_program_that_runs_the_feed_gets_the_error(
 
 
 async def test_a_feed_in_a_thread_ends_with_it(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After start() has returned: events report it, the thread has ended, and stop() has nothing to do."""
+    """The error comes after start() has returned: events report it, the thread ends, and stop() has nothing to do."""
     feed = MarketFeed(settings=settings_for(simulator))
     got = Recorder(feed)
     await asyncio.to_thread(feed.start)

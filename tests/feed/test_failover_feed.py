@@ -40,7 +40,7 @@ async def secondary() -> AsyncIterator[Simulator]:
 
 
 async def test_the_next_venue_takes_over_and_the_first_gets_it_back(primary: Simulator, secondary: Simulator) -> None:
-    """Blocked: at once to the next venue. Well again and on trial for failback_after seconds: back, without a break."""
+    """A blocked venue is left at once. When it works again and was on trial for failback_after, the feed returns."""
     feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
     got = Recorder(feed)
     async with feed:
@@ -75,12 +75,12 @@ async def test_failback_is_make_before_break(primary: Simulator, secondary: Simu
 
 
 def reached(got: Recorder, trade_id: int) -> bool:
-    """Whether the trades of BTC have come as far as that one."""
+    """Whether the trades of BTC up to this one have come."""
     return got.ids("BTC")[-1] >= trade_id
 
 
 async def test_no_trade_is_lost_across_outages_where_ids_are_consecutive(secondary: Simulator) -> None:
-    """Twelve cuts while trades go on: every one arrives, once, in order, those of the outages marked as backfilled."""
+    """There are twelve cuts: each trade arrives once, in order, and those of the outages are marked as backfilled."""
     venue = secondary["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)
@@ -163,7 +163,7 @@ async def test_the_feed_reconnects_when_one_of_all_failed_venues_is_back(
 
 
 async def test_a_coin_that_the_venue_does_not_list_comes_from_the_next_one(secondary: Simulator) -> None:
-    """Told once, and then it is data like any other, under the name of the venue that it comes from."""
+    """It is reported once; then the coin's data has the name of the venue from which it comes."""
     async with Simulator(venues=("bybit",), rate=100, coins=["BTC", "ETH"]) as narrow:
         feed = MarketFeed(["BTC", "ETH", "SOL"], settings=settings_for(narrow, secondary, **QUICK))
         got = Recorder(feed)
@@ -182,7 +182,7 @@ async def test_a_coin_that_the_venue_does_not_list_comes_from_the_next_one(secon
 
 
 async def test_events_of_fallback_coins_name_the_coin_and_are_no_failover() -> None:
-    """Its exchange fails, and the one after that has it too; the feed itself has not moved."""
+    """The coin's exchange fails, and the next one has the coin too. The feed itself stays on its exchange."""
     coins = ["BTC", "SOL"]
     async with (
         Simulator(venues=("bybit",), rate=100, coins=["BTC"]) as narrow,
@@ -206,7 +206,7 @@ async def test_events_of_fallback_coins_name_the_coin_and_are_no_failover() -> N
 
 
 async def test_a_coin_that_changes_its_connection_and_not_its_venue_loses_no_trade() -> None:
-    """It comes beside the others, then with them after the failover, then beside them again: one venue all the time."""
+    """It comes over a connection of its own, after a failover with the others, then alone again, from one venue."""
     coins = ["BTC", "ETH", "SOL"]
     async with (
         Simulator(venues=("bybit",), rate=100, coins=coins[:2]) as narrow,
@@ -232,7 +232,7 @@ async def test_a_coin_that_changes_its_connection_and_not_its_venue_loses_no_tra
 
 
 async def test_the_next_venue_is_ready_before_it_is_needed(primary: Simulator, secondary: Simulator) -> None:
-    """Its markets are loaded while all is well, so that a failover does not wait for them."""
+    """Its markets are loaded while everything works, so that a failover does not wait for them."""
     async with MarketFeed(settings=settings_for(primary, secondary, **QUICK)):
         await until(lambda: any("exchangeInfo" in path for _, path in secondary["binance"].rest_calls))
         assert not secondary["binance"].connections
@@ -241,7 +241,7 @@ async def test_the_next_venue_is_ready_before_it_is_needed(primary: Simulator, s
 async def test_after_a_blocked_venue_the_next_one_is_prepared(
     primary: Simulator, secondary: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is where a failover will end."""
+    """A failover will lead to that one."""
     monkeypatch.setattr(prefetch, "ANSWER_WITHIN", 0.1)
     async with Simulator(venues=("binance_us",), rate=0) as third:
         with secondary["binance"].blocked(451):
@@ -251,7 +251,7 @@ async def test_after_a_blocked_venue_the_next_one_is_prepared(
 
 
 async def test_candles_that_an_outage_cut_are_closed_from_the_venues_own_record(secondary: Simulator) -> None:
-    """Every candle is closed once, with the venue's values, also the one that ended while nobody was connected."""
+    """Every candle is closed once with the venue's values, even one that ended while nothing was connected."""
     venue = secondary["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)
@@ -289,7 +289,7 @@ async def test_iterators_deliver_what_callbacks_do(secondary: Simulator) -> None
 
 
 async def test_a_venue_that_cannot_be_set_up_is_left_out(secondary: Simulator) -> None:
-    """It has no market of the wanted type: told with its reason, and the next one carries the feed."""
+    """It has no market of the wanted type: that is reported, and the next venue carries the feed."""
     settings = settings_for(secondary, **QUICK)
     settings.exchanges.insert(0, ExchangeConfig("krakenfutures"))
     feed = MarketFeed(settings=settings)
@@ -303,7 +303,7 @@ async def test_a_venue_that_cannot_be_set_up_is_left_out(secondary: Simulator) -
 
 
 async def test_a_connection_stays_open_when_its_successor_is_refused(secondary: Simulator) -> None:
-    """It goes on with everything, candles included."""
+    """It continues with all channels, candles included."""
     venue = secondary["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)
@@ -320,7 +320,7 @@ async def test_a_connection_stays_open_when_its_successor_is_refused(secondary: 
 async def test_a_connection_that_is_too_old_is_replaced_however_often_that_fails(
     secondary: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One failed attempt must not let it go on until the venue cuts it."""
+    """After one failed attempt the connection must not simply stay until the venue cuts it."""
     monkeypatch.setattr(connection, "ANEW", 0.05)
     profile = find.profile_of("binance")
     soon = replace(profile.limits, session_limit=4)
@@ -359,7 +359,7 @@ async def test_stopping_ends_a_feed_that_is_still_connecting(secondary: Simulato
 
 
 async def test_a_venue_that_is_left_and_dialled_again_at_once_delivers(secondary: Simulator) -> None:
-    """A trial may be abandoned and its venue be where the feed goes next, both by one decision."""
+    """One decision may abandon a trial and make the feed switch to the same venue."""
     feed = MarketFeed(["BTC"], settings=settings_for(secondary, **QUICK))
     got = Recorder(feed)
     async with feed:
@@ -378,7 +378,7 @@ async def test_a_venue_that_is_left_and_dialled_again_at_once_delivers(secondary
 
 
 async def test_a_trial_does_not_change_the_reported_exchange(primary: Simulator, secondary: Simulator) -> None:
-    """Bad frames of the venue on trial leave the name of the one that delivers alone."""
+    """Bad frames of the venue on trial do not change the name of the active exchange."""
     feed = MarketFeed(settings=settings_for(primary, secondary, **QUICK))
     got = Recorder(feed)
     async with feed:

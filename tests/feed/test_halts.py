@@ -1,4 +1,4 @@
-"""Markets come and go: a venue in maintenance, a halted coin and a new one come by themselves when the venue does."""
+"""A venue in maintenance, a halted coin and a new coin are used as soon as they trade, without the user's help."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LISTS = ("/api/v3/exchangeInfo", "/v5/market/instruments-info")
 
 
 class Lists:
-    """A simulator whose market lists say ``halted`` of some coins and leave out the ``unlisted`` ones."""
+    """A simulator whose market lists mark some coins as ``halted`` and leave out the ``unlisted`` ones."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
@@ -61,7 +61,7 @@ class Lists:
 
     @contextmanager
     def maintenance(self, *coins: str) -> Iterator[None]:
-        """These coins (or all) are halted: the list says so, and nothing of them comes."""
+        """Halt these coins (or all): the list says so, and no data of them comes."""
         self.halted.update(coins or COINS)
         try:
             yield
@@ -169,7 +169,7 @@ async def test_a_coin_that_is_added_before_it_is_listed_comes_with_the_list(venu
 async def test_a_coin_that_is_added_when_it_is_listed_comes_at_once(
     venue: tuple[Lists, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The list that the feed started with did not have it: the venue is asked, once for all that is added."""
+    """The list at the feed's start did not have it: the venue is asked, once for all added coins."""
     lists, _ = venue
     monkeypatch.setattr(coin_listing, "FIRST", 600.0)
     lists.unlisted.add("ETH")
@@ -217,9 +217,9 @@ async def test_a_preferred_venue_in_maintenance_at_the_start_is_returned_to(venu
 async def test_a_coin_that_is_halted_while_it_is_carried_comes_from_the_next_venue_until_it_trades_again(
     preferred: str, next_one: str, coin_stale_after: float
 ) -> None:
-    """The connection stands, the other coins go on, and the venue's trades of the time after are as they should be.
+    """The connection stays, the other coins continue, and later the venue's trades of the coin are complete again.
 
-    Also where a coin is stale sooner than the feed.
+    This holds even if a coin becomes stale sooner than the feed.
     """
     async with listed(preferred, rate=100) as first, listed(next_one, 2) as second:
         lists = first[0]
@@ -262,7 +262,7 @@ async def test_a_market_list_without_a_coin_is_ignored_while_its_data_flows() ->
 
 
 async def test_a_list_on_disk_does_not_keep_a_coin_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A coin that is halted in it may trade again: the venue is asked at the start and at each retry."""
+    """A coin that is halted in the list may trade again: the venue is asked at the start and at each retry."""
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     async with listed("binance") as first:
         lists, _ = first

@@ -1,4 +1,4 @@
-"""A venue's coins over several connections: a small capacity stands in for a thousand coins."""
+"""A venue's coins over several connections: a small capacity has the same effect as a thousand coins."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def feed(simulator: Simulator) -> AsyncIterator[MarketFeed]:
 
 @pytest.fixture
 async def got(feed: MarketFeed, venue: SimulatedVenue) -> Recorder:
-    """Of the feed when all its connections stand."""
+    """The recorder of a feed whose connections all stand."""
     got = Recorder(feed)
     await feed.connect()
     await until(lambda: sorted(len(c.subscriptions) for c in venue.connections) == [3, 6, 6])
@@ -59,7 +59,7 @@ def carrying(venue: SimulatedVenue, coin: str) -> ClientConnection:
 
 
 async def complete(got: Recorder, venue: SimulatedVenue, coins: tuple[str, ...] = COINS) -> None:
-    """Wait until all trades made so far have come, each once and in order."""
+    """Wait until all trades so far have come, each once and in order."""
     last = {coin: made_ids(venue, coin)[-1] for coin in coins}
 
     def whole(coin: str) -> bool:
@@ -82,7 +82,7 @@ async def test_coins_are_spread_over_as_many_connections_as_they_need(
 async def test_a_connection_that_breaks_is_dialled_without_the_others(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """Its coins are named; the others see no gap, and nothing is lost of any where the venue counts its trades."""
+    """The event names its coins. Other coins have no gap, and no trade is lost if the venue's ids are consecutive."""
     carrying(venue, "SOL").reset()
     lost = await got.until_event("disconnected")
     assert set(lost["coins"]) == {"SOL", "XRP"}
@@ -108,7 +108,7 @@ async def test_a_half_open_connection_is_noticed_while_others_flow(
     await got.until_event("connected", 2)
     await until(lambda: carrying(venue, "ETH") is not dead)
     await complete(got, venue, ("SOL", "XRP", "DOGE"))
-    if venue.name == "binance":  # the other has no more than the last 60 trades of a market over REST
+    if venue.name == "binance":  # the other venue has only the last 60 trades of a market over REST
         await complete(got, venue)
     assert {details["coin"] for details in got.details("gap")} <= {"BTC", "ETH"}
     assert "feed_stale" not in got.events
@@ -117,7 +117,7 @@ async def test_a_half_open_connection_is_noticed_while_others_flow(
 async def test_the_loss_of_all_connections_is_one_reconnect(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """All connections break: that ends the venue's turn as it does with one."""
+    """If all connections break, the session ends, as with a single connection."""
     venue.cut()
     await got.until(lambda: any("coins" not in details for details in got.details("disconnected")))
     await got.until(lambda: feed.status.reconnect_count == 1)
@@ -128,7 +128,7 @@ async def test_the_loss_of_all_connections_is_one_reconnect(
 async def test_a_connection_that_cannot_be_restored_ends_the_session(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """Blocked where the others still flow: the venue does not want us, whoever is connected."""
+    """It is blocked while others still flow: the venue refuses us, so the other connections are given up too."""
     with venue.blocked(451):
         carrying(venue, "SOL").reset()
         await got.until_event("exchange_blocked")
@@ -153,7 +153,7 @@ async def test_a_coin_is_added_where_there_is_room_or_on_a_new_connection(
 async def test_a_new_coin_takes_a_removed_coins_place_within_the_venues_limits(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
-    """The venue still counts its streams: the connection is replaced, and the coin that stays loses nothing."""
+    """The venue still counts the old streams, so the connection is replaced; the coin that stays loses no trade."""
     venue.laws.streams = EACH * STREAMS
     await feed.remove_coins("BTC")
     await feed.add_coins("ADA")
@@ -180,7 +180,7 @@ async def test_every_connection_ends_with_the_feed(feed: MarketFeed, venue: Simu
 
 @pytest.mark.parametrize("name", ["binance", "bybit"])
 async def test_a_thousand_coins_of_one_venue_keep_its_limits(name: str) -> None:
-    """Priced, each subscribed once, over no more connections than they need."""
+    """All have prices, each is subscribed to once, and there are no more connections than needed."""
     async with Simulator(venues=(name,), rate=100, markets=1005) as simulator:
         venue = simulator[name]
         coins = list(dict.fromkeys(market.coin for market in venue.markets.values()))
@@ -198,7 +198,7 @@ async def test_a_thousand_coins_of_one_venue_keep_its_limits(name: str) -> None:
 async def test_a_connection_that_lags_beside_others_is_reported_and_replaced(
     simulator: Simulator, venue: SimulatedVenue, transport: str
 ) -> None:
-    """A venue may be late on one gateway alone: half of its coins would be old, and the feed as a whole looks well."""
+    """One gateway of a venue may be late: half of its coins would be old, although the whole feed looks healthy."""
     pytest.importorskip(transport)
     settings = settings_for(simulator, coins=COINS)
     settings.staleness = Staleness(max_lag=1)
@@ -220,7 +220,7 @@ async def test_a_connection_that_lags_beside_others_is_reported_and_replaced(
 
 
 def venue_lags(feed: MarketFeed) -> bool:
-    """Whether a coin's price is refused for its age."""
+    """Whether the price of some coin is refused because of its age."""
     try:
         for coin in COINS:
             feed.require_fresh(coin, 1.5)

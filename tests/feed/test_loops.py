@@ -15,7 +15,7 @@ BURST = 5_000
 
 
 async def outage(transport: str) -> None:
-    """A burst, a cut, another burst: all of it comes, once and in order."""
+    """After a burst, a cut and another burst, every trade has come, once and in order."""
     async with Simulator(venues=("binance",), rate=5) as simulator:
         venue = simulator["binance"]
         settings = settings_for(simulator)

@@ -36,7 +36,7 @@ def settings_of(simulator: Simulator) -> Settings:
 
 
 async def old_list(simulator: Simulator, **btc: Any) -> None:
-    """Leave a list on disk that is old, and says something else of BTC's market."""
+    """Leave an old list on disk, with a different market of BTC."""
     at = Access(rest_url=simulator.rest_url, ws_url=simulator.ws_url, options=KEPT)
     venue = open_venue("binance", at)
     await venue.load()
@@ -55,7 +55,7 @@ async def test_an_old_list_starts_the_feed_and_is_renewed_while_data_flows() -> 
         feed = MarketFeed(settings=settings_of(simulator))
         recorder = Recorder(feed)
         async with feed:
-            assert lists_asked_for(simulator) == 1  # the one that was kept
+            assert lists_asked_for(simulator) == 1  # the request for the list that was kept
             await recorder.until(lambda: lists_asked_for(simulator) == 2)
             seen = len(recorder.trades)
             await recorder.until(lambda: len(recorder.trades) > seen + 20)
@@ -74,7 +74,7 @@ async def test_a_market_that_differs_from_the_list_replaces_the_connection() -> 
 
 
 async def test_check_asks_the_venue_even_if_its_list_is_on_disk() -> None:
-    """It is there to tell whether the venue answers."""
+    """The command must find out whether the venue answers."""
     async with Simulator(venues=("binance",), rate=20, coins=["BTC", "ETH"]) as simulator:
         settings = settings_of(simulator)
         for asked in (1, 2):

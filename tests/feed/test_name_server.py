@@ -1,4 +1,4 @@
-"""A name server that does not answer, in a process of its own, where getaddrinfo hangs as it does for real."""
+"""A name server that does not answer, in a process of its own, in which getaddrinfo hangs as in reality."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.simulator import Simulator
 from feed.cli.reports.diagnosis import SILENT_SERVER
 
-HANGS = 60.0  # seconds: getaddrinfo gives up after 20 to 30, which cannot be shortened
+HANGS = 60.0  # seconds; the real getaddrinfo gives up after 20 to 30, which cannot be shortened
 EXIT = 10.0  # seconds from the last word to the end of the process, on a busy machine
 
 CHILD = """
@@ -57,7 +57,7 @@ asyncio.run(main())
 
 
 async def told(simulator: Simulator, venues: str, timeout: float, connect_timeout: float, transport: str) -> list[str]:
-    """What the child says; that it ends soon is asserted here."""
+    """The child's output; this asserts that it ends soon."""
     code = CHILD.format(
         hangs=HANGS,
         rest=simulator.rest_url,
@@ -123,7 +123,7 @@ os.execv(sys.executable, [sys.executable, "-m", "feed", *sys.argv[1:]]) if os.fo
 
 
 async def test_check_names_a_name_server_that_does_not_answer(tmp_path: Path) -> None:
-    """A real one, in a network of its own: it takes the queries."""
+    """A real name server in a network of its own takes the queries and answers none."""
     if shutil.which("unshare") is None:
         pytest.skip("unshare is missing")
     resolver = tmp_path / "resolv.conf"

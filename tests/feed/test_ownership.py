@@ -33,7 +33,7 @@ async def simulator(request: pytest.FixtureRequest) -> AsyncIterator[Simulator]:
 
 
 async def test_changing_a_tick_changes_no_price_of_the_feed(feed: MarketFeed) -> None:
-    """Neither by a callback nor by a caller of get_price."""
+    """Neither a callback nor a caller of get_price can change it."""
 
     def spoil(tick: PriceTick) -> None:
         tick.price, tick.timestamp, tick.exchange = -1.0, 0, "nowhere"
@@ -72,7 +72,7 @@ async def test_changing_other_results_changes_nothing_in_the_feed(feed: MarketFe
 
 
 async def test_the_details_of_a_status_event_are_each_subscribers_own(feed: MarketFeed) -> None:
-    """Plain callbacks, coroutine callbacks and iterators, whichever came first."""
+    """This holds for plain callbacks, coroutine callbacks and iterators, in any order of subscription."""
 
     def spoil(event: str, details: dict[str, Any]) -> None:
         details.get("coins", []).clear()

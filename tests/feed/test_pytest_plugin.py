@@ -1,4 +1,4 @@
-"""The fixtures for the tests of bots: pytest of their own runs the documented example with them."""
+"""The fixtures for tests of bots: a pytest in a process of its own runs the documented example with them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOADED = "import sys, feed.pytest_plugin; print(*{name.partition('.')[0] for nam
 
 
 def pytested(at: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """pytest with the fixtures and no other plugin, warnings as errors, in a directory of its own."""
+    """Run pytest with the fixtures and no other plugin, warnings as errors, in a directory of its own."""
     options = ["-p", "feed.pytest_plugin", "-p", "no:cacheprovider", "-W", "error", "--strict-markers"]
     return run(at, [*options, *arguments], PYTHONPATH=str(ROOT), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
 
@@ -40,7 +40,7 @@ def run(at: Path, options: Sequence[str], **environment: str) -> subprocess.Comp
 
 
 def test_the_documented_example_passes(tmp_path: Path) -> None:
-    """Plain tests and coroutines, without a plugin for the latter; nothing is left open that would warn."""
+    """It has plain tests and coroutines, needs no plugin for coroutines, and leaves nothing open."""
     (tmp_path / EXAMPLE.name).write_text(EXAMPLE.read_text("utf-8"))
     ended = pytested(tmp_path, "-q")
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -74,7 +74,7 @@ def installed(tmp_path: Path) -> str:
 
 
 def test_an_installed_package_brings_them_by_itself(tmp_path: Path) -> None:
-    """Beside the other plugins: here the one that runs coroutine tests."""
+    """They work with other plugins; here with one that runs coroutine tests."""
     at = tmp_path / "bot"
     at.mkdir()
     (at / "test_it.py").write_text(COROUTINE)
@@ -102,7 +102,7 @@ def test_a_mistake_in_the_mark_is_reported_by_the_simulator(tmp_path: Path) -> N
 
 
 def test_starting_pytest_imports_nothing_heavy() -> None:
-    """The plugin is loaded at the start of every run in an environment that has this package."""
+    """pytest loads the plugin at the start of every run in an environment with this package."""
     loaded = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=60, check=True)
     assert "pytest" in loaded.stdout.split()
     assert not {"ccxt", "aiohttp", "yaml", "msgspec", "exchanges"} & set(loaded.stdout.split())

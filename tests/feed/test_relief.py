@@ -1,6 +1,7 @@
-"""Silence beside a healthy venue: the next ones are put on trial at once, and the first that carries data takes over.
+"""If the active venue is silent, the next ones are put on trial at once, and the first with data takes over.
 
-All is measured by receipt, over real sockets. ``LIMIT`` is what the settings promise, and what a busy machine takes.
+Times are measured at receipt, over real sockets. ``LIMIT`` is what the settings promise, plus a margin for busy
+machines.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def only(simulator: Simulator) -> SimulatedVenue:
 
 @contextmanager
 def cut_and_hanging(venue: SimulatedVenue) -> Iterator[None]:
-    """Its connection is cut, and new dials are accepted and never answered."""
+    """Cut the venue's connection; new dials are accepted and never answered."""
     with venue.muted():
         venue.cut()
         yield
@@ -102,7 +103,7 @@ def dropping(venue: SimulatedVenue) -> Iterator[None]:
 
 @contextmanager
 def cut_and_late(venue: SimulatedVenue) -> Iterator[None]:
-    """New connections bring data, but late."""
+    """Cut the venue's connection; new connections bring late data."""
     with venue.behind(4.0):
         venue.cut()
         yield
@@ -141,7 +142,7 @@ async def silence_of(simulators: list[Simulator], faulty: int, fault: str, setti
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_the_next_venue_carries_the_feed_in_time(venues: list[Simulator], fault: str) -> None:
     silent, got = await silence_of(venues[:2], 1, fault, settings_over(*venues[:2]))
-    assert silent <= LIMIT + (1.0 if "late" in fault else 0.0)  # it counts as late from max_lag on
+    assert silent <= LIMIT + (1.0 if "late" in fault else 0.0)  # late data counts as such only after max_lag
     assert [(each["from"], each["to"]) for each in got.details("failover")] == [("bybit", "binance")]
 
 
@@ -157,7 +158,7 @@ async def test_a_third_venue_carries_the_feed_in_time_if_two_have_the_same_fault
 
 
 async def test_trades_that_a_trial_missed_in_a_silence_are_reported(venues: list[Simulator]) -> None:
-    """A trial that was there before the other venue's last trade, and was mute around it, has missed something."""
+    """A trial that began before the other venue's last trade, and was silent at that time, has missed trades."""
     first, second = (only(simulator) for simulator in venues[:2])
     feed = MarketFeed(settings=settings_over(*venues[:2], failback_after=30))
     got = Clocked(feed)
@@ -166,9 +167,9 @@ async def test_trades_that_a_trial_missed_in_a_silence_are_reported(venues: list
         with cut_and_refusing(first):
             await got.until(lambda: got.ticks[-1][1] == "binance")
         connected = len(first.connections)
-        await got.until(lambda: len(first.connections) > connected)  # on trial, to be returned to
+        await got.until(lambda: len(first.connections) > connected)  # on trial for a failback
         began = monotonic()
-        await got.until(lambda: monotonic() - began > 3.0)  # it has been there for long
+        await got.until(lambda: monotonic() - began > 3.0)  # the trial has lasted for long
         mute = stack.enter_context(ExitStack())
         mute.enter_context(first.muted())
         began = monotonic()
@@ -184,7 +185,7 @@ async def test_trades_that_a_trial_missed_in_a_silence_are_reported(venues: list
 async def test_a_stream_that_restarts_with_old_data_does_not_keep_the_feed(
     venues: list[Simulator], withheld: bool
 ) -> None:
-    """All of its trades were delivered before, and those of the withheld coin are as old."""
+    """All of its trades were delivered before, and the trades of the withheld coin are as old."""
     first, second = (only(simulator) for simulator in venues[:2])
     feed = MarketFeed(settings=settings_over(*venues[:2]))
     got = Clocked(feed)
@@ -202,13 +203,13 @@ async def test_a_stream_that_restarts_with_old_data_does_not_keep_the_feed(
             await got.until(lambda: len(got.details("connected")) > connected)
         began = monotonic()
         await until(lambda: len(got.details("failover")) > 1)
-        assert monotonic() - began <= LIMIT + 3.0  # it is late from max_lag on, and would hold for ever
+        assert monotonic() - began <= LIMIT + 3.0  # it counts as late after max_lag; otherwise it would stay for ever
         assert got.details("failover")[-1]["to"] == "bybit"
 
 
 @pytest.mark.parametrize("to", ["bybit", "binance"])
 async def test_trades_that_a_trial_does_not_keep_are_reported_or_fetched(venues: list[Simulator], to: str) -> None:
-    """Since the other venue's last trade of a coin more were made than a trial keeps."""
+    """Since the other venue's last trade, more trades of the coin were made than a trial keeps."""
     first, second = sorted((only(each) for each in venues[:2]), key=lambda venue: venue.name != to)
     simulators = sorted(venues[:2], key=lambda each: only(each).name != to)
     feed = MarketFeed(settings=settings_over(*simulators, failback_after=30))
@@ -218,9 +219,9 @@ async def test_trades_that_a_trial_does_not_keep_are_reported_or_fetched(venues:
         with cut_and_refusing(first):
             await got.until(lambda: got.ticks[-1][1] == second.name)
         connected = len(first.connections)
-        await got.until(lambda: len(first.connections) > connected)  # on trial, to be returned to
+        await got.until(lambda: len(first.connections) > connected)  # on trial for a failback
         began = monotonic()
-        await got.until(lambda: monotonic() - began > 3.0)  # it has been there for long
+        await got.until(lambda: monotonic() - began > 3.0)  # the trial has lasted for long
         with second.silent("BTC"):
             after = await first.trade("BTC", count=TRIAL_TRADES + 50)
             began = monotonic()
@@ -235,9 +236,9 @@ async def test_trades_that_a_trial_does_not_keep_are_reported_or_fetched(venues:
 
 @pytest.mark.parametrize("rate", [20.0, 60.0, 300.0])
 async def test_a_failback_does_not_break_the_data(venues: list[Simulator], rate: float) -> None:
-    """Even if REST is slow: the trial's trades continue where the other venue's end.
+    """This holds even if REST is slow: the trial's trades continue where the other venue's end.
 
-    A pause of the simulated stream is no silence here: it would be a failover, and leave no failback to measure.
+    A pause of the simulated stream must not count as silence here: it would cause a failover instead of the failback.
     """
     first, second = (only(simulator) for simulator in venues[:2])
     settings = settings_over(*venues[:2], failback_after=5)
@@ -272,7 +273,7 @@ async def test_a_venue_that_lags_itself_does_not_take_over(venues: list[Simulato
 
 
 async def test_if_all_venues_lag_the_feed_does_not_switch_between_them(venues: list[Simulator]) -> None:
-    """A failover would not help: the feed lags, reports it, and dials its connection again."""
+    """A failover would not help: the feed reports its lag and dials its connection again."""
     first, second = (only(simulator) for simulator in venues[:2])
     feed = MarketFeed(settings=settings_over(*venues[:2]))
     got = Clocked(feed)

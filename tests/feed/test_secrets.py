@@ -1,4 +1,4 @@
-"""No password of the settings or the environment leaves in an event, the log, an error or a repr of the feed."""
+"""No event, log line, error or repr of the feed shows a password of the settings or the environment."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def options(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    """All that is logged, in loguru's most talkative form: it shows the variables of a traceback."""
+    """Everything that is logged, in loguru's most detailed form, which shows the variables of a traceback."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level=0, diagnose=True, backtrace=True, colorize=False)
     logger.enable("feed")
@@ -52,7 +52,7 @@ def log() -> Iterator[list[str]]:
 
 @asynccontextmanager
 async def refusing_proxy(status: int) -> AsyncIterator[str]:
-    """A proxy that refuses all, and quotes what it was sent in the reason, a header and the body."""
+    """A proxy that refuses everything, and quotes the request in the reason, a header and the body."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -78,7 +78,7 @@ def settings(options: dict[str, Any], **where: Any) -> Settings:
 
 
 async def all_said(feed: MarketFeed, recorder: Recorder, timeout: float) -> str:
-    """What a failing feed says in all that it has."""
+    """Everything that a failing feed says, in all its outputs."""
     said = []
     try:
         await feed.connect(timeout)
@@ -123,7 +123,7 @@ async def test_a_stream_that_is_refused_quotes_no_password(
 
 
 async def test_text_of_a_venue_is_cleaned_for_events_and_log(options: dict[str, Any], log: list[str]) -> None:
-    """Bad frames, a refusal and the reason of a close frame."""
+    """This concerns bad frames, a refusal and the reason of a close frame."""
 
     async def talk(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()
@@ -144,7 +144,7 @@ async def test_text_of_a_venue_is_cleaned_for_events_and_log(options: dict[str, 
 
 
 async def test_the_command_line_shows_no_password(tmp_path: Path) -> None:
-    """Neither on stdout nor on stderr, whichever command it is and however much it logs."""
+    """Neither stdout nor stderr shows it, for any command and log level."""
     async with refusing_proxy(407) as at:
         file = tmp_path / "settings.yaml"
         file.write_text(

@@ -1,4 +1,4 @@
-"""The names that programs rely on, with the order and defaults of what they take: more may come, none may change."""
+"""The names that programs rely on, with their parameters' order and defaults: more may be added, none may change."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ EVENTS = {
 
 def taken(call: object) -> str:
     """The parameters of ``call`` without their annotations."""
-    signature = inspect.signature(call)  # type: ignore[arg-type] # whatever stands under the name
+    signature = inspect.signature(call)  # type: ignore[arg-type] # any public object
     bare = [each.replace(annotation=each.empty) for each in signature.parameters.values() if each.name != "self"]
     return str(signature.replace(parameters=bare, return_annotation=signature.empty))[1:-1]
 

@@ -45,7 +45,7 @@ async def test_changing_a_delivered_book_changes_nothing_that_the_feed_knows(
 
 
 async def test_each_subscriber_has_a_book_of_its_own(program: Program, venue: MemoryVenue) -> None:
-    """A bot that takes levels out of its book takes them out of nobody else's, waiting books among them."""
+    """A bot may remove levels from its book: no other subscriber's book changes, not even one that still waits."""
     taken: list[OrderBook] = []
 
     def take(book: OrderBook) -> None:

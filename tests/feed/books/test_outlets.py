@@ -1,4 +1,4 @@
-"""Books as iterators, other threads, the server, watch and the metrics give them."""
+"""Books in iterators, other threads, the server, ``watch`` and the metrics."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ async def test_a_venue_that_refuses_its_books_keeps_its_trades_and_the_reason_is
 
 
 async def test_books_are_no_sign_of_life_of_the_trades(program: Program, venue: MemoryVenue) -> None:
-    """A connection for trades that is dead is found, however many books come over the other one."""
+    """A dead connection for trades is found even while the other connection brings many books."""
     await program.connect(venue)
     for size in range(1, 1000):
         venue.book("BTC", [(99.0, float(size))], ASKS)
@@ -118,7 +118,7 @@ async def test_a_book_of_a_trial_is_delivered_when_the_feed_returns_to_its_excha
 async def test_a_book_of_a_wrong_market_is_withheld_like_its_price(
     program: Program, venues: tuple[MemoryVenue, MemoryVenue]
 ) -> None:
-    """Its middle is too far from the coin's last price: another coin may have the same name there."""
+    """The book's mid price is too far from the coin's last price: another coin may have the same name there."""
     first, second = venues
     await program.connect(first)
     first.book("BTC", BIDS, ASKS)

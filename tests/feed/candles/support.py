@@ -22,7 +22,7 @@ def row(minute: int, price: float = 10.0, volume: float = 1.0) -> list[float]:
 
 
 def closed(candles: list[Candle]) -> list[tuple[int, float]]:
-    """(minute, close) of the closed ones."""
+    """(minute, close) of the closed candles."""
     return [((c.timestamp - T0) // MINUTE, c.close) for c in candles if c.closed]
 
 

@@ -87,7 +87,7 @@ def test_built_candles_equal_those_computed_from_all_trades(moves: list[tuple[in
 
 
 def test_candles_go_on_after_those_that_another_venue_has_closed() -> None:
-    """A venue that takes over in the middle of a candle: what ended on the way is asked for, what was closed is not."""
+    """A venue takes over in the middle of a candle: candles that ended meanwhile are fetched, closed ones are not."""
     builder = CandleBuilder("BTC", "1m")
     builder.go_on_after(at(0))
     assert build(builder, trade(59, 9)) == []
@@ -98,7 +98,7 @@ def test_candles_go_on_after_those_that_another_venue_has_closed() -> None:
 
 
 def test_a_candle_that_another_venue_has_closed_meanwhile_is_neither_closed_nor_asked_for_again() -> None:
-    """The feed returns to the venue after an hour with another one: its old candle is closed, with all its trades."""
+    """The feed returns to the venue after an hour on another one: the old candle is closed, with all its trades."""
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(-1, 9), trade(0, 10))
     builder.interrupted()
@@ -141,7 +141,7 @@ def test_candles_that_were_begun_elsewhere_are_holes_unless_they_go_on_here(
 
 
 def test_volumes_in_contracts_become_base_currency() -> None:
-    """Also the volumes of fetched candles."""
+    """This includes the volumes of fetched candles."""
     for bars in (CandleTracker("BTC", "1m", "gate", 0.001), CandleBuilder("BTC", "1m", "gate", 0.001)):
         bars.go_on_after(at(0))
         if isinstance(bars, CandleTracker):
@@ -183,7 +183,7 @@ def test_a_trade_far_behind_changes_no_candle() -> None:
 
 
 def test_a_trade_that_waits_when_its_candle_ends_is_part_of_it() -> None:
-    """Whether its stamp is wrong, or its time has come meanwhile."""
+    """This holds if its stamp is wrong, and also if the stamp's time has come meanwhile."""
     for stamped, volume in ((3600, 2.0), (55, 2.0)):
         builder = CandleBuilder("BTC", "1m")
         candles = [c for second in (-5, 1) for c in told(builder, second, 10.0)]
@@ -199,9 +199,9 @@ def test_a_trade_that_waits_when_its_candle_ends_is_part_of_it() -> None:
     )
 )
 def test_closed_candles_have_every_trade_that_came_in_their_time(moves: list[tuple[int, int, str]]) -> None:
-    """Against a plain sum over all trades, some of which are stamped ahead; after a loss the candles are holes.
+    """They are compared with a plain sum over all trades, some of them stamped ahead; after a loss, candles are holes.
 
-    Of three in succession that are ahead by the same, the stamps are believed: there are two at most.
+    Three successive trades that are ahead by the same time would be believed, so there are two at most.
     """
     builder, second, candles, waiting = CandleBuilder("BTC", "1m"), 0, list[Candle](), 0
     came: dict[int, list[float]] = {}  # minute -> prices

@@ -27,7 +27,7 @@ def delivered(*candles: Candle) -> DeliveredCandles:
 
 
 def test_nothing_more_is_delivered_of_a_candle_that_is_closed() -> None:
-    """Neither its close again nor an update, from whichever venue."""
+    """No venue can close it again or update it."""
     delivered_candles = delivered(bar(1, closed=False), bar(1))
     assert not delivered_candles.enter(bar(1, exchange="two"))
     assert not delivered_candles.enter(bar(1, closed=False))
@@ -61,7 +61,7 @@ def test_candles_that_a_left_venue_did_not_close_are_still_to_be_closed() -> Non
 
 
 def test_a_candle_closed_at_the_venue_but_not_in_the_stream_is_overdue() -> None:
-    """From the feed's first candle on; earlier ones are history."""
+    """This concerns candles from the feed's first one on; earlier ones are history."""
     delivered_candles = delivered(bar(3, closed=False), bar(3), bar(4, closed=False))
     past = [bar(minute) for minute in range(1, 7)] + [bar(7, closed=False)]
     assert minutes(delivered_candles.overdue(past)) == [4, 5, 6]
@@ -69,18 +69,18 @@ def test_a_candle_closed_at_the_venue_but_not_in_the_stream_is_overdue() -> None
 
 
 def test_history_is_as_it_was_delivered() -> None:
-    """Also where the venue's record says something else, and where another venue had delivered."""
+    """This holds even if the venue's record differs, or if another venue had delivered the candle."""
     mine = bar(2, price=11.0, exchange="two")
     delivered_candles = delivered(mine, bar(3, closed=False))
     joined = delivered_candles.joined("BTC", "1m", [bar(1), bar(2), bar(3, closed=False)])
     assert minutes(joined) == [1, 2, 3]
     assert joined[1] == mine
-    joined[1].close = 0.0  # belongs to whom it was given
+    joined[1].close = 0.0  # it belongs to its receiver
     assert delivered_candles.joined("BTC", "1m", [bar(2)])[0] == mine
 
 
 def test_of_two_states_of_the_open_candle_the_later_one_is_taken() -> None:
-    """Volume only grows; that of another venue says nothing."""
+    """The state with more volume is the later one; another venue's volume proves nothing."""
     for delivered_volume, exchange, stands in ((5.0, "one", 5.0), (1.0, "one", 2.0), (5.0, "two", 2.0)):
         delivered_candles = delivered(bar(1, closed=False, volume=delivered_volume, exchange=exchange))
         (joined,) = delivered_candles.joined("BTC", "1m", [bar(1, closed=False, volume=2.0)])
@@ -98,7 +98,7 @@ def test_candles_streamed_while_the_answer_was_on_its_way_are_included() -> None
     count=st.integers(1, 60),
 )
 def test_joined_candles_are_in_order_without_a_hole_or_an_overlap(closed: list[int], first: int, count: int) -> None:
-    """Whatever was delivered in whatever order: after the overdue ones are closed, each candle is there once."""
+    """After the overdue candles are closed, each candle exists once, for any deliveries in any order."""
     delivered_candles = delivered(*(bar(minute) for minute in closed))
     past = [bar(minute) for minute in range(first, first + count)] + [bar(first + count, closed=False)]
     for candle in delivered_candles.overdue(past):

@@ -64,12 +64,12 @@ class FrameContext:
         self.delivered += tell_row(self.bars, f"C{coin}/USDT", "1m", row, 0, closed) or []
 
     def trade(self, trade: TradeEvent) -> None:
-        """A trade comes, and the venue's clock shows when."""
+        """Take a trade, and set the venue's clock to its time."""
         self.now = trade.received_at / 1e6
         self.delivered += self.bars.on_trade(self.number, replace(trade, market="C0/USDT"), ["1m"])
 
     async def look(self, now: float) -> None:
-        """Look when the venue's clock shows ``now`` (ms), and let what was asked be answered."""
+        """Set the venue's clock to ``now`` (ms), look, and let all requests be answered."""
         self.now = now
         assert self.bars._overdue is not None
         self.bars._overdue.look(now / 1000)
@@ -78,7 +78,7 @@ class FrameContext:
 
     @property
     def closed(self) -> list[tuple[int, float]]:
-        """Minute and volume of the closed ones."""
+        """Minute and volume of the closed candles."""
         return [((c.timestamp - T0) // MINUTE, c.volume) for c in self.delivered if c.closed]
 
 
@@ -94,7 +94,7 @@ async def test_a_candle_without_a_successor_is_closed_once_from_the_record() -> 
     await scene.look(at(1) + OVER)
     assert scene.closed == [(0, 5.0)]
     assert scene.asked == [("C0/USDT", "1m", at(0))]
-    scene.row(row(0, 5.0), closed=True)  # the venue's own word comes with the next trade
+    scene.row(row(0, 5.0), closed=True)  # the venue's flag comes with the next trade
     scene.row(row(1, 1.0))
     await scene.look(at(1) + 2 * OVER)
     assert scene.closed == [(0, 5.0)]
@@ -102,7 +102,7 @@ async def test_a_candle_without_a_successor_is_closed_once_from_the_record() -> 
 
 
 async def test_candles_without_trades_are_taken_from_the_record() -> None:
-    """Flat ones where the venue has such; where it has none, it is not asked again for one that it does not have."""
+    """They are flat if the record has them. If the record does not have one, it is not asked for it again."""
     for has_flat in (True, False):
         scene = FrameContext()
         scene.row(row(0))
@@ -118,7 +118,7 @@ async def test_candles_without_trades_are_taken_from_the_record() -> None:
 
 
 async def test_a_record_that_is_behind_is_asked_again() -> None:
-    """It has less volume than was seen: that would not be the candle."""
+    """The record has less volume than was seen, so its row is not the final candle."""
     scene = FrameContext()
     scene.row(row(0, 5.0))
     scene.record["C0/USDT"] = [row(0, 3.0)]
@@ -150,7 +150,7 @@ async def test_without_a_record_a_candle_is_closed_as_seen_last_while_data_flows
 
 @pytest.mark.parametrize("failing", [True, False])
 async def test_if_the_stream_has_lost_the_market_only_the_record_closes_its_candle(failing: bool) -> None:
-    """Other markets' data flows, and this one may have had more trades."""
+    """Data of other markets flows, but this market may have had more trades."""
     scene = FrameContext()
     scene.row(row(0, 5.0))
     scene.heard = at(1) - 2_000.0
@@ -167,7 +167,7 @@ async def test_if_the_stream_has_lost_the_market_only_the_record_closes_its_cand
 
 
 async def test_a_market_that_comes_back_does_not_close_a_candle_whose_end_it_missed() -> None:
-    """The record stands still too, with as much as was seen: neither is the candle."""
+    """The record stands still too, with the volume that was seen: neither shows the final candle."""
     scene = FrameContext()
     scene.row(row(0, 5.0))
     scene.heard = at(1) - 2_000.0
@@ -198,7 +198,7 @@ async def test_after_an_interruption_only_the_record_closes_a_candle() -> None:
 
 
 async def test_a_thousand_coins_do_not_count_as_a_burst() -> None:
-    """A few are asked for at each look, those first of which something came."""
+    """At each look a few candles are requested, beginning with those that have data."""
     scene = FrameContext(1000)
     for coin in range(1000):
         scene.row(row(0), coin=coin)

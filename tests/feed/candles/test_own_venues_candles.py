@@ -20,7 +20,7 @@ START = time.time_ns() // 1_000_000 // MINUTE * MINUTE + MINUTE
 
 @pytest.fixture
 async def venue(monkeypatch: pytest.MonkeyPatch) -> MemoryVenue:
-    """One whose minutes need not pass: its stamps are far from our clock's."""
+    """A venue whose stamps are far from our clock, so that no test has to wait for minutes."""
     monkeypatch.setattr("feed.candles.stamp_check.AHEAD", 60 * MINUTE)
     monkeypatch.setattr("feed.candles.venue_candles.GRACE", 0.0)
     venue = MemoryVenue("memory_candles", ["BTC"])
@@ -38,7 +38,7 @@ async def feed(venue: MemoryVenue) -> AsyncIterator[MarketFeed]:
 
 
 async def connected(feed: MarketFeed, venue: MemoryVenue) -> list[Candle]:
-    """The candles that the feed will tell."""
+    """The candles that the feed will deliver."""
     candles: list[Candle] = []
     feed.subscribe_candles(candles.append, "BTC")
     connecting = asyncio.create_task(feed.connect(10))
@@ -56,7 +56,7 @@ def minute(number: int, price: float, volume: float, closed: bool = False) -> Ca
 
 
 def closed(candles: list[Candle]) -> list[tuple[int, float, float]]:
-    """Minute, close and volume of the closed ones."""
+    """Minute, close and volume of the closed candles."""
     return [((c.timestamp - START) // MINUTE, c.close, c.volume) for c in candles if c.closed]
 
 
@@ -82,7 +82,7 @@ async def test_a_subscriber_that_changes_its_trade_changes_no_candle(feed: Marke
 async def test_a_candle_of_which_a_trade_was_fetched_later_is_closed_from_the_record(
     feed: MarketFeed, venue: MemoryVenue
 ) -> None:
-    """The stream lost a trade in its midst; the next minute is closed by its own trades again."""
+    """The stream lost a trade within the minute; the next minute is closed by its own trades again."""
     venue.candles = [[START + n * MINUTE, 101.0, 120.0, 90.0, 103.0, 4.0] for n in range(3)]
     trades: list[TradeEvent] = []
     feed.subscribe_trades(trades.append)

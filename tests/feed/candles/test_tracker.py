@@ -46,7 +46,7 @@ def test_without_flags_the_next_candle_closes_the_one_before_with_its_last_row()
 def test_a_delivered_candle_belongs_to_its_receiver() -> None:
     bars = tracker()
     [update] = bars.update(row(0, 11.0))
-    update.close = 99.0  # a user's doing
+    update.close = 99.0  # changed by a user
     [ended, _] = bars.update(row(1))
     assert (ended.close, ended.closed) == (11.0, True)
     assert update.closed is False
@@ -117,7 +117,7 @@ def test_the_venue_itself_may_fill_a_hole() -> None:
     bars.update(row(0))
     bars.interrupted()
     bars.update(row(2), 0, False)
-    assert bars.update(row(0, 12.0), 0, None) == []  # nobody says that these values are final
+    assert bars.update(row(0, 12.0), 0, None) == []  # nothing shows that these values are final
     assert closed(bars.update(row(0, 12.0), 0, True)) == [(0, 12.0)]
     assert bars.holes() == [at(1)]
 
@@ -145,7 +145,7 @@ HOUR = 60
 @pytest.mark.parametrize("wrong", [HOUR, 1, 24 * HOUR, -HOUR, -24 * HOUR, 0.5, -0.25], ids=lambda minutes: f"{minutes}")
 @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
 def test_a_row_with_a_wrong_time_affects_no_other_row(wrong: float, flags: bool, first: bool) -> None:
-    """Stamped ahead, far behind, or between two candles: it closes nothing, and no row after it is lost."""
+    """A row stamped ahead, far behind, or between two candles closes nothing, and no later row is lost."""
     bars, delivered = tracker(), list[Candle]()
 
     def tell(minute: float, price: float, seconds: float, ended: bool = False) -> None:
@@ -180,7 +180,7 @@ def test_a_candle_is_not_closed_by_its_flag_before_its_time() -> None:
 
 
 def test_several_wrong_rows_that_agree_are_undone_by_those_that_follow() -> None:
-    """They look like a clock that is ahead; then the venue continues as before."""
+    """They look like those of a clock that is ahead; then the venue continues as before."""
     bars, delivered = tracker(), list[Candle]()
     stamps = [0, 0, HOUR, HOUR, HOUR, 0, 0, 0, 0, 1, 1]
     for second, minute in enumerate(stamps):
@@ -201,7 +201,7 @@ def test_a_venue_whose_clock_is_ahead_of_the_time_known_loses_no_candle() -> Non
 
 @pytest.mark.parametrize("flags", [True, False])
 def test_an_earlier_state_of_the_open_candle_is_dropped(flags: bool) -> None:
-    """As another connection brings it that is behind; the last state stands."""
+    """Another connection, which is behind, may bring it; the last state stays."""
     bars = tracker()
     bars.update(row(0, 11.0, 5.0), 0, False if flags else None)
     bars.update(row(0, 12.0, 7.0), 0, False if flags else None)
@@ -219,7 +219,7 @@ def test_a_wrong_volume_does_not_exclude_later_rows() -> None:
 
 
 def test_a_record_that_is_behind_fills_no_hole_until_it_is_final() -> None:
-    """It has less volume than was seen: it lacks the last trades."""
+    """The record has less volume than was seen, so it lacks the last trades."""
     bars = tracker()
     bars.update(row(0, 11.0, 5.0))
     bars.interrupted()
@@ -242,7 +242,7 @@ def torn(*, later: bool = True) -> CandleTracker:
 
 
 def test_a_record_that_stands_still_fills_no_hole_with_as_much_as_was_seen() -> None:
-    """The trades after the loss are not in it: only a later row shows that it has all of the candle."""
+    """The record lacks the trades after the loss: only a later row proves that it has the whole candle."""
     bars = torn()
     assert bars.fill([row(0, 11.0, 5.0)]) == []
     assert bars.holes() == [at(0)]
@@ -263,7 +263,7 @@ def test_a_record_that_lists_running_candles_and_lacks_one_is_never_taken() -> N
 
 
 def test_if_nothing_was_traded_since_the_newest_row_is_taken_a_little_later() -> None:
-    """Not while the record is known to be behind, of whichever market."""
+    """But not while the record of any market is known to be behind."""
     bars = torn(later=False)
     assert bars.fill([row(0, 11.0, 5.0)], settled=False) == []
     bars.record.was_behind(READ_AT)
@@ -297,7 +297,7 @@ def test_a_record_known_to_be_behind_closes_only_candles_whose_market_goes_on() 
 
 
 def test_a_candle_missing_in_a_record_that_may_be_behind_does_not_count_as_empty() -> None:
-    """It is missing when a later one comes."""
+    """It counts as missing when a later candle comes."""
     bars = tracker()
     bars.update(row(0), 0, True)
     bars.interrupted()
@@ -318,7 +318,7 @@ def test_a_candle_missing_in_a_record_that_may_be_behind_does_not_count_as_empty
     flags=st.booleans(),
 )
 def test_each_closed_candle_is_the_venues_own_and_comes_once(data: list[tuple[int, int, str]], flags: bool) -> None:
-    """Against a venue that has a trade at each step, tells the candle so far, and has some rows of a wrong time."""
+    """The model is a venue with a trade at each step, which sends the candle so far and some rows of a wrong time."""
     bars, second, told = tracker(), 0, list[Candle]()
     record: dict[int, list[float]] = {}  # minute -> its row so far
 
@@ -339,7 +339,7 @@ def test_each_closed_candle_is_the_venues_own_and_comes_once(data: list[tuple[in
             tell([opened + wrong, *record[minute][1:]])
         if fault == "lost":
             bars.interrupted()
-            continue  # what happens now passes unseen
+            continue  # what happens now is not seen
         tell(record[minute])
         if fault == "again":
             tell(record[minute])
@@ -366,7 +366,7 @@ steps = st.lists(
 def test_every_candle_is_closed_once_or_a_hole_whatever_happens(
     steps: list[tuple[str, bool, int]], flags: bool
 ) -> None:
-    """Against a venue that numbers its rows: the close price of a candle says how many of its rows were seen."""
+    """The model is a venue that numbers its rows: a candle's close price shows how many of its rows were seen."""
     bars = tracker()
     minute, price = 0, 10.0
     delivered = bars.update(row(0, price), 0, False if flags else None)
@@ -379,7 +379,7 @@ def test_every_candle_is_closed_once_or_a_hole_whatever_happens(
             delivered += bars.update(row(minute - 1, 5.0), 0, None)
         elif step == "lost":
             bars.interrupted()
-            down = True  # the candles from here to the next row pass unseen
+            down = True  # the candles from here to the next row are not seen
         elif step in ("next", "skip"):
             passed = amount if step == "skip" else 1
             if flags and not down and minute not in final:
@@ -419,7 +419,7 @@ def test_a_candle_that_was_closed_but_not_delivered_is_fetched() -> None:
 
 
 def test_after_a_candle_of_the_future_no_candle_is_closed_a_second_time() -> None:
-    """Rows that contradict the newest candle show that it was of the future; the one before it is closed already."""
+    """Rows that contradict the newest candle show that it was of the future. The candle before it is already closed."""
     start = 1_760_000_040_000 // 60_000 * 60_000
     now = float(start - 40_000)
     tracker, closed = CandleTracker("ETH", "1m"), list[int]()

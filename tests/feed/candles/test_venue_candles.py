@@ -20,7 +20,7 @@ FIRST = 27_000_000  # minutes since the epoch
 
 
 async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
-    """Every candle that it tore is asked for and closed, a few at a time."""
+    """Every interrupted candle is fetched and closed, a few at a time."""
     coins = {f"{coin}/USDT": coin for coin in (f"C{n}" for n in range(40))}
     under_way, most, repaired = 0, 0, list[Candle]()
     done = asyncio.Event()
@@ -40,7 +40,7 @@ async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
             done.set()
 
     bars = VenueCandles("a venue", fetch, deliver)
-    for opened in (OPENED, OPENED + MINUTE):  # a connection each: the first one does not see its candle's end
+    for opened in (OPENED, OPENED + MINUTE):  # one connection for each: the first one does not see its candle's end
         bars.begin(coins, ["1m"], {}, native=True)
         for symbol in coins:
             tell_row(bars, symbol, "1m", [opened, 1.0, 1.0, 1.0, 1.0, 1.0], 0, False)
@@ -54,7 +54,7 @@ async def test_an_outage_of_all_coins_is_not_a_burst_of_requests() -> None:
 
 
 async def test_a_bar_that_the_venue_closes_while_its_request_waits_is_not_asked_for() -> None:
-    """An outage tears the bars of more coins than may be asked for at once, and the venue's REST is slow."""
+    """An outage interrupts the candles of more coins than may be fetched at once, and the venue's REST is slow."""
     coins = {f"{coin}/USDT": coin for coin in (f"C{n}" for n in range(AT_ONCE + 3))}
     asked: list[str] = []
     all_asked, answered = asyncio.Event(), asyncio.Event()
@@ -89,7 +89,7 @@ def row(minute: int) -> list[float]:
 
 
 class Delivered:
-    """What is repaired, from a record in which every minute is."""
+    """The repaired candles, from a record that has every minute."""
 
     def __init__(self) -> None:
         self.candles: list[Candle] = []
@@ -123,7 +123,7 @@ async def test_a_candle_that_ends_between_history_and_the_first_frame_is_not_mis
 
 
 async def test_history_does_not_move_candles_that_have_begun() -> None:
-    """The stream is further than the record, or behind it: its own candle stays open until it is closed."""
+    """The stream may be ahead of the record or behind it: its open candle stays open until the stream closes it."""
     repaired = Delivered()
     bars = VenueCandles("one", repaired.fetch, repaired.deliver)
     bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=True)
@@ -174,7 +174,7 @@ async def test_a_connection_that_still_reads_after_the_end_closes_nothing(native
 
 
 async def test_a_candle_whose_trades_have_a_gap_is_asked_for() -> None:
-    """What is fetched for the gap does not come into it; the candles before and after it are closed by their trades."""
+    """Fetched trades are not added to it. The candles before and after it are closed by their own trades."""
     repaired = Delivered()
     bars = VenueCandles("one", repaired.fetch, repaired.deliver)
     number = bars.begin({"BTC/USDT": "BTC"}, ["1m"], {}, native=False)
@@ -200,7 +200,7 @@ class LateRecord:
 
     def __init__(self, now: int, *, stands_still: bool = False) -> None:
         self.now = now
-        self.stands_still = stands_still  # with as much volume as was seen; else with less
+        self.stands_still = stands_still  # it has the volume that was seen; otherwise it has less
         self.asked = 0
         self.delivered: list[Candle] = []
         self.came = asyncio.Event()
@@ -232,7 +232,7 @@ class LateRecord:
 async def test_a_candle_is_not_closed_from_a_record_that_is_behind(
     native: bool, stands_still: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It lacks the last trades, whether it has less volume than was seen or as much. It is asked again."""
+    """The record lacks the last trades, with less volume than was seen or with as much. It is asked again."""
     monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0, 0.01, 0.01, 0.01))
     record = LateRecord(0, stands_still=stands_still)
     bars = VenueCandles("one", record.fetch, record.deliver, record)
@@ -256,7 +256,7 @@ async def test_a_candle_is_not_closed_from_a_record_that_is_behind(
 async def test_a_candle_that_the_record_never_proves_is_reported_and_not_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The record listed the running candle once, and stands still since."""
+    """The record listed the running candle once and has stood still since."""
     monkeypatch.setattr("feed.candles.venue_candles.MEND_DELAYS", (0.0,) + (0.01,) * 8)
     record = LateRecord(FIRST * MINUTE)
     given_up, told = asyncio.Event(), list[tuple[str, str, list[int]]]()

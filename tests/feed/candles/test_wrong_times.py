@@ -1,4 +1,4 @@
-"""A candle's frame of a wrong time, over real sockets and with the real ccxt.pro classes, closes nothing."""
+"""A candle's frame with a wrong time closes nothing: over real sockets and with the real ccxt.pro classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MINUTE = 60_000
 
 
 def say_wrong(venue: SimulatedVenue, shift: int, *, closed: bool) -> None:
-    """Send the state of every candle that is streamed as one of another minute, ``shift`` ms away."""
+    """Send the state of every streamed candle with the time of another minute, ``shift`` ms away."""
     for topic in venue.topics_of("candles"):
         if topic.market is not None:
             bar = topic.market.candle(topic.start, topic.interval, venue.now())
@@ -24,7 +24,7 @@ def say_wrong(venue: SimulatedVenue, shift: int, *, closed: bool) -> None:
 @pytest.mark.parametrize("transport", ["aiohttp", "picows"])
 @pytest.mark.parametrize("name", ["binance", "bybit"])
 async def test_one_frame_of_a_wrong_time_closes_no_candle(name: str, transport: str) -> None:
-    """An hour ahead, an hour behind, or between two minutes; the minute is closed by its own end, with its values."""
+    """The time is an hour ahead, an hour behind, or between two minutes. The minute is closed at its own end."""
     async with Simulator(venues=(name,), rate=200, coins=["BTC"]) as simulator:
         venue = simulator.venues[name]
         settings = settings_for(simulator, coins=["BTC"])

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 TIMEOUT = 60.0
-NOT_PASSED_ON = {"MARKET_FEED_SETTINGS", "COLUMNS", "LINES"}  # the runner's window is not the terminal's
+NOT_PASSED_ON = {"MARKET_FEED_SETTINGS", "COLUMNS", "LINES"}  # the test runner's window size must not be used
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in NOT_PASSED_ON}
 
 
@@ -33,7 +33,7 @@ class Running:
         raise AssertionError(f"ended without {text!r}: {await self.end()}")
 
     async def end(self) -> tuple[int, str, str]:
-        """Exit code, the rest of stdout, and stderr, which never holds a traceback."""
+        """Exit code, the rest of stdout, and stderr, which must not contain a traceback."""
         out, err = await self.process.communicate()
         assert b"Traceback" not in err
         assert b"ignored" not in err  # a warning in a destructor: something was left open
@@ -43,7 +43,7 @@ class Running:
 
 @asynccontextmanager
 async def market_feed(*argv: str) -> AsyncIterator[Running]:
-    """The command line ``argv``, killed if it is still there in the end; everything under one timeout."""
+    """Run the command line ``argv`` under one timeout; it is killed if it still runs at the end."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "error", "-m", "feed", *argv, stdout=pipe, stderr=pipe, env=ENVIRONMENT, limit=1 << 20

@@ -13,7 +13,7 @@ from feed.cli.arguments import FAULTS, parser
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one line that ``argv`` is refused with."""
+    """The one line with which ``argv`` is refused."""
     try:
         code = main(argv)
     except SystemExit as end:

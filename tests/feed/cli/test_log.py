@@ -1,4 +1,4 @@
-"""What the command line logs is fit for a terminal, whatever an error of others says."""
+"""What the command line logs is fit for a terminal, even if a foreign error has control characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output thread: in order, nothing dropped, and no endless wait."""
+"""The thread that writes stdout keeps the order, drops nothing and never waits for ever."""
 
 from __future__ import annotations
 

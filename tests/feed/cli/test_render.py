@@ -46,7 +46,7 @@ def board(hand: Hand) -> LiveState:
 
 
 def drawn(rows: list[Row], notes: list[Note], width: int, height: int | None, caption: str = "") -> list[str]:
-    """The lines of the screen as a terminal of that size shows them."""
+    """The lines that a terminal of this size shows."""
     console = Console(file=io.StringIO(), width=width, height=height or 100, force_terminal=True, color_system=None)
     head = live_table.header("live", "bybit", 75.0, 1234.5, 1, 2)
     with console.capture() as captured:
@@ -55,7 +55,7 @@ def drawn(rows: list[Row], notes: list[Note], width: int, height: int | None, ca
 
 
 class OneBook:
-    """A feed that is only asked for its order book."""
+    """A stand-in for a feed: only its order book is asked for."""
 
     def __init__(self, book: OrderBook | None) -> None:
         self._book = book
@@ -70,7 +70,7 @@ class OneBook:
 
 def shown(book: OrderBook | None) -> str:
     view = BookView("BTC")
-    view.attach(OneBook(book))  # type: ignore[arg-type] # as far as it is asked
+    view.attach(OneBook(book))  # type: ignore[arg-type] # only these methods are used
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     with console.capture() as captured:
         console.print(live_table.screen("", [Row("BTC")], [], "", console, 24, view.draw()))

@@ -166,7 +166,7 @@ async def test_check_prints_everything_as_json(settings: str, venue: Simulator) 
 async def test_check_describes_a_refusal_as_the_troubleshooting_page_does(
     status: int, form: str, settings: str, venue: Simulator
 ) -> None:
-    """The status stands first, whichever of ccxt's two forms the answer came in."""
+    """The status stands first, in both forms in which ccxt words the answer."""
     with venue["binance"].blocked(status):
         _, out, _ = await ran("check", "--settings", settings, "--json", "--timeout", "3")
     (exchange,) = json.loads(out)["exchanges"]
@@ -188,7 +188,7 @@ async def test_check_names_the_proxy_without_its_password(settings: str, tmp_pat
 
 
 async def test_check_takes_the_first_failure_for_the_answer(tmp_path: Path, unused_tcp_port: int) -> None:
-    """Nobody has to wait for attempts that fail alike."""
+    """Nobody has to wait for further attempts that would fail in the same way."""
     where = f"127.0.0.1:{unused_tcp_port}"
     file = tmp_path / "settings.yaml"
     file.write_text(f"exchanges: [{{name: binance, rest_url: 'http://{where}', ws_url: 'ws://{where}'}}]")

@@ -87,13 +87,13 @@ async def test_signals_end_the_command_in_order(settings: str, number: int, code
 
 
 async def test_a_signal_while_the_reader_sleeps_still_ends_it(venue: Simulator, settings: str) -> None:
-    """The pipe is full, nobody reads, the output waits: Ctrl-C must not wait, too."""
+    """The pipe is full, nobody reads, and the output waits. Ctrl-C must not wait as well."""
     async with market_feed("watch", "--settings", settings, "--json") as running:
         await running.until("connected")
         burst = asyncio.create_task(venue["binance"].burst(200_000))
         await asyncio.wait({burst}, timeout=3.0)
         running.process.send_signal(signal.SIGINT)
-        await until(lambda: running.process.returncode is not None)  # wait() would want the pipes read to their end
+        await until(lambda: running.process.returncode is not None)  # wait() would read the pipes to their end
         assert running.process.returncode == 130
         burst.cancel()
         await asyncio.wait({burst})
@@ -151,7 +151,7 @@ async def test_an_order_book_of_no_coin_is_a_usage_error(settings: str) -> None:
 
 
 async def test_the_shortest_look_shows_prices(settings: str) -> None:
-    """The last ones of all coins are there, whenever the end comes."""
+    """The last prices of all coins are shown, however soon the end comes."""
     code, out, err = await ran("watch", "BTC", "ETH", "--settings", settings, "--seconds", "0.01")
     assert code == 0, err
     lines = [line.split()[1] for line in out.splitlines()]
@@ -194,7 +194,7 @@ class Terminal:
             self.shown += os.read(self._master, 1 << 16).decode(errors="replace")
         except BlockingIOError:
             return
-        except OSError:  # EIO: nobody has the other side open any more
+        except OSError:  # EIO: the other side was closed
             asyncio.get_running_loop().remove_reader(self._master)
             self._closed.set()
 

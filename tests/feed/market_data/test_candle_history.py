@@ -32,7 +32,7 @@ def without_hole(candles: list[Candle], length: int = MINUTE) -> bool:
 
 
 async def test_history_is_the_venues_record_oldest_first(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """Closed candles without a hole, and the one that is running at the end."""
+    """History has closed candles without a hole, and at its end the running one."""
     await feed.connect()
     market = venue.market("BTC")
     for timeframe, length in (("1m", MINUTE), ("5m", 5 * MINUTE), ("1h", 60 * MINUTE)):
@@ -49,7 +49,7 @@ async def test_history_is_the_venues_record_oldest_first(feed: MarketFeed, venue
 
 
 async def test_history_longer_than_one_answer_is_fetched_page_by_page(feed: MarketFeed) -> None:
-    """What the venue does not have any more is left out: the simulated ones have a day."""
+    """Candles that the venue does not have any more are left out: simulated venues have one day."""
     await feed.connect()
     candles = await feed.candles_history("ETH", "1m", 1300)
     assert len(candles) == 1300
@@ -95,7 +95,7 @@ async def test_history_has_closed_candles_as_the_stream_delivered_them(feed: Mar
 async def test_a_candle_that_the_stream_missed_is_also_closed_in_the_stream(
     simulator: Simulator, venue: SimulatedVenue
 ) -> None:
-    """Its end went by while the coin was silent: who asks for history has it closed for everyone, once."""
+    """The candle ended while the coin was silent. A request for history closes it for every subscriber, once."""
     feed = MarketFeed(settings=settings_for(simulator))
     live: list[Candle] = []
     feed.subscribe_candles(live.append, "BTC")
@@ -125,9 +125,9 @@ NOW = 1_700_000_040_000 + 2 * MINUTE  # the begin of a minute
         (NOW + 30_000, NOW + 30_500, [True, True, False]),
         (NOW + 500, NOW + 900, [True, True, False]),
         (NOW - 100, NOW + 100, [True, True, False]),
-        (NOW + MINUTE + 500, NOW + MINUTE + 900, [True, True, False]),  # a record that is behind, as it may be
+        (NOW + MINUTE + 500, NOW + MINUTE + 900, [True, True, False]),  # the record may be behind
         (NOW + MINUTE + 3_000, NOW + MINUTE + 3_100, [True, True, True]),
-        (NOW - 30_000, NOW - 29_000, [True, False, False]),  # the last one is yet to begin
+        (NOW - 30_000, NOW - 29_000, [True, False, False]),  # the last candle has not begun yet
         (None, None, [True, True, False]),
     ],
 )
@@ -150,7 +150,7 @@ async def test_volatility_is_known_soon_after_connecting(feed: MarketFeed, venue
 
 
 async def test_a_request_that_cannot_be_served_gets_a_clear_error(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """With what is allowed where an argument is wrong, with the venue and its reason where that does not answer."""
+    """It says which arguments are allowed, or names the venue that does not answer and the reason."""
     with pytest.raises(FeedError, match="not connected"):
         await feed.candles_history("BTC")
     await feed.connect()
@@ -168,7 +168,7 @@ async def test_a_request_that_cannot_be_served_gets_a_clear_error(feed: MarketFe
 
 
 async def test_disconnecting_ends_waiting_history_requests(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """With a clear error, in the feed's own loop and in another one, and with nothing left behind."""
+    """They end with a clear error, in the feed's own loop and in another one, and leave nothing behind."""
     before = asyncio.all_tasks()
     await feed.connect()
     with venue.slow_rest(60):
@@ -180,12 +180,12 @@ async def test_disconnecting_ends_waiting_history_requests(feed: MarketFeed, ven
         for waiting in (here, elsewhere):
             with pytest.raises(FeedError):
                 await waiting
-    serving = "RequestHandler"  # the simulator's own tasks, which are slow on purpose
+    serving = "RequestHandler"  # tasks of the simulator, which is slow on purpose
     await until(lambda: all(serving in repr(task.get_coro()) for task in asyncio.all_tasks() - before))
 
 
 async def test_history_can_be_awaited_in_another_event_loop(feed: MarketFeed) -> None:
-    """That of a thread of a program without asyncio, while the feed runs in its own."""
+    """A program without asyncio may run that loop in a thread, while the feed runs in its own loop."""
     await feed.connect()
     assert len(await asyncio.to_thread(lambda: asyncio.run(feed.candles_history("BTC", "1m", 5)))) == 5
 
@@ -203,7 +203,7 @@ async def test_history_follows_the_coin_to_the_venue_that_lists_it() -> None:
 
 
 async def test_two_timeframes_stream_side_by_side(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """Each with its own candles, each closed once."""
+    """Each timeframe has its own candles, and each candle is closed once."""
     got = Recorder(feed)
     five: list[Candle] = []
     feed.subscribe_candles(five.append, "BTC", timeframe="5m")

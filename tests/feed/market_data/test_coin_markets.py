@@ -1,4 +1,4 @@
-"""Which market a coin is taken from, through whole feeds over loopback sockets."""
+"""From which market a coin is taken, tested with whole feeds over loopback sockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VENUES = ("binance", "bybit", "binance_us")
 
 
 class Exchanges:
-    """Three venues that list the same coins at much the same prices."""
+    """Three venues that list the same coins at almost the same prices."""
 
     def __init__(self, *simulators: Simulator) -> None:
         self.simulators = simulators
@@ -45,7 +45,7 @@ def quick(simulator: Exchanges, coins: tuple[str, ...] = ("BTC", "ETH"), **optio
 
 
 def of(coin: str, got: Recorder, quotes: list[Quote]) -> list[Any]:
-    """Every event of a coin, in the order of its kind."""
+    """The coin's events of each type, in order."""
     events = (got.prices, got.trades, got.candles, quotes)
     return [each for kind in events for each in kind if each.coin == coin]
 
@@ -143,7 +143,7 @@ async def test_a_crash_of_the_price_on_the_active_venue_is_never_withheld(simula
 
 
 async def test_a_change_of_the_market_is_reported_once(simulator: Exchanges) -> None:
-    """Here of the currency: the coin's own entry names another one for the second venue."""
+    """Here the currency changes: the coin's entry in the settings names another currency for the second venue."""
     settings = quick(simulator)
     settings.coins = [CoinConfig("BTC", markets={"bybit": "BTC/EUR"}), CoinConfig("ETH")]
     feed = MarketFeed(settings=settings)
@@ -190,7 +190,7 @@ async def test_the_coin_returns_to_the_active_venue_when_its_price_there_fits_ag
 async def test_a_market_of_a_thousand_units_goes_on_as_the_coin_itself_on_another_venue(
     simulator: Exchanges, transport: str
 ) -> None:
-    """Trades, candles, quotes and what is fetched over REST are scaled; the change of the market is told."""
+    """Trades, candles, quotes and REST answers are scaled, and the change of the market is reported."""
     needs(transport)
     settings = quick(simulator, transport=transport)
     settings.coins = [CoinConfig("ETH", markets={"binance": "1000ETH/USDT"}), CoinConfig("BTC")]
@@ -266,7 +266,7 @@ async def test_a_ticker_of_another_market_than_its_topic_is_a_bad_frame(
 
 
 async def test_only_currencies_of_the_settings_are_used(simulator: Exchanges) -> None:
-    """A venue that has only others is not gone to for the coin, and says which it has."""
+    """A venue that has only other currencies is not used for the coin; the reason names the currencies that it has."""
     feed = MarketFeed(settings=quick(simulator))
     got = Recorder(feed)
     with simulator["bybit"].quoted("KRW"):

@@ -40,7 +40,7 @@ def test_every_trade_makes_a_tick_with_the_day_stats() -> None:
 
 
 def test_a_trade_sets_the_price_even_if_nobody_subscribes_to_ticks() -> None:
-    """Its tick is made when somebody asks, with the day's figures of its own time."""
+    """The tick is made when somebody asks for it, with the 24 h statistics of the trade's time."""
     prices = PriceCache()
     prices["BTC"].on_ticker(ticker(10, AT), 0)
     prices["BTC"].note(trade(9, AT + 5), 7.0)
@@ -57,7 +57,7 @@ def test_a_trade_sets_the_price_even_if_nobody_subscribes_to_ticks() -> None:
 
 
 def test_changing_a_tick_does_not_change_the_cache() -> None:
-    """Neither to one that was delivered, of a trade or a ticker, nor to one that somebody asked for."""
+    """This holds for delivered ticks, of a trade or a ticker, and for those that somebody asked for."""
     prices = PriceCache()
     for tick in (
         prices["BTC"].on_ticker(ticker(10, AT), 0),
@@ -95,7 +95,7 @@ def test_a_stamp_from_the_future_does_not_keep_out_what_follows() -> None:
 
 
 def test_an_old_ticker_does_not_replace_a_newer_price() -> None:
-    """As a cache before the venue's REST may have it."""
+    """A cache in front of the venue's REST may return such a ticker."""
     prices = PriceCache()
     prices["BTC"].on_trade(trade(10, AT), 0)
     assert prices["BTC"].on_ticker(ticker(9, AT - 120_000, received=AT + 50), 0) is None
@@ -111,7 +111,7 @@ def test_a_skewed_clock_or_one_that_steps_changes_nothing() -> None:
 
 
 def test_a_ticker_without_a_time_prices_a_coin_only_while_nothing_else_has() -> None:
-    """It is stamped with its arrival; once a trade has a price, only the day's figures are taken from it."""
+    """It is stamped with its arrival. Once a trade has given a price, only its 24 h statistics are used."""
     price = PriceCache()["BTC"]
     for number in (1, 2):
         tick = price.on_ticker(ticker(number, 0, received=AT + number), 0)
@@ -129,9 +129,9 @@ EVENTS = st.tuples(st.sampled_from(["trade", "ticker", "timeless"]), st.integers
 
 @given(st.lists(EVENTS, max_size=40))
 def test_a_price_without_a_time_never_replaces_one_with_a_time(events: list[tuple[str, int, str]]) -> None:
-    """Whatever comes in whatever order, and from whichever venue."""
+    """This holds for events of all kinds, in any order and from any venue."""
     price = PriceCache()["BTC"]
-    timed: dict[str, bool] = {}  # of the venue that priced last: whether that price had a time
+    timed: dict[str, bool] = {}  # for the last venue with a price: whether that price had a time
     for number, (kind, at, exchange) in enumerate(events, 1):
         received = AT + number * 100
         before: Any = price.tick

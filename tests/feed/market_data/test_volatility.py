@@ -53,7 +53,7 @@ def test_there_is_no_volatility_while_there_are_too_few_candles() -> None:
 
 
 def test_a_step_over_missing_minutes_is_left_out() -> None:
-    """A jump of 50 % while nobody listened is no one-minute return."""
+    """A change of 50 % over minutes that were missed is not a one-minute return."""
     volatility = fed(bar(0, 100), bar(1, 101), bar(2, 102), bar(7, 150), bar(8, 151), bar(9, 152))
     returns = [math.log(b / a) for a, b in ((100, 101), (101, 102), (150, 151), (151, 152))]
     assert volatility.volatility("BTC", 6) == pytest.approx(statistics.stdev(returns) * 100)
@@ -108,7 +108,7 @@ def test_memory_is_bounded_per_coin() -> None:
         deviation([100 + minute % 7 for minute in range(100, LARGEST + 100)])
     )
     assert volatility.count("BTC") == LARGEST
-    volatility.add(bar(-1, 5))  # older than all that is kept
+    volatility.add(bar(-1, 5))  # older than every candle that is kept
     assert volatility.count("BTC") == LARGEST
     volatility.forget("BTC")
     assert volatility.volatility("BTC", 3) is None

@@ -14,7 +14,7 @@ VENUES = ["binance", "bybit"]
 
 
 async def connected(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """Connect, and return when the one trade that it takes for data to flow has arrived."""
+    """Connect, and return when the trade that this function makes has arrived."""
     arrived = asyncio.Event()
     handle = feed.subscribe_trades(lambda trade: arrived.set())
     connecting = asyncio.create_task(feed.connect())
@@ -27,8 +27,8 @@ async def connected(feed: MarketFeed, venue: SimulatedVenue) -> None:
 
 
 async def subscribed(venue: SimulatedVenue, after: int = 0) -> None:
-    """Wait until a connection of more than ``after`` dials carries all that the feed asks for: 2 coins, 3 channels.
+    """Wait until a connection, dialled after the first ``after`` ones, carries all subscriptions: 2 coins, 3 channels.
 
-    It is the only one: an earlier one that is on its way out would take the trade that the feed waits for.
+    It must be the only connection: an earlier one that is about to end would get the trade that the feed waits for.
     """
     await until(lambda: len(venue.dials) > after and [len(each.subscriptions) for each in venue.connections] == [6])

@@ -33,7 +33,7 @@ async def test_every_trade_arrives_once_and_in_order(feed: MarketFeed, venue: Si
 
 
 async def test_a_rest_summary_gives_a_price_only_if_it_has_a_time(simulator: Simulator, venue: SimulatedVenue) -> None:
-    """Bybit's does not: how old that price is nobody knows, and a trade or a ticker on the stream comes soon."""
+    """Bybit's has no time: its price may be of any age, and a trade or a ticker on the stream comes soon."""
     for coin in ("BTC", "ETH"):
         await venue.trade(coin)  # before the feed: only REST knows of it
     feed = MarketFeed(settings=settings_for(simulator, channels=["trades"]))
@@ -80,7 +80,7 @@ async def test_the_first_tick_of_a_coin_has_its_24_h_figures(
 
 
 async def test_one_connection_carries_all_coins_and_channels(simulator: Simulator) -> None:
-    """Twenty coins with trades, tickers and candles: one dial, and no rule broken."""
+    """Twenty coins with trades, tickers and candles need one dial and break no rule."""
     venue = next(iter(simulator.venues.values()))
     venue.rate = 200
     settings = settings_for(simulator)
@@ -96,7 +96,7 @@ async def test_one_connection_carries_all_coins_and_channels(simulator: Simulato
 async def test_a_burst_arrives_complete(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder, coins: list[str] | None
 ) -> None:
-    """30,000 trades as fast as the socket takes them, and not one is missing, doubled or out of order."""
+    """Of 30,000 trades, sent as fast as the socket takes them, none is missing, repeated or out of order."""
     await connected(feed, venue)
     await venue.burst(30_000, coins=coins or ["BTC", "ETH"])
     await got.until(lambda: len(got.trades) == 30_001, timeout=60)
@@ -105,7 +105,7 @@ async def test_a_burst_arrives_complete(
 
 
 async def test_bad_frames_lose_no_good_trade(feed: MarketFeed, venue: SimulatedVenue, got: Recorder) -> None:
-    """Truncated JSON, null rows and amounts that are no numbers are counted and told; the stream goes on."""
+    """Truncated JSON, null rows and amounts that are no numbers are counted and reported; the stream goes on."""
     await connected(feed, venue)
     await venue.burst(10_000, coins=["BTC", "ETH"], malformed=0.05)
     await got.until(lambda: len(got.trades) == 10_001, timeout=60)
@@ -120,7 +120,7 @@ async def test_bad_frames_lose_no_good_trade(feed: MarketFeed, venue: SimulatedV
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_tickers_are_the_venues_own_summary_of_the_day(transport: str) -> None:
-    """As callbacks and as an iterator, also where no ticker was asked for; an update that is no newer price, too."""
+    """They come as callbacks and in an iterator, even without the channel in the settings or a newer price."""
     if transport == "picows":
         pytest.importorskip("picows", reason="the extra [fast] is not installed")
     async with Simulator(venues=("binance",), rate=20) as simulator:
@@ -138,4 +138,4 @@ async def test_tickers_are_the_venues_own_summary_of_the_day(transport: str) -> 
             assert ticker.change_24h is not None
             await until(lambda: any(each.bid is not None and each.ask is not None for each in told))
         assert {(each.coin, each.market) for each in told} == {("ETH", "ETH/USDT")}
-        assert {each.market async for each in stream} <= {"BTC/USDT", "ETH/USDT"}  # it ends with the connection
+        assert {each.market async for each in stream} <= {"BTC/USDT", "ETH/USDT"}  # it ends on disconnect

@@ -57,7 +57,7 @@ async def test_a_close_is_followed_by_a_reconnect(
 
 
 async def test_a_silent_venue_is_reported_and_then_left(simulator: Simulator) -> None:
-    """TCP up and pings answered, but no data: stale first, then the connection is replaced, without waiting for it."""
+    """TCP stands and pings are answered, but no data comes: the feed is stale, then the connection is replaced."""
     venue = next(iter(simulator.venues.values()))
     settings = settings_for(simulator, staleness=Staleness(feed_stale_after=0.3, reconnect_after=0.9))
     feed = MarketFeed(settings=settings)
@@ -118,7 +118,7 @@ async def test_a_refused_upgrade_says_status_and_address(
 @pytest.mark.parametrize("ask", [MarketFeed.get_price, MarketFeed.require_fresh, MarketFeed.volatility])
 @pytest.mark.parametrize("coin", [5, None, ["BTC"], b"BTC"])
 def test_an_invalid_coin_is_named(ask: Callable[[MarketFeed, Any], Any], coin: Any) -> None:
-    """Where an unknown one has no price."""
+    """An unknown coin, in contrast, has no price."""
     with pytest.raises(SettingsError, match=re.escape(f"coin: found {coin!r}, allowed is a coin such as BTC")):
         ask(MarketFeed(["BTC"], settings=Settings()), coin)
 
@@ -126,7 +126,7 @@ def test_an_invalid_coin_is_named(ask: Callable[[MarketFeed, Any], Any], coin: A
 async def test_no_venue_within_the_timeout_is_one_line_per_venue(unused_tcp_port: int) -> None:
     import_module(
         "exchanges.ccxt_adapter.venue"
-    )  # ccxt takes seconds where the machine is busy: they are not the venues'
+    )  # on a busy machine the import of ccxt takes seconds, which are not the venues' fault
     where = f"127.0.0.1:{unused_tcp_port}"
     settings = settings_for()
     settings.exchanges = [
@@ -152,7 +152,7 @@ async def test_an_unlisted_coin_is_reported_and_the_others_continue(simulator: S
 
 
 async def test_a_coin_that_no_venue_has_is_not_reported_as_the_end_of_the_feed() -> None:
-    """The others flow: what is told of the search for this one names it, and the feed has not moved."""
+    """The other coins flow. Reports about the search for this coin name it, and the feed stays on its venue."""
     async with Simulator(venues=VENUES, rate=100) as simulator:
         feed = MarketFeed(["BTC", "NOPE"], settings=settings_for(simulator))
         got = Recorder(feed)

@@ -44,17 +44,17 @@ async def test_stalled_consumers_delay_nobody_and_follow_their_policies(
     oldest_go = feed.trades(["BTC"], size=100)
     await connected(feed, venue)
     await venue.burst(2_000, coins=["BTC"])
-    await got.until(lambda: len(got.ids("BTC")) == 2_001)  # while the others stand still
+    await got.until(lambda: len(got.ids("BTC")) == 2_001)  # while the other consumers stand still
     gate.set()
     await until(lambda: len(seen) == 2)
     ids = [str(number) for number in got.ids("BTC")]
-    assert seen == [ids[0], ids[-1]]  # the one in hand, and the newest
+    assert seen == [ids[0], ids[-1]]  # the event that it was handling, and the newest
     assert latest.dropped == 1_999
     assert [(await anext(oldest_go)).trade_id for _ in range(100)] == ids[-100:]
 
 
 async def test_a_callback_that_changes_its_trade_changes_no_price(feed: MarketFeed, venue: SimulatedVenue) -> None:
-    """An event belongs to whoever receives it: the price is the venue's."""
+    """An event belongs to its receiver, but the feed's price stays the venue's."""
     ticks: list[tuple[str, float, int]] = []
 
     def spoil(trade: TradeEvent) -> None:

@@ -38,7 +38,7 @@ def closed_bars(got: Recorder, coin: str) -> list[int]:
 
 
 async def test_a_candle_that_ends_while_no_venue_is_connected_is_closed(binance: Simulator, bybit: Simulator) -> None:
-    """The venue that was left does not deliver its end any more, the next one has not seen its beginning."""
+    """The old venue does not deliver the candle's end any more, and the new one has not seen its beginning."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
     got = Recorder(feed)
     async with feed:
@@ -58,7 +58,7 @@ async def test_a_candle_that_ends_while_no_venue_is_connected_is_closed(binance:
 
 
 async def test_a_candle_that_ends_while_its_venue_is_on_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
-    """The active venue stalls over the candle's end, which only the one on trial tells, before it takes over."""
+    """The active venue stalls at the candle's end. Only the venue on trial brings it, before it takes over."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
     got = Recorder(feed)
     async with feed:
@@ -68,7 +68,7 @@ async def test_a_candle_that_ends_while_its_venue_is_on_trial_is_closed(binance:
             await got.until(lambda: bool(got.candles) and got.candles[-1].exchange == "bybit")
         await until(lambda: any(len(each.subscriptions) == 3 for each in binance["binance"].connections))
         made = binance["binance"].trades_made
-        await until(lambda: binance["binance"].trades_made > made + 250)  # 2.5 s: well over stable_after
+        await until(lambda: binance["binance"].trades_made > made + 250)  # 2.5 s, much longer than stable_after
         with bybit["bybit"].stalled():
             opened = got.candles[-1].timestamp
             binance["binance"].skip(60)
@@ -76,12 +76,12 @@ async def test_a_candle_that_ends_while_its_venue_is_on_trial_is_closed(binance:
             with bybit["bybit"].partition():
                 await got.until_event("failover", 2)
                 await got.until(lambda: opened in closed_bars(got, "BTC"))
-    closed = closed_bars(got, "BTC")  # a real minute may have ended before or after the one that was skipped
+    closed = closed_bars(got, "BTC")  # a real minute may have ended too, before or after the skipped one
     assert closed == sorted(set(closed))
 
 
 async def test_a_candle_that_ended_on_a_failed_trial_is_closed(binance: Simulator, bybit: Simulator) -> None:
-    """The venue closed it during a trial; when the venue is needed again, the active one has not seen its end."""
+    """A venue closed it during a trial. When that venue is needed again, the active one has not seen its end."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
     got = Recorder(feed)
     first, second = binance["binance"], bybit["bybit"]
@@ -93,7 +93,7 @@ async def test_a_candle_that_ended_on_a_failed_trial_is_closed(binance: Simulato
         opened = got.candles[-1].timestamp
         first.skip(60)
         made = first.trades_made
-        await until(lambda: first.trades_made > made + 150)  # and the first candle of the next candle
+        await until(lambda: first.trades_made > made + 150)  # and the first row of the next candle
         first.cut()
         with second.partition():
             await got.until_event("failover", 2)
@@ -106,7 +106,7 @@ async def test_a_candle_that_ended_on_a_failed_trial_is_closed(binance: Simulato
 async def test_a_candle_that_its_venue_could_not_repair_is_closed_by_the_next_one(
     binance: Simulator, bybit: Simulator
 ) -> None:
-    """It ended in an outage, the venue's record can't be had, and a later candle is closed when the venue is left."""
+    """It ended in an outage, and the venue's record gives no answer; a later candle is closed at the failover."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
     got = Recorder(feed)
     first, second = bybit["bybit"], binance["binance"]
@@ -135,7 +135,7 @@ async def test_a_candle_that_its_venue_could_not_repair_is_closed_by_the_next_on
 async def test_a_candle_that_is_repaired_on_trial_is_closed_when_the_trial_takes_over(
     binance: Simulator, bybit: Simulator
 ) -> None:
-    """It ended unseen by the active venue, which stalls, and before the one on trial was dialled."""
+    """The active venue stalls and has not seen its end, and the venue on trial was dialled after its end."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance, bybit, connection=replace(QUICK, failback_after=10)))
     got = Recorder(feed)
     first, second = binance["binance"], bybit["bybit"]
@@ -155,7 +155,7 @@ async def test_a_candle_that_is_repaired_on_trial_is_closed_when_the_trial_takes
                 venue.skip(60)
         await until(lambda: any("klines" in path for _, path in first.rest_calls))
         made = first.trades_made
-        await until(lambda: first.trades_made > made + 150)  # 1.5 s: well over stable_after
+        await until(lambda: first.trades_made > made + 150)  # 1.5 s, much longer than stable_after
         second.cut()
         await got.until_event("failover", 2)
         await got.until(lambda: opened in closed_bars(got, "BTC"))

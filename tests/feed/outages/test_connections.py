@@ -21,7 +21,7 @@ from tests.support import Recorder, settings_for, until
 async def test_the_active_venue_and_the_one_on_trial_may_fail_at_the_same_time(
     binance: Simulator, bybit: Simulator
 ) -> None:
-    """Both connections are cut in the same moment: the feed goes on."""
+    """Both connections are cut at the same moment, and the feed goes on."""
     patient = replace(QUICK, attempts_before_failover=3, failback_after=5)
     bybit["bybit"].rate = 100
     feed = MarketFeed(settings=settings_for(binance, bybit, connection=patient))
@@ -40,7 +40,7 @@ async def test_the_active_venue_and_the_one_on_trial_may_fail_at_the_same_time(
 
 
 async def test_a_trial_that_ends_with_the_active_venue_has_failed(binance: Simulator, bybit: Simulator) -> None:
-    """Both are found ended in one look: the failure of the one on trial counts too, so its next dial waits."""
+    """One check finds that both have ended. The failure on trial counts too, so the next dial there waits."""
     feed = MarketFeed(settings=settings_for(binance, bybit, connection=replace(QUICK, stable_after=60)))
     bybit["bybit"].rate = 100
     got = Recorder(feed)
@@ -83,7 +83,7 @@ class Deaf:
 
 
 async def test_a_closed_connection_leaves_little_for_the_garbage_collector(binance: Simulator) -> None:
-    """ccxt's objects refer to one another, so they wait for a full collection: hundreds of dials must not add up."""
+    """ccxt's objects refer to one another and wait for a full collection, so hundreds of dials must not add up."""
     venue = open_venue("binance", Access(rest_url=binance.rest_url, ws_url=binance.ws_url))
     await venue.load()
     wanted = Subscription({coin: venue.market(coin) for coin in ("BTC", "ETH", "SOL")}, ["trades", "ticker", "candles"])

@@ -20,7 +20,7 @@ def _more_than(count: int, received: list[TradeEvent]) -> bool:
 
 
 async def test_a_stall_is_an_outage_where_trade_ids_are_not_consecutive(bybit: Simulator) -> None:
-    """The connection stays up and trades pass it by: once the silence was told, what it hid is fetched."""
+    """The connection stands but brings no trades: once the silence was reported, the missed trades are fetched."""
     venue = bybit["bybit"]
     staleness = Staleness(feed_stale_after=0.3, coin_stale_after=60, reconnect_after=30)
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, connection=QUICK, staleness=staleness))
@@ -76,7 +76,7 @@ async def test_trades_that_stop_while_tickers_continue_are_subscribed_to_again(n
 
 
 async def test_a_trade_that_comes_too_late_is_counted(binance: Simulator) -> None:
-    """Those behind it could not wait, and out of order it must not be delivered."""
+    """Later trades could not wait for it, and it must not be delivered out of order."""
     venue = binance["binance"]
     settings = settings_for(binance, connection=QUICK, backfill=Backfill(enabled=False))
     feed = MarketFeed(["BTC"], settings=settings)
@@ -97,7 +97,7 @@ async def test_a_trade_that_comes_too_late_is_counted(binance: Simulator) -> Non
 
 
 async def test_a_gap_after_a_long_silence_of_a_coin_is_filled(bybit: Simulator) -> None:
-    """The others' data flows on, so the feed is not stale; the coin is, and what it missed is fetched."""
+    """Other coins' data flows, so the feed is not stale; but the coin is, and its missed trades are fetched."""
     venue = bybit["bybit"]
     staleness = Staleness(feed_stale_after=5, coin_stale_after=0.3, reconnect_after=30)
     feed = MarketFeed(["BTC", "ETH"], settings=settings_for(bybit, connection=QUICK, staleness=staleness))
@@ -113,7 +113,7 @@ async def test_a_gap_after_a_long_silence_of_a_coin_is_filled(bybit: Simulator) 
 
 
 async def test_many_small_gaps_share_a_request(binance: Simulator) -> None:
-    """A request weighs 25 of 6000 a minute and returns up to 1000 trades: one per gap would lead to a ban."""
+    """A request weighs 25 of 6000 a minute and returns up to 1000 trades: one request per gap would lead to a ban."""
     venue = binance["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
     got = Recorder(feed)
@@ -135,7 +135,7 @@ async def test_many_small_gaps_share_a_request(binance: Simulator) -> None:
 
 
 async def test_a_fetch_that_fails_is_tried_again_while_the_gap_may_wait(binance: Simulator) -> None:
-    """REST hiccups just when the stream is back: the trades wait up to 2 s anyway, so there is time to ask again."""
+    """REST fails just when the stream is back. The trades wait up to 2 s anyway, so there is time for a second try."""
     venue = binance["binance"]
     feed = MarketFeed(["BTC"], settings=settings_for(binance, connection=QUICK))
     got = Recorder(feed)
@@ -154,7 +154,7 @@ async def test_a_fetch_that_fails_is_tried_again_while_the_gap_may_wait(binance:
 
 
 async def test_a_venue_delivers_nothing_twice_when_the_feed_returns_to_it(binance: Simulator, bybit: Simulator) -> None:
-    """The second venue is left before it has traded, so the first one's last trades are within the gap to be filled."""
+    """The second venue is left before any trade there, so the gap to fill contains the first one's last trades."""
     impatient = replace(QUICK, attempts_before_failover=1, failback_after=60)
     feed = MarketFeed(settings=settings_for(binance, bybit, coins=("BTC", "ETH", "SOL"), connection=impatient))
     got = Recorder(feed)
@@ -173,7 +173,7 @@ async def test_a_venue_delivers_nothing_twice_when_the_feed_returns_to_it(binanc
 
 
 async def test_a_gap_that_is_seen_while_the_feed_ends_is_not_fetched(binance: Simulator) -> None:
-    """The venue closes at the same time: a fetch would meet one without markets."""
+    """The venue closes at the same time, and a fetch would find it without markets."""
     feed = MarketFeed(["BTC"], settings=settings_for(binance))
     got = Recorder(feed)
     async with feed:
@@ -189,7 +189,7 @@ async def test_a_gap_that_is_seen_while_the_feed_ends_is_not_fetched(binance: Si
 
 
 async def test_a_gap_by_time_is_fetched_back_to_its_beginning(binance: Simulator, bybit: Simulator) -> None:
-    """All venues were down for long: what the next one traded since is more than a page, but it can be had by id."""
+    """All venues were down for long. The next venue's trades since then fill several pages, asked for by id."""
     feed = MarketFeed(["BTC"], settings=settings_for(bybit, binance, connection=QUICK))
     got = Recorder(feed)
     venue = binance["binance"]

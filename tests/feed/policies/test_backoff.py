@@ -1,4 +1,4 @@
-"""The backoff grows, is capped, spreads, and forgets only after stable data."""
+"""The backoff grows up to its maximum, is spread by its jitter, and is reset only by stable data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_delays_at_the_maximum_are_still_spread(one: float, other: float) -> Non
     assert abs(delays[0] - delays[1]) == pytest.approx(abs(one - other) * 6)
 
 
-# What a connection does: it stands for some time, and data comes at these moments after its start.
+# A connection: how long it stands, and when data comes after its start.
 CONNECTIONS = st.lists(st.lists(st.floats(0, 100), max_size=6).map(sorted), min_size=1, max_size=20)
 
 
@@ -51,7 +51,7 @@ CONNECTIONS = st.lists(st.lists(st.floats(0, 100), max_size=6).map(sorted), min_
 def test_only_data_for_stable_after_seconds_on_one_connection_resets(
     connections: list[list[float]], told_of_disconnects: bool
 ) -> None:
-    """Against a model that knows each connection's whole past."""
+    """Compared with a model that knows each connection's whole past."""
     policy, now, attempts = backoff(), 0.0, 0
     for arrivals in connections:
         for arrival in arrivals:
@@ -86,7 +86,7 @@ def test_a_venue_that_accepts_and_drops_is_dialled_at_most_twelve_times_in_any_t
 ) -> None:
     """The default settings, any jitter, and connections that carry data for as long as they like short of stable.
 
-    It is 5 at worst: dropped at once, and with the lowest draws, it is dialled at 0, 0.8, 2.4, 5.6, 12 and 24.8 s.
+    At worst there are 5: if each is dropped at once and all draws are lowest, dials are at 0, 0.8, 2.4, 5.6 and 12 s.
     """
     draws = iter([draw for draw, _ in lives])
     policy = Backoff(1.0, 30.0, 0.2, STABLE, draws.__next__)

@@ -1,4 +1,4 @@
-"""The breaker opens, half-opens and closes as a model says that knows the whole past."""
+"""The breaker opens, half-opens and closes like a model that knows the whole past."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEALTHY = WINDOW / 4
 
 
 class BreakerRules(RuleBasedStateMachine):
-    """Failures, data and time in any order. The model derives the state from the log of all of them, from its start."""
+    """Failures, data and time in any order. The model derives the state from the whole log of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class BreakerRules(RuleBasedStateMachine):
         self.told: list[str] = []
 
     def model(self) -> tuple[str, list[str]]:
-        """Replay the past by the contract's words."""
+        """Derive the state from the whole past, by the rules of the contract."""
         state, told, until = "closed", list[str](), 0.0
         failed, healthy = list[float](), list[float]()
 

@@ -45,7 +45,7 @@ def test_the_table_has_no_dead_ends() -> None:
     assert {event for _, event in MOVES} == set(FailoverEvent)
 
 
-# What a venue that does not work does when it is dialled.
+# What a faulty venue does when it is dialled.
 FAULTS: dict[str, Callable[[Failover, str, float], list[Decision]]] = {
     "unreachable": lambda it, venue, now: it.disconnected(venue, now),
     "accepts and drops": lambda it, venue, now: it.data(venue, now) + it.disconnected(venue, now + 0.5),
@@ -171,7 +171,7 @@ def test_when_the_active_venue_fails_a_trial_that_carries_data_takes_over_at_onc
 
 @pytest.mark.parametrize("told", ["silent", "disconnected", "lagging"])
 def test_data_that_flows_on_trial_ends_the_silence_of_the_active_venue(told: str) -> None:
-    """Long before the trial would have passed: a single piece of data will do."""
+    """This happens long before the trial would have passed: a single piece of data is enough."""
     it = on_binance(relief_after=SILENCE)
     it.data("binance", 31.0)
     it.tick(31.0)
@@ -187,7 +187,7 @@ def test_data_that_flows_on_trial_ends_the_silence_of_the_active_venue(told: str
 
 
 def test_the_end_of_one_silence_does_not_end_another() -> None:
-    """All venues were cut off: the trial has carried data for long, but not now."""
+    """All venues were cut off: the trial has carried data for a long time, but not now."""
     it = on_binance()
     it.tick(30.0)
     for second in range(31, 91):
@@ -203,7 +203,7 @@ def test_the_end_of_one_silence_does_not_end_another() -> None:
 
 
 def test_a_trial_passes_only_while_it_carries_data() -> None:
-    """The data came late, after a silence of the connection: the next piece of data passes the trial."""
+    """If data comes late, after a silence of the connection, the trial passes only with the next piece of data."""
     it = on_binance()
     it.tick(30.0)
     it.data("bybit", 31.0)
@@ -214,7 +214,7 @@ def test_a_trial_passes_only_while_it_carries_data() -> None:
 
 
 def test_both_venues_may_fail_at_once_and_both_failures_count() -> None:
-    """The trial's end is told first, so that nobody is sent there: its wait doubles, and its no is remembered."""
+    """The trial's end is noted first, so that the feed does not switch to it; its wait doubles, its refusal is kept."""
     it = on_binance()
     it.tick(30.0)
     it.data("bybit", 60.0)
@@ -266,7 +266,7 @@ def test_a_failure_soon_after_a_failback_counts_even_if_a_preferred_venue_takes_
             now += 10
     now -= 9
     assert it.disconnected("binance", now) == [Switch("binance", "bybit", "connection lost")]
-    for _ in range(2):  # both fail; the third is on again
+    for _ in range(2):  # both fail, and the third is active again
         venue = it.active or ""
         assert isinstance(it.blocked(venue, 403, now)[0], Switch)
     assert it.active == "binance_us"
@@ -289,7 +289,7 @@ def test_a_failure_soon_after_a_failback_counts_even_if_a_preferred_venue_takes_
 def test_a_flapping_primary_causes_at_most_eight_switches_in_any_hour(
     periods: list[float], fault: str, starts_up: bool
 ) -> None:
-    """Up and down for any periods, for a day; the second venue is well. A dial fails at once, the worst case."""
+    """For a day it is up and down for any periods; the second venue works. Dials fail at once, the worst case."""
     it, now, step, moves = policy(NAMES[:2]), 0.0, 9.0, list[float]()
     lengths = cycle(periods)
     up, change = starts_up, next(lengths)

@@ -68,7 +68,7 @@ def test_a_venue_that_has_refused_is_not_put_on_trial() -> None:
 
 
 def test_a_lagging_venue_is_left_for_one_that_is_up_to_date() -> None:
-    """Its own data does not count while it lags, and counts from the next piece on when it has caught up."""
+    """Its own data does not count while it lags. When it has caught up, its next piece of data counts."""
     it = policy(NAMES[:2], SILENCE)
     it.data("bybit", 100.0)
     assert it.lagging("bybit", 6.0, 100.5) == [TryRelief("binance")]
@@ -96,7 +96,7 @@ def test_another_venue_is_tried_beside_one_that_hangs_from_the_start() -> None:
 
 
 def test_silence_is_counted_from_the_feeds_last_data_over_all_venues() -> None:
-    """The next venue is dialled after a no and hangs: it gets no silence of its own."""
+    """After a refusal the next venue is dialled and hangs: its silence does not start to count from zero."""
     it = policy(relief_after=SILENCE)
     it.data("bybit", 100.0)
     it.blocked("bybit", 451, 103.0)

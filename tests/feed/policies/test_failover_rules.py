@@ -1,4 +1,4 @@
-"""One venue at a time, the best that works, and no flapping: against a model that only keeps the rules."""
+"""One venue at a time, the best that works, and no flapping: compared with a model that only knows the rules."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class FailoverRules(RuleBasedStateMachine):
         self.now = 1000.0
         self.policy = Failover(self.venues, ATTEMPTS, FAILBACK, COOLDOWN, STABLE, SILENCE, self.now)
         self.active, self.exhausted = self.venues[0], False
-        self.trials: dict[str, bool] = {}  # venue -> whether it is to be returned to
+        self.trials: dict[str, bool] = {}  # venue -> whether the trial is for a failback
         self.shut = dict.fromkeys(self.venues, -inf)
         self.refusals = dict.fromkeys(self.venues, 0)
-        self.spans: dict[str, list[float]] = {}  # venue -> the data of its connection, active or on trial
+        self.spans: dict[str, list[float]] = {}  # venue -> the times of data of its connection, active or on trial
         self.failed = 0
 
     @property
@@ -202,7 +202,7 @@ class FailoverRules(RuleBasedStateMachine):
 
     @rule()
     def tick(self) -> None:
-        for _ in range(6):  # each one may bring the next
+        for _ in range(6):  # each decision may cause the next
             due, state = self.policy.next_tick(self.now), self.policy.state
             decisions = self.policy.tick(self.now)
             acts = bool(decisions) or self.policy.state is not state

@@ -1,4 +1,4 @@
-"""How far a venue's data lies behind: pure, on a clock of the test's own."""
+"""How late a venue's data is; pure, on a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HOUR = 3600.0
 
 
 class Line:
-    """A connection of one venue, looked at every half second; both clocks are right but for ``skew``."""
+    """A connection of one venue that is checked every half second; the clocks differ by ``skew``."""
 
     def __init__(self, least: LeastDelay | None = None, *, at: float = 1000.0, skew: float = 0.0) -> None:
         self.least = LeastDelay() if least is None else least
@@ -19,7 +19,7 @@ class Line:
         self.skew = skew  # seconds by which our clock is ahead of the venue's
 
     def look(self, late: float | None = 0.0, **coins: float) -> float | None:
-        """Half a second later: BTC's newest trade is ``late``, those of ``coins`` are so late as said."""
+        """Check half a second later: BTC's newest trade is ``late`` seconds old, and those of ``coins`` as given."""
         self.now += 0.5
         delays = {coin: late + self.skew + 0.05 for coin, late in coins.items()}
         if late is not None:
@@ -36,7 +36,7 @@ def test_a_skewed_clock_does_not_count_as_lag(skew: float) -> None:
     line = Line(skew=skew)
     lags = [line.look() for _ in range(100)]
     assert set(lags[2:]) == {0.0}
-    assert set(lags[:2]) == ({None} if skew < -1 else {0.0})  # our clock seems behind: three stamps show that it is
+    assert set(lags[:2]) == ({None} if skew < -1 else {0.0})  # our clock seems to be behind; three stamps prove it
     assert line.looks(5, late=7) == pytest.approx(7)
 
 
@@ -68,7 +68,7 @@ def test_the_normal_delay_is_that_of_the_last_ten_minutes() -> None:
 
 
 def test_one_stamp_from_the_future_does_not_count_as_normal() -> None:
-    """Not even the first one; several stamps that agree are."""
+    """Not even the first stamp does; several stamps that agree do."""
     for ahead_at in (0, 7):
         line = Line()
         for n in range(20):
@@ -79,7 +79,7 @@ def test_one_stamp_from_the_future_does_not_count_as_normal() -> None:
 
 @pytest.mark.parametrize("told", [True, False], ids=["the venue told its time", "it did not"])
 def test_one_stamp_from_the_future_of_every_coin_changes_nothing(told: bool) -> None:
-    """They agree with one another, and come alone or beside right ones; each coin's next stamp is right."""
+    """The wrong stamps agree, and come alone or among right ones; each coin's next stamp is right."""
     line = Line()
     if told:
         line.least.trust(0.1, line.now)
@@ -106,7 +106,7 @@ def test_a_stamp_from_the_future_does_not_hide_a_lag() -> None:
 
 
 def test_the_venues_time_is_not_ahead_if_the_local_clock_is_ahead() -> None:
-    """The stamp looks right by our clock."""
+    """By our clock the stamp looks right."""
     line = Line(skew=HOUR)
     line.least.trust(HOUR + 0.1, line.now)
     line.looks(4)
@@ -115,7 +115,7 @@ def test_the_venues_time_is_not_ahead_if_the_local_clock_is_ahead() -> None:
 
 
 def test_an_answer_that_is_late_is_set_right_by_stamps_that_agree() -> None:
-    """It took the venue five seconds to tell its time."""
+    """The venue took five seconds to answer with its time."""
     line = Line()
     line.least.trust(5.0, line.now)
     line.looks(3)
@@ -140,7 +140,7 @@ def test_one_late_row_does_not_count_as_lag() -> None:
     line = Line()
     line.looks(4)
     assert line.look(late=300) == pytest.approx(0)
-    assert line.look(late=None, DOGE=900) == pytest.approx(0)  # the first of a coin: history, perhaps
+    assert line.look(late=None, DOGE=900) == pytest.approx(0)  # a coin's first trade may be an old one
     assert line.look() == pytest.approx(0)
 
 

@@ -21,7 +21,7 @@ from feed.policies.rate_limit import RateLimit
 def test_the_number_of_dials_never_exceeds_the_venues_limit(
     limit: int, dials: list[tuple[float, float]], in_a_hurry: bool
 ) -> None:
-    """Whenever the dials leave, and however late (up to the slack) each arrives at the venue."""
+    """This holds for dials at any times, each arriving at the venue with any delay up to the slack."""
     budget = RateLimit(limit, 300.0)
     now, arrivals = 1000.0, []
     for pause, delay in dials:
@@ -35,7 +35,7 @@ def test_the_number_of_dials_never_exceeds_the_venues_limit(
 
 @given(st.integers(2, 50), st.lists(st.floats(0, 5), max_size=150))
 def test_wait_is_exactly_until_the_window_has_room(limit: int, pauses: list[float]) -> None:
-    """Against a model that keeps every dial; room is told neither too early nor too late."""
+    """Compared with a model that remembers every dial; the wait is neither too short nor too long."""
     budget = RateLimit(limit, 20.0, slack=1.0)
     now, dials = 50.0, list[float]()
     for pause in pauses:
@@ -86,7 +86,7 @@ class Hours(Clock):
 
 
 async def test_concurrent_dials_never_exceed_the_limit() -> None:
-    """Whoever waited asks again: between his question and his dial nobody comes in."""
+    """After a wait the limit is asked again, and nothing can happen between that question and the dial."""
     clock, budget, taken = Hours(), RateLimit(4, 20.0, margin=0, slack=0), list[float]()
 
     async def dial() -> None:
@@ -110,7 +110,7 @@ async def test_a_wait_for_a_dial_can_be_cancelled() -> None:
 
 
 def test_several_programs_behind_one_address_share_the_limit() -> None:
-    """Each of four uses a fourth; when the others have gone, the whole is there again."""
+    """Each of four programs uses a quarter; when the others have ended, the whole limit can be used again."""
     limit = RateLimit(40, 60.0, margin=0.0, slack=0.0)
     limit.share(4)
     for _ in range(10):

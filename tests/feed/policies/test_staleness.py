@@ -20,7 +20,7 @@ Told = list[tuple[float, Finding]]
 def watch(
     silence_watch: SilenceWatch, now: float, notes: list[tuple[float, str]], until: float, *, heed: bool = True
 ) -> Told:
-    """Run the silence watch like its owner: check when it is due, and with ``heed`` when note() asks for it."""
+    """Run the silence watch as its owner does: check when it is due, and with ``heed`` also when note() asks for it."""
     told: Told = []
 
     def check(at: float) -> None:
@@ -57,7 +57,7 @@ def test_judge_names_the_silence(silent: float, verdict: SilenceVerdict) -> None
 
 
 def expected(notes: list[tuple[float, str]], until: float) -> list[tuple[str, str, float]]:
-    """The reference: every silence of the feed and of each coin, read off the whole past."""
+    """The reference: every silence of the feed and of each coin, derived from the whole past."""
     found = []
 
     def silences(times: list[float], limit: float, stale: SilenceKind, recovered: SilenceKind, coin: str) -> None:
@@ -76,7 +76,7 @@ def expected(notes: list[tuple[float, str]], until: float) -> list[tuple[str, st
     return sorted((str(kind), coin, seconds) for kind, coin, seconds in found)
 
 
-# Pauses in tenths of a second that are not a limit to the tick: there float rounding would decide.
+# Pauses in tenths of a second that never equal a limit, because then float rounding would decide.
 NOTES = st.lists(st.tuples(st.integers(1, 130).map(lambda n: n * 0.173), st.sampled_from(COINS)), max_size=12)
 
 
@@ -118,7 +118,7 @@ def test_a_recovery_is_found_within_a_second_even_if_the_result_of_note_is_ignor
         for (at, _), (then, _) in zip(
             *([row for row in told if row[1].kind is kind] for told in (exact, late)), strict=True
         ):
-            assert at - ROUNDING <= then <= at + 1.01  # a poll may meet the limit itself, a check comes after it
+            assert at - ROUNDING <= then <= at + 1.01  # a poll may happen exactly at the limit, a check only later
 
 
 def test_a_quiet_coin_is_reported_and_never_ends_the_connection() -> None:
@@ -235,7 +235,7 @@ def test_nothing_is_due_before_the_first_start() -> None:
 
 
 def test_a_suspend_counts_as_silence() -> None:
-    """Unless data came since it was found."""
+    """It does not if data has come since the suspend was found."""
     silence_watch = SilenceWatch(LIMITS)
     silence_watch.start(COINS, 0.0)
     silence_watch.note("BTC", 3.0)

@@ -39,7 +39,7 @@ def test_trades_at_the_best_levels_cause_no_doubt() -> None:
 
 @pytest.mark.parametrize(("sold", "name"), [(True, "bids"), (False, "asks")])
 def test_a_side_that_stands_still_while_takers_trade_at_better_prices_is_found(sold: bool, name: str) -> None:
-    """The orders that they took are not in the book: the market has moved away from that side."""
+    """The orders that they took are not in the book, so the market has moved away from that side."""
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
     for now in (1.0, 2.0, 2.9):
@@ -59,7 +59,7 @@ def test_one_or_two_trades_with_hidden_orders_cause_no_doubt() -> None:
 
 
 def test_trades_at_better_prices_cause_no_doubt_if_the_book_may_already_contain_them() -> None:
-    """A sweep of several trades whose book, which has no stamp, came before them."""
+    """One order makes several trades, and the book after them, which has no stamp, came first."""
     side = StandingSides()
     side.on_book(BIDS, ASKS, 0.0)
     for now in (0.1, 0.2, 0.3):

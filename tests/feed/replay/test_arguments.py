@@ -1,4 +1,4 @@
-"""What a replay may be asked for, in Python and in settings, and what wrong requests are answered."""
+"""Arguments of a replay, in Python and in settings, and the errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_folder_without_a_recording_is_named(tmp_path: Path) -> None:
         MarketFeed.from_recording(tmp_path / "outage")
     for other in (5, None, b"ticks", ""):
         with pytest.raises(SettingsError, match=r"recording: found .*, allowed is the folder of a recording"):
-            MarketFeed.from_recording(other)  # type: ignore[arg-type] # what a user without mypy may pass
+            MarketFeed.from_recording(other)  # type: ignore[arg-type] # a user without mypy may pass it
 
 
 async def test_times_and_speeds_may_be_numbers_of_numpy(minute: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_damaged_file_ends_a_replay_with_its_name(minute: Path) -> None:
 
 
 async def test_the_settings_may_name_a_recording_in_place_of_exchanges(minute: Path, tmp_path: Path) -> None:
-    """A program that gets its feed by its settings plays a recording without a change of its own."""
+    """A program whose feed is made from settings plays a recording without a change of the program."""
     file = tmp_path / "settings.yaml"
     file.write_text(
         f"coins: [BTC, ETH, DOGE]\nrecording: {{folder: {minute}, speed: max, start: 2025-11-28T00:00:10Z}}\n"

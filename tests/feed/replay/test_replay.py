@@ -48,7 +48,7 @@ async def test_a_sleeping_bot_wakes_between_the_events_that_it_would_have_woken_
 
 @pytest.mark.parametrize("kind", ["iterator", "coroutine"])
 async def test_a_consumer_never_sees_the_future(kind: str, minute: Path) -> None:
-    """What the feed says while an event is handled is of the time of that event, however long that takes."""
+    """While an event is handled, the feed's answers are those of the event's time, however long that takes."""
     feed = MarketFeed.from_recording(minute, ["BTC"], speed=None)
     seen: list[tuple[float, float]] = []
 
@@ -137,7 +137,7 @@ def test_run_returns_at_the_end(minute: Path) -> None:
     trades: list[TradeEvent] = []
     feed.subscribe_trades(trades.append)
     feed.run()
-    feed.run()  # plays it again
+    feed.run()  # plays the recording again
     assert len(trades) == 120
     assert trades[:60] == trades[60:]
 

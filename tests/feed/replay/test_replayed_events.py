@@ -50,7 +50,7 @@ async def test_several_recordings_merge_by_the_time_of_receipt(tmp_path: Path) -
 
 
 async def test_recorded_outages_are_repeated(tmp_path: Path) -> None:
-    """The state, the breaker and freshness are at each moment what they were then."""
+    """At each moment the state, the breaker and freshness are the same as in the live feed."""
     record(tmp_path, [
         status("connecting", 0, "connecting"),
         *priced([trade("BTC", 0.5, 100.0)]),

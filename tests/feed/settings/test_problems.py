@@ -228,7 +228,7 @@ def test_a_broken_link_is_an_error_and_not_the_defaults(named: bool, here: Path)
 def test_a_pipe_is_read_like_a_file_and_waited_for_a_few_seconds_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shell's <(...) is one. One into which nobody writes held the process up for ever."""
+    """A shell's <(...) is such a pipe. A pipe into which nobody writes used to block the process for ever."""
     pipe = tmp_path / "settings.yaml"
     os.mkfifo(pipe)
     with subprocess.Popen(["sh", "-c", 'sleep 0.3; echo "coins: [NO]" > "$0"', str(pipe)]):

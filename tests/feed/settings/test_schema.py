@@ -1,4 +1,4 @@
-"""What a settings file may say, and what holds where it says nothing."""
+"""What a settings file may contain, and the defaults of what it leaves out."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ NOT_TEXT = "ON on NO 00 4 007 08 1e5 1E5 0x0 0X0 1_000 +1 -1 .inf .NaN ~ NULL nu
 
 @pytest.mark.parametrize("written", NOT_TEXT.split())
 def test_a_coin_or_currency_is_taken_as_it_is_written(written: str, tmp_path: Path) -> None:
-    """YAML 1.1 takes each of these for a truth value, a number, a date or nothing."""
+    """YAML 1.1 reads each of these as a truth value, a number, a date or null."""
     text = f"coins: [{written}, BTC]\nquote: [{written}]\nexchanges: [{{name: okx, options: {{{written}: 1}}}}]"
     settings = load(text, tmp_path / "s.yaml")
     assert [coin.symbol for coin in settings.coins] == [written.upper(), "BTC"]
@@ -178,7 +178,7 @@ def test_settings_built_in_python_are_checked_by_the_same_rules() -> None:
     settings = Settings(coins=[CoinConfig("eth", tier=7)], channels=[])
     settings.connection.connect_timeout = float("nan")
     settings.exchanges[1] = ExchangeConfig("bybit")
-    settings.staleness = None  # type: ignore[assignment]  # what is wrong is the point
+    settings.staleness = None  # type: ignore[assignment]  # wrong on purpose
     with pytest.raises(SettingsError) as caught:
         check(settings)
     assert [line.split(": ")[:2] for line in caught.value.problems] == [
@@ -191,7 +191,7 @@ def test_settings_built_in_python_are_checked_by_the_same_rules() -> None:
 
 
 def test_check_writes_short_forms_out_and_leaves_the_rest_as_it_is() -> None:
-    settings = Settings(coins=[CoinConfig("eth")], quote="usdt")  # type: ignore[arg-type]  # what the file may say, too
+    settings = Settings(coins=[CoinConfig("eth")], quote="usdt")  # type: ignore[arg-type]  # a file may say this too
     connection, exchanges = settings.connection, settings.exchanges
     check(settings)
     assert (settings.coins, settings.quote) == ([CoinConfig("ETH")], ["USDT"])

@@ -1,4 +1,4 @@
-"""Metrics over a real feed on the simulator, read over HTTP, by a program's eyes and by a real Prometheus's."""
+"""Metrics of a real feed on the simulator, read over HTTP by a program and by a real Prometheus."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def page(port: int) -> str:
 
 
 def parsed(text: str) -> Samples:
-    """Each sample's value by its name and its labels, as ``name label=value ...`` in alphabetic order."""
+    """Each sample's value by its name and labels, written as ``name label=value ...`` in alphabetical order."""
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {
         " ".join([each.name, *(f"{label}={value}" for label, value in sorted(each.labels.items()))]): each.value
@@ -263,7 +263,7 @@ def test_promtool_accepts_the_alert_rules() -> None:
 
 @promtool
 def test_each_alert_fires_when_it_should(tmp_path: Path) -> None:
-    """promtool's unit tests of the rules, with the series that each is to fire on."""
+    """promtool's unit tests of the rules, with series on which each alert must fire."""
     command = ["promtool", "test", "rules", str(OPERATIONS / "alerts_test.yml")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,4 +1,4 @@
-"""Reports that a dispatcher made, a clock with hands, a bot with callbacks of every form."""
+"""Reports of a dispatcher, a clock that tests set, and a bot with callbacks of every form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest.mock import AsyncMock
 
-TIMEOUT = 10.0  # seconds within which anything that is to happen has happened
+TIMEOUT = 10.0  # seconds within which every awaited condition must hold
 
 
 class Reports(list[tuple[str, dict[str, Any]]]):

@@ -1,4 +1,4 @@
-"""Coroutine callbacks: each event awaited in order, slow ones without harm to others, their ends."""
+"""Coroutine callbacks: events are awaited in order, slow callbacks harm no others, and how they end."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_a_slow_coroutine_callback_slows_nobody_and_loses_its_oldest(
     assert fast == quick == list(range(100))
     gate.set()
     await until(lambda: len(slow) == 5)
-    assert slow == [0, 96, 97, 98, 99]  # the one in hand, and the four that the queue holds
+    assert slow == [0, 96, 97, 98, 99]  # the event that it was handling, and four from the queue
     assert subscription.dropped == 95
     assert reports.kinds() == ["slow_callback"]
     assert reports[0][1]["dropped"] == 1
@@ -113,7 +113,7 @@ async def test_latest_keeps_the_newest_of_each_coin(dispatcher: Dispatcher, repo
     await until(lambda: len(seen) == 3)
     assert sorted(seen) == ["BTC49", "ETH49", "SOL49"]
     assert subscription.dropped == 147
-    assert reports == []  # that is what was asked for
+    assert reports == []  # with "latest" this is no loss
 
 
 async def test_error_ends_a_coroutine_callback_that_falls_behind(dispatcher: Dispatcher, reports: Reports) -> None:
@@ -129,7 +129,7 @@ async def test_error_ends_a_coroutine_callback_that_falls_behind(dispatcher: Dis
         dispatcher.publish("trades", "BTC", number)
     gate.set()
     await until(lambda: not subscription.active)
-    assert seen == [0, 1, 2, 3]  # all before the first that was lost
+    assert seen == [0, 1, 2, 3]  # all before the first lost event
     assert not dispatcher.wanted("trades", "BTC")
     kind, details = reports[-1]
     assert kind == "callback_error"

@@ -206,7 +206,7 @@ async def test_keyboard_interrupt_is_not_caught(dispatcher: Dispatcher) -> None:
 
 @pytest.mark.parametrize("callback", [raiser, async_raiser])
 async def test_a_raising_status_callback_causes_no_endless_reports(callback: Callable[[Any], Any]) -> None:
-    """Each report is an event for the very callback that fails over it."""
+    """Each report is itself an event for the callback that fails."""
     clock = Hands()
     reports: list[str] = []
 
@@ -224,7 +224,7 @@ async def test_a_raising_status_callback_causes_no_endless_reports(callback: Cal
         clock.now += 10
         for _ in range(5):
             await asyncio.sleep(0)
-    assert failing.errors == 2  # over "connected", and over the report of that
+    assert failing.errors == 2  # at "connected", and at the report of the first error
     assert reports == [callback.__name__]
     assert len(seen) == 2
     await watched.close(1)

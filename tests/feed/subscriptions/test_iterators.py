@@ -82,7 +82,7 @@ async def test_cancelling_the_wait_loses_nothing(dispatcher: Dispatcher) -> None
         waiting = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         if number % 2:
-            dispatcher.publish("trades", "BTC", number)  # it comes in the very moment of the cancellation
+            dispatcher.publish("trades", "BTC", number)  # it comes at the moment of the cancellation
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -150,7 +150,7 @@ async def test_an_iterator_whose_body_never_suspends_does_not_block_the_loop(rep
     steps=st.lists(st.one_of(st.none(), st.sampled_from(["BTC", "ETH", "SOL"])), max_size=40),
 )
 def test_buffers_follow_their_policy(policy: str, size: int, steps: list[str | None]) -> None:
-    """Against a list: a coin is an event of it, None is the consumer taking one."""
+    """Compared with a list: a coin in ``steps`` is an event of it, None means that the consumer takes an event."""
 
     async def main() -> None:
         dispatcher = Dispatcher(Reports())

@@ -15,18 +15,18 @@ ASK_EACH = 0.3  # seconds
 
 @dataclass
 class Feed:
-    """Does what the feed does with one coin, on a fake clock, with a venue that answers over REST."""
+    """Handles one coin like the feed, on a fake clock, with a venue that answers over REST."""
 
     policy: TradeSequence
     rest_lag: float = 0.0
-    record: list[tuple[float, TradeEvent]] = field(default_factory=list)  # what REST has, and since when
+    record: list[tuple[float, TradeEvent]] = field(default_factory=list)  # the trades that REST has, and since when
     now: float = 0.0
     asked_at: float = -10.0
-    arrived: dict[float, float] = field(default_factory=dict)  # a trade's price, which is its own, and when it came
+    arrived: dict[float, float] = field(default_factory=dict)  # a trade's price, which is unique, and when it came
     delivered: list[TradeEvent] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     filled: list[Filled] = field(default_factory=list)
-    longest: float = 0.0  # seconds that a trade from the wire waited
+    longest: float = 0.0  # the longest wait of a streamed trade, in seconds
 
     def carry_out(self, outcome: Outcome) -> None:
         if outcome.gap is not None:
@@ -48,7 +48,7 @@ class Feed:
             self.carry_out(outcome)
 
     def go_on_until(self, end: float) -> None:
-        """Let time pass: the venue is asked as long as something is sought, and what has waited long enough goes."""
+        """Let time pass: ask the venue while trades are missing, and deliver trades that have waited long enough."""
         while True:
             due = []
             if self.policy.open_gaps.sought is not None:
@@ -77,7 +77,7 @@ def good(number: int, at: int, price: float) -> TradeEvent:
 
 
 def good_trades(pauses: list[int]) -> list[TradeEvent]:
-    """Trades with ids in a row, each so many ms after the one before; each one's price is its own."""
+    """Trades with consecutive ids, each ``pauses`` ms after the one before, and each with a unique price."""
     times = [HOUR + sum(pauses[: n + 1]) for n in range(len(pauses))]
     return [good(FIRST + n, at, 100.0 + n) for n, at in enumerate(times)]
 

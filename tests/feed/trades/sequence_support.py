@@ -21,7 +21,7 @@ def trades(*ids: int) -> list[TradeEvent]:
 
 @dataclass
 class Owner:
-    """Does what the façade does with outcomes, and keeps everything."""
+    """Carries out outcomes like the feed, and keeps everything."""
 
     policy: TradeSequence
     delivered: list[TradeEvent] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Owner:
         self.filled.extend(outcome.filled)
 
     def ended(self, answer: list[TradeEvent], now: float) -> None:
-        """The venue's only answer, which is in one piece."""
+        """Take the venue's only answer, which is one page."""
         self.carry_out(self.policy.answered([answer], now))
         self.carry_out(self.policy.give_up(fetched_only=True))
 

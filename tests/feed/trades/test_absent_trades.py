@@ -18,7 +18,7 @@ from tests.feed.trades.leaps_support import FIRST, HOUR, Feed, good, good_trades
 
 
 def skipping(count: int, each: int, pause: int = 100) -> list[TradeEvent]:
-    """Trades of which every ``each``-th one's id is followed by one that belongs to nothing."""
+    """Trades whose ids skip one number after every ``each``-th trade."""
     truth, number = list[TradeEvent](), FIRST
     for n in range(count):
         truth.append(good(number, HOUR + n * pause, float(n)))
@@ -27,7 +27,7 @@ def skipping(count: int, each: int, pause: int = 100) -> list[TradeEvent]:
 
 
 def test_ids_that_belong_to_no_trade_are_not_missing_and_not_waited_for() -> None:
-    """Two answers show it; after a few such holes the ids don't count, and nothing waits any more."""
+    """Two answers prove it. After a few such holes, the ids do not count as consecutive, and no trade waits."""
     truth = skipping(400, 20)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
     run(feed, truth, [item.timestamp for item in truth])
@@ -39,7 +39,7 @@ def test_ids_that_belong_to_no_trade_are_not_missing_and_not_waited_for() -> Non
 
 
 def begun(how: str, first: TradeEvent) -> Feed:
-    """A feed to which the venue brings its first trade with ``how`` behind it."""
+    """A feed that gets the venue's first trade after the event ``how``."""
     policy = TradeSequence(True, 300, since_ts=first.timestamp - 1 if how == "taken over" else None)
     if how not in ("new", "taken over"):
         policy.accept(replace(first, trade_id=str(int(first.trade_id) - 1), timestamp=first.timestamp - 1), 0.0)
@@ -55,9 +55,9 @@ def begun(how: str, first: TradeEvent) -> Feed:
 
 @pytest.mark.parametrize("how", ["new", "taken over", "returned to", "connected again", "silent"])
 def test_trades_that_show_that_ids_are_not_consecutive_are_delivered_once(how: str) -> None:
-    """The coin's ids stop counting between two trades that nothing separates: there is no gap, and nothing to repeat.
+    """The ids stop being consecutive between two successive trades: there is no gap, and no trade is repeated.
 
-    Before this, whatever had made the first trade a gap by time was taken for the state of now.
+    This was wrong once: an earlier outage was taken for a present one.
     """
     truth = skipping(100, 5)
     feed = begun(how, truth[0])
@@ -66,12 +66,12 @@ def test_trades_that_show_that_ids_are_not_consecutive_are_delivered_once(how: s
     assert not feed.policy.counts
     assert feed.prices == [item.price for item in truth]
     by_time = [gap for gap in feed.gaps if gap.from_id is None]
-    assert all(gap.to_ts == truth[0].timestamp for gap in by_time)  # where another venue had its last trade before
+    assert all(gap.to_ts == truth[0].timestamp for gap in by_time)  # if another venue had the last trade before
 
 
 @pytest.mark.parametrize("trades_between", [0, 1, 5])
 def test_no_trade_is_repeated_by_an_outage_after_ids_stopped_being_consecutive(trades_between: int) -> None:
-    """The last trades before the ids stopped counting are known by their ids, although they were not remembered."""
+    """The last trades before that are recognized by their ids, although these were not remembered at that time."""
     truth = skipping(100, 5)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
     place = 0
@@ -94,7 +94,7 @@ def test_no_trade_is_repeated_by_an_outage_after_ids_stopped_being_consecutive(t
 
 @pytest.mark.parametrize("numbered", [True, False])
 def test_an_outage_after_a_silence_does_not_begin_at_an_earlier_outage(numbered: bool) -> None:
-    """A gap after a short outage is fetched, whenever the last outage was, and even if the coin was silent."""
+    """A gap after a short outage is fetched, independent of earlier outages, and even if the coin was silent."""
     truth = good_trades([0] + [1000] * 40)
     feed = Feed(TradeSequence(numbered, 10), 0.0, [(item.timestamp / 1000, item) for item in truth])
     run_until_lost(feed, truth[:2], back_at=truth[5].timestamp / 1000)
@@ -106,7 +106,7 @@ def test_an_outage_after_a_silence_does_not_begin_at_an_earlier_outage(numbered:
 
 @pytest.mark.parametrize("ahead", [0, 20_000, HOUR])
 def test_trades_that_a_late_connection_brings_after_their_gap_was_given_up_are_late(ahead: int) -> None:
-    """Ids do not count: by its time it belongs before trades that are delivered. A wrong stamp keeps nothing out."""
+    """Ids are not consecutive: by its time the trade belongs before delivered ones. Wrong stamps exclude no trade."""
     truth = good_trades([0] + [100] * 30)
     feed = Feed(TradeSequence(False, 300))  # the venue's record is empty: nothing is found
     run_until_lost(feed, truth[:5], back_at=truth[10].timestamp / 1000)
@@ -121,7 +121,7 @@ def test_trades_that_a_late_connection_brings_after_their_gap_was_given_up_are_l
 
 
 def test_a_repeated_trade_from_the_time_of_another_venue_is_not_delivered() -> None:
-    """Its id is not remembered, as it was never delivered. As the first one after a reconnect it hides no gap."""
+    """Its id is not remembered, because it was never delivered. As the first one after a reconnect it hides no gap."""
     truth = skipping(100, 5, pause=500)
     feed = Feed(TradeSequence(True, 300), 0.0, [(item.timestamp / 1000, item) for item in truth])
     run(feed, truth[:30], [item.timestamp for item in truth[:30]])
@@ -137,7 +137,7 @@ def test_a_repeated_trade_from_the_time_of_another_venue_is_not_delivered() -> N
 
 
 def test_a_trade_that_a_trial_missed_before_it_took_over_is_a_gap() -> None:
-    """Of the trial's own trades one lies before the last of the venue that was left, and one after the missing one."""
+    """One of the trial's trades is earlier than the old venue's last trade, and one is later than the missing one."""
     truth = good_trades([0] + [100] * 5)
     policy = TradeSequence(True, 300, since_ts=truth[1].timestamp)
     fresh = policy.missed([truth[0], truth[1], truth[3]])
@@ -149,7 +149,7 @@ def test_a_trade_that_a_trial_missed_before_it_took_over_is_a_gap() -> None:
 
 
 def run_until_lost(feed: Feed, wire: list[TradeEvent], *, back_at: float, silent: bool = False) -> None:
-    """The connection brings these trades, falls silent perhaps, is lost, and delivers again at ``back_at``."""
+    """The connection brings these trades, may fall silent, is lost, and delivers again at ``back_at``."""
     for item in wire:
         feed.go_on_until(item.timestamp / 1000)
         feed.stream(item)
@@ -194,7 +194,7 @@ def test_a_trade_that_an_answer_omits_at_first_is_not_lost() -> None:
 
 @given(st.floats(0, 3.5), st.integers(1, 6), st.booleans())
 def test_a_gap_is_complete_only_when_the_record_reaches_over_it(lag: float, missing: int, numbered: bool) -> None:
-    """The record is asked again while trades wait; if it does not reach over the gap, that is incomplete."""
+    """The record is asked again while trades wait. If it does not reach over the gap, the gap is incomplete."""
     truth = good_trades([0] + [20] * 30)
     lost = range(10, 10 + missing)
     feed = Feed(TradeSequence(numbered, 300), lag, [(item.timestamp / 1000, item) for item in truth])
@@ -220,7 +220,7 @@ def test_a_gap_is_complete_only_when_the_record_reaches_over_it(lag: float, miss
 def test_after_a_failover_a_gap_is_complete_only_when_the_record_reaches_over_it(
     lag: float, missing: int, numbered: bool
 ) -> None:
-    """On the next venue the gap runs from the other one's last trade, whatever its ids."""
+    """On the next venue, the gap begins at the other venue's last trade, for any ids."""
     truth = good_trades([0] + [20] * 30)
     feed = Feed(
         TradeSequence(numbered, 300, since_ts=truth[10].timestamp), lag, [(i.timestamp / 1000, i) for i in truth]

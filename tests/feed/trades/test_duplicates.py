@@ -1,4 +1,4 @@
-"""What is remembered against duplicates: ten minutes, and never more than fits."""
+"""Which ids are remembered to find duplicates: those of ten minutes, up to a limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_an_id_is_new_only_once_within_ten_minutes() -> None:
 
 
 def test_ids_older_than_ten_minutes_are_forgotten() -> None:
-    """Never earlier, and a little later at most: it is looked only now and then."""
+    """They are never forgotten earlier, but maybe a little later, because removals happen at intervals."""
     ids = RecentIds()
     for second in range(0, 2000, 10):
         added(ids, range(second, second + 1), float(second))

@@ -1,4 +1,4 @@
-"""One wrong id or stamp of a venue loses, doubles and delays no good trade."""
+"""One wrong id or stamp of a venue causes no lost, repeated or late good trade."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AHEAD = st.sampled_from([1, 2, 3, 50, 101, 40_000, 60_000, 999_000, 1_500_000, 1
 def test_an_id_that_is_too_high_causes_no_lost_repeated_or_late_trade(
     pauses: list[int], place: int, ahead: int, rest_lag: float
 ) -> None:
-    """The trade itself is delivered once: over REST under its right number, or as it came."""
+    """The trade itself is delivered once: from REST with its right id, or as it came."""
     truth = good_trades(pauses)
     times = [item.timestamp for item in truth]
     wire = list(truth)
@@ -123,7 +123,7 @@ def test_a_wrong_leap_is_found_even_after_its_gap_was_given_up_or_after_a_reconn
 
 
 def test_a_leap_from_which_later_trades_continue_is_a_gap() -> None:
-    """A trade that comes late then is late, whatever its stamp."""
+    """A trade that comes after that with a lower id is late, for any stamp."""
     feed = Feed(TradeSequence(True, 300, fetch=False))
     for number, at in ((0, 0), (3, 10), (4, 20)):
         feed.stream(good(FIRST + number, HOUR + at, float(number)))
@@ -145,9 +145,9 @@ def test_a_leap_from_which_later_trades_continue_is_a_gap() -> None:
 def test_late_trades_make_no_correct_id_look_wrong(
     pauses: list[int], late: list[int], begin: int, rest_lag: float
 ) -> None:
-    """Most trades come some places late, right after a failover: nearly each is a leap, often of the same moment.
+    """Right after a failover most trades come some places late: almost each is a leap, often with equal stamps.
 
-    What the venue shows over REST under the same id is right, and what was found before the first trade is known.
+    An id that the venue also has over REST is right. Trades that were found before the first one are not repeated.
     """
     truth = good_trades(pauses)
     feed = Feed(

@@ -1,4 +1,4 @@
-"""Tickers that show trades which do not come, with times given by the test."""
+"""Tickers show trades that do not come; the test gives the times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PATIENCE = 10.0
 
 
 class Connection:
-    """One that brings BTC's tickers, each with another price; turnover rises with every one, if it is told."""
+    """A connection that brings BTC's tickers, each with another price and, if it has a turnover, a higher one."""
 
     def __init__(self, *, told: bool = True) -> None:
         self.lost_subscriptions = LostSubscriptions()
@@ -44,7 +44,7 @@ def test_prices_that_change_without_trades_are_signs_of_missing_trades() -> None
     it = Connection()
     it.trade()
     it.tickers(0, 10)
-    assert it.missing() == {}  # the first ticker is where it begins, the first change at 1 s the first sign
+    assert it.missing() == {}  # the first ticker is the reference; the change at 1 s is the first sign
     it.ticker(11)
     assert it.missing() == {"BTC": 1.0}
 
@@ -67,7 +67,7 @@ def test_a_late_trade_cancels_the_signs_of_earlier_tickers() -> None:
 
 
 def test_a_quiet_coin_is_no_sign_of_a_lost_subscription() -> None:
-    """Its tickers come, of the same price; and when it wakes up, the tickers may be ahead of the trades."""
+    """Its tickers have the same price. When it trades again, tickers may come earlier than trades."""
     it = Connection()
     it.trade()
     it.tickers(0, 3600, price=0.0, turnover=0.0)
@@ -86,7 +86,7 @@ def test_one_or_two_signs_are_not_enough() -> None:
 
 
 def test_a_price_that_changes_without_turnover_comes_from_quotes() -> None:
-    """Or trades of the day before leave the turnover. Neither is a new trade."""
+    """The same happens when trades of the day before leave the turnover. Neither shows a new trade."""
     it = Connection()
     it.tickers(0, 60, turnover=0.0)
     it.tickers(61, 120, turnover=-5.0)
@@ -100,7 +100,7 @@ def test_without_a_turnover_the_price_alone_is_a_sign() -> None:
 
 
 def test_a_trade_counts_only_if_it_was_accepted_after_the_given_moment() -> None:
-    """A trade between two looks may be of before the moment, if that is between them too."""
+    """A trade between two checks may have come before the moment, if the moment is between them too."""
     it = Connection()
     for now in (0.0, 5.0, 10.0):
         it.ticker(now)
@@ -145,7 +145,7 @@ def test_a_removed_coin_has_no_past_when_it_is_added_again() -> None:
 
 
 def test_without_consecutive_ids_a_trade_is_new_if_its_id_is_unknown() -> None:
-    """Also one of the same millisecond."""
+    """This includes a trade of the same millisecond."""
     sequence = TradeSequence(False, 300.0)
     seen = []
     for name in ("a", "b", "c"):

@@ -29,7 +29,7 @@ def test_past_trades_before_the_first_live_one_are_not_delivered(numbered: bool)
 
 @pytest.mark.parametrize("numbered", [True, False])
 def test_past_trades_fill_what_an_outage_missed(numbered: bool) -> None:
-    """As far as they reach back to what was delivered, nothing is missing and nothing is fetched."""
+    """If they reach back to a delivered trade, nothing is missing and nothing is fetched."""
     it = owner(1, 2, numbered=numbered)
     it.policy.lost(0.0)
     it.policy.resumed(3.0)
@@ -76,7 +76,7 @@ def test_past_trades_of_the_next_venue_continue_after_the_last_venues_last_trade
 
 
 def test_past_trades_without_ids_count_only_where_they_are_certainly_new() -> None:
-    """Of two with one time, one may have been delivered."""
+    """If two of them have the same time, one may have been delivered."""
     it = owner(numbered=False)
     it.stream(trade("", 1000))
     it.policy.lost(0.0)
@@ -94,7 +94,7 @@ def test_past_trades_without_ids_count_only_where_they_are_certainly_new() -> No
 def test_past_trades_are_never_repeated_or_reordered_over_any_outages(
     pauses: list[int], outages: list[tuple[int, int, int]], numbered: bool
 ) -> None:
-    """At each resumption the venue repeats its last trades; those that reach back far enough leave nothing missing."""
+    """At each new subscription the venue repeats its last trades; if they reach back far enough, none is missing."""
     times = [sum(pauses[: n + 1]) for n in range(len(pauses))]
     it = Owner(TradeSequence(numbered, 300, fetch=False))
     missed = {start + n for start, length, _ in outages for n in range(length)}

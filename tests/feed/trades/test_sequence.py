@@ -42,7 +42,7 @@ def test_an_absurd_id_does_not_stop_the_stream() -> None:
 
 
 def test_an_id_far_ahead_is_believed_when_the_next_one_follows_it() -> None:
-    """The venue counts anew: what it missed nobody can tell, and the new sequence is held like the old one."""
+    """The venue's ids have begun again: missing trades cannot be known, and new ids are checked as before."""
     it = owner(1, 2)
     far = 10**9
     for number in (far, far + 1, far + 2, far + 4):
@@ -209,7 +209,7 @@ def test_rows_are_delivered_by_time_in_whatever_order_they_are_fetched() -> None
 
 
 def test_trades_of_the_millisecond_in_which_a_gap_ends_are_ordered_by_their_ids() -> None:
-    """The record has trades of that millisecond that the stream brings later, in a message of their own."""
+    """The record has trades of that millisecond, which the stream brings later in another message."""
     it = owner(numbered=False)
     it.stream(trade(5, 1000))
     it.policy.resumed(0.0)
@@ -248,7 +248,7 @@ def test_an_outage_before_the_first_trade_opens_no_gap() -> None:
 
 
 def test_the_usual_path_takes_few_lookups() -> None:
-    """As a ratio to a dict store with a parsed key in the same run, for machines differ."""
+    """Measured against a dict store with a parsed key in the same run, because machines differ."""
     policy = TradeSequence(True, 300)
     items = trades(*range(1, 50_001))
     seen: dict[int, TradeEvent] = {}
@@ -268,7 +268,7 @@ def test_the_usual_path_takes_few_lookups() -> None:
 
 
 def test_a_stamp_from_the_future_does_not_change_the_time_of_later_trades() -> None:
-    """Where ids don't count, the newest trade is the one stamped last: its price is news, and gaps begin with it."""
+    """If ids are not consecutive, the trade with the latest stamp is the newest: price and gaps follow it."""
     it = owner(numbered=False)
 
     def arrives(trade_id: str, at: int, stamped: int) -> TradeEvent:
@@ -281,6 +281,6 @@ def test_a_stamp_from_the_future_does_not_change_the_time_of_later_trades() -> N
     it.stream(arrives("b", 10 * hour + 10, 11 * hour))
     it.stream(arrives("c", 10 * hour + 20, 10 * hour + 20))
     assert it.policy.stamp == 10 * hour + 20
-    it.stream(arrives("d", 10 * hour + 30, 9 * hour))  # of long ago: the newest is still the one before
+    it.stream(arrives("d", 10 * hour + 30, 9 * hour))  # an old trade: the one before is still the newest
     assert it.policy.stamp == 10 * hour + 20
     assert it.ids == ["a", "b", "c", "d"]

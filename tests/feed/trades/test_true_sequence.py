@@ -1,4 +1,4 @@
-"""Against the true sequence: nothing is lost, doubled or out of order, whatever is late, missing or fetched."""
+"""Compared with the true sequence, no trade is lost, repeated or out of order, however late, missing or fetched."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FATES = st.lists(
     st.tuples(
         st.sampled_from(["streamed"] * 6 + ["missing"] * 3 + ["doubled"]),
         st.integers(0, 12) | st.just(0),  # how many trades late
-        st.integers(0, 30),  # how much later the double comes
+        st.integers(0, 30),  # how much later the trade is repeated
     ),
     max_size=60,
 )
@@ -30,7 +30,7 @@ FATES = st.lists(
 ANSWERS = st.lists(
     st.tuples(
         st.floats(0, 3),  # seconds until the fetch is answered
-        st.sets(st.integers(0, 70)),  # what it can't find
+        st.sets(st.integers(0, 70)),  # ids that it can't find
         st.integers(0, 8),  # how far it reaches beyond the hole on both sides
         st.booleans(),  # whether it comes in two pages
     ),
@@ -40,7 +40,7 @@ ANSWERS = st.lists(
 
 
 def wire(fates: Sequence[tuple[str, int, int]]) -> list[int]:
-    """The ids as they arrive: 1 first, for a sequence needs its beginning."""
+    """The ids in order of arrival; 1 is the first, because a sequence needs a beginning."""
     arrivals = []
     for number, (fate, lateness, double) in enumerate(fates, start=2):
         if fate != "missing":
@@ -163,7 +163,7 @@ def test_without_fetching_trades_wait_only_for_those_out_of_order(
 def test_where_ids_do_not_count_outages_are_filled_by_time(
     life: list[tuple[int, bool, int]], outages: list[int], fetches: list[tuple[int, int]]
 ) -> None:
-    """Trades with equal times, missed ones, doubles; a fetch answers some trades later with the venue's last rows."""
+    """Some trades have equal times, are missed or repeated; a fetch is answered some trades later."""
     truth = [trade(n, sum(pause for pause, _, _ in life[: n + 1])) for n in range(len(life))]
     it, down, pending, answered_all = Owner(TradeSequence(False, 300)), False, list[tuple[int, int, Gap]](), True
     streamed = set[str]()

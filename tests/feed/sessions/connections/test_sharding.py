@@ -44,7 +44,7 @@ def test_a_coin_heavier_than_the_limit_is_alone() -> None:
 
 @pytest.mark.parametrize("seed", range(50))
 def test_every_coin_is_in_one_part_that_fits_and_stays_there(seed: int) -> None:
-    """Over any coming and going of coins."""
+    """This holds for any additions and removals of coins."""
     draw = random.Random(seed)
     weights: dict[str, int] = {}
     parts: list[list[str]] = []

@@ -96,8 +96,7 @@ def test_the_latest_state_is_published_if_it_is_newer_than_the_buss() -> None:
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 30))
 def test_bus_and_backlog_together_have_no_gap_and_no_duplicate(on_bus: int, begin: int, length: int) -> None:
-    """Whatever the bus has and whatever the backlog reaches back to: joined, the trades count up by one, or it is
-    told."""
+    """For any end of the bus and start of the backlog: joined, trades count up by one, or a gap is reported."""
     made = backlog(range(begin, begin + length))
     found = made.after({"BTC": trade(on_bus)}, {}, {})
     joined = [on_bus, *map(int, ids(found.trades))]

@@ -1,4 +1,4 @@
-"""When a collector takes the lease, with a clock of the test's own."""
+"""When a collector takes the lease, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def data(begin: float, end: float, every: float = 0.1) -> OwnData:
 
 
 def held(at: float, **says: Any) -> LeaseState:
-    """A lease of another collector that was renewed last at ``at``."""
+    """A lease of another collector, which was last renewed at ``at``."""
     lease = LeaseState("own")
     lease.note({"collector": "other", "silent": 0.0, "state": "live", **says}, 7, at)
     return lease
@@ -49,7 +49,7 @@ def test_a_lease_whose_holder_has_left_the_bus_is_taken_before_it_expires() -> N
 
 def test_while_the_bus_is_away_no_lease_expires() -> None:
     lease, own = held(100), data(90, 150)
-    lease.begin(149.5)  # the bus is back, the holder may be a moment later
+    lease.begin(149.5)  # the bus is back; the holder may reconnect a moment later
     assert not lease.reason_to_take(own, 150)
     assert lease.reason_to_take(data(90, 151), 150.6)
 
@@ -65,7 +65,7 @@ def test_a_holder_without_data_gives_way_to_one_with_data() -> None:
 
 
 def test_a_holder_without_data_keeps_the_lease_if_no_collector_has_data() -> None:
-    """A quiet exchange: the own data is no newer than the holder's, or only came when its renewal was on its way."""
+    """The exchange is quiet: our data is not newer than the holder's, or came while its renewal was on its way."""
     own = data(90, 98.6)
     assert not held(100, silent=1.3).reason_to_take(own, 100.05)
     own.note(100.0)
@@ -82,7 +82,7 @@ def test_a_holder_with_late_data_gives_way_to_one_with_timely_data() -> None:
 def test_a_register_that_was_lost_begins_anew() -> None:
     lease, own = held(100), data(90, 104)
     lease.begin(101)
-    lease.read()  # nothing is there
+    lease.read()  # there is no lease
     assert "no collector" in lease.reason_to_take(own, 101.1)
     lease.note({"collector": "third"}, 2, 101.2)
     assert lease.holder == "third"

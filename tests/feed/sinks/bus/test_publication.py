@@ -1,4 +1,4 @@
-"""What a collector tells of its coins."""
+"""What a collector reports about its coins."""
 
 from __future__ import annotations
 

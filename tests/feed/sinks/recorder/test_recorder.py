@@ -64,7 +64,7 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 
 async def test_a_replay_delivers_what_the_live_feed_delivered(tmp_path: Path) -> None:
-    """With ids that are missing, and a connection that is cut: gaps, outage, ticks and status events included."""
+    """Ids are missing and a connection is cut: gaps, outage, ticks and status events are replayed too."""
     async with Simulator(0, ("binance",), 400) as simulator:
         channels = ["trades", "ticker", "candles", "quotes", "books"]
         feed = MarketFeed(settings=settings_for(simulator, coins=["BTC", "ETH", "DOGE"], channels=channels))
@@ -83,7 +83,7 @@ async def test_a_replay_delivers_what_the_live_feed_delivered(tmp_path: Path) ->
 
 
 async def test_a_replay_gives_the_same_answers_as_the_live_feed(tmp_path: Path, simulator: Simulator) -> None:
-    """Volatility, of candles that were fetched too, and the state and the price at each event."""
+    """The same volatility, also of fetched candles, and at each event the same state and price."""
 
     def watch(feed: MarketFeed) -> tuple[list[Any], list[Any]]:
         known: list[Any] = []
@@ -210,7 +210,7 @@ async def test_a_second_recorder_is_refused(tmp_path: Path, simulator: Simulator
     async with Recorder(feed, tmp_path):
         with pytest.raises(FeedError, match="another recorder writes to"):
             Recorder(feed, tmp_path).start()
-    Recorder(feed, tmp_path).start()  # the lock went with the first one
+    Recorder(feed, tmp_path).start()  # the first recorder released the lock
 
 
 async def test_a_removed_folder_is_made_again_and_listed(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ async def test_a_removed_folder_is_made_again_and_listed(tmp_path: Path) -> None
     async with Recorder(feed, folder, flush_seconds=0.1) as recorder:
         await connected(feed, venue)
         await recorder.flush()
-        folder.rename(tmp_path / "elsewhere")  # at once: the recorder writes on while a folder is emptied
+        folder.rename(tmp_path / "elsewhere")  # renamed, because the recorder would write on while a folder is emptied
         venue.trade("BTC", 5.0)
         await recorder.flush()
         assert [row["price"] for row in rows(folder, "trades")] == [5.0]
@@ -306,7 +306,7 @@ async def test_a_clock_set_back_keeps_the_order_and_is_listed(tmp_path: Path) ->
     async with feed:
         await feed.wait_closed()
     assert [price for price, _ in told] == [float(number) for number in range(10)]
-    assert told[5][1] == pytest.approx(start - HOUR + 5, abs=1.5)  # as the machine's clock then was
+    assert told[5][1] == pytest.approx(start - HOUR + 5, abs=1.5)  # by the machine's clock of that time
     reasons = {row["reason"] for row in rows(tmp_path, "gaps")}
     assert [reason for reason in reasons if reason.startswith("the clock was set by -3600")]
 
@@ -321,7 +321,7 @@ async def test_gaps_and_outages_are_holes(tmp_path: Path) -> None:
         with venue.failing(Disconnected("holes", "out")):
             venue.trade("BTC", 2.0, told=False)
             await until(lambda: feed.status.state is not FeedState.LIVE)
-        venue.trades[1:2] = []  # nor does the venue's record have it
+        venue.trades[1:2] = []  # the venue's record does not have it either
         await until(lambda: any(each not in lost for each in venue.connections))
         for connection in [each for each in venue.connections if each not in lost]:
             now = time.time_ns()
@@ -371,7 +371,7 @@ def test_a_manifest_with_unknown_fields_and_half_a_line_is_read(tmp_path: Path) 
 )
 def test_wrong_arguments_are_named(arguments: dict[str, object], told: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=told):
-        Recorder(MarketFeed(), tmp_path, **arguments)  # type: ignore[arg-type] # that is the point
+        Recorder(MarketFeed(), tmp_path, **arguments)  # type: ignore[arg-type] # wrong on purpose
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:

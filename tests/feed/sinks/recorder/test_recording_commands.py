@@ -85,7 +85,7 @@ def test_verify_finds_what_was_changed(folder: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("is_merged", [False, True])
 def test_verify_finds_each_byte_that_was_changed(is_merged: bool, tmp_path: Path) -> None:
-    """In the pages, their headers and the end of the file, whether the manifest lists the file or not."""
+    """This includes the pages, their headers and the end of the file, even if the manifest does not list the file."""
     record(tmp_path, priced([trade("BTC", n / 10, 100.0 + n) for n in range(50)]))
     path = next(tmp_path.glob("trades/one/BTC/*/*.parquet"))
     if not is_merged:
@@ -203,7 +203,7 @@ def test_a_damaged_file_is_named(
         path.write_text(path.read_text() + '{"session": {}}\n')
     more = ["--csv", str(tmp_path / "csv")] if action == "export" else []
     code = main(["recording", action, str(folder), *more])
-    if damage != "columns" or action == "verify":  # the others need none of its columns
+    if damage != "columns" or action == "verify":  # the other commands do not need its columns
         assert code in (1, 2)
         assert path.name in capsys.readouterr().err
 

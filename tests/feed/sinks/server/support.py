@@ -29,7 +29,7 @@ async def subscribed(http: aiohttp.ClientSession, **wanted: Any) -> tuple[aiohtt
 
 
 async def stalled_client(server: Server, on_full: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A WebSocket that has subscribed to all trades and reads nothing, with little room in its socket."""
+    """A WebSocket with a small socket buffer that has subscribed to all trades and reads nothing."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     raw.setblocking(False)
@@ -77,7 +77,7 @@ async def market_feed(*argv: str) -> asyncio.subprocess.Process:
 
 
 async def ask(server: Server, request: bytes, timeout: float = 10.0) -> bytes:
-    """Send the bytes of a request on a new connection; returns the answer, until the server closes it."""
+    """Send the bytes of a request on a new connection, and read until the server closes it; returns the answer."""
     reader, writer = await asyncio.open_connection(server.host, server.port)
     writer.write(request)
     try:

@@ -109,7 +109,7 @@ async def test_an_allowed_page_may_read_the_answers_and_send_its_token(feed: Mar
 async def test_without_a_token_only_this_machines_own_names_are_served(
     http: aiohttp.ClientSession, host: str, status: int
 ) -> None:
-    """Else a page of a name that its owner points at 127.0.0.1 could read the answers (DNS rebinding)."""
+    """Otherwise a page could read the answers if its owner lets its name point to 127.0.0.1 (DNS rebinding)."""
     assert (await get(http, "/v1/status", headers={"Host": host}))[0] == status
 
 

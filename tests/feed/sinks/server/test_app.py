@@ -157,7 +157,7 @@ async def test_serve_refuses_what_would_be_unsafe(tmp_path: Path, argv: list[str
 
 
 async def test_the_token_is_in_no_log(simulator: Simulator, tmp_path: Path) -> None:
-    """Not even that of a request which is malformed behind it."""
+    """Not even if the request is malformed after the token."""
     (tmp_path / "settings.yaml").write_text(simulator.settings_yaml())
     (tmp_path / "token").write_text(TOKEN)
     argv = ["--port", "0", "--settings", str(tmp_path / "settings.yaml"), "--token-file", str(tmp_path / "token")]

@@ -39,7 +39,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 async def lines(count: int, *command: str) -> list[str]:
-    """The first lines of a program's output; it is ended then."""
+    """The first lines of a program's output; after them the program is ended."""
     environment = os.environ | {"NODE_PATH": str(MODULES), "PYTHONUNBUFFERED": "1"}
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment)
     assert process.stdout is not None

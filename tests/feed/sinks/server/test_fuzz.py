@@ -1,4 +1,4 @@
-"""Ten thousand bad requests over raw sockets, from a seed; the server continues and keeps nothing of them."""
+"""Ten thousand seeded bad requests over raw sockets: the server continues and keeps nothing of them."""
 
 from __future__ import annotations
 

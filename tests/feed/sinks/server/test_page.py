@@ -113,7 +113,7 @@ async def test_the_page_loads_nothing_from_other_hosts_and_its_headers_forbid_it
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     addresses = set(re.findall(r"https?://[^\"' ]+", text))
-    assert addresses == {"http://www.w3.org/2000/svg"}  # a name, which nobody asks for
+    assert addresses == {"http://www.w3.org/2000/svg"}  # a namespace's name, which is not fetched
     assert "innerHTML" not in text
 
 
@@ -136,7 +136,7 @@ def _contrast(one: str, other: str) -> float:
 
 
 def test_every_text_has_enough_contrast_in_light_and_dark() -> None:
-    """4.5 to 1, as WCAG's level AA wants it."""
+    """The contrast is 4.5 to 1 at least, as WCAG's level AA requires."""
     text = (ROOT / "feed" / "sinks" / "server" / "page.html").read_text("utf-8")
     light, dark = (dict(re.findall(r"--(\w+): (#\w+);", block)) for block in re.findall(r":root \{([^}]*)\}", text))
     for colours in (light, light | dark):
@@ -215,7 +215,7 @@ async def test_the_page_works_with_the_keyboard_and_on_a_phone(server: Server, b
         heads = browser.find_elements(By.CSS_SELECTOR, "tbody th[scope=row]")
         assert [head.text for head in heads] == ["BTC", "ETH", "SOL", "XRP", "DOGE"]
         live = browser.find_elements(By.CSS_SELECTOR, "[role=alert], [role=status]")
-        assert not any(digit in node.text for node in live for digit in "0123456789")  # else it is read out each time
+        assert not any(digit in node.text for node in live for digit in "0123456789")  # screen readers read it out
         roles = {node.get_attribute("role") for node in browser.find_elements(By.CSS_SELECTOR, "[role]")}
         assert {"alert", "status", "log", "region", "img"} <= roles
 
@@ -226,7 +226,7 @@ async def test_the_page_works_with_the_keyboard_and_on_a_phone(server: Server, b
 async def test_the_book_of_the_chosen_coin_is_shown_while_it_is_proven(
     settings: Settings, venue: SimulatedVenue, browser: Any
 ) -> None:
-    """With MARKET_FEED_SCREENSHOTS it also makes the pictures of the README and docs/server.md."""
+    """With MARKET_FEED_SCREENSHOTS this test also makes the pictures of the README and docs/server.md."""
     settings.channels = ["trades", "ticker", "candles", "quotes", "books"]
     feed = MarketFeed(settings=settings)
 
@@ -262,7 +262,7 @@ async def test_the_book_of_the_chosen_coin_is_shown_while_it_is_proven(
 
 @in_chromium
 async def test_a_suspended_machine_shows_nothing_as_fresh_when_it_wakes(server: Server, browser: Any) -> None:
-    """Also if one clock of the browser stood still meanwhile."""
+    """This holds even if one of the browser's clocks stood still meanwhile."""
 
     def wake() -> None:
         browser.get(server.url)
@@ -280,7 +280,7 @@ async def test_a_suspended_machine_shows_nothing_as_fresh_when_it_wakes(server: 
 async def test_the_page_comes_back_after_the_server_refused_it(
     server: Server, feed: MarketFeed, settings: Settings, browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A browser gives up on Server-Sent Events that are answered with an error, as by a proxy during a restart."""
+    """A browser stops asking for Server-Sent Events after an error, which a proxy may answer during a restart."""
     await asyncio.to_thread(browser.get, server.url)
     await asyncio.to_thread(see, browser, lambda: banner(browser) == "Live from binance")
     await server.close()

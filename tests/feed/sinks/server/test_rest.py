@@ -156,7 +156,7 @@ ASKED = {
 
 
 async def test_every_answer_is_as_the_description_says(simulator: Simulator) -> None:
-    """Each path's answers, good and bad, against its schema; the schemas name all fields of an answer, and no other."""
+    """Each path's answers, good and bad, are checked against its schema, which names all fields and no others."""
     settings = settings_for(simulator, channels=["trades", "ticker", "candles", "books"])
     feed = MarketFeed(settings=settings)
     document = description()

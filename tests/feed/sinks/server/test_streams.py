@@ -129,7 +129,7 @@ async def frames_of(reader: asyncio.StreamReader) -> tuple[list[Json], int | Non
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep few events, so that a client falls behind soon."""
+    """Make the server keep few events, so that a client falls behind soon."""
     monkeypatch.setattr(event_log, "KEPT", 2000)
 
 
@@ -160,7 +160,7 @@ async def test_a_stalled_client_delays_no_other_and_is_up_to_date_when_it_reads_
     for _ in range(40):
         await venue.burst(500, coins=["BTC", "ETH"])
         newest = {coin: venue.trades[coin][-1].id for coin in ("BTC", "ETH")}
-        while any(seen.get(coin, 0) < newest[coin] for coin in newest):  # the other client gets each of them
+        while any(seen.get(coin, 0) < newest[coin] for coin in newest):  # the other client gets each event
             event = await ws.receive_json(timeout=10)
             expected += 1
             assert event["seq"] == expected
@@ -210,7 +210,7 @@ async def test_heartbeats_say_that_the_feed_is_stale(http: aiohttp.ClientSession
 
 
 async def test_server_sent_events_reach_a_client_of_http_1_0(server: Server) -> None:
-    """As a proxy asks by default; the answer is not in chunks then."""
+    """Proxies use it by default; then the answer is not sent in chunks."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"GET /v1/events?coins=BTC HTTP/1.0\r\nHost: localhost\r\n\r\n")
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
@@ -264,7 +264,7 @@ async def test_a_client_that_leaves_while_it_is_answered_ends_nothing_for_others
     snapshot = Broadcast.snapshot
     monkeypatch.setattr(Broadcast, "snapshot", lambda self, log: snapshot(self, log) + b" " * 20_000_000)
     monkeypatch.setattr(broadcast, "IDLE", 0.0)
-    _, writer = await stalled_client(server, "drop_oldest")  # of the same selection; the answer is more than it takes
+    _, writer = await stalled_client(server, "drop_oldest")  # same selection; its answer exceeds the socket
     (log,) = server._broadcast._logs.values()
     await until(lambda: log.users == 2)
     server._broadcast.tend()
@@ -299,7 +299,7 @@ async def test_too_many_selections_are_refused(
     assert "different selections" in answer["error"]
     await ws.close()
     await until(lambda: server._broadcast.clients == 1)
-    await other.send_json({"op": "subscribe", "channels": ["prices"], "coins": ["ETH"]})  # the idle one makes room
+    await other.send_json({"op": "subscribe", "channels": ["prices"], "coins": ["ETH"]})  # takes the idle one's place
     assert (await other.receive_json(timeout=10))["type"] == "snapshot"
     await other.close()
 
@@ -325,7 +325,7 @@ async def test_a_client_that_resumes_far_behind_is_not_sent_everything_at_once(
     await again.send_json({"op": "resume", "seq": snapshot["seq"]})
     seqs = [(await again.receive_json(timeout=10))["seq"] for _ in range(5000)]
     assert seqs == list(range(snapshot["seq"] + 1, snapshot["seq"] + 5001))
-    assert max(sizes) <= 256  # a turn of live events
+    assert max(sizes) <= 256  # the events of one turn
     await again.close()
 
 
