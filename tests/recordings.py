@@ -52,7 +52,7 @@ async def played(folder: Path | list[Path], *args: Any, speed: float | None = No
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - whatever it waits for has no event
+        while not condition():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.005)
 
 

@@ -93,7 +93,7 @@ class Recorder:
 async def until(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
     """Wait until ``condition`` holds, by checking it in every turn of the loop."""
     async with asyncio.timeout(timeout):
-        while not condition():  # noqa: ASYNC110 - nothing tells of the change
+        while not condition():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.005)
 
 

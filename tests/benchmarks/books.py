@@ -218,7 +218,7 @@ async def path(runs: int = 60) -> None:
             own.append((take, handler.books._own))
         return take
 
-    RowHandler.taker = taken  # type: ignore[method-assign, assignment] # to have the feed's own
+    RowHandler.taker = taken  # type: ignore[method-assign, assignment] # the feed's own is measured
     draw, seen = random.Random(1), 0
 
     def on_book(book: OrderBook) -> None:
@@ -233,7 +233,7 @@ async def path(runs: int = 60) -> None:
         async with feed:
             take, keeper = own[-1]
             async with asyncio.timeout(60):
-                while not settled(keeper):  # noqa: ASYNC110 - nobody tells it
+                while not settled(keeper):  # noqa: ASYNC110 - there is no event for it
                     await asyncio.sleep(0.1)
             texts = Diffs(keeper._books, draw)
             known = seen
@@ -366,7 +366,7 @@ def compare_sides() -> None:
     here = time.perf_counter() - began
     print(f"lists with bisect: {here / len(updates) * 1e6:.2f} µs per update of a level")
     try:
-        from sortedcontainers import SortedDict  # type: ignore[import-untyped] # it has no types
+        from sortedcontainers import SortedDict  # type: ignore[import-untyped] # the package has no types
     except ImportError:
         print("sortedcontainers is not installed")
         return

@@ -89,7 +89,7 @@ async def measure(venue: str, runs: int) -> None:
             own.append((delivery._profile, take))
         return take
 
-    RowHandler.taker = taken  # type: ignore[assignment,method-assign] # to have the feed's own
+    RowHandler.taker = taken  # type: ignore[assignment,method-assign] # the feed's own is measured
     texts, aside = Texts(venue), Texts(venue)
     stages: dict[str, float] = {}
 

@@ -122,7 +122,7 @@ async def serve(venue: str, count: int, listed: int) -> None:
     async with Simulator(venues=(venue,), coins=names(listed), rate=10.0) as simulator:
         own = simulator[venue]
         say([simulator.rest_url, simulator.ws_url])
-        while len(own.topics) < count * STREAMS:  # noqa: ASYNC110 - nothing tells
+        while len(own.topics) < count * STREAMS:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.005)
         took = time.monotonic() - own.dials[0]
         sizes = [len(each.subscriptions) for each in own.connections]
@@ -162,7 +162,7 @@ async def read(venue: str, urls: list[str], coins: list[str]) -> None:
     async with feed:
         began = time.monotonic()
         async with asyncio.timeout(PATIENCE):
-            while any(feed.volatility(coin) is None for coin in coins):  # noqa: ASYNC110 - nothing tells
+            while any(feed.volatility(coin) is None for coin in coins):  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.2)
         gc.collect()
         say([time.monotonic() - began, memory(), len(feed.get_all_prices())])

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import nkeys  # type: ignore[import-untyped]  # it has no types
+import nkeys  # type: ignore[import-untyped] # the package has no types
 import pytest
 
 from exchanges.bus.client import BusClient, BusError, BusUnreachable

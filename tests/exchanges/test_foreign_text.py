@@ -205,7 +205,7 @@ def test_no_repr_shows_a_secret() -> None:
     ],
 )
 def test_a_settings_error_shows_no_secret(wrong: dict[str, object]) -> None:
-    settings = Settings(exchanges=[ExchangeConfig("okx", **wrong)])  # type: ignore[arg-type] # wrong types are wanted
+    settings = Settings(exchanges=[ExchangeConfig("okx", **wrong)])  # type: ignore[arg-type] # wrong on purpose
     with pytest.raises(SettingsError) as caught:
         check(settings)
     assert "hunter2" not in str(caught.value)

@@ -52,7 +52,7 @@ async def test_an_added_coin_flows_on_the_connection_that_stands(
     assert tick.volume_24h > 0
     last = {coin: made_ids(venue, coin)[-1] for coin in ("BTC", "ETH", "SOL")}
     for coin in last:
-        await got.until(lambda coin=coin: whole(got, venue, coin, last[coin]))  # type: ignore[misc] # its default
+        await got.until(lambda coin=coin: whole(got, venue, coin, last[coin]))  # type: ignore[misc] # mypy: no lambda with a default
     assert len(venue.dials) == 1
     assert venue.violations == []
     assert "disconnected" not in got.events
@@ -325,9 +325,9 @@ async def test_wrong_coins_change_nothing(feed: MarketFeed) -> None:
         await feed.remove_coins(["ETH", "BTC"])
     for wrong in (None, [None], [True], b"SOL", ["SOL", 5]):
         with pytest.raises(SettingsError, match="found"):
-            await feed.add_coins(wrong)  # type: ignore[arg-type] # on purpose
+            await feed.add_coins(wrong)  # type: ignore[arg-type] # wrong on purpose
     with pytest.raises(SettingsError, match="None"):
-        await feed.remove_coins(None)  # type: ignore[arg-type] # on purpose
+        await feed.remove_coins(None)  # type: ignore[arg-type] # wrong on purpose
     await feed.add_coins([])
     assert feed.coin_configs == before
 

@@ -272,7 +272,7 @@ async def test_a_list_on_disk_does_not_keep_a_coin_out(tmp_path: Path, monkeypat
             for _ in range(2):
                 asked = len(lists.asked_at)
                 connecting = asyncio.create_task(feed.connect(None))
-                await until(lambda asked=asked: len(lists.asked_at) >= asked + 2)  # type: ignore[misc] # a default that binds
+                await until(lambda asked=asked: len(lists.asked_at) >= asked + 2)  # type: ignore[misc] # mypy: no lambda with a default
                 await feed.disconnect()
                 await asyncio.gather(connecting, return_exceptions=True)
         assert os.listdir(tmp_path)

@@ -199,7 +199,7 @@ async def test_a_connection_that_lags_beside_others_is_reported_and_replaced(
     simulator: Simulator, venue: SimulatedVenue, transport: str
 ) -> None:
     """One gateway of a venue may be late: half of its coins would be old, although the whole feed looks healthy."""
-    pytest.importorskip(transport)
+    pytest.importorskip(transport, reason="the extra [fast] is not installed")
     settings = settings_for(simulator, coins=COINS)
     settings.staleness = Staleness(max_lag=1)
     settings.exchanges[0].options["transport"] = transport

@@ -23,7 +23,7 @@ FAST = Connection(connect_timeout=2, backoff_initial=0.05, backoff_max=0.1, atte
 def venues() -> tuple[MemoryVenue, MemoryVenue]:
     first, second = (MemoryVenue(name, ["BTC", "ETH"]) for name in ("memory_one", "memory_two"))
     for venue in (first, second):
-        register(venue.name, lambda access, venue=venue: venue)  # type: ignore[misc] # a default that binds
+        register(venue.name, lambda access, venue=venue: venue)  # type: ignore[misc] # mypy: no lambda with a default
     return first, second
 
 

@@ -151,7 +151,7 @@ async def test_the_next_venue_carries_the_feed_in_time(venues: list[Simulator], 
 async def test_a_third_venue_carries_the_feed_in_time_if_two_have_the_same_fault(
     venues: list[Simulator], fault: str, transport: str
 ) -> None:
-    pytest.importorskip(transport)
+    pytest.importorskip(transport, reason="the extra [fast] is not installed")
     silent, got = await silence_of(venues, 2, fault, settings_over(*venues, transport=transport))
     assert silent <= LIMIT + (1.0 if "late" in fault else 0.0)
     assert got.details("failover")[-1]["to"] == "binance_us"
@@ -260,7 +260,7 @@ async def test_a_failback_does_not_break_the_data(venues: list[Simulator], rate:
 
 @pytest.mark.parametrize("transport", ["aiohttp", "picows"])
 async def test_a_venue_that_lags_itself_does_not_take_over(venues: list[Simulator], transport: str) -> None:
-    pytest.importorskip(transport)
+    pytest.importorskip(transport, reason="the extra [fast] is not installed")
     first, second, _ = (only(simulator) for simulator in venues)
     feed = MarketFeed(settings=settings_over(*venues, transport=transport))
     got = Clocked(feed)

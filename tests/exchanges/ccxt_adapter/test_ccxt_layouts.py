@@ -85,7 +85,7 @@ def test_an_exchange_under_another_name_is_found(tmp_path: Path) -> None:
     ran(f"{FEED}\n{code}", first=tmp_path)
 
 
-@pytest.mark.skipif(sys.implementation.cache_tag is None, reason="compiles nothing")
+@pytest.mark.skipif(sys.implementation.cache_tag is None, reason="this Python compiles nothing")
 def test_modules_without_source_are_enough(tmp_path: Path) -> None:
     """As packers of programs leave them: compiled files alone."""
     source = ccxt_folder()

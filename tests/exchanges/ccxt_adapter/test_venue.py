@@ -436,7 +436,7 @@ async def test_an_error_has_the_status_of_its_own_request(venue: CcxtVenue) -> N
         told.set()
         with pytest.raises(Exception) as raised:  # noqa: PT011 - whichever of ccxt's
             await waiting
-        assert raised.value.status == 0  # type: ignore[attr-defined]
+        assert raised.value.status == 0  # type: ignore[attr-defined] # pytest only knows the base class
 
 
 async def test_an_instance_that_is_being_closed_is_closed_although_its_owner_is_cancelled() -> None:

@@ -41,7 +41,7 @@ def test_an_invalid_capture_is_named(tmp_path: Path) -> None:
         MarketFeed.from_recording(path)
 
 
-@pytest.mark.skipif(not CAPTURES, reason="the captures are not here")
+@pytest.mark.skipif(not CAPTURES, reason="no ../shared/captures beside the repository")
 async def test_every_trade_of_the_captures_is_played_in_its_order() -> None:
     frames = []
     for path in CAPTURES:

@@ -427,7 +427,7 @@ async def test_every_frame_of_the_simulator_is_read_as_ccxt_reads_it(
             heard = running.heard
             for request in REQUESTS[name]:
                 count = len(heard.tickers)
-                await running.until(lambda count=count: len(heard.tickers) > count + 3)  # type: ignore[misc] # lambda default
+                await running.until(lambda count=count: len(heard.tickers) > count + 3)  # type: ignore[misc] # mypy: no lambda with a default
                 await client.send(request)
             await running.until(lambda: len(heard.tickers) > count + 6 and len(heard.candles) > 2)
             if name == "binance":

@@ -16,7 +16,7 @@ from tests.feed.memory_venue import MemoryVenue
 def venues() -> tuple[MemoryVenue, MemoryVenue]:
     first, second = (MemoryVenue(name, ["BTC", "ETH"]) for name in ("memory_one", "memory_two"))
     for venue in (first, second):
-        register(venue.name, lambda access, venue=venue: venue)  # type: ignore[misc] # a default that binds
+        register(venue.name, lambda access, venue=venue: venue)  # type: ignore[misc] # mypy: no lambda with a default
     return first, second
 
 

@@ -327,7 +327,7 @@ async def test_prometheus_scrapes_it_and_answers_the_dashboards_queries(
         return float(found[0]["value"][1]) if found else None
 
     async def rises(query: str) -> None:
-        while not await value(query):  # noqa: ASYNC110 - Prometheus tells nobody
+        while not await value(query):  # noqa: ASYNC110 - Prometheus has no event for it
             await asyncio.sleep(0.2)
 
     try:

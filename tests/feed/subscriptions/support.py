@@ -37,7 +37,7 @@ def own_tasks() -> list[str]:
 
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(TIMEOUT):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
+        while not condition():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0)
 
 

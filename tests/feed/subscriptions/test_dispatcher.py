@@ -112,7 +112,7 @@ async def test_an_object_that_cannot_be_called_is_refused(dispatcher: Dispatcher
 
     for wrong in (None, 1, "print"):
         with pytest.raises(TypeError, match="must be callable"):
-            dispatcher.subscribe("trades", wrong)  # type: ignore[arg-type] # what is tested
+            dispatcher.subscribe("trades", wrong)  # type: ignore[arg-type] # wrong on purpose
     for silent in (generator, async_generator):
         with pytest.raises(TypeError, match="generator function"):
             dispatcher.subscribe("trades", silent)
@@ -122,7 +122,7 @@ async def test_an_object_that_cannot_be_called_is_refused(dispatcher: Dispatcher
         dispatcher.iterate("trades", on_full="block")
     for size in (0, -1, 1.5, True):
         with pytest.raises(ValueError, match="whole number from 1"):
-            dispatcher.iterate("trades", size=size)  # type: ignore[arg-type] # what is tested
+            dispatcher.iterate("trades", size=size)  # type: ignore[arg-type] # wrong on purpose
     assert not dispatcher.wanted("trades", "BTC")
 
 

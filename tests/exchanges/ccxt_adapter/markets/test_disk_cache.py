@@ -201,7 +201,7 @@ def test_the_environment_names_the_folder_or_turns_it_off(monkeypatch: pytest.Mo
             open_venue("binance")
 
 
-@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the XDG folders")
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="tests the XDG folders, which are not used here")
 def test_by_default_the_folder_is_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -212,7 +212,7 @@ def test_by_default_the_folder_is_the_platforms(monkeypatch: pytest.MonkeyPatch,
         assert cache_folder() == tmp_path / ".cache" / "market-feed"
 
 
-@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the XDG folders")
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="tests the XDG folders, which are not used here")
 def test_without_a_home_folder_there_is_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody(cls: type[Path]) -> Path:
         raise RuntimeError("Could not determine home directory.")

@@ -272,7 +272,7 @@ async def test_a_venue_is_closed_while_it_loads(simulator: Simulator) -> None:
     with made.slow_rest(30):
         async with kept(simulator) as venue:
             waiting = asyncio.create_task(venue.load())
-            while not made.rest_calls:  # noqa: ASYNC110 - nothing tells of the change
+            while not made.rest_calls:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.005)
         async with asyncio.timeout(5):
             with pytest.raises((asyncio.CancelledError, VenueError)):

@@ -29,7 +29,7 @@ async def test_twenty_coins_and_all_channels_share_one_connection(venue: CcxtVen
         await running.until(carries(simulated, 60))
         heard = running.heard
         for events in (heard.trades, heard.tickers, heard.candles):
-            await running.until(lambda events=events: {event.coin for event in events} == set(DEFAULT_COINS))  # type: ignore[misc] # lambda default
+            await running.until(lambda events=events: {event.coin for event in events} == set(DEFAULT_COINS))  # type: ignore[misc] # mypy: no lambda with a default
         assert len(simulated.dials) == 1
         assert simulated.violations == []
         assert heard.bad == []
