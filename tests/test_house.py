@@ -25,7 +25,6 @@ FLOORS = 6  # the longest chain of imports inside a package
 PUBLIC_TWICE = {"Connection"}  # users know the settings of connections, and the seam has a venue's connection
 LONGEST = 350  # lines of code in a module: without docstrings, comments and blank lines
 USERS = ("feed.cli.", "feed.__main__", "feed.pytest_plugin")  # of the library, as any program is
-TYPES_ONLY = {("exchanges.simulator.control", "exchanges.simulator.server")}  # against the order, for annotations
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,6 @@ def test_a_module_imports_only_those_above_it(package: str) -> None:
             for target in own(module)
             if target.startswith(f"{package}.") and place[member(target, package)] >= place[row]
             if member(target, package) != row or module.package == package
-            if (name, target) not in TYPES_ONLY
         )
         at_fault(name, "imports what stands below it", below)
 

@@ -12,24 +12,46 @@ refused (403), and so is a request to a host that is neither an address nor this
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from exchanges.simulator.errors import SimulatorError
-from exchanges.simulator.faults import allowed, parse_fault
-
-if TYPE_CHECKING:
-    from exchanges.simulator.server import Simulator
+from exchanges.simulator.faults import ScheduledFault, allowed, parse_fault
 
 PREFIX = "/simulator"
 
 
-async def handle(simulator: Simulator, request: web.Request) -> web.Response:
+class Controlled(Protocol):
+    """What this interface needs of the simulator; its venues are each a ``SimulatedVenue``."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def rest_url(self) -> str: ...
+
+    @property
+    def ws_url(self) -> str: ...
+
+    @property
+    def venues(self) -> Mapping[str, Any]: ...
+
+    @property
+    def replay_state(self) -> str | None: ...
+
+    def __getitem__(self, name: str) -> Any: ...
+
+    def schedule(self, fault: ScheduledFault) -> None:
+        """See Simulator.schedule."""
+
+
+async def handle(simulator: Controlled, request: web.Request) -> web.Response:
     hosts = request.headers.getall("Host", [])
     if len(hosts) != 1 or not _is_here(hosts[0], simulator.host):
         text = f"found the host {', '.join(hosts)[:100]!r}; allowed are this machine's addresses and localhost"
@@ -53,7 +75,7 @@ async def handle(simulator: Simulator, request: web.Request) -> web.Response:
     return web.json_response({"error": text}, status=404)
 
 
-def _book(simulator: Simulator, request: web.Request) -> web.Response:
+def _book(simulator: Controlled, request: web.Request) -> web.Response:
     name, _, coin = request.path.removeprefix(f"{PREFIX}/books/").partition("/")
     sequence, depth = request.query.get("sequence"), request.query.get("depth", "20")
     try:
@@ -102,7 +124,7 @@ def _spec(body: bytes) -> str:
     return spec
 
 
-def state(simulator: Simulator) -> dict[str, Any]:
+def state(simulator: Controlled) -> dict[str, Any]:
     """The state of each venue."""
     venues = {
         name: {
