@@ -62,6 +62,11 @@ class DeliveredCandles:
             return None if bars is None else bars.current
         return bars.closed[max(bars.closed)] if bars.closed else None
 
+    def newest_of(self, coin: str) -> list[Candle]:
+        """The newest delivered candle of each timeframe, not to be changed."""
+        found = (self.newest(*key) for key in self._bars if key[0] == coin)
+        return [candle for candle in found if candle is not None]
+
     def newest_closed(self) -> dict[tuple[str, str], int]:
         """The open time (Unix ms) of the newest closed candle of each (coin, timeframe)."""
         return {key: max(bars.closed) for key, bars in self._bars.items() if bars.closed}

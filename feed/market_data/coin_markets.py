@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 from exchanges.events import Candle, TradeEvent
 from feed.clock import Clock
@@ -29,16 +30,46 @@ class AdmittedConnection(Protocol):
         """Wake the supervisor: a coin may need another venue now, or need it no longer."""
 
 
-class CoinMarkets:
-    """Admits one market per coin. A connection asks once per coin, and again if it was refused or revoked."""
+class KnownPrice(NamedTuple):
+    """A price that was seen ``age`` seconds ago."""
 
-    def __init__(self, max_ratio: float, prices: PriceCache, clock: Clock) -> None:
+    age: float
+    price: float
+
+
+@dataclass(slots=True)
+class _Taken:
+    """The market that a coin comes from: the newest connection that delivers it, and the price it began with."""
+
+    market: VenueMarket
+    holder: AdmittedConnection | None
+    price: float
+    at: float  # monotonic seconds
+
+
+def _none_else(coin: str) -> Iterable[KnownPrice]:
+    return ()
+
+
+class CoinMarkets:
+    """Admits one market per coin. A connection asks once per coin, and again if it was refused or revoked.
+
+    Another market's first price is compared with the newest price that is known of the coin, from whatever event:
+    ``others`` returns those of a coin that ``prices`` does not have, as of its book or candles.
+    """
+
+    def __init__(
+        self,
+        max_ratio: float,
+        prices: PriceCache,
+        clock: Clock,
+        others: Callable[[str], Iterable[KnownPrice]] = _none_else,
+    ) -> None:
         self._plausibility = PricePlausibility(max_ratio)
         self._prices = prices
         self._clock = clock
-        self._taken: dict[
-            str, tuple[VenueMarket, AdmittedConnection | None]
-        ] = {}  # with the newest connection that delivers it
+        self._others = others
+        self._taken: dict[str, _Taken] = {}
         self._connections: set[AdmittedConnection] = set()
         self._turns = 0
 
@@ -51,10 +82,11 @@ class CoinMarkets:
     def end(self, connection: AdmittedConnection) -> None:
         """Note that the connection delivers nothing more."""
         self._connections.discard(connection)
-        for coin, (market, by) in list(self._taken.items()):
-            if by is connection:  # another connection of the same venue may bring the coin too
-                others = [one for one in self._connections if one.exchange == market.exchange and one.delivers(coin)]
-                self._taken[coin] = market, max(others, key=lambda one: one.turn, default=None)
+        for coin, taken in self._taken.items():
+            if taken.holder is connection:  # another connection of the same venue may bring the coin too
+                venue = taken.market.exchange
+                others = [one for one in self._connections if one.exchange == venue and one.delivers(coin)]
+                taken.holder = max(others, key=lambda one: one.turn, default=None)
 
     def admit(self, connection: AdmittedConnection, coin: str, symbol: str, price: float) -> bool:
         """Whether this connection may deliver the coin's events of market ``symbol``; ``price`` is that of such an
@@ -62,38 +94,48 @@ class CoinMarkets:
 
         Reports ``price_mismatch`` and ``market_changed``.
         """
-        market = VenueMarket(connection.exchange, symbol)
+        market, now = VenueMarket(connection.exchange, symbol), self._clock.monotonic()
         taken = self._taken.get(coin)
-        if taken is None or taken[0] == market:
-            if taken is None or taken[1] is None or taken[1].turn < connection.turn:
-                self._taken[coin] = market, connection
+        if taken is None:
+            self._taken[coin] = _Taken(market, connection, price, now)
             return True
-        before, holder = taken
+        if taken.market == market:
+            if taken.holder is None or taken.holder.turn < connection.turn:
+                taken.holder, taken.price, taken.at = connection, price, now
+            return True
         was_withheld = market in self._plausibility.withheld(coin)
-        known, now = self._prices.get(coin), self._clock.monotonic()
-        last = None if known is None else known.tick
-        age = 0.0 if known is None or known.priced_at is None else self._clock.since(known.priced_at)
-        verdict = self._plausibility.judge(coin, market, price, now, None if last is None else last.price, age)
+        age, last = min(self._known(coin, taken))
+        verdict = self._plausibility.judge(coin, market, price, now, last, age)
+        before = taken.market
         told = {"coin": coin, "from": before.details, "to": market.details}
         if verdict.told is not None:
             connection.tell("price_mismatch", **told, ratio=verdict.told)
         if verdict.plausible == was_withheld or verdict.told is not None:
             connection.wake()
-        if not verdict.plausible or (holder is not None and holder.turn > connection.turn):
+        if not verdict.plausible or (taken.holder is not None and taken.holder.turn > connection.turn):
             return False
-        self._taken[coin] = market, connection
+        self._taken[coin] = _Taken(market, connection, price, now)
         if before.symbol != symbol:
-            if known is not None and before.exchange == market.exchange:
+            if before.exchange == market.exchange and (known := self._prices.get(coin)) is not None:
                 known.forget_day()
             connection.tell("market_changed", **told)
         for other in self._connections - {connection}:
             other.revoke(coin)
         return True
 
+    def _known(self, coin: str, taken: _Taken) -> list[KnownPrice]:
+        """The prices that are known of the coin: the last ones of each kind of event, and the first one."""
+        since = self._clock.since
+        found = [KnownPrice(since(taken.at), taken.price), *self._others(coin)]
+        price = self._prices.get(coin)
+        if price is not None and (tick := price.tick) is not None:
+            found.append(KnownPrice(0.0 if price.priced_at is None else since(price.priced_at), tick.price))
+        return found
+
     def takes(self, event: TradeEvent | Candle) -> bool:
         """Whether an event that had to wait is of the market from which its coin comes now."""
         taken = self._taken.get(event.coin)
-        return taken is None or taken[0] == VenueMarket(event.exchange, event.market)
+        return taken is None or taken.market == VenueMarket(event.exchange, event.market)
 
     def withholds(self, exchange: str, coin: str, symbol: str) -> bool:
         """Whether this market is withheld for the coin because its price does not fit."""
@@ -103,10 +145,10 @@ class CoinMarkets:
         """Why the coin's last price may be wrong now; "" while its market delivers. From any thread."""
         taken = self._taken.get(coin)
         withheld = self._plausibility.withheld(coin)
-        if taken is None or taken[1] is not None or not withheld:
+        if taken is None or taken.holder is not None or not withheld:
             return ""
         others = " and ".join(f"{market}, {ratio:.4g} times apart" for market, ratio in withheld.items())
-        return f"its price is of {taken[0]}, which delivers no more; withheld is {others}, perhaps another coin"
+        return f"its price is of {taken.market}, which delivers no more; withheld is {others}, perhaps another coin"
 
     def forget(self, coins: Iterable[str]) -> None:
         """Drop coins that were removed from the feed."""

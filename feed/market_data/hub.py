@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.candles.delivered import DeliveredCandles
 from feed.channels import CANDLES, HISTORY, PRICES, QUOTES, TICKER, TRADES
 from feed.clock import Clock
 from feed.events import PriceTick
-from feed.market_data.coin_markets import CoinMarkets
+from feed.market_data.coin_markets import CoinMarkets, KnownPrice
 from feed.market_data.order_books import OrderBooks
 from feed.market_data.price_cache import PriceCache
 from feed.market_data.volatility import Volatility
@@ -36,8 +36,9 @@ class MarketDataHub:
         self.dispatcher = dispatcher
         self.clock = clock
         self.prices = PriceCache()
-        self.markets = CoinMarkets(max_price_ratio, self.prices, clock)
+        self.markets = CoinMarkets(max_price_ratio, self.prices, clock, self._other_prices)
         self.books = OrderBooks(dispatcher, clock, depths)
+        self._bids: dict[str, tuple[float, float]] = {}  # each coin's last one among its quotes, and when it came
         self.volatility = Volatility()
         self.trades: defaultdict[str, TradeCount] = defaultdict(TradeCount)  # venue -> its delivered trades
         self.other_messages = 0  # events of all connections, except trades that were delivered at once
@@ -58,6 +59,7 @@ class MarketDataHub:
         self.books.forget(coins)
         for coin in coins:
             self.prices.pop(coin, None)
+            self._bids.pop(coin, None)
             self.volatility.forget(coin)
             self.delivered_candles.forget(coin)
 
@@ -102,4 +104,16 @@ class MarketDataHub:
             self.dispatcher.publish(HISTORY, candle.coin, candle)
 
     def on_quote(self, quote: Quote) -> None:
+        self._bids[quote.coin] = quote.bid, self.clock.monotonic()
         self.dispatcher.publish(QUOTES.name, quote.coin, quote)
+
+    def _other_prices(self, coin: str) -> Iterator[KnownPrice]:
+        """The last prices of the coin in its quotes, its book and its candles."""
+        clock = self.clock
+        if (bid := self._bids.get(coin)) is not None:
+            yield KnownPrice(clock.since(bid[1]), bid[0])
+        book = self.books.last(coin)
+        if book is not None and (mid := book.book.mid) is not None:
+            yield KnownPrice(clock.since(book.at), mid)
+        for candle in self.delivered_candles.newest_of(coin):
+            yield KnownPrice(max(0.0, clock.now() - candle.received_at / 1e9), candle.close)

@@ -42,6 +42,7 @@ class _Coin:
     routes: list[tuple[int, Route]] = field(default_factory=list)  # to the subscribers of each depth
     proven: ProvenBook | None = None
     silent: ProvenBook | None = None  # the proven book of a connection that brings nothing at the moment
+    lost: ProvenBook | None = None  # the last one that was proven
 
 
 TOLD_AFTER = 5.0  # seconds after which a book that has never been proven is reported as unproven
@@ -189,6 +190,7 @@ class OrderBooks:
         held, known.proven = known.proven, None
         if held is None:
             return
+        known.lost = held
         known.since = self._clock.monotonic()
         known.reason, known.told = reason or "the connection has ended", bool(reason)
         if reason:
@@ -210,6 +212,11 @@ class OrderBooks:
         """A copy of the best ``depth`` levels of the coin's book, where ``proven`` gives it. From any thread."""
         held = self.proven(coin, silence)
         return None if held is None else best_levels(held.book, depth)
+
+    def last(self, coin: str) -> ProvenBook | None:
+        """The coin's book, or the last one that was proven."""
+        known = self._coins.get(coin)
+        return None if known is None else known.proven or known.lost
 
     def why_unproven(self, coin: str) -> str:
         """Why there is no book of the coin now. From any thread."""

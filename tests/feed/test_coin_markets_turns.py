@@ -89,6 +89,15 @@ def test_a_replaced_connection_does_not_take_the_coin_back(world: World) -> None
     assert [event for event, _ in old.told + new.told] == []
 
 
+def test_a_price_that_made_no_tick_counts_too(world: World) -> None:
+    """The first event of a coin may be a past trade, or a ticker from REST without a time stamp."""
+    first, other = world.stand("a"), world.stand("b")
+    assert world.markets.admit(first, "ETH", first.symbol, 100.0)
+    world.markets.end(first)
+    assert world.prices["ETH"].tick is None
+    assert not world.price(other, 1.0)
+
+
 def test_two_connections_of_one_market_deliver_side_by_side(world: World) -> None:
     old, new = world.stand("a"), world.stand("a")
     assert world.price(old, 100.0)

@@ -106,6 +106,13 @@ class Beginning:
     specs: Mapping[str, tuple[str, ...]]
     units: Mapping[str, Mapping[str, int]]
 
+    @property
+    def others(self) -> set[str]:
+        """The coins that are another coin on some venue."""
+        start = "other-coin-"
+        every = (spec for specs in self.specs.values() for spec in specs)
+        return {spec.removeprefix(start) for spec in every if spec.startswith(start)}
+
 
 def begin(seed: int, venues: Mapping[str, bool]) -> Beginning:
     """Draw whether a venue has another coin under a ticker, a coin by the thousand, or is not open yet.

@@ -77,6 +77,7 @@ class Referee:
         self.unclosed_bars: list[str] = []
         self.defects: list[str] = []
         self.active = ""
+        self.priced: set[str] = set()  # coins
         self._truths = truths
         self._began = began
         self._unix = time.time() - time.monotonic()  # Unix seconds minus monotonic seconds
@@ -283,6 +284,7 @@ class Referee:
     # -- candles ----------------------------------------------------------------------------------------
 
     def _price(self, at: float, coin: str, venue: str, price: float, timestamp: int, *rest: Any) -> None:
+        self.priced.add(coin)
         if self._is_the_feeds(venue):
             self._data(at, timestamp)
         if self._switched is not None and venue == self._switched[1]:

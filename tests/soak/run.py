@@ -109,7 +109,7 @@ async def soak(minutes: float, seed: int, say: Say = lambda line: None, *, mean_
         result = Result(seed, minutes * 60, referee)
         reading = asyncio.create_task(_read(subject, referee, result, began, say))
         stack.callback(reading.cancel)
-        late = await _connected(referee, reading) - began
+        late = await _connected(referee, reading, beginning.others) - began
         strikes = draw(seed, VENUES, mean_pause)
         striking = asyncio.create_task(_strike(strikes, truths, referee, result, began, late, say))
         stack.callback(striking.cancel)
@@ -150,13 +150,13 @@ async def _read(subject: Subject, referee: Referee, result: Result, began: float
                 say(f"!!! {breach}")
 
 
-async def _connected(referee: Referee, reading: asyncio.Task[None]) -> float:
-    """Wait for the first venue's data, which shows what each coin costs; returns the time, monotonic seconds.
+async def _connected(referee: Referee, reading: asyncio.Task[None], others: set[str]) -> float:
+    """Wait for the first venue's data, which shows what the coins ``others`` cost; returns the time, monotonic seconds.
 
-    A feed whose first data came from a venue where another coin has a coin's name could not know it.
+    A feed whose first data of a coin came from a venue where another coin has its name could not know it.
     """
     async with asyncio.timeout(CONNECTED_WITHIN):
-        while not referee.events["connected"] and not reading.done():  # noqa: ASYNC110 - the referee is no task
+        while not (referee.events["connected"] and others <= referee.priced) and not reading.done():  # noqa: ASYNC110 - the referee is no task
             await asyncio.sleep(EVERY_LOOK)
     return time.monotonic()
 

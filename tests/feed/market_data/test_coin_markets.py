@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
@@ -83,6 +84,31 @@ async def test_another_coin_with_the_same_ticker_is_reported_and_comes_from_the_
                 assert max(prices) < 1.5 * min(prices)
                 assert {bar.exchange for bar in await feed.candles_history("ETH", limit=3)} <= {"binance", "binance_us"}
     assert len(got.details("price_mismatch")) == 1
+
+
+@pytest.mark.parametrize("channel", ["trades", "ticker", "candles", "quotes", "books"])
+async def test_another_coin_is_found_whichever_channel_has_told_the_price(simulator: Exchanges, channel: str) -> None:
+    settings = quick(simulator)
+    settings.channels = [channel]
+    feed = MarketFeed(settings=settings)
+    seen, told = defaultdict[str, set[str]](set), list[str]()
+    feed.subscribe_status(lambda event, details: told.append(event))
+    if channel == "quotes":
+        feed.subscribe_quotes(lambda quote: seen[quote.coin].add(quote.exchange))
+    elif channel == "books":
+        feed.subscribe_books(lambda book: seen[book.coin].add(book.exchange))
+    elif channel == "candles":
+        feed.subscribe_candles(lambda candle: seen[candle.coin].add(candle.exchange))
+    else:
+        feed.subscribe_price(lambda tick: seen[tick.coin].add(tick.exchange))
+    with simulator["bybit"].other_coin("ETH"):
+        async with feed:
+            await until(lambda: bool(seen["ETH"] and seen["BTC"]))
+            with simulator["binance"].blocked(451):
+                simulator["binance"].cut()
+                await until(lambda: "bybit" in seen["BTC"])
+                await until(lambda: "price_mismatch" in told or "bybit" in seen["ETH"])
+    assert "bybit" not in seen["ETH"]
 
 
 async def test_if_no_other_venue_has_the_coin_the_deviating_price_is_refused_and_the_old_one_stays(
