@@ -1,4 +1,4 @@
-"""A real nats-server on loopback for each test, its data in a folder of the test."""
+"""A real nats-server on loopback for each test, with its data in the test's folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def settings_file(simulator: Simulator, tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def collect(bus: BusServer, settings_file: Path) -> AsyncIterator[object]:
-    """Start collectors by name; they are gone at the end."""
+    """Start collectors by name; they are ended after the test."""
     started: list[CollectorProcess] = []
 
     async def start(name: str, *more: str, url: str | None = None) -> CollectorProcess:

@@ -1,6 +1,6 @@
-"""``python -m tests.bus.start URL COINS``: read the bus until each coin has a price, and say what that took.
+"""``python -m tests.bus.start URL COINS``: read the bus until each coin has a price, and print what that cost.
 
-Prints the CPU seconds, the megabytes at most, whether ccxt was imported, and when the last price came (Unix seconds).
+Prints CPU seconds, the peak of memory (MB), whether ccxt was imported, and when the last price came (Unix seconds).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shared by the bus's tests and soak: collectors as processes, a proxy, consumers that count."""
+"""For the tests and the soak of the bus: collectors as processes, a proxy, consumers that check trades."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class CollectorProcess:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """SIGSTOP, and SIGCONT at the end."""
+        """Send SIGSTOP, and SIGCONT at the end."""
         self.process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -98,7 +98,7 @@ class CollectorProcess:
             self.process.send_signal(signal.SIGCONT)
 
     async def end(self) -> int:
-        """SIGTERM; returns the exit code."""
+        """Send SIGTERM; returns the exit code."""
         with suppress(ProcessLookupError):
             self.process.terminate()
             self.process.send_signal(signal.SIGCONT)
@@ -108,7 +108,7 @@ class CollectorProcess:
         return code
 
     async def gone(self) -> None:
-        """Have it gone, however it is."""
+        """Make sure that the process has ended, in any state of it."""
         if self.process.returncode is None:
             self.process.kill()
         await self.process.wait()
@@ -116,7 +116,7 @@ class CollectorProcess:
 
 
 class Proxy:
-    """A TCP proxy to the bus: ``partitioned`` holds back everything in both directions, and dials too."""
+    """A TCP proxy to the bus; while ``partitioned``, it passes on neither data nor dials."""
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -206,7 +206,7 @@ class Consumer:
         return time.monotonic() - self._last
 
     def sources(self) -> list[str]:
-        """The collectors that it heard of, in order."""
+        """The collectors that ``source`` events have named, in order."""
         return [str(details["source"]) for event, details in self.status if event == "source"]
 
     def events(self, name: str) -> list[dict[str, Any]]:
@@ -216,7 +216,7 @@ class Consumer:
 class BusSilence:
     """The longest time for which no trade of an exchange was stored, by the bus's own clock.
 
-    What consumers see has this program's own delays in it, which counts where it shares a busy machine with them.
+    Silences that consumers see include delays of this program, which may be large on a busy machine.
     """
 
     def __init__(self, url: str, exchange: str) -> None:
@@ -251,7 +251,7 @@ class BusSilence:
     @classmethod
     @asynccontextmanager
     async def of(cls, url: str, exchange: str) -> AsyncIterator[BusSilence]:
-        """Measure, also over restarts of the bus; the stream must exist."""
+        """Begin to measure; the stream must exist. Restarts of the bus do not end the measurement."""
         made = cls(url, exchange)
         reading = asyncio.create_task(made._read(), name="silence")
         try:
@@ -293,7 +293,7 @@ async def publisher(url: str, exchange: str, timeout: float = 60.0) -> str:
 
 
 def check_order(ids: list[str]) -> list[str]:
-    """What is wrong with the ids of one coin on an exchange that counts them up by one."""
+    """What is wrong with the order of one coin's ids, on an exchange with consecutive ids."""
     faults = []
     for before, after in pairwise(ids):
         if int(after) != int(before) + 1:

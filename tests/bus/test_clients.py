@@ -1,4 +1,4 @@
-"""The consumers of docs/bus.md in other languages, run as they stand there."""
+"""The consumers of docs/bus.md in other languages are run unchanged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def node_modules() -> str:
 
 
 async def lines(bus: BusServer, *command: str, **environment: str) -> list[str]:
-    """The first lines of a program's output; it is ended then."""
+    """The first lines of a program's output; after them the program is ended."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdout=asyncio.subprocess.PIPE,
@@ -56,7 +56,7 @@ async def lines(bus: BusServer, *command: str, **environment: str) -> list[str]:
 
 
 def check(simulator: Simulator, found: list[str]) -> None:
-    """Trades as the exchange has made them."""
+    """Check that the lines are trades of the exchange."""
     for line in found:
         coin, price, number = line.split()
         assert coin in COINS
@@ -76,7 +76,7 @@ async def test_the_consumer_in_javascript(bus: BusServer, simulator: Simulator, 
 async def test_the_consumer_in_go(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Built with the packages of Debian (golang-go, golang-github-nats-io-go-nats-dev) or those in GOPATH."""
+    """It is built with Debian's packages (golang-go, golang-github-nats-io-go-nats-dev) or those in GOPATH."""
     file, program = tmp_path / "main.go", tmp_path / "consumer"
     file.write_text(example("go").replace("nats.DefaultURL", f'"{bus.url}"'))
     paths = os.pathsep.join(filter(None, (os.environ.get("GOPATH"), "/usr/share/gocode")))

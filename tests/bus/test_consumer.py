@@ -1,4 +1,4 @@
-"""A feed that reads the bus: it keeps the same promises as over an exchange, also when the bus fails."""
+"""A feed that reads the bus keeps the same promises as over an exchange, even when the bus fails."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_prices_trades_candles_and_history_come_from_the_bus(
 async def test_past_candles_of_other_timeframes_come_from_the_collector(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """The bus keeps candles of 1m alone; for all others the collector asks the exchange."""
+    """The bus only keeps candles of 1m; for other timeframes the collector asks the exchange."""
     collector = await collect("one")
     await publisher(bus.url, "binance")
     feed = MarketFeed(settings=reader_settings(bus.url, ["binance"], COINS))
@@ -100,7 +100,7 @@ async def test_channels_that_the_collectors_do_not_publish_are_reported(
 async def test_a_reader_that_is_there_before_the_first_data_waits_for_it(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any], coins: dict[str, str]
 ) -> None:
-    """A collector that has just begun has told of no coin, or of some; a coin that it does not carry is refused."""
+    """A new collector has reported no coins yet, or some. A coin that it does not carry is refused."""
     await collect("one")
     await publisher(bus.url, "binance")
     names = MarketSubjects("binance", "spot")
@@ -167,7 +167,7 @@ async def test_a_restart_of_the_bus_loses_no_trade(
 async def test_an_event_that_was_published_late_is_not_the_present_price(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """The only collector is cut off from the bus: its trades come late, all of them, and none as a fresh price."""
+    """The only collector is cut off from the bus: all its trades come late, and none gives a fresh price."""
     async with Proxy(bus.port) as proxy:
         await collect("one", url=proxy.url)
         await publisher(bus.url, "binance")
@@ -190,7 +190,7 @@ async def test_an_event_that_was_published_late_is_not_the_present_price(
 async def test_trades_that_the_bus_has_lost_are_published_again(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """The server had stored them, as it said, and has not after its restart: as after a power cut."""
+    """The server had confirmed them but has lost them after its restart, as after a power cut."""
     names = MarketSubjects("binance", "spot")
     async with Proxy(bus.port) as proxy:
         await collect("one", url=proxy.url)
@@ -215,7 +215,7 @@ async def test_trades_that_the_bus_has_lost_are_published_again(
 async def test_a_bus_whose_folder_was_removed_goes_on_with_new_streams(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """Nothing is left of leases and streams; the publisher and the one that stands by begin anew."""
+    """Leases and streams are gone; the publisher and the standby collector begin again."""
     await collect("one")
     await publisher(bus.url, "binance")
     await collect("two")

@@ -1,4 +1,4 @@
-"""A bus with TLS and a login: read with what the settings or the environment say, refused without, nothing shown."""
+"""A bus with TLS and a login from the settings or the environment; without it, access is refused; it is never shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRET = "pass-w0rd-of-the-bus"
 
 @asynccontextmanager
 async def server(folder: Path, more: str) -> AsyncIterator[int]:
-    """A nats-server with more in its configuration; the port on which it answers."""
+    """Run a nats-server with additional configuration; yields its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -98,7 +98,7 @@ async def test_a_token_gives_access_and_is_not_shown(tmp_path: Path, monkeypatch
 
 
 async def test_a_creds_file_gives_access(tmp_path: Path) -> None:
-    """An operator, an account and a user by JWT, as a company's cluster or a hosted one has them."""
+    """It has an operator, an account and a user by JWT, like the clusters of companies and hosts."""
     keys = {kind: _key(kind) for kind in ("operator", "account", "user")}
     names = {kind: key.public_key.decode() for kind, key in keys.items()}
     operator = _jwt(keys["operator"], names["operator"], {"type": "operator", "version": 2})
@@ -141,7 +141,7 @@ def _jwt(issuer: nkeys.KeyPair, subject: str, nats: dict[str, object]) -> str:
 
 @pytest.mark.parametrize("how", ["tls://", "an authority"])
 async def test_a_login_is_never_sent_in_plain_text_where_tls_is_asked_for(how: str, certificate: Path) -> None:
-    """A server without TLS, or somebody in the place of one: nats-py would send it what it has."""
+    """The server, or an attacker in its place, has no TLS: nats-py alone would send it the login."""
     heard = bytearray()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

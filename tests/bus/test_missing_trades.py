@@ -1,4 +1,4 @@
-"""Trades that a collector could not get: readers learn their coins even if ids do not show it."""
+"""If a collector could not get trades, readers are told the coins even if ids do not show it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COIN = "BTC"
 
 
 async def test_a_gap_that_the_exchange_does_not_fill_is_reported(bus: BusServer, tmp_path: Path) -> None:
-    """Bybit gives the last 60 trades; more came while no collector was there."""
+    """Bybit returns the last 60 trades, and more came while no collector ran."""
     async with Simulator(venues=("bybit",), rate=400, markets=1) as simulator:
         file = tmp_path / "settings.yaml"
         file.write_text(collector_settings([simulator], [COIN], ("trades",)))

@@ -31,7 +31,7 @@ PROGRAM = "/opt/market-feed/bin/market-feed"
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of 64 MB; skips where none can be mounted."""
+    """A file system of 64 MB; the test is skipped if none can be mounted."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
     if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:
@@ -44,7 +44,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def filled(folder: Path) -> Iterator[None]:
-    """No byte is free on the disk of this folder."""
+    """Fill the disk of this folder."""
     file = os.open(folder / "filler", os.O_WRONLY | os.O_CREAT)
     try:
         while True:

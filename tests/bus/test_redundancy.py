@@ -1,4 +1,4 @@
-"""Two collectors of the same exchange: whatever happens to the one that publishes, each trade comes once, in order."""
+"""Two collectors of one exchange: each trade comes once and in order, whatever happens to the publishing one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def both_ready(*collectors: Any) -> None:
 
 
 def proven(reader: Consumer, simulator: Simulator) -> None:
-    """Every trade once, in the venue's order, and each as the venue has made it."""
+    """Check that every trade came once, in the venue's order, with the venue's values."""
     venue = simulator["binance"]
     for coin in COINS:
         ids = reader.ids["binance", coin]
@@ -44,7 +44,7 @@ def proven(reader: Consumer, simulator: Simulator) -> None:
 
 
 async def goes_on(readers: list[Consumer], simulator: Simulator, count: int = 50) -> None:
-    """Wait until each consumer has so many more trades, and all that the venue has made by now."""
+    """Wait until each consumer has ``more`` further trades, and all that the venue has made by then."""
     made = {coin: made_ids(simulator["binance"], coin)[-1] for coin in COINS}
     wanted = [len(reader.trades) + count for reader in readers]
 
@@ -62,7 +62,7 @@ async def taken_over(readers: list[Consumer], by: str) -> None:
 
 @asynccontextmanager
 async def watched(bus: BusServer) -> AsyncIterator[tuple[list[Consumer], BusSilence]]:
-    """Three consumers, and how long the bus brings nothing."""
+    """Run three consumers and measure the bus's longest silence."""
     async with (
         consumers(3, reader_settings(bus.url, ["binance"], COINS)) as readers,
         BusSilence.of(bus.url, "binance") as silence,
@@ -71,7 +71,7 @@ async def watched(bus: BusServer) -> AsyncIterator[tuple[list[Consumer], BusSile
 
 
 async def replaced_during(fault: AbstractContextManager[object], bus: BusServer, simulator: Simulator) -> None:
-    """While the fault lasts the second collector publishes; every reader gets each trade once, then and after it."""
+    """While the fault lasts, the second collector publishes; during and after it, readers get each trade once."""
     async with watched(bus) as (readers, silence):
         await goes_on(readers, simulator)
         silence.watch()
@@ -87,7 +87,7 @@ async def replaced_during(fault: AbstractContextManager[object], bus: BusServer,
 async def test_a_killed_publisher_is_replaced(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """SIGKILL: no goodbye. The other collector takes over from the last trade on the bus, before the lease expires."""
+    """After SIGKILL, the other collector takes over after the last trade on the bus, before the lease expires."""
     first, second = await collect("first"), None
     await publisher(bus.url, "binance")
     second = await collect("second")
@@ -129,7 +129,7 @@ async def test_a_paused_publisher_that_comes_back_stores_nothing(
 async def test_a_publisher_that_is_cut_off_from_the_bus_is_replaced(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """What it had sent during the partition arrives later, and is refused."""
+    """Its messages from the partition arrive later and are refused."""
     async with Proxy(bus.port) as proxy:
         first = await collect("first", url=proxy.url)
         await publisher(bus.url, "binance")
@@ -142,7 +142,7 @@ async def test_a_publisher_that_is_cut_off_from_the_bus_is_replaced(
 async def test_a_publisher_hands_over_when_it_is_told_to_end(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any]
 ) -> None:
-    """SIGTERM: the silence is no longer than the other one needs to see the lease released."""
+    """After SIGTERM, the silence only lasts until the other collector sees that the lease was released."""
     first = await collect("first")
     await publisher(bus.url, "binance")
     second = await collect("second")
@@ -161,7 +161,7 @@ async def test_a_publisher_hands_over_when_it_is_told_to_end(
 async def test_a_publisher_whose_exchange_is_silent_gives_way(
     bus: BusServer, simulator: Simulator, collect: Callable[..., Any], tmp_path: Any
 ) -> None:
-    """One collector's connection brings nothing any more, the other's does: the one with data publishes."""
+    """One collector's connection brings no data any more, but the other's does: the one with data publishes."""
     from tests.bus.support import CollectorProcess, collector_settings
 
     async with Proxy(int(simulator.ws_url.rpartition(":")[2])) as venue:

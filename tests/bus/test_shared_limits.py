@@ -1,4 +1,4 @@
-"""Collectors behind one IP keep its limits together, and shards of another count wait for each other."""
+"""Collectors behind one IP keep its limits together, and shards of different layouts wait for each other."""
 
 from __future__ import annotations
 

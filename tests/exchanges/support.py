@@ -1,4 +1,4 @@
-"""Shared by tests of one venue: a listener that keeps everything, and streams that end with the test."""
+"""For tests of one venue: a listener that keeps everything, and streams that end with the test."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Heard:
         self.refused: set[tuple[str, str]] = set()  # channel and timeframe
         self.on_history = self.past.extend
         self.on_ticker = self.tickers.append
-        self.flagged: list[bool] = []  # whether the venue said which of the candles are closed
+        self.flagged: list[bool] = []  # for each candle, whether the venue flags closed candles
         self.on_quote = self.quotes.append
         self.books: list[OrderBook] = []
         self.unsynced: list[tuple[str, str]] = []
@@ -64,13 +64,13 @@ class Heard:
         self.refused.add((channel, timeframe))
 
     def ids(self, coin: str) -> list[int]:
-        """The ids of a coin's trades, in the order in which they came."""
+        """The ids of a coin's trades in order of arrival."""
         return [int(trade.trade_id) for trade in self.trades if trade.coin == coin]
 
 
 @asynccontextmanager
 async def opened(name: str, at: Simulator | str, **access: Any) -> AsyncIterator[CcxtVenue]:
-    """The venue ``name`` at a simulator or at ``host:port``, closed in the end."""
+    """The venue ``name`` at a simulator or at ``host:port``; it is closed at the end."""
     rest_url, ws_url = (at.rest_url, at.ws_url) if isinstance(at, Simulator) else (f"http://{at}", f"ws://{at}")
     venue = open_venue(name, Access(**{"rest_url": rest_url, "ws_url": ws_url, "timeout": 5.0, **access}))
     try:
@@ -89,7 +89,7 @@ class Running:
         self.exchange = stream._exchange
 
     async def until(self, condition: Callable[[], bool], timeout: float = 20.0) -> None:
-        """Wait until ``condition`` holds; when the stream ends before that, raise what ended it."""
+        """Wait until ``condition`` holds; if the stream ends before that, raise its error."""
         await until(lambda: self.task.done() or condition(), timeout)
         if not condition():
             self.task.result()

@@ -93,7 +93,7 @@ def test_all_venues_are_known_from_a_zip_file(without_source: Path, tmp_path: Pa
 
 
 def test_the_packaged_settings_are_found_in_a_zip_file(tmp_path: Path) -> None:
-    """What zipapp makes of this package: without a path to any of its files."""
+    """In a zip file, as zipapp makes it, the package's files have no path."""
     archive = tmp_path / "app.pyz"
     with ZipFile(archive, "w", ZIP_STORED) as file:
         for package in ("feed", "exchanges"):

@@ -1,4 +1,4 @@
-"""Dials that are given up, over aiohttp and over picows: no task, no socket and no open file is left of them."""
+"""Dials that are given up leave no task, no socket and no open file, over aiohttp and over picows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.exchanges.support import Heard, opened, served
 from tests.scenarios.support import nothing_left, open_sockets
 from tests.support import until
 
-TURNS = 40  # of the loop, in which a dial comes through on an idle machine
+TURNS = 40  # turns of the loop that a dial needs on an idle machine
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -34,7 +34,7 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 @asynccontextmanager
 async def venue_at(ws_url: str, transport: str) -> AsyncIterator[CcxtVenue]:
-    """A venue whose markets are there and whose stream is dialled at ``ws_url``."""
+    """A venue with known markets, whose stream is dialled at ``ws_url``."""
     async with (
         Simulator(venues=("binance",), rate=0, coins=("BTC",)) as simulator,
         opened("binance", simulator, ws_url=ws_url, timeout=60.0, options={"transport": transport}) as venue,
@@ -44,7 +44,7 @@ async def venue_at(ws_url: str, transport: str) -> AsyncIterator[CcxtVenue]:
 
 
 class Dial:
-    """A stream that dials; when given up, it is closed as by the feed, beside the next dial."""
+    """A stream that dials; when it is given up, it is closed while the next dial runs, as in the feed."""
 
     def __init__(self, venue: CcxtVenue, tls: ssl.SSLContext | None = None) -> None:
         heard = Heard()
@@ -95,7 +95,7 @@ async def test_an_unanswered_dial_leaves_nothing_open(transport: str, scheme: st
 async def test_a_refused_dial_leaves_nothing_open(transport: str) -> None:
     with ExitStack() as stack:
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        while True:  # until the queue of those that wait to be accepted is full
+        while True:  # until the queue of unaccepted connections is full
             waiting = stack.enter_context(socket.socket())
             waiting.settimeout(0.2)
             try:
@@ -115,7 +115,7 @@ async def test_a_refused_dial_leaves_nothing_open(transport: str) -> None:
 async def test_a_dial_that_is_given_up_at_any_moment_leaves_nothing(
     transport: str, scheme: str, host: str, certificate: Path
 ) -> None:
-    """From before the name is looked up to after the server has agreed, turn by turn of the loop."""
+    """Any moment: each turn of the loop, from before the name lookup to after the server's answer."""
 
     async def agree(request: web.Request) -> web.WebSocketResponse:
         connection = web.WebSocketResponse()
@@ -148,7 +148,7 @@ async def test_a_dial_that_is_given_up_at_any_moment_leaves_nothing(
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
 async def test_when_a_dial_over_picows_is_cancelled_its_socket_is_closed(scheme: str) -> None:
-    """At once, whatever picows was at: the program's loop may end with it."""
+    """It is closed at once, at any stage of picows's dial: the program's loop may end in the next turn."""
     pytest.importorskip("picows", reason="the extra [fast] is not installed")
     from exchanges.ccxt_adapter.transport.dial import connect
 

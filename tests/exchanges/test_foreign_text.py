@@ -126,7 +126,7 @@ ODD = "pä§s  w😀rd%'<&>/\"x"
     ],
 )
 def test_an_odd_password_is_hidden_however_it_was_escaped_or_read(form: str) -> None:
-    """As Python, PHP and Go write JSON, as HTML, percent-encoded, and in a wrong encoding."""
+    """It may be written as Python, PHP and Go write JSON, as HTML, percent-encoded, or in a wrong encoding."""
     clean = Cleaner(secrets_in_address(f"http://me:{quote(ODD, safe='')}@proxy.example:3128"))
     for shown in (clean(f"no to {form}!", 1000), clean.lines(f"no to {form}!"), clean(" ".join(form.split()), 1000)):
         assert "***" in shown

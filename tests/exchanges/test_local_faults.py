@@ -1,4 +1,4 @@
-"""Faults of this machine are not reported as a venue's answer: real sockets, unable loops and processes."""
+"""Faults of this machine are not reported as a venue's answer; with real sockets, loops and processes."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_error_numbers_of_the_system_are_shown_in_words(number: int) -> None:
 
 
 def test_one_address_that_answers_shows_that_this_machine_works() -> None:
-    """No IPv6 here, and nobody at the IPv4 address."""
+    """This machine has no IPv6, and nobody listens at the IPv4 address."""
     both = OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 101] Network is unreachable")
     assert local_fault([both]) == ""
     assert local_fault([OSError("[Errno 101] Network is unreachable, [Errno 101] Network is unreachable")]) != ""

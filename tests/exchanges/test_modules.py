@@ -1,6 +1,6 @@
-"""Every ccxt.pro module keeps what comes in the way that the push delivery builds on, or stands in the table.
+"""Every ccxt.pro module stores its rows in the way on which our delivery depends, or is in the table of exceptions.
 
-Read from ccxt's source: a new version that keeps something otherwise fails here, with the name of the module.
+This is read from ccxt's source: a new version that stores rows in another way fails here, with the module's name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def functions_of(module: str) -> Mapping[str, Function]:
 
 @cache
 def handlers(name: str, store: str) -> tuple[Function, ...]:
-    """The functions of a module, also inherited ones, that handle data for ``exchange.<store>``."""
+    """The functions of a module, including inherited ones, that handle data for ``exchange.<store>``."""
     found: dict[str, Function] = {}
     for base in type(exchanges()[name]).__mro__:
         if base.__module__.startswith("ccxt.pro."):
@@ -57,7 +57,7 @@ def is_store(node: ast.AST, store: str) -> bool:
 def reaches(node: ast.expr, store: str, names: Container[str] = ()) -> bool:
     """Whether an expression gives what is in the store, or has one of ``names``.
 
-    By subscripts, or by a function that finds it; a list is not found by safe_dict.
+    It may do so by subscripts or by a function; safe_dict does not find a list.
     """
     if is_store(node, store) or (isinstance(node, ast.Name) and node.id in names):
         return True
@@ -72,7 +72,7 @@ def reaches(node: ast.expr, store: str, names: Container[str] = ()) -> bool:
 
 
 def names_in(function: Function, store: str) -> set[str]:
-    """The names under which a function has what the store holds."""
+    """The names by which a function refers to the store's content."""
     names: set[str] = set()
     for _ in range(3):  # a name may be assigned from another one
         names |= {
@@ -96,7 +96,7 @@ def appends(function: Function, store: str, names: set[str]) -> bool:
 
 
 def faults(name: str, channel: str) -> set[str]:
-    """What of the assumptions does not hold for a channel of a module."""
+    """The assumptions that do not hold for a channel of a module."""
     store = STORES[channel]
     found = set()
     delivers = False
@@ -172,7 +172,7 @@ def test_every_module_has_quotes_from_somewhere() -> None:
 
 
 def test_no_module_keeps_its_stores_elsewhere() -> None:
-    """They are attributes of the instance, so that ours can take their place."""
+    """Stores are attributes of the instance, so that ours can replace them."""
     for name, exchange in exchanges().items():
         for store in STORES.values():
             assert type(vars(exchange)[store]) is dict, (name, store)
@@ -198,7 +198,7 @@ def test_the_reader_sees_what_breaks_the_delivery(
 
 @pytest.mark.parametrize("name", [*sorted(WHOLE_BOOKS), "hyperliquid", "paradex", "upbit"])
 def test_a_venue_of_whole_books_has_its_book_replaced_by_every_frame(name: str) -> None:
-    """What is said of it is read from ccxt: a handler that keeps levels of the frame before would need a proof."""
+    """This is checked in ccxt's source: a handler that keeps levels of an earlier frame would need a proof."""
     for base in type(exchanges()[name]).__mro__:
         if base.__module__.startswith("ccxt.pro.") and "handle_order_book" in (own := functions_of(base.__module__)):
             called = {node.func.attr for node in ast.walk(own["handle_order_book"]) if is_method(node)}

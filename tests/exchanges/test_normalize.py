@@ -1,4 +1,4 @@
-"""Valid rows become events, however they are written; others become None, never an error."""
+"""Valid rows in any spelling become events; other rows become None, never an error."""
 
 from __future__ import annotations
 
@@ -363,7 +363,7 @@ def test_an_invalid_time_gives_none(value: Any) -> None:
 
 @pytest.mark.parametrize("odd", ["1\x1b[31m", "\u202e12", "1\x9b", "1\n2", "1" * 10_000])
 def test_an_id_that_cannot_be_printed_is_left_empty(odd: str) -> None:
-    """It would reach terminals, where it moves the cursor or turns the direction of writing."""
+    """In a terminal such an id could move the cursor or turn the direction of writing."""
     row = {"id": odd, "timestamp": READ_AT // 1_000_000, "price": 1.0, "amount": 1.0, "side": "buy"}
     event = normalize.trade(row, "BTC", "binance", READ_AT)
     assert event is not None

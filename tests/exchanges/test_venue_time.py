@@ -13,7 +13,7 @@ DAY = 86_400_000
 
 
 class Clocks:
-    """The clocks that venue_time asks, at a standstill until ``wait``."""
+    """The clocks that venue_time reads; they stand still until ``wait``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ms = 0.0
@@ -34,7 +34,7 @@ class Clocks:
         self.ms += seconds * 1000
 
     def takes(self, ahead: float, venue: str = "v") -> bool:
-        """Whether a stamp so many ms ahead of the local clock is taken for a time."""
+        """Whether a stamp that is ``ahead`` ms ahead of the local clock is accepted as a time."""
         return venue_time.is_time(venue, int(self.wall + ahead), self.wall_ns)
 
 
@@ -70,7 +70,7 @@ def test_a_local_clock_that_is_wrong_by_a_minute_is_reported(clocks: Clocks, sec
 
 
 def test_stamps_of_a_running_clock_prove_the_local_clock_wrong(clocks: Clocks) -> None:
-    """A venue that can't be asked for its time."""
+    """This matters for a venue that can't be asked for its time."""
     taken = []
     for _ in range(8):
         taken.append(clocks.takes(5 * DAY))

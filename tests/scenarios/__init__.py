@@ -1,1 +1,1 @@
-"""Outages of every kind over real sockets and the real ccxt.pro classes; a test's own name seeds its dice."""
+"""Outages of every kind over real sockets and the real ccxt.pro classes; random numbers are seeded by test names."""

@@ -26,7 +26,7 @@ CLOSED_WITHIN = 5.0  # seconds, the contract's bound for disconnect()
 
 
 def quick(*simulators: Simulator, coins: Iterable[str] = COINS, **changes: Any) -> Settings:
-    """Settings under which an outage takes a second or two; ``changes`` are whole sections."""
+    """Settings with which an outage takes a second or two; ``changes`` replace whole sections."""
     connection = Connection(
         connect_timeout=2, backoff_initial=0.05, backoff_max=0.4, stable_after=0.5, attempts_before_failover=2,
         failback_after=1,
@@ -49,7 +49,7 @@ def only(simulator: Simulator) -> SimulatedVenue:
 def redirected(
     settings: Settings, *, rest_url: str | None = None, ws_url: str | None = None, **changes: Any
 ) -> Settings:
-    """The first venue of the settings reached elsewhere."""
+    """The settings with another address of their first venue."""
     first = settings.exchanges[0]
     first.rest_url = rest_url or first.rest_url
     first.ws_url = ws_url or first.ws_url
@@ -59,7 +59,7 @@ def redirected(
 
 
 class Witness(Recorder):
-    """A recorder that also knows when: ``stamps`` holds the monotonic time of every status event."""
+    """A recorder that also notes times: ``stamps`` has the monotonic time of every status event."""
 
     def __init__(self, feed: MarketFeed) -> None:
         super().__init__(feed)
@@ -79,13 +79,13 @@ class Witness(Recorder):
 
 
 def whole(got: Recorder, venue: SimulatedVenue, coin: str) -> None:
-    """Every trade of the coin since the first one received: none lost, none doubled, none out of order."""
+    """Check every trade of the coin since the first received one: none is lost, repeated or out of order."""
     received, made = got.ids(coin), [trade.id for trade in venue.trades[coin]]
     assert received == made[made.index(received[0]) :]
 
 
 async def quiet(got: Recorder, venue: SimulatedVenue) -> None:
-    """Have the venue make one more trade of every coin and no others, and wait for them."""
+    """Let the venue make one more trade of every coin and no others, and wait for these trades."""
     venue.rate = 0
     for coin in COINS:
         await venue.trade(coin)
@@ -107,7 +107,7 @@ def open_sockets() -> int:
 
 @asynccontextmanager
 async def nothing_left() -> AsyncIterator[None]:
-    """Fail when what runs inside leaves a task, a socket or a session, or an error that nobody took."""
+    """Fail if the code inside leaves a task, a socket, a session, or an error that nobody handles."""
     loop = asyncio.get_running_loop()
     unhandled: list[Mapping[str, Any]] = []
     loop.set_exception_handler(lambda loop, context: unhandled.append(context))
@@ -127,7 +127,7 @@ async def nothing_left() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def feeding(settings: Settings, *coins: str, timeout: float = 20.0) -> AsyncIterator[tuple[MarketFeed, Witness]]:
-    """A connected feed and its witness; afterwards nothing of it is left."""
+    """A connected feed and its recorder; fails if it leaves something."""
     async with nothing_left():
         feed = MarketFeed(coins or None, settings=settings)
         got = Witness(feed)
@@ -147,8 +147,8 @@ async def feeding(settings: Settings, *coins: str, timeout: float = 20.0) -> Asy
 class Gate:
     """A TCP proxy to a server, at ``address``. ``hangs``: it accepts connections and passes nothing on.
 
-    ``delay``: seconds by which what the server sends comes later. ``cut_after`` bytes from the server the connection is
-    cut; after that one cut it passes everything. ``connections`` counts those that came.
+    ``delay``: seconds by which the server's data is delayed. ``cut_after``: after so many bytes from the server the
+    connection is cut, once; later connections pass everything. ``connections`` counts all connections.
     """
 
     def __init__(self, port: int) -> None:
@@ -197,7 +197,7 @@ class Gate:
                 up.cancel()
                 await asyncio.gather(up, return_exceptions=True)
         except (ConnectionError, asyncio.CancelledError):
-            pass  # either side's end is this one's
+            pass  # the end of one side ends both
         finally:
             for end in ends:
                 end.transport.abort()
@@ -205,7 +205,7 @@ class Gate:
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         due = 0.0
         while data := await reader.read(1 << 16):
-            if self.delay or due > monotonic():  # in order, and no faster than it came
+            if self.delay or due > monotonic():  # in order, and not faster than it came
                 due = max(due, monotonic() + self.delay)
                 asyncio.get_running_loop().call_at(due, writer.write, data)
                 continue
@@ -230,7 +230,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     except ConnectionError:
         pass
     finally:
-        writer.close()  # the client has gone: so does the wire behind
+        writer.close()  # the client has gone, so the other side is closed too
 
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
@@ -239,7 +239,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 @asynccontextmanager
 async def fronted(simulator: Simulator, answer: Answer, **site: Any) -> AsyncIterator[str]:
     """A server before a simulator's REST: ``answer`` answers, or passes a request on with None. Yields host:port."""
-    connector = aiohttp.TCPConnector(force_close=True)  # no kept connection that a test would take for a leak
+    connector = aiohttp.TCPConnector(force_close=True)  # an open connection would look like a leak
     async with aiohttp.ClientSession(connector=connector) as session:
 
         async def handle(request: web.Request) -> web.StreamResponse:

@@ -61,7 +61,7 @@ def until_ms(seconds: float) -> int:
 
 
 def bans() -> dict[str, tuple[str, dict[str, Any]]]:
-    """What is told -> the venue that tells it so, its answer; each for about 60 s at least."""
+    """Each form of a ban: the venue that uses it, and its answer; all last about 60 s or more."""
     return {
         "418 and a time": ("binance", {"status": 418, "text": f"Way too much weight; IP banned until {until_ms(60)}."}),
         "429 and a time": ("binance", {"status": 429, "text": f'{{"code":-1003,"msg":"banned until {until_ms(60)}"}}'}),
@@ -80,7 +80,7 @@ def bans() -> dict[str, tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize("what", bans())
 async def test_nothing_is_asked_or_dialled_while_a_ban_lasts(options: dict[str, Any], what: str) -> None:
-    """A ban over REST holds for the dials, and for every other object of the same venue."""
+    """A ban over REST also holds for dials, and for all other objects of the same venue."""
     name, refusal = bans()[what]
     async with fronted(name) as (at, front), opened(name, at, options=options) as venue:
         await venue.load()
@@ -104,7 +104,7 @@ async def test_nothing_is_asked_or_dialled_while_a_ban_lasts(options: dict[str, 
 
 @pytest.mark.parametrize("what", ["418 and a time", "429 and a time", "403 too frequent"])
 async def test_a_ban_that_a_dial_meets_holds_for_requests(options: dict[str, Any], what: str) -> None:
-    """It is read in the body of the answer to the upgrade."""
+    """The ban is read from the body of the answer to the upgrade."""
     name, refusal = bans()[what]
     async with fronted(name) as (at, front), opened(name, at, options=options) as venue:
         await venue.load()
@@ -133,7 +133,7 @@ async def test_a_blocked_place_is_not_taken_for_a_ban(options: dict[str, Any]) -
 @pytest.mark.parametrize("ahead", [-3600, 3600])
 @pytest.mark.parametrize("what", ["418 and a time", "a header's time"])
 async def test_a_bans_end_is_read_by_the_venues_clock(options: dict[str, Any], what: str, ahead: int) -> None:
-    """The clock of this machine is an hour off, and the answer's Date cannot be read."""
+    """This machine's clock is wrong by an hour, and the answer's Date header cannot be read."""
     name, refusal = bans()[what]
     end = str(until_ms(ahead + 60))
     if "headers" in refusal:

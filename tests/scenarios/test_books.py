@@ -1,4 +1,4 @@
-"""Order books that an exchange refuses from the start: the program learns it, and why, and when they are there."""
+"""An exchange refuses its order books from the start: the program is told the reason, and when books are there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wall clock steps by an hour: what is told in its time follows it, and nothing that measures durations cares."""
+"""The wall clock steps by an hour: times that are read from it follow, but no duration changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAY = 24 * HOUR
 
 
 class WallClock:
-    """This process's wall clock for all that ask ``time.time`` and ``time.time_ns``, ccxt included, not the venue.
+    """This process's wall clock, ``time.time`` and ``time.time_ns``, for all code and ccxt, but not for the venue.
 
     ``step`` moves it by seconds.
     """
@@ -56,10 +56,10 @@ BREAKING = {
 
 
 async def test_a_live_feed_does_not_notice_a_step(venue_name: str, seed: str, wall: WallClock) -> None:
-    """Nothing is stale or dialled, and only the clock is complained of. ``received_at`` steps with it; ages do not."""
+    """Nothing becomes stale or is dialled; only the clock is reported. ``received_at`` steps with it; ages do not."""
     async with simulated(venue_name, seed) as simulator:
         settings = quick(simulator, staleness=Staleness(feed_stale_after=1.5, coin_stale_after=3, reconnect_after=3))
-        settings.exchanges[0].options = {"ws": {"keepAlive": 500}}  # ccxt looks at its pongs twice a second
+        settings.exchanges[0].options = {"ws": {"keepAlive": 500}}  # ccxt checks its pongs twice a second
         async with feeding(settings) as (feed, got):
             for hours in (-1, 2):  # an hour behind, then an hour ahead of what it was
                 await got.more_trades(1)
@@ -84,7 +84,7 @@ async def test_a_live_feed_does_not_notice_a_step(venue_name: str, seed: str, wa
 async def test_a_step_of_the_clock_makes_no_outage_longer(
     venue_name: str, seed: str, wall: WallClock, hours: int
 ) -> None:
-    """Stale, backoff and recovery take the seconds that the settings say, on a venue that must be dialled anew."""
+    """Staleness, backoff and recovery take the seconds of the settings, on a venue that must be dialled again."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
         settings = quick(simulator)
@@ -121,7 +121,7 @@ async def test_the_breaker_cools_down_in_its_own_time(seed: str, wall: WallClock
 
 @pytest.mark.parametrize("hours", [-1])
 async def test_a_step_of_the_clock_does_not_delay_a_failover(seed: str, wall: WallClock, hours: int) -> None:
-    """The next venue's REST and dial, with ccxt's own throttle on the wall clock, after a step."""
+    """After a step, the next venue's REST and dial are not delayed, although ccxt's rate limit uses the wall clock."""
     async with (
         simulated("bybit", seed) as first,
         simulated("binance", seed) as second,
@@ -138,7 +138,7 @@ async def test_a_step_of_the_clock_does_not_delay_a_failover(seed: str, wall: Wa
 async def test_a_clock_that_is_days_off_is_reported_and_loses_no_data(
     venue_name: str, days: int, transport: str, seed: str, wall: WallClock
 ) -> None:
-    """As on a machine without a clock chip that has not reached a time server yet; with ccxt's parsers too."""
+    """The machine may have no clock chip and not have reached a time server yet; ccxt's parsers are tested too."""
     wall.step(days * DAY)
     async with simulated(venue_name, seed) as simulator:
         settings = quick(simulator)

@@ -57,7 +57,7 @@ async def refused(feed: MarketFeed, timeout: float) -> Mapping[str, str]:
 async def test_a_connection_cut_before_the_first_data_is_dialled_again(
     venue_name: str, seed: str, phase: str, after: int
 ) -> None:
-    """In the REST answer's head or body, in the upgrade's, or in the first frames: no venue is given up for it."""
+    """It is cut in the REST answer's head or body, in the upgrade, or in the first frames: the venue is tried again."""
     async with simulated(venue_name, seed) as simulator, Gate(simulator.port) as gate:
         gate.cut_after = after
         where = {"rest_url": f"http://{gate.address}"} if phase == "rest" else {"ws_url": f"ws://{gate.address}"}
@@ -66,9 +66,9 @@ async def test_a_connection_cut_before_the_first_data_is_dialled_again(
             await got.until(lambda: feed.status.state is FeedState.LIVE)
             assert "exchange_blocked" not in got.events
             assert "failover" not in got.events
-            assert sum(event in ("error", "disconnected") for event in got.events) <= 1  # aiohttp asks again by itself
+            assert sum(event in ("error", "disconnected") for event in got.events) <= 1  # aiohttp repeats requests
             await got.more_trades()
-            assert gate.connections == 2 or phase == "rest"  # where the figures were cut, nobody asks again
+            assert gate.connections == 2 or phase == "rest"  # the 24 h statistics are not requested again
 
 
 async def test_a_cut_while_subscribing_is_followed_by_all_subscriptions(venue_name: str, seed: str) -> None:
@@ -94,7 +94,7 @@ async def test_a_cut_while_subscribing_is_followed_by_all_subscriptions(venue_na
 
 @pytest.mark.parametrize("venue_name", ["binance"])
 async def test_without_an_acknowledgement_and_data_the_dial_is_given_up(venue_name: str, seed: str) -> None:
-    """The venue takes the connection and says nothing at all; once it speaks again, the next dial works."""
+    """The venue accepts the connection and sends nothing. When it sends again, the next dial works."""
     async with simulated(venue_name, seed) as simulator:
         venue = only(simulator)
         settings = quick(simulator, connection=Connection(connect_timeout=0.8, backoff_initial=0.05, backoff_max=0.1))
@@ -111,7 +111,7 @@ async def test_without_an_acknowledgement_and_data_the_dial_is_given_up(venue_na
 
 @pytest.mark.parametrize("venue_name", ["binance"])
 async def test_an_upgrade_that_hangs_is_given_up(venue_name: str, seed: str) -> None:
-    """TCP is taken, HTTP never answered."""
+    """TCP is accepted, but HTTP is never answered."""
     async with simulated(venue_name, seed) as simulator, Gate(simulator.port) as gate, nothing_left():
         gate.hangs = True
         settings = redirected(quick(simulator), ws_url=f"ws://{gate.address}")
@@ -123,7 +123,7 @@ async def test_an_upgrade_that_hangs_is_given_up(venue_name: str, seed: str) -> 
 
 
 async def test_rest_that_is_down_at_the_first_connect_is_named(venue_name: str, seed: str) -> None:
-    """Without markets there is nothing to subscribe to; when REST is back, so is the feed."""
+    """Without markets nothing can be subscribed to. When REST is back, the feed is too."""
     async with simulated(venue_name, seed) as simulator, nothing_left():
         venue = only(simulator)
         feed = MarketFeed(settings=quick(simulator))
@@ -156,7 +156,7 @@ async def test_a_websocket_that_is_down_while_rest_is_up_is_named(venue_name: st
 
 @pytest.mark.parametrize("venue_name", ["binance"])
 async def test_slow_rest_delays_and_does_not_fail(venue_name: str, seed: str) -> None:
-    """The 24 h statistics hold up the stream for a moment, and not at all once they are known."""
+    """The 24 h statistics delay the stream for a moment, and not at all once they are known."""
     async with simulated(venue_name, seed) as simulator:
         venue = only(simulator)
         with venue.slow_rest(0.3):
@@ -182,7 +182,7 @@ async def test_rest_slower_than_the_timeout_is_named_and_left(venue_name: str, s
 @pytest.mark.parametrize("status", [451, 403])
 @pytest.mark.parametrize("where", ["rest", "upgrade"])
 async def test_a_venue_that_blocks_this_place_is_left_at_once(seed: str, status: int, where: str) -> None:
-    """On REST or on the upgrade alone: it is reported as blocked and not asked again, and the next venue delivers."""
+    """It may block REST or only the upgrade: it is reported as blocked and not asked again; the next venue delivers."""
     async with simulated("bybit", seed) as shut, simulated("binance", seed) as open_one:
         venue = only(shut)
         with venue.blocked(status) if where == "rest" else venue.refusing(status):
@@ -220,7 +220,7 @@ async def test_retry_after_on_the_upgrade_is_a_floor(venue_name: str, seed: str,
     [("binance", 418, "Retry-After"), ("bybit", 429, "retry-after")],
 )
 async def test_retry_after_on_rest_is_a_floor(venue_name: str, seed: str, status: int, header: str) -> None:
-    """In whatever case the venue's edge writes the header. The venue's time may be asked for at the same moment."""
+    """The header may be in any letter case. The venue's time may be requested at the same moment."""
     asked: list[float] = []
 
     async def too_many(request: web.Request) -> web.Response | None:
@@ -261,7 +261,7 @@ async def test_a_websocket_name_that_does_not_resolve_is_named(venue_name: str, 
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """A server's TLS with a certificate for 127.0.0.1 that nobody vouches for."""
+    """A server's TLS with a self-signed certificate for 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
@@ -289,7 +289,7 @@ def self_signed(folder: Path) -> ssl.SSLContext:
 async def test_a_connection_whose_certificate_does_not_verify_is_refused(
     venue_name: str, seed: str, where: str, tmp_path: Path
 ) -> None:
-    """Named as such, and not one request reaches the server behind it."""
+    """The error says so, and no request reaches the server."""
     reached: list[str] = []
 
     async def note(request: web.Request) -> None:

@@ -1,4 +1,4 @@
-"""disconnect() in every state: within 5 s, twice if need be, and nothing is left behind."""
+"""disconnect() in every state takes at most 5 s, may be called twice, and leaves nothing open."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def live(scene: Scene) -> None:
 
 
 async def half_open(scene: Scene) -> None:
-    """The peer reads and answers nothing, not even the closing handshake."""
+    """Make the peer read but answer nothing, not even the closing handshake."""
     await scene.live()
     scene.stack.enter_context(scene.venue.muted())
     await scene.got.until_event("feed_stale")
@@ -153,7 +153,7 @@ STATES = (
 )  # fmt: skip
 
 
-# by turns on both venues, and where the venue's own protocol is at work on both
+# in turn on both venues; on both if the venue's own protocol matters
 CASES = [(state, VENUES[number % 2]) for number, state in enumerate(STATES)] + [(live, "bybit"), (half_open, "binance")]
 
 
@@ -175,6 +175,6 @@ async def test_disconnecting_leaves_nothing_behind(state: State, name: str, seed
                 await scene.feed.disconnect()
                 assert scene.got.events.count("closed") == 1
                 assert scene.connecting is not None
-                with suppress(FeedError):  # a connect() that is cut short says so
+                with suppress(FeedError):  # connect() raises it when it is ended
                     async with asyncio.timeout(1):
                         await scene.connecting

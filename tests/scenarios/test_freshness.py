@@ -1,4 +1,4 @@
-"""A price is fresh when it is fresh at the venue: whatever came in between, on the way or in this process."""
+"""A price is fresh only if it is fresh at the venue, whatever has delayed it on the way or in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.scenarios.support import Gate, Witness, feeding, only, quick, redirec
 from tests.support import until
 
 MAX_LAG = 1.0
-SLACK = 0.3  # seconds by which a lag may be measured too short: the least delay was measured on a busy machine too
+SLACK = 0.3  # seconds by which a lag may be measured too short, because the shortest delay came on a busy machine too
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -34,7 +34,7 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 
 def patient(simulator: Simulator, transport: str = "aiohttp", **changes: Any) -> Settings:
-    """One venue over a transport; a lag is told from MAX_LAG on, and neither lag nor silence costs the connection."""
+    """Settings for one venue over a transport: a lag of MAX_LAG is reported, but ends no connection."""
     staleness = Staleness(feed_stale_after=5, coin_stale_after=60, reconnect_after=60, max_lag=MAX_LAG)
     connection = Connection(connect_timeout=10, backoff_initial=0.05, backoff_max=0.4)
     settings = quick(simulator, **{"staleness": staleness, "connection": connection, **changes})
@@ -45,7 +45,7 @@ def patient(simulator: Simulator, transport: str = "aiohttp", **changes: Any) ->
 def age_of(feed: MarketFeed, coin: str, max_age: float) -> float | None:
     """Seconds since the stamp of the fresh price, by the clock that both share; None if no price is fresh.
 
-    The clock is read before the feed is asked: a process that is held up in between makes no price older than it was.
+    The clock is read before the feed is asked, so a pause of the process in between does not make the price older.
     """
     now = time.time()
     try:
@@ -59,7 +59,7 @@ def is_fresh(feed: MarketFeed, coin: str, max_age: float) -> bool:
 
 
 class Judge:
-    """Asks for a fresh price at every tick; ``wrong`` has the ages of those that were fresh and should not have."""
+    """Asks for a fresh price at every tick; ``wrong`` has the ages of fresh prices that were too old."""
 
     def __init__(self, feed: MarketFeed, max_age: float = 1.0) -> None:
         self.feed = feed
@@ -142,7 +142,7 @@ async def delayed(simulator: Simulator, transport: str) -> AsyncIterator[tuple[G
 async def test_a_proxy_that_delays_data_is_noticed_also_over_a_reconnect(
     venue_name: str, transport: str, seed: str
 ) -> None:
-    """The new connection is late from its first frame: that must not count as normal."""
+    """The new connection is late from its first frame, which must not count as normal."""
     async with simulated(venue_name, seed) as simulator, delayed(simulator, transport) as (gate, feed, got):
         await got.more_trades(50)
         judge = Judge(feed)
@@ -159,7 +159,7 @@ async def test_a_proxy_that_delays_data_is_noticed_also_over_a_reconnect(
 
 
 async def test_an_old_price_over_rest_is_not_fresh(seed: str) -> None:
-    """ETH trades rarely, so at the start only the venue's REST answer is known, which is an hour old."""
+    """ETH trades rarely, so at the start only the venue's REST price is known, which is an hour old."""
     async with simulated("binance", seed) as simulator:
         venue = only(simulator)
         with venue.rest_behind(3600), venue.silent("ETH"):
@@ -194,7 +194,7 @@ async def test_data_that_waited_behind_a_blocking_callback_is_not_fresh(
 
 
 async def test_callbacks_that_are_too_slow_for_the_data_cause_a_lag(transport: str, seed: str) -> None:
-    """8 ms each at 300 a second: none of them is slow, all of them together are."""
+    """They take 8 ms each at 300 a second: none of them is slow, but together they are."""
     with ThreadedSimulator(venues=("binance",), rate=300, coins=("BTC", "ETH")) as simulator:
         async with feeding(patient(simulator._ready.result(), transport)) as (feed, got):
             judge = Judge(feed)

@@ -34,7 +34,7 @@ STABLE = Connection(
 
 
 async def test_every_way_to_close_is_followed_by_a_reconnect_without_a_trade_lost(venue_name: str, seed: str) -> None:
-    """1000, 1001, 1006 (no close frame), 1008, 1012 and a TCP reset: one reconnect each, the trades between fetched."""
+    """After 1000, 1001, 1006 (no close frame), 1008, 1012 or a reset there is one reconnect, and gaps are filled."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
         async with feeding(quick(simulator, connection=STABLE)) as (feed, got):
@@ -56,7 +56,7 @@ async def test_every_way_to_close_is_followed_by_a_reconnect_without_a_trade_los
 
 @pytest.mark.parametrize("venue_name", ["bybit"])
 async def test_the_feed_goes_on_when_a_partition_ends(venue_name: str, seed: str) -> None:
-    """Nothing gets through for a while: reported, retried with growing delays, and filled afterwards."""
+    """For a while nothing gets through: that is reported, retried with growing delays, and filled afterwards."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
         settings = quick(simulator)
@@ -79,7 +79,7 @@ async def test_the_feed_goes_on_when_a_partition_ends(venue_name: str, seed: str
 
 @pytest.mark.parametrize("venue_name", ["bybit"])
 async def test_a_cut_during_the_backoff_changes_nothing(venue_name: str, seed: str) -> None:
-    """The venue goes away and comes back while nobody is connected: the next dial is made when it was due, and once."""
+    """The venue goes and comes back while nothing is connected: the next dial is made once, at its planned time."""
     async with simulated(venue_name, seed) as simulator:
         venue = only(simulator)
         settings = quick(simulator)
@@ -93,14 +93,14 @@ async def test_a_cut_during_the_backoff_changes_nothing(venue_name: str, seed: s
             await got.until_event("connected", 2)
             assert again["delay"] == 0.8
             assert len(venue.dials) == 2
-            assert got.at("connecting", 2) - got.at("reconnecting") >= 0.7  # it is told a little after it is reckoned
+            assert got.at("connecting", 2) - got.at("reconnecting") >= 0.7  # reported a little late
 
 
 @pytest.mark.parametrize(("venue_name", "live"), [("binance", False), ("bybit", True)])
 async def test_a_venue_that_accepts_and_drops_is_dialled_ever_less_often(
     venue_name: str, seed: str, live: bool
 ) -> None:
-    """Default settings: 12 dials in 20 s at most, so after the k-th at least 1 + 2 + 4 ... s less the jitter."""
+    """With default settings there are at most 12 dials in 20 s: waits are at least 1, 2, 4, ... s, less the jitter."""
     async with simulated(venue_name, seed) as simulator, nothing_left():
         venue = only(simulator)
         settings = quick(simulator, connection=Connection(), staleness=Staleness())
@@ -136,7 +136,7 @@ async def only_pings(connection: web.WebSocketResponse) -> None:
 
 
 async def only_pongs(connection: web.WebSocketResponse) -> None:
-    """A pong for each ping, in the frame's or the venue's own form, and pongs that nobody asked for."""
+    """Answer each ping with a pong, as a frame or in the venue's own form, and send unrequested pongs."""
     while not connection.closed:
         with_data = await connection.receive()
         if with_data.type is WSMsgType.PING:
@@ -162,7 +162,7 @@ async def ping_flood(connection: web.WebSocketResponse) -> None:
 async def test_a_connection_that_is_only_half_open_is_replaced(
     venue_name: str, seed: str, afterwards: Afterwards
 ) -> None:
-    """Signs of life that are no data don't count: stale after feed_stale_after, replaced after reconnect_after."""
+    """Signs of life other than data don't count: stale after feed_stale_after, replaced after reconnect_after."""
     connections = 0
 
     async def half_open(request: web.Request) -> web.WebSocketResponse:
@@ -215,7 +215,7 @@ async def test_one_stalled_coin_of_twenty_is_reported_and_the_others_go_on(venue
                 await got.until(lambda: any(each["coin"] == "SOL" for each in got.details("coin_stale")))
                 seen, fresh = len(got.prices), set[str]()
 
-                def note(tick: PriceTick) -> None:  # asked at each one's tick, so that a slow machine makes none old
+                def note(tick: PriceTick) -> None:  # asked at each coin's own tick: a slow machine makes none old
                     fresh.add(feed.require_fresh(tick.coin, max_age=3).coin)
 
                 feed.subscribe_price(note)
@@ -228,7 +228,7 @@ async def test_one_stalled_coin_of_twenty_is_reported_and_the_others_go_on(venue
 
 
 async def test_a_silent_feed_is_reported_after_five_seconds(seed: str) -> None:
-    """The default settings, in real time: between 5.0 and 5.5 s after the last data."""
+    """With default settings, in real time, this is 5.0 to 5.5 s after the last data."""
     async with simulated("binance", seed, rate=0) as simulator:
         venue = only(simulator)
         heard: list[float] = []
@@ -254,7 +254,7 @@ async def test_a_silent_feed_is_reported_after_five_seconds(seed: str) -> None:
 
 @pytest.mark.parametrize(("venue_name", "how"), [("binance", "down"), ("bybit", "slow")])
 async def test_failing_rest_requests_do_not_disturb_a_working_stream(venue_name: str, seed: str, how: str) -> None:
-    """Even a reconnect needs no REST, and what it can't fill it says; trades of that coin wait 2 s at most."""
+    """Even a reconnect needs no REST. Gaps that can't be filled are reported; trades behind them wait 2 s at most."""
     async with simulated(venue_name, seed, rate=20) as simulator:
         venue = only(simulator)
         async with feeding(quick(simulator, connection=STABLE)) as (feed, got):
@@ -266,7 +266,7 @@ async def test_failing_rest_requests_do_not_disturb_a_working_stream(venue_name:
                 await venue.trade("BTC", count=3)
                 began = monotonic()
                 await got.until_event("connected", 2)
-                assert monotonic() - began < 3.5  # the figures are known, or not waited for
+                assert monotonic() - began < 3.5  # the 24 h statistics are known, or not waited for
                 await got.until_event("gap_filled")
                 assert not any(each["complete"] for each in got.details("gap_filled"))
                 before = monotonic()
@@ -281,7 +281,7 @@ async def test_failing_rest_requests_do_not_disturb_a_working_stream(venue_name:
 
 
 def _strike(venue: SimulatedVenue, number: int) -> None:
-    """The outages of a bad hour, by turns."""
+    """Cause the outages of a bad hour, in turn."""
     match number % 4:
         case 0:
             venue.cut()
@@ -294,7 +294,7 @@ def _strike(venue: SimulatedVenue, number: int) -> None:
 
 
 async def test_twelve_outages_at_200_trades_a_second_lose_nothing(seed: str) -> None:
-    """Binance: 0 lost, 0 doubled, 0 out of order, and every gap filled."""
+    """On Binance no trade is lost, repeated or out of order, and every gap is filled."""
     async with simulated("binance", seed, rate=200) as simulator:
         venue = only(simulator)
         async with feeding(quick(simulator, connection=STABLE)) as (_, got):

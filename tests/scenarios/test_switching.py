@@ -41,7 +41,7 @@ async def test_the_next_venue_delivers_within_two_seconds_of_the_verdict(
 
 
 async def test_a_failover_does_not_wait_for_the_next_venues_rest(primary: Simulator, secondary: Simulator) -> None:
-    """Its markets are there already, and the day's figures can come later."""
+    """Its markets are known already, and the 24 h statistics can come later."""
     async with feeding(quick(primary, secondary)) as (_, got):
         await until(lambda: any("exchangeInfo" in path for _, path in secondary["binance"].rest_calls))
         with secondary["binance"].slow_rest(3.5), primary["bybit"].partition():
@@ -50,7 +50,7 @@ async def test_a_failover_does_not_wait_for_the_next_venues_rest(primary: Simula
 
 
 async def test_a_cut_during_failover_costs_the_next_venue_one_attempt(primary: Simulator, secondary: Simulator) -> None:
-    """The next venue drops its first connection while it is subscribed to: it is asked again, and delivers."""
+    """The next venue drops its first connection while the feed subscribes: it is dialled again, and delivers."""
     venue = secondary["binance"]
 
     def cut_once() -> None:
@@ -68,7 +68,7 @@ async def test_a_cut_during_failover_costs_the_next_venue_one_attempt(primary: S
 
 
 async def test_a_trial_that_is_cut_is_not_reported(primary: Simulator, secondary: Simulator) -> None:
-    """The preferred venue comes back, is cut on trial, and comes back for good: one failback, no break, no mixing."""
+    """The preferred venue is back, is cut on trial, and returns: there is one failback, without a break or mixing."""
     first, second = primary["bybit"], secondary["binance"]
     async with feeding(quick(primary, secondary)) as (feed, got):
         with first.partition():
@@ -91,7 +91,7 @@ async def test_a_trial_that_is_cut_is_not_reported(primary: Simulator, secondary
 async def test_the_venue_on_trial_takes_over_when_the_active_one_falls(
     primary: Simulator, secondary: Simulator
 ) -> None:
-    """Nothing is dialled for it: its connection stands already."""
+    """No dial is needed: its connection stands already."""
     first, second = primary["bybit"], secondary["binance"]
     settings = quick(primary, secondary)
     settings.connection.failback_after = 10  # the trial begins 1 s after the failover and would last 10
@@ -109,7 +109,7 @@ async def test_the_venue_on_trial_takes_over_when_the_active_one_falls(
 
 
 async def _flowed(since: float, seconds: float) -> None:
-    """Until a connection has stood for so long."""
+    """Wait until a connection has stood for so long."""
     loop = asyncio.get_running_loop()
     await until(lambda: loop.time() - since >= seconds)
 
@@ -132,7 +132,7 @@ async def test_a_venue_that_is_cut_right_after_the_failback_keeps_the_feed(
 async def test_the_feed_reconnects_when_one_of_the_failed_venues_is_back(
     primary: Simulator, secondary: Simulator
 ) -> None:
-    """The feed was live. Trust is withheld, nothing storms, and whichever venue comes back first delivers."""
+    """The feed was live. The breaker is open, dials are few, and the first venue that is back delivers."""
     settings = quick(primary, secondary, circuit_breaker=CircuitBreaker(failures=3, window=20, cooldown=1))
     first, second = primary["bybit"], secondary["binance"]
     async with feeding(settings) as (feed, got):
@@ -150,7 +150,7 @@ async def test_the_feed_reconnects_when_one_of_the_failed_venues_is_back(
 
 
 async def test_a_venue_with_a_long_retry_after_is_left_at_once(primary: Simulator, secondary: Simulator) -> None:
-    """429 with a Retry-After of more than the feed may be silent: the next venue, and no dial before that time."""
+    """A 429's Retry-After is longer than the allowed silence: the next venue is used, and no dial comes before it."""
     venue = primary["bybit"]
     settings = quick(primary, secondary)
     settings.connection.attempts_before_failover = 9
@@ -170,7 +170,7 @@ async def test_a_venue_with_a_long_retry_after_is_left_at_once(primary: Simulato
 async def test_two_venues_that_accept_and_drop_are_dialled_with_backoff(
     primary: Simulator, secondary: Simulator
 ) -> None:
-    """Going to and fro between them resets neither's backoff: 0.1, 0.2 s before each venue's own dials."""
+    """Switching between them resets neither backoff: each venue's dials wait 0.1, 0.2, ... s."""
     settings = quick(primary, secondary)
     settings.connection.backoff_initial, settings.connection.backoff_max = 0.1, 30
     settings.connection.backoff_jitter = 0

@@ -1,4 +1,4 @@
-"""Exchanges over TLS as companies have them: proxies on the way, authorities of one's own, certificates gone wrong."""
+"""Exchanges over TLS in company networks: proxies, own certificate authorities, and wrong certificates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.scenarios.support import Witness, elsewhere, feeding, quick, simulate
 from tests.scenarios.tls import DAY, Authority, tls_before, tunnelling
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-VENUE = "venue.example"  # which only the proxy finds
+VENUE = "venue.example"  # a name that only the proxy can look up
 PASSWORDS = ["hunter2-S3cr3t", "p@ss:w/rd#1?", "pässwörd-€", "with space%41"]
 
 
@@ -41,7 +41,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    """All that is logged, in loguru's most talkative form: it shows the variables of a traceback."""
+    """Everything that is logged, in loguru's most detailed form, which shows the variables of a traceback."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level=0, diagnose=True, backtrace=True, colorize=False)
     for package in ("feed", "exchanges"):
@@ -74,7 +74,7 @@ async def test_a_stream_over_tls_goes_through_a_tunnel(
     seed: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The login arrives as it is meant, and nothing that is said shows it."""
+    """The login arrives unchanged, and no text shows it."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     async with (
         simulated("binance", seed, coins=["BTC"]) as simulator,
@@ -180,7 +180,7 @@ async def test_a_wrong_certificate_is_reported_with_a_hint(
     seed: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing that is asked reaches the server behind it."""
+    """No request reaches the server."""
     how, words = CERTIFICATES[kind]
     if kind != "of an unknown authority":
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))

@@ -1,4 +1,4 @@
-"""Exchanges behind TLS: an authority of the test, its certificates, servers that show them, and proxies on the way."""
+"""Exchanges behind TLS: a test's own certificate authority, its certificates, servers that use them, and proxies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 
 
 class Authority:
-    """A company's own authority: ``file`` has its certificate, which programs are to trust."""
+    """A company's own authority; ``file`` has the certificate that programs must trust."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,7 +33,7 @@ class Authority:
     def server(
         self, host: str, since: timedelta = DAY, until: timedelta = DAY, *, itself: bool = False
     ) -> ssl.SSLContext:
-        """The TLS of a server for ``host``, valid ``since`` so long ago and for so long; ``itself`` signs its own."""
+        """TLS for a server at ``host``. Valid since ``since`` ago, for ``until``; ``itself``: self-signed."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         made = self._certificate(subject, key, host, since, until, signed_by=key if itself else self._key)
@@ -94,7 +94,7 @@ async def tls_before(port: int, context: ssl.SSLContext) -> AsyncIterator[str]:
 
 
 class Tunnel:
-    """A proxy that answers CONNECT; ``to`` is where every tunnel ends. ``how`` it fails: "" for not at all.
+    """A proxy that answers CONNECT; all tunnels lead to ``to``. ``how``: the way in which it fails, "" if it does not.
 
     "hangs" and "closes" answer nothing, "goes dumb" opens the tunnel and passes nothing on, else it is the status line
     of a refusal.

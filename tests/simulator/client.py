@@ -1,4 +1,4 @@
-"""A bare client of the simulated venues: aiohttp and nothing that knows the venues."""
+"""A simple client of the simulated venues: aiohttp, and no code that knows the venues."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def dial(sim: Simulator, path: str = "/ws") -> AsyncIterator[Client]:
 
 
 async def get(sim: Simulator, path: str, **params: str | int) -> Any:
-    """The JSON of a REST call; an error answer too."""
+    """The JSON of a REST answer, or of an error."""
     async with aiohttp.ClientSession() as session, session.get(sim.rest_url + path, params=params) as response:
         return await response.json()
 

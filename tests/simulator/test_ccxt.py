@@ -144,11 +144,9 @@ async def test_binances_swaps_are_served_too() -> None:
 
 @pytest.mark.parametrize("name", [*VENUES, "binance_swap"])
 async def test_watch_order_book_has_the_true_book(name: str) -> None:
-    """ccxt joins the snapshot and the differences of Binance, and takes Bybit's snapshot and deltas."""
+    """ccxt joins Binance's snapshot and differences, and follows Bybit's snapshot and deltas."""
     symbol = "BTC/USDT:USDT" if name == "binance_swap" else "BTC/USDT"
-    rate = (
-        10 if name == "bybit" else 200
-    )  # ccxt keeps what was pushed out of Bybit's depth: it is wrong when it is back
+    rate = 10 if name == "bybit" else 200  # ccxt keeps levels that left Bybit's depth; they are wrong when they return
     async with Simulator(rate=rate, venues=(name,), coins=["BTC"]) as sim, connected(sim, name) as exchange:
         venue = sim[name]
         await exchange.load_markets()

@@ -212,7 +212,7 @@ async def test_a_silent_coin_leaves_the_others_alone() -> None:
 
 @pytest.mark.parametrize("dropped", ["doge", "all"])
 async def test_trades_that_were_dropped_come_when_they_are_asked_for_again(dropped: str) -> None:
-    """During the fault nobody gets them, and tickers continue."""
+    """During the fault no connection gets them, but tickers continue."""
     streams = "/ws/btcusdt@trade/dogeusdt@trade/dogeusdt@miniTicker/btcusdt@miniTicker"
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim, streams) as before:
         venue = sim["binance"]
@@ -318,7 +318,7 @@ async def test_a_burst_waits_for_a_slow_reader_and_ends_when_that_reader_is_cut(
 
 
 def test_the_documented_table_of_faults_is_whole_and_right() -> None:
-    """Every kind has a row, every spelling of a row is read, and every method of a row is one of a venue."""
+    """Every kind has a row, every fault of a row can be parsed, and venues have every method of a row."""
     text = (Path(__file__).parents[2] / "docs/testing.md").read_text()
     rows = [line.split("|")[1:3] for line in text.partition("| method |")[2].splitlines() if line.startswith("| `")]
     methods = [each for row in rows for each in re.findall(r"`(\w+)\(", row[0])]

@@ -26,7 +26,7 @@ def streams(name: str) -> tuple[str, str]:
 
 
 def stamps(client: Client) -> list[tuple[int, float]]:
-    """Of each trade received: its id, and the seconds between its stamp and now."""
+    """For each received trade, its id and the seconds since its stamp."""
     now = time.time() * 1000
     rows = [row for event in client.events for row in rows_of(event)]
     return [(int(row.get("i", row.get("t"))), (now - row["T"]) / 1000) for row in rows]
@@ -58,7 +58,7 @@ async def test_a_new_connection_to_a_late_stream_is_as_late_as_the_others_from_i
         venue = sim[name]
         with venue.behind(600):
             (old,) = await venue.trade("BTC", ids=[1])
-            venue.skip(599.9)  # the trade is as old as the stream is late, but for a moment
+            venue.skip(599.9)  # the trade is almost as old as the stream is late
             async with dial(sim, path_of(name)) as client:
                 await client.subscribe(streams(name)[0])
                 await until(lambda: [number for number, _ in stamps(client)] == [1])

@@ -231,7 +231,7 @@ async def test_the_control_interface_is_for_no_page_of_another_origin(method: st
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_the_control_interface_answers_to_no_name_that_others_own(method: str) -> None:
-    """A name of the attacker's may point here: the browser takes the answer for the attacker's own."""
+    """An attacker's name may point here; a browser would treat the answers as those of the attacker's site."""
     async with Simulator(rate=0) as sim:
         for host in ("evil.example", f"evil.example:{sim.port}", "127.0.0.1.evil.example", "localhost@evil.example",
                      "localhost:x", "", "[::1", "localhost/x"):  # fmt: skip
@@ -257,11 +257,11 @@ UPGRADE = (
 
 
 async def test_a_client_that_gives_up_during_the_upgrade_causes_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    """It sent the request and hung up before the answer: nothing is logged as an error."""
+    """It sends the request and closes the connection before the answer; nothing is logged as an error."""
     async with Simulator(rate=0) as sim:
         for _ in range(20):
             with socket.create_connection(("127.0.0.1", sim.port)) as client:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # hang up by a reset
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
                 client.sendall(UPGRADE)
                 await asyncio.sleep(0)
         await until(lambda: not sim["binance"].connections and len(sim["binance"].dials) > 0)

@@ -6,7 +6,7 @@ its own, and the referee's books don't count as its leaks.
 
 - ``plan``: which fault strikes which venue, when and for how long, drawn from the seed alone
 - ``subject``: the process with the feed
-- ``referee``: what the feed told, held against what the venues did
+- ``referee``: compares what the feed delivered with what the venues did
 - ``truth``: what the venues did
 - ``run``: all of it together; ``report``: the table at the end
 """

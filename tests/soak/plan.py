@@ -11,15 +11,15 @@ from exchanges.simulator import ScheduledFault, parse_fault
 MEAN_PAUSE = 7.0  # seconds between two draws
 QUIET_START = 5.0  # seconds until the first
 BLOCK_PAUSE = 650.0  # seconds between two blocks: the feed shuns a venue for 600 s after one, and two must be left
-LONG_ENOUGH = 7.0  # seconds of silence that are told, which is how a venue that does not count its trades is caught
+LONG_ENOUGH = 7.0  # seconds of silence that are reported: without consecutive ids, only a silence shows missing trades
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of fault: ``specs`` begin together, for a duration out of ``lasts`` if they last.
 
-    ``counted`` are the venues whose trade ids count up: on others nobody can know that a trade is missing while the
-    rest of the wire goes on, so such faults would test the impossible there.
+    ``counted``: venues with consecutive trade ids. On other venues it is impossible to know that a trade is missing
+    while other data comes, so these faults are not used there.
     """
 
     weight: int
@@ -33,7 +33,7 @@ class Kind:
     repeat: int = 1  # up to so many times, within seconds
 
 
-SKIPS = "binance_us"  # skips ids: from then on nobody can know that a trade is missing there
+SKIPS = "binance_us"  # this venue skips ids: from then on, a missing trade there cannot be noticed
 COINS = ("BTC", "ETH", "DOGE", "INJ", "LTC")
 
 KINDS: tuple[Kind, ...] = (
@@ -117,8 +117,7 @@ class Beginning:
 def begin(seed: int, venues: Mapping[str, bool]) -> Beginning:
     """Draw whether a venue has another coin under a ticker, a coin by the thousand, or is not open yet.
 
-    Another coin is never on the venue that is seen first: nobody could know which of the two is meant before a second
-    venue has been seen.
+    Another coin is never on the first venue: only a second venue could show which of the two coins is meant.
     """
     dice = Random(f"{seed} beginning")
     names = list(venues)

@@ -8,13 +8,13 @@ from typing import Any
 from tests.soak.tally import FAR_AHEAD, Tally
 from tests.soak.truth import Truth
 
-LATE_BY = 0.25  # seconds more than its max_age that a price which was called fresh may be old: rounding, busy machines
+LATE_BY = 0.25  # seconds by which a fresh price may be older than its max_age: rounding, busy machines
 WITHHELD = 900.0  # seconds for which another venue may bring a coin whose price was withheld
 NEAR = 2.0  # percentage points by which a day's change may differ from those of the last seconds
 
 
 class Prices:
-    """Whether each price is one that its venue had, of the venue that may bring the coin, and as fresh as was said."""
+    """Checks that each price was its venue's, that this venue may bring the coin, and that fresh prices are fresh."""
 
     def __init__(
         self, truths: Mapping[str, Truth], tallies: Mapping[str, Tally], unix: float,
@@ -74,7 +74,7 @@ class Prices:
     def fresh(
         self, at: float, unix_ms: int, coin: str, venue: str, price: float, timestamp: int, max_age: float
     ) -> None:
-        """A price that require_fresh let pass at that moment."""
+        """Take a price that require_fresh returned at that moment."""
         truth, tally = self._truths[venue], self._tallies[venue]
         tally.fresh += 1
         age = truth.age(coin, timestamp, unix_ms)

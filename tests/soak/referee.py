@@ -1,8 +1,8 @@
 """Compares the feed's events with the venues', one by one; its memory does not grow with time.
 
-A trade is *lost* when its coin's neighbours on both sides were delivered and it was not, and the feed had not said
-itself that a gap at that place stayed incomplete; then it is *told*. A venue's trades are compared over the periods in
-which it was the active one, and no trade may come again in a later period.
+A trade is *lost* if it was not delivered although its coin's trades before and after it were, and the feed did not
+report that a gap there stayed incomplete. If the feed reported that, the trade is *told*. A venue's trades are compared
+only while it was the active one, and no trade may come again in a later period.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tests.soak.truth import MINUTE, Truth
 BREACHES_KEPT = 12  # of each kind
 STALE_FROM, STALE_TO = 5.0, 5.5  # seconds of silence within which feed_stale is due
 UP_TO_DATE = 5.0  # seconds that data may be old at the venue and still be data: the settings' max_lag
-SIGN_OF_LIFE = 0.9  # seconds: a trade that came later than that after it was made says nothing of the stream
+SIGN_OF_LIFE = 0.9  # seconds; a trade that came later than this does not show whether the stream works
 
 
 @dataclass(slots=True)
 class Gap:
-    """A gap as the feed reported it; ``complete`` None until it said how it ended, False if it is not fetched."""
+    """A gap as the feed reported it; ``complete`` is None until its end was reported, False if it is not fetched."""
 
     details: Mapping[str, Any]
     complete: bool | None = None
@@ -39,7 +39,7 @@ class Gap:
 
 @dataclass(slots=True)
 class Hole:
-    """Trades that were passed over, both ids included, before the feed has said whether it knows."""
+    """Trades that were left out, from ``first`` to ``last``, before the feed has reported whether it knows."""
 
     first: int
     last: int
@@ -135,7 +135,7 @@ class Referee:
         altered = None if filled else truth.sent_as(coin, number)
         if altered is not None and (true is None or timestamp == altered.timestamp):
             if altered.id != number or true is None:
-                return  # its id leapt: the trade itself is good, and its place in the order unknown
+                return  # its id leapt: the trade is good, but its place in the order is unknown
             true = altered
         if true is None:
             what = truth.mistaken(coin, number)
@@ -201,7 +201,7 @@ class Referee:
         return self._truths[venue].before(coin, book.first, since)
 
     def _passed_over(self, at: float, venue: str, coin: str, book: Book, first: int, last: int) -> None:
-        """Known to the feed, or lost at once."""
+        """Trades from ``first`` to ``last`` were left out: the feed has reported a gap there, or they are lost."""
         hole = Hole(first, last, at)
         timestamps = [trade.timestamp for trade in self._truths[venue].between(coin, first, last)]
         if not timestamps:
@@ -227,7 +227,7 @@ class Referee:
         self.breach("lost", at, f"{count} of {coin} on {venue}, {hole.first} to {hole.last}: {why}")
 
     def _book(self, venue: str, coin: str) -> Book:
-        """The coin's book there; with several markets, that of the one with the newest trades."""
+        """The coin's trades there; of several markets, those of the market with the newest trades."""
         carrier = self._carrier.get(coin)
         if carrier is not None and carrier[0] == venue:
             return self._books[venue, coin, carrier[1]]
@@ -275,7 +275,7 @@ class Referee:
             gaps.popleft()
 
     def _settle(self, at: float, venue: str, coin: str, book: Book, *, leaving: bool) -> None:
-        """A gap that was never said to be incomplete, though its trades are passed over."""
+        """Count trades as lost if their gap was never reported to be incomplete."""
         for hole in list(book.holes):
             if leaving or at - hole.seen_at > 5:
                 book.holes.remove(hole)
@@ -313,11 +313,11 @@ class Referee:
         return (at + self._unix) * 1000
 
     def _is_the_feeds(self, venue: str) -> bool:
-        """Whether data of this venue shows that the feed lives: coins that another one brings don't."""
+        """Whether data of this venue shows that the feed lives; fallback coins of other venues do not."""
         return self.active in (venue, "")
 
     def _data(self, at: float, timestamp: int) -> None:
-        """Data that was made at the venue at ``timestamp`` (Unix ms): it ends a silence if it is up to date."""
+        """Take data with the venue's ``timestamp`` (Unix ms): it ends a silence if it is up to date."""
         self._heard = at
         self._stale_told = False
         if self._now_ms(at) - timestamp <= UP_TO_DATE * 1000:
@@ -333,7 +333,7 @@ class Referee:
     def _status(self, at: float, event: str, details: dict[str, Any]) -> None:
         self.events[event] += 1
         venue = details["exchange"]
-        carries = event == "connected" and "coins" not in details  # with them: for single coins
+        carries = event == "connected" and "coins" not in details  # with ``coins`` the event concerns single coins
         if event in ("failover", "failback") or carries or not self.active:
             self.active = venue
         if event == "connecting":

@@ -13,7 +13,7 @@ from tests.soak.tally import Tally
 SETTLED = 300.0  # seconds after which memory must have stopped growing
 GROWTH = 5_000_000  # bytes per hour
 ID_BYTES = (
-    125  # that a remembered trade id takes, as tracemalloc measured it: the text, its places in a deque and a set
+    125  # bytes of a remembered trade id, measured with tracemalloc: the text, and its places in a deque and a set
 )
 DIALS = {"bybit": 500, "binance": 300, "binance_us": 300}  # each venue's own limit
 LEFT_NOTHING = (

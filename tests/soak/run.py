@@ -30,7 +30,7 @@ DIAL_WINDOW = 300.0
 CALM = 20.0  # seconds without new faults at the end, so that running ones end; a quarter of a short soak
 EVERY_LOOK = 0.25
 CONNECTED_WITHIN = 60.0  # seconds from the start of the process
-SLACK_MS = 60_000  # for the last candles to be repaired: what ended later than that is not called unclosed
+SLACK_MS = 60_000  # for the repair of the last candles; later ones do not count as unclosed
 ROOT = Path(__file__).parents[2]
 LINE_LIMIT = 1 << 22
 

@@ -1,7 +1,7 @@
 """How long no up-to-date data came although a venue was well, and how long a failback broke the data.
 
-Both are judged with the stalls of the loops taken off: a machine that stands still is not the feed's fault. A stall is
-often told after the data that ended it, so a silence is judged some moments later.
+Stalls of the event loops are subtracted from both, because a machine that stands still is not the feed's fault. A stall
+is often reported after the data that ended it, so a silence is judged some moments later.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Proofs of other numbers than each market's own: rising ones, a connection's, and several proofs of one venue."""
+"""Proofs that do not link each market's updates: rising numbers, numbers per connection, several proofs of a venue."""
 
 from __future__ import annotations
 

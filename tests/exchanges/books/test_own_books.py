@@ -1,4 +1,4 @@
-"""Books of our own: diffs joined to a snapshot as Binance has it, snapshot and deltas as Bybit has it."""
+"""Books of our own: diffs joined to a snapshot, as on Binance, and a snapshot with deltas, as on Bybit."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_book_is_renewed_before_the_price_leaves_its_range_and_goes_on_meanwhi
     assert book.wants_snapshot() == 0
     book.apply(diff(6, 6, asks=[(11.0, 0.0), (12.0, 0.0), (13.0, 0.0), (12.5, 1.0)]))
     assert book.proven
-    assert book.wants_snapshot() == 0  # half of what a snapshot has is enough
+    assert book.wants_snapshot() == 0  # half of a snapshot's levels is enough
     book = DiffBook(2, (3,))
     book.apply(diff(1, 5))
     book.join(snapshot(5))

@@ -1,4 +1,4 @@
-"""Verdicts on numbered frames, which most venues' rows are made of."""
+"""Verdicts on numbered frames: most venues' proofs consist of these."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_snapshot_joins_at_the_first_update_that_reaches_beyond_it() -> None:
 
 
 def test_a_snapshot_in_the_stream_always_replaces_the_book() -> None:
-    """Its numbers may have begun again lower."""
+    """Its numbers may begin again at a lower value."""
     proof = NumberedFrames(numbers)
     frames = {"previous": 90, "last": 95}, {"last": 2, "snapshot": True}, {"previous": 2, "last": 4}
     assert steps(proof, *frames) == [Step.WAITING, Step.JOINED, Step.FOLLOWS]

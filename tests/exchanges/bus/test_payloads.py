@@ -38,7 +38,7 @@ def test_fields_of_a_later_version_are_ignored() -> None:
     assert payloads.read("trade", payload) == EVENTS["trade"]
 
 
-HALF = "\ud83d"  # of a surrogate pair, as a cut text of an exchange may end
+HALF = "\ud83d"  # half of a surrogate pair: a text that an exchange has cut may end so
 
 
 def test_an_event_with_half_a_surrogate_pair_is_still_json() -> None:

@@ -1,4 +1,4 @@
-"""Names on the bus: what NATS does not allow is written %XX, and comes back."""
+"""Names on the bus: characters that NATS does not allow are written %XX, and can be read back."""
 
 from __future__ import annotations
 

@@ -326,7 +326,7 @@ print([name for name in sys.modules if name in ("ccxt.binance", "ccxt.okx")])
 
 
 def ran(code: str, *, whole: bool = False, first: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """A program's run, in a process of its own; ``first`` is a folder that stands before ccxt's own."""
+    """Run a program in a process of its own; ``first`` is a folder that Python searches before ccxt's own."""
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, filter(None, (first, ROOT)))), PYTHONHASHSEED="0")
     env.pop(ccxt_import.VARIABLE, None)
     if whole:
@@ -348,7 +348,7 @@ def both(code: str) -> tuple[str, str]:
 
 @cache
 def with_the_whole() -> Mapping[str, str]:
-    """What each way prints with the whole of ccxt, all but those that change ccxt in one process."""
+    """The output of each way with the whole of ccxt, in one process; without the ways that change ccxt."""
     end = "--- end of a way ---"
     ways = {way: textwrap.dedent(code) for way, code in WAYS.items() if way not in CHANGING}
     program = """

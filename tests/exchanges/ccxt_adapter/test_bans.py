@@ -88,5 +88,5 @@ def test_a_ban_counts_for_dials_too_and_a_limit_where_both_go_to_one_host(unused
         quiet.note(Wait(None), dial=True)
         assert 59 < quiet.left(dial=False) <= 60
         assert (quiet.left(dial=True) > 59) is both
-        assert Quiet(rest, ws, at, number).left(dial=False) > 59  # another feed's of the same process
+        assert Quiet(rest, ws, at, number).left(dial=False) > 59  # set by another feed of the same process
         assert Quiet(rest, ws, at, number, "by another proxy").left(dial=False) == 0

@@ -31,20 +31,20 @@ def joined(exchange: Any, nonce: int, cache: list[Any]) -> Any:
 
 
 def test_the_update_that_reaches_over_mexcs_snapshot_is_part_of_the_book() -> None:
-    """ccxt compares the first version alone, and leaves that update out."""
+    """ccxt compares only the first version, and leaves that update out."""
     cache = [mexc(1, 3, "4.1"), mexc(4, 6, "4.2"), mexc(7, 9, "4.3")]
     exchange = instance("mexc")
     book = joined(exchange, 5, cache)
     assert [level[0] for level in book["bids"]] == [5.0, 4.3, 4.2]
     assert book["nonce"] == 9
-    exchange.handle_book_delta(book, mexc(7, 9, "4.4"))  # once more
+    exchange.handle_book_delta(book, mexc(7, 9, "4.4"))  # repeated
     exchange.handle_book_delta(book, mexc(10, 12, "4.5"))
     assert [level[0] for level in book["bids"]] == [5.0, 4.5, 4.3, 4.2]
     assert book["nonce"] == 12
 
 
 def test_no_update_is_left_out_where_bitstamps_snapshot_is_of_another_time_than_all_of_them() -> None:
-    """ccxt looks for the update of the snapshot's own time, and leaves all out when there is none."""
+    """ccxt looks for an update with exactly the snapshot's time, and leaves all updates out if there is none."""
     cache = [bitstamp(100, "4.1"), bitstamp(200, "4.2"), bitstamp(300, "4.3")]
     book = joined(instance("bitstamp"), 150, cache)
     assert [level[0] for level in book["bids"]] == [5.0, 4.3, 4.2]

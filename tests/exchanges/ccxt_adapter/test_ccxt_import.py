@@ -1,4 +1,4 @@
-"""ccxt without the exchanges that nobody asks for: a program beside the feed sees no difference to the whole of it.
+"""ccxt is imported without unused exchanges, but a program that uses ccxt beside the feed sees no difference.
 
 Each program runs in a process of its own, with the feed's import before it and after it, and once more with ccxt
 imported whole; what it prints must be the same.
@@ -64,14 +64,14 @@ def test_threads_may_import_ccxt_in_every_form_at_the_same_time(again: int) -> N
 
 
 def test_every_exchange_is_the_same_either_way() -> None:
-    """Its class, its ``has`` and its description."""
+    """This compares its class, its ``has`` and its description."""
     lazy, whole = both(EVERY_EXCHANGE)
     assert len(lazy.splitlines()) > 70
     assert lazy.splitlines()[:-1] == whole.splitlines()[:-1]
 
 
 def test_the_feed_asks_for_nothing_that_brings_all_the_rest() -> None:
-    """None of the exchanges' classes for synchronous programs, whichever venue is carried."""
+    """No class for synchronous programs is imported, for any venue."""
     assert both(EVERY_EXCHANGE)[0].splitlines()[-1] == "[]"
 
 

@@ -1,4 +1,4 @@
-"""A ccxt whose files are laid out otherwise than today's is imported whole."""
+"""If ccxt's files have another layout than today's, it is imported whole."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ccxt_folder() -> Path:
 
 
 def linked(source: Path, target: Path) -> None:
-    """A folder of links to all that is in another one, but for what was compiled of its ``__init__``."""
+    """A folder of links to everything in another folder, except the compiled ``__init__``."""
     target.mkdir(parents=True)
     for each in source.iterdir():
         if each.name == "__pycache__":
@@ -87,7 +87,7 @@ def test_an_exchange_under_another_name_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.implementation.cache_tag is None, reason="this Python compiles nothing")
 def test_modules_without_source_are_enough(tmp_path: Path) -> None:
-    """As packers of programs leave them: compiled files alone."""
+    """Tools that pack programs may leave only compiled files."""
     source = ccxt_folder()
     for path in source.rglob("*.py"):
         compiled = Path(cache_from_source(str(path)))

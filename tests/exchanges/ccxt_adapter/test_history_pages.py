@@ -1,4 +1,4 @@
-"""Past candles page by page, over answers as the venues give them."""
+"""Past candles page by page, from answers like those of the venues."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ MINUTE = 60_000
 
 
 class Record:
-    """A venue's candles of the minutes 0 to ``last``, ``missing`` left out, at most ``most`` an answer."""
+    """A venue's candles of the minutes 0 to ``last`` without ``missing``, at most ``most`` per answer."""
 
     def __init__(self, last: int, most: int, missing: Sequence[int] = (), *, stubborn: bool = False) -> None:
         self.rows = [[n * MINUTE, 1.0, 1.0, 1.0, 1.0, 1.0] for n in range(last + 1) if n not in missing]
         self.most = most
-        self.stubborn = stubborn  # gives its newest, whatever it is asked
+        self.stubborn = stubborn  # always gives its newest candles
         self.asked = 0
 
     async def page(self, since: int | None, limit: int) -> Sequence[Any]:
         self.asked += 1
         assert limit <= self.most
-        assert since is None or since >= 0  # what venues refuse
+        assert since is None or since >= 0  # venues refuse other values
         if since is None or self.stubborn:
             return self.rows[-limit:]
         return [row for row in self.rows if row[0] >= since][:limit]
@@ -41,7 +41,7 @@ async def test_only_as_many_pages_as_needed_are_fetched(limit: int, asked: int) 
 
 
 async def test_candles_that_the_venue_does_not_have_are_left_out() -> None:
-    """Also minutes in which nothing was traded."""
+    """This includes minutes in which nothing was traded."""
     assert await Record(149, 100).newest(1000) == list(range(150))
     assert await Record(149, 100, missing=[120, 40]).newest(1000) == [n for n in range(150) if n not in (40, 120)]
     assert await Record(-1, 100).newest(10) == []

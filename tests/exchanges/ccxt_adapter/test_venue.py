@@ -1,4 +1,4 @@
-"""One venue over its real ccxt.pro class and REST: markets, figures, trades, and errors that a person understands."""
+"""One venue over its real ccxt.pro class and REST: markets, tickers, trades, and errors that people understand."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_a_market_that_is_not_traded_is_passed_over(venue: CcxtVenue) -> N
 
 
 async def test_a_renamed_coin_is_found_under_its_older_code() -> None:
-    """But its own code comes first, also with a later quote currency."""
+    """Its own code comes first, though, even with a later quote currency."""
     async with (
         Simulator(venues=("bybit",), rate=0, coins=["MATIC", "FTM", "S/USDC"]) as simulator,
         opened("bybit", simulator) as venue,
@@ -98,7 +98,7 @@ async def test_a_renamed_coin_is_found_under_its_older_code() -> None:
     ("name", "market_type"), [("binance_us", "swap"), ("kraken", "swap"), ("krakenfutures", "spot")]
 )
 def test_a_market_type_that_a_venue_does_not_have_is_refused(name: str, market_type: str) -> None:
-    """Clearly, and not as an outage that would be tried for ever."""
+    """The refusal is clear, and is not taken for an outage, which would be retried for ever."""
     with pytest.raises(Rejected, match=f"{name}: has no {market_type} markets"):
         open_venue(name, Access(market_type=market_type))
 
@@ -148,7 +148,7 @@ DAY_WITHOUT_A_LAST_PRICE = {
 async def test_a_last_price_is_the_venues_and_never_computed(
     venue: CcxtVenue, simulated: Simulated, last: str | None
 ) -> None:
-    """ccxt makes one of the day's opening price and change, to as many digits as the change has."""
+    """ccxt computes one from the day's opening price and change, with only as many digits as the change has."""
     await venue.load()
     day: Any = copy.deepcopy(DAY_WITHOUT_A_LAST_PRICE[simulated.name])
     row = day["result"]["list"][0] if simulated.name == "bybit" else day[0]
@@ -166,7 +166,7 @@ async def test_a_last_price_is_the_venues_and_never_computed(
 
 
 async def test_recent_trades_have_the_streams_own_ids(venue: CcxtVenue, simulated: Simulated) -> None:
-    """Binance's aggregate trades, ccxt's default, have others: a gap could not be closed with them."""
+    """Binance's aggregate trades, ccxt's default, have other ids, which could not close a gap."""
     made = await simulated.trade("BTC", count=50)
     await venue.load()
     trades = await venue.fetch_trades("BTC", "BTC/USDT")
@@ -213,7 +213,7 @@ async def trades(venue: CcxtVenue) -> list[TradeEvent]:
 
 
 async def failure(call: Call, venue: CcxtVenue) -> VenueError:
-    """The error of a call: one of ours, with the venue's name and one line that a person can read."""
+    """The error of a call: one of our errors, with the venue's name and one readable line."""
     with pytest.raises(VenueError) as caught:
         await call(venue)
     error = caught.value
@@ -247,7 +247,7 @@ async def test_an_answer_with_retry_after_says_when_to_ask_again(status: int) ->
 
 
 async def test_no_request_is_sent_before_the_end_of_retry_after() -> None:
-    """After any request: the limit holds per address, and more requests would lead to a ban."""
+    """This holds after any request: the limit is per address, and more requests would lead to a ban."""
     asked = []
 
     async def refuse(request: web.Request) -> web.Response:
@@ -299,7 +299,7 @@ async def test_a_host_that_does_not_resolve_is_an_outage() -> None:
         error = await failure(load, venue)
         assert isinstance(error, Disconnected)
         assert "nowhere.invalid" in error.reason
-        assert "ssl" not in error.reason  # aiohttp's text has it for plain http too
+        assert "ssl" not in error.reason  # aiohttp's text contains it even for plain http
 
 
 async def test_an_answer_that_does_not_come_is_given_up_in_time(simulator: Simulator, simulated: Simulated) -> None:
@@ -351,7 +351,7 @@ PAGES = [
 @pytest.mark.parametrize("status", [403, 404, 502])
 @pytest.mark.parametrize("page", PAGES)
 async def test_a_web_page_is_left_out_of_the_reason(page: str, status: int) -> None:
-    """Gateways and content networks answer with pages; a line has room for where and what."""
+    """Gateways and content networks answer with pages; one line only has room for the place and the status."""
 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(status=status, text=page)
@@ -366,7 +366,7 @@ async def test_a_web_page_is_left_out_of_the_reason(page: str, status: int) -> N
 @pytest.mark.parametrize("status", [200, 404, 503])
 @pytest.mark.parametrize("name", VENUES)
 async def test_an_answer_that_makes_no_sense_is_one_of_our_errors(name: str, status: int) -> None:
-    """Whatever it is, of markets, tickers or trades, and whichever status comes with it."""
+    """This holds for markets, tickers and trades, any content and any status."""
     body = ""
 
     async def answer(request: web.Request) -> web.Response:
@@ -383,7 +383,7 @@ async def test_an_answer_that_makes_no_sense_is_one_of_our_errors(name: str, sta
 
 @pytest.mark.parametrize("call", [figures, trades])
 async def test_invalid_tickers_and_trades_are_dropped_or_raise_our_errors(venue: CcxtVenue, call: Call) -> None:
-    """And so is whatever else may come in their place."""
+    """The same holds for anything else in their place."""
     await venue.load()
     body = ""
 
@@ -403,7 +403,7 @@ async def test_invalid_tickers_and_trades_are_dropped_or_raise_our_errors(venue:
 
 async def test_requests_that_fill_gaps_do_not_wait_for_other_requests(venue: CcxtVenue) -> None:
     await venue.load()
-    venue._api.throttler.config.update(tokens=-1e9)  # others have had all turns for a long time
+    venue._api.throttler.config.update(tokens=-1e9)  # other requests have used the rate limit for a long time
     waiting = asyncio.create_task(venue.fetch_history("BTC", "BTC/USDT", "1m", 5))
     async with asyncio.timeout(10):
         await venue.fetch_trades("BTC", "BTC/USDT")
@@ -415,7 +415,7 @@ async def test_requests_that_fill_gaps_do_not_wait_for_other_requests(venue: Ccx
 
 
 async def test_an_error_has_the_status_of_its_own_request(venue: CcxtVenue) -> None:
-    """One request is not answered in time while another one is answered with a rejection."""
+    """One request is not answered in time, while another one is rejected."""
     await venue.load()
     asked, told = asyncio.Event(), asyncio.Event()
 
@@ -440,7 +440,7 @@ async def test_an_error_has_the_status_of_its_own_request(venue: CcxtVenue) -> N
 
 
 async def test_an_instance_that_is_being_closed_is_closed_although_its_owner_is_cancelled() -> None:
-    """Half closed, it would leave its session open; cancelled twice, too."""
+    """A half closed instance would leave its session open. This holds even for two cancellations."""
     begun, may_end, closed = asyncio.Event(), asyncio.Event(), []
 
     async def close() -> None:

@@ -1,4 +1,4 @@
-"""Raw capture files play as recordings; those of the developers, where they are there, as the venue sent them."""
+"""Raw capture files are played like recordings, and the captures beside the repository, if present, exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The docs' table of what proves each venue's books says what the code does."""
+"""The table in the docs of what proves each venue's books agrees with the code."""
 
 from __future__ import annotations
 

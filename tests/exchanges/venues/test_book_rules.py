@@ -15,14 +15,14 @@ from tests.venues.books import depth as book
 from tests.venues.books.depth import Change, Level
 from tests.venues.market import PRICES
 
-BY_US = ("bybit_swap",)  # books that we build: their rules are in tests/exchanges/books
+BY_US = ("bybit_swap",)  # venues whose books we build; tests/exchanges/books tests their rules
 VENUES = [name for name in book.names() if not getattr(book.script(name), "WHOLE", False) and name not in BY_US]
 LINKED = [name for name in VENUES if "lost" in book.script(name).NOTICES]
 CHECKED = [name for name in VENUES if "level" in book.script(name).NOTICES]
 
 
 class Stream:
-    """The frames of one connection with the books of two coins, each change as the frames that tell it."""
+    """The frames of one connection with the books of two coins; each change is a list of frames."""
 
     def __init__(self, name: str, count: int = 9) -> None:
         script = book.script(name)
@@ -49,7 +49,7 @@ def proof_of(name: str) -> FrameProof:
 
 
 def judged(proof: FrameProof, frames: Iterable[Any]) -> list[tuple[str, Verdict]]:
-    """The verdicts on frames as they come from a socket."""
+    """The verdicts on frames that come in this order."""
     verdicts: list[tuple[str, Verdict]] = []
     for frame in frames:
         text = "" if isinstance(frame, bytes) else frame if isinstance(frame, str) else json.dumps(frame)
@@ -88,14 +88,14 @@ def test_a_missing_frame_is_noticed(name: str) -> None:
 
 
 def is_near_the_top(frame: list[Any]) -> bool:
-    """Of Bitfinex: a level that no later change pushes out of what the checksum is of."""
+    """For Bitfinex: whether no later change pushes the level out of the levels that the checksum covers."""
     return bool(frame[1] != "cs" and min(abs(frame[1][0] - PRICES[coin]) for coin in ("BTC", "ETH")) < 5)
 
 
 @pytest.mark.parametrize("name", VENUES)
 def test_a_repeated_frame_is_noticed_and_harms_nothing(name: str) -> None:
     if name in ("kraken", "bitfinex"):
-        return  # a checksum is right for what comes twice
+        return  # a checksum is still right after a repeated frame
     stream = Stream(name)
     frames = stream.frames()
     place = len(frames) // 2
@@ -132,7 +132,7 @@ def doubled(level: Level) -> Level:
 
 
 def test_krakens_own_example_has_its_checksum() -> None:
-    """The worked example of its "Book checksum (WebSocket v2)"."""
+    """This is the example of its page "Book checksum (WebSocket v2)"."""
     bids = (
         "45283.5 0.10000000", "45283.4 1.54582015", "45282.1 0.10000000", "45281.0 0.10000000", "45280.3 1.54592586",
         "45279.0 0.07990000", "45277.6 0.03310103", "45277.5 0.30000000", "45277.3 1.54602737", "45276.6 0.15445238",
@@ -151,22 +151,22 @@ def test_krakens_own_example_has_its_checksum() -> None:
         data = f'[{{"symbol":"BTC/USD","bids":[{sides[0]}],"asks":[{sides[1]}],"checksum":3310070434}}]'
         return f'{{"channel":"book","type":"snapshot","data":{data}}}'
 
-    for cut in (False, True):  # also where somebody has left out the zeros at the end
+    for cut in (False, True):  # even if zeros at the end were left out
         assert steps(judged(proof_of("kraken"), [message(cut)])) == [Step.JOINED]
     assert steps(judged(proof_of("kraken"), [message(False).replace("0.09945542", "0.09945543")])) == [Step.LOST]
 
 
 def test_okx_frames_of_a_quiet_market_and_after_a_maintenance_follow() -> None:
-    """The example of its "Sequence ID"."""
+    """This is the example of its page "Sequence ID"."""
     links = (("snapshot", -1, 10), ("update", 10, 15), ("update", 15, 15), ("update", 15, 3), ("update", 3, 5))
     frames = [okx(action, {"prevSeqId": previous, "seqId": number}) for action, previous, number in links]
     assert steps(judged(proof_of("okx"), frames)) == [Step.JOINED] + [Step.FOLLOWS] * 4
-    without = frames[:3] + frames[4:]  # the one that begins again
+    without = frames[:3] + frames[4:]  # without the frame at which numbers begin again
     assert steps(judged(proof_of("okx"), without))[-1] is Step.LOST
 
 
 def test_okx_frames_without_numbers_are_proven_by_their_checksum() -> None:
-    """The example of what its checksum is of."""
+    """This is OKX's own example of a checksum."""
     levels = {"bids": [["3366.1", "7", "0", "3"]], "asks": [["3366.8", "9", "10", "3"]]}
     good = okx("snapshot", {**levels, "checksum": book_crc("3366.1:7:3366.8:9")})
     assert steps(judged(proof_of("okx"), [good])) == [Step.JOINED]

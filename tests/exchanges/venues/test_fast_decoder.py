@@ -1,6 +1,6 @@
-"""The hot path against ccxt: two streams are fed the same frames, one with it and one without, and must tell the same.
+"""The fast decoder compared with ccxt: two streams, one without the decoder, must deliver the same for the same frames.
 
-Both are the real ccxt.pro class with the markets of a simulator, behind the real fence; only the socket is left out.
+Both have the real ccxt.pro class with the markets of a simulator, and the real guard; only the socket is missing.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Pair:
         self.hot, self.cold = hot, cold
 
     def receive(self, data: Any, kind: WSMsgType = WSMsgType.TEXT, *, alone: bool = True) -> list[Any]:
-        """What both tell, which must be the same; of candles also what those before have led to, unless ``alone``."""
+        """What both deliver, which must be equal; unless ``alone``, candles are compared after all earlier ones."""
         if alone:
             self.hot.forget_bars()
             self.cold.forget_bars()
@@ -122,7 +122,7 @@ class Pair:
         return told
 
     def taken(self, data: str) -> bool:
-        """The same, and True if ccxt was not needed."""
+        """The same as ``receive``, and whether ccxt was not needed."""
         before = self.hot.by_ccxt
         self.receive(data)
         return self.hot.by_ccxt == before
@@ -153,7 +153,7 @@ async def pair(name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair
 
 @pytest.mark.parametrize(("name", "frame"), ALL)
 async def test_an_ordinary_frame_is_taken(pair: Pair, frame: Any) -> None:
-    """Otherwise all comparisons below would be of ccxt with itself."""
+    """Otherwise all comparisons below would compare ccxt with itself."""
     assert pair.taken(text(frame))
     assert pair.hot.told
     assert pair.hot.heard.bad == []
@@ -167,7 +167,7 @@ async def test_a_frame_of_the_combined_endpoint_is_taken(pair: Pair, frame: Any)
 
 @pytest.mark.parametrize("name", ["binance"])
 async def test_fields_that_are_not_used_may_be_missing(pair: Pair) -> None:
-    """Binance took the order ids out of its trades in 2024."""
+    """In 2024, for example, Binance removed the order ids from its trades."""
     assert pair.taken(text({key: value for key, value in BINANCE_TRADE.items() if key not in ("a", "b", "E", "M")}))
 
 
@@ -208,7 +208,7 @@ async def test_every_odd_value_of_every_field_is_read_as_ccxt_reads_it(pair: Pai
 
 @pytest.mark.parametrize(("name", "frame"), [*ALL, *[("binance", frame) for frame in COMBINED]])
 async def test_an_additional_known_key_in_any_place_is_read_as_ccxt_reads_it(pair: Pair, frame: Any) -> None:
-    """Also a key that is there already: JSON parsers take the last one."""
+    """The key may exist already: JSON parsers take the last one."""
     for path in [(), *paths(frame)]:
         holder = frame
         for key in path:
@@ -252,7 +252,7 @@ async def test_other_kinds_of_messages_are_left_to_ccxt(pair: Pair, frame: Any) 
 
 @pytest.mark.parametrize("name", ["bybit"])
 async def test_a_delta_is_merged_into_the_ticker_that_was_taken(pair: Pair) -> None:
-    """Spot has none today; ccxt keeps the raw ticker for them."""
+    """Spot has no deltas today; ccxt keeps the raw ticker for them."""
     delta = {**BYBIT_TICKER, "type": "delta", "data": {"symbol": "ETHUSDT", "lastPrice": "2500.5"}}
     pair.receive(text(delta))
     assert pair.taken(text(BYBIT_TICKER))
@@ -266,7 +266,7 @@ async def test_a_delta_is_merged_into_the_ticker_that_was_taken(pair: Pair) -> N
 
 @pytest.mark.parametrize("name", ["bybit"])
 async def test_one_bad_row_sends_the_whole_frame_to_ccxt(pair: Pair) -> None:
-    """Each good row once, each bad one counted, whatever their order."""
+    """Each good row is delivered once and each bad one counted, in any order."""
     good, bad = BYBIT_ROW, {**BYBIT_ROW, "v": "many"}
     for rows in ([good, bad], [bad, good], [good, bad, good], [good, None], [bad, bad]):
         told = pair.receive(text({**BYBIT_TRADES, "data": rows}))
@@ -287,7 +287,7 @@ PRICE = st.integers(1, 10**12).map(lambda units: f"{units / 10**8:.8f}")
 
 @st.composite
 def following(draw: st.DrawFn, name: str) -> str:
-    """A candle of some minute: in order or not, plain or, for ccxt alone, with a field more or a candle more."""
+    """A candle of some minute, in order or not. Some have an additional field or candle, which only ccxt reads."""
     opened, closed = BAR + 60_000 * draw(st.integers(-6, 1)), draw(st.booleans())
     low, one, other, high = sorted((draw(PRICE) for _ in range(4)), key=float)
     one, other = draw(st.permutations([one, other]))
@@ -302,7 +302,7 @@ def following(draw: st.DrawFn, name: str) -> str:
 
 
 async def test_successive_candles_are_read_as_ccxt_reads_them(pair: Pair, name: str) -> None:
-    """Taken ones and those that ccxt reads, with holes between them, late ones and doubled ones: each told once."""
+    """Some are taken and some are read by ccxt, with holes, late and repeated ones: each is delivered once."""
 
     @drawing(300, suppress_health_check=list(HealthCheck))
     @given(st.lists(following(name), min_size=2, max_size=12))
@@ -333,7 +333,7 @@ DECIMAL = st.builds(
 
 @st.composite
 def mutated(draw: st.DrawFn, frames: Sequence[Any]) -> str:
-    """A good frame after one to three changes, each of a kind that some venue, proxy or attacker could make."""
+    """A good frame with one to three changes that a venue, a proxy or an attacker could make."""
     frame = deepcopy(draw(st.sampled_from(frames)))
     for _ in range(draw(st.integers(1, 3))):
         places = paths(frame)
@@ -386,7 +386,7 @@ PRICES = st.decimals(min_value="0.00000001", max_value="999999999", places=8).ma
 
 @pytest.mark.parametrize("name", ["binance", "bybit"])
 async def test_plausible_frames_with_any_numbers_are_read_as_ccxt_reads_them(pair: Pair, name: str) -> None:
-    """Every figure of a frame replaced by another of its kind: the floats must be the same to the last bit."""
+    """Each number of a frame is replaced by another plausible one: the floats must be equal to the last bit."""
 
     @drawing(500, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(GOOD[name]), st.data())
@@ -408,7 +408,7 @@ async def test_plausible_frames_with_any_numbers_are_read_as_ccxt_reads_them(pai
 async def test_every_frame_of_the_simulator_is_read_as_ccxt_reads_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trades, tickers, candles, book tickers, answers, errors, bad frames, a notice of shutdown: as it sends them."""
+    """These are trades, tickers, candles, book tickers, answers, errors, bad frames and a notice of shutdown."""
     frames: list[Any] = []
     aiohttp = {"transport": "aiohttp"}  # with aiohttp all messages pass ccxt's handler, where they are recorded
     async with Simulator(venues=(name,), rate=400) as simulator, opened(name, simulator, options=aiohttp) as venue:
@@ -449,7 +449,7 @@ async def test_every_frame_of_the_simulator_is_read_as_ccxt_reads_it(
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name)
 @pytest.mark.parametrize("name", ["binance"])
 async def test_every_captured_frame_is_read_as_ccxt_reads_it(pair: Pair, path: Path) -> None:
-    """Live frames of Binance, trades and book tickers, combined as recorded and raw as ccxt asks for them."""
+    """These are Binance's trades and book tickers, in the combined form of the recording and in the raw form."""
     with gzip.open(path, "rt") as lines:
         frames = [line.partition(" ")[2].strip() for line in lines]
     seen = {"trade": 0, "bookTicker": 0}

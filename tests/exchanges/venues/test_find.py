@@ -1,4 +1,4 @@
-"""Each venue's profile, and the one that any other ccxt.pro id gets."""
+"""Each venue's profile, and the default profile of all other ccxt.pro ids."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_any_other_ccxt_pro_id_gets_the_generic_row() -> None:
 
 
 def test_a_venue_with_the_class_of_another_one_has_its_profile() -> None:
-    """Read from ccxt's classes, so that a new one of them is not forgotten."""
+    """They are found in ccxt's classes, so that a new one is not forgotten."""
     rows = {profile.ccxt_id: profile for profile in ROWS if not profile.sandbox}
     for ccxt_id in set(ccxt.pro.exchanges) - set(rows):
         bases = [base.__name__ for base in getattr(ccxt.pro, ccxt_id).__mro__[1:] if "ccxt.pro." in base.__module__]
@@ -92,14 +92,14 @@ def test_a_venue_without_a_testnet_refuses_the_sandbox(name: str) -> None:
 
 
 def test_a_venue_says_which_package_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MEXC's frames are protobuf: without it ccxt would fail at each."""
+    """MEXC's frames are protobuf: without the package ccxt would fail at each frame."""
     monkeypatch.setitem(sys.modules, "google.protobuf", None)
     with pytest.raises(Rejected, match=r'needs google.protobuf, .* pip install "market-feed\[mexc\]"'):
         open_venue("mexc")
 
 
 def test_every_venue_either_has_a_testnet_or_says_that_it_has_none() -> None:
-    """Also venues with an empty entry for it in ``urls``."""
+    """This includes venues with an empty entry for it in ``urls``."""
     refused = set()
     for name in exchange_names():
         try:
@@ -116,7 +116,7 @@ def test_every_venue_either_has_a_testnet_or_says_that_it_has_none() -> None:
     ("ccxt_id", "topics", "dials"), [("binance", 1024, 300), ("binanceus", 1024, 300), ("bybit", 10, 500)]
 )
 def test_no_row_asks_for_more_than_the_venue_allows(ccxt_id: str, topics: int, dials: int) -> None:
-    """Topics in a request, dials in five minutes. The contract tests hold the others to their rules."""
+    """This checks topics per request and dials in five minutes. The contract tests check other limits."""
     for profile in ROWS:
         if profile.ccxt_id == ccxt_id:
             assert profile.chunk <= topics
@@ -124,7 +124,7 @@ def test_no_row_asks_for_more_than_the_venue_allows(ccxt_id: str, topics: int, d
 
 
 def test_a_renamed_coin_is_looked_for_under_both_codes() -> None:
-    """Its own first; a coin that is no other's predecessor has one."""
+    """Its own code comes first. A coin that was never renamed has one code."""
     assert codes_of("POL") == ("POL", "MATIC")
     assert codes_of("MATIC") == ("MATIC", "POL")
     assert codes_of("BTC") == ("BTC",)

@@ -1,4 +1,4 @@
-"""Figures of a market of many units, as the coin's."""
+"""Prices and sizes of a market of many units, converted to the coin's."""
 
 from __future__ import annotations
 

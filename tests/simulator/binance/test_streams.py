@@ -1,4 +1,4 @@
-"""Binance spot's WebSocket as the simulator speaks it."""
+"""The simulator's version of Binance spot's WebSocket."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_aggregates_join_the_fills_of_one_order_at_one_price() -> None:
 
 
 async def test_the_last_state_of_a_candle_is_final() -> None:
-    """One x:true per candle, equal to the candle's trades, and nothing of it afterwards."""
+    """There is one x:true per candle, which equals the candle's trades, and no later state of it."""
     async with Simulator(rate=0, venues=("binance",)) as sim, dial(sim) as client:
         await client.subscribe("btcusdt@kline_1s")
         venue = sim["binance"]

@@ -1,4 +1,4 @@
-"""Readers of order book streams that do what the venues' documentation says and nothing more."""
+"""Readers of order book streams that follow the venues' documentation and do nothing else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Book:
 
 
 class BinanceReader(Book):
-    """A snapshot joined by the differences that follow it: ``gaps`` counts those that did not."""
+    """A snapshot joined by the differences that follow it; ``gaps`` counts differences that do not follow."""
 
     def __init__(self, snapshot: dict[str, Any]) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class BinanceReader(Book):
 
 
 class BybitReader(Book):
-    """A snapshot replaces everything, a delta follows it by one; no more than ``depth`` levels are kept."""
+    """A snapshot replaces everything, each delta has the next number, and at most ``depth`` levels are kept."""
 
     def __init__(self, depth: int) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ def differences(client: Client, after: int = 0) -> list[dict[str, Any]]:
 
 
 async def changed(venue: SimulatedVenue, times: int) -> None:
-    """So many messages become due, one after the other; whether they come is the fault's affair."""
+    """Make ``count`` messages due, one after the other; the fault decides whether they come."""
     stream = venue.book_streams[STREAM]
     for _ in range(times):
         await venue.move_book("BTC", 5)

@@ -1,4 +1,4 @@
-"""Order book streams of the simulated venues: a reader by the venues' documentation has the true book."""
+"""Order book streams of the simulated venues: a reader that follows the documentation has the true book."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def moved(venue: SimulatedVenue, client: Client, orders: int = 5, trades: 
 
 
 async def joined(sim: Simulator, first: Any) -> BinanceReader:
-    """A reader whose snapshot is not older than the first difference that came."""
+    """A reader whose snapshot is not older than the first received difference."""
     async with asyncio.timeout(10):
         while True:
             snapshot = await get(sim, "/api/v3/depth", symbol="BTCUSDT", limit=5000)  # the price leaves fewer
@@ -160,7 +160,7 @@ async def test_a_snapshot_may_be_older_than_the_stream() -> None:
 
 
 async def test_a_swaps_difference_names_the_one_before_it() -> None:
-    """The numbers have holes: only pu shows that nothing is missing."""
+    """The numbers have holes, so only pu shows that nothing is missing."""
     async with Simulator(rate=0, venues=("binance_swap",)) as sim, dial(sim, "/public/ws") as client:
         venue = sim["binance_swap"]
         await client.subscribe("btcusdt@depth@100ms")
@@ -280,7 +280,7 @@ async def test_a_level_outside_of_the_window_is_sent_again_when_it_is_back() -> 
         snapshot = await client.first(is_book)
         last = float(snapshot["data"]["b"][-1][0])
         known = len(client.frames)
-        await venue.trade("BTC", price=float(snapshot["data"]["a"][9][0]), buyer_maker=False)  # up: bids come on top
+        await venue.trade("BTC", price=float(snapshot["data"]["a"][9][0]), buyer_maker=False)  # new best bids appear
         up = (await client.first(is_book, known))["data"]
         assert all(float(price) > last for price, _ in up["b"])
         known = len(client.frames)

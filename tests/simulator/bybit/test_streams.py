@@ -1,4 +1,4 @@
-"""Bybit v5's public spot stream as the simulator speaks it."""
+"""The simulator's version of Bybit v5's public spot stream."""
 
 from __future__ import annotations
 

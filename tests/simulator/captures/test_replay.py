@@ -1,4 +1,4 @@
-"""Captures are played exactly: every recorded frame once, in order, verbatim; the rest is derived from the trades."""
+"""Captures are played exactly: each recorded frame once, in order and unchanged; all else follows from the trades."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_only_binance_can_play_captures(captures: list[Path]) -> None:
 
 
 async def test_the_real_captures_come_through_exactly() -> None:
-    """All frames of both captures: 9,757 BTC and 6,106 ETH trades among them."""
+    """All frames of both captures are compared, with 9,757 BTC and 6,106 ETH trades."""
     paths = sorted(CAPTURES.glob("*.raw.gz"))
     if not paths:
         pytest.skip("the captures are not part of the repository: ../shared/captures is not there")
@@ -177,7 +177,7 @@ def difference(first: int, last: int, bids: str = "", asks: str = "") -> str:
 
 
 async def test_rest_shows_the_captured_book_as_far_as_it_has_been_played(tmp_path: Path) -> None:
-    """The snapshot of the file, with the differences from before and after it."""
+    """It is the file's snapshot, joined with the differences before and after it."""
     snapshot = '{"lastUpdateId":12,"bids":[["99.00","1.0"],["98.00","2.0"]],"asks":[["101.00","1.0"]]}'
     frames = [
         trade("BTCUSDT", 1, T0, "100.00000000"),

@@ -147,7 +147,7 @@ def opened(event: Any) -> Any:
 
 
 def closed(event: Any) -> Any:
-    """The same, for the candle's final state."""
+    """The opening time of a candle's final state, None for other events."""
     final = event["k"]["x"] if "k" in event else opened(event) and event["data"][0]["confirm"]
     return opened(event) if final else None
 
@@ -158,7 +158,7 @@ async def test_the_final_state_of_a_candle_can_be_lost_or_late(name: str, fault:
     async with Simulator(rate=0, coins=["BTC"], venues=(name,)) as sim, dial(sim, path_of(name)) as client:
         venue = sim[name]
         await client.subscribe("btcusdt@kline_1m" if name == "binance" else "kline.1.BTCUSDT")
-        venue.skip(60 - venue.now() / 1000 % 60)  # to the start of a minute: its end is far
+        venue.skip(60 - venue.now() / 1000 % 60)  # to the start of a minute, so that its end is far
         await venue.trade("BTC", ids=[1])
         minute = venue.now() - venue.now() % 60_000
         with venue.lost_close() if fault == "lost-close" else venue.late_close(0.3):

@@ -1,4 +1,4 @@
-"""Every rule of the venues is enforced, and each breach is on the record."""
+"""Every rule of the venues is enforced, and each violation is recorded."""
 
 from __future__ import annotations
 

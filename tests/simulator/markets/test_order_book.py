@@ -26,7 +26,7 @@ def live(made: Market) -> SimulatedBook:
 
 
 def busy(made: Market, book: SimulatedBook, dice: Random, ms: int) -> None:
-    """Something happens: trades, orders, or a leap of the price."""
+    """Make something happen: trades, orders, or a leap of the price."""
     kind = dice.random()
     if kind < 0.5:
         made.make(dice.randint(1, 5), ms)
@@ -61,7 +61,7 @@ def test_the_same_seed_is_the_same_book() -> None:
 
 
 def test_a_trade_takes_from_the_top() -> None:
-    """Before it the best price is its own and enough is there; after it that much less is there."""
+    """Before it, the best price is the trade's and has enough lots; after it, it has that many lots less."""
     made = market()
     book = live(made)
     for step in range(200):
@@ -82,7 +82,7 @@ def test_a_trade_takes_from_the_top() -> None:
 @pytest.mark.parametrize(("coin", "price"), [("BTC", 60_000.0), ("DOGE", 0.105)])
 @pytest.mark.parametrize("seed", range(4))
 def test_differences_lead_from_any_earlier_state_to_the_present_one(coin: str, price: float, seed: int) -> None:
-    """A reader that has a snapshot, older or newer than the message's first change, ends with the true book."""
+    """A reader with a snapshot, older or newer than the message's first change, ends with the true book."""
     made, dice = market(coin, price, str(seed)), Random(seed)
     book = live(made)
     told, sides, ranges = book.number, levels(book.now(), 400), (0, 0)
@@ -91,7 +91,7 @@ def test_differences_lead_from_any_earlier_state_to_the_present_one(coin: str, p
     for step in range(60):
         for _ in range(dice.randint(1, 6)):
             busy(made, book, dice, NOW + step)
-        if dice.random() < 0.2:  # a snapshot in the middle of what the next message tells
+        if dice.random() < 0.2:  # a snapshot between two changes of the same message
             taken = book.at(dice.randint(told, book.number))
             assert taken is not None
             sides = levels(taken, 400)

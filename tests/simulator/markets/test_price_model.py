@@ -1,4 +1,4 @@
-"""Prices, statistics and candles: seeded, plausible, and in accord with the trades."""
+"""Prices, statistics and candles are seeded, plausible, and agree with the trades."""
 
 from __future__ import annotations
 

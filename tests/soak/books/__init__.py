@@ -5,6 +5,6 @@ so that each venue's books are judged all the time. The venues, the faults and t
 
 - ``plan``: which fault strikes which venue, when and for how long, drawn from the seed alone
 - ``subject``: the process with a feed
-- ``judge``: what a feed told, held against the venue's true books
+- ``judge``: compares what a feed delivered with the venue's true books
 - ``run``: all of it together, and the table at the end
 """

@@ -21,7 +21,7 @@ HINDRANCES = (  # with these no book can be proven, or not for long
     "malformed", "stall", "mute", "partition", "blocked", "refuse", "accept-then-drop", "rest-down", "behind",
     "falling-behind", "split", "rest-behind", "rest-frozen", "halted", "slow-rest-2",
 )  # fmt: skip
-SENDS_NOTHING = ("stall", "partition", "book-lost-1.0", "behind")  # the stream's silence is nobody's loss
+SENDS_NOTHING = ("stall", "partition", "book-lost-1.0", "behind")  # the stream is silent on purpose
 
 Levels = Sequence[Sequence[float]]
 
@@ -53,7 +53,7 @@ class Figures:
     fresh_old: int = 0
     refused: int = 0
     periods: list[float] = field(default_factory=list)  # unproven, seconds, with the hindrances
-    hindered: list[float] = field(default_factory=list)  # seconds of these periods after the last fault had ended
+    hindered: list[float] = field(default_factory=list)  # seconds of these periods that came after the last fault's end
     frozen_seen_after: list[float] = field(default_factory=list)
 
 
@@ -88,7 +88,7 @@ class Judge:
             self.breaches.append(f"{kind}: {self._venue.name} {text}")
 
     def _resumed(self, now: float) -> None:
-        """A process had no turn for a while: nothing was sent, or nothing read."""
+        """Note that a process did not run for a while, so that nothing was sent or read."""
         self.held_up += 1
         self.strike(now)
         for coin in self._coins.values():
@@ -215,7 +215,7 @@ class Judge:
         if at - self._frozen.get(side, 0.0) < UNSEEN:
             self.figures.frozen_unseen += 1
             if told[place] and told[place][0][0] == right[place][0][0]:
-                coin.frozen_wrong.pop(side, None)  # trades at the best price show nothing of what is behind it
+                coin.frozen_wrong.pop(side, None)  # trades at the best price do not show the levels behind it
                 return
             if at - coin.frozen_wrong.setdefault(side, at) <= UNSEEN:
                 return

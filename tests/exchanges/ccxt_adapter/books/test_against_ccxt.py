@@ -1,4 +1,4 @@
-"""The same frames through our own books and through ccxt's: equal level by level after each of them."""
+"""The same frames for our own books and for ccxt's: the books are equal level by level after each frame."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def decoded(table: FrameTable, text: str) -> BookUpdate:
 class Ccxts:
     """The book of a ccxt.pro instance that is given frames; its client has not dialled.
 
-    ``window``: the venue keeps so many levels. ccxt keeps those that fell out, which nobody tells it any more: without
-    a cut to the window, old ones would come back into its top when the price does.
+    ``window``: the venue keeps so many levels, and sends nothing more about levels outside. ccxt keeps those levels: if
+    its book were not cut to the window, old levels would be at its top when the price returns.
     """
 
     def __init__(self, exchange: Any, url: str, window: int | None = None) -> None:
@@ -48,7 +48,7 @@ class Ccxts:
         self._client = exchange.client(url)
 
     def begin(self, snapshot: dict[str, Any]) -> None:
-        """As ccxt does when the REST snapshot has come."""
+        """Do what ccxt does when the REST snapshot has come."""
         book = self._exchange.order_book({}, 5_000)
         book.reset(self._exchange.parse_order_book(snapshot, SYMBOL))
         book["nonce"] = snapshot["lastUpdateId"]
@@ -66,7 +66,7 @@ class Ccxts:
 
 
 def compared(texts: list[str], table: FrameTable, book: Any, ccxts: Ccxts) -> int:
-    """How many states were proven; all of them were ccxt's."""
+    """How many states were proven; asserts that all of them equal ccxt's."""
     count = 0
     for text in texts:
         ccxts.take(text)

@@ -38,7 +38,7 @@ async def test_a_book_is_delivered_until_an_update_is_missing_and_again_after_a_
         spoken.say(*opening, *told[0], *told[1])
         assert sides(spoken.heard.books[-1]) == sides(made[1].after)
         count = len(spoken.heard.books)
-        spoken.say(*told[3], *told[4])  # without the third
+        spoken.say(*told[3], *told[4])  # the third frame is left out
         assert len(spoken.heard.books) == count
         assert "missing" in spoken.heard.unsynced[-1][1]
         spoken.say(*script.opening(made[4].after))
@@ -75,7 +75,7 @@ async def test_levels_beyond_a_snapshot_from_rest_are_not_delivered_though_chang
     heard = Heard()
     kept = keeper(heard)
     kept.on_snapshot("BTC/USDT", book(100.0, 99.0, 98.0, 97.0))
-    kept.on_book("BTC/USDT", book(100.0, 98.0, 97.0, 50.0), 1)  # 50 came with a change: what lies between is unknown
+    kept.on_book("BTC/USDT", book(100.0, 98.0, 97.0, 50.0), 1)  # 50 came with a change; levels between are unknown
     assert [price for price, _ in heard.books[-1].bids] == [100.0, 98.0, 97.0]
 
 

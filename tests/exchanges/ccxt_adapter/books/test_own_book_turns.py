@@ -1,4 +1,4 @@
-"""Which turn a book's snapshot takes: one that is lost never waits behind renewals."""
+"""The order of snapshots: a lost book never waits behind renewals."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Scripted:
 
 
 class Turns:
-    """Snapshots whose turn never comes; ``asked`` says of each turn whether it is a renewal's."""
+    """Snapshots that never get their turn; ``asked``: for each request, whether it is a renewal."""
 
     def __init__(self) -> None:
         self.asked: list[bool] = []
@@ -76,8 +76,8 @@ async def test_a_book_that_is_lost_while_it_was_proven_again_does_not_wait_for_a
     keeper = OwnBookKeeper(BookRules(), own, delivery, snapshots, spawn, nothing, lambda symbol, reason: None)
     keeper.add({"BTCUSDT": "BTC/USDT"})
     update = BookUpdate("", "BTCUSDT", [], [], 1, 1, 1)
-    keeper.on_update(update)  # it is lost
-    book.proven, book.verdict = True, FOLLOWS  # and proven again before anything was asked for
+    keeper.on_update(update)  # the book is lost
+    book.proven, book.verdict = True, FOLLOWS  # and proven again before a snapshot was requested
     await until(lambda: tasks[0].done() or bool(turns.asked))
     book.proven, book.verdict = False, lost("an update is missing")
     keeper.on_update(update)

@@ -1,4 +1,4 @@
-"""Books of our own over a real socket: each that is delivered is the simulator's own at the same number."""
+"""Books of our own over a real socket: each delivered book equals the simulator's at the same number."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def reading(simulator: Simulator, coins: Iterable[str] = COINS, **options:
 
 
 def is_top(levels: list[Any], true: list[Any]) -> bool:
-    """Whether these are the best levels; they are fewer than wanted if the snapshot proves no more."""
+    """Whether these are the best levels; there may be fewer than wanted if the snapshot proves no more."""
     return bool(levels) and levels == true[: len(levels)]
 
 
@@ -252,7 +252,7 @@ def snapshots_asked(venue: Simulated) -> int:
 
 
 async def test_books_are_proven_soon_after_refused_snapshots_and_cost_little_meanwhile(binance: Simulator) -> None:
-    """While they are refused one is asked for each second, not one for each coin."""
+    """While they are refused, one snapshot is requested per second, not one per coin."""
     venue = the(binance)
     async with reading(binance) as running:
         checked = Checked(running, venue)

@@ -1,4 +1,4 @@
-"""ccxt's books over a real socket, delivered while the venue's row proves them: OKX, whose updates are linked."""
+"""ccxt's books over a real socket are delivered while the venue's proof holds: here OKX, whose updates are linked."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Okx:
                     await socket.send_json(frame)
 
     async def change(self, coin: str, *, told: bool = True) -> None:
-        """The next change of the coin's book."""
+        """Send the next change of the coin's book."""
         change = next(self._changes[coin])
         self.books[coin] = change.after
         for frame in self.script.change(change) if told and coin in self._readers else ():

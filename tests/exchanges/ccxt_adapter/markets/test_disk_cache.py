@@ -55,7 +55,7 @@ def test_each_combination_of_settings_has_its_own_file(cache: MarketCache, key: 
     cache.write(table())
     other = MarketCache(cache.folder, "binance", *key)
     assert other.read() is None
-    cache.path.rename(other.path)  # and not taken for it when it lies in its place
+    cache.path.rename(other.path)  # and is not read as the other one in its place
     assert other.read() is None
 
 
@@ -116,7 +116,7 @@ def test_something_else_in_place_of_the_file_is_ignored_without_waiting(
         case "a link to nothing":
             cache.path.symlink_to(cache.folder / "nothing")
         case _:
-            monkeypatch.chdir(cache.folder)  # the path of a socket may have no more than about 100 characters
+            monkeypatch.chdir(cache.folder)  # a socket's path is limited to about 100 characters
             with socket.socket(socket.AF_UNIX) as bound:
                 bound.bind(cache.path.name)
     assert cache.read() is None
@@ -157,10 +157,10 @@ def test_a_folder_that_cannot_be_made_causes_no_error(tmp_path: Path) -> None:
     assert cache.read() is None
     (tmp_path / "folder").mkdir()
     blocked = MarketCache(tmp_path / "folder", "binance")
-    blocked.path.mkdir()  # what cannot be replaced
+    blocked.path.mkdir()  # a folder, which cannot be replaced
     blocked.write(table())
     assert blocked.read() is None
-    assert list(blocked.folder.iterdir()) == [blocked.path]  # nothing unfinished stays
+    assert list(blocked.folder.iterdir()) == [blocked.path]  # no unfinished file stays
 
 
 def test_old_files_are_removed_and_other_programs_files_stay(cache: MarketCache) -> None:
@@ -238,7 +238,7 @@ def test_without_a_home_folder_there_is_no_cache(monkeypatch: pytest.MonkeyPatch
 def test_a_loopback_address_is_cached_only_when_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: bool | None, rest_url: str | None, kept: bool
 ) -> None:
-    """Simulators listen on any free port: each would leave a file."""
+    """Simulators listen on any free port, and each would leave a file."""
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     assert (market_cache(asked, rest_url, "binance") is not None) is kept
 

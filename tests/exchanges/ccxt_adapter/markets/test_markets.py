@@ -1,4 +1,4 @@
-"""Markets over a list kept on disk: when it counts, when the venue is asked, and that it is as good."""
+"""Markets from a list on disk: when it is used, when the venue is asked, and that it equals the venue's answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def simulator(venue_name: str) -> AsyncIterator[Simulator]:
 
 
 def kept(simulator: Simulator, **options: Any) -> AbstractAsyncContextManager[CcxtVenue]:
-    """Its venue, with the list kept on disk although this is a loopback address."""
+    """The simulator's venue, with the list kept on disk although this is a loopback address."""
     (name,) = simulator.venues
     return opened(name, simulator, options={"market_cache": True, **options})
 
@@ -71,7 +71,7 @@ def cache_of(venue: CcxtVenue) -> MarketCache:
 
 
 def row_count(rows: dict[str, Any]) -> int:
-    """How many of lazy rows have been made."""
+    """How many of the lazy rows have been made."""
     assert isinstance(rows, Lazy)
     return len(dict.keys(rows))
 
@@ -110,7 +110,7 @@ def by_id(exchange: Any) -> dict[str, list[str]]:
 @pytest.mark.parametrize("venue_name", ["binance", "bybit"])
 @pytest.mark.parametrize("count", [40, 2 * ROWS + 50])
 async def test_a_list_from_disk_is_what_ccxt_makes_of_the_venues_answer(venue_name: str, count: int) -> None:
-    """Except for the answer itself, ``info``, which nobody reads; also if the list was parsed in parts."""
+    """Except for ``info``, the answer itself, which nobody reads. This holds even if the list was parsed in parts."""
     async with Simulator(venues=(venue_name,), rate=0, markets=count) as simulator:
         await loaded_once(simulator)
         await same_as_ccxts(simulator, venue_name)
@@ -140,7 +140,7 @@ async def same_as_ccxts(simulator: Simulator, venue_name: str) -> None:
 async def test_only_the_rows_of_coins_that_are_carried_are_made(
     simulator: Simulator, venue_name: str, again: bool
 ) -> None:
-    """Asked for, kept, found on disk, renewed: of thousands of markets some are wanted."""
+    """The list may be fetched, kept, found on disk or renewed: only some of thousands of markets are needed."""
     if again:
         await loaded_once(simulator)
     async with kept(simulator) as venue, streaming(venue, ["BTC"]) as running:
@@ -160,7 +160,7 @@ async def test_only_the_rows_of_coins_that_are_carried_are_made(
 
 
 async def test_a_coin_that_the_list_lacks_is_looked_for_at_the_venue(simulator: Simulator) -> None:
-    """It may be newer than the list. One that is not there either is refused after one request."""
+    """The coin may be newer than the list. If the venue does not list it either, it is refused after one request."""
     await rewritten(simulator, without="ETH/USDT")
     before = asked(simulator)
     async with kept(simulator) as venue:
@@ -172,7 +172,7 @@ async def test_a_coin_that_the_list_lacks_is_looked_for_at_the_venue(simulator: 
             venue.market("NOPE")
         await venue.load({"NOPE": None})
         assert asked(simulator) == before + 1
-    async with kept(simulator) as venue:  # and what was found is kept
+    async with kept(simulator) as venue:  # and the list with the coin is kept
         await venue.load({"ETH": None})
         assert asked(simulator) == before + 1
 
@@ -185,7 +185,7 @@ async def test_an_override_that_the_list_lacks_is_looked_for_too(simulator: Simu
 
 
 async def test_a_missing_coin_is_not_refused_while_the_venue_does_not_answer(simulator: Simulator) -> None:
-    """It is an outage, now and at the next attempt: the list is not taken for fresh."""
+    """It is an outage, now and at the next attempt: the old list does not count as fresh."""
     await rewritten(simulator, without="ETH/USDT")
     (made,) = simulator.venues.values()
     async with kept(simulator) as venue:
@@ -245,7 +245,7 @@ async def test_options_that_change_the_list_have_a_file_of_their_own(simulator: 
 
 
 async def test_values_that_a_ccxt_class_sets_while_it_loads_are_kept_for_streams(simulator: Simulator) -> None:
-    """Some modules look up names of their own later (kraken, hyperliquid), which only loading sets."""
+    """Some modules (kraken, hyperliquid) later need names that are only set while they load."""
     async with kept(simulator) as venue:
         await venue.load()
         cache = cache_of(venue)

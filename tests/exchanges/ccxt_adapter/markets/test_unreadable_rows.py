@@ -33,7 +33,7 @@ BAD: dict[str, Any] = {
 
 @asynccontextmanager
 async def spoiled(name: str, spoil: Callable[[list[Any]], None], markets: int = 40) -> AsyncIterator[CcxtVenue]:
-    """A venue whose lists, of markets and of tickers, ``spoil`` has changed."""
+    """A venue whose lists of markets and of tickers are changed by ``spoil``."""
     async with Simulator(venues=(name,), rate=0, markets=markets) as simulator, aiohttp.ClientSession() as session:
 
         async def answer(request: web.Request) -> web.Response:
@@ -49,7 +49,7 @@ async def spoiled(name: str, spoil: Callable[[list[Any]], None], markets: int = 
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("name", VENUES)
 async def test_one_bad_row_affects_no_other_row(name: str, what: str) -> None:
-    """Of the markets, and of the day's figures."""
+    """This holds for markets and for 24 h statistics."""
     async with Simulator(venues=(name,), rate=0) as simulator, opened(name, simulator) as whole:
         await whole.load()
         markets = {coin: whole.market(coin) for coin in ("BTC", "ETH", "SOL")}
@@ -68,7 +68,7 @@ async def test_one_bad_row_affects_no_other_row(name: str, what: str) -> None:
 async def test_a_bad_row_is_found_in_a_list_that_is_shorter_than_its_container(
     name: str, count: int, what: str
 ) -> None:
-    """The rows are neither the fields of the answer, nor the list of a row's filters."""
+    """The rows are not mistaken for the fields of the answer, or for the list of a row's filters."""
 
     def spoil(rows: list[Any]) -> None:
         first = [row for row in rows if str(row["symbol"]) in ("BTCUSDT", "ETHUSDT", "SOLUSDT")][:count]

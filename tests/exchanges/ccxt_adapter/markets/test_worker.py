@@ -74,7 +74,7 @@ values = st.recursive(
 @drawing(40)
 @given(values)
 def test_json_parsed_in_turns_is_what_was_written(value: object) -> None:
-    """Also if it is longer than a piece, at any depth."""
+    """This holds even if it is longer than one piece, at any depth."""
     rows = [{"row": value, "n": n} for n in range(3)]
     long = {"head": value, "rows": rows, "padding": ["x" * 1000] * (PIECE // 1000 + 1), "text": "[" * PIECE}
     assert parse_in_turns(msgspec.json.encode(value).decode()) == value

@@ -14,7 +14,7 @@ from tests.exchanges.support import opened
 
 @pytest.fixture
 def transport(request: pytest.FixtureRequest) -> str | None:
-    """The transport; by default the user's. Tests that depend on the transport run on both."""
+    """The transport; None for the default. Tests that depend on the transport run on both."""
     return getattr(request, "param", None)
 
 

@@ -1,4 +1,4 @@
-"""A venue's frames, handed to its client, and the events that come of them."""
+"""A venue's frames, passed to its client, and the resulting events."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ async def spoken_of(
     contract_size: float | None = None,
     coin: str = "",
 ) -> AsyncIterator[Spoken]:
-    """The stream of the ``wanted`` markets, or all; ``ids``: the listed ones' symbols and what the venue calls them.
+    """The stream of the ``wanted`` markets, or of all; ``ids``: symbol -> the venue's id, for the listed markets.
 
-    With a ``contract_size`` they are perpetual swaps. ``coin``: as which they are wanted, where not by their own names.
+    With a ``contract_size`` they are perpetual swaps. ``coin``: the coin under which they are wanted, "" for their own.
     """
     venue = open_venue(name, Access(market_type="swap" if contract_size else "spot"))
     venue._api.set_markets([_market(venue, symbol, market_id, contract_size) for symbol, market_id in ids.items()])

@@ -63,7 +63,7 @@ class Armed:
 
 
 def rows_into(armed: Callable[[], Armed]) -> Handler:
-    """A dispatcher as ccxt's are: parses row by row, appends, and raises at the first that it can't read."""
+    """A dispatcher like ccxt's: it parses and appends row by row, and raises at the first row that it can't read."""
 
     def handle(client: Any, frame: Any) -> None:
         store = armed().stores["BTC/USDT"]
@@ -151,7 +151,7 @@ async def test_each_frame_has_the_time_at_which_it_was_read(armed: Armed) -> Non
 
 
 async def test_each_frame_is_passed_on_after_it_was_handled(armed: Armed) -> None:
-    """It may be the venue saying that it goes down, or have rows that wait for the frame's end."""
+    """The frame may announce that the venue cuts the connection, or have rows that wait for the frame's end."""
     frames = [{"data": [row(1)]}, {"data": [], "e": "serverShutdown"}, {"data": [None]}]
     armed.receive(*frames)
     assert armed.shown == frames
@@ -200,12 +200,12 @@ async def test_the_dial_goes_to_the_venue_when_the_settings_say_nothing() -> Non
 
 @pytest.mark.parametrize(("seconds", "ms"), [(10.0, 10_000), (0.2, 1000), (1.5, 2000)])
 async def test_ccxt_gets_whole_seconds_for_the_dial(seconds: float, ms: int) -> None:
-    """Below one second it would cut to none at all."""
+    """A time below one second would otherwise be cut to zero."""
     assert Armed(lambda client, frame: None, timeout=seconds).client.connectionTimeout == ms
 
 
 class Reader:
-    """As much of an aiohttp connection as ccxt's client looks at: messages that wait, with their sizes."""
+    """The part of an aiohttp connection that ccxt's client reads: waiting messages with their sizes."""
 
     closed = False
 
@@ -223,7 +223,7 @@ class Reader:
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 async def test_waiting_messages_are_read_in_order_and_counted(armed: Armed, count: int) -> None:
-    """aiohttp stops reading when its count of what waits never falls: the same sizes as with ccxt's own loop."""
+    """aiohttp stops reading if its count of waiting bytes never falls, so sizes are counted as in ccxt's loop."""
     read = []
     own = Client("wss://venue.example", lambda client, frame: None, *[lambda *args: None] * 3)
     for client in (armed.client, own):
@@ -239,7 +239,7 @@ async def test_waiting_messages_are_read_in_order_and_counted(armed: Armed, coun
 
 
 async def test_a_frame_that_the_fast_decoder_takes_never_reaches_ccxt() -> None:
-    """And one that is not does, whole."""
+    """A frame that it does not take reaches ccxt unchanged."""
     frames: list[Any] = []
     taken: list[str] = []
     told: list[Any] = []

@@ -38,7 +38,7 @@ async def test_twenty_coins_and_all_channels_share_one_connection(venue: CcxtVen
 
 @pytest.mark.parametrize("name", VENUES)
 async def test_a_hundred_coins_and_more_share_one_connection(name: str) -> None:
-    """In as many requests as the venue's rules want: ten topics each on Bybit, five messages a second on Binance."""
+    """The requests follow the venue's rules: ten topics each on Bybit, five messages a second on Binance."""
     async with Simulator(venues=(name,), rate=0, markets=145) as simulator, opened(name, simulator) as venue:
         made = simulator[name]
         coins = sorted({market.coin for market in made.markets.values()})
@@ -54,10 +54,10 @@ async def test_a_hundred_coins_and_more_share_one_connection(name: str) -> None:
 
 @pytest.mark.parametrize("name", VENUES)
 async def test_closing_ends_what_waits_for_its_turn_to_send(name: str) -> None:
-    """ccxt begins a task for each request, which waits as long as the venue's rule on messages has it."""
+    """ccxt begins a task for each request, which waits as long as the venue's limit of messages demands."""
     async with Simulator(venues=(name,), rate=0, markets=145) as simulator:
         before = asyncio.all_tasks()
-        options = {"ws": {"cost": 1000}}  # the second one waits for a minute
+        options = {"ws": {"cost": 1000}}  # the second message waits for a minute
         async with opened(name, simulator, options=options) as venue:
             coins = sorted({market.coin for market in simulator[name].markets.values()})
             async with streaming(venue, coins, ["trades", "ticker"]) as running:
@@ -124,7 +124,7 @@ async def test_a_stream_without_any_subscription_left_is_refused() -> None:
 
 
 async def test_a_coin_added_after_the_last_refusal_is_carried() -> None:
-    """Between that and the end of the stream there are moments in which the feed does not know yet."""
+    """Between that refusal and the end of the stream there are moments in which the feed does not know of it."""
     async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
         await venue.load()
         made = simulator["bybit"]
@@ -185,7 +185,7 @@ BAD_ROWS: list[Any] = [None, 7, [], {}, {"v": "many"}, {"v": None}, {"p": "-1"},
 
 
 async def test_a_bad_row_of_a_frame_affects_no_other_row() -> None:
-    """Wherever it stands in the frame, and whatever is wrong with it, the other rows come once and in order."""
+    """The other rows come once and in order, for any place of the bad row and any fault of it."""
     async with Simulator(venues=("bybit",), rate=0) as simulator, opened("bybit", simulator) as venue:
         made = simulator["bybit"]
         async with streaming(venue, ["BTC"]) as running:
@@ -222,7 +222,7 @@ async def test_a_burst_arrives_complete_and_leaves_nothing_behind(venue: CcxtVen
 
 
 def kept(exchange: Any) -> dict[str, int]:
-    """How much ccxt keeps: the rows in its caches, and the entries of its client."""
+    """How much ccxt keeps: rows in its caches, and entries of its client."""
     (client,) = exchange.clients.values()
     return {
         "trades": sum(map(len, exchange.trades.values())),
@@ -250,7 +250,7 @@ async def test_malformed_frames_affect_no_other_frame(venue: CcxtVenue, simulate
 
 
 async def test_a_missing_channel_is_reported_unless_another_one_replaces_it() -> None:
-    """Bitstamp has neither tickers nor candles: the day's figures are in its REST, candles are built from trades."""
+    """Bitstamp streams neither tickers nor candles: its REST has the 24 h statistics, candles are built from trades."""
 
     async def markets(request: web.Request) -> web.Response:
         pair = {

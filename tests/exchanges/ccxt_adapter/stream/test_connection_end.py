@@ -78,7 +78,7 @@ async def test_a_dial_to_a_closed_port_is_an_outage(venue: CcxtVenue, where: str
 
 
 async def test_a_dial_that_nobody_answers_is_given_up_in_time(venue: CcxtVenue) -> None:
-    """TCP is up, but no answer to the upgrade comes."""
+    """TCP is connected, but the upgrade is not answered."""
     await venue.load()
     released = asyncio.Event()
 
@@ -107,7 +107,7 @@ async def test_closing_leaves_nothing_behind(venue: CcxtVenue, simulated: Simula
 
 @on_both
 async def test_closing_is_bounded_whatever_the_peer_does(venue: CcxtVenue) -> None:
-    """One that is gone answers no closing handshake; aiohttp alone would wait for it for ten seconds."""
+    """A peer that has gone does not answer the closing handshake; aiohttp alone would wait for ten seconds."""
     await venue.load()
     upgraded, released = asyncio.Event(), asyncio.Event()
 

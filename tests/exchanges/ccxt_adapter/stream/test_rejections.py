@@ -74,7 +74,7 @@ def test_a_market_is_named_by_its_id_or_its_symbol_as_a_whole_word(frame: Any, n
 
 
 async def test_the_numbers_of_requests_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ping is a request with a number too."""
+    """Pings are requests with numbers too."""
     monkeypatch.setattr(rejections, "REQUESTS", 3)
 
     class Client:
@@ -91,7 +91,7 @@ async def test_the_numbers_of_requests_are_not_kept_for_ever(monkeypatch: pytest
 
 
 class Venue:
-    """A client that takes whatever is sent, and the books that are kept of it."""
+    """A client that accepts every request, and the records of them."""
 
     def __init__(self) -> None:
         self.subscriptions: dict[str, Any] = {}
@@ -100,7 +100,7 @@ class Venue:
         self.accepted: set[str] = set()
 
     async def send(self, message: Any) -> None:
-        """Takes it."""
+        """Accept the request."""
 
     async def asked(self, *calls: str) -> None:
         for call in calls:
@@ -112,7 +112,7 @@ class Venue:
 
 
 async def test_a_refusal_without_a_name_is_for_the_one_request_without_an_answer() -> None:
-    """In whatever order the venue answers."""
+    """This holds for any order of the venue's answers."""
     venue = Venue()
     await venue.asked("A", "B", "C")
     venue.accepted.add("A")

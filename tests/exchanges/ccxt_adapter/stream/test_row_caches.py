@@ -35,7 +35,7 @@ def test_appending_to_a_store_delivers_each_row_once_and_in_order(delivered: Del
 
 
 def test_a_store_keeps_the_newest_row_and_no_other(delivered: Delivered) -> None:
-    """Some of ccxt's handlers look at the row before."""
+    """Some of ccxt's handlers read the newest row."""
     store = RowCaches(["BTC/USDT"], delivered)["BTC/USDT"]
     for row in ROWS:
         store.append(row)
@@ -53,7 +53,7 @@ def test_a_store_answers_what_ccxt_asks_its_caches(delivered: Delivered) -> None
 
 
 def test_reassigning_and_deleting_leave_the_store_in_place(delivered: Delivered) -> None:
-    """Handlers put the cache back on every frame, un_watch deletes it."""
+    """Handlers assign the cache again at every frame, and un_watch deletes it."""
     stores = RowCaches(["BTC/USDT"], delivered)
     store = stores["BTC/USDT"]
     stores["BTC/USDT"] = ArrayCache(1000)
@@ -87,7 +87,7 @@ def test_a_symbol_that_nobody_wants_is_dropped(delivered: Delivered) -> None:
 
 
 def test_assigning_a_ticker_delivers_it_and_keeps_the_newest_of_each_market(delivered: Delivered) -> None:
-    """Handlers merge a delta into the ticker that stands, so also that of an unwanted market must stand."""
+    """Handlers merge a delta into the stored ticker, so even an unwanted market's ticker must be stored."""
     listed = ["BTC/USDT", "ETH/USDT", "SOL/USDT"]
     tickers = Latest(["BTC/USDT"], listed, delivered)
     for number in range(100):
@@ -99,7 +99,7 @@ def test_assigning_a_ticker_delivers_it_and_keeps_the_newest_of_each_market(deli
 
 
 def test_a_ticker_that_bypassed_the_store_is_found_in_it(delivered: Delivered) -> None:
-    """It is made then, once, and delivered never; the next one takes its place."""
+    """It is made once, when it is asked for, and never delivered; the next ticker replaces it."""
     tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
     tickers["BTC/USDT"] = {"last": 1}
     made = []
@@ -120,7 +120,7 @@ def test_a_ticker_that_bypassed_the_store_is_found_in_it(delivered: Delivered) -
 
 
 def test_a_ticker_without_a_market_is_an_error(delivered: Delivered) -> None:
-    """Or a venue that makes names up would fill the memory; the fence counts it as a bad frame."""
+    """Otherwise a venue that invents names would fill the memory. The guard counts it as a bad frame."""
     tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
     with pytest.raises(KeyError, match="not listed"):
         tickers["NOPE"] = {"last": 1}
@@ -129,7 +129,7 @@ def test_a_ticker_without_a_market_is_an_error(delivered: Delivered) -> None:
 
 def test_candles_are_delivered_with_their_timeframe(delivered: Delivered) -> None:
     bars = Timeframes(["BTC/USDT"], ["1m", "5m"], delivered)
-    # as ccxt's handlers do it: the symbol's dict first, then the timeframe's cache in it
+    # as in ccxt's handlers: first the symbol's dict, then the timeframe's cache in it
     bars["BTC/USDT"] = Exchange.safe_value(bars, "BTC/USDT", {})
     for timeframe in ("1m", "5m", "1h"):
         if Exchange.safe_value(bars["BTC/USDT"], timeframe) is None:
@@ -147,7 +147,7 @@ def test_candles_are_delivered_with_their_timeframe(delivered: Delivered) -> Non
 
 
 def test_a_delivered_row_wakes_no_future(delivered: Delivered) -> None:
-    """Each of the shapes in which ccxt's modules resolve what they have stored."""
+    """This covers all forms in which ccxt's modules resolve stored rows."""
     store = RowCaches(["BTC/USDT"], delivered)["BTC/USDT"]
     tickers = Latest(["BTC/USDT", "ETH/USDT"], ["BTC/USDT", "ETH/USDT"], delivered)
     tickers["ETH/USDT"] = {"last": 2}
@@ -161,7 +161,7 @@ def test_a_delivered_row_wakes_no_future(delivered: Delivered) -> None:
 
 @pytest.mark.parametrize("result", [None, True, "pong", [], {}, {"last": 1}, {"BTC/USDT": {"last": 1}}, [1, 2], 7.5])
 def test_any_other_result_wakes_its_future(delivered: Delivered, result: Any) -> None:
-    """An answer to a request looks like anything; equal is not the same."""
+    """Answers to requests have any form; a result that only equals a row is not the row."""
     tickers = Latest(["BTC/USDT"], ["BTC/USDT"], delivered)
     latest = (tickers, Latest([], [], delivered))
     assert not pushed(result, latest)

@@ -13,7 +13,7 @@ from tests.exchanges.ccxt_adapter.stream.support import BYBIT_WS, bybit_trades, 
 
 
 async def test_phemex_begins_with_past_trades() -> None:
-    """They have no ids; ccxt passes them newest first, and they are delivered oldest first."""
+    """They have no ids. ccxt passes the newest first, but the oldest is delivered first."""
     async with spoken_of("phemex", {"BTC/USDT": "sBTCUSDT"}) as spoken:
         at = now_ms() * 1_000_000
         frame = {"sequence": 1, "symbol": "sBTCUSDT", "type": "snapshot"}
@@ -28,7 +28,7 @@ async def test_phemex_begins_with_past_trades() -> None:
 
 
 async def test_phemex_trades_of_one_millisecond_keep_their_order() -> None:
-    """The venue sends the newest first, and they have no ids by which they could be put in order."""
+    """The venue sends the newest first, and there are no ids by which they could be ordered."""
     async with spoken_of("phemex", {"BTC/USDT": "sBTCUSDT"}) as spoken:
         at = now_ms() * 1_000_000 + 516_600
         rows = [[at + 90, "Buy", 3_00000000, 1], [at + 40, "Buy", 2_00000000, 1], [at, "Buy", 1_00000000, 1]]
@@ -49,7 +49,7 @@ async def test_bitfinex_begins_with_past_trades() -> None:
 
 
 async def test_gemini_begins_with_past_trades() -> None:
-    """On its second protocol, the newest first."""
+    """Its second protocol sends the newest first."""
     async with spoken_of("gemini", {"BTC/USD": "btcusd"}) as spoken:
         at = now_ms()
 
@@ -84,7 +84,7 @@ def okx_trade(number: int, at: int) -> dict[str, Any]:
 
 
 async def test_old_trades_of_a_markets_first_frame_are_all_past_trades() -> None:
-    """If frames do not mark past trades: an old trade in a later frame is late, not history."""
+    """This is for venues whose frames do not mark past trades: an old trade in a later frame is late, not history."""
     async with spoken_of("cryptocom", {"BTC/USDT": "BTC_USDT"}) as spoken:
         at = now_ms()
 
@@ -99,7 +99,7 @@ async def test_old_trades_of_a_markets_first_frame_are_all_past_trades() -> None
 
 @pytest.mark.parametrize(("age", "past"), [(60_000, True), (2_500, True), (1_200, False), (0, False), (-1_200, False)])
 async def test_okx_may_begin_with_its_last_trade(age: int, past: bool) -> None:
-    """Nothing in the frame says so; a clock that is wrong by a second makes no live trade a past one."""
+    """The frame does not mark it. A clock that is wrong by a second must not make a live trade a past one."""
     async with spoken_of("okx", {"BTC/USDT": "BTC-USDT"}) as spoken:
         at = now_ms() - age
         spoken.say(okx_trade(1, at), okx_trade(2, at))
@@ -109,7 +109,7 @@ async def test_okx_may_begin_with_its_last_trade(age: int, past: bool) -> None:
 @pytest.mark.parametrize("skew", [0, -3_600_000, 3_600_000])
 @pytest.mark.parametrize(("age", "past"), [(60_000, True), (100, False)])
 async def test_htx_may_begin_with_its_last_trade(age: int, past: bool, skew: int) -> None:
-    """Its frames carry its own time, by which a wrong clock does not matter. Several in a frame come newest first."""
+    """Its frames have the venue's time, so a wrong clock does not matter. In a frame, the newest trade comes first."""
     async with spoken_of("htx", {"BTC/USDT": "btcusdt"}) as spoken:
         at = now_ms() + skew
 
@@ -127,7 +127,7 @@ async def test_htx_may_begin_with_its_last_trade(age: int, past: bool, skew: int
 
 
 async def test_htx_trades_keep_the_ids_that_tell_them_apart() -> None:
-    """The one that ccxt takes has so many digits that neighbours become the same float."""
+    """The id that ccxt uses has so many digits that neighbouring ids become the same float."""
     async with spoken_of("htx", {"BTC/USDT": "btcusdt"}) as spoken:
         at = now_ms()
         row = {"ts": at, "amount": 0.0038, "price": 9150.01, "direction": "sell"}
@@ -137,7 +137,7 @@ async def test_htx_trades_keep_the_ids_that_tell_them_apart() -> None:
 
 
 async def test_upbit_trades_have_their_own_time() -> None:
-    """And not that of the message, which comes later."""
+    """Not the message's time, which is later."""
     async with spoken_of("upbit", {"BTC/KRW": "KRW-BTC"}) as spoken:
         at = now_ms()
         row = {"type": "trade", "code": "KRW-BTC", "timestamp": at, "trade_timestamp": at - 1500, "trade_price": 6.7e6}
@@ -147,13 +147,13 @@ async def test_upbit_trades_have_their_own_time() -> None:
 
 
 def phemex_trades(*rows: tuple[int, float]) -> dict[str, Any]:
-    """Time in ms and price of each, as they came."""
+    """Time (ms) and price of each trade, in order of arrival."""
     trades = [[at * 1_000_000, "Buy", round(price * 10**8), 1431000] for at, price in rows]
     return {"sequence": 1, "symbol": "sBTCUSDT", "type": "incremental", "trades": trades}
 
 
 async def test_trades_without_ids_are_distinguished_and_recognized() -> None:
-    """Twins stay two; another connection names the same trades alike, so that none is delivered twice."""
+    """Equal trades stay two. Another connection gives the same trades the same ids, so none is delivered twice."""
     at = now_ms()
     frames = [phemex_trades((at, 10.0), (at, 10.0)), phemex_trades((at, 10.5), (at, 10.0)), phemex_trades((at + 1, 10))]
     named = []
@@ -239,7 +239,7 @@ async def test_kraken_keeps_its_quotes_among_the_tickers() -> None:
 
 
 async def test_an_order_book_is_a_quote_whenever_its_top_changes() -> None:
-    """ccxt changes its books in place and resolves them; nobody need wake for that."""
+    """ccxt changes its books in place and resolves them; this must not wake a task."""
     async with spoken_of("upbit", {"BTC/KRW": "KRW-BTC"}, channels=["quotes"]) as spoken:
         spoken.stream._carry_books({"BTC/KRW": "BTC"})
         future = spoken.client.future("orderbook:BTC/KRW")
@@ -311,7 +311,7 @@ async def test_bybit_swaps_come_as_its_linear_topics_document_them() -> None:
 
 @pytest.mark.parametrize(("market_type", "path"), [("spot", "publicGetTrades"), ("swap", "fapiPublicGetTrades")])
 async def test_gaps_are_filled_with_trades_of_the_same_market_type(market_type: str, path: str) -> None:
-    """Binance's spot and futures number theirs apart."""
+    """Binance's spot and futures number their trades separately."""
     venue = open_venue("binance", Access(market_type=market_type))
     assert venue.profile.recent_trades["fetchTradesMethod"] == path
     assert bool(venue.profile.older_trades) is (market_type == "spot")
@@ -319,7 +319,7 @@ async def test_gaps_are_filled_with_trades_of_the_same_market_type(market_type: 
 
 
 async def test_block_trades_are_left_out_and_counted_one_by_one() -> None:
-    """Retail price improvement is matched in the book, so it is a trade."""
+    """A trade with retail price improvement is matched in the book, so it is delivered."""
     async with spoken_of("bybit", {"BTC/USDT:USDT": "BTCUSDT"}, BYBIT_WS, contract_size=1.0) as spoken:
         spoken.say(
             bybit_trades("BTCUSDT", {}, {"BT": True, "p": "9"}, {"RPI": True}), bybit_trades("BTCUSDT", {"BT": True})

@@ -57,7 +57,7 @@ IDS = {"okx": "{}-USDT", "kucoin": "{}-USDT", "cryptocom": "{}_USDT"}
 
 @pytest.mark.parametrize(("name", "frame"), [(name, frame) for name, frames in SAYS_TWO.items() for frame in frames])
 async def test_a_frame_whose_rows_are_of_another_market_than_its_topic_is_a_bad_one(name: str, frame: Any) -> None:
-    """Nothing of it is delivered, neither as the one market nor as the other."""
+    """None of its rows is delivered, for neither of the two markets."""
     ids = {f"{coin}/USDT": IDS.get(name, "{}USDT").format(coin) for coin in ("BTC", "ETH")}
     url = {"bybit": "wss://stream.bybit.com/v5/public/spot", "binance": "wss://stream.binance.com:9443/ws/0"}
     channels = ("trades", "ticker", "candles", "quotes")
@@ -80,7 +80,7 @@ async def test_a_frame_whose_rows_are_of_another_market_than_its_topic_is_a_bad_
     ],
 )  # fmt: skip
 async def test_a_ticker_without_a_last_price_is_none(name: str, market_id: str, frame: Any) -> None:
-    """ccxt would compute one from the other day stats."""
+    """ccxt would compute a last price from the other 24 h statistics."""
     url = "wss://stream.bybit.com/v5/public/spot" if name == "bybit" else "wss://venue.example/ws"
     async with spoken_of(name, {"BTC/USDT": market_id}, url, channels=["ticker"]) as spoken:
         spoken.say(frame)
@@ -100,7 +100,7 @@ MIXED: dict[str, tuple[str, Callable[[Any], Any], Callable[[int, str], Any]]] = 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("name", MIXED)
 async def test_a_row_of_another_market_affects_no_other_row(name: str, place: int, other: str) -> None:
-    """At any place in the frame; it is reported as bad."""
+    """This holds for any place in the frame; the row is reported as bad."""
     market, frame, row = MIXED[name]
     ids = {f"{coin}/USDT": IDS.get(name, "{}USDT").format(coin) for coin in ("BTC", "ETH")}
     url = "wss://stream.bybit.com/v5/public/spot" if name == "bybit" else "wss://venue.example/ws"

@@ -14,7 +14,7 @@ from tests.exchanges.support import CHANNELS, Running, opened, served, streaming
 
 
 class HashKey:
-    """HashKey Global's public REST and streams, as far as a feed needs them, in the documented shape.
+    """The parts of HashKey Global's public REST and streams that a feed needs, as documented.
 
     https://hashkeyglobal-apidoc.readme.io/reference/websocket-api#public-stream
     """
@@ -85,7 +85,7 @@ async def hashkey_stream(hashkey: HashKey) -> AsyncIterator[Running]:
 async def test_without_multi_symbol_calls_each_coin_is_subscribed_once(
     hashkey: HashKey, hashkey_stream: Running
 ) -> None:
-    """On one connection, and not again however much comes."""
+    """All share one connection, and no coin is subscribed to again, however much data comes."""
     expected = sorted((f"{coin}USDT", topic) for coin in ("BTC", "ETH") for topic in ("trade", "realtimes", "kline_1m"))
     assert hashkey.topics == expected
     await hashkey.trades("BTCUSDT", range(100))
@@ -97,7 +97,7 @@ async def test_without_multi_symbol_calls_each_coin_is_subscribed_once(
 async def test_without_multi_symbol_calls_trades_come_once_and_in_order(
     hashkey: HashKey, hashkey_stream: Running
 ) -> None:
-    """Single ones and several in a frame, of two coins in turns, and more than ccxt's own cache holds."""
+    """Frames have one trade or several, of two coins in turn, and more than ccxt's own cache holds."""
     heard = hashkey_stream.heard
     for first in range(0, 3000, 30):
         await hashkey.trades("BTCUSDT", range(first, first + 1))

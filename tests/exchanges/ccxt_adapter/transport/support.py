@@ -1,4 +1,4 @@
-"""Servers that talk as a test wants, and WebSockets dialled to them over either transport."""
+"""Servers whose talk the test defines, and WebSockets to them over both transports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Talk = Callable[[web.Request, web.WebSocketResponse], Awaitable[None]]
 
 
 def blaming(take: Take, blame: Blame) -> Take:
-    """``take`` as the hot path makes one: what the listener raises is told."""
+    """Make of ``take`` a function like the fast decoder's: errors of the listener are reported."""
 
     def taken(text: str) -> bool:
         try:
@@ -83,7 +83,7 @@ async def dialled(
     take: Any = None,
     frames: list[Any] | None = None,
 ) -> AsyncIterator[Dialled]:
-    """A client that has dialled, or failed to; what ``take`` does not take comes to ``frames``."""
+    """A client that has dialled, or failed to; frames that ``take`` does not take come to ``frames``."""
     context = ssl.create_default_context() if tls is None else tls
     made = Dialled(url, transport, context, take, [] if frames is None else frames)
     try:
@@ -137,7 +137,7 @@ async def listening(
 
 
 def raw(*frames: bytes) -> Talk:
-    """Writes bytes as they are."""
+    """A talk that writes these bytes unchanged."""
 
     async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
         assert request.transport is not None
@@ -170,11 +170,11 @@ async def dial_failure(venue: CcxtVenue) -> VenueError:
 
 
 class Proxy:
-    """A proxy for plain HTTP and CONNECT that notes what it is asked, and refuses it or passes it on."""
+    """A proxy for plain HTTP and CONNECT that notes the requests, and refuses them or passes them on."""
 
     def __init__(self, refusal: str = "", to: str = "") -> None:
         self.refusal = refusal
-        self.to = to  # host:port that everything goes to
+        self.to = to  # host:port to which everything is passed on
         self.asked: list[str] = []
         self.logins: list[str] = []
 

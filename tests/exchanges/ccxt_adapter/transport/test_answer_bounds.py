@@ -23,7 +23,7 @@ from tests.exchanges.support import opened, served
 
 
 def packed(kind: str, size: int) -> Iterator[bytes]:
-    """So many spaces, packed, in pieces."""
+    """``size`` spaces, compressed, in pieces."""
     packer = zlib.compressobj(9, wbits=31 if kind == "gzip" else 15)
     for _ in range(size >> 20):
         yield packer.compress(b" " * (1 << 20))
@@ -50,7 +50,7 @@ def endless() -> Iterator[bytes]:
 @pytest.mark.parametrize("status", [200, 418, 500])
 @pytest.mark.parametrize("how", ["endless", "gzip", "deflate"])
 async def test_an_answer_is_read_to_64_mb_and_no_further(how: str, status: int) -> None:
-    """As it comes, unpacked, and whatever its status is."""
+    """The bound holds for the unpacked answer, and for any status."""
     pieces = endless if how == "endless" else (lambda: packed(how, 512 << 20))
     headers = {} if how == "endless" else {"Content-Encoding": how}
     async with (

@@ -67,7 +67,7 @@ async def test_a_port_where_nobody_listens_is_named(transport: Transport | None,
 
 
 async def test_both_transports_send_the_same_request() -> None:
-    """Some venues' gateways refuse clients with other headers; cookies and a module's own headers are sent too."""
+    """Some venues' gateways refuse clients with other headers. Cookies and a ccxt class's own headers are sent too."""
     pytest.importorskip("picows", reason="the extra [fast] is not installed")
     seen = []
 
@@ -106,7 +106,7 @@ async def test_a_proxy_is_dialled_over_aiohttp(transport: Transport | None) -> N
 
 
 async def test_a_socks_proxy_is_dialled_over_aiohttp(transport: Transport | None) -> None:
-    """With ccxt's own connector for it, which needs a package that ccxt does not bring: the handshake is RFC 1928's."""
+    """It uses ccxt's own connector, which needs a package that ccxt does not install; the handshake is RFC 1928's."""
     connector = pytest.importorskip("aiohttp_socks", reason="what ccxt dials SOCKS proxies with is not installed")
     asked = []
 
@@ -129,13 +129,13 @@ async def test_a_socks_proxy_is_dialled_over_aiohttp(transport: Transport | None
 
 
 async def test_a_session_with_a_connector_of_its_own_dials_itself() -> None:
-    """So do ccxt's for SOCKS proxies, and one that asks the environment for a proxy."""
+    """ccxt's sessions for SOCKS proxies do so, and sessions that ask the environment for a proxy."""
     pytest.importorskip("picows", reason="the extra [fast] is not installed")
     picows = transport_for("picows")
     assert picows is not None
 
     class Other(aiohttp.TCPConnector):
-        """As aiohttp_socks derives its own."""
+        """A connector class derived like that of aiohttp_socks."""
 
     dialled = []
 
@@ -148,7 +148,7 @@ async def test_a_session_with_a_connector_of_its_own_dials_itself() -> None:
             async with aiohttp.ClientSession(headers={"User-Agent": "its own"}, **options) as session:
                 with pytest.raises(aiohttp.WSServerHandshakeError):
                     await picows.dial(session, ssl.create_default_context(), f"ws://{at}/", {"max_msg_size": 1})
-    assert dialled == ["its own"] * 2  # picows would not know of it
+    assert dialled == ["its own"] * 2  # picows would not use this connector
 
 
 async def test_a_redirect_is_followed(transport: Transport | None) -> None:
@@ -206,7 +206,7 @@ async def test_a_server_of_an_unknown_authority_or_another_name_is_not(
     transport: Transport | None, certificate: Path, host: str
 ) -> None:
     async with over_tls(certificate) as port:
-        known = host == "localhost"  # then the certificate is for another name
+        known = host == "localhost"  # otherwise the certificate is for another name
         tls = ssl.create_default_context(cafile=str(certificate)) if known else ssl.create_default_context()
         async with dialled(f"wss://{host}:{port}/", transport, tls=tls) as made:
             assert "CERTIFICATE_VERIFY_FAILED" in made.reason
@@ -238,7 +238,7 @@ def test_picows_is_used_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_environment_chooses_if_the_settings_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So the whole suite runs on either: ``MARKET_FEED_TRANSPORT=aiohttp pytest``."""
+    """So the whole suite can run on either transport: ``MARKET_FEED_TRANSPORT=aiohttp pytest``."""
     pytest.importorskip("picows", reason="the extra [fast] is not installed")
     monkeypatch.setenv(VARIABLE, "aiohttp")
     assert transport_for(None) is None

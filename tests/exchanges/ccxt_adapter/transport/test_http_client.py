@@ -1,4 +1,4 @@
-"""Certificates, and what errors show: no password, no key, nothing that a terminal would obey."""
+"""Certificates; and errors, which show no password, no key and no control characters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support import until
 async def test_no_error_shows_a_proxys_password(
     options: dict[str, Any], refusal: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proxy quotes the request, also in the reason of its answer."""
+    """The proxy quotes the request even in the reason of its answer."""
     encoded = b64encode(f"me:{SECRET}".encode()).decode()
     async with (
         Simulator(venues=("binance",), rate=0) as simulator,

@@ -1,4 +1,4 @@
-"""Which proxy an address is asked through: as curl has it, and the settings above all."""
+"""Which proxy is used for an address: curl's rules, and the settings take precedence."""
 
 from __future__ import annotations
 

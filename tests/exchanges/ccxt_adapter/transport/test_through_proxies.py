@@ -58,7 +58,7 @@ async def test_a_proxy_carries_rest_and_the_stream(
 async def test_tls_goes_through_a_tunnel(
     options: dict[str, Any], certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The certificate is for 127.0.0.1, so this is what is asked for, by a proxy that the settings name."""
+    """The proxy is named by the settings, and the request is for 127.0.0.1, because the certificate is for it."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)
@@ -109,7 +109,7 @@ async def test_a_wrong_proxy_of_the_environment_is_reported_with_its_variable(
 
 
 async def test_a_socks_proxy_carries_both(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """RFC 1928 and 1929: a name that the proxy looks up, a user and a password."""
+    """By RFC 1928 and 1929, with a name that the proxy looks up, a user and a password."""
     pytest.importorskip("aiohttp_socks", reason="the extra [socks] is not installed")
     asked, logins = [], []
     async with Simulator(venues=("binance",), rate=0) as simulator:

@@ -50,7 +50,7 @@ async def test_what_comes_with_the_handshake_is_not_lost(transport: Transport | 
 
 @pytest.mark.parametrize("hot", [True, False])
 async def test_a_burst_arrives_complete_and_in_order(transport: Transport | None, hot: bool) -> None:
-    """100,000 small frames, every third of them not for the hot path, and pings between them."""
+    """There are 100,000 small frames, of which the fast decoder leaves every third one, and pings between them."""
     count, frames = 100_000, list[Any]()
 
     def take(text: str) -> bool:
@@ -78,7 +78,7 @@ async def test_a_burst_arrives_complete_and_in_order(transport: Transport | None
 
 
 async def test_data_for_a_slow_reader_stays_with_the_sender(transport: Transport | None) -> None:
-    """64 MB that come faster than they are read: never more of it under way than the sockets hold."""
+    """64 MB come faster than they are read: no more than the sockets hold is under way at any time."""
     size, count, sent, taken, most = 65_536, 1_000, 0, 0, 0
 
     def take(text: str) -> bool:
@@ -99,7 +99,7 @@ async def test_data_for_a_slow_reader_stays_with_the_sender(transport: Transport
 
 
 async def test_other_tasks_run_during_a_burst(transport: Transport | None) -> None:
-    """20 MB that wait in the kernel: what others do goes on between a few hundred frames and the next."""
+    """20 MB wait in the kernel: other tasks get their turn after every few hundred frames."""
     size, count, turn, came = 1_000, 20_000, 0, list[int]()
 
     def take(text: str) -> bool:
@@ -118,7 +118,7 @@ async def test_other_tasks_run_during_a_burst(transport: Transport | None) -> No
 
     async with talking(flood, compress=False) as url, dialled(url, transport, take=take):
         await asyncio.wait_for(others(), 60)
-        seen = Counter(each for each in came if each)  # before that nobody counted
+        seen = Counter(each for each in came if each)  # earlier frames were not counted
         assert max(seen.values()) * size < 1_000_000
 
 
@@ -147,7 +147,7 @@ async def test_frames_of_any_size_are_read(transport: Transport | None, size: in
 
 
 async def test_fragments_are_put_together(transport: Transport | None) -> None:
-    """Control frames may stand between them; a character may be torn in two."""
+    """Control frames may come between them, and a character may be split between two of them."""
     euro = "€".encode()
     frames = (
         frame(b'{"a":"' + euro[:1], 0x01), frame(b"", 0x89), frame(euro[1:], 0x00), frame(b"", 0x00),
@@ -160,7 +160,7 @@ async def test_fragments_are_put_together(transport: Transport | None) -> None:
 
 @pytest.mark.parametrize("takeover", [True, False])
 async def test_compressed_messages_are_read(transport: Transport | None, takeover: bool) -> None:
-    """RFC 7692, with one window for all messages and with a new one for each; also of frames that are not."""
+    """By RFC 7692, with one window for all messages or a new one for each, and with uncompressed frames among them."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -229,7 +229,7 @@ async def test_a_ping_is_answered_with_its_own_text(transport: Transport | None)
 
 
 async def test_ccxts_own_pings_are_answered_and_noted(transport: Transport | None) -> None:
-    """Its keepalive counts on it."""
+    """ccxt's keepalive depends on this."""
 
     async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
         async for message in socket:
@@ -298,7 +298,7 @@ async def test_closing_sends_a_close_frame_and_accepts_nothing_more(transport: T
 
 
 async def test_a_connection_can_be_dropped_without_its_peer(transport: Transport | None) -> None:
-    """One that is gone answers no close frame."""
+    """A peer that has gone does not answer a close frame."""
     ended = asyncio.Event()
 
     async def deaf(request: web.Request, socket: web.WebSocketResponse) -> None:
