@@ -1,4 +1,4 @@
-"""Replays captured frames of Binance's depth into our own books and holds them against the captured book tickers.
+"""Replays captured frames of Binance's depth into our own books, and compares these with the captured book tickers.
 
     python -m tests.book_captures FILE ...
 

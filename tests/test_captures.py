@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not in ../shared/capture
 
 
 def recorded(coin: str) -> list[tuple[Any, ...]]:
-    """The trades of a capture as the frames say, read without any of the code under test."""
+    """The trades in a capture's frames, read without the code under test."""
     trades = []
     with gzip.open(FILES[coin][0], "rt") as lines:
         for line in lines:

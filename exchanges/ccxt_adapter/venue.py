@@ -270,7 +270,7 @@ class CcxtVenue:
 
     @contextlib.asynccontextmanager
     async def _urgent(self) -> AsyncIterator[None]:
-        """As ``_translated``, for requests whose burst is lawful: they fill gaps, and waiting would lose trades."""
+        """Like ``_translated``, for requests that fill gaps: waiting for ccxt's rate limit would lose trades."""
         with at_once():
             async with self._translated():
                 yield

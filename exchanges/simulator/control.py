@@ -1,6 +1,6 @@
 """The simulator's own HTTP interface, for tests in any language:
 
-``GET /simulator`` tells the state as JSON; ``POST /simulator/faults`` with ``{"fault": "stall+5"}`` starts a fault;
+``GET /simulator`` gives the state as JSON; ``POST /simulator/faults`` with ``{"fault": "stall+5"}`` starts a fault;
 ``GET /simulator/books/binance/BTC?sequence=123&depth=20`` gives the true order book at a number that a client received
 (404 if that is not known any more), or without ``sequence`` the present book.
 

@@ -23,7 +23,7 @@ DOUBT = 20.0  # seconds for which a venue's record is doubted after it was behin
 
 
 class CandleRecord:
-    """What the answers over REST about any market of a venue tell about its record of candles."""
+    """What REST answers about any market of a venue show about its record of candles."""
 
     def __init__(self) -> None:
         self.lists_running = False

@@ -1,6 +1,6 @@
 """Computes all waits that grow with each failed attempt: before a dial, a trial, a request for a venue's list.
 
-The wait before a dial starts anew only after data has flowed for a while: see ``Backoff.note_data``.
+The wait before a dial becomes short again only after data has flowed for a while: see ``Backoff.note_data``.
 """
 
 from __future__ import annotations
@@ -107,5 +107,5 @@ class Backoff:
             self._attempt = 0
 
     def note_disconnect(self, now: float) -> None:
-        """Note that the connection is lost: the time of flow is counted anew on the next one."""
+        """Note that the connection is lost: on the next one, the time of flow is counted from zero."""
         self._first_data = None

@@ -14,7 +14,7 @@ from enum import Enum
 
 
 class BreakerState(Enum):
-    CLOSED = "closed"  # all is well
+    CLOSED = "closed"  # a bot may trade
     OPEN = "open"  # too much has failed: cooling down
     HALF_OPEN = "half_open"  # the cooldown is over, data has not flowed for long enough yet
 

@@ -346,7 +346,7 @@ def start_metrics(
 
     Subscribe your own callbacks first: then ``market_feed_callback_delay_seconds`` includes their time. ``port`` 0
     takes any free one; ``coins`` counts events by coin too; ``recorder`` shows what a recorder of the feed does.
-    Returns a handle with ``port`` and ``close()``. Raises FeedError when the port cannot be had.
+    Returns a handle with ``port`` and ``close()``. Raises FeedError if the port cannot be opened.
     """
     collector = FeedCollector(feed, coins=coins, recorder=recorder)
     registry = CollectorRegistry()

@@ -11,7 +11,7 @@ from exchanges.simulator import Simulator
 
 
 class Looped:
-    """``_open``, a subclass's, enters into ``_stack`` whatever is to be closed in the end."""
+    """A subclass's ``_open`` enters into ``_stack`` everything that must be closed at the end."""
 
     def __init__(self, venue: str) -> None:
         self.unhandled: list[Mapping[str, Any]] = []

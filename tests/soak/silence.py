@@ -31,7 +31,7 @@ class Silent:
 
 
 class Silences:
-    """``data`` for all that is up to date, ``stall`` for the loops' stalls, ``look`` from time to time."""
+    """Call ``data`` for up-to-date data, ``stall`` for stalls of the loops, and ``look`` from time to time."""
 
     def __init__(self, truths: Mapping[str, Truth], began: float, breach: Callable[[str, float, str], None]) -> None:
         self.longest = 0.0
@@ -47,7 +47,7 @@ class Silences:
         self._heard = False
 
     def connecting(self, at: float) -> None:
-        """The feed dials: before that it is not silent but not there."""
+        """Note that the feed dials: before that it does not count as silent."""
         if not self._heard:
             self._heard, self.begun = True, at
 
@@ -60,7 +60,7 @@ class Silences:
         self._failback = (left, to) if self._well(left) and self._well(to) else None
 
     def left(self) -> None:
-        """A failover or the like: the next data does not end a failback's break."""
+        """Note a failover: the next data does not end the break of a failback."""
         self._failback = None
 
     def _well(self, venue: str) -> bool:
@@ -113,7 +113,7 @@ class Silences:
             self._breach("silence", silent.until, f"{healthy:.1f} s without up-to-date data beside a healthy venue")
 
     def _lasted(self, begun: float, until: float) -> float:
-        """The seconds between the two, without those in which a loop stood still."""
+        """The seconds between two times, without those in which a loop stood still."""
         taken, covered = 0.0, begun
         for first, last in sorted(self._stalls):
             first, last = max(first, covered), min(last, until)

@@ -1,4 +1,4 @@
-"""The process with the feed: it passes on what the feed tells, counts what it holds, and does nothing else.
+"""The process with the feed: it passes on the feed's events, counts the feed's objects, and does nothing else.
 
 Started by ``run`` with the settings as JSON in its first argument. Each line on stdout is one JSON array, a tag and its
 fields; times are monotonic seconds, which all processes of a machine share. Lines on stdin are orders: ``census``,
@@ -113,7 +113,7 @@ async def ask(feed: MarketFeed, tell: Any) -> None:
 
 
 async def watch_the_loop(tell: Any) -> None:
-    """Report when the loop stood still: that is not the feed's fault."""
+    """Report stalls of the loop, which are not the feed's fault."""
     while True:
         before = time.monotonic()
         await asyncio.sleep(BEAT)
@@ -167,7 +167,7 @@ class _Heap(ctypes.Structure):
 
 
 def heap_in_use() -> int:
-    """Bytes that live objects take: what was freed may stay in the process, in pieces that the system can't have."""
+    """Bytes of live objects: freed memory may stay in the process, in pieces that can't be returned to the system."""
     small = sys.getallocatedblocks() * BLOCK
     with suppress(AttributeError, OSError, TypeError):  # not glibc, or one before 2.33
         ask = ctypes.CDLL(None).mallinfo2

@@ -78,7 +78,7 @@ class Truth:
         return any(market.coin == coin and what == "another coin" for market, what in self._not_of(coin))
 
     def lacked(self, coin: str, now: float) -> bool:
-        """Whether the coin was not to be had here lately, so that another venue may bring it."""
+        """Whether the coin could not be traded here lately, so that another venue may bring it."""
         return not self._offers(coin) or now - self._withheld_at.get(coin, -REMEMBERED) < REMEMBERED
 
     def prune(self) -> None:
@@ -89,7 +89,7 @@ class Truth:
     # -- which markets are the coin's ---------------------------------------------------------------------------
 
     def _of(self, coin: str) -> list[tuple[Market, int]]:
-        """The markets whose price is the coin's, each with the units in one of its own."""
+        """The markets whose price is the coin's, each with its number of units."""
         if self._known != self.venue.listings.count:
             self._known = self.venue.listings.count
             self._right.clear()
@@ -108,7 +108,7 @@ class Truth:
         return found
 
     def _not_of(self, coin: str) -> list[tuple[Market, str]]:
-        """The markets that may be mistaken for the coin's, and what they are instead."""
+        """The markets that may be mistaken for the coin's, and what each of them is."""
         right = {market for market, _ in self._of(coin)}
         found = []
         for market in self.venue.listings:
@@ -135,7 +135,7 @@ class Truth:
         return next((what for market, what in self._not_of(coin) if _at(market, number) is not None), None)
 
     def sent_as(self, coin: str, number: int) -> Trade | None:
-        """The trade that the stream showed under that id, or with another stamp, although it was none of the kind."""
+        """The trade that the stream wrongly showed with this id or with another stamp."""
         self._index()
         for market, unit in self._of(coin):
             if (altered := self._sent.get((market.id, number))) is not None:
@@ -168,7 +168,7 @@ class Truth:
                 index += 1
 
     def before(self, coin: str, number: int, since: int) -> int:
-        """How many trades of the market of this one were made before it and after ``since`` (Unix ms)."""
+        """How many trades of this trade's market were made before it and after ``since`` (Unix ms)."""
         for market, _ in self._of(coin):
             trades = market.trades
             index = bisect_left(trades, number, key=lambda trade: trade.id)
@@ -196,7 +196,7 @@ class Truth:
         return "wrong price"
 
     def age(self, coin: str, timestamp: int, at: int) -> float:
-        """Seconds between the moment of a price and ``at`` (Unix ms); its true stamp where the stream's was wrong."""
+        """Seconds from the moment of a price to ``at`` (Unix ms); if the stream's stamp was wrong, by the true one."""
         true = self._ahead(coin, timestamp)
         return (at - (timestamp if true is None else true)) / 1000
 

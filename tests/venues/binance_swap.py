@@ -59,7 +59,7 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
-    """With what stands between them live, some 15 times a minute: an id without a trade, and the insurance fund's."""
+    """With the other rows that come live 15 times a minute: an id without a trade, and the insurance fund's."""
     for deal in deals:
         yield {**_deal(deal), "t": deal.number * 10 - 2, "p": "0", "q": "0", "X": "NA"}
         yield {**_deal(deal), "t": deal.number * 10 - 1, "p": "0", "q": "0", "X": "INSURANCE_FUND"}

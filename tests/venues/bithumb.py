@@ -1,7 +1,7 @@
 """Bithumb's second API, REST and WebSocket: https://apidocs.bithumb.com. It is modelled on Upbit's.
 
-Its pages do not say that a request replaces the one before, as Upbit's does, but ccxt found so of its private socket
-and others measured it of the public one. The ids of trades over REST are not those of the stream.
+Its pages do not say that a request replaces the one before, as on Upbit. But ccxt found this on its private socket, and
+others have measured it on the public one. The ids of trades over REST are not those of the stream.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class Contract:
         return {(channel, coin) for channel in channels for coin in coins} | beside
 
     def true(self) -> None:
-        """Every trade once, in its coin's order and as it was, and no price that nobody made."""
+        """Check that every trade came once, in its coin's order and unchanged, and that no price was invented."""
         name = self.wire.name
         told: dict[str, list[tuple[object, ...]]] = defaultdict(list)
         due: dict[str, list[tuple[object, ...]]] = defaultdict(list)
@@ -136,7 +136,7 @@ def values(trade: TradeEvent) -> tuple[object, ...]:
 
 
 def at(wire: Wire, coins: Collection[str], channels: Sequence[Channel] = CHANNELS) -> MarketFeed:
-    """The seed's own use of the feed, but that the venue is on loopback."""
+    """A feed as programs use it, except that the venue is on loopback."""
     rest_url, ws_url = f"http://{wire.address}", f"ws://{wire.address}"
     name = venue_name(wire.name)
     config = ExchangeConfig(name, market_type(wire.name), rest_url, ws_url, options=options(wire.name))
@@ -150,7 +150,7 @@ def at(wire: Wire, coins: Collection[str], channels: Sequence[Channel] = CHANNEL
 
 
 def session_at(wire: Wire) -> CcxtVenue:
-    """The venue without a feed."""
+    """The venue's adapter on the loopback server, without a feed."""
     access = Access(
         market_type(wire.name), quotes(wire.name), rest_url=f"http://{wire.address}", options=options(wire.name)
     )

@@ -61,7 +61,7 @@ def answer(request: Any, wire: Wire) -> Iterable[Frame]:
 
 
 def trades(deals: Sequence[Deal]) -> Iterable[Frame]:
-    """All that one order brought about is one message with one time."""
+    """All trades of one order are one message with one time."""
     for time in dict.fromkeys(deal.timestamp for deal in deals):
         events = [_event(deal) for deal in deals if deal.timestamp == time]
         yield {

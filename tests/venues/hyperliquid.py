@@ -1,8 +1,8 @@
 """Hyperliquid spot, info endpoint and WebSocket: https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api.
 
 Spot markets go by their index ("@107"), coins bridged by Unit by a name of their own (UBTC). Others have measured that
-a subscription is answered with trades from before; here with the last one. What a wrong market gets is not documented:
-here the error of ccxt's comments, while others have seen the venue hang up.
+a subscription is answered with past trades; here with the last one. The answer for a wrong market is not documented:
+here it is the error of ccxt's comments, while others have seen the venue close the connection.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Order books of each venue over its real ccxt.pro class: true ones delivered, disturbed ones told and had anew."""
+"""Order books of each venue over its real ccxt.pro class: disturbed ones are never delivered."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Books:
         return bool(told) and quoted(told[-1]) == best(self.states[coin][-1])
 
     async def settled(self, coins: Collection[str] = COINS) -> None:
-        """Wait until the newest states are delivered, with a change now and then: some venues join at changes alone."""
+        """Wait until the newest states are delivered; make changes meanwhile, at which some books join."""
         for _ in range(60):
             if all(self.is_now(coin) for coin in coins):
                 return
@@ -248,7 +248,7 @@ def spoiled(frame: Any) -> Any:
 
 
 async def test_the_time_of_a_bitstamp_book_is_exact_to_the_millisecond() -> None:
-    """ccxt has whole seconds, by which a trade of before the book would pass for a later one."""
+    """ccxt has whole seconds: by these, a trade from before the book would count as a later one."""
     async with carried("bitstamp") as books:
         await books.change("BTC", 3)
         await until(lambda: books.is_now("BTC"))

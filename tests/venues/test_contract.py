@@ -1,4 +1,4 @@
-"""Each venue's ccxt class, fed with frames in the shapes that the venue documents, through the whole feed."""
+"""Each venue's ccxt class gets frames as the venue documents them; their events are tested behind the whole feed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 async def test_each_trade_arrives_once_in_order_and_unchanged(name: str) -> None:
-    """With several to a message, and heartbeats between them; afterwards nothing is left behind."""
+    """Some messages have several trades, heartbeats come between them, and nothing is left at the end."""
     async with nothing_left(), contract(name) as it:
         for coin in COINS:
             await it.market.trade(coin, True, False, True)
@@ -52,7 +52,7 @@ async def test_each_trade_arrives_once_in_order_and_unchanged(name: str) -> None
 
 
 async def test_trades_from_before_the_subscription_are_not_delivered(name: str) -> None:
-    """Neither a live trade nor a price: the newest of them may be hours old on a quiet market."""
+    """They give neither a live trade nor a price: on a quiet market the newest of them may be hours old."""
     if not script(name).SENDS_OLD_TRADES:
         pytest.skip("the venue sends no trades from before")
     async with contract(name, history=True) as it:
@@ -143,7 +143,7 @@ def stamped_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("stamped_ahead")
 async def test_each_candle_is_closed_once(name: str) -> None:
-    """Streamed by the venue, or built from its trades: then the first candle is partial, and REST has all of it."""
+    """It is streamed, or built from trades; in the second case the first candle is partial, and REST has the whole."""
     async with contract(name) as it:
         first = it.market.minute
         await (_stream_bars if it.native() else _trade_bars)(it)
@@ -260,7 +260,7 @@ async def test_the_subscriptions_of_twenty_coins_keep_the_limits(name: str) -> N
 
 
 async def test_trades_over_rest_are_those_of_the_stream(name: str) -> None:
-    """The same ids, sides and times: what an outage missed is filled with them."""
+    """They have the same ids, sides and times, because outages are filled with them."""
     async with venue(name) as wire:
         market = Market(wire)
         market.before()
@@ -296,7 +296,7 @@ async def test_past_candles_over_rest_begin_where_they_were_asked_for(name: str)
 
 
 async def test_the_venues_own_ping_is_answered(name: str) -> None:
-    """For pings that are messages of the venue's own."""
+    """This concerns venues whose pings are messages of their own."""
     pong: object = getattr(script(name), "ANSWERED", None)
     if pong is None:
         pytest.skip("the venue sends none that wants an answer")

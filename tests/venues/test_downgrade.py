@@ -1,4 +1,4 @@
-"""An address of a stream that comes over TLS by REST leads to no plain text."""
+"""If REST over TLS gives a stream's address, the stream is never dialled in plain text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def test_a_plain_address_that_came_over_tls_is_not_dialled(
     certificate: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """KuCoin tells over REST where its stream is."""
+    """KuCoin returns the stream's address over REST."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)

@@ -15,7 +15,7 @@ BY_PLACE = ("hyperliquid",)  # without a row, later rows would be other assets
 
 
 def containers(answer: Any) -> Iterator[Any]:
-    """The lists and mappings in an answer, itself included, most of whose values are such themselves."""
+    """The lists and mappings in an answer, including itself, whose values are mostly lists or mappings."""
     if isinstance(answer, dict | list):
         values = list(answer.values()) if isinstance(answer, dict) else answer
         inner = [value for value in values if isinstance(value, dict | list)]

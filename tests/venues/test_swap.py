@@ -1,4 +1,4 @@
-"""Linear perpetuals beyond what the contract asks of every venue: sizes in base units everywhere, and beside spot."""
+"""Linear perpetuals, beyond the contract of every venue: sizes are in base units, and they may follow spot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OF_REST = PRICES["BTC"] * REST_FACTOR
 
 
 def settings_yaml(folder: Path, wires: Iterable[Wire]) -> Path:
-    """A settings file with these venues in this order, quick to go on to the next."""
+    """A settings file with these venues in this order, and short times until a failover."""
     lines = ["coins: [BTC]", "channels: [trades, ticker]", "exchanges:"]
     for wire in wires:
         kind = market_type(wire.name)
@@ -93,7 +93,7 @@ async def test_the_24_h_turnover_over_rest_is_in_quote_currency(name: str) -> No
 
 @pytest.mark.parametrize(("first", "second"), [("okx_swap", "bybit_swap"), ("okx", "binance_swap")])
 async def test_another_venues_swap_takes_over_under_the_same_coin(first: str, second: str, tmp_path: Path) -> None:
-    """Also after spot, which is another market: every tick names the venue of its price."""
+    """This includes a failover from spot, which is another market: every tick names its venue."""
     async with AsyncExitStack() as stack:
         spare = await stack.enter_async_context(venue(second))
         primary = await stack.enter_async_context(AsyncExitStack())

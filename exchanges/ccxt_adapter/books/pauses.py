@@ -20,7 +20,7 @@ def doubling(first: float, longest: float, *, at_once: bool = False) -> Iterator
 
 
 class PausesOfBooks:
-    """Says how long each book waits before it is had anew: not at all, unless it was lost shortly before.
+    """How long each book waits before it is synchronized again: not at all, unless it was lost shortly before.
 
     From the second time on it waits ``first`` seconds, doubled by each time, ``longest`` at most. A book that was not
     lost for ``steady`` seconds begins again.

@@ -85,7 +85,7 @@ class Publisher:
         self._told_markets = None
 
     async def run(self, client: BusClient) -> None:
-        """Stand by and publish by turns, over one connection to the bus. Raises BusError at its end."""
+        """Stand by or publish, in turn, over one connection to the bus. Raises BusError at its end."""
         while True:
             if self._publication.live or self._lease.mine:
                 await self._lead(client)

@@ -1,4 +1,4 @@
-"""An order book and its changes, in no venue's words: each module here says them in its own."""
+"""An order book and its changes, independent of a venue: each module here turns them into its venue's frames."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def first(coin: str, timestamp: int = 1_767_000_000_000) -> Depth:
 
 
 def changes(depth: Depth, count: int) -> Iterator[Change]:
-    """So many changes one after the other: sizes, levels that come and go at the top and further down.
+    """``count`` changes one after the other: of sizes, and of levels that come and go at the top and further down.
 
     No side is longer than LEVELS: what is pushed out at the end is told as gone, as venues with a fixed depth do.
     """
