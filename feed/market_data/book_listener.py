@@ -6,43 +6,24 @@ from collections.abc import Callable, Iterable
 from math import nan
 
 from exchanges.events import OrderBook
-from feed.market_data.hub import MarketDataHub
-from feed.market_data.listener_base import ListenerBase
-from feed.policies.staleness import SilenceWatch
-from feed.subscriptions.status import Report
+from feed.market_data.listener_base import ListenerBase, ListenerContext
 
 
 class BookListener(ListenerBase):
     """The listener of a connection for order books.
 
     ``shows_life``: books end the feed's staleness. True only if the feed has no other channel: otherwise books would
-    hide that the connection for trades is dead. ``silence``: after so many seconds without any book, the books of
-    this connection are not proven any more.
+    hide that the connection for trades is dead. After the context's ``silence`` without any book, the books of this
+    connection are not proven any more.
     """
 
-    def __init__(
-        self,
-        hub: MarketDataHub,
-        silence_watch: SilenceWatch,
-        exchange: str,
-        report: Report,
-        *,
-        wake: Callable[[], None],
-        delivering: bool,
-        main: bool,
-        silence: float,
-    ) -> None:
-        super().__init__(hub, exchange, report, wake=wake, delivering=delivering)
+    def __init__(self, context: ListenerContext, *, delivering: bool) -> None:
+        super().__init__(context, delivering=delivering)
         self.shows_life = False
         self.distrust: Callable[[str, str], None] = self.on_book_unsynced  # called to have a book synchronized again
-        self._silence_watch = silence_watch
-        self._main = main
-        self._silence = silence
         self._is_silent = False
         self._proven: set[str] = set()  # coins whose book is proven on this connection
         self._tried: dict[str, OrderBook] = {}  # on trial: the proven book of each coin
-        if delivering:
-            hub.markets.begin(self)
 
     def deliver(self) -> None:
         super().deliver()
@@ -111,21 +92,7 @@ class BookListener(ListenerBase):
         self._hub.books.on_book(self, book, now)
 
     def _heard(self, coin: str, now: float) -> None:
-        """Note that a book of ``coin`` came at ``now``, monotonic seconds."""
-        if self.last_data is None:
-            self.first_data = now
-            self.flowing.set()
-        self.last_data = now
+        super()._heard(coin, now)
         if self._is_silent:
             self._is_silent = False
             self._hub.books.end_silence(self, now)
-        if self.delivering:
-            hub = self._hub
-            hub.other_messages += 1
-            if self.shows_life:
-                if self._main:
-                    hub.last_message = now
-                if self._silence_watch.note(coin, now):
-                    self._wake()
-        elif self.is_awaited and self.shows_life:
-            self._wake()

@@ -11,10 +11,8 @@ from exchanges.events import Candle, Quote, Ticker, TradeEvent
 from feed.candles.venue_candles import VenueCandles
 from feed.channels import PRICES, TRADES
 from feed.market_data.hub import MarketDataHub
-from feed.market_data.listener_base import ListenerBase
+from feed.market_data.listener_base import ListenerBase, ListenerContext
 from feed.market_data.price_cache import Streamed
-from feed.policies.staleness import SilenceWatch
-from feed.subscriptions.status import Report
 from feed.trades.backfiller import TradeBackfiller
 from feed.trades.gaps import DELIVER, Outcome, TradeVerdict
 from feed.trades.lost_subscription import LostSubscriptions
@@ -39,33 +37,15 @@ class _Path:
 
 
 class ConnectionListener(ListenerBase):
-    """The listener of a connection that carries trades, tickers, candles or quotes.
-
-    ``main`` is False for a connection that only carries coins which the active venue does not list. Data of such a
-    connection does not end the feed's staleness.
-    """
+    """The listener of a connection that carries trades, tickers, candles or quotes."""
 
     def __init__(
-        self,
-        hub: MarketDataHub,
-        silence_watch: SilenceWatch,
-        backfiller: TradeBackfiller,
-        exchange: str,
-        report: Report,
-        *,
-        wake: Callable[[], None],
-        delivering: bool,
-        main: bool,
-        silence: float = inf,
-        candles: VenueCandles | None = None,
+        self, context: ListenerContext, backfiller: TradeBackfiller, candles: VenueCandles, *, delivering: bool
     ) -> None:
-        super().__init__(hub, exchange, report, wake=wake, delivering=delivering)
-        self._silence_watch = silence_watch
-        self._watched = silence_watch.heard
+        super().__init__(context, delivering=delivering)
+        self._watched = context.silence_watch.heard
         self._backfiller = backfiller
-        self._exchange = exchange
-        self._count = hub.trades[exchange]
-        self._main = main
+        self._count = context.hub.trades[context.exchange]
         self._candles = candles
         self._looked_at = -inf  # monotonic seconds
         self._ticked: set[str] = set()  # coins of which a ticker came
@@ -78,11 +58,8 @@ class ConnectionListener(ListenerBase):
         self._bars: dict[tuple[str, str], deque[Candle]] = {}  # (coin, timeframe) -> the candles that it closed last
         self._past: dict[str, deque[TradeEvent]] = {}  # coin -> the last trades of a trial
         self._dropped: dict[str, int] = {}  # coin -> the stamp of the newest trade that was dropped from ``_past``
-        self._silence = silence  # after so many seconds without data a trial may have missed something
-        self._watched_at = inf  # when the first data of the trial or after such a silence came, monotonic seconds
+        self._watched_at = inf  # when the trial's first data, or the first after a silence, came, monotonic seconds
         self._watched_from = 0.0  # the newest stamp within WATCHED seconds after that, Unix ms
-        if delivering:
-            hub.markets.begin(self)
 
     def deliver(self) -> None:
         """The trial is over: deliver. Only the 24 h statistics of its tickers are used: their prices may be old."""
@@ -170,7 +147,7 @@ class ConnectionListener(ListenerBase):
         if self._main:
             hub.last_message = now
         if (awaited := self._silence_watch.awaited) and coin in awaited:
-            self._wake()
+            self.wake()
         # its price first: a callback may change the trade
         if prices.reached or prices.wanted():
             tick = path.price.on_trade(trade, now)
@@ -237,7 +214,7 @@ class ConnectionListener(ListenerBase):
         if candle.coin in self.gone:
             return
         self._heard(candle.coin, self._now())
-        if self._candles is not None and self._open:
+        if self._open:
             for decided in self._candles.on_candle(candle, flagged):
                 self.on_decided(decided)
 
@@ -272,7 +249,7 @@ class ConnectionListener(ListenerBase):
             return
         coins = [coin for coin in missed if coin not in self.gone]
         details = {"source": source, "reason": reason} | ({"coins": coins} if coins else {})
-        self._report("source", self.exchange, **details)
+        self.tell("source", **details)
         for coin in coins if self.delivering else ():
             self._backfiller.doubt(coin)
 
@@ -285,7 +262,7 @@ class ConnectionListener(ListenerBase):
         """Measure the connection's lag by the data that came since the last call."""
         clock, after, self._looked_at = self._hub.clock, self._looked_at, self._now()
         if self.delivering:
-            prices, exchange = self._hub.prices, self._exchange
+            prices, exchange = self._hub.prices, self.exchange
             both = ((coin, prices.get(coin)) for coin in self._paths.keys() | self._ticked)
             found = [(c, came) for c, price in both if price is not None for came in price.streamed(exchange, after)]
         else:
@@ -308,7 +285,7 @@ class ConnectionListener(ListenerBase):
 
     def _is_late(self, trade: TradeEvent, now: float) -> bool:
         """Whether a trade comes so late that it shows nothing of the venue's state now."""
-        clock, least = self._hub.clock, self._hub.delays[self._exchange].seconds
+        clock, least = self._hub.clock, self._hub.delays[self.exchange].seconds
         return least is not None and clock.running_at(now) - trade.timestamp / 1000 - least > self._silence
 
     def _shorten_past(self) -> None:
@@ -351,36 +328,24 @@ class ConnectionListener(ListenerBase):
         """Note that data of ``coin`` came at ``now``, monotonic seconds."""
         if not self._open:
             return
-        if self.last_data is None:
-            self.first_data = now
-            self.flowing.set()
         if not self.delivering and (self.last_data is None or now - self.last_data > self._silence):
             self._past.clear()
             self._dropped.clear()
             self._watched_at, self._watched_from = now, 0.0
-        self.last_data = now
-        if self.delivering:
-            hub = self._hub
-            hub.other_messages += 1
-            if self._main:
-                hub.last_message = now
-            if self._silence_watch.note(coin, now):
-                self._wake()
-        elif self.is_awaited:
-            self._wake()
+        super()._heard(coin, now)
 
 
 class BuildingListener(ConnectionListener):
     """The listener of a connection from whose trades candles are built, because the venue streams none."""
 
-    def build(self, candles: VenueCandles, number: int, timeframes: Sequence[str]) -> None:
-        """Build candles of these timeframes; ``number`` is the connection's, as ``candles`` counts them."""
-        self._built, self._number, self._timeframes = candles, number, timeframes
+    def build(self, number: int, timeframes: Sequence[str]) -> None:
+        """Build candles of these timeframes; ``number`` is the connection's, as the venue's candles count them."""
+        self._number, self._timeframes = number, timeframes
 
     def on_trade(self, trade: TradeEvent, number: int | None = None) -> bool:
         own = replace(trade)  # a subscriber may change the trade
         counts = super().on_trade(trade, number)
         if counts and self._open:
-            for candle in self._built.on_trade(self._number, own, self._timeframes):
+            for candle in self._candles.on_trade(self._number, own, self._timeframes):
                 self.on_decided(candle)
         return counts

@@ -4,34 +4,53 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from functools import partial
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from feed.market_data.hub import MarketDataHub
 from feed.policies.lag import ConnectionLag
+from feed.policies.staleness import SilenceWatch
 from feed.subscriptions.status import Report
 
 BAD_FRAME_PAUSE = 1.0  # seconds between two bad_frame events; bad frames in between are counted
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerContext:
+    """What the listeners of a session's connections share.
+
+    ``main`` is False for connections that only carry coins which the active venue does not list: their data does not
+    end the feed's staleness. ``silence``: after so many seconds without data a connection may have missed something.
+    ``wake`` is called when data ends a silence that was reported.
+    """
+
+    hub: MarketDataHub
+    silence_watch: SilenceWatch
+    exchange: str
+    report: Report
+    wake: Callable[[], None]
+    main: bool
+    silence: float
 
 
 class ListenerBase:
     """A listener that delivers nothing itself: its subclasses handle the channels.
 
     ``delivering`` is False while the connection is on trial. After ``close`` its events are ignored: an old connection
-    may still have some to read. ``wake`` is called when data ends a silence that was reported.
+    may still have some to read.
     """
 
-    def __init__(
-        self, hub: MarketDataHub, exchange: str, report: Report, *, wake: Callable[[], None], delivering: bool
-    ) -> None:
+    def __init__(self, context: ListenerContext, *, delivering: bool) -> None:
+        hub, exchange = context.hub, context.exchange
         self.delivering = delivering
         self.flowing = asyncio.Event()  # set with the first event
         self.first_data: float | None = None  # monotonic seconds
         self.last_data: float | None = None
         self.exchange = exchange
         self.turn = 0
-        self.tell = partial(report, exchange=exchange)
-        self.wake = self._wake = wake
+        self.tell = partial(context.report, exchange=exchange)
+        self.wake = context.wake
         self.lag = ConnectionLag(hub.delays[exchange])
         self.shows_life = True  # data of this connection ends the feed's staleness
         self.is_awaited = False  # True on trial, while the trial waits for its next data
@@ -39,10 +58,14 @@ class ListenerBase:
         self.refused: set[str] = set()  # coins for which the venue has refused a subscription
         self._open = True
         self._hub = hub
-        self._report = report
+        self._silence_watch = context.silence_watch
+        self._main = context.main
+        self._silence = context.silence
         self._now = hub.clock.monotonic
         self._admitted: set[str] = set()  # coins that this connection may deliver
-        self._bad_frames = BadFrames(exchange, report)
+        self._bad_frames = BadFrames(self.tell)
+        if delivering:
+            hub.markets.begin(self)
 
     def deliver(self) -> None:
         """The trial is over: deliver."""
@@ -130,7 +153,7 @@ class ListenerBase:
         if self._open:
             details = {"channel": channel, "reason": reason} | ({"timeframe": timeframe} if timeframe else {})
             for coin in (coin for coin in coins if coin not in self.gone):
-                self._report("coin_unavailable", self.exchange, coin=coin, **details)
+                self.tell("coin_unavailable", coin=coin, **details)
 
     def _admits(self, coin: str, market: str, price: float) -> bool:
         """Whether the coin's events are delivered from this connection."""
@@ -141,13 +164,30 @@ class ListenerBase:
             return True
         return False
 
+    def _heard(self, coin: str, now: float) -> None:
+        """Note that data of ``coin`` came at ``now``, monotonic seconds."""
+        if self.last_data is None:
+            self.first_data = now
+            self.flowing.set()
+        self.last_data = now
+        if not self.delivering:
+            if self.is_awaited and self.shows_life:
+                self.wake()
+            return
+        self._hub.other_messages += 1
+        if not self.shows_life:
+            return
+        if self._main:
+            self._hub.last_message = now
+        if self._silence_watch.note(coin, now):
+            self.wake()
+
 
 class BadFrames:
     """Reports bad frames at most once per BAD_FRAME_PAUSE; ``count`` is the number since the last event."""
 
-    def __init__(self, exchange: str, report: Report) -> None:
-        self._exchange = exchange
-        self._report = report
+    def __init__(self, tell: Callable[..., None]) -> None:
+        self._tell = tell
         self._count = 0
         self._sample = ""
         self._timer: asyncio.TimerHandle | None = None
@@ -156,20 +196,21 @@ class BadFrames:
         self._count += 1
         self._sample = sample
         if self._timer is None:
-            self._tell()
+            self._look()
 
     def close(self) -> None:
         """Report the bad frames that were not reported yet, and stop."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._count:
-            self._report("bad_frame", self._exchange, count=self._count, sample=self._sample)
-            self._count = 0
+        self._report()
 
-    def _tell(self) -> None:
-        self._timer = None
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(BAD_FRAME_PAUSE, self._look) if self._count else None
+        self._report()
+
+    def _report(self) -> None:
         if self._count:
-            self._report("bad_frame", self._exchange, count=self._count, sample=self._sample)
+            self._tell("bad_frame", count=self._count, sample=self._sample)
             self._count = 0
-            self._timer = asyncio.get_running_loop().call_later(BAD_FRAME_PAUSE, self._tell)

@@ -9,6 +9,8 @@ import random
 from collections.abc import Callable
 from math import inf
 
+from feed.settings.schema import Connection
+
 LONGEST_WAIT = 600.0  # seconds: the longest GrowingWait
 BUSY = 20  # times the wait: after so long without an attempt the wait is short again
 
@@ -109,3 +111,8 @@ class Backoff:
     def note_disconnect(self, now: float) -> None:
         """Note that the connection is lost: on the next one, the time of flow is counted from zero."""
         self._first_data = None
+
+
+def backoff_of(settings: Connection) -> Backoff:
+    """A backoff as the settings want it."""
+    return Backoff(settings.backoff_initial, settings.backoff_max, settings.backoff_jitter, settings.stable_after)

@@ -18,9 +18,10 @@ from exchanges.events import Candle
 from feed.candles.venue_candles import VenueCandles
 from feed.channels import TICKER
 from feed.events import CoinConfig
+from feed.policies.backoff import backoff_of
 from feed.sessions import day_stats
 from feed.sessions.coin_listing import CoinListing
-from feed.sessions.connections.pool import ConnectionPool, backoff_of
+from feed.sessions.connections.pool import ConnectionPool
 from feed.sessions.day_stats import DayStats
 from feed.sessions.feed_context import FeedContext
 from feed.sessions.shared_venue import SharedVenue
@@ -40,7 +41,7 @@ class Session:
         settings, hub = feed.settings, feed.hub
         venue = self.venue = shared.venue
         self.name = venue.name
-        self.backoff = backoff_of(settings)
+        self.backoff = backoff_of(settings.connection)
         fetch_candles = partial(shared.fetch_candles, hub.clock)
         self.bars = VenueCandles(
             venue.name, fetch_candles, self._on_decided, self, self._stays_open, shared.candle_record

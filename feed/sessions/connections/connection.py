@@ -13,9 +13,11 @@ from loguru import logger
 
 from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
 from feed.channels import BOOKS, CANDLES, TRADES
+from feed.clock import Clock
 from feed.market_data.listener_base import ListenerBase
-from feed.policies.backoff import Backoff, GrowingWait
+from feed.policies.backoff import GrowingWait, backoff_of
 from feed.policies.lag import LagFinding, LagWatch
+from feed.settings.schema import Settings
 
 if TYPE_CHECKING:
     from exchanges.venue import Connection
@@ -140,7 +142,8 @@ class CoinConnection:
     changing either.
 
     If it is the only open connection and ends, ``carry`` ends with the error. Beside others it is dialled again on its
-    own, up to ``attempts`` times; only then has the venue failed.
+    own, up to ``attempts_before_failover`` times; only then has the venue failed. ``session_limit``: the seconds after
+    which the venue cuts a connection, None if it never does.
     """
 
     def __init__(
@@ -148,16 +151,11 @@ class CoinConnection:
         host: Host,
         markets: dict[str, str],
         asks: Carries,
-        backoff: Backoff,
-        *,
-        attempts: int,
-        connect_timeout: float,
-        silence: float,
-        max_lag: float,
+        settings: Settings,
+        clock: Clock,
         session_limit: float | None,
-        now: Any,
-        sleep: Any,
     ) -> None:
+        silence = settings.staleness.reconnect_after
         self.markets = markets
         self.asks = asks
         self.opened: OpenConnection | None = None
@@ -165,19 +163,19 @@ class CoinConnection:
         self.broke = False  # reported as broken, and not yet as connected again
         self.flowing = asyncio.Event()  # set when its first connection has brought data, or may not bring any soon
         self._host = host
-        self._backoff = backoff
-        self._attempts = attempts
-        self._connect_timeout = connect_timeout
+        self._backoff = backoff_of(settings.connection)
+        self._attempts = settings.connection.attempts_before_failover
+        self._connect_timeout = settings.connection.connect_timeout
         self._silence = silence
         self._silence_allowed = GrowingWait(silence)  # how long the silence of a few coins is accepted
-        self._lag_watch = LagWatch(max_lag)
+        self._lag_watch = LagWatch(settings.staleness.max_lag)
         self._lag_allowed = GrowingWait(silence)
         self._silence_of_coin: defaultdict[str, GrowingWait] = defaultdict(
             lambda: GrowingWait(silence)
         )  # each one's trades
         self._lifetime = inf if session_limit is None else max(session_limit - EARLY, session_limit / 2)
-        self._now = now
-        self._sleep = sleep
+        self._now = clock.monotonic
+        self._sleep = clock.sleep
         self._something_new = asyncio.Event()
 
     @property

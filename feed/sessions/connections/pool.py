@@ -11,15 +11,13 @@ from feed.candles.venue_candles import VenueCandles
 from feed.channels import BOOKS, CANDLES, TRADES
 from feed.market_data.book_listener import BookListener
 from feed.market_data.connection_listener import BuildingListener, ConnectionListener
-from feed.market_data.listener_base import ListenerBase
-from feed.policies.backoff import Backoff
+from feed.market_data.listener_base import ListenerBase, ListenerContext
 from feed.policies.lag import LagFinding
 from feed.sessions.connections.connection import Carries, CoinConnection, OpenConnection, wait
 from feed.sessions.connections.sharding import allot
 from feed.sessions.day_stats import DayStats
 from feed.sessions.feed_context import FeedContext
 from feed.sessions.shared_venue import SharedVenue
-from feed.settings.schema import Settings
 from feed.trades.backfiller import TradeBackfiller
 
 NAMED = 5  # coins that are named in an error
@@ -62,6 +60,15 @@ class ConnectionPool:
         self._backfiller = backfiller
         self._candles = candles
         self._day_stats = day_stats
+        self._listening = ListenerContext(
+            feed.hub,
+            feed.silence_watch,
+            self.name,
+            owner.note,
+            feed.wake,
+            feed.main,
+            feed.settings.staleness.feed_stale_after,
+        )
         self._is_awaited = False
         self._without_books: set[str] = set()  # coins that were reported to have no books here
         self._connections: dict[CoinConnection, asyncio.Task[None]] = {}
@@ -171,21 +178,9 @@ class ConnectionPool:
         self, group: asyncio.TaskGroup, asks: Carries, parts: Iterable[dict[str, str]], allowed: int
     ) -> list[CoinConnection]:
         made: list[CoinConnection] = []
-        limits, clock = self._feed.settings.connection, self._feed.hub.clock
+        settings, clock, session_limit = self._feed.settings, self._feed.hub.clock, self.venue.limits.session_limit
         for part in parts:
-            connection = CoinConnection(
-                self,
-                part,
-                asks,
-                backoff_of(self._feed.settings),
-                attempts=limits.attempts_before_failover,
-                connect_timeout=limits.connect_timeout,
-                silence=self._feed.settings.staleness.reconnect_after,
-                max_lag=self._feed.settings.staleness.max_lag,
-                session_limit=self.venue.limits.session_limit,
-                now=clock.monotonic,
-                sleep=clock.sleep,
-            )
+            connection = CoinConnection(self, part, asks, settings, clock, session_limit)
             task = group.create_task(connection.carry(may_dial=len(made) < allowed), name=f"connection to {self.name}")
             self._connections[connection] = task
             task.add_done_callback(lambda task, connection=connection: self._connections.pop(connection, None))  # type: ignore[misc] # mypy: no lambda with a default
@@ -251,7 +246,7 @@ class ConnectionPool:
             self._day_stats.give(listener, markets)
             number = self._begin_candles(markets, asks, None)
         if isinstance(listener, BuildingListener):
-            listener.build(self._candles, number, asks.timeframes)
+            listener.build(number, asks.timeframes)
         subscription = Subscription(markets, asks.channels, asks.timeframes, asks.book_depth)
         stream = self.venue.connect(subscription, listener, on_going_down)
         if isinstance(listener, BookListener):
@@ -274,33 +269,13 @@ class ConnectionPool:
         return {CANDLES.name, TRADES.name} <= set(asks.channels) and streams(TRADES.name) and not streams(CANDLES.name)
 
     def _listener(self, connection: CoinConnection) -> ListenerBase:
-        silence, delivering = self._feed.settings.staleness.feed_stale_after, self._owner.delivering
+        context, delivering = self._listening, self._owner.delivering
         if connection.asks.is_for_books:
-            listener = BookListener(
-                self._feed.hub,
-                self._feed.silence_watch,
-                self.name,
-                self._owner.note,
-                wake=self._feed.wake,
-                delivering=delivering,
-                main=self._feed.main,
-                silence=silence,
-            )
+            listener = BookListener(context, delivering=delivering)
             listener.shows_life = self.is_essential(connection)
             return listener
         kind = BuildingListener if self._builds_candles(connection.asks) else ConnectionListener
-        return kind(
-            self._feed.hub,
-            self._feed.silence_watch,
-            self._backfiller,
-            self.name,
-            self._owner.note,
-            wake=self._feed.wake,
-            delivering=delivering,
-            main=self._feed.main,
-            silence=silence,
-            candles=self._candles,
-        )
+        return kind(context, self._backfiller, self._candles, delivering=delivering)
 
     async def may_dial(self, old: OpenConnection | None = None) -> None:
         """See Host."""
@@ -405,11 +380,3 @@ class ConnectionPool:
 async def _ended(running: asyncio.Future[Any], closing: Awaitable[None]) -> None:
     """Wait until a stream has ended, and ignore its errors."""
     await asyncio.gather(running, closing, return_exceptions=True)
-
-
-def backoff_of(settings: Settings) -> Backoff:
-    """A backoff as the settings want it."""
-    connection = settings.connection
-    return Backoff(
-        connection.backoff_initial, connection.backoff_max, connection.backoff_jitter, connection.stable_after
-    )
