@@ -230,7 +230,7 @@ class CoinRouting:
                 self.main.reasons[config.name] = error.reason
                 self._report("error", config.name, error=error.reason)
                 continue
-            self.venues[config.name] = SharedVenue(venue)
+            self.venues[config.name] = SharedVenue(venue, self._settings.connection)
             self.venues[config.name].share(self._parts)
             self.venues[config.name].sequences.before |= self._before.pop(config.name, {})
 

@@ -18,7 +18,6 @@ from exchanges.events import Candle
 from feed.candles.venue_candles import VenueCandles
 from feed.channels import TICKER
 from feed.events import CoinConfig
-from feed.policies.backoff import backoff_of
 from feed.sessions import day_stats
 from feed.sessions.coin_listing import CoinListing
 from feed.sessions.connections.pool import ConnectionPool
@@ -39,9 +38,9 @@ class Session:
 
     def __init__(self, shared: SharedVenue, feed: FeedContext) -> None:
         settings, hub = feed.settings, feed.hub
+        self.shared = shared
         venue = self.venue = shared.venue
         self.name = venue.name
-        self.backoff = backoff_of(settings.connection)
         fetch_candles = partial(shared.fetch_candles, hub.clock)
         self.bars = VenueCandles(
             venue.name, fetch_candles, self._on_decided, self, self._stays_open, shared.candle_record
@@ -55,7 +54,6 @@ class Session:
         self.lag: float | None = None  # seconds, of its most up-to-date connection; None: not known
         self.listing = CoinListing(venue, self.note)
         self.asked_for: Sequence[CoinConfig] = ()  # the coins that were wanted when the venue was last asked
-        self._shared = shared
         self._feed = feed
         self._dropped: asyncio.Future[NoReturn] | None = None
         self._since: Mapping[str, int] = {}  # see ``carry``
@@ -67,8 +65,8 @@ class Session:
 
     def look_at_lag(self) -> None:
         """Measure the lag of its connections; report a wrong local clock once, and order books that do not come."""
-        if self._shared.clock_complaint is None and (complaint := venue_time.complaint(self.name)) is not None:
-            self._shared.clock_complaint = complaint
+        if self.shared.clock_complaint is None and (complaint := venue_time.complaint(self.name)) is not None:
+            self.shared.clock_complaint = complaint
             self.note("error", self.name, error=complaint)
         for opened in self.pool.opened:
             opened.listener.look()
@@ -109,7 +107,7 @@ class Session:
 
     def has_room(self) -> bool:
         """See feed.candles.overdue.Timing."""
-        now, shared = self._feed.hub.clock.monotonic(), self._shared
+        now, shared = self._feed.hub.clock.monotonic(), self.shared
         return bool(self.venue.timeframes) and shared.bars.plenty(now) and shared.requests.plenty(now)
 
     def is_proven_up_to_date(self, now: float) -> bool:
@@ -202,7 +200,7 @@ class Session:
         ``since``: the time (Unix ms) of each coin's last trade on the venue that was left; later trades are fetched.
         """
         clock, delay = self._feed.hub.clock, self._feed.hub.delays[self.name]
-        asking = asyncio.create_task(self._shared.ask_time(clock, delay), name=f"time of {self.name}")
+        asking = asyncio.create_task(self.shared.ask_time(clock, delay), name=f"time of {self.name}")
         try:
             await self._carry(since, trial)
         finally:
@@ -218,7 +216,7 @@ class Session:
         self.asked_for = self._feed.wanted.coins
         await self.listing.load(self._feed.wanted.coins, anew=self._refused or not self._feed.main)
         markets = self._listed()
-        await self._shared.dials.take(self._feed.hub.clock)
+        await self.shared.dials.take(self._feed.hub.clock)
         await self._fetch_day_stats(markets)
         self.asked_for = self._feed.wanted.coins
         markets = self._listed()  # coins may have been added and removed meanwhile

@@ -17,14 +17,10 @@ from feed.sessions.session import Session
 
 
 class SessionTasks:
-    """Carries sessions. ``carrying`` has the task of each venue, ``due`` when a venue may be dialled again.
-
-    ``due`` is in monotonic seconds. ``on_end`` is called whenever a task of ``carrying`` has ended.
-    """
+    """Carries sessions. ``carrying`` has the task of each venue; ``on_end`` is called when one of them has ended."""
 
     def __init__(self, clock: Clock, on_end: Callable[[], None], closings: Closings) -> None:
         self.carrying: dict[str, asyncio.Task[VenueError]] = {}
-        self.due: dict[str, float] = {}
         self._clock = clock
         self._on_end = on_end
         self._ending: defaultdict[str, set[asyncio.Task[VenueError]]] = defaultdict(set)  # by venue, after stop()
@@ -60,7 +56,8 @@ class SessionTasks:
         try:
             if ending := set(self._ending[name]):
                 await asyncio.wait(ending)  # wait until the earlier run has ended
-            await self._clock.sleep(max(0.0, self.due.get(name, 0.0) - self._clock.monotonic()))
+            while (wait := session.shared.dial_due - self._clock.monotonic()) > 0:
+                await self._clock.sleep(wait)
             await session.carry(since(), trial=trial)
         except VenueError as failure:
             return failure

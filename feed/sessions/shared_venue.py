@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -11,9 +12,10 @@ from exchanges.errors import VenueError
 from exchanges.venue import Access
 from feed.candles.missing import CandleRecord
 from feed.clock import Clock
+from feed.policies.backoff import backoff_of
 from feed.policies.lag import LeastDelay
 from feed.policies.rate_limit import RateLimit
-from feed.settings.schema import ExchangeConfig, Settings
+from feed.settings.schema import Connection, ExchangeConfig, Settings
 from feed.trades.backfiller import KnownSequences
 
 if TYPE_CHECKING:
@@ -24,17 +26,24 @@ BARS_SHARE = 0.5  # candles' share of the requests that a venue allows: gaps in 
 
 
 class SharedVenue:
-    """A venue, the limits that all its sessions keep together, and what they know of its coins."""
+    """A venue, the limits and waits that all its sessions keep together, and what they know of its coins."""
 
-    def __init__(self, venue: Venue) -> None:
+    def __init__(self, venue: Venue, connection: Connection) -> None:
         fetches = venue.limits.requests
         self.venue = venue
+        self.backoff = backoff_of(connection)
+        self.dial_due = -inf  # when it may be dialled again after a failure, monotonic seconds
         self.dials = RateLimit(venue.limits.dials)
         self.requests = RateLimit(fetches, 60.0)
         self.sequences = KnownSequences()
         self.candle_record = CandleRecord()
         self.clock_complaint: str | None = None  # what was reported about the local clock
         self.bars = RateLimit(max(1, int(fetches * BARS_SHARE)), 60.0)  # the part of the requests for candles
+
+    def put_off(self, now: float, retry_after: float | None) -> None:
+        """Note that a session has failed. ``retry_after``: the seconds that the venue asks to wait, or None."""
+        self.backoff.note_disconnect(now)
+        self.dial_due = max(self.dial_due, now + self.backoff.delay_for(retry_after))
 
     def share(self, parts: int) -> None:
         """Use only one of ``parts`` equal parts of the limits."""

@@ -137,7 +137,7 @@ class Supervisor:
             session = self.sessions[name]
             session.look_at_lag()
             if (last := session.pool.last_data) is not None:
-                session.backoff.note_data(last)
+                session.shared.backoff.note_data(last)
                 given = session.delivering and self._policy.state is not FailoverState.RELIEF
                 if session.connected and (given or session.is_proven_up_to_date(now)):
                     self._carry_out(self._policy.data(name, last, now), now)
@@ -201,9 +201,7 @@ class Supervisor:
         session = self.sessions[name]
         if isinstance(failure, Rejected) and session.asked_for is not self.wanted.coins:
             failure = Disconnected(name, f"{failure.reason}, before it was asked for what is wanted now")
-        session.backoff.note_disconnect(now)
-        delay = session.backoff.delay_for(getattr(failure, "retry_after", None))
-        self._tasks.due[name] = now + delay
+        session.shared.put_off(now, getattr(failure, "retry_after", None))
         final = isinstance(failure, Rejected | Blocked) and not isinstance(failure, Halted)
         (self._final.add if final else self._final.discard)(name)
         if not session.delivering:
@@ -238,9 +236,9 @@ class Supervisor:
         for decision in decisions:
             match decision:
                 case decided.Retry(venue):
-                    delay = max(0.0, self._tasks.due[venue] - now)
-                    attempt = self.sessions[venue].backoff.attempt
-                    self._feed.report("reconnecting", venue, attempt=attempt, delay=round(delay, 3))
+                    shared = self.sessions[venue].shared
+                    delay = max(0.0, shared.dial_due - now)
+                    self._feed.report("reconnecting", venue, attempt=shared.backoff.attempt, delay=round(delay, 3))
                     self._dial(venue)
                 case decided.Switch(from_, to, reason):
                     if self.has_connected or to not in self.reasons:

@@ -38,6 +38,7 @@ class MemoryVenue:
         self.trades: list[TradeEvent] = []
         self.candles: list[list[float]] = []  # the record's rows
         self.connections: list[MemoryConnection] = []
+        self.dials = 0
         self.failure: VenueError | None = None
         self.failures: dict[str, VenueError] = {}  # how the connections for one channel end
 
@@ -113,6 +114,7 @@ class MemoryVenue:
     def connect(
         self, subscription: Subscription, listener: Listener, on_going_down: Callable[[], None]
     ) -> MemoryConnection:
+        self.dials += 1
         return MemoryConnection(self, subscription, listener)
 
     async def fetch_time(self) -> int | None:

@@ -52,11 +52,11 @@ async def test_a_trial_that_ends_with_the_active_venue_has_failed(binance: Simul
         assert routing is not None
         trial = routing.main.sessions["binance"]
         await until(lambda: trial.pool.last_data is not None)
-        attempts = trial.backoff.attempt
+        attempts = trial.shared.backoff.attempt
         for session in routing.main.sessions.values():
             session.drop("cut off")
         await got.until(lambda: got.events[-1] == "reconnecting")
-        assert trial.backoff.attempt == attempts + 1
+        assert trial.shared.backoff.attempt == attempts + 1
 
 
 async def test_a_connections_successor_waits_for_the_rate_limit_too(binance: Simulator) -> None:

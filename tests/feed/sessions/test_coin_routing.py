@@ -70,6 +70,20 @@ async def test_a_fallback_coin_moves_on_when_its_exchange_fails_and_the_feed_sta
     await world.feed.disconnect()
 
 
+async def test_an_exchange_that_asked_fallback_coins_to_wait_is_not_dialled_for_the_others_either() -> None:
+    world = World(["BTC", "ETH"])
+    world.venues[0].coins.discard("ETH")
+    await world.connect()
+    await world.until(lambda: ("ETH", "memory_two") in world.sold)
+    with world.venues[1].failing(Disconnected("memory_two", "too many requests", retry_after=60)):
+        await world.until(lambda: ("ETH", "memory_three") in world.sold)
+        dials = world.venues[1].dials
+        world.trading.discard("memory_one")
+        await world.until(lambda: world.is_on("memory_three"))
+        assert world.venues[1].dials == dials
+    await world.feed.disconnect()
+
+
 async def test_the_connection_of_a_removed_fallback_coin_is_closed() -> None:
     world = World(["BTC", "ETH"])
     world.venues[0].coins.discard("ETH")
