@@ -37,8 +37,6 @@ class Player:
     """
 
     reasons: Mapping[str, str] = {}
-    undelivered: Mapping[str, int] = {"late_trades": 0, "lost_bars": 0}
-    lags_in_part = False
     venue_count = 1
 
     def __init__(self, source: ReplaySource, hub: MarketDataHub, reporter: StatusReporter, wanted: WantedData) -> None:
@@ -67,12 +65,6 @@ class Player:
     def exchange(self) -> str:
         """The exchange whose data was played last."""
         return self._reporter.exchange or self._exchange
-
-    def carrier(self, coin: str) -> None:
-        """None: in a replay no session carries a coin."""
-
-    def lag_of(self, exchange: str) -> float | None:
-        """None: a recording does not have the lag."""
 
     def hears(self, coin: str) -> bool:
         """Whether data of the coin was played."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -292,29 +293,32 @@ class CoinConnection:
     async def _replace(self, old: OpenConnection) -> None:
         """Open a successor, and close the old connection when the successor has data."""
         logger.info("{}: replacing a connection that stands", self._host.name)
-        new: OpenConnection | None = None
         try:
-            await self._host.may_dial(old)
-            new = self.successor = self._host.dial(self)
-            await self._until_flowing(new)
-            await wait(new, asyncio.Event(), OVERLAP + OVERLAP_EACH * new.subscriptions)
-            await self._until_complete(new, old)
+            async with self._successor_of(old) as new:
+                await wait(new, asyncio.Event(), OVERLAP + OVERLAP_EACH * new.subscriptions)
+                await self._until_complete(new, old)
         except VenueError as error:
-            if new is not None:
-                self._host.hang_up(new, error.reason)
             if old.running.done():
                 raise
             logger.warning("{}: the connection could not be replaced: {}", self._host.name, error.reason)
             await wait(old, asyncio.Event(), ANEW)
             return
-        except BaseException:
-            if new is not None:
-                self._host.hang_up(new, ENDED)
+        self.opened = new
+        self._host.hang_up(old, REPLACED)
+
+    @asynccontextmanager
+    async def _successor_of(self, old: OpenConnection) -> AsyncIterator[OpenConnection]:
+        """A connection beside ``old`` that has data, or may not have any soon; an error closes it."""
+        await self._host.may_dial(old)
+        new = self.successor = self._host.dial(self)
+        try:
+            await self._until_flowing(new)
+            yield new
+        except BaseException as error:
+            self._host.hang_up(new, error.reason if isinstance(error, VenueError) else ENDED)
             raise
         finally:
             self.successor = None
-        self.opened = new
-        self._host.hang_up(old, REPLACED)
 
     async def _until_complete(self, new: OpenConnection, old: OpenConnection) -> None:
         """Wait until the successor of a connection for order books has synchronized every book, for COMPLETE_WITHIN."""
@@ -328,16 +332,9 @@ class CoinConnection:
         logger.info("{}: {} on one of the connections", self._host.name, reason)
         self._silence_allowed.spend(now)
         self._host.on_silence(self)
-        await self._host.may_dial(old)
-        new = self.successor = self._host.dial(self)
-        try:
-            await self._until_flowing(new)
-        except BaseException:
-            self._host.hang_up(new, ENDED)
-            raise
-        finally:
-            self.successor = None
-        if old.silent_for(self._now()) < self._silence:  # its coins were only quiet
+        async with self._successor_of(old) as new:
+            was_quiet = old.silent_for(self._now()) < self._silence  # only its coins were, and the connection works
+        if was_quiet:
             self._host.hang_up(new, REPLACED)
             return
         self._hang_up(reason)
