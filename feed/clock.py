@@ -6,6 +6,8 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from math import inf
 from types import MethodType
 
 NOISE = 0.05  # seconds; two clocks read in succession differ by less than this, unless the machine was suspended
@@ -80,3 +82,11 @@ class Clock:
 
     def _gap(self) -> float:
         return 0.0 if _boot is None else _boot() - self.monotonic()
+
+
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until ``event`` is set, for so many seconds of the machine's time at most; whether it was set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(None if seconds == inf else max(0.0, seconds)):  # wait_for() may lose a cancellation
+            return await event.wait()
+    return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from exchanges.events import Candle, TradeEvent, copied
-from feed.candles.missing import MAX_HOLES, CandleRecord, MissingCandles
+from feed.candles.missing import MAX_HOLES, MissingCandles
 from feed.candles.stamp_check import AHEAD, StampCheck
 from feed.settings.timeframes import bar_open, between, next_open, timeframe_ms
 
@@ -23,16 +23,8 @@ class CandleBuilder(MissingCandles):
     that are over are dropped and counted in ``late``.
     """
 
-    def __init__(
-        self,
-        coin: str,
-        timeframe: str,
-        exchange: str = "",
-        scale: float = 1.0,
-        market: str = "",
-        record: CandleRecord | None = None,
-    ) -> None:
-        super().__init__(coin, timeframe, exchange, scale, market, record)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.late = 0
         self._open: Candle | None = None
         self._ends = 0  # end of the open candle, Unix ms

@@ -7,6 +7,7 @@ is final if a later row follows it. A volume as large as the stream's proves not
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
@@ -44,6 +45,7 @@ class CandleRecord:
         return 0 <= received_at / 1e9 - self._behind_at < DOUBT
 
 
+@dataclass(eq=False, repr=False)
 class MissingCandles:
     """The missed candles (holes) of one coin and timeframe that are to be fetched, at most the newest MAX_HOLES.
 
@@ -51,24 +53,20 @@ class MissingCandles:
     the venue's record.
     """
 
-    def __init__(
-        self,
-        coin: str,
-        timeframe: str,
-        exchange: str = "",
-        scale: float = 1.0,
-        market: str = "",
-        record: CandleRecord | None = None,
-    ) -> None:
-        timeframe_ms(timeframe)  # an unknown one fails here, not at the first row
-        self.coin, self.timeframe, self.exchange, self.market = coin, timeframe, exchange, market
-        self.record = CandleRecord() if record is None else record
-        self._scale = scale
-        self._units = units_of(coin, market)
+    coin: str
+    timeframe: str
+    exchange: str = ""
+    scale: float = 1.0
+    market: str = ""
+    record: CandleRecord = field(default_factory=CandleRecord)
+    lost: int = field(default=0, init=False)
+    """Candles given up: too many at once, or forgotten."""
+
+    def __post_init__(self) -> None:
+        timeframe_ms(self.timeframe)  # an unknown one fails here, not at the first row
+        self._units = units_of(self.coin, self.market)
         self._missed: dict[int, float] = {}  # open time -> the volume that was seen of the candle
         self._traded: int | None = None  # open time of the newest candle in which the stream has shown a trade
-        self.lost = 0
-        """Candles given up: too many at once, or forgotten."""
 
     def holes(self) -> list[int]:
         """The open times (ms) of the candles that were missed, oldest first: fetch them over REST and call ``fill``."""
@@ -145,6 +143,6 @@ class MissingCandles:
 
     def _read(self, row: Any, received_at: int, closed: bool) -> Candle | None:
         candle = normalize.candle(
-            row, self.coin, self.timeframe, self.exchange, received_at, closed, self._scale, self.market
+            row, self.coin, self.timeframe, self.exchange, received_at, closed, self.scale, self.market
         )
         return None if candle is None else of_coin(candle, self._units)

@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 from exchanges.events import Candle, copied
-from feed.candles.missing import MAX_HOLES, ROUNDED, CandleRecord, MissingCandles
+from feed.candles.missing import MAX_HOLES, ROUNDED, MissingCandles
 from feed.candles.stamp_check import AHEAD, StampCheck
 from feed.settings.timeframes import between, is_on_grid, last_over, next_open, timeframe_ms
 
@@ -33,16 +33,8 @@ class CandleTracker(MissingCandles):
     currency, where the venue counts contracts. It outlives connections: tell it of each loss with ``interrupted``.
     """
 
-    def __init__(
-        self,
-        coin: str,
-        timeframe: str,
-        exchange: str = "",
-        scale: float = 1.0,
-        market: str = "",
-        record: CandleRecord | None = None,
-    ) -> None:
-        super().__init__(coin, timeframe, exchange, scale, market, record)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.late = 0
         self.bad = 0
         self.mistimed = 0
@@ -51,7 +43,7 @@ class CandleTracker(MissingCandles):
         self._empty = 0  # the last later candle that is missing in the venue's record
         self._by_time = False  # the last candle was closed by time: the following ones may be missing
         self._interrupted = False
-        self._stamps: StampCheck[tuple[Candle, bool]] = StampCheck(0, timeframe_ms(timeframe) + AHEAD)
+        self._stamps: StampCheck[tuple[Candle, bool]] = StampCheck(0, timeframe_ms(self.timeframe) + AHEAD)
         self._closed: deque[int] = deque(maxlen=REMEMBERED)  # open times of the last candles that were closed by rows
         self._contradicted = 0  # rows in succession that belong before the newest one
         self._begun_late = False  # the first row of the open candle arrived after its end: its time may be wrong

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +14,7 @@ from exchanges.events import Candle
 from feed.candles.overdue import GRACE
 from feed.candles.stamp_check import AHEAD
 from feed.channels import CANDLES
+from feed.clock import is_set_within
 from feed.errors import FeedError, SettingsError
 from feed.events import CoinConfig
 from feed.market_data.hub import MarketDataHub
@@ -86,9 +86,7 @@ class CandleHistory:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(min(AT_ONCE, len(cold))):
                         group.create_task(self._warm_up(queue), name="market feed history")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN):  # wait_for() may swallow a cancellation that comes with the event
-                    await self._something_new.wait()
+            await is_set_within(self._something_new, AGAIN)
 
     async def _warm_up(self, queue: Iterator[CoinConfig]) -> None:
         for coin in queue:

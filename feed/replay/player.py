@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
@@ -14,6 +13,7 @@ from exchanges.recording.files import UnreadableFile
 from exchanges.recording.reader import ClockStep, Hole, Rows, RowSelection
 from exchanges.recording.rows import PastCandle, PriceRow, StatusRow
 from feed.channels import CANDLES
+from feed.clock import is_set_within
 from feed.errors import FeedError
 from feed.market_data.hub import MarketDataHub
 from feed.replay.recorded_events import RecordedEvents
@@ -207,9 +207,7 @@ class Player:
             clock.stirred.clear()
             wait = clock.until(int(due))
             if wait > 0:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await clock.stirred.wait()
+                await is_set_within(clock.stirred, wait)
                 continue
             if not clock.wake(int(due)):
                 return

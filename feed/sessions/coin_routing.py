@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import inf
 from typing import Any
 
 from loguru import logger
 
 from exchanges.errors import VenueError
 from exchanges.registry import import_for, open_exchange
+from feed.clock import is_set_within
 from feed.errors import NoExchangeAvailable
 from feed.events import CoinConfig, TradeEvent
 from feed.market_data.hub import MarketDataHub
@@ -162,10 +161,7 @@ class CoinRouting:
     async def _pause(self) -> None:
         """Wait until something has happened, or a decision is due."""
         now = self._hub.clock.monotonic()
-        due = min(supervisor.due(now) for supervisor in self._supervisors)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if due == inf else max(0.0, due - now)):
-                await self._something_new.wait()
+        await is_set_within(self._something_new, min(supervisor.due(now) for supervisor in self._supervisors) - now)
         self._something_new.clear()
 
     def _look(self, now: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +16,7 @@ from exchanges.errors import Disconnected, VenueError
 from exchanges.events import Candle
 from feed.candles.venue_candles import VenueCandles
 from feed.channels import TICKER
+from feed.clock import is_set_within
 from feed.events import CoinConfig
 from feed.sessions import day_stats
 from feed.sessions.coin_listing import CoinListing
@@ -334,9 +334,7 @@ class Session:
         while True:
             due = self.listing.due if self.delivering else inf
             self._list_due.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if due == inf else max(0.0, due - clock.monotonic())):
-                    await self._list_due.wait()
+            if await is_set_within(self._list_due, due - clock.monotonic()):
                 continue
             try:
                 await self.refresh()
