@@ -205,6 +205,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "wanted_data": "the coins, channels and timeframes that the program wants",
         "observation": "events handed on in batches, for what counts them",
         "queues": "what stands between a channel and a consumer that takes its time",
+        "subscriber": "a callback or an iterator, and what takes its events from its queue",
         "routes": "a coin's way to the subscribers of a channel",
         "dispatcher": "subscribers, kept apart",
         "status_events": "every status event in one table",

@@ -19,7 +19,6 @@ import asyncio
 import copy
 import functools
 import inspect
-import math
 import time
 from collections.abc import Callable, Collection, Container, Hashable, Mapping
 from typing import Any
@@ -27,100 +26,13 @@ from typing import Any
 from loguru import logger
 
 from feed.subscriptions.observation import Observation, Take
-from feed.subscriptions.queues import Buffer, Callback, EventIterator, Worker
+from feed.subscriptions.queues import Buffer
 from feed.subscriptions.routes import Route
+from feed.subscriptions.subscriber import Callback, EventIterator, Subscriber, Worker
 
 __all__ = ["Dispatcher", "Subscriber"]
 
-REPORT_EVERY = 1.0  # seconds between two reports about one callback
-
 Report = Callable[[str, dict[str, Any]], None]
-BEHIND = 1.0  # seconds; a consumer whose oldest event waits longer is reported, and again when the wait doubles
-_Sink = Callable[[Hashable, Any, float], bool]  # takes coin, event and time; True when it made a report
-
-
-class Subscriber:
-    """One consumer's subscription to a channel. ``errors``, ``slow`` and ``dropped`` count what has gone wrong."""
-
-    def __init__(
-        self, dispatcher: Dispatcher, channel: str, name: str, keys: Collection[Hashable] | None, buffer: Buffer
-    ) -> None:
-        self.channel = channel
-        self.name = name
-        self.keys = None if keys is None else frozenset([keys] if isinstance(keys, str) else keys)
-        self.active = True
-        self.errors = 0
-        self.slow = 0
-        self._dispatcher = dispatcher
-        self._buffer = buffer
-        self.call: Callback = _nothing  # a plain callback
-        self._sink: _Sink | None = None  # used instead of ``call`` if there is a queue
-        self.publish: Callable[[Any, float], float] | None = None  # see feed.subscriptions.routes.Receiver
-        self._worker: Worker | None = None
-        self._behind_told = 0.0  # the delay in seconds that was reported last
-        self._told: dict[str, float] = {}  # when each kind of report was last made
-        self._untold: dict[str, int] = {}  # how often each kind has happened since its last report
-
-    def __repr__(self) -> str:
-        state = "active" if self.active else "cancelled"
-        return f"<Subscription {self.name} to {self.channel}, {state}, {self.errors} errors, {self.dropped} dropped>"
-
-    @property
-    def dropped(self) -> int:
-        """Events that a full queue has dropped; with the policy "latest" also those that a newer event has replaced."""
-        return self._buffer.dropped
-
-    @property
-    def waiting(self) -> int:
-        """How many events wait in its queue."""
-        return len(self._buffer)
-
-    @property
-    def queued(self) -> bool:
-        """Whether it has a queue; otherwise it is a plain callback."""
-        return self._sink is not None
-
-    def is_busy(self, sleeping: Container[asyncio.Task[Any] | None]) -> bool:
-        """Whether it has a queue and something to do, and is not among the ``sleeping``."""
-        if self._worker is not None:
-            return self._worker.is_busy(sleeping)
-        return self._sink is not None and self._buffer.keeps(sleeping)
-
-    def put(self, coin: Hashable, event: Any, now: float) -> bool:
-        """Queue an event that came at ``now``; True if that caused a report."""
-        return self._sink is not None and self._sink(coin, event, now)
-
-    def behind(self, age: Callable[[float], float]) -> float | None:
-        """Seconds that its oldest event has waited, if they must be reported: at BEHIND, and when they double."""
-        since = self._buffer.waiting_since()
-        seconds = 0.0 if since is None else age(since)
-        if seconds < BEHIND:
-            self._behind_told = 0.0 if seconds < BEHIND / 2 else self._behind_told
-            return None
-        if seconds < 2 * self._behind_told:
-            return None
-        self._behind_told = seconds
-        return seconds
-
-    def cancel(self) -> None:
-        """Deliver nothing more, not even queued events; a coroutine callback that is running may finish. Idempotent."""
-        if self.active:
-            self.active = False
-            self.publish = None
-            self._dispatcher._remove(self)
-            if self._worker is not None and (self._worker.task is None or self._worker.task.done()):
-                self._buffer.clear()
-            else:
-                self._buffer.wake()
-
-    def _due(self, kind: str, now: float) -> int:
-        """Count one more of ``kind``; returns how many to report now, 0 if the last report is too recent."""
-        count = self._untold.get(kind, 0) + 1
-        if now - self._told.get(kind, -math.inf) < REPORT_EVERY:
-            self._untold[kind] = count
-            return 0
-        self._told[kind], self._untold[kind] = now, 0
-        return count
 
 
 class Dispatcher:
@@ -147,7 +59,7 @@ class Dispatcher:
     ) -> None:
         self.clock = clock
         self.copies = copies or {}
-        self.closed = self.aborting = self.reporting = False  # see feed.subscriptions.queues.QueueOwner
+        self.closed = self.aborting = self.reporting = False  # see feed.subscriptions.subscriber.Publisher
         self.workers: dict[asyncio.Task[None], Worker] = {}
         self.errors = 0  # errors of all subscriptions, including ended ones
         self._report = report
@@ -207,8 +119,8 @@ class Dispatcher:
             slow(subscription, clock() - buffer.taken_at, buffer.dropped)
             return True
 
-        subscription._sink = sink
-        stream = EventIterator(subscription, buffer, clock)
+        subscription.sink = sink
+        stream = EventIterator(subscription, clock)
         if self.closed:
             subscription.active = False
         else:
@@ -303,8 +215,8 @@ class Dispatcher:
     def end_iterators(self, failure: str = "") -> None:
         """End the iterators after their buffered events; with a ``failure``, they raise a FeedError of that text."""
         for subscription in [s for channel in self._subscriptions.values() for s in channel]:
-            if subscription._worker is None and subscription._sink is not None:
-                subscription._buffer.failure = failure
+            if subscription.worker is None and subscription.sink is not None:
+                subscription.buffer.failure = failure
                 subscription.cancel()
 
     def reopen(self) -> None:
@@ -315,7 +227,7 @@ class Dispatcher:
         self._subscriptions.setdefault(subscription.channel, {})[subscription] = None
         self._changed(subscription.channel)
 
-    def _remove(self, subscription: Subscriber) -> None:
+    def remove(self, subscription: Subscriber) -> None:
         self._subscriptions.get(subscription.channel, {}).pop(subscription, None)
         self._changed(subscription.channel)
 
@@ -327,13 +239,13 @@ class Dispatcher:
                     route.forget()
 
     def _queue(self, subscription: Subscriber) -> Worker:
-        worker = Worker(subscription, self, subscription.call, subscription._buffer)
-        subscription._worker, subscription._sink = worker, worker.put
+        worker = Worker(subscription, self)
+        subscription.worker, subscription.sink = worker, worker.put
         return worker
 
     def promote(self, subscription: Subscriber, event: Any, result: Any) -> None:
         """Give a callback that has returned an awaitable a queue; the awaitable is its first call."""
-        worker = subscription._worker
+        worker = subscription.worker
         if worker is None:
             worker = self._queue(subscription)
             self._changed(subscription.channel)
@@ -343,7 +255,7 @@ class Dispatcher:
         """Count and, when due, report an error that a callback raised; ``reported``: it was given a report."""
         self.errors += 1
         subscription.errors += 1
-        count = subscription._due("callback_error", self.clock())
+        count = subscription.due("callback_error", self.clock())
         if count:
             name, channel = subscription.name, subscription.channel
             logger.opt(exception=error).error("{} raised over {} ({} times since last told)", name, channel, count)
@@ -352,7 +264,7 @@ class Dispatcher:
     def slow(self, subscription: Subscriber, seconds: float, dropped: int | None = None) -> None:
         """Count and, when due, report a slow call or a full queue, which has ``dropped`` so many events by now."""
         subscription.slow += 1
-        count = subscription._due("slow_callback", self.clock())
+        count = subscription.due("slow_callback", self.clock())
         if count:
             details = {"callback": subscription.name, "ms": round(seconds * 1000, 3), "count": count}
             if dropped is not None:
@@ -394,7 +306,3 @@ def _spread(callback: Callback, event: Any) -> Any:
 def _own(event: Any) -> Any:
     """Return the event itself; if it is a tuple (a status event), a copy whose parts the receiver may change."""
     return copy.deepcopy(event) if type(event) is tuple else event
-
-
-def _nothing(event: Any) -> None:
-    """Stands for the callback of a subscription that has none, such as an iterator's."""

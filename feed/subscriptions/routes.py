@@ -3,43 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
 
-from feed.subscriptions.queues import Place, QueueOwner, awaitable
+from feed.subscriptions.subscriber import Publisher, Subscriber, awaitable
 
 _Publish = Callable[[Any, float], float]
-
-
-class Receiver(Place, Protocol):
-    """What a route needs to know of a consumer's subscription."""
-
-    keys: frozenset[Hashable] | None  # the coins whose events it wants, None for all
-    publish: _Publish | None  # publishes to a plain callback; made by the first route
-
-    @property
-    def queued(self) -> bool:
-        """Whether it has a queue; otherwise it is a plain callback."""
-
-    def call(self, event: Any) -> Any:
-        """Call a plain callback with an event."""
-
-    def put(self, coin: Hashable, event: Any, now: float) -> bool:
-        """Queue an event; True if that caused a report, which takes time."""
-
-
-class RouteOwner(QueueOwner, Protocol):
-    """What the routes need to know of the dispatcher."""
-
-    slow_after: float  # seconds
-    copies: Mapping[str, Callable[[Any], Any]]  # channel -> copies an event for each receiver but the first
-    version: object  # replaced at each change of the subscriptions
-
-    def subscribed(self, channel: str) -> Collection[Receiver]:
-        """The subscribers of ``channel``, in the order in which they subscribed."""
-
-    def promote(self, subscription: Any, event: Any, result: Any) -> None:
-        """A plain callback has returned an awaitable."""
 
 
 class Route:
@@ -55,7 +24,7 @@ class Route:
 
     __slots__ = ("_channel", "_coin", "_dispatcher", "publish", "reached")
 
-    def __init__(self, dispatcher: RouteOwner, channel: str, coin: Hashable) -> None:
+    def __init__(self, dispatcher: Publisher, channel: str, coin: Hashable) -> None:
         self._dispatcher = dispatcher
         self._channel = channel
         self._coin = coin
@@ -96,7 +65,7 @@ class Route:
                 return publish
 
 
-def _caller(dispatcher: RouteOwner, subscription: Receiver, coin: Hashable) -> _Publish:
+def _caller(dispatcher: Publisher, subscription: Subscriber, coin: Hashable) -> _Publish:
     """Return the function that delivers an event of ``coin`` to one subscriber.
 
     A plain callback has one function for all coins: a thousand of them would not fit into the processor's caches.
@@ -108,7 +77,7 @@ def _caller(dispatcher: RouteOwner, subscription: Receiver, coin: Hashable) -> _
     return subscription.publish
 
 
-def _queueing(dispatcher: RouteOwner, subscription: Receiver, coin: Hashable) -> _Publish:
+def _queueing(dispatcher: Publisher, subscription: Subscriber, coin: Hashable) -> _Publish:
     """Return the function that queues an event with the time at which it came."""
     clock, put = dispatcher.clock, subscription.put
 
@@ -118,7 +87,7 @@ def _queueing(dispatcher: RouteOwner, subscription: Receiver, coin: Hashable) ->
     return publish
 
 
-def _handing(dispatcher: RouteOwner, subscription: Receiver, call: Callable[[Any], Any]) -> _Publish:
+def _handing(dispatcher: Publisher, subscription: Subscriber, call: Callable[[Any], Any]) -> _Publish:
     """Return the function that calls a plain callback; a closure, because it runs for every event."""
     clock, slow_after = dispatcher.clock, dispatcher.slow_after
 
