@@ -250,7 +250,6 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "shared_venue": "one venue's rate limits and what its sessions share",
         "connections": "the connections over which a venue is carried",
         "session": "one venue carried until it fails",
-        "session_tasks": "the tasks that carry the sessions",
         "prefetch": "markets loaded ahead of need",
         "supervisor": "which venue carries some coins, and what follows when it ends",
         "coin_routing": "which coins come from the active venue, and which from the next one that lists them",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,6 @@ from feed.market_data.hub import MarketDataHub
 from feed.policies.staleness import SilenceWatch
 from feed.sessions.feed_context import Closings, FeedContext
 from feed.sessions.session import Session
-from feed.sessions.session_tasks import to_the_end
 from feed.sessions.shared_venue import SharedVenue, access_of
 from feed.sessions.supervisor import Supervisor
 from feed.settings.schema import ExchangeConfig, Settings
@@ -156,7 +155,7 @@ class CoinRouting:
                 await self._pause()
                 self._look(self._hub.clock.monotonic())
         finally:
-            await to_the_end(self._release())
+            await _to_the_end(self._release())
 
     async def _pause(self) -> None:
         """Wait until something has happened, or a decision is due."""
@@ -250,3 +249,16 @@ def naming(coins: Callable[[], Iterable[CoinConfig]], aside: Report) -> Report:
             aside(event, exchange, **(details if "coin" in details else {"coins": names} | details))
 
     return report
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await ``work`` to its end however often the wait is cancelled: an ending loop cancels twice."""
+    task = asyncio.create_task(work, name="closing the feed")
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from math import inf
@@ -30,7 +31,7 @@ TRUST_WAIT = 0.5  # seconds of data on trial in which a venue may answer with it
 
 
 class Session:
-    """Carries one venue: ``carry`` runs until it has failed and raises why.
+    """Carries one venue from ``start`` until it has failed, which ``take_failure`` tells, or until ``stop``.
 
     Its coins are spread over as many connections as the venue's capacity asks for, each a CoinConnection. On trial
     it delivers nothing until ``promote``.
@@ -48,20 +49,54 @@ class Session:
         self.backfiller = TradeBackfiller(
             venue, settings.backfill, hub.on_trade, self._report_gap, hub.clock, shared.requests, shared.sequences
         )
-        self.connected = False  # a connection has delivered; only ``carry`` sets it
-        self.broke = False  # the last error of ``carry`` ended a connection that had delivered
+        self.connected = False  # a connection has delivered; only ``_carry`` sets it
+        self.broke = False  # the last failure ended a connection that had delivered
         self.delivering = False  # False while on trial
         self.lag: float | None = None  # seconds, of its most up-to-date connection; None: not known
         self.listing = CoinListing(venue, self.note)
         self.asked_for: Sequence[CoinConfig] = ()  # the coins that were wanted when the venue was last asked
         self._feed = feed
+        self._task: asyncio.Task[VenueError] | None = None  # from ``start`` until ``stop`` or ``take_failure``
+        self._ending: set[asyncio.Task[VenueError]] = set()  # earlier ones, after ``stop``
         self._dropped: asyncio.Future[NoReturn] | None = None
-        self._since: Mapping[str, int] = {}  # see ``carry``
+        self._since: Mapping[str, int] = {}  # see ``start``
         self._refused = False  # the venue lists none of the wanted coins
         self._list_due = asyncio.Event()  # set when its list of markets must be asked for now
         self._changed = asyncio.Event()  # set when the wanted coins, channels or timeframes have changed
         self._day_stats = DayStats(venue, lambda: feed.wanted.symbols)
         self.pool = ConnectionPool(self, shared, feed, self.backfiller, self.bars, self._day_stats)
+
+    def start(self, since: Callable[[], Mapping[str, int]], *, trial: bool) -> None:
+        """Carry the venue, as soon as it may be dialled.
+
+        ``since`` returns the time (Unix ms) of each coin's last trade on the venue that was left by then; later trades
+        are fetched.
+        """
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(since, trial), name=f"market feed on {self.name}")
+            self._task.add_done_callback(lambda task: self._feed.wake())
+
+    def stop(self) -> None:
+        """Carry it no more."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            self._feed.closings.add_task(task)
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it is carried, or will be when its venue may be dialled."""
+        return self._task is not None
+
+    def take_failure(self) -> VenueError | None:
+        """Why it is not carried any more, if it has ended by itself since the last call."""
+        task = self._task
+        if task is None or not task.done():
+            return None
+        self._task = None
+        return Disconnected(self.name, "cancelled from outside") if task.cancelled() else task.result()
 
     def look_at_lag(self) -> None:
         """Measure the lag of its connections; report a wrong local clock once, and order books that do not come."""
@@ -144,7 +179,7 @@ class Session:
         self.listing.forget(gone)
 
     def drop(self, reason: str) -> None:
-        """End the connections, if there are any: ``carry`` raises Disconnected."""
+        """End the connections, if there are any: the session fails with Disconnected."""
         if self._dropped is not None and not self._dropped.done():
             self._dropped.set_exception(Disconnected(self.name, reason))
 
@@ -165,7 +200,7 @@ class Session:
             self._list_due.set()
 
     def promote(self, since: Mapping[str, int]) -> None:
-        """End the trial: the connections deliver from now on. ``since``: see ``carry``."""
+        """End the trial: the connections deliver from now on. ``since``: what ``start``'s argument returns now."""
         self.delivering = True
         self._since = since
         self._list_due.set()
@@ -194,21 +229,31 @@ class Session:
         self.backfiller.close()
         return self.bars.end()
 
-    async def carry(self, since: Mapping[str, int], *, trial: bool = False) -> NoReturn:
-        """Connect, deliver, and raise VenueError when it is over.
-
-        ``since``: the time (Unix ms) of each coin's last trade on the venue that was left; later trades are fetched.
-        """
+    async def _run(self, since: Callable[[], Mapping[str, int]], trial: bool) -> VenueError:
+        """Carry the venue until it has failed, and return the reason."""
         clock, delay = self._feed.hub.clock, self._feed.hub.delays[self.name]
-        asking = asyncio.create_task(self.shared.ask_time(clock, delay), name=f"time of {self.name}")
+        asking: asyncio.Task[None] | None = None
         try:
-            await self._carry(since, trial)
+            if ending := set(self._ending):
+                await asyncio.wait(ending)  # wait until the earlier run has ended
+            while (wait := self.shared.dial_due - clock.monotonic()) > 0:
+                await clock.sleep(wait)
+            asking = asyncio.create_task(self.shared.ask_time(clock, delay), name=f"time of {self.name}")
+            await self._carry(since(), trial)
+        except VenueError as failure:
+            return failure
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not end the feed in silence
+            clean = self.venue.clean
+            told = clean.lines("".join(traceback.format_exception(error)))
+            logger.error("{}: the connection was given up over an unforeseen error\n{}", self.name, told)
+            return Disconnected(self.name, clean(f"unforeseen {error!r}"))
         finally:
-            asking.cancel()
-            await asyncio.wait({asking})
-        raise AssertionError("a venue is carried until an error ends it")
+            if asking is not None:
+                asking.cancel()
+                await asyncio.wait({asking})
 
     async def _carry(self, since: Mapping[str, int], trial: bool) -> NoReturn:
+        """Connect, deliver, and raise VenueError when it is over; the arguments are those of ``start``."""
         self.broke = False
         self._since = since
         self.delivering = not trial

@@ -18,7 +18,6 @@ from feed.sessions.coin_listing import HALT, UNLISTED
 from feed.sessions.feed_context import FeedContext
 from feed.sessions.prefetch import Prefetch
 from feed.sessions.session import Session
-from feed.sessions.session_tasks import SessionTasks
 from feed.sessions.shared_venue import SharedVenue
 from feed.settings.schema import ExchangeConfig
 
@@ -45,7 +44,6 @@ class Supervisor:
         self._suspended = feed.hub.clock.suspended()  # seconds of suspends that the silence watch knows of
         self._woken: tuple[float, float] | None = None  # seconds of a suspend, and when it was found, monotonic
         self._lag_watch = LagWatch(feed.settings.staleness.max_lag)
-        self._tasks = SessionTasks(feed.hub.clock, feed.wake, feed.closings)
         self._prefetch = Prefetch(feed.closings.add)
         self._final: set[str] = set()  # venues that have refused: waiting does not help
         self._policy = self._policy_over(order)
@@ -88,8 +86,8 @@ class Supervisor:
 
     def end(self) -> None:
         """Stop all sessions."""
-        for name in list(self._tasks.carrying):
-            self._tasks.stop(name)
+        for session in self.sessions.values():
+            session.stop()
         for session in self.sessions.values():
             self._feed.closings.add(_awaited(session.close()))
 
@@ -123,26 +121,31 @@ class Supervisor:
         session = self.session
         return [*session.listing.missing, *session.withheld] if session is not None and session.connected else None
 
+    @property
+    def _started(self) -> list[Session]:
+        """The sessions of the active venue and of those on trial."""
+        return [session for session in self.sessions.values() if session.is_started]
+
     # What happens
 
     def due(self, now: float) -> float:
         """When the next decision is due, if nothing happens before; monotonic seconds."""
         due = min(self._policy.next_tick(now), self._feed.silence_watch.next_check(now))
-        return min(due, now + LOOK) if self._tasks.carrying else due
+        return min(due, now + LOOK) if self._started else due
 
     def look(self, now: float) -> None:
         """Tell the policies what has happened, and carry out what they decide."""
-        ended = self._tasks.take_ended()
-        for name in list(self._tasks.carrying):
-            session = self.sessions[name]
+        failures = {name: session.take_failure() for name, session in self.sessions.items()}
+        for session in self._started:
             session.look_at_lag()
             if (last := session.pool.last_data) is not None:
                 session.shared.backoff.note_data(last)
                 given = session.delivering and self._policy.state is not FailoverState.RELIEF
                 if session.connected and (given or session.is_proven_up_to_date(now)):
-                    self._carry_out(self._policy.data(name, last, now), now)
-        for name in sorted(ended, key=self.exchange.__eq__):  # ended trials first, so that none of them is chosen
-            self._failed(name, ended[name], now)
+                    self._carry_out(self._policy.data(session.name, last, now), now)
+        for name in sorted(failures, key=self.exchange.__eq__):  # ended trials first, so that none of them is chosen
+            if (failure := failures[name]) is not None:
+                self._failed(name, failure, now)
         active = self.sessions[self.exchange]
         if active.connected and not self.has_connected:
             self.has_connected = True
@@ -162,8 +165,8 @@ class Supervisor:
         self._carry_out(self._policy.tick(now), now)
         if now - self._policy.heard > self._feed.settings.staleness.feed_stale_after / 4:
             self._prefetch.hurry([session for name, session in self.sessions.items() if name != self.exchange], now)
-        for name in self._tasks.carrying:
-            self.sessions[name].pool.is_awaited = self._policy.awaits(name, now)
+        for session in self._started:
+            session.pool.is_awaited = self._policy.awaits(session.name, now)
 
     def _note_suspend(self, now: float) -> None:
         """Have the silence watch count a suspend, one check later, because newer data may have come since."""
@@ -194,7 +197,7 @@ class Supervisor:
     def lag_of(self, exchange: str) -> float | None:
         """Seconds by which a venue's data is late; None while that is not known."""
         session = self.sessions.get(exchange)
-        return None if session is None or exchange not in self._tasks.carrying else session.lag
+        return None if session is None or not session.is_started else session.lag
 
     def _failed(self, name: str, failure: VenueError, now: float) -> None:
         """A session has ended, or could not connect: report it, and tell the failover policy."""
@@ -250,7 +253,7 @@ class Supervisor:
                     self._feed.report("failback", to, **{"from": from_, "to": to})
                     self._relieve(from_, to)
                 case decided.AbandonTrial(venue):
-                    self._tasks.stop(venue)
+                    self.sessions[venue].stop()
                 case decided.Exhausted(until, venue):
                     whom = "" if self._feed.main else " for " + ", ".join(coin.symbol for coin in self.wanted.coins)
                     wait = f"{venue} is asked again in {until - now:.0f} s"
@@ -264,17 +267,17 @@ class Supervisor:
         self._feed.hub.delivered_candles.note_unclosed(self.sessions[left].bars.holes())
         self.sessions[left].demote()
         backfiller.flush()
-        if to in self._tasks.carrying:
+        if session.is_started:
             session.promote(self.since)
             if session.connected:
                 self._feed.report("connected", to)
         else:
             self._dial(to)
-        self._tasks.stop(left)
+        self.sessions[left].stop()
 
     def _dial(self, name: str, *, trial: bool = False) -> None:
-        """Start a venue's session, when its backoff allows."""
-        self._tasks.start(self.sessions[name], lambda: self.since, trial=trial)
+        """Start a venue's session."""
+        self.sessions[name].start(lambda: self.since, trial=trial)
 
 
 async def _awaited(end: Awaitable[Any]) -> None:

@@ -368,7 +368,7 @@ async def test_a_venue_that_is_left_and_dialled_again_at_once_delivers(secondary
         carrying = feed._runner.routing.main
         for _ in range(3):
             seen = len(got.trades)
-            carrying._tasks.stop("binance")
+            carrying.sessions["binance"].stop()
             carrying._dial("binance")
             await got.until(lambda seen=seen: len(got.trades) > seen + 3)  # type: ignore[misc] # mypy: no lambda with a default
             assert feed.get_health()["status"] == "healthy"
