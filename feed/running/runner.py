@@ -71,7 +71,13 @@ class FeedRunner:
     @property
     def is_running(self) -> bool:
         """Whether the feed is connected, or about to be."""
-        return self._running is not None and not self._running.done()
+        return self._task is not None
+
+    @property
+    def _task(self) -> asyncio.Task[FeedError | None] | None:
+        """The feed's task while it runs."""
+        running = self._running
+        return None if running is None or running.done() else running
 
     def leave_behind(self) -> object:
         """Become a feed that is not connected, in a forked child. Returns the objects of the parent's connection.
@@ -95,26 +101,24 @@ class FeedRunner:
     @property
     def loop_closed(self) -> bool:
         """Whether the event loop was closed without ``disconnect()``."""
-        running = self._running
-        return running is not None and not running.done() and running.get_loop().is_closed()
+        task = self._task
+        return task is not None and task.get_loop().is_closed()
 
     async def add_coins(self, coins: str | Iterable[str]) -> None:
         """See MarketFeed.add_coins."""
         self._leave_closed_loop()
-        running = self._running
-        if running is None or running.done():
+        if (task := self._task) is None:
             self._enlist(coins)
         else:
-            await across(running, lambda: self._added(coins))
+            await across(task, lambda: self._added(coins))
 
     async def remove_coins(self, coins: str | Iterable[str]) -> None:
         """See MarketFeed.remove_coins."""
         self._leave_closed_loop()
-        running = self._running
-        if running is None or running.done():
+        if (task := self._task) is None:
             self._removed(coins)
         else:
-            await across(running, lambda: self._remove(coins))
+            await across(task, lambda: self._remove(coins))
 
     def _enlist(self, coins: str | Iterable[str]) -> list[str]:
         with self._changing:
@@ -178,7 +182,7 @@ class FeedRunner:
 
     def resume_after(self, trades: Iterable[TradeEvent]) -> None:
         """See MarketFeed.resume_after."""
-        if self._running is not None and not self._running.done():
+        if self.is_running:
             raise FeedError("the feed is connected already; resume_after() goes before connect()")
         self._before = list(trades)
 
@@ -192,9 +196,9 @@ class FeedRunner:
         self._leave_closed_loop()
         if self._elsewhere():
             raise FeedError("the feed runs in an event loop of another thread; stop() it first")
-        while self._running is not None and self._running.cancelling() and not self._running.done():
-            await asyncio.wait({self._running})  # disconnect() is running
-        if self._running is None or self._running.done():
+        while (task := self._task) is not None and task.cancelling():
+            await asyncio.wait({task})  # disconnect() is running
+        if task is None:
             self._begin(patient=timeout is None)
         driver = self._driver
         assert driver is not None
@@ -218,9 +222,6 @@ class FeedRunner:
         self.turned_at = self._clock.monotonic()
         driver = self._driver = self._player() if self._source is not None else self._live(patient)
         self.routing = driver if isinstance(driver, CoinRouting) else None
-        if self.routing is not None:
-            self.routing.share_limits(self._limit_parts)
-            self.routing.resume_after(self._before)
         self._before = []
 
         def ended(running: asyncio.Task[FeedError | None]) -> None:  # even if it was cancelled before its first step
@@ -245,7 +246,15 @@ class FeedRunner:
     def _live(self, patient: bool) -> CoinRouting:
         reporter = self._reporter
         return CoinRouting(
-            self._order, self._settings, self._wanted, self._hub, reporter.note, reporter.aside, patient=patient
+            self._order,
+            self._settings,
+            self._wanted,
+            self._hub,
+            reporter.note,
+            reporter.aside,
+            patient=patient,
+            parts=self._limit_parts,
+            before=self._before,
         )
 
     def _player(self) -> Player:
@@ -257,32 +266,31 @@ class FeedRunner:
 
     async def wait_closed(self) -> None:
         """See MarketFeed.wait_closed."""
-        running = self._running
-        if running is not None and not running.done():
-            await across(running, lambda: _ended(running))
+        if (task := self._task) is not None:
+            await across(task, lambda: _ended(task))
 
     async def sleep(self, seconds: float) -> None:
         """See MarketFeed.sleep."""
-        running = self._running
-        if self._source is None or running is None or running.done():
+        task = self._task
+        if self._source is None or task is None:
             await self._clock.sleep(seconds)
         else:
-            await across(running, lambda: self._clock.sleep(seconds))
+            await across(task, lambda: self._clock.sleep(seconds))
 
     async def seek(self, at: float | str | datetime) -> None:
         """See MarketFeed.seek."""
         from feed.replay.player import Player
         from feed.replay.source import moment
 
-        player, running = self._driver, self._running
+        player, task = self._driver, self._task
         to = moment("at", at)
-        if not isinstance(player, Player) or running is None or running.done() or to is None:
+        if not isinstance(player, Player) or task is None or to is None:
             raise FeedError("no replay runs: seek() needs a feed from_recording() that is connected")
 
         async def seek() -> None:
             player.seek(to)
 
-        await across(running, seek)
+        await across(task, seek)
 
     async def disconnect(self) -> None:
         """See MarketFeed.disconnect."""
@@ -304,8 +312,8 @@ class FeedRunner:
 
     def _elsewhere(self) -> bool:
         """Whether the feed runs in an event loop other than the running one."""
-        running = self._running
-        return running is not None and not running.done() and running.get_loop() is not asyncio.get_running_loop()
+        task = self._task
+        return task is not None and task.get_loop() is not asyncio.get_running_loop()
 
     def run(self, timeout: float | None = 30) -> None:
         """See MarketFeed.run."""
@@ -325,7 +333,7 @@ class FeedRunner:
         with self._starting:
             self._leave_closed_loop()
             started = self._background is not None and not self._background.ended
-            if started or (self._running is not None and not self._running.done()):
+            if started or self.is_running:
                 raise FeedError("the feed is connected already; stop() or disconnect() it first")
             self._background = Background(lambda: self.connect(timeout), self.disconnect)
             return self._background
@@ -372,12 +380,11 @@ class FeedRunner:
     async def candles_history(self, coin: str, timeframe: str = "1m", limit: int = 100) -> list[Candle]:
         """See MarketFeed.candles_history."""
         symbol = one_of(coin, self._wanted.coins)
-        running = self._running
-        if running is None or running.done():
+        if (task := self._task) is None:
             raise FeedError("the feed is not connected: await connect(), or start() it, first")
         if self._source is not None:
             return await self._recorded_history(symbol, timeframe, limit)
-        return await across(running, lambda: self._history.candles(symbol, timeframe, limit))
+        return await across(task, lambda: self._history.candles(symbol, timeframe, limit))
 
     async def _recorded_history(self, coin: str, timeframe: str, limit: int) -> list[Candle]:
         source = self._source

@@ -36,7 +36,8 @@ class CoinRouting:
     them share the venues.
 
     ``ready`` is done with the first data. Unless ``patient``, it fails with NoExchangeAvailable when every venue has
-    refused.
+    refused. ``parts``: those into which the venues' limits per address are divided. ``before``: the last trades that an
+    earlier program received.
     """
 
     def __init__(
@@ -49,6 +50,8 @@ class CoinRouting:
         aside: Report,
         *,
         patient: bool,
+        parts: int,
+        before: Iterable[TradeEvent],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self._loop.create_future()
@@ -61,8 +64,8 @@ class CoinRouting:
         self._report = report
         self._aside = aside
         self._patient = patient
-        self._parts = 1  # parts into which the venues' limits per address are divided
-        self._before: dict[str, dict[str, TradeEvent]] = {}  # venue -> coin -> the last trade of an earlier program
+        self._parts = parts
+        self._before = before
         self._something_new = asyncio.Event()  # something has happened that may lead to a decision
         self._closings = Closings(hub.clock)
         self.main = self._supervisor(order, wanted, report, main=True)
@@ -111,11 +114,6 @@ class CoinRouting:
         """Whether data of ``coin`` has come from the venue that carries it."""
         return any(each.hears(coin) for each in self._supervisors)
 
-    def resume_after(self, trades: Iterable[TradeEvent]) -> None:
-        """See MarketFeed; before the venues are opened."""
-        for trade in trades:
-            self._before.setdefault(trade.exchange, {})[trade.coin] = trade
-
     def share_limits(self, parts: int) -> None:
         """See MarketFeed."""
         self._parts = parts
@@ -146,12 +144,11 @@ class CoinRouting:
             if self._settings.bus is None:
                 await asyncio.to_thread(import_for, [config.name for config in self._order])
             self._open()
-            able = [config for config in self._order if config.name in self.venues]
-            if able:
-                self.main.begin(able, self.venues)
+            if self.venues:
+                self.main.begin(self.venues, {})
             else:
                 self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
-            while able:
+            while self.venues:
                 await self._pause()
                 self._look(self._hub.clock.monotonic())
         finally:
@@ -200,7 +197,7 @@ class CoinRouting:
             report = naming(lambda: wanted.coins, self._aside)
             fallback = self._supervisor(others, wanted, report, main=False)
             self._supervisors.append(fallback)
-            fallback.begin(others, self.venues, supervisor.since)
+            fallback.begin(self.venues, supervisor.since)
 
     def _end(self, place: int) -> None:
         """End the supervisors from this place on."""
@@ -225,9 +222,9 @@ class CoinRouting:
                 self.main.reasons[config.name] = error.reason
                 self._report("error", config.name, error=error.reason)
                 continue
-            self.venues[config.name] = SharedVenue(venue, self._settings.connection)
-            self.venues[config.name].share(self._parts)
-            self.venues[config.name].sequences.before |= self._before.pop(config.name, {})
+            shared = self.venues[config.name] = SharedVenue(venue, self._settings.connection)
+            shared.share(self._parts)
+            shared.sequences.before |= {each.coin: each for each in self._before if each.exchange == config.name}
 
     async def _release(self) -> None:
         """Close everything that is open, within RELEASE_TIMEOUT."""

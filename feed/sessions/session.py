@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from math import inf
@@ -221,8 +221,8 @@ class Session:
         for opened in self.pool.opened:
             opened.listener.close(reason)
 
-    def close(self) -> Awaitable[Any]:
-        """Deliver the trades that wait, and fetch nothing more: the feed ends."""
+    def close(self) -> Coroutine[Any, Any, None]:
+        """Deliver the trades that wait, and fetch nothing more: the feed ends. What is returned ends the candles."""
         if self.delivering:
             self.backfiller.flush()
         self._leave_it("")  # trades that still arrive must not start a fetch

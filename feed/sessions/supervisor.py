@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 from loguru import logger
 
@@ -46,12 +45,12 @@ class Supervisor:
         self._lag_watch = LagWatch(feed.settings.staleness.max_lag)
         self._prefetch = Prefetch(feed.closings.add)
         self._final: set[str] = set()  # venues that have refused: waiting does not help
-        self._policy = self._policy_over(order)
+        self._policy = self._failover()
 
-    def _policy_over(self, order: Sequence[ExchangeConfig]) -> Failover:
+    def _failover(self) -> Failover:
         connection, limits = self._feed.settings.connection, self._feed.settings.staleness
         return Failover(  # one attempt per venue until the first data, then as many as the settings say
-            [config.name for config in order],
+            [config.name for config in self.order],
             1,
             connection.failback_after,
             stable_after=connection.stable_after,
@@ -74,22 +73,22 @@ class Supervisor:
         """Whether every venue has refused, so that waiting does not help."""
         return self._policy.state is FailoverState.EXHAUSTED and self._final >= self.sessions.keys()
 
-    def begin(
-        self, order: Sequence[ExchangeConfig], venues: Mapping[str, SharedVenue], since: Mapping[str, int] | None = None
-    ) -> None:
-        """Dial the first venue of ``order``. ``since``: the coins' last trades on a venue that was left, Unix ms."""
-        self.order, self.since = order, since or {}
-        for config in order:
-            self.sessions[config.name] = Session(venues[config.name], self._feed)
-        self._policy = self._policy_over(order)  # its time limits begin now
+    def begin(self, venues: Mapping[str, SharedVenue], since: Mapping[str, int]) -> None:
+        """Dial the first of the ``venues`` in the order; those that could not be opened are left out.
+
+        ``since``: the coins' last trades on a venue that was left, Unix ms.
+        """
+        self.order = [config for config in self.order if config.name in venues]
+        self.since = since
+        self.sessions = {config.name: Session(venues[config.name], self._feed) for config in self.order}
+        self._policy = self._failover()  # its time limits begin now
         self._dial(self.exchange)
 
     def end(self) -> None:
         """Stop all sessions."""
         for session in self.sessions.values():
             session.stop()
-        for session in self.sessions.values():
-            self._feed.closings.add(_awaited(session.close()))
+            self._feed.closings.add(session.close())
 
     def carry(self, coins: Sequence[CoinConfig]) -> None:
         """Carry exactly these coins; the streams of those that stay are not touched."""
@@ -278,7 +277,3 @@ class Supervisor:
     def _dial(self, name: str, *, trial: bool = False) -> None:
         """Start a venue's session."""
         self.sessions[name].start(lambda: self.since, trial=trial)
-
-
-async def _awaited(end: Awaitable[Any]) -> None:
-    await end
