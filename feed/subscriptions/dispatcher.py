@@ -59,7 +59,7 @@ class Dispatcher:
     ) -> None:
         self.clock = clock
         self.copies = copies or {}
-        self.closed = self.aborting = self.reporting = False  # see feed.subscriptions.subscriber.Publisher
+        self.closed = self.aborting = self.reporting = False  # see feed.subscriptions.subscriber.EventPublisher
         self.workers: dict[asyncio.Task[None], Worker] = {}
         self.errors = 0  # errors of all subscriptions, including ended ones
         self._report = report

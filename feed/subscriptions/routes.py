@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from feed.subscriptions.subscriber import Publisher, Subscriber, awaitable
+from feed.subscriptions.subscriber import EventPublisher, Subscriber, awaitable
 
 _Publish = Callable[[Any, float], float]
 
@@ -24,7 +24,7 @@ class Route:
 
     __slots__ = ("_channel", "_coin", "_dispatcher", "publish", "reached")
 
-    def __init__(self, dispatcher: Publisher, channel: str, coin: Hashable) -> None:
+    def __init__(self, dispatcher: EventPublisher, channel: str, coin: Hashable) -> None:
         self._dispatcher = dispatcher
         self._channel = channel
         self._coin = coin
@@ -65,7 +65,7 @@ class Route:
                 return publish
 
 
-def _caller(dispatcher: Publisher, subscription: Subscriber, coin: Hashable) -> _Publish:
+def _caller(dispatcher: EventPublisher, subscription: Subscriber, coin: Hashable) -> _Publish:
     """Return the function that delivers an event of ``coin`` to one subscriber.
 
     A plain callback has one function for all coins: a thousand of them would not fit into the processor's caches.
@@ -77,7 +77,7 @@ def _caller(dispatcher: Publisher, subscription: Subscriber, coin: Hashable) -> 
     return subscription.publish
 
 
-def _queueing(dispatcher: Publisher, subscription: Subscriber, coin: Hashable) -> _Publish:
+def _queueing(dispatcher: EventPublisher, subscription: Subscriber, coin: Hashable) -> _Publish:
     """Return the function that queues an event with the time at which it came."""
     clock, put = dispatcher.clock, subscription.put
 
@@ -87,7 +87,7 @@ def _queueing(dispatcher: Publisher, subscription: Subscriber, coin: Hashable) -
     return publish
 
 
-def _handing(dispatcher: Publisher, subscription: Subscriber, call: Callable[[Any], Any]) -> _Publish:
+def _handing(dispatcher: EventPublisher, subscription: Subscriber, call: Callable[[Any], Any]) -> _Publish:
     """Return the function that calls a plain callback; a closure, because it runs for every event."""
     clock, slow_after = dispatcher.clock, dispatcher.slow_after
 

@@ -18,7 +18,7 @@ Callback = Callable[..., Any]
 _Sink = Callable[[Hashable, Any, float], bool]  # takes coin, event and time; True when it made a report
 
 
-class Publisher(Protocol):
+class EventPublisher(Protocol):
     """What the subscribers and routes need to know of the dispatcher."""
 
     clock: Callable[[], float]  # monotonic seconds
@@ -50,7 +50,7 @@ class Subscriber:
     """One consumer's subscription to a channel. ``errors``, ``slow`` and ``dropped`` count what has gone wrong."""
 
     def __init__(
-        self, publisher: Publisher, channel: str, name: str, keys: Collection[Hashable] | None, buffer: Buffer
+        self, publisher: EventPublisher, channel: str, name: str, keys: Collection[Hashable] | None, buffer: Buffer
     ) -> None:
         self.channel = channel
         self.name = name
@@ -133,7 +133,7 @@ class Subscriber:
 class Worker:
     """The queue of one coroutine callback and, while an event loop runs, the task that calls it."""
 
-    def __init__(self, subscription: Subscriber, publisher: Publisher) -> None:
+    def __init__(self, subscription: Subscriber, publisher: EventPublisher) -> None:
         self.task: asyncio.Task[None] | None = None
         self._subscription = subscription
         self._publisher = publisher
