@@ -28,5 +28,5 @@ def register_profiles() -> None:
 
 def drawing(examples: int, **more: Any) -> settings:
     """Settings for a test that draws another number of ``examples``: that many with "fixed", 20 times with "long"."""
-    in_force = settings()  # what is not said is the profile's
+    in_force = settings()  # the profile gives the defaults
     return settings(max_examples=examples * in_force.max_examples // EXAMPLES, **more)

@@ -12,7 +12,7 @@ from math import inf
 from feed.settings.schema import Connection
 
 LONGEST_WAIT = 600.0  # seconds: the longest GrowingWait
-BUSY = 20  # times the wait: after so long without an attempt the wait is short again
+BUSY = 20  # so many times the wait without an attempt make the wait short again
 
 
 def doubled(first: float, attempts: int, longest: float = inf) -> float:
@@ -48,7 +48,7 @@ class Backoff:
     """Delays in seconds before attempt 1, 2, ... on one venue: doubling from ``initial`` to ``maximum``, with jitter.
 
     Each delay is drawn evenly from ``[d * (1 - jitter), min(d * (1 + jitter), maximum)]``, d being the doubled value.
-    So ``maximum`` is never exceeded, and clients that have all reached it still spread out instead of meeting there.
+    So ``maximum`` is never exceeded, and clients that have all reached it do not dial at the same moment.
 
     The delay starts from ``initial`` again only after data has flowed for ``stable_after`` seconds on one connection,
     counted from the first piece to the last. Otherwise a venue that accepts every dial and drops it would be dialled

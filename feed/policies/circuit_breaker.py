@@ -15,7 +15,7 @@ from enum import Enum
 
 class BreakerState(Enum):
     CLOSED = "closed"  # a bot may trade
-    OPEN = "open"  # too much has failed: cooling down
+    OPEN = "open"  # after too many failures: cooling down
     HALF_OPEN = "half_open"  # the cooldown is over, data has not flowed for long enough yet
 
 
@@ -61,16 +61,16 @@ class CircuitBreakerPolicy:
     The caller decides what counts as a failure: a disconnect, a stale period, a failover, no venue left. Failures while
     the breaker is open change nothing: they neither prolong the cooldown nor count after it.
 
-    Half-open, the first failure opens it again, and data closes it: ``healthy_for`` seconds from the first piece to the
-    last, a quarter of the window unless told otherwise. That is longer than a connection lasts that drops after its
-    first messages; a stall in between is a failure of its own.
+    While half-open, the first failure opens it again, and data closes it: data of ``healthy_for`` seconds, from the
+    first piece to the last (by default a quarter of the window). That is longer than the life of a connection that
+    drops after its first messages. A stall in between is itself a failure.
     """
 
     def __init__(self, failures: int, window: float, cooldown: float, healthy_for: float | None = None) -> None:
         self._window = window
         self._cooldown = cooldown
         self._healthy_for = window / 4 if healthy_for is None else healthy_for
-        self._borne = {BreakerState.CLOSED: failures, BreakerState.HALF_OPEN: 1}  # failures that open it, by its state
+        self._borne = {BreakerState.CLOSED: failures, BreakerState.HALF_OPEN: 1}  # failures that open it, by state
         self._state = BreakerState.CLOSED
         self._failed: deque[float] = deque(maxlen=failures)
         self._until = 0.0  # the cooldown's end, while open

@@ -1,9 +1,9 @@
 """Measures how late a venue's data comes, by the venue's own time stamps, even if its clock or ours is wrong.
 
-A delay is arrival minus stamp. It contains the difference of the two clocks, which is unknown and does not matter: lag
-is a delay above the least one that the venue showed within the last minutes, on whichever connection, so a new
+A delay is arrival minus stamp. It includes the difference of the two clocks, which is unknown. So the lag is the
+difference between a delay and the smallest delay of the venue within the last minutes, on any connection: a new
 connection to a late stream does not count its delay as normal. Arrivals are read from a clock that never steps, so a
-step of the local clock is no lag either. A venue whose frames have no stamps has no lag that could be known.
+step of the local clock is no lag either. If a venue's frames have no stamps, its lag is not known.
 
 Pure: time is an argument, in seconds on ``Clock.running``'s scale.
 """
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-WINDOW = 600.0  # seconds for which a delay is remembered: a venue's clock and ours drift apart by less than 0.1 s
+WINDOW = 600.0  # seconds for which a delay is remembered; clocks drift apart by less than 0.1 s in this time
 BUCKET = 10.0  # seconds whose delays are remembered together
 AGREEING = 3  # delays that confirm one another: a single one may have a wrong stamp
-WITHIN = 1.0  # seconds by which they may differ, and by which an unconfirmed stamp may be ahead of our clock
-RECENT = 2.0  # seconds: the connection's lag is the least delay of this period
-FLOWING = 3  # looks with trades within RECENT from which on trades count as flowing
+WITHIN = 1.0  # seconds by which such delays may differ, and by which an unconfirmed stamp may be ahead of our clock
+RECENT = 2.0  # seconds; the connection's lag is the smallest delay of this period
+FLOWING = 3  # so many looks with trades within RECENT: from then on, trades count as flowing
 CAUGHT_UP = 0.5  # share of the limit; a lag below it is over
 TRUSTED_FOR = 60.0  # seconds until the venue's time may be asked for again
 
@@ -36,16 +36,16 @@ class LeastDelay:
 
     def __init__(self) -> None:
         self.seconds: float | None = None
-        self._answers: deque[tuple[float, float]] = deque()  # when the venue told its time, and the delay of the answer
+        self._answers: deque[tuple[float, float]] = deque()  # when the venue gave its time, and the answer's delay
         self._buckets: deque[tuple[float, float]] = deque()  # begin and least delay of each bucket
         self._traded = False
         self._expected: float | None = None  # the expected delay at the last data
 
     def plausible(self, expected: float) -> float:
-        """The smallest delay that needs no confirmation. A stamp further ahead may be wrong.
+        """The smallest delay that needs no confirmation. If a stamp is further ahead than that, it may be wrong.
 
-        ``expected``: the delay if our clock and the venue's were right and the network took no time. What the venue
-        says about its time is better than our clock.
+        ``expected``: the delay if our clock and the venue's were right and the network took no time. The
+        venue's answer about its time is better than our clock.
         """
         known = min(self._believed(), default=expected)
         return min(known, self.seconds if self.seconds is not None else known) - WITHIN
@@ -71,7 +71,7 @@ class LeastDelay:
     def trust(self, delay: float, now: float) -> None:
         """Note the delay of the venue's answer when asked for its time.
 
-        An answer that makes the stream late is not believed if the stream agrees with our own clock: two against one.
+        The answer is not believed if it makes the stream late while the stream agrees with our own clock.
         """
         self._answers.append((now, delay))
         self._settle(now)
@@ -127,7 +127,7 @@ class StampsAhead:
 
 
 class ConnectionLag:
-    """What one connection lags: ``seconds`` above the venue's least delay, None while that is not known.
+    """The lag of one connection: ``seconds`` above the venue's smallest delay, None while that is not known.
 
     It is the least of the recent delays: one late row, of a quiet coin or repeated by the venue, is no lag. A coin's
     first row on the connection does not count: it may be history. While trades flow, they decide: a venue's tickers may
@@ -136,7 +136,7 @@ class ConnectionLag:
 
     def __init__(self, least: LeastDelay) -> None:
         self.seconds: float | None = None
-        self.is_doubtful = False  # all that came was late, and was each coin's first row
+        self.is_doubtful = False  # all data was late, and each row was the first one of its coin
         self._least = least
         self._coins: set[str] = set()
         self._recent: deque[tuple[float, float]] = deque()
@@ -160,7 +160,7 @@ class ConnectionLag:
         if least is None:
             return
         lags = {coin: delay - least for coin, delay in ticked.items() if delay >= least}
-        # a row that is stamped ahead says nothing about the lag
+        # a row that is stamped ahead does not show the lag
         lags |= {coin: max(0.0, delay - least) for coin, delay in traded.items() if delay >= least - WITHIN}
         known = {coin: lag + least for coin, lag in lags.items() if coin in self._coins or lag <= RECENT}
         self._coins |= lags.keys()
@@ -180,7 +180,7 @@ class ConnectionLag:
 
 
 class LagKind(StrEnum):
-    """What is found, by the names of the status events."""
+    """The kinds of findings, with the names of the status events."""
 
     LAGGING = "feed_lagging"
     CAUGHT_UP = "feed_caught_up"

@@ -1,7 +1,7 @@
 """Whether the first price of another market can be the same coin's: two venues may list two coins under one ticker.
 
-Pure: prices and times are arguments, times in monotonic seconds. Two prices are as far apart as the higher one is times
-the lower one. The longer ago the last price came, the further the next one may be from it.
+Pure: prices and times are arguments, times in monotonic seconds. The distance of two prices is the higher one divided
+by the lower one. The older the last price is, the further the next one may be from it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple
 
-ALONE = 600.0  # seconds that a market is withheld while no other venue says which price is right
-PER = 600.0  # seconds: for each of them the last price's age allows the ratio once more
+ALONE = 600.0  # seconds for which a market is withheld while no other venue shows which price is right
+PER = 600.0  # seconds; for each such period in the last price's age, the ratio is allowed once more
 LARGEST_POWER = 100.0  # the highest power of the ratio; at that age any price is allowed
 
 

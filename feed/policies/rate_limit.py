@@ -11,9 +11,9 @@ from feed.clock import Clock
 class RateLimit:
     """Keeps dials below a venue's limit of ``limit`` per ``per`` seconds (Binance 300, Bybit 500, each per 300 s).
 
-    The venue counts a dial when it arrives, we when it leaves. So the window here is ``slack`` seconds longer: dials
-    may take that long to arrive. The limit holds per address, which other programs may share, so a part of it,
-    ``margin``, is not used. Memory is bounded by the limit.
+    The venue counts a dial when it arrives, but we count it when it leaves. So the window here is ``slack`` seconds
+    longer: a dial may take that long to arrive. The limit holds per address, which other programs may share, so a
+    part of it, ``margin``, is not used. Memory is bounded by the limit.
     """
 
     def __init__(self, limit: int, per: float = 300.0, *, margin: float = 0.1, slack: float = 10.0) -> None:
@@ -44,7 +44,7 @@ class RateLimit:
         return len(self._dials) <= half or now - self._dials[-half - 1] > self.window
 
     def spend(self, now: float) -> None:
-        """A dial leaves at ``now``."""
+        """Count a dial that leaves at ``now``."""
         self._dials.append(now)
 
     async def take(self, clock: Clock, sleep: Callable[[float], Awaitable[object]] | None = None) -> None:

@@ -1,6 +1,6 @@
 """Decides after how much silence the feed or a coin is stale, and a connection dead.
 
-What ends a silence is decided by the listeners (feed.market_data). Only data counts. Pings, pongs and acknowledgements
+The listeners (feed.market_data) decide which events end a silence. Only data counts. Pings, pongs and acknowledgements
 never reach this module, so a venue that answers pings and sends nothing counts as dead. A quiet coin is not dead: its
 silence is reported, and never restarts the connection.
 """
@@ -14,7 +14,7 @@ from math import inf
 
 from feed.settings.schema import Staleness
 
-FEED_POLL = 0.25  # seconds between checks while the feed is stale, so that the recovery is reported in any case
+FEED_POLL = 0.25  # seconds between checks while the feed is stale, so that its recovery is always reported
 COIN_POLL = 1.0  # the same while some coin is stale
 ROUNDING = 0.001  # seconds: a check comes this much after the limit, so that float rounding can't make it too early
 
@@ -63,8 +63,8 @@ def judge(silent: float, limits: Staleness) -> SilenceVerdict:
 class SilenceWatch:
     """Watches one feed over all its connections; times are monotonic seconds.
 
-    Silence is counted from the last piece of data, whatever the connection does meanwhile: a feed that is reconnecting
-    is stale after the same time as one that is stalled. Only DEAD is about one connection: its time begins with it.
+    Silence is counted from the last piece of data, independent of connections: a feed that is reconnecting becomes
+    stale after the same time as one that is stalled. Only DEAD concerns a single connection: its time begins with it.
     """
 
     def __init__(self, limits: Staleness) -> None:
@@ -95,7 +95,7 @@ class SilenceWatch:
     def watch(self, coins: Iterable[str], now: float) -> None:
         """Watch these coins from now on; coins that stay keep their times, and the connection is the same."""
         if self._since:
-            self._began = self._heard()  # the last data may be that of a coin that leaves: it still counts
+            self._began = self._heard()  # the last data may be of a coin that is removed now; it still counts
         else:
             self._began, self._feed_silent_since = now, None
         self._since = {coin: self._since.get(coin, now) for coin in coins}

@@ -1,4 +1,5 @@
-"""Finds an order book whose side stands still while trades or quotes say that it moves: it is not the market any more.
+"""Finds an order book whose side stands still while trades or quotes say that it moves: it does not show the market
+any more.
 
 Pure.
 """
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 
 BEHIND = 2.0  # seconds that a book may take to follow the trades
 MISSED = 3  # trades with orders that the book does not have; one or two may have been hidden orders
-APART = 3  # quotes in a row with another best price than the book's; one or two may be of a slow source
+APART = 3  # quotes in succession with another best price than the book's; one or two may be from a slow source
 
 Level = tuple[float, float]
 """Price and size."""
@@ -18,11 +19,11 @@ Level = tuple[float, float]
 class StandingSides:
     """Finds a side of one coin's book that stands still although trades or quotes show that it moves.
 
-    A trade above the best ask, or below the best bid, uses up levels, so that side has to change within BEHIND seconds.
-    The bids also have to change when takers sell above the best bid, and the asks when takers buy below the best ask:
-    the orders they took are not in the book. A side that changed after the trade does not stand still, wherever it is
-    now. The venue's own quotes say it too: APART of them with another best price, while the side does not change for
-    BEHIND seconds. Times are monotonic seconds.
+    A trade above the best ask, or below the best bid, uses up levels, so that side has to change within BEHIND
+    seconds. The bids also have to change when takers sell above the best bid, and the asks when takers buy below the
+    best ask: the orders they took are not in the book. A side that changed after the trade does not stand still,
+    whatever its price is now. The venue's own quotes may show it too: APART quotes with another best price, while the
+    side does not change for BEHIND seconds. Times are monotonic seconds.
 
     A trade that is in the book already must not be passed as a new one: the orders it took are gone from the book. If
     the venue does not stamp its books, this is not known, and ``stamped`` is False.
@@ -45,7 +46,7 @@ class StandingSides:
         self._asks.on_trade(price, stamped and not sold, now)
 
     def on_quote(self, bid: float, ask: float, now: float) -> None:
-        """The venue's best prices, of after the book's last change."""
+        """Take the venue's best prices, from after the book's last change."""
         self._bids.on_best(bid, now)
         self._asks.on_best(ask, now)
 
@@ -76,7 +77,7 @@ class _Watched:
             self._levels, self._passed, self._missed, self._apart = levels, None, 0, 0
 
     def on_best(self, price: float, now: float) -> None:
-        """The venue's best price of this side."""
+        """Take the venue's best price of this side."""
         if not self._levels or price == self._levels[0][0]:
             self._apart = 0
             return
@@ -86,7 +87,7 @@ class _Watched:
         self._best = price
 
     def on_trade(self, price: float, taken: bool, now: float) -> None:
-        """``taken``: the trade took an order of this side."""
+        """Take a trade; ``taken``: it took an order of this side."""
         beyond = (price - self._levels[0][0]) * self._sign if self._levels else 0.0
         if beyond > 0:
             self._price = price

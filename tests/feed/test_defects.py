@@ -68,7 +68,7 @@ async def test_a_program_that_runs_the_feed_gets_the_error(
     assert got.events[-2:] == ["error", "closed"]
 
 
-async def test_a_feed_in_a_thread_ends_with_it(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_feed_in_a_thread_ends_with_the_error(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error comes after start() has returned: events report it, the thread ends, and stop() has nothing to do."""
     feed = MarketFeed(settings=settings_for(simulator))
     got = Recorder(feed)
