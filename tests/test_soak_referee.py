@@ -386,7 +386,7 @@ async def test_the_change_of_the_day_must_be_one_that_the_coin_had_lately_on_thi
     for each in (change, change + 5, change - 30, change + 40):
         bench.referee.prices._sampled = 9
         bench.tell("price", *told, each, "BTC/USDT")
-    assert bench.found == {"mixed figures": 2}
+    assert bench.found == {"mixed statistics": 2}
 
 
 # -- the plan ----------------------------------------------------------------------------------------------------------

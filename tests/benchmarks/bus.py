@@ -66,7 +66,7 @@ async def read(url: str, coins: Sequence[str]) -> None:
 
 @asynccontextmanager
 async def collected(shards: int, folder: Path) -> AsyncIterator[tuple[Process, BusServer, list[CollectorProcess]]]:
-    """A sender, a bus and a collector for each of ``shards`` that have subscribed to all coins and published the warm-up."""
+    """A sender, a bus and ``shards`` collectors that have subscribed to all coins and published the warm-up."""
     async with AsyncExitStack() as stack:
         sender = await stack.enter_async_context(
             started([sys.executable, "-m", "tests.benchmarks.sender", VENUE], core=0)

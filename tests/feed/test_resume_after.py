@@ -30,8 +30,8 @@ async def last_of_before(simulator: Simulator) -> TradeEvent:
     return last
 
 
-def triples(tape: Sequence[Trade]) -> Iterator[tuple[Trade, Trade, Trade]]:
-    return zip(tape, tape[1:], tape[2:], strict=False)
+def triples(trades: Sequence[Trade]) -> Iterator[tuple[Trade, Trade, Trade]]:
+    return zip(trades, trades[1:], trades[2:], strict=False)
 
 
 async def test_trades_since_the_earlier_program_are_fetched(simulator: Simulator) -> None:

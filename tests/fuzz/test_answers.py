@@ -76,10 +76,10 @@ class Rest(Looped):
 
 
 @pytest.fixture(scope="module", params=["binance", "bybit"])
-def desk(request: pytest.FixtureRequest) -> Iterator[Rest]:
-    desk = Rest(request.param)
-    yield desk
-    desk.close()
+def rest(request: pytest.FixtureRequest) -> Iterator[Rest]:
+    rest = Rest(request.param)
+    yield rest
+    rest.close()
 
 
 ANSWERS: Mapping[str, Callable[[CcxtVenue], Any]] = {
@@ -92,11 +92,11 @@ arbitrary = st.one_of(junk.anything.map(str.encode), junk.texts.map(str.encode),
 
 @FUZZ
 @given(what=st.sampled_from(sorted(ANSWERS)), body=arbitrary)
-def test_an_arbitrary_answer_is_an_error_of_the_venue_or_nothing(desk: Rest, what: str, body: bytes) -> None:
-    answered = desk.run(desk.ask(body, ANSWERS[what]))
+def test_an_arbitrary_answer_is_an_error_of_the_venue_or_nothing(rest: Rest, what: str, body: bytes) -> None:
+    answered = rest.run(rest.ask(body, ANSWERS[what]))
     if what == "candles":
         rows = list(answered or ())
-        tracker = CandleTracker("BTC", "1m", desk.name)
+        tracker = CandleTracker("BTC", "1m", rest.name)
         assert [candle for row in rows for candle in tracker.update(row)] == []
     else:
         assert not answered
@@ -104,16 +104,16 @@ def test_an_arbitrary_answer_is_an_error_of_the_venue_or_nothing(desk: Rest, wha
 
 @FUZZ
 @given(what=st.sampled_from(sorted(ANSWERS)), data=st.data())
-def test_an_answer_with_a_few_things_wrong_invents_nothing(desk: Rest, what: str, data: st.DataObject) -> None:
+def test_an_answer_with_a_few_things_wrong_invents_nothing(rest: Rest, what: str, data: st.DataObject) -> None:
     """What comes of it was in the good answer too."""
-    good = desk.run(desk.ask(None, ANSWERS[what]))
-    answer = next(reversed(desk.good.values()))
+    good = rest.run(rest.ask(None, ANSWERS[what]))
+    answer = next(reversed(rest.good.values()))
     spoilt = data.draw(junk.spoiled_anywhere(answer))
-    answered = desk.run(desk.ask(json.dumps(spoilt).encode(), ANSWERS[what]))
+    answered = rest.run(rest.ask(json.dumps(spoilt).encode(), ANSWERS[what]))
     if what == "candles":
         return  # ccxt's rows are unchanged; the tracker decides whether they are candles
     for event in answered or ():
-        assert event.exchange == desk.name
+        assert event.exchange == rest.name
         if what == "trades":
             real = {(each.price, each.quantity) for each in good}
             assert (event.price, event.quantity) in real
@@ -123,21 +123,21 @@ def test_an_answer_with_a_few_things_wrong_invents_nothing(desk: Rest, what: str
 
 @FEW
 @given(body=arbitrary, data=st.data())
-def test_an_answer_without_markets_is_an_error_of_the_venue(desk: Rest, body: bytes, data: st.DataObject) -> None:
+def test_an_answer_without_markets_is_an_error_of_the_venue(rest: Rest, body: bytes, data: st.DataObject) -> None:
     """Arbitrary ones, and good ones with a few things wrong: what loads can be asked for its markets."""
 
     async def load(body: bytes) -> None:
-        venue = desk.fresh()
+        venue = rest.fresh()
         try:
-            await desk.ask(body, lambda venue: venue.load(), venue)
+            await rest.ask(body, lambda venue: venue.load(), venue)
             if venue.loaded:
                 with suppress(VenueError):
                     assert venue.market("BTC").startswith("BTC/USD")
         finally:
             await venue.close()
 
-    spoilt = json.dumps(data.draw(junk.spoiled_anywhere(desk.markets))).encode()
-    desk.run(load(data.draw(st.sampled_from([body, spoilt]))))
+    spoilt = json.dumps(data.draw(junk.spoiled_anywhere(rest.markets))).encode()
+    rest.run(load(data.draw(st.sampled_from([body, spoilt]))))
 
 
 @pytest.mark.parametrize(("venue_name", "body"), [("binance", b'[{"a":[1]}]'), ("bybit", b"<html>busy</html>")])

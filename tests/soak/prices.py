@@ -53,9 +53,9 @@ class Prices:
         if change is not None and self._sampled % 10 == 0:
             own = truth.day_changes(coin, price, timestamp)
             if not any(low - NEAR <= change <= high + NEAR for low, high in own):
-                tally.mixed_figures += 1
+                tally.mixed_statistics += 1
                 others = {name: each.day_changes(coin, price, timestamp) for name, each in self._truths.items()}
-                self._breach("mixed figures", at, f"{coin} of {venue}: change {change}, the venues' are {others}")
+                self._breach("mixed statistics", at, f"{coin} of {venue}: change {change}, the venues' are {others}")
 
     def _may_come_from_elsewhere(self, coin: str, active: str, at: float) -> bool:
         """Whether the active venue does not have the coin, or its price there was reported as withheld."""

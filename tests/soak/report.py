@@ -154,7 +154,7 @@ _WORDS = {
     "trades": "trades delivered", "filled": "of these backfilled", "disordered": "out of order",
     "fresh": "called fresh", "not_fresh": "too old for that", "wrong_fresh": "wrong for that",
     "changed": "changed", "told": "told to be missing", "ticks": "price ticks", "mixed_prices": "of a venue not active",
-    "mixed_figures": "mixed 24 h statistics", "older_prices": "back in time", "candles": "bars closed",
+    "mixed_statistics": "mixed 24 h statistics", "older_prices": "back in time", "candles": "bars closed",
     "wrong_candles": "wrong bars",
 }  # fmt: skip
 

@@ -24,7 +24,7 @@ class Tally:
     not_fresh: int = 0
     wrong_fresh: int = 0
     mixed_prices: int = 0
-    mixed_figures: int = 0
+    mixed_statistics: int = 0
     older_prices: int = 0
     candles: int = 0
     wrong_candles: int = 0

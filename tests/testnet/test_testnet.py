@@ -81,7 +81,7 @@ def believable(tick: PriceTick, name: str) -> bool:
     return tick.exchange == name and tick.price > 0 and tick.volume_24h > 0 and -100 < tick.change_24h < 10_000
 
 
-async def test_prices_arrive_with_their_24_h_figures(place: Place) -> None:
+async def test_prices_arrive_with_their_24_h_statistics(place: Place) -> None:
     feed = place.feed()
     got = Recorder(feed)
     async with feed:

@@ -67,7 +67,7 @@ async def test_a_summary_that_waited_for_the_dial_has_the_age_of_its_fetch(
         feed.require_fresh("ETH", max_age=5)
 
 
-async def test_the_first_tick_of_a_coin_has_its_24_h_figures(
+async def test_the_first_tick_of_a_coin_has_its_24_h_statistics(
     feed: MarketFeed, venue: SimulatedVenue, got: Recorder
 ) -> None:
     await connected(feed, venue)

@@ -82,12 +82,12 @@ async def test_the_numbers_of_requests_are_not_kept_for_ever(monkeypatch: pytest
 
         async def send(self, message: Any) -> None: ...
 
-    ledger, client = RejectionTracker(), Client()
-    ledger.keep(client)
+    tracker, client = RejectionTracker(), Client()
+    tracker.keep(client)
     asking.set("a call")
     for number in range(5):
         await client.send({"req_id": number})
-    assert [ledger.asker({"req_id": number}) for number in range(5)] == [None, None, "a call", "a call", "a call"]
+    assert [tracker.asker({"req_id": number}) for number in range(5)] == [None, None, "a call", "a call", "a call"]
 
 
 class Venue:
@@ -95,8 +95,8 @@ class Venue:
 
     def __init__(self) -> None:
         self.subscriptions: dict[str, Any] = {}
-        self.ledger = RejectionTracker()
-        self.ledger.keep(self)
+        self.tracker = RejectionTracker()
+        self.tracker.keep(self)
         self.accepted: set[str] = set()
 
     async def send(self, message: Any) -> None:
@@ -108,7 +108,7 @@ class Venue:
             await self.send({"subscribe": call})
 
     def blamed(self) -> dict[str, str]:
-        return self.ledger.blamed(self.accepted.__contains__)
+        return self.tracker.blamed(self.accepted.__contains__)
 
 
 async def test_a_refusal_without_a_name_is_for_the_one_request_without_an_answer() -> None:
@@ -116,7 +116,7 @@ async def test_a_refusal_without_a_name_is_for_the_one_request_without_an_answer
     venue = Venue()
     await venue.asked("A", "B", "C")
     venue.accepted.add("A")
-    venue.ledger.unnamed.append("bad")
+    venue.tracker.unnamed.append("bad")
     assert venue.blamed() == {}
     venue.accepted.add("C")
     assert venue.blamed() == {"B": "bad"}
@@ -126,7 +126,7 @@ async def test_a_refusal_without_a_name_is_for_the_one_request_without_an_answer
 async def test_as_many_refusals_as_open_requests_are_for_all_of_them() -> None:
     venue = Venue()
     await venue.asked("A", "B")
-    venue.ledger.unnamed += ["bad", "worse"]
+    venue.tracker.unnamed += ["bad", "worse"]
     assert venue.blamed() == {"A": "bad", "B": "worse"}
 
 
@@ -134,7 +134,7 @@ async def test_an_error_without_open_requests_is_not_about_later_ones() -> None:
     venue = Venue()
     await venue.asked("A")
     venue.accepted.add("A")
-    venue.ledger.unnamed.append("something else")
+    venue.tracker.unnamed.append("something else")
     assert venue.blamed() == {}
     await venue.asked("B")
     assert venue.blamed() == {}
