@@ -355,14 +355,16 @@ def _only(exchange: Any, market_type: str) -> None:
 async def close_instance(exchange: Any) -> None:
     """Close a ccxt instance within about CLOSE_GRACE seconds: a dead peer never answers the closing handshake."""
     clients = exchange.made  # also clients that ccxt dropped after an error and that are still closing
-    await asyncio.gather(*map(hang_up, clients))
     try:
+        await asyncio.gather(*map(hang_up, clients))
         async with asyncio.timeout(CLOSE_GRACE):
             await exchange.close()
-    except TimeoutError:
+    except BaseException as error:
         for client in clients:
             abort(client)
         await exchange.close()
+        if not isinstance(error, TimeoutError):  # it was cancelled: the feed does not wait any longer
+            raise
     for client in clients:
         abort(client)
     await _end_waiting([exchange.throttler, *(client.throttle for client in clients)])

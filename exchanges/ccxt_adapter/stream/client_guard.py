@@ -14,19 +14,22 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from aiohttp import WSMsgType
+from aiohttp import WebSocketError, WSMsgType
 from loguru import logger
 from msgspec import json
 
+from exchanges.ccxt_adapter.ccxt_import import errors
 from exchanges.ccxt_adapter.stream.row_caches import Latest, in_rows, is_book, pushed
 from exchanges.foreign_text import READ, Cleaner
 from exchanges.venues.fast_decoder import Blame, Take
 
 SLICE = 0.05  # seconds for which messages that wait are handled before the loop has its turn
 LOOK_EVERY = 16  # messages until the clock is looked at again
+UNSENT = 4 << 20  # bytes that wait until the peer reads: more than all subscriptions of a connection
 SAMPLE = 200  # characters of a bad frame that are reported
 
 
@@ -66,16 +69,18 @@ def arm(
     showing. ``check`` raises OtherMarket for a frame, or one of its rows, that must not be delivered. ``look`` gets
     each frame, decoded and as text, and returns whether ccxt must read it.
     """
-    handle, dispatch, resolve, reject, begin_dial, dial = (
+    handle, dispatch, resolve, reject, begin_dial, dial, send = (
         client.handle_message,
         client.on_message_callback,
         client.resolve,
         client.reject,
         client.open,
         client.create_connection,
+        client.send,
     )
 
     dispatching = False
+    pong = _answering(client)
     clean = clean or Cleaner()
 
     def bad(data: Any, error: Exception) -> None:
@@ -92,6 +97,14 @@ def arm(
         reading.received_at = time.time_ns()
 
     def handled(message: Any) -> None:
+        if message.type is WSMsgType.PING:
+            pong(message.data)
+            return
+        if message.type is WSMsgType.ERROR:
+            error = message.data
+            broken = isinstance(error, WebSocketError)
+            client.on_error(errors.NetworkError(f"it breaks the WebSocket protocol: {error}" if broken else error))
+            return
         reading.frame = None
         reading.delivered = 0
         reading.text = message.data if type(message.data) is str else ""
@@ -156,6 +169,14 @@ def arm(
         client.dialling = asyncio.current_task()
         await begin_dial(*dial)
 
+    async def sent(message: Any) -> None:
+        if not client.error and _unsent(client) > UNSENT:
+            client.on_error(errors.NetworkError("it does not read what it is sent"))
+            abort(client)
+        if client.error:
+            raise ConnectionError(str(client.error))
+        await send(message)
+
     drained = _drained(client)
 
     def received(message: Any) -> None:
@@ -172,6 +193,7 @@ def arm(
             begin(received, handled, take, read)
 
     client.open = opened
+    client.send = sent
     client.receive_loop = receive_loop
     client.handle_message = guarded
     client.reject = addressed
@@ -191,6 +213,29 @@ def arm(
         return settled(dialled) if settle else dialled
 
     client.create_connection = create_connection
+
+
+def _answering(client: Any) -> Callable[[bytes], None]:
+    """A function that answers pings: the last one of a turn alone, which is enough (RFC 6455, 5.5.3). ccxt would begin
+    a task for each.
+    """
+    newest: bytes | None = None
+
+    async def answer() -> None:
+        nonlocal newest
+        while newest is not None:
+            data, newest = newest, None
+            with suppress(OSError):  # the connection has ended
+                await client.connection.pong(data)
+
+    def pong(data: bytes) -> None:
+        nonlocal newest
+        newest = data
+        if client.answering is None or client.answering.done():
+            client.answering = client.asyncio_loop.create_task(answer())
+
+    client.answering = None
+    return pong
 
 
 def _drained(client: Any) -> Callable[[], None]:
@@ -263,16 +308,30 @@ def _sample(data: Any, error: Exception) -> str:
 
 async def hang_up(client: Any) -> None:
     """Cancel the client's dial and wait until it has ended: ccxt would continue it after a close."""
-    dialling: asyncio.Task[None] | None = getattr(client, "dialling", None)
-    if dialling is not None and not dialling.done():
-        dialling.cancel()
-        await asyncio.wait({dialling})
+    tasks = (getattr(client, "dialling", None), getattr(client, "answering", None))
+    running = {task for task in tasks if task is not None and not task.done()}
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
 
 
 def abort(client: Any) -> None:
     """Drop the client's TCP connection at once, without a close handshake that a dead peer would never answer."""
-    connection = client.connection
-    aiohttps = getattr(getattr(connection, "_conn", None), "transport", None)
-    end = getattr(connection, "abort", None) or getattr(aiohttps, "abort", None)
+    end = getattr(client.connection, "abort", None) or getattr(_transport(client), "abort", None)
     if end is not None:
         end()
+
+
+def _unsent(client: Any) -> int:
+    """Bytes that wait until the peer reads."""
+    unsent = getattr(client.connection, "unsent", None)
+    if unsent is None:
+        transport = _transport(client)
+        unsent = 0 if transport is None else transport.get_write_buffer_size()
+    return int(unsent)
+
+
+def _transport(client: Any) -> Any:
+    """The transport of aiohttp's WebSocket, None if there is none."""
+    return getattr(getattr(client.connection, "_conn", None), "transport", None)

@@ -23,18 +23,20 @@ Offer = Callable[[str], bool]
 CONTROL = 125  # bytes of the payload of a ping, pong or close frame at most: RFC 6455, 5.5
 LOST = 1006  # the code of an end without a close frame
 READ = 65_536  # bytes that are read at once: they fit into the processor's cache
+FIRST, LEAST = 4096, 512  # bytes that are read at first, and at least
 SLICE = 0.05  # seconds for which one read may be handled before other tasks run
 CLOSE_WITHIN = 10.0  # seconds for the peer to answer a close frame, as with aiohttp
 
+_CONTROLS = {picows.WSMsgType.PING: WSMsgType.PING, picows.WSMsgType.PONG: WSMsgType.PONG}
 _KINDS = {picows.WSMsgType.TEXT: WSMsgType.TEXT, picows.WSMsgType.BINARY: WSMsgType.BINARY}
 
 
 class WebSocket(picows.WSListener):
     """One open WebSocket. Messages that come before :meth:`begin` wait.
 
-    Pings are answered as they come. Fragments are put together, compressed messages inflated; own ones are sent as they
-    are. A peer that breaks the protocol causes a message of type ERROR, an end without a close frame one of type CLOSED
-    with the code 1006.
+    Pings are passed on. Fragments are put together, compressed messages inflated; own ones are sent as they are. A peer
+    that breaks the protocol causes a message of type ERROR, an end without a close frame one of type CLOSED with the
+    code 1006.
     """
 
     _conn = None  # ccxt's client looks for aiohttp's buffer there
@@ -119,8 +121,8 @@ class WebSocket(picows.WSListener):
             self._ended.set()
             self._offer = None
             self._tell(WSMessage(WSMsgType.CLOSE, int.from_bytes(payload[:2], "big"), payload[2:].decode()))
-        elif kind == picows.WSMsgType.PONG:
-            self._tell(WSMessage(WSMsgType.PONG, payload, ""))
+        elif kind in _CONTROLS:
+            self._tell(WSMessage(_CONTROLS[kind], payload, ""))
         elif not self._closed:
             try:
                 self._collect(kind, payload, bool(frame.fin), bool(frame.rsv1))
@@ -169,7 +171,8 @@ class WebSocket(picows.WSListener):
         try:
             await self._transport.wait_disconnected()
         except Exception as raised:  # noqa: BLE001 - whatever picows ended it for
-            error = raised
+            broken: Any = raised
+            error = WebSocketError(broken.code, str(raised)) if isinstance(raised, picows.WSProtocolError) else raised
         if not self._closed and not told:
             self._stop()
             kind, data = (WSMsgType.CLOSED, LOST) if error is None else (WSMsgType.ERROR, error)
@@ -186,6 +189,11 @@ class WebSocket(picows.WSListener):
     @property
     def closed(self) -> bool:
         return self._closed
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the peer has not read yet, beside those in the sockets."""
+        return int(self._transport.underlying_transport.get_write_buffer_size()) if self._connected else 0
 
     async def send_str(self, data: str) -> None:
         self._open().send(picows.WSMsgType.TEXT, data)
@@ -246,21 +254,26 @@ class _Measured(asyncio.BufferedProtocol):
     picows alone would let its buffer grow to what the kernel holds, which is megabytes in a burst. All of it would be
     handled in one turn of the loop, and overflow the queues of coroutine callbacks. aiofastnet, which calls this, reads
     about 256 KiB per turn, as asyncio does for aiohttp; less where the callbacks are slow: timers are to run meanwhile.
+    The size of a read is halved as long as reads take more than SLICE: 64 KiB may be 32,768 frames.
     """
 
     def __init__(self, own: Any, connection: WebSocket) -> None:
         self._own = own
         self._connection = connection
+        self._size = FIRST
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return memoryview(self._own.get_buffer(sizehint))[:READ]
+        return memoryview(self._own.get_buffer(sizehint))[: self._size]
 
     def buffer_updated(self, nbytes: int) -> None:
         self._connection.on_read()
         began = monotonic()
         self._own.buffer_updated(nbytes)
-        if monotonic() - began > SLICE:
+        if (taken := monotonic() - began) > SLICE:
+            self._size = max(self._size // 2, LEAST)
             self._connection.pause()
+        elif self._size < READ and taken < SLICE / 4:
+            self._size *= 2
 
     def eof_received(self) -> bool | None:
         closing: bool | None = self._own.eof_received()

@@ -82,10 +82,15 @@ async def dialled(
     tls: ssl.SSLContext | bool | None = None,
     take: Any = None,
     frames: list[Any] | None = None,
+    ready: Callable[[Dialled], object] = lambda made: None,
 ) -> AsyncIterator[Dialled]:
-    """A client that has dialled, or failed to; frames that ``take`` does not take come to ``frames``."""
+    """A client that has dialled, or failed to; frames that ``take`` does not take come to ``frames``.
+
+    ``ready`` is called before the dial.
+    """
     context = ssl.create_default_context() if tls is None else tls
     made = Dialled(url, transport, context, take, [] if frames is None else frames)
+    ready(made)
     try:
         await made.dial()
         yield made

@@ -1,0 +1,145 @@
+"""Peers that send more than anybody would: what it costs stays bounded, and other tasks go on, on both transports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from exchanges.ccxt_adapter.instance import close_instance, make_instance
+from exchanges.ccxt_adapter.stream.client_guard import UNSENT
+from exchanges.ccxt_adapter.transport.choose import Transport
+from exchanges.simulator.connections.websocket_frames import text_frame
+from exchanges.venue import Access
+from exchanges.venues.find import profile_of
+from tests.exchanges.ccxt_adapter.transport.support import Talk, dialled, frame, talking
+from tests.support import until
+
+FLOOD = 64_000_000  # bytes
+MOST = 24_000_000  # bytes by which this process may grow meanwhile
+STATM = "/proc/self/statm"
+
+
+def resident() -> int:
+    with open(STATM) as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def flooding(piece: bytes, size: int, end: bytes = b"") -> Talk:
+    """Sends ``size`` bytes in pieces and then ``end``, and reads nothing."""
+
+    async def flood(request: web.Request, socket: web.WebSocketResponse) -> None:
+        out = request.transport
+        assert out is not None
+        out.pause_reading()
+        for _ in range(size // len(piece)):
+            while out.get_write_buffer_size() > 1_000_000 and not out.is_closing():  # noqa: ASYNC110 - as drain() does
+                await asyncio.sleep(0.001)
+            if out.is_closing():
+                return
+            out.write(piece)
+        out.write(end)
+        await until(out.is_closing, timeout=60)
+
+    return flood
+
+
+@pytest.mark.skipif(not os.path.exists(STATM), reason="this system does not tell how much memory a process has")
+async def test_pings_of_a_peer_that_reads_nothing_take_no_memory(transport: Transport | None) -> None:
+    """The last of several pings is answered, which is enough (RFC 6455, 5.5.3), and the stream goes on."""
+    pings = frame(b"x" * 125, 0x89) * 500
+    async with talking(flooding(pings, FLOOD, text_frame('{"n":1}'))) as url:
+        before = resident()
+        async with dialled(url, transport) as made:
+            await until(lambda: bool(made.frames or made.errors), timeout=60)
+            assert made.frames == [{"n": 1}]
+            assert resident() - before < MOST
+            assert len(asyncio.all_tasks()) < 50
+
+
+class Answering(list[Any]):
+    """Answers each frame, as ccxt's modules answer the pings of venues that send them as text."""
+
+    def __init__(self) -> None:
+        self.client: Any = None
+        self.answers: set[asyncio.Task[None]] = set()
+        self.sent = 0  # bytes
+
+    def append(self, frame: Any) -> None:
+        answer = asyncio.ensure_future(self.client.send({"pong": "x" * 2000}))
+        self.answers.add(answer)
+        answer.add_done_callback(self._ended)
+
+    def _ended(self, answer: asyncio.Task[None]) -> None:
+        self.answers.discard(answer)
+        if not answer.cancelled() and answer.exception() is None:
+            self.sent += 2000
+
+
+async def test_a_peer_that_reads_no_answers_is_hung_up_on(transport: Transport | None) -> None:
+    frames = Answering()
+    async with (
+        talking(flooding(text_frame('{"ping":1}') * 100, FLOOD), compress=False) as url,
+        dialled(url, transport, frames=frames, ready=lambda made: setattr(frames, "client", made.client)) as made,
+    ):
+        await until(lambda: bool(made.errors), timeout=60)
+        assert made.reason == "it does not read what it is sent"
+        await until(lambda: not frames.answers)
+        assert frames.sent < 2 * UNSENT + MOST  # and what is in the sockets
+
+
+class Slow(list[Any]):
+    """Takes 0.1 ms for each frame, and counts the frames of each turn of the loop."""
+
+    turn = 0
+
+    def __init__(self) -> None:
+        self.seen: Counter[int] = Counter()
+
+    def append(self, frame: Any) -> None:
+        self.seen[self.turn] += 1
+        end = time.perf_counter() + 0.0001
+        while time.perf_counter() < end:
+            pass
+
+
+async def test_other_tasks_run_during_a_flood_of_the_smallest_frames(transport: Transport | None) -> None:
+    """A read of 64 KiB has 32,768 of them."""
+    frames = Slow()
+
+    async def others() -> None:
+        while frames.seen.total() < 10_000:
+            frames.turn += 1
+            await asyncio.sleep(0)
+
+    going_on = asyncio.create_task(others())
+    async with talking(flooding(text_frame("") * 1000, 2_000_000)) as url, dialled(url, transport, frames=frames):
+        await asyncio.wait_for(going_on, 60)
+        assert max(frames.seen.values()) <= 8_192  # picows reads the first 16 KiB with the handshake
+
+
+async def test_a_close_that_is_given_up_leaves_nothing_open(transport: Transport | None) -> None:
+    """A feed waits 3 s for its connections, and a loop that is held up by a flood does less than that takes."""
+
+    async def deaf(request: web.Request, socket: web.WebSocketResponse) -> None:
+        await until(lambda: request.transport is None or request.transport.is_closing(), timeout=60)
+
+    options = {"transport": "picows" if transport else "aiohttp"}
+    async with talking(deaf, autoclose=False) as url:
+        exchange = make_instance(profile_of("binance"), Access(ws_url=url, options=options))
+        exchange.open()
+        client = exchange.client(url)
+        client.connect(exchange.carry(exchange.session))
+        await until(lambda: client.isConnected)
+        closing = asyncio.create_task(close_instance(exchange))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait({closing})
+        assert closing.cancelled()
+        assert exchange.session is None
