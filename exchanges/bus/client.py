@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
+import os
 import ssl
+import stat
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -62,6 +65,13 @@ def missing() -> str:
     return "" if find_spec("nats") is not None else "the bus needs nats-py: pip install 'market-feed[bus]'"
 
 
+def _check(file: str) -> None:
+    """Raise OSError if a file can't be read; the libraries that read it would wait for ever for a pipe's writer."""
+    if not stat.S_ISREG(os.stat(file).st_mode):
+        raise OSError(errno.EINVAL, "it is no plain file")
+    open(file, "rb").close()
+
+
 def _say_nothing_in_plain_text(connection: Client, error: type[Exception]) -> None:
     """Make a client end its dial before it sends the login if the server, or another in its place, offers no TLS.
 
@@ -102,7 +112,7 @@ class BusClient:
         for what, file in (("creds", address.creds), ("ca", address.ca)):
             try:
                 if file:
-                    open(file, "rb").close()  # noqa: ASYNC230 - a small file, once
+                    _check(file)
             except OSError as error:
                 raise client._unreachable(f"{what}: found {file}: {error.strerror}") from None
         nats = _import_nats()

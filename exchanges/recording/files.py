@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -86,11 +87,18 @@ class UnreadableFile(ValueError):
 def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
     """A Parquet file, open for reading. Raises UnreadableFile, also for what pyarrow raises inside the block."""
     try:
+        _check(path)
         source = pa.BufferReader(path.read_bytes()) if path.stat().st_size <= SMALL else path
         with pq.ParquetFile(source, **options) as file:
             yield file
     except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException) as error:
         raise UnreadableFile(f"{path}: can't be read: {' '.join(str(error).split())}") from error
+
+
+def _check(path: Path) -> None:
+    """Raise OSError if a path is no plain file: a pipe would be waited for, without an end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("it is no plain file")
 
 
 def table(each: RecordedFile) -> pa.Table:
@@ -130,12 +138,15 @@ def digest(path: Path) -> str:
 
 
 def manifest(folder: Path) -> Manifest:
-    """Read the manifest, without a last line that a crash cut off. Raises ValueError for another line."""
-    found = Manifest()
+    """Read the manifest, without a last line that a crash cut off. Raises ValueError for another line, or no file."""
+    found, path = Manifest(), folder / MANIFEST
     try:
-        lines = (folder / MANIFEST).read_bytes().splitlines()
+        _check(path)
+        lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return found
+    except OSError as error:
+        raise ValueError(f"{path} can't be read: {error.strerror or error}") from None
     for line in lines:
         try:
             said = json.loads(line)
@@ -146,7 +157,7 @@ def manifest(folder: Path) -> Manifest:
                 _take(found, said)
             except (TypeError, KeyError, AttributeError):
                 told = line[:80].decode(errors="replace")
-                raise ValueError(f"{folder / MANIFEST}: found {told}, allowed is what a recorder writes") from None
+                raise ValueError(f"{path}: found {told}, allowed is what a recorder writes") from None
     return found
 
 

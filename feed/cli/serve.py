@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feed.cli.process import CommandError, Exit, start_log
 from feed.cli.process import run as run_process
 from feed.cli.reports.metrics import metrics
 from feed.errors import FeedError
-from feed.settings.file import load_settings
+from feed.settings.file import beginning, load_settings
 
 if TYPE_CHECKING:
     from feed import MarketFeed
+
+
+TOKEN_FILE = 4096  # bytes of a token's file at most
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +31,7 @@ def token_of(file: str | None) -> str | None:
     from feed.sinks.server.access import TOKEN
 
     try:
-        token = Path(file).read_text("utf-8").strip()
+        token = beginning(file, TOKEN_FILE).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"--token-file {file}: {getattr(error, 'strerror', None) or 'it is no text'}") from None
     if not TOKEN.match(token):

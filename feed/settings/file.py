@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
@@ -75,8 +76,7 @@ def bus_of(url: str, source: str, given: Bus | None = None) -> Bus:
 
 def _read_text(path: str | os.PathLike[str] | Traversable) -> str:
     try:
-        with open(path, "rb", opener=_opened) if isinstance(path, str | os.PathLike) else path.open("rb") as file:
-            raw = file.read(_FILE_LIMIT + 1)
+        raw = beginning(path, _FILE_LIMIT + 1) if isinstance(path, str | os.PathLike) else path.read_bytes()
         if len(raw) > _FILE_LIMIT:
             raise Unreadable(f"found more than {_FILE_LIMIT // 1024} kB, allowed is a settings file")
         return raw.decode("utf-8-sig")
@@ -87,12 +87,20 @@ def _read_text(path: str | os.PathLike[str] | Traversable) -> str:
         raise Unreadable(f"can't be read ({reason}), allowed is a readable YAML file") from None
 
 
+def beginning(path: str | os.PathLike[str], size: int) -> bytes:
+    """The first ``size`` bytes of a file, or of a pipe such as a shell's <(...), without waiting for ever for a writer.
+
+    Raises OSError, and ValueError for what can't be a path.
+    """
+    with open(path, "rb", opener=_opened) as file:
+        return file.read(size)
+
+
 def _opened(path: str, flags: int) -> int:
-    """Open a file, or a pipe such as a shell's <(...), without waiting for ever for a writer."""
     number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     try:
         if stat.S_ISFIFO(os.fstat(number).st_mode) and not select.select([number], [], [], _PIPE_WITHIN)[0]:
-            raise Unreadable(f"found a pipe into which nobody wrote within {_PIPE_WITHIN:g} s, allowed is a YAML file")
+            raise OSError(errno.ETIMEDOUT, f"it is a pipe into which nobody wrote within {_PIPE_WITHIN:g} s")
         if hasattr(os, "O_NONBLOCK"):
             os.set_blocking(number, True)
     except BaseException:

@@ -139,6 +139,14 @@ def _jwt(issuer: nkeys.KeyPair, subject: str, nats: dict[str, object]) -> str:
     return b".".join((signed, base64.urlsafe_b64encode(issuer.sign(signed)).rstrip(b"="))).decode()
 
 
+@pytest.mark.parametrize("what", ["creds", "ca"])
+async def test_a_pipe_in_place_of_a_file_is_not_waited_for(what: str, tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    bus = Bus("nats://127.0.0.1:9", **{what: str(pipe)})
+    with pytest.raises(BusUnreachable, match=f"{what}: found {pipe}: it is no plain file"):
+        await BusClient.dial(bus.address, "test")
+
+
 @pytest.mark.parametrize("how", ["tls://", "an authority"])
 async def test_a_login_is_never_sent_in_plain_text_where_tls_is_asked_for(how: str, certificate: Path) -> None:
     """The server, or an attacker in its place, has no TLS: nats-py alone would send it the login."""

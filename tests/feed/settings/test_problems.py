@@ -237,7 +237,7 @@ def test_a_pipe_is_read_like_a_file_and_waited_for_a_few_seconds_at_most(
     with pytest.raises(SettingsError) as caught:
         load_settings(pipe)
     (line,) = caught.value.problems
-    assert "found a pipe into which nobody wrote within 0.1 s" in line
+    assert "a pipe into which nobody wrote within 0.1 s" in line
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")

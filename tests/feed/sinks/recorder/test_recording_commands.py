@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -206,6 +207,24 @@ def test_a_damaged_file_is_named(
     if damage != "columns" or action == "verify":  # the other commands do not need its columns
         assert code in (1, 2)
         assert path.name in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["recording", "info"], ["replay"], ["record"]])
+@pytest.mark.parametrize("what", ["manifest", "trades"])
+def test_a_pipe_in_place_of_a_file_is_named_and_not_waited_for(
+    command: list[str], what: str, folder: Path, tmp_path: Path
+) -> None:
+    path = folder / "manifest.jsonl" if what == "manifest" else max(folder.glob("trades/*/BTC/*/*.parquet"))
+    path.unlink()
+    os.mkfifo(path)
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("exchanges: [{name: binance, rest_url: 'http://127.0.0.1:9', ws_url: 'ws://127.0.0.1:9'}]\n")
+    more = ["--settings", str(settings), "--timeout", "1"] if command == ["record"] else []
+    ended = told(*command, str(folder), *more)
+    assert ended.returncode != 0
+    if command != ["record"] or what == "manifest":  # a recorder reads the manifest alone
+        assert path.name in ended.stderr
+        assert "it is no plain file" in ended.stderr
 
 
 @pytest.mark.parametrize("action", ["info", "verify", "compact", "export", "import"])

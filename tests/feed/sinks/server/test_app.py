@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from pathlib import Path
@@ -144,11 +145,14 @@ async def test_serve_prints_its_address_and_ends_on_sigterm_with_1001(simulator:
         (["--host", "0.0.0.0"], "without a token"),
         (["--token-file", "missing"], "No such file"),
         (["--token-file", "short"], "16 to 256"),
+        (["--token-file", "pipe"], "a pipe into which nobody wrote within 5 s"),
+        (["--token-file", "/dev/zero"], "16 to 256"),
     ],
 )
 async def test_serve_refuses_what_would_be_unsafe(tmp_path: Path, argv: list[str], words: str) -> None:
     (tmp_path / "short").write_text("secret")
-    argv = [str(tmp_path / each) if each in ("missing", "short") else each for each in argv]
+    os.mkfifo(tmp_path / "pipe")
+    argv = [str(tmp_path / each) if each in ("missing", "short", "pipe") else each for each in argv]
     process = await market_feed("serve", "--port", "0", *argv)
     out, err = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, out) == (2, b"")
