@@ -96,8 +96,8 @@ def _retry_after(value: Any, now: float) -> float | None:
     if seconds is None:
         date = _date(value)
         seconds = math.nan if date is None else date - now
-    elif seconds > _EARLIEST:
-        seconds = _epoch(seconds) - now
+    elif seconds > _EARLIEST and abs(left := _epoch(seconds) - now) <= LONGEST:
+        seconds = left
     return min(max(0.0, seconds), LONGEST) if math.isfinite(seconds) else None
 
 

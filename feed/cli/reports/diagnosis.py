@@ -11,10 +11,18 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 TOO_LATE = "does not answer in time: a firewall may drop what is sent there"
+IN_ITS_PLACE = (
+    "answers as no exchange does: a proxy, a firewall or a page that asks for a login may answer in its place; check "
+    "`rest_url` and `ws_url`, if the settings have them"
+)
 SILENT_SERVER = "the name server does not answer for"
 
 # Words in a venue's reason -> what can be done about it. The first entry that fits is the advice.
 ADVICE: tuple[tuple[str, str], ...] = (
+    (
+        r"the environment's \w+ is",
+        "is asked as the environment says, which is wrong: correct the variable that its row names",
+    ),
     (
         r"\b407\b|(?i:(?:the|SOCKS) proxy)",
         "cannot be reached through its proxy: check its address and login, or write `proxy: none`",
@@ -33,6 +41,11 @@ ADVICE: tuple[tuple[str, str], ...] = (
         "trades none of the coins: check `quote:` and `markets:`, or name other coins",
     ),
     (r"Cannot connect|refused", "cannot be connected to: check the address, and the firewall between"),
+    (r"HTTP 5\d\d", "has trouble of its own: put another exchange first, and try this one later"),
+    (
+        r"market at all|cannot be read|Bad status|not completed|HTTP [2-4]\d\d|WebSocket protocol|isconnected",
+        IN_ITS_PLACE,
+    ),
 )
 OTHERWISE = "does not work, for the reason in its row"
 PAGE = "docs/troubleshooting.md has more, by symptom"

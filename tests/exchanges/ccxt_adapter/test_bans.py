@@ -61,6 +61,7 @@ NOW = 1_795_887_600.0
         (429, {"Retry-After": formatdate(NOW - 90, usegmt=True)}, "banned until 1795887720", Wait(120.0, True)),
         (429, {"Retry-After": "1795887630"}, "", Wait(30.0)),
         (429, {"Retry-After": "1795887630000"}, "", Wait(30.0)),
+        (429, {"Retry-After": "1795887570"}, "", Wait(0.0)),
         (429, {"Retry-After": "30 seconds"}, "", Wait(30.0)),
         (429, {"Retry-After": "2026-11-28T17:41:30Z"}, "", Wait(90.0)),
         (429, {"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, "", Wait(LONGEST)),

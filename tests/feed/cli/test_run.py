@@ -17,6 +17,7 @@ from exchanges.simulator import Simulator
 from feed.cli import demo, main
 from feed.settings import Settings
 from feed.settings.file import load_settings
+from tests.exchanges.ccxt_adapter.transport.support import listening
 from tests.feed.cli.support import ENVIRONMENT, TIMEOUT, events, market_feed, ran
 
 
@@ -173,6 +174,32 @@ async def test_check_describes_a_refusal_as_the_troubleshooting_page_does(
     assert re.match(form, exchange["rest_reason"])
     page = (Path(__file__).parents[3] / "docs" / "troubleshooting.md").read_text("utf-8")
     assert status == 403 or re.search(f"^{form}", page, re.M)
+
+
+@pytest.mark.parametrize(
+    ("answer", "advice"),
+    [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "a page that asks for a login may answer in its place"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "may answer in its place"),
+        ("SSH-2.0-OpenSSH_9.6\r\n", "may answer in its place"),
+        ("", "may answer in its place"),
+        ("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "trouble of its own: put another exchange first"),
+    ],
+    ids=["a page", "half an answer", "another protocol", "nothing", "503"],
+)
+async def test_check_says_what_to_do_about_an_answer_that_is_no_exchanges(
+    answer: str, advice: str, tmp_path: Path
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer.encode())
+
+    async with listening(talk) as at:
+        file = tmp_path / "settings.yaml"
+        file.write_text(f"exchanges: [{{name: binance, rest_url: 'http://{at}', ws_url: 'ws://{at}'}}]")
+        code, out, err = await ran("check", "--settings", str(file), "--timeout", "5")
+    assert code == 3, err
+    assert advice in out.partition("what to do:")[2]
 
 
 async def test_check_names_the_proxy_without_its_password(settings: str, tmp_path: Path) -> None:
