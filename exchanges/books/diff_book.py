@@ -4,10 +4,10 @@ Spot: each diff's ``first`` is the last one's ``last`` + 1, and the first diff a
 first <= number + 1 <= last. Perpetuals: each diff's ``previous`` is the last one's ``last``, and the first one has
 first <= number <= last.
 
-Such a snapshot has the best levels only, and a level that nobody changes is never sent. So the book keeps what lies
-inside the snapshot's range, and asks for a new snapshot while enough of it is left: the old book goes on until the new
-one has joined, and the two are compared. When the price leaves the range all the same, the book is not proven until the
-price is back, or a new snapshot has come. A proven book is compared with a snapshot from time to time in any case.
+Such a snapshot has only the best levels, and a level that nobody changes is never sent. So the book keeps the levels
+inside the snapshot's range, and asks for a new snapshot while enough of the range is left. The old book continues until
+the new snapshot has joined, and the two are compared. If the price leaves the range before that, the book is not proven
+until the price is back or a new snapshot has come. A proven book is also compared with a snapshot from time to time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from exchanges.books.order_book import LocalBook
 from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, BookSnapshot, BookUpdate, Verdict, lost
 
 AWAITING = 15_000_000_000  # ns for which diffs are kept while a snapshot is awaited
-MOST_AWAITING = 20_000  # diffs, whatever the local clock says
+MOST_AWAITING = 20_000  # diffs, independent of the local clock
 KEPT = 32  # diffs that are kept of a proven book, because a snapshot may be some seconds old
 BACKWARDS = 1_000  # ms: if a diff with an old number is so much newer by its time, the numbers have restarted
 FIRST = 4.0  # times the wanted depth that a first snapshot has
@@ -103,7 +103,7 @@ class DiffBook:
         return self._followed() if self._joined else WAITING
 
     def join(self, snapshot: BookSnapshot) -> Verdict:
-        """Take a snapshot. ``WAITING`` if a later diff joins it, or if none can join it: then another one is wanted."""
+        """Take a snapshot. Returns ``WAITING`` if a later diff must join it, or if another snapshot is needed."""
         verdict = self._join(snapshot)
         if verdict is not None:
             return verdict
@@ -118,7 +118,7 @@ class DiffBook:
             self._snapshot = snapshot  # it is newer than all diffs so far
             return None
         if after and not _joins(after[0], number):
-            return None  # it is too old
+            return None  # the snapshot is too old
         book = LocalBook()
         limit = snapshot.limit
         known = min(len(snapshot.bids), len(snapshot.asks))

@@ -143,7 +143,7 @@ class BusConnection:
     async def _begin(self, markets: Mapping[str, str]) -> None:
         """Read these coins: from where they were read last, or from their last state."""
         self._tell_missing(list(markets))
-        reading = {coin for _, coins in self._readers for coin in coins}  # asked for again, as a channel was missing
+        reading = {coin for _, coins in self._readers for coin in coins}  # read again, because a channel was missing
         markets = {coin: symbol for coin, symbol in markets.items() if coin not in reading}
         known = self._position
         resumed = {coin: symbol for coin, symbol in markets.items() if coin in known.read}
@@ -154,7 +154,7 @@ class BusConnection:
             await self._read(new, None)
 
     def _tell_missing(self, coins: list[str]) -> None:
-        """Report channels that will bring nothing, because the collectors' settings do not have them."""
+        """Report channels that will bring no data, because the collectors' settings do not have them."""
         for channel, timeframe in self._asked():
             missing = [coin for coin in coins if not self._venue.publishes(coin, channel, timeframe)]
             if missing:
@@ -176,7 +176,7 @@ class BusConnection:
         self._running.add(asyncio.create_task(reader.run(), name=f"bus reader of {venue.name}"))
 
     async def _resume_at(self, client: BusClient, known: Position, markets: Mapping[str, str]) -> int | None:
-        """The sequence after which reading goes on; None where the stream does not reach back or was made anew."""
+        """The sequence after which reading continues; None if the stream does not reach back that far or is new."""
         info = await client.api(f"STREAM.INFO.{self._venue.subjects.stream}")
         first, last = int(info["state"]["first_seq"]), int(info["state"]["last_seq"])
         after = min(known.read[coin] for coin in markets)
@@ -235,9 +235,9 @@ class BusConnection:
                 listener.on_bad_frame(self._venue.clean(f"{subject}: {error}"))
                 return
             if event.market != symbol or event.coin != coin:
-                return  # another market than the settings allow
+                return  # a market that the settings do not allow
             event.exchange = name
-            # from the reading of the frame to the bus; the collector's clock may be another one than the server's
+            # the time from the receipt of the frame to the bus; the collector's and the server's clock may differ
             take(event, past or lateness.is_late(at - event.received_at, now()))
 
         return taker
@@ -261,7 +261,7 @@ class BusConnection:
             if len(trades) > HISTORY:
                 self._recall(trade.coin)
             return
-        if past or trade.backfilled:  # in order, but not a current price
+        if past or trade.backfilled:  # delivered in order, but not as the present price
             known = self._trades.get(trade.coin)
             self._trades[trade.coin] = trade
             self._listener.on_history([trade] if known is None else [replace(known), trade])
@@ -306,7 +306,7 @@ class BusConnection:
     # Who publishes
 
     def _on_source(self, source: str, reason: str, missed: Collection[str]) -> None:
-        """Data comes from another collector, or trades are missing: what the bus has of a coin is not whole then."""
+        """Data comes from another collector, or trades are missing: the bus may not have all trades of the coin."""
         self._venue.breaks.update(dict.fromkeys(missed, self._sequence))
         self._listener.on_source(source, reason, missed)
 
@@ -318,12 +318,12 @@ class BusConnection:
         shard = subject.rpartition(".")[2]
         if self._venue.coins_of(shard) and not self._coins_of(shard):
             return
-        # or it is what has happened while this was not connected
+        # or it happened while this reader was not connected
         if self._publishers.on_publisher(shard, data, news=not past or bool(self._skipped)):
             self._lateness.forget()
 
     def _on_gap(self, subject: str, data: bytes, past: bool) -> None:
-        """A collector could not fill a gap; where ids count, they show it."""
+        """A collector could not fill a gap; consecutive ids show that themselves."""
         coin = text(subject.rpartition(".")[2])
         if not self._numbers and coin in self._markets and (not past or coin in self._skipped):
             self._publishers.on_gap(coin, data)

@@ -24,7 +24,7 @@ _decode_any = msgspec.json.Decoder().decode
 
 
 def encode(value: Any) -> bytes:
-    """Anything as JSON, whatever a venue has written into it."""
+    """Any value as JSON, even if it has values or texts that JSON does not allow."""
     try:
         return _encode(value)
     except (TypeError, ValueError):  # keys that are no strings, half a surrogate pair in a venue's text
@@ -32,7 +32,7 @@ def encode(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """The same, with half a surrogate pair written as its escape, and as text what JSON cannot hold."""
+    """A copy for JSON: half a surrogate pair becomes an escape, and other values become text."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):
@@ -50,7 +50,7 @@ def event(kind: str, fields: Any) -> bytes:
 
 
 def writer(kind: str) -> Callable[[Any], bytes]:
-    """The same for events of one kind, which is quicker where there are many."""
+    """A function like ``event`` for events of one type, which is faster."""
     opening, encode_plain = f'{{"type":"{kind}",'.encode(), _encode
 
     def write(event: Any) -> bytes:
@@ -63,7 +63,7 @@ def writer(kind: str) -> Callable[[Any], bytes]:
 
 
 def status(event: str, details: Mapping[str, Any]) -> bytes:
-    """A status event, whatever is in its details."""
+    """A status event, with any details."""
     return encode({"type": "status", "event": event, "details": details})
 
 

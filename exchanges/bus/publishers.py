@@ -11,7 +11,7 @@ from exchanges.errors import Disconnected
 from exchanges.events import Listener
 from exchanges.foreign_text import Cleaner
 
-UNPROVEN = 1.5  # seconds without its collector after which a book is not proven
+UNPROVEN = 1.5  # seconds without a heartbeat of its collector, after which a book is not proven any more
 
 
 class Publishers:
@@ -52,7 +52,7 @@ class Publishers:
             self._heard.setdefault(shard, now)
 
     def on_publisher(self, shard: str, data: bytes, *, news: bool) -> bool:
-        """Note that a collector has begun to publish a shard; True if another one did before.
+        """Note that a collector has begun to publish a shard; True if another collector published it before.
 
         ``news``: it has happened since the reader was last connected.
         """
@@ -70,7 +70,7 @@ class Publishers:
         return True
 
     def on_gap(self, coin: str, data: bytes) -> None:
-        """Note that trades of a coin are missing before the next one, as a collector reports."""
+        """Note a collector's report that trades of a coin are missing before the next one."""
         collector = str(_details(data).get("collector", ""))
         reason = "trades are missing that it did not get from the exchange"
         self._on_source(self._clean(collector), reason, [coin])
@@ -94,7 +94,7 @@ class Publishers:
                 raise Disconnected(self._exchange, f"its collector {collector} has not been heard for {ALIVE:g} s")
 
     def _distrust_books(self, shard: str, reason: str) -> None:
-        """Distrust the books of a shard, which may have missed changes: each is proven again by its next state."""
+        """Distrust the books of a shard, which may lack changes: each is proven again by its next state."""
         for coin in self._coins_of(shard) if self._books else ():
             self._listener.on_book_unsynced(coin, reason)
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
-HEARTBEAT = 1.0  # seconds after which the server says that there is nothing
-SILENT = 3.0  # seconds without anything from the server, after which it does not serve the reader any more
+HEARTBEAT = 1.0  # seconds without a message, after which the server sends a heartbeat
+SILENT = 3.0  # seconds without anything from the server, after which the reader is taken for lost
 IDLE = 10.0  # seconds after which the server drops a reader that has gone
 NS = 1_000_000_000
 
@@ -25,7 +25,7 @@ began."""
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The stream as a reader found it: its first and last sequence, and when it was made, as the server says it."""
+    """The stream at the reader's start: its first and last sequence, and when it was made, in the server's words."""
 
     first: int
     last: int
@@ -33,9 +33,10 @@ class Begun:
 
 
 class StreamReader:
-    """One ordered consumer. When messages were lost on the way, it asks for them again from the first one on.
+    """One ordered consumer. If messages are lost on the way, it reads again from the first lost one on.
 
-    ``sequence`` is the last one read. ``on_caught_up`` is called when what was there at the beginning is read.
+    ``sequence`` is the last one that was read. ``on_caught_up`` is called when all messages from before the start are
+    read.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class StreamReader:
         self._on_caught_up = on_caught_up
         self._subscription: Subscription | None = None
         self._delivered = 0  # number of messages delivered by the consumer
-        self._past = 0  # messages from before the beginning that have not come yet
+        self._past = 0  # messages from before the start that have not come yet
         self._heard = 0.0
         self._torn = asyncio.Event()  # set when messages were lost
         self._now = asyncio.get_running_loop().time
@@ -76,7 +77,7 @@ class StreamReader:
         inbox = client.nats.new_inbox()
         self._delivered, self._past = 0, -1
         self._torn.clear()
-        early: list[Msg] = []  # messages that come before the server has said how many wait
+        early: list[Msg] = []  # messages that come before the server's answer with the number of waiting ones
 
         async def take(message: Msg) -> None:
             if self._past < 0:
@@ -103,7 +104,7 @@ class StreamReader:
             **start,
         }
         made = await client.api(f"CONSUMER.CREATE.{self._stream}", {"stream_name": self._stream, "config": config})
-        # what was delivered before the server looked counts too
+        # messages that were delivered before that answer count too
         pending = int(made["num_pending"]) + int(made["delivered"]["consumer_seq"])
         self._heard, self._past = self._now(), pending
         for message in early:
@@ -143,7 +144,7 @@ class StreamReader:
             self._torn.set()
 
     async def run(self) -> None:
-        """Watch over the reader until the connection ends, which raises BusUnreachable; BusError for another end."""
+        """Watch the reader until it ends: raises BusUnreachable if the connection has ended, BusError otherwise."""
         while True:
             try:
                 await self._client.until(self._torn, SILENT / 3)

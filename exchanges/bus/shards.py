@@ -32,7 +32,7 @@ class ShardChoice:
 def shard_of(coin: str, count: int) -> int:
     """The shard (from 1) of a coin among ``count``.
 
-    Each shard draws a number for the coin, and the highest one has it (rendezvous hashing): with one shard more, only
-    the coins move that the new one gets, one in ``count + 1``.
+    Each shard draws a number for the coin, and the shard with the highest number has it (rendezvous hashing). If a
+    shard is added, only the coins of the new shard move, one in ``count + 1``.
     """
     return max(range(1, count + 1), key=lambda shard: blake2b(f"{shard} {coin}".encode(), digest_size=8).digest())

@@ -20,9 +20,9 @@ _ESCAPED = re.compile(r"%([0-9A-F]{2})")
 
 
 def token(text: str) -> str:
-    """``text`` as one part of a subject: what NATS or a file name may not have is written %XX, by the bytes of UTF-8.
+    """``text`` as one part of a subject: bytes (UTF-8) that NATS or file names do not allow are written %XX.
 
-    Kept as they stand are letters and digits of ASCII, ``_`` and ``-``.
+    ASCII letters and digits, ``_`` and ``-`` are not changed.
     """
     return "".join(
         char if _PLAIN.fullmatch(char) else "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogatepass"))
@@ -62,7 +62,7 @@ class MarketSubjects:
         self._name = name
 
     def events(self, channel: str, coin: str) -> str:
-        """The subject of a channel (as ``channel_of`` says it) and coin; ``*`` stands for any coin."""
+        """The subject of a channel (a result of ``channel_of``) and coin; ``*`` stands for any coin."""
         return f"{self._root}.{channel}.{coin if coin == '*' else token(coin)}"
 
     def publisher(self, shard: str) -> str:
@@ -81,7 +81,7 @@ class MarketSubjects:
         return f"{self.asked}.alive.{token(collector)}"
 
     def lease(self, shard: str) -> str:
-        """The subject of the key under which a shard's publisher shows that it lives."""
+        """The subject of the key that a shard's publisher renews while it publishes."""
         return f"{self._register}.lease.{self._name}.{shard}"
 
     def coins(self, shard: str) -> str:

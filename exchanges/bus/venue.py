@@ -31,7 +31,7 @@ ASKED = 10.0  # seconds that a collector has to answer with past candles
 
 
 class BusVenue:
-    """A venue whose data all comes over the bus; ccxt is not imported."""
+    """A venue whose whole data comes over the bus; ccxt is not imported."""
 
     proxies: Mapping[str, object] = {}
     can_fetch_trades = True
@@ -107,9 +107,9 @@ class BusVenue:
         return shard is None or (channel in shard.channels and (not timeframe or timeframe in shard.timeframes))
 
     def market(self, coin: str, override: str | None = None) -> str:
-        """The market as which the collectors publish the coin, if the settings allow it.
+        """The market symbol under which the collectors publish the coin, if the settings allow it.
 
-        Raises Halted while the coin's shard has no publisher or no data of it yet, Rejected where none has the coin.
+        Raises Halted while the coin's shard has no publisher or no data of it yet, Rejected if no shard has the coin.
         """
         shard = self._shard(coin)
         if shard is None:
@@ -146,22 +146,22 @@ class BusVenue:
         return await BusClient.dial(self.address, f"market-feed reader of {self.name}", self._access.timeout)
 
     async def fetch_time(self) -> int | None:
-        """The exchange's clock, as its collector has measured it; None where it has not."""
+        """The exchange's clock, as its collector has measured it; None if it has not."""
         async with self._asking() as client:
             found = await client.last(REGISTER_STREAM, [self.subjects.lease("*")])
             now = unix_ns((await client.api(f"STREAM.INFO.{REGISTER_STREAM}"))["ts"])
         for shard in shards_of(found).values():
             told = shard.details.get("time")
             if isinstance(told, int) and not shard.fault(now):
-                return told + (now - shard.heard) // 1_000_000  # by one clock, the server's
+                return told + (now - shard.heard) // 1_000_000  # both by the server's clock
         return None
 
     async def fetch_tickers(self, markets: Mapping[str, str]) -> list[Ticker]:
-        """The last ticker of each coin, or its last trade where that is newer: what is known at once."""
+        """The last ticker of each coin on the bus, or its last trade if that is newer."""
         subjects = [self.subjects.events(channel, coin) for coin in markets for channel in ("ticker", "trades")]
         async with self._asking() as client:
             now, found = time.time_ns(), await client.last(self.subjects.stream, subjects)
-            # the server's clock says how old a message is: the collector's may be another machine's
+            # a message's age is measured by the server's clock, because the collector's clock may differ
             server = unix_ns((await client.api(f"STREAM.INFO.{self.subjects.stream}"))["ts"])
         tickers: dict[str, Ticker] = {}
         for stored in found:
@@ -218,7 +218,7 @@ class BusVenue:
 
     @property
     def timeframes(self) -> tuple[str, ...]:
-        """Those that the collectors answer for, or have published."""
+        """The timeframes that the collectors can fetch or have published."""
         shards = self._shards.values()
         return tuple(dict.fromkeys(each for shard in shards for each in (*shard.history, *shard.timeframes)))
 
@@ -231,7 +231,7 @@ class BusVenue:
         return [[c.timestamp, c.open, c.high, c.low, c.close, c.volume] for c in candles if c.timestamp >= since]
 
     async def fetch_history(self, coin: str, symbol: str, timeframe: str, limit: int) -> list[Candle]:
-        """The newest ``limit`` candles: from the bus where it keeps as many closed ones, else from the collector.
+        """The newest ``limit`` candles: from the bus if it keeps as many closed ones, else from the collector.
 
         Raises Disconnected when no collector answers, Rejected for what the collector can't answer.
         """
@@ -275,7 +275,7 @@ class BusVenue:
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[BusClient]:
-        """The connection over which is asked, made when it is needed; BusError becomes Disconnected."""
+        """The connection for requests, made when it is needed; BusError becomes Disconnected."""
         try:
             async with self._dialling:
                 if self._client is None or self._client.closed.is_set():
@@ -285,7 +285,7 @@ class BusVenue:
             raise Disconnected(self.name, error.reason) from None
 
     async def close(self) -> None:
-        """Close the connection over which is asked."""
+        """Close the connection for requests."""
         if self._client is not None:
             await self._client.close()
 
@@ -296,7 +296,7 @@ def open_bus_venue(name: str, access: Access) -> BusVenue:
 
 
 def _limits(name: str, market_type: str) -> Limits:
-    """The exchange's own, as far as they say something of its trades; the bus itself limits nothing."""
+    """Those of the exchange's limits that describe its trades; the bus itself limits nothing."""
     try:
         consecutive = profile_of(name).for_market_type(market_type).limits.consecutive_ids
     except ValueError:  # a name that a program has registered

@@ -25,15 +25,15 @@ from feed.subscriptions.status import Report
 from feed.subscriptions.wanted_data import WantedData
 
 RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
-OWN_MOVES = frozenset({"failover", "failback"})  # of the feed, which stays where it is while fallback coins move
+OWN_MOVES = frozenset({"failover", "failback"})  # moves of the feed, not of fallback coins alone
 
 
 class CoinRouting:
     """Runs until it is cancelled, and then closes everything.
 
     The first supervisor carries all coins. Coins that its venue does not list, the fallback coins, are carried by a
-    second supervisor over the other venues; coins that are not listed there either, by a third one, and so on. All of
-    them share the venues.
+    second supervisor over the other venues. A third supervisor carries the coins that are not listed there either, and
+    so on. All supervisors share the venues.
 
     ``ready`` is done with the first data. Unless ``patient``, it fails with NoExchangeAvailable when every venue has
     refused. ``parts``: those into which the venues' limits per address are divided. ``before``: the last trades that an

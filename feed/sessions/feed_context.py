@@ -44,7 +44,7 @@ class Closings:
 
 @dataclass(frozen=True, slots=True)
 class FeedContext:
-    """The feed, as one supervisor and its sessions see it.
+    """What one supervisor and its sessions need of the feed.
 
     ``main`` is False for the supervisor of fallback coins: its data does not count as data of the feed. ``report``
     reports what happens to the feed, ``aside`` what does not change its state. ``wake`` is called when a decision may

@@ -144,7 +144,7 @@ def memory() -> int:
 
 
 async def read(venue: str, urls: list[str], coins: list[str]) -> None:
-    """Say what CPU and how many messages it took until so many trades came, for each number on stdin."""
+    """For each number on stdin, print the CPU seconds and messages until so many trades had come."""
     exchange = ExchangeConfig(venue, rest_url=urls[0], ws_url=urls[1])
     quiet = Staleness(feed_stale_after=PATIENCE, coin_stale_after=PATIENCE, reconnect_after=PATIENCE)  # between turns
     own = Settings(coins=[CoinConfig(coin) for coin in coins], exchanges=[exchange], staleness=quiet)

@@ -58,7 +58,7 @@ class Carries(NamedTuple):
 class OpenConnection:
     """One connection.
 
-    ``markets`` (coin -> symbol) are those that it asked for, also of coins that are not wanted now.
+    ``markets`` (coin -> symbol) are those that it asked for, including coins that are not wanted any more.
     """
 
     stream: Connection
@@ -89,7 +89,7 @@ class OpenConnection:
 
 
 class Host(Protocol):
-    """The session, as its connections see it."""
+    """What the connections need to know of their session."""
 
     @property
     def name(self) -> str: ...
@@ -173,7 +173,7 @@ class CoinConnection:
         self._lag_allowed = GrowingWait(silence)
         self._silence_of_coin: defaultdict[str, GrowingWait] = defaultdict(
             lambda: GrowingWait(silence)
-        )  # each one's trades
+        )  # one for each coin's trades
         self._lifetime = inf if session_limit is None else max(session_limit - EARLY, session_limit / 2)
         self._now = clock.monotonic
         self._sleep = clock.sleep

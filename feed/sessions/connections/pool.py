@@ -24,7 +24,7 @@ NAMED = 5  # coins that are named in an error
 
 
 class PoolOwner(Protocol):
-    """The session, as its connections see it."""
+    """What the connections need to know of their session."""
 
     connected: bool
     delivering: bool
