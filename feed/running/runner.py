@@ -193,6 +193,10 @@ class FeedRunner:
     async def connect(self, timeout: float | None = 30) -> None:
         """See MarketFeed.connect."""
         seconds("timeout", timeout, "retrying for ever")
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise FeedError("connect() needs asyncio's event loop, and none is running here: use start()") from None
         self._leave_closed_loop()
         if self._elsewhere():
             raise FeedError("the feed runs in an event loop of another thread; stop() it first")

@@ -24,11 +24,13 @@ from exchanges.foreign_text import HIDDEN, address_shown, addresses_shown, value
 from exchanges.names import canonical, exchange_names, nearest
 from exchanges.venue import BusAddress
 from feed.channels import OF_VENUES
+from feed.errors import SettingsError
 from feed.events import CoinConfig
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+PACKED = "PyInstaller: --collect-data feed --collect-submodules ccxt.pro; Nuitka: --include-package-data=feed"
 BUS_ENVIRONMENT = "MARKET_FEED_BUS"
 """The environment variable that names the bus."""
 
@@ -287,7 +289,10 @@ def packaged_settings() -> Path | Traversable:
             return file
     from importlib.resources import files  # inside a zip file it has no path
 
-    return files("feed") / here.name
+    found = files("feed") / here.name
+    if not found.is_file():
+        raise SettingsError([f"feed/{here.name} is missing in this program: have it packed too ({PACKED})"])
+    return found
 
 
 @cache

@@ -105,3 +105,25 @@ def test_the_packaged_settings_are_found_in_a_zip_file(tmp_path: Path) -> None:
     assert where.startswith(str(archive))
     assert coins[:2] == ["BTC", "ETH"]
     assert len(coins) == 20
+
+
+def test_a_program_that_was_packed_without_the_settings_is_told_how_to_pack_them(tmp_path: Path) -> None:
+    """PyInstaller takes no data files by itself."""
+    archive = tmp_path / "app.pyz"
+    with ZipFile(archive, "w", ZIP_STORED) as file:
+        for package in ("feed", "exchanges"):
+            for each in (ROOT / package).rglob("*.py"):
+                file.write(each, each.relative_to(ROOT))
+    code = """
+import feed
+for made in (feed.load_settings, feed.Settings, lambda: feed.MarketFeed(["BTC"])):
+    try:
+        made()
+    except feed.SettingsError as error:
+        print(error)
+"""
+    told = python(code, path=archive, at=tmp_path).splitlines()
+    assert len(told) == 3
+    assert all(
+        "feed/settings.yaml is missing in this program" in line and "--collect-data feed" in line for line in told
+    )

@@ -17,7 +17,7 @@ import pytest
 from exchanges.ccxt_adapter.transport.choose import TRANSPORTS
 from exchanges.local_faults import local_fault
 from exchanges.simulator import ThreadedSimulator
-from feed import MarketFeed, Settings
+from feed import FeedError, MarketFeed, Settings
 from feed.events import CoinConfig
 from feed.settings import ExchangeConfig
 
@@ -69,6 +69,16 @@ def test_a_loop_that_cannot_dial_is_a_local_fault(transport: str, simulator: Thr
     with asyncio.Runner(loop_factory=Lame) as runner:
         told = runner.run(reason(settings))
     assert told.startswith("this program: NotImplementedError: this loop has no ")
+
+
+def test_another_library_than_asyncio_is_told_to_use_a_thread(simulator: ThreadedSimulator) -> None:
+    trio = pytest.importorskip("trio", reason="trio is not installed")
+    feed = MarketFeed(settings=settings_for(simulator, "aiohttp"))
+    with pytest.raises(FeedError, match=r"connect\(\) needs asyncio's event loop, .*: use start\(\)"):
+        trio.run(feed.connect)
+    feed.start()
+    assert feed.status.connected
+    feed.stop()
 
 
 FULL = """
