@@ -97,8 +97,8 @@ class ConnectionListener(ListenerBase):
         """Whether a trade of the coin was delivered."""
         return coin in self._paths
 
-    def missing_trades(self, patience: Callable[[str], float], now: float) -> dict[str, float]:
-        return self.lost_subscriptions.missing(patience, now)
+    def missing_trades(self, longest_silence: Callable[[str], float], now: float) -> dict[str, float]:
+        return self.lost_subscriptions.missing(longest_silence, now)
 
     def flowed(self, coin: str, since: float) -> bool:
         return self.lost_subscriptions.flowed(coin, since)

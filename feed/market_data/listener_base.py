@@ -109,7 +109,7 @@ class ListenerBase:
         """Whether a trade of the coin was delivered."""
         return False
 
-    def missing_trades(self, patience: Callable[[str], float], now: float) -> dict[str, float]:
+    def missing_trades(self, longest_silence: Callable[[str], float], now: float) -> dict[str, float]:
         """See LostSubscriptions.missing."""
         return {}
 

@@ -52,8 +52,8 @@ class SharedVenue:
 
     async def fetch_candles(self, clock: Clock, symbol: str, timeframe: str, since: int) -> list[Any]:
         """Fetch candles as the venue does, once the limit of requests allows it."""
-        for budget in (self.bars, self.requests):
-            await budget.take(clock)
+        for limit in (self.bars, self.requests):
+            await limit.take(clock)
         return await self.venue.fetch_candles(symbol, timeframe, since)
 
     async def ask_time(self, clock: Clock, delay: LeastDelay) -> None:

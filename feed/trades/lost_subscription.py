@@ -58,8 +58,8 @@ class LostSubscriptions:
             signs.first, signs.last = signs.first if signs.count else now, now
             signs.count += 1
 
-    def missing(self, patience: Callable[[str], float], now: float) -> dict[str, float]:
-        """The coins whose trades have not come for longer than ``patience``, with the time of the first sign.
+    def missing(self, longest_silence: Callable[[str], float], now: float) -> dict[str, float]:
+        """The coins whose trades have not come for longer than ``longest_silence``, with the time of the first sign.
 
         Call it regularly: it compares with the last call.
         """
@@ -68,7 +68,7 @@ class LostSubscriptions:
             newest = signs.sequence.newest
             if newest != signs.seen:
                 signs.seen, signs.flowed = newest, self._looked_at
-            if signs.count >= SIGNS and newest == signs.newest and signs.last - signs.first >= patience(coin):
+            if signs.count >= SIGNS and newest == signs.newest and signs.last - signs.first >= longest_silence(coin):
                 found[coin] = signs.first
         self._looked_at = now
         return found

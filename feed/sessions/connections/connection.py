@@ -31,7 +31,7 @@ ANEW = 10.0  # seconds until another successor is tried while the connection is 
 EARLY = 600.0  # seconds before the venue's cut at which a connection is replaced
 GRACE = 0.1  # seconds within which connections end that are cut at the same time
 FEW = 20  # coins: if fewer are silent, they may all be quiet and the connection may work
-UNHEARD = 3  # times the patience for coins without a trade yet: the connection may still subscribe
+UNHEARD = 3  # times the allowed silence for coins without a trade yet, which may not be subscribed to yet
 REPLACED, ENDED = "its connection is replaced", "its connection is closed"
 UNHEARD_EACH = 0.1  # seconds more for each of its subscriptions
 
@@ -200,7 +200,7 @@ class CoinConnection:
     async def carry(self, *, may_dial: bool) -> None:
         """Keep a connection open until there is nothing to carry; raises VenueError when the venue has failed.
 
-        ``may_dial``: the venue's budget was asked for the first dial.
+        ``may_dial``: the venue's limit of dials already allows the first dial.
         """
         try:
             while self.markets:
@@ -284,11 +284,11 @@ class CoinConnection:
             return {}
         beginning = UNHEARD_EACH * opened.subscriptions
 
-        def patience(coin: str) -> float:
+        def longest_silence(coin: str) -> float:
             enough = self._silence_of_coin[coin].at(now)
             return enough if opened.listener.has_traded(coin) else UNHEARD * enough + beginning
 
-        return opened.listener.missing_trades(patience, now)
+        return opened.listener.missing_trades(longest_silence, now)
 
     async def _replace(self, old: OpenConnection) -> None:
         """Open a successor, and close the old connection when the successor has data."""

@@ -118,11 +118,11 @@ def test_invalid_limits_are_refused(initial: float, maximum: float, jitter: floa
 
 
 def test_a_growing_wait_doubles_up_to_its_limit_and_becomes_short_again_after_a_while() -> None:
-    patience, now = GrowingWait(10.0), 0.0
+    wait, now = GrowingWait(10.0), 0.0
     lengths = []
     for _ in range(8):
-        lengths.append(patience.at(now))
-        patience.spend(now)
+        lengths.append(wait.at(now))
+        wait.spend(now)
         now += 1.0
     assert lengths == [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, LONGEST_WAIT, LONGEST_WAIT]
-    assert patience.at(now + BUSY * LONGEST_WAIT) == 10.0
+    assert wait.at(now + BUSY * LONGEST_WAIT) == 10.0

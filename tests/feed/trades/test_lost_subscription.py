@@ -6,7 +6,7 @@ from exchanges.events import Ticker, TradeEvent
 from feed.trades.lost_subscription import SIGNS, LostSubscriptions
 from feed.trades.sequence import TradeSequence
 
-PATIENCE = 10.0
+LONGEST_SILENCE = 10.0
 
 
 class Connection:
@@ -36,8 +36,8 @@ class Connection:
         number = next(self.ids)
         self.sequence.accept(TradeEvent("BTC", self.price, 1.0, False, number, trade_id=str(number)), 0.0, number)
 
-    def missing(self, patience: float = PATIENCE) -> dict[str, float]:
-        return self.lost_subscriptions.missing(lambda coin: patience, self.now)
+    def missing(self, longest_silence: float = LONGEST_SILENCE) -> dict[str, float]:
+        return self.lost_subscriptions.missing(lambda coin: longest_silence, self.now)
 
 
 def test_prices_that_change_without_trades_are_signs_of_missing_trades() -> None:
