@@ -73,12 +73,12 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "find": "a venue's profile by its name",
     },
     "exchanges.ccxt_adapter": {
+        "transport": "what carries the WebSockets: aiohttp, or picows where it can",
         "deferred_names": "what ccxt's base imports for other uses than a feed's",
         "ccxt_import": "ccxt without the exchanges that nobody asks for",
         "bans": "how long a venue wants to be left alone",
         "trade_ids": "a venue's trades, with what its profile says",
         "history_pages": "past candles over REST, page by page",
-        "transport": "what carries the WebSockets: aiohttp, or picows where it can",
         "errors": "where ccxt's errors end",
         "markets": "one venue's markets: loaded once, kept on disk, found by coin",
         "books": "the order books of one connection",
@@ -89,6 +89,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     },
     "exchanges.ccxt_adapter.transport": {
         "proxies": "which proxy an address is asked through",
+        "late_authorities": "authorities that are loaded when they are used",
         "certificates": "which authorities a venue's certificate may be from",
         "name_lookup": "names looked up in threads that nobody waits for",
         "http_client": "aiohttp's session: proxies, redirects and bounds",

@@ -5,7 +5,7 @@ it is executed too, in the same module object, but each line ``from ccxt.pro.NAM
 asked for: by the feed, or by a program that imports ccxt itself, in any form, before the feed's import or after it and
 in any thread. The class is the same as always. A request that needs all exchanges (``dir``, ``vars``, a missing name)
 imports the rest first. Nothing here holds a lock: each import takes Python's own locks. What ccxt's base imports for
-other uses than a feed's waits too: see ``deferred_names``.
+other uses than a feed's waits too: see ``deferred_names`` and ``late_authorities``.
 
 ccxt is imported as its authors wrote it where a program has imported it before, where an ``__init__`` does more than
 import and list (a later version), and where the environment's MARKET_FEED_CCXT is ``whole``.
@@ -28,6 +28,7 @@ from typing import Any
 from loguru import logger
 
 from exchanges.ccxt_adapter import deferred_names
+from exchanges.ccxt_adapter.transport.late_authorities import authorities_when_used
 
 VARIABLE = "MARKET_FEED_CCXT"
 WHOLE = "whole"
@@ -201,7 +202,8 @@ def _import() -> ModuleType:
             finder = _Finder()
             sys.meta_path.insert(0, finder)
             try:
-                _import_pro()
+                with authorities_when_used():
+                    _import_pro()
             finally:
                 sys.meta_path.remove(finder)
             if whole := [package for package in PACKAGES if not _deferring(package)]:

@@ -50,6 +50,14 @@ WAYS = {
         import ccxt.async_support.binance as binance
         print(Exchange is base.Exchange, issubclass(binance, Exchange), Client)
     """,
+    "aiohttp": """
+        import ssl
+        from aiohttp import connector
+        for context in (connector._SSL_CONTEXT_VERIFIED, connector._SSL_CONTEXT_UNVERIFIED):
+            context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
+            print(type(context), context.cert_store_stats(), context.verify_mode, context.options)
+        print("set_default_verify_paths" in vars(ssl.SSLContext))
+    """,
     "pro": """
         import ccxt.pro
         print(ccxt.pro.exchanges, [getattr(ccxt.pro, each).__mro__[:4] for each in ccxt.pro.exchanges])

@@ -1,0 +1,63 @@
+"""Defers what aiohttp loads when it is imported: the system's certificate authorities, twice, and a feed uses neither.
+
+aiohttp makes two TLS contexts at its import, 25 ms and 1 MB each. A feed has a context of its own (``certificates``).
+Here both load the authorities when something uses them: a program's own aiohttp session, say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Iterator
+from threading import get_ident
+from typing import Any
+
+_SETTER = "set_default_verify_paths"  # what loads them
+
+
+class _LateContext(ssl.SSLContext):
+    """A context without its authorities; a plain one as soon as it is used."""
+
+    __slots__ = ()
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        return _loaded(self).wrap_bio(*args, **kwargs)
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        return _loaded(self).wrap_socket(*args, **kwargs)
+
+    def get_ca_certs(self, *args: Any, **kwargs: Any) -> Any:
+        return _loaded(self).get_ca_certs(*args, **kwargs)
+
+    def cert_store_stats(self) -> dict[str, int]:
+        return _loaded(self).cert_store_stats()
+
+
+def _loaded(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.set_default_verify_paths()
+    context.__class__ = ssl.SSLContext  # last: another thread may use it at the same time
+    return context
+
+
+@contextlib.contextmanager
+def authorities_when_used() -> Iterator[None]:
+    """Context in which the TLS contexts that this thread makes load the system's authorities when they are used.
+
+    No effect where a program has replaced ``ssl.SSLContext`` or this method of it, as truststore does.
+    """
+    if ssl.SSLContext is not _LateContext.__base__ or _SETTER in vars(ssl.SSLContext):
+        yield
+        return
+    thread, load = get_ident(), ssl.SSLContext.set_default_verify_paths
+
+    def late(context: ssl.SSLContext) -> None:
+        if get_ident() == thread and type(context) is ssl.SSLContext:
+            context.__class__ = _LateContext
+        else:
+            load(context)
+
+    setattr(ssl.SSLContext, _SETTER, late)
+    try:
+        yield
+    finally:
+        delattr(ssl.SSLContext, _SETTER)
