@@ -12,10 +12,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import msgspec
+
 from exchanges.books.proof import place_of_join
 from exchanges.ccxt_adapter import ccxt_import
 from exchanges.ccxt_adapter.bans import Quiet
 from exchanges.ccxt_adapter.deferred_names import instance_of_the_feed
+from exchanges.ccxt_adapter.markets.worker import parse_in_turns
 from exchanges.ccxt_adapter.stream.client_guard import abort, hang_up, redirect
 from exchanges.ccxt_adapter.stream.dial_rate import DialRate
 from exchanges.ccxt_adapter.transport.certificates import tls_context
@@ -89,6 +92,7 @@ class _Hooks:
     on_snapshot: Callable[[Any, Any], None] | None = None  # called with each book that ccxt fetches to join updates
     keyless: frozenset[str] = frozenset()
     hotpath = True
+    parses_in_turns = False  # JSON, piece by piece, so that other threads can run in between
     profile = Profile("", "")  # needed early: some of ccxt's classes make markets in their constructor
     pace: DialRate | None = None
     transport: Any = None
@@ -164,6 +168,13 @@ class _Hooks:
             if not good:
                 raise
             return super().parse_tickers(good, *args, **kwargs)  # type: ignore[misc] # ccxt's own
+
+    def on_json_response(self, text: str) -> Any:
+        """Like ccxt's; the rows of a list of markets, or of tickers of which few are wanted, are parsed when read."""
+        if self.parses_in_turns or (self.profile.lean and _wanted_tickers.get() is not None):
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
+                return parse_in_turns(text, rows_when_read=self.profile.lean)
+        return super().on_json_response(text)  # type: ignore[misc] # ccxt's own; raises the errors that ccxt expects
 
     def _readable(self, ticker: Any) -> bool:
         try:

@@ -11,7 +11,6 @@ from copy import deepcopy
 from functools import partial
 from typing import Any
 
-import msgspec
 from loguru import logger
 
 from exchanges import normalize, venue_time
@@ -35,7 +34,7 @@ from exchanges.ccxt_adapter.markets.parts import load_in_parts
 from exchanges.ccxt_adapter.markets.table import MarketTable, taken_from
 from exchanges.ccxt_adapter.markets.table_bytes import compacted, give_back_memory
 from exchanges.ccxt_adapter.markets.unreadable_rows import load_markets
-from exchanges.ccxt_adapter.markets.worker import parse_in_turns, run_aside
+from exchanges.ccxt_adapter.markets.worker import run_aside
 from exchanges.ccxt_adapter.stream.channels import streamed
 from exchanges.ccxt_adapter.stream.connection import CcxtConnection
 from exchanges.ccxt_adapter.stream.dial_rate import DialRate
@@ -318,13 +317,6 @@ def _cache(profile: Profile, access: Access) -> MarketCache | None:
         raise Rejected(profile.name, str(error)) from None
 
 
-def _parsed(by_ccxt: Callable[[str], Any], lean: bool, text: str) -> Any:
-    try:
-        return parse_in_turns(text, rows_when_read=lean)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return by_ccxt(text)  # json raises the errors that ccxt expects
-
-
 async def _listed(profile: Profile, access: Access) -> MarketTable:
     """Ask a venue for its markets: this runs beside the feed's loop."""
     table = compacted(await _parsed_by_ccxt(profile, access))
@@ -335,7 +327,7 @@ async def _listed(profile: Profile, access: Access) -> MarketTable:
 async def _parsed_by_ccxt(profile: Profile, access: Access) -> MarketTable:
     """Load a venue's markets with a ccxt instance made for this."""
     exchange = make_instance(profile, access)
-    exchange.on_json_response = partial(_parsed, exchange.on_json_response, profile.lean)
+    exchange.parses_in_turns = True
     exchange.timeout_on_exit = 0  # no wait for TLS connections: nothing else runs on this loop
     taken = partial(taken_from, exchange, deepcopy(exchange.options), time.time(), lean=profile.lean)
     try:

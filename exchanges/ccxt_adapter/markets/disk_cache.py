@@ -18,6 +18,7 @@ import stat
 import sys
 import tempfile
 import time
+import zlib
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -28,11 +29,10 @@ import msgspec
 from loguru import logger
 
 from exchanges.ccxt_adapter.markets import table_bytes
-from exchanges.ccxt_adapter.markets.lazy_rows import Lazy
 from exchanges.ccxt_adapter.markets.table import MarketTable, sound
 
 VARIABLE = "MARKET_FEED_CACHE"
-FORMAT = 1  # version of the file's format; part of the file's name
+FORMAT = 2  # version of the file's format; part of the file's name
 TTL = 6 * 3600.0  # seconds for which a list is valid
 AGED = 3600.0  # seconds after which a valid list is requested again, once data flows
 MOST_BYTES = 32 << 20  # size of a file at most
@@ -49,21 +49,22 @@ class MarketCache:
         self._key = _digest(msgspec.msgpack.encode((FORMAT, name, *key), order="sorted"))
         self.path = folder / f"{name}-{self._key.hex()[:16]}{SUFFIX}"
 
-    def read(self, *, lazy: bool = False) -> MarketTable | None:
-        """Read the list, if it is valid; with ``lazy`` its rows are decoded one by one."""
+    def read(self) -> MarketTable | None:
+        """Read the list, if it is valid."""
         try:
-            table = self._checked(self._content(), lazy)
-        except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+            table = self._checked(self._content())
+        except (OSError, ValueError, msgspec.MsgspecError, zlib.error, RecursionError) as error:
             if not isinstance(error, FileNotFoundError):
                 logger.debug("{}: not used: {}", self.path, error)
             return None
+        table_bytes.give_back_memory()
         return table
 
     def write(self, table: MarketTable) -> None:
         """Write a list if that is possible: whole or not at all, and only if it would be read back the same."""
         try:
             content = table_bytes.written(table)
-            if table_bytes.read(content, lazy=isinstance(table.markets, Lazy)) != table:
+            if table_bytes.read(content) != table:
                 raise ValueError("it would not come back as it is")
             if len(content) + DIGEST > MOST_BYTES:
                 raise ValueError(f"{len(content)} bytes, at most {MOST_BYTES} are kept")
@@ -90,8 +91,8 @@ class MarketCache:
             raise ValueError("of something else")
         return content
 
-    def _checked(self, content: bytes, lazy: bool) -> MarketTable:
-        table = table_bytes.read(content, lazy)
+    def _checked(self, content: bytes) -> MarketTable:
+        table = table_bytes.read(content)
         age = time.time() - table.loaded_at
         if not 0 <= age < TTL:
             raise ValueError(f"{age:.0f} s old, counts for {TTL:.0f} s")

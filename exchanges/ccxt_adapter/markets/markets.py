@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from functools import partial
 from math import inf
 from typing import Any
 
@@ -35,7 +34,6 @@ class Markets:
         ask: Callable[[], Coroutine[Any, Any, MarketTable]],
     ) -> None:
         self._name = profile.name
-        self._lean = profile.lean
         self._quotes = tuple(access.quote)
         self._access = access
         self._api = api
@@ -105,8 +103,7 @@ class Markets:
         """Load the markets in a thread, because parsing thousands takes part of a second while another venue delivers.
         The venue is asked once per PAUSE, however many coins are missing.
         """
-        read = None if fresh or self._cache is None else partial(self._cache.read, lazy=self._lean)
-        table = None if read is None else await asyncio.to_thread(read)
+        table = None if fresh or self._cache is None else await asyncio.to_thread(self._cache.read)
         from_disk = table is not None
         if table is None:
             await asyncio.sleep(max(0.0, self._asked_at + PAUSE - time.monotonic()))

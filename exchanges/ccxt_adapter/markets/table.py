@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from exchanges.ccxt_adapter.markets.lazy_rows import Lazy, decoded, encoded, packed, raw, read
+from exchanges.ccxt_adapter.markets.lazy_rows import Lazy, LazyRows, blocks_of, packed, raw, read
 
 MarketId = str | int | None  # ccxt's ids are text, except in a few modules
 MEANING = ("id", "contract", "contractSize")  # fields of a market on which a running stream relies
@@ -55,23 +55,21 @@ class MarketTable(msgspec.Struct):
 def taken_from(exchange: Any, options: Mapping[str, Any], loaded_at: float, *, lean: bool) -> MarketTable:
     """The table of a ccxt instance that has loaded its markets; ``options`` are a copy of those it had before.
 
-    ``lean`` leaves out the venue's own answers (``info``), which are most of it, and packs the rows. A market whose
-    name cannot be printed is left out: no settings name it, and it would be logged.
+    ``lean`` leaves out the venue's own answers (``info``), which are most of it. A market whose name cannot be printed
+    is left out: no settings name it, and it would be logged.
     """
     rows = {symbol: row for symbol, row in exchange.markets.items() if isinstance(symbol, str) and symbol.isprintable()}
-    currencies = dict(exchange.currencies)
     if lean:
-        rows = packed({symbol: {**row, "info": {}} for symbol, row in rows.items()})
-        currencies = packed(currencies)
+        rows = {symbol: {**row, "info": {}} for symbol, row in rows.items()}
     return MarketTable(
         loaded_at,
-        rows,
+        packed(rows),
         {
             market_id: symbols
             for market_id, listed in exchange.markets_by_id.items()
             if (symbols := [each["symbol"] for each in listed if each["symbol"] in rows])
         },
-        currencies,
+        packed(exchange.currencies),
         {key: value for key, value in exchange.options.items() if key not in options or options[key] != value},
     )
 
@@ -82,14 +80,13 @@ def joined(tables: Sequence[MarketTable], finer: Callable[[Any, Any], bool]) -> 
 
     ``finer`` compares two precisions as the venue counts them.
     """
-    packed_all = all(isinstance(rows, Lazy) for table in tables for rows in (table.markets, table.currencies))
-    source: Callable[[Any], Mapping[str, Any]] = raw if packed_all else dict
-    markets: dict[str, Any] = {}
+    lists: list[Any] = [table.markets for table in tables]
+    all_packed = all(isinstance(rows, LazyRows) for rows in (*lists, *(table.currencies for table in tables)))
+    source: Callable[[Any], Mapping[str, Any]] = raw if all_packed else dict
     ids: dict[MarketId, list[str]] = {}
     currencies: dict[str, Any] = {}
     precisions: dict[str, Any] = {}
     for table in tables:
-        markets.update(source(table.markets))
         for market_id, symbols in table.ids.items():
             ids[market_id] = [*ids.get(market_id, ()), *symbols]
         rows = source(table.currencies)
@@ -98,30 +95,28 @@ def joined(tables: Sequence[MarketTable], finer: Callable[[Any, Any], bool]) -> 
             if code not in currencies or (None not in (known, row.precision) and finer(row.precision, known)):
                 currencies[code], precisions[code] = rows[code], row.precision
     currencies = dict(sorted(currencies.items()))
-    first, last = tables[0], tables[-1]
-    if packed_all:
-        return MarketTable(first.loaded_at, Lazy(markets, decoded), ids, Lazy(currencies, decoded), last.options)
-    return MarketTable(first.loaded_at, markets, ids, currencies, last.options)
+    if all_packed:
+        markets: dict[str, Any] = LazyRows(block for rows in lists for block in rows.packed.blocks)
+        currencies = LazyRows(blocks_of(currencies))
+    else:
+        markets = {symbol: row for rows in lists for symbol, row in rows.items()}
+    return MarketTable(tables[0].loaded_at, markets, ids, currencies, tables[-1].options)
 
 
 def give(table: MarketTable, exchange: Any) -> None:
     """Set a ccxt instance's markets; the rows are shared by all that are given the same table."""
     rows, currencies = table.markets, table.currencies
-    bases, quotes = {}, {}
-    for _, row in read(rows, _Named):
-        bases[row.base], quotes[row.quote] = row.base, row.quote
-    by_id = {row.id: code for code, row in read(currencies, _Currency) if row.id is not None}
     exchange.set_markets_from_exchange(
         SimpleNamespace(
             id=exchange.id,
             markets=rows,
-            markets_by_id=_like(rows, table.ids, lambda symbols: [rows[symbol] for symbol in symbols]),
+            markets_by_id=Lazy(lambda: table.ids, lambda symbols: [rows[symbol] for symbol in symbols]),
             symbols=sorted(rows),
             ids=sorted(table.ids),  # all of one type, because ccxt has sorted them
             currencies=currencies,
-            currencies_by_id=_like(currencies, by_id, currencies.get),
-            baseCurrencies=_like(rows, bases, currencies.get),
-            quoteCurrencies=_like(rows, quotes, currencies.get),
+            currencies_by_id=Lazy(lambda: _codes_by_id(currencies), currencies.get),
+            baseCurrencies=Lazy(lambda: {row.base: row.base for _, row in read(rows, _Named)}, currencies.get),
+            quoteCurrencies=Lazy(lambda: {row.quote: row.quote for _, row in read(rows, _Named)}, currencies.get),
             codes=sorted(currencies),
             options={},
         )
@@ -129,10 +124,8 @@ def give(table: MarketTable, exchange: Any) -> None:
     exchange.options.update(table.options)
 
 
-def _like(rows: Mapping[str, Any], source: Mapping[Any, Any], make: Callable[[Any], Any]) -> dict[Any, Any]:
-    """The values of ``source`` after ``make``; computed when read if the rows are lazy."""
-    made: dict[Any, Any] = Lazy(source, make)
-    return made if isinstance(rows, Lazy) else made.copy()
+def _codes_by_id(currencies: Mapping[str, Any]) -> dict[Any, str]:
+    return {row.id: code for code, row in read(currencies, _Currency) if row.id is not None}
 
 
 def sound(table: MarketTable) -> bool:
@@ -152,7 +145,6 @@ def with_gone(table: MarketTable, before: MarketTable) -> MarketTable:
     gone = {symbol: {**before.markets[symbol], "active": False} for symbol in before.markets if symbol not in rows}
     if not gone:
         return table
-    if isinstance(rows, Lazy):
-        kept = {symbol: msgspec.Raw(encoded(row)) for symbol, row in gone.items()}
-        return msgspec.structs.replace(table, markets=Lazy({**rows.source, **kept}, decoded))
+    if isinstance(rows, LazyRows):
+        return msgspec.structs.replace(table, markets=LazyRows([*rows.packed.blocks, *blocks_of(gone)]))
     return msgspec.structs.replace(table, markets={**rows, **gone})

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from exchanges.ccxt_adapter.markets.lazy_rows import Lazy, packed, read
+from exchanges.ccxt_adapter.markets.lazy_rows import TOGETHER, Lazy, LazyRows, blocks_of, packed, read
 
 ROWS: dict[str, dict[str, Any]] = {"B": {"n": 1, "limits": {"low": None}}, "A": {"n": 2.5, "info": {}}}
 
@@ -63,6 +63,33 @@ def test_lazy_rows_are_compared_by_their_bytes(lazy: Lazy[str, dict[str, Any]]) 
     assert made(lazy) == []
 
 
+def test_rows_in_other_blocks_are_the_same_rows() -> None:
+    rows = {str(number): {"n": number} for number in range(3 * TOGETHER)}
+    turned = dict(reversed(rows.items()))
+    assert packed(rows) == packed(turned) == rows
+    assert packed(rows) != packed({**turned, "1": {"n": 0}})
+
+
+def test_of_several_blocks_with_a_key_the_last_one_counts() -> None:
+    lazy = LazyRows([*blocks_of({"A": {"n": 1}, "B": {"n": 2}}), *blocks_of({"A": {"n": 3}})])
+    assert lazy == {"A": {"n": 3}, "B": {"n": 2}}
+    assert {key: row.n for key, row in read(lazy, Row)} == {"A": 3, "B": 2}
+    assert len(lazy) == 2
+
+
+def test_the_source_is_asked_for_when_the_dict_is_read_first() -> None:
+    asked = []
+
+    def source() -> dict[str, int]:
+        asked.append(1)
+        return {"A": 1}
+
+    lazy: Lazy[str, str] = Lazy(source, str)
+    assert not asked
+    assert [lazy["A"], lazy.get("A"), lazy.get("B")] == ["1", "1", None]
+    assert asked == [1]
+
+
 def test_lazy_rows_are_read_only(lazy: Lazy[str, dict[str, Any]]) -> None:
     writes: list[Callable[[], Any]] = [
         lambda: operator.setitem(lazy, "C", {}),
@@ -99,4 +126,4 @@ def test_an_invalid_row_is_an_error(row: Any) -> None:
     with pytest.raises(msgspec.ValidationError):
         list(read({"A": row}, Row))
     with pytest.raises(msgspec.ValidationError):
-        list(read(Lazy({"A": msgspec.msgpack.encode(row)}, dict), Row))
+        list(read(LazyRows(blocks_of({"A": row})), Row))
