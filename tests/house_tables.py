@@ -103,7 +103,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "lazy_rows": "rows that are made of their bytes when they are asked for",
         "table": "what a venue lists, apart from the ccxt instance that asked",
         "table_bytes": "such a table as bytes and back",
-        "parts": "a long list loaded part by part",
+        "loading_in_parts": "a long list loaded part by part",
         "disk_cache": "such tables on disk, between starts",
         "markets": "loaded once, kept, found by coin",
     },

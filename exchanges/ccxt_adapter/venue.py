@@ -29,8 +29,8 @@ from exchanges.ccxt_adapter.instance import (
     tickers_of,
 )
 from exchanges.ccxt_adapter.markets.disk_cache import MarketCache, market_cache
+from exchanges.ccxt_adapter.markets.loading_in_parts import load_in_parts
 from exchanges.ccxt_adapter.markets.markets import Markets
-from exchanges.ccxt_adapter.markets.parts import load_in_parts
 from exchanges.ccxt_adapter.markets.table import MarketTable, taken_from
 from exchanges.ccxt_adapter.markets.table_bytes import compacted, give_back_memory
 from exchanges.ccxt_adapter.markets.unreadable_rows import load_markets

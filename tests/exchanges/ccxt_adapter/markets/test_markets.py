@@ -16,7 +16,7 @@ import pytest
 
 from exchanges.ccxt_adapter.markets.disk_cache import AGED, VARIABLE, MarketCache
 from exchanges.ccxt_adapter.markets.lazy_rows import Lazy
-from exchanges.ccxt_adapter.markets.parts import ROWS
+from exchanges.ccxt_adapter.markets.loading_in_parts import ROWS
 from exchanges.ccxt_adapter.venue import CcxtVenue
 from exchanges.errors import Disconnected, Rejected, VenueError
 from exchanges.simulator import Simulator

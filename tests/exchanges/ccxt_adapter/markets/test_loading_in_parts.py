@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from exchanges.ccxt_adapter.markets.lazy_rows import packed
-from exchanges.ccxt_adapter.markets.parts import ROWS
+from exchanges.ccxt_adapter.markets.loading_in_parts import ROWS
 from exchanges.ccxt_adapter.markets.table import MarketTable, joined
 from exchanges.errors import VenueError
 from exchanges.simulator import Simulator
