@@ -87,6 +87,7 @@ async def read(venues: dict[str, list[str]], coins: int, seconds: float) -> None
 
 def measure(args: argparse.Namespace) -> None:
     folder = os.environ["MARKET_FEED_CACHE"] = tempfile.mkdtemp()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     pipe = subprocess.PIPE
 
     def simulator(

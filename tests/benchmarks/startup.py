@@ -124,6 +124,7 @@ def main() -> None:
 
 def compare(venue: str, markets: int, rounds: int, peers: Path | None) -> None:
     folder = os.environ["MARKET_FEED_CACHE"] = tempfile.mkdtemp()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode: the first run writes it
     command = [*HERE, "--serve", "--venue", venue, "--markets", str(markets)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None

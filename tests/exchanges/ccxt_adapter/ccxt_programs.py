@@ -52,6 +52,7 @@ WAYS = {
     """,
     "aiohttp": """
         import ssl
+        import ccxt.pro
         from aiohttp import connector
         for context in (connector._SSL_CONTEXT_VERIFIED, connector._SSL_CONTEXT_UNVERIFIED):
             context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
