@@ -51,13 +51,11 @@ WAYS = {
         print(Exchange is base.Exchange, issubclass(binance, Exchange), Client)
     """,
     "aiohttp": """
-        import ssl
-        import ccxt.pro
-        from aiohttp import connector
-        for context in (connector._SSL_CONTEXT_VERIFIED, connector._SSL_CONTEXT_UNVERIFIED):
+        import ssl, ccxt.pro
+        from aiohttp.connector import _SSL_CONTEXT_UNVERIFIED, _SSL_CONTEXT_VERIFIED
+        for context in (_SSL_CONTEXT_VERIFIED, _SSL_CONTEXT_UNVERIFIED):
             context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
-            print(type(context), context.cert_store_stats(), context.verify_mode, context.options)
-        print("set_default_verify_paths" in vars(ssl.SSLContext))
+            print(type(context), context.cert_store_stats(), context.verify_mode, vars(ssl.SSLContext).keys())
     """,
     "pro": """
         import ccxt.pro
