@@ -53,7 +53,7 @@ async def test_every_program_of_the_readme_runs(block: str, tmp_path: Path) -> N
         async with asyncio.timeout(60):
             out, err = await process.communicate()
     complaints = [line for line in err.decode().splitlines() if not line.startswith("Executing ")]  # a busy machine
-    assert (process.returncode, complaints) == (0, [])
+    assert (process.returncode, complaints) == (0, []), "\n".join(complaints)
     assert out.strip()
 
 

@@ -52,9 +52,9 @@ async def run_aside(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         with contextlib.suppress(RuntimeError):  # its loop is closed, so it has ended
             if stop is not None:
                 stop()
+        # whoever waited for it; also if another cancellation ends the wait, as at the end of asyncio.run()
+        running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         await asyncio.wait({running})
-        if not running.cancelled():
-            running.exception()  # retrieved, whoever waited for it
         raise
 
 

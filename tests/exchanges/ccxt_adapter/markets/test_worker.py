@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import json
 import pickle
 import threading
@@ -51,6 +52,29 @@ async def test_cancelling_ends_the_work_too() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
+
+
+async def test_two_cancellations_leave_no_error_that_nobody_has_seen() -> None:
+    """asyncio.run() cancels every task at its end, and a task that is cancelled cancels what it waits for."""
+    begun, told = threading.Event(), list[str]()
+
+    async def work() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: told.append(context["message"]))
+    task = asyncio.create_task(run_aside(work))
+    await until(begun.is_set)
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await loop.shutdown_default_executor()  # the work has ended
+    await asyncio.sleep(0)
+    gc.collect()
+    assert told == []
 
 
 async def test_work_that_is_cancelled_at_once_never_begins_or_ends() -> None:
