@@ -61,7 +61,7 @@ class Wait:
 
 def is_rate_limit(status: int, text: str) -> bool:
     """Whether an answer reports too many requests; a 403 may mean that, or that this place is blocked. An answer with
-    the end of a ban always means that, whatever its status: gateways change the status.
+    the end of a ban is read with any status, because gateways change the status.
     """
     if status in _LIMITS or (status == 403 and _FREQUENT.search(text)):
         return True

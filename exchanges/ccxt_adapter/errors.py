@@ -84,7 +84,7 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
         found += [one for one in inner if one not in found][: _CHAIN - len(found)]
 
 
-# what ccxt puts before a request, aiohttp's word on TLS where there may be none, and web pages of gateways
+# parts of a reason that are left out: ccxt's prefix of a request, aiohttp's note on TLS, web pages of gateways
 _NOISE = re.compile(
     r"^\w+ (?=[A-Z]+ https?://)| ssl:default(?= \[)|<(?:!doctype|html|head|body|\?xml)\b.*", re.I | re.S
 )

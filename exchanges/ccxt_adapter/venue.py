@@ -84,7 +84,7 @@ class CcxtVenue:
 
     @property
     def can_fetch_trades(self) -> bool:
-        """Whether public trades can be had over REST."""
+        """Whether public trades can be fetched over REST."""
         return bool(self._api.has.get("fetchTrades"))
 
     def streams(self, channel: str) -> bool:

@@ -27,7 +27,7 @@ class _Sides(Struct, gc=False):
 
 
 class BybitDepth(Struct, kw_only=True, gc=False):
-    """A snapshot or a delta; ``u`` counts them, and is 1 after a restart, when it is a snapshot whatever it says."""
+    """A snapshot or a delta; ``u`` counts them, and is 1 after a restart: such a message is always a snapshot."""
 
     topic: str
     type: Literal["snapshot", "delta"]

@@ -28,7 +28,7 @@ def units_of(coin: str, symbol: str) -> int:
     """How many of ``coin`` one unit of the market ``symbol`` is: 1 if the coin itself has that name, as 1INCH or
     1000SATS.
 
-    A market whose name does not tell (Hyperliquid's kPEPE) counts as one of one unit.
+    If a market's name does not show its unit (Hyperliquid's kPEPE), it counts as a market of one unit.
     """
     base = symbol.partition("/")[0]
     codes = codes_of(coin)

@@ -44,8 +44,8 @@ class VenueSnapshots:
     async def fetch(self, market_id: str, limit: int) -> BookSnapshot:
         """Fetch a snapshot after ``turn``. Raises VenueError, also for an answer that cannot be read.
 
-        While requests fail, one is made at a time, each second: no weight is spent in vain on all coins, and all of
-        them are asked for as soon as one has succeeded.
+        While requests fail, one is made per second, so that no weight is wasted on all coins. As soon as one succeeds,
+        all of them are requested.
         """
         if self._failed_at is not None:
             async with self._probe:

@@ -1,8 +1,8 @@
 """Delivers the books that ccxt builds while the venue's proof and the plausibility checks say that they are right.
 
-ccxt's sides grow without a bound where nobody calls their ``limit()``, and levels that left the range of ccxt's
-snapshot would stay as ghosts. So only the levels inside the range that the book had when it was joined are taken, and
-what is far beyond is dropped.
+ccxt's sides grow without a bound if nobody calls their ``limit()``, and levels that left the range of ccxt's snapshot
+would stay although they are gone. So only levels inside the range that the book had when it was joined are used, and
+levels far outside are dropped.
 """
 
 from __future__ import annotations
@@ -72,9 +72,10 @@ class VerifiedBookKeeper:
         self._delivery.end(reason)
 
     def new_socket(self) -> Callable[[Any, str], bool]:
-        """What is shown each frame of a new socket, decoded and as text, and says whether ccxt is to read it.
+        """Return the function that gets each frame of a new socket, decoded and as text, and says whether ccxt must
+        read it.
 
-        It raises whatever a strange frame has the venue's proof raise.
+        It may raise any error if the venue's proof does not expect a frame.
         """
         if self._rules.proof is None:
             return lambda frame, text: True

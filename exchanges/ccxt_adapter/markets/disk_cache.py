@@ -170,7 +170,7 @@ def why_unwritable(folder: Path) -> str:
 
 
 def _platform_folder() -> Path:
-    with suppress(RuntimeError):  # nobody's home
+    with suppress(RuntimeError):  # no home folder is known
         if sys.platform == "win32":
             return Path(os.environ.get("LOCALAPPDATA", ""))
         if sys.platform == "darwin":

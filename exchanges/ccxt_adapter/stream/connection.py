@@ -46,9 +46,9 @@ class CcxtConnection:
     """One connection's life, from the dial to the error that ends it, over a ccxt.pro instance of its own.
 
     A fresh instance carries no dial backoff, subscription or future of an earlier connection, and an old one can be
-    closed behind the new one's back. ``translate`` makes a VenueError of whatever ccxt raised, ``clean`` what a venue
-    says fit to be shown, ``release`` closes the instance within a bound, ``renew`` gives it the venue's markets of now.
-    ``snapshots`` are the venue's, for books.
+    closed while the new one runs. ``translate`` turns any error of ccxt into a VenueError, ``clean`` makes a venue's
+    text fit to be shown, ``release`` closes the instance within a bound, ``renew`` gives it the venue's present
+    markets. ``snapshots`` are the venue's, for books.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class CcxtConnection:
     async def run(self) -> None:
         """Dial, subscribe and deliver to the listener until the connection ends, which raises Disconnected or Blocked.
 
-        A channel or coin that the venue refuses is told to the listener and the rest goes on; Rejected is raised when
+        If the venue refuses a channel or coin, the listener is told and the others continue; Rejected is raised when
         nothing is left.
         """
         try:

@@ -95,7 +95,7 @@ async def _give_up(dialling: asyncio.Task[Any], socks: list[socket.socket], open
     dialling.cancel()
     await asyncio.wait({dialling})
     if not dialling.cancelled():
-        dialling.exception()  # looked at: it is nobody's any more
+        dialling.exception()  # retrieved, because nobody waits for it any more
     for connection in opened:
         connection.abort()
     _hang_up(socks)
