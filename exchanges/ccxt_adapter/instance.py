@@ -373,6 +373,9 @@ async def close_instance(exchange: Any) -> None:
     except BaseException as error:
         for client in clients:
             abort(client)
+        session, exchange.session = exchange.session, None  # at once: this may be cancelled again
+        if session is not None:
+            await asyncio.shield(asyncio.create_task(session.close()))
         await exchange.close()
         if not isinstance(error, TimeoutError):  # it was cancelled: the feed does not wait any longer
             raise
