@@ -132,15 +132,26 @@ def schema(channel: str) -> pa.Schema:
     return pa.schema(columns)
 
 
-def table(channel: str, events: Sequence[Any], seqs: Sequence[int | None], priced: Sequence[bool] = ()) -> pa.Table:
-    """Put events into a table, one row each."""
-    wanted = schema(channel)
-    columns: dict[str, Sequence[Any]] = {"seq": seqs, "priced": priced}
-    arrays = [
-        pa.array(columns[each.name] if each.name in columns else list(map(attrgetter(each.name), events)), each.type)
-        for each in wanted
-    ]
-    return pa.Table.from_arrays(arrays, schema=wanted)
+class Columns:
+    """Rows of a channel that wait to be written, as plain values: the events themselves are not kept."""
+
+    def __init__(self, channel: str) -> None:
+        self.schema = schema(channel)
+        self.values: dict[str, list[Any]] = {name: [] for name in self.schema.names}
+
+    def __len__(self) -> int:
+        return len(self.values["seq"])
+
+    def add(self, events: Sequence[Any], seqs: Sequence[int | None], priced: Sequence[bool]) -> None:
+        """Add a row for each event; ``priced`` counts only in the channels in PRICED."""
+        given = {"seq": seqs, "priced": priced}
+        for name, values in self.values.items():
+            values += given[name] if name in given else map(attrgetter(name), events)
+
+    def table(self) -> pa.Table:
+        """The rows as a table."""
+        arrays = [pa.array(self.values[each.name], each.type) for each in self.schema]
+        return pa.Table.from_arrays(arrays, schema=self.schema)
 
 
 def events(channel: str, batch: pa.RecordBatch) -> tuple[list[int | None], list[Any], list[bool]]:

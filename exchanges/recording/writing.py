@@ -26,7 +26,7 @@ from exchanges.recording.files import (
     recorded_files,
     revealed,
 )
-from exchanges.recording.rows import COUNTED, REPEATED, table
+from exchanges.recording.rows import COUNTED, REPEATED, Columns
 
 import pyarrow as pa  # isort: skip # rows says what to install where pyarrow is missing
 import pyarrow.compute as pc  # isort: skip
@@ -66,14 +66,16 @@ def write_small(folder: Path, place: str, first: int, last: int, rows: pa.Table)
 def _small_options(schema: pa.Schema) -> dict[str, Any]:
     """How a file of few rows is written: what costs most and helps least is left to the merged files.
 
-    zstd is for columns whose encoding leaves something to compress, statistics for those by which rows are chosen.
+    Only columns whose encoding leaves something to compress are compressed, and only those by which rows are chosen
+    have statistics. zstd would make these files no smaller, but each column of each file needs a state that takes zstd
+    longer to prepare than the rest of the column takes.
     """
     names = schema.names
     encoded = {name for name in names if name in (*COUNTED, *REPEATED) or pa.types.is_boolean(schema.field(name).type)}
     is_flat = not any(pa.types.is_list(each.type) for each in schema)
     return {
         **_options(names),
-        "compression": {name: "zstd" for name in names if name not in encoded} if is_flat else "zstd",
+        "compression": {name: "snappy" for name in names if name not in encoded} if is_flat else "snappy",
         "write_statistics": [name for name in names if name in _STAMPS],
         "write_page_checksum": False,  # the name has that of the whole file
     }
@@ -159,7 +161,7 @@ def write_empty(folder: Path, date: str) -> None:
     """
     for channel in ALWAYS:
         if not recorded_files(folder, [channel]):
-            write(folder, f"{channel}/date={date}/empty.parquet", [table(channel, [], [])])
+            write(folder, f"{channel}/date={date}/empty.parquet", [Columns(channel).table()])
 
 
 def replace(folder: Path, old: Sequence[str], new: Iterable[tuple[str, Iterable[pa.Table]]]) -> list[dict[str, Any]]:

@@ -30,7 +30,8 @@ def merge_recent(folder: Path, may_go_on: Callable[[], bool] = lambda: True) -> 
     recent = [each for each in recorded_files(folder) if f"/{RECENT}/" in each.shown and each.first is not None]
     for (channel, date), some in _grouped(recent, lambda each: (each.channel, each.date)).items():
         if may_go_on():
-            replace(folder, [each.shown for each in some], _by_market(channel, date, _table(some)))
+            rows = pa.concat_tables(map(table, some))
+            replace(folder, [each.shown for each in some], _by_market(channel, date, rows))
 
 
 def compact(folder: Path, before: str = "9999", may_go_on: Callable[[], bool] = lambda: True) -> int:
@@ -75,24 +76,21 @@ def _grouped(files: Iterable[RecordedFile], key: Callable[[RecordedFile], Any]) 
     return groups
 
 
-def _table(files: Sequence[RecordedFile]) -> pa.Table:
-    """The rows of several files, by their numbers."""
-    rows = pa.concat_tables([table(each) for each in files])
-    return rows if len(files) == 1 else rows.sort_by("seq")
-
-
 def _by_market(channel: str, date: str, rows: pa.Table) -> Iterator[tuple[str, list[pa.Table]]]:
     """Divide these rows into the files that they become."""
     if channel not in BY_COIN:
         yield f"{place(channel, '', '', date)}/{_name(rows)}", [rows]
         return
-    rows = rows.take(pc.sort_indices(rows, [("exchange", "ascending"), ("coin", "ascending"), ("seq", "ascending")]))
-    markets = rows.select(["exchange", "coin"]).group_by(["exchange", "coin"], use_threads=False)
+    exchanges, coins = (rows.column(name).combine_chunks().dictionary_encode() for name in ("exchange", "coin"))
+    markets = pc.add(pc.multiply(exchanges.indices, len(coins.dictionary)), coins.indices)
+    order = pc.sort_indices(markets)  # those of one market stay in their order
+    rows = rows.take(order)
     start = 0
-    for each in markets.aggregate([([], "count_all")]).to_pylist():
-        part = rows.slice(start, each["count_all"])
-        start += len(part)
-        yield f"{place(channel, each['exchange'], each['coin'], date)}/{_name(part)}", [part]
+    for count in pc.value_counts(markets.take(order)).field("counts").to_pylist():
+        part = rows.slice(start, count)
+        start += count
+        exchange, coin = part.column("exchange")[0].as_py(), part.column("coin")[0].as_py()
+        yield f"{place(channel, exchange, coin, date)}/{_name(part)}", [part]
 
 
 def _name(rows: pa.Table) -> str:

@@ -7,27 +7,21 @@ tick is a row of its own, so that a replay delivers every tick as it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from itertools import compress
 from math import nan
 from typing import Any
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.recording.books import BookEncoder
-from exchanges.recording.rows import PRICED, PastCandle, PriceRow, StatusRow
+from exchanges.recording.rows import Columns, GapRow, PastCandle, PriceRow, StatusRow
 from feed.events import PriceTick
 
+DAY = 86_400 * 10**9  # ns
 _NO_DAY = ("", nan, nan)
-
-
-@dataclass(slots=True)
-class ChannelRows:
-    """Rows of one channel, in the order of delivery."""
-
-    events: list[Any] = field(default_factory=list)
-    seqs: list[int] = field(default_factory=list)
-    priced: list[bool] = field(default_factory=list)
+_CHANNEL: dict[type, str] = {Candle: "candles", PastCandle: "history", Quote: "quotes", GapRow: "gaps"}
 
 
 @dataclass(slots=True)
@@ -39,93 +33,113 @@ class Status:
     feed: dict[str, Any]
 
 
+class _Batch:
+    """Events of one channel, in the order of delivery, their numbers, and whether each made a price tick."""
+
+    __slots__ = ("events", "priced", "seqs")
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.seqs: list[int] = []
+        self.priced: list[bool] = []
+
+
 class PendingRows:
-    """Rows by channel; ``next_seq`` is the number of the next one."""
+    """The rows of each channel and day, by day since 1970; ``next_seq`` is the number of the next row."""
 
     def __init__(self, next_seq: int = 0) -> None:
         self.next_seq = next_seq
-        self.channels: dict[str, ChannelRows] = {}
+        self.parts: dict[tuple[str, int], Columns] = {}
         self._books = BookEncoder()
         self._day: dict[str, tuple[str, float, float]] = {}  # coin -> exchange, volume_24h, change_24h of its ticks
-        self._trade: tuple[TradeEvent, ChannelRows, int] | None = None  # the last event if a trade; its place
+        self._trade: TradeEvent | None = None  # the last event if a trade
+        self._priced: list[bool] = []  # its flag is the last of these
         self._tick: PriceTick | None = None  # the last tick, whose ticker may come next
 
     def __len__(self) -> int:
-        return sum(len(rows.events) for rows in self.channels.values())
+        return sum(map(len, self.parts.values()))
 
-    def add(self, events: Iterable[Any]) -> None:
-        """Take events in the order of delivery: market data, price ticks, Status."""
+    def add(self, events: Iterable[Any], today: int, *, settle: bool = False) -> None:
+        """Take events in the order of delivery: market data, price ticks, Status, holes.
+
+        ``today`` is the day of rows that have no time. ``settle``: do not wait for the ticker of the last tick.
+        """
+        batches: defaultdict[str, _Batch] = defaultdict(_Batch)
+        trades = batches["trades"]
         for event in events:
             kind = type(event)
-            if kind is PriceTick:
-                self._take_tick(event)
-                continue
-            if self._tick is not None and kind is not Ticker:
-                self.settle()
             if kind is TradeEvent:
-                rows = self._put("trades", event)
-                self._trade = event, rows, len(rows.events) - 1
+                if self._tick is not None:
+                    self._settle(batches)
+                trades.events.append(event)
+                trades.seqs.append(self.next_seq)
+                trades.priced.append(False)
+                self.next_seq += 1
+                self._trade, self._priced = event, trades.priced
                 continue
-            self._trade = None
-            if kind is Ticker:
+            trade, self._trade = self._trade, None
+            if kind is PriceTick:
+                if trade is not None and _is_of_trade(event, trade) and self._has_day(event):
+                    self._priced[-1] = True
+                    continue
+                self._settle(batches)
+                self._tick = event
+            elif kind is Ticker:
                 self._learn(event)
                 made = self._tick is not None and self._is_of_ticker(self._tick, event)
                 if not made:
-                    self.settle()
+                    self._settle(batches)
                 self._tick = None
-                self._put("ticker", event, made)
-            elif kind is Candle:
-                self._put("candles", event)
-            elif kind is PastCandle:
-                self._put("history", event)
-            elif kind is Quote:
-                self._put("quotes", event)
-            elif kind is OrderBook:
-                self._put("books", self._books.encode(event))
-            elif kind is Status:
-                told = json.dumps(event.details, default=str)
-                self._put("status", StatusRow(
-                    event.event, event.details["exchange"], event.details["at"], told, json.dumps(event.feed)
-                ))  # fmt: skip
+                self._put(batches["ticker"], event, made)
             else:
-                self._put("gaps", event)
+                self._settle(batches)
+                channel, row = self._row(event)
+                self._put(batches[channel], row)
+        if settle:
+            self._settle(batches)
+        for channel, batch in batches.items():
+            if batch.events:
+                self._keep(channel, batch, today)
 
-    def settle(self) -> None:
+    def drop(self, channel: str, day: int) -> None:
+        """Drop these rows: they are written."""
+        del self.parts[channel, day]
+        self._trade = None
+
+    def _keep(self, channel: str, batch: _Batch, today: int) -> None:
+        first, last = (_day(batch.events[place], today) for place in (0, -1))
+        # they are in order, so that all rows between are of that day too
+        days = [first] * len(batch.events) if first == last else [_day(event, today) for event in batch.events]
+        for day in sorted(set(days)):
+            part = self.parts.setdefault((channel, day), Columns(channel))
+            columns = batch.events, batch.seqs, batch.priced
+            part.add(*(columns if first == last else ([*compress(each, [d == day for d in days])] for each in columns)))
+            if self._priced is batch.priced and day == days[-1]:
+                self._priced = part.values["priced"]
+
+    def _put(self, batch: _Batch, event: Any, priced: bool = False) -> None:
+        batch.events.append(event)
+        batch.seqs.append(self.next_seq)
+        batch.priced.append(priced)
+        self.next_seq += 1
+
+    def _row(self, event: Any) -> tuple[str, Any]:
+        """The channel of an event that has nothing to do with prices, and its row."""
+        kind = type(event)
+        if kind is OrderBook:
+            return "books", self._books.encode(event)
+        if kind is Status:
+            details = event.details
+            told = json.dumps(details, default=str)
+            return "status", StatusRow(event.event, details["exchange"], details["at"], told, json.dumps(event.feed))
+        return _CHANNEL[kind], event
+
+    def _settle(self, batches: defaultdict[str, _Batch]) -> None:
         """Make the waiting tick a row of its own: its ticker has not come."""
         tick, self._tick = self._tick, None
         if tick is not None:
             self._day[tick.coin] = tick.exchange, tick.volume_24h, tick.change_24h
-            self._put("prices", PriceRow(**asdict(tick)))
-
-    def drop(self, channel: str, seqs: Collection[int] | None = None) -> None:
-        """Drop the channel's rows with these numbers, or all of them: they are written."""
-        rows = self.channels.pop(channel)
-        self._trade = None
-        chosen = [] if seqs is None else [seq not in seqs for seq in rows.seqs]
-        if any(chosen):
-            columns = (list(compress(column, chosen)) for column in (rows.events, rows.seqs, rows.priced))
-            self.channels[channel] = ChannelRows(*columns)
-
-    def _put(self, channel: str, event: Any, priced: bool = False) -> ChannelRows:
-        rows = self.channels.get(channel)
-        if rows is None:
-            rows = self.channels[channel] = ChannelRows()
-        rows.events.append(event)
-        rows.seqs.append(self.next_seq)
-        if channel in PRICED:
-            rows.priced.append(priced)
-        self.next_seq += 1
-        return rows
-
-    def _take_tick(self, tick: PriceTick) -> None:
-        if self._trade is not None:  # it was the last event, so no other tick waits
-            trade, rows, index = self._trade
-            self._trade = None
-            if _is_of_trade(tick, trade) and self._has_day(tick):
-                rows.priced[index] = True
-                return
-        self.settle()
-        self._tick = tick
+            self._put(batches["prices"], PriceRow(**asdict(tick)))
 
     def _is_of_ticker(self, tick: PriceTick, ticker: Ticker) -> bool:
         return (
@@ -168,3 +182,9 @@ def _is_of_trade(tick: PriceTick, trade: TradeEvent) -> bool:
 
 def _same(one: float, other: float) -> bool:
     return one == other or (one != one and other != other)
+
+
+def _day(row: Any, today: int) -> int:
+    """The day of a row, since 1970: of its receipt."""
+    received = getattr(row, "received_at", 0)
+    return int(received // DAY) if received else today

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from loguru import logger
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
 from exchanges.recording.files import RECENT, RecordedFile, RecorderRun, date_of, manifest, recorded_files
 from exchanges.recording.reader import newest
-from exchanges.recording.rows import GapRow, PastCandle, table
+from exchanges.recording.rows import Columns, GapRow, PastCandle
 from exchanges.recording.writing import note, recover, write_empty, write_small
 from feed.errors import FeedError
 from feed.events import PriceTick
@@ -29,6 +30,7 @@ EARLY = 0.5  # share of the flush interval after which writing begins: the rest 
 EARLIEST = 0.25  # the same if the machine is slow
 SLOWER = 3.0  # the next writing may take so many times as long as the slowest of the last ones and still end in time
 FADES = 0.8  # factor by which a slow writing counts less after each later one
+GATHER = 0.25  # seconds between two looks at the queue: events that are held long cost the garbage collector much
 STEP = 1.0  # seconds: smaller changes of the clock do not count as set
 DAY = 86_400
 _CHANNEL: dict[type, str] = {
@@ -69,6 +71,7 @@ class Writer:
         self._rows = PendingRows()
         self._began = int(now() * 1000)
         self._taken = 0
+        self._counting = threading.Lock()  # an event is in the queue or among the taken ones
         self.written = 0
         self.failure: str | None = None
         self._acks: deque[tuple[int, Future[None]]] = deque()
@@ -102,7 +105,8 @@ class Writer:
     def flush(self) -> Future[None]:
         """A future that is done when everything put until now is on disk."""
         done: Future[None] = Future()
-        self._acks.append((self._taken + len(self._queue), done))
+        with self._counting:
+            self._acks.append((self._taken + len(self._queue), done))
         self._stirred.set()
         return done
 
@@ -121,25 +125,36 @@ class Writer:
     # In the writing thread
 
     def _write_until_closed(self) -> None:
-        table("trades", [], [], [])  # pyarrow's first array imports pandas if that is installed, which takes a second
+        Columns("trades").table()  # pyarrow's first array imports pandas if that is installed, which takes a second
         wait = 0.0
         slowest = self._plan.flush_seconds * EARLIEST
-        while True:
+        closing = False
+        while not closing:
             due = time.monotonic() + wait
-            stirred = self._stirred.wait(wait)
+            stirred = self._gather_until(due)
             began = time.monotonic()
             self._stirred.clear()
             closing = self._closing
-            try:
-                self._write_once(closing)
-            except Exception as error:  # noqa: BLE001 - a defect of ours: the recording must go on and say so
-                logger.opt(exception=error).error("recording failed")
-                self.failure = repr(error)
-            if closing:
-                break
+            self._guarded(partial(self._write_once, closing))
             ended = time.monotonic()
             slowest = max(FADES * slowest, ended - (began if stirred else due))
             wait = max(0.0, began + begins_after(self._plan.flush_seconds, slowest) - ended)
+
+    def _gather_until(self, due: float) -> bool:
+        """Take what comes from the queue until ``due`` (monotonic seconds), or until it is stirred: True."""
+        while (left := due - time.monotonic()) > 0:
+            if self._stirred.wait(min(left, GATHER)):
+                return True
+            if self._opened:
+                self._guarded(self._take)
+        return self._stirred.is_set()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - a defect of ours: the recording must go on and say so
+            logger.opt(exception=error).error("recording failed")
+            self.failure = repr(error)
 
     def _write_once(self, closing: bool) -> None:
         try:
@@ -148,7 +163,8 @@ class Writer:
             if not self._opened:
                 self._open()
             self._look_at_clock()
-            self._take(closing)
+            self._take(settle=True)
+            self._note_holes(closing)
             self._write()
             if closing:
                 self._end()
@@ -163,7 +179,7 @@ class Writer:
         folder = self._plan.folder
         with self._tidying:
             recover(folder)
-            write_empty(folder, date_of(int(self._now() // DAY)))
+            write_empty(folder, date_of(self._today()))
         said = manifest(folder)
         files = recorded_files(folder)
         last = max((each.last for each in files if each.last is not None), default=-1)
@@ -186,7 +202,7 @@ class Writer:
         else:
             since, reason = max(before.began, newest(files)), "the recorder was killed"
         for channel in before.channels:
-            self._rows.add([GapRow(channel, "", "", since, self._began, None, None, None, reason)])
+            self._rows.add([GapRow(channel, "", "", since, self._began, None, None, None, reason)], self._today())
 
     def _begin_again(self) -> None:
         """Make the folder again, which was removed or replaced, and note the lost rows."""
@@ -196,7 +212,7 @@ class Writer:
         self._opened = False
         for channel in self._plan.channels:
             reason = "the recording's folder was removed"
-            self._rows.add([GapRow(channel, "", "", began, self._began, None, None, None, reason)])
+            self._rows.add([GapRow(channel, "", "", began, self._began, None, None, None, reason)], self._today())
 
     def _look_at_clock(self) -> None:
         offset = self._now() - time.monotonic()
@@ -207,40 +223,36 @@ class Writer:
             reason = f"the clock was set by {step:+.1f} s, or the machine was suspended"
             for channel in self._plan.channels:
                 since = at - int(abs(step) * 1000)
-                self._rows.add([GapRow(channel, "", "", since, at, None, None, None, reason)])
+                self._rows.add([GapRow(channel, "", "", since, at, None, None, None, reason)], self._today())
 
-    def _take(self, closing: bool) -> None:
+    def _take(self, *, settle: bool = False) -> None:
         queue = self._queue
-        events = [queue.popleft() for _ in range(len(queue))]
-        self._taken += len(events)
+        with self._counting:
+            events = [queue.popleft() for _ in range(len(queue))]
+            self._taken += len(events)
         self._keep(self._taken - self.written)
-        if not events or closing:
-            self._rows.settle()
-        self._rows.add(events)
+        self._rows.add(events, self._today(), settle=settle)
         for event in events:
             if type(event) is Status:
-                self._rows.add(self._holes.on_status(event.event, event.details))
+                self._rows.add(self._holes.on_status(event.event, event.details), self._today())
+
+    def _note_holes(self, closing: bool) -> None:
         now = int(self._now() * 1000)
-        self._rows.add(self._holes.expired(now))
-        self._rows.add(self._dropped.take("the recorder fell behind"))
+        found = self._holes.expired(now) + self._dropped.take("the recorder fell behind")
         if closing:
-            self._rows.settle()
-            self._rows.add(self._holes.close(now))
+            found += self._holes.close(now)
+        self._rows.add(found, self._today())
+
+    def _today(self) -> int:
+        return int(self._now() // DAY)
 
     def _write(self) -> None:
-        taken, today = self._taken, int(self._now() // DAY)
-        for channel, rows in list(self._rows.channels.items()):
-            whole = table(channel, rows.events, rows.seqs, rows.priced)
-            first = _day(rows.events[0], today)
-            if first == _day(rows.events[-1], today):  # they are in order, so all rows between are of that day too
-                self._write_part(channel, first, whole)
-                self._rows.drop(channel)
-                continue
-            days = [_day(event, today) for event in rows.events]
-            for day in sorted(set(days)):
-                chosen = [each == day for each in days]
-                self._write_part(channel, day, whole.filter(chosen))
-                self._rows.drop(channel, {seq for seq, is_of_day in zip(rows.seqs, chosen, strict=True) if is_of_day})
+        taken = self._taken
+        for (channel, day), rows in list(self._rows.parts.items()):
+            first, last = rows.values["seq"][0], rows.values["seq"][-1]
+            place = f"{channel}/{RECENT}/date={date_of(day)}"
+            write_small(self._plan.folder, place, first, last, rows.table())
+            self._rows.drop(channel, day)
         self.written = taken
         self._keep(0)
 
@@ -250,11 +262,6 @@ class Writer:
         The queue may use the rest of the room.
         """
         self._waiting, self._room = waiting, self._plan.queue_size - waiting
-
-    def _write_part(self, channel: str, day: int, rows: Any) -> None:
-        numbers = rows.column("seq")
-        first, last = numbers[0].as_py(), numbers[-1].as_py()
-        write_small(self._plan.folder, f"{channel}/{RECENT}/date={date_of(day)}", first, last, rows)
 
     def _end(self) -> None:
         at = int(self._now() * 1000)
@@ -284,7 +291,7 @@ class Writer:
         done_for = ""
         while True:
             last = self._merge_due.wait(self._plan.file_seconds)
-            today = date_of(int(self._now() // DAY))
+            today = date_of(self._today())
             try:
                 with self._tidying:
                     merge_recent(self._plan.folder)
@@ -303,11 +310,3 @@ def begins_after(flush_seconds: float, slowest: float) -> float:
     ``slowest``: seconds from the moment at which a writing was due to its end, of the slowest of the last ones.
     """
     return min(EARLY * flush_seconds, max(EARLIEST * flush_seconds, flush_seconds - SLOWER * slowest))
-
-
-def _day(event: Any, today: int) -> int:
-    """The day of a row, since 1970: of its receipt."""
-    if received := getattr(event, "received_at", 0):
-        return int(received // (DAY * 10**9))
-    at = getattr(event, "at", 0)
-    return int(at // (DAY * 1000)) if at else today
