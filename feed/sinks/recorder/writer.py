@@ -163,7 +163,7 @@ class Writer:
             if not self._opened:
                 self._open()
             self._look_at_clock()
-            self._take(settle=True)
+            self._take()
             self._note_holes(closing)
             self._write()
             if closing:
@@ -225,12 +225,14 @@ class Writer:
                 since = at - int(abs(step) * 1000)
                 self._rows.add([GapRow(channel, "", "", since, at, None, None, None, reason)], self._today())
 
-    def _take(self, *, settle: bool = False) -> None:
+    def _take(self) -> None:
         queue = self._queue
         with self._counting:
             events = [queue.popleft() for _ in range(len(queue))]
             self._taken += len(events)
         self._keep(self._taken - self.written)
+        # a tick waits for its ticker, unless somebody waits for the tick to be on disk
+        settle = self._closing or bool(self._acks) or not events
         self._rows.add(events, self._today(), settle=settle)
         for event in events:
             if type(event) is Status:
