@@ -9,8 +9,10 @@ from typing import Any
 
 import pyarrow.dataset as ds
 
+from exchanges.events import TradeEvent
 from exchanges.venue import Limits
 from feed import MarketFeed
+from feed.sinks.recorder.writer import Plan
 from tests.feed.memory_venue import MemoryVenue
 
 OWN = ("slow_callback", "callback_error")  # status events about consumers, which differ in each feed
@@ -65,3 +67,13 @@ def rows(folder: Path, channel: str) -> list[dict[str, Any]]:
 def memory_venue(name: str, *coins: str) -> MemoryVenue:
     """A venue whose trades come from the test."""
     return MemoryVenue(name, coins, Limits(consecutive_ids=True))
+
+
+def trade_at(number: int, at: float) -> TradeEvent:
+    """A trade that was received at ``at`` (Unix seconds), with this number as its price and id."""
+    return TradeEvent("BTC", float(number), 1.0, False, int(at * 1000), "memory", str(number), int(at * 1e9))
+
+
+def plan_for(folder: Path) -> Plan:
+    """Record trades of BTC, often to the disk, with no merging before the end."""
+    return Plan(folder, ["trades"], ["BTC"], [], 20, 0.1, 1000.0, 10_000)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,8 @@ class Writer:
         self._closing = False
         self._opened = self._absence_is_listed = False
         self._offset = now() - time.monotonic()
+        self._last: list[Any] = []  # the event that was taken last
+        self._steps: deque[dict[str, Any]] = deque()  # steps of the clock that the manifest does not list yet
         self._writing = threading.Thread(target=self._write_until_closed, name="recorder", daemon=True)
         self._merging = threading.Thread(target=self._merge_until_closed, name="recorder's merging", daemon=True)
         self._merge_due = threading.Event()
@@ -162,8 +165,8 @@ class Writer:
                 self._begin_again()
             if not self._opened:
                 self._open()
-            self._look_at_clock()
             self._take()
+            self._note_steps()
             self._note_holes(closing)
             self._write()
             if closing:
@@ -214,29 +217,36 @@ class Writer:
             reason = "the recording's folder was removed"
             self._rows.add([GapRow(channel, "", "", began, self._began, None, None, None, reason)], self._today())
 
-    def _look_at_clock(self) -> None:
-        offset = self._now() - time.monotonic()
-        step, self._offset = offset - self._offset, offset
-        if abs(step) > STEP:
-            at = int(self._now() * 1000)
-            note(self._plan.folder, {"step": {"seq": self._rows.next_seq, "seconds": round(step, 3), "at": at}})
-            reason = f"the clock was set by {step:+.1f} s, or the machine was suspended"
-            for channel in self._plan.channels:
-                since = at - int(abs(step) * 1000)
-                self._rows.add([GapRow(channel, "", "", since, at, None, None, None, reason)], self._today())
-
     def _take(self) -> None:
         queue = self._queue
         with self._counting:
             events = [queue.popleft() for _ in range(len(queue))]
             self._taken += len(events)
         self._keep(self._taken - self.written)
+        offset = self._now() - time.monotonic()
+        step, self._offset = offset - self._offset, offset
+        place = 0
+        if abs(step) > STEP:
+            place = _step_among(self._last, events, step)
+            self._rows.add(events[:place], self._today())
+            self._steps.append({"seq": self._rows.next_seq, "seconds": round(step, 3), "at": int(self._now() * 1000)})
         # a tick waits for its ticker, unless somebody waits for the tick to be on disk
         settle = self._closing or bool(self._acks) or not events
-        self._rows.add(events, self._today(), settle=settle)
+        self._rows.add(events[place:], self._today(), settle=settle)
+        self._last = events[-1:] or self._last
         for event in events:
             if type(event) is Status:
                 self._rows.add(self._holes.on_status(event.event, event.details), self._today())
+
+    def _note_steps(self) -> None:
+        while self._steps:
+            step = self._steps[0]
+            note(self._plan.folder, {"step": step})
+            reason = f"the clock was set by {step['seconds']:+.1f} s, or the machine was suspended"
+            for channel in self._plan.channels:
+                since = step["at"] - int(abs(step["seconds"]) * 1000)
+                self._rows.add([GapRow(channel, "", "", since, step["at"], None, None, None, reason)], self._today())
+            self._steps.popleft()
 
     def _note_holes(self, closing: bool) -> None:
         now = int(self._now() * 1000)
@@ -312,3 +322,14 @@ def begins_after(flush_seconds: float, slowest: float) -> float:
     ``slowest``: seconds from the moment at which a writing was due to its end, of the slowest of the last ones.
     """
     return min(EARLY * flush_seconds, max(EARLIEST * flush_seconds, flush_seconds - SLOWER * slowest))
+
+
+def _step_among(last: Sequence[Any], events: Sequence[Any], step: float) -> int:
+    """The place of the first of the events after the clock was set by ``step`` seconds: where the receipts jump so.
+
+    ``last`` is the event before them.
+    """
+    stamps = [(getattr(event, "received_at", 0), place) for place, event in enumerate((*last, *events), -len(last))]
+    jumps = [((at - before) / 1e9, place) for (before, _), (at, place) in pairwise(each for each in stamps if each[0])]
+    jump, place = min(jumps, key=lambda each: abs(each[0] - step), default=(0.0, 0))
+    return place if jump / step > 0.5 else len(events)

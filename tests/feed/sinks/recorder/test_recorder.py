@@ -8,8 +8,11 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,11 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 import pytest
 
 from exchanges.errors import Disconnected
 from exchanges.events import Candle, TradeEvent
-from exchanges.recording.files import manifest, recorded_files
+from exchanges.recording.files import manifest
 from exchanges.recording.rows import schema
 from exchanges.registry import register
 from exchanges.simulator import Simulator, parse_fault
@@ -33,7 +35,7 @@ from feed.sinks.folder_lock import FolderLock
 from feed.sinks.recorder.writer import Plan, Writer, begins_after
 from tests.feed.memory_venue import MemoryVenue
 from tests.kills import kill_often
-from tests.recordings import Delivered, memory_venue, played, rows, until
+from tests.recordings import Delivered, memory_venue, plan_for, played, rows, trade_at, until
 from tests.support import settings_for
 
 HOUR = 3600.0
@@ -271,44 +273,35 @@ def test_a_full_disk_costs_only_what_the_queue_cannot_hold(tmp_path: Path) -> No
     assert not list(tmp_path.rglob("*.part"))
 
 
-def _trade(number: int, at: float) -> TradeEvent:
-    return TradeEvent("BTC", float(number), 1.0, False, int(at * 1000), "memory", str(number), int(at * 1e9))
-
-
-async def test_at_midnight_a_new_file_begins_and_nothing_is_lost(tmp_path: Path) -> None:
-    midnight = 1_764_288_000.0  # 2025-11-28
-    clock = {"offset": midnight - 1 - time.time()}
-    writer = Writer(_plan(tmp_path), now=lambda: time.time() + clock["offset"])
-    for number in range(10):
-        writer.put(_trade(number, midnight - 0.5 + number / 10))
+def test_an_event_that_waits_in_a_failed_write_is_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the flush is asked for while the writing thread empties the queue."""
+    writer = Writer(plan_for(tmp_path))
     writer.flush().result(10)
+    asked: list[threading.Thread] = []
+    acknowledged: list[Future[None]] = []
+
+    class Queue(deque[Any]):
+        def popleft(self) -> Any:
+            event = super().popleft()
+            asked.append(threading.Thread(target=lambda: acknowledged.append(writer.flush())))
+            asked[-1].start()
+            asked[-1].join(0.2)  # it may have to wait until the queue is empty
+            return event
+
+    with monkeypatch.context() as patched:
+        patched.setattr("feed.sinks.recorder.writer.write_small", _full_disk)
+        patched.setattr(writer, "_queue", Queue())
+        writer.put(trade_at(1, time.time()))
+        deadline = time.monotonic() + 10
+        while not (acknowledged and writer.failure):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        with pytest.raises(TimeoutError):
+            acknowledged[0].result(0.3)
     writer.close()
-    days = {each.date: pq.ParquetFile(each.path).metadata.num_rows for each in recorded_files(tmp_path, ["trades"])}
-    assert days == {"2025-11-27": 5, "2025-11-28": 5}
-    assert [each.price for each in (await played(tmp_path)).of(TradeEvent)] == [float(n) for n in range(10)]
-
-
-async def test_a_clock_set_back_keeps_the_order_and_is_listed(tmp_path: Path) -> None:
-    offset = 0.0
-    start = time.time()
-    writer = Writer(_plan(tmp_path), now=lambda: time.time() + offset)
-    for number in range(5):
-        writer.put(_trade(number, start + number))
-    writer.flush().result(10)
-    offset = -HOUR
-    for number in range(5, 10):
-        writer.put(_trade(number, start - HOUR + number))
-    writer.flush().result(10)
-    writer.close()
-    told: list[tuple[float, float]] = []
-    feed = MarketFeed.from_recording(tmp_path, speed=None)
-    feed.subscribe_trades(lambda trade: told.append((trade.price, feed.now())))
-    async with feed:
-        await feed.wait_closed()
-    assert [price for price, _ in told] == [float(number) for number in range(10)]
-    assert told[5][1] == pytest.approx(start - HOUR + 5, abs=1.5)  # by the machine's clock of that time
-    reasons = {row["reason"] for row in rows(tmp_path, "gaps")}
-    assert [reason for reason in reasons if reason.startswith("the clock was set by -3600")]
+    assert acknowledged[0].done()
 
 
 async def test_gaps_and_outages_are_holes(tmp_path: Path) -> None:
@@ -337,9 +330,9 @@ async def test_gaps_and_outages_are_holes(tmp_path: Path) -> None:
 
 
 def test_the_manifest_says_what_each_file_holds(tmp_path: Path) -> None:
-    writer = Writer(_plan(tmp_path))
+    writer = Writer(plan_for(tmp_path))
     for number in range(50):
-        writer.put(_trade(number, time.time()))
+        writer.put(trade_at(number, time.time()))
     writer.close()
     lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     entry = next(entry for line in lines for entry in line.get("into", ()) if entry["file"].startswith("trades/"))
@@ -378,10 +371,6 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FeedError, match="can't be written to"):
         Recorder(MarketFeed(), tmp_path / "file" / "folder").start()
-
-
-def _plan(folder: Path) -> Plan:
-    return Plan(folder, ["trades"], ["BTC"], [], 20, 0.1, 1000.0, 10_000)
 
 
 async def test_a_recording_without_holes_has_a_channel_of_them_that_can_be_read(tmp_path: Path) -> None:

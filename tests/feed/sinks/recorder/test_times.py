@@ -1,0 +1,59 @@
+"""The recorder at midnight and when the machine's clock is set: the order stays, and each row is of its own day."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from exchanges.events import TradeEvent
+from exchanges.recording.files import recorded_files
+from feed import MarketFeed
+from feed.sinks.recorder.writer import Writer
+from tests.recordings import plan_for, played, rows, trade_at
+
+HOUR = 3600.0
+
+
+async def test_at_midnight_a_new_file_begins_and_nothing_is_lost(tmp_path: Path) -> None:
+    midnight = 1_764_288_000.0  # 2025-11-28
+    clock = {"offset": midnight - 1 - time.time()}
+    writer = Writer(plan_for(tmp_path), now=lambda: time.time() + clock["offset"])
+    for number in range(10):
+        writer.put(trade_at(number, midnight - 0.5 + number / 10))
+    writer.flush().result(10)
+    writer.close()
+    days = {each.date: pq.ParquetFile(each.path).metadata.num_rows for each in recorded_files(tmp_path, ["trades"])}
+    assert days == {"2025-11-27": 5, "2025-11-28": 5}
+    assert [each.price for each in (await played(tmp_path)).of(TradeEvent)] == [float(n) for n in range(10)]
+
+
+@pytest.mark.parametrize("written_before", [True, False])
+async def test_a_clock_set_back_keeps_the_order_and_is_listed(written_before: bool, tmp_path: Path) -> None:
+    """Also where events of before and after the step wait in the queue together."""
+    offset = 0.0
+    start = time.time()
+    writer = Writer(plan_for(tmp_path), now=lambda: time.time() + offset)
+    writer.flush().result(10)
+    for number in range(5):
+        writer.put(trade_at(number, start + number))
+    if written_before:
+        writer.flush().result(10)
+    offset = -HOUR
+    for number in range(5, 10):
+        writer.put(trade_at(number, start - HOUR + number))
+    writer.flush().result(10)
+    writer.close()
+    told: list[tuple[float, float]] = []
+    feed = MarketFeed.from_recording(tmp_path, speed=None)
+    feed.subscribe_trades(lambda trade: told.append((trade.price, feed.now())))
+    async with feed:
+        await feed.wait_closed()
+    assert [price for price, _ in told] == [float(number) for number in range(10)]
+    times = [at for _, at in told]
+    wanted = [*(start + number for number in range(5)), *(start - HOUR + number for number in range(5, 10))]
+    assert times == pytest.approx(wanted, abs=1.5)  # by the machine's clock of that time
+    reasons = {row["reason"] for row in rows(tmp_path, "gaps")}
+    assert [reason for reason in reasons if reason.startswith("the clock was set by -3600")]
