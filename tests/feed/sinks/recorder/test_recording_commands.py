@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from exchanges.recording.files import manifest
 from exchanges.recording.overview import verify
 from exchanges.recording.writing import write_small
 from exchanges.simulator import Simulator
@@ -53,6 +55,28 @@ async def test_a_recorded_feed_is_replayed(tmp_path: Path) -> None:
     assert "BTC" in plain.stdout
     assert "ETH" not in plain.stdout
     assert "closed" in plain.stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+async def test_a_signal_ends_a_recording_with_all_of_it_on_disk(number: int, code: int, tmp_path: Path) -> None:
+    async with Simulator(0, ("binance",), 300) as simulator, asyncio.timeout(60):
+        settings = tmp_path / "settings.yaml"
+        venue = f"{{name: binance, rest_url: '{simulator.rest_url}', ws_url: '{simulator.ws_url}'}}"
+        settings.write_text(f"exchanges: [{venue}]\n")
+        arguments = ["-m", "feed", "record", str(tmp_path / "r"), "BTC", "ETH", "--settings", str(settings)]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert b"recording trades" in await process.stdout.readline()
+        process.send_signal(number)
+        out, errors = await process.communicate()
+    assert process.returncode == code
+    assert b"Traceback" not in errors
+    assert b"recorded " in out
+    assert list(verify(tmp_path / "r")) == []
+    assert not (tmp_path / "r" / "recorder.lock").exists()
+    assert manifest(tmp_path / "r").sessions[-1].ended is not None
 
 
 def test_info_lists_what_was_recorded(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
