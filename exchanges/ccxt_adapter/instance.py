@@ -113,12 +113,10 @@ class _Hooks:
         client = super().client(url)  # type: ignore[misc] # ccxt's own
         if not known:
             self.made = (*self.made, client)
-        if not known:
-            client.create_connection = partial(_in_turn, self, client.create_connection)
-            if self.is_downgrade(url):
-                client.create_connection = partial(_refused, url)
-        if not known and self.on_new_client is not None:
-            self.on_new_client(client)
+            dial = partial(_in_turn, self, client.create_connection)
+            client.create_connection = partial(_refused, url) if self.is_downgrade(url) else dial
+            if self.on_new_client is not None:
+                self.on_new_client(client)
         return client
 
     def is_downgrade(self, url: str) -> bool:
