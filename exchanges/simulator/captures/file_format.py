@@ -79,6 +79,8 @@ def read_captures(paths: Iterable[str | Path]) -> Capture:
 
 
 def _read(path: Path) -> Iterator[CapturedFrame]:
+    if path.exists() and not path.is_file():  # a pipe or a device would be read without an end
+        raise SimulatorError(f"capture file {path} is no plain file")
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if data.startswith(_GZIP) else data).decode()

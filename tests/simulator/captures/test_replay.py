@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -218,3 +219,12 @@ async def test_a_feed_has_proven_books_of_a_replay() -> None:
             await until(lambda: sum(book.sequence in tickers for book in books) > 50, timeout=30)
     compared = [book for book in books if book.sequence in tickers]
     assert [(*book.bids[0], *book.asks[0]) for book in compared] == [tickers[book.sequence or 0] for book in compared]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_plain_file_is_named_and_not_read(tmp_path: Path, kind: str) -> None:
+    path = {"pipe": tmp_path / "pipe.raw", "device": Path("/dev/zero"), "folder": tmp_path}[kind]
+    if kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(SimulatorError, match="is no plain file"):
+        Simulator(replay=[path])
