@@ -112,8 +112,8 @@ class MarketDataHub:
         clock = self.clock
         if (bid := self._bids.get(coin)) is not None:
             yield KnownPrice(clock.since(bid[1]), bid[0])
-        book = self.books.last(coin)
-        if book is not None and (mid := book.book.mid) is not None:
-            yield KnownPrice(clock.since(book.at), mid)
+        mid, at = self.books.last_mid(coin)
+        if mid is not None:
+            yield KnownPrice(clock.since(at), mid)
         for candle in self.delivered_candles.newest_of(coin):
             yield KnownPrice(max(0.0, clock.now() - candle.received_at / 1e9), candle.close)

@@ -42,7 +42,7 @@ class _Coin:
     routes: list[tuple[int, Route]] = field(default_factory=list)  # to the subscribers of each depth
     proven: ProvenBook | None = None
     silent: ProvenBook | None = None  # the proven book of a connection that brings nothing at the moment
-    lost: ProvenBook | None = None  # the last one that was proven
+    last_mid: tuple[float | None, float] = None, 0.0  # of the book that was lost last, and when it came
 
 
 TOLD_AFTER = 5.0  # seconds after which a book that has never been proven is reported as unproven
@@ -190,7 +190,7 @@ class OrderBooks:
         held, known.proven = known.proven, None
         if held is None:
             return
-        known.lost = held
+        known.last_mid = held.book.mid, held.at
         known.since = self._clock.monotonic()
         known.reason, known.told = reason or "the connection has ended", bool(reason)
         if reason:
@@ -213,10 +213,14 @@ class OrderBooks:
         held = self.proven(coin, silence)
         return None if held is None else best_levels(held.book, depth)
 
-    def last(self, coin: str) -> ProvenBook | None:
-        """The coin's book, or the last one that was proven."""
+    def last_mid(self, coin: str) -> tuple[float | None, float]:
+        """The price halfway between the best bid and ask of the coin's book, or of its last proven one; and when it
+        came, monotonic seconds. None if there was no such book, or a side of it was empty.
+        """
         known = self._coins.get(coin)
-        return None if known is None else known.proven or known.lost
+        if known is None:
+            return None, 0.0
+        return known.last_mid if known.proven is None else (known.proven.book.mid, known.proven.at)
 
     def why_unproven(self, coin: str) -> str:
         """Why there is no book of the coin now. From any thread."""

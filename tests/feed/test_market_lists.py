@@ -45,8 +45,8 @@ async def old_list(simulator: Simulator, **btc: Any) -> None:
     assert cache is not None
     table = cache.read()
     assert table is not None
-    table.markets["BTC/USDT"].update(btc)
-    cache.write(msgspec.structs.replace(table, loaded_at=time.time() - AGED - 60))
+    markets = {**table.markets, "BTC/USDT": {**table.markets["BTC/USDT"], **btc}}
+    cache.write(msgspec.structs.replace(table, markets=markets, loaded_at=time.time() - AGED - 60))
 
 
 async def test_an_old_list_starts_the_feed_and_is_renewed_while_data_flows() -> None:
