@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from exchanges.events import Candle, TradeEvent
@@ -47,28 +48,20 @@ class _Taken:
     at: float  # monotonic seconds
 
 
-def _none_else(coin: str) -> Iterable[KnownPrice]:
-    return ()
-
-
 class CoinMarkets:
     """Admits one market per coin. A connection asks once per coin, and again if it was refused or revoked.
 
-    Another market's first price is compared with the newest price that is known of the coin, from whatever event:
-    ``others`` returns those of a coin that ``prices`` does not have, as of its book or candles.
+    Another market's first price is compared with the newest price of the coin, from whatever event: ``known`` returns
+    the last one of each kind.
     """
 
     def __init__(
-        self,
-        max_ratio: float,
-        prices: PriceCache,
-        clock: Clock,
-        others: Callable[[str], Iterable[KnownPrice]] = _none_else,
+        self, max_ratio: float, prices: PriceCache, clock: Clock, known: Callable[[str], Iterable[KnownPrice]]
     ) -> None:
         self._plausibility = PricePlausibility(max_ratio)
         self._prices = prices
         self._clock = clock
-        self._others = others
+        self._known = known
         self._taken: dict[str, _Taken] = {}
         self._connections: set[AdmittedConnection] = set()
         self._turns = 0
@@ -104,7 +97,9 @@ class CoinMarkets:
                 taken.holder, taken.price, taken.at = connection, price, now
             return True
         was_withheld = market in self._plausibility.withheld(coin)
-        age, last = min(self._known(coin, taken))
+        begun = KnownPrice(self._clock.since(taken.at), taken.price)  # it may have made no tick
+        prices = [each for each in (begun, *self._known(coin)) if 0 < each.price < inf]
+        age, last = min(prices, default=(0.0, None))
         verdict = self._plausibility.judge(coin, market, price, now, last, age)
         before = taken.market
         told = {"coin": coin, "from": before.details, "to": market.details}
@@ -122,15 +117,6 @@ class CoinMarkets:
         for other in self._connections - {connection}:
             other.revoke(coin)
         return True
-
-    def _known(self, coin: str, taken: _Taken) -> list[KnownPrice]:
-        """The prices that are known of the coin: the last ones of each kind of event, and the first one."""
-        since = self._clock.since
-        found = [KnownPrice(since(taken.at), taken.price), *self._others(coin)]
-        price = self._prices.get(coin)
-        if price is not None and (tick := price.tick) is not None:
-            found.append(KnownPrice(0.0 if price.priced_at is None else since(price.priced_at), tick.price))
-        return found
 
     def takes(self, event: TradeEvent | Candle) -> bool:
         """Whether an event that had to wait is of the market from which its coin comes now."""

@@ -36,7 +36,7 @@ class MarketDataHub:
         self.dispatcher = dispatcher
         self.clock = clock
         self.prices = PriceCache()
-        self.markets = CoinMarkets(max_price_ratio, self.prices, clock, self._other_prices)
+        self.markets = CoinMarkets(max_price_ratio, self.prices, clock, self._known_prices)
         self.books = OrderBooks(dispatcher, clock, depths)
         self._bids: dict[str, tuple[float, float]] = {}  # each coin's last one among its quotes, and when it came
         self.volatility = Volatility()
@@ -107,9 +107,11 @@ class MarketDataHub:
         self._bids[quote.coin] = quote.bid, self.clock.monotonic()
         self.dispatcher.publish(QUOTES.name, quote.coin, quote)
 
-    def _other_prices(self, coin: str) -> Iterator[KnownPrice]:
-        """The last prices of the coin in its quotes, its book and its candles."""
-        clock = self.clock
+    def _known_prices(self, coin: str) -> Iterator[KnownPrice]:
+        """The coin's last price from each kind of event: ticks, quotes, books and candles."""
+        clock, price = self.clock, self.prices.get(coin)
+        if price is not None and (tick := price.tick) is not None:
+            yield KnownPrice(0.0 if price.priced_at is None else clock.since(price.priced_at), tick.price)
         if (bid := self._bids.get(coin)) is not None:
             yield KnownPrice(clock.since(bid[1]), bid[0])
         mid, at = self.books.last_mid(coin)

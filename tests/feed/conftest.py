@@ -1,4 +1,4 @@
-"""A feed on the only venue of the ``simulator`` fixture, which each module defines."""
+"""A feed on the only venue of the ``simulator`` fixture, which each module defines; venues in memory; clocks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from exchanges import register
 from exchanges.simulator import SimulatedVenue, Simulator
 from feed import MarketFeed
+from tests.feed.memory_venue import MemoryVenue
 from tests.support import Recorder, settings_for
 
 
@@ -26,6 +28,15 @@ async def feed(simulator: Simulator) -> AsyncIterator[MarketFeed]:
 @pytest.fixture
 def got(feed: MarketFeed) -> Recorder:
     return Recorder(feed)
+
+
+@pytest.fixture
+def venues() -> tuple[MemoryVenue, MemoryVenue]:
+    """Two registered venues in memory, each with BTC and ETH."""
+    first, second = (MemoryVenue(name, ["BTC", "ETH"]) for name in ("memory_one", "memory_two"))
+    for venue in (first, second):
+        register(venue.name, lambda access, venue=venue: venue)  # type: ignore[misc] # mypy: no lambda with a default
+    return first, second
 
 
 @pytest.fixture

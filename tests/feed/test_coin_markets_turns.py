@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import weakref
+from math import nan
 from typing import Any
 
 import pytest
 
-from exchanges.events import TradeEvent
+from exchanges.events import Candle, OrderBook, Quote, TradeEvent
 from feed.clock import Clock
 from feed.market_data.coin_markets import CoinMarkets
-from feed.market_data.price_cache import PriceCache
+from feed.market_data.hub import MarketDataHub
+from feed.subscriptions.dispatcher import Dispatcher
 
 
 class Hands(Clock):
@@ -26,6 +28,9 @@ class Hands(Clock):
 
     def since(self, at: float) -> float:
         return self.at - at + self.asleep
+
+    def now(self) -> float:
+        return self.at
 
 
 class Standing:
@@ -54,10 +59,20 @@ class Standing:
         self.stirred += 1
 
 
+class BookSource:
+    """A connection that brings books."""
+
+    turn = 1
+    last_data: float | None = 0.0
+
+    def tell(self, event: str, **details: Any) -> None: ...
+
+
 class World:
     def __init__(self) -> None:
-        self.clock, self.prices = Hands(), PriceCache()
-        self.markets = CoinMarkets(1.5, self.prices, self.clock)
+        self.clock = Hands()
+        self.hub = MarketDataHub(Dispatcher(lambda *report: None), self.clock, 1.5)
+        self.markets, self.prices = self.hub.markets, self.hub.prices
 
     def stand(self, exchange: str, symbol: str = "ETH/USDT") -> Standing:
         return Standing(self.markets, exchange, symbol)
@@ -96,6 +111,41 @@ def test_a_price_that_made_no_tick_counts_too(world: World) -> None:
     world.markets.end(first)
     assert world.prices["ETH"].tick is None
     assert not world.price(other, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["trade", "quote", "book", "candle"])
+def test_the_newest_price_counts_whatever_event_it_came_with(world: World, kind: str) -> None:
+    """The coin's price has grown to thirty times since its market was admitted, all of it on that market."""
+    first, other = world.stand("a"), world.stand("b")
+    assert world.markets.admit(first, "ETH", first.symbol, 100.0)
+    world.clock.at += 60
+    read_at = int(world.clock.at * 1e9)
+    levels = [(2_999.0, 1.0)], [(3_001.0, 1.0)]
+    match kind:
+        case "trade":
+            trade = TradeEvent("ETH", 3_000.0, 1.0, False, 5, "a", market=first.symbol)
+            world.prices["ETH"].on_trade(trade, world.clock.monotonic())
+        case "quote":
+            world.hub.on_quote(Quote("ETH", 3_000.0, 1.0, 3_001.0, 1.0, 5, "a", read_at, first.symbol))
+        case "book":
+            book = OrderBook("ETH", *levels, 5, "a", read_at, 1, first.symbol)
+            world.hub.books.on_book(BookSource(), book, world.clock.monotonic())
+        case "candle":
+            prices = (3_000.0, 3_000.0, 3_000.0, 3_000.0)
+            world.hub.on_candle(Candle("ETH", "1m", 60_000, *prices, 1.0, False, "a", read_at, first.symbol))
+    world.markets.end(first)
+    assert not world.markets.admit(other, "ETH", other.symbol, 100.0)
+    assert world.markets.admit(other, "ETH", other.symbol, 3_000.0)
+
+
+def test_an_event_without_a_price_hides_no_known_one(world: World) -> None:
+    """The newest event may be a book without levels."""
+    first = world.stand("a")
+    assert world.price(first, 100.0)
+    world.markets.end(first)
+    world.clock.at += 1
+    assert world.markets.admit(world.stand("a"), "ETH", first.symbol, nan)
+    assert not world.price(world.stand("b"), 1.0)
 
 
 def test_two_connections_of_one_market_deliver_side_by_side(world: World) -> None:

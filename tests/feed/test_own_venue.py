@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from exchanges import register
 from exchanges.errors import Blocked, Disconnected
 from feed import MarketFeed, Settings, TradeEvent
 from feed.settings import Connection, ExchangeConfig, Staleness
@@ -17,14 +16,6 @@ from tests.feed.memory_venue import MemoryVenue
 from tests.support import until
 
 FAST = Connection(connect_timeout=2, backoff_initial=0.05, backoff_max=0.1, attempts_before_failover=1)
-
-
-@pytest.fixture
-def venues() -> tuple[MemoryVenue, MemoryVenue]:
-    first, second = (MemoryVenue(name, ["BTC", "ETH"]) for name in ("memory_one", "memory_two"))
-    for venue in (first, second):
-        register(venue.name, lambda access, venue=venue: venue)  # type: ignore[misc] # mypy: no lambda with a default
-    return first, second
 
 
 @pytest.fixture

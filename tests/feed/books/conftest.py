@@ -6,18 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from exchanges import register
 from feed import MarketFeed
 from tests.feed.books.support import SETTINGS, Program
 from tests.feed.memory_venue import MemoryVenue
-
-
-@pytest.fixture
-def venues() -> tuple[MemoryVenue, MemoryVenue]:
-    first, second = (MemoryVenue(name, ["BTC", "ETH"]) for name in ("memory_one", "memory_two"))
-    for venue in (first, second):
-        register(venue.name, lambda access, venue=venue: venue)  # type: ignore[misc] # mypy: no lambda with a default
-    return first, second
 
 
 @pytest.fixture
