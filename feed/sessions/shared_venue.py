@@ -41,9 +41,13 @@ class SharedVenue:
         self.bars = RateLimit(max(1, int(fetches * BARS_SHARE)), 60.0)  # the part of the requests for candles
 
     def put_off(self, now: float, retry_after: float | None) -> None:
-        """Note that a session has failed. ``retry_after``: the seconds that the venue asks to wait, or None."""
+        """Note that a session has failed. ``retry_after``: the seconds that the venue asks to wait, or None.
+
+        A failure during the wait is one of the same round of dials: it doubles nothing.
+        """
         self.backoff.note_disconnect(now)
-        self.dial_due = max(self.dial_due, now + self.backoff.delay_for(retry_after))
+        delay = (retry_after or 0.0) if now < self.dial_due else self.backoff.delay_for(retry_after)
+        self.dial_due = max(self.dial_due, now + delay)
 
     def share(self, parts: int) -> None:
         """Use only one of ``parts`` equal parts of the limits."""

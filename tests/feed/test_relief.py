@@ -61,7 +61,8 @@ def settings_over(*simulators: Simulator, transport: str = "aiohttp", **connecti
     settings = settings_for(*simulators)
     settings.staleness = Staleness(feed_stale_after=STALE, coin_stale_after=30, reconnect_after=3 * STALE, max_lag=1.0)
     settings.connection = Connection(
-        **{"connect_timeout": 5, "backoff_initial": 0.3, "stable_after": 2, "failback_after": 60} | connection
+        **{"connect_timeout": 5, "backoff_initial": 0.3, "backoff_max": 1.0, "stable_after": 2, "failback_after": 60}
+        | connection
     )
     for config in settings.exchanges:
         config.options["transport"] = transport
