@@ -89,8 +89,8 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     },
     "exchanges.ccxt_adapter.transport": {
         "proxies": "which proxy an address is asked through",
-        "late_authorities": "authorities that are loaded when they are used",
         "certificates": "which authorities a venue's certificate may be from",
+        "late_authorities": "authorities that are loaded when they are used",
         "name_lookup": "names looked up in threads that nobody waits for",
         "http_client": "aiohttp's session: proxies, redirects and bounds",
         "websocket": "a WebSocket over picows, as ccxt's client needs it",

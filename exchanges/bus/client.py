@@ -17,6 +17,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from exchanges.ccxt_adapter.transport.certificates import FILE, is_endless
 from exchanges.foreign_text import Cleaner, address_shown
 from exchanges.venue import BusAddress
 
@@ -109,7 +110,8 @@ class BusClient:
         client = cls(address)
         if fault := missing():
             raise BusUnreachable(fault)
-        for what, file in (("creds", address.creds), ("ca", address.ca)):
+        systems = os.environ.get(FILE, "") if client._in_tls and not address.ca else ""
+        for what, file in (("creds", address.creds), ("ca", address.ca), (FILE, is_endless(systems) and systems)):
             try:
                 if file:
                     _check(file)

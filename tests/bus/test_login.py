@@ -147,6 +147,15 @@ async def test_a_pipe_in_place_of_a_file_is_not_waited_for(what: str, tmp_path: 
         await BusClient.dial(bus.address, "test")
 
 
+async def test_a_pipe_for_the_systems_authorities_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    monkeypatch.setenv("SSL_CERT_FILE", str(pipe))
+    with pytest.raises(BusUnreachable, match=f"SSL_CERT_FILE: found {pipe}: it is no plain file"):
+        await BusClient.dial(Bus("tls://127.0.0.1:9").address, "test")
+
+
 @pytest.mark.parametrize("how", ["tls://", "an authority"])
 async def test_a_login_is_never_sent_in_plain_text_where_tls_is_asked_for(how: str, certificate: Path) -> None:
     """The server, or an attacker in its place, has no TLS: nats-py alone would send it the login."""

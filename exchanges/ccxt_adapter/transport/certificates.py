@@ -2,7 +2,8 @@
 
 ``SSL_CERT_FILE`` names a file of certificates (PEM), ``SSL_CERT_DIR`` one or several folders of them: a company's own
 authority, say, whose proxy looks into TLS. OpenSSL takes them in the place of its own list; here they come on top, so
-that a venue behind the proxy and one beside it can both be verified.
+that a venue behind the proxy and one beside it can both be verified. A pipe or device in their place is not opened:
+OpenSSL would wait there for ever.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import stat
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,15 @@ FILE, FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")  # the names by which OpenSSL finds certificates in a folder
 _SUFFIXES = (".pem", ".crt", ".cer")
 _EXPIRED, _NOT_YET, _OTHER_HOST = 10, 9, (62, 64)  # OpenSSL's X509_V_ERR codes: validity, and host or IP mismatch
+_KINDS = {
+    stat.S_IFREG: "a file",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_FOLDERS = f"allowed are folders of PEM files (.pem, .crt or .cer), with {os.pathsep!r} between them"
 
 
 def tls_context(cafile: str, system: bool = False) -> ssl.SSLContext:
@@ -31,14 +42,27 @@ def tls_context(cafile: str, system: bool = False) -> ssl.SSLContext:
     return _context(cafile, system, os.environ.get(FILE, ""), os.environ.get(FOLDER, ""))
 
 
+def trust_the_systems(context: ssl.SSLContext) -> None:
+    """Have ``context`` trust what OpenSSL trusts by itself: the authorities of the two variables, else the system's."""
+    if not is_endless(os.environ.get(FILE, "")):
+        context.load_default_certs()
+        return
+    folders = os.environ.get(FOLDER) or ssl.get_default_verify_paths().openssl_capath
+    context.load_verify_locations(capath=folders)  # as OpenSSL does if it cannot read the file
+
+
+def is_endless(path: str) -> bool:
+    """Whether reading what the path names might never end: it is there, and is neither a file nor a folder."""
+    try:
+        return bool(path) and _kind(path) not in ("a file", "a folder")
+    except (OSError, ValueError):
+        return False
+
+
 def problems() -> list[str]:
-    """The files of the two variables that cannot be read, one line each."""
-    file, folders = os.environ.get(FILE, ""), os.environ.get(FOLDER, "")
-    return [
-        found
-        for found in (_trusted(file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)), *map(_wrong_folder, _folders(folders)))
-        if found
-    ]
+    """What the two variables name and is not used, one line each."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return list(_trust(context, os.environ.get(FILE, ""), os.environ.get(FOLDER, "")))
 
 
 def advice(error: ssl.SSLCertVerificationError) -> str:
@@ -56,51 +80,58 @@ def advice(error: ssl.SSLCertVerificationError) -> str:
 def _context(cafile: str, system: bool, file: str, folders: str) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=cafile)
     if system:
-        context.load_default_certs()
-    if problem := _trusted(file, context):
+        trust_the_systems(context)
+    for problem in _trust(context, file, folders):
         logger.warning("{}", problem)
-    for folder in _folders(folders):
-        if problem := _wrong_folder(folder):
-            logger.warning("{}", problem)
-            continue
-        context.load_verify_locations(capath=folder)
-        for found in _unhashed(folder):
-            try:
-                context.load_verify_locations(cafile=found)
-            except (OSError, ssl.SSLError) as error:
-                logger.warning("{} of {} cannot be read: {}", found, FOLDER, error)
     return context
 
 
-def _folders(folders: str) -> Iterator[str]:
-    return (folder for folder in folders.split(os.pathsep) if folder)
+def _trust(context: ssl.SSLContext, file: str, folders: str) -> Iterator[str]:
+    """Have ``context`` trust what the variables name; yields what is wrong with it."""
+    if file and (fault := _fault_of_file(context, file)):
+        yield f"{FILE} names {file!r}, which {fault}: allowed is a file of certificates in PEM form"
+    for folder in filter(None, folders.split(os.pathsep)):
+        try:
+            if (kind := _kind(folder)) != "a folder":
+                yield f"{FOLDER} names {folder!r}, which is {kind}: {_FOLDERS}"
+                continue
+            paths = sorted(Path(folder).iterdir())
+        except (OSError, ValueError) as error:
+            yield f"{FOLDER} names {folder!r}, which {_unread(error)}: {_FOLDERS}"
+            continue
+        hashed = [path for path in paths if _HASHED.fullmatch(path.name)]
+        found = hashed or [path for path in paths if path.suffix.lower() in _SUFFIXES]
+        if not found:
+            yield f"{FOLDER} names {folder!r}, which has no certificate: {_FOLDERS}"
+        if hashed and not any(is_endless(str(path)) for path in hashed):
+            context.load_verify_locations(capath=folder)  # OpenSSL opens the one that it needs
+            continue
+        for path in found:
+            if fault := _fault_of_file(context, path):
+                yield f"{str(path)!r} of {FOLDER} {fault}: allowed is a certificate in PEM form"
 
 
-def _unhashed(folder: str) -> list[Path]:
-    """The files of a folder whose names OpenSSL does not look for."""
-    names = sorted(Path(folder).iterdir())
-    if any(_HASHED.fullmatch(path.name) for path in names):
-        return []
-    return [path for path in names if path.suffix.lower() in _SUFFIXES and path.is_file()]
-
-
-def _trusted(file: str, context: ssl.SSLContext) -> str:
-    """Have ``context`` trust the file's certificates; returns why that fails, "" if it does not."""
-    if not file:
-        return ""
+def _fault_of_file(context: ssl.SSLContext, path: str | Path) -> str:
+    """Have ``context`` trust a file's certificates; returns what is wrong with it, "" if nothing is."""
     try:
-        if not Path(file).is_file():
-            return f"{FILE} names {file!r}, which is no file"
-        context.load_verify_locations(cafile=file)
-    except (OSError, ssl.SSLError, ValueError) as error:
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-        return f"{FILE} names {file!r}, which cannot be read ({reason})"
-    return ""
-
-
-def _wrong_folder(folder: str) -> str:
-    try:
-        next(Path(folder).iterdir(), None)
+        if (kind := _kind(path)) != "a file":
+            return f"is {kind}"
+        with open(path, "rb") as file:
+            if not file.read(1):
+                return "is empty"
+        context.load_verify_locations(cafile=path)
+    except ssl.SSLError as error:
+        return f"has no certificate that can be read ({error.reason or error})"
     except (OSError, ValueError) as error:
-        return f"{FOLDER} names {folder!r}, which cannot be read ({getattr(error, 'strerror', None) or error})"
+        return _unread(error)
     return ""
+
+
+def _kind(path: str | Path) -> str:
+    return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "no file")
+
+
+def _unread(error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "is not there"
+    return f"cannot be read ({getattr(error, 'strerror', None) or error})"

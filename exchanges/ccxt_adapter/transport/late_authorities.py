@@ -1,16 +1,20 @@
 """Defers what aiohttp loads when it is imported: the system's certificate authorities, twice, and a feed uses neither.
 
 aiohttp makes two TLS contexts at its import, 25 ms and 1 MB each. A feed has a context of its own (``certificates``).
-Here both load the authorities when something uses them: a program's own aiohttp session, say.
+Here both load the authorities when something uses them: a program's own aiohttp session, say. So an import does not
+wait for ever either if SSL_CERT_FILE names a pipe that nobody writes to.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
 from collections.abc import Iterator
 from threading import get_ident
 from typing import Any
+
+from exchanges.ccxt_adapter.transport.certificates import FILE, is_endless, trust_the_systems
 
 _SETTER = "set_default_verify_paths"  # what loads them
 
@@ -34,7 +38,7 @@ class _LateContext(ssl.SSLContext):
 
 
 def _loaded(context: ssl.SSLContext) -> ssl.SSLContext:
-    context.set_default_verify_paths()
+    trust_the_systems(context)
     context.__class__ = ssl.SSLContext  # last: another thread may use it at the same time
     return context
 
@@ -61,3 +65,10 @@ def authorities_when_used() -> Iterator[None]:
         yield
     finally:
         delattr(ssl.SSLContext, _SETTER)
+
+
+def import_aiohttp_if_it_would_hang() -> None:
+    """Import aiohttp here if SSL_CERT_FILE names a pipe or a device, which its import would read."""
+    if is_endless(os.environ.get(FILE, "")):
+        with authorities_when_used():
+            import aiohttp  # noqa: F401 - imported for others

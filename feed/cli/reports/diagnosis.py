@@ -140,7 +140,10 @@ def _certificates() -> dict[str, Any]:
     from exchanges.ccxt_adapter.transport.certificates import FILE, FOLDER, problems
 
     named = {name: os.environ[name] for name in (FILE, FOLDER) if os.environ.get(name)}
-    return {
-        "trusted": ["ccxt's own list", *(f"{path} ({name})" for name, path in named.items())],
-        "problems": problems(),
-    }
+    found = problems()
+    used = [
+        f"{path} ({name})"
+        for name, path in named.items()
+        if not any(each.startswith(f"{name} names {path!r}") for each in found)
+    ]
+    return {"trusted": ["ccxt's own list", *used], "problems": found}
