@@ -1,4 +1,6 @@
-"""A book of diffs joined to a REST snapshot, by Binance's documentation ("How to manage a local order book").
+"""A book of diffs joined to REST snapshots, as on Binance; decides when it needs a snapshot, and of how many levels.
+
+The rules are those of Binance's documentation ("How to manage a local order book").
 
 Spot: each diff's ``first`` is the last one's ``last`` + 1, and the first diff after a snapshot has
 first <= number + 1 <= last. Perpetuals: each diff's ``previous`` is the last one's ``last``, and the first one has

@@ -1,4 +1,4 @@
-"""Plays a recording's rows into the market data hub, when they are due, and no faster than its consumers take them."""
+"""Plays a recording's rows into the market data hub as its clock says, and no faster than consumers take them."""
 
 from __future__ import annotations
 

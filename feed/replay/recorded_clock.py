@@ -1,4 +1,4 @@
-"""The clock of a replay: it shows the time of the recording, and goes on with the events."""
+"""The clock of a replay: shows the recording's time, and decides when each event is due at the wanted speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connects and disconnects a feed, adds and removes its coins, and owns the task in which the feed runs."""
+"""Connects and disconnects a feed, adds and removes its coins, checks what may be asked for now, and owns its task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the arguments of MarketFeed's methods; SettingsError says what is wrong and what is allowed."""
+"""Checks the values of MarketFeed's arguments, without the feed's state; SettingsError says what is allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches missing trades over REST, page by page, and does what ``sequence.py`` decides: which trades wait."""
+"""Fetches missing trades over REST, page by page, and carries out what ``sequence.py`` decides."""
 
 from __future__ import annotations
 

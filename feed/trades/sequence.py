@@ -1,4 +1,5 @@
-"""Puts a coin's trades into the venue's order, each once: drops duplicates, finds gaps, decides what waits.
+"""Puts a coin's trades into the venue's order, each once: drops duplicates, finds gaps, decides what waits
+for them and for how long.
 
 The trades after a gap wait behind it (feed.trades.open_gaps). Gaps are released from the oldest on, each when it is
 full, when the fetch gives it up, or when its time is over. Without an open gap no trade is held. This is the usual

@@ -1,4 +1,4 @@
-"""Builds books from one connection's frames: joins them, synchronizes lost ones again, and renews them."""
+"""Feeds one connection's frames to its books, and fetches the snapshots that they ask for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards one ccxt WebSocket client, so that a frame that cannot be read is dropped and the stream goes on.
+"""Guards one ccxt WebSocket client: how it dials, answers pings and reads; an unreadable frame is dropped, no more.
 
 An exception in ccxt's message handler leaves ``Client.receive_loop`` through a done-callback, nothing re-arms it, and
 the stream ends with the socket open and the caller none the wiser (measured on ccxt 4.5.90). So the client's own

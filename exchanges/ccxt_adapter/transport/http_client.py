@@ -1,4 +1,4 @@
-"""The aiohttp session that a ccxt instance uses for REST and dials; it bounds what a hostile answer can cost.
+"""The aiohttp session that a ccxt instance uses for REST and for dials over aiohttp; it bounds REST answers.
 
 It takes the proxy of each address (``proxies``), looks names up without a thread that would be waited for
 (``name_lookup``), limits the bytes of an answer, and follows no redirect from TLS to plain text, or to a host that the

@@ -1,4 +1,4 @@
-"""Binance spot's public REST API with its request weights, as documented at
+"""Binance spot's public REST API; enforces its request weights (429, then a ban with 418), as documented at
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api
 """
 

@@ -1,4 +1,4 @@
-"""The venues' rules: what a client may do, and the counts by which they are enforced.
+"""The limits of each venue as figures; ``sessions.py`` enforces those of WebSockets, its ``rest.py`` the weights.
 
 The figures come from the venues' documentation (EXCHANGE_FACTS):
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams and

@@ -1,4 +1,4 @@
-"""The recorder: a consumer of a feed that writes everything that was delivered, in the order of delivery."""
+"""The public class Recorder: subscribes to a feed, and queues what is delivered for the writing thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The writing thread: writes delivered events as one small file per flush and channel (``merging.py``: large ones)."""
+"""The writing thread: decides when queued events are written, as one small file per flush and channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends events of the feed to all clients: each event is encoded once, and no client waits for a slow one."""
+"""Sends each event to all clients, encoded once; decides when a slow client loses events or is closed."""
 
 from __future__ import annotations
 

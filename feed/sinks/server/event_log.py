@@ -1,4 +1,4 @@
-"""The last events of one selection, numbered: they are sent to its clients, and again to one that was disconnected."""
+"""The last events of one selection, numbered: how far a client may fall behind, or go back when it connects again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends the events of the feed to one client, over a WebSocket or as Server-Sent Events."""
+"""One client's stream, over a WebSocket or as Server-Sent Events: its messages, its close codes, its end."""
 
 from __future__ import annotations
 
