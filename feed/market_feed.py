@@ -22,14 +22,13 @@ from feed.settings.schema import ExchangeConfig, Settings
 from feed.settings.validation import check
 from feed.subscriptions.dispatcher import Subscriber
 from feed.subscriptions.observation import Observation, Take
+from feed.subscriptions.queues import QUEUE_SIZE
 from feed.subscriptions.status import StatusReporter
 from feed.subscriptions.subscribing import Coins, Subscriptions
 from feed.subscriptions.wanted_data import WantedData
 
 if TYPE_CHECKING:
     from feed.replay.source import ReplaySource
-
-BUFFER = 10_000  # events that may wait for an iterator or a coroutine callback
 
 
 class MarketFeed:
@@ -220,40 +219,44 @@ class MarketFeed:
         return self._subscriptions.dispatcher.subscribe(STATUS, cb, unpack=True)
 
     def prices(
-        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
+        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = QUEUE_SIZE
     ) -> AsyncIterator[PriceTick]:
         """The ticks of ``subscribe_price``, for ``async for``; ends when the feed disconnects."""
         return self._subscriptions.iterate(PRICES, coins, on_full, size)
 
     def trades(
-        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
+        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = QUEUE_SIZE
     ) -> AsyncIterator[TradeEvent]:
         """The trades of ``subscribe_trades``, for ``async for``."""
         return self._subscriptions.iterate(TRADES, coins, on_full, size)
 
     def candles(
-        self, coins: Coins = None, timeframe: str = "1m", *, on_full: str = "drop_oldest", size: int = BUFFER
+        self, coins: Coins = None, timeframe: str = "1m", *, on_full: str = "drop_oldest", size: int = QUEUE_SIZE
     ) -> AsyncIterator[Candle]:
         """The candles of ``subscribe_candles``, for ``async for``."""
         return self._subscriptions.iterate(CANDLES, coins, on_full, size, known_timeframe(timeframe))
 
-    def quotes(self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER) -> AsyncIterator[Quote]:
+    def quotes(
+        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = QUEUE_SIZE
+    ) -> AsyncIterator[Quote]:
         """The quotes of ``subscribe_quotes``, for ``async for``."""
         return self._subscriptions.iterate(QUOTES, coins, on_full, size)
 
     def books(
-        self, coins: Coins = None, depth: int = 20, *, on_full: str = "latest", size: int = BUFFER
+        self, coins: Coins = None, depth: int = 20, *, on_full: str = "latest", size: int = QUEUE_SIZE
     ) -> AsyncIterator[OrderBook]:
         """The books of ``subscribe_books``, for ``async for``; by default only the newest of each coin waits."""
         return self._subscriptions.iterate(BOOKS, coins, on_full, size, known_depth(depth))
 
     def tickers(
-        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = BUFFER
+        self, coins: Coins = None, *, on_full: str = "drop_oldest", size: int = QUEUE_SIZE
     ) -> AsyncIterator[Ticker]:
         """The tickers of ``subscribe_tickers``, for ``async for``."""
         return self._subscriptions.iterate(TICKER, coins, on_full, size)
 
-    def events(self, *, on_full: str = "drop_oldest", size: int = BUFFER) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    def events(
+        self, *, on_full: str = "drop_oldest", size: int = QUEUE_SIZE
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """The (event, details) pairs of ``subscribe_status``, for ``async for``."""
         return self._subscriptions.dispatcher.iterate(STATUS, None, on_full, size)
 

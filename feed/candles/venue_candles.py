@@ -1,4 +1,4 @@
-"""A venue's candles over all its connections: its own or built from trades, each closed once, missed ones fetched."""
+"""A venue's candles over all its connections; decides when missed ones are fetched again, and when to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arguments of the command line. Nothing here imports more than argparse, so that --help is instant."""
+"""The command line: each option and its default. It imports no more than argparse, so that --help is instant."""
 
 from __future__ import annotations
 
@@ -217,12 +217,8 @@ def parser() -> argparse.ArgumentParser:
     )
     collect.add_argument("--name", help="as which it is known (default: machine and process)")
     collect.add_argument("--ip", metavar="NAME", help="same name: same IP, whose limits are shared (default: machine)")
-    collect.add_argument(
-        "--keep-hours", type=hours, default=24.0, metavar="H", help="that the bus keeps (default: %(default)g)"
-    )
-    collect.add_argument(
-        "--keep-size", type=gigabytes, default=2.0, metavar="GB", help="of each exchange (default: %(default)g)"
-    )
+    collect.add_argument("--keep-hours", type=hours, metavar="H", help="that the bus keeps (default: 24)")
+    collect.add_argument("--keep-size", type=gigabytes, metavar="GB", help="of each exchange (default: 2)")
     collect.add_argument("--settings", metavar="FILE", help="settings file (default: ./settings.yaml if there is one)")
     _metrics(collect)
     collect.add_argument("--seconds", type=seconds, metavar="N", help="end after so many seconds")
@@ -249,9 +245,8 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument(
         "--flush-seconds",
         type=seconds,
-        default=2.0,
         metavar="N",
-        help="a crash loses what came in so many seconds at most (default: %(default)g)",
+        help="a crash loses what came in so many seconds at most (default: 2)",
     )
     _metrics(record)
     _common(record)

@@ -42,6 +42,7 @@ async def _collect(args: argparse.Namespace) -> int:
         raise CommandError("recording: found one in the settings, allowed are exchanges: a replay is not published")
     address = bus_address(args.bus, settings)
     coins = list(dict.fromkeys(coin for group in args.coins for coin in group))
+    keep = {"hours": args.keep_hours, "gigabytes": args.keep_size}
     collectors = Collectors(
         settings,
         address,
@@ -50,7 +51,7 @@ async def _collect(args: argparse.Namespace) -> int:
         shard=ShardChoice(*args.shard),
         name=args.name,
         address=args.ip,
-        keep=Retention(args.keep_hours, args.keep_size),
+        keep=Retention(**{name: value for name, value in keep.items() if value is not None}),
     )
     try:
         with metrics(collectors.collectors, args.metrics_port):

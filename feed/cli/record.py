@@ -43,7 +43,8 @@ async def _record(args: argparse.Namespace) -> int:
     exchange = args.exchange[0] if args.exchange and len(args.exchange) == 1 else args.exchange
     start_log(args.log_level or "WARNING")
     feed = MarketFeed(coins or None, exchange, settings=settings)
-    recorder = Recorder(feed, args.folder, flush_seconds=args.flush_seconds, book_depth=settings.book_depth)
+    given = {} if args.flush_seconds is None else {"flush_seconds": args.flush_seconds}
+    recorder = Recorder(feed, args.folder, book_depth=settings.book_depth, **given)
     try:
         with metrics(feed, args.metrics_port, recorder):
             async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Measures how late a venue's data comes, by the venue's own time stamps, even if its clock or ours is wrong.
+"""Measures how late a venue's data is, even if its clock or ours is wrong; decides when a lag begins and ends.
 
 A delay is arrival minus stamp. It includes the difference of the two clocks, which is unknown. So the lag is the
 difference between a delay and the smallest delay of the venue within the last minutes, on any connection: a new

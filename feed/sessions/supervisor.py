@@ -1,4 +1,4 @@
-"""Keeps some coins on one venue of an order: carries out what the failover policy decides."""
+"""Keeps some coins on one venue: sorts its failures for the failover policy, and carries out what that decides."""
 
 from __future__ import annotations
 

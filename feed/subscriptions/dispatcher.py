@@ -26,7 +26,7 @@ from typing import Any
 from loguru import logger
 
 from feed.subscriptions.observation import Observation, Take
-from feed.subscriptions.queues import Buffer
+from feed.subscriptions.queues import QUEUE_SIZE, Buffer
 from feed.subscriptions.routes import Route
 from feed.subscriptions.subscriber import Callback, EventIterator, Subscriber, Worker
 
@@ -53,7 +53,7 @@ class Dispatcher:
         report: Report,
         *,
         slow_after: float = 0.1,
-        queue_size: int = 10_000,
+        queue_size: int = QUEUE_SIZE,
         clock: Callable[[], float] = time.monotonic,
         copies: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> None:

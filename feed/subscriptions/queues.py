@@ -9,6 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Container, Hashable
 from typing import Any
 
+QUEUE_SIZE = 10_000  # events that may wait for an iterator or a coroutine callback
 POLICIES = ("drop_oldest", "latest", "error")
 """What a full queue does: drop its oldest event; keep only each coin's newest event at any time; end with an error."""
 

@@ -1,4 +1,4 @@
-"""One consumer of a channel: its callback or iterator, its queue, and the task that calls a coroutine callback."""
+"""One consumer's callback or iterator: runs it from its queue, and decides when it is reported as behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feeds one connection's frames to its books, and fetches the snapshots that they ask for."""
+"""Feeds one connection's frames to its books; decides when each asks for a snapshot again, and after which pause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pauses that double: between attempts to have a book proven again."""
+"""Computes pauses that double between attempts to prove a book; callers give the first and the longest one."""
 
 from __future__ import annotations
 

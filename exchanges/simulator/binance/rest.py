@@ -22,8 +22,6 @@ from exchanges.simulator.markets.market import Market
 from exchanges.simulator.venue import SimulatedVenue
 
 _SYMBOL = re.compile(r"[A-Z0-9-_.]{1,50}")
-_BAN_AFTER = 10  # requests after the first 429 of a window
-_BAN_SECONDS = 120
 
 
 class CapturedBook(Protocol):
@@ -104,7 +102,7 @@ class BinanceRest(SimulatedVenue):
         if laws.rest_weight is None:
             return None
         if now < self._banned_until:
-            text = f"Way too much request weight used; IP banned for {_BAN_SECONDS} s."
+            text = f"Way too much request weight used; IP banned for {laws.ban_seconds:g} s."
             return self._slow_down(418, text, self._banned_until - now)
         if self._weights.sum(now, laws.rest_window) + weight <= laws.rest_weight:
             self._weights.add(now, laws.rest_window, weight)
@@ -112,8 +110,8 @@ class BinanceRest(SimulatedVenue):
             return None
         self._strikes += 1
         self.violate(f"request weight of more than {laws.rest_weight} within {laws.rest_window:g} s")
-        if self._strikes > _BAN_AFTER:
-            self._banned_until = now + _BAN_SECONDS
+        if self._strikes > laws.ban_after:
+            self._banned_until = now + laws.ban_seconds
         text = f"Too much request weight used; current limit is {laws.rest_weight} request weight per 1 MINUTE."
         return self._slow_down(429, text, self._weights.free_in(now, laws.rest_window))
 

@@ -1,4 +1,4 @@
-"""The limits of each venue as figures; ``sessions.py`` enforces those of WebSockets, its ``rest.py`` the weights.
+"""The limits of each venue as figures, a ban included; ``sessions.py`` and its ``rest.py`` enforce them.
 
 The figures come from the venues' documentation (EXCHANGE_FACTS):
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams and
@@ -27,6 +27,8 @@ class VenueLaws:
     args_characters: int | None = None  # of all subscriptions of a connection
     rest_weight: int | None = None  # weight of REST requests ...
     rest_window: float = 60.0  # ... within this time
+    ban_after: int = 10  # requests after the first 429 of a window that are answered before the ban with 418
+    ban_seconds: float = 120.0
     snapshot_age: float = 0.0  # by how much a book that REST shows may be older than the stream
     patience: int = 8_000_000  # bytes that may wait for a slow reader before it is dropped
 

@@ -1,4 +1,4 @@
-"""The state that the screen shows, updated by the feed's callbacks, and the text for each status event."""
+"""The state that the screen shows; fills the texts of status_events.py, and joins the same event of several coins."""
 
 from __future__ import annotations
 

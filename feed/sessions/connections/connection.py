@@ -1,4 +1,4 @@
-"""One of the connections to a venue: kept open, replaced before the venue cuts it, dialled again on its own."""
+"""One connection to a venue: decides when it is replaced (age, silence, lag, missing trades) and dialled again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public class Recorder: subscribes to a feed, and queues what is delivered for the writing thread."""
+"""The class Recorder: its defaults (flush interval, queue size), and the queueing of events for the writing thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The writing thread: decides when queued events are written, as one small file per flush and channel."""
+"""The writing thread: writes what is queued, in time for ``flush_seconds``, as one small file per flush and channel."""
 
 from __future__ import annotations
 

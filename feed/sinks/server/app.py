@@ -1,4 +1,4 @@
-"""The server as a whole: an HTTP port whose connections, requests and clients are bounded, and its end."""
+"""The server's HTTP port: limits of sockets, requests and bytes per connection, and its end."""
 
 from __future__ import annotations
 

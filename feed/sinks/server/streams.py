@@ -1,4 +1,4 @@
-"""One client's stream, over a WebSocket or as Server-Sent Events: its messages, its close codes, its end."""
+"""One client's stream, WebSocket or Server-Sent Events: how many at once, messages, pings, close codes, its end."""
 
 from __future__ import annotations
 
