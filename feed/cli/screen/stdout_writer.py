@@ -7,9 +7,11 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic
 
 WAITING = 64 * 1024 * 1024  # bytes that may wait for a slow reader; if there are more, the feed must wait too
 _SLICE = 0.2  # seconds between two checks whether waiting for a slow reader still makes sense
+_STANDSTILL = 1.0  # seconds in which nothing is written, after which a reader is not waited for at the end
 
 
 class StdoutWriter:
@@ -18,6 +20,8 @@ class StdoutWriter:
     If the reader is slow, the thread waits for it. If more than ``waiting`` bytes wait, ``write`` waits too, so that
     nothing is dropped, unless the reader has gone (then ``on_broken`` is called in the event loop) or ``give_up``
     returns True. ``error`` is the error with which writing has failed.
+
+    At the end a reader that takes nothing is not waited for if ``give_up`` returns True.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class StdoutWriter:
         self._lines: list[bytes] = []
         self._due = bytearray()
         self._closing = False
+        self._written = 0  # bytes
         self.error: OSError | None = None
         self._changed = threading.Condition()  # guards _due, _closing and error
         self._thread = threading.Thread(target=self._drain, name="market-feed output", daemon=True)
@@ -62,8 +67,11 @@ class StdoutWriter:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        while self._thread.is_alive() and not self._give_up():
+        written, since = self._written, monotonic()
+        while self._thread.is_alive() and not (self._give_up() and monotonic() - since > _STANDSTILL):
             self._thread.join(_SLICE)
+            if self._written != written:
+                written, since = self._written, monotonic()
 
     def _drain(self) -> None:
         while True:
@@ -76,7 +84,9 @@ class StdoutWriter:
             try:
                 rest = memoryview(chunk)
                 while rest:
-                    rest = rest[os.write(self._fd, rest) :]
+                    number = os.write(self._fd, rest)
+                    self._written += number
+                    rest = rest[number:]
             except OSError as error:  # EPIPE: the reader has gone; ENOSPC, EIO: nothing can be written any more
                 with self._changed:
                     self.error = error

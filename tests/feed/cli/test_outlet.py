@@ -80,3 +80,17 @@ async def test_giving_up_ends_the_wait_for_a_reader_that_sleeps(pipe: tuple[int,
         outlet.flush()
     outlet.close()
     os.close(pipe[0])
+
+
+async def test_after_a_signal_a_reader_that_still_reads_gets_everything(pipe: tuple[int, int]) -> None:
+    outlet = StdoutWriter(pipe[1], lambda: None, lambda: True)
+    outlet.write(b"x" * 1_000_000)
+
+    def read() -> int:
+        return sum(iter(lambda: len(os.read(pipe[0], 4096)), 0))
+
+    reading = asyncio.create_task(asyncio.to_thread(read))
+    outlet.close()
+    os.close(pipe[1])
+    async with asyncio.timeout(30):
+        assert await reading == 1_000_001
