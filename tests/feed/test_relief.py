@@ -232,8 +232,10 @@ async def test_trades_that_a_trial_does_not_keep_are_reported_or_fetched(venues:
                 await got.until(lambda: any(t.coin == "BTC" and t.exchange == to for t in got.trades[-50:]))
         made = {str(trade.id) for trade in after}
         await got.until(
-            lambda: any(each["coin"] == "BTC" for each in got.details("gap"))
-            or made <= {trade.trade_id for trade in got.trades if trade.exchange == to}
+            lambda: (
+                any(each["coin"] == "BTC" for each in got.details("gap"))
+                or made <= {trade.trade_id for trade in got.trades if trade.exchange == to}
+            )
         )
 
 
