@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote, unquote_plus
 
 LENGTH = 200  # characters of one text, unless more is asked for
 READ = 16_384  # characters of a foreign text that are read at all
+CUT = 2_048  # characters before the end of a longer text that are not read: a secret there may be cut, and not be found
 TRACE = 20_000  # characters of a traceback
 HIDDEN = "***"
 ANYWHERE = 6  # characters; longer secrets are hidden everywhere, shorter ones only as whole words
@@ -35,12 +36,17 @@ _QUERY = re.compile(r"([?&][\w-]{0,40}(?:token|key|secret|sign|auth|passw|pwd)[\
 _AUTHORIZATION = re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer)\s+)?)[\w+/=.~-]+", re.I)
 
 
+def beginning(text: str) -> str:
+    """What is read of a foreign text. Only this is ever to be changed or shortened before secrets are hidden in it."""
+    return text if len(text) <= READ else text[: READ - CUT]
+
+
 def printable(text: str, length: int = LENGTH) -> str:
     """``text`` in one line of at most ``length`` characters; what cannot be printed is written as an escape.
 
     Escaped are control characters (C0 and C1), marks of direction or of no width, and codes that are no character.
     """
-    return _escaped(" ".join(text[:READ].split())[:length])[:length]
+    return _escaped(" ".join(beginning(text).split())[:length])[:length]
 
 
 def without_logins(text: str) -> str:
@@ -133,13 +139,14 @@ class Cleaner:
         return printable(self.redacted(text), length)
 
     def redacted(self, text: str) -> str:
-        """The first READ characters of ``text``, without the secrets."""
-        text = text[:READ]
+        """The beginning of ``text``, without the secrets."""
+        text = beginning(text)
         return without_logins(text if self._secrets is None else self._secrets.sub(HIDDEN, text))
 
     def lines(self, text: str) -> str:
         """A text of several lines, such as a traceback, in a form that may be logged."""
-        redacted = text[:TRACE] if self._secrets is None else self._secrets.sub(HIDDEN, text[:TRACE])
+        text = text if len(text) <= TRACE else text[: TRACE - CUT]
+        redacted = text if self._secrets is None else self._secrets.sub(HIDDEN, text)
         return "\n".join(_escaped(line) for line in without_logins(redacted).splitlines())
 
 

@@ -13,7 +13,7 @@ from exchanges.ccxt_adapter.bans import Wait, is_rate_limit, wait_told
 from exchanges.ccxt_adapter.ccxt_import import errors
 from exchanges.ccxt_adapter.transport import certificates
 from exchanges.errors import Blocked, Disconnected, Rejected, VenueError
-from exchanges.foreign_text import LENGTH, READ, Cleaner, printable
+from exchanges.foreign_text import LENGTH, Cleaner, beginning, printable
 from exchanges.local_faults import local_fault
 
 BLOCKED = frozenset({403, 451})  # HTTP statuses for a place that the venue does not serve
@@ -63,7 +63,7 @@ def told(name: str, error: Exception) -> Wait:
 
 def _words(cause: BaseException) -> str:
     """The text of an error, and of the answer that refused a dial."""
-    return f"{str(cause)[:READ]} {getattr(cause, 'body', '')}"
+    return f"{beginning(str(cause))} {getattr(cause, 'body', '')}"
 
 
 def _answer(error: Exception) -> tuple[BaseException, int, Any]:
@@ -99,7 +99,7 @@ def _reason(name: str, error: Exception, cause: BaseException, status: int, clea
     if fault := local_fault(_behind(error)):
         return clean(fault, LENGTH)
     silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
-    text = " ".join(_NOISE.sub("", str(cause)[:READ]).split()) or silent
+    text = " ".join(_NOISE.sub("", beginning(str(cause))).split()) or silent
     text = _with_status_first(name, text)
     if not isinstance(error, errors.BaseError | OSError | TimeoutError):  # unclear without its type
         text = f"sent something that cannot be read ({type(error).__name__}: {text})"

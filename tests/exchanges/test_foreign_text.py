@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from exchanges.foreign_text import (
     READ,
+    TRACE,
     Cleaner,
     address_shown,
     printable,
@@ -131,6 +132,18 @@ def test_an_odd_password_is_hidden_however_it_was_escaped_or_read(form: str) -> 
     for shown in (clean(f"no to {form}!", 1000), clean.lines(f"no to {form}!"), clean(" ".join(form.split()), 1000)):
         assert "***" in shown
         assert "rd" not in shown
+
+
+@pytest.mark.parametrize("cut", range(4, 26, 3))
+@pytest.mark.parametrize("before", ["\n", "x", "\u202e"])
+def test_a_secret_that_is_cut_where_reading_ends_is_not_shown(before: str, cut: int) -> None:
+    """White space before it is shown as one blank: the beginning of the secret would be shown."""
+    secret = "".join(map(chr, range(ord("a"), ord("z") + 1)))
+    clean = Cleaner([secret])
+    for size, cleaned in ((READ, clean), (TRACE, clean.lines)):
+        text = before * (size - cut) + secret + "z" * size
+        assert "abcd" not in cleaned(text)
+        assert "abcd" not in cleaned(text[:size] + "z")
 
 
 @pytest.mark.parametrize("address", ["http://tok-hunter2@proxy.example:1", "http://tok-hunter2:@proxy.example:1"])

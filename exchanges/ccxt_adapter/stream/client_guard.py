@@ -24,7 +24,7 @@ from msgspec import json
 
 from exchanges.ccxt_adapter.ccxt_import import errors
 from exchanges.ccxt_adapter.stream.row_caches import Latest, in_rows, is_book, pushed
-from exchanges.foreign_text import READ, Cleaner
+from exchanges.foreign_text import READ, Cleaner, beginning
 from exchanges.venues.fast_decoder import Blame, Take
 
 SLICE = 0.05  # seconds for which messages that wait are handled before the loop has its turn
@@ -302,8 +302,8 @@ def redirect(url: str, target: str | None) -> str:
 
 def _sample(data: Any, error: Exception) -> str:
     """The beginning of an unreadable frame, and the error."""
-    text = data[:READ].decode("utf-8", "replace") if isinstance(data, bytes) else str(data)[:READ]
-    return f"{type(error).__name__}: {text}"
+    text = data[: 4 * READ + 4].decode("utf-8", "replace") if isinstance(data, bytes) else str(data)
+    return f"{type(error).__name__}: {beginning(text)}"
 
 
 async def hang_up(client: Any) -> None:

@@ -217,15 +217,17 @@ class HttpClient:
         if location is None:
             return
         try:
-            to = response.url.join(URL(location))
-            why = why_refused(response.url, to, self._named)
+            to = URL(location)
+            why = why_refused(response.url, response.url.join(to), self._named)
+            if not why and to.scheme not in ("", "http", "https"):  # aiohttp follows none, from an upgrade either
+                why = "it leads to no http:// or https:// address"
         except ValueError:
             why = "it is no address"
         if why:
             response.close()
             raise RedirectRefused(
-                f"HTTP {response.status}: the redirect from {response.url.origin()} to {location[:200]!r} is not "
-                f"followed: {why}"
+                f"HTTP {response.status}: the redirect is not followed: {why}: from {response.url.origin()} to "
+                f"{location!r}"
             )
 
 
@@ -265,6 +267,8 @@ def why_refused(at: URL, to: URL, named: Collection[Place] = ()) -> str:
     """Why a redirect is not followed; "" if it is. None is followed from TLS to plain text. Redirects are followed on
     the same host and port, from plain text to TLS on the usual ports, and to the ``named`` places.
     """
+    if not to.host:
+        return "it is no address"
     if at.scheme in _TLS and to.scheme not in _TLS:
         return "it leads from TLS to plain text"
     usual = place(at)[1] == _PORTS.get(at.scheme) and place(to)[1] == _PORTS.get(to.scheme)

@@ -14,7 +14,7 @@ from yarl import URL
 from exchanges.ccxt_adapter.transport.http_client import why_refused
 from exchanges.errors import Disconnected
 from exchanges.simulator import Simulator
-from tests.exchanges.ccxt_adapter.transport.support import Handler, dial_failure, failure
+from tests.exchanges.ccxt_adapter.transport.support import Handler, dial_failure, everything_said, failure
 from tests.exchanges.support import opened, served, streaming
 
 # --- redirects --------------------------------------------------------------------------------------------------------
@@ -26,7 +26,9 @@ from tests.exchanges.support import opened, served, streaming
         ("https://a.example/x", "https://a.example/y", True),
         ("https://a.example/x", "https://A.example:443/y", True),
         ("http://a.example/x", "https://a.example/x", True),
+        ("ws://a.example/x", "https://a.example/x", True),
         ("ws://a.example/x", "wss://a.example/x", True),
+        ("https://a.example/x", "https:///a.example/x", False),
         ("http://a.example:8080/x", "https://a.example:8443/x", False),
         ("https://a.example/x", "http://a.example/x", False),
         ("wss://a.example/x", "ws://a.example/x", False),
@@ -132,3 +134,35 @@ async def test_a_redirect_from_tls_leads_to_no_plain_text(
         async with opened("binance", simulator, ws_url=f"wss://{at}", options=options) as venue:
             await venue.load()
             assert "redirect" in (await dial_failure(venue)).reason
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss", "ftp"])
+async def test_a_redirect_to_no_web_address_is_not_followed(options: dict[str, Any], scheme: str) -> None:
+    """aiohttp follows none from an upgrade either, and would tell the address alone."""
+    to = ""
+    async with (
+        Simulator(venues=("binance",), rate=0) as simulator,
+        served(web.get("/{path:.*}", redirecting(lambda: to, 307))) as at,
+    ):
+        to = f"{scheme}://{at}/there"
+        async with opened("binance", simulator, rest_url=f"http://{at}", options=options) as venue:
+            assert "no http:// or https:// address" in (await failure(venue.load())).reason
+        async with opened("binance", simulator, ws_url=f"ws://{at}", options=options) as venue:
+            await venue.load()
+            assert "no http:// or https:// address" in (await dial_failure(venue)).reason
+
+
+@pytest.mark.parametrize("before", range(0, 240, 8))
+async def test_a_long_redirect_quotes_no_part_of_a_key(before: int) -> None:
+    """The reason stands before the address, which is shortened after the key is hidden, not within it."""
+    key = "".join(map(chr, range(ord("A"), ord("Z"))))
+    location = f"http://other.invalid/{'x' * before}{key}{'y' * 5000}"
+    async with (
+        Simulator(venues=("binance",), rate=0) as simulator,
+        served(web.get("/{path:.*}", redirecting(lambda: location, 302))) as at,
+    ):
+        given = {"options": {"apiKey": key}}
+        async with opened("binance", simulator, rest_url=f"http://{at}", **given) as venue:
+            error = await failure(venue.load())
+            assert "which the settings do not name" in error.reason
+            assert key[:8] not in everything_said(error)
