@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from exchanges import exchange_names
+from exchanges.foreign_text import printable
 from exchanges.names import canonical, nearest
 from feed.errors import SettingsError
 from feed.events import CoinConfig
@@ -72,7 +73,7 @@ def some_of(coins: Iterable[str], configs: Sequence[CoinConfig]) -> list[str]:
     if unknown or not asked:
         found = unknown or ["an empty list"]
         raise SettingsError(
-            [f"coins: found {coin}, allowed are those of the feed: {', '.join(known)}" for coin in found]
+            [f"coins: found {printable(coin)}, allowed are those of the feed: {', '.join(known)}" for coin in found]
         )
     return asked
 

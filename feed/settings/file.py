@@ -7,6 +7,8 @@ import os
 import re
 import select
 import stat
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -36,7 +38,9 @@ _HINTS = (
 _QUOTED = re.compile(r"'[^']*'")
 _KEY = re.compile(r"([\w-]+)['\"]?\s*:")
 _FILE_LIMIT = 256 * 1024  # bytes; a usual settings file has a few thousand
-_PIPE_WITHIN = 5.0  # seconds within which a pipe in the file's place must be written to
+_PIPE_WITHIN = 5.0  # seconds within which a pipe in the file's place must be written to, each time
+_PIPE_WHOLE = 60.0  # seconds within which its writer must end
+_QUOTE_LIMIT = 300  # characters of what PyYAML says: it quotes a tag of any length
 _VALUE_LIMIT = 10_000  # values after YAML's anchors are expanded: a few lines of anchors can stand for billions
 
 
@@ -93,20 +97,31 @@ def beginning(path: str | os.PathLike[str], size: int) -> bytes:
     Raises OSError, and ValueError for what can't be a path.
     """
     with open(path, "rb", opener=_opened) as file:
+        if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+            return b"".join(_written(file.fileno(), size))
         return file.read(size)
 
 
 def _opened(path: str, flags: int) -> int:
-    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    try:
-        if stat.S_ISFIFO(os.fstat(number).st_mode) and not select.select([number], [], [], _PIPE_WITHIN)[0]:
-            raise OSError(errno.ETIMEDOUT, f"it is a pipe into which nobody wrote within {_PIPE_WITHIN:g} s")
-        if hasattr(os, "O_NONBLOCK"):
-            os.set_blocking(number, True)
-    except BaseException:
-        os.close(number)
-        raise
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # else it would wait for a pipe's writer
+    if hasattr(os, "O_NONBLOCK") and not stat.S_ISFIFO(os.fstat(number).st_mode):
+        os.set_blocking(number, True)
     return number
+
+
+def _written(pipe: int, size: int) -> Iterator[bytes]:
+    """What is written to a pipe, piece by piece, until its writer ends or ``size`` bytes have come."""
+    end = time.monotonic() + _PIPE_WHOLE
+    while size > 0:
+        if not select.select([pipe], [], [], _PIPE_WITHIN)[0]:
+            raise OSError(errno.ETIMEDOUT, f"it is a pipe into which nobody wrote within {_PIPE_WITHIN:g} s")
+        if time.monotonic() > end:
+            raise OSError(errno.ETIMEDOUT, f"it is a pipe whose writer did not end within {_PIPE_WHOLE:g} s")
+        piece = os.read(pipe, size)
+        if not piece:
+            return
+        size -= len(piece)
+        yield piece
 
 
 def _data(reader: Reader, text: str) -> Any:
@@ -133,7 +148,7 @@ def _data(reader: Reader, text: str) -> Any:
         if mark and _hides(text.splitlines()[mark.line : mark.line + 1], mark.column):
             what = _QUOTED.sub(f"'{HIDDEN}'", what)
         hint = next((hint for marks, hint in _HINTS if marks.search(what)), "")
-        raise Unreadable(f"{place}not YAML: {what}{hint}") from None
+        raise Unreadable(f"{place}not YAML: {what[:_QUOTE_LIMIT]}{hint}") from None
 
 
 def _hides(line: list[str], column: int) -> bool:

@@ -103,7 +103,9 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-_UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"  # invisible, pasted from a page
+# what cannot be printed: control characters, marks of direction, halves of a character (YAML's "\ud83d" is one)
+_UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_UNSEEN = rf"{_UNPRINTABLE}\xad\u180e\u200b-\u200f\u2060-\u206f\ufeff\U000e0000-\U000e007f"  # pasted from a page
 _WORD = rf"\A[^\s/:,{_UNSEEN}]{{1,30}}\Z"
 _MARKET = rf"\A[^\s/:{_UNSEEN}]{{1,30}}/[^\s/:{_UNSEEN}]{{1,30}}(:[^\s/:{_UNSEEN}]{{1,30}})?\Z"
 MAX_DEPTH = 1000  # levels of each side of an order book
@@ -116,7 +118,7 @@ Ratio = Annotated[float, Meta(gt=1, le=1000, description="a number above 1, at m
 Count = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
 Tier = Annotated[int, Meta(ge=1, le=3, description="1, 2 or 3")]
 Switch = Annotated[bool, Meta(description="true or false")]
-Title = Annotated[str, Meta(max_length=100, description="text of at most 100 characters")]
+Title = Annotated[str, Meta(pattern=rf"\A[^{_UNPRINTABLE}]{{0,100}}\Z", description="text of at most 100 characters")]
 Symbol = Annotated[str, Meta(pattern=_WORD, description="a coin such as BTC, without the quote currency", extra=UPPER)]
 Currency = Annotated[str, Meta(pattern=_WORD, description="a currency such as USDT", extra=UPPER)]
 Market = Annotated[str, Meta(pattern=_MARKET, description="a market symbol of ccxt, BASE/QUOTE or BASE/QUOTE:SETTLE")]

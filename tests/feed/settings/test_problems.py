@@ -238,6 +238,15 @@ def test_a_pipe_is_read_like_a_file_and_waited_for_a_few_seconds_at_most(
         load_settings(pipe)
     (line,) = caught.value.problems
     assert "a pipe into which nobody wrote within 0.1 s" in line
+    with subprocess.Popen(["sh", "-c", 'exec > "$0"; echo "coins: [NO]"; exec sleep 60', str(pipe)]) as stalled:
+        monkeypatch.setattr(settings_file, "_PIPE_WITHIN", 5.0)
+        with pytest.raises(SettingsError, match=r"nobody wrote within 5 s"):
+            load_settings(pipe)
+        stalled.kill()
+    with subprocess.Popen(["sh", "-c", 'exec > "$0"; while echo "# slow"; do sleep 0.1; done', str(pipe)]):
+        monkeypatch.setattr(settings_file, "_PIPE_WHOLE", 0.5)
+        with pytest.raises(SettingsError, match=r"did not end within 0\.5 s"):
+            load_settings(pipe)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
@@ -251,3 +260,26 @@ def test_an_unreadable_file_is_one_line(here: Path) -> None:
 def test_a_coin_with_an_invisible_character_is_refused(mark: str) -> None:
     with pytest.raises(SettingsError, match="a coin such as BTC"):
         check(Settings(coins=[CoinConfig(f"BT{mark}C")]))
+
+
+@pytest.mark.parametrize("symbol", ['"\\ud83d"', '"\\x1b[2J"', '"B\\u180eTC"', '"BTC\\U000e0041"'])
+def test_a_coin_that_cannot_be_printed_is_none(symbol: str, tmp_path: Path) -> None:
+    """Half of a character would end the first output that shows it."""
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"coins: [{symbol}]\nquote: {symbol}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file)
+    assert len(caught.value.problems) == 2
+    assert str(caught.value).isascii()
+    file.write_text(f"coins: [{{symbol: BTC, name: {symbol}}}]\n")
+    if "ud83d" in symbol or "x1b" in symbol:
+        with pytest.raises(SettingsError, match="name: found"):
+            load_settings(file)
+
+
+def test_a_long_tag_is_not_quoted_whole(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("!" * 100_000)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file)
+    assert len(str(caught.value)) < 1000
