@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from exchanges.ccxt_adapter.transport.certificates import FILE, is_endless
+from exchanges.ccxt_adapter.transport.name_lookup import look_up, unanswered
 from exchanges.foreign_text import Cleaner, address_shown
 from exchanges.venue import BusAddress
 
@@ -73,6 +75,34 @@ def _check(file: str) -> None:
     open(file, "rb").close()
 
 
+async def _looked_up(servers: Sequence[str], patience: float) -> list[str]:
+    """The servers whose names are known, of those whose names were answered within ``patience`` seconds, or of the next
+    ones. Raises OSError if there is none.
+
+    nats-py looks names up in asyncio's threads, which the end of the program waits for: it is to ask for no name before
+    the name server has answered.
+    """
+    lookups = {url: asyncio.create_task(look_up(urlsplit(url).hostname or "", 0)) for url in servers}
+    try:
+        waiting = set(lookups.values())
+        await asyncio.wait(waiting, timeout=patience)
+        while not any(_succeeded(each) for each in lookups.values()):
+            waiting = {each for each in waiting if not each.done()}
+            if not waiting:
+                raise next(error for each in lookups.values() if (error := each.exception()) is not None)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        return [url for url, each in lookups.items() if _succeeded(each)]
+    finally:
+        for each in lookups.values():
+            each.cancel()
+            if each.done() and not each.cancelled():
+                each.exception()  # retrieved: the others are enough
+
+
+def _succeeded(task: asyncio.Task[Any]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
 def _say_nothing_in_plain_text(connection: Client, error: type[Exception]) -> None:
     """Make a client end its dial before it sends the login if the server, or another in its place, offers no TLS.
 
@@ -123,11 +153,15 @@ class BusClient:
             _say_nothing_in_plain_text(connection, nats.errors.Error)
         try:
             async with asyncio.timeout(timeout):
-                await connection.connect(name=name, connect_timeout=max(1, int(timeout)), **client._options())
+                servers = await _looked_up(address.servers, timeout / 2)
+                options = client._options() | {"servers": servers}
+                await connection.connect(name=name, connect_timeout=max(1, int(timeout)), **options)
         except TimeoutError as error:
             if isinstance(error, nats.errors.Error):
                 raise client._unreachable(str(error)) from None
-            raise client._unreachable(f"no answer within {timeout:g} s") from None
+            silent = [name for name in unanswered(timeout / 2) if any(name in url for url in address.servers)]
+            why = f": the name server does not answer for {', '.join(silent)}" if silent else ""
+            raise client._unreachable(f"no answer within {timeout:g} s{why}") from None
         except (nats.errors.Error, OSError, ssl.SSLError, ImportError, ValueError) as error:
             raise client._unreachable(client._why(error)) from None
         except Exception as error:  # nkeys raises all kinds of errors if the file is no creds file

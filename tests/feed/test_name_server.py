@@ -122,19 +122,23 @@ os.execv(sys.executable, [sys.executable, "-m", "feed", *sys.argv[1:]]) if os.fo
 """
 
 
-async def test_check_names_a_name_server_that_does_not_answer(tmp_path: Path) -> None:
-    """A real name server in a network of its own takes the queries and answers none."""
+async def in_its_network(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
+    """``market-feed`` in a network whose name server is silent."""
     if shutil.which("unshare") is None:
         pytest.skip("unshare is missing")
-    resolver = tmp_path / "resolv.conf"
-    resolver.write_text("nameserver 127.0.0.1\n")
+    resolver = folder / "resolv.conf"
+    resolver.write_text("nameserver 127.0.0.1\noptions timeout:30\n")
     within = f'ip link set lo up && mount --bind {resolver} /etc/resolv.conf && exec "$@"'
     command = ["unshare", "-r", "-n", "-m", "--kill-child", "-p", "-f", "sh", "-c", within, "sh", sys.executable, "-c"]
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(*command, SILENT_NAME_SERVER, *arguments, stdout=pipe, stderr=pipe)
+
+
+async def test_check_names_a_name_server_that_does_not_answer(tmp_path: Path) -> None:
+    """A real name server in a network of its own takes the queries and answers none."""
     check = ["check", "--json", "--timeout", "2", "--exchange", "binance"]
     began = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *command, SILENT_NAME_SERVER, *check, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+    process = await in_its_network(tmp_path, *check)
     out, err = await process.communicate()
     if process.returncode == 1:
         pytest.skip(f"no network of its own here: {err.decode()[:100]}")
@@ -144,3 +148,25 @@ async def test_check_names_a_name_server_that_does_not_answer(tmp_path: Path) ->
     assert told["names"]["unanswered"] == ["api.binance.com"]
     assert told["advice"][0].startswith(f"{SILENT_SERVER} api.binance.com: ")
     assert not any("firewall" in line for line in told["advice"])
+
+
+@pytest.mark.parametrize(
+    ("bus", "words"),
+    [
+        ("nats://bus.invalid:4222", "bus.invalid: look at /etc/resolv.conf"),
+        ("tls://bus.invalid:4222", "bus.invalid: look at /etc/resolv.conf"),
+        ("nats://bus.invalid:4222,nats://127.0.0.1:9", "Connect call failed ('127.0.0.1', 9)"),
+    ],
+)
+async def test_the_name_of_a_bus_holds_up_nothing(bus: str, words: str, tmp_path: Path) -> None:
+    """nats-py would look it up in a thread that the end of the program waits for."""
+    pytest.importorskip("nats", reason="the extra [bus] is not installed")
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"coins: [BTC]\nexchanges: [binance]\nbus: {bus}\nconnection: {{connect_timeout: 2}}\n")
+    began = time.monotonic()
+    process = await in_its_network(tmp_path, "check", "--json", "--timeout", "2", "--settings", str(settings))
+    out, err = await process.communicate()
+    if process.returncode == 1:
+        pytest.skip(f"no network of its own here: {err.decode()[:100]}")
+    assert time.monotonic() - began < HANGS / 2
+    assert words in out.decode()

@@ -18,9 +18,10 @@ from typing import Any
 
 import aiohttp
 from aiohttp import ClientResponse, ClientSession, TCPConnector, TraceConfig, connector
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from exchanges.ccxt_adapter.transport.name_lookup import Resolver, look_up
+from exchanges.ccxt_adapter.transport.name_lookup import look_up
 from exchanges.ccxt_adapter.transport.proxies import Proxy
 from exchanges.foreign_text import READ
 
@@ -229,6 +230,27 @@ class HttpClient:
                 f"HTTP {response.status}: the redirect is not followed: {why}: from {response.url.origin()} to "
                 f"{location!r}"
             )
+
+
+class Resolver(AbstractResolver):
+    """Looks names up for aiohttp's connector."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]) if len(address) < 4 or not address[3] else f"{address[0]}%{address[3]}",
+                port=int(address[1]),
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, address in await look_up(host, port, family)
+        ]
+
+    async def close(self) -> None: ...
 
 
 class Answer:

@@ -16,8 +16,6 @@ from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-
 HUNG = 60.0  # seconds after which a lookup that has not ended is abandoned, and another one begins
 
 _Found = list[tuple[Any, ...]]  # getaddrinfo's rows
@@ -103,24 +101,3 @@ def _numeric(host: str, port: int) -> _Found | None:
             return None
         return [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))]
     return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
-
-
-class Resolver(AbstractResolver):
-    """The same for aiohttp's connector."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(address[0]) if len(address) < 4 or not address[3] else f"{address[0]}%{address[3]}",
-                port=int(address[1]),
-                family=kind,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for kind, _, protocol, _, address in await look_up(host, port, family)
-        ]
-
-    async def close(self) -> None: ...
