@@ -26,8 +26,14 @@ def venue(simulator: Simulator) -> SimulatedVenue:
 
 
 @pytest.fixture
-def settings(simulator: Simulator) -> Settings:
-    return settings_for(simulator, staleness=Staleness(feed_stale_after=1, coin_stale_after=2))
+def staleness() -> Staleness:
+    """No price of a test is old because the machine stood still for a second; see ``soon_stale``."""
+    return Staleness(feed_stale_after=30, reconnect_after=60)
+
+
+@pytest.fixture
+def settings(simulator: Simulator, staleness: Staleness) -> Settings:
+    return settings_for(simulator, staleness=staleness)
 
 
 @pytest.fixture

@@ -10,11 +10,16 @@ import sys
 from typing import Any
 
 import aiohttp
+import pytest
 
+from feed.settings import Staleness
 from feed.sinks.server.app import Server
 
 TOKEN = "correct-horse-battery-staple"
 Json = dict[str, Any]
+soon_stale = pytest.mark.parametrize(
+    "staleness", [Staleness(feed_stale_after=1, coin_stale_after=2)], ids=["soon stale"]
+)
 
 
 async def get(http: aiohttp.ClientSession, path: str, **more: Any) -> tuple[int, Any]:

@@ -12,7 +12,7 @@ from exchanges.simulator import SimulatedVenue, Simulator
 from feed import MarketFeed
 from feed.sinks.server.app import Server
 from feed.sinks.server.openapi import description
-from tests.feed.sinks.server.support import TOKEN, Json, get
+from tests.feed.sinks.server.support import TOKEN, Json, get, soon_stale
 from tests.support import settings_for, until
 
 
@@ -26,6 +26,7 @@ async def test_prices_are_those_of_the_feed(http: aiohttp.ClientSession, feed: M
     assert all(price["fresh"] and price["reason"] == "" for price in prices.values())
 
 
+@soon_stale
 async def test_a_price_that_is_not_fresh_is_503_with_the_reason(
     http: aiohttp.ClientSession, venue: SimulatedVenue, feed: MarketFeed
 ) -> None:
@@ -122,6 +123,7 @@ async def test_head_is_answered_like_get_without_a_body_and_opens_no_stream(http
             assert (answer.status, await answer.read()) == (status, b"")
 
 
+@soon_stale
 async def test_health_is_200_while_the_feed_is_degraded(
     http: aiohttp.ClientSession, venue: SimulatedVenue, feed: MarketFeed
 ) -> None:

@@ -14,7 +14,7 @@ from feed.settings import Settings
 from feed.sinks.server import broadcast, event_log, messages, streams
 from feed.sinks.server.app import Server
 from feed.sinks.server.broadcast import Broadcast
-from tests.feed.sinks.server.support import Json, frame_of, read_events, stalled_client, subscribed
+from tests.feed.sinks.server.support import Json, frame_of, read_events, soon_stale, stalled_client, subscribed
 from tests.support import settings_for, until
 
 
@@ -198,6 +198,7 @@ async def test_server_sent_events_go_on_after_the_last_event_id(http: aiohttp.Cl
         assert (await read_events(answer, 1))[0][1]["type"] == "snapshot"
 
 
+@soon_stale
 async def test_heartbeats_say_that_the_feed_is_stale(http: aiohttp.ClientSession, venue: SimulatedVenue) -> None:
     async with http.get("/v1/events?channels=status") as answer:
         with venue.stalled():
@@ -228,6 +229,7 @@ async def test_an_unknown_last_event_id_is_answered_with_a_snapshot(http: aiohtt
         assert (await read_events(answer, 1))[0][1]["type"] == "snapshot"
 
 
+@soon_stale
 async def test_a_status_event_brings_a_heartbeat_at_once(
     http: aiohttp.ClientSession, venue: SimulatedVenue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
