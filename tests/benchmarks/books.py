@@ -2,7 +2,9 @@
 
     python -m tests.benchmarks.books [--venue binance] [--seconds 20] [--rounds 3] [--rate 1000]
 
-The simulator of this process sends the same to both readers, which take turns in processes of their own: the depth of
+Beside them, on Binance: the floor of the same job (clients/floor_books.py), which proves and mends nothing.
+
+The simulator of this process sends the same to all readers, which take turns in processes of their own: the depth of
 each coin (Binance's 10 diffs/s, Bybit's 50 deltas/s), each stream at its own times, and the trades. The venues' laws
 are off: on a busy machine ccxt's requests come too close together, and it would be cut off. Each reader takes the best
 20 levels of each book at each change, and each trade. It tells the CPU seconds that it spent once the books were there,
@@ -47,6 +49,7 @@ from exchanges.venues.fast_decoder import Blame, Take
 from feed import MarketFeed, OrderBook, Settings, TradeEvent
 from feed.events import CoinConfig
 from feed.settings import ExchangeConfig
+from tests.benchmarks.clients import floor_books
 
 DEPTH = 20
 SETTLED = 15.0  # seconds after the first books until the measurement begins: renewals of the snapshots are over then
@@ -121,6 +124,24 @@ async def read_here(venue: str, rest_url: str, ws_url: str, seconds: float) -> d
         return await tally.measured(seconds)
 
 
+async def read_floor(venue: str, rest_url: str, ws_url: str, seconds: float) -> dict[str, Any]:
+    tally = Tally()
+
+    class Callbacks:
+        def on_book(self, book: OrderBook) -> None:
+            tally.on_book(book.coin)
+
+        def on_trade(self, trade: TradeEvent) -> None:
+            tally.on_trades(trade.coin, 1)
+
+    connections = await floor_books.connect(list(DEFAULT_COINS), rest_url, ws_url, Callbacks())
+    try:
+        return await tally.measured(seconds)
+    finally:
+        for connection in connections:
+            connection.disconnect()
+
+
 async def read_ccxt(venue: str, rest_url: str, ws_url: str, seconds: float) -> dict[str, Any]:
     import ccxt
     import ccxt.pro
@@ -177,14 +198,16 @@ def _redirect(addresses: dict[str, Any], rest_url: str, ws_url: str) -> None:
             )
 
 
-READERS = {"market-feed": read_here, "ccxt.pro loops": read_ccxt}
+READERS = {"market-feed": read_here, "ccxt.pro loops": read_ccxt, "same-job floor": read_floor}
+ONLY_BINANCE = {"same-job floor"}
 
 
 async def compare(venue: str, seconds: float, rounds: int, rate: float) -> None:
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in READERS}
+    readers = [name for name in READERS if venue == "binance" or name not in ONLY_BINANCE]
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in readers}
     async with Simulator(venues=(venue,), rate=rate, laws=False) as simulator:
         for _ in range(rounds):
-            for name in READERS:
+            for name in readers:
                 command = [sys.executable, "-m", "tests.benchmarks.books", "--venue", venue, "--seconds", str(seconds)]
                 command += ["--reader", name, "--urls", simulator.rest_url, simulator.ws_url]
                 reader = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
@@ -205,7 +228,8 @@ async def compare(venue: str, seconds: float, rounds: int, rate: float) -> None:
         if "p99" in least:
             line += f", frame to callback p50 {least['p50']:.3f} ms, p99 {least['p99']:.3f} ms"
         print(line)
-    print(f"  market-feed / ccxt.pro loops: {cpu['market-feed'] / cpu['ccxt.pro loops']:.2f}")
+    for name in readers[1:]:
+        print(f"  market-feed / {name}: {cpu['market-feed'] / cpu[name]:.2f}")
 
 
 async def path(runs: int = 60) -> None:
