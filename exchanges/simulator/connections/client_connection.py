@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from exchanges.simulator.connections.venue_laws import Window
+from exchanges.simulator.connections.venue_laws import Pace
 from exchanges.simulator.connections.websocket_frames import close_frame
 
 CLOSE_WITHIN = 1.0  # seconds for the peer to answer a close frame
@@ -39,7 +39,7 @@ class ClientConnection:
         self.combined = combined  # Binance: events wrapped as {"stream", "data"}
         self.subscriptions: dict[str, None] = {}
         self.pending: list[bytes] = []
-        self.inbound = Window()
+        self.inbound = Pace()
         self.opened = self.last_inbound = self.last_ping = monotonic()
         self.unanswered: float | None = None  # when the unanswered ping was sent
         self.closing = False

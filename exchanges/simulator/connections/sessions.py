@@ -6,6 +6,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 from time import monotonic, time_ns
 from typing import TypeVar
 
@@ -17,6 +18,8 @@ from exchanges.simulator.connections.topics import Topic
 from exchanges.simulator.connections.venue_laws import VenueLaws, Window
 from exchanges.simulator.connections.websocket_frames import close_frame, ping_frame, pong_frame, text_frame
 
+PAUSE = 0.1  # seconds without a turn of the loop from which on it stood still; usually it has one every 10 ms
+AFTER_PAUSE = 0.02  # seconds after a pause within which the messages that came meanwhile are read
 REMEMBERED = 100_000  # entries kept of a list that only grows
 
 T = TypeVar("T")
@@ -57,6 +60,8 @@ class Sessions(ActiveFaults):
         self._waiting: dict[ClientConnection, None] = {}  # connections with pending frames
         self._count = 0
         self._dial_window = Window()
+        self._enforced = monotonic()
+        self._pause = (-inf, -inf)  # the last time for which the loop stood still
 
     @property
     def connections(self) -> list[ClientConnection]:
@@ -222,8 +227,8 @@ class Sessions(ActiveFaults):
         if message.type is WSMsgType.PONG:
             connection.unanswered = None
         limit = self.laws.messages_per_second
-        if limit is not None and (count := connection.inbound.add(now, 1.0)) > limit:
-            self.violate(f"{count} messages within 1 s on connection {connection.id}")
+        if limit is not None and connection.inbound.add(self._read_since(now), now, limit, 1.0):
+            self.violate(f"{limit + 1} messages within 1 s on connection {connection.id}")
             connection.close(1008, "Too many requests")
         elif self.active("mute"):
             return
@@ -234,9 +239,19 @@ class Sessions(ActiveFaults):
         elif message.type is WSMsgType.BINARY:
             self.receive(connection, message.data.decode(errors="replace"))
 
+    def _read_since(self, now: float) -> float:
+        """The earliest time at which a message can have come that is read now: the loop may have stood still."""
+        begun, ended = self._pause
+        if now - self._enforced > PAUSE:  # it still does, or this is its first turn
+            return self._enforced
+        return begun if now - ended < AFTER_PAUSE else now
+
     def enforce(self, now: float) -> None:
         """Enforce the rules about time on every connection: pings and pongs, idle time, the longest session."""
         laws = self.laws
+        if now - self._enforced > PAUSE:
+            self._pause = self._enforced, now
+        self._enforced = now
         if self.active("mute"):
             return
         for connection in self.connections:

@@ -89,3 +89,25 @@ class Window:
     def free_in(self, now: float, span: float) -> float:
         """Seconds until the oldest event leaves the window."""
         return max(0.0, self._events[0][0] + span - now) if self._events else 0.0
+
+
+class Pace:
+    """Judges a client's pace by messages of which it is only known that each came within an interval.
+
+    A message is read when the loop runs. If the loop stood still, the messages that were read together afterwards came
+    at any time meanwhile, and the client is believed to have kept to the limit if it can have done so.
+    """
+
+    def __init__(self) -> None:
+        self._events: deque[float] = deque()  # the earliest times at which the last messages can have come
+
+    def add(self, earliest: float, latest: float, limit: int, span: float) -> bool:
+        """Note a message; returns whether more than ``limit`` must have come within ``span`` seconds."""
+        times = self._events
+        while len(times) > limit:
+            times.popleft()
+        at = max(earliest, times[-1]) if times else earliest
+        if len(times) == limit:
+            at = max(at, times[0] + span)
+        times.append(min(at, latest))
+        return at > latest

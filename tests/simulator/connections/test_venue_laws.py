@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
+import time
+from contextlib import suppress
 
 import aiohttp
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exchanges.simulator import BINANCE_LAWS, BYBIT_LAWS, Simulator, VenueLaws
+from exchanges.simulator.connections.venue_laws import Pace
 from tests.simulator.client import Client, dial, get, status_of, until
 
 SPOT = "/v5/public/spot"
@@ -23,6 +30,66 @@ async def test_a_sixth_message_within_a_second_closes_with_1008() -> None:
         assert await client.gone() == 1008
         assert sim["binance"].violations == ["6 messages within 1 s on connection 1"]
         assert sim["binance"].connections == []
+
+
+def upgraded(sim: Simulator) -> socket.socket:
+    """A WebSocket that can be written to from any thread, while the loop stands still."""
+    raw = socket.create_connection((sim.host, sim.port))
+    raw.sendall(
+        b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    return raw
+
+
+PING = bytes([0x89, 0x80, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("counts", "violations"), [((4, 5), []), ((4, 0), []), ((9, 1), []), ((20, 0), ["6 messages within 1 s"])]
+)
+async def test_messages_that_are_read_late_are_judged_by_when_they_can_have_come(
+    counts: tuple[int, int], violations: list[str]
+) -> None:
+    """A client that keeps to the limit must not be closed because the simulator stood still meanwhile."""
+    async with Simulator(rate=0, venues=("binance",)) as sim:
+        raw, venue = upgraded(sim), sim["binance"]
+
+        def send() -> None:
+            for count in counts:
+                raw.sendall(PING * count)
+                time.sleep(1.1)
+
+        pongs = bytearray()
+
+        def answered() -> int:
+            with suppress(BlockingIOError):
+                pongs.extend(raw.recv(4096))
+            return pongs.count(b"\x8a\x00")
+
+        raw.sendall(PING)
+        await until(lambda: len(venue.connections) == 1)
+        raw.setblocking(False)
+        await until(lambda: answered() == 1)
+        sender = threading.Thread(target=send)
+        sender.start()
+        sender.join()  # the loop stands still
+        await until(lambda: venue.violations if violations else answered() == 1 + sum(counts))
+        assert [each.partition(" on ")[0] for each in venue.violations] == violations
+        raw.close()
+
+
+@given(st.lists(st.floats(0, 3), max_size=40), st.lists(st.tuples(st.floats(0, 30), st.floats(0, 3)), max_size=3))
+def test_whoever_keeps_to_the_limit_is_never_blamed(pauses: list[float], stalls: list[tuple[float, float]]) -> None:
+    """Five messages a second at most, read at the ends of any pauses of the loop."""
+    sent: list[float] = []
+    for pause in pauses:
+        at = (sent[-1] if sent else 0.0) + pause
+        sent.append(max(at, sent[-5] + 1.0) if len(sent) >= 5 else at)
+    pace = Pace()
+    for at in sent:
+        begun, ended = next(((b, b + d) for b, d in sorted(stalls) if b <= at <= b + d), (at, at))
+        assert not pace.add(begun, max(ended, at), 5, 1.0)
 
 
 async def test_a_connection_carries_1024_streams_and_no_more() -> None:
