@@ -153,11 +153,11 @@ async def test_watch_order_book_has_the_true_book(name: str) -> None:
         async with asyncio.timeout(20):
             for _ in range(12):
                 book = await exchange.watch_order_book(symbol)
-                sequence = book["nonce"] if name != "bybit" else max(venue._numbers[venue.market("BTC")])
-                true = venue.book_at("BTC", sequence, 20)
-                assert true is not None
-                assert [tuple(level) for level in book["bids"][:20]] == true.bids
-                assert [tuple(level) for level in book["asks"][:20]] == true.asks
+                shown = [tuple(level) for level in book["bids"][:20]], [tuple(level) for level in book["asks"][:20]]
+                # ccxt keeps no number of Bybit's; the venue may be ahead of what has been read
+                numbers = [book["nonce"]] if name != "bybit" else sorted(venue._numbers[venue.market("BTC")])[-20:]
+                states = [true for number in numbers if (true := venue.book_at("BTC", number, 20)) is not None]
+                assert shown in [(true.bids, true.asks) for true in states]
         assert venue.violations == []
 
 
