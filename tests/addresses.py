@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exchanges.ccxt_adapter.stream.client_guard import redirect
+from exchanges.ccxt_adapter.transport.http_client import redirect
 
 
 def pointed(urls: Any, rest_url: str, ws_url: str) -> Any:

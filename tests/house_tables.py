@@ -92,9 +92,9 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "certificates": "which authorities a venue's certificate may be from",
         "late_authorities": "authorities that are loaded when they are used",
         "name_lookup": "names looked up in threads that nobody waits for",
-        "http_client": "aiohttp's session: proxies, redirects and bounds",
         "websocket": "a WebSocket over picows, as ccxt's client needs it",
         "dial": "such a WebSocket's dial, and its end when it is given up",
+        "http_client": "ccxt's session, over aiohttp or picows: proxies, redirects and bounds",
         "choose": "aiohttp or picows",
     },
     "exchanges.ccxt_adapter.markets": {

@@ -19,11 +19,11 @@ from exchanges.ccxt_adapter import ccxt_import
 from exchanges.ccxt_adapter.bans import Quiet
 from exchanges.ccxt_adapter.deferred_names import instance_of_the_feed
 from exchanges.ccxt_adapter.markets.worker import parse_in_turns
-from exchanges.ccxt_adapter.stream.client_guard import abort, hang_up, redirect
+from exchanges.ccxt_adapter.stream.client_guard import abort, hang_up
 from exchanges.ccxt_adapter.stream.dial_rate import DialRate
 from exchanges.ccxt_adapter.transport.certificates import tls_context
-from exchanges.ccxt_adapter.transport.choose import transport_for
-from exchanges.ccxt_adapter.transport.http_client import SOCKS_EXTRA, HttpClient, socks_missing
+from exchanges.ccxt_adapter.transport.choose import uses_picows
+from exchanges.ccxt_adapter.transport.http_client import SOCKS_EXTRA, HttpClient, redirect, socks_missing
 from exchanges.ccxt_adapter.transport.proxies import Proxy, proxy_for
 from exchanges.errors import Disconnected, Rejected
 from exchanges.venue import Access
@@ -62,13 +62,19 @@ def at_once() -> Iterator[None]:
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
 
 
-async def _in_turn(exchange: Any, dial: Callable[[Any], Awaitable[Any]], session: Any) -> Any:
-    """Dial when the venue's limit on sockets allows it, and not while the venue wants no requests."""
+async def _in_turn(exchange: Any, settle: float, dial: Callable[[Any], Awaitable[Any]], session: Any) -> Any:
+    """Dial when the venue's limit on sockets allows it, and not while the venue wants no requests.
+
+    ``settle``: seconds after the dial until the venue wants to be sent anything.
+    """
     if exchange.quiet is not None and (wait := exchange.quiet.left(dial=True)) > 0:
         raise left_alone(exchange.called, wait)
     if exchange.pace is not None:
         await exchange.pace.turn()
-    return await dial(session)
+    connection = await dial(session)
+    if settle:
+        await asyncio.sleep(settle)
+    return connection
 
 
 async def _refused(url: str, session: Any) -> Any:
@@ -95,7 +101,6 @@ class _Hooks:
     parses_in_turns = False  # JSON, piece by piece, so that other threads can run in between
     profile = Profile("", "")  # needed early: some of ccxt's classes make markets in their constructor
     pace: DialRate | None = None
-    transport: Any = None
     session: Any = None
     cafile: str
     apiKey: str
@@ -113,7 +118,8 @@ class _Hooks:
         client = super().client(url)  # type: ignore[misc] # ccxt's own
         if not known:
             self.made = (*self.made, client)
-            dial = partial(_in_turn, self, client.create_connection)
+            settle = getattr(client, "settle", 0.0)  # ccxt takes what stands in options["ws"] as a client's own
+            dial = partial(_in_turn, self, settle, client.create_connection)
             client.create_connection = partial(_refused, url) if self.is_downgrade(url) else dial
             if self.on_new_client is not None:
                 self.on_new_client(client)
@@ -143,10 +149,6 @@ class _Hooks:
                 self.ssl_context = tls_context(self.cafile, bool(self.options.get("include_OS_certificates")))
             self.session = self.make_session(self.ssl_context)
         super().open(lazy)  # type: ignore[misc] # ccxt's own
-
-    def carry(self, session: Any) -> Any:
-        """The session with which WebSockets are dialled, in place of aiohttp's ``session``."""
-        return session if self.transport is None else self.transport.carry(session, self.ssl_context)
 
     def parse_trades(self, trades: Any, *args: Any) -> Any:
         turned = self.profile.order == "ties newest first" and isinstance(trades, list)
@@ -276,7 +278,7 @@ def make_instance(profile: Profile, access: Access) -> Any:
     options.pop("market_cache", None)
     try:
         ccxt_import.check_variable()
-        transport = transport_for(options.pop("transport", None))
+        over_picows = uses_picows(options.pop("transport", None))
     except ValueError as error:
         raise Rejected(profile.name, str(error)) from None
     exchange = ccxt_class(profile.ccxt_id)({"enableRateLimit": True, "timeout": int(access.timeout * 1000)})
@@ -296,12 +298,17 @@ def make_instance(profile: Profile, access: Access) -> Any:
     exchange.options = exchange.deep_extend(exchange.options, options)
     exchange.called = profile.name
     named = [address for address in (access.rest_url, access.ws_url) if address is not None]
-    exchange.make_session = partial(HttpClient, proxy_for=partial(proxy_for, configured=access.proxy), named=named)
+    exchange.make_session = partial(
+        HttpClient,
+        proxy_for=partial(proxy_for, configured=access.proxy),
+        named=named,
+        ws_url=access.ws_url,
+        over_picows=over_picows,
+    )
     exchange.rest_url = access.rest_url
     exchange.ws_given = access.ws_url is not None
     exchange.keyless = profile.keyless
     exchange.hotpath = hotpath
-    exchange.transport = transport
     if socks_missing():
         for proxy in proxies(exchange, access).values():
             if isinstance(proxy, Proxy) and proxy.socks:

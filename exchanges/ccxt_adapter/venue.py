@@ -202,7 +202,6 @@ class CcxtVenue:
             subscription,
             listener,
             on_going_down=on_going_down,
-            ws_url=self.access.ws_url,
             timeout=self.access.timeout,
             translate=self._dial_failed,
             clean=self.clean,

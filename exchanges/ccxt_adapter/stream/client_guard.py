@@ -2,8 +2,7 @@
 
 An exception in ccxt's message handler leaves ``Client.receive_loop`` through a done-callback, nothing re-arms it, and
 the stream ends with the socket open and the caller none the wiser (measured on ccxt 4.5.90). So the client's own
-handler is guarded here, its dial is pointed where the settings say, and its futures are not woken for rows that the
-stores have delivered already.
+handler is guarded here, and its futures are not woken for rows that the stores have delivered already.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from aiohttp import WebSocketError, WSMsgType
 from loguru import logger
@@ -51,34 +49,23 @@ def arm(
     latest: Sequence[Latest],
     on_bad_frame: Callable[[str], None],
     on_frame: Callable[[Any], None],
-    ws_url: str | None,
     timeout: float,
     taker: Callable[[Blame], Take | None] | None = None,
     on_book: Callable[[Any], bool] = lambda book: False,
-    carry: Callable[[Any], Any] = lambda session: session,
     clean: Cleaner | None = None,
     check: Callable[[Any], None] = lambda frame: None,
     look: Callable[[Any, str], bool] = lambda frame, text: True,
 ) -> None:
-    """Guard ``client`` (a ccxt ``Client`` that has not dialled yet) and point its dial at ``ws_url``.
+    """Guard ``client``, a ccxt ``Client`` that has not dialled yet.
 
     ``timeout``: seconds a dial may take; ccxt counts whole ones. The function that ``taker`` makes gets each text
     before ccxt and returns whether it has delivered it; ``on_book`` gets each order book that ccxt has updated.
-    ``on_frame`` is called after ccxt has handled a frame that was not taken. ``carry`` turns ccxt's session into the
-    one that dials (Transport.carry in ccxt_adapter/transport/choose.py). ``clean`` makes what a venue sends fit for
+    ``on_frame`` is called after ccxt has handled a frame that was not taken. ``clean`` makes what a venue sends fit for
     showing. ``check`` raises OtherMarket for a frame, or one of its rows, that must not be delivered. ``look`` gets
     each frame, decoded and as text, and returns whether ccxt must read it.
     """
-    handle, dispatch, resolve, reject, begin_dial, dial, send = (
-        client.handle_message,
-        client.on_message_callback,
-        client.resolve,
-        client.reject,
-        client.open,
-        client.create_connection,
-        client.send,
-    )
-
+    handle, dispatch = client.handle_message, client.on_message_callback
+    resolve, reject, begin_dial, send = client.resolve, client.reject, client.open, client.send
     dispatching = False
     pong = _answering(client)
     clean = clean or Cleaner()
@@ -201,18 +188,6 @@ def arm(
     client.resolve = quiet
     client.connectionTimeout = math.ceil(timeout) * 1000
     client.maxPingPongMisses = math.inf  # it uses the wall clock, which may step; the feed itself watches for silence
-    settle = getattr(client, "settle", 0.0)  # seconds; ccxt takes what stands in options["ws"] as a client's own
-
-    async def settled(dialled: Awaitable[Any]) -> Any:
-        connection = await dialled
-        await asyncio.sleep(settle)
-        return connection
-
-    def create_connection(session: Any) -> Any:
-        dialled = dial(_redirected(carry(session), ws_url))
-        return settled(dialled) if settle else dialled
-
-    client.create_connection = create_connection
 
 
 def _answering(client: Any) -> Callable[[bytes], None]:
@@ -272,32 +247,6 @@ def _drained(client: Any) -> Callable[[], None]:
         own()
 
     return receive_loop
-
-
-class _Redirected:
-    """An aiohttp session that dials WebSockets at another scheme and host; the path and the rest stay. The client keeps
-    its own address, by which ccxt's handlers distinguish spot and swap.
-    """
-
-    def __init__(self, session: Any, target: str) -> None:
-        self._session = session
-        self._target = target
-        self.cookie_jar = session.cookie_jar
-
-    def ws_connect(self, url: str, **options: Any) -> Any:
-        return self._session.ws_connect(redirect(url, self._target), **options)
-
-
-def _redirected(session: Any, target: str | None) -> Any:
-    return session if target is None else _Redirected(session, target)
-
-
-def redirect(url: str, target: str | None) -> str:
-    """``url`` with the scheme and host of ``target``; unchanged where there is none."""
-    if target is None:
-        return url
-    to = urlsplit(target)
-    return urlunsplit(urlsplit(url)._replace(scheme=to.scheme, netloc=to.netloc))
 
 
 def _sample(data: Any, error: Exception) -> str:

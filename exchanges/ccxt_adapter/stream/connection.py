@@ -59,7 +59,6 @@ class CcxtConnection:
         listener: Listener,
         *,
         on_going_down: Callable[[], None],
-        ws_url: str | None,
         timeout: float,
         translate: Callable[[Exception], VenueError],
         clean: Cleaner,
@@ -103,7 +102,7 @@ class CcxtConnection:
         self._sockets: dict[Any, Callable[[Any, str], bool]] = {}  # client -> judges its frames for books
         if self._books_of_all:
             self._carry_books(self._coins)
-        self._install(ws_url, timeout)
+        self._install(timeout)
 
     def __repr__(self) -> str:
         dialled = ", ".join(self._exchange.clients or ()) or "not dialled"
@@ -208,7 +207,7 @@ class CcxtConnection:
             self._standing.add(task)
             task.add_done_callback(self._standing.discard)
 
-    def _install(self, ws_url: str | None, timeout: float) -> None:
+    def _install(self, timeout: float) -> None:
         """Put our own caches into ccxt's tables, and guard the client that it will dial with."""
         exchange, reading, listener, delivery = self._exchange, self._reading, self._listener, self._delivery
         latest = (delivery.tickers, delivery.bidsasks)
@@ -242,11 +241,9 @@ class CcxtConnection:
                 latest,
                 on_bad_frame,
                 on_frame,
-                ws_url,
                 timeout,
                 delivery.taker,
                 delivery.on_book,
-                exchange.carry,
                 self._clean,
                 (lambda frame: None) if named is None else partial(check, named),
                 partial(self._look_at_frame, client),

@@ -13,6 +13,8 @@ from typing import Any
 import aiohappyeyeballs
 import aiohttp
 import picows
+from aiohttp import ClientRequest, hdrs
+from aiohttp.http import SERVER_SOFTWARE
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -23,6 +25,7 @@ from exchanges.foreign_text import READ
 OFFER = "permessage-deflate; client_max_window_bits"
 EYEBALLS = 0.25  # seconds before the other address family is tried as well: RFC 8305, 5
 GONE_WITHIN = 0.5  # seconds for picows to see that its socket has ended: a turn or two of the loop
+_LIKE_AIOHTTP = {**{str(k): v for k, v in ClientRequest.DEFAULT_HEADERS.items()}, "User-Agent": SERVER_SOFTWARE}
 _log = logging.Logger("picows", logging.CRITICAL + 1)  # disabled: what picows would log is raised as errors
 
 
@@ -77,6 +80,16 @@ async def connect(url: str, headers: Mapping[str, str], tls: SSLContext, limit: 
         await _give_up(dialling, socks, opened)
         raise
     return connection
+
+
+def headers_for(url: str, cookie_jar: aiohttp.abc.AbstractCookieJar, given: Any) -> dict[str, str]:
+    """The headers that aiohttp would send, with the ``given`` ones: some gateways refuse clients with others."""
+    cookies = cookie_jar.filter_cookies(URL(url))
+    headers = dict(_LIKE_AIOHTTP)
+    if cookies:
+        headers[hdrs.COOKIE] = "; ".join(f"{name}={cookie.value}" for name, cookie in cookies.items())
+    own = {name.lower() for name in given or {}}
+    return {name: value for name, value in headers.items() if name.lower() not in own} | dict(given or {})
 
 
 def _hang_up(socks: list[socket.socket]) -> None:

@@ -1,8 +1,13 @@
-"""The aiohttp session that a ccxt instance uses for REST and for dials over aiohttp; it bounds REST answers.
+"""The session that a ccxt instance uses for REST and dials; it bounds REST answers.
 
 It takes the proxy of each address (``proxies``), looks names up without a thread that would be waited for
 (``name_lookup``), limits the bytes of an answer, and follows no redirect from TLS to plain text, or to a host that the
 settings do not name.
+
+A WebSocket is dialled over picows if that is chosen (``choose``), otherwise over aiohttp. A dial that picows can't make
+goes over aiohttp too: through any proxy, without verified certificates, with a redirect in place of the handshake, or
+with options that a later ccxt may pass. A message may have as many bytes as ccxt allows on both, and both offer the
+server to compress.
 """
 
 from __future__ import annotations
@@ -14,7 +19,9 @@ from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapp
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from importlib.util import find_spec
+from ssl import SSLContext
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 from aiohttp import ClientResponse, ClientSession, TCPConnector, TraceConfig, connector
@@ -36,6 +43,8 @@ _CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientCo
 _REWORDED = (aiohttp.ClientHttpProxyError, aiohttp.TooManyRedirects, *_CUT)  # and their subclasses, see _failed
 _TLS = ("https", "wss")
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+# options of a dial that ccxt passes and picows can handle; ccxt pings and closes itself
+_OF_PICOWS = {"autoping", "autoclose", "headers", "compress", "max_msg_size"}
 
 Place = tuple[str, int]  # host and port
 
@@ -62,12 +71,23 @@ class HttpClient:
     """Sends requests and dials WebSockets for one ccxt instance, in place of the aiohttp session that ccxt would make.
 
     ``tls``: the context that servers are verified with, False for not at all. ``proxy_for`` returns the proxy of an
-    address; a redirect may lead to the hosts of the ``named`` addresses.
+    address; a redirect may lead to the hosts of the ``named`` addresses. WebSockets are dialled at the scheme and host
+    of ``ws_url``, if there is one; ccxt's client keeps the venue's address, by which ccxt distinguishes spot and swap.
     """
 
-    def __init__(self, tls: Any, proxy_for: Callable[[str], Proxy | None], named: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        tls: Any,
+        proxy_for: Callable[[str], Proxy | None],
+        named: Collection[str] = (),
+        *,
+        ws_url: str | None = None,
+        over_picows: bool = False,
+    ) -> None:
         self._tls = tls
         self._proxy_for = proxy_for
+        self._ws_url = ws_url
+        self._over_picows = over_picows
         self._named = {place(URL(address)) for address in named}
         self._trace = TraceConfig()
         self._trace.on_request_redirect.append(self._on_redirect)
@@ -100,10 +120,6 @@ class HttpClient:
     def closed(self) -> bool:
         return self._session.closed
 
-    def direct(self, url: str) -> bool:
-        """Whether an address is asked without a proxy. Raises ClientConnectionError for a proxy that can't be one."""
-        return self._proxy(url) is None
-
     def get(self, url: Any, **options: Any) -> Any:
         return self._request("GET", url, **options)
 
@@ -121,7 +137,7 @@ class HttpClient:
 
     def ws_connect(self, url: str, **options: Any) -> _PendingSocket:
         """Return a context manager, as aiohttp's session does; ccxt enters it and never leaves it."""
-        return _PendingSocket(self, url, options)
+        return _PendingSocket(self, redirect(url, self._ws_url), options)
 
     async def dial(self, url: str, options: Mapping[str, Any]) -> Any:
         """Dial a WebSocket; raises aiohttp's errors."""
@@ -130,15 +146,30 @@ class HttpClient:
         proxy = None
         try:
             session, way, proxy = await self._way(url, options)
+            fits = self._over_picows and options.keys() <= _OF_PICOWS and isinstance(self._tls, SSLContext)
+            if proxy is None and fits and (connection := await self._dial_over_picows(url, options)) is not None:
+                return connection
             return await session.ws_connect(url, **way)
         except aiohttp.WSServerHandshakeError as error:
-            error.body = "".join(words)  # type: ignore[attr-defined] # ours: a ban may be told there
+            error.body = getattr(error, "body", "") or "".join(words)  # type: ignore[attr-defined] # ours: it may tell of a ban
             raise
         except self._reworded as error:
             failed = _failed(error, proxy)
         finally:
             _refusals.reset(kept)
         raise failed
+
+    async def _dial_over_picows(self, url: str, options: Mapping[str, Any]) -> Any:
+        """The connection; None if the server answers with a redirect: aiohttp decides whether to follow it."""
+        from exchanges.ccxt_adapter.transport.dial import connect, headers_for
+
+        headers = headers_for(url, self.cookie_jar, options.get("headers"))
+        try:
+            return await connect(url, headers, self._tls, options["max_msg_size"], bool(options.get("compress")))
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status not in REDIRECTS:
+                raise
+        return None
 
     async def close(self) -> None:
         await asyncio.gather(self._session.close(), *(session.close() for session in self._socks.values()))
@@ -211,9 +242,9 @@ class HttpClient:
             async with asyncio.timeout(REFUSAL_WITHIN):
                 words.append((await response.content.read(READ)).decode("utf-8", "replace"))
 
-    async def _on_redirect(self, session: Any, context: Any, redirect: aiohttp.TraceRequestRedirectParams) -> None:
+    async def _on_redirect(self, session: Any, context: Any, told: aiohttp.TraceRequestRedirectParams) -> None:
         """Check a redirect before aiohttp follows it: an error raised here ends the request."""
-        response = redirect.response
+        response = told.response
         location = response.headers.get("Location") or response.headers.get("URI")
         if location is None:
             return
@@ -283,6 +314,14 @@ class _PendingSocket:
         return await self
 
     async def __aexit__(self, *error: object) -> None: ...
+
+
+def redirect(url: str, target: str | None) -> str:
+    """``url`` with the scheme and host of ``target``; unchanged where there is none."""
+    if target is None:
+        return url
+    to = urlsplit(target)
+    return urlunsplit(urlsplit(url)._replace(scheme=to.scheme, netloc=to.netloc))
 
 
 def why_refused(at: URL, to: URL, named: Collection[Place] = ()) -> str:

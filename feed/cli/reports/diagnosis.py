@@ -109,11 +109,11 @@ def _version(name: str) -> str:
 
 
 def _transport() -> str:
-    from exchanges.ccxt_adapter.transport.choose import VARIABLE, transport_for
+    from exchanges.ccxt_adapter.transport.choose import VARIABLE, uses_picows
 
     named = f" ({VARIABLE})" if os.environ.get(VARIABLE) else ""
     try:
-        return ("aiohttp" if transport_for() is None else "picows") + named
+        return ("picows" if uses_picows() else "aiohttp") + named
     except ValueError as error:
         return str(error)
 

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import WSMessage, WSMsgType
 from ccxt.async_support.base.ws.client import Client
 
-from exchanges.ccxt_adapter.stream.client_guard import SAMPLE, FrameReading, arm, redirect
+from exchanges.ccxt_adapter.stream.client_guard import SAMPLE, FrameReading, arm
 from exchanges.ccxt_adapter.stream.row_caches import Latest, RowCaches
 from tests.support import until
 
@@ -24,25 +24,10 @@ def text(data: Any) -> WSMessage:
     return WSMessage(WSMsgType.TEXT, data if isinstance(data, str) else json.dumps(data), None)
 
 
-class Session:
-    """An aiohttp session that only notes the addresses it dials."""
-
-    def __init__(self) -> None:
-        self.cookie_jar = object()
-        self.dialled: list[tuple[str, dict[str, Any]]] = []
-
-    def ws_connect(self, url: str, **options: Any) -> Any:
-        self.dialled.append((url, options))
-        return self
-
-    def __aenter__(self) -> Session:
-        return self
-
-
 class Armed:
     """A real ccxt client that never dials, armed; ``handler`` is the venue's dispatcher."""
 
-    def __init__(self, handler: Handler, ws_url: str | None = None, timeout: float = 10.0) -> None:
+    def __init__(self, handler: Handler, timeout: float = 10.0) -> None:
         self.trades: list[Any] = []
         self.bad: list[str] = []
         self.shown: list[Any] = []
@@ -51,7 +36,7 @@ class Armed:
         self.tickers = Latest(["BTC/USDT"], ["BTC/USDT"], lambda symbol, row: None)
         self.client = Client("wss://venue.example:9443/ws?x=1", handler, *[lambda *args: None] * 3)
         told = (self.bad.append, self.shown.append)
-        arm(self.client, self.reading, (self.tickers,), *told, ws_url, timeout)
+        arm(self.client, self.reading, (self.tickers,), *told, timeout)
 
     def _on_trade(self, symbol: str, row: Any) -> None:
         self.reading.delivered += 1
@@ -166,38 +151,6 @@ async def test_delivered_rows_wake_no_future_but_answers_do(armed: Armed) -> Non
     assert await trades == {"success": True}
 
 
-@pytest.mark.parametrize(
-    ("url", "target", "dialled"),
-    [
-        ("wss://stream.venue.com:9443/ws", None, "wss://stream.venue.com:9443/ws"),
-        ("wss://stream.venue.com:9443/ws", "ws://127.0.0.1:8765", "ws://127.0.0.1:8765/ws"),
-        ("wss://stream.venue.com/v5/public/spot", "ws://localhost:1", "ws://localhost:1/v5/public/spot"),
-        ("https://api.venue.com/api/v3/trades?symbol=X&limit=5", "http://h", "http://h/api/v3/trades?symbol=X&limit=5"),
-        ("https://api.venue.com", "http://[::1]:80", "http://[::1]:80"),
-        ("https://api.venue.com/?a=b#c", "https://other.example:444", "https://other.example:444/?a=b#c"),
-        ("https://api.venue.com/a%2Fb?s=%5B%22X%22%5D", "http://h:1", "http://h:1/a%2Fb?s=%5B%22X%22%5D"),
-    ],
-)
-def test_redirecting_replaces_scheme_and_host_and_nothing_else(url: str, target: str | None, dialled: str) -> None:
-    assert redirect(url, target) == dialled
-
-
-async def test_the_dial_goes_where_the_settings_say_and_the_client_keeps_its_own_address() -> None:
-    """ccxt distinguishes spot and swap by the client's address."""
-    armed, session = Armed(lambda client, frame: None, ws_url="ws://127.0.0.1:8765"), Session()
-    armed.client.create_connection(session)
-    ((url, options),) = session.dialled
-    assert url == "ws://127.0.0.1:8765/ws?x=1"
-    assert options["autoping"] is False
-    assert armed.client.url == "wss://venue.example:9443/ws?x=1"
-
-
-async def test_the_dial_goes_to_the_venue_when_the_settings_say_nothing() -> None:
-    armed, session = Armed(lambda client, frame: None), Session()
-    armed.client.create_connection(session)
-    assert [url for url, _ in session.dialled] == ["wss://venue.example:9443/ws?x=1"]
-
-
 @pytest.mark.parametrize(("seconds", "ms"), [(10.0, 10_000), (0.2, 1000), (1.5, 2000)])
 async def test_ccxt_gets_whole_seconds_for_the_dial(seconds: float, ms: int) -> None:
     """A time below one second would otherwise be cut to zero."""
@@ -252,7 +205,7 @@ async def test_a_frame_that_the_fast_decoder_takes_never_reaches_ccxt() -> None:
         taken.append(data)
         return True
 
-    arm(client, reading, (), told.append, told.append, None, 10.0, lambda blame: take)
+    arm(client, reading, (), told.append, told.append, 10.0, lambda blame: take)
     client.handle_message(text({"hot": 1}))
     client.handle_message(text({"cold": 1}))
     client.handle_message(WSMessage(WSMsgType.BINARY, b'{"hot":2}', None))

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from exchanges.ccxt_adapter.transport.choose import TRANSPORTS, Transport, transport_for
+from exchanges.ccxt_adapter.transport.choose import TRANSPORTS, uses_picows
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 @pytest.fixture(params=TRANSPORTS)
-def transport(request: pytest.FixtureRequest) -> Transport | None:
+def over_picows(request: pytest.FixtureRequest) -> bool:
     if request.param == "picows":
         pytest.importorskip("picows", reason="the extra [fast] is not installed")
-    return transport_for(request.param)
+    return uses_picows(request.param)
 
 
 @pytest.fixture(params=TRANSPORTS)

@@ -10,14 +10,13 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from ccxt.async_support.base.ws.client import Client
 from yarl import URL
 
 from exchanges.ccxt_adapter.stream.client_guard import FrameReading, abort, arm, hang_up
-from exchanges.ccxt_adapter.transport.choose import Transport
+from exchanges.ccxt_adapter.transport.http_client import HttpClient
 from exchanges.ccxt_adapter.venue import CcxtVenue
 from exchanges.errors import VenueError
 from exchanges.venues.fast_decoder import Blame, Take
@@ -44,14 +43,14 @@ class Dialled:
     """A real ccxt client with the guard, and everything that it reported."""
 
     def __init__(
-        self, url: str, transport: Transport | None, tls: ssl.SSLContext | bool, take: Any, frames: list[Any]
+        self, url: str, over_picows: bool, tls: ssl.SSLContext | bool, take: Any, frames: list[Any], **how: Any
     ) -> None:
         self.frames = frames
         self.errors: list[Any] = []
         self.codes: list[int] = []
         self.bad: list[str] = []
-        self.transport = transport
-        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls))
+        proxy = how.pop("proxy", None)
+        self.session = HttpClient(tls, lambda url: proxy, over_picows=over_picows, **how)
         self.client = Client(
             url,
             lambda client, frame: self.frames.append(frame),
@@ -60,9 +59,8 @@ class Dialled:
             lambda client: None,
             {"asyncio_loop": asyncio.get_running_loop(), "keepAlive": 60_000},
         )
-        carry = partial(transport.carry, tls=tls) if transport else lambda session: session
         taker = None if take is None else partial(blaming, take)
-        arm(self.client, FrameReading(), (), self.bad.append, lambda frame: None, None, 5.0, taker, carry=carry)
+        arm(self.client, FrameReading(), (), self.bad.append, lambda frame: None, 5.0, taker)
 
     @property
     def reason(self) -> str:
@@ -77,19 +75,20 @@ class Dialled:
 @asynccontextmanager
 async def dialled(
     url: str,
-    transport: Transport | None,
+    over_picows: bool,
     *,
     tls: ssl.SSLContext | bool | None = None,
     take: Any = None,
     frames: list[Any] | None = None,
     ready: Callable[[Dialled], object] = lambda made: None,
+    **how: Any,
 ) -> AsyncIterator[Dialled]:
     """A client that has dialled, or failed to; frames that ``take`` does not take come to ``frames``.
 
-    ``ready`` is called before the dial.
+    ``ready`` is called before the dial; ``how``: HttpClient's arguments, and its ``proxy``.
     """
     context = ssl.create_default_context() if tls is None else tls
-    made = Dialled(url, transport, context, take, [] if frames is None else frames)
+    made = Dialled(url, over_picows, context, take, [] if frames is None else frames, **how)
     ready(made)
     try:
         await made.dial()

@@ -13,7 +13,6 @@ from aiohttp import web
 
 from exchanges.ccxt_adapter.instance import close_instance, make_instance
 from exchanges.ccxt_adapter.stream.client_guard import UNSENT
-from exchanges.ccxt_adapter.transport.choose import Transport
 from exchanges.simulator.connections.websocket_frames import text_frame
 from exchanges.venue import Access
 from exchanges.venues.find import profile_of
@@ -50,12 +49,12 @@ def flooding(piece: bytes, size: int, end: bytes = b"") -> Talk:
 
 
 @pytest.mark.skipif(not os.path.exists(STATM), reason="this system does not tell how much memory a process has")
-async def test_pings_of_a_peer_that_reads_nothing_take_no_memory(transport: Transport | None) -> None:
+async def test_pings_of_a_peer_that_reads_nothing_take_no_memory(over_picows: bool) -> None:
     """The last of several pings is answered, which is enough (RFC 6455, 5.5.3), and the stream goes on."""
     pings = frame(b"x" * 125, 0x89) * 500
     async with talking(flooding(pings, FLOOD, text_frame('{"n":1}'))) as url:
         before = resident()
-        async with dialled(url, transport) as made:
+        async with dialled(url, over_picows) as made:
             await until(lambda: bool(made.frames or made.errors), timeout=60)
             assert made.frames == [{"n": 1}]
             assert resident() - before < MOST
@@ -81,11 +80,11 @@ class Answering(list[Any]):
             self.sent += 2000
 
 
-async def test_a_peer_that_reads_no_answers_is_hung_up_on(transport: Transport | None) -> None:
+async def test_a_peer_that_reads_no_answers_is_hung_up_on(over_picows: bool) -> None:
     frames = Answering()
     async with (
         talking(flooding(text_frame('{"ping":1}') * 100, FLOOD), compress=False) as url,
-        dialled(url, transport, frames=frames, ready=lambda made: setattr(frames, "client", made.client)) as made,
+        dialled(url, over_picows, frames=frames, ready=lambda made: setattr(frames, "client", made.client)) as made,
     ):
         await until(lambda: bool(made.errors), timeout=60)
         assert made.reason == "it does not read what it is sent"
@@ -108,7 +107,7 @@ class Slow(list[Any]):
             pass
 
 
-async def test_other_tasks_run_during_a_flood_of_the_smallest_frames(transport: Transport | None) -> None:
+async def test_other_tasks_run_during_a_flood_of_the_smallest_frames(over_picows: bool) -> None:
     """A read of 64 KiB has 32,768 of them."""
     frames = Slow()
 
@@ -118,24 +117,24 @@ async def test_other_tasks_run_during_a_flood_of_the_smallest_frames(transport: 
             await asyncio.sleep(0)
 
     going_on = asyncio.create_task(others())
-    async with talking(flooding(text_frame("") * 1000, 2_000_000)) as url, dialled(url, transport, frames=frames):
+    async with talking(flooding(text_frame("") * 1000, 2_000_000)) as url, dialled(url, over_picows, frames=frames):
         await asyncio.wait_for(going_on, 60)
         assert max(frames.seen.values()) <= 8_192  # picows reads the first 16 KiB with the handshake
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-async def test_a_close_that_is_given_up_leaves_nothing_open(transport: Transport | None, times: int) -> None:
+async def test_a_close_that_is_given_up_leaves_nothing_open(over_picows: bool, times: int) -> None:
     """A feed waits 3 s for its connections, and a loop that is held up by a flood does less than that takes."""
 
     async def deaf(request: web.Request, socket: web.WebSocketResponse) -> None:
         await until(lambda: request.transport is None or request.transport.is_closing(), timeout=60)
 
-    options = {"transport": "picows" if transport else "aiohttp"}
+    options = {"transport": "picows" if over_picows else "aiohttp"}
     async with talking(deaf, autoclose=False) as url:
         exchange = make_instance(profile_of("binance"), Access(ws_url=url, options=options))
         exchange.open()
         client = exchange.client(url)
-        client.connect(exchange.carry(exchange.session))
+        client.connect(exchange.session)
         await until(lambda: client.isConnected)
         closing = asyncio.create_task(close_instance(exchange))
         await asyncio.sleep(0)

@@ -14,7 +14,6 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from exchanges.ccxt_adapter.stream.client_guard import abort
-from exchanges.ccxt_adapter.transport.choose import Transport
 from exchanges.simulator.connections.websocket_frames import close_frame, text_frame
 from tests.exchanges.ccxt_adapter.transport.support import (
     dialled,
@@ -26,13 +25,13 @@ from tests.exchanges.ccxt_adapter.transport.support import (
 from tests.support import until
 
 
-async def test_texts_and_bytes_are_sent_and_received(transport: Transport | None) -> None:
+async def test_texts_and_bytes_are_sent_and_received(over_picows: bool) -> None:
     async def echo(request: web.Request, socket: web.WebSocketResponse) -> None:
         async for message in socket:
             await socket.send_str(message.data)
             await socket.send_bytes(message.data.encode())
 
-    async with talking(echo) as url, dialled(url, transport) as made:
+    async with talking(echo) as url, dialled(url, over_picows) as made:
         long = {"long": "ä" * 100_000}
         for request in ({"a": "ü€😀"}, long, "ping"):
             await made.client.send(request)
@@ -40,16 +39,16 @@ async def test_texts_and_bytes_are_sent_and_received(transport: Transport | None
         assert made.frames == [{"a": "ü€😀"}] * 2 + [long] * 2 + ["ping"] * 2
 
 
-async def test_what_comes_with_the_handshake_is_not_lost(transport: Transport | None) -> None:
+async def test_what_comes_with_the_handshake_is_not_lost(over_picows: bool) -> None:
     async with (
         talking(raw(*(text_frame(f'{{"n":{number}}}') for number in range(3)))) as url,
-        dialled(url, transport) as made,
+        dialled(url, over_picows) as made,
     ):
         await until(lambda: [each["n"] for each in made.frames] == [0, 1, 2])
 
 
 @pytest.mark.parametrize("hot", [True, False])
-async def test_a_burst_arrives_complete_and_in_order(transport: Transport | None, hot: bool) -> None:
+async def test_a_burst_arrives_complete_and_in_order(over_picows: bool, hot: bool) -> None:
     """There are 100,000 small frames, of which the fast decoder leaves every third one, and pings between them."""
     count, frames = 100_000, list[Any]()
 
@@ -69,7 +68,7 @@ async def test_a_burst_arrives_complete_and_in_order(transport: Transport | None
             request.transport.write(b"".join(map(text_frame, texts)) + frame(b"", 0x89))
             await asyncio.sleep(0)
 
-    async with talking(burst) as url, dialled(url, transport, take=take if hot else None, frames=frames) as made:
+    async with talking(burst) as url, dialled(url, over_picows, take=take if hot else None, frames=frames) as made:
         await until(lambda: len(frames) >= count, timeout=60)
         came = [json.loads(each) if isinstance(each, str) else each for each in frames]
         assert [next(iter(each.values())) for each in came] == list(range(count))
@@ -77,7 +76,7 @@ async def test_a_burst_arrives_complete_and_in_order(transport: Transport | None
         assert made.bad == []
 
 
-async def test_data_for_a_slow_reader_stays_with_the_sender(transport: Transport | None) -> None:
+async def test_data_for_a_slow_reader_stays_with_the_sender(over_picows: bool) -> None:
     """64 MB come faster than they are read: no more than the sockets hold is under way at any time."""
     size, count, sent, taken, most = 65_536, 1_000, 0, 0, 0
 
@@ -93,12 +92,12 @@ async def test_data_for_a_slow_reader_stays_with_the_sender(transport: Transport
             sent += 1
             await socket.send_str("x" * size)
 
-    async with talking(flood, compress=False) as url, dialled(url, transport, take=take):
+    async with talking(flood, compress=False) as url, dialled(url, over_picows, take=take):
         await until(lambda: taken == count, timeout=60)
         assert most * size < 32_000_000
 
 
-async def test_other_tasks_run_during_a_burst(transport: Transport | None) -> None:
+async def test_other_tasks_run_during_a_burst(over_picows: bool) -> None:
     """20 MB wait in the kernel: other tasks get their turn after every few hundred frames."""
     size, count, turn, came = 1_000, 20_000, 0, list[int]()
 
@@ -116,13 +115,13 @@ async def test_other_tasks_run_during_a_burst(transport: Transport | None) -> No
             turn += 1
             await asyncio.sleep(0)
 
-    async with talking(flood, compress=False) as url, dialled(url, transport, take=take):
+    async with talking(flood, compress=False) as url, dialled(url, over_picows, take=take):
         await asyncio.wait_for(others(), 60)
         seen = Counter(each for each in came if each)  # earlier frames were not counted
         assert max(seen.values()) * size < 1_000_000
 
 
-async def test_a_listener_that_raises_loses_one_frame_only(transport: Transport | None) -> None:
+async def test_a_listener_that_raises_loses_one_frame_only(over_picows: bool) -> None:
     def take(text: str) -> bool:
         if "1" in text:
             raise RuntimeError("a listener's own")
@@ -131,22 +130,22 @@ async def test_a_listener_that_raises_loses_one_frame_only(transport: Transport 
     pad = " " * 130
     async with (
         talking(raw(*(text_frame(f'{{"n":{number}}}{pad}') for number in range(3)))) as url,
-        dialled(url, transport, take=take) as made,
+        dialled(url, over_picows, take=take) as made,
     ):
         await until(lambda: [each["n"] for each in made.frames] == [0, 2])
         assert len(made.bad) == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 10_000_000])
-async def test_frames_of_any_size_are_read(transport: Transport | None, size: int) -> None:
+async def test_frames_of_any_size_are_read(over_picows: bool, size: int) -> None:
     async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
         await socket.send_str("x" * size)
 
-    async with talking(talk) as url, dialled(url, transport) as made:
+    async with talking(talk) as url, dialled(url, over_picows) as made:
         await until(lambda: made.frames == ["x" * size])
 
 
-async def test_fragments_are_put_together(transport: Transport | None) -> None:
+async def test_fragments_are_put_together(over_picows: bool) -> None:
     """Control frames may come between them, and a character may be split between two of them."""
     euro = "€".encode()
     frames = (
@@ -154,12 +153,12 @@ async def test_fragments_are_put_together(transport: Transport | None) -> None:
         frame(b'"}', 0x80), frame(b'{"b":1}', 0x81),
         frame(b'{"c"', 0x02), frame(b":1}", 0x80),
     )  # fmt: skip
-    async with talking(raw(*frames)) as url, dialled(url, transport, take=lambda text: False) as made:
+    async with talking(raw(*frames)) as url, dialled(url, over_picows, take=lambda text: False) as made:
         await until(lambda: made.frames == [{"a": "€"}, {"b": 1}, {"c": 1}])
 
 
 @pytest.mark.parametrize("takeover", [True, False])
-async def test_compressed_messages_are_read(transport: Transport | None, takeover: bool) -> None:
+async def test_compressed_messages_are_read(over_picows: bool, takeover: bool) -> None:
     """By RFC 7692, with one window for all messages or a new one for each, and with uncompressed frames among them."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -182,7 +181,7 @@ async def test_compressed_messages_are_read(transport: Transport | None, takeove
         writer.write(text_frame('{"n":50}'))
         await reader.read(1)
 
-    async with listening(talk) as at, dialled(f"ws://{at}/", transport, take=lambda text: False) as made:
+    async with listening(talk) as at, dialled(f"ws://{at}/", over_picows, take=lambda text: False) as made:
         await until(lambda: [each["n"] for each in made.frames] == list(range(51)))
         assert made.frames[49]["same"] == "same" * 50
 
@@ -203,12 +202,10 @@ BREAKING = {
 
 
 @pytest.mark.parametrize("what", BREAKING)
-async def test_a_connection_whose_peer_breaks_the_protocol_ends_with_a_reason(
-    transport: Transport | None, what: str
-) -> None:
+async def test_a_connection_whose_peer_breaks_the_protocol_ends_with_a_reason(over_picows: bool, what: str) -> None:
     async with (
         talking(raw(BREAKING[what]), compress=False) as url,
-        dialled(url, transport, take=lambda text: False) as made,
+        dialled(url, over_picows, take=lambda text: False) as made,
     ):
         await until(lambda: made.client.closed())
         await until(lambda: bool(made.errors))
@@ -216,19 +213,19 @@ async def test_a_connection_whose_peer_breaks_the_protocol_ends_with_a_reason(
         assert made.frames == made.bad == []
 
 
-async def test_a_ping_is_answered_with_its_own_text(transport: Transport | None) -> None:
+async def test_a_ping_is_answered_with_its_own_text(over_picows: bool) -> None:
     pongs = []
 
     async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
         await socket.ping(b"are you there")
         pongs.append(await socket.receive())
 
-    async with talking(talk) as url, dialled(url, transport):
+    async with talking(talk) as url, dialled(url, over_picows):
         await until(lambda: bool(pongs))
         assert (pongs[0].type, pongs[0].data) == (WSMsgType.PONG, b"are you there")
 
 
-async def test_ccxts_own_pings_are_answered_and_noted(transport: Transport | None) -> None:
+async def test_ccxts_own_pings_are_answered_and_noted(over_picows: bool) -> None:
     """ccxt's keepalive depends on this."""
 
     async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
@@ -236,16 +233,14 @@ async def test_ccxts_own_pings_are_answered_and_noted(transport: Transport | Non
             if message.type is WSMsgType.PING:
                 await socket.pong(message.data)
 
-    async with talking(talk) as url, dialled(url, transport) as made:
+    async with talking(talk) as url, dialled(url, over_picows) as made:
         assert made.client.lastPong is None
         await made.client.connection.ping()
         await until(lambda: made.client.lastPong is not None)
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1012, 4001])
-async def test_a_close_frame_is_reported_with_its_code_after_earlier_messages(
-    transport: Transport | None, code: int
-) -> None:
+async def test_a_close_frame_is_reported_with_its_code_after_earlier_messages(over_picows: bool, code: int) -> None:
     answered = asyncio.Event()
 
     async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
@@ -254,7 +249,7 @@ async def test_a_close_frame_is_reported_with_its_code_after_earlier_messages(
         if (await socket.receive()).type in (WSMsgType.CLOSE, WSMsgType.CLOSING):
             answered.set()
 
-    async with talking(talk, autoclose=False) as url, dialled(url, transport) as made:
+    async with talking(talk, autoclose=False) as url, dialled(url, over_picows) as made:
         await until(lambda: bool(made.codes))
         assert made.codes[0] == code
         assert made.frames == [{"last": 1}]
@@ -264,14 +259,14 @@ async def test_a_close_frame_is_reported_with_its_code_after_earlier_messages(
 
 
 @pytest.mark.parametrize("how", ["close", "abort"])
-async def test_an_end_without_a_close_frame_is_code_1006(transport: Transport | None, how: str) -> None:
+async def test_an_end_without_a_close_frame_is_code_1006(over_picows: bool, how: str) -> None:
     async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
         await socket.send_str('{"last":1}')
         await socket.receive()
         assert request.transport is not None
         getattr(request.transport, how)()
 
-    async with talking(talk) as url, dialled(url, transport) as made:
+    async with talking(talk) as url, dialled(url, over_picows) as made:
         await until(lambda: made.frames == [{"last": 1}])
         await made.client.send("now")
         await until(lambda: bool(made.codes))
@@ -281,7 +276,7 @@ async def test_an_end_without_a_close_frame_is_code_1006(transport: Transport | 
             await made.client.send("too late")
 
 
-async def test_closing_sends_a_close_frame_and_accepts_nothing_more(transport: Transport | None) -> None:
+async def test_closing_sends_a_close_frame_and_accepts_nothing_more(over_picows: bool) -> None:
     told = []
 
     async def talk(request: web.Request, socket: web.WebSocketResponse) -> None:
@@ -289,7 +284,7 @@ async def test_closing_sends_a_close_frame_and_accepts_nothing_more(transport: T
         assert request.transport is not None
         request.transport.write(text_frame('{"late":1}') + close_frame(1000, ""))
 
-    async with talking(talk, autoclose=False) as url, dialled(url, transport) as made:
+    async with talking(talk, autoclose=False) as url, dialled(url, over_picows) as made:
         async with asyncio.timeout(5):
             await made.client.close()
         assert made.client.closed()
@@ -297,7 +292,7 @@ async def test_closing_sends_a_close_frame_and_accepts_nothing_more(transport: T
         assert made.frames == []
 
 
-async def test_a_connection_can_be_dropped_without_its_peer(transport: Transport | None) -> None:
+async def test_a_connection_can_be_dropped_without_its_peer(over_picows: bool) -> None:
     """A peer that has gone does not answer a close frame."""
     ended = asyncio.Event()
 
@@ -305,7 +300,7 @@ async def test_a_connection_can_be_dropped_without_its_peer(transport: Transport
         await until(lambda: request.transport is None or request.transport.is_closing())
         ended.set()
 
-    async with talking(deaf) as url, dialled(url, transport) as made:
+    async with talking(deaf) as url, dialled(url, over_picows) as made:
         closing = asyncio.create_task(made.client.close())
         await asyncio.sleep(0)
         abort(made.client)
