@@ -49,7 +49,6 @@ class _Binance(Profile):
 
 _SPOT = _Binance(
     "binance",
-    "binance",
     _LIMITS,
     options=_OPTIONS,
     chunk=100,
@@ -75,7 +74,6 @@ PROFILES = (
     replace(
         _SPOT,
         name="binance_us",
-        ccxt_id="binanceus",
         testnet=False,
         books=binance_books.US,
         note="no testnet of its own",

@@ -27,7 +27,6 @@ class _Bitfinex(Profile):
 PROFILES = (
     _Bitfinex(
         "bitfinex",
-        "bitfinex",
         Limits(capacity=Capacity(25), dials=100),  # channels; 20 per minute and IP
         books=bitfinex_books.RULES,
     ),

@@ -17,7 +17,6 @@ class _Bitget(Profile):
 PROFILES = (
     _Bitget(
         "bitget",
-        "bitget",
         Limits(dials=300, session_limit=86_400),  # per 5 minutes and IP
         markets_named=frame_markets.okx,
         books=bitget_books.RULES,

@@ -31,7 +31,6 @@ class _Bithumb(Profile):
 PROFILES = (
     _Bithumb(
         "bithumb",
-        "bithumb",
         Limits(recent_trades=500, requests=600),  # 150 per second, of trades
         joins_requests=True,
         books=BookRules(ProofKind.SNAPSHOTS),

@@ -54,7 +54,6 @@ def span(update: Mapping[str, Any]) -> tuple[int, int]:
 PROFILES = (
     _Bitstamp(
         "bitstamp",
-        "bitstamp",
         books=BookRules(
             ProofKind.PLAUSIBILITY,
             lambda: RisingNumbers(book_numbers, joins_late=True),

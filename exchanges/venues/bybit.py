@@ -33,7 +33,6 @@ class _Bybit(Profile):
 
 _BYBIT = _Bybit(
     "bybit",
-    "bybit",
     _LIMITS,
     chunk=10,  # args per subscribe request on spot
     trade_market="s",

@@ -51,7 +51,6 @@ def _books(frame: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
 PROFILES = (
     _Coinbase(
         "coinbase",
-        "coinbase",
         options={"ws": {"cost": 4}},  # times 34 ms between messages: 8 per second
         books=BookRules(ProofKind.SEQUENCE, lambda: CountedFrames(book_numbers), window=True),
         note="tickers every 5 s",

@@ -37,7 +37,6 @@ def books_anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[s
 PROFILES = (
     Profile(
         "coinbaseexchange",
-        "coinbaseexchange",
         trade_market="product_id",
         trade_texts=("maker_order_id", "taker_order_id"),  # without them ccxt takes the side as the taker's
         keyless_streams=True,

@@ -7,7 +7,6 @@ from exchanges.venues.profile import Profile
 PROFILES = (
     Profile(
         "coincheck",
-        "coincheck",
         has={"watchOrderBook": False},  # its frames are changes, which ccxt takes for whole books (pro/coincheck.py)
     ),
 )

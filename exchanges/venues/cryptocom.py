@@ -38,7 +38,6 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
 PROFILES = (
     _CryptoCom(
         "cryptocom",
-        "cryptocom",
         Limits(capacity=Capacity(400)),  # channels: measured, not documented
         options={"ws": {"settle": 1.0}},  # "add a 1-second sleep after"
         markets_named=frame_markets.cryptocom,

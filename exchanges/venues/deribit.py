@@ -35,7 +35,6 @@ def books_anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[s
 PROFILES = (
     _Deribit(
         "deribit",
-        "deribit",
         markets_named=frame_markets.deribit,
         books=BookRules(
             ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers), window=True, merges=True, anew=books_anew

@@ -38,12 +38,12 @@ def profile_of(name: str) -> Profile:
     if key in (special := _special(_FILES.get(key, key))):
         return special[key]
     if key in KIN:
-        return replace(_special(KIN[key])[KIN[key]], name=key, ccxt_id=key)
+        return replace(_special(KIN[key])[KIN[key]], name=key)
     known = exchange_names()
     if name not in known:
         hint = " or ".join(nearest(name, known)) or "one of `market-feed exchanges`"
         raise ValueError(f"unknown exchange {name!r}; did you mean {hint}?")
-    return Profile(name, name, books=BookRules(ProofKind.SNAPSHOTS) if name in WHOLE_BOOKS else BookRules())
+    return Profile(name, books=BookRules(ProofKind.SNAPSHOTS) if name in WHOLE_BOOKS else BookRules())
 
 
 @cache

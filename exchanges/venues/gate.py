@@ -52,10 +52,9 @@ def _book_proof() -> NumberedFrames:
 PROFILES = (
     _Gate(
         "gate",
-        "gate",
         candles_in_contracts=True,  # "v" counts contracts on swap, and ccxt passes it on
         books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(50, 400), window=True, nonce=True),
         swap={"books": BookRules(ProofKind.SEQUENCE, _book_proof, depths=(100,), window=True, nonce=True)},
     ),
-    _Gate("gateeu", "gateeu", books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(100,), nonce=True)),
+    _Gate("gateeu", books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(100,), nonce=True)),
 )

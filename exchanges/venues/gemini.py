@@ -42,7 +42,6 @@ def book_numbers(frame: Any) -> CountedFrame | None:
 PROFILES = (
     _Gemini(
         "gemini",
-        "gemini",
         Limits(recent_trades=500),
         books=BookRules(ProofKind.SEQUENCE, lambda: CountedFrames(book_numbers), window=True),
     ),

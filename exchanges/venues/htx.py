@@ -45,7 +45,6 @@ def _book_proof() -> NumberedFrames:
 PROFILES = (
     _Htx(
         "htx",
-        "htx",
         replays_last=True,
         order="newest first",
         books=BookRules(ProofKind.SEQUENCE, _book_proof, depths=(150, 400), window=True, nonce=True),

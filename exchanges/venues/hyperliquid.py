@@ -9,7 +9,6 @@ from exchanges.venues.profile import MARKET_ID, Profile
 PROFILES = (
     Profile(
         "hyperliquid",
-        "hyperliquid",
         Limits(
             dials=150,  # 30 per minute and IP
             requests=60,  # of weight 20, out of 1200 per minute and IP

@@ -22,7 +22,6 @@ class _Kraken(Profile):
 PROFILES = (
     _Kraken(
         "kraken",
-        "kraken",
         Limits(dials=75),
         books=kraken_books.RULES,
         note="asks for one coin's candles per second",

@@ -29,7 +29,6 @@ def books_anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[s
 PROFILES = (
     _KrakenFutures(
         "krakenfutures",
-        "krakenfutures",
         books=BookRules(ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers), window=True, anew=books_anew),
     ),
 )

@@ -43,7 +43,6 @@ def _book_proof() -> NumberedFrames:
 PROFILES = (
     _KuCoin(
         "kucoin",
-        "kucoin",
         Limits(capacity=Capacity(300), recent_trades=100),  # topics
         markets_named=frame_markets.kucoin,
         chunk=100,  # topics per batch

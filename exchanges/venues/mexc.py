@@ -18,7 +18,6 @@ class _Mexc(Profile):
 PROFILES = (
     _Mexc(
         "mexc",
-        "mexc",
         Limits(capacity=Capacity(30), session_limit=86_400),
         needs={"google.protobuf": "mexc"},  # its frames are protobuf (pro/mexc.py, handle_message)
         # on spot: bid and ask only; refused; kept in another way (pro/mexc.py)

@@ -19,7 +19,6 @@ class _Okx(Profile):
 PROFILES = (
     _Okx(
         "okx",
-        "okx",
         Limits(
             dials=450,  # connections of two sockets each, because candles need a socket of their own
             recent_trades=500,

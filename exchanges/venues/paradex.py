@@ -13,4 +13,4 @@ class _Paradex(Profile):
         return isinstance(info, dict) and info.get("trade_type") in ("BLOCK_TRADE", "TRANSFER", "SETTLE_MARKET")
 
 
-PROFILES = (_Paradex("paradex", "paradex", books=BookRules(ProofKind.SNAPSHOTS)),)
+PROFILES = (_Paradex("paradex", books=BookRules(ProofKind.SNAPSHOTS)),)

@@ -29,7 +29,6 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
 PROFILES = (
     _Phemex(
         "phemex",
-        "phemex",
         Limits(capacity=Capacity(20)),
         order="ties newest first",
         books=BookRules(ProofKind.PLAUSIBILITY, lambda: RisingNumbers(book_numbers, ties=True), window=True),

@@ -34,7 +34,6 @@ def books_anew(market_id: str, symbol: str, depth: int | None) -> list[Mapping[s
 PROFILES = (
     _Poloniex(
         "poloniex",
-        "poloniex",
         books=BookRules(ProofKind.SEQUENCE, lambda: NumberedFrames(book_numbers), window=True, anew=books_anew),
     ),
 )

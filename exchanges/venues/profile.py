@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from exchanges.books.proof import BookRules
 from exchanges.events import TradeEvent
+from exchanges.names import ALIASES
 from exchanges.venue import Limits
 from exchanges.venues.fast_decoder import FrameTable
 from exchanges.venues.frame_markets import Named
@@ -37,10 +38,9 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Profile:
-    """One venue: its ccxt id, its limits, and how it differs from what ccxt says."""
+    """One venue: its name, its limits, and how it differs from what ccxt says."""
 
     name: str
-    ccxt_id: str
     limits: Limits = field(default_factory=Limits)
     sandbox: bool = False  # the profile is for its testnet
     testnet: bool = True  # False if it has no testnet although ccxt has an address
@@ -71,6 +71,11 @@ class Profile:
     books: BookRules = field(default_factory=BookRules)  # how its order books are proven, see books/proof.py
     keyless_streams: bool = False  # streams for which ccxt would log in are public
     note: str = ""
+
+    @property
+    def ccxt_id(self) -> str:
+        """The name of its class in ccxt."""
+        return ALIASES.get(self.name, self.name)
 
     def for_market_type(self, market_type: str) -> Self:
         """The profile of spot, or with what differs on perpetual swaps."""

@@ -29,7 +29,6 @@ class _Upbit(Profile):
 PROFILES = (
     _Upbit(
         "upbit",
-        "upbit",
         Limits(recent_trades=500, requests=300),  # 10 per second, of trades
         chunk=500,  # one request carries all
         joins_requests=True,

@@ -20,7 +20,6 @@ def book_numbers(frame: Any) -> Iterable[Numbers]:
 PROFILES = (
     Profile(
         "whitebit",
-        "whitebit",
         books=BookRules(
             ProofKind.SEQUENCE,
             lambda: NumberedFrames(book_numbers),

@@ -45,9 +45,9 @@ def test_a_venue_with_the_class_of_another_one_has_its_profile() -> None:
     rows = {profile.ccxt_id: profile for profile in ROWS if not profile.sandbox}
     for ccxt_id in set(ccxt.pro.exchanges) - set(rows):
         bases = [base.__name__ for base in getattr(ccxt.pro, ccxt_id).__mro__[1:] if "ccxt.pro." in base.__module__]
-        plain = Profile(ccxt_id, ccxt_id, books=profile_of(ccxt_id).books)
+        plain = Profile(ccxt_id, books=profile_of(ccxt_id).books)
         kin = next((rows[base] for base in bases if base in rows), plain)
-        assert profile_of(ccxt_id) == replace(kin, name=ccxt_id, ccxt_id=ccxt_id)
+        assert profile_of(ccxt_id) == replace(kin, name=ccxt_id)
 
 
 @pytest.mark.parametrize(
