@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import cache, partial
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 PACKAGES = ("cryptography", "requests")
 MODULES = ("ccxt.base.exchange", "ccxt.base.order_router")
 AGENT = "default_user_agent"  # of requests.utils: what ccxt calls for each instance
@@ -28,13 +29,18 @@ _names_of: Any = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index] 
 
 
 @contextlib.contextmanager
-def instance_of_the_feed() -> Iterator[None]:
-    """Context in which a ccxt instance can be made without importing ``requests`` for its User-Agent."""
-    token = _ours.set(True)
+def having(variable: ContextVar[T], value: T) -> Iterator[None]:
+    """Context in which ``variable`` has this value."""
+    token = variable.set(value)
     try:
         yield
     finally:
-        _ours.reset(token)
+        variable.reset(token)
+
+
+def instance_of_the_feed() -> contextlib.AbstractContextManager[None]:
+    """Context in which a ccxt instance can be made without importing ``requests`` for its User-Agent."""
+    return having(_ours, True)
 
 
 @cache

@@ -17,7 +17,7 @@ import msgspec
 from exchanges.books.proof import place_of_join
 from exchanges.ccxt_adapter import ccxt_import
 from exchanges.ccxt_adapter.bans import Quiet
-from exchanges.ccxt_adapter.deferred_names import instance_of_the_feed
+from exchanges.ccxt_adapter.deferred_names import having, instance_of_the_feed
 from exchanges.ccxt_adapter.markets.worker import parse_in_turns
 from exchanges.ccxt_adapter.stream.client_guard import abort, hang_up
 from exchanges.ccxt_adapter.stream.dial_rate import DialRate
@@ -39,24 +39,14 @@ _paced: ContextVar[bool] = ContextVar("paced", default=True)
 _answered: ContextVar[tuple[int, Any]] = ContextVar("answered")  # status and headers of this task's request
 
 
-@contextlib.contextmanager
-def tickers_of(ids: Set[str]) -> Iterator[None]:
+def tickers_of(ids: Set[str]) -> contextlib.AbstractContextManager[None]:
     """Context in which only the tickers of these market ids are parsed: some venues send thousands."""
-    token = _wanted_tickers.set(ids)
-    try:
-        yield
-    finally:
-        _wanted_tickers.reset(token)
+    return having(_wanted_tickers, ids)
 
 
-@contextlib.contextmanager
-def at_once() -> Iterator[None]:
-    """Requests made inside wait for no turn among the others: the caller keeps to what the venue allows."""
-    token = _paced.set(False)
-    try:
-        yield
-    finally:
-        _paced.reset(token)
+def at_once() -> contextlib.AbstractContextManager[None]:
+    """Context in which requests wait for no turn among the others: the caller keeps to what the venue allows."""
+    return having(_paced, False)
 
 
 CLOSE_GRACE = 1.0  # seconds given to the closing handshake before the socket is dropped
@@ -68,7 +58,7 @@ async def _in_turn(exchange: Any, settle: float, dial: Callable[[Any], Awaitable
     ``settle``: seconds after the dial until the venue wants to be sent anything.
     """
     if exchange.quiet is not None and (wait := exchange.quiet.left(dial=True)) > 0:
-        raise left_alone(exchange.called, wait)
+        raise left_alone(exchange.profile.name, wait)
     if exchange.pace is not None:
         await exchange.pace.turn()
     connection = await dial(session)
@@ -89,17 +79,14 @@ def left_alone(name: str, seconds: float) -> Disconnected:
 class _Hooks:
     """Methods added to a ccxt.pro class: they redirect addresses, keep HTTP statuses and show new clients."""
 
-    called = ""  # the venue's name
     quiet: Quiet | None = None  # while the venue wants no requests
     make_session: Callable[[Any], Any] | None = None  # makes the session; given the TLS context
-    rest_url: str | None = None
-    ws_given = False  # whether the settings have a ws_url
+    access = Access()
     on_new_client: Any = None
     on_snapshot: Callable[[Any, Any], None] | None = None  # called with each book that ccxt fetches to join updates
-    keyless: frozenset[str] = frozenset()
     hotpath = True
     parses_in_turns = False  # JSON, piece by piece, so that other threads can run in between
-    profile = Profile("", "")  # needed early: some of ccxt's classes make markets in their constructor
+    profile = Profile("")  # needed early: some of ccxt's classes make markets in their constructor
     pace: DialRate | None = None
     session: Any = None
     cafile: str
@@ -127,7 +114,7 @@ class _Hooks:
 
     def is_downgrade(self, url: str) -> bool:
         """Whether an address without TLS was received over REST with TLS (KuCoin sends its addresses so)."""
-        own = self.ws_given or (self.rest_url or "").startswith("http://")
+        own = self.access.ws_url is not None or (self.access.rest_url or "").startswith("http://")
         return url.startswith("ws://") and not own and url not in _texts(self.urls.get("api"))  # type: ignore[attr-defined] # ccxt's own
 
     def safe_market_structure(self, market: Any = None) -> Any:
@@ -234,7 +221,7 @@ class _Hooks:
             orderbook["nonce"] = last
 
     def sign(self, path: str, *args: Any, **kwargs: Any) -> Any:
-        if path not in self.keyless:
+        if path not in self.profile.keyless:
             return super().sign(path, *args, **kwargs)  # type: ignore[misc] # ccxt's own
         self.apiKey = "none"  # ccxt sends no request without one
         try:
@@ -250,7 +237,8 @@ class _Hooks:
     async def fetch(self, url: str, *args: Any, **kwargs: Any) -> Any:
         _answered.set((0, {}))
         try:
-            return await super().fetch(redirect(url, self.rest_url), *args, **kwargs)  # type: ignore[misc] # ccxt's own
+            url = redirect(url, self.access.rest_url)
+            return await super().fetch(url, *args, **kwargs)  # type: ignore[misc] # ccxt's own
         except ccxt_import.errors.BaseError as error:
             error.status, error.headers = _answered.get()
             raise
@@ -283,7 +271,7 @@ def make_instance(profile: Profile, access: Access) -> Any:
         raise Rejected(profile.name, str(error)) from None
     exchange = ccxt_class(profile.ccxt_id)({"enableRateLimit": True, "timeout": int(access.timeout * 1000)})
     exchange.enableLastHttpResponse = False  # megabytes of text that only clients of private endpoints need
-    exchange.profile = profile
+    exchange.profile, exchange.access = profile, access
     if sandbox:
         if not profile.testnet or not exchange.urls.get("test"):
             raise Rejected(profile.name, "has no testnet; binance_testnet and bybit_testnet are the ones known to work")
@@ -296,7 +284,6 @@ def make_instance(profile: Profile, access: Access) -> Any:
     exchange.has["fetchCurrencies"] = False  # one more request at every start, for names
     _only(exchange, access.market_type)
     exchange.options = exchange.deep_extend(exchange.options, options)
-    exchange.called = profile.name
     named = [address for address in (access.rest_url, access.ws_url) if address is not None]
     exchange.make_session = partial(
         HttpClient,
@@ -305,9 +292,6 @@ def make_instance(profile: Profile, access: Access) -> Any:
         ws_url=access.ws_url,
         over_picows=over_picows,
     )
-    exchange.rest_url = access.rest_url
-    exchange.ws_given = access.ws_url is not None
-    exchange.keyless = profile.keyless
     exchange.hotpath = hotpath
     if socks_missing():
         for proxy in proxies(exchange, access).values():

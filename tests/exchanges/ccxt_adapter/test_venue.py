@@ -7,6 +7,7 @@ import copy
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -159,7 +160,7 @@ async def test_a_last_price_is_the_venues_and_never_computed(
         return web.json_response(day)
 
     async with served(web.get("/{path:.*}", answer)) as at:
-        venue._api.rest_url = f"http://{at}"
+        venue._api.access = replace(venue.access, rest_url=f"http://{at}")
         assert await venue.fetch_tickers({"BTC": "BTC/USDT"}) == []
         row["lastPrice"] = "60601.5"
         assert [ticker.last for ticker in await venue.fetch_tickers({"BTC": "BTC/USDT"})] == [60601.5]
@@ -394,7 +395,7 @@ async def test_invalid_tickers_and_trades_are_dropped_or_raise_our_errors(venue:
     more = ['{"retCode":0,"result":{"list":[{"symbol":"BTCUSDT","execId":[],"price":{},"time":"x"}]}}']
     async with served(web.get("/{path:.*}", answer)) as at:
         venue._api.enableRateLimit = False
-        venue._api.rest_url = f"http://{at}"
+        venue._api.access = replace(venue.access, rest_url=f"http://{at}")
         for sent in [*GARBAGE, *rows, *more]:
             body = sent
             with suppress(VenueError):
@@ -428,7 +429,7 @@ async def test_an_error_has_the_status_of_its_own_request(venue: CcxtVenue) -> N
         return web.Response(status=451)
 
     async with served(web.get("/{path:.*}", answer)) as at:
-        venue._api.rest_url = f"http://{at}"
+        venue._api.access = replace(venue.access, rest_url=f"http://{at}")
         waiting = asyncio.create_task(venue._api.fetch_time())
         await asked.wait()
         with pytest.raises(Blocked):
