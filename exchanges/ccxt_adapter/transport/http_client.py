@@ -29,7 +29,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from exchanges.ccxt_adapter.transport.name_lookup import look_up
-from exchanges.ccxt_adapter.transport.proxies import Proxy
+from exchanges.ccxt_adapter.transport.proxies import PORTS, TLS, Proxy
 from exchanges.foreign_text import READ
 
 MOST_BYTES = 64 << 20  # size of an unpacked REST answer at most; the largest lists of markets have some 20 MB
@@ -41,8 +41,6 @@ SOCKS_EXTRA = 'needs aiohttp_socks, which is not installed: pip install "market-
 _CLEANUP_CLOSED: bool = getattr(connector, "NEEDS_CLEANUP_CLOSED", False)  # aiohttp warns of it elsewhere
 _CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
 _REWORDED = (aiohttp.ClientHttpProxyError, aiohttp.TooManyRedirects, *_CUT)  # and their subclasses, see _failed
-_TLS = ("https", "wss")
-_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 # options of a dial that ccxt passes and picows can handle; ccxt pings and closes itself
 _OF_PICOWS = {"autoping", "autoclose", "headers", "compress", "max_msg_size"}
 
@@ -330,9 +328,9 @@ def why_refused(at: URL, to: URL, named: Collection[Place] = ()) -> str:
     """
     if not to.host:
         return "it is no address"
-    if at.scheme in _TLS and to.scheme not in _TLS:
+    if at.scheme in TLS and to.scheme not in TLS:
         return "it leads from TLS to plain text"
-    usual = place(at)[1] == _PORTS.get(at.scheme) and place(to)[1] == _PORTS.get(to.scheme)
+    usual = place(at)[1] == PORTS.get(at.scheme) and place(to)[1] == PORTS.get(to.scheme)
     same = place(at) == place(to) or (place(at)[0] == place(to)[0] and usual)
     if same or place(to) in named:
         return ""
@@ -340,7 +338,7 @@ def why_refused(at: URL, to: URL, named: Collection[Place] = ()) -> str:
 
 
 def place(url: URL) -> Place:
-    return (url.host or "").rstrip(".").lower(), url.port or _PORTS.get(url.scheme, 0)
+    return (url.host or "").rstrip(".").lower(), url.port or PORTS.get(url.scheme, 0)
 
 
 def socks_missing() -> bool:

@@ -13,7 +13,7 @@ import threading
 import time
 from concurrent.futures import Future
 from contextlib import suppress
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Any
 
 HUNG = 60.0  # seconds after which a lookup that has not ended is abandoned, and another one begins
@@ -27,8 +27,9 @@ _running: dict[_Asked, tuple[float, Future[_Found]]] = {}
 
 async def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> _Found:
     """getaddrinfo's rows for a TCP connection to ``host``; cancelling returns at once. Raises OSError."""
-    if (numeric := _numeric(host, port)) is not None:
-        return numeric
+    with suppress(ValueError):  # raised for a name
+        ip_address(host)
+        return list(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[_Found] = loop.create_future()
 
@@ -88,16 +89,3 @@ def _run(asked: _Asked, found: Future[_Found]) -> None:
         found.set_exception(rows)
     else:
         found.set_result(rows)
-
-
-def _numeric(host: str, port: int) -> _Found | None:
-    """The row of a host that is an address already; None for a name."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address):
-        if address.scope_id:
-            return None
-        return [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))]
-    return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]

@@ -22,8 +22,8 @@ from exchanges.foreign_text import Cleaner, address_shown
 NONE = "none"  # in the settings: no proxy, whatever the environment says
 SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _OTHER_NAMES = {"socks": "socks5"}  # desktops write "socks"
-_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
-_TLS = ("https", "wss")
+PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+TLS = ("https", "wss")
 _LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback")
 _NUMERIC = re.compile(r"[0-9a-fx.]+")  # IPv4 addresses in all forms that the C library reads: 127.1, 0x7f000001
 
@@ -56,9 +56,9 @@ def proxy_for(url: str, configured: str | None, environ: Mapping[str, str] | Non
     environ = os.environ if environ is None else environ
     address = urlsplit(url)
     host = address.hostname or ""
-    if is_loopback(host) or _excepted(host, address.port or _PORTS.get(address.scheme, 0), environ):
+    if is_loopback(host) or _excepted(host, address.port or PORTS.get(address.scheme, 0), environ):
         return None
-    for kind in ("https" if address.scheme in _TLS else "http", "all"):
+    for kind in ("https" if address.scheme in TLS else "http", "all"):
         name, value = _variable(f"{kind}_proxy", environ)
         if value is not None:
             return _read(name, value.strip()) if value.strip() else None
@@ -123,9 +123,7 @@ def _matches(entry: str, host: str, port: int) -> bool:
     if entry == "*":
         return True
     with suppress(ValueError):
-        address = ip_address(host)
-        with suppress(ValueError):
-            return address in ip_network(entry.strip("[]"), strict=False)
+        return ip_address(host) in ip_network(entry.strip("[]"), strict=False)
     name, only = _split(entry)
     if only is not None and only != port:
         return False
