@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 Watch = Callable[[Sequence[str]], Awaitable[Any]]
@@ -48,44 +49,27 @@ class Asked:
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
-# channel -> the entry of ccxt's `has`, and how the watch call for some symbols is made of an instance and what is asked
-_Make = Callable[[Any, Asked], Watch]
-_MANY: Mapping[str, tuple[str, _Make]] = {
-    "trades": ("watchTradesForSymbols", lambda exchange, _: exchange.watch_trades_for_symbols),
-    "ticker": ("watchTickers", lambda exchange, _: exchange.watch_tickers),
-    "candles": (
-        "watchOHLCVForSymbols",
-        lambda exchange, asked: (
-            lambda symbols: exchange.watch_ohlcv_for_symbols([[s, asked.timeframe] for s in symbols])
-        ),
-    ),
-    "quotes": ("watchBidsAsks", lambda exchange, _: exchange.watch_bids_asks),
-    "books": (
-        "watchOrderBookForSymbols",
-        lambda exchange, asked: (
-            lambda symbols: exchange.watch_order_book_for_symbols(symbols, asked.depth, dict(asked.params))
-        ),
-    ),
+# channel -> the entry of ccxt's `has` and the method of the call for several symbols
+_MANY: Mapping[str, tuple[str, str]] = {
+    "trades": ("watchTradesForSymbols", "watch_trades_for_symbols"),
+    "ticker": ("watchTickers", "watch_tickers"),
+    "candles": ("watchOHLCVForSymbols", "watch_ohlcv_for_symbols"),
+    "quotes": ("watchBidsAsks", "watch_bids_asks"),
+    "books": ("watchOrderBookForSymbols", "watch_order_book_for_symbols"),
 }
-_ONE: Mapping[str, tuple[str, _Make]] = {
-    "trades": ("watchTrades", lambda exchange, _: lambda symbols: exchange.watch_trades(symbols[0])),
-    "ticker": ("watchTicker", lambda exchange, _: lambda symbols: exchange.watch_ticker(symbols[0])),
-    "candles": (
-        "watchOHLCV",
-        lambda exchange, asked: lambda symbols: exchange.watch_ohlcv(symbols[0], asked.timeframe),
-    ),
-    "quotes": ("watchBidsAsks", lambda exchange, _: exchange.watch_bids_asks),
-    "books": (
-        "watchOrderBook",
-        lambda exchange, asked: lambda symbols: exchange.watch_order_book(symbols[0], asked.depth, dict(asked.params)),
-    ),
+# the same for one symbol
+_ONE: Mapping[str, tuple[str, str]] = {
+    "trades": ("watchTrades", "watch_trades"),
+    "ticker": ("watchTicker", "watch_ticker"),
+    "candles": ("watchOHLCV", "watch_ohlcv"),
+    "books": ("watchOrderBook", "watch_order_book"),
 }
 CHANNELS = ("trades", "ticker", "candles", "quotes", "books")
 
 
 def has_calls(exchange: Any, channel: str) -> bool:
     """Whether ccxt has a watch call for the channel (one of CHANNELS)."""
-    return any(exchange.has.get(table[channel][0]) is True for table in (_MANY, _ONE))
+    return any(channel in table and exchange.has.get(table[channel][0]) is True for table in (_MANY, _ONE))
 
 
 def calls(
@@ -95,13 +79,22 @@ def calls(
 
     A ``chunk`` of 1 asks for ccxt's calls for one symbol, where it has them.
     """
-    ways = [(*_MANY[channel], chunk), (*_ONE[channel], 1)]
-    for method, make, size in ways if chunk > 1 else reversed(ways):
-        if exchange.has.get(method) is True:
-            watch = make(exchange, asked)
+    ways = [(table[channel], size) for table, size in ((_MANY, chunk), (_ONE, 1)) if channel in table]
+    for way, size in ways if chunk > 1 else reversed(ways):
+        has, method = way
+        if exchange.has.get(has) is True:
+            watch = partial(_watch, getattr(exchange, method), channel, asked, way is _ONE.get(channel))
             for start in range(0, len(symbols), size):
                 yield tuple(symbols[start : start + size]), watch
             return
+
+
+def _watch(call: Callable[..., Awaitable[Any]], channel: str, asked: Asked, alone: bool, symbols: Sequence[str]) -> Any:
+    """Make one of ccxt's watch calls; ``alone``: the one for a single symbol."""
+    if channel == "candles" and not alone:
+        return call([[symbol, asked.timeframe] for symbol in symbols])
+    more = {"candles": (asked.timeframe,), "books": (asked.depth, dict(asked.params))}.get(channel, ())
+    return call(symbols[0] if alone else symbols, *more)
 
 
 def streamed(exchange: Any) -> tuple[str, ...]:

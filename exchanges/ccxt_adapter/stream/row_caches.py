@@ -42,16 +42,23 @@ class RowCaches(dict[str, Any]):
     Assigning and deleting are ignored, because handlers re-assign the store on every frame and un_watch deletes it.
     """
 
-    def __init__(self, symbols: Iterable[str], deliver: Deliver) -> None:
-        super().__init__({symbol: RowCache(partial(deliver, symbol)) for symbol in symbols})
-        self._deliver = deliver
-        self._unwanted = RowCache(lambda row: None)
+    def __init__(
+        self,
+        symbols: Iterable[str],
+        deliver: Callable[..., None],
+        make: Callable[[Callable[..., None]], Any] = RowCache,
+    ) -> None:
+        super().__init__()
+        self._deliver, self._make = deliver, make
+        self._unwanted = make(lambda *row: None)
+        for symbol in symbols:
+            self.add(symbol)
 
     def add(self, symbol: str) -> None:
         """Add a symbol that is wanted from now on."""
-        super().__setitem__(symbol, RowCache(partial(self._deliver, symbol)))
+        super().__setitem__(symbol, self._make(partial(self._deliver, symbol)))
 
-    def __missing__(self, symbol: str) -> RowCache:
+    def __missing__(self, symbol: str) -> Any:
         return self._unwanted
 
     def __setitem__(self, symbol: str, value: Any) -> None:
@@ -102,28 +109,13 @@ class Latest(dict[str, Any]):
             self._deliver(symbol, row)
 
 
-class Timeframes(dict[str, Any]):
+class Timeframes(RowCaches):
     """``exchange.ohlcvs``: per symbol a fixed dict of one store per wanted timeframe."""
 
     def __init__(
         self, symbols: Iterable[str], timeframes: Sequence[str], deliver: Callable[[str, str, Row], None]
     ) -> None:
-        super().__init__({symbol: RowCaches(timeframes, partial(deliver, symbol)) for symbol in symbols})
-        self._timeframes, self._deliver = timeframes, deliver
-        self._unwanted = RowCaches((), lambda timeframe, row: None)
-
-    def add(self, symbol: str) -> None:
-        """Add a symbol that is wanted from now on."""
-        super().__setitem__(symbol, RowCaches(self._timeframes, partial(self._deliver, symbol)))
-
-    def __missing__(self, symbol: str) -> RowCaches:
-        return self._unwanted
-
-    def __setitem__(self, symbol: str, value: Any) -> None:
-        pass
-
-    def __delitem__(self, symbol: str) -> None:
-        pass
+        super().__init__(symbols, deliver, lambda of_symbol: RowCaches(timeframes, of_symbol))
 
 
 def pushed(result: Any, latest: Iterable[Latest]) -> bool:

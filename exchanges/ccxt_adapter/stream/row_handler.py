@@ -261,8 +261,7 @@ class RowHandler:
     def _tell_quote(self, quote: Quote) -> None:
         if quote.coin in self._units:
             of_coin(quote, self._units[quote.coin])
-        self._unheard[Quote].discard(quote.coin)
-        self._listener.on_quote(quote)
+        self.on_quote_of_book(quote)
 
     def _on_candle(self, symbol: str, timeframe: str, row: Any) -> None:
         profile, reading, coin = self._profile, self._reading, self._coins[symbol]
