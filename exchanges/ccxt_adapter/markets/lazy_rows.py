@@ -161,11 +161,6 @@ def packed(rows: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     return kept if same else dict(rows)
 
 
-def raw(rows: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The rows for an encoder: their bytes, if they are kept packed."""
-    return dict(rows.packed.each()) if isinstance(rows, LazyRows) else rows
-
-
 def read(rows: Mapping[str, Any], kind: type[V]) -> Iterator[tuple[str, V]]:
     """Each key with its row as a msgspec ``kind`` of few fields, which takes a tenth of the time of the whole row.
 

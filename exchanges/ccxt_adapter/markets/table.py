@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from exchanges.ccxt_adapter.markets.lazy_rows import Lazy, LazyRows, blocks_of, packed, raw, read
+from exchanges.ccxt_adapter.markets.lazy_rows import Lazy, LazyRows, blocks_of, packed, read
 
 MarketId = str | int | None  # ccxt's ids are text, except in a few modules
 MEANING = ("id", "contract", "contractSize")  # fields of a market on which a running stream relies
@@ -78,29 +78,30 @@ def joined(tables: Sequence[MarketTable], finer: Callable[[Any, Any], bool]) -> 
     """The table of a list that was loaded in parts. If several parts have a currency, the row with the finest precision
     is taken, as in ccxt.
 
-    ``finer`` compares two precisions as the venue counts them.
+    ``finer`` compares two precisions as the venue counts them. Raises ValueError for rows that could not be packed.
     """
-    lists: list[Any] = [table.markets for table in tables]
-    all_packed = all(isinstance(rows, LazyRows) for rows in (*lists, *(table.currencies for table in tables)))
-    source: Callable[[Any], Mapping[str, Any]] = raw if all_packed else dict
+    lists = [(table.markets, table.currencies) for table in tables]
+    packs = [
+        (markets.packed, rows.packed)
+        for markets, rows in lists
+        if isinstance(markets, LazyRows) and isinstance(rows, LazyRows)
+    ]
+    if len(packs) < len(lists):
+        raise ValueError("a part has rows that cannot be packed")
     ids: dict[MarketId, list[str]] = {}
     currencies: dict[str, Any] = {}
     precisions: dict[str, Any] = {}
-    for table in tables:
+    for table, (_, packed_currencies) in zip(tables, packs, strict=True):
         for market_id, symbols in table.ids.items():
             ids[market_id] = [*ids.get(market_id, ()), *symbols]
-        rows = source(table.currencies)
+        rows = dict(packed_currencies.each())
         for code, row in read(table.currencies, _Currency):
             known = precisions.setdefault(code, row.precision)
             if code not in currencies or (None not in (known, row.precision) and finer(row.precision, known)):
                 currencies[code], precisions[code] = rows[code], row.precision
-    currencies = dict(sorted(currencies.items()))
-    if all_packed:
-        markets: dict[str, Any] = LazyRows(block for rows in lists for block in rows.packed.blocks)
-        currencies = LazyRows(blocks_of(currencies))
-    else:
-        markets = {symbol: row for rows in lists for symbol, row in rows.items()}
-    return MarketTable(tables[0].loaded_at, markets, ids, currencies, tables[-1].options)
+    markets = LazyRows(block for rows, _ in packs for block in rows.blocks)
+    named = LazyRows(blocks_of(dict(sorted(currencies.items()))))
+    return MarketTable(tables[0].loaded_at, markets, ids, named, tables[-1].options)
 
 
 def give(table: MarketTable, exchange: Any) -> None:

@@ -36,11 +36,14 @@ def test_a_currency_has_the_finest_precision_of_its_rows_as_in_ccxt() -> None:
     assert (found.loaded_at, found.options) == (1.0, {"noted": 2.0})
 
 
-def test_rows_that_cannot_be_packed_are_joined_as_they_are() -> None:
-    odd = MarketTable(1.0, {"o": {"symbol": "o", "set": {1}}}, {"O": ["o"]}, {}, {})
-    found = joined([odd, table(2.0, {"A": {}}, X=["x"])], operator.lt)
-    assert found.markets == {"o": {"symbol": "o", "set": {1}}, "x": {"symbol": "x"}}
-    assert found.currencies == {"A": {}}
+@pytest.mark.parametrize("name", VENUES)
+async def test_rows_that_cannot_be_packed_are_loaded_as_they_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No venue sends any now."""
+    monkeypatch.setattr("exchanges.ccxt_adapter.markets.table.packed", dict)
+    async with Simulator(venues=(name,), rate=0, markets=COUNT) as simulator, opened(name, simulator) as venue:
+        await venue.load()
+        assert len(venue._api.markets) == COUNT
+        assert venue.market("BTC") == "BTC/USDT"
 
 
 @pytest.mark.parametrize("name", VENUES)
