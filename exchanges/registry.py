@@ -53,9 +53,9 @@ def open_exchange(name: str, access: Access | None = None) -> Venue:
     """
     access = access or Access()
     if access.bus is not None:
-        from exchanges.bus.venue import open_bus_venue
+        from exchanges.bus.venue import BusVenue
 
-        return open_bus_venue(name, access)
+        return BusVenue(name, access)
     if name in _factories:
         return _factories[name](access)
     try:

@@ -172,7 +172,7 @@ class BusConnection:
         reader = StreamReader(client, venue.subjects.stream, self._subjects(markets), self._on_message, on_caught_up)
         after = None if known is None else await self._resume_at(client, known, markets)
         self._readers.append((reader, markets))
-        self._created = (await reader.begin(after)).created
+        self._created = await reader.begin(after)
         self._running.add(asyncio.create_task(reader.run(), name=f"bus reader of {venue.name}"))
 
     async def _resume_at(self, client: BusClient, known: Position, markets: Mapping[str, str]) -> int | None:

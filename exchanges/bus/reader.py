@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exchanges.bus.client import BusClient, BusError
@@ -21,15 +20,6 @@ NS = 1_000_000_000
 OnMessage = Callable[[str, bytes, int, int, bool], None]
 """Takes subject, payload, sequence, when the server stored it (Unix ns), and whether that was before the reader
 began."""
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """The stream at the reader's start: its first and last sequence, and when it was made, in the server's words."""
-
-    first: int
-    last: int
-    created: str
 
 
 class StreamReader:
@@ -60,17 +50,17 @@ class StreamReader:
         self._torn = asyncio.Event()  # set when messages were lost
         self._now = asyncio.get_running_loop().time
 
-    async def begin(self, after: int | None = None) -> Begun:
-        """Begin with the last message of each subject, or with the one after ``after``. Raises BusError."""
-        stream = await self._client.api(f"STREAM.INFO.{self._stream}")
-        state = stream["state"]
-        first, last = int(state["first_seq"]), int(state["last_seq"])
-        begun = Begun(first, last, str(stream["created"]))
-        self.sequence = last if after is None else after
-        await self._consume(after)
-        return begun
+    async def begin(self, after: int | None = None) -> str:
+        """Begin with the last message of each subject, or with the one after ``after``. Raises BusError.
 
-    async def _consume(self, after: int | None) -> int:
+        Returns when the stream was made, in the server's words.
+        """
+        stream = await self._client.api(f"STREAM.INFO.{self._stream}")
+        self.sequence = int(stream["state"]["last_seq"]) if after is None else after
+        await self._consume(after)
+        return str(stream["created"])
+
+    async def _consume(self, after: int | None) -> None:
         client = self._client
         if self._subscription is not None:
             await client.unsubscribe(self._subscription)
@@ -111,7 +101,6 @@ class StreamReader:
             self._take(message)
         if not pending:
             self._on_caught_up()
-        return pending
 
     def _take(self, message: Msg) -> None:
         self._heard = self._now()

@@ -31,7 +31,7 @@ ASKED = 10.0  # seconds that a collector has to answer with past candles
 
 
 class BusVenue:
-    """A venue whose whole data comes over the bus; ccxt is not imported."""
+    """The exchange ``name`` as its collectors publish it on ``access.bus``, without ccxt. Nothing is dialled yet."""
 
     proxies: Mapping[str, object] = {}
     can_fetch_trades = True
@@ -288,11 +288,6 @@ class BusVenue:
         """Close the connection for requests."""
         if self._client is not None:
             await self._client.close()
-
-
-def open_bus_venue(name: str, access: Access) -> BusVenue:
-    """The exchange ``name`` as its collectors publish it on ``access.bus``; nothing is dialled yet."""
-    return BusVenue(name, access)
 
 
 def _limits(name: str, market_type: str) -> Limits:
