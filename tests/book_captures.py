@@ -106,8 +106,8 @@ def replayed(frames: Iterable[str]) -> Report:
             report.proven_after, snapshot = report.updates, None
         if book.proven and book.sequence is not None:
             bids, asks = book.levels.bids.top(DEPTH), book.levels.asks.top(DEPTH)
-            if book.levels.crossed or (fault := fault_in(bids, asks)):
-                report.faults.append("crossed" if book.levels.crossed else fault)
+            if fault := fault_in(bids, asks) or ("crossed" if bids[0][0] >= asks[0][0] else ""):
+                report.faults.append(fault)
             report.states[book.sequence] = bids[0], asks[0]
     return report
 

@@ -21,16 +21,11 @@ class DeltaBook:
         self.received_at = 0  # local Unix ns at which the last update was read
         self._window = window
         self._cross: int | None = None
-        self._proven = False
-
-    @property
-    def proven(self) -> bool:
-        """Whether a snapshot and all deltas after it have come."""
-        return self._proven
+        self.proven = False  # True when a snapshot and all deltas after it have come
 
     def forget(self) -> None:
         """Mark the book as not proven until the next snapshot."""
-        self._proven = False
+        self.proven = False
         self._cross = None
 
     def wants_snapshot(self) -> int:
@@ -45,7 +40,7 @@ class DeltaBook:
         """Take a snapshot or a delta. ``LOST`` when a delta is missing before it: a snapshot is needed."""
         if update.snapshot:
             return self._begin(update)
-        if not self._proven or self.sequence is None:
+        if not self.proven or self.sequence is None:
             return WAITING
         if update.last != self.sequence + 1:
             newer = update.cross is not None and self._cross is not None and update.cross > self._cross
@@ -60,14 +55,14 @@ class DeltaBook:
         return FOLLOWS
 
     def _begin(self, update: BookUpdate) -> Verdict:
-        old = self._proven and self.sequence is not None and update.last < self.sequence
+        old = self.proven and self.sequence is not None and update.last < self.sequence
         newer = update.cross is None or self._cross is None or update.cross > self._cross
         if old and not newer:
             return REPEATED
         self.levels.replace(update.bids, update.asks, whole=(True, True))
         self.levels.drop_beyond(self._window)
         self._take(update)
-        self._proven = True
+        self.proven = True
         return JOINED
 
     def _take(self, update: BookUpdate) -> None:

@@ -29,10 +29,6 @@ class Side(SortedLevels[Level]):
         """Whether the venue may have levels beyond the proven range that it has not sent."""
         return self._bound != -inf
 
-    def proves(self, price: float) -> bool:
-        """Whether a level at ``price`` would be known."""
-        return price * self._sign >= self._bound
-
     def replace(self, levels: Iterable[Level], *, whole: bool) -> None:
         """Replace all levels with a snapshot's. Unless ``whole``, levels beyond the worst of them are unknown."""
         sign = self._sign
@@ -91,12 +87,6 @@ class LocalBook:
         """Keep the best ``most`` levels of each side."""
         self.bids.drop_beyond(most)
         self.asks.drop_beyond(most)
-
-    @property
-    def crossed(self) -> bool:
-        """Whether the best bid is at or above the best ask; no venue's book stays so for long."""
-        bid, ask = self.bids.best, self.asks.best
-        return bid is not None and ask is not None and bid >= ask
 
     @property
     def is_outside(self) -> bool:
