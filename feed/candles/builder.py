@@ -20,12 +20,11 @@ class CandleBuilder(MissingCandles):
     updates but never as closed: it becomes a hole. This holds for the candle of the first trade, and after
     ``interrupted`` for the open candle, the candles that were skipped and the candle of the next trade. Candles without
     trades between two that were seen are closed flat at the last price with volume 0, as venues do. Trades of candles
-    that are over are dropped and counted in ``late``.
+    that are over are dropped.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.late = 0
         self._open: Candle | None = None
         self._ends = 0  # end of the open candle, Unix ms
         self._complete = False  # every trade of the open candle was seen
@@ -59,7 +58,6 @@ class CandleBuilder(MissingCandles):
         bar, after = self._open, self._after
         past = bar is not None and trade.timestamp < bar.timestamp
         if past or (after is not None and trade.timestamp < next_open(after, self.timeframe)):
-            self.late += 1
             return []
         if bar is None or trade.timestamp >= self._ends:
             return self._turn(bar, trade)

@@ -49,14 +49,12 @@ class CandleRecord:
 class MissingCandles:
     """The missed candles (holes) of one coin and timeframe that are to be fetched, at most the newest MAX_HOLES.
 
-    ``scale`` turns a row's volume into base currency, where the venue counts contracts. ``record`` is what is known of
-    the venue's record.
+    ``record`` is what is known of the venue's record.
     """
 
     coin: str
     timeframe: str
     exchange: str = ""
-    scale: float = 1.0
     market: str = ""
     record: CandleRecord = field(default_factory=CandleRecord)
     lost: int = field(default=0, init=False)
@@ -143,6 +141,6 @@ class MissingCandles:
 
     def _read(self, row: Any, received_at: int, closed: bool) -> Candle | None:
         candle = normalize.candle(
-            row, self.coin, self.timeframe, self.exchange, received_at, closed, self.scale, self.market
+            row, self.coin, self.timeframe, self.exchange, received_at, closed, market=self.market
         )
         return None if candle is None else of_coin(candle, self._units)

@@ -28,16 +28,12 @@ class CandleTracker(MissingCandles):
 
     A candle is closed by the venue's own flag, or by the first row of a later candle where the venue sends no flags;
     then its last row is the closed candle. If the venue sends flags, a candle that ended without a flag is a hole. Rows
-    of candles that are closed already, and earlier states of the open one, are dropped and counted in ``late``; rows
-    that are no candle in ``bad``, those of a wrong time in ``mistimed``. ``scale`` turns a row's volume into base
-    currency, where the venue counts contracts. It outlives connections: tell it of each loss with ``interrupted``.
+    of candles that are closed already, earlier states of the open one and rows of a wrong time are dropped. It outlives
+    connections: tell it of each loss with ``interrupted``.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.late = 0
-        self.bad = 0
-        self.mistimed = 0
         self._open: Candle | None = None  # the newest candle, while it is not closed
         self._newest: int | None = None  # open time of the open candle, or of the last closed one
         self._empty = 0  # the last later candle that is missing in the venue's record
@@ -122,28 +118,15 @@ class CandleTracker(MissingCandles):
         self._closed.append(bar.timestamp)
         return [copied(bar, True, received_at)]
 
-    def update(
-        self, row: Any, received_at: int = 0, closed: bool | None = None, now: float | None = None
-    ) -> list[Candle]:
-        """The candles to deliver for one ccxt OHLCV row: the candle before, when this row ends it, then the row itself.
-
-        ``closed`` is the venue's own flag on the row's candle, None if it sends no flags. ``received_at`` in Unix ns.
-        ``now`` is the venue's time in Unix ms, None while it is not known.
-        """
-        candle = self._read(row, received_at, closed is True)
-        if candle is None:
-            self.bad += 1
-            return []
-        return self.follow(candle, said=closed is not None, now=now)
-
     def follow(self, candle: Candle, *, said: bool, now: float | None = None) -> list[Candle]:
-        """The same as :meth:`update`, for a parsed row; ``said``: the venue flags closed candles."""
+        """The candles to deliver for one row of the venue: the candle before, when this row ends it, then its own.
+
+        ``said``: the venue flags closed candles. ``now`` is the venue's time in Unix ms, None while it is not known.
+        """
         if not is_on_grid(candle.timestamp, self.timeframe):
-            self.mistimed += 1
             return []
         begun_or_over = next_open(candle.timestamp, self.timeframe) if candle.closed else candle.timestamp
-        taken, refuted = self._stamps.take((candle, said), begun_or_over, now, candle.received_at)
-        self.mistimed += len(refuted)
+        taken, _ = self._stamps.take((candle, said), begun_or_over, now, candle.received_at)
         if self._newest is not None and taken and candle.timestamp < self._newest:
             self._contradict(candle, now)
         told = [told for each, its_word in taken for told in self._follow(each, its_word, now)]
@@ -173,10 +156,8 @@ class CandleTracker(MissingCandles):
             if candle.closed and opened in self._missed:  # the venue itself fills the hole
                 del self._missed[opened]
                 return [candle]
-            self.late += 1
             return []
         if before is not None and opened == newest and not candle.closed and self._is_earlier(candle, before):
-            self.late += 1
             return []
         self._contradicted = 0
         ended: list[Candle] = []

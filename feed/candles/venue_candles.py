@@ -93,7 +93,7 @@ class VenueCandles:
                     kept.interrupted()
                 else:
                     kind = CandleTracker if native else CandleBuilder
-                    kept = kind(coin, timeframe, self._name, 1.0, symbol, self._record)
+                    kept = kind(coin, timeframe, self._name, symbol, self._record)
                     self._kept[symbol, timeframe] = kept
                 if (coin, timeframe) in closed:
                     kept.go_on_after(closed[coin, timeframe])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from exchanges.events import Candle, TradeEvent
 from feed.candles.builder import CandleBuilder
+from feed.candles.tracker import CandleTracker
 from feed.candles.venue_candles import VenueCandles
 
 MINUTE = 60_000
@@ -37,6 +38,20 @@ def trade(second: float, price: float, quantity: float = 1.0) -> TradeEvent:
 
 def build(builder: CandleBuilder, *trades: TradeEvent) -> list[Candle]:
     return [candle for each in trades for candle in builder.add(each)]
+
+
+def follow(
+    tracker: CandleTracker,
+    row: Sequence[float],
+    received_at: int = 0,
+    closed: bool | None = None,
+    now: float | None = None,
+) -> list[Candle]:
+    """What a tracker delivers for a row of the venue; ``closed`` is its flag, None if it has none."""
+    opened, first, high, low, last, volume = row
+    coin, timeframe, exchange = tracker.coin, tracker.timeframe, tracker.exchange
+    candle = Candle(coin, timeframe, int(opened), first, high, low, last, volume, closed is True, exchange, received_at)
+    return tracker.follow(candle, said=closed is not None, now=now)
 
 
 def tell_row(

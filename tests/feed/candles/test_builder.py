@@ -10,7 +10,7 @@ from exchanges.events import Candle
 from feed.candles.builder import CandleBuilder
 from feed.candles.tracker import CandleTracker
 from feed.settings.timeframes import bar_open
-from tests.feed.candles.support import MINUTE, T0, at, build, closed, row, trade, updates
+from tests.feed.candles.support import MINUTE, T0, at, build, closed, follow, row, trade, updates
 
 
 def test_a_candle_is_built_from_trades() -> None:
@@ -46,7 +46,6 @@ def test_trades_of_a_candle_that_is_over_are_dropped_and_counted() -> None:
     builder = CandleBuilder("BTC", "1m")
     build(builder, trade(0, 10), trade(60, 11))
     assert builder.add(trade(59, 99)) == []
-    assert builder.late == 1
 
 
 @pytest.mark.parametrize("back", [70, 190])
@@ -91,7 +90,6 @@ def test_candles_go_on_after_those_that_another_venue_has_closed() -> None:
     builder = CandleBuilder("BTC", "1m")
     builder.go_on_after(at(0))
     assert build(builder, trade(59, 9)) == []
-    assert builder.late == 1
     assert closed(build(builder, trade(200, 10), trade(241, 11))) == []
     assert builder.holes() == [at(1), at(2), at(3)]
     assert closed(build(builder, trade(300, 12))) == [(4, 11.0)]
@@ -122,7 +120,7 @@ def test_candles_that_were_begun_elsewhere_are_holes_unless_they_go_on_here(
 
     def begins(bars: CandleTracker | CandleBuilder, minute: int) -> None:
         if isinstance(bars, CandleTracker):
-            bars.update(row(minute))
+            follow(bars, row(minute))
         else:
             bars.add(trade(minute * 60, 10.0))
 
@@ -138,17 +136,6 @@ def test_candles_that_were_begun_elsewhere_are_holes_unless_they_go_on_here(
     assert bars.holes() == [at(2)]
     bars.note_unclosed([at(3), at(5)])
     assert bars.holes() == [at(2), at(3)]
-
-
-def test_volumes_in_contracts_become_base_currency() -> None:
-    """This includes the volumes of fetched candles."""
-    for bars in (CandleTracker("BTC", "1m", "gate", 0.001), CandleBuilder("BTC", "1m", "gate", 0.001)):
-        bars.go_on_after(at(0))
-        if isinstance(bars, CandleTracker):
-            assert [bar.volume for bar in bars.update(row(2, volume=500.0))] == [0.5]
-        else:
-            bars.add(trade(120, 10))
-        assert [bar.volume for bar in bars.fill([row(1, volume=2000.0), row(2)])] == [2.0]
 
 
 # --- trades of a wrong time -------------------------------------------------------------------------------------------
@@ -170,7 +157,6 @@ def test_a_first_trade_that_is_stamped_ahead_opens_no_candle_of_the_future(wrong
         candles += told(builder, second, float(second))
     assert closed(candles) == [(1, 119.0)]
     assert builder.holes() == [at(0)]
-    assert builder.late == 0
     assert {c.volume for c in candles if c.timestamp == at(0)} == {1.0, 2.0, 3.0}
 
 

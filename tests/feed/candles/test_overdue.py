@@ -259,7 +259,6 @@ def test_a_trade_stamped_ahead_neither_ends_a_candle_nor_excludes_later_trades()
     whole = {(c.timestamp - T0) // MINUTE: c for c in told if c.closed}
     assert set(whole) == {1, 2}
     assert (whole[1].high, whole[1].close, whole[1].volume) == (9.0, 4.0, 4.0)
-    assert builder.late == 0
 
 
 def test_no_trade_of_a_candle_is_lost_when_our_clock_steps_back() -> None:
