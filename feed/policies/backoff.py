@@ -63,10 +63,6 @@ class Backoff:
         stable_after: float,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        if not 0 < initial <= maximum:
-            raise ValueError(f"initial is {initial!r} and maximum {maximum!r}; allowed is 0 < initial <= maximum")
-        if not 0 <= jitter <= 1:
-            raise ValueError(f"jitter is {jitter!r}; allowed is 0 <= jitter <= 1")
         self._initial = initial
         self._maximum = maximum
         self._jitter = jitter

@@ -135,8 +135,6 @@ class Failover:
         relief_after: float = inf,
         began: float = inf,
     ) -> None:
-        if not venues or len(set(venues)) != len(venues):
-            raise ValueError(f"venues are {list(venues)!r}; allowed is one or more, each once")
         self._venues = tuple(venues)
         self.attempts_before_failover = attempts_before_failover
         """Failed attempts in a row after which a venue is left; the caller may change it."""

@@ -17,10 +17,6 @@ class RateLimit:
     """
 
     def __init__(self, limit: int, per: float = 300.0, *, margin: float = 0.1, slack: float = 10.0) -> None:
-        if limit < 1:
-            raise ValueError(f"limit is {limit!r}; allowed is 1 or more")
-        if not 0 <= margin < 1:
-            raise ValueError(f"margin is {margin!r}; allowed is 0 <= margin < 1")
         self._whole = self.allowed = max(1, int(limit * (1 - margin)))
         self.window = per + slack
         self._dials: deque[float] = deque(maxlen=self.allowed)

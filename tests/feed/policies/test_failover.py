@@ -313,12 +313,6 @@ def test_a_flapping_primary_causes_at_most_eight_switches_in_any_hour(
         assert ninth - first > LONGEST_TRIAL * FAILBACK
 
 
-@pytest.mark.parametrize("venues", [[], ["a", "a"]])
-def test_an_invalid_order_is_refused(venues: list[str]) -> None:
-    with pytest.raises(ValueError, match="allowed is one or more, each once"):
-        policy(venues)
-
-
 def test_a_venue_that_refused_is_asked_again_for_other_coins_but_a_blocking_one_is_not() -> None:
     """When something else is asked for, a venue that refused is asked again at once, one that blocks is not."""
     one = policy(["bybit", "binance"])
