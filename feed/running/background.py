@@ -86,13 +86,12 @@ class Background:
         finally:
             self._ended.set()
 
-    def fail(self, failure: FeedError) -> None:
-        """End the event loop, because the feed has ended by itself. Call it in that loop."""
-        self._failure = failure
-        self._ask()
+    def end(self, failure: FeedError | None) -> None:
+        """End the event loop, because the feed has ended by itself: by a ``failure``, or at the end of a replay.
 
-    def end(self) -> None:
-        """End the event loop, because the feed has ended by itself at the end of a replay. Call it in that loop."""
+        Call it in that loop.
+        """
+        self._failure = failure
         self._ask()
 
     async def _serve(self) -> None:

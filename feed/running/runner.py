@@ -116,9 +116,9 @@ class FeedRunner:
         """See MarketFeed.remove_coins."""
         self._leave_closed_loop()
         if (task := self._task) is None:
-            self._removed(coins)
+            await self._removed(coins)
         else:
-            await across(task, lambda: self._remove(coins))
+            await across(task, lambda: self._removed(coins))
 
     def _enlist(self, coins: str | Iterable[str]) -> list[str]:
         with self._changing:
@@ -157,10 +157,7 @@ class FeedRunner:
         """
         return self._hub.prices.tick(coin) is not None or set(PRICES.needs).isdisjoint(self._wanted.channels)
 
-    async def _remove(self, coins: str | Iterable[str]) -> None:
-        self._removed(coins)
-
-    def _removed(self, coins: str | Iterable[str]) -> None:
+    async def _removed(self, coins: str | Iterable[str]) -> None:
         with self._changing:
             gone = set(some_of(coins, self._wanted.coins))
             left = [config for config in self._wanted.coins if config.symbol not in gone]
@@ -235,14 +232,10 @@ class FeedRunner:
                 self._source.clock.end()  # tasks that sleep on it find the feed closed
             if not driver.ready.done():
                 driver.ready.set_exception(failure or FeedError("disconnect() was called before any data came"))
-            if failure is not None:
-                self._dispatcher.end_iterators(str(failure))
+            if not running.cancelled():  # it has ended by itself
+                self._dispatcher.end_iterators(str(failure or ""))
                 if self._background is not None:
-                    self._background.fail(failure)
-            elif not running.cancelled():  # a replay has ended
-                self._dispatcher.end_iterators()
-                if self._background is not None:
-                    self._background.end()
+                    self._background.end(failure)
 
         self._running = asyncio.create_task(self._run(driver), name="market feed")
         self._running.add_done_callback(ended)

@@ -143,10 +143,6 @@ class Dispatcher:
         routes = self._routes.setdefault(channel, {})
         return routes.get(coin) or routes.setdefault(coin, Route(self, channel, coin))
 
-    def wanted(self, channel: str, coin: Hashable) -> bool:
-        """Whether any subscriber would receive an event."""
-        return self.route(channel, coin).wanted()
-
     def publish(self, channel: str, coin: Hashable, event: Any) -> None:
         """Hand ``event`` to all subscribers of ``channel`` and ``coin``, in the order in which they subscribed."""
         self.route(channel, coin).publish(event, self.clock())

@@ -130,7 +130,7 @@ async def test_error_ends_a_coroutine_callback_that_falls_behind(dispatcher: Dis
     gate.set()
     await until(lambda: not subscription.active)
     assert seen == [0, 1, 2, 3]  # all before the first lost event
-    assert not dispatcher.wanted("trades", "BTC")
+    assert not dispatcher.route("trades", "BTC").wanted()
     kind, details = reports[-1]
     assert kind == "callback_error"
     assert "SlowConsumerError('trades', 'BTC', 4, 4)" in details["error"]

@@ -61,14 +61,14 @@ async def test_a_subscriber_to_a_whole_channel_receives_every_part_of_it(dispatc
 
 
 async def test_wanted_is_true_if_a_subscriber_would_receive_the_event(dispatcher: Dispatcher) -> None:
-    assert not dispatcher.wanted("trades", "BTC")
+    assert not dispatcher.route("trades", "BTC").wanted()
     subscription = dispatcher.subscribe("trades", print, ["BTC"])
-    assert dispatcher.wanted("trades", "BTC")
-    assert not dispatcher.wanted("trades", "ETH")
-    assert not dispatcher.wanted("quotes", "BTC")
+    assert dispatcher.route("trades", "BTC").wanted()
+    assert not dispatcher.route("trades", "ETH").wanted()
+    assert not dispatcher.route("quotes", "BTC").wanted()
     subscription.cancel()
     subscription.cancel()
-    assert not dispatcher.wanted("trades", "BTC")
+    assert not dispatcher.route("trades", "BTC").wanted()
 
 
 async def test_unpack_spreads_the_event(dispatcher: Dispatcher) -> None:
@@ -123,7 +123,7 @@ async def test_an_object_that_cannot_be_called_is_refused(dispatcher: Dispatcher
     for size in (0, -1, 1.5, True):
         with pytest.raises(ValueError, match="whole number from 1"):
             dispatcher.iterate("trades", size=size)  # type: ignore[arg-type] # wrong on purpose
-    assert not dispatcher.wanted("trades", "BTC")
+    assert not dispatcher.route("trades", "BTC").wanted()
 
 
 async def test_threads_may_subscribe_and_cancel_while_events_flow(dispatcher: Dispatcher) -> None:

@@ -38,7 +38,7 @@ async def test_an_iterator_yields_what_came_since_it_was_made_and_ends_at_close(
 
 async def test_breaking_out_releases_the_iterator(dispatcher: Dispatcher) -> None:
     async def produce() -> None:
-        await until(lambda: dispatcher.wanted("trades", "BTC"))
+        await until(lambda: dispatcher.route("trades", "BTC").wanted())
         dispatcher.publish("trades", "BTC", 1)
 
     producer = asyncio.create_task(produce())
@@ -46,7 +46,7 @@ async def test_breaking_out_releases_the_iterator(dispatcher: Dispatcher) -> Non
         async for _ in dispatcher.iterate("trades"):
             break
     await producer
-    assert not dispatcher.wanted("trades", "BTC")
+    assert not dispatcher.route("trades", "BTC").wanted()
 
 
 async def test_a_kept_iterator_goes_on_where_it_stopped_until_it_is_closed(dispatcher: Dispatcher) -> None:
@@ -57,7 +57,7 @@ async def test_a_kept_iterator_goes_on_where_it_stopped_until_it_is_closed(dispa
             assert event == 1
             break
         assert await anext(stream) == 2
-    assert not dispatcher.wanted("trades", "BTC")
+    assert not dispatcher.route("trades", "BTC").wanted()
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
     await stream.aclose()
@@ -110,7 +110,7 @@ async def test_the_error_policy_raises_in_place_of_the_first_lost_event(dispatch
     assert (caught.value.coin, caught.value.event, caught.value.size) == ("BTC", 2, 2)
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
-    assert not dispatcher.wanted("trades", "BTC")
+    assert not dispatcher.route("trades", "BTC").wanted()
 
 
 async def test_a_busy_coin_does_not_delay_the_others(dispatcher: Dispatcher) -> None:
