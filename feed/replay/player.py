@@ -113,7 +113,6 @@ class Player:
     async def _play(self, rows: Iterator[Rows]) -> bool:
         """Play rows to their end; True if they must be read again."""
         first = True
-        seeking = None
         while (window := await asyncio.to_thread(next, rows, None)) is not None:
             ats, items, priced = window
             if first and ats:
@@ -127,8 +126,7 @@ class Player:
                 place = self._play_some(ats, items, priced, place)
                 await self._pause(ats, place)
                 if self._reopen is not None:
-                    seeking = self._reopen
-                    return seeking is not None
+                    return True
         return False
 
     async def _begin(self, first: Any) -> None:

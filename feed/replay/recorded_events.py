@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from exchanges.events import Candle, OrderBook, Quote, Ticker, TradeEvent
@@ -16,6 +17,9 @@ from feed.subscriptions.routes import Route
 
 if TYPE_CHECKING:
     from feed.replay.source import ReplaySource
+
+
+_fields_of = attrgetter(*PriceRow.__slots__)
 
 
 class _RecordedPath:
@@ -86,16 +90,7 @@ class RecordedEvents:
 
     def on_price(self, row: PriceRow, _: bool) -> None:
         """Take a tick that cannot be made again from its trade or ticker."""
-        tick = PriceTick(
-            row.coin,
-            row.price,
-            row.timestamp,
-            row.volume_24h,
-            row.change_24h,
-            row.exchange,
-            row.received_at,
-            row.market,
-        )
+        tick = PriceTick(*_fields_of(row))
         self._hub.prices[row.coin].restore(tick, self._heard(row.coin))
         self._hub.dispatcher.publish(PRICES.name, row.coin, tick)
 
