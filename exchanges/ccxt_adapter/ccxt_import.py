@@ -35,8 +35,7 @@ WHOLE = "whole"
 TRIES, PAUSE = 100, 0.05  # attempts, and seconds between them, while another thread imports the same
 PACKAGES = ("ccxt", "ccxt.async_support", "ccxt.pro")
 
-_names_of: Any = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index] # the type's own, not an instance's
-"""A module's dict, whatever its class says of ``__dict__``."""
+_names_of = deferred_names.names_of
 
 
 class _Package(ModuleType):

@@ -25,7 +25,8 @@ AGENT = "default_user_agent"  # of requests.utils: what ccxt calls for each inst
 
 _ours: ContextVar[bool] = ContextVar("ours", default=False)
 _waiting: list[_Module] = []
-_names_of: Any = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index] # the type's own, not an instance's
+names_of: Any = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index] # the type's own, not an instance's
+"""A module's dict, whatever its class says of ``__dict__``."""
 
 
 @contextlib.contextmanager
@@ -129,7 +130,7 @@ class _Module(ModuleType):
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override] # what vars() and importlib.reload() read
         _load(self)
-        names: dict[str, Any] = _names_of(self)
+        names: dict[str, Any] = names_of(self)
         return names
 
 
@@ -162,7 +163,7 @@ def load() -> None:
 
 
 def _load(module: _Module) -> None:
-    names = _names_of(module)
+    names = names_of(module)
     for name, value in tuple(names.items()):
         if type(value) is _StandIn:
             names[name] = value._real()
