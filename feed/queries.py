@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,29 +30,21 @@ _FLOWING = (FeedState.LIVE, FeedState.LAGGING)
 _CONNECTED = (*_FLOWING, FeedState.STALE)
 
 
+@dataclass(eq=False, repr=False)
 class Queries:
     """Answers what is known now; may be asked from any thread."""
 
-    def __init__(
-        self,
-        runner: FeedRunner,
-        hub: MarketDataHub,
-        reporter: StatusReporter,
-        staleness: Staleness,
-        wanted: WantedData,
-    ) -> None:
-        self._runner = runner
-        self._hub = hub
-        self._reporter = reporter
-        self._staleness = staleness
-        self._wanted = wanted
-        self._clock = hub.clock
+    runner: FeedRunner
+    hub: MarketDataHub
+    reporter: StatusReporter
+    staleness: Staleness
+    wanted: WantedData
 
     def require_fresh(self, coin: str, max_age: float | None = None) -> PriceTick:
         """See MarketFeed.require_fresh."""
         coin = symbol(coin)
         limit = self._limit(coin, max_age)
-        price = self._hub.prices.get(coin)
+        price = self.hub.prices.get(coin)
         tick = None if price is None else price.tick
         if price is None or tick is None or price.priced_at is None:
             raise StaleDataError(coin, None, limit)
@@ -61,15 +53,15 @@ class Queries:
 
     def get_book(self, coin: str, depth: int = 20) -> OrderBook | None:
         """See MarketFeed.get_book."""
-        return self._hub.books.get(symbol(coin), known_depth(depth), self._staleness.feed_stale_after)
+        return self.hub.books.get(symbol(coin), known_depth(depth), self.staleness.feed_stale_after)
 
     def require_fresh_book(self, coin: str, max_age: float | None = None, depth: int = 20) -> OrderBook:
         """See MarketFeed.require_fresh_book."""
         coin, depth = symbol(coin), known_depth(depth)
         limit = self._limit(coin, max_age)
-        held = self._hub.books.proven(coin, self._staleness.feed_stale_after)
+        held = self.hub.books.proven(coin, self.staleness.feed_stale_after)
         if held is None:
-            why = self._hub.books.why_unproven(coin)
+            why = self.hub.books.why_unproven(coin)
             raise StaleDataError(coin, None, limit, f"the order book is not synchronized: {why}")
         stamp = held.book.timestamp or None
         self._refuse_old("order book", held.book, held.at, stamp, limit, whole_feed=max_age is None)
@@ -77,8 +69,8 @@ class Queries:
 
     def _limit(self, coin: str, max_age: float | None) -> float:
         """The age allowed, in seconds. Raises StaleDataError where the feed is not connected."""
-        limit = seconds("max_age", max_age, "coin_stale_after") or self._staleness.coin_stale_after
-        if not self._runner.is_running or self._runner.loop_closed:
+        limit = seconds("max_age", max_age, "coin_stale_after") or self.staleness.coin_stale_after
+        if not self.runner.is_running or self.runner.loop_closed:
             raise StaleDataError(coin, None, limit, "the feed is not connected")
         return limit
 
@@ -97,26 +89,26 @@ class Queries:
         ``came_at``: monotonic seconds, ``stamp``: Unix ms of the venue, None where it gives none; ``limit``: the age
         allowed, in seconds. ``whole_feed``: also where the feed as a whole is stale.
         """
-        coin, exchange, received = data.coin, data.exchange, self._clock.since(came_at)
+        coin, exchange, received = data.coin, data.exchange, self.hub.clock.since(came_at)
         age = max(received, self._age_at_venue(stamp, exchange, received))
         if age > limit:
             reason = f"the {what} is {age:.3f} s old at {exchange}, received {received:.3f} s ago"
             reason = f"{reason}; allowed are {limit:g} s"
-            doubt = self._hub.markets.doubt(coin)
+            doubt = self.hub.markets.doubt(coin)
             raise StaleDataError(coin, age, limit, f"{reason}; {doubt}" if doubt else reason)
-        if doubt := self._hub.markets.doubt(coin):
+        if doubt := self.hub.markets.doubt(coin):
             raise StaleDataError(coin, age, limit, doubt)
         if not self.tradable:
             raise StaleDataError(coin, age, limit, "the circuit breaker is open")
-        heard, allowed = self._hub.last_message, self._staleness.feed_stale_after
-        silent = None if heard is None else self._clock.since(heard)
+        heard, allowed = self.hub.last_message, self.staleness.feed_stale_after
+        silent = None if heard is None else self.hub.clock.since(heard)
         if whole_feed and (silent is None or silent > allowed):
             told = "has delivered nothing yet" if silent is None else f"has been silent for {silent:.1f} s"
             raise StaleDataError(coin, age, limit, f"the feed {told}")
 
     def _age_at_venue(self, stamp: int | None, exchange: str, received: float) -> float:
         """Seconds since the venue made what it stamped; ``received``: seconds since that was received."""
-        delay, clock = self._hub.delays[exchange].seconds, self._clock
+        delay, clock = self.hub.delays[exchange].seconds, self.hub.clock
         lag = self._lag_of(exchange) or 0.0
         if stamp is None:
             return received + lag
@@ -127,33 +119,33 @@ class Queries:
     @property
     def tradable(self) -> bool:
         """See MarketFeed.tradable."""
-        return self._reporter.breaker.tradable
+        return self.reporter.breaker.tradable
 
     @property
     def status(self) -> FeedStatus:
         """See MarketFeed.status."""
         return FeedStatus(
             connected=self._state in _CONNECTED and not self._hangs,
-            exchange=self._reporter.exchange,
+            exchange=self.reporter.exchange,
             state=self._state,
             last_message_time=self._last_message_time(),
-            reconnect_count=self._reporter.reconnects,
-            failover_count=self._reporter.failovers,
-            messages_received=self._hub.messages,
-            errors=self._reporter.errors + self._hub.bad_frames,
-            bad_frames=self._hub.bad_frames,
+            reconnect_count=self.reporter.reconnects,
+            failover_count=self.reporter.failovers,
+            messages_received=self.hub.messages,
+            errors=self.reporter.errors + self.hub.bad_frames,
+            bad_frames=self.hub.bad_frames,
             tradable=self.tradable,
-            lag=self._lag_of(self._reporter.exchange),
+            lag=self._lag_of(self.reporter.exchange),
         )
 
     def get_status(self) -> dict[str, Any]:
         """See MarketFeed.get_status."""
-        heard = self._hub.last_message
+        heard = self.hub.last_message
         return asdict(self.status) | {
             "state": str(self._state),
-            "coins": [config.symbol for config in self._wanted.coins],
-            "prices_cached": self._hub.prices.cached,
-            "last_message_age": None if heard is None else self._clock.since(heard),
+            "coins": [config.symbol for config in self.wanted.coins],
+            "prices_cached": self.hub.prices.cached,
+            "last_message_age": None if heard is None else self.hub.clock.since(heard),
         }
 
     def get_health(self) -> dict[str, Any]:
@@ -165,30 +157,30 @@ class Queries:
             "last_activity": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(),
             "error_count": status.errors,
             "metrics": {key: value for key, value in self.get_status().items() if key not in ("coins", "errors")}
-            | {"off_book_trades": self._hub.off_book_trades}
-            | (self._runner.routing.undelivered if self._runner.routing is not None else {}),
+            | {"off_book_trades": self.hub.off_book_trades}
+            | (self.runner.routing.undelivered if self.runner.routing is not None else {}),
         }
 
     @property
     def _hangs(self) -> bool:
         """Whether a callback has blocked the event loop for longer than ``feed_stale_after``."""
-        if not self._runner.is_running:
+        if not self.runner.is_running:
             return False
-        return self._clock.since(self._runner.turned_at) > self._staleness.feed_stale_after + TURN
+        return self.hub.clock.since(self.runner.turned_at) > self.staleness.feed_stale_after + TURN
 
     @property
     def _state(self) -> FeedState:
-        state = FeedState.CLOSED if self._runner.loop_closed else self._reporter.state
+        state = FeedState.CLOSED if self.runner.loop_closed else self.reporter.state
         return FeedState.STALE if state in _FLOWING and self._hangs else state
 
     @property
     def _lags_in_part(self) -> bool:
-        return self._runner.routing is not None and self._runner.routing.lags_in_part
+        return self.runner.routing is not None and self.runner.routing.lags_in_part
 
     def _lag_of(self, exchange: str) -> float | None:
         """Seconds by which the venue's data is late; None while that is not known."""
-        return None if self._runner.routing is None else self._runner.routing.lag_of(exchange)
+        return None if self.runner.routing is None else self.runner.routing.lag_of(exchange)
 
     def _last_message_time(self) -> float | None:
-        heard = self._hub.last_message
-        return None if heard is None else self._clock.now() - self._clock.since(heard)
+        heard = self.hub.last_message
+        return None if heard is None else self.hub.clock.now() - self.hub.clock.since(heard)

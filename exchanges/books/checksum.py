@@ -87,6 +87,7 @@ class TextUpdate:
     most: int | None = None
 
 
+@dataclass(eq=False, repr=False)
 class ChecksummedBooks:
     """The proof of venues that send a checksum of the best ``levels`` of each side.
 
@@ -94,20 +95,16 @@ class ChecksummedBooks:
     best bids and asks.
     """
 
-    def __init__(
-        self,
-        read: Callable[[Any, str], Iterable[TextUpdate]],
-        payload: Callable[[Sequence[Texts], Sequence[Texts]], str],
-        levels: int,
-    ) -> None:
-        self._read = read
-        self._payload = payload
-        self._levels = levels
+    read: Callable[[Any, str], Iterable[TextUpdate]]
+    payload: Callable[[Sequence[Texts], Sequence[Texts]], str]
+    levels: int
+
+    def __post_init__(self) -> None:
         self._books: dict[str, TextBook] = {}  # market id -> its book, while it is proven
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
         """As in FrameProof."""
-        return [(update.market_id, self._verdict(update)) for update in self._read(frame, text)]
+        return [(update.market_id, self._verdict(update)) for update in self.read(frame, text)]
 
     def forget(self, market_id: str) -> None:
         """As in FrameProof."""
@@ -120,7 +117,7 @@ class ChecksummedBooks:
         self._books[update.market_id] = book
         book.apply(update.bids, update.asks, update.most)
         if update.checksum is not None:
-            payload = self._payload(book.bids.top(self._levels), book.asks.top(self._levels))
+            payload = self.payload(book.bids.top(self.levels), book.asks.top(self.levels))
             if not is_checksum(update.checksum, payload):
                 del self._books[update.market_id]
                 return lost("the checksum of the best levels differs from the venue's")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 from exchanges.books.proof import FOLLOWS, JOINED, REPEATED, WAITING, FrameProof, Numbers, Step, Verdict, lost
 
 
+@dataclass(eq=False, repr=False)
 class RisingNumbers:
     """The proof for numbers that rise, but do not show what is missing between two of them (``PLAUSIBILITY``).
 
@@ -17,23 +18,18 @@ class RisingNumbers:
     ``jitter``: a number may be lower by so much without being late, if it comes from a clock.
     """
 
-    def __init__(
-        self,
-        read: Callable[[Any], Iterable[Numbers]],
-        *,
-        joins_late: bool = False,
-        ties: bool = False,
-        jitter: int = 0,
-    ) -> None:
-        self._read = read
-        self._joins_late = joins_late
-        self._ties = ties
-        self._jitter = jitter
+    read: Callable[[Any], Iterable[Numbers]]
+    _: KW_ONLY
+    joins_late: bool = False
+    ties: bool = False
+    jitter: int = 0
+
+    def __post_init__(self) -> None:
         self._newest: dict[str, tuple[Numbers, str]] = {}  # market id -> the newest numbers, and the frame with them
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
         """As in FrameProof."""
-        return [(numbers.market_id, self._verdict(numbers, text)) for numbers in self._read(frame)]
+        return [(numbers.market_id, self._verdict(numbers, text)) for numbers in self.read(frame)]
 
     def forget(self, market_id: str) -> None:
         """As in FrameProof."""
@@ -41,7 +37,7 @@ class RisingNumbers:
 
     def _verdict(self, numbers: Numbers, text: str) -> Verdict:
         known, newest = self._newest.get(numbers.market_id, (None, ""))
-        if numbers.snapshot or (known is None and self._joins_late):
+        if numbers.snapshot or (known is None and self.joins_late):
             self._newest[numbers.market_id] = numbers, text
             return Verdict(Step.JOINED, sequence=numbers.last)
         if known is None:
@@ -49,7 +45,7 @@ class RisingNumbers:
         behind = known.last - numbers.last
         if behind == 0 and text == newest:
             return REPEATED
-        if behind < 0 or (behind == 0 and self._ties) or 0 < behind <= self._jitter:
+        if behind < 0 or (behind == 0 and self.ties) or 0 < behind <= self.jitter:
             self._newest[numbers.market_id] = numbers if behind < 0 else known, text
             return Verdict(Step.FOLLOWS, sequence=numbers.last)
         if known.snapshot:  # an earlier snapshot has this update already

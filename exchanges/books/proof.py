@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, Protocol
 
@@ -106,6 +106,7 @@ class Numbers:
     snapshot: bool = False
 
 
+@dataclass(eq=False, repr=False)
 class NumberedFrames:
     """The proof for venues that number each market's updates. ``read`` returns the numbers of the books in a frame.
 
@@ -115,19 +116,19 @@ class NumberedFrames:
     it, which are kept until it comes.
     """
 
-    def __init__(
-        self, read: Callable[[Any], Iterable[Numbers]], *, joins_late: bool = False, snapshot_asked: bool = False
-    ) -> None:
-        self._read = read
-        self._joins_late = joins_late
-        self._snapshot_asked = snapshot_asked
+    read: Callable[[Any], Iterable[Numbers]]
+    _: KW_ONLY
+    joins_late: bool = False
+    snapshot_asked: bool = False
+
+    def __post_init__(self) -> None:
         self._newest: dict[str, Numbers] = {}  # market id -> the numbers of the last proven state
         self._early: dict[str, deque[Numbers]] = {}  # market id -> updates since its state is not proven
         self._lost: set[str] = set()  # market ids with a missing update
 
     def judge(self, frame: Any, text: str) -> Iterable[tuple[str, Verdict]]:
         """As in :class:`FrameProof`."""
-        return [(numbers.market_id, self._verdict(numbers)) for numbers in self._read(frame)]
+        return [(numbers.market_id, self._verdict(numbers)) for numbers in self.read(frame)]
 
     def forget(self, market_id: str) -> None:
         """As in :class:`FrameProof`."""
@@ -138,10 +139,10 @@ class NumberedFrames:
     def _verdict(self, numbers: Numbers) -> Verdict:
         market_id = numbers.market_id
         known = self._newest.get(market_id)
-        if numbers.snapshot or (known is None and self._joins_late and market_id not in self._lost):
+        if numbers.snapshot or (known is None and self.joins_late and market_id not in self._lost):
             return self._joined(numbers)
         if known is None:
-            if self._snapshot_asked:
+            if self.snapshot_asked:
                 self._early.setdefault(market_id, deque(maxlen=MOST_EARLY)).append(numbers)
             return WAITING
         step = _step(numbers, known)

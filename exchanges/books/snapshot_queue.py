@@ -6,6 +6,7 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 RENEWALS = 0.5  # share of the limit that renewals may use, so that lost books need not wait for them
 WINDOW = 62.0  # seconds in which the venue's minute may lie, as requests take different times to arrive
@@ -57,18 +58,15 @@ class WeightLimit:
             self._sum -= self._spent.popleft()[1]
 
 
+@dataclass(eq=False, repr=False)
 class SnapshotTurns:
     """The turns of all connections of a venue: books that are not proven come before those that are renewed."""
 
-    def __init__(
-        self,
-        limit: WeightLimit,
-        monotonic: Callable[[], float],
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-    ) -> None:
-        self.limit = limit
-        self._monotonic = monotonic
-        self._sleep = sleep
+    limit: WeightLimit
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+    def __post_init__(self) -> None:
         self._waiting: list[tuple[bool, int, int]] = []  # is it a renewal, number, weight
         self._number = 0
         self._moved = asyncio.Event()
@@ -76,7 +74,7 @@ class SnapshotTurns:
     def seconds_for(self, weights: Iterable[int]) -> float:
         """How many seconds the venue's limit takes for these requests beside those that wait already."""
         waiting = [weight for _, _, weight in sorted(self._waiting)]
-        return self.limit.seconds_for([*waiting, *weights], self._monotonic())
+        return self.limit.seconds_for([*waiting, *weights], self.monotonic())
 
     async def take(self, weight: int, *, renewal: bool) -> None:
         """Wait for the turn of a request of that weight, and spend it."""
@@ -88,11 +86,11 @@ class SnapshotTurns:
                 if self._waiting[0] != turn:
                     self._moved.clear()
                     await self._moved.wait()
-                elif (wait := self.limit.wait(weight, self._monotonic(), RENEWALS if renewal else 1.0)) > 0:
+                elif (wait := self.limit.wait(weight, self.monotonic(), RENEWALS if renewal else 1.0)) > 0:
                     # a more urgent request may come meanwhile: check each second
-                    await self._sleep(min(wait, 1.0))
+                    await self.sleep(min(wait, 1.0))
                 else:
-                    self.limit.spend(weight, self._monotonic())
+                    self.limit.spend(weight, self.monotonic())
                     return
         finally:
             self._waiting.remove(turn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from exchanges.bus.collectors import ALIVE
@@ -14,6 +15,7 @@ from exchanges.foreign_text import Cleaner
 UNPROVEN = 1.5  # seconds without a heartbeat of its collector, after which a book is not proven any more
 
 
+@dataclass(eq=False, repr=False)
 class Publishers:
     """The publishers of one exchange's shards; ``now`` is monotonic seconds.
 
@@ -21,22 +23,15 @@ class Publishers:
     order books are among what is read.
     """
 
-    def __init__(
-        self,
-        exchange: str,
-        clean: Cleaner,
-        listener: Listener,
-        coins_of: Callable[[str], Collection[str]],
-        on_source: Callable[[str, str, Collection[str]], None],
-        *,
-        books: bool,
-    ) -> None:
-        self._exchange = exchange
-        self._clean = clean
-        self._listener = listener
-        self._coins_of = coins_of
-        self._on_source = on_source
-        self._books = books
+    exchange: str
+    clean: Cleaner
+    listener: Listener
+    coins_of: Callable[[str], Collection[str]]
+    on_source: Callable[[str, str, Collection[str]], None]
+    _: KW_ONLY
+    books: bool
+
+    def __post_init__(self) -> None:
         self._collector: dict[str, str] = {}  # by shard
         self._heard: dict[str, float] = {}  # shard -> when its publisher was last heard
         self._distrusted: set[str] = set()  # shards whose publisher was not heard lately
@@ -64,16 +59,16 @@ class Publishers:
         if news:
             self._distrust_books(shard, "another collector publishes it now")
         reason = str(details.get("reason", "")) if news else "it publishes"
-        coins = self._coins_of(shard)
+        coins = self.coins_of(shard)
         missed = [coin for coin in details.get("missed", ()) if coin in coins] if news else []
-        self._on_source(self._clean(collector), self._clean(reason), missed)
+        self.on_source(self.clean(collector), self.clean(reason), missed)
         return True
 
     def on_gap(self, coin: str, data: bytes) -> None:
         """Note a collector's report that trades of a coin are missing before the next one."""
         collector = str(_details(data).get("collector", ""))
         reason = "trades are missing that it did not get from the exchange"
-        self._on_source(self._clean(collector), reason, [coin])
+        self.on_source(self.clean(collector), reason, [coin])
 
     def on_status(self, data: bytes, now: float) -> None:
         """Note a collector's heartbeat."""
@@ -91,12 +86,12 @@ class Publishers:
                 self._distrust_books(shard, f"its collector has not been heard for {now - heard:.1f} s")
             if now - heard > ALIVE:
                 collector = self._collector.get(shard) or f"of shard {shard.replace('-', '/')}"
-                raise Disconnected(self._exchange, f"its collector {collector} has not been heard for {ALIVE:g} s")
+                raise Disconnected(self.exchange, f"its collector {collector} has not been heard for {ALIVE:g} s")
 
     def _distrust_books(self, shard: str, reason: str) -> None:
         """Distrust the books of a shard, which may lack changes: each is proven again by its next state."""
-        for coin in self._coins_of(shard) if self._books else ():
-            self._listener.on_book_unsynced(coin, reason)
+        for coin in self.coins_of(shard) if self.books else ():
+            self.listener.on_book_unsynced(coin, reason)
 
 
 def _details(data: bytes) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exchanges.bus.client import BusClient, BusError
@@ -22,6 +23,7 @@ OnMessage = Callable[[str, bytes, int, int, bool], None]
 began."""
 
 
+@dataclass(eq=False, repr=False)
 class StreamReader:
     """One ordered consumer. If messages are lost on the way, it reads again from the first lost one on.
 
@@ -29,20 +31,14 @@ class StreamReader:
     read.
     """
 
-    def __init__(
-        self,
-        client: BusClient,
-        stream: str,
-        subjects: Sequence[str],
-        on_message: OnMessage,
-        on_caught_up: Callable[[], None],
-    ) -> None:
+    client: BusClient
+    stream: str
+    subjects: Sequence[str]
+    on_message: OnMessage
+    on_caught_up: Callable[[], None]
+
+    def __post_init__(self) -> None:
         self.sequence = 0
-        self._client = client
-        self._stream = stream
-        self._subjects = list(subjects)
-        self._on_message = on_message
-        self._on_caught_up = on_caught_up
         self._subscription: Subscription | None = None
         self._delivered = 0  # number of messages delivered by the consumer
         self._past = 0  # messages from before the start that have not come yet
@@ -55,13 +51,13 @@ class StreamReader:
 
         Returns when the stream was made, in the server's words.
         """
-        stream = await self._client.api(f"STREAM.INFO.{self._stream}")
+        stream = await self.client.api(f"STREAM.INFO.{self.stream}")
         self.sequence = int(stream["state"]["last_seq"]) if after is None else after
         await self._consume(after)
         return str(stream["created"])
 
     async def _consume(self, after: int | None) -> None:
-        client = self._client
+        client = self.client
         if self._subscription is not None:
             await client.unsubscribe(self._subscription)
         inbox = client.nats.new_inbox()
@@ -90,17 +86,17 @@ class StreamReader:
             "flow_control": True,
             "idle_heartbeat": int(HEARTBEAT * NS),
             "inactive_threshold": int(IDLE * NS),
-            "filter_subjects": self._subjects,
+            "filter_subjects": list(self.subjects),
             **start,
         }
-        made = await client.api(f"CONSUMER.CREATE.{self._stream}", {"stream_name": self._stream, "config": config})
+        made = await client.api(f"CONSUMER.CREATE.{self.stream}", {"stream_name": self.stream, "config": config})
         # messages that were delivered before that answer count too
         pending = int(made["num_pending"]) + int(made["delivered"]["consumer_seq"])
         self._heard, self._past = self._now(), pending
         for message in early:
             self._take(message)
         if not pending:
-            self._on_caught_up()
+            self.on_caught_up()
 
     def _take(self, message: Msg) -> None:
         self._heard = self._now()
@@ -118,16 +114,16 @@ class StreamReader:
             return
         self._delivered, self.sequence = count, max(sequence, self.sequence)
         past = count <= self._past
-        self._on_message(message.subject, message.data, sequence, at, past)
+        self.on_message(message.subject, message.data, sequence, at, past)
         if count == self._past:
-            self._on_caught_up()
+            self.on_caught_up()
 
     def _control(self, message: Msg) -> None:
         """Handle a heartbeat, or a flow control request."""
         headers = message.headers or {}
         reply = message.reply or headers.get("Nats-Consumer-Stalled", "")
         if reply:
-            asyncio.ensure_future(self._client.nats.publish(reply)).add_done_callback(_looked_at)
+            asyncio.ensure_future(self.client.nats.publish(reply)).add_done_callback(_looked_at)
         told = headers.get("Nats-Last-Consumer")
         if told is not None and int(told) > self._delivered:
             self._torn.set()
@@ -136,11 +132,11 @@ class StreamReader:
         """Watch the reader until it ends: raises BusUnreachable if the connection has ended, BusError otherwise."""
         while True:
             try:
-                await self._client.until(self._torn, SILENT / 3)
+                await self.client.until(self._torn, SILENT / 3)
                 await self._consume(self.sequence)
             except TimeoutError:
                 if self._now() - self._heard > SILENT:
-                    raise BusError(f"the bus {self._client.shown} has sent nothing for {SILENT:g} s") from None
+                    raise BusError(f"the bus {self.client.shown} has sent nothing for {SILENT:g} s") from None
 
 
 def _looked_at(task: asyncio.Future[Any]) -> None:

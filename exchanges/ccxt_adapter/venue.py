@@ -197,12 +197,10 @@ class CcxtVenue:
         exchange.quiet = self._quiet
         self._markets.give(exchange)
         return CcxtConnection(
-            self.profile,
             exchange,
             subscription,
             listener,
             on_going_down=on_going_down,
-            timeout=self.access.timeout,
             translate=self._dial_failed,
             clean=self.clean,
             release=partial(close_instance, exchange),

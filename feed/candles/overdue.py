@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
 
@@ -55,28 +56,22 @@ class Timing(Protocol):
         """Whether the venue's limit allows requests that can wait."""
 
 
+@dataclass(eq=False, repr=False)
 class Overdue:
     """Looks once a second at the candles ``kept`` of one venue.
 
     ``repair`` is called with a key if one of its candles has become a hole.
     """
 
-    def __init__(
-        self,
-        name: str,
-        kept: Mapping[Key, CandleTracker | CandleBuilder],
-        fetch: Callable[[str, str, int], Awaitable[Sequence[Any]]],
-        deliver: Callable[[Candle], None],
-        repair: Callable[[str, str], None],
-        timing: Timing,
-    ) -> None:
-        self._name = name
-        self._kept = kept
+    name: str
+    kept: Mapping[Key, CandleTracker | CandleBuilder]
+    fetch: Callable[[str, str, int], Awaitable[Sequence[Any]]]
+    deliver: Callable[[Candle], None]
+    repair: Callable[[str, str], None]
+    timing: Timing
+
+    def __post_init__(self) -> None:
         self._asking: dict[Key, asyncio.Task[None]] = {}  # the requests over REST that are running
-        self._fetch = fetch
-        self._deliver = deliver
-        self._repair = repair
-        self._timing = timing
         self._again: dict[Key, tuple[int, int, float]] = {}  # key -> candle, attempts, not before (monotonic seconds)
 
     async def run(self) -> None:
@@ -87,7 +82,7 @@ class Overdue:
                 try:
                     self.look(time.monotonic())
                 except Exception:  # noqa: BLE001 - a defect here must not end what closes all other candles
-                    logger.exception("{}: closing candles by time failed", self._name)
+                    logger.exception("{}: closing candles by time failed", self.name)
         finally:
             asking = list(self._asking.values())
             for task in asking:
@@ -96,13 +91,13 @@ class Overdue:
 
     def look(self, now: float) -> None:
         """Close the candles that have ended, or begin to ask for them; ``now`` is monotonic seconds."""
-        at = self._timing.venue_time()
-        if at is None or not self._timing.delivering:
+        at = self.timing.venue_time()
+        if at is None or not self.timing.delivering:
             return
-        streamed = self._timing.stream_time()
-        room = AT_A_LOOK if self._timing.has_room() else 0
+        streamed = self.timing.stream_time()
+        room = AT_A_LOOK if self.timing.has_room() else 0
         late: list[tuple[bool, int, Key]] = []
-        for key, kept in self._kept.items():
+        for key, kept in self.kept.items():
             due = kept.due
             if due is None or due + GRACE * 1000 > at or key in self._asking:
                 continue
@@ -110,15 +105,15 @@ class Overdue:
                 late.append((not kept.is_open, due, key))  # candles with data first, then the oldest first
             elif streamed is not None:
                 self._tell(kept.close_until(int(streamed - GRACE * 1000), time.time_ns()))
-                self._repair(*key)
+                self.repair(*key)
         for _, due, key in sorted(late):
             bar, attempts, not_before = self._again.get(key, (due, 0, 0.0))
             if bar != due:
                 attempts, not_before = 0, 0.0
             in_vain = not room or attempts >= ATTEMPTS
             told = streamed is not None and due + RECORD_TIMEOUT * 1000 <= streamed
-            if in_vain and told and due <= self._timing.heard_at(key[0]):
-                tracker = self._kept[key]
+            if in_vain and told and due <= self.timing.heard_at(key[0]):
+                tracker = self.kept[key]
                 assert isinstance(tracker, CandleTracker)
                 if closed := tracker.close_as_seen(time.time_ns()):
                     self._tell(closed)
@@ -129,27 +124,27 @@ class Overdue:
 
     def _ask(self, key: Key, due: int, attempts: int, now: float, at: float) -> None:
         self._again[key] = due, attempts + 1, now + AGAIN[min(attempts, len(AGAIN) - 1)]
-        task = asyncio.create_task(self._close(key, int(at)), name=f"end of {key[0]} {key[1]} on {self._name}")
+        task = asyncio.create_task(self._close(key, int(at)), name=f"end of {key[0]} {key[1]} on {self.name}")
         self._asking[key] = task
         task.add_done_callback(lambda task: self._asking.pop(key, None))
 
     async def _close(self, key: Key, at: int) -> None:
         """Close the candles of the record that ended at least GRACE before ``at``, the venue's time in Unix ms."""
-        tracker = self._kept[key]
+        tracker = self.kept[key]
         assert isinstance(tracker, CandleTracker)
-        heard, streamed = self._timing.heard_at(key[0]), self._timing.stream_time()
+        heard, streamed = self.timing.heard_at(key[0]), self.timing.stream_time()
         try:
-            rows = await self._fetch(*key, tracker.unclosed)
+            rows = await self.fetch(*key, tracker.unclosed)
         except VenueError as error:
-            logger.info("{}: the {} bars of {} can't be closed yet: {}", self._name, key[1], key[0], error)
+            logger.info("{}: the {} bars of {} can't be closed yet: {}", self.name, key[1], key[0], error)
             return
-        if self._kept.get(key) is tracker:
+        if self.kept.get(key) is tracker:
             until, shown = int(at - GRACE * 1000), -inf if streamed is None else streamed
             self._tell(tracker.close_recorded(rows, until, time.time_ns(), heard=heard, streamed=shown))
 
     def _tell(self, candles: Sequence[Candle]) -> None:
         for candle in candles:
-            self._deliver(candle)
+            self.deliver(candle)
 
     def forget(self, key: Key) -> None:
         """Drop candles that are not wanted any more."""

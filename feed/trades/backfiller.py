@@ -51,6 +51,7 @@ class KnownSequences:
         self.left.discard(coin)
 
 
+@dataclass(eq=False, repr=False)
 class TradeBackfiller:
     """Backfills the coins of one session, over all its connections to the venue.
 
@@ -58,27 +59,19 @@ class TradeBackfiller:
     requests and ``sequences`` its trade sequences; the venue's sessions share both.
     """
 
-    def __init__(
-        self,
-        venue: Venue,
-        settings: Backfill,
-        deliver: Callable[[TradeEvent], None],
-        report: Report,
-        clock: Clock,
-        requests: RateLimit,
-        sequences: KnownSequences,
-    ) -> None:
-        self._venue = venue
-        self._settings = settings
-        self._deliver = deliver
-        self._report = report
-        self._clock = clock
+    venue: Venue
+    settings: Backfill
+    deliver: Callable[[TradeEvent], None]
+    report: Report
+    clock: Clock
+    requests: RateLimit
+    sequences: KnownSequences
+
+    def __post_init__(self) -> None:
         self._coins: dict[str, TradeSequence] = {}
-        self._sequences = sequences
         self._symbols: dict[str, str] = {}
         self._fetches: dict[str, asyncio.Task[None]] = {}  # coin -> the task that fetches for all of its gaps
         self._fetched: defaultdict[str, float] = defaultdict(lambda: -inf)  # coin -> its last fetch, monotonic seconds
-        self._requests = requests
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.late = 0  # trades that came after later ones had been delivered
 
@@ -123,20 +116,20 @@ class TradeBackfiller:
         for trade in trades:
             outcome = self._coins[trade.coin].accept(trade, now)
             if outcome is DELIVER:
-                self._deliver(trade)
+                self.deliver(trade)
             else:
                 self._carry_out(trade.coin, outcome)
 
     def recall(self, past: Sequence[TradeEvent], now: float) -> None:
         """Deliver those past trades (sent at a subscription, oldest first) that an outage missed."""
-        if not self._settings.enabled:
+        if not self.settings.enabled:
             return
         sequence = self._coins[past[0].coin]
         for trade in sequence.missed(past):
             trade.backfilled = True
             outcome = sequence.accept(trade, now)
             if outcome is DELIVER:
-                self._deliver(trade)
+                self.deliver(trade)
             else:
                 self._carry_out(trade.coin, outcome)
 
@@ -147,8 +140,8 @@ class TradeBackfiller:
         are fetched from there on.
         """
         self._symbols |= symbols
-        now = self._clock.monotonic()
-        sequences = self._sequences
+        now = self.clock.monotonic()
+        sequences = self.sequences
         for coin in symbols:
             holder, sequences.holders[coin] = sequences.holders.get(coin, self), self
             if (known := sequences.coins.get(coin)) is not None:
@@ -165,9 +158,9 @@ class TradeBackfiller:
                 if before is not None and before.market != symbols[coin]:
                     before = None
                 made = self._coins[coin] = sequences.coins[coin] = TradeSequence(
-                    self._venue.limits.consecutive_ids,
-                    self._settings.max_gap,
-                    fetch=self._settings.enabled and self._venue.can_fetch_trades,
+                    self.venue.limits.consecutive_ids,
+                    self.settings.max_gap,
+                    fetch=self.settings.enabled and self.venue.can_fetch_trades,
                     since_ts=since.get(coin) if before is None else None,
                 )
                 if before is not None:
@@ -177,7 +170,7 @@ class TradeBackfiller:
 
     def lost(self, coins: Iterable[str] | None = None) -> None:
         """Note that the connection of these coins, or of all coins if None, is lost."""
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         for coin in list(self._coins) if coins is None else coins:
             if self._holds(coin):
                 self._coins[coin].lost(now)
@@ -192,8 +185,8 @@ class TradeBackfiller:
         for coin in coins:
             if self._holds(coin):
                 for _ in self._coins[coin].give_up().filled:
-                    self._report("gap_filled", self._venue.name, coin=coin, trades=0, complete=False)
-                self._sequences.forget(coin)
+                    self.report("gap_filled", self.venue.name, coin=coin, trades=0, complete=False)
+                self.sequences.forget(coin)
             for known in (self._coins, self._symbols, self._fetched):
                 known.pop(coin, None)
             if coin in self._fetches:
@@ -221,7 +214,7 @@ class TradeBackfiller:
         held = [coin for coin in coins if coin in self._coins and self._holds(coin)]
         for coin in held:
             self._carry_out(coin, self._coins[coin].give_up())
-        self._sequences.left.update(held)
+        self.sequences.left.update(held)
 
     def close(self) -> None:
         """Stop fetching."""
@@ -230,19 +223,19 @@ class TradeBackfiller:
         self._fetches.clear()
         for coin, timer in self._timers.items():
             timer.cancel()
-            if (holder := self._sequences.holders.get(coin, self)) is not self:
+            if (holder := self.sequences.holders.get(coin, self)) is not self:
                 holder._expect(coin)
         self._timers.clear()
 
     def _holds(self, coin: str) -> bool:
         """Whether this backfiller has the coin now, and no other one of the venue."""
-        return self._sequences.holders.get(coin) is self
+        return self.sequences.holders.get(coin) is self
 
     def _carry_out(self, coin: str, outcome: Outcome) -> None:
         """Carry out an outcome: report the gap, deliver the trades, report the filled gaps."""
-        name = self._venue.name
+        name = self.venue.name
         if outcome.gap is not None:
-            self._report("gap", name, coin=coin, **outcome.gap.details)
+            self.report("gap", name, coin=coin, **outcome.gap.details)
             fetching = self._fetches.get(coin)
             if outcome.gap.fetch and (fetching is None or fetching.done()):
                 task = asyncio.create_task(self._fetch(coin), name=f"backfill {coin} on {name}")
@@ -250,9 +243,9 @@ class TradeBackfiller:
                 task.add_done_callback(partial(self._fetched_all, coin))
             self._expect(coin)
         for trade in outcome.deliver:
-            self._deliver(trade)
+            self.deliver(trade)
         for filled in outcome.filled:
-            self._report("gap_filled", name, coin=coin, trades=filled.trades, complete=filled.complete)
+            self.report("gap_filled", name, coin=coin, trades=filled.trades, complete=filled.complete)
 
     def _fetched_all(self, coin: str, task: asyncio.Task[None]) -> None:
         """Note that the fetch of this coin has ended."""
@@ -263,12 +256,12 @@ class TradeBackfiller:
         """Set a timer for the moment when the coin's oldest gap is given up."""
         deadline = self._coins[coin].open_gaps.deadline
         if deadline is not None and coin not in self._timers:
-            delay = deadline - self._clock.monotonic() + MARGIN
+            delay = deadline - self.clock.monotonic() + MARGIN
             self._timers[coin] = asyncio.get_running_loop().call_later(delay, self._expire, coin)
 
     def _expire(self, coin: str) -> None:
         del self._timers[coin]
-        self._carry_out(coin, self._coins[coin].expire(self._clock.monotonic()))
+        self._carry_out(coin, self._coins[coin].expire(self.clock.monotonic()))
         self._expect(coin)
 
     async def _fetch(self, coin: str) -> None:
@@ -284,27 +277,27 @@ class TradeBackfiller:
                     async with asyncio.timeout(HOLD_FOR):
                         pages = await self._pages(coin, gap, sequence)
                     counted = sequence.counts
-                    self._carry_out(coin, sequence.answered(pages, self._clock.monotonic()))
+                    self._carry_out(coin, sequence.answered(pages, self.clock.monotonic()))
                     if counted and not sequence.counts:
                         logger.warning(
                             "{}: the trade ids of {} are not consecutive, as the venue itself shows: they don't count",
-                            self._venue.name,
+                            self.venue.name,
                             coin,
                         )
                 except Disconnected as error:
-                    logger.info("{}: the gap in {} is not filled yet: {}", self._venue.name, coin, error.reason)
-                    await self._clock.sleep(min(max(RETRY_AFTER, error.retry_after or 0.0), HOLD_FOR))
+                    logger.info("{}: the gap in {} is not filled yet: {}", self.venue.name, coin, error.reason)
+                    await self.clock.sleep(min(max(RETRY_AFTER, error.retry_after or 0.0), HOLD_FOR))
                 except TimeoutError:
-                    logger.info("{}: the gap in {} is not filled yet: no answer in time", self._venue.name, coin)
+                    logger.info("{}: the gap in {} is not filled yet: no answer in time", self.venue.name, coin)
         except VenueError as error:
-            logger.warning("{}: the gap in {} is not filled: {}", self._venue.name, coin, error)
+            logger.warning("{}: the gap in {} is not filled: {}", self.venue.name, coin, error)
             self._carry_out(coin, sequence.give_up(fetched_only=True))
 
     async def _pages(self, coin: str, gap: Gap, sequence: TradeSequence) -> list[list[TradeEvent]]:
         """Fetch the venue's trades for a gap: lists without a break, each oldest first."""
         newest = await self._ask(coin, limit=sequence.behind(gap) + AROUND)
         sequence.add(newest)  # use this page even if the others do not come in time
-        if not self._venue.limits.older_trades:
+        if not self.venue.limits.older_trades:
             return [newest]
         if gap.from_id is not None and gap.to_id is not None:
             return [newest, *await self._fetch_older(coin, gap.from_id, gap.to_id, newest, sequence)]
@@ -312,16 +305,16 @@ class TradeBackfiller:
 
     async def _space(self, coin: str) -> None:
         """Wait until a fetch for this coin is allowed: the first gap does not wait, gaps soon after share a fetch."""
-        spacing = ASK_AGAIN if self._requests.plenty(self._clock.monotonic()) else SPACING
-        await self._clock.sleep(max(0.0, self._fetched[coin] + spacing - self._clock.monotonic()))
-        self._fetched[coin] = self._clock.monotonic()
+        spacing = ASK_AGAIN if self.requests.plenty(self.clock.monotonic()) else SPACING
+        await self.clock.sleep(max(0.0, self._fetched[coin] + spacing - self.clock.monotonic()))
+        self._fetched[coin] = self.clock.monotonic()
 
     async def _ask(self, coin: str, from_id: int | None = None, limit: int | None = None) -> list[TradeEvent]:
         """Make one request, if the venue's limit allows it before the gap's time is over; else raise Disconnected."""
-        if (wait := self._requests.wait(self._clock.monotonic())) > HOLD_FOR:
-            raise Disconnected(self._venue.name, "too many requests for trades within a minute", wait)
-        await self._requests.take(self._clock)
-        return await self._venue.fetch_trades(coin, self._symbols[coin], from_id, limit)
+        if (wait := self.requests.wait(self.clock.monotonic())) > HOLD_FOR:
+            raise Disconnected(self.venue.name, "too many requests for trades within a minute", wait)
+        await self.requests.take(self.clock)
+        return await self.venue.fetch_trades(coin, self._symbols[coin], from_id, limit)
 
     async def _fetch_older(
         self, coin: str, first: int, last: int, newest: list[TradeEvent], sequence: TradeSequence
@@ -349,7 +342,7 @@ class TradeBackfiller:
         """Fetch pages back from the newest trades to the begin of the gap; returns all of them without a break."""
         trades = newest
         while trades and trades[0].timestamp >= gap.from_ts and (reached := _id(trades[0])) > 0:
-            page = await self._ask(coin, max(0, reached - self._venue.limits.recent_trades))
+            page = await self._ask(coin, max(0, reached - self.venue.limits.recent_trades))
             older = [trade for trade in page if _id(trade) < reached]
             if not older:
                 break  # the venue has nothing more

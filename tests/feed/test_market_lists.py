@@ -41,7 +41,7 @@ async def old_list(simulator: Simulator, **btc: Any) -> None:
     venue = open_venue("binance", at)
     await venue.load()
     await venue.close()
-    cache = venue._markets._cache
+    cache = venue._markets.cache
     assert cache is not None
     table = cache.read()
     assert table is not None

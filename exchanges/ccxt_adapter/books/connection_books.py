@@ -32,7 +32,6 @@ class ConnectionBooks:
 
     def __init__(
         self,
-        profile: Profile,
         exchange: Any,
         depth: int,
         listener: BookReceiver,
@@ -43,15 +42,15 @@ class ConnectionBooks:
         unavailable: Callable[[str, str], None],
         translate: Callable[[Exception], VenueError],
     ) -> None:
-        self._profile = profile
+        self._profile: Profile = exchange.profile
         self._exchange = exchange
         self._begin = spawn
         self._ended = False
         self._translate = translate
         self._symbols: dict[str, str] = {}  # coin -> symbol
         self._pauses = PausesOfBooks(FIRST_PAUSE, LONGEST_PAUSE, STEADY)
-        self._delivery = BookDelivery(profile.name, listener, depth, heard)
-        rules = profile.books
+        self._delivery = BookDelivery(self._profile.name, listener, depth, heard)
+        rules = self._profile.books
         self._own: OwnBookKeeper | None = None
         self._verified: VerifiedBookKeeper | None = None
         if rules.own is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from exchanges.books.proof import BookRules, BookSnapshot, BookUpdate, OwnBook, OwnBooks, Step, Verdict
@@ -25,29 +26,23 @@ IN_STREAM = 1.5  # seconds in which a snapshot should come in the stream after a
 Send = Callable[[Mapping[str, Any]], Awaitable[object]]
 
 
+@dataclass(eq=False, repr=False)
 class OwnBookKeeper:
     """One connection's own books. ``ids`` are the venue's ids of its markets, ``send`` sends a request over it.
 
     Tasks are made with ``spawn`` in the connection's group: they end with it.
     """
 
-    def __init__(
-        self,
-        rules: BookRules,
-        own: OwnBooks,
-        delivery: BookDelivery,
-        snapshots: VenueSnapshots | None,
-        spawn: Callable[[Any], asyncio.Task[Any] | None],
-        send: Send,
-        unavailable: Callable[[str, str], None],
-    ) -> None:
-        self._own = own
-        self._delivery = delivery
-        self._snapshots = snapshots
-        self._spawn = spawn
-        self._send = send
-        self._unavailable = unavailable
-        self._asked_depth = rules.depth(delivery.depth) or delivery.depth
+    rules: BookRules
+    own: OwnBooks
+    delivery: BookDelivery
+    snapshots: VenueSnapshots | None
+    spawn: Callable[[Any], asyncio.Task[Any] | None]
+    send: Send
+    unavailable: Callable[[str, str], None]
+
+    def __post_init__(self) -> None:
+        self._asked_depth = self.rules.depth(self.delivery.depth) or self.delivery.depth
         self._books: dict[str, OwnBook] = {}  # by market id
         self._symbols: dict[str, str] = {}
         self._joining: dict[str, asyncio.Task[Any]] = {}  # market id -> the task that brings its snapshot
@@ -58,25 +53,25 @@ class OwnBookKeeper:
         self._pauses = PausesOfBooks(FIRST_PAUSE, LOST_AGAIN, STEADY)
         self._news = asyncio.Event()  # set when a book has joined
         self._ended = False
-        delivery.on_lost = self._on_lost
+        self.delivery.on_lost = self._on_lost
 
     def add(self, ids: Mapping[str, str]) -> None:
         """Carry these (market id -> symbol) too."""
         for market_id, symbol in ids.items():
             self._symbols[market_id] = symbol
-            self._books[market_id] = self._own.make(self._delivery.depth)
+            self._books[market_id] = self.own.make(self.delivery.depth)
 
     def end(self, reason: str) -> None:
         """The connection is over."""
         self._ended = True
-        self._delivery.end(reason)
+        self.delivery.end(reason)
 
     def convert(self, frame: Any) -> bool:
         """Take a decoded frame if it is for one of these books.
 
         Raises msgspec's ValidationError for an unexpected one.
         """
-        update = self._own.convert(frame, time.time_ns())
+        update = self.own.convert(frame, time.time_ns())
         if update is not None:
             self.on_update(update)
         return update is not None
@@ -91,7 +86,7 @@ class OwnBookKeeper:
     def _suspect(self, market_id: str, sequence: int | None) -> None:
         book = self._books[market_id]
         if book.proven and book.sequence == sequence and not self._ended:
-            self._delivery.doubt(self._symbols[market_id], "a message of it could not be read")
+            self.delivery.doubt(self._symbols[market_id], "a message of it could not be read")
 
     def on_update(self, update: BookUpdate) -> None:
         """Take an update of a book."""
@@ -115,8 +110,8 @@ class OwnBookKeeper:
             self._begin(market_id)
 
     def _tell(self, market_id: str, book: OwnBook) -> None:
-        levels, depth = book.levels, self._delivery.depth
-        self._delivery.tell(
+        levels, depth = book.levels, self.delivery.depth
+        self.delivery.tell(
             self._symbols[market_id],
             levels.bids.top(depth),
             levels.asks.top(depth),
@@ -128,7 +123,7 @@ class OwnBookKeeper:
     def _lost(self, market_id: str, verdict: Verdict) -> None:
         if (renewing := self._renewing.pop(market_id, None)) is not None:
             renewing.cancel()  # it may wait for its turn behind lost books
-        self._delivery.lose(self._symbols[market_id], verdict.reason)
+        self.delivery.lose(self._symbols[market_id], verdict.reason)
         self._begin(market_id)
 
     def _on_lost(self, symbol: str) -> None:
@@ -139,25 +134,25 @@ class OwnBookKeeper:
     def _begin(self, market_id: str) -> None:
         if market_id not in self._joining:
             pause = self._pauses.wait(market_id, asyncio.get_running_loop().time())
-            if self._snapshots is None:
+            if self.snapshots is None:
                 work = self._resubscribe(market_id, pause)
             else:
-                work = self._fetch(market_id, self._snapshots, pause, renewal=False)
+                work = self._fetch(market_id, self.snapshots, pause, renewal=False)
             self._do(market_id, work, self._joining)
 
     def _renew(self, market_id: str) -> None:
         now = asyncio.get_running_loop().time()
         due = now - self._renewed.get(market_id, -RENEW_EVERY) >= RENEW_EVERY
-        if self._snapshots is not None and due and market_id not in self._renewing and market_id not in self._joining:
+        if self.snapshots is not None and due and market_id not in self._renewing and market_id not in self._joining:
             self._renewed[market_id] = now
-            self._do(market_id, self._fetch(market_id, self._snapshots, 0.0, renewal=True), self._renewing)
+            self._do(market_id, self._fetch(market_id, self.snapshots, 0.0, renewal=True), self._renewing)
 
     def _do(self, market_id: str, work: Any, tasks: dict[str, asyncio.Task[Any]]) -> None:
         def done(task: asyncio.Task[Any]) -> None:
             if tasks.get(market_id) is task:
                 del tasks[market_id]
 
-        if (task := self._spawn(work)) is not None:
+        if (task := self.spawn(work)) is not None:
             tasks[market_id] = task
             task.add_done_callback(done)
 
@@ -182,7 +177,7 @@ class OwnBookKeeper:
                 snapshot = await snapshots.fetch(market_id, limit)
             except Rejected as error:
                 self._why(symbol, f"the venue refused its snapshot: {error.reason}")
-                self._unavailable(symbol, error.reason)
+                self.unavailable(symbol, error.reason)
                 return
             except VenueError as error:
                 self._why(symbol, f"its snapshot could not be fetched: {error.reason}")
@@ -200,13 +195,13 @@ class OwnBookKeeper:
         if verdict.step is Step.JOINED:
             self._tell(market_id, book)
         elif verdict.step is Step.LOST:
-            self._delivery.lose(self._symbols[market_id], verdict.reason)
+            self.delivery.lose(self._symbols[market_id], verdict.reason)
         return verdict.step is Step.JOINED
 
     def _why(self, symbol: str, reason: str) -> None:
         """Report why the book is not proven yet."""
-        if not self._delivery.proven(symbol):
-            self._delivery.lose(symbol, reason)
+        if not self.delivery.proven(symbol):
+            self.delivery.lose(symbol, reason)
 
     # --- snapshots in the stream --------------------------------------------------------------------------------------
 
@@ -214,12 +209,12 @@ class OwnBookKeeper:
         """Subscribe again until a snapshot comes."""
         await asyncio.sleep(first_pause)
         book = self._books[market_id]
-        assert self._own.resubscribe is not None
+        assert self.own.resubscribe is not None
         for pause in doubling(IN_STREAM, LONGEST_PAUSE):
             if book.proven:
                 return
-            for request in self._own.resubscribe(market_id, self._asked_depth):
-                await self._send(request)
+            for request in self.own.resubscribe(market_id, self._asked_depth):
+                await self.send(request)
             try:
                 async with asyncio.timeout(pause):
                     while not book.proven:

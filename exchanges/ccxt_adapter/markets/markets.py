@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Any
 
@@ -19,26 +20,20 @@ from exchanges.venues.profile import Profile
 PAUSE = 1.0  # seconds between two times that the venue is asked for its list
 
 
+@dataclass(eq=False, repr=False)
 class Markets:
     """Holds the markets of ``api``, which is the ccxt instance for REST, and gives them to those of streams.
 
     ``ask`` asks the venue for its list and raises VenueError; ``cache`` keeps the list on disk, if there is one.
     """
 
-    def __init__(
-        self,
-        profile: Profile,
-        access: Access,
-        api: Any,
-        cache: MarketCache | None,
-        ask: Callable[[], Coroutine[Any, Any, MarketTable]],
-    ) -> None:
-        self._name = profile.name
-        self._quotes = tuple(access.quote)
-        self._access = access
-        self._api = api
-        self._cache = cache
-        self._ask = ask
+    profile: Profile
+    access: Access
+    api: Any
+    cache: MarketCache | None
+    ask: Callable[[], Coroutine[Any, Any, MarketTable]]
+
+    def __post_init__(self) -> None:
         self._table: MarketTable | None = None
         self._from_disk = False
         self._gone: Collection[str] = ()  # symbols that were listed earlier
@@ -53,7 +48,7 @@ class Markets:
 
     async def load(self, coins: Mapping[str, str | None], *, anew: bool = False) -> None:
         """See Venue.load."""
-        if not self._api.markets:
+        if not self.api.markets:
             await self._shared(fresh=False)
         if (anew or self._from_disk) and not all(self._lists(coin, override) for coin, override in coins.items()):
             await self._shared(fresh=True)
@@ -66,23 +61,25 @@ class Markets:
 
     def give(self, exchange: Any) -> None:
         """Set the markets of another ccxt instance; they are shared."""
-        for name in self._api.options.get("marketHelperProps") or ():
-            self._api.options.setdefault(name, None)  # ccxt reads them without a default
-        exchange.set_markets_from_exchange(self._api)
+        for name in self.api.options.get("marketHelperProps") or ():
+            self.api.options.setdefault(name, None)  # ccxt reads them without a default
+        exchange.set_markets_from_exchange(self.api)
         if self._table is not None:
             exchange.options.update(self._table.options)
 
     def symbol(self, coin: str, override: str | None) -> str:
         """See Venue.market."""
         codes = codes_of(coin)
-        asked = [override] if override else [self._symbol(code, quote) for code in codes for quote in self._quotes]
-        listed = [symbol for symbol in asked if symbol in self._api.markets and symbol not in self._gone]
+        asked = [override] if override else [self._symbol(code, quote) for code in codes for quote in self.access.quote]
+        listed = [symbol for symbol in asked if symbol in self.api.markets and symbol not in self._gone]
         for symbol in listed:
-            if self._api.markets[symbol].get("active") is not False:
+            if self.api.markets[symbol].get("active") is not False:
                 return symbol
         if listed:
-            raise Halted(self._name, f"has halted {coin} ({', '.join(listed)} is listed and not traded now)")
-        raise Rejected(self._name, f"does not list {coin} (looked for {', '.join(asked)}{self._other_quotes(codes)})")
+            raise Halted(self.profile.name, f"has halted {coin} ({', '.join(listed)} is listed and not traded now)")
+        raise Rejected(
+            self.profile.name, f"does not list {coin} (looked for {', '.join(asked)}{self._other_quotes(codes)})"
+        )
 
     async def close(self) -> None:
         """End the running request."""
@@ -96,35 +93,35 @@ class Markets:
 
     async def _shared(self, *, fresh: bool) -> None:
         if self._loading is None or self._loading.done():
-            self._loading = asyncio.create_task(self._load(fresh), name=f"markets of {self._name}")
+            self._loading = asyncio.create_task(self._load(fresh), name=f"markets of {self.profile.name}")
         await asyncio.shield(self._loading)
 
     async def _load(self, fresh: bool) -> None:
         """Load the markets in a thread, because parsing thousands takes part of a second while another venue delivers.
         The venue is asked once per PAUSE, however many coins are missing.
         """
-        table = None if fresh or self._cache is None else await asyncio.to_thread(self._cache.read)
+        table = None if fresh or self.cache is None else await asyncio.to_thread(self.cache.read)
         from_disk = table is not None
         if table is None:
             await asyncio.sleep(max(0.0, self._asked_at + PAUSE - time.monotonic()))
             asked_at = time.monotonic()
-            table = await self._ask()
+            table = await self.ask()
             self._asked_at = asked_at
             if not table.markets:
-                raise Disconnected(self._name, f"answered with no {self._access.market_type} market at all")
-            if self._cache is not None:
-                self._keeping = asyncio.get_running_loop().run_in_executor(None, self._cache.write, table)
+                raise Disconnected(self.profile.name, f"answered with no {self.access.market_type} market at all")
+            if self.cache is not None:
+                self._keeping = asyncio.get_running_loop().run_in_executor(None, self.cache.write, table)
         listed = table.markets.keys()
         self._table = table if self._table is None else with_gone(table, self._table)
         self._gone = self._table.markets.keys() - listed
         self._from_disk = from_disk
-        give(self._table, self._api)
+        give(self._table, self.api)
 
     def _other_quotes(self, codes: Sequence[str]) -> str:
         """The quote currencies in which the venue trades a coin, if it trades it in none of the settings'."""
-        rows = self._api.markets.values()
+        rows = self.api.markets.values()
         active = (row for row in rows if row.get("base") in codes and row.get("active") is not False)
-        quotes = sorted({str(row.get("quote")) for row in active} - set(self._quotes))
+        quotes = sorted({str(row.get("quote")) for row in active} - set(self.access.quote))
         return f"; it has {', '.join(quotes)}, which `quote` does not list" if quotes else ""
 
     def _lists(self, coin: str, override: str | None) -> bool:
@@ -133,4 +130,4 @@ class Markets:
         return False
 
     def _symbol(self, base: str, quote: str) -> str:
-        return f"{base}/{quote}:{quote}" if self._access.market_type == "swap" else f"{base}/{quote}"
+        return f"{base}/{quote}:{quote}" if self.access.market_type == "swap" else f"{base}/{quote}"

@@ -53,21 +53,19 @@ class CcxtConnection:
 
     def __init__(
         self,
-        profile: Profile,
         exchange: Any,
         wanted: Subscription,
         listener: Listener,
         *,
         on_going_down: Callable[[], None],
-        timeout: float,
         translate: Callable[[Exception], VenueError],
         clean: Cleaner,
         release: Callable[[], Awaitable[None]],
         renew: Callable[[], None],
-        snapshots: VenueSnapshots | None = None,
+        snapshots: VenueSnapshots | None,
     ) -> None:
-        self.name = profile.name
-        self._profile = profile
+        self.name = exchange.profile.name
+        self._profile: Profile = exchange.profile
         self._exchange = exchange
         self._wanted = wanted
         self._listener = listener
@@ -84,7 +82,7 @@ class CcxtConnection:
         self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
         own = streamed(exchange)
         self._streamed = own
-        self._delivery = RowHandler(profile, exchange, self._coins, wanted.timeframes, listener, self._reading)
+        self._delivery = RowHandler(exchange, self._coins, wanted.timeframes, listener, self._reading)
         self._group = asyncio.TaskGroup()
         self._standing: set[asyncio.Task[None]] = set()  # a task for each call that may bring data
         self._subscribing = False  # additions are subscribed to at once: True only while the connection is open
@@ -102,7 +100,7 @@ class CcxtConnection:
         self._sockets: dict[Any, Callable[[Any, str], bool]] = {}  # client -> judges its frames for books
         if self._books_of_all:
             self._carry_books(self._coins)
-        self._install(timeout)
+        self._install()
 
     def __repr__(self) -> str:
         dialled = ", ".join(self._exchange.clients or ()) or "not dialled"
@@ -171,7 +169,6 @@ class CcxtConnection:
         listener = self._listener if "books" in channels else None
         quotes = "quotes" in channels and source_of_quotes(self._exchange) != "quotes"
         books = delivery.books = ConnectionBooks(
-            self._profile,
             self._exchange,
             self._book_depth,
             QuotesOfBooks(delivery.on_quote_of_book, listener) if quotes or listener is None else listener,
@@ -207,7 +204,7 @@ class CcxtConnection:
             self._standing.add(task)
             task.add_done_callback(self._standing.discard)
 
-    def _install(self, timeout: float) -> None:
+    def _install(self) -> None:
         """Put our own caches into ccxt's tables, and guard the client that it will dial with."""
         exchange, reading, listener, delivery = self._exchange, self._reading, self._listener, self._delivery
         latest = (delivery.tickers, delivery.bidsasks)
@@ -241,7 +238,7 @@ class CcxtConnection:
                 latest,
                 on_bad_frame,
                 on_frame,
-                timeout,
+                exchange.access.timeout,
                 delivery.taker,
                 delivery.on_book,
                 self._clean,

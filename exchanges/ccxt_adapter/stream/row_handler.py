@@ -28,14 +28,13 @@ class RowHandler:
 
     def __init__(
         self,
-        profile: Profile,
         exchange: Any,
         coins: Mapping[str, str],
         timeframes: Iterable[str],
         listener: Listener,
         reading: FrameReading,
     ) -> None:
-        self._profile = profile
+        self._profile: Profile = exchange.profile
         self._exchange = exchange
         self._coins: dict[str, str] = {}
         self._listener = listener
@@ -47,7 +46,7 @@ class RowHandler:
         self._volume_scales: dict[str, float] = {}
         # the venue's id -> coin and symbol of each market whose most frequent frames are read without ccxt
         self._taken: dict[str, tuple[str, str]] = {}
-        self._reader = TradeReader(profile)
+        self._reader = TradeReader(self._profile)
         self._past: list[TradeEvent] = []  # past trades of the frame that is being read
         self._turned: list[TradeEvent] = []  # trades of the frame that are delivered from the last to the first
         self._first_candles: dict[tuple[str, str], tuple[Candle, bool]] = {}  # first candles of a frame

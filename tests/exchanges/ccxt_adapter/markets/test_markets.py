@@ -65,7 +65,7 @@ async def loaded_once(simulator: Simulator) -> None:
 
 
 def cache_of(venue: CcxtVenue) -> MarketCache:
-    cache = venue._markets._cache
+    cache = venue._markets.cache
     assert cache is not None
     return cache
 
