@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loguru import logger
@@ -28,6 +28,7 @@ Fetch = Callable[[str, str, int], Awaitable[Sequence[Any]]]
 """(market symbol, timeframe, Unix ms) -> ccxt's OHLCV rows from the candle that opened then."""
 
 
+@dataclass(eq=False, repr=False)
 class VenueCandles:
     """Keeps the candles of every (market symbol, timeframe) of one venue, over all connections that follow one another.
 
@@ -37,28 +38,22 @@ class VenueCandles:
     ``record`` is what is already known about the venue's record.
     """
 
-    def __init__(
-        self,
-        name: str,
-        fetch: Fetch,
-        deliver: Callable[[Candle], None],
-        timing: Timing | None = None,
-        give_up: Callable[[str, str, list[int]], None] | None = None,
-        record: CandleRecord | None = None,
-    ) -> None:
-        self._name = name
-        self._fetch = fetch
-        self._give_up = give_up
-        self._record = CandleRecord() if record is None else record
-        self._deliver = deliver
+    name: str
+    fetch: Fetch
+    deliver: Callable[[Candle], None]
+    timing: Timing | None = None
+    give_up: Callable[[str, str, list[int]], None] | None = None
+    record: CandleRecord | None = None
+
+    def __post_init__(self) -> None:
+        self._record = CandleRecord() if self.record is None else self.record
         self._connections = 0
         self._builds_from: dict[str, int] = {}  # symbol -> the connection whose trades are used
         self._kept: dict[tuple[str, str], CandleTracker | CandleBuilder] = {}
         self._lost = 0  # candles lost on markets that were dropped
         self._repairs: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._requests = asyncio.Semaphore(AT_ONCE)
-        self._timing = timing
-        self._overdue = None if timing is None else self._overdue_by(timing)
+        self._overdue = None if self.timing is None else self._overdue_by(self.timing)
         self._looking: asyncio.Task[None] | None = None
 
     @property
@@ -82,7 +77,7 @@ class VenueCandles:
         that some venue has closed.
         """
         if self._overdue is not None and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.create_task(self._overdue.run(), name=f"ends of bars on {self._name}")
+            self._looking = asyncio.create_task(self._overdue.run(), name=f"ends of bars on {self.name}")
         if connection is None:
             self._connections += 1
             connection = self._connections
@@ -93,7 +88,7 @@ class VenueCandles:
                     kept.interrupted()
                 else:
                     kind = CandleTracker if native else CandleBuilder
-                    kept = kind(coin, timeframe, self._name, symbol, self._record)
+                    kept = kind(coin, timeframe, self.name, symbol, self._record)
                     self._kept[symbol, timeframe] = kept
                 if (coin, timeframe) in closed:
                     kept.go_on_after(closed[coin, timeframe])
@@ -192,17 +187,17 @@ class VenueCandles:
     def _overdue_by(self, timing: Timing) -> Overdue:
         async def fetch(symbol: str, timeframe: str, since: int) -> Sequence[Any]:
             async with self._requests:
-                rows = await self._fetch(symbol, timeframe, since)
+                rows = await self.fetch(symbol, timeframe, since)
             self._answered(self._kept.get((symbol, timeframe)), rows)
             return rows
 
         repair = self._repair_missing
-        return Overdue(self._name, self._kept, fetch, self._deliver, repair, timing)
+        return Overdue(self.name, self._kept, fetch, self.deliver, repair, timing)
 
     def _repair_missing(self, symbol: str, timeframe: str) -> None:
         key = symbol, timeframe
         if self._kept[key].holes() and key not in self._repairs:
-            task = asyncio.create_task(self._repair(symbol, timeframe), name=f"bars of {symbol} on {self._name}")
+            task = asyncio.create_task(self._repair(symbol, timeframe), name=f"bars of {symbol} on {self.name}")
             self._repairs[key] = task
             task.add_done_callback(lambda task: self._repairs.pop(key, None))
 
@@ -226,9 +221,9 @@ class VenueCandles:
                 if attempts[opened] < len(MEND_DELAYS):
                     due_at[opened] = time.monotonic() + MEND_DELAYS[attempts[opened]]
             if given_up := kept.forget(opened for opened in due if attempts[opened] == len(MEND_DELAYS)):
-                logger.warning("{}: {} bars of {} stay open: {}", self._name, timeframe, symbol, given_up)
-                if self._give_up is not None:
-                    self._give_up(kept.coin, timeframe, given_up)
+                logger.warning("{}: {} bars of {} stay open: {}", self.name, timeframe, symbol, given_up)
+                if self.give_up is not None:
+                    self.give_up(kept.coin, timeframe, given_up)
 
     async def _repair_once(
         self, kept: CandleTracker | CandleBuilder, symbol: str, due: Collection[int], attempt: int
@@ -240,14 +235,14 @@ class VenueCandles:
                 holes = sorted(set(due).intersection(kept.holes()))
                 if not holes:
                     return  # the venue itself has filled them
-                rows = await self._fetch(symbol, timeframe, holes[0])
+                rows = await self.fetch(symbol, timeframe, holes[0])
                 self._answered(kept, rows)
         except VenueError as error:
-            logger.warning("{}: {} bars of {} are not repaired yet: {}", self._name, timeframe, symbol, error)
+            logger.warning("{}: {} bars of {} are not repaired yet: {}", self.name, timeframe, symbol, error)
             return
         settled, final = attempt >= SETTLED, attempt >= FINAL
         for candle in kept.fill(rows, time.time_ns(), due, settled=settled, final=final):
-            self._deliver(candle)
+            self.deliver(candle)
 
     def _answered(self, kept: CandleTracker | CandleBuilder | None, rows: Sequence[Any]) -> None:
         now = self._venue_time()
@@ -256,11 +251,11 @@ class VenueCandles:
 
     def _until_recorded(self, opened: int, timeframe: str) -> float:
         """Seconds until the venue's record has the whole of a missed candle, because a later one has begun."""
-        if self._timing is None:
+        if self.timing is None:
             return 0.0
-        now = self._timing.venue_time()
+        now = self.timing.venue_time()
         left = GRACE if now is None else next_open(opened, timeframe) / 1000 + GRACE - now / 1000
         return min(max(left, 0.0), GRACE)
 
     def _venue_time(self) -> float | None:
-        return None if self._timing is None else self._timing.venue_time()
+        return None if self.timing is None else self.timing.venue_time()

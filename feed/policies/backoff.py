@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import inf
 
 from feed.settings.schema import Connection
@@ -44,6 +45,7 @@ class GrowingWait:
         return doubled(self._first, self._attempts, LONGEST_WAIT) if self._attempts else self._first
 
 
+@dataclass(eq=False, repr=False)
 class Backoff:
     """Delays in seconds before attempt 1, 2, ... on one venue: doubling from ``initial`` to ``maximum``, with jitter.
 
@@ -55,19 +57,13 @@ class Backoff:
     every second. A stall does not count as flow.
     """
 
-    def __init__(
-        self,
-        initial: float,
-        maximum: float,
-        jitter: float,
-        stable_after: float,
-        draw: Callable[[], float] = random.random,
-    ) -> None:
-        self._initial = initial
-        self._maximum = maximum
-        self._jitter = jitter
-        self._stable_after = stable_after
-        self._draw = draw
+    initial: float
+    maximum: float
+    jitter: float
+    stable_after: float
+    draw: Callable[[], float] = random.random
+
+    def __post_init__(self) -> None:
         self._attempt = 0
         self._first_data: float | None = None  # on this connection
 
@@ -77,7 +73,7 @@ class Backoff:
     @property
     def _delay(self) -> float:
         """The delay before the next attempt, without jitter."""
-        return doubled(self._initial, self._attempt, self._maximum)
+        return doubled(self.initial, self._attempt, self.maximum)
 
     @property
     def attempt(self) -> int:
@@ -87,10 +83,10 @@ class Backoff:
     def next_delay(self) -> float:
         """Seconds to wait before the next dial. Counts one attempt."""
         self._first_data = None  # the caller has lost the connection
-        low = self._delay * (1 - self._jitter)
-        high = min(self._delay * (1 + self._jitter), self._maximum)
+        low = self._delay * (1 - self.jitter)
+        high = min(self._delay * (1 + self.jitter), self.maximum)
         self._attempt += 1
-        return low + (high - low) * self._draw()
+        return low + (high - low) * self.draw()
 
     def delay_for(self, retry_after: float | None) -> float:
         """Like :meth:`next_delay`, but at least the venue's Retry-After (seconds), which may exceed ``maximum``."""
@@ -101,7 +97,7 @@ class Backoff:
         """Note that a piece of data came at ``now`` (monotonic seconds)."""
         if self._first_data is None:
             self._first_data = now
-        if self._attempt and now - self._first_data >= self._stable_after:
+        if self._attempt and now - self._first_data >= self.stable_after:
             self._attempt = 0
 
     def note_disconnect(self, now: float) -> None:

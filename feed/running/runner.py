@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -34,29 +35,23 @@ CLOSE_TIMEOUT = 1.0  # seconds that coroutine callbacks have to finish what is q
 TURN = 0.5  # seconds between two checks by which the event loop shows that it runs
 
 
+@dataclass(eq=False, repr=False)
 class FeedRunner:
     """Runs a feed: over the venues of ``order``, or the recording ``source``."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        order: Sequence[ExchangeConfig],
-        source: ReplaySource | None,
-        hub: MarketDataHub,
-        reporter: StatusReporter,
-        wanted: WantedData,
-    ) -> None:
+    settings: Settings
+    order: Sequence[ExchangeConfig]
+    source: ReplaySource | None
+    hub: MarketDataHub
+    reporter: StatusReporter
+    wanted: WantedData
+
+    def __post_init__(self) -> None:
         self.routing: CoinRouting | None = None  # None during a replay
         self.turned_at = 0.0  # when the event loop last ran the feed's own check, monotonic seconds
-        self._settings = settings
-        self._order = order
-        self._source = source
-        self._hub = hub
-        self._clock = hub.clock
-        self._reporter = reporter
-        self._dispatcher = reporter.dispatcher
-        self._wanted = wanted
-        self._history = CandleHistory(hub, wanted, self.carrier)
+        self._clock = self.hub.clock
+        self._dispatcher = self.reporter.dispatcher
+        self._history = CandleHistory(self.hub, self.wanted, self.carrier)
         self._running: asyncio.Task[FeedError | None] | None = None  # the feed's task
         self._driver: CoinRouting | Player | None = None  # brings the events
         self._waiting = 0  # connect() calls under way
@@ -88,13 +83,13 @@ class FeedRunner:
         self._running = self._driver = self.routing = self._background = None
         self._starting, self._changing = threading.Lock(), threading.Lock()
         self._dispatcher.abandon()
-        self._reporter.leave_behind()
+        self.reporter.leave_behind()
         return theirs
 
     def _leave_closed_loop(self) -> None:
         """If the event loop was closed without disconnect(), drop its tasks, so that the feed can connect again."""
         if self.loop_closed:
-            self._reporter.note("closed", self._reporter.exchange)
+            self.reporter.note("closed", self.reporter.exchange)
             self._left.append(self.leave_behind())
             self._waiting = 0
 
@@ -122,8 +117,8 @@ class FeedRunner:
 
     def _enlist(self, coins: str | Iterable[str]) -> list[str]:
         with self._changing:
-            new = more_coins(coins, self._settings, self._wanted.coins)
-            self._wanted.coins = [*self._wanted.coins, *new]
+            new = more_coins(coins, self.settings, self.wanted.coins)
+            self.wanted.coins = [*self.wanted.coins, *new]
         return [config.symbol for config in new]
 
     async def _added(self, coins: str | Iterable[str]) -> None:
@@ -141,10 +136,10 @@ class FeedRunner:
         try:
             self._history.forget(waiting)
             driver.renew()
-            end = self._clock.monotonic() + self._settings.connection.connect_timeout
+            end = self._clock.monotonic() + self.settings.connection.connect_timeout
             while waiting and self._clock.monotonic() < end and driver is self._driver:
                 await self._clock.sleep(LOOK_FOR_COINS)
-                waiting &= {config.symbol for config in self._wanted.coins}
+                waiting &= {config.symbol for config in self.wanted.coins}
                 waiting -= {coin for coin in waiting if driver.hears(coin) and self._is_priced(coin)}
                 waiting -= {coin for coin in waiting if len(refusals[coin]) >= driver.venue_count}
         finally:
@@ -155,16 +150,16 @@ class FeedRunner:
 
         Its candles may come before its price.
         """
-        return self._hub.prices.tick(coin) is not None or set(PRICES.needs).isdisjoint(self._wanted.channels)
+        return self.hub.prices.tick(coin) is not None or set(PRICES.needs).isdisjoint(self.wanted.channels)
 
     async def _removed(self, coins: str | Iterable[str]) -> None:
         with self._changing:
-            gone = set(some_of(coins, self._wanted.coins))
-            left = [config for config in self._wanted.coins if config.symbol not in gone]
+            gone = set(some_of(coins, self.wanted.coins))
+            left = [config for config in self.wanted.coins if config.symbol not in gone]
             if not left:
                 raise SettingsError(["coins: found all of the feed's, allowed is to leave one; disconnect() ends it"])
-            self._wanted.coins = left
-        self._hub.forget(gone)
+            self.wanted.coins = left
+        self.hub.forget(gone)
         if self._driver is not None:
             self._driver.forget(gone)
         self._history.forget(gone)
@@ -214,22 +209,22 @@ class FeedRunner:
                 await self.disconnect()
             if not isinstance(error, TimeoutError):
                 raise
-            names = [config.name for config in self._order]
+            names = [config.name for config in self.order]
             reasons = {name: driver.reasons.get(name, "not reached in time") for name in names}
             raise NoExchangeAvailable(reasons, timeout) from None
 
     def _begin(self, *, patient: bool) -> None:
         self._dispatcher.reopen()
         self.turned_at = self._clock.monotonic()
-        driver = self._driver = self._player() if self._source is not None else self._live(patient)
+        driver = self._driver = self._player() if self.source is not None else self._live(patient)
         self.routing = driver if isinstance(driver, CoinRouting) else None
         self._before = []
 
         def ended(running: asyncio.Task[FeedError | None]) -> None:  # even if it was cancelled before its first step
-            self._reporter.note("closed", driver.exchange)
+            self.reporter.note("closed", driver.exchange)
             failure = None if running.cancelled() else running.result()
-            if self._source is not None:
-                self._source.clock.end()  # tasks that sleep on it find the feed closed
+            if self.source is not None:
+                self.source.clock.end()  # tasks that sleep on it find the feed closed
             if not driver.ready.done():
                 driver.ready.set_exception(failure or FeedError("disconnect() was called before any data came"))
             if not running.cancelled():  # it has ended by itself
@@ -241,12 +236,12 @@ class FeedRunner:
         self._running.add_done_callback(ended)
 
     def _live(self, patient: bool) -> CoinRouting:
-        reporter = self._reporter
+        reporter = self.reporter
         return CoinRouting(
-            self._order,
-            self._settings,
-            self._wanted,
-            self._hub,
+            self.order,
+            self.settings,
+            self.wanted,
+            self.hub,
             reporter.note,
             reporter.aside,
             patient=patient,
@@ -257,9 +252,9 @@ class FeedRunner:
     def _player(self) -> Player:
         from feed.replay.player import Player
 
-        assert self._source is not None
+        assert self.source is not None
         self.turned_at = inf  # the recording's clock jumps, which does not mean that the loop hangs
-        return Player(self._source, self._hub, self._reporter, self._wanted)
+        return Player(self.source, self.hub, self.reporter, self.wanted)
 
     async def wait_closed(self) -> None:
         """See MarketFeed.wait_closed."""
@@ -269,7 +264,7 @@ class FeedRunner:
     async def sleep(self, seconds: float) -> None:
         """See MarketFeed.sleep."""
         task = self._task
-        if self._source is None or task is None:
+        if self.source is None or task is None:
             await self._clock.sleep(seconds)
         else:
             await across(task, lambda: self._clock.sleep(seconds))
@@ -341,16 +336,16 @@ class FeedRunner:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(driver.run(), name="market feed routing")
-                if self._source is None:
+                if self.source is None:
                     group.create_task(self._guard(), name="market feed breaker")
                     group.create_task(self._history.warm(driver.ready), name="market feed history")
         except* FeedError as errors:
             failure = next(each for each in errors.exceptions if isinstance(each, FeedError))
-            self._reporter.note("error", driver.exchange, error=str(failure))
+            self.reporter.note("error", driver.exchange, error=str(failure))
         except* Exception as errors:  # noqa: BLE001 - a defect of ours: the end must not be silent
             logger.opt(exception=errors).critical("the feed ended over an unforeseen error")
             failure = FeedError(f"the feed ended over an unforeseen error: {errors.exceptions[0]!r}")
-            self._reporter.note("error", driver.exchange, error=str(failure))
+            self.reporter.note("error", driver.exchange, error=str(failure))
         return failure
 
     def carrier(self, coin: str) -> Session | None:
@@ -360,31 +355,31 @@ class FeedRunner:
         """Pass the time and the last data to the circuit breaker, and note that the loop runs."""
         while True:
             self.turned_at = self._clock.monotonic()
-            due = self._reporter.breaker.next_tick
+            due = self.reporter.breaker.next_tick
             await self._clock.sleep(TURN if due is None else min(TURN, max(0.0, due - self._clock.monotonic())))
             self._clock.look()
             self._dispatcher.look(self._clock.since)
-            self._reporter.look(self._hub.last_message)
+            self.reporter.look(self.hub.last_message)
 
     @property
     def history_timeframes(self) -> tuple[str, ...]:
         """See MarketFeed.history_timeframes."""
-        if self._source is not None:
-            return tuple(self._source.timeframes)
-        session = self.carrier(self._wanted.coins[0].symbol)
+        if self.source is not None:
+            return tuple(self.source.timeframes)
+        session = self.carrier(self.wanted.coins[0].symbol)
         return () if session is None else session.venue.timeframes
 
     async def candles_history(self, coin: str, timeframe: str = "1m", limit: int = 100) -> list[Candle]:
         """See MarketFeed.candles_history."""
-        symbol = one_of(coin, self._wanted.coins)
+        symbol = one_of(coin, self.wanted.coins)
         if (task := self._task) is None:
             raise FeedError("the feed is not connected: await connect(), or start() it, first")
-        if self._source is not None:
+        if self.source is not None:
             return await self._recorded_history(symbol, timeframe, limit)
         return await across(task, lambda: self._history.candles(symbol, timeframe, limit))
 
     async def _recorded_history(self, coin: str, timeframe: str, limit: int) -> list[Candle]:
-        source = self._source
+        source = self.source
         assert source is not None
         check_limit(limit)
         if timeframe not in source.timeframes:

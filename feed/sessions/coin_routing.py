@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 from loguru import logger
@@ -28,6 +28,7 @@ RELEASE_TIMEOUT = 3.0  # seconds for closing all connections at the end
 OWN_MOVES = frozenset({"failover", "failback"})  # moves of the feed, not of fallback coins alone
 
 
+@dataclass(eq=False, repr=False)
 class CoinRouting:
     """Runs until it is cancelled, and then closes everything.
 
@@ -40,35 +41,25 @@ class CoinRouting:
     earlier program received.
     """
 
-    def __init__(
-        self,
-        order: Sequence[ExchangeConfig],
-        settings: Settings,
-        wanted: WantedData,
-        hub: MarketDataHub,
-        report: Report,
-        aside: Report,
-        *,
-        patient: bool,
-        parts: int,
-        before: Iterable[TradeEvent],
-    ) -> None:
+    order: Sequence[ExchangeConfig]
+    settings: Settings
+    wanted: WantedData
+    hub: MarketDataHub
+    report: Report
+    aside: Report
+    _: KW_ONLY
+    patient: bool
+    parts: int
+    before: Iterable[TradeEvent]
+
+    def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())  # awaited or not
         self.venues: dict[str, SharedVenue] = {}
-        self._order = order
-        self._settings = settings
-        self._wanted = wanted
-        self._hub = hub
-        self._report = report
-        self._aside = aside
-        self._patient = patient
-        self._parts = parts
-        self._before = before
         self._something_new = asyncio.Event()  # something has happened that may lead to a decision
-        self._closings = Closings(hub.clock)
-        self.main = self._supervisor(order, wanted, report, main=True)
+        self._closings = Closings(self.hub.clock)
+        self.main = self._supervisor(self.order, self.wanted, self.report, main=True)
         self._supervisors = [self.main]
 
     @property
@@ -99,7 +90,7 @@ class CoinRouting:
     @property
     def venue_count(self) -> int:
         """How many venues may carry a coin."""
-        return len(self.venues) or len(self._order)
+        return len(self.venues) or len(self.order)
 
     def carrier(self, coin: str) -> Session | None:
         """The session that carries ``coin`` or is tried for it; None while there is none."""
@@ -116,7 +107,7 @@ class CoinRouting:
 
     def share_limits(self, parts: int) -> None:
         """See MarketFeed."""
-        self._parts = parts
+        self.parts = parts
         for venue in self.venues.values():
             venue.share(parts)
 
@@ -141,8 +132,8 @@ class CoinRouting:
     async def run(self) -> None:
         """Keep the feed connected, until cancelled."""
         try:
-            if self._settings.bus is None:
-                await asyncio.to_thread(import_for, [config.name for config in self._order])
+            if self.settings.bus is None:
+                await asyncio.to_thread(import_for, [config.name for config in self.order])
             self._open()
             if self.venues:
                 self.main.begin(self.venues, {})
@@ -150,13 +141,13 @@ class CoinRouting:
                 self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
             while self.venues:
                 await self._pause()
-                self._look(self._hub.clock.monotonic())
+                self._look(self.hub.clock.monotonic())
         finally:
             await _to_the_end(self._release())
 
     async def _pause(self) -> None:
         """Wait until something has happened, or a decision is due."""
-        now = self._hub.clock.monotonic()
+        now = self.hub.clock.monotonic()
         await is_set_within(self._something_new, min(supervisor.due(now) for supervisor in self._supervisors) - now)
         self._something_new.clear()
 
@@ -166,7 +157,7 @@ class CoinRouting:
         if not self.ready.done():
             if self.main.has_connected:
                 self.ready.set_result(None)
-            elif not self._patient and self.main.is_hopeless:
+            elif not self.patient and self.main.is_hopeless:
                 self.ready.set_exception(NoExchangeAvailable(self.reasons, None))
         for place, supervisor in enumerate(self._supervisors[1:], start=1):
             try:
@@ -193,8 +184,8 @@ class CoinRouting:
             return
         self._end(place + 1)
         if missing and others:
-            wanted = replace(self._wanted, coins=missing)
-            report = naming(lambda: wanted.coins, self._aside)
+            wanted = replace(self.wanted, coins=missing)
+            report = naming(lambda: wanted.coins, self.aside)
             fallback = self._supervisor(others, wanted, report, main=False)
             self._supervisors.append(fallback)
             fallback.begin(self.venues, supervisor.since)
@@ -208,23 +199,23 @@ class CoinRouting:
     def _supervisor(
         self, order: Sequence[ExchangeConfig], wanted: WantedData, report: Report, *, main: bool
     ) -> Supervisor:
-        silence_watch = SilenceWatch(self._settings.staleness)
+        silence_watch = SilenceWatch(self.settings.staleness)
         wake, closings = self._something_new.set, self._closings
-        feed = FeedContext(self._settings, self._hub, wanted, silence_watch, report, self._aside, main, wake, closings)
+        feed = FeedContext(self.settings, self.hub, wanted, silence_watch, report, self.aside, main, wake, closings)
         return Supervisor(order, feed)
 
     def _open(self) -> None:
         """Open every venue of the order."""
-        for config in self._order:
+        for config in self.order:
             try:
-                venue = open_exchange(config.name, access_of(config, self._settings))
+                venue = open_exchange(config.name, access_of(config, self.settings))
             except VenueError as error:  # its settings can't work: go on without this venue
                 self.main.reasons[config.name] = error.reason
-                self._report("error", config.name, error=error.reason)
+                self.report("error", config.name, error=error.reason)
                 continue
-            shared = self.venues[config.name] = SharedVenue(venue, self._settings.connection)
-            shared.share(self._parts)
-            shared.sequences.before |= {each.coin: each for each in self._before if each.exchange == config.name}
+            shared = self.venues[config.name] = SharedVenue(venue, self.settings.connection)
+            shared.share(self.parts)
+            shared.sequences.before |= {each.coin: each for each in self.before if each.exchange == config.name}
 
     async def _release(self) -> None:
         """Close everything that is open, within RELEASE_TIMEOUT."""

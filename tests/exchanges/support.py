@@ -86,7 +86,7 @@ class Running:
         self.stream = stream
         self.heard = heard
         self.task = asyncio.create_task(stream.run())
-        self.exchange = stream._exchange
+        self.exchange = stream.exchange
 
     async def until(self, condition: Callable[[], bool], timeout: float = 20.0) -> None:
         """Wait until ``condition`` holds; if the stream ends before that, raise its error."""

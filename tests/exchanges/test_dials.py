@@ -51,12 +51,12 @@ class Dial:
         wanted = Subscription({"BTC": "BTC/USDT"}, ("trades",))
         self.stream: CcxtConnection = venue.connect(wanted, heard, lambda: None)
         if tls is not None:
-            self.stream._exchange.ssl_context = tls
+            self.stream.exchange.ssl_context = tls
         self.running = asyncio.create_task(self.stream.run())
 
     @property
     def connected(self) -> bool:
-        return any(client.isConnected for client in (self.stream._exchange.clients or {}).values())
+        return any(client.isConnected for client in (self.stream.exchange.clients or {}).values())
 
     async def give_up(self) -> None:
         self.running.cancel()
@@ -106,7 +106,7 @@ async def test_a_refused_dial_leaves_nothing_open(transport: str) -> None:
             dial = Dial(venue)
             for _ in range(TURNS):
                 await asyncio.sleep(0)
-            assert dial.stream._exchange.clients
+            assert dial.stream.exchange.clients
             assert not dial.connected
             await dial.give_up()
 

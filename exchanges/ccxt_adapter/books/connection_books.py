@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from exchanges.books.proof import BookUpdate, ProofKind
@@ -23,6 +24,7 @@ LONGEST_PAUSE = 30.0
 STEADY = 120.0  # ... and begins again after so many seconds without one
 
 
+@dataclass(eq=False, repr=False)
 class ConnectionBooks:
     """The books of one connection over the ccxt instance ``exchange``.
 
@@ -30,37 +32,35 @@ class ConnectionBooks:
     ``unavailable`` is called with the symbol whose book the venue refuses, and the reason.
     """
 
-    def __init__(
-        self,
-        exchange: Any,
-        depth: int,
-        listener: BookReceiver,
-        snapshots: VenueSnapshots | None,
-        *,
-        heard: Callable[[str], None],
-        spawn: Callable[[Any], asyncio.Task[Any]],
-        unavailable: Callable[[str, str], None],
-        translate: Callable[[Exception], VenueError],
-    ) -> None:
-        self._profile: Profile = exchange.profile
-        self._exchange = exchange
-        self._begin = spawn
+    exchange: Any
+    depth: int
+    listener: BookReceiver
+    snapshots: VenueSnapshots | None
+    _: KW_ONLY
+    heard: Callable[[str], None]
+    spawn: Callable[[Any], asyncio.Task[Any]]
+    unavailable: Callable[[str, str], None]
+    translate: Callable[[Exception], VenueError]
+
+    def __post_init__(self) -> None:
+        self._profile: Profile = self.exchange.profile
         self._ended = False
-        self._translate = translate
         self._symbols: dict[str, str] = {}  # coin -> symbol
         self._pauses = PausesOfBooks(FIRST_PAUSE, LONGEST_PAUSE, STEADY)
-        self._delivery = BookDelivery(self._profile.name, listener, depth, heard)
+        self._delivery = BookDelivery(self._profile.name, self.listener, self.depth, self.heard)
         rules = self._profile.books
         self._own: OwnBookKeeper | None = None
         self._verified: VerifiedBookKeeper | None = None
         if rules.own is None:
             self._verified = VerifiedBookKeeper(
-                rules, self._delivery, self._have_anew, lambda symbol: exchange.orderbooks.pop(symbol, None)
+                rules, self._delivery, self._have_anew, lambda symbol: self.exchange.orderbooks.pop(symbol, None)
             )
-            exchange.on_snapshot = self._verified.on_snapshot
+            self.exchange.on_snapshot = self._verified.on_snapshot
         else:
-            self._own = OwnBookKeeper(rules, rules.own, self._delivery, snapshots, self._spawn, self._send, unavailable)
-            self._take_from(exchange, self._own)
+            self._own = OwnBookKeeper(
+                rules, rules.own, self._delivery, self.snapshots, self._spawn, self._send, self.unavailable
+            )
+            self._take_from(self.exchange, self._own)
 
     def add(self, coins: Mapping[str, str], scales: Mapping[str, float]) -> None:
         """Carry these (symbol -> coin) too; ``scales``: what a unit of each market's sizes is in its base currency."""
@@ -68,16 +68,16 @@ class ConnectionBooks:
         assert keeper is not None
         for symbol, coin in coins.items():
             self._symbols[coin] = symbol
-            inverse = self._exchange.markets[symbol].get("inverse") is True
+            inverse = self.exchange.markets[symbol].get("inverse") is True
             self._delivery.add(symbol, coin, units_of(coin, symbol), scales[symbol], inverse=inverse)
         if self._verified is not None:
             self._verified.add({name: symbol for symbol in coins for name in self._names(symbol)})
         else:
-            keeper.add({self._exchange.markets[symbol]["id"]: symbol for symbol in coins})
+            keeper.add({self.exchange.markets[symbol]["id"]: symbol for symbol in coins})
 
     def _names(self, symbol: str) -> Iterator[str]:
         """The names of a market: the venue's, ccxt's, and another market's if its data comes with that name."""
-        markets = self._exchange.markets
+        markets = self.exchange.markets
         for each in (symbol, self._profile.arrives_as(symbol)):
             if each in markets:
                 yield from (each, markets[each]["id"])
@@ -121,8 +121,8 @@ class ConnectionBooks:
         if not isinstance(error, errors.InvalidNonce):  # a ChecksumError is one
             return False
         for symbol in symbols:
-            if symbol not in self._exchange.orderbooks:
-                self._verified.dropped(symbol, f"ccxt has dropped it: {self._translate(error).reason}")
+            if symbol not in self.exchange.orderbooks:
+                self._verified.dropped(symbol, f"ccxt has dropped it: {self.translate(error).reason}")
         return True
 
     def end(self, reason: str) -> None:
@@ -135,7 +135,7 @@ class ConnectionBooks:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         """A task that ends with the connection; None when that is ending already."""
         try:
-            return self._begin(work)
+            return self.spawn(work)
         except RuntimeError:  # its group of tasks has ended
             work.close()
             return None
@@ -152,21 +152,21 @@ class ConnectionBooks:
         exchange.handle_order_book_subscription = lambda client, message, subscription: None
 
     async def _send(self, request: Mapping[str, Any]) -> None:
-        client = next(iter(self._exchange.clients.values()), None)
+        client = next(iter(self.exchange.clients.values()), None)
         if client is None:
             return
         try:
             await client.throttle(1)
             await client.send(dict(request))
         except Exception as error:  # ccxt's client and its transport may raise anything; the connection ends with it
-            raise self._translate(error) from error
+            raise self.translate(error) from error
 
     def _have_anew(self, symbol: str) -> None:
         self._spawn(self._subscribe_anew(symbol))
 
     async def _subscribe_anew(self, symbol: str) -> None:
         """Unsubscribe one market's book; the standing call subscribes to it again. Raises VenueError."""
-        exchange, name = self._exchange, self._profile.name
+        exchange, name = self.exchange, self._profile.name
         await asyncio.sleep(self._pauses.wait(symbol, asyncio.get_running_loop().time()))
         asked = self._profile.books.depth(self._delivery.depth)
         if self._verified is not None and (anew := self._profile.books.anew) is not None:

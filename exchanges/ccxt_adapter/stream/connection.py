@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,7 @@ class _Call:
     timeframe: str = ""  # of candles
 
 
+@dataclass(eq=False, repr=False)
 class CcxtConnection:
     """One connection's life, from the dial to the error that ends it, over a ccxt.pro instance of its own.
 
@@ -51,51 +52,41 @@ class CcxtConnection:
     markets. ``snapshots`` are the venue's, for books.
     """
 
-    def __init__(
-        self,
-        exchange: Any,
-        wanted: Subscription,
-        listener: Listener,
-        *,
-        on_going_down: Callable[[], None],
-        translate: Callable[[Exception], VenueError],
-        clean: Cleaner,
-        release: Callable[[], Awaitable[None]],
-        renew: Callable[[], None],
-        snapshots: VenueSnapshots | None,
-    ) -> None:
-        self.name = exchange.profile.name
-        self._profile: Profile = exchange.profile
-        self._exchange = exchange
-        self._wanted = wanted
-        self._listener = listener
-        self._on_going_down = on_going_down
-        self._translate = translate
-        self._clean = clean
-        self._release = release
-        self._renew = renew
+    exchange: Any
+    wanted: Subscription
+    listener: Listener
+    _: KW_ONLY
+    on_going_down: Callable[[], None]
+    translate: Callable[[Exception], VenueError]
+    clean: Cleaner
+    release: Callable[[], Awaitable[None]]
+    renew: Callable[[], None]
+    snapshots: VenueSnapshots | None
+
+    def __post_init__(self) -> None:
+        self.name = self.exchange.profile.name
+        self._profile: Profile = self.exchange.profile
         self._reading = FrameReading()
         self._ledger = RejectionTracker()
         self._keepers: dict[_Call, asyncio.Task[Any]] = {}
         self._confirmed: set[tuple[str, str]] = set()  # channels and market ids
         self._refusals: dict[_Call, Rejected] = {}  # calls that end because of a refusal
-        self._coins = {symbol: coin for coin, symbol in wanted.markets.items()}
-        own = streamed(exchange)
+        self._coins = {symbol: coin for coin, symbol in self.wanted.markets.items()}
+        own = streamed(self.exchange)
         self._streamed = own
-        self._delivery = RowHandler(exchange, self._coins, wanted.timeframes, listener, self._reading)
+        self._delivery = RowHandler(self.exchange, self._coins, self.wanted.timeframes, self.listener, self._reading)
         self._group = asyncio.TaskGroup()
         self._standing: set[asyncio.Task[None]] = set()  # a task for each call that may bring data
         self._subscribing = False  # additions are subscribed to at once: True only while the connection is open
-        self._delivery.clean = clean
-        quotes = "quotes" in wanted.channels
-        self._delivery.tickers_wanted = "ticker" in wanted.channels
-        self._delivery.quotes_in_tickers = quotes and quotes_in_tickers(exchange)
+        self._delivery.clean = self.clean
+        quotes = "quotes" in self.wanted.channels
+        self._delivery.tickers_wanted = "ticker" in self.wanted.channels
+        self._delivery.quotes_in_tickers = quotes and quotes_in_tickers(self.exchange)
         self._delivery.on_no_quote = self._look_into_book
         # the books of all coins, as books or for quotes; otherwise made for coins without quotes in tickers
         self._books_of_all = "books" in own and (
-            "books" in wanted.channels or (quotes and source_of_quotes(exchange) == "books")
+            "books" in self.wanted.channels or (quotes and source_of_quotes(self.exchange) == "books")
         )
-        self._snapshots = snapshots
         self._books: ConnectionBooks | None = None
         self._sockets: dict[Any, Callable[[Any, str], bool]] = {}  # client -> judges its frames for books
         if self._books_of_all:
@@ -103,7 +94,7 @@ class CcxtConnection:
         self._install()
 
     def __repr__(self) -> str:
-        dialled = ", ".join(self._exchange.clients or ()) or "not dialled"
+        dialled = ", ".join(self.exchange.clients or ()) or "not dialled"
         return f"<Stream {self.name}, {len(self._coins)} coins, {dialled}>"
 
     async def run(self) -> None:
@@ -113,9 +104,9 @@ class CcxtConnection:
         nothing is left.
         """
         try:
-            self._exchange.open()  # ccxt's modules that ask for an address first start a task before they dial
+            self.exchange.open()  # ccxt's modules that ask for an address first start a task before they dial
         except (OSError, ValueError) as error:  # the certificates cannot be read; ValueError: nor parsed
-            raise self._translate(error) from error
+            raise self.translate(error) from error
         try:
             async with self._group:
                 self._subscribe(self._coins)
@@ -134,15 +125,15 @@ class CcxtConnection:
 
     async def close(self) -> None:
         """Close the ccxt instance within a bound, and remove its large parts."""
-        await self._release()
+        await self.release()
         self._ledger.clear()
         self._keepers.clear()
 
     def add(self, markets: Mapping[str, str]) -> None:
         """Carry these (coin -> market symbol) too, on the same connection."""
         coins = {symbol: coin for coin, symbol in markets.items()}
-        if not coins.keys() <= self._exchange.markets.keys():  # the coins were listed after this connection was made
-            self._renew()
+        if not coins.keys() <= self.exchange.markets.keys():  # the coins were listed after this connection was made
+            self.renew()
         self._coins |= coins
         self._delivery.add(coins)
         if self._books_of_all:
@@ -165,25 +156,25 @@ class CcxtConnection:
         self._books.add(coins, self._delivery.scales(coins))
 
     def _make_books(self) -> ConnectionBooks:
-        delivery, channels = self._delivery, self._wanted.channels
-        listener = self._listener if "books" in channels else None
-        quotes = "quotes" in channels and source_of_quotes(self._exchange) != "quotes"
+        delivery, channels = self._delivery, self.wanted.channels
+        listener = self.listener if "books" in channels else None
+        quotes = "quotes" in channels and source_of_quotes(self.exchange) != "quotes"
         books = delivery.books = ConnectionBooks(
-            self._exchange,
+            self.exchange,
             self._book_depth,
             QuotesOfBooks(delivery.on_quote_of_book, listener) if quotes or listener is None else listener,
-            self._snapshots,
+            self.snapshots,
             heard=partial(delivery.heard, OrderBook),
             spawn=self._group.create_task,
             unavailable=lambda symbol, reason: self._unavailable("books", [symbol], reason),
-            translate=self._translate,
+            translate=self.translate,
         )
         return books
 
     @property
     def _book_depth(self) -> int:
         """How many levels are wanted; one for quotes."""
-        return self._wanted.book_depth if "books" in self._wanted.channels else 1
+        return self.wanted.book_depth if "books" in self.wanted.channels else 1
 
     def _look_at_frame(self, client: Any, frame: Any, text: str) -> bool:
         """Judge a frame for the books, if there are any; True if ccxt must read it."""
@@ -194,7 +185,7 @@ class CcxtConnection:
         return self._sockets[client](frame, text)
 
     def _subscribe(self, symbols: Iterable[str]) -> None:
-        for channel in self._wanted.channels:
+        for channel in self.wanted.channels:
             for call in self._calls(channel, list(symbols)):
                 self._begin(call)
 
@@ -206,7 +197,7 @@ class CcxtConnection:
 
     def _install(self) -> None:
         """Put our own caches into ccxt's tables, and guard the client that it will dial with."""
-        exchange, reading, listener, delivery = self._exchange, self._reading, self._listener, self._delivery
+        exchange, reading, listener, delivery = self.exchange, self._reading, self.listener, self._delivery
         latest = (delivery.tickers, delivery.bidsasks)
         profile = self._profile
         unnamed, named = self._ledger.unnamed, profile.markets_named
@@ -220,7 +211,7 @@ class CcxtConnection:
             if reading.delivered:
                 delivery.on_frame()
             elif profile.announces_cut(frame):
-                self._on_going_down()
+                self.on_going_down()
             elif (rejection := profile.rejection(frame)) is not None:
                 self._on_refusal(frame, rejection)
             elif (confirmed := profile.confirmation(frame)) is not None:
@@ -241,7 +232,7 @@ class CcxtConnection:
                 exchange.access.timeout,
                 delivery.taker,
                 delivery.on_book,
-                self._clean,
+                self.clean,
                 (lambda frame: None) if named is None else partial(check, named),
                 partial(self._look_at_frame, client),
             )
@@ -250,16 +241,16 @@ class CcxtConnection:
 
     def _calls(self, channel: str, symbols: Sequence[str]) -> Iterator[_Call]:
         """The watch calls of one channel."""
-        exchange, way = self._exchange, channel
+        exchange, way = self.exchange, channel
         if (
             channel == "candles" not in self._streamed
             and "trades" in self._streamed
-            and "trades" in self._wanted.channels
+            and "trades" in self.wanted.channels
         ):
             return  # the candles are built from the trades
         if channel == "quotes":
             way = source_of_quotes(exchange)
-            if way in self._wanted.channels and way != "quotes":
+            if way in self.wanted.channels and way != "quotes":
                 return  # the quotes come with the tickers
         elif channel not in self._streamed:
             if channel == "ticker" and (exchange.has.get("fetchTickers") or exchange.has.get("fetchTicker")):
@@ -270,18 +261,18 @@ class CcxtConnection:
             return
         chunk = 1 if channel in self._profile.singly else self._profile.chunk
         book = self._book_asked() if way == "books" else Asked()
-        for timeframe in self._wanted.timeframes if channel == "candles" else ("",):
+        for timeframe in self.wanted.timeframes if channel == "candles" else ("",):
             for some, watch in calls(exchange, way, symbols, chunk, Asked(timeframe) if timeframe else book):
                 yield _Call(channel, some, watch, timeframe)
 
     def _look_into_book(self, symbol: str) -> None:
         """Take the symbol's quotes from its book: its tickers have no bid and ask."""
-        if not has_calls(self._exchange, "books"):
+        if not has_calls(self.exchange, "books"):
             self._unavailable("quotes", [symbol], f"{self.name} has no quotes channel")
             return
         if not self._books_of_all:
             self._carry_books({symbol: self._coins[symbol]})
-            for some, watch in calls(self._exchange, "books", [symbol], 1, self._book_asked()):
+            for some, watch in calls(self.exchange, "books", [symbol], 1, self._book_asked()):
                 self._begin(_Call("quotes", some, watch))
 
     def _book_asked(self) -> Asked:
@@ -294,7 +285,7 @@ class CcxtConnection:
             yield _Call(name, (), partial(self._ask, name, dict(request)))
 
     def _ask(self, name: str, request: dict[str, Any], symbols: Sequence[str]) -> Awaitable[Any]:
-        exchange = self._exchange
+        exchange = self.exchange
         address = exchange.urls["api"]["ws"]
         url = address if isinstance(address, str) else address["public"]
         answered: Awaitable[Any] = exchange.watch(url, name, request, name)
@@ -324,7 +315,7 @@ class CcxtConnection:
                     and self._books.survives(error, call.symbols)
                 ):
                     continue
-                failure = self._translate(error)
+                failure = self.translate(error)
                 frame = getattr(error, "frame", None)
                 if frame is None or self._minds(call, frame):
                     break
@@ -350,7 +341,7 @@ class CcxtConnection:
         return about and not self._delivery.has_brought(call.channel, call.symbols)
 
     def _named(self, frame: Any) -> set[str]:
-        markets = self._exchange.markets
+        markets = self.exchange.markets
         return {symbol for symbol in self._coins if names(frame, (symbol, markets[symbol]["id"]))}
 
     def _on_refusal(self, frame: Any, refusal: Rejection) -> None:
@@ -370,7 +361,7 @@ class CcxtConnection:
 
     def _refuse(self, call: _Call, keeper: asyncio.Task[Any], reason: str) -> None:
         if call not in self._refusals:
-            self._refusals[call] = Rejected(self.name, self._clean(reason))
+            self._refusals[call] = Rejected(self.name, self.clean(reason))
             keeper.cancel()
 
     def _on_unnamed(self) -> None:
@@ -380,10 +371,10 @@ class CcxtConnection:
                 self._refuse(call, keeper, reason)
 
     def _is_accepted(self, call: _Call) -> bool:
-        ids = (self._exchange.markets[symbol]["id"] for symbol in call.symbols)
+        ids = (self.exchange.markets[symbol]["id"] for symbol in call.symbols)
         confirmed = all((call.channel, market_id) in self._confirmed for market_id in ids)
         return confirmed or self._delivery.has_brought(call.channel, call.symbols)
 
     def _unavailable(self, channel: str, symbols: Iterable[str], reason: str, timeframe: str = "") -> None:
         coins = [self._coins[symbol] for symbol in symbols]
-        self._listener.on_unavailable(channel, coins, self._clean(reason), timeframe)
+        self.listener.on_unavailable(channel, coins, self.clean(reason), timeframe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from exchanges.venue import Subscription
@@ -35,6 +36,7 @@ class PoolOwner(Protocol):
         """A connection delivers for the first time."""
 
 
+@dataclass(eq=False, repr=False)
 class ConnectionPool:
     """Carries ``markets`` (coin -> symbol) in parts, each over a CoinConnection.
 
@@ -42,32 +44,25 @@ class ConnectionPool:
     connection whose book it cannot join.
     """
 
-    def __init__(
-        self,
-        owner: PoolOwner,
-        shared: SharedVenue,
-        feed: FeedContext,
-        backfiller: TradeBackfiller,
-        candles: VenueCandles,
-        day_stats: DayStats,
-    ) -> None:
-        self.venue = shared.venue
-        self.name = shared.venue.name
+    owner: PoolOwner
+    shared: SharedVenue
+    feed: FeedContext
+    backfiller: TradeBackfiller
+    candles: VenueCandles
+    day_stats: DayStats
+
+    def __post_init__(self) -> None:
+        self.venue = self.shared.venue
+        self.name = self.shared.venue.name
         self.markets: dict[str, str] = {}
-        self._owner = owner
-        self._shared = shared
-        self._feed = feed
-        self._backfiller = backfiller
-        self._candles = candles
-        self._day_stats = day_stats
         self._listening = ListenerContext(
-            feed.hub,
-            feed.silence_watch,
+            self.feed.hub,
+            self.feed.silence_watch,
             self.name,
-            owner.note,
-            feed.wake,
-            feed.main,
-            feed.settings.staleness.feed_stale_after,
+            self.owner.note,
+            self.feed.wake,
+            self.feed.main,
+            self.feed.settings.staleness.feed_stale_after,
         )
         self._is_awaited = False
         self._without_books: set[str] = set()  # coins that were reported to have no books here
@@ -156,29 +151,29 @@ class ConnectionPool:
             await asyncio.wait(
                 [asyncio.ensure_future(each.flowing.wait()) for each in self._open(group, asks, behind, 0)]
             )
-            self.markets = {coin: symbol for coin, symbol in self.markets.items() if coin in self._feed.wanted.symbols}
+            self.markets = {coin: symbol for coin, symbol in self.markets.items() if coin in self.feed.wanted.symbols}
 
     @property
     def wants_books(self) -> bool:
         """Whether order books are among what the feed wants."""
-        return BOOKS.name in self._feed.wanted.channels
+        return BOOKS.name in self.feed.wanted.channels
 
     def _tell_without_books(self) -> None:
         """Report the coins whose books are wanted, each once, if the venue has no books."""
         if self.wants_books and not any(asks.is_for_books for asks in self._asked()):
             reason = f"{self.name} has no {BOOKS.name} channel"
-            if self._owner.delivering:
-                hub = self._feed.hub
+            if self.owner.delivering:
+                hub = self.feed.hub
                 hub.books.has_none(self.markets, reason, hub.clock.monotonic())
             for coin in self.markets.keys() - self._without_books:
-                self._owner.note("coin_unavailable", self.name, coin=coin, channel=BOOKS.name, reason=reason)
+                self.owner.note("coin_unavailable", self.name, coin=coin, channel=BOOKS.name, reason=reason)
             self._without_books = set(self.markets)
 
     def _open(
         self, group: asyncio.TaskGroup, asks: Carries, parts: Iterable[dict[str, str]], allowed: int
     ) -> list[CoinConnection]:
         made: list[CoinConnection] = []
-        settings, clock, session_limit = self._feed.settings, self._feed.hub.clock, self.venue.limits.session_limit
+        settings, clock, session_limit = self.feed.settings, self.feed.hub.clock, self.venue.limits.session_limit
         for part in parts:
             connection = CoinConnection(self, part, asks, settings, clock, session_limit)
             task = group.create_task(connection.carry(may_dial=len(made) < allowed), name=f"connection to {self.name}")
@@ -220,7 +215,7 @@ class ConnectionPool:
 
     def _asked(self) -> list[Carries]:
         """What each kind of connection must ask for now."""
-        wanted = self._feed.wanted
+        wanted = self.feed.wanted
         others = tuple(name for name in wanted.channels if name != BOOKS.name)
         asked = [Carries(others, tuple(wanted.timeframes))] if others else []
         if BOOKS.name in wanted.channels and (not others or self.venue.streams(BOOKS.name)):
@@ -230,8 +225,8 @@ class ConnectionPool:
     def dial(self, connection: CoinConnection) -> OpenConnection:
         """See Host."""
         outdated, markets, for_books = asyncio.Event(), dict(connection.markets), connection.asks.is_for_books
-        if connection.broke and self._owner.delivering and not for_books:
-            self._backfiller.resumed(markets, {})
+        if connection.broke and self.owner.delivering and not for_books:
+            self.backfiller.resumed(markets, {})
 
         def on_going_down() -> None:
             outdated.set()
@@ -241,9 +236,9 @@ class ConnectionPool:
         listener.is_awaited = self._is_awaited
         asks, number = connection.asks, 0
         if for_books:
-            self._feed.hub.books.expect(markets, self._feed.hub.clock.monotonic())
+            self.feed.hub.books.expect(markets, self.feed.hub.clock.monotonic())
         else:
-            self._day_stats.give(listener, markets)
+            self.day_stats.give(listener, markets)
             number = self._begin_candles(markets, asks, None)
         if isinstance(listener, BuildingListener):
             listener.build(number, asks.timeframes)
@@ -251,17 +246,17 @@ class ConnectionPool:
         stream = self.venue.connect(subscription, listener, on_going_down)
         if isinstance(listener, BookListener):
             listener.distrust = stream.distrust_book
-        if self._owner.delivering and not for_books:
-            self._candles.note_unclosed(self._feed.hub.delivered_candles.unclosed())
+        if self.owner.delivering and not for_books:
+            self.candles.note_unclosed(self.feed.hub.delivered_candles.unclosed())
         running = asyncio.create_task(stream.run(), name=f"stream {self.name}")
-        now = self._feed.hub.clock.monotonic()
+        now = self.feed.hub.clock.monotonic()
         return OpenConnection(stream, listener, running, dict(markets), asks, now, number, outdated)
 
     def _begin_candles(self, markets: Mapping[str, str], asks: Carries, number: int | None) -> int:
         """Continue the candles of these markets on a connection (without ``number``: a new one); returns its number."""
         coins = {symbol: coin for coin, symbol in markets.items()}
-        closed, native = self._feed.hub.delivered_candles.newest_closed(), not self._builds_candles(asks)
-        return self._candles.begin(coins, asks.timeframes, closed, native=native, connection=number)
+        closed, native = self.feed.hub.delivered_candles.newest_closed(), not self._builds_candles(asks)
+        return self.candles.begin(coins, asks.timeframes, closed, native=native, connection=number)
 
     def _builds_candles(self, asks: Carries) -> bool:
         """Whether candles are built from the trades that a connection brings."""
@@ -269,33 +264,33 @@ class ConnectionPool:
         return {CANDLES.name, TRADES.name} <= set(asks.channels) and streams(TRADES.name) and not streams(CANDLES.name)
 
     def _listener(self, connection: CoinConnection) -> ListenerBase:
-        context, delivering = self._listening, self._owner.delivering
+        context, delivering = self._listening, self.owner.delivering
         if connection.asks.is_for_books:
             listener = BookListener(context, delivering=delivering)
             listener.shows_life = self.is_essential(connection)
             return listener
         kind = BuildingListener if self._builds_candles(connection.asks) else ConnectionListener
-        return kind(context, self._backfiller, self._candles, delivering=delivering)
+        return kind(context, self.backfiller, self.candles, delivering=delivering)
 
     async def may_dial(self, old: OpenConnection | None = None) -> None:
         """See Host."""
-        clock = self._feed.hub.clock
+        clock = self.feed.hub.clock
         sleep = clock.sleep if old is None else lambda seconds: wait(old, asyncio.Event(), seconds)
-        await self._shared.dials.take(clock, sleep)
+        await self.shared.dials.take(clock, sleep)
 
     def hang_up(self, opened: OpenConnection, reason: str) -> None:
         """See Host."""
         opened.listener.close(reason)
         opened.running.cancel()
-        self._feed.closings.add(_ended(opened.running, opened.stream.close()))
-        known = self._feed.wanted.symbols
+        self.feed.closings.add(_ended(opened.running, opened.stream.close()))
+        known = self.feed.wanted.symbols
         carried = {symbol for other in self.opened if other is not opened for symbol in other.markets.values()}
         carried |= set(self.markets.values())  # a market may go on as another coin
-        self._candles.forget({symbol for coin, symbol in opened.markets.items() if coin not in known} - carried)
+        self.candles.forget({symbol for coin, symbol in opened.markets.items() if coin not in known} - carried)
 
     def is_essential(self, connection: CoinConnection) -> bool:
         """See Host."""
-        return not connection.asks.is_for_books or self._feed.wanted.channels == [BOOKS.name]
+        return not connection.asks.is_for_books or self.feed.wanted.channels == [BOOKS.name]
 
     def fits(self, connection: CoinConnection, markets: Mapping[str, str]) -> bool:
         """See Host."""
@@ -313,11 +308,11 @@ class ConnectionPool:
             opened.stream.add(new)
             opened.markets |= new
         if not opened.carries.is_for_books:
-            self._day_stats.give(opened.listener, markets)
+            self.day_stats.give(opened.listener, markets)
 
     def has_company(self, connection: CoinConnection, within: float) -> bool:
         """See Host."""
-        now, any_will_do = self._feed.hub.clock.monotonic(), not self.is_essential(connection)
+        now, any_will_do = self.feed.hub.clock.monotonic(), not self.is_essential(connection)
         others = [each for each in self._connections if each is not connection]
         return any(other.has_data(within, now) for other in others if any_will_do or self.is_essential(other))
 
@@ -325,7 +320,7 @@ class ConnectionPool:
         """See Host."""
         others = [each.opened for each in self._connections if each is not connection and each.opened is not None]
         lags = [other.listener.lag.seconds for other in others if not other.running.done()]
-        return any(lag is not None and lag <= self._feed.settings.staleness.max_lag for lag in lags)
+        return any(lag is not None and lag <= self.feed.settings.staleness.max_lag for lag in lags)
 
     def on_lag(self, connection: CoinConnection, finding: LagFinding) -> None:
         """See Host."""
@@ -333,34 +328,34 @@ class ConnectionPool:
 
     def on_flow(self, connection: CoinConnection) -> None:
         """See Host."""
-        if not self._owner.connected and self.is_essential(connection):
-            self._owner.on_first_data()
+        if not self.owner.connected and self.is_essential(connection):
+            self.owner.on_first_data()
         elif connection.broke:
             self._tell_part("connected", connection)
         connection.broke = False
-        if self._owner.delivering and connection.opened is not None and not connection.opened.listener.delivering:
+        if self.owner.delivering and connection.opened is not None and not connection.opened.listener.delivering:
             connection.opened.listener.deliver()  # it may have been dialled while this was still a trial
 
     def on_break(self, connection: CoinConnection, reason: str) -> None:
         """See Host."""
         connection.broke = True
         self._tell_part("disconnected", connection, reason=reason)
-        if self._owner.delivering and not connection.asks.is_for_books:
-            self._backfiller.lost(connection.markets)
+        if self.owner.delivering and not connection.asks.is_for_books:
+            self.backfiller.lost(connection.markets)
 
     def on_silence(self, connection: CoinConnection) -> None:
         """See Host."""
-        if self._owner.delivering and not connection.asks.is_for_books:
+        if self.owner.delivering and not connection.asks.is_for_books:
             for coin in connection.markets:
-                self._backfiller.doubt(coin)
+                self.backfiller.doubt(coin)
 
     def on_missing(self, coins: Sequence[str], seconds: float, doubted: Sequence[str]) -> None:
         """See Host."""
         some = ", ".join(coins[:NAMED]) + (f" and {len(coins) - NAMED} more" if len(coins) > NAMED else "")
         told = f"no trades of {some} for {seconds:.1f} s, while its tickers tell of some: the connection is replaced"
-        self._owner.note("error", self.name, error=told, coins=coins)
+        self.owner.note("error", self.name, error=told, coins=coins)
         for coin in doubted:
-            self._backfiller.doubt(coin)
+            self.backfiller.doubt(coin)
 
     def on_replaced(self, connection: CoinConnection, reason: str) -> None:
         """See Host."""
@@ -373,8 +368,8 @@ class ConnectionPool:
 
     def _tell_part(self, event: str, connection: CoinConnection, **details: Any) -> None:
         """Report an event of one connection of several, with its coins; the state of the feed does not change."""
-        if self._owner.delivering:
-            self._feed.aside(event, self.name, coins=list(connection.markets), **details)
+        if self.owner.delivering:
+            self.feed.aside(event, self.name, coins=list(connection.markets), **details)
 
 
 async def _ended(running: asyncio.Future[Any], closing: Awaitable[None]) -> None:

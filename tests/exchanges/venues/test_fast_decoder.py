@@ -69,7 +69,7 @@ class Line:
         self.going_down = 0
         wanted = Subscription({coin: venue.market(coin) for coin in coins}, CHANNELS)
         self.stream = venue.connect(wanted, self.heard, self._down)
-        self.exchange = self.stream._exchange
+        self.exchange = self.stream.exchange
         self.client = self.exchange.client(URLS[venue.name])
         self.by_ccxt = 0
         dispatch = self.client.on_message_callback

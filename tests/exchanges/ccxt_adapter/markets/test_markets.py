@@ -225,7 +225,7 @@ async def test_a_delisted_market_is_refused_and_existing_streams_continue(
         await made.trade("ETH")
         await running.until(lambda: len(running.heard.trades) == 1)
         async with asyncio.timeout(10):
-            stream = venue.connect(running.stream._wanted, running.heard, lambda: None)
+            stream = venue.connect(running.stream.wanted, running.heard, lambda: None)
             await stream.close()
 
 

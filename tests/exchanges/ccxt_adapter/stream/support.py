@@ -24,7 +24,7 @@ class Spoken:
     def __init__(self, stream: CcxtConnection, url: str, heard: Heard) -> None:
         self.stream = stream
         self.heard = heard
-        self.exchange = stream._exchange
+        self.exchange = stream.exchange
         self.client = self.exchange.client(url)
 
     def say(self, *frames: Any) -> None:
