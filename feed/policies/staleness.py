@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 from math import inf
 
 from feed.settings.schema import Staleness
@@ -17,14 +17,6 @@ from feed.settings.schema import Staleness
 FEED_POLL = 0.25  # seconds between checks while the feed is stale, so that its recovery is always reported
 COIN_POLL = 1.0  # the same while some coin is stale
 ROUNDING = 0.001  # seconds: a check comes this much after the limit, so that float rounding can't make it too early
-
-
-class SilenceVerdict(Enum):
-    """What a connection's silence means."""
-
-    FRESH = "fresh"
-    STALE = "stale"
-    DEAD = "dead"
 
 
 class SilenceKind(StrEnum):
@@ -51,13 +43,6 @@ class Finding:
         if self.kind is SilenceKind.COIN_RECOVERED:
             return {"coin": self.coin}
         return {"coin": self.coin, "seconds": self.seconds} if self.coin else {"seconds": self.seconds}
-
-
-def judge(silent: float, limits: Staleness) -> SilenceVerdict:
-    """FRESH, STALE (tell the user) or DEAD (drop the connection) after ``silent`` seconds without data."""
-    if silent >= limits.reconnect_after:
-        return SilenceVerdict.DEAD
-    return SilenceVerdict.STALE if silent >= limits.feed_stale_after else SilenceVerdict.FRESH
 
 
 class SilenceWatch:
@@ -134,9 +119,9 @@ class SilenceWatch:
         heard = self._heard()
         found = self._check_feed(heard, now) + self._check_coins(now)
         connected_at = self._connected_at
-        if connected_at is not None and judge(now - max(heard, connected_at), self._limits) is SilenceVerdict.DEAD:
+        if connected_at is not None and (silent := now - max(heard, connected_at)) >= self._limits.reconnect_after:
             self._connected_at = None
-            found.append(Finding(SilenceKind.DEAD, now - max(heard, connected_at)))
+            found.append(Finding(SilenceKind.DEAD, silent))
         self.awaited = self._since if self._feed_silent_since is not None else self._coins_silent_since
         self._checked_at = now
         return found
@@ -149,7 +134,7 @@ class SilenceWatch:
         talking = self._since.keys() - self._coins_silent_since.keys()
         due = [self.heard.get(coin, self._since[coin]) + limits.coin_stale_after for coin in talking]
         if self._feed_silent_since is None:
-            due.append(heard + min(limits.feed_stale_after, limits.reconnect_after))
+            due.append(heard + limits.feed_stale_after)
         if self._connected_at is not None:
             due.append(max(heard, self._connected_at) + limits.reconnect_after)
         polls = [self._checked_at + FEED_POLL] if self._feed_silent_since is not None else []
@@ -167,7 +152,7 @@ class SilenceWatch:
             self._feed_silent_since = None
             first = min((at for at in self.heard.values() if at > since), default=heard)
             return [Finding(SilenceKind.FEED_RECOVERED, first - since), *self._check_feed(heard, now)]
-        if since is None and judge(now - heard, self._limits) is not SilenceVerdict.FRESH:
+        if since is None and now - heard >= self._limits.feed_stale_after:
             self._feed_silent_since = heard
             return [Finding(SilenceKind.FEED_STALE, now - heard)]
         return []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from feed.policies.staleness import ROUNDING, Finding, SilenceKind, SilenceVerdict, SilenceWatch, judge
+from feed.policies.staleness import ROUNDING, Finding, SilenceKind, SilenceWatch
 from feed.settings import Staleness
 
 LIMITS = Staleness(feed_stale_after=5.0, coin_stale_after=60.0, reconnect_after=10.0)
@@ -40,20 +40,6 @@ def watch(
 
 def kinds(told: Told) -> list[str]:
     return [f"{finding.kind} {finding.coin}".strip() for _, finding in told]
-
-
-@pytest.mark.parametrize(
-    ("silent", "verdict"),
-    [
-        (0, SilenceVerdict.FRESH),
-        (4.99, SilenceVerdict.FRESH),
-        (5, SilenceVerdict.STALE),
-        (9.99, SilenceVerdict.STALE),
-        (10, SilenceVerdict.DEAD),
-    ],
-)
-def test_judge_names_the_silence(silent: float, verdict: SilenceVerdict) -> None:
-    assert judge(silent, LIMITS) is verdict
 
 
 def expected(notes: list[tuple[float, str]], until: float) -> list[tuple[str, str, float]]:
