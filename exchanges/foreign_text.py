@@ -46,7 +46,7 @@ def printable(text: str, length: int = LENGTH) -> str:
 
     Escaped are control characters (C0 and C1), marks of direction or of no width, and codes that are no character.
     """
-    return _escaped(" ".join(beginning(text).split())[:length])[:length]
+    return escaped(" ".join(beginning(text).split())[:length])[:length]
 
 
 def without_logins(text: str) -> str:
@@ -147,10 +147,11 @@ class Cleaner:
         """A text of several lines, such as a traceback, in a form that may be logged."""
         text = text if len(text) <= TRACE else text[: TRACE - CUT]
         redacted = text if self._secrets is None else self._secrets.sub(HIDDEN, text)
-        return "\n".join(_escaped(line) for line in without_logins(redacted).splitlines())
+        return "\n".join(escaped(line) for line in without_logins(redacted).splitlines())
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """``text`` with an escape in place of each character that cannot be printed."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from msgspec import Meta, ValidationError, convert
 
-from exchanges.foreign_text import HIDDEN, values_shown, without_logins
+from exchanges.foreign_text import HIDDEN, escaped, values_shown, without_logins
 from exchanges.names import nearest
 from feed.errors import SettingsError
 from feed.events import CoinConfig
@@ -75,7 +75,7 @@ class Reader:
         self.problems: list[str] = []
 
     def note(self, path: str, what: str) -> Any:
-        self.problems.append(": ".join(filter(None, (_printable(self.source), path, what))))
+        self.problems.append(": ".join(filter(None, (escaped(self.source), path, what))))
         return _BAD
 
     def wrong(self, path: str, value: object, allowed: str) -> Any:
@@ -208,10 +208,10 @@ def _quotes(value: object, core: Any) -> str:
 def show(value: object) -> str:
     """Return ``value`` as the user wrote it, in one short line and without a password."""
     if isinstance(value, Plain) and not isinstance(natural(value), str):
-        return _printable(_repr.repr(str(value))[1:-1]) if value else "nothing"
+        return escaped(_repr.repr(str(value))[1:-1]) if value else "nothing"
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
-    return without_logins(_printable(_repr.repr(values_shown(value))))
+    return without_logins(escaped(_repr.repr(values_shown(value))))
 
 
 def _shown(value: Any, extra: dict[str, Any]) -> Any:
@@ -229,7 +229,3 @@ def _hidden(value: Any) -> Any:
 
 def _same(value: Any) -> Any:
     return value
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
