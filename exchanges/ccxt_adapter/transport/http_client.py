@@ -119,19 +119,11 @@ class HttpClient:
         return self._session.closed
 
     def get(self, url: Any, **options: Any) -> Any:
+        """Like aiohttp's; public data needs no method but this one and ``post``."""
         return self._request("GET", url, **options)
 
     def post(self, url: Any, **options: Any) -> Any:
         return self._request("POST", url, **options)
-
-    def put(self, url: Any, **options: Any) -> Any:
-        return self._request("PUT", url, **options)
-
-    def delete(self, url: Any, **options: Any) -> Any:
-        return self._request("DELETE", url, **options)
-
-    def patch(self, url: Any, **options: Any) -> Any:
-        return self._request("PATCH", url, **options)
 
     def ws_connect(self, url: str, **options: Any) -> _PendingSocket:
         """Return a context manager, as aiohttp's session does; ccxt enters it and never leaves it."""
