@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from exchanges.books.proof import BookRules, ProofKind
@@ -20,19 +20,12 @@ class _Bithumb(Profile):
         """Drop the id: REST has other ids (17829816707050000) than the stream (862683813820523888)."""
         trade.trade_id = ""
 
-    def joined(self, requests: Sequence[Any]) -> Any:
-        """Join subscriptions: each request replaces the last one (measured.
-
-        Ccxt documents it for the private socket).
-        """
-        return joined_by_type(requests)
-
 
 PROFILES = (
     _Bithumb(
         "bithumb",
         Limits(recent_trades=500, requests=600),  # 150 per second, of trades
-        joins_requests=True,
+        joined=joined_by_type,  # each request replaces the one before: measured; ccxt says so of the private socket
         books=BookRules(ProofKind.SNAPSHOTS),
     ),
 )

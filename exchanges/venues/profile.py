@@ -7,7 +7,7 @@ ccxt hands it on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -63,7 +63,7 @@ class Profile:
     replays_last: bool = False  # the first trade of each market after a subscription may be a past one
     swap: Mapping[str, Any] = field(default_factory=dict)  # the fields that differ on perpetual swaps
     fast_frames: FrameTable | None = None  # the frames that are read without ccxt
-    joins_requests: bool = False  # each subscription replaces the one before: see ``joined``
+    joined: Callable[[Sequence[Any]], Any] | None = None  # several requests as one: each replaces the one before
     ticker_market: str = ""  # the raw REST ticker's field with its market's id, to skip other markets
     all_tickers: bool = False  # REST tickers of several markets must be requested for all markets
     rows_by_place: bool = False  # the meaning of a row in its list of markets depends on its place
@@ -129,10 +129,6 @@ class Profile:
     def arrives_as(self, symbol: str) -> str:
         """The market symbol with which the data of ``symbol`` comes."""
         return symbol
-
-    def joined(self, requests: Sequence[Any]) -> Any:
-        """Join several subscription requests; only called with ``joins_requests``."""
-        raise NotImplementedError(f"{self.name} joins no requests")
 
     def extra_requests(self) -> Mapping[str, Mapping[str, Any]]:
         """Requests by name that are sent beside those of the channels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from exchanges import normalize
@@ -21,17 +21,13 @@ class _Upbit(Profile):
         """Correct the time: ccxt takes "timestamp", when the message was sent."""
         trade.timestamp = normalize.milliseconds(info.get("trade_timestamp")) or trade.timestamp
 
-    def joined(self, requests: Sequence[Any]) -> Any:
-        """5 requests per second and 100 per minute, and each replaces the one before."""
-        return joined_by_type(requests)
-
 
 PROFILES = (
     _Upbit(
         "upbit",
         Limits(recent_trades=500, requests=300),  # 10 per second, of trades
         chunk=500,  # one request carries all
-        joins_requests=True,
+        joined=joined_by_type,  # 5 requests per second and 100 per minute, and each replaces the one before
         books=BookRules(ProofKind.SNAPSHOTS),
     ),
 )

@@ -221,7 +221,7 @@ class CcxtConnection:
 
         def on_new_client(client: Any) -> None:
             self._ledger.keep(client)
-            if profile.joins_requests:
+            if profile.joined is not None:
                 gather(client, profile.joined)
             arm(
                 client,
