@@ -197,6 +197,15 @@ def recorded_files(folder: Path, channels: Iterable[str] = tuple(CHANNELS)) -> l
     return found
 
 
+def checked_files(folder: Path) -> list[RecordedFile]:
+    """The same. Raises FileNotFoundError where there is no folder, and ValueError where it holds no recording."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder")
+    if not (files := recorded_files(folder)):
+        raise ValueError(f"{folder} holds no recording: there is no file such as trades/*/*/date=*/*.parquet")
+    return files
+
+
 def _parquet_files(folder: Path) -> Iterator[Path]:
     for where, folders, names in os.walk(folder):
         folders.sort()

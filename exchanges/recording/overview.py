@@ -14,6 +14,7 @@ from exchanges.recording.files import (
     RECENT,
     RecordedFile,
     UnreadableFile,
+    checked_files,
     checksum,
     digest,
     hidden,
@@ -42,9 +43,8 @@ class ChannelOverview:
 
 def overview(folder: Path) -> dict[str, ChannelOverview]:
     """What each channel of a recording has, read from the files' ends. Raises FileNotFoundError, and ValueError."""
-    _check_folder(folder)
     found: dict[str, ChannelOverview] = {}
-    for each in recorded_files(folder):
+    for each in checked_files(folder):
         channel = found.setdefault(each.channel, ChannelOverview())
         with opened(each.path) as file:
             channel.rows += file.metadata.num_rows
@@ -74,9 +74,8 @@ def verify(folder: Path) -> Iterator[str]:
 
     Raises FileNotFoundError, and ValueError where there is no recording.
     """
-    _check_folder(folder)
+    files = checked_files(folder)
     entries = manifest(folder).entries
-    files = recorded_files(folder)
     for each in files:
         yield from _problems(each, entries.get(each.shown))
     there = {each.shown for each in files}
@@ -152,10 +151,3 @@ def _flat(rows: pa.Table) -> pa.Table:
             texts = [" ".join(map(repr, values)) for values in rows.column(place).to_pylist()]
             rows = rows.set_column(place, each.name, pa.array(texts, pa.string()))
     return rows
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder")
-    if not recorded_files(folder):
-        raise ValueError(f"{folder} holds no recording: there is no file such as trades/*/*/date=*/*.parquet")

@@ -13,13 +13,12 @@ from typing import Any
 
 from exchanges.events import Candle
 from exchanges.recording.books import BookDecoder
-from exchanges.recording.files import Manifest, RecordedFile, RecorderRun, manifest, opened, recorded_files
-from exchanges.recording.rows import MARKET_DATA, REPEATED, BookRow, events, schema
+from exchanges.recording.files import RecordedFile, RecorderRun, checked_files, manifest, opened, recorded_files
+from exchanges.recording.rows import MARKET_DATA, REPEATED, STAMPS, BookRow, events, schema
 
 WINDOW = 4096  # rows of a file that are held at a time
 MARGIN = 90 * 10**9  # ns before the start from which rows are read, because books need their last snapshot
 PLAYED = (*MARKET_DATA, "history", "prices", "status")
-_STAMPS = ("received_at", "at", "from_ts")
 _received = attrgetter("received_at")
 _FIELDS = Candle.__slots__
 
@@ -59,12 +58,8 @@ class Recording:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise FileNotFoundError(f"{folder} is no folder")
-        self.files = [each for each in recorded_files(self.folder) if each.channel in PLAYED]
-        self.manifest: Manifest = manifest(self.folder)
-        if not self.files:
-            raise ValueError(f"{folder} holds no recording: there is no file such as trades/*/*/date=*/*.parquet")
+        self.files = [each for each in checked_files(self.folder) if each.channel in PLAYED]
+        self.manifest = manifest(self.folder)
         found = [market for each in self.files for market in _markets(each)]
         self.markets: dict[tuple[str, str], str] = {(exchange, coin): market for exchange, coin, market in found}
         if not self.markets:
@@ -264,7 +259,7 @@ def _bounds(group: Any) -> tuple[int, int] | None:
     """The first and last time (Unix ns) of a row group's rows, by its statistics."""
     for number in range(group.num_columns):
         column = group.column(number)
-        if column.path_in_schema in _STAMPS:
+        if column.path_in_schema in STAMPS:
             stats = column.statistics
             if stats is None or not stats.has_min_max:
                 return None

@@ -110,6 +110,8 @@ _TYPES: Mapping[Any, pa.DataType] = {
 }
 REPEATED = ("coin", "exchange", "market", "timeframe", "event", "channel", "reason")
 """Columns with few different values."""
+STAMPS = ("received_at", "at", "from_ts")
+"""Columns with a row's time: the first that a channel has, only ``received_at`` in Unix ns, the others in ms."""
 COUNTED = ("seq", "timestamp", "received_at", "at", "sequence")
 """Columns of whole numbers that grow from row to row."""
 

@@ -26,7 +26,7 @@ from exchanges.recording.files import (
     recorded_files,
     revealed,
 )
-from exchanges.recording.rows import COUNTED, REPEATED, Columns
+from exchanges.recording.rows import COUNTED, REPEATED, STAMPS, Columns
 
 import pyarrow as pa  # isort: skip # rows says what to install where pyarrow is missing
 import pyarrow.compute as pc  # isort: skip
@@ -34,7 +34,6 @@ import pyarrow.parquet as pq  # isort: skip
 
 ROW_GROUP = 128 * 1024
 ALWAYS = ("status", "gaps")
-_STAMPS = ("received_at", "at", "from_ts")
 _changing = threading.Lock()  # the manifest, by the threads of this process
 
 
@@ -76,7 +75,7 @@ def _small_options(schema: pa.Schema) -> dict[str, Any]:
     return {
         **_options(names),
         "compression": {name: "snappy" for name in names if name not in encoded} if is_flat else "snappy",
-        "write_statistics": [name for name in names if name in _STAMPS],
+        "write_statistics": [name for name in names if name in STAMPS],
         "write_page_checksum": False,  # the name has that of the whole file
     }
 
@@ -142,7 +141,7 @@ class _Summary:
     def add(self, rows: pa.Table) -> pa.Table:
         """Count rows that are written next, and return them."""
         entry, names = self.entry, rows.schema.names
-        stamps = next(name for name in _STAMPS if name in names)
+        stamps = next(name for name in STAMPS if name in names)
         unit = 1_000_000 if stamps == "received_at" else 1
         bounds = pc.min_max(rows.column(stamps)).as_py()
         low, high = (bounds["min"] or 0) // unit, (bounds["max"] or 0) // unit
