@@ -116,40 +116,33 @@ class _Record:
         return float(min(2**self.relapses, LONGEST_TRIAL))
 
 
+@dataclass(eq=False, repr=False)
 class Failover:
     """The policy; ``now`` is monotonic seconds. Dial ``active`` first, then carry out what the inputs return, in order.
 
     Inputs about a venue that is neither active nor on trial change nothing, except that a refusal is remembered.
     ``blocked_cooldown``: how long a block lasts; Bybit's own ban for too frequent access lasts these 10 minutes.
     Any other refusal lasts REFUSED_FIRST at first and twice as long each time, until the venue carries data.
-    ``relief_after``: the silence, since ``began`` or the last data, after which the others are put on trial.
+    ``relief_after``: the silence, since ``heard``, after which the others are put on trial.
     """
 
-    def __init__(
-        self,
-        venues: Sequence[str],
-        attempts_before_failover: int,
-        failback_after: float,
-        blocked_cooldown: float = 600.0,
-        stable_after: float = 30.0,
-        relief_after: float = inf,
-        began: float = inf,
-    ) -> None:
-        self._venues = tuple(venues)
-        self.attempts_before_failover = attempts_before_failover
-        """Failed attempts in a row after which a venue is left; the caller may change it."""
-        self._failback_after = failback_after
-        self._blocked_cooldown = blocked_cooldown
-        self._stable_after = stable_after
-        self._relief_after = relief_after
-        self._carrying = min(CARRYING, relief_after / 2)
-        self._step = min(RELIEF_STEP, RELIEF_SPREAD / max(1, len(venues) - 2))
-        self._records = {venue: _Record() for venue in venues}
+    venues: Sequence[str]
+    attempts_before_failover: int
+    """Failed attempts in a row after which a venue is left; the caller may change it."""
+    failback_after: float
+    blocked_cooldown: float = 600.0
+    stable_after: float = 30.0
+    relief_after: float = inf
+    heard: float = inf
+    """When the feed had data last that was up to date; its begin before the first."""
+
+    def __post_init__(self) -> None:
+        self._carrying = min(CARRYING, self.relief_after / 2)
+        self._step = min(RELIEF_STEP, RELIEF_SPREAD / max(1, len(self.venues) - 2))
+        self._records = {venue: _Record() for venue in self.venues}
         self._state = FailoverState.CONNECTING
-        self._turn = _Turn(self._venues[0], inf)
+        self._turn = _Turn(self.venues[0], inf)
         self._trials: dict[str, _Turn] = {}
-        self.heard = began
-        """When the feed had data last that was up to date; its begin before the first."""
         self._reason = ""  # why another venue is needed; empty: silence
         self._lagging = False
         self._step_at = -inf  # when the next venue may be put on trial, where data is needed
@@ -224,7 +217,7 @@ class Failover:
         if venue != self.active:
             return []
         turn = self._turn
-        redialled = turn.fall(self._stable_after)
+        redialled = turn.fall(self.stable_after)
         self._lagging = False
         why = f"{turn.failed} failed attempt{'s' * (turn.failed != 1)} in a row" if turn.failed else "connection lost"
         why = f"{why}: {reason}" if reason else why
@@ -234,7 +227,7 @@ class Failover:
 
     def blocked(self, venue: str, status: int, now: float) -> list[Decision]:
         """Note that this venue blocks us (HTTP ``status``)."""
-        return self._said_no(venue, now, f"blocked (HTTP {status})", self._blocked_cooldown)
+        return self._said_no(venue, now, f"blocked (HTTP {status})", self.blocked_cooldown)
 
     def refused(self, venue: str, reason: str, now: float, longest: float = inf) -> list[Decision]:
         """Note a refusal of this venue, e.g. because it lists none of the coins; it is left alone for ``longest``."""
@@ -309,7 +302,7 @@ class Failover:
 
     def _need(self, now: float, reason: str) -> list[Decision]:
         """The active venue carries nothing that counts: let the first other venue with data take over."""
-        if len(self._venues) == 1:
+        if len(self.venues) == 1:
             return []
         if self._state is not FailoverState.RELIEF:
             self._move(FailoverEvent.NEEDED)
@@ -339,12 +332,12 @@ class Failover:
 
     def _carrying_trial(self, now: float) -> str | None:
         carrying = [venue for venue, trial in self._trials.items() if trial.carries(now, self._carrying)]
-        return min(carrying, key=self._venues.index, default=None)
+        return min(carrying, key=self.venues.index, default=None)
 
     @property
     def _silence_at(self) -> float:
         """When the feed will have been silent for too long."""
-        return inf if len(self._venues) == 1 else self.heard + self._relief_after
+        return inf if len(self.venues) == 1 else self.heard + self.relief_after
 
     def _said_no(self, venue: str, now: float, reason: str, cooldown: float) -> list[Decision]:
         record = self._records[venue]
@@ -372,7 +365,7 @@ class Failover:
         taken = self._trials.pop(to, None)
         self._turn = _Turn(to, now) if taken is None else taken
         for venue, trial in self._trials.items():
-            trial.proving &= self._venues.index(venue) < self._venues.index(to)
+            trial.proving &= self.venues.index(venue) < self.venues.index(to)
         self._turn.proving = False
         self._records[left.venue].relief_at = now + RELIEF_AGAIN
         self._reason = reason
@@ -392,19 +385,19 @@ class Failover:
     def _book(self, turn: _Turn, now: float) -> None:
         """Remember the record of a venue that is left because it failed."""
         record = self._records[turn.venue]
-        if now - turn.since >= LONGEST_TRIAL * self._failback_after:
+        if now - turn.since >= LONGEST_TRIAL * self.failback_after:
             record.failures = record.relapses = 0
         elif turn.returned:
             record.failures += 1
             record.relapses += 1
-        record.trial_at = now + record.trial_wait() * self._failback_after
+        record.trial_at = now + record.trial_wait() * self.failback_after
 
     def _take(self, venue: str, now: float, event: FailoverEvent) -> list[AbandonTrial]:
         """Make the connection on trial the active one; the other trials end."""
         left, self._turn = self._turn, self._trials.pop(venue)
         self._turn.since = now
         self._turn.proving = False
-        self._turn.returned = self._venues.index(venue) < self._venues.index(left.venue)
+        self._turn.returned = self.venues.index(venue) < self.venues.index(left.venue)
         self.heard = self._turn.last
         self._lagging = False
         self._move(event)
@@ -416,7 +409,7 @@ class Failover:
         self._step_at = min(self._step_at, now)
         if trial.proving:
             record.failures += 1
-            record.trial_at = now + record.trial_wait() * self._failback_after
+            record.trial_at = now + record.trial_wait() * self.failback_after
             self._move(FailoverEvent.FAILED)
         return AbandonTrial(venue)
 
@@ -427,20 +420,20 @@ class Failover:
             del self._trials[venue]
         return [AbandonTrial(venue) for venue in dropped]
 
-    def _others(self) -> tuple[str, ...]:
+    def _others(self) -> list[str]:
         """The others in settings order, round and round, from the one after the active on."""
-        place = self._venues.index(self._turn.venue)
-        return self._venues[place + 1 :] + self._venues[:place]
+        place = self.venues.index(self._turn.venue)
+        return [*self.venues[place + 1 :], *self.venues[:place]]
 
     def _next_venue(self, now: float) -> str | None:
         """The next venue that does not refuse or block the feed."""
         return next((venue for venue in self._others() if self._records[venue].shut_until <= now), None)
 
     def _first_open(self, now: float) -> str:
-        return next(venue for venue in self._venues if self._records[venue].shut_until <= now)
+        return next(venue for venue in self.venues if self._records[venue].shut_until <= now)
 
-    def _preferred(self) -> tuple[str, ...]:
-        return self._venues[: self._venues.index(self._turn.venue)]
+    def _preferred(self) -> Sequence[str]:
+        return self.venues[: self.venues.index(self._turn.venue)]
 
     def _trial_due(self, venue: str) -> float:
         return max(self._records[venue].trial_at, self._records[venue].shut_until)
@@ -449,4 +442,4 @@ class Failover:
         return max(self._records[venue].relief_at, self._records[venue].shut_until)
 
     def _trial_needed(self, venue: str) -> float:
-        return self._records[venue].trial_needed * self._failback_after
+        return self._records[venue].trial_needed * self.failback_after

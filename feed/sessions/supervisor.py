@@ -55,7 +55,7 @@ class Supervisor:
             connection.failback_after,
             stable_after=connection.stable_after,
             relief_after=limits.feed_stale_after if self._feed.main else limits.coin_stale_after,
-            began=self._feed.hub.clock.monotonic() + max(0.0, START_GRACE - limits.feed_stale_after),
+            heard=self._feed.hub.clock.monotonic() + max(0.0, START_GRACE - limits.feed_stale_after),
         )
 
     @property

@@ -138,6 +138,7 @@ class Host(Protocol):
         """The connection was silent, and another one with data has replaced it."""
 
 
+@dataclass(eq=False, repr=False)
 class CoinConnection:
     """Keeps a connection open that carries ``markets`` (coin -> symbol) with what it ``asks``; call ``wake`` after
     changing either.
@@ -147,36 +148,30 @@ class CoinConnection:
     which the venue cuts a connection, None if it never does.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        markets: dict[str, str],
-        asks: Carries,
-        settings: Settings,
-        clock: Clock,
-        session_limit: float | None,
-    ) -> None:
-        silence = settings.staleness.reconnect_after
-        self.markets = markets
-        self.asks = asks
+    host: Host
+    markets: dict[str, str]
+    asks: Carries
+    settings: Settings
+    clock: Clock
+    session_limit: float | None
+
+    def __post_init__(self) -> None:
+        silence = self.settings.staleness.reconnect_after
         self.opened: OpenConnection | None = None
         self.successor: OpenConnection | None = None  # the connection that is to replace the open one
         self.broke = False  # reported as broken, and not yet as connected again
         self.flowing = asyncio.Event()  # set when its first connection has brought data, or may not bring any soon
-        self._host = host
-        self._backoff = backoff_of(settings.connection)
-        self._attempts = settings.connection.attempts_before_failover
-        self._connect_timeout = settings.connection.connect_timeout
+        self._backoff = backoff_of(self.settings.connection)
+        self._connect_timeout = self.settings.connection.connect_timeout
         self._silence = silence
         self._silence_allowed = GrowingWait(silence)  # how long the silence of a few coins is accepted
-        self._lag_watch = LagWatch(settings.staleness.max_lag)
+        self._lag_watch = LagWatch(self.settings.staleness.max_lag)
         self._lag_allowed = GrowingWait(silence)
-        self._silence_of_coin: defaultdict[str, GrowingWait] = defaultdict(
-            lambda: GrowingWait(silence)
-        )  # one for each coin's trades
-        self._lifetime = inf if session_limit is None else max(session_limit - EARLY, session_limit / 2)
-        self._now = clock.monotonic
-        self._sleep = clock.sleep
+        # one for each coin's trades
+        self._silence_of_coin: defaultdict[str, GrowingWait] = defaultdict(lambda: GrowingWait(silence))
+        self._lifetime = inf if self.session_limit is None else max(self.session_limit - EARLY, self.session_limit / 2)
+        self._now = self.clock.monotonic
+        self._sleep = self.clock.sleep
         self._something_new = asyncio.Event()
 
     @property
@@ -206,11 +201,11 @@ class CoinConnection:
             while self.markets:
                 try:
                     if not may_dial:
-                        await self._host.may_dial()
+                        await self.host.may_dial()
                     may_dial = False
-                    self.opened = self._host.dial(self)
+                    self.opened = self.host.dial(self)
                     await self._until_flowing(self.opened)
-                    self._host.on_flow(self)
+                    self.host.on_flow(self)
                     self.flowing.set()
                     await self._attend()
                 except VenueError as failure:
@@ -222,7 +217,7 @@ class CoinConnection:
     def _hang_up(self, reason: str = ENDED) -> None:
         opened, self.opened = self.opened, None
         if opened is not None:
-            self._host.hang_up(opened, reason)
+            self.host.hang_up(opened, reason)
 
     async def _attend(self) -> None:
         """Watch over the open connection until it must be replaced; raises what ended it."""
@@ -233,8 +228,8 @@ class CoinConnection:
             if opened.running.done():
                 opened.running.result()  # the connection has ended
             missing = {coin: s for coin, s in self.markets.items() if not opened.brings(coin)}
-            if missing and self._host.fits(self, opened.markets | missing):
-                self._host.extend(opened, missing)
+            if missing and self.host.fits(self, opened.markets | missing):
+                self.host.extend(opened, missing)
                 missing = {}
             is_silent, untraded = self._is_silent(opened, now), self._untraded(opened, now)
             unwanted = sum(coin not in self.markets for coin in opened.markets)
@@ -245,7 +240,7 @@ class CoinConnection:
                     self._silence_of_coin[coin].spend(now)
                 since = max(untraded.values())
                 doubted = [coin for coin in self.markets if not opened.listener.flowed(coin, since)]
-                self._host.on_missing(sorted(untraded), now - min(untraded.values()), doubted)
+                self.host.on_missing(sorted(untraded), now - min(untraded.values()), doubted)
                 await self._replace(opened)
             elif self._lags_too_long(opened, now):
                 self._lag_allowed.spend(now)
@@ -266,17 +261,17 @@ class CoinConnection:
     def _is_silent(self, opened: OpenConnection, now: float) -> bool:
         """Whether the connection is silent while others have data, with too many coins for all of them to be quiet."""
         silence = self._silence_allowed.at(now) if len(self.markets) < FEW else self._silence
-        return opened.silent_for(now) >= silence and self._host.has_company(self, self._silence / 2)
+        return opened.silent_for(now) >= silence and self.host.has_company(self, self._silence / 2)
 
     def _lags_too_long(self, opened: OpenConnection, now: float) -> bool:
         """Whether its data has been late for long while that of others is not; reports when that begins and ends."""
         lag = opened.listener.lag.seconds
-        if lag is not None and (self._host.is_outpaced(self) or self.is_lagging):
+        if lag is not None and (self.host.is_outpaced(self) or self.is_lagging):
             finding = self._lag_watch.check(lag, now)
             if finding is not None:
-                self._host.on_lag(self, finding)
+                self.host.on_lag(self, finding)
         since = self._lag_watch.since
-        return since is not None and now - since >= self._lag_allowed.at(now) and self._host.is_outpaced(self)
+        return since is not None and now - since >= self._lag_allowed.at(now) and self.host.is_outpaced(self)
 
     def _untraded(self, opened: OpenConnection, now: float) -> dict[str, float]:
         """The coins whose trades the connection should bring and does not, and since when."""
@@ -292,7 +287,7 @@ class CoinConnection:
 
     async def _replace(self, old: OpenConnection) -> None:
         """Open a successor, and close the old connection when the successor has data."""
-        logger.info("{}: replacing a connection that stands", self._host.name)
+        logger.info("{}: replacing a connection that stands", self.host.name)
         try:
             async with self._successor_of(old) as new:
                 await wait(new, asyncio.Event(), OVERLAP + OVERLAP_EACH * new.subscriptions)
@@ -300,22 +295,22 @@ class CoinConnection:
         except VenueError as error:
             if old.running.done():
                 raise
-            logger.warning("{}: the connection could not be replaced: {}", self._host.name, error.reason)
+            logger.warning("{}: the connection could not be replaced: {}", self.host.name, error.reason)
             await wait(old, asyncio.Event(), ANEW)
             return
         self.opened = new
-        self._host.hang_up(old, REPLACED)
+        self.host.hang_up(old, REPLACED)
 
     @asynccontextmanager
     async def _successor_of(self, old: OpenConnection) -> AsyncIterator[OpenConnection]:
         """A connection beside ``old`` that has data, or may not have any soon; an error closes it."""
-        await self._host.may_dial(old)
-        new = self.successor = self._host.dial(self)
+        await self.host.may_dial(old)
+        new = self.successor = self.host.dial(self)
         try:
             await self._until_flowing(new)
             yield new
         except BaseException as error:
-            self._host.hang_up(new, error.reason if isinstance(error, VenueError) else ENDED)
+            self.host.hang_up(new, error.reason if isinstance(error, VenueError) else ENDED)
             raise
         finally:
             self.successor = None
@@ -329,24 +324,24 @@ class CoinConnection:
     async def _replace_silent(self, old: OpenConnection, now: float) -> None:
         """Replace a silent connection: it may be broken, or its coins quiet, and a successor shows which."""
         reason = f"no data for {old.silent_for(now):.1f} s"
-        logger.info("{}: {} on one of the connections", self._host.name, reason)
+        logger.info("{}: {} on one of the connections", self.host.name, reason)
         self._silence_allowed.spend(now)
-        self._host.on_silence(self)
+        self.host.on_silence(self)
         async with self._successor_of(old) as new:
             was_quiet = old.silent_for(self._now()) < self._silence  # only its coins were, and the connection works
         if was_quiet:
-            self._host.hang_up(new, REPLACED)
+            self.host.hang_up(new, REPLACED)
             return
         self._hang_up(reason)
         self.opened = new
         if new.listener.flowing.is_set():
-            self._host.on_replaced(self, reason)
+            self.host.on_replaced(self, reason)
 
     async def _until_flowing(self, opened: OpenConnection) -> None:
         if await wait(opened, opened.listener.flowing, self._connect_timeout):
             return
-        if len(self.markets) >= FEW or not self._host.has_company(self, self._silence):
-            raise Disconnected(self._host.name, f"no data within {self._connect_timeout:g} s of the dial")
+        if len(self.markets) >= FEW or not self.host.has_company(self, self._silence):
+            raise Disconnected(self.host.name, f"no data within {self._connect_timeout:g} s of the dial")
 
     async def _recover(self, failure: VenueError) -> None:
         """Return when the connection may be dialled again; raises ``failure`` if the whole venue has failed."""
@@ -359,15 +354,15 @@ class CoinConnection:
         self._hang_up(failure.reason)
         if opened is not None and isinstance(failure, Rejected) and not all(map(opened.brings, self.markets)):
             return  # it ended at the moment at which more was to be asked for
-        essential = self._host.is_essential(self)
+        essential = self.host.is_essential(self)
         if essential:
-            if isinstance(failure, Blocked) or not self._host.has_company(self, self._silence):
+            if isinstance(failure, Blocked) or not self.host.has_company(self, self._silence):
                 raise failure
             await self._sleep(GRACE)
-            if not self._host.has_company(self, self._silence):
+            if not self.host.has_company(self, self._silence):
                 raise failure
         if opened is not None:
-            self._host.on_break(self, failure.reason)
+            self.host.on_break(self, failure.reason)
         if isinstance(failure, Rejected):  # its coins were reported: wait until there are others
             self.flowing.set()
             refused = dict(self.markets)
@@ -377,9 +372,9 @@ class CoinConnection:
             return
         self._backoff.note_disconnect(self._now())
         delay = self._backoff.delay_for(getattr(failure, "retry_after", None))
-        if essential and self._backoff.attempt > self._attempts:
+        if essential and self._backoff.attempt > self.settings.connection.attempts_before_failover:
             raise failure
-        self._host.on_retry(self, self._backoff.attempt, delay)
+        self.host.on_retry(self, self._backoff.attempt, delay)
         await self._sleep(delay)
 
 
