@@ -74,7 +74,8 @@ class CcxtConnection:
         self._coins = {symbol: coin for coin, symbol in self.wanted.markets.items()}
         own = streamed(self.exchange)
         self._streamed = own
-        self._delivery = RowHandler(self.exchange, self._coins, self.wanted.timeframes, self.listener, self._reading)
+        self._delivery = RowHandler(self.exchange, self.wanted.timeframes, self.listener, self._reading)
+        self._delivery.add(self._coins)
         self._group = asyncio.TaskGroup()
         self._standing: set[asyncio.Task[None]] = set()  # a task for each call that may bring data
         self._subscribing = False  # additions are subscribed to at once: True only while the connection is open

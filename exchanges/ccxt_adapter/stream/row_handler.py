@@ -21,19 +21,9 @@ REPLAY = 2_000  # ms: an older trade may be a repeated one; clocks differ by a s
 
 
 class RowHandler:
-    """Puts stores of our own into ccxt's tables; each row becomes an event there and then.
+    """Puts stores of our own into ccxt's tables; each row of the coins that are added becomes an event there and then."""
 
-    ``coins``: market symbol -> coin.
-    """
-
-    def __init__(
-        self,
-        exchange: Any,
-        coins: Mapping[str, str],
-        timeframes: Iterable[str],
-        listener: Listener,
-        reading: FrameReading,
-    ) -> None:
+    def __init__(self, exchange: Any, timeframes: Iterable[str], listener: Listener, reading: FrameReading) -> None:
         self._profile: Profile = exchange.profile
         self._exchange = exchange
         self._coins: dict[str, str] = {}
@@ -65,7 +55,6 @@ class RowHandler:
         exchange.bidsasks = self.bidsasks = Latest((), exchange.markets, self._on_quote)
         exchange.trades = RowCaches((), self._on_trade)
         exchange.ohlcvs = Timeframes((), self._timeframes, self._on_candle)
-        self.add(coins)
 
     def add(self, coins: Mapping[str, str]) -> None:
         """Deliver these (market symbol -> coin) too from now on."""
