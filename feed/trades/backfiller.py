@@ -124,14 +124,10 @@ class TradeBackfiller:
         """Deliver those past trades (sent at a subscription, oldest first) that an outage missed."""
         if not self.settings.enabled:
             return
-        sequence = self._coins[past[0].coin]
-        for trade in sequence.missed(past):
+        missed = self._coins[past[0].coin].missed(past)
+        for trade in missed:
             trade.backfilled = True
-            outcome = sequence.accept(trade, now)
-            if outcome is DELIVER:
-                self.deliver(trade)
-            else:
-                self._carry_out(trade.coin, outcome)
+        self.catch_up(missed, now)
 
     def resumed(self, symbols: Mapping[str, str], since: Mapping[str, int]) -> None:
         """A connection delivers, for the first time or again; ``symbols`` maps each of its coins to its market.
