@@ -9,6 +9,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from copy import deepcopy
 from functools import partial
+from itertools import starmap
 from typing import Any
 
 from loguru import logger
@@ -38,7 +39,7 @@ from exchanges.ccxt_adapter.markets.worker import run_aside
 from exchanges.ccxt_adapter.stream.channels import streamed
 from exchanges.ccxt_adapter.stream.connection import CcxtConnection
 from exchanges.ccxt_adapter.stream.dial_rate import DialRate
-from exchanges.ccxt_adapter.stream.row_handler import contract_size, volume_scale
+from exchanges.ccxt_adapter.stream.row_handler import contract_size
 from exchanges.ccxt_adapter.trade_ids import TradeReader
 from exchanges.ccxt_adapter.transport.proxies import Proxy, environment_proxies
 from exchanges.errors import Rejected, VenueError
@@ -148,18 +149,13 @@ class CcxtVenue:
             else:
                 rows = {symbol: await self._api.fetch_ticker(symbol) for symbol in markets.values()}
         now, listed = time.time_ns(), self._api.markets
-        tickers = (
-            normalize.ticker(
-                rows.get(symbol),
-                coin,
-                self.name,
-                now,
-                volume_scale=volume_scale(self.profile, listed[symbol]),
-                market=symbol,
-            )
-            for coin, symbol in markets.items()
-        )
-        told = (ticker for ticker in tickers if ticker is not None)
+
+        def read(coin: str, symbol: str) -> Ticker | None:
+            scale = contract_size(listed[symbol])
+            volume_scale = scale if self.profile.tickers_in_contracts else 1.0
+            return normalize.ticker(rows.get(symbol), coin, self.name, now, scale, volume_scale, symbol)
+
+        told = (ticker for ticker in starmap(read, markets.items()) if ticker is not None)
         return [of_coin(ticker, units_of(ticker.coin, ticker.market)) for ticker in told]
 
     async def fetch_trades(

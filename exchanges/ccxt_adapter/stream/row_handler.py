@@ -21,7 +21,7 @@ REPLAY = 2_000  # ms: an older trade may be a repeated one; clocks differ by a s
 
 
 class RowHandler:
-    """Puts stores of our own into ccxt's tables; each row of the coins that are added becomes an event there and then."""
+    """Puts stores of our own into ccxt's tables; each row of an added coin becomes an event there and then."""
 
     def __init__(self, exchange: Any, timeframes: Iterable[str], listener: Listener, reading: FrameReading) -> None:
         self._profile: Profile = exchange.profile
@@ -33,7 +33,6 @@ class RowHandler:
         self._symbols: dict[str, str] = {}
         self._units: dict[str, int] = {}  # coin -> size of the market's unit, if it is not one coin
         self._scales: dict[str, float] = {}
-        self._volume_scales: dict[str, float] = {}
         # the venue's id -> coin and symbol of each market whose most frequent frames are read without ccxt
         self._taken: dict[str, tuple[str, str]] = {}
         self._reader = TradeReader(self._profile)
@@ -74,7 +73,6 @@ class RowHandler:
             self._untraded |= coins.keys()
         for symbol in arriving:
             self._scales[symbol] = contract_size(exchange.markets[symbol])
-            self._volume_scales[symbol] = volume_scale(profile, exchange.markets[symbol])
             for stores in (exchange.trades, self.tickers, self.bidsasks):
                 stores.add(symbol)
         for symbol in coins:
@@ -213,11 +211,12 @@ class RowHandler:
     def _on_ticker(self, symbol: str, row: Any) -> None:
         self._reading.delivered += 1
         coin, name, received_at = self._coins[symbol], self._profile.name, self._reading.received_at
-        market, volume_scale = self._symbols[coin], self._volume_scales[symbol]
-        ticker = normalize.ticker(row, coin, name, received_at, volume_scale=volume_scale, market=market)
+        market, scale = self._symbols[coin], self._scales[symbol]
+        volume_scale = scale if self._profile.tickers_in_contracts else 1.0
+        ticker = normalize.ticker(row, coin, name, received_at, scale, volume_scale, market)
         quote = None
         if ticker is None or self.quotes_in_tickers:
-            quote = normalize.quote(row, coin, name, received_at, self._scales[symbol], market)
+            quote = normalize.quote(row, coin, name, received_at, scale, market)
         if ticker is None and quote is None:
             self._bad_row("ticker", row)
         if ticker is not None and coin in self._units:
@@ -298,8 +297,3 @@ def contract_size(market: Mapping[str, Any]) -> float:
     """The size of one unit of a market's amount in the base currency: 1 on spot, else ccxt's contractSize."""
     size = market.get("contractSize")
     return float(size) if market.get("contract") and size else 1.0
-
-
-def volume_scale(profile: Profile, market: Mapping[str, Any]) -> float:
-    """The size of one unit of the volume in a market's ticker, in the base currency."""
-    return contract_size(market) if profile.tickers_in_contracts else 1.0

@@ -21,7 +21,8 @@ from tests.exchanges.support import Heard
 class Spoken:
     """A venue's stream without a socket: frames go through the real client's own handler."""
 
-    def __init__(self, stream: CcxtConnection, url: str, heard: Heard) -> None:
+    def __init__(self, venue: CcxtVenue, stream: CcxtConnection, url: str, heard: Heard) -> None:
+        self.venue = venue
         self.stream = stream
         self.heard = heard
         self.exchange = stream.exchange
@@ -60,7 +61,7 @@ async def spoken_of(
     heard = Heard()
     stream = venue.connect(Subscription(markets, channels), heard, lambda: None)
     try:
-        yield Spoken(stream, url, heard)
+        yield Spoken(venue, stream, url, heard)
     finally:
         await stream.close()
         await venue.close()

@@ -264,7 +264,7 @@ async def test_an_order_book_is_a_quote_whenever_its_top_changes() -> None:
 async def test_okx_swaps_are_delivered_in_base_units() -> None:
     """Its sizes are contracts of 0.01 BTC."""
     ids = {"BTC/USDT:USDT": "BTC-USDT-SWAP"}
-    async with spoken_of("okx", ids, channels=["trades", "quotes", "candles"], contract_size=0.01) as spoken:
+    async with spoken_of("okx", ids, channels=["trades", "ticker", "quotes", "candles"], contract_size=0.01) as spoken:
         at = now_ms()
         frame = {"arg": {"channel": "trades", "instId": "BTC-USDT-SWAP"}}
         row = {"instId": "BTC-USDT-SWAP", "tradeId": "1", "px": "64000", "sz": "150", "side": "sell", "ts": str(at)}
@@ -277,7 +277,23 @@ async def test_okx_swaps_are_delivered_in_base_units() -> None:
         spoken.say({"arg": {"channel": "candle1m", "instId": "BTC-USDT-SWAP"}, "data": [bar]})
         assert [(trade.coin, trade.quantity, trade.trade_id) for trade in spoken.heard.trades] == [("BTC", 1.5, "1")]
         assert [(quote.bid_size, quote.ask_size) for quote in spoken.heard.quotes] == [(2.0, 3.0)]
+        assert [(told.bid_size, told.ask_size) for told in spoken.heard.tickers] == [(2.0, 3.0)]
         assert [candle.volume for candle in spoken.heard.candles] == [1.5]
+
+
+async def test_okx_swaps_tickers_over_rest_are_in_base_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with spoken_of("okx", {"BTC/USDT:USDT": "BTC-USDT-SWAP"}, contract_size=0.01) as spoken:
+        row = {"instId": "BTC-USDT-SWAP", "last": "64000", "bidPx": "63999", "bidSz": "200", "askPx": "64001"}
+        monkeypatch.setattr(spoken.venue._api, "publicGetMarketTickers", _answer({"data": [{**row, "askSz": "300"}]}))
+        (ticker,) = await spoken.venue.fetch_tickers({"BTC": "BTC/USDT:USDT"})
+        assert (ticker.bid_size, ticker.ask_size) == (2.0, 3.0)
+
+
+def _answer(said: Any) -> Any:
+    async def answer(*args: Any) -> Any:
+        return said
+
+    return answer
 
 
 async def test_binance_swaps_come_as_its_futures_streams_document_them() -> None:
